@@ -1,0 +1,43 @@
+"""The autoencoders of diffusion models: every file, any size, the exact picture.
+
+vae = load("ae.safetensors", dtype=torch.bfloat16, device="cuda")
+posterior = vae.encode(pixels)                  # (B, 3, H, W) in [-1, 1]
+latent = posterior.mode()                       # or posterior.sample(generator)
+pixels = vae.decode(latent, size=posterior.size)
+"""
+
+from .detection import Detection, Inspection, detect, inspect
+from .errors import (
+    BadPixels,
+    BadRequest,
+    BrokenCheckpoint,
+    DoesNotFit,
+    LatentMismatch,
+    NumericalOverflow,
+    UnknownCheckpoint,
+    UnsupportedCheckpoint,
+    VAEError,
+)
+from .loading import from_weights, load
+from .posterior import Posterior
+from .vae import VAE
+
+__all__ = [
+    "VAE",
+    "BadPixels",
+    "BadRequest",
+    "BrokenCheckpoint",
+    "Detection",
+    "DoesNotFit",
+    "Inspection",
+    "LatentMismatch",
+    "NumericalOverflow",
+    "Posterior",
+    "UnknownCheckpoint",
+    "UnsupportedCheckpoint",
+    "VAEError",
+    "detect",
+    "from_weights",
+    "inspect",
+    "load",
+]

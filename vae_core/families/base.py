@@ -1,0 +1,83 @@
+"""What every family offers: a config read from shapes, and a network made of ops."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import nn
+
+from ..ops import Ops
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class Config(Protocol):
+    """The facts a config states. Channels and ratio are those of the latent that diffusion models see."""
+
+    @property
+    def parts(self) -> tuple[str, ...]: ...
+    @property
+    def latent_channels(self) -> int: ...
+    @property
+    def spatial_ratio(self) -> int: ...
+    @property
+    def temporal_ratio(self) -> int | None: ...
+    @property
+    def in_channels(self) -> int: ...
+    @property
+    def out_channels(self) -> int: ...
+
+
+class Network(nn.Module):
+    """An autoencoder whose submodules bear the checkpoint's names (those of the family's reference layout).
+
+    z is what the encoder describes and the decoder reads; the latent is z as diffusion models see it. Most
+    families have nothing between the two. Ops between them run in fp32 or better, whatever the weights are.
+    """
+
+    gaussian = True  # do the encoder's ops end in moments (mean, logvar), or in z itself?
+
+    def encode_ops(self) -> Ops:
+        """pixels (B, C, H, W) in [-1, 1] -> moments (B, 2 * z_channels, h, w), or z if not `gaussian`"""
+        raise NotImplementedError
+
+    def to_latent_ops(self) -> Ops:
+        return ()
+
+    def from_latent_ops(self) -> Ops:
+        return ()
+
+    def decode_ops(self) -> Ops:
+        """z (B, z_channels, h, w) -> pixels (B, C, H, W), about [-1, 1]"""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture: how to tell it, and how to build it."""
+
+    name: str
+    title: str
+    detect: Callable[[Shapes], Any]  # shapes under reference names -> Config, or None if this is another network
+    build: Callable[[Any], Network]
+    example: Config  # a published member: what an unknown file is compared with
+
+
+def vote(values: Iterable[int | None]) -> int | None:
+    """The commonest value; None if there is none. One misshapen tensor among several does not change a config."""
+    counts = Counter(v for v in values if v is not None)
+    return counts.most_common(1)[0][0] if counts else None
+
+
+def size(shapes: Shapes, name: str, axis: int = 0) -> int | None:
+    """shapes[name][axis], or None if there is no such tensor or axis."""
+    shape = shapes.get(name, ())
+    return shape[axis] if len(shape) > axis else None
+
+
+def count(shapes: Shapes, prefix: str) -> int:
+    """How many numbered items follow the prefix: 'decoder.up.' -> 4 for decoder.up.0 ... decoder.up.3."""
+    heads = {name[len(prefix) :].partition(".")[0] for name in shapes if name.startswith(prefix)}
+    numbers = [int(h) for h in heads if h.isdecimal() and len(h) < 4]
+    return max(numbers, default=-1) + 1

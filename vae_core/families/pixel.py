@@ -1,0 +1,45 @@
+"""Pixel-space models have no VAE: their latent is the picture itself, in [-1, 1].
+
+PixelFlow, Chroma Radiance, Z-Image pixel, HiDream-O1, PixelDiT. ComfyUI marks this codec by one empty tensor,
+`pixel_space_vae`; as a change of range it is the identity here, where pixels are in [-1, 1] already.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from ..ops import Ops
+from .base import Family, Network, Shapes
+
+MARK = "pixel_space_vae"
+
+
+@dataclass(frozen=True)
+class PixelConfig:
+    parts: tuple[str, ...] = ("encoder", "decoder")
+    latent_channels: int = 3
+    spatial_ratio: int = 1
+    temporal_ratio: int | None = None
+    in_channels: int = 3
+    out_channels: int = 3
+
+
+def detect(shapes: Shapes) -> PixelConfig | None:
+    return PixelConfig() if MARK in shapes else None
+
+
+class PixelSpace(Network):
+    gaussian = False
+
+    def __init__(self, c: PixelConfig):
+        super().__init__()
+        self.register_buffer(MARK, torch.tensor(1.0))
+
+    def encode_ops(self) -> Ops:
+        return ()
+
+    def decode_ops(self) -> Ops:
+        return ()
+
+
+FAMILY = Family("pixel", "pixel space (no VAE)", detect, PixelSpace, PixelConfig())

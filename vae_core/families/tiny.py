@@ -1,0 +1,213 @@
+"""TAESD and its kin: tiny autoencoders without norms or a posterior, for previews and fast drafts.
+
+TAESD, TAESDXL (4 channels), TAESD3, TAEF1 (16), TAEF2 (32, patchified to 128), TAESANA (32 at 1/32).
+Reference: madebyollin/taesd (MIT) taesd.py, whose layer numbers the parameters bear under `encoder.` and `decoder.`.
+
+Two surprises. The networks see pixels in [0, 1]. And they were trained on *scaled* latents, those the diffusion
+model works on: `vae_scale` and `vae_shift` lead from there to the raw latents other VAEs make,
+raw = scaled / vae_scale + vae_shift. A file without them is left in its own, scaled, space.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..ops import Affine, Conv2d, Op, Ops, Residual, Upsample2x, relu, soft_clamp
+from .base import Family, Network, Shapes, count, size, vote
+
+POOL_GROUPS, POOL_WIDTH = 4, 4  # the pool branch widens four times and normalises in four groups
+
+
+@dataclass(frozen=True)
+class Coder:
+    """One half. Levels in the order they run."""
+
+    widths: tuple[int, ...]  # channels of each level
+    blocks: tuple[int, ...]  # residual blocks of each level
+    pool: bool = False  # TAEF2: the blocks of the lowest resolution also see the whole picture's statistics
+    stem: int | None = None  # TAESANA's encoder: two strided convolutions come first, the first this wide
+
+
+@dataclass(frozen=True)
+class TinyConfig:
+    z_channels: int
+    encoder: Coder | None
+    decoder: Coder | None
+    in_channels: int = 3
+    out_channels: int = 3
+    scaled: bool = False  # does the file say how its latents are scaled?
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(p for p in ("encoder", "decoder") if getattr(self, p))
+
+    @property
+    def patch(self) -> int:
+        """TAEF2 speaks FLUX.2's latents, which are patchified; its pool branch is what tells it."""
+        coder = self.encoder or self.decoder
+        return 2 if coder and coder.pool else 1
+
+    @property
+    def latent_channels(self) -> int:
+        return self.z_channels * self.patch**2
+
+    @property
+    def spatial_ratio(self) -> int:
+        coder = self.encoder or self.decoder
+        return 2 ** (len(coder.widths) - 1) * (4 if coder.stem else 1) * self.patch if coder else 1
+
+    @property
+    def temporal_ratio(self) -> None:
+        return None
+
+
+def detect(shapes: Shapes) -> TinyConfig | None:
+    encoder, decoder = _read(shapes, "encoder"), _read(shapes, "decoder")
+    halves = {name.partition(".")[0] for name in shapes if name.startswith(("encoder.", "decoder."))}
+    found = {"encoder": encoder, "decoder": decoder}
+    if not halves or any(found[half] is None for half in halves):
+        return None
+    last = count(shapes, "encoder.") - 1, count(shapes, "decoder.") - 1
+    z = vote([size(shapes, "decoder.1.weight", 1), size(shapes, f"encoder.{last[0]}.weight"),
+              size(shapes, f"encoder.{last[0]}.bias")])  # fmt: skip
+    if z is None:
+        return None
+    return TinyConfig(
+        z_channels=z,
+        encoder=encoder,
+        decoder=decoder,
+        in_channels=size(shapes, "encoder.0.weight", 1) or 3,
+        out_channels=vote(size(shapes, f"decoder.{last[1]}.{t}") for t in ("weight", "bias")) or 3,
+        scaled="vae_scale" in shapes,
+    )
+
+
+def _read(shapes: Shapes, half: str) -> Coder | None:
+    """Walk the layer numbers: runs of residual blocks, with a change of resolution between them."""
+    names = {name for name in shapes if name.startswith(f"{half}.")}
+    if not names or not all(_known(name) for name in names):
+        return None
+    widths, blocks, fresh = [], [], True
+    for i in range(1, count(shapes, f"{half}.") - 1):
+        width = vote(size(shapes, f"{half}.{i}.conv.{n}.{t}") for n in (0, 2, 4) for t in ("weight", "bias"))
+        if width and fresh:
+            widths.append(width)
+            blocks.append(0)
+        if width:
+            blocks[-1] += 1
+        fresh = not width
+    if not blocks:
+        return None
+    stem = size(shapes, "encoder.0.weight") if half == "encoder" and f"{half}.2.bias" in shapes else None
+    return Coder(tuple(widths), tuple(blocks), any(".pool." in name for name in names), stem)
+
+
+def _known(name: str) -> bool:
+    """N.{weight,bias}, N.conv.M.{...}, N.pool.M.{...}: TAEHV, which also resamples time, has others too."""
+    match name.split("."):
+        case [_, layer, "weight" | "bias"]:
+            return layer.isdecimal()
+        case [_, layer, "conv" | "pool", inner, "weight" | "bias"]:
+            return layer.isdecimal() and inner.isdecimal()
+    return False
+
+
+class Block(nn.Module):
+    """Three convolutions around a shortcut. (B, C, H, W) -> same"""
+
+    def __init__(self, c: int, pool: bool):
+        super().__init__()
+        self.conv = nn.ModuleDict({str(i): Conv2d(c, c) for i in (0, 2, 4)})
+        wide = POOL_WIDTH * c
+        layers = (Conv2d(c, wide, 1, bias=False), nn.GroupNorm(POOL_GROUPS, wide), Conv2d(wide, c, 1, bias=False))
+        self.pool = nn.ModuleDict(dict(zip("013", layers, strict=True))) if pool else None
+
+    def ops(self) -> Ops:
+        first, second, third = self.conv.values()
+        body = Residual((first, relu, second, relu, third))
+        if self.pool is None:
+            return (body, relu)
+        narrow, group_norm, widen = self.pool.values()
+        return (Residual((narrow, group_norm, relu, widen)), body, relu)
+
+
+class Numbered(nn.Module):
+    """Layers under their numbers; those between them (activations, upsampling) have a number but no weights."""
+
+    def __init__(self, layers: list[Op | Block]):
+        super().__init__()
+        self.layers = layers
+        for i, layer in enumerate(layers):
+            if isinstance(layer, nn.Module) and any(True for _ in layer.parameters()):
+                self.add_module(str(i), layer)
+
+    def ops(self) -> Ops:
+        return tuple(op for layer in self.layers for op in (layer.ops() if isinstance(layer, Block) else (layer,)))
+
+
+def encoder(c: Coder, in_channels: int, z_channels: int) -> Numbered:
+    """pixels (B, 3, H, W) in [0, 1] -> z (B, z_channels, h, w)"""
+    width = c.widths[0]
+    if c.stem:
+        layers = [Conv2d(in_channels, c.stem, stride=2), relu, Conv2d(c.stem, width, stride=2), relu]
+    else:
+        layers = [Conv2d(in_channels, width)]
+    for i, (width, blocks) in enumerate(zip(c.widths, c.blocks, strict=True)):
+        if i:
+            layers.append(Conv2d(c.widths[i - 1], width, stride=2, bias=False))
+        layers += [Block(width, c.pool and i == len(c.widths) - 1) for _ in range(blocks)]
+    return Numbered([*layers, Conv2d(width, z_channels)])
+
+
+def decoder(c: Coder, z_channels: int, out_channels: int) -> Numbered:
+    """z (B, z_channels, h, w) -> pixels (B, 3, H, W) in [0, 1]"""
+    width = c.widths[0]
+    layers = [soft_clamp, Conv2d(z_channels, width), relu]
+    for i, (width, blocks) in enumerate(zip(c.widths, c.blocks, strict=True)):
+        if i:
+            layers += [Upsample2x(), Conv2d(c.widths[i - 1], width, bias=False)]
+        layers += [Block(width, c.pool and i == 0) for _ in range(blocks)]
+    return Numbered([*layers, Conv2d(width, out_channels)])
+
+
+class TinyAutoencoder(Network):
+    gaussian = False
+    vae_scale: Tensor
+    vae_shift: Tensor
+
+    def __init__(self, c: TinyConfig):
+        super().__init__()
+        self.encoder = encoder(c.encoder, c.in_channels, c.z_channels) if c.encoder else None
+        self.decoder = decoder(c.decoder, c.z_channels, c.out_channels) if c.decoder else None
+        self.patch, self.scaled = c.patch, c.scaled
+        if c.scaled:
+            self.register_buffer("vae_scale", torch.tensor(1.0))
+            self.register_buffer("vae_shift", torch.tensor(0.0))
+
+    def encode_ops(self) -> Ops:
+        return (Affine(0.5, 0.5), *(self.encoder.ops() if self.encoder else ()))
+
+    def to_latent_ops(self) -> Ops:
+        return (*([self.to_raw] if self.scaled else ()), *([nn.PixelUnshuffle(self.patch)] if self.patch > 1 else ()))
+
+    def from_latent_ops(self) -> Ops:
+        return (*([nn.PixelShuffle(self.patch)] if self.patch > 1 else ()), *([self.to_scaled] if self.scaled else ()))
+
+    def decode_ops(self) -> Ops:
+        return (*(self.decoder.ops() if self.decoder else ()), Affine(2.0, -1.0))
+
+    def to_raw(self, z: Tensor) -> Tensor:
+        return z / self.vae_scale + self.vae_shift
+
+    def to_scaled(self, latent: Tensor) -> Tensor:
+        return (latent - self.vae_shift) * self.vae_scale
+
+
+FAMILY = Family(
+    name="tiny",
+    title="tiny autoencoder (TAESD)",
+    detect=detect,
+    build=TinyAutoencoder,
+    example=TinyConfig(4, Coder((64,) * 4, (1, 3, 3, 3)), Coder((64,) * 4, (3, 3, 3, 1))),
+)

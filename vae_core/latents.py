@@ -1,0 +1,90 @@
+"""Latent spaces: what the numbers of a latent mean to the diffusion models that work on it.
+
+A *raw* latent is what an encoder makes, and what nodes pass on. Diffusion models see it scaled,
+scaled = (raw - shift) * scale. Several VAEs share names and shapes, and even a space; so a space is named after
+its models, and is a fact about them, not about a file.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .errors import BadRequest
+
+
+@dataclass(frozen=True)
+class LatentSpace:
+    models: str
+    channels: int  # of the latent that nodes pass on
+    ratio: int  # pixels to one latent pixel, in each direction
+    scale: float = 1.0
+    shift: float = 0.0
+
+
+# scale and shift: `scaling_factor` and `shift_factor` in vae/config.json of the repository named beside them.
+SPACES: Mapping[str, LatentSpace] = {
+    "sd1": LatentSpace("SD 1.x, SD 2.x, PixArt-alpha", 4, 8, 0.18215),  # CompVis/stable-diffusion-v1-4
+    "sdxl": LatentSpace(
+        "SDXL, PixArt-Sigma, AuraFlow, Kolors", 4, 8, 0.13025
+    ),  # stabilityai/stable-diffusion-xl-base-1.0
+    "sd-x4": LatentSpace("SD x4 upscaler", 4, 4, 0.08333),  # stabilityai/stable-diffusion-x4-upscaler
+    "sd3": LatentSpace("SD 3.x", 16, 8, 1.5305, 0.0609),  # stabilityai/stable-diffusion-3-medium-diffusers
+    "flux1": LatentSpace("FLUX.1, Lumina 2, Z-Image, Chroma", 16, 8, 0.3611, 0.1159),  # black-forest-labs/FLUX.1-dev
+    "cogview4": LatentSpace("CogView4", 16, 8),  # THUDM/CogView4-6B
+    "wan21": LatentSpace("Wan 2.1, Qwen-Image", 16, 8),  # per-channel mean and std, not one scale
+    "flux2": LatentSpace("FLUX.2", 128, 16),  # black-forest-labs/FLUX.2-dev: normalised inside the VAE
+    "sana": LatentSpace("Sana", 32, 32, 0.41407),  # Efficient-Large-Model/Sana_1600M_1024px_diffusers
+    "hunyuan-image": LatentSpace(
+        "HunyuanImage 2.1", 64, 32, 0.75289
+    ),  # hunyuanvideo-community/HunyuanImage-2.1-Diffusers
+    "pixel": LatentSpace("pixel-space models", 3, 1),
+}
+
+
+def space(name: str) -> LatentSpace:
+    if name not in SPACES:
+        raise BadRequest(f"there is no latent space '{name}': choose one of {', '.join(SPACES)}.")
+    return SPACES[name]
+
+
+def models(channels: int, ratio: int | None = None) -> str:
+    """Whose latents have so many channels (at this ratio): 'SD 3.x or FLUX.1, ...', or '' if nobody's known here."""
+    fitting = (s.models for s in SPACES.values() if s.channels == channels and ratio in (None, s.ratio))
+    return " or ".join(fitting)
+
+
+@dataclass(frozen=True)
+class Tag:
+    """What a latent should remember: whose it is, and how large the picture was.
+
+    `latent` is the (h, w) the tag was made for; a latent of another size has been edited since, and the size of
+    its picture with it.
+    """
+
+    family: str
+    channels: int
+    ratio: int
+    latent: tuple[int, int]
+    size: tuple[int, int] | None = None  # (H, W) of the picture
+
+    def size_of(self, latent_shape: tuple[int, ...]) -> tuple[int, int] | None:
+        """The size to crop the decoded picture to, if this latent is still the one that was tagged."""
+        return self.size if tuple(latent_shape[-2:]) == self.latent else None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Tag | None":
+        """None for a tag that cannot be read: a latent without one is still a latent."""
+        try:
+            return cls.from_dict(json.loads(text))
+        except (ValueError, TypeError, KeyError):
+            return None
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> "Tag":
+        size = tuple(int(n) for n in d["size"]) if d.get("size") else None
+        h, w = (int(n) for n in d["latent"])
+        return cls(str(d["family"]), int(d["channels"]), int(d["ratio"]), (h, w), (size[0], size[1]) if size else None)

@@ -1,0 +1,189 @@
+"""The names tensors have in files, mapped to the one set of names each family uses.
+
+A *prefix* is what a full checkpoint puts before the VAE's names. A *layout* is a way of naming the same tensors:
+
+    ldm                 CompVis, and Black Forest Labs (which keeps the quant convs inside the halves)
+    comfy               FLUX.2 with CompVis names and the quant convs outside; `taesd_encoder.` and `taesd_decoder.`
+    diffusers           up_blocks counted from the lowest resolution, attention as Linear
+    diffusers-legacy    the same, attention called query, key, value, proj_attn
+    module              taesd.py's own module: encoder.N, decoder.N
+    encoder, decoder    one half, its names bare
+
+Only names and shapes are looked at, never a tensor, a dtype or a file name.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from .families.base import Shapes, count
+
+PREFIXES = ("", "first_stage_model.", "vae.", "model.", "first_stage.", "autoencoder.", "module.")
+
+# What training leaves in a file beside the network: losses, averages, and a batch norm's counter.
+LEFTOVERS = re.compile(r"(loss\.|model_ema\.|bn\.num_batches_tracked$)")
+
+
+Rename = Callable[[Shapes], dict[str, str]]  # the file's names (without prefix) -> reference names
+
+
+@dataclass(frozen=True)
+class Naming:
+    """One reading of a file: `names` leads from reference names to the file's, `shapes` is under reference names."""
+
+    prefix: str
+    layout: str
+    shapes: dict[str, tuple[int, ...]]
+    names: dict[str, str]
+
+
+def namings(shapes: Shapes) -> Iterator[Naming]:
+    """Every reading of these names: each prefix that occurs, in each layout whose marks are there."""
+    for prefix in PREFIXES:
+        own = strip(shapes, prefix)
+        for layout, rename in _readings(own):
+            yield naming(prefix, layout, own, rename)
+
+
+def guesses(shapes: Shapes) -> Iterator[Naming]:
+    """Every reading, marks or not: for saying what an unknown file comes nearest to."""
+    for prefix in PREFIXES:
+        if own := strip(shapes, prefix):
+            for layout, rename in RENAMES.items():
+                yield naming(prefix, layout, own, rename)
+
+
+def strip(shapes: Shapes, prefix: str) -> dict[str, tuple[int, ...]]:
+    """The tensors under the prefix, less leftovers of training, without the prefix."""
+    own = {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)}
+    return {name: shape for name, shape in own.items() if not LEFTOVERS.match(name)}
+
+
+def naming(prefix: str, layout: str, own: Shapes, rename: Rename) -> Naming:
+    renamed = rename(own)
+    return Naming(
+        prefix=prefix,
+        layout=layout,
+        shapes={new: _as_conv(new, own[old]) for old, new in renamed.items()},
+        names={new: prefix + old for old, new in renamed.items()},
+    )
+
+
+def _as_conv(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Attention's 1x1 convolutions are stored as Linear by diffusers: (C, C) is (C, C, 1, 1)."""
+    return (*shape, 1, 1) if len(shape) == 2 and re.search(r"\.(q|k|v|proj_out)\.weight$", name) else shape
+
+
+def _readings(own: Shapes) -> Iterator[tuple[str, Rename]]:
+    def has(*starts: str) -> bool:
+        return any(name.startswith(starts) for name in own)
+
+    if has("encoder.down.", "decoder.up."):
+        flux2_outside = "bn.running_mean" in own and "quant_conv.weight" in own
+        yield ("comfy" if flux2_outside else "ldm"), _ldm
+    if has("encoder.down_blocks.", "decoder.up_blocks."):
+        legacy = any(".query." in name or ".proj_attn." in name for name in own)
+        yield ("diffusers-legacy" if legacy else "diffusers"), _diffusers
+    if has("taesd_encoder.", "taesd_decoder."):
+        yield "comfy", _taesd
+    if has("encoder.layers.", "decoder.layers."):
+        yield "diffusers", _tiny_diffusers
+    if has("encoder.0.", "decoder.1."):
+        yield "module", _same
+    if "pixel_space_vae" in own:
+        yield "comfy", _same
+    if own and not has("encoder.", "decoder."):
+        yield from _bare_halves(own)
+
+
+def _bare_halves(own: Shapes) -> Iterator[tuple[str, Rename]]:
+    """A half without its own name. Layer 0 of a tiny encoder has weights; in a tiny decoder it is the clamp."""
+    tops = {name.partition(".")[0] for name in own}
+    for half, level, other in (("encoder", "down", "up"), ("decoder", "up", "down")):
+        if level in tops and other not in tops:
+            yield half, _half(half, _ldm)
+        if f"{level}_blocks" in tops and f"{other}_blocks" not in tops:  # a U-Net has both
+            yield half, _half(half, _diffusers)
+    if all(top.isdecimal() for top in tops):
+        half = "encoder" if "0" in tops else "decoder"
+        yield half, _half(half, _same)
+
+
+def _half(half: str, rename: Rename) -> Rename:
+    """A bare half is named as in the whole, with `encoder.` or `decoder.` left out."""
+
+    def renamed(own: Shapes) -> dict[str, str]:
+        named = rename({f"{half}.{name}": shape for name, shape in own.items()})
+        return {old[len(half) + 1 :]: new for old, new in named.items()}
+
+    return renamed
+
+
+def _same(own: Shapes) -> dict[str, str]:
+    return {name: name for name in own}
+
+
+def _ldm(own: Shapes) -> dict[str, str]:
+    """CompVis names are the reference; Black Forest Labs keeps the quant convs inside the halves."""
+    return {name: re.sub(r"^(?:encoder|decoder)\.((?:post_)?quant_conv\.)", r"\1", name) for name in own}
+
+
+def _taesd(own: Shapes) -> dict[str, str]:
+    return {name: name.removeprefix("taesd_") for name in own}
+
+
+def _tiny_diffusers(own: Shapes) -> dict[str, str]:
+    """diffusers does not count the decoder's clamp, so its layers are one behind."""
+
+    def number(match: re.Match) -> str:
+        return f"{match[1]}.{int(match[2]) + (match[1] == 'decoder')}."
+
+    return {name: re.sub(r"^(encoder|decoder)\.layers\.(\d+)\.", number, name) for name in own}
+
+
+def _diffusers(own: Shapes) -> dict[str, str]:
+    top = count(own, "decoder.up_blocks.") - 1
+
+    def turn(match: re.Match) -> str:
+        return f"decoder.up.{top - int(match[1])}."  # diffusers counts from the lowest resolution
+
+    return {name: re.sub(r"^decoder\.up_blocks\.(\d+)\.", turn, _translate(name)) for name in own}
+
+
+_ATTN = r"(\.attn(?:_1|\.\d+))\."
+_DIFFUSERS = tuple(
+    (re.compile(pattern), new)
+    for pattern, new in (
+        (r"^encoder\.down_blocks\.(\d+)\.", r"encoder.down.\1."),
+        (r"\.mid_block\.resnets\.0\.", ".mid.block_1."),
+        (r"\.mid_block\.resnets\.1\.", ".mid.block_2."),
+        (r"\.mid_block\.attentions\.0\.", ".mid.attn_1."),
+        (r"\.resnets\.(\d+)\.", r".block.\1."),
+        (r"\.attentions\.(\d+)\.", r".attn.\1."),
+        (r"\.downsamplers\.0\.conv\.", ".downsample.conv."),
+        (r"\.upsamplers\.0\.conv\.", ".upsample.conv."),
+        (r"\.conv_shortcut\.", ".nin_shortcut."),
+        (r"\.conv_norm_out\.", ".norm_out."),
+        (_ATTN + r"group_norm\.", r"\1.norm."),
+        (_ATTN + r"(?:to_q|query)\.", r"\1.q."),
+        (_ATTN + r"(?:to_k|key)\.", r"\1.k."),
+        (_ATTN + r"(?:to_v|value)\.", r"\1.v."),
+        (_ATTN + r"(?:to_out\.0|proj_attn)\.", r"\1.proj_out."),
+    )
+)
+
+
+def _translate(name: str) -> str:
+    for pattern, new in _DIFFUSERS:
+        name = pattern.sub(new, name, count=1)
+    return name
+
+
+RENAMES: Mapping[str, Rename] = {
+    "ldm": _ldm,
+    "diffusers": _diffusers,
+    "comfy": _taesd,
+    "diffusers (tiny)": _tiny_diffusers,
+    "encoder": _half("encoder", _ldm),
+    "decoder": _half("decoder", _ldm),
+}

@@ -1,0 +1,153 @@
+"""From files to a VAE that is ready: built without memory, weights assigned from the memory map, strictly."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from . import latents, precision
+from .checkpoint import Checkpoint, open_checkpoint
+from .detection import Detection, build, compare, demand_whole, detect, detect_in, family_named
+from .errors import BadRequest, BrokenCheckpoint
+from .families import Config, Network
+from .layouts import Naming
+from .vae import VAE
+
+HALVES = ("encoder", "decoder")
+Source = tuple[Checkpoint, str]  # where a tensor is: the file, and its name there
+
+
+def load(
+    path: str | Path,
+    *more_paths: str | Path,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    latent_space: str | None = None,
+) -> VAE:
+    """A VAE from a file, a diffusers folder, a full checkpoint, or an encoder and a decoder in two files.
+
+    dtype, device   None: what the device computes well (precision.py), on the CPU
+    latent_space    for tiny VAEs, whose files do not say whose latents they were trained on: 'sd1', 'sdxl', 'sd3',
+                    'flux1' or 'sana' makes them give and take raw latents as the other VAEs do
+
+    A later file replaces that half of an earlier one: `load('flux2-vae.safetensors', 'small_decoder.safetensors')`.
+    Raises UnknownCheckpoint, BrokenCheckpoint, BadRequest.
+    """
+    checkpoints = [open_checkpoint(p) for p in (path, *more_paths)]
+    name = " + ".join(c.path.name or str(c.path) for c in checkpoints)
+    found, sources = _together(checkpoints)
+    demand_whole(found, name)
+    where = _device(device)
+    own = _own_dtype(sources)
+    dtype = precision.choose(where, own, dtype)
+    network = assemble(found.family, found.config, _read(sources), dtype, where)
+    vae = VAE(network, found.family, found.config, name=name, dtype=dtype, device=where)
+    return in_space(vae, latent_space) if latent_space else vae
+
+
+def from_weights(weights: Mapping[str, Tensor], name: str = "these weights") -> VAE:
+    """A VAE around tensors that are in memory already, in any layout; none is copied, their dtype and device stay."""
+    found = detect({k: tuple(t.shape) for k, t in weights.items()})
+    demand_whole(found, name)
+    floats = [t for t in weights.values() if t.is_floating_point()]
+    widest = max(floats, key=torch.Tensor.numel)
+    tensors = {new: weights[old] for new, old in found.names.items()}
+    network = assemble(found.family, found.config, tensors, widest.dtype, widest.device)
+    return VAE(network, found.family, found.config, name=name, dtype=widest.dtype, device=widest.device)
+
+
+def in_space(vae: VAE, latent_space: str) -> VAE:
+    """The same tiny VAE, giving and taking the raw latents of this space instead of scaled ones."""
+    space = latents.space(latent_space)
+    if vae.family != "tiny" or space.channels != vae.latent_channels:
+        raise BadRequest(
+            f"'{vae.name}' has no use for the latent space '{latent_space}' ({space.channels} channels): it is a "
+            f"{vae.title}; only a tiny VAE of as many channels needs to be told."
+        )
+    scale = {"vae_scale": torch.tensor(space.scale), "vae_shift": torch.tensor(space.shift)}
+    config = replace(vae.config, scaled=True)  # type: ignore[type-var]
+    weights = {**vae.network.state_dict(), **scale}
+    network = assemble(vae.family, config, weights, vae.dtype, vae.device)
+    return VAE(network, vae.family, config, name=vae.name, dtype=vae.dtype, device=vae.device)
+
+
+def assemble(
+    family: str, config: Config, weights: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device
+) -> Network:
+    """A network with these tensors, by reference name: cast and moved if they must be, otherwise not copied.
+
+    Statistics of a latent space (buffers) keep fp32 at least, whatever the weights run in.
+    """
+    network = build(family, config)
+    shapes = {name: t.shape for name, t in network.state_dict().items()}
+    buffers = {name for name, _ in network.named_buffers()}
+    exact = precision.at_least_fp32(dtype)
+    network.load_state_dict(
+        {
+            name: weights[name].reshape(shape).to(device, exact if name in buffers else dtype)
+            for name, shape in shapes.items()
+        },
+        strict=True,
+        assign=True,
+    )
+    return network.requires_grad_(False).eval()
+
+
+def _together(checkpoints: list[Checkpoint]) -> tuple[Detection, dict[str, Source]]:
+    """All files as one VAE: what it is, and where each tensor (by reference name) is."""
+    found = [detect_in(checkpoint) for checkpoint in checkpoints]
+    if len(found) == 1:
+        return found[0], {new: (checkpoints[0], old) for new, old in found[0].names.items()}
+    _demand_partners(found, checkpoints)
+    sources: dict[str, Source] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for checkpoint, one in zip(checkpoints, found, strict=True):
+        replaced = tuple(f"{part}." for part in one.parts)
+        sources = {name: source for name, source in sources.items() if not name.startswith(replaced)}
+        sources |= {new: (checkpoint, old) for new, old in one.names.items()}
+        shapes |= one.shapes
+    shapes = {name: shapes[name] for name in sources}
+    config = family_named(found[0].family).detect(shapes)
+    layout = "+".join(one.layout for one in found)
+    names = {new: old for new, (_, old) in sources.items()}
+    return compare(found[0].family, config or found[0].config, Naming("", layout, shapes, names)), sources
+
+
+def _demand_partners(found: list[Detection], checkpoints: list[Checkpoint]) -> None:
+    """Files that are to make one VAE must be of one family, and two halves must not be the same half."""
+    first = found[0]
+    for other, checkpoint in zip(found[1:], checkpoints[1:], strict=True):
+        a, b = checkpoints[0].path.name, checkpoint.path.name
+        if other.family != first.family:
+            raise BrokenCheckpoint(f"'{a}' ({first.title}) and '{b}' ({other.title}) do not make one VAE.")
+        if other.parts == first.parts and len(first.parts) == 1:
+            raise BrokenCheckpoint(f"'{a}' and '{b}' are both {first.parts[0]}s: give an encoder and a decoder.")
+
+
+def _own_dtype(sources: Mapping[str, Source]) -> torch.dtype:
+    """The dtype most of the weights are stored in."""
+    words = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+    stored = [checkpoint.entries[name].dtype for checkpoint, name in sources.values()]
+    return words.get(max(set(stored), key=stored.count, default="F32"), torch.float32)
+
+
+def _read(sources: Mapping[str, Source]) -> dict[str, Tensor]:
+    """Every tensor on its file's memory map, by reference name."""
+    reference = {(id(checkpoint), old): new for new, (checkpoint, old) in sources.items()}
+    checkpoints = {id(checkpoint): checkpoint for checkpoint, _ in sources.values()}
+    return {
+        reference[key, old]: tensor
+        for key, checkpoint in checkpoints.items()
+        for old, tensor in checkpoint.tensors(name for owner, name in sources.values() if owner is checkpoint)
+    }
+
+
+def _device(asked: torch.device | str | None) -> torch.device:
+    try:
+        device = torch.device(asked or "cpu")
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as e:
+        raise BadRequest(f"the device '{asked}' cannot be used: {str(e).splitlines()[0]}") from e
+    return device

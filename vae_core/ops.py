@@ -1,0 +1,109 @@
+"""The few operations autoencoders are made of.
+
+A network is a tuple of ops, and an op is a plain callable from tensor to tensor. What makes an op more
+than a function is that it says how far it looks; that one declaration is all an executor needs to run
+a network whole, in bands of rows, or to plan either.
+
+    pointwise      a bare function or module    each pixel on its own
+    Window         .rows, .span, .step          a few neighbouring rows
+    nn.GroupNorm                                two numbers per group, over the whole picture
+    Global         (attention)                  every pixel at once
+    Residual       .body, .skip                 two paths, added: the one combinator
+
+Shapes are (B, C, H, W); rows are dim -2. Activations write in place when no gradient is wanted, so
+they must follow an op that makes a new tensor.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Union
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Op = Union[Callable[[Tensor], Tensor], "Residual"]
+Ops = tuple[Op, ...]
+
+
+@dataclass(frozen=True)
+class Residual:
+    """body(x) + skip(x); an empty skip is x itself."""
+
+    body: Ops
+    skip: Ops = ()
+
+
+def leaves(ops: Ops) -> Iterator[Op]:
+    """Every leaf op, in the order of a run."""
+    for op in ops:
+        if isinstance(op, Residual):
+            yield from leaves(op.skip)
+            yield from leaves(op.body)
+        else:
+            yield op
+
+
+class Window:
+    """An op that reads `span` rows to make one, and moves `step` rows on for the next one.
+
+    At the borders of the picture it sees `rows` = (above, below) rows of zeros.
+    """
+
+    rows: tuple[int, int] = (0, 0)
+    span: int = 1
+    step: int = 1
+
+
+class Conv2d(Window, nn.Conv2d):
+    """Zero-padded convolution. (B, c_in, H, W) -> (B, c_out, H', W')
+
+    `pad` = (before, after) zeros in both directions; by default as many on both sides as keep the size.
+    LDM's downsampling pads (0, 1): one row below and one column on the right.
+    """
+
+    def __init__(self, c_in: int, c_out: int, kernel_size: int = 3, *, stride: int = 1,
+                 pad: tuple[int, int] | None = None, bias: bool = True):  # fmt: skip
+        self.rows = before, after = pad or (kernel_size // 2, kernel_size // 2)
+        self.span, self.step = kernel_size, stride
+        even = before if before == after else 0  # what the backend pads without a copy
+        nn.Conv2d.__init__(self, c_in, c_out, kernel_size, stride, even, bias=bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        before, after = self.rows
+        return super().forward(input if before == after else F.pad(input, (before, after) * 2))
+
+
+class Global(nn.Module):
+    """An op that must see the whole picture."""
+
+
+class Upsample2x(nn.Module):
+    """Nearest neighbour, twice the rows and columns. Pointwise. (B, C, H, W) -> (B, C, 2H, 2W)"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+@dataclass(frozen=True)
+class Affine:
+    """x * scale + shift. Pointwise."""
+
+    scale: float
+    shift: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x * self.scale + self.shift
+
+
+def silu(x: Tensor) -> Tensor:
+    return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
+def relu(x: Tensor) -> Tensor:
+    return F.relu(x, inplace=not torch.is_grad_enabled())
+
+
+def soft_clamp(x: Tensor) -> Tensor:
+    """tanh(x / 3) * 3: what TAESD does to a latent first, so that outliers keep their colour."""
+    return torch.tanh(x / 3) * 3

@@ -1,0 +1,66 @@
+"""What an encoder says of a picture: a Gaussian for every pixel of the latent.
+
+Kingma & Welling 2013 (https://arxiv.org/abs/1312.6114). The encoder's last convolution gives `moments`,
+the mean and the logarithm of the variance, one after the other along the channels.
+"""
+
+import torch
+from torch import Generator, Tensor
+
+from .execution import whole
+from .ops import Ops
+
+# exp(-30) is no variance at all in fp32, exp(20) is all of it; the bounds of CompVis/latent-diffusion
+# (ldm/modules/distributions/distributions.py), kept by every model trained since.
+LOGVAR_RANGE = (-30.0, 20.0)
+
+
+class Posterior:
+    """A diagonal Gaussian over z, and the way from z to the latent that diffusion models see.
+
+    mean, logvar, std, var   (B, z_channels, h, w), fp32 or better
+    size                     (H, W) of the picture that was encoded, before it was padded to the ratio
+    """
+
+    def __init__(self, mean: Tensor, logvar: Tensor | None, to_latent: Ops = (), size: tuple[int, int] | None = None):
+        self.mean = mean
+        self.logvar = torch.full_like(mean, -torch.inf) if logvar is None else logvar.clamp(*LOGVAR_RANGE)
+        self.size = size
+        self._to_latent = to_latent
+
+    @classmethod
+    def of_moments(cls, moments: Tensor, to_latent: Ops = (), size: tuple[int, int] | None = None) -> "Posterior":
+        """moments: (B, 2 * z_channels, h, w), mean first."""
+        return cls(*moments.chunk(2, 1), to_latent, size)
+
+    @classmethod
+    def of_point(cls, z: Tensor, to_latent: Ops = (), size: tuple[int, int] | None = None) -> "Posterior":
+        """z: (B, z_channels, h, w) of a codec without a posterior: all of it is the mean, the variance is zero."""
+        return cls(z, None, to_latent, size)
+
+    @property
+    def var(self) -> Tensor:
+        return self.logvar.exp()
+
+    @property
+    def std(self) -> Tensor:
+        return (self.logvar / 2).exp()
+
+    def mode(self) -> Tensor:
+        """The latent of the most probable z, which is the mean. (B, latent_channels, h', w')"""
+        return whole.run(self._to_latent, self.mean)
+
+    def sample(self, generator: Generator | None = None) -> Tensor:
+        """The latent of z = mean + std * noise. The noise is drawn where the generator lives."""
+        device = generator.device if generator else self.mean.device
+        noise = torch.randn(self.mean.shape, generator=generator, device=device, dtype=self.mean.dtype)
+        return whole.run(self._to_latent, self.mean + self.std * noise.to(self.mean.device))
+
+    def kl(self) -> Tensor:
+        """Kullback-Leibler divergence from N(0, 1) in nats, summed over z. (B,)
+
+        Zero for a codec without a posterior: it has no Gaussian to compare, and costs no bits of it.
+        """
+        if torch.isneginf(self.logvar).all():
+            return self.mean.new_zeros(self.mean.shape[0])
+        return 0.5 * (self.mean.square() + self.var - 1 - self.logvar).flatten(1).sum(1)

@@ -1,0 +1,59 @@
+"""Which dtype a VAE runs in, and why.
+
+CPU     the file's own dtype, if the processor computes it well; otherwise float32. Never fp16, whose
+        convolutions have no fast kernel on a CPU (a thousand times slower).
+CUDA    bf16 where the chip has it (compute capability 8.0), otherwise float32: the activations of SDXL's
+        VAE exceed fp16's largest number, 65504, and come out as NaN. fp16 is for those who ask for it.
+other   float32, until measured: bf16 has given NaN on MPS (Qwen-Image), fp16 black pictures (FLUX.1).
+"""
+
+import torch
+
+from .errors import BadRequest
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
+
+
+def named(name: str) -> torch.dtype | None:
+    """'fp32', 'bf16', 'fp16', 'fp64' -> torch dtype; 'auto' -> None."""
+    if name == "auto":
+        return None
+    if name not in DTYPES:
+        raise BadRequest(f"there is no dtype '{name}': choose auto, {', '.join(DTYPES)}.")
+    return DTYPES[name]
+
+
+def choose(device: torch.device, own: torch.dtype, asked: torch.dtype | None = None) -> torch.dtype:
+    """The dtype to run in on this device, for weights that are stored as `own`.
+
+    What is asked for is done, but for fp16 on a CPU, where float32 is exact and a thousand times faster.
+    """
+    if asked is not None and not asked.is_floating_point:
+        raise BadRequest(f"a VAE cannot run in {asked}: choose a floating-point dtype.")
+    if device.type == "cpu":
+        return _on_cpu(asked or own, asked is not None)
+    if asked is not None:
+        return asked
+    if own is torch.float64:
+        return own
+    return torch.bfloat16 if device.type == "cuda" and _cuda_has_bf16(device) else torch.float32
+
+
+def _on_cpu(wanted: torch.dtype, asked: bool) -> torch.dtype:
+    slow = wanted is torch.float16 or (wanted is torch.bfloat16 and not asked and not _cpu_has_bf16())
+    return torch.float32 if slow or wanted.itemsize < 2 else wanted
+
+
+def _cpu_has_bf16() -> bool:
+    """avx512_bf16 or AMX; without them a CPU emulates bf16. torch has no public question for it."""
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(supported and supported())
+
+
+def _cuda_has_bf16(device: torch.device) -> bool:
+    return torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def at_least_fp32(dtype: torch.dtype) -> torch.dtype:
+    """For what must not lose digits: statistics, latents, results."""
+    return torch.promote_types(dtype, torch.float32)

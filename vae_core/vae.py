@@ -1,0 +1,235 @@
+"""A VAE: pixels to a posterior, a latent to pixels. Everything is checked at this door, nothing further in."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from . import latents, precision
+from .detection import build, title
+from .errors import BadPixels, BadRequest, DoesNotFit, LatentMismatch, NumericalOverflow
+from .execution import whole
+from .families import Config, Network
+from .ops import Op, Ops, leaves
+from .posterior import Posterior
+
+Progress = Callable[[int, int], None]
+LARGEST_PIXEL = 16.0  # HDR pictures exceed 1; nothing but a picture in 0...255 exceeds this
+
+
+class VAE:
+    """An autoencoder with its weights; `load` makes it.
+
+    latent_channels, spatial_ratio   of the latent that nodes pass on (128 and 16 for FLUX.2)
+    temporal_ratio                   frames of a clip to one of its latent, None for a VAE of pictures
+    family, config, name             which network it is, its sizes, and where it came from
+    """
+
+    def __init__(self, network: Network, family: str, config: Config, *, name: str,
+                 dtype: torch.dtype, device: torch.device):  # fmt: skip
+        self.network, self.family, self.config, self.name = network, family, config, name
+        self._dtype, self._device = dtype, device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network computes in."""
+        return next((p.dtype for p in self.network.parameters()), self._dtype)
+
+    @property
+    def device(self) -> torch.device:
+        return next((p.device for p in self.network.parameters()), self._device)
+
+    @property
+    def latent_channels(self) -> int:
+        return self.config.latent_channels
+
+    @property
+    def spatial_ratio(self) -> int:
+        return self.config.spatial_ratio
+
+    @property
+    def temporal_ratio(self) -> int | None:
+        return self.config.temporal_ratio
+
+    @property
+    def in_channels(self) -> int:
+        return self.config.in_channels
+
+    @property
+    def out_channels(self) -> int:
+        return self.config.out_channels
+
+    @property
+    def title(self) -> str:
+        """'Autoencoder-KL (2-D), 4 channels at 1/8: SD 1.x, ... or SDXL, ...'"""
+        return title(self.family, self.config)
+
+    def __repr__(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"VAE('{self.name}': {self.title}; {dtype} on {self.device})"
+
+    def encode(self, pixels: Tensor, *, progress: Progress | None = None) -> Posterior:
+        """pixels (B, C, H, W), or frames (B, C, T, H, W), in [-1, 1] -> the posterior of their latents.
+
+        Any size: a picture that is no multiple of the ratio is continued at its right and lower edge (mirrored), and
+        `posterior.size` remembers what to crop to. `progress(done, total)` counts ops, and may raise to stop.
+        Raises BadPixels, NumericalOverflow, DoesNotFit, and BadRequest if the file held no encoder.
+        """
+        self._need("encoder")
+        x, frames = self._pictures(pixels)
+        size = (x.shape[-2], x.shape[-1])
+        x = pad_to(x.to(self.device, self.dtype), self.spatial_ratio)
+        z = self._run("encoding", self.network.encode_ops(), x, progress)
+        z = z.to(precision.at_least_fp32(self.dtype))
+        if not torch.isfinite(z).all():
+            raise NumericalOverflow(self._overflow("the picture", "encode"))
+        to_latent = (*self.network.to_latent_ops(), *_to_clip(frames))
+        make = Posterior.of_moments if self.network.gaussian else Posterior.of_point
+        return make(z, to_latent, size)
+
+    def decode(self, z: Tensor, *, size: tuple[int, int] | None = None, progress: Progress | None = None) -> Tensor:
+        """z (B, latent_channels, h, w), or (B, latent_channels, T, h, w) -> pixels, about [-1, 1], not clamped.
+
+        size: (H, W) to crop to, as `posterior.size` gives it. fp32 at least. `progress` as in `encode`.
+        Raises LatentMismatch, NumericalOverflow, DoesNotFit, and BadRequest if the file held no decoder.
+        """
+        self._need("decoder")
+        x, frames = self._latents(z)
+        x = whole.run(self.network.from_latent_ops(), x.to(self.device, precision.at_least_fp32(self.dtype)))
+        x = self._run("decoding", self.network.decode_ops(), x.to(self.dtype), progress)
+        x = x.to(precision.at_least_fp32(self.dtype))
+        if not torch.isfinite(x).all():
+            raise NumericalOverflow(self._overflow("the latent", "decode"))
+        x = x[..., : size[0], : size[1]] if size else x
+        return whole.run(_to_clip(frames), x)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "VAE":
+        """Move or cast the weights, in place as torch does. Statistics of a latent space stay fp32 at least."""
+        self._device = torch.device(device) if device else self._device
+        self._dtype = dtype or self._dtype
+        self.network.to(self._device)
+        for parameter in self.network.parameters() if dtype else ():
+            parameter.data = parameter.data.to(dtype)
+        return self
+
+    def peak_bytes(self, part: str, shape: tuple[int, ...]) -> int:
+        """Bytes of activations at most alive while it encodes or decodes `shape`, (B, C, H, W); weights not counted."""
+        twin = build(self.family, self.config).to(self.dtype)
+        ops = twin.encode_ops() if part == "encode" else (*twin.from_latent_ops(), *twin.decode_ops())
+        with torch.no_grad():
+            return whole.peak_bytes(ops, torch.empty(shape, dtype=self.dtype, device="meta"))[0]
+
+    @torch.no_grad()
+    def _run(self, doing: str, ops: Ops, x: Tensor, progress: Progress | None) -> Tensor:
+        watch = _Watch(self.network, ops, progress)
+        with self._says_where(doing, x, watch):
+            x = whole.run(ops, x, watch)
+        watch(None)
+        return x
+
+    @contextmanager
+    def _says_where(self, doing: str, x: Tensor, watch: "_Watch") -> Iterator[None]:
+        try:
+            yield
+        except (torch.OutOfMemoryError, MemoryError) as e:
+            part = "encode" if doing == "encoding" else "decode"
+            raise DoesNotFit(
+                f"{doing} {_size(x)} with '{self.name}' ran out of memory at {watch.where}: it takes about "
+                f"{self.peak_bytes(part, tuple(x.shape)) / 2**30:.1f} GiB at once; use a smaller picture or batch, bf16, "
+                "or the CPU."
+            ) from e
+
+    def _need(self, part: str) -> None:
+        if part not in self.config.parts:
+            has = self.config.parts[0]
+            raise BadRequest(f"'{self.name}' holds only the {has}: load it together with the file of its {part}.")
+
+    def _pictures(self, pixels: Tensor) -> tuple[Tensor, int | None]:
+        """Pixels as a batch of pictures, and the frames in a clip if they are clips."""
+        x, frames = _fold(pixels)
+        shape = tuple(pixels.shape)
+        if x.ndim != 4 or x.shape[1] != self.in_channels or 0 in shape or not x.is_floating_point():
+            raise BadPixels(
+                f"these pixels are {str(x.dtype).removeprefix('torch.')} of shape {shape}: '{self.name}' encodes "
+                f"floating-point pixels of shape (B, {self.in_channels}, H, W) or (B, {self.in_channels}, T, H, W)."
+            )
+        largest = x.detach().abs().max().item()
+        if not largest < LARGEST_PIXEL:  # also true of NaN
+            found = f"reach {largest:g}" if math.isfinite(largest) else "hold NaN or infinity"
+            raise BadPixels(f"these pixels {found}: a picture's must be numbers in [-1, 1] (an IMAGE's in [0, 1]).")
+        return x, frames
+
+    def _latents(self, z: Tensor) -> tuple[Tensor, int | None]:
+        """A latent as a batch of pictures' latents, and the frames in a clip if it is of clips."""
+        x, frames = _fold(z)
+        if x.ndim != 4 or x.shape[1] != self.latent_channels or 0 in x.shape or not x.is_floating_point():
+            raise LatentMismatch(self._mismatch(z))
+        if not torch.isfinite(x).all():
+            raise NumericalOverflow("this latent holds NaN or infinity: it was broken before it came to the VAE.")
+        return x, frames
+
+    def _mismatch(self, z: Tensor) -> str:
+        channels = z.shape[1] if z.ndim > 1 else 0
+        whose = latents.models(channels)
+        return (
+            f"this latent has {channels} channels (shape {tuple(z.shape)}{f', as of {whose}' if whose else ''}), but "
+            f"'{self.name}' needs {self.latent_channels}: it is a VAE of {self.title}. Use the VAE of the model that "
+            "made the latent."
+        )
+
+    def _overflow(self, what: str, verb: str) -> str:
+        return (
+            f"'{self.name}' overflowed in {str(self.dtype).removeprefix('torch.')}: {what} was finite, the result is "
+            f"not; {verb} it in bf16 or fp32."
+        )
+
+
+class _Watch:
+    """Follows a run from op to op: for progress, and to say where it stopped."""
+
+    def __init__(self, network: nn.Module, ops: Ops, progress: Progress | None):
+        self.network, self.progress = network, progress
+        self.done, self.total = 0, sum(1 for _ in leaves(ops))
+        self.op: Op | None = None
+
+    def __call__(self, op: Op | None) -> None:
+        """Before each op, and with None after the last."""
+        if self.progress:
+            self.progress(self.done, self.total)
+        self.done, self.op = self.done + 1, op
+
+    @property
+    def where(self) -> str:
+        names = {id(module): name for name, module in self.network.named_modules()}
+        return names.get(id(self.op)) or getattr(self.op, "__name__", type(self.op).__name__)
+
+
+def pad_to(x: Tensor, ratio: int) -> Tensor:
+    """Continue pictures to the right and below to a multiple of the ratio: mirrored, or repeated if too small."""
+    h, w = x.shape[-2:]
+    below, right = -h % ratio, -w % ratio
+    if not below and not right:
+        return x
+    mode = "reflect" if below < h and right < w else "replicate"
+    return F.pad(x, (0, right, 0, below), mode=mode)
+
+
+def _fold(x: Tensor) -> tuple[Tensor, int | None]:
+    """(B, C, T, H, W) -> (B * T, C, H, W) and T; pictures as they are."""
+    return (x.transpose(1, 2).flatten(0, 1), x.shape[2]) if x.ndim == 5 else (x, None)
+
+
+def _to_clip(frames: int | None) -> Ops:
+    """The way back: (B * T, C, h, w) -> (B, C, T, h, w)."""
+
+    def unfold(x: Tensor) -> Tensor:
+        return x.unflatten(0, (-1, frames)).transpose(1, 2) if frames else x
+
+    return (unfold,) if frames else ()
+
+
+def _size(x: Tensor) -> str:
+    return f"{x.shape[0]} x {x.shape[-1]}x{x.shape[-2]}"
