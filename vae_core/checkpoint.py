@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors
 import torch
@@ -33,8 +33,7 @@ WORDS = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch
          torch.bool: "BOOL", torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2"}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One tensor of a file: its shape, its dtype in safetensors' words, and the file."""
 
     shape: tuple[int, ...]
@@ -42,7 +41,7 @@ class Entry:
     file: Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Checkpoint:
     """The tensors of one or several files, by name. Nothing is read until `tensors` is called."""
 

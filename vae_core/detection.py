@@ -18,7 +18,7 @@ from .layouts import PREFIXES, Naming, guesses, namings, strip
 FIT = 0.5  # a family fits if this share of its tensors is there, in shape
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Detection:
     """A family, its config, and how the file names its tensors.
 
@@ -73,7 +73,7 @@ class Detection:
         return not (self.missing or self.unexpected or self.misshapen)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Inspection(Detection):
     """A detection, and what the file's header says of the VAE's tensors."""
 

@@ -8,13 +8,12 @@ its models, and is a fact about them, not about a file.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import BadRequest
 
 
-@dataclass(frozen=True)
-class LatentSpace:
+class LatentSpace(NamedTuple):
     models: str
     channels: int  # of the latent that nodes pass on
     ratio: int  # pixels to one latent pixel, in each direction
@@ -72,8 +71,11 @@ class Tag:
         """The size to crop the decoded picture to, if this latent is still the one that was tagged."""
         return self.size if tuple(latent_shape[-2:]) == self.latent else None
 
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        return json.dumps(self.to_dict())
 
     @classmethod
     def from_json(cls, text: str) -> "Tag | None":

@@ -2,11 +2,12 @@
 
 A *prefix* is what a full checkpoint puts before the VAE's names. A *layout* is a way of naming the same tensors:
 
-    ldm                 CompVis, and Black Forest Labs (which keeps the quant convs inside the halves)
-    comfy               FLUX.2 with CompVis names and the quant convs outside; `taesd_encoder.` and `taesd_decoder.`
+    ldm                 CompVis, and Black Forest Labs (who keep FLUX.2's quant convs inside the halves)
     diffusers           up_blocks counted from the lowest resolution, attention as Linear
     diffusers-legacy    the same, attention called query, key, value, proj_attn
     module              taesd.py's own module: encoder.N, decoder.N
+    taesd               the same halves in one file as taesd_encoder.N, taesd_decoder.N, perhaps with their scale
+    pixel               the one mark of a pixel-space codec
     encoder, decoder    one half, its names bare
 
 Only names and shapes are looked at, never a tensor, a dtype or a file name.
@@ -14,7 +15,7 @@ Only names and shapes are looked at, never a tensor, a dtype or a file name.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .families.base import Shapes, count
 
@@ -27,8 +28,7 @@ LEFTOVERS = re.compile(r"(loss\.|model_ema\.|bn\.num_batches_tracked$)")
 Rename = Callable[[Shapes], dict[str, str]]  # the file's names (without prefix) -> reference names
 
 
-@dataclass(frozen=True)
-class Naming:
+class Naming(NamedTuple):
     """One reading of a file: `names` leads from reference names to the file's, `shapes` is under reference names."""
 
     prefix: str
@@ -79,19 +79,18 @@ def _readings(own: Shapes) -> Iterator[tuple[str, Rename]]:
         return any(name.startswith(starts) for name in own)
 
     if has("encoder.down.", "decoder.up."):
-        flux2_outside = "bn.running_mean" in own and "quant_conv.weight" in own
-        yield ("comfy" if flux2_outside else "ldm"), _ldm
+        yield "ldm", _ldm
     if has("encoder.down_blocks.", "decoder.up_blocks."):
         legacy = any(".query." in name or ".proj_attn." in name for name in own)
         yield ("diffusers-legacy" if legacy else "diffusers"), _diffusers
     if has("taesd_encoder.", "taesd_decoder."):
-        yield "comfy", _taesd
+        yield "taesd", _taesd
     if has("encoder.layers.", "decoder.layers."):
         yield "diffusers", _tiny_diffusers
     if has("encoder.0.", "decoder.1."):
         yield "module", _same
     if "pixel_space_vae" in own:
-        yield "comfy", _same
+        yield "pixel", _same
     if own and not has("encoder.", "decoder."):
         yield from _bare_halves(own)
 
@@ -182,7 +181,7 @@ def _translate(name: str) -> str:
 RENAMES: Mapping[str, Rename] = {
     "ldm": _ldm,
     "diffusers": _diffusers,
-    "comfy": _taesd,
+    "taesd": _taesd,
     "diffusers (tiny)": _tiny_diffusers,
     "encoder": _half("encoder", _ldm),
     "decoder": _half("decoder", _ldm),

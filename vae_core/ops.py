@@ -16,7 +16,7 @@ they must follow an op that makes a new tensor.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Union
+from typing import NamedTuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ Op = Union[Callable[[Tensor], Tensor], "Residual"]
 Ops = tuple[Op, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Residual:
     """body(x) + skip(x); an empty skip is x itself."""
 
@@ -85,8 +85,7 @@ class Upsample2x(nn.Module):
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-@dataclass(frozen=True)
-class Affine:
+class Affine(NamedTuple):
     """x * scale + shift. Pointwise."""
 
     scale: float

@@ -116,11 +116,19 @@ class VAE:
         return self
 
     def peak_bytes(self, part: str, shape: tuple[int, ...]) -> int:
-        """Bytes of activations at most alive while it encodes or decodes `shape`, (B, C, H, W); weights not counted."""
+        """Bytes of activations at most alive while this VAE would 'encode' pixels or 'decode' a latent of this shape.
+
+        shape: (B, C, H, W) or (B, C, T, H, W); C is the VAE's own, whatever is given. Weights are not counted.
+        """
         twin = build(self.family, self.config).to(self.dtype)
-        ops = twin.encode_ops() if part == "encode" else (*twin.from_latent_ops(), *twin.decode_ops())
+        batch, (h, w) = math.prod((shape[0], *shape[2:-2])), shape[-2:]
+        if part == "encode":
+            ratio = self.spatial_ratio
+            ops, like = twin.encode_ops(), (batch, self.in_channels, h + -h % ratio, w + -w % ratio)
+        else:
+            ops, like = (*twin.from_latent_ops(), *twin.decode_ops()), (batch, self.latent_channels, h, w)
         with torch.no_grad():
-            return whole.peak_bytes(ops, torch.empty(shape, dtype=self.dtype, device="meta"))[0]
+            return whole.peak_bytes(ops, torch.empty(like, dtype=self.dtype, device="meta"))[0]
 
     @torch.no_grad()
     def _run(self, doing: str, ops: Ops, x: Tensor, progress: Progress | None) -> Tensor:
@@ -135,11 +143,9 @@ class VAE:
         try:
             yield
         except (torch.OutOfMemoryError, MemoryError) as e:
-            part = "encode" if doing == "encoding" else "decode"
             raise DoesNotFit(
-                f"{doing} {_size(x)} with '{self.name}' ran out of memory at {watch.where}: it takes about "
-                f"{self.peak_bytes(part, tuple(x.shape)) / 2**30:.1f} GiB at once; use a smaller picture or batch, bf16, "
-                "or the CPU."
+                f"{doing} {_size(x)} with '{self.name}' ran out of memory at {watch.where}: use a smaller picture or "
+                "batch, bf16, or the CPU."
             ) from e
 
     def _need(self, part: str) -> None:

@@ -2,8 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import nn
 
@@ -53,8 +52,7 @@ class Network(nn.Module):
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
-class Family:
+class Family(NamedTuple):
     """One architecture: how to tell it, and how to build it."""
 
     name: str

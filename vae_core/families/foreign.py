@@ -5,15 +5,14 @@ or one family answers.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .base import Shapes
 
 Mark = Mapping[str, tuple[int | None, ...] | None]
 
 
-@dataclass(frozen=True)
-class Foreign:
+class Foreign(NamedTuple):
     """A title; `names` any of which is proof; `marks` any of which is, if all its names have their shapes."""
 
     title: str

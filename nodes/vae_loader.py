@@ -1,0 +1,122 @@
+"""Load VAE: every file the library knows, wherever the host keeps it."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ..vae_core import VAE, from_weights, load
+from ..vae_core.precision import DTYPES
+from . import host
+
+PIXEL_SPACE = "pixel_space"
+CHECKPOINTS = "checkpoints/"
+DEVICES = ("auto", "cpu", "cuda:0", "cuda:1", "cuda:2", "cuda:3")
+
+# Tiny VAEs do not say whose latents they were trained on; their authors say it by these names of the two files.
+TINY_SPACES = {"taesd": "sd1", "taesdxl": "sdxl", "taesd3": "sd3", "taef1": "flux1", "taesana": "sana"}
+
+
+class VAELoader:
+    DESCRIPTION = (
+        "Loads a VAE of any supported family: what it is, its channels and its ratio are read from the shapes of its "
+        "weights. A file with missing, surplus or misshapen weights is refused, by name. Also takes the VAE out of a "
+        "full checkpoint."
+    )
+    CATEGORY = "Exact VAE"
+    SEARCH_ALIASES = ["load vae", "vae loader", "open vae", "taesd", "flux vae", "sdxl vae"]
+    RETURN_TYPES = ("VAE",)
+    OUTPUT_TOOLTIPS = ("The VAE. It works in every node that takes one, core's too.",)
+    FUNCTION = "load"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "vae_name": (
+                    names(),
+                    {
+                        "tooltip": "Files of models/vae; tiny VAEs of models/vae_approx, both halves together; the VAEs in "
+                        "models/checkpoints; pixel_space for models that work on pixels and have no VAE."
+                    },
+                )
+            },
+            "optional": {
+                "dtype": (
+                    ["auto", *DTYPES],
+                    {
+                        "default": "auto",
+                        "tooltip": "What the VAE computes in. auto: bf16 on a GPU that has it, otherwise fp32. "
+                        "fp16 overflows in some VAEs (SDXL) and is never used on a CPU, where it has no fast kernels.",
+                    },
+                ),
+                "device": (
+                    list(DEVICES),
+                    {
+                        "default": "auto",
+                        "advanced": True,
+                        "tooltip": "Where the VAE runs. auto: where the host runs it.",
+                    },
+                ),
+            },
+        }
+
+    def load(self, vae_name: str, dtype: str = "auto", device: str = "auto"):
+        return (host.to_socket(loader_of(vae_name), dtype, device),)
+
+
+def names() -> list[str]:
+    """All that can be chosen, without opening a file."""
+    approx, halves = host.files("vae_approx"), {}
+    for name in approx:
+        halves.setdefault(_stem(name), []).append(name)
+    pairs = {stem: both for stem, both in halves.items() if _is_pair(both)}
+    paired = {name for both in pairs.values() for name in both}
+    alone = [name for name in approx if name not in paired]
+    return [
+        *host.files("vae"),
+        *pairs,
+        *alone,
+        PIXEL_SPACE,
+        *(CHECKPOINTS + name for name in host.files("checkpoints")),
+    ]
+
+
+def loader_of(name: str) -> host.Load:
+    """How to load what was chosen: called once, and again if the host wants a copy on another device."""
+    if name == PIXEL_SPACE:
+        return _pixel_space
+    space = TINY_SPACES.get(_stem(name))
+    return partial(_load, paths(name), space)
+
+
+def paths(name: str) -> Sequence[Path]:
+    """The file, or both, behind a name that `names` lists."""
+    if name in host.files("vae"):
+        return [host.path("vae", name)]
+    if name.startswith(CHECKPOINTS):
+        return [host.path("checkpoints", name.removeprefix(CHECKPOINTS))]
+    both = [file for file in host.files("vae_approx") if _stem(file) == name]
+    return [host.path("vae_approx", file) for file in sorted(both, key=_is_decoder)] or [host.path("vae_approx", name)]
+
+
+def _load(files: Sequence[Path], space: str | None, dtype: torch.dtype | None, device: torch.device) -> VAE:
+    return load(*files, dtype=dtype, device=device, latent_space=space)
+
+
+def _pixel_space(dtype: torch.dtype | None, device: torch.device) -> VAE:
+    return from_weights({"pixel_space_vae": torch.tensor(1.0)}, PIXEL_SPACE).to(device, dtype or torch.float32)
+
+
+def _stem(name: str) -> str:
+    """'taesd_encoder.pth' and 'taesd_decoder.safetensors' -> 'taesd'."""
+    return name.rpartition(".")[0].removesuffix("_encoder").removesuffix("_decoder") or name
+
+
+def _is_decoder(name: str) -> bool:
+    return name.rpartition(".")[0].endswith("_decoder")
+
+
+def _is_pair(both: list[str]) -> bool:
+    return len(both) == 2 and _is_decoder(both[0]) != _is_decoder(both[1])
