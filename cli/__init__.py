@@ -1,0 +1,32 @@
+"""exact-vae: what the nodes do, on the command line.
+
+stdout has the result, stderr the talk. Exit 0: done; 1: it could not be done, in one sentence; 2: wrong usage.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from ..vae_core import VAEError
+from . import codec, graph, inspect
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    try:
+        options.do(options)
+    except VAEError as e:
+        print(f"exact-vae: {e}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("exact-vae: stopped.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(prog="exact-vae", description="The autoencoders of diffusion models.")
+    commands = root.add_subparsers(metavar="COMMAND", required=True)
+    for module in (inspect, codec, graph):
+        module.add(commands)
+    return root

@@ -1,0 +1,69 @@
+"""exact-vae encode and decode: a picture to a latent file, and back."""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from ..headless import pictures
+from ..nodes import host
+from ..nodes.images import demand_same_ratio, to_image, to_pixels
+from ..vae_core import VAE, load
+from ..vae_core.latent_files import read_latent, write_latent
+from ..vae_core.latents import SPACES, Tag
+from ..vae_core.precision import DTYPES, named
+from .progress import bar
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    encode = commands.add_parser("encode", help="a picture to its latent")
+    encode.add_argument("image", type=Path, metavar="IMAGE", help="a picture of any size")
+    encode.add_argument("latent", type=Path, metavar="LATENT", help="to write: .safetensors, or .latent for ComfyUI")
+    encode.add_argument(
+        "--sample", type=int, metavar="SEED", help="sample the posterior with this seed (default: mode)"
+    )
+    encode.set_defaults(do=run_encode)
+    decode = commands.add_parser("decode", help="a latent to its picture")
+    decode.add_argument("latent", type=Path, metavar="LATENT", help="a .safetensors or .latent file")
+    decode.add_argument("image", type=Path, metavar="IMAGE", help="to write: .png, .jpg, .webp ...")
+    decode.set_defaults(do=run_decode)
+    for command in (encode, decode):
+        _add_vae(command)
+
+
+def _add_vae(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--vae", nargs="+", type=Path, required=True, metavar="FILE",
+                         help="the VAE's file or folder, a full checkpoint, or the files of encoder and decoder")  # fmt: skip
+    command.add_argument("--dtype", default="auto", choices=["auto", *DTYPES], help="what to compute in")
+    command.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 ...")
+    command.add_argument("--latent-space", choices=list(SPACES), metavar="SPACE",
+                         help=f"for tiny VAEs: whose raw latents they should speak: {', '.join(SPACES)}")  # fmt: skip
+
+
+def run_encode(options: argparse.Namespace) -> None:
+    image, _ = pictures.read(options.image)
+    vae = _load(options)
+    with bar("encode") as progress:
+        posterior = vae.encode(to_pixels(image, vae.in_channels), progress=progress)
+    seed = options.sample
+    latent = posterior.mode() if seed is None else posterior.sample(torch.Generator().manual_seed(seed))
+    h, w = latent.shape[-2:]
+    tag = Tag(vae.family, vae.latent_channels, vae.spatial_ratio, (h, w), posterior.size)
+    write_latent(options.latent, latent.float(), tag)
+    print(f"{options.latent}: {tuple(latent.shape)} of {vae.title}")
+
+
+def run_decode(options: argparse.Namespace) -> None:
+    latent, tag = read_latent(options.latent)
+    vae = _load(options)
+    demand_same_ratio(tag, vae.spatial_ratio, vae.name)
+    with bar("decode") as progress:
+        pixels = vae.decode(latent, size=tag.size_of(latent.shape) if tag else None, progress=progress)
+    written = pictures.write(options.image, to_image(pixels).cpu())
+    for path in written:
+        print(f"{path}: {pixels.shape[-1]}x{pixels.shape[-2]}")
+
+
+def _load(options: argparse.Namespace) -> VAE:
+    device = host.device(options.device)
+    return load(*options.vae, dtype=named(options.dtype), device=device, latent_space=options.latent_space)

@@ -1,0 +1,30 @@
+"""Files appear whole or not at all, and what cannot be written is said in one sentence."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .errors import BadRequest
+
+
+@contextmanager
+def published(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to. It becomes `path` when all is written; never half a file there."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with writable(path):
+            yield part
+            os.replace(part, path)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """Say in one sentence what cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise BadRequest(f"'{path}' cannot be written: {error.strerror or error}.") from error
