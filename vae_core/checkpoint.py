@@ -145,7 +145,7 @@ def _unpickle(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as e:
         raise BrokenCheckpoint(_refused(path, e)) from e
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError) as e:
+    except (RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError) as e:
         raise BrokenCheckpoint(f"'{path}' is damaged or no PyTorch file; download it again.") from e
 
 

@@ -71,6 +71,8 @@ FOREIGN = re.compile(
     r"|temporal|\.conv\d?\.conv\.|conv_in\.conv\.|\.norm_layer\.|\.gamma$"
 )
 
+RESAMPLING = re.compile(r"(?:decoder\.up|encoder\.down)\.\d+\.(?:up|down)sample\.conv\.weight$")
+
 
 def detect(shapes: Shapes) -> KLConfig | None:
     if any(map(FOREIGN.search, shapes)) or not _looks_2d(shapes):
@@ -96,17 +98,14 @@ def detect(shapes: Shapes) -> KLConfig | None:
 
 
 def _looks_2d(shapes: Shapes) -> bool:
-    """Picture convolutions throughout, and upsampling that keeps its channels (Hunyuan's makes four times as many)."""
+    """Convolutions of pictures, and resampling that keeps its channels (HunyuanImage's makes four times as many)."""
     for half, level in (("encoder", "down.0"), ("decoder", "up.0")):
         if any(len(shapes.get(f"{half}.{c}.weight", (0,) * 4)) != 4 for c in ("conv_in", "conv_out")):
             return False
         if any(name.startswith(f"{half}.") for name in shapes) and not count(shapes, f"{half}.{level}.block."):
             return False
-    ups = [s for name, s in shapes.items() if name.startswith("decoder.up.") and name.endswith("sample.conv.weight")]
-    downs = [
-        s for name, s in shapes.items() if name.startswith("encoder.down.") and name.endswith("sample.conv.weight")
-    ]
-    return all(len(s) == 4 and s[0] == s[1] for s in (*ups, *downs))
+    resampling = [shape for name, shape in shapes.items() if RESAMPLING.match(name)]
+    return sum(len(shape) == 4 and shape[0] == shape[1] for shape in resampling) * 2 >= len(resampling)
 
 
 def _halved(shapes: Shapes, conv: str) -> list[int | None]:

@@ -1,0 +1,52 @@
+"""Headers of real checkpoints, and small networks of random weights."""
+
+import json
+from pathlib import Path
+
+import torch
+from exact_vae.vae_core.detection import expected_shapes
+from exact_vae.vae_core.families import Config
+from exact_vae.vae_core.families.kl import Coder, KLConfig
+
+HEADERS = Path(__file__).parent / "headers"
+
+
+def header(name: str) -> dict:
+    """A file of tests/headers, its shapes as tuples."""
+    found = json.loads((HEADERS / f"{name}.json").read_text())
+    found["shapes"] = {name: tuple(shape) for name, shape in found["shapes"].items()}
+    return found
+
+
+def header_names() -> list[str]:
+    return sorted(path.stem for path in HEADERS.glob("*.json"))
+
+
+def small_kl(**changes) -> KLConfig:
+    """A KL autoencoder of 4 channels at 1/4, small enough for float64 on a CPU."""
+    facts = {
+        "z_channels": 4,
+        "embed_dim": 4,
+        "encoder": Coder((32, 64, 64), (1, 1, 1), (False,) * 3, stem=32),
+        "decoder": Coder((32, 64, 64), (2, 2, 2), (False,) * 3),
+        "in_channels": 3,
+        "out_channels": 3,
+        "quant_conv": True,
+        "post_quant_conv": True,
+    }
+    return KLConfig(**{**facts, **changes})
+
+
+def random_weights(family: str, config: Config, dtype=torch.float32) -> dict[str, torch.Tensor]:
+    """Tensors of every name and shape the network has; norms near 1, variances positive."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+        x = torch.randn(shape, generator=generator, dtype=torch.float64)
+        if name.endswith("running_var"):
+            return x.abs() + 0.5
+        fan_in = max(x[0].numel(), 1) if x.ndim > 1 else 1
+        return x / fan_in**0.5 if x.ndim > 1 else x * 0.1 + (1.0 if "norm" in name and "weight" in name else 0.0)
+
+    shapes = expected_shapes(family, config)
+    return {name: draw(name, shape).to(dtype) for name, shape in shapes.items()}

@@ -1,0 +1,178 @@
+"""Files and folders of weights, good and bad."""
+
+import json
+import pickle
+import shutil
+
+import pytest
+import torch
+from exact_vae.vae_core import BadRequest, BrokenCheckpoint, UnknownCheckpoint, inspect, load
+from exact_vae.vae_core.checkpoint import open_checkpoint
+from safetensors.torch import load_file, save_file
+from samples import random_weights, small_kl
+
+
+class Code:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('code ran')",))
+
+
+@pytest.fixture
+def weights():
+    return random_weights("kl", small_kl())
+
+
+def pixels_of(path):
+    """A decode that shows the weights were read right."""
+    return load(path).decode(torch.linspace(-1, 1, 4 * 16).reshape(1, 4, 4, 4))
+
+
+@pytest.mark.parametrize("suffix", [".ckpt", ".pt", ".pth", ".bin"])
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_pickles_equal_safetensors(tmp_path, kl_file, weights, suffix, nested, zipped):
+    path = tmp_path / f"a{suffix}"
+    content = {"state_dict": weights, "epoch": 3} if nested else weights
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    assert inspect(path).shapes == inspect(kl_file).shapes
+    assert torch.equal(pixels_of(path), pixels_of(kl_file))
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_code_in_a_pickle_is_not_run(tmp_path, weights, zipped):
+    path = tmp_path / "evil.ckpt"
+    torch.save({"state_dict": weights, "hook": Code()}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(
+        BrokenCheckpoint, match=r"holds code \(.*exec\) beside its weights and was not opened; use a .safetensors"
+    ):
+        inspect(path)
+
+
+def test_a_bare_pickle_with_code_is_not_run(tmp_path):
+    path = tmp_path / "evil.pt"
+    path.write_bytes(pickle.dumps({"a": Code()}, protocol=2))
+    with pytest.raises(BrokenCheckpoint, match="was not opened|is damaged"):
+        inspect(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, this is text", b"PK\x03\x04 and then nothing"])
+def test_a_broken_pickle_gets_a_sentence(tmp_path, content):
+    path = tmp_path / "broken.pt"
+    path.write_bytes(content)
+    with pytest.raises(BrokenCheckpoint, match="is damaged or no PyTorch file"):
+        inspect(path)
+
+
+def test_a_truncated_pickle_gets_a_sentence(tmp_path, weights):
+    path = tmp_path / "cut.pt"
+    torch.save(weights, path)
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(BrokenCheckpoint, match="is damaged or no PyTorch file"):
+        inspect(path)
+
+
+def test_a_pickle_without_tensors(tmp_path):
+    path = tmp_path / "empty.pt"
+    torch.save({"a": 1}, path)
+    with pytest.raises(UnknownCheckpoint, match="holds no tensors by name"):
+        inspect(path)
+
+
+@pytest.mark.parametrize("cut", [8, 1000, -1])
+def test_a_truncated_safetensors_file(tmp_path, kl_file, cut):
+    path = tmp_path / "cut.safetensors"
+    path.write_bytes(kl_file.read_bytes()[:cut])
+    with pytest.raises(BrokenCheckpoint, match="cut off|only 8 bytes long"):
+        inspect(path)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(BadRequest, match="there is no file"):
+        inspect(tmp_path / "none.safetensors")
+
+
+def test_a_folder_without_a_vae(tmp_path):
+    with pytest.raises(BadRequest, match="holds no VAE"):
+        inspect(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["", "vae"])
+@pytest.mark.parametrize("name", ["diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors"])
+def test_a_diffusers_folder(tmp_path, kl_file, place, name):
+    folder = tmp_path / "model"
+    (folder / place).mkdir(parents=True)
+    shutil.copy(kl_file, folder / place / name)
+    assert torch.equal(pixels_of(folder), pixels_of(kl_file))
+
+
+def test_a_diffusers_folder_with_a_pickle(tmp_path, kl_file, weights):
+    torch.save(weights, tmp_path / "diffusion_pytorch_model.bin")
+    assert torch.equal(pixels_of(tmp_path), pixels_of(kl_file))
+
+
+def shards(folder, weights, index=None):
+    names = sorted(weights)
+    halves = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+    for file, part in halves.items():
+        save_file({n: weights[n] for n in part}, folder / file)
+    table = {"weight_map": {n: file for file, part in halves.items() for n in part}}
+    (folder / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index or table))
+
+
+def test_shards(tmp_path, kl_file, weights):
+    folder = tmp_path / "sharded"
+    folder.mkdir()
+    shards(folder, weights)
+    assert torch.equal(pixels_of(folder), pixels_of(kl_file))
+    assert len(inspect(folder).files) == 2
+
+
+@pytest.mark.parametrize(
+    ("index", "error", "words"),
+    [
+        ({"weight_map": {"x": "../../../outside.safetensors"}}, BadRequest, "there is no file"),
+        ({"weights": 1}, BrokenCheckpoint, "no index of shards"),
+        ([], BrokenCheckpoint, "no index of shards"),
+        ({"weight_map": {"x": 3}}, BrokenCheckpoint, "no index of shards"),
+    ],
+)
+def test_a_bad_index(tmp_path, weights, index, error, words):
+    folder = tmp_path / "sharded"
+    folder.mkdir()
+    save_file({"x": torch.zeros(1)}, tmp_path / "outside.safetensors")
+    shards(folder, weights, index)
+    (folder / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(error, match=words):
+        inspect(folder)
+
+
+def test_no_tensor_is_read_for_an_inspection(tmp_path, kl_file, monkeypatch):
+    monkeypatch.setattr("safetensors.safe_open", None)
+    assert inspect(kl_file).family == "kl"
+
+
+def test_tensors_are_on_the_memory_map(kl_file):
+    """Loading in the file's own dtype copies nothing: the tensors lie in one storage, the file's."""
+    checkpoint = open_checkpoint(kl_file)
+    tensors = dict(checkpoint.tensors(checkpoint.entries))
+    storages = {t.untyped_storage().data_ptr() for t in tensors.values()}
+    sizes = {t.untyped_storage().nbytes() for t in tensors.values()}
+    vae = load(kl_file)
+    assert all(torch.equal(t, load_file(kl_file)[n]) for n, t in tensors.items())
+    assert len(storages) == 1 or max(sizes) < sum(t.nbytes for t in tensors.values())
+    assert len({p.untyped_storage().data_ptr() for p in vae.network.parameters()}) in (
+        1,
+        len(list(vae.network.parameters())),
+    )
+
+
+def test_an_unaligned_file(tmp_path, weights, kl_file):
+    """A header of odd length puts tensors at odd addresses; their values must not depend on it."""
+    path = tmp_path / "odd.safetensors"
+    content = kl_file.read_bytes()
+    n = int.from_bytes(content[:8], "little")
+    text = content[8 : 8 + n].rstrip(b" ")
+    text += b" " * (1 - len(text) % 2)
+    assert len(text) % 2 == 1
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + n :])
+    assert torch.equal(pixels_of(path), pixels_of(kl_file))

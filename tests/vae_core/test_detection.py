@@ -1,0 +1,180 @@
+"""Which VAE a file holds: every header we know, and what is not one."""
+
+import random
+
+import pytest
+import torch
+from exact_vae.vae_core import (
+    BrokenCheckpoint,
+    UnknownCheckpoint,
+    UnsupportedCheckpoint,
+    detect,
+    inspect,
+    load,
+)
+from exact_vae.vae_core.detection import build, expected_shapes
+from exact_vae.vae_core.families import FAMILIES
+from exact_vae.vae_core.families.foreign import FOREIGN
+from exact_vae.vae_core.layouts import PREFIXES, namings, strip
+from safetensors.torch import save_file
+from samples import header, header_names, random_weights, small_kl
+
+SUPPORTED = {"kl-conv2d": "kl", "taesd": "tiny", "taesd-f32": "tiny", "pixel": "pixel"}
+OURS = [name for name in header_names() if header(name)["arch"] in SUPPORTED]
+NEGATIVE = [name for name in header_names() if name.startswith("none.")]
+OTHERS = [name for name in header_names() if name not in {*OURS, *NEGATIVE}]
+
+# The headers' words for a layout that are not ours: a full checkpoint is a prefix, not a layout, and what one host
+# calls its own is CompVis names, a pair of tiny halves, or the mark of pixel space.
+LAYOUTS = {("kl", "comfy"): "ldm", ("tiny", "comfy"): "taesd", ("pixel", "comfy"): "pixel"}
+
+
+def test_there_are_headers_of_every_kind():
+    assert (len(OURS) > 40, len(NEGATIVE) >= 6, len(OTHERS) > 50) == (True, True, True)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_facts(name):
+    known = header(name)
+    found, want = detect(known["shapes"]), known["expected"]
+    assert found.family == SUPPORTED[known["arch"]]
+    assert (found.latent_channels, found.spatial_ratio) == (want["latent_channels"], want["spatial_compression"])
+    assert (found.in_channels, found.out_channels) == (want["in_channels"], want["out_channels"])
+    assert found.temporal_ratio == want["temporal_compression"]
+    assert found.prefix == known["prefix"]
+    layout = "ldm" if known["layout"] == "checkpoint-prefixed" else known["layout"]
+    assert found.layout == LAYOUTS.get((found.family, layout), layout)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_fits_to_the_last_tensor(name):
+    """The network built from the config has just the tensors of the file, and loads them strictly."""
+    known = header(name)
+    found = detect(known["shapes"])
+    assert found.is_whole
+    network = build(found.family, found.config)
+    meta = {new: torch.empty(shape, device="meta") for new, shape in found.shapes.items()}
+    network.load_state_dict(meta, strict=True, assign=True)
+    decoys = [n for n in known["shapes"] if not n.startswith(known["prefix"])]
+    counted = [n for n in known["shapes"] if n not in decoys and not n.endswith("num_batches_tracked")]
+    assert len(counted) == len(found.names)
+
+
+@pytest.mark.parametrize("name", header_names())
+def test_at_most_one_answer(name):
+    """Families and the rows of known others exclude each other, so their order never matters."""
+    shapes = header(name)["shapes"]
+    families = {f.name for reading in namings(shapes) for f in FAMILIES if f.detect(reading.shapes)}
+    others = {row.title for prefix in PREFIXES for row in FOREIGN if row.matches(strip(shapes, prefix))}
+    assert len(families | others) == (0 if name in NEGATIVE else 1)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_vaes_are_refused_by_name(name):
+    with pytest.raises(UnsupportedCheckpoint, match=r"this is the VAE of .+, which is not supported yet\."):
+        detect(header(name)["shapes"])
+
+
+@pytest.mark.parametrize("name", NEGATIVE)
+def test_what_is_no_vae_is_refused(name):
+    shapes = header(name)["shapes"]
+    with pytest.raises(UnknownCheckpoint) as e:
+        detect(shapes)
+    assert not isinstance(e.value, UnsupportedCheckpoint)
+    assert f"no VAE was found among these {len(shapes)} tensors" in str(e.value)
+    assert ("nearest is" in str(e.value) and "are missing" in str(e.value)) or "none has a name" in str(e.value)
+
+
+def test_a_unet_is_told_what_it_lacks(tmp_path):
+    path = tmp_path / "unet.safetensors"
+    save_file({n: torch.zeros(1) for n in header("none.sd15-unet-diffusers")["shapes"]}, path)
+    with pytest.raises(UnknownCheckpoint) as e:
+        load(path)
+    assert str(e.value).startswith(f"'{path}': no VAE was found among these 686 tensors; nearest is Autoencoder-KL")
+    assert "encoder.down.0.block.0.norm1.weight" in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["sd1.ldm", "sdxl.checkpoint-prefixed", "sd1.diffusers-legacy", "taesd.comfy", "flux2.diffusers"]
+)
+def test_order_and_decoys_change_nothing(name):
+    shapes = header(name)["shapes"]
+    names = list(shapes)
+    random.Random(0).shuffle(names)
+    found, shuffled = detect(shapes), detect({n: shapes[n] for n in names})
+    assert (found.config, found.layout, found.prefix) == (shuffled.config, shuffled.layout, shuffled.prefix)
+    if found.prefix:
+        decoys = {
+            "text_encoders.decoder.conv_in.weight": (512, 4, 3, 3),
+            "audio_vae.decoder.up.0.block.0.conv1.weight": (7, 7),
+        }
+        assert detect(shapes | decoys).config == found.config
+
+
+@pytest.mark.parametrize("prefix", [p for p in PREFIXES if p])
+@pytest.mark.parametrize("name", ["sd3.ldm", "taesd3.diffusers"])
+def test_prefixes(name, prefix):
+    shapes = header(name)["shapes"]
+    found = detect({f"{prefix}{n}": s for n, s in shapes.items()})
+    assert (found.prefix, found.config) == (prefix, detect(shapes).config)
+
+
+def test_a_prefix_counts_only_at_the_start():
+    shapes = {f"other.first_stage_model.{n}": s for n, s in header("sd1.ldm")["shapes"].items()}
+    with pytest.raises(UnknownCheckpoint):
+        detect(shapes)
+
+
+@pytest.mark.parametrize("name", ["sd1.ldm", "sd1.diffusers", "flux2.ldm", "taef2.comfy", "taesd.diffusers"])
+def test_any_missing_tensor_is_named(name):
+    """Whichever one is missing: the family is still told, and the tensor named."""
+    shapes = header(name)["shapes"]
+    for lost in random.Random(1).sample(sorted(shapes), 40):
+        if lost.endswith("num_batches_tracked"):
+            continue
+        found = detect({n: s for n, s in shapes.items() if n != lost})
+        assert not found.is_whole, lost
+        original = detect(shapes)
+        assert {original.names[n] for n in found.missing} == {lost}, lost
+
+
+@pytest.mark.parametrize("name", ["sd1.ldm", "sd3.diffusers", "taef1.comfy"])
+def test_any_misshapen_tensor_is_named(name):
+    shapes = header(name)["shapes"]
+    for bent in random.Random(2).sample(sorted(n for n, s in shapes.items() if s), 40):
+        wrong = (shapes[bent][0] + 64, *shapes[bent][1:])
+        found = detect({**shapes, bent: wrong})
+        assert not found.is_whole
+        assert any(bent in fault for fault in found.misshapen), bent
+
+
+def test_leftovers_of_training_are_not_the_network():
+    shapes = header("sd1.ldm")["shapes"]
+    extra = {"loss.logvar": (), "loss.discriminator.main.0.weight": (64, 3, 4, 4), "model_ema.decay": ()}
+    assert detect(shapes | extra).is_whole
+
+
+def test_broken_files_are_refused_with_the_tensors_named(tmp_path):
+    weights = random_weights("kl", small_kl())
+    path = tmp_path / "bad.safetensors"
+    lost = weights.pop("decoder.mid.block_1.conv2.bias")
+    save_file(weights, path)
+    with pytest.raises(BrokenCheckpoint, match=r"1 of its tensors is missing \(decoder.mid.block_1.conv2.bias\)"):
+        load(path)
+    save_file({**weights, "decoder.mid.block_1.conv2.bias": lost.repeat(2)}, path)
+    with pytest.raises(
+        BrokenCheckpoint, match=r"wrong shape \(decoder.mid.block_1.conv2.bias \[128\] instead of \[64\]\)"
+    ):
+        load(path)
+    save_file({**weights, "decoder.mid.block_1.conv2.bias": lost, "decoder.extra.weight": lost.clone()}, path)
+    with pytest.raises(BrokenCheckpoint, match=r"1 of its tensors is unexpected \(decoder.extra.weight\)"):
+        load(path)
+    assert inspect(path).unexpected == ("decoder.extra.weight",)
+
+
+def test_inspection(kl_file):
+    found = inspect(kl_file)
+    assert (found.family, found.layout, found.prefix, found.parts) == ("kl", "ldm", "", ("encoder", "decoder"))
+    assert found.dtypes == {"F32": found.tensors}
+    assert found.bytes == sum(4 * torch.Size(s).numel() for s in expected_shapes("kl", small_kl()).values())
+    assert (found.missing, found.unexpected, found.misshapen, found.others) == ((), (), (), 0)
