@@ -19,9 +19,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     encode = commands.add_parser("encode", help="a picture to its latent")
     encode.add_argument("image", type=Path, metavar="IMAGE", help="a picture of any size")
     encode.add_argument("latent", type=Path, metavar="LATENT", help="to write: .safetensors, or .latent for ComfyUI")
-    encode.add_argument(
-        "--sample", type=int, metavar="SEED", help="sample the posterior with this seed (default: mode)"
-    )
+    encode.add_argument("--sample", type=int, metavar="SEED", help="sample the posterior (default: mode)")
     encode.set_defaults(do=run_encode)
     decode = commands.add_parser("decode", help="a latent to its picture")
     decode.add_argument("latent", type=Path, metavar="LATENT", help="a .safetensors or .latent file")
@@ -32,12 +30,12 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_vae(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--vae", nargs="+", type=Path, required=True, metavar="FILE",
-                         help="the VAE's file or folder, a full checkpoint, or the files of encoder and decoder")  # fmt: skip
+    what = "the VAE's file or folder, a full checkpoint, or the files of encoder and decoder"
+    command.add_argument("--vae", nargs="+", type=Path, required=True, metavar="FILE", help=what)
     command.add_argument("--dtype", default="auto", choices=["auto", *DTYPES], help="what to compute in")
     command.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 ...")
-    command.add_argument("--latent-space", choices=list(SPACES), metavar="SPACE",
-                         help=f"for tiny VAEs: whose raw latents they should speak: {', '.join(SPACES)}")  # fmt: skip
+    whose = f"for tiny VAEs: whose raw latents they should speak: {', '.join(SPACES)}"
+    command.add_argument("--latent-space", choices=list(SPACES), metavar="SPACE", help=whose)
 
 
 def run_encode(options: argparse.Namespace) -> None:

@@ -37,7 +37,7 @@ class VAELoader:
                 "vae_name": (
                     names(),
                     {
-                        "tooltip": "Files of models/vae; tiny VAEs of models/vae_approx, both halves together; the VAEs in "
+                        "tooltip": "Files of models/vae; tiny VAEs of models/vae_approx, two halves as one; VAEs in "
                         "models/checkpoints; pixel_space for models that work on pixels and have no VAE."
                     },
                 )

@@ -16,7 +16,7 @@ they must follow an op that makes a new tensor.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Union
+from typing import Any, NamedTuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,15 @@ class Residual:
 
     body: Ops
     skip: Ops = ()
+
+
+def chain(*parts: Any) -> Ops:
+    """The ops of parts that follow one another: a block gives its own ops, an op itself, None nothing."""
+    ops: list[Op] = []
+    for part in parts:
+        if part is not None:
+            ops += part.ops() if hasattr(part, "ops") else (part,)
+    return tuple(ops)
 
 
 def leaves(ops: Ops) -> Iterator[Op]:

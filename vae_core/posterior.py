@@ -31,7 +31,8 @@ class Posterior:
     @classmethod
     def of_moments(cls, moments: Tensor, to_latent: Ops = (), size: tuple[int, int] | None = None) -> "Posterior":
         """moments: (B, 2 * z_channels, h, w), mean first."""
-        return cls(*moments.chunk(2, 1), to_latent, size)
+        mean, logvar = moments.chunk(2, 1)
+        return cls(mean, logvar, to_latent, size)
 
     @classmethod
     def of_point(cls, z: Tensor, to_latent: Ops = (), size: tuple[int, int] | None = None) -> "Posterior":

@@ -79,7 +79,7 @@ def test_refuses_a_hostile_header(tmp_path, header, data, words):
 def test_refuses_what_is_no_safetensors_file(tmp_path, content, words):
     path = tmp_path / "bad.safetensors"
     path.write_bytes(content)
-    with pytest.raises(BrokenCheckpoint, match="download it again|give it the ending"):
+    with pytest.raises(BrokenCheckpoint, match=r"download it again|give it the ending"):
         inspect(path)
     with pytest.raises(BrokenCheckpoint) as e:
         inspect(path)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..ops import Conv2d, Global, Op, Ops, Residual, Upsample2x, silu
+from ..ops import Conv2d, Global, Ops, Residual, Upsample2x, chain, silu
 from .base import Family, Network, Shapes, count, size, vote
 
 GROUPS = 32
@@ -161,7 +161,7 @@ class ResnetBlock(nn.Module):
 
     def ops(self) -> Ops:
         body = (self.norm1, silu, self.conv1, self.norm2, silu, self.conv2)
-        return (Residual(body, (self.nin_shortcut,) if self.nin_shortcut else ()),)
+        return (Residual(body, chain(self.nin_shortcut)),)
 
 
 class AttnBlock(Global):
@@ -189,16 +189,19 @@ class Middle(nn.Module):
         self.block_2 = ResnetBlock(c, c)
 
     def ops(self) -> Ops:
-        attention = self.attn_1.ops() if self.attn_1 else ()
-        return (*self.block_1.ops(), *attention, *self.block_2.ops())
+        return chain(self.block_1, self.attn_1, self.block_2)
 
 
 class Resample(nn.Module):
-    """Only a name: checkpoints call the convolution `downsample.conv` or `upsample.conv`."""
+    """Checkpoints call the convolution `downsample.conv` or `upsample.conv`; before the latter, pixels are doubled."""
 
-    def __init__(self, conv: Conv2d):
+    def __init__(self, c: int, up: bool):
         super().__init__()
-        self.conv = conv
+        self.up = up
+        self.conv = Conv2d(c, c) if up else Conv2d(c, c, stride=2, pad=(0, 1))
+
+    def ops(self) -> Ops:
+        return chain(Upsample2x() if self.up else None, self.conv)
 
 
 class Level(nn.Module):
@@ -208,19 +211,13 @@ class Level(nn.Module):
         super().__init__()
         self.block = nn.ModuleList(ResnetBlock(c_in if i == 0 else c, c) for i in range(blocks))
         self.attn = nn.ModuleList(AttnBlock(c) for _ in range(blocks if attention else 0))
-        self.downsample = Resample(Conv2d(c, c, stride=2, pad=(0, 1))) if resample == "down" else None
-        self.upsample = Resample(Conv2d(c, c)) if resample == "up" else None
+        self.downsample = Resample(c, up=False) if resample == "down" else None
+        self.upsample = Resample(c, up=True) if resample == "up" else None
 
     def ops(self) -> Ops:
-        ops: list[Op] = []
-        for i, block in enumerate(self.block):
-            ops += block.ops()
-            ops += self.attn[i].ops() if len(self.attn) else ()
-        if self.downsample:
-            ops.append(self.downsample.conv)
-        if self.upsample:
-            ops += (Upsample2x(), self.upsample.conv)
-        return tuple(ops)
+        attention = self.attn if len(self.attn) else [None] * len(self.block)
+        pairs = (op for both in zip(self.block, attention, strict=True) for op in both)
+        return chain(*pairs, self.downsample, self.upsample)
 
 
 class Encoder(nn.Module):
@@ -240,8 +237,7 @@ class Encoder(nn.Module):
         self.norm_out, self.conv_out = norm(top), Conv2d(top, 2 * z_channels)
 
     def ops(self) -> Ops:
-        levels = (op for level in self.down for op in level.ops())
-        return (self.conv_in, *levels, *self.mid.ops(), self.norm_out, silu, self.conv_out)
+        return chain(self.conv_in, *self.down, self.mid, self.norm_out, silu, self.conv_out)
 
 
 class Decoder(nn.Module):
@@ -261,8 +257,7 @@ class Decoder(nn.Module):
         self.norm_out, self.conv_out = norm(c.widths[0]), Conv2d(c.widths[0], out_channels)
 
     def ops(self) -> Ops:
-        levels = (op for level in reversed(self.up) for op in level.ops())
-        return (self.conv_in, *self.mid.ops(), *levels, self.norm_out, silu, self.conv_out)
+        return chain(self.conv_in, self.mid, *reversed(self.up), self.norm_out, silu, self.conv_out)
 
 
 class LatentNorm(nn.Module):
@@ -305,7 +300,7 @@ class AutoencoderKL(Network):
         self.patch = c.patch
 
     def encode_ops(self) -> Ops:
-        return (*(self.encoder.ops() if self.encoder else ()), *([self.quant_conv] if self.quant_conv else ()))
+        return chain(self.encoder, self.quant_conv)
 
     def to_latent_ops(self) -> Ops:
         # pixel_unshuffle orders channels (channel, row, column), as FLUX.2 does.
@@ -315,10 +310,7 @@ class AutoencoderKL(Network):
         return (self.bn.denormalize, nn.PixelShuffle(self.patch)) if self.bn and self.patch else ()
 
     def decode_ops(self) -> Ops:
-        return (
-            *([self.post_quant_conv] if self.post_quant_conv else ()),
-            *(self.decoder.ops() if self.decoder else ()),
-        )
+        return chain(self.post_quant_conv, self.decoder)
 
 
 _SD = ((128, 256, 512, 512), (False,) * 4)

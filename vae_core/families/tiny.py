@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..ops import Affine, Conv2d, Op, Ops, Residual, Upsample2x, relu, soft_clamp
+from ..ops import Affine, Conv2d, Op, Ops, Residual, Upsample2x, chain, relu, soft_clamp
 from .base import Family, Network, Shapes, count, size, vote
 
 POOL_GROUPS, POOL_WIDTH = 4, 4  # the pool branch widens four times and normalises in four groups
@@ -143,7 +143,7 @@ class Numbered(nn.Module):
                 self.add_module(str(i), layer)
 
     def ops(self) -> Ops:
-        return tuple(op for layer in self.layers for op in (layer.ops() if isinstance(layer, Block) else (layer,)))
+        return chain(*self.layers)
 
 
 def encoder(c: Coder, in_channels: int, z_channels: int) -> Numbered:
@@ -186,16 +186,16 @@ class TinyAutoencoder(Network):
             self.register_buffer("vae_shift", torch.tensor(0.0))
 
     def encode_ops(self) -> Ops:
-        return (Affine(0.5, 0.5), *(self.encoder.ops() if self.encoder else ()))
+        return chain(Affine(0.5, 0.5), self.encoder)
 
     def to_latent_ops(self) -> Ops:
-        return (*([self.to_raw] if self.scaled else ()), *([nn.PixelUnshuffle(self.patch)] if self.patch > 1 else ()))
+        return chain(self.to_raw if self.scaled else None, nn.PixelUnshuffle(self.patch) if self.patch > 1 else None)
 
     def from_latent_ops(self) -> Ops:
-        return (*([nn.PixelShuffle(self.patch)] if self.patch > 1 else ()), *([self.to_scaled] if self.scaled else ()))
+        return chain(nn.PixelShuffle(self.patch) if self.patch > 1 else None, self.to_scaled if self.scaled else None)
 
     def decode_ops(self) -> Ops:
-        return (*(self.decoder.ops() if self.decoder else ()), Affine(2.0, -1.0))
+        return chain(self.decoder, Affine(2.0, -1.0))
 
     def to_raw(self, z: Tensor) -> Tensor:
         return z / self.vae_scale + self.vae_shift

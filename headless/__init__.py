@@ -1,0 +1,24 @@
+"""Graphs without ComfyUI: read them, check them, run them with the node classes you give.
+
+nodes = {**pack, **core_nodes("input", "output", "temp", pack)}
+results = run(load("workflow_api.json").set("3.seed", "7"), nodes)
+"""
+
+from .check import Report, check
+from .core_nodes import CORE_ALIASES, core_nodes
+from .graph import Graph, GraphError, Node, load, parse
+from .run import Results, run
+
+__all__ = [
+    "CORE_ALIASES",
+    "Graph",
+    "GraphError",
+    "Node",
+    "Report",
+    "Results",
+    "check",
+    "core_nodes",
+    "load",
+    "parse",
+    "run",
+]

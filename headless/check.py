@@ -1,0 +1,271 @@
+"""Validation of a graph, in the order and the words of the host.
+
+Outputs that are valid would still run; what is wrong with the others is in `node_errors`. Literals come out as the
+types their inputs declare. Where the host answers with a bare Python exception (a link to a node that is not there),
+the type is the host's and the details are a sentence.
+"""
+
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from .calls import invoke
+from .graph import Graph, Node, link, literal, wrapped
+from .interface import Input, Interface, types_match
+from .problems import Problem, exception_problem, exceptional, input_problem, missing_class, problem, sentence
+
+_CASTS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
+    {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    graph: Graph  # with every literal as the type its input declares
+    outputs: tuple[str, ...] = ()  # ids of the output nodes that would run
+    order: tuple[str, ...] = ()  # ids of all nodes they need, each after those it reads
+    error: Problem | None = None  # set if nothing would run
+    node_errors: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Every output node would run."""
+        return not self.error and not self.node_errors
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What the host would answer."""
+        return {"error": self.error, "node_errors": dict(self.node_errors)}
+
+    def sentences(self) -> list[str]:
+        """Everything that is wrong, one sentence each."""
+        found = [(node_id, one) for node_id, entry in self.node_errors.items() for one in entry["errors"]]
+        if self.error and "node_id" in self.error["extra_info"]:
+            found.append((self.error["extra_info"]["node_id"], self.error))
+        if self.error and not found:
+            return ["this graph has no output node, so nothing would run: it needs one as SaveImage or PreviewImage"]
+        return list(dict.fromkeys(sentence(one, self.graph.nodes[node_id], self.graph) for node_id, one in found))
+
+    def sentence(self) -> str:
+        """The first of them, or that all is well."""
+        first, *others = self.sentences() or [self._all_well()]
+        more = f" (and {len(others)} more problem{'s' if len(others) > 1 else ''})" if others else ""
+        return first + more
+
+    def _all_well(self) -> str:
+        ends = ", ".join(str(self.graph.nodes[node_id]) for node_id in self.outputs)
+        return f"nothing is wrong with this graph: it would run {len(self.order)} of its nodes for {ends}"
+
+
+@dataclass
+class _Checked:
+    inputs: dict[str, Any] = field(default_factory=dict)  # literals, coerced
+    problems: list[Problem] = field(default_factory=list)
+
+
+def check(graph: Graph, nodes: Mapping[str, type]) -> Report:
+    """nodes: class_type -> V1 node class. Raises GraphError only for a class whose INPUT_TYPES fails."""
+    for node in graph.nodes.values():
+        if node.class_type not in nodes:
+            return Report(graph, error=missing_class(node, nodes))
+    checking = _Checking(graph, nodes)
+    ends = [node.id for node in graph.nodes.values() if checking.interface(node.id).is_output]
+    if not ends:
+        return Report(graph, error=problem("prompt_no_outputs", "Prompt has no outputs"))
+    return checking.report({end: checking.needed(end) for end in ends})
+
+
+class _Checking:
+    def __init__(self, graph: Graph, nodes: Mapping[str, type]):
+        self.graph = graph
+        self.interfaces = {kind: Interface.of(nodes[kind]) for kind in {n.class_type for n in graph.nodes.values()}}
+        self.checked: dict[str, _Checked] = {}
+
+    def interface(self, node_id: str) -> Interface:
+        return self.interfaces[self.graph.nodes[node_id].class_type]
+
+    def needed(self, end: str) -> list[str]:
+        """Check an output node and all it needs; their ids, each after those it reads."""
+        order, circles = upstream(self.sources, end)
+        for node_id in order:
+            if node_id not in self.checked:
+                self.checked[node_id] = self.look(self.graph.nodes[node_id])
+        for circle in circles:
+            self._close(circle)
+        return order
+
+    def sources(self, node_id: str) -> list[str]:
+        links = self.interface(node_id).links(self.graph.nodes[node_id])
+        return [source for source, _ in links.values() if source in self.graph.nodes]
+
+    def look(self, node: Node) -> _Checked:
+        """One node by itself: its literals, and whether its links fit."""
+        checked = _Checked()
+        interface = self.interface(node.id)
+        try:
+            for one in interface.inputs:
+                checked.problems += self._input(one, node, checked)
+            if not checked.problems:
+                checked.problems += self._own_check(node, checked)
+        except Exception as error:
+            checked.problems.append(exception_problem(error, inner=not interface.is_output))
+        return checked
+
+    def _close(self, circle: list[str]) -> None:
+        # Another output may come upon the same circle; one problem for each of its nodes is enough.
+        problems = self.checked[circle[1]].problems
+        if all(one["type"] != "dependency_cycle" for one in problems):
+            problems.append(_circle(circle))
+
+    def report(self, needed: Mapping[str, list[str]]) -> Report:
+        failing = {end: self._failing(order) for end, order in needed.items()}
+        good = [end for end, failed in failing.items() if not failed]
+        return Report(
+            self._coerced(),
+            tuple(good),
+            tuple(dict.fromkeys(node_id for end in good for node_id in needed[end])),
+            None if good else self._all_failed(needed),
+            self._node_errors(failing),
+        )
+
+    def _coerced(self) -> Graph:
+        found = {node_id: checked.inputs for node_id, checked in self.checked.items()}
+        nodes = self.graph.nodes.items()
+        return replace(self.graph, nodes={i: replace(n, inputs={**n.inputs, **found.get(i, {})}) for i, n in nodes})
+
+    def _failing(self, order: list[str]) -> list[str]:
+        return [node_id for node_id in order if self.checked[node_id].problems]
+
+    def _node_errors(self, failing: Mapping[str, list[str]]) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        for end, failed in failing.items():
+            for node_id in failed:
+                kind = self.graph.nodes[node_id].class_type
+                entry = {"errors": self.checked[node_id].problems, "dependent_outputs": [], "class_type": kind}
+                found.setdefault(node_id, entry)["dependent_outputs"].append(end)
+        return found
+
+    def _all_failed(self, ends: Iterable[str]) -> Problem:
+        lines = [f"{one['message']}: {one['details']}" for end in ends for one in self.checked[end].problems]
+        return problem("prompt_outputs_failed_validation", "Prompt outputs failed validation", "\n".join(lines))
+
+    def _input(self, one: Input, node: Node, checked: _Checked) -> list[Problem]:
+        if one.name not in node.inputs:
+            return [input_problem("required_input_missing", "Required input is missing", one)] if one.required else []
+        value = node.inputs[one.name]
+        if isinstance(value, list):
+            return self._link(one, value, node)
+        return _literal(one, value, self.interface(node.id), checked)
+
+    def _link(self, one: Input, value: list[Any], node: Node) -> list[Problem]:
+        inner = not self.interface(node.id).is_output
+        source, slot = link(value) or (None, 0)
+        if source is None:
+            message = "Bad linked input, must be a length-2 list of [node_id, slot_index]"
+            return [input_problem("bad_linked_input", message, one, received_value=value)]
+        if source not in self.graph.nodes:
+            details = f"it reads node {source}, which is not in this graph"
+            return [exceptional(details, "KeyError", inner, input_name=one.name, linked_node=value)]
+        returns = self.interface(source).returns
+        if not 0 <= slot < len(returns):
+            details = f"it reads output {value[1]} of {self.graph.nodes[source]}, which has {len(returns)}"
+            return [exceptional(details, "IndexError", inner, input_name=one.name, linked_node=value)]
+        return self._link_type(one, value, returns[slot], node)
+
+    def _link_type(self, one: Input, value: list[Any], received: Any, node: Node) -> list[Problem]:
+        if types_match(received, one.type) or self.interface(node.id).validates("input_types"):
+            return []
+        details = f"{one.name}, received_type({received}) mismatch input_type({one.type})"
+        message = "Return type mismatch between linked nodes"
+        info = {"received_type": received, "linked_node": value}
+        return [input_problem("return_type_mismatch", message, one, details, **info)]
+
+    def _own_check(self, node: Node, checked: _Checked) -> list[Problem]:
+        """VALIDATE_INPUTS, with None for what is linked. Its answer is about all the arguments it took."""
+        interface = self.interface(node.id)
+        if not hasattr(interface.cls, "VALIDATE_INPUTS"):
+            return []
+        values: dict[str, Any] = {one.name: literal(checked.inputs.get(one.name)) for one in interface.given(node)}
+        values |= interface.hidden_values(node, self.graph)
+        values["input_types"] = self._received_types(node)
+        arguments = {name: [value] for name, value in values.items() if interface.validates(name)}
+        answers = invoke(interface.cls.VALIDATE_INPUTS, arguments, interface.takes_lists)
+        return [_refused(name, answer) for answer in answers if answer is not True for name in arguments]
+
+    def _received_types(self, node: Node) -> dict[str, Any]:
+        links = self.interface(node.id).links(node)
+        return {name: self.interface(source).returns[slot] for name, (source, slot) in links.items()}
+
+
+def upstream(sources: Callable[[str], Iterable[str]], end: str) -> tuple[list[str], list[list[str]]]:
+    """All that `end` needs, each after what it needs itself, `end` last; and the circles met on the way.
+
+    A circle [a, b, a] means that a is read by b, and b by a. No recursion: a graph may be deeper than Python's stack.
+    """
+    order: list[str] = []
+    circles: list[list[str]] = []
+    path = {end: iter(sources(end))}
+    seen = {end}
+    while path:
+        current = next(reversed(path))
+        source = next(path[current], None)
+        if source is None:
+            del path[current]
+            order.append(current)
+        elif source in path:
+            down = list(path)
+            circles.append([source, *reversed(down[down.index(source) :])])
+        elif source not in seen:
+            seen.add(source)
+            path[source] = iter(sources(source))
+    return order, circles
+
+
+def _literal(one: Input, value: Any, interface: Interface, checked: _Checked) -> list[Problem]:
+    value = literal(value)
+    cast = _CASTS.get(one.type) if isinstance(one.type, str) else None
+    try:
+        value = cast(value) if cast else value
+    except (TypeError, ValueError, OverflowError) as error:
+        message = f"Failed to convert an input value to a {one.type} value"
+        details = f"{one.name}, {value}, {error}"
+        info = {"received_value": value, "exception_message": str(error)}
+        return [input_problem("invalid_input_type", message, one, details, **info)]
+    checked.inputs[one.name] = wrapped(value)
+    return [] if interface.validates(one.name) else _range(one, value)
+
+
+def _range(one: Input, value: Any) -> list[Problem]:
+    for bound, word, beyond in (("min", "smaller", operator.lt), ("max", "bigger", operator.gt)):
+        limit = one.options.get(bound)
+        if limit is not None and isinstance(value, int | float) and beyond(value, limit):
+            message = f"Value {value} {word} than {bound} of {limit}"
+            return [input_problem(f"value_{word}_than_{bound}", message, one, received_value=value)]
+    return _choice(one, value)
+
+
+def _choice(one: Input, value: Any) -> list[Problem]:
+    choices = one.choices
+    if choices is None:
+        return []
+    several = isinstance(value, list) and bool(one.options.get("multiselect"))
+    wrong = [picked for picked in (value if several else [value]) if picked not in choices]
+    if not wrong:
+        return []
+    shown = f"{choices}" if len(choices) <= 20 else f"(list of length {len(choices)})"
+    details = f"{one.name}: '{', '.join(map(str, wrong))}' not in {shown}"
+    return [input_problem("value_not_in_list", "Value not in list", one, details, received_value=value)]
+
+
+def _refused(name: str, answer: Any) -> Problem:
+    said = "" if answer is False else str(answer)
+    details = f"{name} - {said}" if said else name
+    return problem("custom_validation_failed", "Custom validation failed for node", details, input_name=name, said=said)
+
+
+def _circle(circle: list[str]) -> Problem:
+    text = " -> ".join(circle)
+    details = f"nodes read one another in a circle: {text}"
+    return problem("dependency_cycle", "Dependency cycle detected", details, cycle_nodes=circle)

@@ -1,0 +1,268 @@
+"""The few core nodes a graph about VAEs needs, under the ids ComfyUI gives them, for running without ComfyUI.
+
+They behave as the core nodes of the same name do, with the same inputs, file names and pixels, but for two things:
+16-bit greyscale is read as such, and a picture with NaN is refused instead of saved black. Ids whose work our own nodes
+do are an explicit table, CORE_ALIASES.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..vae_core.errors import BadRequest
+from ..vae_core.latent_files import read_latent, write_latent
+from ..vae_core.writing import published
+from . import pictures
+from .folders import Folders, Series, series
+
+CORE_ALIASES: Mapping[str, str] = MappingProxyType(
+    {
+        "VAELoader": "ExactVAELoader",
+        "VAEEncode": "ExactVAEEncode",
+        "VAEDecode": "ExactVAEDecode",
+        "VAEDecodeTiled": "ExactVAETiledDecode",
+        "VAETiledDecode": "ExactVAETiledDecode",
+        "LatentNoise": "ExactLatentNoise",
+    }
+)
+
+
+def core_nodes(
+    input_dir: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str],
+    temp_dir: str | os.PathLike[str],
+    aliases: Mapping[str, type],
+) -> dict[str, type]:
+    """Core id -> node class, bound to these folders.
+
+    aliases: our node id -> class, to resolve CORE_ALIASES in; a core id whose target is not among them is left out.
+    """
+    folders = Folders(Path(input_dir), Path(output_dir), Path(temp_dir))
+    bound = {one.__name__: type(one.__name__, (one,), {"folders": folders}) for one in _IN_FOLDERS}
+    free = {one.__name__: one for one in (EmptyImage, EmptyLatentImage, EmptySD3LatentImage)}
+    return {**bound, **free, **{core: aliases[ours] for core, ours in CORE_ALIASES.items() if ours in aliases}}
+
+
+class LoadImage:
+    folders: ClassVar[Folders]
+    RETURN_TYPES = ("IMAGE", "MASK")
+    OUTPUT_TOOLTIPS = ("The picture, or all frames of a moving one.", "1 where the picture is transparent.")
+    FUNCTION = "load_image"
+    CATEGORY = "image"
+    DESCRIPTION = "Reads a picture from the input folder: turned as its camera held it, 16 bits kept."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        tip = "A file in the input folder, also in a subfolder; 'x.png [output]' means one in the output folder."
+        names = cls.folders.names(pictures.SUFFIXES)
+        return {"required": {"image": (names, {"image_upload": True, "tooltip": tip})}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, image: Any) -> bool | str:
+        return _found(cls.folders, image, "image")
+
+    @classmethod
+    def IS_CHANGED(cls, image: str) -> str:
+        return _version(cls.folders.find(image))
+
+    def load_image(self, image: str) -> tuple[Tensor, Tensor]:
+        """-> IMAGE (B, H, W, 3) in [0, 1], MASK (B, H, W)."""
+        return pictures.read(self.folders.find(image))
+
+
+class SaveImage:
+    folders: ClassVar[Folders]
+    kind: ClassVar[str] = "output"
+    compress_level: ClassVar[int] = 4
+    RETURN_TYPES = ()
+    OUTPUT_NODE = True
+    FUNCTION = "save_images"
+    CATEGORY = "image"
+    DESCRIPTION = "Writes 8-bit PNG files into the output folder, with the graph inside them."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        tip = "How file names begin; may name subfolders and %width%, %height%, %year%, %month%, %day%, %batch_num%."
+        return {
+            "required": {
+                "images": ("IMAGE", {"tooltip": "The pictures to save; what is below 0 or above 1 is clipped."}),
+                "filename_prefix": ("STRING", {"default": "ComfyUI", "tooltip": tip}),
+            },
+            "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
+        }
+
+    def save_images(
+        self, images: Tensor, filename_prefix: str = "ComfyUI", prompt: Any = None, extra_pnginfo: Any = None
+    ) -> dict[str, Any]:
+        """images: (B, H, W, C) in [0, 1], C 1, 3 or 4. Raises BadPixels on NaN, BadRequest on an unusable place."""
+        pictures.checked(images)
+        tokens = {"width": images.shape[2], "height": images.shape[1]}
+        files = series(self.folders.of(self.kind), filename_prefix, tokens)
+        texts = _texts(prompt, extra_pnginfo)
+        names = [files.file_name(i, ".png") for i in range(len(images))]
+        for name, picture in zip(names, images, strict=True):
+            with published(files.folder / name) as part:
+                pictures.write_png(part, picture, texts, self.compress_level)
+        return {"ui": {"images": _shown(files, names, self.kind)}}
+
+
+class PreviewImage(SaveImage):
+    kind = "temp"
+    compress_level = 1
+    FUNCTION = "preview_images"
+    DESCRIPTION = "Writes 8-bit PNG files into the folder for temporary files."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        types = super().INPUT_TYPES()
+        return {"required": {"images": types["required"]["images"]}, "hidden": types["hidden"]}
+
+    def preview_images(self, images: Tensor, prompt: Any = None, extra_pnginfo: Any = None) -> dict[str, Any]:
+        """images: (B, H, W, C) in [0, 1]."""
+        return self.save_images(images, "ComfyUI_temp", prompt, extra_pnginfo)
+
+
+class SaveLatent:
+    folders: ClassVar[Folders]
+    RETURN_TYPES = ()
+    OUTPUT_NODE = True
+    FUNCTION = "save"
+    CATEGORY = "model/latent"
+    DESCRIPTION = "Writes the samples of a latent into the output folder, with the graph inside the file."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        tip = "How file names begin; may name subfolders and %year%, %month%, %day%, %hour%, %minute%, %second%."
+        return {
+            "required": {
+                "samples": ("LATENT", {"tooltip": "The latent to save. Only its samples are kept, not a mask."}),
+                "filename_prefix": ("STRING", {"default": "latents/ComfyUI", "tooltip": tip}),
+            },
+            "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
+        }
+
+    def save(
+        self, samples: dict[str, Any], filename_prefix: str, prompt: Any = None, extra_pnginfo: Any = None
+    ) -> dict[str, Any]:
+        """samples: {"samples": raw latent of any shape}."""
+        files = series(self.folders.output, filename_prefix, {})
+        name = files.file_name(0, ".latent")
+        write_latent(files.folder / name, samples["samples"], texts=_texts(prompt, extra_pnginfo))
+        return {"ui": {"latents": _shown(files, [name], "output")}}
+
+
+class LoadLatent:
+    folders: ClassVar[Folders]
+    RETURN_TYPES = ("LATENT",)
+    OUTPUT_TOOLTIPS = ("The samples, raw: without the scale and shift of a diffusion model.",)
+    FUNCTION = "load"
+    CATEGORY = "model/latent"
+    DESCRIPTION = "Reads a latent from the input folder. Old files, scaled for SD 1, are scaled back."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        tip = "A .latent file in the input folder, also in a subfolder; 'x.latent [output]' means the output folder."
+        return {"required": {"latent": (cls.folders.names((".latent",)), {"tooltip": tip})}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, latent: Any) -> bool | str:
+        return _found(cls.folders, latent, "latent")
+
+    @classmethod
+    def IS_CHANGED(cls, latent: str) -> str:
+        return _version(cls.folders.find(latent))
+
+    def load(self, latent: str) -> tuple[dict[str, Tensor]]:
+        """-> {"samples": float32, shape as saved}. Raises BadRequest, or LatentMismatch if no latent is in it."""
+        return ({"samples": read_latent(self.folders.find(latent))[0]},)
+
+
+class EmptyLatentImage:
+    channels: ClassVar[int] = 4
+    ratio: ClassVar[int] = 8
+    RETURN_TYPES = ("LATENT",)
+    OUTPUT_TOOLTIPS = ("Zeros, for a sampler to start from.",)
+    FUNCTION = "generate"
+    CATEGORY = "model/latent"
+    DESCRIPTION = "An empty latent of 4 channels, for SD 1, SD 2 and SDXL."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        side = {"default": 512, "min": 16, "max": 16384, "step": 8}
+        return {
+            "required": {
+                "width": ("INT", {**side, "tooltip": "Width of the picture in pixels; the latent has an eighth."}),
+                "height": ("INT", {**side, "tooltip": "Height of the picture in pixels; the latent has an eighth."}),
+                "batch_size": ("INT", {"default": 1, "min": 1, "max": 4096, "tooltip": "How many latents."}),
+            }
+        }
+
+    def generate(self, width: int, height: int, batch_size: int = 1) -> tuple[dict[str, Any]]:
+        """-> {"samples": (B, channels, H/8, W/8) zeros}."""
+        shape = (batch_size, self.channels, height // self.ratio, width // self.ratio)
+        return ({"samples": torch.zeros(shape), "downscale_ratio_spacial": self.ratio},)
+
+
+class EmptySD3LatentImage(EmptyLatentImage):
+    channels = 16
+    DESCRIPTION = "An empty latent of 16 channels, for SD 3, FLUX.1 and others with such a VAE."
+
+
+class EmptyImage:
+    RETURN_TYPES = ("IMAGE",)
+    OUTPUT_TOOLTIPS = ("Pictures of one colour.",)
+    FUNCTION = "generate"
+    CATEGORY = "image"
+    DESCRIPTION = "Pictures of one colour."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        side = {"default": 512, "min": 1, "max": 16384, "step": 1}
+        tip = "Red, green and blue as one number: 0xFF0000 is red."
+        return {
+            "required": {
+                "width": ("INT", {**side, "tooltip": "Width in pixels."}),
+                "height": ("INT", {**side, "tooltip": "Height in pixels."}),
+                "batch_size": ("INT", {"default": 1, "min": 1, "max": 4096, "tooltip": "How many pictures."}),
+                "color": ("INT", {"default": 0, "min": 0, "max": 0xFFFFFF, "display": "color", "tooltip": tip}),
+            }
+        }
+
+    def generate(self, width: int, height: int, batch_size: int = 1, color: int = 0) -> tuple[Tensor]:
+        """-> (B, H, W, 3)."""
+        colour = torch.tensor([color >> 16 & 255, color >> 8 & 255, color & 255]) / 255
+        return (colour.repeat(batch_size, height, width, 1),)
+
+
+_IN_FOLDERS = (LoadImage, SaveImage, PreviewImage, SaveLatent, LoadLatent)
+
+
+def _found(folders: Folders, name: Any, kind: str) -> bool | str:
+    """The answer of VALIDATE_INPUTS for a file; None is a name that another node will give."""
+    if name is None:
+        return True
+    try:
+        return bool(folders.find(str(name)))
+    except BadRequest as error:
+        return f"Invalid {kind} file: {name} ({error})"
+
+
+def _version(path: Path) -> str:
+    """Another text whenever the file is another one."""
+    stat = path.stat()
+    return f"{path} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def _texts(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:
+    texts = {} if prompt is None else {"prompt": json.dumps(prompt)}
+    return texts | {name: json.dumps(value) for name, value in (extra_pnginfo or {}).items()}
+
+
+def _shown(files: Series, names: list[str], kind: str) -> list[dict[str, str]]:
+    return [{"filename": name, "subfolder": files.subfolder, "type": kind} for name in names]

@@ -1,0 +1,200 @@
+"""API-format graphs: what `POST /prompt` takes and "Export (API)" writes.
+
+A graph stays JSON all the way: a link is the list ["<id>", slot], and a list that is a value stays wrapped as
+{"__value__": [...]}. So a value that looks like a link is never taken for one; `literal` unwraps it where it is read.
+"""
+
+import difflib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..vae_core.errors import VAEError, some
+
+
+class GraphError(VAEError):
+    """A graph that cannot be read, checked or run.
+
+    body: what the host would answer, as JSON: {"error", "node_errors"} or a record of the node that failed.
+    """
+
+    def __init__(self, sentence: str, body: dict[str, Any] | None = None):
+        super().__init__(sentence)
+        self.body = body
+
+
+@dataclass(frozen=True)
+class Node:
+    id: str
+    class_type: str  # "" where the file has none
+    inputs: Mapping[str, Any]
+    title: str = ""
+
+    def __str__(self) -> str:
+        """'node 4 (VAEDecode)', with the title if somebody chose one."""
+        name = self.class_type or "no class"
+        return f"node {self.id} ({name})" if self.title in ("", name) else f"node {self.id} ({name}, '{self.title}')"
+
+
+@dataclass(frozen=True)
+class Graph:
+    nodes: Mapping[str, Node]
+    pnginfo: Mapping[str, Any] | None = None  # what saved pictures carry besides the graph, as "workflow"
+
+    def set(self, address: str, text: str) -> "Graph":
+        """The same graph with one input changed: set("3.seed", "7").
+
+        The node is named by its id, or by a title or class that only one node has. The text is read as JSON where
+        that works. Raises GraphError if there is no such node or input.
+        """
+        who, name = self._split(address)
+        node = self.find(who)
+        if name not in node.inputs:
+            raise GraphError(f"{node} has no input '{name}' in this file{_instead(name, node.inputs)}")
+        changed = replace(node, inputs={**node.inputs, name: _parsed(text, node.inputs[name])})
+        return replace(self, nodes={**self.nodes, node.id: changed})
+
+    def find(self, name: str) -> Node:
+        """The node with this id, or the only one with this title or class."""
+        found = self._named(name)
+        if not found:
+            raise GraphError(
+                f"there is no node '{name}' in this graph; it has {some(map(str, self.nodes.values()), 6)}"
+            )
+        if len(found) > 1:
+            ids = ", ".join(node.id for node in found)
+            raise GraphError(f"{len(found)} nodes are called '{name}': say which by its id ({ids})")
+        return found[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """The API format again."""
+        return {node.id: _node_json(node) for node in self.nodes.values()}
+
+    def _named(self, name: str) -> list[Node]:
+        if name in self.nodes:
+            return [self.nodes[name]]
+        titled = [node for node in self.nodes.values() if node.title == name]
+        return titled or [node for node in self.nodes.values() if node.class_type == name]
+
+    def _split(self, address: str) -> tuple[str, str]:
+        # Titles and input names may contain dots themselves, so the graph decides where the node's name ends.
+        splits = [(address[:i], address[i + 1 :]) for i, letter in enumerate(address) if letter == "."]
+        if not splits:
+            raise GraphError(f"'{address}' does not say which input of which node: write it as 3.seed")
+        known = [split for split in splits if self._named(split[0])]
+        exact = [(who, name) for who, name in known if any(name in node.inputs for node in self._named(who))]
+        return (exact or known or splits)[0]
+
+
+def load(path: str | os.PathLike[str]) -> Graph:
+    """Read a graph from a JSON file. Raises GraphError."""
+    try:
+        return parse(json.loads(Path(path).read_text(encoding="utf-8-sig")))
+    except OSError as error:
+        raise _refusal(f"cannot read the graph '{path}': {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise _refusal(f"'{path}' is not JSON: {error}") from error
+    except GraphError as error:
+        raise _refusal(f"'{path}': {error}") from error
+
+
+def parse(obj: Any) -> Graph:
+    """obj: {"<id>": {"class_type", "inputs", "_meta"}}, or the body of POST /prompt around it. Raises GraphError."""
+    pnginfo = None
+    if _is_request(obj):
+        pnginfo = _mapping(_mapping(obj.get("extra_data")).get("extra_pnginfo")) or None
+        obj = obj["prompt"]
+    if not isinstance(obj, dict):
+        raise _refusal("a graph is a JSON object of nodes by their ids")
+    if isinstance(obj.get("nodes"), list):
+        raise _refusal(
+            'this graph is in the format of the editor: export it with "Export (API)", '
+            'in older versions "Save (API Format)", and use that file'
+        )
+    return Graph({node_id: _node(node_id, entry) for node_id, entry in obj.items()}, pnginfo)
+
+
+def link(value: Any) -> tuple[str, int] | None:
+    """(node id, output slot) if the host reads this value as a link, else None."""
+    if not isinstance(value, list) or len(value) != 2:
+        return None
+    source, slot = value
+    if not isinstance(source, str) or not isinstance(slot, int | float) or isinstance(slot, bool):
+        return None
+    # A slot such as 0.5 or inf is a link to an output that is not there: no node has an output -1.
+    return source, int(slot) if slot == slot // 1 else -1
+
+
+def literal(value: Any) -> Any:
+    """The value itself, out of the wrapping that tells a list from a link."""
+    return value["__value__"] if isinstance(value, dict) and "__value__" in value else value
+
+
+def wrapped(value: Any) -> Any:
+    """The reverse of `literal`."""
+    return {"__value__": value} if isinstance(value, list) else value
+
+
+def nearest(name: str, names: Mapping[str, Any]) -> list[str]:
+    """The few names most like this one, for sentences about a slip of the pen."""
+    return difflib.get_close_matches(name, list(names), n=3, cutoff=0.6)
+
+
+def _is_request(obj: Any) -> bool:
+    # A node whose id is "prompt" has a class; the body of a request has not.
+    return isinstance(obj, dict) and isinstance(obj.get("prompt"), dict) and "class_type" not in obj["prompt"]
+
+
+def _node(node_id: str, entry: Any) -> Node:
+    if not isinstance(entry, dict):
+        raise _refusal(f"node {node_id} is not a JSON object with class_type and inputs")
+    inputs = entry.get("inputs", {})
+    if not isinstance(inputs, dict):
+        raise _refusal(f"the inputs of node {node_id} are not a JSON object")
+    title = _mapping(entry.get("_meta")).get("title")
+    return Node(node_id, _text(entry.get("class_type")), inputs, _text(title))
+
+
+def _node_json(node: Node) -> dict[str, Any]:
+    entry: dict[str, Any] = {"class_type": node.class_type, "inputs": dict(node.inputs)}
+    if node.title:
+        entry["_meta"] = {"title": node.title}
+    return entry
+
+
+def _parsed(text: str, present: Any) -> Any:
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+    except ValueError:
+        return text
+    # Where the file holds text, 1.50 or true is text too: read as a number it would come back as 1.5.
+    if isinstance(present, str) and not isinstance(value, str | list | dict):
+        return text
+    return value if link(value) else wrapped(value)
+
+
+def _no_constant(name: str) -> Iterator[Any]:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _instead(name: str, names: Mapping[str, Any]) -> str:
+    near = nearest(name, names)
+    if near:
+        return f"; nearest is '{near[0]}'"
+    return f"; it has {some(names, 6)}" if names else ""
+
+
+def _refusal(sentence: str) -> GraphError:
+    error = {"type": "invalid_prompt", "message": sentence, "details": "", "extra_info": {}}
+    return GraphError(sentence, {"error": error, "node_errors": {}})
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,124 @@
+"""What a V1 node class declares about itself, read in one place."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .graph import Graph, GraphError, Node, link
+
+
+@dataclass(frozen=True)
+class Input:
+    name: str
+    type: Any  # "IMAGE", or the list of choices of a combo
+    options: Mapping[str, Any]
+    required: bool
+
+    @property
+    def choices(self) -> list[Any] | None:
+        """What a combo allows, declared as (["a", "b"], {}) or ("COMBO", {"options": ["a", "b"]}); else None."""
+        if isinstance(self.type, list | tuple):
+            return list(self.type)
+        return list(self.options.get("options", ())) if self.type == "COMBO" else None
+
+    @property
+    def lazy(self) -> bool:
+        return bool(self.options.get("lazy"))
+
+    @property
+    def config(self) -> list[Any]:
+        """As error records show it."""
+        return [self.type, dict(self.options)]
+
+
+@dataclass(frozen=True)
+class Interface:
+    cls: Any
+    inputs: tuple[Input, ...]
+    hidden: Mapping[str, str]  # argument -> "PROMPT", "UNIQUE_ID", "EXTRA_PNGINFO"
+
+    @classmethod
+    def of(cls, node_class: Any) -> "Interface":
+        """Raises GraphError if the class cannot say what it takes."""
+        try:
+            types = node_class.INPUT_TYPES()
+            required = [_input(name, entry, True) for name, entry in types.get("required", {}).items()]
+            optional = [_input(name, entry, False) for name, entry in types.get("optional", {}).items()]
+        except Exception as error:
+            sentence = f"INPUT_TYPES of {node_class.__name__} fails: {type(error).__name__}: {error}"
+            raise GraphError(sentence) from error
+        return cls(node_class, (*required, *optional), types.get("hidden", {}))
+
+    @property
+    def returns(self) -> tuple[Any, ...]:
+        return tuple(getattr(self.cls, "RETURN_TYPES", ()))
+
+    @property
+    def is_output(self) -> bool:
+        return bool(getattr(self.cls, "OUTPUT_NODE", False))
+
+    @property
+    def takes_lists(self) -> bool:
+        return bool(getattr(self.cls, "INPUT_IS_LIST", False))
+
+    @property
+    def runs_alone(self) -> bool:
+        """Two such nodes never share one run, whatever their inputs."""
+        return "UNIQUE_ID" in self.hidden.values() or bool(getattr(self.cls, "NOT_IDEMPOTENT", False))
+
+    def gives_list(self, slot: int) -> bool:
+        lists = getattr(self.cls, "OUTPUT_IS_LIST", ())
+        return slot < len(lists) and bool(lists[slot])
+
+    def validates(self, name: str) -> bool:
+        """Whether VALIDATE_INPUTS answers for this argument, so that nobody else checks its range."""
+        validator = getattr(self.cls, "VALIDATE_INPUTS", None)
+        if validator is None:
+            return False
+        parameters = inspect.signature(validator).parameters
+        takes_all = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
+        # A catch-all does not ask for the types: whoever wants them names them.
+        return name in parameters or (takes_all and name != "input_types")
+
+    def given(self, node: Node) -> list[Input]:
+        """The declared inputs that the graph gives; others in the file are ignored, as in the host."""
+        return [one for one in self.inputs if one.name in node.inputs]
+
+    def links(self, node: Node) -> dict[str, tuple[str, int]]:
+        """Input name -> (node id, slot), of declared inputs."""
+        found = {one.name: link(node.inputs[one.name]) for one in self.given(node)}
+        return {name: source for name, source in found.items() if source}
+
+    def hidden_values(self, node: Node, graph: Graph) -> dict[str, Any]:
+        return {name: _hidden(kind, node, graph) for name, kind in self.hidden.items()}
+
+
+def types_match(received: Any, wanted: Any) -> bool:
+    """Equal, "*", or lists by commas with something in common. All combos are one type."""
+    received, wanted = _type_name(received), _type_name(wanted)
+    # Packs make an "any" type as a str whose != is always False, so it must be asked, and not ==.
+    if "*" in (received, wanted) or not received != wanted:  # noqa: SIM202
+        return True
+    return not _names(received).isdisjoint(_names(wanted))
+
+
+def _input(name: str, entry: Any, required: bool) -> Input:
+    options = entry[1] if len(entry) > 1 and entry[1] else {}
+    return Input(name, entry[0], options, required)
+
+
+def _hidden(kind: str, node: Node, graph: Graph) -> Any:
+    if kind == "UNIQUE_ID":
+        return node.id
+    if kind == "PROMPT":
+        return graph.to_json()
+    return graph.pnginfo if kind == "EXTRA_PNGINFO" else None
+
+
+def _type_name(declared: Any) -> str:
+    return "COMBO" if isinstance(declared, list | tuple) else declared
+
+
+def _names(declared: str) -> set[str]:
+    return {name.strip() for name in str(declared).split(",")}

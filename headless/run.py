@@ -1,0 +1,230 @@
+"""Run a graph without ComfyUI: what the output nodes need, in order, each node once.
+
+Nodes are pulled by who reads them, so a lazy input that nobody asks for never runs. A value is dropped as soon as its
+last reader has read it: memory holds what is still to be read, not the graph.
+"""
+
+import traceback
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..vae_core.errors import VAEError
+from .calls import Slots, Ui, invoke, merge
+from .check import Report, check
+from .graph import Graph, GraphError, Node, literal
+from .interface import Interface
+from .problems import described
+from .sharing import twins
+
+Progress = Callable[[int, int, Node], None]
+_CALLER = None  # among the readers of a node: whoever called `run`, who reads every output node
+
+
+@dataclass(frozen=True)
+class Results:
+    outputs: dict[str, Ui]  # node id -> what it shows: {"images": [{"filename", "subfolder", "type"}]}
+    values: dict[str, tuple[Any, ...]]  # node id -> its outputs, for those asked for by `keep`
+    executed: tuple[str, ...]  # ids in the order they ran; of nodes that are the same, the first
+    report: Report  # of the validation; its node_errors are of outputs that were left out
+
+
+def run(
+    graph: Graph,
+    nodes: Mapping[str, type],
+    *,
+    keep: Container[str] = (),
+    progress: Progress | None = None,
+    on_start: Callable[[Node], None] | None = None,
+) -> Results:
+    """Validate a graph and run it.
+
+    nodes: class_type -> V1 node class. keep: ids of nodes whose outputs are wanted in `Results.values`; an output
+    stays a list where the node declares one or ran several times. progress: called with (nodes done, nodes in all,
+    the node just done). on_start: called with each node before it runs.
+    Raises GraphError if nothing is valid, or for the node that failed, with the exception as its cause.
+    """
+    report = check(graph, nodes)
+    if report.error:
+        raise GraphError(report.sentence(), report.body)
+    interfaces = {kind: Interface.of(nodes[kind]) for kind in {report.graph.nodes[i].class_type for i in report.order}}
+    with torch.inference_mode():
+        execution = _Execution(report, interfaces, keep, _Watch(progress, on_start))
+        for output in report.outputs:
+            execution.demand(output)
+    return execution.results()
+
+
+@dataclass(frozen=True)
+class _Watch:
+    """Who is told how far it is."""
+
+    progress: Progress | None
+    on_start: Callable[[Node], None] | None
+
+    def started(self, node: Node) -> None:
+        if self.on_start:
+            self.on_start(node)
+
+    def done(self, done: int, total: int, node: Node) -> None:
+        if self.progress:
+            self.progress(done, total, node)
+
+
+class _Execution:
+    def __init__(self, report: Report, interfaces: Mapping[str, Interface], keep: Container[str], watch: _Watch):
+        self.report, self.graph, self.watch = report, report.graph, watch
+        self.interfaces = interfaces
+        self.twins = twins(report.graph, report.order, interfaces)
+        self.wanted = {node_id: self.twins[node_id] for node_id in report.order if node_id in keep}
+        self.readers = self._readers()
+        self.instances: dict[str, Any] = {}
+        self.slots: dict[str, Slots] = {}  # of nodes that ran and are still read
+        self.kept: dict[str, Slots] = {}
+        self.shown: dict[str, Ui] = {}
+        self.executed: list[str] = []
+        self.finished: set[str] = set()  # ran, or will not be needed any more
+
+    def demand(self, output: str) -> None:
+        """Run an output node and what it turns out to need."""
+        waiting = [self.twins[output]]
+        while waiting:
+            if waiting[-1] in self.finished:
+                waiting.pop()
+                continue
+            missing = self._guarded(self._missing, waiting[-1])
+            waiting += reversed(missing)
+            if not missing:
+                self.watch.started(self.graph.nodes[waiting[-1]])
+                self._guarded(self._execute, waiting[-1])
+                self._finish(waiting.pop())
+
+    def results(self) -> Results:
+        shown = {i: self.shown[self.twins[i]] for i in self.report.order if self.shown.get(self.twins[i])}
+        values = {i: self._plain(first) for i, first in self.wanted.items() if first in self.kept}
+        return Results(shown, values, tuple(self.executed), self.report)
+
+    def _readers(self) -> dict[str, set[str | None]]:
+        readers: dict[str, set[str | None]] = {first: set() for first in self.twins.values()}
+        for node_id in readers:
+            for source in self._sources(node_id):
+                readers[source].add(node_id)
+        for output in self.report.outputs:
+            readers[self.twins[output]].add(_CALLER)
+        return readers
+
+    def _links(self, node_id: str) -> dict[str, tuple[str, int]]:
+        links = self._interface(node_id).links(self.graph.nodes[node_id])
+        return {name: (self.twins[source], slot) for name, (source, slot) in links.items()}
+
+    def _sources(self, node_id: str) -> set[str]:
+        return {source for source, _ in self._links(node_id).values()}
+
+    def _interface(self, node_id: str) -> Interface:
+        return self.interfaces[self.graph.nodes[node_id].class_type]
+
+    def _instance(self, node_id: str) -> Any:
+        if node_id not in self.instances:
+            self.instances[node_id] = self._interface(node_id).cls()
+        return self.instances[node_id]
+
+    def _missing(self, node_id: str) -> list[str]:
+        """Ids of nodes that must run first. Lazy inputs are asked about when all others are there."""
+        absent = {name: source for name, (source, _) in self._links(node_id).items() if source not in self.slots}
+        lazy = {one.name for one in self._interface(node_id).inputs if one.lazy}
+        eager = [source for name, source in absent.items() if name not in lazy]
+        if eager or not absent or not hasattr(self._interface(node_id).cls, "check_lazy_status"):
+            return eager
+        method, takes_lists = self._instance(node_id).check_lazy_status, self._interface(node_id).takes_lists
+        answers = invoke(method, self._inputs(node_id), takes_lists)
+        asked = {name for answer in answers for name in answer or ()}
+        return [source for name, source in absent.items() if name in asked]
+
+    def _inputs(self, node_id: str) -> dict[str, list[Any]]:
+        node, links = self.graph.nodes[node_id], self._links(node_id)
+        inputs = {}
+        for one in self._interface(node_id).given(node):
+            linked = links.get(one.name)
+            inputs[one.name] = self._read(*linked) if linked else [literal(node.inputs[one.name])]
+        hidden = self._interface(node_id).hidden_values(node, self.graph)
+        return inputs | {name: [value] for name, value in hidden.items()}
+
+    def _read(self, source: str, slot: int) -> list[Any]:
+        if source not in self.slots:
+            return [None]  # lazy, and not asked for
+        slots = self.slots[source]
+        if slot >= len(slots):
+            raise VAEError(f"it reads output {slot} of {self.graph.nodes[source]}, which returned only {len(slots)}")
+        return slots[slot]
+
+    def _execute(self, node_id: str) -> None:
+        interface, node = self._interface(node_id), self._instance(node_id)
+        method = getattr(node, interface.cls.FUNCTION)
+        returned = invoke(method, self._inputs(node_id), interface.takes_lists)
+        self.slots[node_id], self.shown[node_id] = merge(returned, interface)
+        self.executed.append(node_id)
+        if node_id in self.wanted.values():
+            self.kept[node_id] = self.slots[node_id]
+
+    def _finish(self, node_id: str) -> None:
+        """The node has read its inputs: drop what nobody else reads, and what was never run and now never will be."""
+        self.readers[node_id].discard(_CALLER)
+        self.instances.pop(node_id, None)
+        leaving = [node_id]
+        while leaving:
+            current = leaving.pop()
+            self.finished.add(current)
+            self.watch.done(len(self.finished), len(self.readers), self.graph.nodes[current])
+            leaving += self._released(current)
+        if not self.readers[node_id]:
+            self.slots.pop(node_id, None)
+
+    def _released(self, reader: str) -> Iterable[str]:
+        for source in self._sources(reader):
+            self.readers[source].discard(reader)
+            if not self.readers[source]:
+                self.slots.pop(source, None)
+                if source not in self.finished:
+                    yield source
+
+    def _plain(self, node_id: str) -> tuple[Any, ...]:
+        lists = self._interface(node_id).gives_list
+        slots = enumerate(self.kept[node_id])
+        return tuple(slot if lists(i) or len(slot) != 1 else slot[0] for i, slot in slots)
+
+    def _guarded(self, step: Callable[[str], Any], node_id: str) -> Any:
+        """Whatever a node raises is an error of that node; an interruption is not an error and passes."""
+        try:
+            return step(node_id)
+        except Exception as error:
+            node = self.graph.nodes[node_id]
+            raise _failure(node, error, self.executed, self._given(node)) from error
+
+    def _given(self, node: Node) -> dict[str, list[str]]:
+        found: dict[str, list[Any]] = {name: [value] for name, value in node.inputs.items()}
+        for name, (source, slot) in self._links(node.id).items():
+            found[name] = dict(enumerate(self.slots.get(source, []))).get(slot, [])
+        return {name: [described(value) for value in values] for name, values in found.items()}
+
+
+def _failure(node: Node, error: Exception, executed: list[str], given: dict[str, list[str]]) -> GraphError:
+    said = str(error) or "no reason given"
+    said = said if isinstance(error, VAEError) else f"{type(error).__name__}: {said}"
+    return GraphError(
+        f"{node}: {said}",
+        {
+            "node_id": node.id,
+            "node_type": node.class_type,
+            "executed": list(executed),
+            "exception_message": str(error),
+            "exception_type": _full_name(type(error)),
+            "traceback": traceback.format_exception(error),
+            "current_inputs": given,
+        },
+    )
+
+
+def _full_name(kind: type) -> str:
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"

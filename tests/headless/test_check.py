@@ -1,0 +1,456 @@
+"""Validation: every type of error with the host's words, and the sentence a person reads."""
+
+import json
+
+import pytest
+from exact_vae.headless import GraphError, check, parse
+from exact_vae.headless.check import upstream
+
+
+class Source:
+    RETURN_TYPES = ("IMAGE", "MASK")
+    FUNCTION = "go"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "size": ("INT", {"default": 64, "min": 8, "max": 512}),
+                "scale": ("FLOAT", {"default": 1.0, "min": 0.0}),
+                "text": ("STRING", {}),
+                "flag": ("BOOLEAN",),
+                "mode": (["fast", "exact"], {}),
+                "kind": ("COMBO", {"options": ["a", "b"]}),
+            },
+            "optional": {"many": (["x", "y", "z"], {"multiselect": True})},
+        }
+
+
+class Encode:
+    RETURN_TYPES = ("LATENT",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"pixels": ("IMAGE",)}, "optional": {"mask": ("MASK",)}}
+
+
+class Save:
+    RETURN_TYPES = ()
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"value": ("LATENT,IMAGE",)}}
+
+
+class Anything(Save):
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"value": ("*",)}}
+
+
+class Even(Save):
+    """Checks its own number: odd ones are refused, and no range applies."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"n": ("INT", {"min": 0, "max": 4}), "m": ("INT", {"max": 4})}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, n):
+        if n is None:
+            return True
+        return True if n % 2 == 0 else f"{n} is odd"
+
+
+class Stern(Even):
+    @classmethod
+    def VALIDATE_INPUTS(cls, **values):
+        return values == {"n": 99, "m": 99}
+
+
+class Typed(Save):
+    """Asks for the types of what is linked, so nobody else compares them."""
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, input_types):
+        return True if input_types == {"value": "MASK"} else f"not {input_types}"
+
+
+class Broken(Even):
+    @classmethod
+    def VALIDATE_INPUTS(cls, n):
+        return 1 / 0
+
+
+class Relay:
+    RETURN_TYPES = ("IMAGE",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE",)}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, absent):
+        return True
+
+
+class Pass:
+    RETURN_TYPES = ("IMAGE",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE",)}}
+
+
+NODES = {one.__name__: one for one in (Source, Encode, Save, Anything, Even, Stern, Typed, Broken, Relay, Pass)}
+GOOD = {"size": 64, "scale": 1.0, "text": "t", "flag": True, "mode": "fast", "kind": "a"}
+
+
+def node(kind, /, **inputs):
+    return {"class_type": kind, "inputs": inputs}
+
+
+def source(**changed):
+    return node("Source", **{**GOOD, **changed})
+
+
+def checked(**nodes):
+    """node 1 is called n1 here."""
+    return check(parse({name[1:]: entry for name, entry in nodes.items()}), NODES)
+
+
+def only_problem(report, node_id):
+    (found,) = report.node_errors[node_id]["errors"]
+    return found
+
+
+def test_a_good_graph():
+    report = checked(n1=source(), n2=node("Encode", pixels=["1", 0], mask=["1", 1]), n3=node("Save", value=["2", 0]))
+    assert report.ok
+    assert report.outputs == ("3",)
+    assert report.order == ("1", "2", "3")
+    assert report.body == {"error": None, "node_errors": {}}
+    assert report.sentence() == "nothing is wrong with this graph: it would run 3 of its nodes for node 3 (Save)"
+
+
+def test_literals_come_out_as_the_declared_types():
+    given = source(size="64", scale=2, text=5, flag="false", many={"__value__": ["x", "z"]})
+    report = checked(n1=given, n2=node("Save", value=["1", 0]))
+    assert report.ok
+    inputs = report.graph.nodes["1"].inputs
+    assert {name: inputs[name] for name in ("size", "scale", "text", "flag")} == {
+        "size": 64,
+        "scale": 2.0,
+        "text": "5",
+        "flag": True,
+    }
+    assert [type(inputs[name]) for name in ("size", "scale")] == [int, float]
+    assert inputs["many"] == {"__value__": ["x", "z"]}
+    assert report.graph.nodes["2"].inputs["value"] == ["1", 0]
+
+
+def test_unknown_class():
+    report = checked(n1=source(), n4={**node("Encoed", pixels=["1", 0]), "_meta": {"title": "Mine"}})
+    assert report.error["type"] == "missing_node_type"
+    assert report.error["message"] == "Node 'Mine' not found. The custom node may not be installed."
+    assert report.error["details"] == "Node ID '#4'"
+    assert report.error["extra_info"]["class_type"] == "Encoed"
+    assert report.body["node_errors"] == {}
+    assert report.outputs == ()
+    assert report.sentence() == "node 4 (Encoed, 'Mine'): there is no node class 'Encoed' here; nearest is Encode"
+
+
+def test_unknown_class_like_no_other():
+    report = checked(n4=node("KSampler"))
+    assert report.error["extra_info"]["node_title"] == "KSampler"
+    assert report.sentence() == "node 4 (KSampler): there is no node class 'KSampler' here"
+
+
+def test_no_class():
+    report = checked(n4={"inputs": {}})
+    assert report.error["type"] == "missing_node_type"
+    assert report.error["message"] == "Node '4' has no class_type. The workflow may be corrupted."
+    assert report.sentence() == "node 4 (no class): the file does not say which class this node is (class_type)"
+
+
+@pytest.mark.parametrize("nodes", [{}, {"n1": source()}])
+def test_no_outputs(nodes):
+    report = checked(**nodes)
+    assert (report.error["type"], report.error["message"]) == ("prompt_no_outputs", "Prompt has no outputs")
+    assert report.sentence().startswith("this graph has no output node, so nothing would run")
+
+
+def test_missing_required_input():
+    report = checked(n3=node("Save"))
+    found = only_problem(report, "3")
+    assert (found["type"], found["message"], found["details"]) == (
+        "required_input_missing",
+        "Required input is missing",
+        "value",
+    )
+    assert found["extra_info"]["input_name"] == "value"
+    assert report.sentence() == "node 3 (Save), input value: nothing is given; a LATENT,IMAGE is needed"
+
+
+def test_all_outputs_failed_body_is_the_hosts():
+    report = checked(n3=node("Save"))
+    assert report.error == {
+        "type": "prompt_outputs_failed_validation",
+        "message": "Prompt outputs failed validation",
+        "details": "Required input is missing: value",
+        "extra_info": {},
+    }
+    assert report.node_errors["3"]["dependent_outputs"] == ["3"]
+    assert report.node_errors["3"]["class_type"] == "Save"
+    json.dumps(report.body)
+
+
+@pytest.mark.parametrize("bad", [[], ["1"], ["1", 0, 0], [1, 0], ["1", "0"], ["1", True]])
+def test_bad_link(bad):
+    report = checked(n1=source(), n3=node("Save", value=bad))
+    found = only_problem(report, "3")
+    assert found["type"] == "bad_linked_input"
+    assert found["message"] == "Bad linked input, must be a length-2 list of [node_id, slot_index]"
+    assert found["extra_info"]["received_value"] == bad
+    assert report.sentence() == (
+        f'node 3 (Save), input value: {bad!r} is given; a link is a node id and the number of an output, as ["4", 0]'
+    )
+
+
+def test_link_to_a_node_that_is_not_there():
+    report = checked(n3=node("Save", value=["9", 0]))
+    found = only_problem(report, "3")
+    assert (found["type"], found["message"]) == ("exception_during_validation", "Exception when validating node")
+    assert found["extra_info"]["exception_type"] == "KeyError"
+    assert report.sentence() == "node 3 (Save), input value: it reads node 9, which is not in this graph"
+
+
+@pytest.mark.parametrize("slot", [2, -1, 0.5])
+def test_link_to_an_output_that_is_not_there(slot):
+    report = checked(n1=source(), n2=node("Encode", pixels=["1", slot]), n3=node("Save", value=["2", 0]))
+    found = only_problem(report, "2")
+    assert found["type"] == "exception_during_inner_validation"
+    assert found["message"] == "Exception when validating inner node"
+    assert found["extra_info"]["exception_type"] == "IndexError"
+    assert report.sentence() == (
+        f"node 2 (Encode), input pixels: it reads output {slot} of node 1 (Source), which has 2"
+    )
+
+
+def test_type_mismatch():
+    report = checked(n1=source(), n2=node("Encode", pixels=["1", 1]), n3=node("Save", value=["2", 0]))
+    found = only_problem(report, "2")
+    assert found["type"] == "return_type_mismatch"
+    assert found["message"] == "Return type mismatch between linked nodes"
+    assert found["details"] == "pixels, received_type(MASK) mismatch input_type(IMAGE)"
+    assert found["extra_info"]["linked_node"] == ["1", 1]
+    assert report.node_errors["2"]["dependent_outputs"] == ["3"]
+    assert report.sentence() == (
+        "node 2 (Encode), input pixels: output 1 of node 1 (Source) is a MASK; an IMAGE is needed"
+    )
+
+
+@pytest.mark.parametrize("kind, slot, fits", [("Save", 0, True), ("Save", 1, False), ("Anything", 1, True)])
+def test_types_match_by_star_or_overlap(kind, slot, fits):
+    assert checked(n1=source(), n2=node(kind, value=["1", slot])).ok is fits
+
+
+def test_a_class_may_compare_the_types_itself():
+    assert checked(n1=source(), n2=node("Typed", value=["1", 1])).ok
+    assert not checked(n1=source(), n2=node("Typed", value=["1", 0])).ok
+
+
+@pytest.mark.parametrize(
+    "name, value, kind, said",
+    [
+        ("size", "wide", "INT", "'wide' is given; an INT is needed"),
+        ("size", None, "INT", "None is given; an INT is needed"),
+        ("scale", "x", "FLOAT", "'x' is given; a FLOAT is needed"),
+        ("size", float("inf"), "INT", "inf is given; an INT is needed"),
+    ],
+)
+def test_values_that_cannot_be_converted(name, value, kind, said):
+    report = checked(n1=source(**{name: value}), n2=node("Save", value=["1", 0]))
+    found = only_problem(report, "1")
+    assert found["type"] == "invalid_input_type"
+    assert found["message"] == f"Failed to convert an input value to a {kind} value"
+    assert found["details"].startswith(f"{name}, {value}, ")
+    assert report.sentence() == f"node 1 (Source), input {name}: {said}"
+
+
+def test_range():
+    report = checked(n1=source(size=5), n2=node("Save", value=["1", 0]))
+    found = only_problem(report, "1")
+    assert (found["type"], found["message"], found["details"]) == (
+        "value_smaller_than_min",
+        "Value 5 smaller than min of 8",
+        "size",
+    )
+    assert found["extra_info"] == {
+        "input_name": "size",
+        "input_config": ["INT", {"default": 64, "min": 8, "max": 512}],
+        "received_value": 5,
+    }
+    assert report.sentence() == "node 1 (Source), input size: 5 is given; the smallest allowed is 8"
+
+
+def test_range_above():
+    report = checked(n1=source(size=513), n2=node("Save", value=["1", 0]))
+    found = only_problem(report, "1")
+    assert (found["type"], found["message"]) == ("value_bigger_than_max", "Value 513 bigger than max of 512")
+    assert report.sentence() == "node 1 (Source), input size: 513 is given; the largest allowed is 512"
+
+
+@pytest.mark.parametrize("name, choices", [("mode", ["fast", "exact"]), ("kind", ["a", "b"])])
+def test_value_not_in_list(name, choices):
+    report = checked(n1=source(**{name: "slow"}), n2=node("Save", value=["1", 0]))
+    found = only_problem(report, "1")
+    assert (found["type"], found["message"]) == ("value_not_in_list", "Value not in list")
+    assert found["details"] == f"{name}: 'slow' not in {choices}"
+    assert report.sentence() == (
+        f"node 1 (Source), input {name}: 'slow' is given; allowed are '{choices[0]}', '{choices[1]}'"
+    )
+
+
+def test_several_choices():
+    report = checked(n1=source(many={"__value__": ["x", "w"]}), n2=node("Save", value=["1", 0]))
+    assert only_problem(report, "1")["details"] == "many: 'w' not in ['x', 'y', 'z']"
+
+
+@pytest.mark.parametrize(
+    "count, said", [(0, "there is nothing to choose from"), (21, "'0', '1', '2', '3', '4', '5' and")]
+)
+def test_no_choice_and_many_choices(count, said):
+    class Loader(Save):
+        @classmethod
+        def INPUT_TYPES(cls):
+            return {"required": {"file": ([str(i) for i in range(count)],)}}
+
+    report = check(parse({"1": node("Loader", file="z")}), {"Loader": Loader})
+    assert said in report.sentence()
+    found = only_problem(report, "1")
+    assert found["details"] == f"file: 'z' not in {'(list of length 21)' if count else '[]'}"
+
+
+def test_an_input_named_by_validate_inputs_has_no_range():
+    assert checked(n1=node("Even", n=10, m=4)).ok
+    report = checked(n1=node("Even", n=10, m=5))
+    assert only_problem(report, "1")["type"] == "value_bigger_than_max"
+
+
+def test_validate_inputs_says_no_in_its_own_words():
+    report = checked(n1=node("Even", n="3", m=1))
+    found = only_problem(report, "1")
+    assert (found["type"], found["message"], found["details"]) == (
+        "custom_validation_failed",
+        "Custom validation failed for node",
+        "n - 3 is odd",
+    )
+    assert report.sentence() == "node 1 (Even): 3 is odd"
+
+
+def test_validate_inputs_sees_none_for_a_link():
+    class Number:
+        RETURN_TYPES = ("INT",)
+
+        @classmethod
+        def INPUT_TYPES(cls):
+            return {"required": {}}
+
+    graph = parse({"1": node("Number"), "2": node("Even", n=["1", 0], m=1)})
+    assert check(graph, {**NODES, "Number": Number}).ok
+
+
+def test_validate_inputs_with_a_catch_all_takes_everything_over():
+    assert checked(n1=node("Stern", n=99, m=99)).ok
+    report = checked(n1=node("Stern", n=98, m=99))
+    assert [one["details"] for one in report.node_errors["1"]["errors"]] == ["n", "m"]
+    assert report.sentence() == "node 1 (Stern): its own check refuses what it is given"
+
+
+def test_validate_inputs_that_raises():
+    report = checked(n1=node("Broken", n=1, m=1))
+    found = only_problem(report, "1")
+    assert found["type"] == "exception_during_validation"
+    assert found["extra_info"]["exception_type"] == "ZeroDivisionError"
+    assert report.sentence() == "node 1 (Broken): its own check fails: ZeroDivisionError: division by zero"
+
+
+def test_validate_inputs_that_wants_an_input_nobody_gives():
+    report = checked(n1=source(), n2=node("Relay", image=["1", 0]), n3=node("Save", value=["2", 0]))
+    found = only_problem(report, "2")
+    assert found["type"] == "exception_during_inner_validation"
+    assert "absent" in found["details"]
+
+
+def test_a_circle():
+    report = checked(n1=node("Pass", image=["2", 0]), n2=node("Pass", image=["1", 0]), n3=node("Save", value=["1", 0]))
+    found = only_problem(report, "2")
+    assert (found["type"], found["message"]) == ("dependency_cycle", "Dependency cycle detected")
+    assert found["extra_info"]["cycle_nodes"] == ["1", "2", "1"]
+    assert report.sentence() == "node 2 (Pass): nodes read one another in a circle: 1 -> 2 -> 1"
+
+
+def test_a_node_that_reads_itself_under_two_outputs():
+    save = node("Save", value=["1", 0])
+    report = checked(n1=node("Pass", image=["1", 0]), n2=save, n3=save)
+    assert only_problem(report, "1")["extra_info"]["cycle_nodes"] == ["1", "1"]
+    assert report.node_errors["1"]["dependent_outputs"] == ["2", "3"]
+
+
+def test_the_valid_output_still_runs():
+    report = checked(
+        n1=source(),
+        n2=node("Save", value=["1", 0]),
+        n3=source(size=1),
+        n4=node("Save", value=["3", 0]),
+    )
+    assert not report.ok
+    assert report.error is None
+    assert report.outputs == ("2",)
+    assert report.order == ("1", "2")
+    assert list(report.node_errors) == ["3"]
+    assert report.node_errors["3"]["dependent_outputs"] == ["4"]
+
+
+def test_nodes_that_no_output_needs_are_not_checked():
+    assert checked(n1=source(), n2=node("Save", value=["1", 0]), n3=source(size=1)).ok
+
+
+def test_inputs_nobody_declared_are_ignored():
+    assert checked(n1=source(extra=["9", 0]), n2=node("Save", value=["1", 0])).ok
+
+
+def test_all_problems_are_counted():
+    report = checked(n1=source(size=1, mode="slow"), n2=node("Save", value=["1", 0]))
+    assert len(report.sentences()) == 2
+    assert report.sentence().endswith("the smallest allowed is 8 (and 1 more problem)")
+
+
+def test_every_node_comes_once_and_after_what_it_reads():
+    reads = {"d": ["b", "c", "b"], "c": ["a"], "b": ["a"], "a": []}
+    assert upstream(reads.__getitem__, "d") == (["a", "b", "c", "d"], [])
+
+
+@pytest.mark.parametrize("length, shown", [(78, f"'{'x' * 78}'"), (79, f"'{'x' * 76}...")])
+def test_long_values_are_cut(length, shown):
+    report = checked(n1=source(mode="x" * length), n2=node("Save", value=["1", 0]))
+    assert report.sentence().startswith(f"node 1 (Source), input mode: {shown} is given")
+
+
+def test_a_chain_deeper_than_pythons_stack():
+    chain = {str(i): node("Pass", image=[str(i - 1), 0]) for i in range(2, 3000)}
+    report = check(parse({"1": source(), **chain, "end": node("Save", value=["2999", 0])}), NODES)
+    assert report.ok
+    assert len(report.order) == 3000
+
+
+def test_a_class_that_cannot_say_what_it_takes():
+    class Bad(Save):
+        @classmethod
+        def INPUT_TYPES(cls):
+            raise RuntimeError("no folder")
+
+    with pytest.raises(GraphError, match=r"^INPUT_TYPES of Bad fails: RuntimeError: no folder$"):
+        check(parse({"1": node("Bad")}), {"Bad": Bad})

@@ -1,0 +1,63 @@
+"""The ordinary way of running."""
+
+import torch
+from exact_vae.vae_core import from_weights
+from exact_vae.vae_core.detection import build
+from exact_vae.vae_core.execution import whole
+from exact_vae.vae_core.ops import Affine, Conv2d, Residual, leaves
+from samples import random_weights, small_kl
+
+
+@torch.no_grad()
+def test_runs_op_after_op():
+    x = torch.randn(1, 2, 3, 3)
+    ops = (Affine(2.0, 1.0), Residual((Affine(3.0, 0.0),), (Affine(5.0, 0.0),)), Residual((Affine(1.0, 1.0),)))
+    inner = 2 * x + 1
+    assert torch.allclose(whole.run(ops, x), (3 * inner + 5 * inner) * 2 + 1)
+
+
+def test_the_input_is_not_changed():
+    weights = random_weights("kl", small_kl())
+    vae = from_weights(weights)
+    x, z = torch.rand(1, 3, 8, 8), torch.rand(1, 4, 2, 2)
+    kept_x, kept_z, kept = x.clone(), z.clone(), {n: t.clone() for n, t in weights.items()}
+    vae.encode(x), vae.decode(z)
+    assert torch.equal(x, kept_x) and torch.equal(z, kept_z)
+    assert all(torch.equal(t, kept[n]) for n, t in weights.items())
+
+
+def test_gradients_flow():
+    """The same ops train: nothing is done in place that a gradient needs."""
+    vae = from_weights(random_weights("kl", small_kl()))
+    vae.network.requires_grad_(True)
+    z = torch.rand(1, 4, 2, 2, requires_grad=True)
+    whole.run(vae.network.decode_ops(), z).square().mean().backward()
+    assert z.grad.abs().sum() > 0
+    assert all(p.grad is not None for p in vae.network.decoder.parameters())
+
+
+@torch.no_grad()
+def test_every_op_is_announced():
+    vae, seen = from_weights(random_weights("kl", small_kl())), []
+    ops = vae.network.decode_ops()
+    whole.run(ops, torch.rand(1, 4, 2, 2), seen.append)
+    assert seen == list(leaves(ops))
+
+
+@torch.no_grad()
+def test_peak_of_a_chain():
+    """A convolution holds what it reads and what it makes; a residual also holds the picture it adds."""
+    with torch.device("meta"):
+        x, wide, back = torch.empty(1, 4, 8, 8), Conv2d(4, 16), Conv2d(16, 4)
+    assert whole.peak_bytes((wide, back), x)[0] == x.nbytes + 4 * x.nbytes
+    assert whole.peak_bytes((Residual((wide, back)),), x)[0] == 2 * x.nbytes + 4 * x.nbytes
+    assert whole.peak_bytes((wide,), x)[1].shape == (1, 16, 8, 8)
+
+
+@torch.no_grad()
+def test_peak_of_a_decoder_is_at_the_highest_resolution():
+    """Three activations of the widest kind at full size, or a little more: held by the block, read, made."""
+    network = build("kl", small_kl())
+    z = torch.empty(1, 4, 16, 16, device="meta")
+    widest = 64 * 64 * 64 * 4
+    assert 3 * widest <= whole.peak_bytes(network.decode_ops(), z)[0] <= 4 * widest

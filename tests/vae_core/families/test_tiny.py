@@ -1,0 +1,102 @@
+"""Tiny autoencoders: the author's own weights and outputs, and diffusers' AutoencoderTiny in float64."""
+
+import pytest
+import torch
+from diffusers import AutoencoderTiny
+from exact_vae.vae_core import BadRequest, BrokenCheckpoint, detect, from_weights, load
+from exact_vae.vae_core.detection import expected_shapes
+from exact_vae.vae_core.families.tiny import Coder, TinyConfig
+from exact_vae.vae_core.latents import SPACES
+from safetensors.torch import load_file
+from samples import random_weights
+from torch.nn import functional as F
+
+PLAIN = TinyConfig(4, Coder((64,) * 4, (1, 3, 3, 3)), Coder((64,) * 4, (3, 3, 3, 1)))
+SANA = TinyConfig(32, Coder((64,) * 4, (1, 3, 3, 3), stem=32), Coder((256, 128, 64, 64, 64, 64), (3, 3, 3, 3, 3, 1)))
+TAEF2 = TinyConfig(32, Coder((64,) * 4, (1, 3, 3, 3), pool=True), Coder((64,) * 4, (3, 3, 3, 1), pool=True))
+
+
+@torch.no_grad()
+def test_taef2_equals_the_author(taef2, shared):
+    """Real weights on a photograph: latent and picture as computed by the author's code in fp32 on a CPU."""
+    known = load_file(shared / "weights" / "taef2_reference.safetensors")
+    vae = load(*taef2)
+    assert (vae.dtype, vae.latent_channels, vae.spatial_ratio) == (torch.float32, 128, 16)
+    pixels = known["image_u8"].permute(2, 0, 1)[None].float() / 255 * 2 - 1
+    latent = vae.encode(pixels).mode()
+    assert latent.shape == (1, 128, 16, 20)
+    assert (F.pixel_shuffle(latent, 2) - known["latent"]).abs().max() < 1e-4
+    decoded = (vae.decode(F.pixel_unshuffle(known["latent"], 2)) + 1) / 2
+    assert (decoded - known["decoded"]).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("channels", [4, 16])
+@torch.no_grad()
+def test_equals_diffusers(tmp_path, channels):
+    """Encoding in float64; decoding too, but for the range: theirs works in [0, 1] inside as well."""
+    theirs = AutoencoderTiny(latent_channels=channels).double().eval()
+    theirs.save_pretrained(tmp_path)
+    ours = load(tmp_path, dtype=torch.float64)
+    x = torch.rand(2, 3, 24, 40, dtype=torch.float64) * 2 - 1
+    z = theirs.encode(x).latents
+    got = ours.encode(x)
+    assert (got.mode() - z).abs().max() < 1e-12
+    assert (got.std.abs().max(), got.var.abs().max(), got.kl().abs().max()) == (0, 0, 0)
+    assert torch.equal(got.sample(torch.Generator().manual_seed(0)), got.mode())
+    assert (ours.decode(5 * z) - theirs.decode(5 * z).sample).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize(
+    "config", [PLAIN, SANA, TAEF2, TinyConfig(16, None, PLAIN.decoder), TinyConfig(4, PLAIN.encoder, None)]
+)
+def test_round_trip_of_the_config(config):
+    found = detect(expected_shapes("tiny", config))
+    assert (found.config, found.is_whole) == (config, True)
+
+
+@pytest.mark.parametrize(("config", "channels", "ratio"), [(PLAIN, 4, 8), (SANA, 32, 32), (TAEF2, 128, 16)])
+@torch.no_grad()
+def test_shapes(config, channels, ratio):
+    vae = from_weights(random_weights("tiny", config))
+    latent = vae.encode(torch.zeros(1, 3, 2 * ratio, 3 * ratio)).mode()
+    assert latent.shape == (1, channels, 2, 3)
+    assert vae.decode(latent).shape == (1, 3, 2 * ratio, 3 * ratio)
+
+
+@torch.no_grad()
+def test_raw_latents_by_the_scale_in_the_file():
+    """vae_scale and vae_shift lead from the network's scaled latents to raw ones: raw = scaled / scale + shift."""
+    weights = random_weights("tiny", PLAIN)
+    plain = from_weights(weights)
+    scaled = from_weights({**weights, "vae_scale": torch.tensor(1.5305), "vae_shift": torch.tensor(0.0609)})
+    x = torch.rand(1, 3, 16, 16) * 2 - 1
+    raw = scaled.encode(x).mode()
+    assert torch.allclose(raw, plain.encode(x).mode() / 1.5305 + 0.0609, atol=1e-6)
+    assert torch.allclose(scaled.decode(raw), plain.decode(plain.encode(x).mode()), atol=1e-5)
+
+
+@torch.no_grad()
+def test_raw_latents_by_the_name_of_a_space(tmp_path):
+    from safetensors.torch import save_file
+
+    weights = random_weights("tiny", PLAIN)
+    save_file(weights, tmp_path / "tiny.safetensors")
+    plain, sdxl = load(tmp_path / "tiny.safetensors"), load(tmp_path / "tiny.safetensors", latent_space="sdxl")
+    x = torch.rand(1, 3, 16, 16) * 2 - 1
+    assert torch.allclose(sdxl.encode(x).mode() * SPACES["sdxl"].scale, plain.encode(x).mode(), atol=1e-6)
+    with pytest.raises(BadRequest, match="has no use for the latent space 'flux1'"):
+        load(tmp_path / "tiny.safetensors", latent_space="flux1")
+    with pytest.raises(BadRequest, match="there is no latent space 'sd9'"):
+        load(tmp_path / "tiny.safetensors", latent_space="sd9")
+
+
+def test_two_of_the_same_half(taef2):
+    with pytest.raises(BrokenCheckpoint, match="are both decoders: give an encoder and a decoder"):
+        load(taef2[1], taef2[1])
+
+
+def test_a_half_alone(taef2):
+    vae = load(taef2[1])
+    assert vae.decode(torch.zeros(1, 128, 2, 2)).shape == (1, 3, 32, 32)
+    with pytest.raises(BadRequest, match="holds only the decoder: load it together with the file of its encoder"):
+        vae.encode(torch.zeros(1, 3, 32, 32))

@@ -1,0 +1,48 @@
+"""Loading: dtypes, and weights that are not copied twice."""
+
+import pytest
+import torch
+from exact_vae.vae_core import from_weights, load
+from safetensors.torch import load_file, save_file
+from samples import random_weights, small_kl
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+def test_no_fp16_on_a_cpu(tmp_path, stored):
+    """In its own dtype if the CPU computes it well; fp16 never, bf16 only where there are instructions for it."""
+    path = tmp_path / "a.safetensors"
+    save_file(random_weights("kl", small_kl(), stored), path)
+    found = load(path).dtype
+    assert found in (
+        {stored, torch.float32} if stored is torch.bfloat16 else {torch.float32 if stored is torch.float16 else stored}
+    )
+    assert load(path, dtype=torch.float16).dtype is torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_a_dtype_that_is_asked_for(kl_file, dtype):
+    vae = load(kl_file, dtype=dtype)
+    weights = load_file(kl_file)
+    assert vae.dtype is dtype
+    assert all(torch.equal(t, weights[n].to(dtype)) for n, t in vae.network.state_dict().items())
+
+
+def test_weights_in_memory_are_not_copied():
+    weights = random_weights("kl", small_kl())
+    vae = from_weights(weights)
+    assert all(t.data_ptr() == weights[n].data_ptr() for n, t in vae.network.state_dict().items())
+
+
+def test_a_vae_is_ready_to_run(kl_file):
+    vae = load(kl_file)
+    assert not vae.network.training
+    assert not any(p.requires_grad for p in vae.network.parameters())
+    assert repr(vae).startswith("VAE('small.safetensors': Autoencoder-KL (2-D), 4 channels at 1/4")
+
+
+def test_a_full_checkpoint(tmp_path, kl_file):
+    weights = {f"first_stage_model.{n}": t for n, t in load_file(kl_file).items()}
+    path = tmp_path / "full.safetensors"
+    save_file({**weights, "model.diffusion_model.input_blocks.0.0.weight": torch.zeros(3)}, path)
+    z = torch.randn(1, 4, 3, 3)
+    assert torch.equal(load(path).decode(z), load(kl_file).decode(z))

@@ -1,0 +1,58 @@
+"""What ops declare of themselves must be true: rows, span and step are measured by changing one row."""
+
+import pytest
+import torch
+from exact_vae.vae_core.ops import Affine, Conv2d, Residual, Upsample2x, leaves, relu, silu, soft_clamp
+from torch import nn
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        Conv2d(1, 1),
+        Conv2d(1, 1, 1),
+        Conv2d(1, 1, 5),
+        Conv2d(1, 1, stride=2, pad=(0, 1)),
+        Conv2d(1, 1, stride=2),
+        Conv2d(1, 1, pad=(1, 0)),
+    ],
+    ids=["3x3", "1x1", "5x5", "down, padded below", "down", "padded above"],
+)
+@torch.no_grad()
+def test_a_window_reads_just_the_rows_it_says(op):
+    """Row o of the result reads rows o * step - above ... o * step - above + span - 1, and no other."""
+    height, (above, below) = 12, op.rows
+    x = torch.randn(1, 1, height, 9)
+    y = op(x)
+    assert y.shape[2] == (height + above + below - op.span) // op.step + 1
+    for row in range(height):
+        changed = x.clone()
+        changed[:, :, row] += 1
+        moved = {o for o in range(y.shape[2]) if (op(changed) - y)[:, :, o].abs().max() > 1e-6}
+        assert moved == {o for o in range(y.shape[2]) if 0 <= row - (o * op.step - above) < op.span}
+
+
+@pytest.mark.parametrize("op", [silu, relu, soft_clamp, Affine(2.0, -1.0), Upsample2x()], ids=str)
+@torch.no_grad()
+def test_pointwise_ops_read_their_own_row(op):
+    x = torch.rand(1, 2, 4, 4) + 0.1
+    y, changed = op(x.clone()), x.clone()
+    changed[:, :, 2] += 1
+    scale = y.shape[2] // 4
+    moved = {o // scale for o in range(y.shape[2]) if (op(changed.clone()) - y)[:, :, o].abs().max() > 0}
+    assert moved == {2}
+
+
+def test_activations_keep_what_gradients_need():
+    """In place only when nobody differentiates."""
+    x = torch.randn(1, 4, 2, 2, requires_grad=True)
+    silu(nn.GroupNorm(2, 4)(x)).sum().backward()
+    assert x.grad is not None
+    with torch.no_grad():
+        y = torch.randn(3)
+        assert silu(y) is y or silu(y).data_ptr() == y.data_ptr()
+
+
+def test_leaves_are_in_the_order_of_a_run():
+    a, b, c, d = (Affine(float(i), 0.0) for i in range(4))
+    assert list(leaves((a, Residual((b, c), skip=(d,))))) == [a, d, b, c]

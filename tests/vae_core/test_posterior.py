@@ -1,0 +1,51 @@
+"""The Gaussian: against torch.distributions and by sampling."""
+
+import pytest
+import torch
+from exact_vae.vae_core import Posterior
+from torch.distributions import Normal, kl_divergence
+
+
+@pytest.fixture
+def moments():
+    return torch.randn(2, 8, 3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def test_equals_a_normal_distribution(moments):
+    posterior = Posterior.of_moments(moments)
+    mean, logvar = moments.chunk(2, 1)
+    normal = Normal(mean, (logvar / 2).exp())
+    assert torch.equal(posterior.mean, mean)
+    assert torch.allclose(posterior.std, normal.stddev)
+    assert torch.allclose(posterior.var, normal.variance)
+    want = kl_divergence(normal, Normal(torch.zeros_like(mean), 1.0)).sum((1, 2, 3))
+    assert torch.allclose(posterior.kl(), want, rtol=1e-12)
+
+
+def test_samples_have_its_mean_and_std():
+    moments = torch.tensor([0.7, -1.0]).reshape(1, 2, 1, 1).expand(40_000, 2, 1, 1)
+    samples = Posterior.of_moments(moments).sample(torch.Generator().manual_seed(0))
+    assert samples.mean() == pytest.approx(0.7, abs=0.01)
+    assert samples.std() == pytest.approx(torch.tensor(-0.5).exp().item(), rel=0.02)
+
+
+def test_a_seed_makes_a_sample(moments):
+    posterior = Posterior.of_moments(moments)
+    a, b, c = (posterior.sample(torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+    noise = torch.randn(moments[:, :4].shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    assert torch.allclose(a, posterior.mean + posterior.std * noise)
+
+
+def test_logvar_is_kept_in_range():
+    posterior = Posterior.of_moments(torch.tensor([0.0, -100.0, 0.0, 100.0]).reshape(2, 2, 1, 1))
+    assert posterior.logvar.flatten().tolist() == [-30, 20]
+    assert torch.isfinite(posterior.kl()).all()
+
+
+def test_a_point_has_no_variance():
+    z = torch.randn(2, 4, 3, 3)
+    posterior = Posterior.of_point(z, size=(24, 23))
+    assert torch.equal(posterior.sample(torch.Generator().manual_seed(0)), z)
+    assert (posterior.std.max(), posterior.kl().tolist(), posterior.size) == (0, [0, 0], (24, 23))

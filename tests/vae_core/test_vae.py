@@ -1,0 +1,154 @@
+"""A VAE at its door: sizes, clips, dtypes, and the sentences bad input gets."""
+
+import pytest
+import torch
+from exact_vae.vae_core import BadPixels, BadRequest, DoesNotFit, LatentMismatch, NumericalOverflow, from_weights, load
+from exact_vae.vae_core.ops import Conv2d
+from samples import random_weights, small_kl
+
+
+@pytest.fixture(scope="module")
+def vae():
+    return from_weights(random_weights("kl", small_kl()), "small.safetensors")
+
+
+@pytest.mark.parametrize("size", [(8, 8), (12, 20), (9, 11), (5, 4), (1, 1), (2, 31)])
+def test_any_size_comes_back(vae, size):
+    x = torch.rand(2, 3, *size) * 2 - 1
+    posterior = vae.encode(x)
+    latent = posterior.mode()
+    assert latent.shape == (2, 4, -(-size[0] // 4), -(-size[1] // 4))
+    assert posterior.size == size
+    assert vae.decode(latent, size=posterior.size).shape == x.shape
+
+
+def test_an_odd_picture_is_continued_by_its_mirror_image(vae):
+    x = torch.rand(1, 3, 10, 8) * 2 - 1
+    mirrored = torch.cat([x, x.flip(2)[:, :, 1:3]], 2)
+    assert torch.equal(vae.encode(x).mode(), vae.encode(mirrored).mode())
+
+
+def test_frames_are_pictures_to_a_vae_of_pictures(vae):
+    clip = torch.rand(2, 3, 5, 8, 12) * 2 - 1
+    latent = vae.encode(clip).mode()
+    assert latent.shape == (2, 4, 5, 2, 3)
+    assert torch.allclose(latent[:, :, 2], vae.encode(clip[:, :, 2]).mode(), atol=1e-5)
+    pixels = vae.decode(latent)
+    assert pixels.shape == clip.shape
+    assert torch.allclose(pixels[:, :, 4], vae.decode(latent[:, :, 4]), atol=1e-5)
+
+
+def test_results_are_fp32_whatever_it_runs_in():
+    vae = from_weights({n: t.bfloat16() for n, t in random_weights("kl", small_kl()).items()})
+    posterior = vae.encode(torch.zeros(1, 3, 8, 8))
+    assert (vae.dtype, posterior.mean.dtype) == (torch.bfloat16, torch.float32)
+    assert vae.decode(posterior.mode()).dtype is torch.float32
+
+
+def test_bf16_is_near_fp32():
+    weights = random_weights("kl", small_kl())
+    exact, rough = from_weights(weights), from_weights({n: t.bfloat16() for n, t in weights.items()})
+    z = torch.randn(1, 4, 6, 6, generator=torch.Generator().manual_seed(0))
+    want = exact.decode(z)
+    assert (rough.decode(z) - want).norm() / want.norm() < 0.05  # bf16 keeps 8 bits: 0.4 % an op
+
+
+@pytest.mark.parametrize("doing", ["encode", "decode"])
+def test_progress_counts_every_op(vae, doing):
+    calls = []
+    x = torch.zeros(1, 3, 8, 8) if doing == "encode" else torch.zeros(1, 4, 2, 2)
+    getattr(vae, doing)(x, progress=lambda done, total: calls.append((done, total)))
+    total = calls[0][1]
+    assert calls == [(done, total) for done in range(total + 1)]
+
+
+def test_progress_may_stop_the_run(vae):
+    class Stop(BaseException):
+        pass
+
+    def stop(done, total):
+        if done == 5:
+            raise Stop
+
+    with pytest.raises(Stop):
+        vae.decode(torch.zeros(1, 4, 2, 2), progress=stop)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"),
+    [
+        (torch.full((1, 3, 8, 8), float("nan")), "these pixels hold NaN or infinity"),
+        (torch.full((1, 3, 8, 8), float("inf")), "these pixels hold NaN or infinity"),
+        (torch.full((1, 3, 8, 8), 255.0), r"these pixels reach 255: a picture's must be numbers in \[-1, 1\]"),
+        (torch.zeros(1, 4, 8, 8), r"of shape \(1, 4, 8, 8\): 'small.safetensors' encodes"),
+        (torch.zeros(3, 8, 8), r"of shape \(3, 8, 8\)"),
+        (torch.zeros(1, 3, 0, 8), r"of shape \(1, 3, 0, 8\)"),
+        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "these pixels are uint8"),
+    ],
+)
+def test_bad_pixels(vae, pixels, words):
+    with pytest.raises(BadPixels, match=words):
+        vae.encode(pixels)
+
+
+def test_a_latent_of_another_vae(vae):
+    with pytest.raises(LatentMismatch) as e:
+        vae.decode(torch.zeros(1, 16, 8, 8))
+    assert str(e.value).startswith("this latent has 16 channels (shape (1, 16, 8, 8), as of SD 3.x or FLUX.1,")
+    assert "but 'small.safetensors' needs 4: it is a VAE of Autoencoder-KL (2-D), 4 channels at 1/4" in str(e.value)
+    assert "Use the VAE of the model that made the latent." in str(e.value)
+
+
+@pytest.mark.parametrize("z", [torch.zeros(4, 8, 8), torch.zeros(1, 4, 0, 8), torch.zeros(1, 4, 8, 8).long()])
+def test_no_latent_at_all(vae, z):
+    with pytest.raises(LatentMismatch):
+        vae.decode(z)
+
+
+def test_says_whether_the_latent_or_the_vae_broke():
+    weights = random_weights("kl", small_kl())
+    vae = from_weights(weights, "x")
+    with pytest.raises(
+        NumericalOverflow, match="this latent holds NaN or infinity: it was broken before it came to the VAE"
+    ):
+        vae.decode(torch.full((1, 4, 2, 2), float("nan")))
+    weights["decoder.conv_out.bias"] = torch.full((3,), float("inf"))
+    vae = from_weights(weights, "x")
+    with pytest.raises(NumericalOverflow, match="'x' overflowed in float32: the latent was finite, the result is not"):
+        vae.decode(torch.zeros(1, 4, 2, 2))
+    weights["quant_conv.bias"] = torch.full((8,), float("nan"))
+    with pytest.raises(NumericalOverflow, match="the picture was finite, the result is not"):
+        from_weights(weights, "x").encode(torch.zeros(1, 3, 8, 8))
+
+
+def test_out_of_memory_names_the_op_and_what_to_do(vae, monkeypatch):
+    target, forward = vae.network.decoder.up[1].block[0].conv2, Conv2d.forward
+
+    def fail(self, x):
+        if self is target:
+            raise torch.OutOfMemoryError("out of memory")
+        return forward(self, x)
+
+    monkeypatch.setattr(Conv2d, "forward", fail)
+    where = "ran out of memory at decoder.up.1.block.0.conv2"
+    with pytest.raises(DoesNotFit, match=f"decoding 1 x 2x3 with 'small.safetensors' {where}: use a smaller picture"):
+        vae.decode(torch.zeros(1, 4, 3, 2))
+
+
+def test_peak_bytes_takes_only_the_size(vae):
+    assert vae.peak_bytes("decode", (1, 4, 8, 8)) == vae.peak_bytes("decode", (1, 99, 8, 8))
+    assert vae.peak_bytes("decode", (2, 4, 8, 8)) == 2 * vae.peak_bytes("decode", (1, 4, 8, 8))
+    assert vae.peak_bytes("decode", (1, 4, 2, 8, 8)) == vae.peak_bytes("decode", (2, 4, 8, 8))
+    assert vae.peak_bytes("encode", (1, 3, 30, 30)) == vae.peak_bytes("encode", (1, 3, 32, 32))
+
+
+def test_to_another_dtype(kl_file):
+    vae = load(kl_file).to(dtype=torch.float64)
+    assert vae.dtype is torch.float64
+    assert vae.decode(torch.zeros(1, 4, 2, 2)).dtype is torch.float64
+
+
+@pytest.mark.parametrize("device", ["cuda:77", "nonsense"])
+def test_a_device_that_is_not_there(kl_file, device):
+    with pytest.raises(BadRequest, match=f"the device '{device}' cannot be used"):
+        load(kl_file, device=device)
