@@ -132,6 +132,8 @@ class VAE:
 
     @torch.no_grad()
     def _run(self, doing: str, ops: Ops, x: Tensor, progress: Progress | None) -> Tensor:
+        # One layout of memory, however the caller's tensor lies: kernels differ in rounding, and pixels must not.
+        x = x.contiguous(memory_format=torch.channels_last)
         watch = _Watch(self.network, ops, progress)
         with self._says_where(doing, x, watch):
             x = whole.run(ops, x, watch)

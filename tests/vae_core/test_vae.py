@@ -28,6 +28,12 @@ def test_an_odd_picture_is_continued_by_its_mirror_image(vae):
     assert torch.equal(vae.encode(x).mode(), vae.encode(mirrored).mode())
 
 
+def test_the_layout_of_memory_changes_nothing(vae):
+    x, z = torch.rand(1, 3, 16, 24) * 2 - 1, torch.randn(1, 4, 5, 6)
+    assert torch.equal(vae.encode(x).mode(), vae.encode(x.contiguous(memory_format=torch.channels_last)).mode())
+    assert torch.equal(vae.decode(z), vae.decode(z.transpose(2, 3).contiguous().transpose(2, 3)))
+
+
 def test_frames_are_pictures_to_a_vae_of_pictures(vae):
     clip = torch.rand(2, 3, 5, 8, 12) * 2 - 1
     latent = vae.encode(clip).mode()
