@@ -113,10 +113,7 @@ def device(name: str = "auto") -> torch.device:
         return model_management.vae_device()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = torch.device(name)
-    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        raise BadRequest(f"there is no device '{name}' here: choose auto or cpu.")
-    return found
+    return precision.usable(name)
 
 
 def to_socket(load: Load, dtype: str = "auto", device_name: str = "auto") -> Any:

@@ -39,7 +39,7 @@ def load(
     name = " + ".join(c.path.name or str(c.path) for c in checkpoints)
     found, sources = _together(checkpoints)
     demand_whole(found, name)
-    where = _device(device)
+    where = precision.usable(device or "cpu")
     own = _own_dtype(sources)
     dtype = precision.choose(where, own, dtype)
     network = assemble(found.family, found.config, _read(sources), dtype, where)
@@ -142,12 +142,3 @@ def _read(sources: Mapping[str, Source]) -> dict[str, Tensor]:
         for key, checkpoint in checkpoints.items()
         for old, tensor in checkpoint.tensors(name for owner, name in sources.values() if owner is checkpoint)
     }
-
-
-def _device(asked: torch.device | str | None) -> torch.device:
-    try:
-        device = torch.device(asked or "cpu")
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as e:
-        raise BadRequest(f"the device '{asked}' cannot be used: {str(e).splitlines()[0]}") from e
-    return device

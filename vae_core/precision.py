@@ -23,6 +23,16 @@ def named(name: str) -> torch.dtype | None:
     return DTYPES[name]
 
 
+def usable(device: torch.device | str) -> torch.device:
+    """The device, if a tensor can be made on it. Raises BadRequest otherwise."""
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as e:
+        raise BadRequest(f"the device '{device}' cannot be used: {str(e).splitlines()[0].rstrip('.')}.") from e
+    return found
+
+
 def choose(device: torch.device, own: torch.dtype, asked: torch.dtype | None = None) -> torch.dtype:
     """The dtype to run in on this device, for weights that are stored as `own`.
 

@@ -1,0 +1,171 @@
+"""The command line: results on stdout, sentences on stderr, exit codes 0, 1 and 2."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from exact_vae.cli import main
+from exact_vae.nodes.images import to_image
+from exact_vae.vae_core import load
+from exact_vae.vae_core.latent_files import read_latent
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def picture(tmp_path):
+    levels = np.random.default_rng(0).integers(0, 256, (21, 30, 3)).astype(np.uint8)
+    path = tmp_path / "picture.png"
+    Image.fromarray(levels).save(path)
+    return path
+
+
+def run(*arguments) -> int:
+    return main([str(a) for a in arguments])
+
+
+def fails(capsys, *arguments) -> str:
+    """The one sentence on stderr of a command that could not be done."""
+    assert run(*arguments) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("exact-vae: ") and said.err.count("\n") == 1
+    return said.err
+
+
+def test_inspect(capsys, kl_file):
+    assert run("inspect", kl_file) == 0
+    text = capsys.readouterr().out
+    assert "4 channels at 1/4" in text and "layout     ldm" in text and "missing" not in text
+
+
+def test_inspect_as_json(capsys, kl_file):
+    assert run("inspect", kl_file, "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["family"], facts["latent_channels"], facts["spatial_ratio"]) == ("kl", 4, 4)
+    assert facts["config"]["encoder"]["widths"] == [32, 64, 64]
+    assert run("inspect", kl_file, kl_file, "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)) == 2
+
+
+def test_inspect_tells_what_is_missing(capsys, tmp_path, kl_file):
+    weights = load_file(kl_file)
+    del weights["decoder.conv_out.bias"]
+    save_file(weights, tmp_path / "bad.safetensors")
+    assert run("inspect", tmp_path / "bad.safetensors") == 0
+    assert "missing    decoder.conv_out.bias" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".latent"])
+def test_round_trip(capsys, tmp_path, kl_file, picture, suffix):
+    latent, out = tmp_path / f"latent{suffix}", tmp_path / "out.png"
+    assert run("encode", picture, latent, "--vae", kl_file) == 0
+    assert run("decode", latent, out, "--vae", kl_file) == 0
+    assert "30x21" in capsys.readouterr().out
+    vae = load(kl_file)
+    levels = torch.from_numpy(np.array(Image.open(picture))).float() / 255
+    posterior = vae.encode(levels.movedim(-1, 0)[None] * 2 - 1)
+    assert torch.equal(read_latent(latent)[0], posterior.mode())
+    want = (to_image(vae.decode(posterior.mode(), size=(21, 30)))[0] * 255).to(torch.uint8)
+    assert np.array_equal(np.array(Image.open(out)), want.numpy())
+
+
+def test_a_sample_needs_a_seed(tmp_path, kl_file, picture):
+    paths = [tmp_path / f"{i}.safetensors" for i in range(3)]
+    for path, seed in zip(paths, (1, 1, 2), strict=True):
+        assert run("encode", picture, path, "--vae", kl_file, "--sample", seed) == 0
+    a, b, c = (read_latent(path)[0] for path in paths)
+    assert torch.equal(a, b) and not torch.equal(a, c)
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".webp", ".tif", ".bmp"])
+def test_formats(tmp_path, kl_file, picture, ending):
+    latent, out = tmp_path / "latent.safetensors", tmp_path / f"out{ending}"
+    run("encode", picture, latent, "--vae", kl_file)
+    assert run("decode", latent, out, "--vae", kl_file) == 0
+    assert Image.open(out).size == (30, 21)
+
+
+def test_a_batch_becomes_several_files(capsys, tmp_path, kl_file):
+    save_file({"latent": torch.randn(2, 4, 3, 3)}, tmp_path / "two.safetensors")
+    assert run("decode", tmp_path / "two.safetensors", tmp_path / "out.png", "--vae", kl_file) == 0
+    assert sorted(p.name for p in tmp_path.glob("out*")) == ["out_00001.png", "out_00002.png"]
+
+
+def test_graph_command_line_and_python_agree(capsys, tmp_path, taef2, photo):
+    """TAEF2 on a photograph of odd size: one picture, three ways."""
+    for folder in ("input", "models/vae_approx"):
+        (tmp_path / folder).mkdir(parents=True)
+    for half in taef2:
+        shutil.copy(half, tmp_path / "models" / "vae_approx")
+    levels = (photo[0, :251, :301] * 255).round().to(torch.uint8)
+    Image.fromarray(levels.numpy()).save(tmp_path / "input" / "example.png")
+    source = tmp_path / "input" / "example.png"
+    assert run("encode", source, tmp_path / "a.safetensors", "--vae", *taef2) == 0
+    assert run("decode", tmp_path / "a.safetensors", tmp_path / "a.png", "--vae", taef2[1]) == 0
+    graph = ROOT / "example_workflows" / "api" / "round_trip.json"
+    folders = ("--input", tmp_path / "input", "--output", tmp_path / "output", "--models", tmp_path / "models")
+    capsys.readouterr()
+    assert run("run", graph, "--set", "2.vae_name=taef2", *folders) == 0
+    (written,) = capsys.readouterr().out.split()
+    vae = load(*taef2)
+    posterior = vae.encode(levels.movedim(-1, 0)[None].float() / 255 * 2 - 1)
+    pixels = vae.decode(posterior.mode(), size=posterior.size)
+    python = (((pixels + 1) / 2).clamp(0, 1)[0].movedim(0, -1) * 255).to(torch.uint8).numpy()
+    assert np.array_equal(np.array(Image.open(written)), python)
+    assert np.array_equal(np.array(Image.open(tmp_path / "a.png")), python)
+
+
+def test_bad_input_gets_one_sentence(capsys, tmp_path, kl_file, picture):
+    text = tmp_path / "text.safetensors"
+    text.write_text("this is no VAE, but a text")
+    run("encode", picture, tmp_path / "good.safetensors", "--vae", kl_file)
+    save_file({"latent": torch.zeros(1, 16, 2, 2)}, tmp_path / "other.safetensors")
+    capsys.readouterr()
+    latent, out = tmp_path / "good.safetensors", tmp_path / "out.png"
+    assert "is text, not a safetensors file" in fails(capsys, "inspect", text)
+    assert "there is no file" in fails(capsys, "inspect", tmp_path / "none.safetensors")
+    assert "is text" in fails(capsys, "encode", picture, latent, "--vae", text)
+    assert "as a picture" in fails(capsys, "encode", text, latent, "--vae", kl_file)
+    assert "there is no latent file" in fails(capsys, "decode", tmp_path / "none", out, "--vae", kl_file)
+    assert "has 16 channels" in fails(capsys, "decode", tmp_path / "other.safetensors", out, "--vae", kl_file)
+    assert "the ending of no picture" in fails(capsys, "decode", latent, tmp_path / "out.xyz", "--vae", kl_file)
+    assert "cannot be written" in fails(capsys, "decode", latent, tmp_path / "no" / "out.png", "--vae", kl_file)
+    assert "cannot be written" in fails(capsys, "encode", picture, tmp_path / "no" / "l.latent", "--vae", kl_file)
+    assert "cannot be used" in fails(capsys, "decode", latent, out, "--vae", kl_file, "--device", "cuda:77")
+    assert "cannot be used" in fails(capsys, "decode", latent, out, "--vae", kl_file, "--device", "nonsense")
+    assert "--set takes NODE.INPUT=VALUE" in fails(
+        capsys, "run", ROOT / "example_workflows/api/round_trip.json", "--set", "x"
+    )
+    assert "no use for the latent space" in fails(
+        capsys, "decode", latent, out, "--vae", kl_file, "--latent-space", "sd3"
+    )
+    assert not out.exists()
+
+
+def test_a_graph_with_an_unknown_node(capsys, tmp_path):
+    graph = tmp_path / "graph.json"
+    graph.write_text(json.dumps({"1": {"class_type": "ExactVAEDecod", "inputs": {}}}))
+    assert "there is no node class 'ExactVAEDecod' here; nearest is ExactVAEDecode" in fails(capsys, "run", graph)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["inspect"],
+        ["encode", "a.png", "b.latent"],
+        ["decode", "a", "b", "--vae", "c", "--dtype", "int4"],
+        ["nonsense"],
+    ],
+)
+def test_wrong_usage(capsys, arguments):
+    with pytest.raises(SystemExit) as e:
+        main(arguments)
+    assert e.value.code == 2
+    assert "usage: exact-vae" in capsys.readouterr().err

@@ -1,0 +1,90 @@
+"""A real ComfyUI on loopback, for tests that ask for one. Its folder is only read: all else is in a base folder."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("custom_nodes", "input", "output", "temp", "user", "models/vae", "models/vae_approx", "models/checkpoints")
+
+
+class Server:
+    """EXACT_VAE_COMFYUI is ComfyUI's folder, EXACT_VAE_COMFYUI_PYTHON the interpreter that has its requirements."""
+
+    def __init__(self, comfyui: Path, base: Path):
+        self.base, self.log = base, base / "server.log"
+        for folder in FOLDERS:
+            (base / folder).mkdir(parents=True, exist_ok=True)
+        (base / "custom_nodes" / "comfyui-exact-vae").symlink_to(ROOT)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        python = os.environ.get("EXACT_VAE_COMFYUI_PYTHON", sys.executable)
+        places = [
+            "--port",
+            str(self.port),
+            "--base-directory",
+            str(base),
+            "--database-url",
+            f"sqlite:///{base}/user/db",
+        ]
+        quiet = ["--cpu", "--listen", "127.0.0.1", "--disable-auto-launch", "--disable-api-nodes"]
+        command = [python, "main.py", *quiet, *places]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, cwd=comfyui, stdout=log, stderr=subprocess.STDOUT)
+
+    def wait(self, seconds: float = 180) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and self.process.poll() is None:
+            try:
+                self.get("/system_stats")
+                return
+            except (urllib.error.URLError, ConnectionError):
+                time.sleep(0.5)
+        raise RuntimeError(f"ComfyUI did not start:\n{self.log.read_text()[-3000:]}")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+    def get(self, path: str):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as answer:
+            body = answer.read()
+        return json.loads(body) if "json" in answer.headers.get("Content-Type", "") else body.decode()
+
+    def prompt(self, graph: dict, seconds: float = 300) -> dict:
+        """The graph's history entry, when it has ended. A refused graph is an AssertionError with the host's words."""
+        body = json.dumps({"prompt": graph}).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/prompt", body, {"Content-Type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                number = json.load(answer)["prompt_id"]
+        except urllib.error.HTTPError as e:
+            raise AssertionError(e.read().decode()) from e
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if found := self.get(f"/history/{number}"):
+                return found[number]
+            time.sleep(0.2)
+        raise AssertionError("the prompt did not end")
+
+    def pictures(self, entry: dict) -> list[Path]:
+        """The files an ended prompt saved."""
+        assert entry["status"]["status_str"] == "success", failure(entry)
+        shown = [image for ui in entry["outputs"].values() for image in ui.get("images", ())]
+        return [self.base / image["type"] / image["subfolder"] / image["filename"] for image in shown]
+
+
+def failure(entry: dict) -> str:
+    """What the host says went wrong."""
+    return next(
+        (data["exception_message"] for kind, data in entry["status"]["messages"] if kind == "execution_error"), ""
+    )

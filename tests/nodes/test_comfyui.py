@@ -1,0 +1,233 @@
+"""In a real ComfyUI: EXACT_VAE_COMFYUI=<its folder> pytest tests/nodes/test_comfyui.py
+
+EXACT_VAE_COMFYUI_PYTHON names the interpreter that has ComfyUI's requirements, if it is not the one of the tests.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from exact_vae import NODE_CLASS_MAPPINGS, headless
+from exact_vae.nodes import host
+from exact_vae.vae_core import load
+from exact_vae.vae_core.families.kl import FAMILY
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from samples import random_weights
+
+sys.path.insert(0, str(Path(__file__).parent))
+from comfyui_server import ROOT, Server, failure
+
+FOLDER = os.environ.get("EXACT_VAE_COMFYUI")
+pytestmark = pytest.mark.skipif(not FOLDER, reason="needs a ComfyUI: EXACT_VAE_COMFYUI=<its folder>")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, taef2):
+    base = tmp_path_factory.mktemp("comfyui")
+    started = Server(Path(FOLDER or ""), base)
+    for half in taef2:
+        (base / "models" / "vae_approx" / half.name).write_bytes(half.read_bytes())
+    weights = random_weights("kl", FAMILY.example)
+    save_file({n: t.half() for n, t in weights.items()}, base / "models" / "vae" / "sd.safetensors")
+    decoy = {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(8)}
+    prefixed = {f"first_stage_model.{n}": t.half() for n, t in weights.items()}
+    save_file({**prefixed, **decoy}, base / "models" / "checkpoints" / "full.safetensors")
+    ramp = np.linspace(0, 255, 61 * 75 * 3).reshape(61, 75, 3).astype(np.uint8)
+    Image.fromarray(ramp).save(base / "input" / "odd.png")
+    Image.fromarray(ramp[:56, :72]).save(base / "input" / "even.png")
+    started.wait()
+    yield started
+    started.stop()
+
+
+def graph(*nodes: tuple[str, dict]) -> dict:
+    """Nodes 1, 2, ... in API format."""
+    return {str(i + 1): {"class_type": kind, "inputs": inputs} for i, (kind, inputs) in enumerate(nodes)}
+
+
+def round_trip(image: str, loader: tuple, encode: str, decode: str, **tiled) -> dict:
+    return graph(
+        ("LoadImage", {"image": image}),
+        loader,
+        (encode, {"pixels": ["1", 0], "vae": ["2", 0]}),
+        (decode, {"samples": ["3", 0], "vae": ["2", 0], **tiled}),
+        ("SaveImage", {"images": ["4", 0], "filename_prefix": "out"}),
+    )
+
+
+OURS = ("ExactVAELoader", {"vae_name": "sd.safetensors"})
+CORE = ("VAELoader", {"vae_name": "sd.safetensors"})
+TILES = {"tile_size": 64, "overlap": 32, "temporal_size": 64, "temporal_overlap": 8}
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path)).astype(int)
+
+
+def in_comfyui(server, nodes: dict) -> np.ndarray:
+    (path,) = server.pictures(server.prompt(nodes))
+    return pixels(path)
+
+
+def in_headless(server, nodes: dict, tmp_path) -> np.ndarray:
+    core = headless.core_nodes(server.base / "input", tmp_path, tmp_path, NODE_CLASS_MAPPINGS)
+    with host.surroundings(server.base / "models"):
+        headless.run(headless.parse(nodes), {**NODE_CLASS_MAPPINGS, **core})
+    (path,) = tmp_path.glob("*.png")
+    return pixels(path)
+
+
+def test_the_pack_loads_without_a_word(server):
+    log = server.log.read_text()
+    assert "IMPORT FAILED" not in log
+    loaded = [line for line in log.splitlines() if "seconds:" in line and "exact-vae" in line]
+    assert len(loaded) == 1
+    words = [line for line in log.splitlines() if "exact" in line.lower() and "seconds:" not in line]
+    assert not [line for line in words if "warn" in line.lower() or "error" in line.lower()]
+
+
+@pytest.mark.parametrize("node", NODE_CLASS_MAPPINGS)
+def test_object_info_is_complete(server, node):
+    info = server.get(f"/object_info/{node}")[node]
+    inputs = {**info["input"]["required"], **info["input"].get("optional", {})}
+    assert info["python_module"] == "custom_nodes.comfyui-exact-vae"
+    assert all(options[1]["tooltip"] for options in inputs.values())
+    assert len(info["output_tooltips"]) == len(info["output"])
+    assert info["description"] and info["search_aliases"] and info["category"].startswith("Exact VAE")
+    assert f"# {info['display_name']}" in server.get(f"/extensions/comfyui-exact-vae/docs/{node}.md")
+
+
+def test_core_s_nodes_keep_their_names(server):
+    assert server.get("/object_info/VAEDecode")["VAEDecode"]["display_name"] == "VAE Decode"
+
+
+def test_the_example_workflow_is_offered(server):
+    assert "round_trip" in json.dumps(server.get("/api/workflow_templates"))
+    workflow = server.get("/api/workflow_templates/comfyui-exact-vae/round_trip.json")
+    known = server.get("/object_info")
+    assert {node["type"] for node in workflow["nodes"]} - {"MarkdownNote"} <= set(known)
+
+
+@pytest.mark.parametrize("image", ["odd.png", "even.png"])
+@pytest.mark.parametrize("name", ["sd.safetensors", "taef2", "pixel_space", "checkpoints/full.safetensors"])
+def test_pixels_equal_the_headless_run(server, tmp_path, image, name):
+    nodes = round_trip(image, ("ExactVAELoader", {"vae_name": name}), "ExactVAEEncode", "ExactVAEDecode")
+    ours = in_comfyui(server, nodes)
+    assert np.array_equal(ours, in_headless(server, nodes, tmp_path))
+    assert ours.shape == pixels(server.base / "input" / image).shape
+
+
+def test_the_example_s_twin_runs(server, tmp_path):
+    nodes = json.loads((ROOT / "example_workflows" / "api" / "round_trip.json").read_text())
+    (server.base / "input" / "example.png").write_bytes((server.base / "input" / "odd.png").read_bytes())
+    assert np.array_equal(in_comfyui(server, nodes), in_headless(server, nodes, tmp_path))
+
+
+@pytest.mark.parametrize("loader", [OURS, CORE], ids=["our loader", "core's loader"])
+@pytest.mark.parametrize("encode", ["ExactVAEEncode", "VAEEncode"])
+@pytest.mark.parametrize("decode", ["ExactVAEDecode", "VAEDecode", "ExactVAETiledDecode"])
+def test_every_way_through_gives_one_picture(server, loader, encode, decode):
+    """Either loader, either encoder, either decoder: the same pixels, but for the last bit."""
+    want = in_comfyui(server, round_trip("even.png", CORE, "VAEEncode", "VAEDecode"))
+    got = in_comfyui(server, round_trip("even.png", loader, encode, decode))
+    assert np.abs(got - want).max() <= 1
+
+
+def test_our_vae_in_core_s_tiled_decode(server):
+    """Core's tiles are no exact picture, but they must be as good with our VAE as with core's."""
+    want = in_comfyui(server, round_trip("even.png", CORE, "VAEEncode", "VAEDecodeTiled", **TILES))
+    got = in_comfyui(server, round_trip("even.png", OURS, "VAEEncode", "VAEDecodeTiled", **TILES))
+    assert np.abs(got - want).max() <= 1
+
+
+@pytest.mark.parametrize("loader", [OURS, CORE], ids=["our loader", "core's loader"])
+def test_inpainting(server, loader):
+    nodes = graph(
+        ("LoadImage", {"image": "even.png"}),
+        loader,
+        ("VAEEncodeForInpaint", {"pixels": ["1", 0], "vae": ["2", 0], "mask": ["1", 1], "grow_mask_by": 6}),
+        ("ExactVAEDecode", {"samples": ["3", 0], "vae": ["2", 0]}),
+        ("SaveImage", {"images": ["4", 0], "filename_prefix": "inpaint"}),
+    )
+    assert in_comfyui(server, nodes).shape == (56, 72, 3)
+
+
+@pytest.mark.parametrize("name", ["sd.safetensors", "taef2"])
+def test_saved_by_core_s_node(server, name):
+    """VAESave writes what our loader holds, in names that both loaders know."""
+    nodes = graph(
+        ("ExactVAELoader", {"vae_name": name}), ("VAESave", {"vae": ["1", 0], "filename_prefix": f"vae/{name}"})
+    )
+    assert server.prompt(nodes)["status"]["status_str"] == "success"
+    (saved,) = (server.base / "output" / "vae").glob(f"{name}*.safetensors")
+    assert load(saved).latent_channels == (4 if name == "sd.safetensors" else 128)
+    again = server.base / "models" / "vae" / f"again_{name}.safetensors"
+    again.write_bytes(saved.read_bytes())
+    if name == "sd.safetensors":
+        weights = load_file(server.base / "models" / "vae" / name)
+        assert all(torch.equal(t.to(weights[n].dtype), weights[n]) for n, t in load_file(saved).items())
+        reloaded = round_trip("even.png", ("VAELoader", {"vae_name": again.name}), "VAEEncode", "VAEDecode")
+        assert (
+            np.abs(
+                in_comfyui(server, reloaded)
+                - in_comfyui(server, round_trip("even.png", CORE, "VAEEncode", "VAEDecode"))
+            ).max()
+            <= 1
+        )
+
+
+def test_another_device_is_asked_for(server):
+    """Select VAE Device copies the object and clones its patcher; what comes out still decodes."""
+    nodes = graph(
+        ("LoadImage", {"image": "even.png"}),
+        OURS,
+        ("SelectVAEDevice", {"vae": ["2", 0], "device": "default"}),
+        ("ExactVAEEncode", {"pixels": ["1", 0], "vae": ["3", 0]}),
+        ("VAEDecode", {"samples": ["4", 0], "vae": ["3", 0]}),
+        ("SaveImage", {"images": ["5", 0], "filename_prefix": "device"}),
+    )
+    assert in_comfyui(server, nodes).shape == (56, 72, 3)
+
+
+def test_noise_for_a_vae(server):
+    nodes = graph(
+        OURS,
+        ("ExactLatentNoise", {"seed": 5, "width": 72, "height": 56, "batch_size": 2, "strength": 1.0, "vae": ["1", 0]}),
+        ("ExactVAEDecode", {"samples": ["2", 0], "vae": ["1", 0]}),
+        ("SaveImage", {"images": ["3", 0], "filename_prefix": "noise"}),
+    )
+    assert [pixels(p).shape for p in server.pictures(server.prompt(nodes))] == [(56, 72, 3)] * 2
+
+
+def test_a_latent_of_another_vae_gets_a_sentence(server):
+    nodes = graph(
+        ("EmptySD3LatentImage", {"width": 64, "height": 64, "batch_size": 1}),
+        OURS,
+        ("ExactVAEDecode", {"samples": ["1", 0], "vae": ["2", 0]}),
+        ("SaveImage", {"images": ["3", 0], "filename_prefix": "never"}),
+    )
+    said = failure(server.prompt(nodes))
+    assert "this latent has 16 channels" in said and "'sd.safetensors' needs 4" in said
+
+
+def test_a_vae_of_another_family_is_left_to_core(server):
+    """Core loads it, our nodes call core's own methods. Wan 2.1 is one that this pack does not run."""
+    nodes = graph(
+        ("LoadImage", {"image": "even.png"}),
+        ("VAELoader", {"vae_name": "wan.safetensors"}),
+        ("ExactVAEEncode", {"pixels": ["1", 0], "vae": ["2", 0]}),
+        ("ExactVAEDecode", {"samples": ["3", 0], "vae": ["2", 0]}),
+        ("SaveImage", {"images": ["4", 0], "filename_prefix": "wan"}),
+    )
+    from samples import header
+
+    shapes = header("wan21.original")["shapes"]
+    generator = torch.Generator().manual_seed(0)
+    weights = {n: (torch.randn(s, generator=generator) * 0.02).half() for n, s in shapes.items()}
+    save_file(weights, server.base / "models" / "vae" / "wan.safetensors")
+    assert in_comfyui(server, nodes).shape == (56, 72, 3)

@@ -1,0 +1,103 @@
+"""What a node class must be for its hosts, and for the person who hovers over it."""
+
+import inspect
+import json
+import re
+from pathlib import Path
+
+import pytest
+from exact_vae import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS, WEB_DIRECTORY
+
+ROOT = Path(__file__).parents[2]
+NODES = pytest.mark.parametrize(("node", "cls"), NODE_CLASS_MAPPINGS.items(), ids=NODE_CLASS_MAPPINGS)
+
+# Core ids of ComfyUI that ours must never equal: the host would drop ours, and rename its own.
+CORE_IDS = {"VAELoader", "VAEEncode", "VAEDecode", "VAEEncodeTiled", "VAEDecodeTiled", "VAEEncodeForInpaint", "VAESave",
+            "EmptyLatentImage", "SaveLatent", "LoadLatent", "LatentInterpolate", "LoadImage", "SaveImage"}  # fmt: skip
+
+
+def inputs(cls) -> dict:
+    types = cls.INPUT_TYPES()
+    return {**types["required"], **types.get("optional", {})}
+
+
+@NODES
+def test_id(node, cls):
+    assert re.fullmatch(r"Exact[A-Za-z0-9]+", node)
+    assert node not in CORE_IDS
+    assert node == f"Exact{cls.__name__}"
+    assert "(Exact" in NODE_DISPLAY_NAME_MAPPINGS[node]
+
+
+@NODES
+def test_the_method_takes_just_the_inputs(node, cls):
+    types = cls.INPUT_TYPES()
+    parameters = list(inspect.signature(getattr(cls, cls.FUNCTION)).parameters.values())[1:]
+    assert [p.name for p in parameters] == list(inputs(cls))
+    assert [p.name for p in parameters if p.default is p.empty] == list(types["required"])[: len(types["required"])]
+
+
+@NODES
+def test_defaults_have_one_value(node, cls):
+    """The widget's default and the method's are the same, for graphs that leave an input out."""
+    parameters = inspect.signature(getattr(cls, cls.FUNCTION)).parameters
+    for name, (kind, options) in cls.INPUT_TYPES().get("optional", {}).items():
+        widget = options.get("default", kind[0] if isinstance(kind, list) else None)
+        assert parameters[name].default == widget, name
+
+
+@NODES
+def test_it_explains_itself(node, cls):
+    assert cls.DESCRIPTION.endswith(".")
+    assert cls.SEARCH_ALIASES
+    assert cls.CATEGORY.startswith("Exact VAE")
+    assert len(cls.OUTPUT_TOOLTIPS) == len(cls.RETURN_TYPES)
+    for name, (_, options) in inputs(cls).items():
+        assert options["tooltip"].strip().endswith("."), name
+
+
+@NODES
+def test_numbers_have_bounds(node, cls):
+    for name, (kind, options) in inputs(cls).items():
+        if kind in ("INT", "FLOAT"):
+            assert options["min"] <= options["default"] <= options["max"], name
+
+
+@NODES
+def test_help_page(node, cls):
+    """A page per node, naming every input."""
+    page = (ROOT / WEB_DIRECTORY / "docs" / f"{node}.md").read_text()
+    assert page.startswith(f"# {NODE_DISPLAY_NAME_MAPPINGS[node]}\n")
+    assert not [name for name in inputs(cls) if f"`{name}`" not in page]
+
+
+def test_core_s_parameter_names():
+    """So that our nodes can be put in the place of core's."""
+    assert set(inputs(NODE_CLASS_MAPPINGS["ExactVAEEncode"])) >= {"pixels", "vae"}
+    assert set(inputs(NODE_CLASS_MAPPINGS["ExactVAEDecode"])) == {"samples", "vae"}
+    tiled = inputs(NODE_CLASS_MAPPINGS["ExactVAETiledDecode"])
+    sizes = {name: options["default"] for name, (kind, options) in tiled.items() if kind == "INT"}
+    assert sizes == {"tile_size": 512, "overlap": 64, "temporal_size": 64, "temporal_overlap": 8}
+
+
+def workflows() -> list[Path]:
+    return sorted((ROOT / "example_workflows").glob("*.json"))
+
+
+def test_there_is_an_example():
+    assert [p.stem for p in workflows()] == ["round_trip"]
+
+
+@pytest.mark.parametrize("path", workflows(), ids=lambda p: p.stem)
+def test_an_example_has_a_thumbnail_and_a_twin(path):
+    """The file that opens in ComfyUI and the one that runs without it describe one graph."""
+    assert path.with_suffix(".jpg").stat().st_size > 10_000
+    workflow = json.loads(path.read_text())
+    twin = json.loads((path.parent / "api" / path.name).read_text())
+    nodes = {str(n["id"]): n for n in workflow["nodes"] if n["type"] != "MarkdownNote"}
+    assert {i: n["type"] for i, n in nodes.items()} == {i: n["class_type"] for i, n in twin.items()}
+    links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    for i, node in nodes.items():
+        wired = {slot["name"]: links[slot["link"]] for slot in node["inputs"] if "link" in slot}
+        values = {n: v for n, v in node.get("widgets_values_named", {}).items() if n != "upload"}
+        assert {**wired, **values} == twin[i]["inputs"]

@@ -1,0 +1,223 @@
+"""The nodes without ComfyUI: called as a graph calls them."""
+
+import shutil
+
+import pytest
+import torch
+from exact_vae.nodes import NODE_CLASS_MAPPINGS, host
+from exact_vae.vae_core import BadPixels, BadRequest, LatentMismatch, load
+from safetensors.torch import load_file, save_file
+from samples import random_weights, small_kl
+
+
+def call(node: str, **inputs):
+    cls = NODE_CLASS_MAPPINGS[node]
+    return getattr(cls(), cls.FUNCTION)(**inputs)[0]
+
+
+@pytest.fixture
+def models(tmp_path, kl_file):
+    """A folder of models: a VAE, one in a subfolder, a full checkpoint, two tiny halves and one alone."""
+    folder = tmp_path / "models"
+    for kind in ("vae/sub", "vae_approx", "checkpoints"):
+        (folder / kind).mkdir(parents=True)
+    shutil.copy(kl_file, folder / "vae" / "small.safetensors")
+    shutil.copy(kl_file, folder / "vae" / "sub" / "other.safetensors")
+    (folder / "vae" / "notes.txt").write_text("no VAE")
+    weights = load_file(kl_file)
+    full = {f"vae.{n}": t for n, t in weights.items()} | {"model.diffusion_model.x": torch.zeros(1)}
+    save_file(full, folder / "checkpoints" / "full.safetensors")
+    from exact_vae.vae_core.families.tiny import FAMILY
+
+    tiny = random_weights("tiny", FAMILY.example)
+    for stem in ("taesd", "mine"):
+        for half in ("encoder", "decoder"):
+            part = {n.removeprefix(f"{half}."): t for n, t in tiny.items() if n.startswith(half)}
+            save_file(part, folder / "vae_approx" / f"{stem}_{half}.safetensors")
+    shutil.copy(folder / "vae_approx" / "mine_decoder.safetensors", folder / "vae_approx" / "alone_decoder.safetensors")
+    with host.surroundings(folder):
+        yield folder
+
+
+@pytest.fixture
+def vae(models):
+    return call("ExactVAELoader", vae_name="small.safetensors")
+
+
+def picture(h=20, w=28, channels=3):
+    return torch.rand(1, h, w, channels, generator=torch.Generator().manual_seed(0))
+
+
+def test_what_can_be_chosen(models):
+    (names, _) = NODE_CLASS_MAPPINGS["ExactVAELoader"].INPUT_TYPES()["required"]["vae_name"]
+    assert sorted(names) == sorted(
+        ["small.safetensors", "sub/other.safetensors", "taesd", "mine", "alone_decoder.safetensors", "pixel_space",
+         "checkpoints/full.safetensors"]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["small.safetensors", "sub/other.safetensors", "checkpoints/full.safetensors"])
+def test_loads_what_can_be_chosen(models, kl_file, name):
+    z = torch.randn(1, 4, 3, 3)
+    assert torch.equal(call("ExactVAELoader", vae_name=name).decode(z), load(kl_file).decode(z))
+
+
+def test_tiny_halves_are_loaded_together_in_their_models_space(models):
+    """By the author's name for SD 1, raw latents are 1 / 0.18215 of the network's own."""
+    known, unknown = (call("ExactVAELoader", vae_name=name) for name in ("taesd", "mine"))
+    x = torch.rand(1, 3, 16, 16)
+    assert torch.allclose(known.encode(x).mode() * 0.18215, unknown.encode(x).mode(), atol=1e-6)
+    assert call("ExactVAELoader", vae_name="alone_decoder.safetensors").config.parts == ("decoder",)
+
+
+@pytest.mark.parametrize(
+    "name", ["none.safetensors", "../vae/small.safetensors", "checkpoints/../vae/small.safetensors", "notes.txt"]
+)
+def test_a_name_that_is_not_listed(models, name):
+    with pytest.raises(BadRequest, match="there is no"):
+        call("ExactVAELoader", vae_name=name)
+
+
+@pytest.mark.parametrize("size", [(20, 28), (21, 27), (3, 2)])
+def test_a_picture_of_any_size_comes_back_in_its_size(vae, size):
+    latent = call("ExactVAEEncode", pixels=picture(*size), vae=vae)
+    assert latent["samples"].shape == (1, 4, -(-size[0] // 4), -(-size[1] // 4))
+    for node in ("ExactVAEDecode", "ExactVAETiledDecode"):
+        image = call(node, samples=latent, vae=vae)
+        assert image.shape == (1, *size, 3)
+        assert image.min() >= 0 and image.max() <= 1
+
+
+def test_nodes_equal_the_library(vae):
+    image = picture(21, 27)
+    latent = call("ExactVAEEncode", pixels=image, vae=vae)
+    posterior = vae.encode(image.movedim(-1, 1) * 2 - 1)
+    assert torch.equal(latent["samples"], posterior.mode())
+    want = ((vae.decode(posterior.mode(), size=(21, 27)) + 1) / 2).clamp(0, 1).movedim(1, -1)
+    assert torch.equal(call("ExactVAEDecode", samples=latent, vae=vae), want)
+
+
+def test_the_size_is_forgotten_when_the_latent_is_resized(vae):
+    latent = call("ExactVAEEncode", pixels=picture(21, 27), vae=vae)
+    larger = {**latent, "samples": latent["samples"].repeat_interleave(2, -1).repeat_interleave(2, -2)}
+    assert call("ExactVAEDecode", samples=larger, vae=vae).shape == (1, 48, 56, 3)
+
+
+def test_a_sample_is_made_by_its_seed(vae):
+    def latent(**how):
+        return call("ExactVAEEncode", pixels=picture(), vae=vae, **how)["samples"]
+
+    assert torch.equal(latent(posterior="sample", seed=1), latent(posterior="sample", seed=1))
+    assert not torch.equal(latent(posterior="sample", seed=1), latent(posterior="sample", seed=2))
+    assert torch.equal(latent(seed=1), latent(seed=2))
+    want = vae.encode(picture().movedim(-1, 1) * 2 - 1).sample(torch.Generator().manual_seed(1))
+    assert torch.equal(latent(posterior="sample", seed=1), want)
+
+
+def test_grey_and_alpha(vae):
+    rgb = picture()
+    rgba = torch.cat([rgb, torch.rand(1, 20, 28, 1)], -1)
+    grey = rgb[..., :1]
+    one = call("ExactVAEEncode", pixels=rgb, vae=vae)["samples"]
+    assert torch.equal(call("ExactVAEEncode", pixels=rgba, vae=vae)["samples"], one)
+    want = call("ExactVAEEncode", pixels=grey.repeat(1, 1, 1, 3), vae=vae)["samples"]
+    assert torch.equal(call("ExactVAEEncode", pixels=grey, vae=vae)["samples"], want)
+
+
+def test_inputs_are_not_changed(vae):
+    image, latent = picture(), {"samples": torch.randn(1, 4, 3, 3), "noise_mask": torch.ones(1)}
+    kept_image, kept = image.clone(), latent["samples"].clone()
+    call("ExactVAEEncode", pixels=image, vae=vae)
+    call("ExactVAEDecode", samples=latent, vae=vae)
+    assert torch.equal(image, kept_image) and torch.equal(latent["samples"], kept)
+    assert set(latent) == {"samples", "noise_mask"}
+
+
+def test_a_clip_s_frames_follow_one_another(vae):
+    latent = torch.randn(2, 4, 3, 2, 2)
+    image = call("ExactVAEDecode", samples={"samples": latent}, vae=vae)
+    assert image.shape == (6, 8, 8, 3)
+    single = call("ExactVAEDecode", samples={"samples": latent[1:, :, 2]}, vae=vae)
+    assert torch.allclose(image[5], single[0], atol=1e-5)
+
+
+def test_bad_input_gets_a_sentence(vae):
+    with pytest.raises(LatentMismatch, match="this latent has 16 channels"):
+        call("ExactVAEDecode", samples={"samples": torch.zeros(1, 16, 2, 2)}, vae=vae)
+    with pytest.raises(LatentMismatch, match="this LATENT holds no picture's latent but list"):
+        call("ExactVAEDecode", samples={"samples": []}, vae=vae)
+    tag = {"family": "kl", "channels": 4, "ratio": 8, "latent": [2, 2], "size": [16, 16]}
+    with pytest.raises(LatentMismatch, match=r"this latent was made at 1/8 \(SD 1.x.* works at 1/4"):
+        call("ExactVAEDecode", samples={"samples": torch.zeros(1, 4, 2, 2), "exact_vae": tag}, vae=vae)
+    with pytest.raises(BadPixels, match="these pixels hold NaN"):
+        call("ExactVAEEncode", pixels=torch.full((1, 8, 8, 3), float("nan")), vae=vae)
+    with pytest.raises(BadPixels, match="these pixels reach 509"):
+        call("ExactVAEEncode", pixels=torch.full((1, 8, 8, 3), 255.0), vae=vae)
+    with pytest.raises(BadPixels, match=r"this IMAGE has the shape \(8, 8, 3\)"):
+        call("ExactVAEEncode", pixels=torch.zeros(8, 8, 3), vae=vae)
+    with pytest.raises(BadRequest, match="the VAE input holds no VAE"):
+        call("ExactVAEDecode", samples={"samples": torch.zeros(1, 4, 2, 2)}, vae=None)
+
+
+def test_noise_takes_the_shape_of_a_vae_or_a_latent(vae):
+    def noise(**how):
+        given = {"seed": 3, "width": 30, "height": 18, "batch_size": 2, "strength": 1.0} | how
+        return call("ExactLatentNoise", **given)
+
+    assert noise(vae=vae)["samples"].shape == (2, 4, 5, 8)
+    assert noise(channels=16, ratio=8)["samples"].shape == (2, 16, 3, 4)
+    assert noise(samples={"samples": torch.zeros(1, 16, 5, 3, 3)})["samples"].shape == (1, 16, 5, 3, 3)
+    assert torch.equal(noise(vae=vae, strength=2.0)["samples"], 2 * noise(vae=vae)["samples"])
+    assert torch.equal(noise(vae=vae)["samples"][1], noise(vae=vae, seed=4, batch_size=1)["samples"][0])
+    torch.manual_seed(3)
+    assert torch.equal(noise(vae=vae, batch_seeds="single")["samples"], torch.randn(2, 4, 5, 8))
+
+
+def test_strength_0_is_an_empty_latent(vae):
+    empty = call("ExactLatentNoise", seed=0, width=32, height=32, batch_size=1, strength=0.0, vae=vae)
+    assert empty["samples"].abs().max() == 0
+    assert empty["downscale_ratio_spacial"] == 4
+
+
+def test_progress_is_told(models, vae):
+    calls = []
+    with host.surroundings(models, lambda done, total: calls.append((done, total))):
+        call("ExactVAEDecode", samples={"samples": torch.zeros(1, 4, 2, 2)}, vae=vae)
+    assert calls[0][0] == 0 and calls[-1][0] == calls[-1][1] > 10
+
+
+@pytest.mark.parametrize("dtype", ["auto", "fp32", "bf16", "fp16", "fp64"])
+def test_dtypes(models, dtype):
+    vae = call("ExactVAELoader", vae_name="small.safetensors", dtype=dtype, device="cpu")
+    want = {"bf16": torch.bfloat16, "fp64": torch.float64}.get(dtype, torch.float32)
+    assert vae.dtype is want
+    latent = call("ExactVAEEncode", pixels=picture(), vae=vae)
+    assert latent["samples"].dtype is torch.float32
+    assert call("ExactVAEDecode", samples=latent, vae=vae).dtype is torch.float32
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_device_that_is_not_there(models):
+    with pytest.raises(BadRequest, match="the device 'cuda:3' cannot be used"):
+        call("ExactVAELoader", vae_name="small.safetensors", device="cuda:3")
+
+
+def test_taef2_on_a_photograph(taef2, photo, tmp_path):
+    folder = tmp_path / "real" / "vae_approx"
+    folder.mkdir(parents=True)
+    for half in taef2:
+        shutil.copy(half, folder)
+    with host.surroundings(tmp_path / "real"):
+        vae = call("ExactVAELoader", vae_name="taef2")
+    image = call("ExactVAEDecode", samples=call("ExactVAEEncode", pixels=photo[:, :251, :301], vae=vae), vae=vae)
+    mse = (image - photo[:, :251, :301]).square().mean()
+    assert 10 * torch.log10(1 / mse) > 30  # dB; measured: 32.4
+
+
+def test_a_vae_without_its_quant_convs_is_its_own_config(models):
+    save_file(
+        random_weights("kl", small_kl(quant_conv=False, post_quant_conv=False)), models / "vae" / "bare.safetensors"
+    )
+    assert call("ExactVAELoader", vae_name="bare.safetensors").config == small_kl(
+        quant_conv=False, post_quant_conv=False
+    )
