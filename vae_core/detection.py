@@ -11,7 +11,7 @@ import torch
 from . import latents
 from .checkpoint import Checkpoint, open_checkpoint
 from .errors import BrokenCheckpoint, UnknownCheckpoint, UnsupportedCheckpoint, some
-from .families import FAMILIES, Config, Family, Network, Shapes
+from .families import FAMILIES, Config, Facts, Family, Network, Shapes
 from .families.foreign import recognise
 from .layouts import PREFIXES, Naming, guesses, namings, strip
 
@@ -19,15 +19,14 @@ FIT = 0.5  # a family fits if this share of its tensors is there, in shape
 
 
 @dataclass(frozen=True, eq=False)
-class Detection:
+class Detection(Facts):
     """A family, its config, and how the file names its tensors.
 
-    latent_channels, spatial_ratio   of the latent that nodes pass on (128 and 16 for FLUX.2)
-    temporal_ratio                   frames of a clip to one of its latent, None for a VAE of pictures
     layout, prefix                   see layouts.py
     parts                            ('encoder', 'decoder'), or the one half the file holds
     missing, unexpected, misshapen   reference names the file lacks; its own names that are too many, or of a shape
                                      that the rest of the file contradicts
+    and the facts of the config: latent_channels, spatial_ratio, temporal_ratio, in_channels, out_channels
     """
 
     family: str
@@ -39,26 +38,6 @@ class Detection:
     misshapen: tuple[str, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict, repr=False)  # reference name -> the file's name
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False)  # by reference name
-
-    @property
-    def latent_channels(self) -> int:
-        return self.config.latent_channels
-
-    @property
-    def spatial_ratio(self) -> int:
-        return self.config.spatial_ratio
-
-    @property
-    def temporal_ratio(self) -> int | None:
-        return self.config.temporal_ratio
-
-    @property
-    def in_channels(self) -> int:
-        return self.config.in_channels
-
-    @property
-    def out_channels(self) -> int:
-        return self.config.out_channels
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -93,9 +72,9 @@ def family_named(name: str) -> Family:
 def title(family: str, config: Config) -> str:
     """'Autoencoder-KL (2-D), 4 channels at 1/8: SD 1.x, ... or SDXL, ...'"""
     channels, ratio = config.latent_channels, config.spatial_ratio
-    whose = latents.models(channels, ratio)
+    whose = latents.models(channels, ratio, family)
     kind = f"{family_named(family).title}, {channels} channels at 1/{ratio}"
-    return f"{kind}: {whose}" if whose and family != "pixel" else kind
+    return f"{kind}: {whose}" if whose else kind
 
 
 def detect(shapes: Mapping[str, tuple[int, ...]]) -> Detection:
@@ -123,7 +102,8 @@ def inspect(path: str | Path) -> Inspection:
 
 def inspect_checkpoint(checkpoint: Checkpoint) -> Inspection:
     found = detect_in(checkpoint)
-    own = [name for name in checkpoint.entries if name in set(found.names.values())]
+    names = set(found.names.values())
+    own = [name for name in checkpoint.entries if name in names]
     return Inspection(
         **vars(found),
         path=checkpoint.path,

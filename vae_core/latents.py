@@ -19,25 +19,32 @@ class LatentSpace(NamedTuple):
     ratio: int  # pixels to one latent pixel, in each direction
     scale: float = 1.0
     shift: float = 0.0
+    families: tuple[str, ...] = ("kl", "tiny")  # of this library, that speak it
 
 
 # scale and shift: `scaling_factor` and `shift_factor` in vae/config.json of the repository named beside them.
 SPACES: Mapping[str, LatentSpace] = {
-    "sd1": LatentSpace("SD 1.x, SD 2.x, PixArt-alpha", 4, 8, 0.18215),  # CompVis/stable-diffusion-v1-4
-    "sdxl": LatentSpace(
-        "SDXL, PixArt-Sigma, AuraFlow, Kolors", 4, 8, 0.13025
-    ),  # stabilityai/stable-diffusion-xl-base-1.0
-    "sd-x4": LatentSpace("SD x4 upscaler", 4, 4, 0.08333),  # stabilityai/stable-diffusion-x4-upscaler
-    "sd3": LatentSpace("SD 3.x", 16, 8, 1.5305, 0.0609),  # stabilityai/stable-diffusion-3-medium-diffusers
-    "flux1": LatentSpace("FLUX.1, Lumina 2, Z-Image, Chroma", 16, 8, 0.3611, 0.1159),  # black-forest-labs/FLUX.1-dev
-    "cogview4": LatentSpace("CogView4", 16, 8),  # THUDM/CogView4-6B
-    "wan21": LatentSpace("Wan 2.1, Qwen-Image", 16, 8),  # per-channel mean and std, not one scale
-    "flux2": LatentSpace("FLUX.2", 128, 16),  # black-forest-labs/FLUX.2-dev: normalised inside the VAE
-    "sana": LatentSpace("Sana", 32, 32, 0.41407),  # Efficient-Large-Model/Sana_1600M_1024px_diffusers
-    "hunyuan-image": LatentSpace(
-        "HunyuanImage 2.1", 64, 32, 0.75289
-    ),  # hunyuanvideo-community/HunyuanImage-2.1-Diffusers
-    "pixel": LatentSpace("pixel-space models", 3, 1),
+    # CompVis/stable-diffusion-v1-4
+    "sd1": LatentSpace("SD 1.x, SD 2.x, PixArt-alpha", 4, 8, 0.18215),
+    # stabilityai/stable-diffusion-xl-base-1.0
+    "sdxl": LatentSpace("SDXL, PixArt-Sigma, AuraFlow, Kolors", 4, 8, 0.13025),
+    # stabilityai/stable-diffusion-x4-upscaler
+    "sd-x4": LatentSpace("SD x4 upscaler", 4, 4, 0.08333),
+    # stabilityai/stable-diffusion-3-medium-diffusers
+    "sd3": LatentSpace("SD 3.x", 16, 8, 1.5305, 0.0609),
+    # black-forest-labs/FLUX.1-dev
+    "flux1": LatentSpace("FLUX.1, Lumina 2, Z-Image, Chroma", 16, 8, 0.3611, 0.1159),
+    # THUDM/CogView4-6B
+    "cogview4": LatentSpace("CogView4", 16, 8),
+    # Wan-AI/Wan2.1-T2V-1.3B-Diffusers; a mean and a std per channel, not one scale
+    "wan21": LatentSpace("Wan 2.1, Qwen-Image", 16, 8, families=()),
+    # black-forest-labs/FLUX.2-dev; normalised inside the VAE
+    "flux2": LatentSpace("FLUX.2", 128, 16),
+    # Efficient-Large-Model/Sana_1600M_1024px_diffusers
+    "sana": LatentSpace("Sana", 32, 32, 0.41407, families=("tiny",)),
+    # tencent/HunyuanImage-2.1
+    "hunyuan-image": LatentSpace("HunyuanImage 2.1", 64, 32, 0.75289, families=()),
+    "pixel": LatentSpace("pixel-space models", 3, 1, families=("pixel",)),
 }
 
 
@@ -47,9 +54,13 @@ def space(name: str) -> LatentSpace:
     return SPACES[name]
 
 
-def models(channels: int, ratio: int | None = None) -> str:
-    """Whose latents have so many channels (at this ratio): 'SD 3.x or FLUX.1, ...', or '' if nobody's known here."""
-    fitting = (s.models for s in SPACES.values() if s.channels == channels and ratio in (None, s.ratio))
+def models(channels: int, ratio: int | None = None, family: str | None = None) -> str:
+    """Whose latents have so many channels (at this ratio, of this family): 'SD 3.x or FLUX.1, ...', '' if nobody's."""
+    fitting = (
+        space.models
+        for space in SPACES.values()
+        if space.channels == channels and ratio in (None, space.ratio) and (family is None or family in space.families)
+    )
     return " or ".join(fitting)
 
 

@@ -12,7 +12,7 @@ from . import latents, precision
 from .detection import build, title
 from .errors import BadPixels, BadRequest, DoesNotFit, LatentMismatch, NumericalOverflow
 from .execution import whole
-from .families import Config, Network
+from .families import Config, Facts, Network
 from .ops import Op, Ops, leaves
 from .posterior import Posterior
 
@@ -20,12 +20,11 @@ Progress = Callable[[int, int], None]
 LARGEST_PIXEL = 16.0  # HDR pictures exceed 1; nothing but a picture in 0...255 exceeds this
 
 
-class VAE:
+class VAE(Facts):
     """An autoencoder with its weights; `load` makes it.
 
-    latent_channels, spatial_ratio   of the latent that nodes pass on (128 and 16 for FLUX.2)
-    temporal_ratio                   frames of a clip to one of its latent, None for a VAE of pictures
-    family, config, name             which network it is, its sizes, and where it came from
+    family, config, name   which network it is, its sizes, and where it came from
+    and the facts of the config: latent_channels, spatial_ratio, temporal_ratio, in_channels, out_channels
     """
 
     def __init__(self, network: Network, family: str, config: Config, *, name: str,
@@ -41,26 +40,6 @@ class VAE:
     @property
     def device(self) -> torch.device:
         return next((p.device for p in self.network.parameters()), self._device)
-
-    @property
-    def latent_channels(self) -> int:
-        return self.config.latent_channels
-
-    @property
-    def spatial_ratio(self) -> int:
-        return self.config.spatial_ratio
-
-    @property
-    def temporal_ratio(self) -> int | None:
-        return self.config.temporal_ratio
-
-    @property
-    def in_channels(self) -> int:
-        return self.config.in_channels
-
-    @property
-    def out_channels(self) -> int:
-        return self.config.out_channels
 
     @property
     def title(self) -> str:

@@ -148,6 +148,24 @@ def test_any_misshapen_tensor_is_named(name):
         assert any(bent in fault for fault in found.misshapen), bent
 
 
+@pytest.mark.parametrize("name", ["sd1.ldm", "sd1.diffusers", "flux2.ldm", "taef2.comfy", "taesd.decoder"])
+def test_no_damage_to_a_header_is_more_than_a_sentence(name):
+    """Whatever the shapes are changed to: a detection that is not whole, or a VAEError; never another exception."""
+    shapes, pick = header(name)["shapes"], random.Random(3)
+    for _ in range(60):
+        bent = dict(shapes)
+        for tensor in pick.sample(sorted(bent), pick.choice([1, 1, 5, 40])):
+            bent[tensor] = pick.choice(
+                [(), (0,), (1,), (2**40,), (0, 0, 3, 3), (4, 4, 3, 3), (7, 5, 3, 3, 3), (33,) * 4]
+            )
+        for tensor in pick.sample(sorted(bent), pick.choice([0, 1, 30])):
+            bent[tensor.replace(".0.", f".{pick.choice([1, 12, 9999])}.")] = bent.pop(tensor)
+        try:
+            assert not detect(bent).is_whole or bent == shapes
+        except UnknownCheckpoint as e:
+            assert "no VAE was found" in str(e) or "is not supported yet" in str(e)
+
+
 def test_leftovers_of_training_are_not_the_network():
     shapes = header("sd1.ldm")["shapes"]
     extra = {"loss.logvar": (), "loss.discriminator.main.0.weight": (64, 3, 4, 4), "model_ema.decay": ()}

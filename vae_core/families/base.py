@@ -9,6 +9,7 @@ from torch import nn
 from ..ops import Ops
 
 Shapes = Mapping[str, tuple[int, ...]]
+WIDEST = 2**15  # channels; more than any layer has, so what a damaged header may claim stays harmless
 
 
 class Config(Protocol):
@@ -26,6 +27,37 @@ class Config(Protocol):
     def in_channels(self) -> int: ...
     @property
     def out_channels(self) -> int: ...
+
+
+class Facts:
+    """The facts of a config, for whatever has one.
+
+    latent_channels, spatial_ratio   of the latent that nodes pass on (128 and 16 for FLUX.2)
+    temporal_ratio                   frames of a clip to one of its latent, None for a VAE of pictures
+    in_channels, out_channels        of the pixels it encodes, and of those it decodes to
+    """
+
+    config: Config
+
+    @property
+    def latent_channels(self) -> int:
+        return self.config.latent_channels
+
+    @property
+    def spatial_ratio(self) -> int:
+        return self.config.spatial_ratio
+
+    @property
+    def temporal_ratio(self) -> int | None:
+        return self.config.temporal_ratio
+
+    @property
+    def in_channels(self) -> int:
+        return self.config.in_channels
+
+    @property
+    def out_channels(self) -> int:
+        return self.config.out_channels
 
 
 class Network(nn.Module):
@@ -69,9 +101,9 @@ def vote(values: Iterable[int | None]) -> int | None:
 
 
 def size(shapes: Shapes, name: str, axis: int = 0) -> int | None:
-    """shapes[name][axis], or None if there is no such tensor or axis."""
+    """shapes[name][axis], or None if there is no such tensor or axis, or it is absurd."""
     shape = shapes.get(name, ())
-    return shape[axis] if len(shape) > axis else None
+    return shape[axis] if len(shape) > axis and 0 < shape[axis] <= WIDEST else None
 
 
 def count(shapes: Shapes, prefix: str) -> int:

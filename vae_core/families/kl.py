@@ -80,7 +80,7 @@ def detect(shapes: Shapes) -> KLConfig | None:
     encoder, decoder = _encoder(shapes), _coder(shapes, "decoder", "up")
     z = vote([size(shapes, "decoder.conv_in.weight", 1), size(shapes, "post_quant_conv.weight"),
               size(shapes, "post_quant_conv.bias"), *_halved(shapes, "encoder.conv_out")])  # fmt: skip
-    if z is None or not (encoder or decoder):
+    if not z or not (encoder or decoder):
         return None
     quant, post = ("quant_conv.weight" in shapes, "post_quant_conv.weight" in shapes)
     embed = vote([*_halved(shapes, "quant_conv"), size(shapes, "post_quant_conv.weight", 1)]) or z
@@ -126,7 +126,7 @@ def _encoder(shapes: Shapes) -> Coder | None:
 def _coder(shapes: Shapes, half: str, side: str) -> Coder | None:
     levels = [f"{half}.{side}.{i}" for i in range(count(shapes, f"{half}.{side}."))]
     widths = [_width(shapes, level) for level in levels]
-    if not levels or any(w is None or w % GROUPS for w in widths):
+    if not levels or any(not w or w % GROUPS for w in widths):
         return None
     return Coder(
         widths=tuple(w for w in widths if w),

@@ -71,7 +71,7 @@ def detect(shapes: Shapes) -> TinyConfig | None:
     last = count(shapes, "encoder.") - 1, count(shapes, "decoder.") - 1
     z = vote([size(shapes, "decoder.1.weight", 1), size(shapes, f"encoder.{last[0]}.weight"),
               size(shapes, f"encoder.{last[0]}.bias")])  # fmt: skip
-    if z is None:
+    if not z:
         return None
     return TinyConfig(
         z_channels=z,
