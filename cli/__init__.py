@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 
 from ..vae_core import VAEError
-from . import codec, graph, inspect
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,6 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
+    try:
+        from . import codec, graph, inspect
+    except ModuleNotFoundError as e:  # the command line is a guest: nodes and library do without its packages
+        raise SystemExit(f"exact-vae needs '{e.name}': pip install 'comfyui-exact-vae[cli]'") from e
     root = argparse.ArgumentParser(prog="exact-vae", description="The autoencoders of diffusion models.")
     commands = root.add_subparsers(metavar="COMMAND", required=True)
     for module in (inspect, codec, graph):
