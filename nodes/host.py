@@ -4,6 +4,8 @@ Everything here works in ComfyUI and without it (the headless runner, the comman
 socket carries an object that core nodes and other packs accept as a VAE; elsewhere it carries the VAE itself.
 """
 
+# pyright: reportMissingImports=false
+
 import logging
 import os
 import sys
@@ -136,7 +138,7 @@ def from_socket(thing: Any, part: str, shape: tuple[int, ...]) -> Any:
     if vae is None:
         return HostCodec(thing)
     _make_ready(thing, vae.peak_bytes(part, shape))
-    return vae if isinstance(model, Codec) else _rebuilt(thing)  # the tensors may have moved
+    return vae if isinstance(model, Codec) else _rebuilt(thing, thing.vae_dtype, thing.device)
 
 
 def geometry(thing: Any) -> tuple[int, int]:
@@ -158,10 +160,13 @@ def _make_ready(thing: Any, needed: int) -> None:
     model_management.load_models_gpu([thing.patcher], memory_required=needed, force_full_load=True)
 
 
-def _rebuilt(thing: Any) -> VAE | None:
-    """Core's VAE as one of ours, around the same tensors; None if it is of no family that this pack runs."""
+def _rebuilt(thing: Any, dtype: torch.dtype | None = None, device: torch.device | None = None) -> VAE | None:
+    """Core's VAE as one of ours, around the same tensors; None if it is of no family that this pack runs.
+
+    A tensor is copied only if the host has left it on another device or in another dtype, to be cast at each call.
+    """
     try:
-        return from_weights(thing.first_stage_model.state_dict(), "the VAE of a core loader")
+        return from_weights(thing.first_stage_model.state_dict(), "the VAE of a core loader", dtype, device)
     except (UnknownCheckpoint, BrokenCheckpoint) as e:
         log.info("A VAE that this pack does not run is left to ComfyUI's own methods: %s", e)
         return None

@@ -47,15 +47,24 @@ def load(
     return in_space(vae, latent_space) if latent_space else vae
 
 
-def from_weights(weights: Mapping[str, Tensor], name: str = "these weights") -> VAE:
-    """A VAE around tensors that are in memory already, in any layout; none is copied, their dtype and device stay."""
+def from_weights(
+    weights: Mapping[str, Tensor],
+    name: str = "these weights",
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+) -> VAE:
+    """A VAE around tensors that are in memory already, in any layout.
+
+    dtype, device   None: those of the largest tensor. What has both already is not copied.
+    Raises UnknownCheckpoint, BrokenCheckpoint.
+    """
     found = detect({k: tuple(t.shape) for k, t in weights.items()})
     demand_whole(found, name)
-    floats = [t for t in weights.values() if t.is_floating_point()]
-    widest = max(floats, key=torch.Tensor.numel)
+    largest = max((t for t in weights.values() if t.is_floating_point()), key=Tensor.numel)
+    dtype, device = dtype or largest.dtype, device or largest.device
     tensors = {new: weights[old] for new, old in found.names.items()}
-    network = assemble(found.family, found.config, tensors, widest.dtype, widest.device)
-    return VAE(network, found.family, found.config, name=name, dtype=widest.dtype, device=widest.device)
+    network = assemble(found.family, found.config, tensors, dtype, device)
+    return VAE(network, found.family, found.config, name=name, dtype=dtype, device=device)
 
 
 def in_space(vae: VAE, latent_space: str) -> VAE:

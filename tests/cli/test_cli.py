@@ -148,6 +148,29 @@ def test_bad_input_gets_one_sentence(capsys, tmp_path, kl_file, picture):
     assert not out.exists()
 
 
+def test_core_s_workflow_runs_unchanged(capsys, tmp_path, kl_file, picture):
+    """Core's ids, core's inputs: a workflow made without this pack runs without ComfyUI."""
+    (tmp_path / "models" / "vae").mkdir(parents=True)
+    shutil.copy(kl_file, tmp_path / "models" / "vae" / "my.safetensors")
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": picture.name}},
+        "2": {"class_type": "VAELoader", "inputs": {"vae_name": "my.safetensors"}},
+        "3": {"class_type": "VAEEncode", "inputs": {"pixels": ["1", 0], "vae": ["2", 0]}},
+        "4": {"class_type": "VAEDecodeTiled", "inputs": {"samples": ["3", 0], "vae": ["2", 0], "tile_size": 512,
+              "overlap": 64, "temporal_size": 64, "temporal_overlap": 8}},
+        "5": {"class_type": "SaveImage", "inputs": {"images": ["4", 0], "filename_prefix": "core"}},
+        "6": {"class_type": "SaveLatent", "inputs": {"samples": ["3", 0], "filename_prefix": "latents/core"}},
+    }  # fmt: skip
+    (tmp_path / "graph.json").write_text(json.dumps(graph))
+    folders = ("--input", tmp_path, "--output", tmp_path / "out", "--models", tmp_path / "models")
+    assert run("run", tmp_path / "graph.json", *folders) == 0
+    written = sorted((Path(line) for line in capsys.readouterr().out.split()), key=lambda path: path.suffix)
+    assert [p.name for p in written] == ["core_00001_.latent", "core_00001_.png"]
+    latent = read_latent(written[0])[0]
+    want = (to_image(load(kl_file).decode(latent, size=(21, 30)))[0] * 255).to(torch.uint8)
+    assert np.array_equal(np.array(Image.open(written[1])), want.numpy())
+
+
 def test_a_graph_with_an_unknown_node(capsys, tmp_path):
     graph = tmp_path / "graph.json"
     graph.write_text(json.dumps({"1": {"class_type": "ExactVAEDecod", "inputs": {}}}))

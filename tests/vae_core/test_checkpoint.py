@@ -3,12 +3,12 @@
 import json
 import pickle
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from exact_vae.vae_core import BadRequest, BrokenCheckpoint, UnknownCheckpoint, inspect, load
-from exact_vae.vae_core.checkpoint import open_checkpoint
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from samples import random_weights, small_kl
 
 
@@ -151,19 +151,45 @@ def test_no_tensor_is_read_for_an_inspection(tmp_path, kl_file, monkeypatch):
     assert inspect(kl_file).family == "kl"
 
 
-def test_tensors_are_on_the_memory_map(kl_file):
-    """Loading in the file's own dtype copies nothing: the tensors lie in one storage, the file's."""
-    checkpoint = open_checkpoint(kl_file)
-    tensors = dict(checkpoint.tensors(checkpoint.entries))
-    storages = {t.untyped_storage().data_ptr() for t in tensors.values()}
-    sizes = {t.untyped_storage().nbytes() for t in tensors.values()}
-    vae = load(kl_file)
-    assert all(torch.equal(t, load_file(kl_file)[n]) for n, t in tensors.items())
-    assert len(storages) == 1 or max(sizes) < sum(t.nbytes for t in tensors.values())
-    assert len({p.untyped_storage().data_ptr() for p in vae.network.parameters()}) in (
-        1,
-        len(list(vae.network.parameters())),
-    )
+def mapped(path) -> list[range]:
+    """The addresses at which this process has mapped the file."""
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    ends = [line.split()[0].split("-") for line in lines if line.endswith(str(path))]
+    return [range(int(start, 16), int(end, 16)) for start, end in ends]
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
+@pytest.mark.parametrize("pickled", [False, True])
+def test_weights_stay_on_the_file_s_memory_map(tmp_path, kl_file, weights, pickled):
+    """Loaded in the file's own dtype, every weight lies in the mapped file: there is no copy of it."""
+    path = kl_file
+    if pickled:
+        torch.save(weights, path := tmp_path / "a.pt")
+    vae = load(path)
+    places = mapped(path)
+    assert places
+    assert all(any(t.data_ptr() in place for place in places) for t in vae.network.state_dict().values())
+    cast = load(path, dtype=torch.bfloat16)
+    assert not any(t.data_ptr() in place for t in cast.network.state_dict().values() for place in mapped(path))
+
+
+def test_a_checkpoint_of_7_gb_is_inspected_from_its_header(tmp_path, weights):
+    """Far more bytes than could be read in the time: the file is sparse, and none of its tensors is touched."""
+    shapes = {f"first_stage_model.{n}": tuple(t.shape) for n, t in weights.items()}
+    shapes["model.diffusion_model.big"] = (7, 2**30 // 4)
+    header, end = {}, 0
+    for name, shape in shapes.items():
+        size = 4 * torch.Size(shape).numel()
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(header).encode()
+    path = tmp_path / "huge.safetensors"
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
+    found = inspect(path)
+    assert (path.stat().st_size > 7 * 2**30, found.prefix, found.others) == (True, "first_stage_model.", 1)
+    assert path.stat().st_blocks * 512 < 2**20
 
 
 def test_an_unaligned_file(tmp_path, weights, kl_file):
