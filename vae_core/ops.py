@@ -78,6 +78,10 @@ class Conv2d(Window, nn.Conv2d):
         even = before if before == after else 0  # what the backend pads without a copy
         nn.Conv2d.__init__(self, c_in, c_out, kernel_size, stride, even, bias=bias)
 
+    def reset_parameters(self) -> None:
+        if not self.weight.is_meta:  # on the meta device there is nothing to draw numbers for, but it takes its time
+            super().reset_parameters()
+
     def forward(self, input: Tensor) -> Tensor:
         before, after = self.rows
         return super().forward(input if before == after else F.pad(input, (before, after) * 2))
