@@ -6,17 +6,23 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from ..vae_core.vae import Progress
+
+class Bar:
+    """Call it with (done, total); a new total, or fewer done, starts it again. `name` says what is being done."""
+
+    def __init__(self, drawn: tqdm):
+        self._drawn = drawn
+
+    def __call__(self, done: int, total: int) -> None:
+        if total != self._drawn.total or done < self._drawn.n:
+            self._drawn.reset(total)
+        self._drawn.update(done - self._drawn.n)
+
+    def name(self, what: str) -> None:
+        self._drawn.set_description(what)
 
 
 @contextmanager
-def bar(what: str) -> Iterator[Progress]:
-    """progress(done, total) -> the bar; a new total starts it again."""
+def bar(what: str) -> Iterator[Bar]:
     with tqdm(desc=what, file=sys.stderr, disable=not sys.stderr.isatty(), leave=False) as drawn:
-
-        def tell(done: int, total: int) -> None:
-            if total != drawn.total or done < drawn.n:
-                drawn.reset(total)
-            drawn.update(done - drawn.n)
-
-        yield tell
+        yield Bar(drawn)

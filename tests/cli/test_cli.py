@@ -171,6 +171,20 @@ def test_core_s_workflow_runs_unchanged(capsys, tmp_path, kl_file, picture):
     assert np.array_equal(np.array(Image.open(written[1])), want.numpy())
 
 
+def test_a_graph_that_is_partly_wrong(capsys, tmp_path):
+    """What can run runs, what was left out is said, and the exit code tells."""
+    graph = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "good"}},
+        "3": {"class_type": "SaveImage", "inputs": {"filename_prefix": "bad"}},
+    }
+    (tmp_path / "graph.json").write_text(json.dumps(graph))
+    assert run("run", tmp_path / "graph.json", "--output", tmp_path / "out") == 1
+    said = capsys.readouterr()
+    assert said.out.strip().endswith("good_00001_.png")
+    assert said.err.startswith("exact-vae: not all of it ran: node 3 (SaveImage)") and "images" in said.err
+
+
 def test_a_graph_with_an_unknown_node(capsys, tmp_path):
     graph = tmp_path / "graph.json"
     graph.write_text(json.dumps({"1": {"class_type": "ExactVAEDecod", "inputs": {}}}))
