@@ -19,66 +19,32 @@ class LatentNoise:
 
     @classmethod
     def INPUT_TYPES(cls):
+        seed = "Drawn on the CPU, as core does: for one picture it is core's noise of this seed."
+        strength = "Standard deviation of the noise. 0 gives an empty latent, all zeros."
+        shape_of = "A latent whose shape the noise takes, batch and frames too. It is not changed."
+        seeds = (
+            "increment: item i has the noise of seed + i, so that each can be made again alone. single: one stream for "
+            "the whole batch, as core draws it."
+        )
+        alone = "Without a VAE or a latent:"
         return {
             "required": {
-                "seed": (
-                    "INT",
-                    {
-                        "default": 0,
-                        "min": 0,
-                        "max": LARGEST_SEED,
-                        "control_after_generate": True,
-                        "tooltip": "Drawn on the CPU, as core does: for one picture it is core's noise of this seed.",
-                    },
+                "seed": _whole(0, 0, LARGEST_SEED, seed, control_after_generate=True),
+                "width": _whole(
+                    512, 1, 65536, "Width of the picture in pixels, rounded up to the VAE's ratio.", step=8
                 ),
-                "width": _pixels("Width of the picture in pixels, rounded up to the VAE's ratio."),
-                "height": _pixels("Height of the picture in pixels, rounded up to the VAE's ratio."),
-                "batch_size": ("INT", {"default": 1, "min": 1, "max": 4096, "tooltip": "How many latents."}),
-                "strength": (
-                    "FLOAT",
-                    {
-                        "default": 1.0,
-                        "min": 0.0,
-                        "max": 1000.0,
-                        "step": 0.01,
-                        "tooltip": "Standard deviation of the noise. 0 gives an empty latent, all zeros.",
-                    },
+                "height": _whole(
+                    512, 1, 65536, "Height of the picture in pixels, rounded up to the VAE's ratio.", step=8
                 ),
+                "batch_size": _whole(1, 1, 4096, "How many latents."),
+                "strength": ("FLOAT", {"default": 1.0, "min": 0.0, "max": 1000.0, "step": 0.01, "tooltip": strength}),
             },
             "optional": {
                 "vae": ("VAE", {"tooltip": "Gives the channels and the ratio. Without it: channels and ratio below."}),
-                "samples": (
-                    "LATENT",
-                    {"tooltip": "A latent whose shape the noise takes, batch and frames too. It is not changed."},
-                ),
-                "batch_seeds": (
-                    ["increment", "single"],
-                    {
-                        "default": "increment",
-                        "tooltip": "increment: item i has the noise of seed + i, so that each can be made again alone. "
-                        "single: one stream for the whole batch, as core draws it.",
-                    },
-                ),
-                "channels": (
-                    "INT",
-                    {
-                        "default": 4,
-                        "min": 1,
-                        "max": 4096,
-                        "advanced": True,
-                        "tooltip": "Without a VAE or a latent: channels of the latent (SD 1.x and SDXL 4, FLUX.1 16).",
-                    },
-                ),
-                "ratio": (
-                    "INT",
-                    {
-                        "default": 8,
-                        "min": 1,
-                        "max": 256,
-                        "advanced": True,
-                        "tooltip": "Without a VAE or a latent: pixels to one latent pixel, in each direction.",
-                    },
-                ),
+                "samples": ("LATENT", {"tooltip": shape_of}),
+                "batch_seeds": (["increment", "single"], {"default": "increment", "tooltip": seeds}),
+                "channels": _whole(4, 1, 4096, f"{alone} its channels (SD 1.x and SDXL 4, FLUX.1 16).", advanced=True),
+                "ratio": _whole(8, 1, 256, f"{alone} pixels to one latent pixel, each way.", advanced=True),
             },
         }
 
@@ -95,5 +61,5 @@ class LatentNoise:
         return ({"samples": host.result(noise), **empty},)
 
 
-def _pixels(tooltip: str):
-    return ("INT", {"default": 512, "min": 1, "max": 65536, "step": 8, "tooltip": tooltip})
+def _whole(default: int, least: int, most: int, tooltip: str, **options):
+    return ("INT", {"default": default, "min": least, "max": most, "tooltip": tooltip, **options})

@@ -25,13 +25,8 @@ class VAEDecode:
         }
 
     def decode(self, samples, vae):
-        return (decode(samples, vae),)
-
-
-def decode(samples, vae):
-    """LATENT and VAE -> IMAGE."""
-    latent, tag = latent_of(samples), tag_of(samples)
-    codec = host.from_socket(vae, "decode", tuple(latent.shape))
-    demand_same_ratio(tag, codec.spatial_ratio, codec.name)
-    size = tag.size_of(latent.shape) if tag else None
-    return host.result(to_image(codec.decode(latent, size=size, progress=host.progress())))
+        latent, tag = latent_of(samples), tag_of(samples)
+        codec = host.from_socket(vae, "decode", tuple(latent.shape))
+        demand_same_ratio(tag, codec.spatial_ratio, codec.name)
+        size = tag.size_of(latent.shape) if tag else None
+        return (host.result(to_image(codec.decode(latent, size=size, progress=host.progress()))),)
