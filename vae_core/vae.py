@@ -59,15 +59,13 @@ class VAE(Facts):
         """
         self._need("encoder")
         x, frames = self._pictures(pixels)
-        size = (x.shape[-2], x.shape[-1])
-        x = pad_to(x.to(self.device, self.dtype), self.spatial_ratio)
-        z = self._run("encoding", self.network.encode_ops(), x, progress)
-        z = z.to(precision.at_least_fp32(self.dtype))
-        if not torch.isfinite(z).all():
-            raise NumericalOverflow(self._overflow("the picture", "encode"))
+        watch = _Watch(self.network, self.network.encode_ops(), progress)
+        with self._memory("encoding", x, watch):
+            z = self._run(watch, pad_to(x.to(self.device, self.dtype), self.spatial_ratio))
+            self._demand_finite(z, "the picture", "encode")
         to_latent = (*self.network.to_latent_ops(), *_to_clip(frames))
         make = Posterior.of_moments if self.network.gaussian else Posterior.of_point
-        return make(z, to_latent, size)
+        return make(z, to_latent, (x.shape[-2], x.shape[-1]))
 
     def decode(self, z: Tensor, *, size: tuple[int, int] | None = None, progress: Progress | None = None) -> Tensor:
         """z (B, latent_channels, h, w), or (B, latent_channels, T, h, w) -> pixels, about [-1, 1], not clamped.
@@ -77,11 +75,11 @@ class VAE(Facts):
         """
         self._need("decoder")
         x, frames = self._latents(z)
-        x = whole.run(self.network.from_latent_ops(), x.to(self.device, precision.at_least_fp32(self.dtype)))
-        x = self._run("decoding", self.network.decode_ops(), x.to(self.dtype), progress)
-        x = x.to(precision.at_least_fp32(self.dtype))
-        if not torch.isfinite(x).all():
-            raise NumericalOverflow(self._overflow("the latent", "decode"))
+        watch = _Watch(self.network, self.network.decode_ops(), progress)
+        with self._memory("decoding", x, watch):
+            x = whole.run(self.network.from_latent_ops(), x.to(self.device, precision.at_least_fp32(self.dtype)))
+            x = self._run(watch, x.to(self.dtype))
+            self._demand_finite(x, "the latent", "decode")
         x = x[..., : size[0], : size[1]] if size else x
         return whole.run(_to_clip(frames), x)
 
@@ -110,23 +108,24 @@ class VAE(Facts):
             return whole.peak_bytes(ops, torch.empty(like, dtype=self.dtype, device="meta"))[0]
 
     @torch.no_grad()
-    def _run(self, doing: str, ops: Ops, x: Tensor, progress: Progress | None) -> Tensor:
+    def _run(self, watch: "_Watch", x: Tensor) -> Tensor:
         # One layout of memory, however the caller's tensor lies: kernels differ in rounding, and pixels must not.
         x = x.contiguous(memory_format=torch.channels_last)
-        watch = _Watch(self.network, ops, progress)
-        with self._says_where(doing, x, watch):
-            x = whole.run(ops, x, watch)
+        x = whole.run(watch.ops, x, watch)
         watch(None)
-        return x
+        return x.to(precision.at_least_fp32(self.dtype))
 
     @contextmanager
-    def _says_where(self, doing: str, x: Tensor, watch: "_Watch") -> Iterator[None]:
+    def _memory(self, doing: str, x: Tensor, watch: "_Watch") -> Iterator[None]:
+        """Says in a sentence that memory ran out, and where."""
         try:
             yield
-        except (torch.OutOfMemoryError, MemoryError) as e:
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as e:
+            if not _is_out_of_memory(e):
+                raise
             raise DoesNotFit(
-                f"{doing} {_size(x)} with '{self.name}' ran out of memory at {watch.where}: use a smaller picture or "
-                "batch, bf16, or the CPU."
+                f"{doing} {_size(x)} with '{self.name}' ran out of memory{watch.where}: "
+                "use a smaller picture or batch, bf16, or the CPU."
             ) from e
 
     def _need(self, part: str) -> None:
@@ -167,18 +166,20 @@ class VAE(Facts):
             "made the latent."
         )
 
-    def _overflow(self, what: str, verb: str) -> str:
-        return (
-            f"'{self.name}' overflowed in {str(self.dtype).removeprefix('torch.')}: {what} was finite, the result is "
-            f"not; {verb} it in bf16 or fp32."
-        )
+    def _demand_finite(self, x: Tensor, what: str, verb: str) -> None:
+        if torch.isfinite(x).all():
+            return
+        half = self.dtype is torch.float16
+        cure = f"{verb} it in bf16 or fp32" if half else "if another file of this VAE does not, this one is damaged"
+        dtype = str(self.dtype).removeprefix("torch.")
+        raise NumericalOverflow(f"'{self.name}' overflowed in {dtype}: {what} was finite, the result is not; {cure}.")
 
 
 class _Watch:
     """Follows a run from op to op: for progress, and to say where it stopped."""
 
     def __init__(self, network: nn.Module, ops: Ops, progress: Progress | None):
-        self.network, self.progress = network, progress
+        self.network, self.ops, self.progress = network, ops, progress
         self.done, self.total = 0, sum(1 for _ in leaves(ops))
         self.op: Op | None = None
 
@@ -190,8 +191,16 @@ class _Watch:
 
     @property
     def where(self) -> str:
+        """' at decoder.up.1.block.0.conv2', '' before the first op."""
         names = {id(module): name for name, module in self.network.named_modules()}
-        return names.get(id(self.op)) or getattr(self.op, "__name__", type(self.op).__name__)
+        name = names.get(id(self.op)) or getattr(self.op, "__name__", type(self.op).__name__)
+        return f" at {name}" if self.op else ""
+
+
+def _is_out_of_memory(e: BaseException) -> bool:
+    """Without memory on a CPU torch raises a plain RuntimeError: its words are all there is to tell it by."""
+    words = ("can't allocate memory", "not enough memory")
+    return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or any(word in str(e) for word in words)
 
 
 def pad_to(x: Tensor, ratio: int) -> Tensor:

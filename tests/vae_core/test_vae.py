@@ -127,17 +127,39 @@ def test_says_whether_the_latent_or_the_vae_broke():
         from_weights(weights, "x").encode(torch.zeros(1, 3, 8, 8))
 
 
-def test_out_of_memory_names_the_op_and_what_to_do(vae, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        MemoryError(),
+    ],
+    ids=["GPU", "CPU", "Python"],
+)
+def test_out_of_memory_names_the_op_and_what_to_do(vae, monkeypatch, error):
     target, forward = vae.network.decoder.up[1].block[0].conv2, Conv2d.forward
 
     def fail(self, x):
         if self is target:
-            raise torch.OutOfMemoryError("out of memory")
+            raise error
         return forward(self, x)
 
     monkeypatch.setattr(Conv2d, "forward", fail)
-    where = "ran out of memory at decoder.up.1.block.0.conv2"
-    with pytest.raises(DoesNotFit, match=f"decoding 1 x 2x3 with 'small.safetensors' {where}: use a smaller picture"):
+    with pytest.raises(DoesNotFit) as e:
+        vae.decode(torch.zeros(1, 4, 3, 2))
+    assert str(e.value) == (
+        "decoding 1 x 2x3 with 'small.safetensors' ran out of memory at decoder.up.1.block.0.conv2: "
+        "use a smaller picture or batch, bf16, or the CPU."
+    )
+    assert e.value.__cause__ is error
+
+
+def test_other_errors_pass_as_they_are(vae, monkeypatch):
+    def fail(self, x):
+        raise RuntimeError("cuDNN is unhappy")
+
+    monkeypatch.setattr(Conv2d, "forward", fail)
+    with pytest.raises(RuntimeError, match="cuDNN is unhappy"):
         vae.decode(torch.zeros(1, 4, 3, 2))
 
 
