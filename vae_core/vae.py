@@ -17,7 +17,7 @@ from .ops import Op, Ops, leaves
 from .posterior import Posterior
 
 Progress = Callable[[int, int], None]
-LARGEST_PIXEL = 16.0  # HDR pictures exceed 1; nothing but a picture in 0...255 exceeds this
+LARGEST_PIXEL = 100.0  # HDR pictures exceed 1, some by far; this tells a picture in 0...255
 
 
 class VAE(Facts):
