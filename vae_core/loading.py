@@ -15,7 +15,8 @@ from .families import Config, Network
 from .layouts import Naming
 from .vae import VAE
 
-HALVES = ("encoder", "decoder")
+FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+          "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}  # fmt: skip
 Source = tuple[Checkpoint, str]  # where a tensor is: the file, and its name there
 
 
@@ -40,7 +41,7 @@ def load(
     found, sources = _together(checkpoints)
     demand_whole(found, name)
     where = precision.usable(device or "cpu")
-    own = _own_dtype(sources)
+    own = _own_dtype(sources, name)
     dtype = precision.choose(where, own, dtype)
     network = assemble(found.family, found.config, _read(sources), dtype, where)
     vae = VAE(network, found.family, found.config, name=name, dtype=dtype, device=where)
@@ -131,15 +132,17 @@ def _demand_partners(found: list[Detection], checkpoints: list[Checkpoint]) -> N
         a, b = checkpoints[0].path.name, checkpoint.path.name
         if other.family != first.family:
             raise BrokenCheckpoint(f"'{a}' ({first.title}) and '{b}' ({other.title}) do not make one VAE.")
-        if other.parts == first.parts and len(first.parts) == 1:
-            raise BrokenCheckpoint(f"'{a}' and '{b}' are both {first.parts[0]}s: give an encoder and a decoder.")
+        if other.parts == first.parts:
+            what = f"{first.parts[0]}s" if len(first.parts) == 1 else "whole VAEs"
+            raise BrokenCheckpoint(f"'{a}' and '{b}' are both {what}: give one VAE, or an encoder and a decoder.")
 
 
-def _own_dtype(sources: Mapping[str, Source]) -> torch.dtype:
-    """The dtype most of the weights are stored in."""
-    words = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-    stored = [checkpoint.entries[name].dtype for checkpoint, name in sources.values()]
-    return words.get(max(set(stored), key=stored.count, default="F32"), torch.float32)
+def _own_dtype(sources: Mapping[str, Source], name: str) -> torch.dtype:
+    """The dtype most of the weights are stored in. Raises BrokenCheckpoint for integers: they are no weights as such."""
+    stored = [checkpoint.entries[old].dtype for checkpoint, old in sources.values()]
+    if odd := sorted(set(stored) - FLOATS.keys()):
+        raise BrokenCheckpoint(f"'{name}' stores weights as {', '.join(odd)}: quantised VAEs are not supported.")
+    return FLOATS[max(set(stored), key=stored.count)]
 
 
 def _read(sources: Mapping[str, Source]) -> dict[str, Tensor]:

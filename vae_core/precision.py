@@ -38,8 +38,8 @@ def choose(device: torch.device, own: torch.dtype, asked: torch.dtype | None = N
 
     What is asked for is done, but for fp16 on a CPU, where float32 is exact and a thousand times faster.
     """
-    if asked is not None and not asked.is_floating_point:
-        raise BadRequest(f"a VAE cannot run in {asked}: choose a floating-point dtype.")
+    if asked is not None and not (isinstance(asked, torch.dtype) and asked.is_floating_point):
+        raise BadRequest(f"a VAE cannot run in {asked!r}: choose a floating-point dtype, as torch.bfloat16.")
     if device.type == "cpu":
         return _on_cpu(asked or own, asked is not None)
     if asked is not None:

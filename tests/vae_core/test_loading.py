@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from exact_vae.vae_core import from_weights, load
+from exact_vae.vae_core import BrokenCheckpoint, from_weights, load
 from safetensors.torch import load_file, save_file
 from samples import random_weights, small_kl
 
@@ -46,3 +46,24 @@ def test_a_full_checkpoint(tmp_path, kl_file):
     save_file({**weights, "model.diffusion_model.input_blocks.0.0.weight": torch.zeros(3)}, path)
     z = torch.randn(1, 4, 3, 3)
     assert torch.equal(load(path).decode(z), load(kl_file).decode(z))
+
+
+def test_fp8_is_cast_and_integers_are_refused(tmp_path):
+    weights = random_weights("kl", small_kl())
+    path = tmp_path / "a.safetensors"
+    save_file({n: t.to(torch.float8_e4m3fn) for n, t in weights.items()}, path)
+    vae = load(path)
+    assert vae.dtype is torch.float32
+    assert torch.equal(
+        vae.network.encoder.conv_in.weight, weights["encoder.conv_in.weight"].to(torch.float8_e4m3fn).float()
+    )
+    save_file({n: (t * 100).to(torch.int8) for n, t in weights.items()}, path)
+    with pytest.raises(BrokenCheckpoint, match="stores weights as I8: quantised VAEs are not supported"):
+        load(path)
+
+
+def test_two_whole_vaes_are_not_one(tmp_path, kl_file):
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(kl_file.read_bytes())
+    with pytest.raises(BrokenCheckpoint, match="are both whole VAEs: give one VAE, or an encoder and a decoder"):
+        load(kl_file, other)

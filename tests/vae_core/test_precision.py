@@ -40,6 +40,8 @@ def test_names():
         named("int4")
     with pytest.raises(BadRequest, match=r"cannot run in torch\.int8"):
         choose(CPU, F32, torch.int8)
+    with pytest.raises(BadRequest, match="cannot run in 'bf16'"):
+        choose(CPU, F32, "bf16")
 
 
 def test_at_least_fp32():

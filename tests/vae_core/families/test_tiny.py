@@ -91,7 +91,7 @@ def test_raw_latents_by_the_name_of_a_space(tmp_path):
 
 
 def test_two_of_the_same_half(taef2):
-    with pytest.raises(BrokenCheckpoint, match="are both decoders: give an encoder and a decoder"):
+    with pytest.raises(BrokenCheckpoint, match="are both decoders: give one VAE, or an encoder and a decoder"):
         load(taef2[1], taef2[1])
 
 
