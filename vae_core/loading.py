@@ -138,7 +138,7 @@ def _demand_partners(found: list[Detection], checkpoints: list[Checkpoint]) -> N
 
 
 def _own_dtype(sources: Mapping[str, Source], name: str) -> torch.dtype:
-    """The dtype most of the weights are stored in. Raises BrokenCheckpoint for integers: they are no weights as such."""
+    """The dtype most of the weights are stored in. Raises BrokenCheckpoint for integers: they are quantised."""
     stored = [checkpoint.entries[old].dtype for checkpoint, old in sources.values()]
     if odd := sorted(set(stored) - FLOATS.keys()):
         raise BrokenCheckpoint(f"'{name}' stores weights as {', '.join(odd)}: quantised VAEs are not supported.")
