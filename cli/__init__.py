@@ -4,6 +4,7 @@ stdout has the result, stderr the talk. Exit 0: done; 1: it could not be done, i
 """
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 
@@ -11,6 +12,9 @@ from ..vae_core import VAEError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    for stream in (sys.stdout, sys.stderr):  # a console that cannot show a name must not fail for it
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     try:
         options.do(options)

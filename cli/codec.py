@@ -8,18 +8,21 @@ import torch
 from ..headless import pictures
 from ..nodes import host
 from ..nodes.images import demand_same_ratio, to_image, to_pixels
-from ..vae_core import VAE, load
+from ..vae_core import VAE, BadRequest, load
 from ..vae_core.latent_files import read_latent, write_latent
 from ..vae_core.latents import SPACES, Tag
+from ..vae_core.noise import SEEDS
 from ..vae_core.precision import DTYPES, named
 from .progress import bar
+
+LATENTS = (".safetensors", ".latent")
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     encode = commands.add_parser("encode", help="a picture to its latent")
     encode.add_argument("image", type=Path, metavar="IMAGE", help="a picture of any size")
     encode.add_argument("latent", type=Path, metavar="LATENT", help="to write: .safetensors, or .latent for ComfyUI")
-    encode.add_argument("--sample", type=int, metavar="SEED", help="sample the posterior (default: mode)")
+    encode.add_argument("--sample", type=seed, metavar="SEED", help="sample the posterior (default: mode)")
     encode.set_defaults(do=run_encode)
     decode = commands.add_parser("decode", help="a latent to its picture")
     decode.add_argument("latent", type=Path, metavar="LATENT", help="a .safetensors or .latent file")
@@ -27,6 +30,14 @@ def add(commands: argparse._SubParsersAction) -> None:
     decode.set_defaults(do=run_decode)
     for command in (encode, decode):
         _add_vae(command)
+
+
+def seed(text: str) -> int:
+    """A whole number that a generator takes."""
+    number = int(text)
+    if not 0 <= number < SEEDS:
+        raise argparse.ArgumentTypeError(f"a seed is 0 to {SEEDS - 1}, not {number}")
+    return number
 
 
 def _add_vae(command: argparse.ArgumentParser) -> None:
@@ -39,12 +50,15 @@ def _add_vae(command: argparse.ArgumentParser) -> None:
 
 
 def run_encode(options: argparse.Namespace) -> None:
+    if options.latent.suffix.lower() not in LATENTS:
+        raise BadRequest(f"'{options.latent}' has the ending of no latent: use {' or '.join(LATENTS)}.")
+    _demand_new(options.latent, [options.image, *options.vae])
     image, _ = pictures.read(options.image)
     vae = _load(options)
     with bar("encode") as progress:
         posterior = vae.encode(to_pixels(image, vae.in_channels), progress=progress)
-    seed = options.sample
-    latent = posterior.mode() if seed is None else posterior.sample(torch.Generator().manual_seed(seed))
+    chosen = options.sample
+    latent = posterior.mode() if chosen is None else posterior.sample(torch.Generator().manual_seed(chosen))
     h, w = latent.shape[-2:]
     tag = Tag(vae.family, vae.latent_channels, vae.spatial_ratio, (h, w), posterior.size)
     write_latent(options.latent, latent.float(), tag)
@@ -52,6 +66,7 @@ def run_encode(options: argparse.Namespace) -> None:
 
 
 def run_decode(options: argparse.Namespace) -> None:
+    _demand_new(options.image, [options.latent, *options.vae])
     latent, tag = read_latent(options.latent)
     vae = _load(options)
     demand_same_ratio(tag, vae.spatial_ratio, vae.name)
@@ -65,3 +80,10 @@ def run_decode(options: argparse.Namespace) -> None:
 def _load(options: argparse.Namespace) -> VAE:
     device = host.device(options.device)
     return load(*options.vae, dtype=named(options.dtype), device=device, latent_space=options.latent_space)
+
+
+def _demand_new(target: Path, sources: list[Path]) -> None:
+    """What is read must not be written over."""
+    for source in sources:
+        if target.exists() and source.exists() and target.samefile(source):
+            raise BadRequest(f"'{target}' is what is read here: give the result another name.")

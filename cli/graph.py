@@ -8,26 +8,35 @@ from ..nodes import NODE_CLASS_MAPPINGS, host
 from ..vae_core import BadRequest
 from .progress import bar
 
+MODELS = Path("models")
+HOW = "NODE.INPUT=VALUE"
+
+
+def setting(text: str) -> tuple[str, str]:
+    where, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{HOW} is needed, not '{text}'")
+    return where, value
+
 
 def add(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("run", help="a workflow in API format, without ComfyUI")
     command.add_argument("graph", type=Path, metavar="GRAPH.json", help="exported from ComfyUI with Export (API)")
-    command.add_argument("--set", dest="settings", action="append", default=[], metavar="NODE.INPUT=VALUE",
-                         help="replace an input of a node, e.g. 3.seed=7; may be given several times")  # fmt: skip
+    more = "replace an input of a node; may be given several times"
+    command.add_argument("--set", dest="settings", action="append", default=[], type=setting, metavar=HOW, help=more)
     command.add_argument("--input", type=Path, default=Path("input"), metavar="DIR", help="where pictures are read")
     command.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="where results are written")
-    command.add_argument("--models", type=Path, default=Path("models"), metavar="DIR",
+    command.add_argument("--models", type=Path, default=MODELS, metavar="DIR",
                          help="where vae/, vae_approx/ and checkpoints/ are")  # fmt: skip
     command.set_defaults(do=run)
 
 
 def run(options: argparse.Namespace) -> None:
     graph = headless.load(options.graph)
-    for setting in options.settings:
-        where, equals, value = setting.partition("=")
-        if not equals:
-            raise BadRequest(f"--set takes NODE.INPUT=VALUE, not '{setting}'.")
+    for where, value in options.settings:
         graph = graph.set(where, value)
+    if not options.models.is_dir() and options.models != MODELS:
+        raise BadRequest(f"there is no folder of models '{options.models}'.")
     temp = options.output / "temp"
     folders = {"output": options.output, "temp": temp}
     nodes = {**NODE_CLASS_MAPPINGS, **headless.core_nodes(options.input, options.output, temp, NODE_CLASS_MAPPINGS)}

@@ -55,7 +55,7 @@ class LoadImage:
     OUTPUT_TOOLTIPS = ("The picture, or all frames of a moving one.", "1 where the picture is transparent.")
     FUNCTION = "load_image"
     CATEGORY = "image"
-    DESCRIPTION = "Reads a picture from the input folder: turned as its camera held it, 16 bits kept."
+    DESCRIPTION = "Reads a picture from the input folder: turned as its camera held it; grey ones keep 16 bits."
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:

@@ -60,13 +60,16 @@ def write(path: Path, images: Tensor) -> list[Path]:
     """
     Image.init()
     kind = Image.EXTENSION.get(path.suffix.lower())
-    if kind not in Image.SAVE:
+    if path.suffix.lower() not in SUFFIXES or kind not in Image.SAVE:
         raise BadRequest(f"'{path}' has the ending of no picture: use .png, .jpg, .webp or .tif.")
     many = len(images) > 1
     paths = [path.with_stem(f"{path.stem}_{i + 1:05}") if many else path for i in range(len(images))]
     for one, picture in zip(paths, checked(images), strict=True):
         with published(one) as part:
-            _image(picture).save(part, format=kind, **_OPTIONS.get(kind, {}))
+            try:
+                _image(picture).save(part, format=kind, **_OPTIONS.get(kind, {}))
+            except ValueError as error:  # a format's own limits: WebP's sides, for one
+                raise BadRequest(f"'{one}' cannot be written: {error}.") from error
     return paths
 
 

@@ -16,10 +16,17 @@ from ..vae_core.latents import Tag, models
 TAG = "exact_vae"
 
 
-def to_pixels(image: Tensor, channels: int) -> Tensor:
-    """IMAGE -> pixels of so many channels: grey is repeated, alpha dropped."""
+def demand_image(image: Any) -> Tensor:
+    if not isinstance(image, Tensor):
+        raise BadPixels(f"this input needs an IMAGE, not {type(image).__name__}.")
     if image.ndim != 4 or image.shape[-1] not in (1, 2, 3, 4):
         raise BadPixels(f"this IMAGE has the shape {tuple(image.shape)}: (B, H, W, C) with 1 to 4 channels is needed.")
+    return image
+
+
+def to_pixels(image: Tensor, channels: int) -> Tensor:
+    """IMAGE -> pixels of so many channels: grey is repeated, alpha dropped."""
+    image = demand_image(image)
     found = image.shape[-1]
     if found < 3 and channels >= 3:
         image = image[..., :1].expand(*image.shape[:-1], 3)
@@ -44,8 +51,7 @@ def latent_of(samples: Mapping[str, Any]) -> Tensor:
 
 
 def tag_of(samples: Mapping[str, Any]) -> Tag | None:
-    found = samples.get(TAG)
-    return Tag.from_dict(found) if found else None
+    return Tag.from_dict(samples.get(TAG))
 
 
 def with_tag(latent: Tensor, family: str, ratio: int, size: tuple[int, int] | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import torch
 
 from . import host
-from .images import to_pixels, with_tag
+from .images import demand_image, to_pixels, with_tag
 
 LARGEST_SEED = 2**64 - 1
 
@@ -53,7 +53,8 @@ class VAEEncode:
         }
 
     def encode(self, pixels, vae, posterior: str = "mode", seed: int = 0):
-        codec = host.from_socket(vae, "encode", (pixels.shape[0], 3, *pixels.shape[1:3]))
+        b, h, w, _ = demand_image(pixels).shape
+        codec = host.from_socket(vae, "encode", (b, 3, h, w))
         found = codec.encode(to_pixels(pixels, codec.in_channels), progress=host.progress())
         generator = torch.Generator().manual_seed(seed)
         latent = found.mode() if posterior == "mode" else found.sample(generator)

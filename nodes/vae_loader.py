@@ -14,9 +14,6 @@ PIXEL_SPACE = "pixel_space"
 CHECKPOINTS = "checkpoints/"
 DEVICES = ("auto", "cpu", "cuda:0", "cuda:1", "cuda:2", "cuda:3")
 
-# Tiny VAEs do not say whose latents they were trained on; their authors say it by these names of the two files.
-TINY_SPACES = {"taesd": "sd1", "taesdxl": "sdxl", "taesd3": "sd3", "taef1": "flux1", "taesana": "sana"}
-
 
 class VAELoader:
     DESCRIPTION = (
@@ -87,8 +84,7 @@ def loader_of(name: str) -> host.Load:
     """How to load what was chosen: called once, and again if the host wants a copy on another device."""
     if name == PIXEL_SPACE:
         return _pixel_space
-    space = TINY_SPACES.get(_stem(name))
-    return partial(_load, paths(name), space)
+    return partial(_load, paths(name))
 
 
 def paths(name: str) -> Sequence[Path]:
@@ -101,8 +97,8 @@ def paths(name: str) -> Sequence[Path]:
     return [host.path("vae_approx", file) for file in sorted(both, key=_is_decoder)] or [host.path("vae_approx", name)]
 
 
-def _load(files: Sequence[Path], space: str | None, dtype: torch.dtype | None, device: torch.device) -> VAE:
-    return load(*files, dtype=dtype, device=device, latent_space=space)
+def _load(files: Sequence[Path], dtype: torch.dtype | None, device: torch.device) -> VAE:
+    return load(*files, dtype=dtype, device=device)
 
 
 def _pixel_space(dtype: torch.dtype | None, device: torch.device) -> VAE:

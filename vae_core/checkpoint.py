@@ -10,6 +10,8 @@ Neither is trusted; header.py says what is checked.
 import json
 import pickle
 import re
+import struct
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,8 +26,14 @@ from .errors import BadRequest, BrokenCheckpoint, UnknownCheckpoint
 from .header import read_header, tensor_bytes
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
-WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors",
-                "diffusion_pytorch_model.bin", "model.safetensors")  # fmt: skip
+WEIGHT_FILES = tuple(
+    f"diffusion_pytorch_model{kind}" for kind in (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
+)
+USUAL = {"AutoencoderKL": {"norm_num_groups": 32, "act_fn": "silu"}, "AutoencoderTiny": {"act_fn": "relu"}}
+
+# What torch.load raises for files that are cut off, bent or no pickles at all.
+DAMAGE = (RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError,
+          struct.error)  # fmt: skip
 
 # torch's dtypes in safetensors' words, for tensors that come from a pickle.
 WORDS = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
@@ -72,8 +80,15 @@ class Checkpoint:
         for file in self.files:
             mapped = [name for name in wanted if self.entries[name].file == file and name not in self.loaded]
             if mapped:
-                with safetensors.safe_open(file, framework="pt") as opened:
-                    yield from ((name, opened.get_tensor(name)) for name in mapped)
+                yield from _mapped(file, mapped)
+
+
+def _mapped(file: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
+    try:
+        with safetensors.safe_open(file, framework="pt") as opened:
+            yield from ((name, opened.get_tensor(name)) for name in names)
+    except (safetensors.SafetensorError, OSError) as e:
+        raise BrokenCheckpoint(f"'{file}' cannot be read: {e}") from e
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
@@ -82,11 +97,11 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     Raises BadRequest if there is nothing to open, BrokenCheckpoint and UnknownCheckpoint if it is no file of weights.
     """
     path = Path(path)
-    if path.is_dir():
-        return _open_folder(path)
-    if not path.is_file():
-        raise BadRequest(f"there is no file '{path}'.")
     try:
+        if path.is_dir():
+            return _open_folder(path)
+        if not path.is_file():
+            raise BadRequest(f"there is no file '{path}'.")
         return _open_pickle(path) if path.suffix.lower() in PICKLES else _open_safetensors(path)
     except OSError as e:
         raise BadRequest(f"'{path}' cannot be read: {e.strerror or e}.") from e
@@ -95,10 +110,10 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 def _open_folder(folder: Path) -> Checkpoint:
     for place in (folder, folder / "vae"):
         for name in WEIGHT_FILES:
-            if (place / f"{name}.index.json").is_file():
-                return _open_shards(place / f"{name}.index.json")
-            if (place / name).is_file():
-                return open_checkpoint(place / name)
+            index, file = place / f"{name}.index.json", place / name
+            if index.is_file() or file.is_file():
+                _demand_usual(place / "config.json")
+                return _open_shards(index) if index.is_file() else open_checkpoint(file)
     raise BadRequest(f"the folder '{folder}' holds no VAE: neither it nor its folder 'vae' has a {WEIGHT_FILES[0]}.")
 
 
@@ -107,9 +122,23 @@ def _open_shards(index: Path) -> Checkpoint:
     try:
         names = set(json.loads(index.read_text())["weight_map"].values())
         shards = [index.parent / Path(name).name for name in sorted(names)]
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise BrokenCheckpoint(f"'{index}' is no index of shards: it has no 'weight_map'.") from e
+    if lost := [shard.name for shard in shards if not shard.is_file()]:
+        raise BadRequest(f"'{index}' names files that are not beside it: {', '.join(lost)[:200]}.")
     return combine([open_checkpoint(shard) for shard in shards], path=index.parent)
+
+
+def _demand_usual(config: Path) -> None:
+    """What shapes cannot tell and a folder's config can: refuse groups and activations no published VAE has."""
+    try:
+        facts = json.loads(config.read_text()) if config.is_file() else {}
+    except (ValueError, RecursionError) as e:
+        raise BrokenCheckpoint(f"'{config}' cannot be read: {e}.") from e
+    usual = next((facts_of for kind, facts_of in USUAL.items() if str(facts.get("_class_name")).startswith(kind)), {})
+    for name, value in usual.items():
+        if facts.get(name, value) != value:
+            raise UnknownCheckpoint(f"'{config}' has {name} {facts[name]!r}: only VAEs with {value!r} are supported.")
 
 
 def combine(parts: list[Checkpoint], path: Path) -> Checkpoint:
@@ -142,10 +171,12 @@ def _unpickle(path: Path) -> Any:
     with path.open("rb") as file:
         zipped = file.read(2) == b"PK"  # files of torch < 1.6 are not zip archives and cannot be mapped
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as e:
         raise BrokenCheckpoint(_refused(path, e)) from e
-    except (RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError) as e:
+    except DAMAGE as e:
         raise BrokenCheckpoint(f"'{path}' is damaged or no PyTorch file; download it again.") from e
 
 

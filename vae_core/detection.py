@@ -83,6 +83,7 @@ def detect(shapes: Mapping[str, tuple[int, ...]]) -> Detection:
     shapes: name -> shape, as in the file. Raises UnknownCheckpoint, naming the nearest family and what it lacks, or
     UnsupportedCheckpoint for a VAE that is known but not run. What is missing or too many is reported, not raised.
     """
+    shapes = {name: tuple(shape) for name, shape in shapes.items()}
     found = max(_detections(shapes), key=_share, default=None)
     if found is not None and _share(found) >= FIT:
         return found
@@ -126,6 +127,8 @@ def detect_in(checkpoint: Checkpoint) -> Detection:
 
 def demand_whole(found: Detection, path: Path | str) -> None:
     """Raise BrokenCheckpoint, naming the tensors, unless every one is there in shape and none is too many."""
+    if found.is_whole:
+        return
     faults = [
         f"{len(names)} of its tensors {verb} ({some(names)})"
         for names, verb in (
@@ -135,10 +138,9 @@ def demand_whole(found: Detection, path: Path | str) -> None:
         )
         if names
     ]
-    if faults:
-        raise BrokenCheckpoint(
-            f"'{path}' is broken: it is a VAE ({found.title}), but {' and '.join(faults)}; download it again."
-        )
+    raise BrokenCheckpoint(
+        f"'{path}' is broken: it is a VAE ({found.title}), but {' and '.join(faults)}; get or convert the file again."
+    )
 
 
 def build(family: str, config: Config) -> Network:
@@ -199,9 +201,10 @@ def _nearest(shapes: Shapes) -> str:
     present, name, missing, wanted = best
     if present <= 0:
         return f"no VAE was found among these {len(shapes)} tensors: none has a name that a VAE's has."
+    lacks = f"{some(missing)} are missing" if missing else "their shapes are not those of such a network"
     return (
         f"no VAE was found among these {len(shapes)} tensors; nearest is {name}, {present} of whose {wanted} names are "
-        f"there, but {some(missing)} are missing."
+        f"there, but {lacks}."
     )
 
 

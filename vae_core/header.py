@@ -54,7 +54,7 @@ def _no_header(path: Path, start: bytes, size: int, n: int) -> str:
 
 def _parse(path: Path, text: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(text, object_pairs_hook=_unique)
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as e:
         raise BrokenCheckpoint(f"'{path}' is damaged: its header cannot be read ({e}); {AGAIN}.") from e
     if not isinstance(header, dict):
@@ -72,6 +72,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _check(path: Path, header: Mapping[str, Info], data: int) -> None:
     """Tensors lie one after another, each as long as its shape says, and fill the file."""
     for name, info in header.items():
+        if not name.isprintable():
+            raise BrokenCheckpoint(
+                f"'{path}' is damaged: it has a tensor with the unprintable name {name[:80]!a}; {AGAIN}."
+            )
         if problem := _problem(info):
             raise BrokenCheckpoint(f"'{path}' is damaged: '{name[:80]}' has {problem}; {AGAIN}.")
     end = 0
@@ -102,7 +106,7 @@ def _problem(info: Any) -> str | None:
         return "no dtype, shape and data_offsets"
     if not isinstance(info["dtype"], str) or info["dtype"] not in BITS:
         return f"the unknown dtype {str(info['dtype'])[:40]!r}"
-    if not _are_sizes(info["shape"]) or len(info["shape"]) > 16:
+    if not _are_sizes(info["shape"]) or len(info["shape"]) > 16 or math.prod(n or 1 for n in info["shape"]) >= 2**63:
         return f"the impossible shape {str(info['shape'])[:80]}"
     if not _are_sizes(info["data_offsets"]) or len(info["data_offsets"]) != 2:
         return f"the impossible offsets {str(info['data_offsets'])[:80]}"

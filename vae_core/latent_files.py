@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -26,7 +27,7 @@ def write_latent(
     """latent: raw, of any shape. As a `.latent` if the path says so. Raises BadRequest if it cannot be written."""
     path, latent = Path(path), latent.detach().cpu().contiguous()
     tensors = {"latent": latent}
-    if path.suffix == NODE_SUFFIX:
+    if path.suffix.lower() == NODE_SUFFIX:
         tensors = {NODE_TENSOR: latent, NODE_MARKER: torch.zeros(0)}
     metadata = {**(texts or {}), **({TAG: tag.to_json()} if tag else {})}
     with published(path) as part:
@@ -36,10 +37,13 @@ def write_latent(
 def read_latent(path: str | Path) -> tuple[Tensor, Tag | None]:
     """(raw latent in float32, its tag). Raises BadRequest, BrokenCheckpoint, and LatentMismatch for other contents."""
     path = Path(path)
-    if not path.is_file():
-        raise BadRequest(f"there is no latent file '{path}'.")
-    names, metadata = read_header(path)
-    found = load_file(path)
+    try:
+        if not path.is_file():
+            raise BadRequest(f"there is no latent file '{path}'.")
+        names, metadata = read_header(path)
+        found = load_file(path)
+    except (OSError, SafetensorError, NotImplementedError) as e:
+        raise BadRequest(f"'{path}' cannot be read: {e}.") from e
     tag = Tag.from_json(metadata[TAG]) if TAG in metadata else None
     if "latent" in found:
         return found["latent"].float(), tag

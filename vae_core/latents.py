@@ -48,6 +48,16 @@ SPACES: Mapping[str, LatentSpace] = {
 }
 
 
+# Tiny VAEs do not say whose latents they were trained on; their authors say it by the names of the files.
+TINY_FILES = {"taesd": "sd1", "taesdxl": "sdxl", "taesd3": "sd3", "taef1": "flux1", "taesana": "sana"}
+
+
+def space_of_file(name: str) -> str | None:
+    """'taesdxl_decoder.pth' -> 'sdxl'; None for a name that says nothing."""
+    stem = name.partition(".")[0].lower()
+    return TINY_FILES.get(stem.removesuffix("_encoder").removesuffix("_decoder"))
+
+
 def space(name: str) -> LatentSpace:
     if name not in SPACES:
         raise BadRequest(f"there is no latent space '{name}': choose one of {', '.join(SPACES)}.")
@@ -93,11 +103,21 @@ class Tag:
         """None for a tag that cannot be read: a latent without one is still a latent."""
         try:
             return cls.from_dict(json.loads(text))
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, RecursionError):
             return None
 
     @classmethod
-    def from_dict(cls, d: Mapping[str, Any]) -> "Tag":
-        size = tuple(int(n) for n in d["size"]) if d.get("size") else None
-        h, w = (int(n) for n in d["latent"])
-        return cls(str(d["family"]), int(d["channels"]), int(d["ratio"]), (h, w), (size[0], size[1]) if size else None)
+    def from_dict(cls, d: Any) -> "Tag | None":
+        """None for what is no tag, or one that cannot be true."""
+        try:
+            h, w = (int(n) for n in d["latent"])
+            size = None if d.get("size") is None else tuple(int(n) for n in d["size"])
+            tag = cls(str(d["family"]), int(d["channels"]), int(d["ratio"]), (h, w), size)  # type: ignore[arg-type]
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
+            return None
+        return tag if tag.size is None or tag._is_possible() else None
+
+    def _is_possible(self) -> bool:
+        """The picture fits into what its latent decodes to."""
+        pairs = list(zip(self.size or (), self.latent, strict=False))
+        return len(self.size or ()) == 2 and all(0 < pixels <= n * self.ratio for pixels, n in pairs)

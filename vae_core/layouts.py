@@ -19,10 +19,14 @@ from typing import NamedTuple
 
 from .families.base import Shapes, count
 
-PREFIXES = ("", "first_stage_model.", "vae.", "model.", "first_stage.", "autoencoder.", "module.")
+PREFIXES = ("", "first_stage_model.", "vae.", "model.", "first_stage.", "autoencoder.", "module.", "_orig_mod.")
 
 # What training leaves in a file beside the network: losses, averages, and a batch norm's counter.
-LEFTOVERS = re.compile(r"(loss\.|model_ema\.|bn\.num_batches_tracked$)")
+LEFTOVERS = re.compile(
+    r"(loss|model_ema|discriminator|perceptual_loss)\.|(logvar|global_step|scale_factor|shift_factor)$"
+    r"|bn\.num_batches_tracked$"
+)
+OUTSIDE = ("bn.", "quant_conv.", "post_quant_conv.")  # what is not inside either half
 
 
 Rename = Callable[[Shapes], dict[str, str]]  # the file's names (without prefix) -> reference names
@@ -103,17 +107,21 @@ def _bare_halves(own: Shapes) -> Iterator[tuple[str, Rename]]:
             yield half, _half(half, _ldm)
         if f"{level}_blocks" in tops and f"{other}_blocks" not in tops:  # a U-Net has both
             yield half, _half(half, _diffusers)
+    if tops == {"layers"}:
+        half = "encoder" if any(name.startswith("layers.1.") for name in own) else "decoder"
+        yield half, _half(half, _tiny_diffusers)
     if all(top.isdecimal() for top in tops):
         half = "encoder" if "0" in tops else "decoder"
         yield half, _half(half, _same)
 
 
 def _half(half: str, rename: Rename) -> Rename:
-    """A bare half is named as in the whole, with `encoder.` or `decoder.` left out."""
+    """A bare half is named as in the whole, with `encoder.` or `decoder.` left out where the whole has it."""
 
     def renamed(own: Shapes) -> dict[str, str]:
-        named = rename({f"{half}.{name}": shape for name, shape in own.items()})
-        return {old[len(half) + 1 :]: new for old, new in named.items()}
+        named = {name: name if name.startswith(OUTSIDE) else f"{half}.{name}" for name in own}
+        reference = rename({named[name]: shape for name, shape in own.items()})
+        return {name: reference[named[name]] for name in own}
 
     return renamed
 
@@ -146,7 +154,8 @@ def _diffusers(own: Shapes) -> dict[str, str]:
     def turn(match: re.Match) -> str:
         return f"decoder.up.{top - int(match[1])}."  # diffusers counts from the lowest resolution
 
-    return {name: re.sub(r"^decoder\.up_blocks\.(\d+)\.", turn, _translate(name)) for name in own}
+    ldm = _ldm(own)
+    return {name: re.sub(r"^decoder\.up_blocks\.(\d+)\.", turn, _translate(ldm[name])) for name in own}
 
 
 _ATTN = r"(\.attn(?:_1|\.\d+))\."

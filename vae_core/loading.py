@@ -17,6 +17,7 @@ from .vae import VAE
 
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
           "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}  # fmt: skip
+OWNS = {"encoder": ("encoder.", "quant_conv."), "decoder": ("decoder.", "post_quant_conv.")}
 Source = tuple[Checkpoint, str]  # where a tensor is: the file, and its name there
 
 
@@ -30,8 +31,9 @@ def load(
     """A VAE from a file, a diffusers folder, a full checkpoint, or an encoder and a decoder in two files.
 
     dtype, device   None: what the device computes well (precision.py), on the CPU
-    latent_space    for tiny VAEs, whose files do not say whose latents they were trained on: 'sd1', 'sdxl', 'sd3',
-                    'flux1' or 'sana' makes them give and take raw latents as the other VAEs do
+    latent_space    for tiny VAEs, whose weights do not say whose latents they were trained on: 'sd1', 'sdxl', 'sd3',
+                    'flux1' or 'sana' makes them give and take raw latents as the other VAEs do. None: what the
+                    author's file names say (taesd, taesdxl, taesd3, taef1, taesana), else the network's own, scaled
 
     A later file replaces that half of an earlier one: `load('flux2-vae.safetensors', 'small_decoder.safetensors')`.
     Raises UnknownCheckpoint, BrokenCheckpoint, BadRequest.
@@ -45,7 +47,15 @@ def load(
     dtype = precision.choose(where, own, dtype)
     network = assemble(found.family, found.config, _read(sources), dtype, where)
     vae = VAE(network, found.family, found.config, name=name, dtype=dtype, device=where)
-    return in_space(vae, latent_space) if latent_space else vae
+    space = latent_space or _author_s_space(found, checkpoints)
+    return in_space(vae, space) if space else vae
+
+
+def _author_s_space(found: Detection, checkpoints: list[Checkpoint]) -> str | None:
+    """The latent space of a tiny VAE that does not carry its scale, by the name of its file."""
+    space = latents.space_of_file(checkpoints[0].path.name)
+    fits = found.family == "tiny" and space and latents.space(space).channels == found.latent_channels
+    return space if fits and not getattr(found.config, "scaled", True) else None
 
 
 def from_weights(
@@ -61,7 +71,10 @@ def from_weights(
     """
     found = detect({k: tuple(t.shape) for k, t in weights.items()})
     demand_whole(found, name)
-    largest = max((t for t in weights.values() if t.is_floating_point()), key=Tensor.numel)
+    floats = [t for t in weights.values() if t.is_floating_point()]
+    if not floats:
+        raise BrokenCheckpoint(f"{name} are stored as integers: quantised VAEs are not supported.")
+    largest = max(floats, key=Tensor.numel)
     dtype, device = dtype or largest.dtype, device or largest.device
     tensors = {new: weights[old] for new, old in found.names.items()}
     network = assemble(found.family, found.config, tensors, dtype, device)
@@ -73,7 +86,7 @@ def in_space(vae: VAE, latent_space: str) -> VAE:
     space = latents.space(latent_space)
     if vae.family != "tiny" or space.channels != vae.latent_channels:
         raise BadRequest(
-            f"'{vae.name}' has no use for the latent space '{latent_space}' ({space.channels} channels): it is a "
+            f"'{vae.name}' has no use for the latent space '{latent_space}' ({space.channels} channels): it is "
             f"{vae.title}; only a tiny VAE of as many channels needs to be told."
         )
     scale = {"vae_scale": torch.tensor(space.scale), "vae_shift": torch.tensor(space.shift)}
@@ -114,7 +127,7 @@ def _together(checkpoints: list[Checkpoint]) -> tuple[Detection, dict[str, Sourc
     sources: dict[str, Source] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     for checkpoint, one in zip(checkpoints, found, strict=True):
-        replaced = tuple(f"{part}." for part in one.parts)
+        replaced = tuple(name for part in one.parts for name in OWNS[part])
         sources = {name: source for name, source in sources.items() if not name.startswith(replaced)}
         sources |= {new: (checkpoint, old) for new, old in one.names.items()}
         shapes |= one.shapes
@@ -126,15 +139,21 @@ def _together(checkpoints: list[Checkpoint]) -> tuple[Detection, dict[str, Sourc
 
 
 def _demand_partners(found: list[Detection], checkpoints: list[Checkpoint]) -> None:
-    """Files that are to make one VAE must be of one family, and two halves must not be the same half."""
+    """Files that are to make one VAE must be of one family, channels and ratio, and not the same half twice."""
     first = found[0]
     for other, checkpoint in zip(found[1:], checkpoints[1:], strict=True):
         a, b = checkpoints[0].path.name, checkpoint.path.name
-        if other.family != first.family:
+        if (other.family, *_fit(other)) != (first.family, *_fit(first)):
             raise BrokenCheckpoint(f"'{a}' ({first.title}) and '{b}' ({other.title}) do not make one VAE.")
         if other.parts == first.parts:
             what = f"{first.parts[0]}s" if len(first.parts) == 1 else "whole VAEs"
             raise BrokenCheckpoint(f"'{a}' and '{b}' are both {what}: give one VAE, or an encoder and a decoder.")
+
+
+def _fit(found: Detection) -> tuple[int, int]:
+    """(channels of z, ratio of the network): what two halves must agree on. A bare half knows no patches."""
+    patch = getattr(found.config, "patch", None) or 1
+    return found.latent_channels // patch**2, found.spatial_ratio // patch
 
 
 def _own_dtype(sources: Mapping[str, Source], name: str) -> torch.dtype:
@@ -142,7 +161,7 @@ def _own_dtype(sources: Mapping[str, Source], name: str) -> torch.dtype:
     stored = [checkpoint.entries[old].dtype for checkpoint, old in sources.values()]
     if odd := sorted(set(stored) - FLOATS.keys()):
         raise BrokenCheckpoint(f"'{name}' stores weights as {', '.join(odd)}: quantised VAEs are not supported.")
-    return FLOATS[max(set(stored), key=stored.count)]
+    return FLOATS[max(sorted(set(stored)), key=stored.count)]
 
 
 def _read(sources: Mapping[str, Source]) -> dict[str, Tensor]:

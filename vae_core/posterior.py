@@ -18,7 +18,7 @@ LOGVAR_RANGE = (-30.0, 20.0)
 class Posterior:
     """A diagonal Gaussian over z, and the way from z to the latent that diffusion models see.
 
-    mean, logvar, std, var   (B, z_channels, h, w), fp32 or better
+    mean, logvar, std, var   (B, z_channels, h, w), fp32 or better; of clips, (B * T, z_channels, h, w)
     size                     (H, W) of the picture that was encoded, before it was padded to the ratio
     """
 

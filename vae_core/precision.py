@@ -27,8 +27,8 @@ def usable(device: torch.device | str) -> torch.device:
     """The device, if a tensor can be made on it. Raises BadRequest otherwise."""
     try:
         found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as e:
+        torch.empty(0, device=found).cpu()  # which the meta device, having no numbers, refuses
+    except (RuntimeError, AssertionError, NotImplementedError) as e:
         raise BadRequest(f"the device '{device}' cannot be used: {str(e).splitlines()[0].rstrip('.')}.") from e
     return found
 

@@ -74,6 +74,8 @@ class VAE(Facts):
         Raises LatentMismatch, NumericalOverflow, DoesNotFit, and BadRequest if the file held no decoder.
         """
         self._need("decoder")
+        if size and min(size) < 1:
+            raise BadRequest(f"a picture cannot be cropped to {size[1]}x{size[0]}.")
         x, frames = self._latents(z)
         watch = _Watch(self.network, self.network.decode_ops(), progress)
         with self._memory("decoding", x, watch):
@@ -125,7 +127,7 @@ class VAE(Facts):
                 raise
             raise DoesNotFit(
                 f"{doing} {_size(x)} with '{self.name}' ran out of memory{watch.where}: "
-                "use a smaller picture or batch, bf16, or the CPU."
+                "use a smaller picture or batch, or bf16."
             ) from e
 
     def _need(self, part: str) -> None:
@@ -135,6 +137,8 @@ class VAE(Facts):
 
     def _pictures(self, pixels: Tensor) -> tuple[Tensor, int | None]:
         """Pixels as a batch of pictures, and the frames in a clip if they are clips."""
+        if not isinstance(pixels, Tensor):
+            raise BadPixels(f"pixels must be a tensor, not {type(pixels).__name__}.")
         x, frames = _fold(pixels)
         shape = tuple(pixels.shape)
         if x.ndim != 4 or x.shape[1] != self.in_channels or 0 in shape or not x.is_floating_point():
@@ -150,19 +154,26 @@ class VAE(Facts):
 
     def _latents(self, z: Tensor) -> tuple[Tensor, int | None]:
         """A latent as a batch of pictures' latents, and the frames in a clip if it is of clips."""
+        if not isinstance(z, Tensor):
+            raise LatentMismatch(f"a latent must be a tensor, not {type(z).__name__}.")
         x, frames = _fold(z)
-        if x.ndim != 4 or x.shape[1] != self.latent_channels or 0 in x.shape or not x.is_floating_point():
+        if x.ndim != 4 or 0 in x.shape or not x.is_floating_point():
+            raise LatentMismatch(
+                f"this is no latent, but {str(z.dtype).removeprefix('torch.')} of shape {tuple(z.shape)}: a latent is "
+                "floating-point of shape (B, C, h, w) or (B, C, T, h, w)."
+            )
+        if x.shape[1] != self.latent_channels:
             raise LatentMismatch(self._mismatch(z))
         if not torch.isfinite(x).all():
             raise NumericalOverflow("this latent holds NaN or infinity: it was broken before it came to the VAE.")
         return x, frames
 
     def _mismatch(self, z: Tensor) -> str:
-        channels = z.shape[1] if z.ndim > 1 else 0
+        channels = z.shape[1]
         whose = latents.models(channels)
         return (
             f"this latent has {channels} channels (shape {tuple(z.shape)}{f', as of {whose}' if whose else ''}), but "
-            f"'{self.name}' needs {self.latent_channels}: it is a VAE of {self.title}. Use the VAE of the model that "
+            f"'{self.name}' needs {self.latent_channels}: it is {self.title}. Use the VAE of the model that "
             "made the latent."
         )
 

@@ -11,6 +11,8 @@ from .errors import BadRequest
 @contextmanager
 def published(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` to write to. It becomes `path` when all is written; never half a file there."""
+    if not path.name or path.is_dir():
+        raise BadRequest(f"'{path}' cannot be written: it is a folder.")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with writable(path):

@@ -139,13 +139,33 @@ def test_bad_input_gets_one_sentence(capsys, tmp_path, kl_file, picture):
     assert "cannot be written" in fails(capsys, "encode", picture, tmp_path / "no" / "l.latent", "--vae", kl_file)
     assert "cannot be used" in fails(capsys, "decode", latent, out, "--vae", kl_file, "--device", "cuda:77")
     assert "cannot be used" in fails(capsys, "decode", latent, out, "--vae", kl_file, "--device", "nonsense")
-    assert "--set takes NODE.INPUT=VALUE" in fails(
-        capsys, "run", ROOT / "example_workflows/api/round_trip.json", "--set", "x"
-    )
     assert "no use for the latent space" in fails(
         capsys, "decode", latent, out, "--vae", kl_file, "--latent-space", "sd3"
     )
     assert not out.exists()
+
+
+def test_what_is_read_is_not_written_over(capsys, tmp_path, kl_file, picture):
+    kept = kl_file.read_bytes()
+    assert "is what is read here" in fails(capsys, "encode", picture, kl_file, "--vae", kl_file)
+    assert "has the ending of no latent" in fails(capsys, "encode", picture, picture, "--vae", kl_file)
+    assert kl_file.read_bytes() == kept and Image.open(picture).size == (30, 21)
+
+
+def test_more_bad_input(capsys, tmp_path, kl_file, picture):
+    latent = tmp_path / "good.safetensors"
+    run("encode", picture, latent, "--vae", kl_file)
+    capsys.readouterr()
+    (tmp_path / "folder.png").mkdir()
+    assert "it is a folder" in fails(capsys, "decode", latent, tmp_path / "folder.png", "--vae", kl_file)
+    assert "cannot be used" in fails(capsys, "decode", latent, tmp_path / "o.png", "--vae", kl_file, "--device", "meta")
+    assert "the ending of no picture" in fails(capsys, "decode", latent, tmp_path / "o.ico", "--vae", kl_file)
+    graph = ROOT / "example_workflows" / "api" / "round_trip.json"
+    assert "no folder of models" in fails(capsys, "run", graph, "--models", tmp_path / "no")
+    tag = {"exact_vae": '{"size": [-5, 3], "latent": [2, 2]}'}
+    save_file({"latent": torch.zeros(1, 4, 2, 2)}, latent, metadata=tag)
+    assert run("decode", latent, tmp_path / "o.png", "--vae", kl_file) == 0
+    assert Image.open(tmp_path / "o.png").size == (8, 8)
 
 
 def test_core_s_workflow_runs_unchanged(capsys, tmp_path, kl_file, picture):
@@ -199,6 +219,8 @@ def test_a_graph_with_an_unknown_node(capsys, tmp_path):
         ["encode", "a.png", "b.latent"],
         ["decode", "a", "b", "--vae", "c", "--dtype", "int4"],
         ["nonsense"],
+        ["run", "g.json", "--set", "x"],
+        ["encode", "a", "b.latent", "--vae", "c", "--sample", str(2**64)],
     ],
 )
 def test_wrong_usage(capsys, arguments):

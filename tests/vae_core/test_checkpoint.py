@@ -130,7 +130,8 @@ def test_shards(tmp_path, kl_file, weights):
 @pytest.mark.parametrize(
     ("index", "error", "words"),
     [
-        ({"weight_map": {"x": "../../../outside.safetensors"}}, BadRequest, "there is no file"),
+        ({"weight_map": {"x": "../../../outside.safetensors"}}, BadRequest, "not beside it: outside.safetensors"),
+        ({"weight_map": {"x": "."}}, BadRequest, "not beside it"),
         ({"weights": 1}, BrokenCheckpoint, "no index of shards"),
         ([], BrokenCheckpoint, "no index of shards"),
         ({"weight_map": {"x": 3}}, BrokenCheckpoint, "no index of shards"),
@@ -173,8 +174,8 @@ def test_weights_stay_on_the_file_s_memory_map(tmp_path, kl_file, weights, pickl
     assert not any(t.data_ptr() in place for t in cast.network.state_dict().values() for place in mapped(path))
 
 
-def test_a_checkpoint_of_7_gb_is_inspected_from_its_header(tmp_path, weights):
-    """Far more bytes than could be read in the time: the file is sparse, and none of its tensors is touched."""
+def test_a_checkpoint_of_7_gb_is_inspected_from_its_header(tmp_path, weights, monkeypatch):
+    """The file is sparse; only its header can be read here, for what reads tensors is taken away."""
     shapes = {f"first_stage_model.{n}": tuple(t.shape) for n, t in weights.items()}
     shapes["model.diffusion_model.big"] = (7, 2**30 // 4)
     header, end = {}, 0
@@ -187,9 +188,9 @@ def test_a_checkpoint_of_7_gb_is_inspected_from_its_header(tmp_path, weights):
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         file.truncate(8 + len(text) + end)
+    monkeypatch.setattr("safetensors.safe_open", None)
     found = inspect(path)
     assert (path.stat().st_size > 7 * 2**30, found.prefix, found.others) == (True, "first_stage_model.", 1)
-    assert path.stat().st_blocks * 512 < 2**20
 
 
 def test_an_unaligned_file(tmp_path, weights, kl_file):

@@ -166,6 +166,29 @@ def test_no_damage_to_a_header_is_more_than_a_sentence(name):
             assert "no VAE was found" in str(e) or "is not supported yet" in str(e)
 
 
+@pytest.mark.parametrize(
+    ("tensor", "shape"),
+    [
+        ("decoder.conv_in.weight", (512, 36)),
+        ("decoder.conv_in.weight", (512, 4, 3, 3, 3)),
+        ("encoder.conv_out.weight", (8, 9)),
+    ],
+)
+def test_a_tensor_of_another_rank_is_named(tensor, shape):
+    found = detect({**header("sd1.ldm")["shapes"], tensor: shape})
+    assert [fault.split()[0] for fault in found.misshapen] == [tensor]
+
+
+def test_shapes_may_be_lists():
+    shapes = header("sd1.ldm")["shapes"]
+    assert detect({n: list(s) for n, s in shapes.items()}).is_whole
+
+
+def test_one_absurd_number_is_not_a_thousand_blocks():
+    shapes = header("sd1.ldm")["shapes"] | {"decoder.up.0.block.998.conv1.weight": (128, 128, 3, 3)}
+    assert detect(shapes).unexpected == ("decoder.up.0.block.998.conv1.weight",)
+
+
 def test_leftovers_of_training_are_not_the_network():
     shapes = header("sd1.ldm")["shapes"]
     extra = {"loss.logvar": (), "loss.discriminator.main.0.weight": (64, 3, 4, 4), "model_ema.decay": ()}

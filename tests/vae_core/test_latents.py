@@ -4,7 +4,7 @@ import pytest
 import torch
 from exact_vae.vae_core import BadRequest, BrokenCheckpoint, LatentMismatch
 from exact_vae.vae_core.latent_files import read_latent, write_latent
-from exact_vae.vae_core.latents import SPACES, Tag, models, space
+from exact_vae.vae_core.latents import SPACES, Tag, models, space, space_of_file
 from safetensors.torch import load_file, save_file
 
 TAG = Tag("kl", 4, 8, (5, 7), (39, 51))
@@ -20,6 +20,18 @@ def test_spaces():
         space("x")
 
 
+def test_authors_file_names():
+    names = (
+        "taesd_encoder.pth",
+        "taesdxl_decoder.safetensors",
+        "TAESD3.safetensors",
+        "taef1_decoder.pth",
+        "taesana.pth",
+    )
+    assert [space_of_file(n) for n in names] == ["sd1", "sdxl", "sd3", "flux1", "sana"]
+    assert [space_of_file(n) for n in ("taef2_encoder.pth", "mine.pth", "taesd_mine.pth")] == [None] * 3
+
+
 def test_a_tag_counts_only_for_the_latent_it_was_made_for():
     assert TAG.size_of((1, 4, 5, 7)) == (39, 51)
     assert TAG.size_of((3, 4, 2, 5, 7)) == (39, 51)
@@ -30,6 +42,11 @@ def test_tags_travel_as_json():
     assert Tag.from_json(TAG.to_json()) == TAG
     assert Tag.from_json("{") is None
     assert Tag.from_json('{"family": "kl"}') is None
+    good = TAG.to_dict()
+    for bad in ([1], None, "x", good | {"size": [5]}, good | {"size": [0, 3]}, good | {"size": [-5, 3]},
+                good | {"size": [41, 3]}, good | {"ratio": float("inf")}, good | {"latent": 3}):  # fmt: skip
+        assert Tag.from_dict(bad) is None, bad
+    assert Tag.from_json("[" * 100_000) is None
     assert Tag.from_dict(TAG.to_dict()) == TAG
 
 

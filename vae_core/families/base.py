@@ -110,4 +110,5 @@ def count(shapes: Shapes, prefix: str) -> int:
     """How many numbered items follow the prefix: 'decoder.up.' -> 4 for decoder.up.0 ... decoder.up.3."""
     heads = {name[len(prefix) :].partition(".")[0] for name in shapes if name.startswith(prefix)}
     numbers = [int(h) for h in heads if h.isdecimal() and len(h) < 4]
-    return max(numbers, default=-1) + 1
+    last = max(numbers, default=-1) + 1
+    return last if last <= 2 * len(numbers) + 2 else len(numbers)  # one absurd number is not a thousand blocks

@@ -80,7 +80,9 @@ def detect(shapes: Shapes) -> KLConfig | None:
     encoder, decoder = _encoder(shapes), _coder(shapes, "decoder", "up")
     z = vote([size(shapes, "decoder.conv_in.weight", 1), size(shapes, "post_quant_conv.weight"),
               size(shapes, "post_quant_conv.bias"), *_halved(shapes, "encoder.conv_out")])  # fmt: skip
-    if not z or not (encoder or decoder):
+    held = {name.partition(".")[0] for name in shapes}
+    unread = ("encoder" in held and not encoder) or ("decoder" in held and not decoder)
+    if not z or unread or not (encoder or decoder):
         return None
     quant, post = ("quant_conv.weight" in shapes, "post_quant_conv.weight" in shapes)
     embed = vote([*_halved(shapes, "quant_conv"), size(shapes, "post_quant_conv.weight", 1)]) or z
@@ -100,10 +102,11 @@ def detect(shapes: Shapes) -> KLConfig | None:
 def _looks_2d(shapes: Shapes) -> bool:
     """Convolutions of pictures, and resampling that keeps its channels (HunyuanImage's makes four times as many)."""
     for half, level in (("encoder", "down.0"), ("decoder", "up.0")):
-        if any(len(shapes.get(f"{half}.{c}.weight", (0,) * 4)) != 4 for c in ("conv_in", "conv_out")):
-            return False
         if any(name.startswith(f"{half}.") for name in shapes) and not count(shapes, f"{half}.{level}.block."):
             return False
+    convs = [len(shape) for name, shape in shapes.items() if name.endswith((".conv1.weight", ".conv2.weight"))]
+    if convs.count(4) * 2 < len(convs):
+        return False
     resampling = [shape for name, shape in shapes.items() if RESAMPLING.match(name)]
     return sum(len(shape) == 4 and shape[0] == shape[1] for shape in resampling) * 2 >= len(resampling)
 
@@ -120,7 +123,7 @@ def _encoder(shapes: Shapes) -> Coder | None:
         return None
     stem = vote([size(shapes, "encoder.conv_in.weight"), size(shapes, "encoder.conv_in.bias"),
                  size(shapes, "encoder.down.0.block.0.norm1.weight")])  # fmt: skip
-    return replace(coder, stem=stem)
+    return replace(coder, stem=stem) if stem and stem % GROUPS == 0 else None
 
 
 def _coder(shapes: Shapes, half: str, side: str) -> Coder | None:

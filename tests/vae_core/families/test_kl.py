@@ -1,12 +1,13 @@
 """Autoencoder-KL against diffusers' own, random weights, float64, many shapes of network."""
 
 import random
+import re
 
 import pytest
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLFlux2
 from diffusers.models.attention_processor import Attention
-from exact_vae.vae_core import detect, from_weights, load
+from exact_vae.vae_core import BrokenCheckpoint, UnknownCheckpoint, detect, from_weights, load
 from exact_vae.vae_core.detection import expected_shapes
 from exact_vae.vae_core.families import kl
 from safetensors.torch import load_file, save_file
@@ -168,6 +169,63 @@ def test_halves(tmp_path):
         assert vae.config == whole.config
         assert torch.equal(vae.encode(x).mode(), whole.encode(x).mode())
         assert torch.equal(vae.decode(whole.encode(x).mode()), whole.decode(whole.encode(x).mode()))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@torch.no_grad()
+def test_bare_halves_of_diffusers(tmp_path, legacy):
+    """Cut from a diffusers model, the quant convs beside them or inside: the same VAE."""
+    facts = random_facts(3) | {"use_quant_conv": True, "use_post_quant_conv": True, "mid_block_add_attention": True}
+    theirs = shake(AutoencoderKL(**facts))
+    weights = {n: t.contiguous() for n, t in theirs.state_dict().items()}
+    if legacy:
+        old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+        weights = {re.sub("to_q|to_k|to_v|to_out.0", lambda m: old[m[0]], n): t for n, t in weights.items()}
+    for half, quant in (("encoder", "quant_conv."), ("decoder", "post_quant_conv.")):
+        part = {n.removeprefix(f"{half}."): t for n, t in weights.items() if n.startswith((f"{half}.", quant))}
+        save_file(part, tmp_path / f"{half}.safetensors")
+    ours = load(tmp_path / "encoder.safetensors", tmp_path / "decoder.safetensors")
+    x = pictures(ours.in_channels, ours.spatial_ratio)
+    assert (ours.encode(x).mean - theirs.encode(x).latent_dist.mean).abs().max() < EXACT
+    z = ours.encode(x).mode()
+    assert (ours.decode(z) - theirs.decode(z).sample).abs().max() < EXACT
+
+
+@pytest.mark.parametrize(
+    "other", [{"z_channels": 8, "embed_dim": 8}, {"decoder": kl.Coder((32, 64), (1, 1), (False,) * 2)}]
+)
+def test_halves_that_do_not_fit(tmp_path, other):
+    """Of other channels or another ratio: two good files, but not of one VAE."""
+    from samples import random_weights
+
+    first, second = small_kl(decoder=None, post_quant_conv=False), small_kl(**other)
+    save_file(random_weights("kl", first), tmp_path / "encoder.safetensors")
+    part = {n: t for n, t in random_weights("kl", second).items() if n.startswith(("decoder", "post"))}
+    save_file(part, tmp_path / "decoder.safetensors")
+    with pytest.raises(
+        BrokenCheckpoint, match=r"'encoder.safetensors' .* and 'decoder.safetensors' .* do not make one VAE"
+    ):
+        load(tmp_path / "encoder.safetensors", tmp_path / "decoder.safetensors")
+
+
+@torch.no_grad()
+def test_a_replaced_half_takes_its_quant_conv_along(tmp_path):
+    from samples import random_weights
+
+    full, bare = small_kl(), small_kl(encoder=None, quant_conv=False, post_quant_conv=False)
+    save_file(random_weights("kl", full), tmp_path / "full.safetensors")
+    save_file(random_weights("kl", bare), tmp_path / "decoder.safetensors")
+    both = load(tmp_path / "full.safetensors", tmp_path / "decoder.safetensors")
+    z = torch.randn(1, 4, 3, 3)
+    assert torch.equal(both.decode(z), load(tmp_path / "decoder.safetensors").decode(z))
+    assert both.network.quant_conv is not None and both.network.post_quant_conv is None
+
+
+@pytest.mark.parametrize("fact", [{"norm_num_groups": 16}, {"act_fn": "gelu"}])
+def test_what_only_a_folder_s_config_tells(tmp_path, fact):
+    AutoencoderKL(**random_facts(0) | fact).save_pretrained(tmp_path)
+    with pytest.raises(UnknownCheckpoint, match=f"has {next(iter(fact))} .*: only VAEs with"):
+        load(tmp_path)
 
 
 @torch.no_grad()

@@ -100,3 +100,30 @@ def test_a_half_alone(taef2):
     assert vae.decode(torch.zeros(1, 128, 2, 2)).shape == (1, 3, 32, 32)
     with pytest.raises(BadRequest, match="holds only the decoder: load it together with the file of its encoder"):
         vae.encode(torch.zeros(1, 3, 32, 32))
+
+
+@torch.no_grad()
+def test_bare_halves_of_diffusers(tmp_path):
+    from safetensors.torch import save_file
+
+    theirs = AutoencoderTiny().double().eval()
+    for half in ("encoder", "decoder"):
+        save_file(getattr(theirs, half).state_dict(), tmp_path / f"{half}.safetensors")
+    ours = load(tmp_path / "encoder.safetensors", tmp_path / "decoder.safetensors")
+    x = torch.rand(1, 3, 16, 16, dtype=torch.float64) * 2 - 1
+    z = theirs.encode(x).latents
+    assert (ours.encode(x).mode() - z).abs().max() < 1e-12
+    assert (ours.decode(z) - theirs.decode(z).sample).abs().max() < 1e-12
+
+
+@torch.no_grad()
+def test_raw_latents_by_the_author_s_file_name(tmp_path):
+    """One rule for Python, the command line and the loader node, wherever the file lies."""
+    from safetensors.torch import save_file
+
+    weights = random_weights("tiny", PLAIN)
+    save_file(weights, tmp_path / "mine.safetensors")
+    save_file(weights, tmp_path / "taesdxl.safetensors")
+    mine, known = load(tmp_path / "mine.safetensors"), load(tmp_path / "taesdxl.safetensors")
+    x = torch.rand(1, 3, 16, 16) * 2 - 1
+    assert torch.allclose(known.encode(x).mode() * SPACES["sdxl"].scale, mine.encode(x).mode(), atol=1e-6)
