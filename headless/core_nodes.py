@@ -25,6 +25,7 @@ CORE_ALIASES: Mapping[str, str] = MappingProxyType(
     {
         "VAELoader": "ExactVAELoader",
         "VAEEncode": "ExactVAEEncode",
+        "VAEEncodeTiled": "ExactVAEEncode",  # the whole picture at once is what its tiles stand for
         "VAEDecode": "ExactVAEDecode",
         "VAEDecodeTiled": "ExactVAETiledDecode",
         "VAETiledDecode": "ExactVAETiledDecode",

@@ -175,7 +175,8 @@ def test_core_s_workflow_runs_unchanged(capsys, tmp_path, kl_file, picture):
     graph = {
         "1": {"class_type": "LoadImage", "inputs": {"image": picture.name}},
         "2": {"class_type": "VAELoader", "inputs": {"vae_name": "my.safetensors"}},
-        "3": {"class_type": "VAEEncode", "inputs": {"pixels": ["1", 0], "vae": ["2", 0]}},
+        "3": {"class_type": "VAEEncodeTiled", "inputs": {"pixels": ["1", 0], "vae": ["2", 0], "tile_size": 512,
+              "overlap": 64, "temporal_size": 64, "temporal_overlap": 8}},
         "4": {"class_type": "VAEDecodeTiled", "inputs": {"samples": ["3", 0], "vae": ["2", 0], "tile_size": 512,
               "overlap": 64, "temporal_size": 64, "temporal_overlap": 8}},
         "5": {"class_type": "SaveImage", "inputs": {"images": ["4", 0], "filename_prefix": "core"}},
