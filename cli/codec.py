@@ -59,9 +59,7 @@ def run_encode(options: argparse.Namespace) -> None:
         posterior = vae.encode(to_pixels(image, vae.in_channels), progress=progress)
     chosen = options.sample
     latent = posterior.mode() if chosen is None else posterior.sample(torch.Generator().manual_seed(chosen))
-    h, w = latent.shape[-2:]
-    tag = Tag(vae.family, vae.latent_channels, vae.spatial_ratio, (h, w), posterior.size)
-    write_latent(options.latent, latent.float(), tag)
+    write_latent(options.latent, latent.float(), Tag.of(latent, vae.family, vae.spatial_ratio, posterior.size))
     print(f"{options.latent}: {tuple(latent.shape)} of {vae.title}")
 
 

@@ -56,8 +56,7 @@ def tag_of(samples: Mapping[str, Any]) -> Tag | None:
 
 def with_tag(latent: Tensor, family: str, ratio: int, size: tuple[int, int] | None) -> dict[str, Any]:
     """A LATENT that remembers what it is; samplers carry the tag along."""
-    h, w = latent.shape[-2:]
-    return {"samples": latent, TAG: Tag(family, latent.shape[1], ratio, (h, w), size).to_dict()}
+    return {"samples": latent, TAG: Tag.of(latent, family, ratio, size).to_dict()}
 
 
 def demand_same_ratio(tag: Tag | None, ratio: int, name: str) -> None:

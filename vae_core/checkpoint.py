@@ -135,7 +135,10 @@ def _demand_usual(config: Path) -> None:
         facts = json.loads(config.read_text()) if config.is_file() else {}
     except (ValueError, RecursionError) as e:
         raise BrokenCheckpoint(f"'{config}' cannot be read: {e}.") from e
-    usual = next((facts_of for kind, facts_of in USUAL.items() if str(facts.get("_class_name")).startswith(kind)), {})
+    if not isinstance(facts, dict):
+        raise BrokenCheckpoint(f"'{config}' cannot be read: it is no table of settings.")
+    kind = str(facts.get("_class_name"))
+    usual = next((settings for start, settings in USUAL.items() if kind.startswith(start)), {})
     for name, value in usual.items():
         if facts.get(name, value) != value:
             raise UnknownCheckpoint(f"'{config}' has {name} {facts[name]!r}: only VAEs with {value!r} are supported.")

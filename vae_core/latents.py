@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from .errors import BadRequest
 
 
@@ -87,6 +89,12 @@ class Tag:
     ratio: int
     latent: tuple[int, int]
     size: tuple[int, int] | None = None  # (H, W) of the picture
+
+    @classmethod
+    def of(cls, latent: Tensor, family: str, ratio: int, size: tuple[int, int] | None) -> "Tag":
+        """latent: (B, C, h, w) or (B, C, T, h, w); size: (H, W) of its picture."""
+        h, w = latent.shape[-2:]
+        return cls(family, latent.shape[1], ratio, (h, w), size)
 
     def size_of(self, latent_shape: tuple[int, ...]) -> tuple[int, int] | None:
         """The size to crop the decoded picture to, if this latent is still the one that was tagged."""

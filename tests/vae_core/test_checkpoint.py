@@ -147,6 +147,14 @@ def test_a_bad_index(tmp_path, weights, index, error, words):
         inspect(folder)
 
 
+@pytest.mark.parametrize("config", ["[]", "{", "3"])
+def test_a_bad_config_in_a_folder(tmp_path, kl_file, config):
+    shutil.copy(kl_file, tmp_path / "diffusion_pytorch_model.safetensors")
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(BrokenCheckpoint, match=r"config\.json' cannot be read"):
+        load(tmp_path)
+
+
 def test_no_tensor_is_read_for_an_inspection(tmp_path, kl_file, monkeypatch):
     monkeypatch.setattr("safetensors.safe_open", None)
     assert inspect(kl_file).family == "kl"
