@@ -6,13 +6,12 @@ from pathlib import Path
 import torch
 
 from ..headless import pictures
-from ..nodes import host
 from ..nodes.images import demand_same_ratio, to_image, to_pixels
-from ..vae_core import VAE, BadRequest, load
+from ..vae_core import BadRequest
 from ..vae_core.latent_files import read_latent, write_latent
-from ..vae_core.latents import SPACES, Tag
+from ..vae_core.latents import Tag
 from ..vae_core.noise import SEEDS
-from ..vae_core.precision import DTYPES, named
+from .options import add_vae, demand_new, load_vae
 from .progress import bar
 
 LATENTS = (".safetensors", ".latent")
@@ -29,7 +28,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     decode.add_argument("image", type=Path, metavar="IMAGE", help="to write: .png, .jpg, .webp ...")
     decode.set_defaults(do=run_decode)
     for command in (encode, decode):
-        _add_vae(command)
+        add_vae(command)
 
 
 def seed(text: str) -> int:
@@ -40,21 +39,12 @@ def seed(text: str) -> int:
     return number
 
 
-def _add_vae(command: argparse.ArgumentParser) -> None:
-    what = "the VAE's file or folder, a full checkpoint, or the files of encoder and decoder"
-    command.add_argument("--vae", nargs="+", type=Path, required=True, metavar="FILE", help=what)
-    command.add_argument("--dtype", default="auto", choices=["auto", *DTYPES], help="what to compute in")
-    command.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 ...")
-    whose = f"for tiny VAEs: whose raw latents they should speak: {', '.join(SPACES)}"
-    command.add_argument("--latent-space", choices=list(SPACES), metavar="SPACE", help=whose)
-
-
 def run_encode(options: argparse.Namespace) -> None:
     if options.latent.suffix.lower() not in LATENTS:
         raise BadRequest(f"'{options.latent}' has the ending of no latent: use {' or '.join(LATENTS)}.")
-    _demand_new(options.latent, [options.image, *options.vae])
+    demand_new(options.latent, [options.image, *options.vae])
     image, _ = pictures.read(options.image)
-    vae = _load(options)
+    vae = load_vae(options)
     with bar("encode") as progress:
         posterior = vae.encode(to_pixels(image, vae.in_channels), progress=progress)
     chosen = options.sample
@@ -64,24 +54,12 @@ def run_encode(options: argparse.Namespace) -> None:
 
 
 def run_decode(options: argparse.Namespace) -> None:
-    _demand_new(options.image, [options.latent, *options.vae])
+    demand_new(options.image, [options.latent, *options.vae])
     latent, tag = read_latent(options.latent)
-    vae = _load(options)
+    vae = load_vae(options)
     demand_same_ratio(tag, vae.spatial_ratio, vae.name)
     with bar("decode") as progress:
         pixels = vae.decode(latent, size=tag.size_of(latent.shape) if tag else None, progress=progress)
     written = pictures.write(options.image, to_image(pixels).cpu())
     for path in written:
         print(f"{path}: {pixels.shape[-1]}x{pixels.shape[-2]}")
-
-
-def _load(options: argparse.Namespace) -> VAE:
-    device = host.device(options.device)
-    return load(*options.vae, dtype=named(options.dtype), device=device, latent_space=options.latent_space)
-
-
-def _demand_new(target: Path, sources: list[Path]) -> None:
-    """What is read must not be written over."""
-    for source in sources:
-        if target.exists() and source.exists() and target.samefile(source):
-            raise BadRequest(f"'{target}' is what is read here: give the result another name.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ..vae_core import VAE, from_weights, load
+from ..vae_core import VAE, built_in, from_weights, load
 from ..vae_core.precision import DTYPES
 from . import host
 
@@ -35,7 +35,8 @@ class VAELoader:
                     names(),
                     {
                         "tooltip": "Files of models/vae; tiny VAEs of models/vae_approx, two halves as one; VAEs in "
-                        "models/checkpoints; pixel_space for models that work on pixels and have no VAE."
+                        "models/checkpoints; a small VAE built into this pack; pixel_space for models that work on "
+                        "pixels and have no VAE."
                     },
                 )
             },
@@ -75,6 +76,7 @@ def names() -> list[str]:
         *host.files("vae"),
         *pairs,
         *alone,
+        built_in.NAME,
         PIXEL_SPACE,
         *(CHECKPOINTS + name for name in host.files("checkpoints")),
     ]
@@ -89,6 +91,8 @@ def loader_of(name: str) -> host.Load:
 
 def paths(name: str) -> Sequence[Path]:
     """The file, or both, behind a name that `names` lists."""
+    if name == built_in.NAME:
+        return [built_in.VAE_FILE]
     if name in host.files("vae"):
         return [host.path("vae", name)]
     if name.startswith(CHECKPOINTS):

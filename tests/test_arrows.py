@@ -22,6 +22,12 @@ FORBIDDEN = [
     ("nodes", "cli"),
     ("headless", "nodes"),
     ("headless", "cli"),
+    ("vae_core", "training"),
+    ("nodes", "training"),
+    ("headless", "training"),
+    ("training", "nodes"),
+    ("training", "headless"),
+    ("training", "cli"),
     ("vae_core/families", "vae_core/execution"),
     ("vae_core/execution", "vae_core/families"),
     ("vae_core/execution", "vae_core/vae"),
@@ -37,7 +43,7 @@ def modules(under: str = "") -> list[Path]:
     below = ROOT / under
     if below.with_suffix(".py").is_file():
         return [below.with_suffix(".py")]
-    tops = ("vae_core", "nodes", "headless", "cli")
+    tops = ("vae_core", "nodes", "headless", "cli", "training")
     return [p for p in sorted(below.rglob("*.py")) if p.relative_to(ROOT).parts[0] in tops]
 
 

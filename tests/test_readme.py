@@ -64,6 +64,6 @@ def test_the_commands_are_those_of_the_command_line():
 def test_every_package_is_installed():
     """setuptools is told each package by name; one that is forgotten is missing after `pip install`."""
     listed = set(re.findall(r'^    "(exact_vae[\w.]*)",$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
-    tops = ("cli", "headless", "nodes", "vae_core")
+    tops = ("cli", "headless", "nodes", "training", "vae_core")
     packages = {p.parent.relative_to(ROOT) for top in tops for p in (ROOT / top).rglob("__init__.py")}
     assert listed == {"exact_vae", *("exact_vae." + ".".join(p.parts) for p in packages)}

@@ -72,8 +72,9 @@ def family_named(name: str) -> Family:
 def title(family: str, config: Config) -> str:
     """'Autoencoder-KL (2-D), 4 channels at 1/8: SD 1.x, ... or SDXL, ...'"""
     channels, ratio = config.latent_channels, config.spatial_ratio
-    whose = latents.models(channels, ratio, family)
-    kind = f"{family_named(family).title}, {channels} channels at 1/{ratio}"
+    known = family_named(family)
+    whose = latents.models(channels, ratio, family) if known.published(config) else ""
+    kind = f"{known.title}, {channels} channels at 1/{ratio}"
     return f"{kind}: {whose}" if whose else kind
 
 

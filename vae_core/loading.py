@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from . import latents, precision
+from . import built_in, latents, precision
 from .checkpoint import Checkpoint, open_checkpoint
 from .detection import Detection, build, compare, demand_whole, detect, detect_in, family_named
 from .errors import BadRequest, BrokenCheckpoint
@@ -22,14 +22,14 @@ Source = tuple[Checkpoint, str]  # where a tensor is: the file, and its name the
 
 
 def load(
-    path: str | Path,
-    *more_paths: str | Path,
+    *paths: str | Path,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
     latent_space: str | None = None,
 ) -> VAE:
     """A VAE from a file, a diffusers folder, a full checkpoint, or an encoder and a decoder in two files.
 
+    paths           none: the built-in VAE
     dtype, device   None: what the device computes well (precision.py), on the CPU
     latent_space    for tiny VAEs, whose weights do not say whose latents they were trained on: 'sd1', 'sdxl', 'sd3',
                     'flux1' or 'sana' makes them give and take raw latents as the other VAEs do. None: what the
@@ -38,7 +38,7 @@ def load(
     A later file replaces that half of an earlier one: `load('flux2-vae.safetensors', 'small_decoder.safetensors')`.
     Raises UnknownCheckpoint, BrokenCheckpoint, BadRequest.
     """
-    checkpoints = [open_checkpoint(p) for p in (path, *more_paths)]
+    checkpoints = [open_checkpoint(p) for p in paths or (built_in.VAE_FILE,)]
     name = " + ".join(c.path.name or str(c.path) for c in checkpoints)
     found, sources = _together(checkpoints)
     demand_whole(found, name)

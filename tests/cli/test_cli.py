@@ -212,12 +212,19 @@ def test_a_graph_with_an_unknown_node(capsys, tmp_path):
     assert "there is no node class 'ExactVAEDecod' here; nearest is ExactVAEDecode" in fails(capsys, "run", graph)
 
 
+def test_without_a_vae_the_built_in_one_is_taken(capsys, tmp_path, picture):
+    assert run("encode", picture, tmp_path / "a.latent") == 0
+    assert run("decode", tmp_path / "a.latent", tmp_path / "copy.png") == 0
+    assert Image.open(tmp_path / "copy.png").size == (30, 21)
+    assert read_latent(tmp_path / "a.latent")[0].shape == (1, 4, 3, 4)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         [],
         ["inspect"],
-        ["encode", "a.png", "b.latent"],
+        ["encode", "a.png"],
         ["decode", "a", "b", "--vae", "c", "--dtype", "int4"],
         ["nonsense"],
         ["run", "g.json", "--set", "x"],

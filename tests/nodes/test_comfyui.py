@@ -13,7 +13,7 @@ import pytest
 import torch
 from exact_vae import NODE_CLASS_MAPPINGS, headless
 from exact_vae.nodes import host
-from exact_vae.vae_core import load
+from exact_vae.vae_core import built_in, load
 from exact_vae.vae_core.families.kl import FAMILY
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -114,7 +114,9 @@ def test_the_example_workflow_is_offered(server):
 
 
 @pytest.mark.parametrize("image", ["odd.png", "even.png"])
-@pytest.mark.parametrize("name", ["sd.safetensors", "taef2", "pixel_space", "checkpoints/full.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["sd.safetensors", "taef2", built_in.NAME, "pixel_space", "checkpoints/full.safetensors"]
+)
 def test_pixels_equal_the_headless_run(server, tmp_path, image, name):
     nodes = round_trip(image, ("ExactVAELoader", {"vae_name": name}), "ExactVAEEncode", "ExactVAEDecode")
     ours = in_comfyui(server, nodes)

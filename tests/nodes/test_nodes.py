@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 from exact_vae.nodes import NODE_CLASS_MAPPINGS, host
-from exact_vae.vae_core import BadPixels, BadRequest, LatentMismatch, load
+from exact_vae.vae_core import BadPixels, BadRequest, LatentMismatch, built_in, load
 from safetensors.torch import load_file, save_file
 from samples import random_weights, small_kl
 
@@ -52,8 +52,17 @@ def test_what_can_be_chosen(models):
     (names, _) = NODE_CLASS_MAPPINGS["ExactVAELoader"].INPUT_TYPES()["required"]["vae_name"]
     assert sorted(names) == sorted(
         ["small.safetensors", "sub/other.safetensors", "taesd", "mine", "alone_decoder.safetensors", "pixel_space",
-         "checkpoints/full.safetensors"]
+         built_in.NAME, "checkpoints/full.safetensors"]
     )  # fmt: skip
+
+
+def test_the_built_in_vae_is_the_default_where_there_is_no_other(tmp_path):
+    with host.surroundings(tmp_path):
+        (names, _) = NODE_CLASS_MAPPINGS["ExactVAELoader"].INPUT_TYPES()["required"]["vae_name"]
+        vae = call("ExactVAELoader", vae_name=names[0])
+    assert names == [built_in.NAME, "pixel_space"]
+    z = torch.randn(1, 4, 3, 3)
+    assert torch.equal(vae.decode(z), load(built_in.VAE_FILE).decode(z))
 
 
 @pytest.mark.parametrize("name", ["small.safetensors", "sub/other.safetensors", "checkpoints/full.safetensors"])

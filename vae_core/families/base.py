@@ -92,6 +92,7 @@ class Family(NamedTuple):
     detect: Callable[[Shapes], Any]  # shapes under reference names -> Config, or None if this is another network
     build: Callable[[Any], Network]
     example: Config  # a published member: what an unknown file is compared with
+    published: Callable[[Any], bool] = lambda config: True  # does a config's channel count say whose latents these are?
 
 
 def vote(values: Iterable[int | None]) -> int | None:

@@ -316,6 +316,11 @@ class AutoencoderKL(Network):
         return chain(self.post_quant_conv, self.decoder)
 
 
+def is_published(c: KLConfig) -> bool:
+    """Every Autoencoder-KL that a diffusion model was trained on is wider than this at its lowest resolution."""
+    return any(coder is not None and max(coder.widths) >= 256 for coder in (c.encoder, c.decoder))
+
+
 _SD = ((128, 256, 512, 512), (False,) * 4)
 
 FAMILY = Family(
@@ -333,4 +338,5 @@ FAMILY = Family(
         quant_conv=True,
         post_quant_conv=True,
     ),
+    published=is_published,
 )

@@ -1,0 +1,103 @@
+"""exact-vae demo: a photograph through a VAE and back, and how near it came, on one page."""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from torch import Tensor
+
+from ..headless import pictures
+from ..nodes.images import to_image, to_pixels
+from ..vae_core import VAE, Posterior, built_in, measures, views
+from ..vae_core.writing import writable
+from .options import add_vae, demand_new, load_vae
+from .progress import bar
+from .report import write_report
+
+T = TypeVar("T")
+CAPTIONS = {
+    "original.png": "the picture",
+    "decoded.png": "encoded and decoded",
+    "latent.png": "the channels of its latent: grey is the mean, black and white three standard deviations from it",
+    "error.png": f"where they differ: black not at all, white by {views.WHITE_HOT:.0%} of the range or more",
+}
+PAGE = "report.html"
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("demo", help="a photograph through a VAE and back, measured")
+    command.add_argument(
+        "image", nargs="?", type=Path, metavar="IMAGE", help="a picture (default: one that is shipped)"
+    )
+    command.add_argument(
+        "--out", type=Path, default=Path("exact-vae-demo"), metavar="DIR", help="the folder to write to"
+    )
+    add_vae(command)
+    command.set_defaults(do=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    source = options.image or built_in.PHOTOGRAPH
+    for name in (*CAPTIONS, PAGE):
+        demand_new(options.out / name, [source, *options.vae])
+    image = pictures.read(source)[0][:1]
+    vae, loading = timed(lambda: load_vae(options))
+    with bar("encode") as progress:
+        posterior, encoding = timed(lambda: vae.encode(to_pixels(image, vae.in_channels), progress=progress))
+    with bar("decode") as progress:
+        pixels, decoding = timed(lambda: vae.decode(posterior.mode(), size=posterior.size, progress=progress))
+    decoded = to_image(pixels)[..., :3].cpu()
+    facts = {
+        "picture": f"{source.name}, {image.shape[2]}x{image.shape[1]}",
+        "VAE": f"{vae.name}: {vae.title}",
+        **facts_of(posterior, image, vae),
+        **nearness(planes(image), planes(decoded)),
+        "seconds": f"load {loading:.2f}, encode {encoding:.2f}, decode {decoding:.2f} on {vae.device}",
+    }
+    write(options.out, image, decoded, posterior, f"{source.name} and back", facts)
+    print("\n".join(f"{name:<14}{text}" for name, text in {**facts, "report": str(options.out / PAGE)}.items()))
+
+
+def facts_of(posterior: Posterior, image: Tensor, vae: VAE) -> dict[str, str]:
+    _, channels, height, width = posterior.mode().shape
+    values = channels * height * width
+    nats = posterior.kl().item() / values
+    spread = f", {nats:.2f} nats a value from N(0, 1)" if nats else ""
+    dtype = str(vae.dtype).removeprefix("torch.")
+    return {"latent": f"{width}x{height}, {image.numel() / values:.1f} times fewer values{spread}; {dtype}"}
+
+
+def nearness(a: Tensor, b: Tensor) -> dict[str, str]:
+    return {
+        "PSNR": f"{measures.psnr(a, b).item():.2f} dB",
+        "SSIM": f"{measures.ssim(a, b).item():.4f}",
+        "colour shift": f"{measures.colour_shift(a, b).item():.2%} of the range",
+    }
+
+
+def write(
+    folder: Path, image: Tensor, decoded: Tensor, posterior: Posterior, title: str, facts: dict[str, str]
+) -> None:
+    """The pictures and the page about them."""
+    latent = posterior.mode().cpu()
+    enlarged = max(1, round(image.shape[2] / latent.shape[-1] / 2))
+    channels = views.latent_channels(latent, enlarged)
+    error = views.heat_map(planes(image), planes(decoded))
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, one in zip(CAPTIONS, (image, decoded, channels.movedim(1, -1), error.movedim(1, -1)), strict=True):
+        pictures.write(folder / name, one)
+    write_report(folder / PAGE, title, facts, {caption: folder / name for name, caption in CAPTIONS.items()})
+
+
+def timed(work: Callable[[], T]) -> tuple[T, float]:
+    """(the result, the seconds it took)"""
+    start = time.perf_counter()
+    return work(), time.perf_counter() - start
+
+
+def planes(image: Tensor) -> Tensor:
+    """IMAGE (B, H, W, C) -> (B, C, H, W)"""
+    return image.movedim(-1, 1)

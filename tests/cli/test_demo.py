@@ -1,0 +1,92 @@
+"""exact-vae demo: what it writes and prints, with the built-in VAE and with a user's."""
+
+import re
+
+import pytest
+from exact_vae.cli import main
+from exact_vae.headless import pictures
+from exact_vae.vae_core import built_in, measures, views
+from PIL import Image
+
+WRITTEN = {"original.png", "decoded.png", "latent.png", "error.png", "report.html"}
+
+
+def run(*arguments) -> int:
+    return main([str(a) for a in arguments])
+
+
+def facts(text: str) -> dict[str, str]:
+    return dict(re.split(r"\s{2,}", line, maxsplit=1) for line in text.splitlines())
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "my <photo>.png"
+    Image.open(built_in.PHOTOGRAPH).crop((300, 100, 397, 161)).save(path)
+    return path
+
+
+def planes(path) -> "measures.Tensor":
+    return pictures.read(path)[0].movedim(-1, 1)
+
+
+def test_a_picture_of_the_user_s(picture, tmp_path, capsys):
+    out = tmp_path / "new" / "folder"
+    assert run("demo", picture, "--out", out) == 0
+    told = facts(capsys.readouterr().out)
+    assert {path.name for path in out.iterdir()} == WRITTEN
+    a, b = planes(picture), planes(out / "decoded.png")
+    assert a.shape == b.shape == planes(out / "original.png").shape == planes(out / "error.png").shape
+    assert float(told["PSNR"].split()[0]) == pytest.approx(measures.psnr(a, b).item(), abs=0.1)
+    assert float(told["SSIM"]) == pytest.approx(measures.ssim(a, b).item(), abs=0.005)
+    assert (planes(out / "error.png") - views.heat_map(a, b)).abs().mean() < 0.03
+    assert "97x61" in told["picture"] and "4 channels at 1/8" in told["VAE"]
+    assert told["report"] == str(out / "report.html")
+
+
+def test_the_page_shows_the_pictures_and_the_measures(picture, tmp_path, capsys):
+    assert run("demo", picture, "--out", tmp_path / "out") == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    told = facts(capsys.readouterr().out)
+    assert all(f'src="{name}"' in page for name in WRITTEN - {"report.html"})
+    assert told["PSNR"] in page and told["colour shift"] in page
+    assert "my &lt;photo&gt;.png" in page and "<photo>" not in page
+
+
+def test_without_a_picture_the_shipped_one_is_taken(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("demo") == 0
+    told = facts(capsys.readouterr().out)
+    assert told["picture"] == "photograph.jpg, 750x422"
+    assert Image.open(tmp_path / "exact-vae-demo" / "decoded.png").size == (750, 422)
+
+
+def test_a_vae_of_the_user_s(picture, kl_file, tmp_path, capsys):
+    assert run("demo", picture, "--vae", kl_file, "--out", tmp_path / "out") == 0
+    assert "4 channels at 1/4" in facts(capsys.readouterr().out)["VAE"]
+
+
+def test_what_is_read_is_not_written_over(picture, tmp_path, capsys):
+    assert run("demo", picture, "--out", tmp_path / "out") == 0
+    before = (tmp_path / "out" / "decoded.png").read_bytes()
+    capsys.readouterr()
+    assert run("demo", tmp_path / "out" / "decoded.png", "--out", tmp_path / "out") == 1
+    assert "another name" in capsys.readouterr().err
+    assert (tmp_path / "out" / "decoded.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("found", ["not there", "no picture"])
+def test_no_picture(found, tmp_path, capsys):
+    path = tmp_path / "x.png"
+    if found == "no picture":
+        path.write_text("hello")
+    assert run("demo", path, "--out", tmp_path / "out") == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_cannot_be_written(picture, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert run("demo", picture, "--out", tmp_path / "file") == 1
+    assert "cannot be written" in capsys.readouterr().err

@@ -1,0 +1,143 @@
+"""Training lowers the loss, a killed run ends as an unbroken one, and what it writes is a file like any other."""
+
+import copy
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from exact_vae.training import results
+from exact_vae.training.growing import without_top
+from exact_vae.training.losses import loss_of
+from exact_vae.training.pictures import Pictures, Pyramid
+from exact_vae.training.procedural import drawn
+from exact_vae.training.recipe import DEMO, RECIPES, TINY, Phase
+from exact_vae.training.trainer import Trainer
+from exact_vae.vae_core import BadRequest, Posterior, inspect, load
+from exact_vae.vae_core.execution import whole
+from PIL import Image
+from safetensors.torch import load_file
+
+FALL = 3.0  # by how much training for TINY.steps steps divides the loss of its first steps, at least
+
+
+def pictures() -> Pictures:
+    photographs = [Pyramid(Image.fromarray(drawn(96, np.random.default_rng(i))), 16) for i in range(8)]
+    return Pictures(photographs, share_drawn=TINY.drawn, seed=TINY.seed)
+
+
+@pytest.fixture(scope="module")
+def trained() -> Trainer:
+    trainer = Trainer(TINY, pictures())
+    trainer.run()
+    return trainer
+
+
+def test_the_loss_falls(trained):
+    losses = [row["loss"] for row in trained.history]
+    assert len(losses) == TINY.steps // trained.log_every
+    assert np.mean(losses[-2:]) * FALL < losses[0]
+
+
+def test_the_average_is_what_is_written_and_it_loads_like_any_file(trained, tmp_path):
+    path = tmp_path / "tiny.safetensors"
+    results.export(trained, path, "drawn pictures")
+    found = inspect(path)
+    assert (found.family, found.layout, found.latent_channels, found.spatial_ratio) == ("kl", "ldm", 4, 2)
+    weights = load_file(path)
+    assert all(torch.equal(t, trained.average.state_dict()[name].half()) for name, t in weights.items())
+    x = pictures().batch(0, 32, 1)
+    error = (load(path, dtype=torch.float32).decode(load(path, dtype=torch.float32).encode(x).mode()) - x).square()
+    assert error.mean() < (x - x.mean((2, 3), keepdim=True)).square().mean() / 2
+
+
+def test_curves_are_drawn(trained, tmp_path):
+    results.draw_curves(trained.history, tmp_path / "curves.png")
+    assert Image.open(tmp_path / "curves.png").size == (800, 700)
+
+
+def test_a_killed_run_ends_bit_equal_to_an_unbroken_one(tmp_path):
+    folder = tmp_path / "data" / "train"
+    folder.mkdir(parents=True)
+    for i in range(4):
+        Image.fromarray(drawn(64, np.random.default_rng(i))).save(folder / f"{i}.png")
+    command = [sys.executable, "-m", "exact_vae.training", "train", "--recipe", "tiny", "--threads", "1",
+               "--save-every", "20", "--data", str(folder.parent), "--run"]  # fmt: skip
+    killed, unbroken = tmp_path / "killed", tmp_path / "unbroken"
+    first = subprocess.Popen([*command, str(killed)])
+    waiting_for(killed / "tiny.state", first)
+    first.kill()
+    first.wait()
+    assert not (killed / "tiny.safetensors").exists()
+    assert 0 < torch.load(killed / "tiny.state", weights_only=True)["step"] < TINY.steps
+    for run in (killed, unbroken):
+        subprocess.run([*command, str(run)], check=True)
+    assert (killed / "tiny.safetensors").read_bytes() == (unbroken / "tiny.safetensors").read_bytes()
+    states = [torch.load(run / "tiny.state", weights_only=True) for run in (killed, unbroken)]
+    assert all(torch.equal(states[0]["network"][name], t) for name, t in states[1]["network"].items())
+    assert states[0]["history"] == states[1]["history"]
+    assert {path.name for path in killed.iterdir()} == {"tiny.state", "tiny.safetensors", "tiny.curves.png"}
+
+
+def waiting_for(path: Path, process: subprocess.Popen) -> None:
+    while not path.exists():
+        assert process.poll() is None, "the run ended before it saved anything"
+        time.sleep(0.02)
+
+
+def test_a_state_of_another_recipe_is_refused(trained, tmp_path):
+    trained.save(tmp_path / "state")
+    other = Trainer(replace(TINY, kl_weight=1.0), pictures())
+    with pytest.raises(BadRequest, match="another recipe"):
+        other.restore(tmp_path / "state")
+
+
+def test_recipes_say_all_there_is_to_say():
+    for recipe in RECIPES.values():
+        assert json.loads(json.dumps(recipe.to_dict()))["name"] == recipe.name
+    assert RECIPES["without-kl"].kl_weight == 0
+    assert DEMO.config.latent_channels == 4 and DEMO.config.spatial_ratio == 8
+
+
+def test_growing_by_a_level_hardly_changes_what_is_computed():
+    """A new top level repeats and averages, so a smooth picture comes out of the grown network as it did before."""
+    recipe = replace(TINY, widths=(64, 64, 64), phases=(Phase(0.0, 16, 4),))
+    network = Trainer(recipe, pictures()).network
+    x = torch.linspace(-1, 1, 3).reshape(1, 3, 1, 1).expand(1, 3, 32, 32).contiguous()
+    small = torch.nn.functional.avg_pool2d(x, 2)
+    with torch.no_grad():
+        moments = [whole.run(without_top(network, skip)[0], y) for skip, y in ((0, x), (1, small))]
+    inside = (..., slice(3, 5), slice(3, 5))  # away from the borders, where zeros are averaged in
+    assert torch.allclose(moments[0][inside], moments[1][inside], atol=0.05)
+
+
+def test_skipping_keeps_sizes():
+    network = Trainer(replace(TINY, widths=(64, 64, 64)), pictures()).network
+    for skip, ratio in ((0, 4), (1, 2)):
+        encode, decode = without_top(network, skip)
+        z = whole.run(encode, torch.zeros(1, 3, 16, 16)).chunk(2, 1)[0]
+        assert z.shape == (1, 4, 16 // ratio, 16 // ratio)
+        assert whole.run(decode, z).shape == (1, 3, 16, 16)
+
+
+def test_the_loss_is_what_it_says():
+    x = torch.zeros(1, 3, 8, 8, dtype=torch.float64)
+    posterior = Posterior.of_moments(torch.cat([torch.ones(1, 4, 1, 1), torch.zeros(1, 4, 1, 1)], 1).double())
+    loss = loss_of(x + 0.5, x, posterior, kl=0.1, coarse=0.2, edges=0.3)
+    assert loss.squared == 0.25
+    assert loss.nats == 0.5  # mean 1, variance 1
+    assert loss.total.item() == pytest.approx(0.25 + 0.2 * 3 * 0.25 + 0.1 * 4 * 0.5 / 192)
+
+
+def test_runs_of_one_seed_are_equal(trained):
+    again = Trainer(TINY, pictures())
+    again.run(until=10)
+    once_more = copy.deepcopy(again)
+    again.run(until=20)
+    once_more.run(until=20)
+    assert again.history == once_more.history == trained.history[:1]

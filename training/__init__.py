@@ -1,0 +1,9 @@
+"""Training a small Autoencoder-KL of our own, and tuning others: `python -m exact_vae.training`.
+
+recipe.py     what is trained and how, in numbers
+sources.py    the photographs: where they come from, under which licence
+pictures.py   photographs to crops; procedural.py draws what photographs lack
+losses.py     what is minimised
+trainer.py    the loop, its state, its end: resumable to the bit
+report.py     curves, the table and the contact sheet of photographs never seen
+"""

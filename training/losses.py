@@ -1,0 +1,28 @@
+"""What is minimised: squared error at four scales, the error of the edges, and the cost of the latent in nats."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..vae_core.posterior import Posterior
+
+SCALES = (2, 4, 8)
+
+
+class Loss(NamedTuple):
+    total: Tensor
+    squared: Tensor  # mean squared error, pixels in [-1, 1]
+    nats: Tensor  # Kullback-Leibler divergence per latent value
+
+
+def loss_of(decoded: Tensor, x: Tensor, posterior: Posterior, *, kl: float, coarse: float, edges: float) -> Loss:
+    """decoded, x: (B, 3, H, W) in [-1, 1], H and W multiples of 8; the weights are those of a Recipe."""
+    error = decoded - x
+    squared = error.square().mean()
+    blurred = torch.stack([F.avg_pool2d(error, n).square().mean() for n in SCALES]).sum()
+    across, down = error.diff(dim=-1).abs().mean(), error.diff(dim=-2).abs().mean()
+    nats = posterior.kl().sum()
+    total = squared + coarse * blurred + edges * (across + down) + kl * nats / x.numel()
+    return Loss(total, squared.detach(), nats.detach() / posterior.mean.numel())

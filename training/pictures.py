@@ -1,0 +1,94 @@
+"""Photographs to training crops. What a step sees depends on the seed and the number of the step alone."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..vae_core.errors import BadRequest
+from .procedural import drawn
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".jxl"}
+SHRINK = 1.5  # from one size in the pyramid to the next
+
+
+class Pyramid:
+    """A photograph in several sizes, so that crops show both leaves and forests. Items: (H, W, 3) uint8."""
+
+    def __init__(self, picture: Image.Image, smallest: int, largest: int = 1600):
+        self.levels: list[np.ndarray] = []
+        short = min(*picture.size, largest)
+        while short >= smallest:
+            self.levels.append(np.asarray(shrunk(picture, short)))
+            short = int(short / SHRINK)
+
+    def crop(self, size: int, rng: np.random.Generator) -> np.ndarray:
+        fitting = [level for level in self.levels if min(level.shape[:2]) >= size]
+        level = fitting[rng.integers(len(fitting))]
+        y, x = (int(rng.integers(n - size + 1)) for n in level.shape[:2])
+        return level[y : y + size, x : x + size]
+
+
+def shrunk(picture: Image.Image, short: int) -> Image.Image:
+    """The picture with its short side `short` pixels long."""
+    scale = short / min(picture.size)
+    width, height = (max(short, round(n * scale)) for n in picture.size)
+    return picture.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def opened(path: Path) -> Image.Image:
+    """A picture in RGB. Raises OSError for what is none."""
+    if path.suffix == ".jxl":
+        import pillow_jxl  # noqa: F401  # teaches Pillow the format
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path) as picture:
+            return picture.convert("RGB")
+
+
+def photographs(folder: Path) -> Iterator[Image.Image]:
+    """All pictures of a folder, in the order of their names. Raises BadRequest if there are none."""
+    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise BadRequest(f"there are no photographs in '{folder}'.")
+    yield from map(opened, paths)
+
+
+class Pictures:
+    """Batches of crops from a folder of photographs, mixed with drawn ones."""
+
+    def __init__(self, photographs: Sequence[Pyramid], *, share_drawn: float, seed: int):
+        if not photographs and share_drawn < 1:
+            raise BadRequest("there are no photographs to train from.")
+        self.photographs, self.share_drawn, self.seed = photographs, share_drawn, seed
+
+    def batch(self, step: int, size: int, count: int) -> Tensor:
+        """(count, 3, size, size) in [-1, 1]"""
+        rng = np.random.default_rng((self.seed, step))
+        crops = [varied(self._crop(size, rng), rng) for _ in range(count)]
+        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+
+    def _crop(self, size: int, rng: np.random.Generator) -> np.ndarray:
+        if rng.random() < self.share_drawn:
+            return drawn(size, rng)
+        fitting = [p for p in self.photographs if min(p.levels[0].shape[:2]) >= size]
+        return fitting[rng.integers(len(fitting))].crop(size, rng)
+
+
+def varied(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(H, W, 3) uint8 -> float32 in [-1, 1]: perhaps mirrored or turned, its light and colours changed a little."""
+    crop = np.rot90(crop, int(rng.choice(4, p=(0.7, 0.1, 0.1, 0.1))))
+    if rng.random() < 0.5:
+        crop = crop[:, ::-1]
+    x = (crop / 255.0).astype(np.float32)
+    if rng.random() < 0.1:
+        x = x[..., rng.permutation(3)]
+    x = x ** np.float32(rng.uniform(0.8, 1.25))
+    grey = x.mean(-1, keepdims=True)
+    gains = rng.uniform(0.85, 1.15, 3).astype(np.float32)
+    x = (grey + np.float32(rng.uniform(0.5, 1.4)) * (x - grey)) * gains
+    return np.ascontiguousarray(x.clip(0, 1) * 2 - 1)

@@ -1,0 +1,163 @@
+"""The photographs, all public domain or CC0: which package ships each, and on which side of the line it stands.
+
+DATA.md tells the same for people. A package is taken from its index; one that the index has
+replaced by a newer one is taken from its archive.
+"""
+
+import bz2
+import io
+import lzma
+import subprocess
+import sys
+import tarfile
+import tempfile
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from ..vae_core.errors import BadRequest
+from ..vae_core.writing import published
+
+DEBIAN = (
+    "https://deb.debian.org/debian/pool/main/",
+    "https://snapshot.debian.org/archive/debian/20261101T000000Z/pool/main/",
+)
+
+
+@dataclass(frozen=True)
+class Package:
+    """`train` and `held_out` are the paths of photographs inside the package; held out means never trained on."""
+
+    index: str  # "pypi" or "debian"
+    name: str  # a requirement, or a path below pool/main
+    train: tuple[str, ...] = ()
+    held_out: tuple[str, ...] = ()
+
+
+CREDIT = "photographs under CC0 or in the public domain, each named in training/DATA.md, and procedural pictures"
+BUDGIE = "usr/share/backgrounds/budgie/{}.jxl"
+SKIMAGE = "skimage/data/{}"
+
+
+def paths(pattern: str, names: str) -> tuple[str, ...]:
+    return tuple(map(pattern.format, names.split()))
+
+
+PACKAGES = (
+    Package(
+        "debian",
+        "b/budgie-backgrounds/budgie-backgrounds_4.2-1_all.deb",
+        train=paths(
+            BUDGIE,
+            "abstract-spiral beacon-street-sunset blue-periwinkle canyon-wren casa-mila extreme-desert-hike "
+            "high-trestle-trail ocean-waves perched-osprey piazza-gae-aulenti saturnian-profile tea-gardens "
+            "the-spices-of-life valley-midnight waves-midnight",
+        ),
+        held_out=paths(
+            BUDGIE,
+            "lake-sherburne oakland-zoo-otters perched-shrike pondering-heron roman-colosseum singaporean-cityscape "
+            "sunning-anhinga",
+        ),
+    ),
+    Package(
+        "debian",
+        "l/lomiri-wallpapers/lomiri-wallpapers-16.04_20.04.0-2_all.deb",
+        train=("usr/share/backgrounds/seeding_by_Clements_Engelhardt.jpg",),
+    ),
+    Package(
+        "pypi",
+        "scikit-image==0.25.2",
+        train=paths(SKIMAGE, "brick.png grass.png gravel.png hubble_deep_field.jpg retina.jpg"),
+        held_out=paths(SKIMAGE, "astronaut.png chelsea.png coffee.png rocket.jpg"),
+    ),
+    Package("pypi", "scipy==1.9.3", held_out=("scipy/misc/face.dat",)),
+)
+
+
+def fetch(folder: Path) -> None:
+    """Put the photographs into `folder`/train and `folder`/held_out. Raises BadRequest for what cannot be had."""
+    for package in PACKAGES:
+        wanted = {**dict.fromkeys(package.train, "train"), **dict.fromkeys(package.held_out, "held_out")}
+        missing = {path: side for path, side in wanted.items() if not _target(folder / side, path).exists()}
+        if missing:
+            for path, data in _contents(package, set(missing)):
+                _keep(_target(folder / missing.pop(path), path), data)
+        if missing:
+            raise BadRequest(f"'{package.name}' no longer holds '{next(iter(missing))}'.")
+
+
+def _target(folder: Path, path: str) -> Path:
+    name = PurePosixPath(path)
+    return folder / (f"{name.stem}.png" if name.suffix == ".dat" else name.name)
+
+
+def _keep(target: Path, data: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.suffix == ".png" and data[:3] == b"BZh":  # scipy keeps its photograph as packed bytes
+        data = _png(bz2.decompress(data), (1024, 768))
+    with published(target) as part:
+        part.write_bytes(data)
+
+
+def _png(rgb: bytes, size: tuple[int, int]) -> bytes:
+    file = io.BytesIO()
+    Image.frombytes("RGB", size, rgb).save(file, "PNG")
+    return file.getvalue()
+
+
+def _contents(package: Package, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
+    with tempfile.TemporaryDirectory() as temporary:
+        if package.index == "pypi":
+            yield from _of_wheel(_wheel(package.name, Path(temporary)), wanted)
+        else:
+            yield from _of_deb(_download(package.name), wanted)
+
+
+def _wheel(requirement: str, folder: Path) -> Path:
+    only = ["--no-deps", "--only-binary=:all:", "--python-version=3.11", "--platform=manylinux2014_x86_64"]
+    command = [sys.executable, "-m", "pip", "download", "-q", *only, "-d", str(folder), requirement]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise BadRequest(f"'{requirement}' could not be downloaded: {done.stderr.strip().splitlines()[-1]}")
+    return next(folder.glob("*.whl"))
+
+
+def _of_wheel(wheel: Path, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(wheel) as archive:
+        for path in wanted & set(archive.namelist()):
+            yield path, archive.read(path)
+
+
+def _download(path: str) -> bytes:
+    reasons = []
+    for index in DEBIAN:
+        try:
+            with urllib.request.urlopen(index + path, timeout=60) as answer:
+                return answer.read()
+        except OSError as error:
+            reasons.append(f"{index}: {error}")
+    raise BadRequest(f"'{path}' could not be downloaded: {'; '.join(reasons)}.")
+
+
+def _of_deb(deb: bytes, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(fileobj=io.BytesIO(lzma.decompress(_member(deb, b"data.tar.xz")))) as archive:
+        for member in archive:
+            path = member.name.removeprefix("./")
+            file = archive.extractfile(member) if path in wanted else None
+            if file:
+                yield path, file.read()
+
+
+def _member(archive: bytes, name: bytes) -> bytes:
+    """A file of a Unix `ar` archive: 60 bytes of header, in which the size stands at 48, then the file, padded to 2."""
+    at = 8
+    while at < len(archive):
+        length = int(archive[at + 48 : at + 58])
+        if archive[at : at + 16].rstrip(b"/ ") == name:
+            return archive[at + 60 : at + 60 + length]
+        at += 60 + length + length % 2
+    raise BadRequest(f"the package has no {name.decode()}.")

@@ -1,0 +1,130 @@
+"""The loop. A run killed at any moment and resumed ends in the same weights, to the bit."""
+
+import copy
+import json
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..vae_core.errors import BadRequest
+from ..vae_core.execution import whole
+from ..vae_core.families.kl import AutoencoderKL
+from ..vae_core.posterior import Posterior
+from ..vae_core.writing import published
+from .growing import start_gently, without_top
+from .losses import Loss, loss_of
+from .pictures import Pictures
+from .recipe import Recipe
+
+
+@dataclass
+class Trainer:
+    """A network in training.
+
+    history   one row for every `log_every` steps: step, mean loss, mean squared error, nats per latent value, rate
+    """
+
+    recipe: Recipe
+    pictures: Pictures
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    log_every: int = 20
+
+    def __post_init__(self) -> None:
+        torch.manual_seed(self.recipe.seed)
+        self.network = AutoencoderKL(self.recipe.config)
+        start_gently(self.network)
+        self.network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        r, parameters = self.recipe, self.network.parameters()
+        self.optimizer = torch.optim.AdamW(parameters, r.learning_rate, betas=(0.9, 0.99), weight_decay=r.weight_decay)
+        self._sums: list[Tensor] = []
+
+    def run(self, until: int | None = None, on_step: Callable[["Trainer"], None] | None = None) -> None:
+        """Train up to step `until` (by default to the end). `on_step(self)` is called after each."""
+        for step in range(self.step + 1, (until or self.recipe.steps) + 1):
+            self.step = step
+            self._log(self._train_on(step))
+            if on_step:
+                on_step(self)
+
+    def _train_on(self, step: int) -> Loss:
+        phase = self.recipe.phase(step)
+        x = self.pictures.batch(step, phase.crop, phase.batch)
+        x = F.avg_pool2d(x, 2**phase.skip).to(self.device, memory_format=torch.channels_last)
+        noise = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
+        self._set_rate(step)
+        encode, decode = without_top(self.network, phase.skip)
+        with self._mixed_precision():
+            posterior = Posterior.of_moments(whole.run(encode, x).float())
+            decoded = whole.run(decode, posterior.sample(noise))
+        r = self.recipe
+        loss = loss_of(decoded.float(), x, posterior, kl=r.kl_weight, coarse=r.coarse_weight, edges=r.edge_weight)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.total.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), r.clip)
+        self.optimizer.step()
+        self._average()
+        return loss
+
+    def _mixed_precision(self) -> Any:
+        """bf16 where the device is fast at it; weights, sums and the loss stay in fp32."""
+        on_cuda = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.autocast("cuda", torch.bfloat16) if on_cuda else nullcontext()
+
+    def _set_rate(self, step: int) -> None:
+        """Linear warm-up, then half a cosine down to a hundredth."""
+        r = self.recipe
+        cosine = 0.5 * (1 + math.cos(math.pi * step / r.steps))
+        for group in self.optimizer.param_groups:
+            group["lr"] = r.learning_rate * min(1, step / r.warmup) * (0.01 + 0.99 * cosine)
+
+    def _average(self) -> None:
+        """The exponential moving average, which is what is kept in the end; young averages forget faster."""
+        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
+
+    def _log(self, loss: Loss) -> None:
+        self._sums.append(torch.stack((loss.total.detach(), loss.squared, loss.nats)))
+        if self.step % self.log_every == 0:
+            total, squared, nats = torch.stack(self._sums).mean(0).tolist()
+            rate = self.optimizer.param_groups[0]["lr"]
+            self.history.append({"step": self.step, "loss": total, "squared": squared, "nats": nats, "rate": rate})
+            self._sums.clear()
+
+    def save(self, path: Path) -> None:
+        """All that a later run needs, at once or not at all."""
+        with published(path) as part:
+            torch.save(self.state(), part)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "recipe": json.dumps(self.recipe.to_dict()),
+            "step": self.step,
+            "history": self.history,
+            "sums": self._sums,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def restore(self, path: Path) -> None:
+        """Go on from a saved state of the same recipe. Raises BadRequest if it is of another."""
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        if state["recipe"] != json.dumps(self.recipe.to_dict()):
+            raise BadRequest(
+                f"'{path}' is a run of another recipe than '{self.recipe.name}' is now: give a new folder."
+            )
+        self.step, self.history, self._sums = state["step"], state["history"], state["sums"]
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])

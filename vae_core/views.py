@@ -1,0 +1,32 @@
+"""Pictures of what is no picture: errors as heat, latents as grey channels. All are (B, 3, H, W) in [0, 1]."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+WHITE_HOT = 0.2  # the error that is drawn white, as a share of the whole range
+
+
+def heat_map(a: Tensor, b: Tensor, white: float = WHITE_HOT) -> Tensor:
+    """a, b: (B, C, H, W) in [0, 1]. The mean error of the channels: black where there is none, then red, then white."""
+    heat = (a - b).abs().mean(1, keepdim=True) / white
+    return torch.cat([3 * heat, 3 * heat - 1, 3 * heat - 2], 1).clamp(0, 1)
+
+
+def latent_channels(z: Tensor, scale: int = 1, gap: int = 2) -> Tensor:
+    """z: (B, C, h, w). Its channels side by side in a grid as square as may be, every pixel `scale` wide.
+
+    Each channel is grey at its mean and reaches black and white three standard deviations away.
+    """
+    z = z.float()
+    mean, std = z.mean((-2, -1), keepdim=True), z.std((-2, -1), keepdim=True, correction=0).clamp(min=1e-6)
+    grey = (0.5 + (z - mean) / std / 6).clamp(0, 1)
+    grey = grey.repeat_interleave(scale, -2).repeat_interleave(scale, -1)
+    columns = math.ceil(math.sqrt(z.shape[1] * z.shape[2] / z.shape[3]))
+    rows = math.ceil(z.shape[1] / columns)
+    grey = F.pad(grey, (0, gap, 0, gap, 0, columns * rows - z.shape[1]), value=1.0)
+    b, _, h, w = grey.shape
+    grid = grey.reshape(b, rows, columns, h, w).transpose(2, 3).reshape(b, 1, rows * h, columns * w)
+    return grid[..., : rows * h - gap, : columns * w - gap].expand(-1, 3, -1, -1)
