@@ -3,22 +3,24 @@
 import argparse
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from ..vae_core import VAEError, load
+from ..vae_core import VAEError, built_in, load
 from ..vae_core.errors import BadRequest
 from ..vae_core.precision import usable
+from ..vae_core.writing import writable
 from . import results, sources
 from .pictures import Pictures, Pyramid, photographs
 from .recipe import RECIPES, Recipe
 from .trainer import Trainer
 
 
-def main() -> int:
-    options = parser().parse_args()
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
     try:
         options.do(options)
     except VAEError as e:
@@ -46,7 +48,11 @@ def parser() -> argparse.ArgumentParser:
     training.set_defaults(do=train)
     measuring = commands.add_parser("evaluate", help="measure a VAE on the photographs that are held out")
     measuring.add_argument("vae", type=Path, nargs="?", help="default: the built-in VAE")
-    measuring.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the table and the contact sheet")
+    measuring.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="for the tables and the contact sheet"
+    )
+    sizes = "shrink the photographs to this long side (default: 768, and then as they are)"
+    measuring.add_argument("--long-side", type=int, action="append", metavar="PIXELS", help=sizes)
     measuring.set_defaults(do=evaluate)
     for command in (fetching, training, measuring):
         command.add_argument("--data", type=Path, required=True, metavar="DIR", help="holds train/ and held_out/")
@@ -92,12 +98,15 @@ def evaluate(options: argparse.Namespace) -> None:
     paths = sorted((options.data / "held_out").glob("*"))
     if not paths:
         raise BadRequest(f"there are no photographs in '{options.data / 'held_out'}': run fetch first.")
-    rows = results.measure(load(*filter(None, [options.vae])), paths)
-    options.out.mkdir(parents=True, exist_ok=True)
-    name = options.vae.stem if options.vae else "exact-vae-demo"
-    (options.out / f"{name}.md").write_text(results.table(rows) + "\n")
-    results.contact_sheet(rows, options.out / f"{name}.jpg")
-    print(results.table(rows))
+    vae, name = load(*filter(None, [options.vae])), options.vae.stem if options.vae else built_in.VAE_FILE.stem
+    sides = options.long_side or [results.LONG_SIDE, None]
+    rows = {side: list(results.measure(vae, paths, side)) for side in sides}
+    text = "\n\n".join(results.section(vae, side, rows[side]) for side in sides)
+    print(text)
+    with writable(options.out):
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / f"{name}.md").write_text(f"# {name} on photographs it never saw\n\n{text}\n")
+    results.contact_sheet(rows[sides[0]], options.out / f"{name}.jpg")
 
 
 if __name__ == "__main__":

@@ -36,8 +36,9 @@ class Recipe:
         Phase(0.0, 64, 16, skip=2),
         Phase(0.15, 64, 8, skip=1),
         Phase(0.5, 64, 4),
-        Phase(0.8, 128, 1),
-        Phase(0.95, 192, 1),
+        Phase(0.6, 128, 1),
+        Phase(0.85, 192, 1),
+        Phase(0.98, 320, 1),
     )
     learning_rate: float = 1e-3
     warmup: int = 100

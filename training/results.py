@@ -1,7 +1,7 @@
 """What came of a run: its file, its curves, and how photographs that it never saw come back."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,22 +75,22 @@ class Measured(NamedTuple):
     nats: float
 
 
-@torch.no_grad()
-def measure(vae: VAE, photographs: Iterable[Path], long_side: int = LONG_SIDE) -> list[Measured]:
-    """Each photograph, shrunk to this long side, encoded, decoded from the mode, and compared."""
-    return [measure_one(vae, path, long_side) for path in photographs]
+def measure(vae: VAE, photographs: Iterable[Path], long_side: int | None) -> Iterator[Measured]:
+    """Each photograph, shrunk to this long side if it is longer, encoded, decoded from the mode, and compared."""
+    for path in photographs:
+        picture = opened(path)
+        if long_side and long_side < max(picture.size):
+            picture = shrunk(picture, round(min(picture.size) * long_side / max(picture.size)))
+        yield measured(vae, picture, path.name)
 
 
-def measure_one(vae: VAE, path: Path, long_side: int) -> Measured:
-    picture = opened(path)
-    scale = min(1.0, long_side / max(picture.size))
-    picture = shrunk(picture, round(min(picture.size) * scale))
+def measured(vae: VAE, picture: Image.Image, name: str) -> Measured:
     x = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None] / 255
     posterior = vae.encode(x * 2 - 1)
     y = ((vae.decode(posterior.mode(), size=posterior.size) + 1) / 2).clamp(0, 1).cpu()
     decoded = Image.fromarray((y[0].permute(1, 2, 0) * 255).round().byte().numpy())
     return Measured(
-        name=path.name,
+        name=name,
         original=picture,
         decoded=decoded,
         psnr=measures.psnr(x, y).item(),
@@ -98,6 +98,13 @@ def measure_one(vae: VAE, path: Path, long_side: int) -> Measured:
         colour_shift=measures.colour_shift(x, y).item(),
         nats=posterior.kl().item() / posterior.mean.numel(),
     )
+
+
+def section(vae: VAE, long_side: int | None, rows: list[Measured]) -> str:
+    """A heading, how it was measured, and the table."""
+    how = f"Long side {long_side} pixels" if long_side else "In their own sizes"
+    dtype = str(vae.dtype).removeprefix("torch.")
+    return f"## {how}\n\nDecoded from the mode, computed in {dtype}.\n\n{table(rows)}"
 
 
 def table(rows: list[Measured]) -> str:

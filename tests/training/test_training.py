@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from exact_vae.training import results
+from exact_vae.training.__main__ import main
 from exact_vae.training.growing import without_top
 from exact_vae.training.losses import loss_of
 from exact_vae.training.pictures import Pictures, Pyramid
@@ -53,12 +54,27 @@ def test_the_average_is_what_is_written_and_it_loads_like_any_file(trained, tmp_
     assert all(torch.equal(t, trained.average.state_dict()[name].half()) for name, t in weights.items())
     x = pictures().batch(0, 32, 1)
     error = (load(path, dtype=torch.float32).decode(load(path, dtype=torch.float32).encode(x).mode()) - x).square()
-    assert error.mean() < (x - x.mean((2, 3), keepdim=True)).square().mean() / 2
+    assert error.mean() < 0.75 * (x - x.mean((2, 3), keepdim=True)).square().mean()
 
 
 def test_curves_are_drawn(trained, tmp_path):
     results.draw_curves(trained.history, tmp_path / "curves.png")
     assert Image.open(tmp_path / "curves.png").size == (800, 700)
+
+
+def test_held_out_photographs_are_measured(tmp_path, kl_file, capsys):
+    folder, out = tmp_path / "held_out", tmp_path / "results"
+    folder.mkdir()
+    for i, size in enumerate([(90, 60), (40, 41)]):
+        Image.fromarray(drawn(96, np.random.default_rng(i))).crop((0, 0, *size)).save(folder / f"{i}.png")
+    command = ["evaluate", str(kl_file), "--data", str(tmp_path), "--out", str(out), "--long-side", "64"]
+    assert main(command) == 0
+    table = (out / "small.md").read_text()
+    assert "| 0.png | 64x43 |" in table and "| 1.png | 40x41 |" in table and "| **mean** |" in table
+    assert capsys.readouterr().out.strip() in table
+    assert Image.open(out / "small.jpg").width == results.SHEET_COLUMNS * results.SHEET_WIDTH
+    assert main(["evaluate", str(kl_file), "--data", str(out), "--out", str(out)]) == 1
+    assert "run fetch first" in capsys.readouterr().err
 
 
 def test_a_killed_run_ends_bit_equal_to_an_unbroken_one(tmp_path):
