@@ -75,7 +75,7 @@ def train(options: argparse.Namespace) -> None:
 
 
 def gathered(folder: Path, recipe: Recipe) -> Pictures:
-    smallest = min(phase.crop for phase in recipe.phases)
+    smallest = min(min(phase.crops) for phase in recipe.phases)
     pyramids = [Pyramid(picture, smallest) for picture in photographs(folder)]
     return Pictures(pyramids, share_drawn=recipe.drawn, seed=recipe.seed)
 

@@ -8,13 +8,14 @@ from ..vae_core.families.kl import Coder, KLConfig
 
 @dataclass(frozen=True)
 class Phase:
-    """From `start` (a share of the steps) on: `batch` crops of `crop` x `crop` pixels.
+    """From `start` (a share of the steps) on: `batch` square crops, of each of these sizes (in pixels) in turn.
 
+    Group norms see the whole picture: only crops nearly as large teach a network what their statistics will be.
     skip: the network grows. First it learns pictures 1/2^skip as large, without its top levels, which costs little.
     """
 
     start: float
-    crop: int
+    crops: tuple[int, ...]
     batch: int
     skip: int = 0
 
@@ -33,12 +34,11 @@ class Recipe:
     res_blocks: int = 1
     steps: int = 8000
     phases: tuple[Phase, ...] = (
-        Phase(0.0, 64, 16, skip=2),
-        Phase(0.15, 64, 8, skip=1),
-        Phase(0.5, 64, 4),
-        Phase(0.6, 128, 1),
-        Phase(0.85, 192, 1),
-        Phase(0.98, 320, 1),
+        Phase(0.0, (64,), 16, skip=2),
+        Phase(0.15, (64,), 8, skip=1),
+        Phase(0.5, (64,), 4),
+        Phase(0.6, (128,), 1),
+        Phase(0.65625, (96, 128, 128, 256), 1),
     )
     learning_rate: float = 1e-3
     warmup: int = 100
@@ -76,5 +76,5 @@ class Recipe:
 
 DEMO = Recipe("demo")
 WITHOUT_KL = replace(DEMO, name="without-kl", kl_weight=0.0, steps=2500)
-TINY = replace(DEMO, name="tiny", widths=(64, 64), steps=200, phases=(Phase(0.0, 16, 4),), warmup=20, seed=1)
+TINY = replace(DEMO, name="tiny", widths=(64, 64), steps=200, phases=(Phase(0.0, (16,), 4),), warmup=20, seed=1)
 RECIPES = {recipe.name: recipe for recipe in (DEMO, WITHOUT_KL, TINY)}

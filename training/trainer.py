@@ -58,7 +58,7 @@ class Trainer:
 
     def _train_on(self, step: int) -> Loss:
         phase = self.recipe.phase(step)
-        x = self.pictures.batch(step, phase.crop, phase.batch)
+        x = self.pictures.batch(step, phase.crops[step % len(phase.crops)], phase.batch)
         x = F.avg_pool2d(x, 2**phase.skip).to(self.device, memory_format=torch.channels_last)
         noise = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
         self._set_rate(step)

@@ -122,7 +122,7 @@ def test_recipes_say_all_there_is_to_say():
 
 def test_growing_by_a_level_hardly_changes_what_is_computed():
     """A new top level repeats and averages, so a smooth picture comes out of the grown network as it did before."""
-    recipe = replace(TINY, widths=(64, 64, 64), phases=(Phase(0.0, 16, 4),))
+    recipe = replace(TINY, widths=(64, 64, 64), phases=(Phase(0.0, (16,), 4),))
     network = Trainer(recipe, pictures()).network
     x = torch.linspace(-1, 1, 3).reshape(1, 3, 1, 1).expand(1, 3, 32, 32).contiguous()
     small = torch.nn.functional.avg_pool2d(x, 2)
