@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from exact_vae.vae_core.ops import Affine, Conv2d, Residual, Upsample2x, leaves, relu, silu, soft_clamp
+from exact_vae.vae_core.ops import Affine, Conv2d, DoublingConv, Residual, Upsample2x, leaves, relu, silu, soft_clamp
 from torch import nn
 
 
@@ -15,8 +15,9 @@ from torch import nn
         Conv2d(1, 1, stride=2, pad=(0, 1)),
         Conv2d(1, 1, stride=2),
         Conv2d(1, 1, pad=(1, 0)),
+        DoublingConv(Conv2d(1, 1)),
     ],
-    ids=["3x3", "1x1", "5x5", "down, padded below", "down", "padded above"],
+    ids=["3x3", "1x1", "5x5", "down, padded below", "down", "padded above", "doubling"],
 )
 @torch.no_grad()
 def test_a_window_reads_just_the_rows_it_says(op):
@@ -24,12 +25,23 @@ def test_a_window_reads_just_the_rows_it_says(op):
     height, (above, below) = 12, op.rows
     x = torch.randn(1, 1, height, 9)
     y = op(x)
-    assert y.shape[2] == (height + above + below - op.span) // op.step + 1
+    steps = (height + above + below - op.span) // op.step + 1
+    assert y.shape[2] == steps * op.makes
     for row in range(height):
         changed = x.clone()
         changed[:, :, row] += 1
         moved = {o for o in range(y.shape[2]) if (op(changed) - y)[:, :, o].abs().max() > 1e-6}
-        assert moved == {o for o in range(y.shape[2]) if 0 <= row - (o * op.step - above) < op.span}
+        reads = {s for s in range(steps) if 0 <= row - (s * op.step - above) < op.span}
+        assert {o // op.makes for o in moved} == reads
+        zeros = torch.nn.functional.pad(x, (0, 0, above, below))
+        assert torch.allclose(op.within(zeros), y, atol=1e-6)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@torch.no_grad()
+def test_a_doubling_convolution_is_the_two_it_replaces(bias):
+    conv, x = Conv2d(5, 4, bias=bias).double(), torch.randn(2, 5, 6, 7, dtype=torch.float64)
+    assert torch.allclose(DoublingConv(conv)(x), conv(Upsample2x()(x)), rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("op", [silu, relu, soft_clamp, Affine(2.0, -1.0), Upsample2x()], ids=str)

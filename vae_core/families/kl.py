@@ -175,13 +175,21 @@ class AttnBlock(Global):
         self.norm = norm(c)
         self.q, self.k, self.v, self.proj_out = (Conv2d(c, c, 1) for _ in range(4))
 
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (conv(x).flatten(2).transpose(1, 2)[:, None] for conv in (self.q, self.k, self.v))  # (B, 1, HW, C)
-        y = F.scaled_dot_product_attention(q, k, v)
+    def remember(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return tokens(self.k(x)), tokens(self.v(x))
+
+    def recall(self, x: Tensor, memory: tuple[Tensor, ...]) -> Tensor:
+        k, v = memory
+        y = F.scaled_dot_product_attention(tokens(self.q(x)), k, v)
         return self.proj_out(y[:, 0].transpose(1, 2).reshape(x.shape))
 
     def ops(self) -> Ops:
         return (Residual((self.norm, self)),)
+
+
+def tokens(x: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, 1, H * W, C)"""
+    return x.flatten(2).transpose(1, 2)[:, None]
 
 
 class Middle(nn.Module):

@@ -1,0 +1,224 @@
+"""Bands of any height, held anywhere, give the picture of the whole run."""
+
+import pytest
+import torch
+from exact_vae.vae_core.detection import build
+from exact_vae.vae_core.execution import whole
+from exact_vae.vae_core.execution.bands import (
+    Dropped,
+    Each,
+    Hold,
+    Moments,
+    Normalised,
+    Plan,
+    Reader,
+    Source,
+    balanced,
+    flow,
+    forked,
+)
+from exact_vae.vae_core.execution.fused import fused
+from exact_vae.vae_core.execution.store import InSystemMemory, OnDevice, OnDisk
+from exact_vae.vae_core.families import FAMILIES
+from exact_vae.vae_core.families.kl import Coder
+from exact_vae.vae_core.loading import assemble
+from exact_vae.vae_core.ops import Affine, Conv2d, Residual, Upsample2x
+from samples import random_weights, small_kl
+from torch import nn
+
+TINY = next(family.example for family in FAMILIES if family.name == "tiny")
+SHORTCUTS = Coder((32, 64, 32), (1, 1, 1), (False, True, False), stem=32)
+NETWORKS = {
+    "kl": ("kl", small_kl()),
+    "kl with attention in its levels": ("kl", small_kl(encoder=SHORTCUTS, decoder=SHORTCUTS)),
+    "tiny": ("tiny", TINY),
+}
+STORES = {"device": OnDevice, "system memory": InSystemMemory, "disk": OnDisk}
+HEIGHTS = [1, 40, 700, 10**9]  # numbers in a band
+
+
+def network(name: str, dtype: torch.dtype = torch.float64) -> nn.Module:
+    family, config = NETWORKS[name]
+    return assemble(family, config, random_weights(family, config), dtype, torch.device("cpu"))
+
+
+def in_bands(ops, x: torch.Tensor, plan: Plan, on_op=lambda op, band: None) -> torch.Tensor:
+    x = x.contiguous(memory_format=torch.channels_last)
+    return torch.cat(list(flow(fused(ops), Source(x, plan), plan, on_op).read(last=True)), -2)
+
+
+def apart(got: torch.Tensor, want: torch.Tensor) -> float:
+    assert got.shape == want.shape
+    return float((got - want).abs().max() / want.abs().max())
+
+
+@pytest.mark.parametrize("numbers", HEIGHTS)
+@pytest.mark.parametrize("size", [(1, 2), (2, 7), (13, 9), (16, 16)], ids=str)
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.no_grad()
+def test_bands_equal_the_whole(name, size, numbers):
+    net = network(name)
+    z = torch.randn(1, 4, *size, dtype=torch.float64)
+    pixels = whole.run(net.decode_ops(), z.clone())
+    assert apart(in_bands(net.decode_ops(), z, Plan(numbers, OnDevice())), pixels) < 1e-12
+    x = torch.rand_like(pixels) * 2 - 1
+    moments = whole.run(net.encode_ops(), x.clone())
+    assert apart(in_bands(net.encode_ops(), x, Plan(numbers, OnDevice())), moments) < 1e-12
+
+
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.no_grad()
+def test_wherever_bands_are_held(name, store):
+    net, z = network(name), torch.randn(1, 4, 12, 8, dtype=torch.float64)
+    kept = z.clone()
+    held = STORES[store]()
+    assert apart(in_bands(net.decode_ops(), z, Plan(500, held)), whole.run(net.decode_ops(), z.clone())) < 1e-12
+    assert torch.equal(z, kept)
+    held.close()
+    held.close()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_rounding_is_no_worse_than_that_of_the_whole(dtype):
+    """Against the truth in float64, from the same rounded weights."""
+    family, config = NETWORKS["kl"]
+    weights = {name: t.to(dtype) for name, t in random_weights(family, config).items()}
+    exact, rough = (assemble(family, config, weights, d, torch.device("cpu")) for d in (torch.float64, dtype))
+    z = torch.randn(1, 4, 16, 16).to(dtype)
+    truth = whole.run(exact.decode_ops(), z.double())
+    error = {
+        "whole": (whole.run(rough.decode_ops(), z.clone()).double() - truth).square().mean().sqrt(),
+        "bands": (in_bands(rough.decode_ops(), z, Plan(4000, OnDevice())).double() - truth).square().mean().sqrt(),
+    }
+    assert error["bands"] < 1.05 * error["whole"]
+
+
+class Ledger(OnDevice):
+    """Counts the numbers that are held."""
+
+    def __init__(self):
+        self.now = self.most = 0
+
+    def put(self, band):
+        held, ledger, size = super().put(band), self, band.numel()
+        ledger.now += size
+        ledger.most = max(ledger.most, ledger.now)
+        let_go = held.release
+        held.release = lambda: (setattr(ledger, "now", ledger.now - size), let_go())  # type: ignore[method-assign]
+        return held
+
+
+@torch.no_grad()
+def test_a_residual_block_peaks_near_two_activations():
+    body = (nn.GroupNorm(2, 8), Conv2d(8, 8), nn.GroupNorm(2, 8), Conv2d(8, 8))
+    ops = (Residual(body), Residual(body), nn.GroupNorm(2, 8))
+    ledger, x = Ledger(), torch.randn(1, 8, 64, 10)
+    in_bands(ops, x, Plan(4 * 80, ledger))
+    assert 2 * x.numel() <= ledger.most <= 2.2 * x.numel()
+    assert ledger.now == 0  # and all of it is gone in the end
+
+
+@torch.no_grad()
+def test_a_network_without_norms_holds_nothing():
+    ledger = Ledger()
+    ops = (Conv2d(3, 8), Residual((Conv2d(8, 8), Conv2d(8, 8))), Upsample2x(), Conv2d(8, 3))
+    in_bands(ops, torch.randn(1, 3, 40, 10), Plan(100, ledger))
+    assert ledger.most == 0
+
+
+@torch.no_grad()
+def test_what_is_dropped_is_computed_again():
+    x, norm, conv = torch.randn(1, 8, 30, 10, dtype=torch.float64), nn.GroupNorm(2, 8).double(), Conv2d(8, 8).double()
+    plan, made = Plan(200, OnDevice()), []
+    source = flow((conv,), Source(x, plan), plan, lambda op, band: made.append(band.shape[-2]))
+    dropped = Normalised(norm, Dropped(source), lambda op, band: None)
+    assert apart(torch.cat(list(dropped.read(last=True)), -2), norm(conv(x))) < 1e-12
+    assert sum(made) == 2 * 30
+
+
+def test_a_run_can_be_stopped():
+    plan = Plan(50, OnDevice())
+
+    def stop(op, band):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), torch.no_grad():
+        in_bands((Conv2d(3, 3),), torch.randn(1, 3, 9, 9), plan, stop)
+
+
+@torch.no_grad()
+def test_every_row_of_every_op_is_announced():
+    rows: dict[int, int] = {}
+    ops = network("kl").decode_ops()
+
+    def count(op, band):
+        if isinstance(op, nn.Module):
+            rows[id(op)] = rows.get(id(op), 0) + band.shape[-2]
+
+    in_bands(ops, torch.randn(1, 4, 7, 5, dtype=torch.float64), Plan(300, OnDevice()), count)
+    assert set(rows.values()) == {7, 14, 28}
+
+
+def test_moments_survive_a_large_mean():
+    """Sums of squares would have lost the variance entirely."""
+    x = 1000 + 0.01 * torch.randn(1, 8, 64, 64)
+    parts = [Moments.of(band) for band in x.split(5, -2)]
+    found = parts[0]
+    for part in parts[1:]:
+        found = found.merged(part)
+    mean, var = found.of_groups(4)
+    groups = x.double().reshape(4, -1)
+    assert torch.allclose(mean.double(), groups.mean(1).repeat_interleave(2), rtol=1e-7)
+    assert torch.allclose(var.double(), groups.var(1, unbiased=False).repeat_interleave(2), rtol=2e-2)
+    assert found.n == 64 * 64
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_moments_of_half_precision_are_in_fp32(dtype):
+    x = (3 + torch.randn(1, 4, 9, 11)).to(dtype)
+    found = Moments.of(x)
+    assert found.mean.dtype == found.squares.dtype == torch.float32
+    assert torch.allclose(found.mean, x.double().mean((0, 2, 3)).float(), atol=1e-5)
+
+
+def test_balanced_bands_are_of_about_one_height():
+    x = torch.arange(100.0).reshape(1, 1, 100, 1)
+    pieces = list(balanced(iter(x.split([1, 1, 1, 40, 2, 30, 25], -2)), 10))
+    assert torch.equal(torch.cat(pieces, -2), x)
+    assert all(5 <= piece.shape[-2] <= 15 for piece in pieces)
+    assert [p.shape[-2] for p in balanced(iter([x[..., :3, :]]), 10)] == [3]
+
+
+def test_a_reader_takes_any_number_of_rows():
+    x = torch.arange(20.0).reshape(1, 1, 20, 1)
+    reader = Reader(iter(x.split([7, 1, 12], -2)))
+    taken = [reader.read(n) for n in (2, 5, 6, 1, 6)]
+    assert [t.shape[-2] for t in taken] == [2, 5, 6, 1, 6]
+    assert torch.equal(torch.cat(taken, -2), x)
+
+
+def test_a_fork_lets_go_of_what_both_have_read():
+    bands = iter([torch.zeros(1), torch.ones(1)])
+    left, right = forked(bands)
+    assert next(left) == 0 and next(left) == 1
+    assert [float(b) for b in right] == [0, 1] and list(left) == []
+
+
+@torch.no_grad()
+def test_a_hold_is_filled_once():
+    plan, made = Plan(4, OnDevice()), []
+    source = Each(Affine(2.0, 0.0), Source(torch.ones(1, 1, 8, 2), plan), lambda op, band: made.append(op))
+    hold = Hold(source, plan)
+    for last in (False, False, True):
+        assert sum(band.sum() for band in hold.read(last)) == 32
+    assert len(made) == 4 and hold.gone == len(hold.held)
+
+
+@torch.no_grad()
+def test_the_meta_device_runs_it_too():
+    """So a plan can be made without numbers."""
+    net = build("kl", small_kl())
+    y = in_bands(net.decode_ops(), torch.empty(1, 4, 6, 6, device="meta"), Plan(100, OnDevice()))
+    assert y.shape == (1, 3, 24, 24) and y.is_meta

@@ -1,0 +1,45 @@
+import os
+
+import pytest
+import torch
+from exact_vae.vae_core import BadRequest
+from exact_vae.vae_core.execution.store import InSystemMemory, OnDevice, OnDisk
+
+DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("make", [OnDevice, InSystemMemory, OnDisk])
+def test_what_is_put_comes_back(make, dtype):
+    store = make()
+    bands = [torch.randn(1, 3, n, 5).to(dtype).contiguous(memory_format=torch.channels_last) for n in (1, 4, 2)]
+    held = [store.put(band) for band in bands]
+    for one, band in reversed(list(zip(held, bands, strict=True))):
+        assert one.rows == band.shape[-2]
+        assert torch.equal(one.get(), band) and torch.equal(one.get(), band)
+        assert one.get().is_contiguous(memory_format=torch.channels_last)
+        one.release()
+    store.close()
+
+
+def test_room_on_disk_is_used_again(tmp_path):
+    store, band = OnDisk(tmp_path), torch.randn(1, 2, 3, 4)
+    for _ in range(5):
+        held = [store.put(band) for _ in range(2)]
+        for one in held:
+            one.release()
+    assert store.end == 2 * band.nbytes
+
+
+def test_the_scratch_file_has_no_name(tmp_path):
+    store = OnDisk(tmp_path)
+    store.put(torch.zeros(1, 1, 1, 1))
+    if os.name == "posix":
+        assert list(tmp_path.iterdir()) == []
+    store.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(BadRequest, match="cannot be written"):
+        OnDisk(tmp_path / "none")

@@ -1,0 +1,362 @@
+"""Run a network on bands of rows, with the same result as running it whole.
+
+Every op becomes a flow: something that can be read from the top of the picture to its end, band by band, and read again
+if need be. Windows keep the few rows they still need. A group norm reads its flow twice, once for the statistics and
+once for the picture; attention too. What is read more than once is held (`store`), or computed again.
+
+A flow is told when it is read for the last time, so a held band goes when its last reader has it: while a residual
+block's sum grows, the two pictures it is made of shrink.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..ops import Global, Op, Ops, Residual, Window
+from .store import Held, Store
+
+Rows = Iterator[Tensor]
+OnOp = Callable[[Any, Tensor], None]
+ROWS = -2
+
+
+class Flow:
+    """Bands of rows (1, C, rows, W) of a picture, from the top down."""
+
+    def read(self, last: bool) -> Rows:
+        """`last`: nobody will read it again. Bands are not to be written to but by in-place ops right after."""
+        raise NotImplementedError
+
+
+class Plan(NamedTuple):
+    """How a network is run in bands.
+
+    band       numbers in one band, at every resolution: rows x width x channels
+    store      where is held what is read again
+    recompute  the bytes of a picture inside a residual block from which on it is computed twice and not held
+    """
+
+    band: int
+    store: Store
+    recompute: float = float("inf")
+
+
+def flow(ops: Ops, source: Flow, plan: Plan, on_op: OnOp) -> Flow:
+    """What the ops make of a source. `on_op(op, band)` is called with each band an op has made; it may raise."""
+    made = source
+    for op in ops:
+        made = _step(op, made, plan, on_op)
+    return made
+
+
+def _step(op: Op, source: Flow, plan: Plan, on_op: OnOp) -> Flow:
+    if isinstance(op, Residual):
+        return Sum(op, source, plan, on_op)
+    if isinstance(op, nn.GroupNorm):
+        return Normalised(op, source if isinstance(source, _ReadAgain) else Hold(source, plan), on_op)
+    if isinstance(op, Global):
+        return Attended(op, source, on_op)
+    if isinstance(op, Window):
+        return Slid(op, source, plan, on_op)
+    return Each(op, source, on_op)
+
+
+class Source(Flow):
+    """A tensor (1, C, H, W) that somebody else keeps."""
+
+    def __init__(self, x: Tensor, plan: Plan):
+        self.x, self.plan = x, plan
+
+    def read(self, last: bool) -> Rows:
+        return iter(self.x.split(_height(self.x, self.plan.band), ROWS))
+
+
+class Each(Flow):
+    """Pointwise."""
+
+    def __init__(self, op: Op, source: Flow, on_op: OnOp):
+        self.op, self.source, self.on_op = op, source, on_op
+
+    def read(self, last: bool) -> Rows:
+        for band in self.source.read(last):
+            y = self.op(band)  # type: ignore[operator]
+            self.on_op(self.op, y)
+            yield y
+
+
+class Slid(Flow):
+    """A window: rows it still needs are kept, the picture's borders are zeros."""
+
+    def __init__(self, op: Window, source: Flow, plan: Plan, on_op: OnOp):
+        self.op, self.source, self.plan, self.on_op = op, source, plan, on_op
+
+    def read(self, last: bool) -> Rows:
+        op, (above, below) = self.op, self.op.rows
+        kept: Tensor | None = None
+        for band, is_last in _marked(balanced(self.source.read(last), self.plan.band)):
+            x = _extended(kept, band, above if kept is None else 0, below if is_last else 0)
+            steps = (x.shape[ROWS] - op.span) // op.step + 1
+            if steps > 0:
+                y = op.within(x.narrow(ROWS, 0, (steps - 1) * op.step + op.span))
+                self.on_op(op, y)
+                yield y
+            used = max(steps, 0) * op.step
+            kept = x.narrow(ROWS, used, x.shape[ROWS] - used).clone(memory_format=torch.channels_last)
+
+
+def _extended(kept: Tensor | None, band: Tensor, above: int, below: int) -> Tensor:
+    x = band if kept is None else torch.cat([kept, band], ROWS)
+    return F.pad(x, (0, 0, above, below)) if above or below else x
+
+
+class _ReadAgain(Flow):
+    """What may be read several times at no cost, and knows its moments."""
+
+    def moments(self) -> "Moments":
+        raise NotImplementedError
+
+
+class Hold(_ReadAgain):
+    """A flow that is computed once and held in the plan's store."""
+
+    def __init__(self, source: Flow, plan: Plan):
+        self.source: Flow | None = source
+        self.plan = plan
+        self.held: list[Held] = []
+        self.gone = 0  # bands that have been let go of, from the top
+        self.passed: dict[int, int] = {}  # of every reader at work: the bands it needs no more
+        self.final: int | None = None  # the reader who is the last
+        self._moments: Moments | None = None
+
+    def fill(self) -> None:
+        if self.source is None:
+            return
+        source, self.source = self.source, None
+        for band in balanced(source.read(last=True), self.plan.band):
+            found = Moments.of(band)
+            self._moments = found if self._moments is None else self._moments.merged(found)
+            self.held.append(self.plan.store.put(band))
+
+    def moments(self) -> "Moments":
+        self.fill()
+        assert self._moments is not None
+        return self._moments
+
+    def read(self, last: bool) -> Rows:
+        self.fill()
+        reader = len(self.passed) + 1
+        self.final = reader if last else self.final
+        for i, held in enumerate(self.held):
+            self.passed[reader] = i
+            self._let_go()
+            yield held.get()
+        self.passed[reader] = len(self.held)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Of bands that the last reader has passed, and others who still read too."""
+        while self.final and self.gone < min(self.passed.values()):
+            self.held[self.gone].release()
+            self.gone += 1
+
+
+class Dropped(_ReadAgain):
+    """A flow that is computed again whenever it is read: time instead of memory."""
+
+    def __init__(self, source: Flow):
+        self.source = source
+        self._moments: Moments | None = None
+
+    def moments(self) -> "Moments":
+        if self._moments is None:
+            for band in self.source.read(last=False):
+                found = Moments.of(band)
+                self._moments = found if self._moments is None else self._moments.merged(found)
+        assert self._moments is not None
+        return self._moments
+
+    def read(self, last: bool) -> Rows:
+        self.moments()
+        return self.source.read(last)
+
+
+class Normalised(Flow):
+    """A group norm with the statistics of the whole picture."""
+
+    def __init__(self, op: nn.GroupNorm, source: _ReadAgain, on_op: OnOp):
+        self.op, self.source, self.on_op = op, source, on_op
+
+    def read(self, last: bool) -> Rows:
+        op = self.op
+        mean, var = self.source.moments().of_groups(op.num_groups)
+        weight, bias = (None if p is None else p.to(mean.dtype) for p in (op.weight, op.bias))
+        for band in self.source.read(last):
+            y = F.batch_norm(band, mean, var, weight, bias, eps=op.eps)
+            self.on_op(op, y)
+            yield y
+
+
+class Attended(Flow):
+    """What all pixels say is gathered first."""
+
+    def __init__(self, op: Global, source: Flow, on_op: OnOp):
+        self.op, self.source, self.on_op = op, source, on_op
+
+    def read(self, last: bool) -> Rows:
+        said = [self.op.remember(band) for band in self.source.read(last=False)]
+        memory = tuple(torch.cat(parts, -2) for parts in zip(*said, strict=True))
+        del said
+        for band in self.source.read(last):
+            y = self.op.recall(band, memory)
+            self.on_op(self.op, y)
+            yield y
+
+
+class Sum(Flow):
+    """body + skip. The skip reads what both share after the body has, so it is the one that lets go of it."""
+
+    def __init__(self, op: Residual, source: Flow, plan: Plan, on_op: OnOp):
+        self.stops = stops(op.body)
+        shared = Hold(source, plan) if self.stops else source
+        self.shared, self.ports = shared, (_Port(shared), _Port(shared))
+        self.body = flow(op.body, self.ports[0], plan, on_op)
+        self.skip = flow(op.skip, self.ports[1], plan, on_op)
+
+    def read(self, last: bool) -> Rows:
+        if self.stops:
+            self.ports[1].final = last
+        else:
+            for port, rows in zip(self.ports, forked(self.shared.read(last)), strict=True):
+                port.rows = rows
+        skip = Reader(self.skip.read(last))
+        for band in self.body.read(last):
+            yield band.add_(skip.read(band.shape[ROWS]))
+        skip.finish()
+
+
+class _Port(_ReadAgain):
+    """One of the two ways into a residual block."""
+
+    def __init__(self, shared: Flow):
+        self.shared, self.final = shared, False
+        self.rows: Rows | None = None
+
+    def moments(self) -> "Moments":
+        assert isinstance(self.shared, Hold)
+        return self.shared.moments()
+
+    def read(self, last: bool) -> Rows:
+        if self.rows is not None:
+            rows, self.rows = self.rows, None
+            return rows
+        return self.shared.read(last and self.final)
+
+
+class Moments(NamedTuple):
+    """Of every channel: how many numbers, their mean, the sum of their squared deviations from it. fp32 or better."""
+
+    n: int
+    mean: Tensor
+    squares: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor) -> "Moments":
+        """x: (1, C, rows, W). Torch's own statistics of a batch norm: two passes in one call, shifted, in fp32."""
+        exact = torch.promote_types(x.dtype, torch.float32)
+        mean, var = (torch.zeros(x.shape[1], dtype=exact, device=x.device) for _ in range(2))
+        if not x.is_meta:
+            mean, var = torch.batch_norm_update_stats(x, mean, var, 0.0)
+        n = x.shape[-1] * x.shape[-2]
+        return cls(n, mean, var * n)
+
+    def merged(self, other: "Moments") -> "Moments":
+        """Of both together (Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for variances")."""
+        n, apart = self.n + other.n, other.mean - self.mean
+        mean = self.mean + apart * (other.n / n)
+        return Moments(n, mean, self.squares + other.squares + apart**2 * (self.n * other.n / n))
+
+    def of_groups(self, groups: int) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the group each channel is in: (C,), (C,)"""
+        means, squares = (t.reshape(groups, -1) for t in (self.mean, self.squares))
+        mean = means.mean(1, keepdim=True)
+        var = squares.mean(1, keepdim=True) / self.n + (means - mean).square().mean(1, keepdim=True)
+        return tuple(t.expand_as(means).reshape(-1).contiguous() for t in (mean, var))  # type: ignore[return-value]
+
+
+class Reader:
+    """Reads any number of rows at a time."""
+
+    def __init__(self, rows: Rows):
+        self.rows, self.rest = rows, deque[Tensor]()
+
+    def read(self, n: int) -> Tensor:
+        while sum(band.shape[ROWS] for band in self.rest) < n:
+            self.rest.append(next(self.rows))
+        parts: list[Tensor] = []
+        while n:
+            band = self.rest.popleft()
+            take = min(n, band.shape[ROWS])
+            parts.append(band.narrow(ROWS, 0, take))
+            if take < band.shape[ROWS]:
+                self.rest.appendleft(band.narrow(ROWS, take, band.shape[ROWS] - take))
+            n -= take
+        return parts[0] if len(parts) == 1 else torch.cat(parts, ROWS)
+
+    def finish(self) -> None:
+        """All has been read: whoever gave the last band may let go of it."""
+        next(self.rows, None)
+
+
+def forked(rows: Rows) -> tuple[Rows, Rows]:
+    """Two readers of one flow; a band goes when both have read it. (itertools.tee keeps up to 57 of them.)"""
+    queues: tuple[deque[Tensor], deque[Tensor]] = (deque(), deque())
+
+    def side(own: deque[Tensor], other: deque[Tensor]) -> Rows:
+        while True:
+            if not own:
+                band = next(rows, None)
+                if band is None:
+                    return
+                own.append(band)
+                other.append(band)
+                del band
+            yield own.popleft()
+
+    return side(*queues), side(*reversed(queues))
+
+
+def balanced(rows: Iterable[Tensor], numbers: int) -> Rows:
+    """The same rows in bands of about so many numbers: short ones are joined with the next, tall ones split."""
+    waiting: Tensor | None = None
+    for band in rows:
+        waiting = band if waiting is None else torch.cat([waiting, band], ROWS)
+        height = _height(waiting, numbers)
+        if 2 * waiting.shape[ROWS] < height:
+            continue
+        pieces = max(1, round(waiting.shape[ROWS] / height))
+        yield from waiting.tensor_split(pieces, ROWS)
+        waiting = None
+    if waiting is not None:
+        yield waiting
+
+
+def _height(x: Tensor, numbers: int) -> int:
+    return max(1, numbers // (x.shape[1] * x.shape[-1]))
+
+
+def stops(ops: Ops) -> bool:
+    """Does any of these ops need the whole picture before it gives the first row?"""
+    return any(isinstance(op, (nn.GroupNorm, Global)) or (isinstance(op, Residual) and stops(op.body)) for op in ops)
+
+
+def _marked(rows: Rows) -> Iterator[tuple[Tensor, bool]]:
+    """Each band, and whether it is the last."""
+    band = next(rows)
+    for following in rows:
+        yield band, False
+        band = following
+    yield band, True

@@ -1,0 +1,123 @@
+"""Where bands are held until they are read for the last time: on the device, in system memory, or in a scratch file."""
+
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..writing import writable
+
+
+class Held(Protocol):
+    """One band that a store keeps."""
+
+    rows: int
+
+    def get(self) -> Tensor:
+        """The band, on the device. Not to be written to."""
+        ...
+
+    def release(self) -> None:
+        """It will not be asked for again."""
+        ...
+
+
+class Store(Protocol):
+    def put(self, band: Tensor) -> Held: ...
+    def close(self) -> None:
+        """Give back all that is held. May be called more than once."""
+        ...
+
+
+class OnDevice:
+    """Bands stay where they were made."""
+
+    def put(self, band: Tensor) -> Held:
+        return _Kept(band)
+
+    def close(self) -> None:
+        pass
+
+
+class _Kept:
+    def __init__(self, band: Tensor):
+        self.rows, self.band = band.shape[-2], band
+
+    def get(self) -> Tensor:
+        return self.band
+
+    def release(self) -> None:
+        del self.band
+
+
+class InSystemMemory:
+    """Bands of a GPU in pinned memory of the host. Copies run beside the computation, in the order of its stream."""
+
+    def put(self, band: Tensor) -> Held:
+        return _Moved(band)
+
+    def close(self) -> None:
+        pass
+
+
+class _Moved:
+    def __init__(self, band: Tensor):
+        self.rows, self.device = band.shape[-2], band.device
+        pinned = band.device.type == "cuda"
+        self.band = torch.empty_like(band, device="cpu", pin_memory=pinned).copy_(band, non_blocking=pinned)
+
+    def get(self) -> Tensor:
+        return self.band.to(self.device, non_blocking=True)
+
+    def release(self) -> None:
+        del self.band
+
+
+class OnDisk:
+    """Bands in a scratch file. It has no name: whatever ends the run, a kill too, the space is free again.
+
+    Room that a released band leaves is given to a band of the same size.
+    """
+
+    def __init__(self, folder: str | Path | None = None):
+        with writable(Path(folder or tempfile.gettempdir())):
+            self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed by `close`
+        self.end = 0
+        self.free: dict[int, list[int]] = {}
+
+    def put(self, band: Tensor) -> Held:
+        return _Written(self, band)
+
+    def close(self) -> None:
+        self.file.close()
+
+    def room(self, size: int) -> int:
+        """Where `size` bytes may be written."""
+        if spare := self.free.get(size):
+            return spare.pop()
+        self.end += size
+        return self.end - size
+
+
+class _Written:
+    def __init__(self, store: OnDisk, band: Tensor):
+        self.store, self.rows = store, band.shape[-2]
+        self.shape, self.dtype, self.device = band.shape, band.dtype, band.device
+        self.size, self.at = band.nbytes, store.room(band.nbytes)
+        flat = band.permute(0, 2, 3, 1).contiguous().view(-1).view(torch.uint8).cpu()
+        with writable(Path("the scratch file")):
+            self.store.file.seek(self.at)
+            self.store.file.write(flat.numpy().data)
+
+    def get(self) -> Tensor:
+        flat = torch.empty(self.size, dtype=torch.uint8)
+        self.store.file.seek(self.at)
+        if self.store.file.readinto(flat.numpy().data) != self.size:  # type: ignore[union-attr]
+            raise OSError("the scratch file is shorter than what was written to it")
+        b, c, h, w = self.shape
+        return flat.view(self.dtype).view(b, h, w, c).permute(0, 3, 1, 2).to(self.device)
+
+    def release(self) -> None:
+        self.store.free.setdefault(self.size, []).append(self.at)
