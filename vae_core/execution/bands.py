@@ -32,47 +32,53 @@ class Flow:
         raise NotImplementedError
 
 
-class Plan(NamedTuple):
+class Banding(NamedTuple):
     """How a network is run in bands.
 
-    band       numbers in one band, at every resolution: rows x width x channels
-    store      where is held what is read again
-    recompute  the bytes of a picture inside a residual block from which on it is computed twice and not held
+    numbers  in one band, at every resolution: rows x width x channels
+    store    where is held what is read again
+    dropped  ids of group norms whose input is computed twice instead of held
     """
 
-    band: int
+    numbers: int
     store: Store
-    recompute: float = float("inf")
+    dropped: frozenset[int] = frozenset()
 
 
-def flow(ops: Ops, source: Flow, plan: Plan, on_op: OnOp) -> Flow:
+def flow(ops: Ops, source: Flow, banding: Banding, on_op: OnOp) -> Flow:
     """What the ops make of a source. `on_op(op, band)` is called with each band an op has made; it may raise."""
     made = source
     for op in ops:
-        made = _step(op, made, plan, on_op)
+        made = _step(op, made, banding, on_op)
     return made
 
 
-def _step(op: Op, source: Flow, plan: Plan, on_op: OnOp) -> Flow:
+def _step(op: Op, source: Flow, banding: Banding, on_op: OnOp) -> Flow:
     if isinstance(op, Residual):
-        return Sum(op, source, plan, on_op)
+        return Sum(op, source, banding, on_op)
     if isinstance(op, nn.GroupNorm):
-        return Normalised(op, source if isinstance(source, _ReadAgain) else Hold(source, plan), on_op)
+        return Normalised(op, _again(op, source, banding), on_op)
     if isinstance(op, Global):
         return Attended(op, source, on_op)
     if isinstance(op, Window):
-        return Slid(op, source, plan, on_op)
+        return Slid(op, source, banding, on_op)
     return Each(op, source, on_op)
+
+
+def _again(op: nn.GroupNorm, source: Flow, banding: Banding) -> "_ReadAgain":
+    if isinstance(source, _ReadAgain):
+        return source
+    return Dropped(source) if id(op) in banding.dropped else Hold(source, banding)
 
 
 class Source(Flow):
     """A tensor (1, C, H, W) that somebody else keeps."""
 
-    def __init__(self, x: Tensor, plan: Plan):
-        self.x, self.plan = x, plan
+    def __init__(self, x: Tensor, banding: Banding):
+        self.x, self.banding = x, banding
 
     def read(self, last: bool) -> Rows:
-        return iter(self.x.split(_height(self.x, self.plan.band), ROWS))
+        return iter(self.x.split(_height(self.x, self.banding.numbers), ROWS))
 
 
 class Each(Flow):
@@ -91,13 +97,13 @@ class Each(Flow):
 class Slid(Flow):
     """A window: rows it still needs are kept, the picture's borders are zeros."""
 
-    def __init__(self, op: Window, source: Flow, plan: Plan, on_op: OnOp):
-        self.op, self.source, self.plan, self.on_op = op, source, plan, on_op
+    def __init__(self, op: Window, source: Flow, banding: Banding, on_op: OnOp):
+        self.op, self.source, self.banding, self.on_op = op, source, banding, on_op
 
     def read(self, last: bool) -> Rows:
         op, (above, below) = self.op, self.op.rows
         kept: Tensor | None = None
-        for band, is_last in _marked(balanced(self.source.read(last), self.plan.band)):
+        for band, is_last in _marked(balanced(self.source.read(last), self.banding.numbers)):
             x = _extended(kept, band, above if kept is None else 0, below if is_last else 0)
             steps = (x.shape[ROWS] - op.span) // op.step + 1
             if steps > 0:
@@ -121,11 +127,11 @@ class _ReadAgain(Flow):
 
 
 class Hold(_ReadAgain):
-    """A flow that is computed once and held in the plan's store."""
+    """A flow that is computed once and held in a store."""
 
-    def __init__(self, source: Flow, plan: Plan):
+    def __init__(self, source: Flow, banding: Banding):
         self.source: Flow | None = source
-        self.plan = plan
+        self.banding = banding
         self.held: list[Held] = []
         self.gone = 0  # bands that have been let go of, from the top
         self.passed: dict[int, int] = {}  # of every reader at work: the bands it needs no more
@@ -136,10 +142,10 @@ class Hold(_ReadAgain):
         if self.source is None:
             return
         source, self.source = self.source, None
-        for band in balanced(source.read(last=True), self.plan.band):
+        for band in balanced(source.read(last=True), self.banding.numbers):
             found = Moments.of(band)
             self._moments = found if self._moments is None else self._moments.merged(found)
-            self.held.append(self.plan.store.put(band))
+            self.held.append(self.banding.store.put(band))
 
     def moments(self) -> "Moments":
         self.fill()
@@ -149,13 +155,14 @@ class Hold(_ReadAgain):
     def read(self, last: bool) -> Rows:
         self.fill()
         reader = len(self.passed) + 1
+        self.passed[reader] = 0
         self.final = reader if last else self.final
         for i, held in enumerate(self.held):
-            self.passed[reader] = i
+            band = held.get()
+            self.passed[reader] = i + 1  # what it has in its hands the store need not hold
             self._let_go()
-            yield held.get()
-        self.passed[reader] = len(self.held)
-        self._let_go()
+            yield band
+            del band
 
     def _let_go(self) -> None:
         """Of bands that the last reader has passed, and others who still read too."""
@@ -219,12 +226,12 @@ class Attended(Flow):
 class Sum(Flow):
     """body + skip. The skip reads what both share after the body has, so it is the one that lets go of it."""
 
-    def __init__(self, op: Residual, source: Flow, plan: Plan, on_op: OnOp):
+    def __init__(self, op: Residual, source: Flow, banding: Banding, on_op: OnOp):
         self.stops = stops(op.body)
-        shared = Hold(source, plan) if self.stops else source
+        shared = Hold(source, banding) if self.stops else source
         self.shared, self.ports = shared, (_Port(shared), _Port(shared))
-        self.body = flow(op.body, self.ports[0], plan, on_op)
-        self.skip = flow(op.skip, self.ports[1], plan, on_op)
+        self.body = flow(op.body, self.ports[0], banding, on_op)
+        self.skip = flow(op.skip, self.ports[1], banding, on_op)
 
     def read(self, last: bool) -> Rows:
         if self.stops:

@@ -5,12 +5,12 @@ import torch
 from exact_vae.vae_core.detection import build
 from exact_vae.vae_core.execution import whole
 from exact_vae.vae_core.execution.bands import (
+    Banding,
     Dropped,
     Each,
     Hold,
     Moments,
     Normalised,
-    Plan,
     Reader,
     Source,
     balanced,
@@ -42,9 +42,9 @@ def network(name: str, dtype: torch.dtype = torch.float64) -> nn.Module:
     return assemble(family, config, random_weights(family, config), dtype, torch.device("cpu"))
 
 
-def in_bands(ops, x: torch.Tensor, plan: Plan, on_op=lambda op, band: None) -> torch.Tensor:
+def in_bands(ops, x: torch.Tensor, banding: Banding, on_op=lambda op, band: None) -> torch.Tensor:
     x = x.contiguous(memory_format=torch.channels_last)
-    return torch.cat(list(flow(fused(ops), Source(x, plan), plan, on_op).read(last=True)), -2)
+    return torch.cat(list(flow(fused(ops), Source(x, banding), banding, on_op).read(last=True)), -2)
 
 
 def apart(got: torch.Tensor, want: torch.Tensor) -> float:
@@ -60,10 +60,10 @@ def test_bands_equal_the_whole(name, size, numbers):
     net = network(name)
     z = torch.randn(1, 4, *size, dtype=torch.float64)
     pixels = whole.run(net.decode_ops(), z.clone())
-    assert apart(in_bands(net.decode_ops(), z, Plan(numbers, OnDevice())), pixels) < 1e-12
+    assert apart(in_bands(net.decode_ops(), z, Banding(numbers, OnDevice())), pixels) < 1e-12
     x = torch.rand_like(pixels) * 2 - 1
     moments = whole.run(net.encode_ops(), x.clone())
-    assert apart(in_bands(net.encode_ops(), x, Plan(numbers, OnDevice())), moments) < 1e-12
+    assert apart(in_bands(net.encode_ops(), x, Banding(numbers, OnDevice())), moments) < 1e-12
 
 
 @pytest.mark.parametrize("store", STORES)
@@ -73,7 +73,7 @@ def test_wherever_bands_are_held(name, store):
     net, z = network(name), torch.randn(1, 4, 12, 8, dtype=torch.float64)
     kept = z.clone()
     held = STORES[store]()
-    assert apart(in_bands(net.decode_ops(), z, Plan(500, held)), whole.run(net.decode_ops(), z.clone())) < 1e-12
+    assert apart(in_bands(net.decode_ops(), z, Banding(500, held)), whole.run(net.decode_ops(), z.clone())) < 1e-12
     assert torch.equal(z, kept)
     held.close()
     held.close()
@@ -90,7 +90,7 @@ def test_rounding_is_no_worse_than_that_of_the_whole(dtype):
     truth = whole.run(exact.decode_ops(), z.double())
     error = {
         "whole": (whole.run(rough.decode_ops(), z.clone()).double() - truth).square().mean().sqrt(),
-        "bands": (in_bands(rough.decode_ops(), z, Plan(4000, OnDevice())).double() - truth).square().mean().sqrt(),
+        "bands": (in_bands(rough.decode_ops(), z, Banding(4000, OnDevice())).double() - truth).square().mean().sqrt(),
     }
     assert error["bands"] < 1.05 * error["whole"]
 
@@ -115,7 +115,7 @@ def test_a_residual_block_peaks_near_two_activations():
     body = (nn.GroupNorm(2, 8), Conv2d(8, 8), nn.GroupNorm(2, 8), Conv2d(8, 8))
     ops = (Residual(body), Residual(body), nn.GroupNorm(2, 8))
     ledger, x = Ledger(), torch.randn(1, 8, 64, 10)
-    in_bands(ops, x, Plan(4 * 80, ledger))
+    in_bands(ops, x, Banding(4 * 80, ledger))
     assert 2 * x.numel() <= ledger.most <= 2.2 * x.numel()
     assert ledger.now == 0  # and all of it is gone in the end
 
@@ -124,28 +124,28 @@ def test_a_residual_block_peaks_near_two_activations():
 def test_a_network_without_norms_holds_nothing():
     ledger = Ledger()
     ops = (Conv2d(3, 8), Residual((Conv2d(8, 8), Conv2d(8, 8))), Upsample2x(), Conv2d(8, 3))
-    in_bands(ops, torch.randn(1, 3, 40, 10), Plan(100, ledger))
+    in_bands(ops, torch.randn(1, 3, 40, 10), Banding(100, ledger))
     assert ledger.most == 0
 
 
 @torch.no_grad()
 def test_what_is_dropped_is_computed_again():
     x, norm, conv = torch.randn(1, 8, 30, 10, dtype=torch.float64), nn.GroupNorm(2, 8).double(), Conv2d(8, 8).double()
-    plan, made = Plan(200, OnDevice()), []
-    source = flow((conv,), Source(x, plan), plan, lambda op, band: made.append(band.shape[-2]))
+    banding, made = Banding(200, OnDevice()), []
+    source = flow((conv,), Source(x, banding), banding, lambda op, band: made.append(band.shape[-2]))
     dropped = Normalised(norm, Dropped(source), lambda op, band: None)
     assert apart(torch.cat(list(dropped.read(last=True)), -2), norm(conv(x))) < 1e-12
     assert sum(made) == 2 * 30
 
 
 def test_a_run_can_be_stopped():
-    plan = Plan(50, OnDevice())
+    banding = Banding(50, OnDevice())
 
     def stop(op, band):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), torch.no_grad():
-        in_bands((Conv2d(3, 3),), torch.randn(1, 3, 9, 9), plan, stop)
+        in_bands((Conv2d(3, 3),), torch.randn(1, 3, 9, 9), banding, stop)
 
 
 @torch.no_grad()
@@ -157,7 +157,7 @@ def test_every_row_of_every_op_is_announced():
         if isinstance(op, nn.Module):
             rows[id(op)] = rows.get(id(op), 0) + band.shape[-2]
 
-    in_bands(ops, torch.randn(1, 4, 7, 5, dtype=torch.float64), Plan(300, OnDevice()), count)
+    in_bands(ops, torch.randn(1, 4, 7, 5, dtype=torch.float64), Banding(300, OnDevice()), count)
     assert set(rows.values()) == {7, 14, 28}
 
 
@@ -208,9 +208,9 @@ def test_a_fork_lets_go_of_what_both_have_read():
 
 @torch.no_grad()
 def test_a_hold_is_filled_once():
-    plan, made = Plan(4, OnDevice()), []
-    source = Each(Affine(2.0, 0.0), Source(torch.ones(1, 1, 8, 2), plan), lambda op, band: made.append(op))
-    hold = Hold(source, plan)
+    banding, made = Banding(4, OnDevice()), []
+    source = Each(Affine(2.0, 0.0), Source(torch.ones(1, 1, 8, 2), banding), lambda op, band: made.append(op))
+    hold = Hold(source, banding)
     for last in (False, False, True):
         assert sum(band.sum() for band in hold.read(last)) == 32
     assert len(made) == 4 and hold.gone == len(hold.held)
@@ -220,5 +220,5 @@ def test_a_hold_is_filled_once():
 def test_the_meta_device_runs_it_too():
     """So a plan can be made without numbers."""
     net = build("kl", small_kl())
-    y = in_bands(net.decode_ops(), torch.empty(1, 4, 6, 6, device="meta"), Plan(100, OnDevice()))
+    y = in_bands(net.decode_ops(), torch.empty(1, 4, 6, 6, device="meta"), Banding(100, OnDevice()))
     assert y.shape == (1, 3, 24, 24) and y.is_meta

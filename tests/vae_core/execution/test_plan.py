@@ -1,0 +1,101 @@
+"""Plans are counted by the executors themselves, so what they say is checked against what a run does."""
+
+import pytest
+import torch
+from exact_vae.vae_core import DoesNotFit
+from exact_vae.vae_core.detection import build
+from exact_vae.vae_core.execution.fused import fused
+from exact_vae.vae_core.execution.plan import DEVICE, DISK, SYSTEM, Request, candidates, choose, work
+from exact_vae.vae_core.families.kl import FAMILY
+from exact_vae.vae_core.ops import Conv2d, DoublingConv, leaves
+from samples import small_kl
+from torch import nn
+
+GIB = 2**30
+
+
+def request(size: int = 64, batch: int = 1, config=FAMILY.example, dtype=torch.bfloat16) -> Request:
+    ops = fused(build("kl", config).to(dtype).decode_ops())
+    return Request(ops, torch.empty(batch, 4, size, size, device="meta", dtype=dtype), 8)
+
+
+@pytest.fixture(scope="module")
+def large() -> Request:
+    """SD's decoder at 1024 pixels."""
+    return request(128)
+
+
+def test_bands_need_less_than_the_whole_and_stores_still_less(large):
+    whole, bands, again, disk = (
+        large.whole,
+        large.in_bands(32),
+        large.in_bands(32, DEVICE, large.largest),
+        large.in_bands(32, DISK),
+    )
+    assert whole.peak > 1.7 * bands.peak > 1.7 * again.peak > 1.7 * disk.peak
+    assert disk.held > 0.7 * bands.peak and not bands.held
+    assert whole.work == bands.work < again.work < 1.25 * bands.work
+
+
+def test_lower_bands_need_less(large):
+    peaks = [large.in_bands(rows, DISK).peak for rows in (64, 32, 16, 8)]
+    assert peaks == sorted(peaks, reverse=True)
+
+
+def test_the_largest_are_the_second_norms_at_full_size(large):
+    norms = list(leaves(large.ops))
+    assert len(large.largest) == 3  # up.0 has three blocks
+    assert all(isinstance(norms[i], nn.GroupNorm) for i in large.largest)
+
+
+@pytest.mark.parametrize(
+    ("budget", "mode"),
+    [(8 * GIB, "whole"), (GIB, DEVICE), (0.65 * GIB, "twice"), (0.3 * GIB, DISK)],
+)
+def test_the_fastest_that_fits_is_chosen(large, budget, mode):
+    plan = choose(large, int(budget), {DISK: 100 * GIB}, what="this")
+    found = "whole" if not plan.rows else "twice" if plan.twice else plan.keep
+    if mode == "twice":
+        plan = choose(large, int(budget), {SYSTEM: 0}, what="this")
+        found = "twice" if plan.twice else plan.keep
+    assert found == mode
+    assert plan.peak <= budget
+
+
+def test_a_batch_is_split_before_bands_are_cut():
+    three = request(32, batch=5)
+    plans = list(candidates(three, {}))
+    assert [p.pictures for p in plans[:3]] == [5, 2, 1]
+    assert plans[0].peak > 2 * plans[1].peak > 2 * plans[2].peak > 0
+    assert choose(three, plans[1].peak, {}, what="this").pictures == 2
+
+
+def test_what_does_not_fit_says_by_how_much(large):
+    with pytest.raises(DoesNotFit, match=r"decoding a poster needs \d+ MiB even at its smallest .*only 10 MiB"):
+        choose(large, 10 * 2**20, {DISK: GIB}, what="decoding a poster")
+
+
+def test_a_full_disk_is_not_planned_with(large):
+    with pytest.raises(DoesNotFit):
+        choose(large, 300 * 2**20, {DISK: 1000}, what="this")
+
+
+def test_a_plan_tells_itself(large):
+    assert str(large.whole).startswith("whole; at most ")
+    assert "bands of 16 rows, kept on disk" in str(large.in_bands(16, DISK))
+
+
+@torch.no_grad()
+def test_work_is_counted_in_multiplications():
+    with torch.device("meta"):
+        conv, x = Conv2d(3, 5), torch.empty(1, 3, 8, 6)
+        assert work(conv, conv(x)) == 5 * 8 * 6 * 3 * 9
+        doubled = DoublingConv(conv)
+    assert work(doubled, doubled(x)) == 5 * 16 * 12 * 3 * 4  # four taps of sixteen meet each pixel
+
+
+def test_encoders_are_planned_too():
+    config = small_kl()
+    ops = fused(build("kl", config).encode_ops())
+    plan = Request(ops, torch.empty(2, 3, 64, 64, device="meta"), 1)
+    assert plan.in_bands(16).peak < plan.whole.peak

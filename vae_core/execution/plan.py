@@ -1,0 +1,234 @@
+"""Choose how to run before running: what each way will hold is counted on tensors without numbers.
+
+The very executors run on the meta device, over the ops of a twin network without weights, so a plan cannot disagree
+with the run about order, shapes or lifetimes. What it adds of its own is what lives between two held activations: a few
+bands, and what attention remembers.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import DoesNotFit
+from ..ops import Conv2d, DoublingConv, Global, Op, Ops, Residual, leaves
+from . import whole
+from .bands import Banding, Source, flow
+from .budget import text
+from .store import OnDevice
+
+DEVICE, SYSTEM, DISK = KEEP = ("device", "system memory", "disk")
+IN_FLIGHT = 8  # bands alive at once between two held activations: read, extended, normalised, made, joined
+REMEMBERED = 3  # activations alive at once while attention gathers what it remembers
+HEIGHTS = (64, 32, 16, 8)  # of bands, in rows of the picture, the fastest first
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to run a request, and what it takes.
+
+    pictures  of the batch at a time
+    rows      of the picture in a band; 0: pictures run whole
+    keep      where bands are held that are read again: 'device', 'system memory' or 'disk'
+    twice     group norms (by their number among the leaves) whose input is computed twice instead of held
+    peak      bytes on the device at most: input, activations and result, without weights
+    held      bytes elsewhere at most, in system memory or on disk
+    work      multiplications of one picture
+    numbers   in a band
+    """
+
+    pictures: int
+    rows: int
+    keep: str
+    twice: tuple[int, ...]
+    peak: int
+    held: int
+    work: float
+    numbers: int = 0
+
+    def __str__(self) -> str:
+        """'bands of 32 rows, kept in system memory; at most 812 MiB (and 4.0 GiB of system memory)'"""
+        how = "whole" if not self.rows else f"bands of {self.rows} rows, kept {_where(self.keep)}"
+        one = f", {self.pictures} at a time" if self.pictures > 1 else ""
+        again = ", the largest computed twice" if self.twice else ""
+        more = f" (and {text(self.held)} of {self.keep})" if self.held else ""
+        return f"{how}{one}{again}; at most {text(self.peak)}{more}"
+
+
+def _where(keep: str) -> str:
+    return {DEVICE: "on the device", SYSTEM: "in system memory", DISK: "on disk"}[keep]
+
+
+class Request:
+    """What is to be run: ops on the meta device, fused as they will be, and the input's shape.
+
+    scale: rows of the picture to one row of the input (8 to decode with a VAE of ratio 8, 1 to encode).
+    """
+
+    def __init__(self, ops: Ops, x: Tensor, scale: int):
+        self.ops, self.x, self.scale = ops, x, scale
+        self.one = x[:1]
+        self.norms = [i for i, op in enumerate(leaves(ops)) if isinstance(op, nn.GroupNorm)]
+
+    @cached_property
+    def whole(self) -> Plan:
+        """All pictures at once."""
+        with torch.no_grad():
+            peak, y = whole.peak_bytes(self.ops, self.x)
+        ends = self.x.nbytes + _result_bytes(y)
+        return Plan(len(self.x), 0, DEVICE, (), peak + ends, 0, self.in_bands().work)
+
+    def split(self, pictures: int) -> Plan:
+        """Whole, but only so many pictures at a time."""
+        per_picture = (self.whole.peak - self._ends) / len(self.x)
+        return replace(self.whole, pictures=pictures, peak=int(per_picture * pictures + self._ends))
+
+    def in_bands(self, rows: int = 0, keep: str = DEVICE, twice: tuple[int, ...] = ()) -> Plan:
+        """One picture after the other, in bands."""
+        counted = self._counted(twice)
+        numbers = max(1, int(counted.widest * rows))
+        working = IN_FLIGHT * numbers * self.x.itemsize
+        on_device = counted.held if keep == DEVICE else 0
+        peak = max(on_device + working, counted.remembered + on_device) + self._ends
+        return Plan(1, rows, keep, twice, peak, counted.held - on_device, counted.work, numbers)
+
+    @cached_property
+    def largest(self) -> tuple[int, ...]:
+        """The norms inside residual blocks at the highest resolution: dropping what they read saves most."""
+        return self._counted(()).inner
+
+    @cached_property
+    def _ends(self) -> int:
+        with torch.no_grad():
+            return self.x.nbytes + _result_bytes(whole.run(self.ops, self.x))
+
+    def _counted(self, twice: tuple[int, ...]) -> "_Count":
+        if twice not in self._counts:
+            self._counts[twice] = _Count(self, twice)
+        return self._counts[twice]
+
+    @cached_property
+    def _counts(self) -> dict[tuple[int, ...], "_Count"]:
+        return {}
+
+
+class _Count:
+    """One picture run in a single band on the meta device."""
+
+    def __init__(self, request: Request, twice: tuple[int, ...]):
+        ledger = _Ledger()
+        self.work = self.widest = 0.0
+        self.remembered = 0
+        self.rows = request.one.shape[-2] * request.scale
+        self._largest, self._ledger = 0, ledger
+        norms = list(leaves(request.ops))
+        banding = Banding(2**62, ledger, frozenset(id(norms[i]) for i in twice))
+        with torch.no_grad():
+            for _ in flow(request.ops, Source(request.one, banding), banding, self._see).read(last=True):
+                pass
+        self.held = ledger.most
+        self.inner = _inner_norms(request.ops, request.one)
+
+    def _see(self, op: Op, band: Tensor) -> None:
+        self.work += work(op, band)
+        self.widest = max(self.widest, band.numel() / self.rows)
+        if isinstance(op, Global):
+            self.remembered = max(self.remembered, REMEMBERED * band.nbytes)
+
+
+class _Ledger(OnDevice):
+    """Counts the bytes that are held."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    def put(self, band: Tensor) -> "_Counted":
+        return _Counted(self, band)
+
+
+class _Counted:
+    def __init__(self, ledger: _Ledger, band: Tensor):
+        self.ledger, self.band, self.rows = ledger, band, band.shape[-2]
+        ledger.now += band.nbytes
+        ledger.most = max(ledger.most, ledger.now)
+
+    def get(self) -> Tensor:
+        return self.band
+
+    def release(self) -> None:
+        self.ledger.now -= self.band.nbytes
+
+
+def work(op: Op, made: Tensor) -> float:
+    """Multiplications for what an op has made; of ops that do little, the numbers they touch."""
+    if isinstance(op, Conv2d):
+        return made.numel() * op.weight[0].numel()
+    if isinstance(op, DoublingConv):
+        return made.numel() * op.weight.shape[0] * 4
+    if isinstance(op, Global):
+        pixels = made.shape[-1] * made.shape[-2]
+        return made.numel() * (4 * made.shape[1] + 2 * pixels)
+    return float(made.numel())
+
+
+def choose(request: Request, budget: int, elsewhere: dict[str, int], *, what: str) -> Plan:
+    """The fastest plan under the budget. Raises DoesNotFit, saying by how much.
+
+    budget     bytes on the device
+    elsewhere  bytes there are in 'system memory' and on 'disk', for those that may be used
+    what       is run, for the error: "decoding 4096x4096 with 'ae.safetensors'"
+    """
+    smallest: Plan | None = None
+    for plan in candidates(request, elsewhere):
+        if plan.peak <= budget and plan.held <= elsewhere.get(plan.keep, 0):
+            return plan
+        smallest = plan if smallest is None or plan.peak < smallest.peak else smallest
+    assert smallest is not None
+    raise DoesNotFit(
+        f"{what} needs {text(smallest.peak)} even at its smallest ({smallest}), but only {text(budget)} may be used: "
+        "use a smaller picture, bf16, or a larger budget."
+    )
+
+
+def candidates(request: Request, elsewhere: dict[str, int]) -> Iterator[Plan]:
+    """All ways, the fastest first."""
+    yield request.whole
+    pictures = len(request.x) // 2
+    while pictures:
+        yield request.split(pictures)
+        pictures //= 2
+    for rows in HEIGHTS:
+        yield request.in_bands(rows)
+    for keep in elsewhere:
+        for rows in HEIGHTS:
+            yield request.in_bands(rows, keep)
+        if keep == SYSTEM:
+            yield request.in_bands(HEIGHTS[-1], DEVICE, request.largest)
+
+
+def _inner_norms(ops: Ops, x: Tensor) -> tuple[int, ...]:
+    """The second norms of residual blocks that read the largest activations, by number among the leaves."""
+    numbers = {id(op): i for i, op in enumerate(leaves(ops))}
+    found: list[tuple[int, int]] = []
+
+    def walk(ops: Ops, x: Tensor, inside: bool) -> Tensor:
+        for n, op in enumerate(ops):
+            if isinstance(op, Residual):
+                x = walk(op.body, x, True)
+            else:
+                if inside and n and isinstance(op, nn.GroupNorm):
+                    found.append((x.nbytes, numbers[id(op)]))
+                x = op(x)
+        return x
+
+    with torch.no_grad():
+        walk(ops, x, False)
+    most = max((size for size, _ in found), default=0)
+    return tuple(number for size, number in found if size == most)
+
+
+def _result_bytes(y: Tensor) -> int:
+    """The result is given out in fp32 at least."""
+    return y.numel() * max(4, y.itemsize)
