@@ -113,7 +113,7 @@ class DoublingConv(Window):
         exact = torch.promote_types(conv.weight.dtype, torch.float32)
         taps = taps.to(conv.weight.device, exact)
         weight = torch.einsum("ak,oikl,bl->ioab", taps, conv.weight.to(exact), taps)
-        self.weight, self.bias = weight.to(conv.weight.dtype).contiguous(), conv.bias
+        self.conv, self.weight, self.bias = conv, weight.to(conv.weight.dtype).contiguous(), conv.bias
 
     def __call__(self, x: Tensor) -> Tensor:
         return F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=1)

@@ -1,22 +1,29 @@
 """A VAE: pixels to a posterior, a latent to pixels. Everything is checked at this door, nothing further in."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import latents, precision
-from .detection import build, title
+from . import latents, planning, precision
+from .detection import title
 from .errors import BadPixels, BadRequest, DoesNotFit, LatentMismatch, NumericalOverflow
 from .execution import whole
+from .execution.fused import fused
+from .execution.plan import Plan, work
+from .execution.run import run
+from .execution.watch import Watch
 from .families import Config, Facts, Network
-from .ops import Op, Ops, leaves
+from .ops import Ops
 from .posterior import Posterior
 
 Progress = Callable[[int, int], None]
+Budget = int | str | None
+TICKS = 1000  # what progress counts to
 LARGEST_PIXEL = 100.0  # HDR pictures exceed 1, some by far; this tells a picture in 0...255
 
 
@@ -50,37 +57,44 @@ class VAE(Facts):
         dtype = str(self.dtype).removeprefix("torch.")
         return f"VAE('{self.name}': {self.title}; {dtype} on {self.device})"
 
-    def encode(self, pixels: Tensor, *, progress: Progress | None = None) -> Posterior:
+    def encode(self, pixels: Tensor, *, budget: Budget = None, rows: int | None = None, keep: str | None = None,
+               progress: Progress | None = None) -> Posterior:  # fmt: skip
         """pixels (B, C, H, W), or frames (B, C, T, H, W), in [-1, 1] -> the posterior of their latents.
 
         Any size: a picture that is no multiple of the ratio is continued at its right and lower edge (mirrored), and
-        `posterior.size` remembers what to crop to. `progress(done, total)` counts ops, and may raise to stop.
+        `posterior.size` remembers what to crop to. `progress(done, total)` counts work, and may raise to stop.
+        budget, rows, keep: how much memory to use and how, see `plan`; they do not change the result but for rounding.
         Raises BadPixels, NumericalOverflow, DoesNotFit, and BadRequest if the file held no encoder.
         """
         self._need("encoder")
         x, frames = self._pictures(pixels)
-        watch = _Watch(self.network, self.network.encode_ops(), progress)
+        size = (x.shape[-2], x.shape[-1])
+        plan = self.plan("encode", x.shape, budget=budget, rows=rows, keep=keep)
+        watch = _Watch(self.network, plan, len(x), progress)
         with self._memory("encoding", x, watch):
-            z = self._run(watch, pad_to(x.to(self.device, self.dtype), self.spatial_ratio))
+            x = pad_to(x.to(self.device, self.dtype), self.spatial_ratio)
+            z = self._run(self.network.encode_ops(), x, plan, watch)
             self._demand_finite(z, "the picture", "encode")
         to_latent = (*self.network.to_latent_ops(), *_to_clip(frames))
         make = Posterior.of_moments if self.network.gaussian else Posterior.of_point
-        return make(z, to_latent, (x.shape[-2], x.shape[-1]))
+        return make(z, to_latent, size)
 
-    def decode(self, z: Tensor, *, size: tuple[int, int] | None = None, progress: Progress | None = None) -> Tensor:
+    def decode(self, z: Tensor, *, size: tuple[int, int] | None = None, budget: Budget = None, rows: int | None = None,
+               keep: str | None = None, progress: Progress | None = None) -> Tensor:  # fmt: skip
         """z (B, latent_channels, h, w), or (B, latent_channels, T, h, w) -> pixels, about [-1, 1], not clamped.
 
-        size: (H, W) to crop to, as `posterior.size` gives it. fp32 at least. `progress` as in `encode`.
+        size: (H, W) to crop to, as `posterior.size` gives it. fp32 at least. The other arguments as in `encode`.
         Raises LatentMismatch, NumericalOverflow, DoesNotFit, and BadRequest if the file held no decoder.
         """
         self._need("decoder")
         if size and min(size) < 1:
             raise BadRequest(f"a picture cannot be cropped to {size[1]}x{size[0]}.")
         x, frames = self._latents(z)
-        watch = _Watch(self.network, self.network.decode_ops(), progress)
+        plan = self.plan("decode", x.shape, budget=budget, rows=rows, keep=keep)
+        watch = _Watch(self.network, plan, len(x), progress)
         with self._memory("decoding", x, watch):
             x = whole.run(self.network.from_latent_ops(), x.to(self.device, precision.at_least_fp32(self.dtype)))
-            x = self._run(watch, x.to(self.dtype))
+            x = self._run(self.network.decode_ops(), x.to(self.dtype), plan, watch)
             self._demand_finite(x, "the latent", "decode")
         x = x[..., : size[0], : size[1]] if size else x
         return whole.run(_to_clip(frames), x)
@@ -94,28 +108,38 @@ class VAE(Facts):
             parameter.data = parameter.data.to(dtype)
         return self
 
-    def peak_bytes(self, part: str, shape: tuple[int, ...]) -> int:
-        """Bytes of activations at most alive while this VAE would 'encode' pixels or 'decode' a latent of this shape.
+    def plan(self, part: str, shape: Sequence[int], *, budget: Budget = None, rows: int | None = None,
+             keep: str | None = None) -> Plan:  # fmt: skip
+        """How this VAE would 'encode' pixels or 'decode' a latent of this shape: the fastest way that fits.
 
-        shape: (B, C, H, W) or (B, C, T, H, W); C is the VAE's own, whatever is given. Weights are not counted.
+        shape   (B, C, H, W) or (B, C, T, H, W); C is the VAE's own, whatever is given
+        budget  bytes it may use on its device beside the weights, also as '2GiB'; None: what is free now
+        rows    of the picture in a band; None: the plan's choice, which may be to run the picture whole
+        keep    where bands are held: 'device', 'system memory', 'disk'; None: the plan's choice
+        Raises DoesNotFit, saying by how much, and BadRequest.
         """
-        twin = build(self.family, self.config).to(self.dtype)
+        doing = f"{part[:-1]}ing {_size(shape)} with '{self.name}'"
+        wanted = self._request(part, shape)
+        return planning.plan(wanted, self.device, budget=budget, rows=rows, keep=keep, what=doing)
+
+    def peak_bytes(self, part: str, shape: Sequence[int]) -> int:
+        """Bytes of input, activations and result at most alive while pixels are encoded or a latent decoded whole."""
+        return self._request(part, shape).whole.peak
+
+    def _request(self, part: str, shape: Sequence[int]) -> planning.Request:
         batch, (h, w) = math.prod((shape[0], *shape[2:-2])), shape[-2:]
         if part == "encode":
             ratio = self.spatial_ratio
-            ops, like = twin.encode_ops(), (batch, self.in_channels, h + -h % ratio, w + -w % ratio)
+            like = (batch, self.in_channels, h + -h % ratio, w + -w % ratio)
         else:
-            ops, like = (*twin.from_latent_ops(), *twin.decode_ops()), (batch, self.latent_channels, h, w)
-        with torch.no_grad():
-            return whole.peak_bytes(ops, torch.empty(like, dtype=self.dtype, device="meta"))[0]
+            like = (batch, self.latent_channels, h, w)
+        return planning.request(self.family, self.config, part, like, self.dtype)
 
-    @torch.no_grad()
-    def _run(self, watch: "_Watch", x: Tensor) -> Tensor:
+    def _run(self, ops: Ops, x: Tensor, plan: Plan, watch: "_Watch") -> Tensor:
         # One layout of memory, however the caller's tensor lies: kernels differ in rounding, and pixels must not.
-        x = x.contiguous(memory_format=torch.channels_last)
-        x = whole.run(watch.ops, x, watch)
-        watch(None)
-        return x.to(precision.at_least_fp32(self.dtype))
+        x = run(fused(ops), x.contiguous(memory_format=torch.channels_last), plan, watch)
+        watch.ends()
+        return x
 
     @contextmanager
     def _memory(self, doing: str, x: Tensor, watch: "_Watch") -> Iterator[None]:
@@ -126,7 +150,7 @@ class VAE(Facts):
             if not _is_out_of_memory(e):
                 raise
             raise DoesNotFit(
-                f"{doing} {_size(x)} with '{self.name}' ran out of memory{watch.where}: "
+                f"{doing} {_size(x.shape)} with '{self.name}' ran out of memory{watch.where}: "
                 "use a smaller picture or batch, or bf16."
             ) from e
 
@@ -186,25 +210,37 @@ class VAE(Facts):
         raise NumericalOverflow(f"'{self.name}' overflowed in {dtype}: {what} was finite, the result is not; {cure}.")
 
 
-class _Watch:
+class _Watch(Watch):
     """Follows a run from op to op: for progress, and to say where it stopped."""
 
-    def __init__(self, network: nn.Module, ops: Ops, progress: Progress | None):
-        self.network, self.ops, self.progress = network, ops, progress
-        self.done, self.total = 0, sum(1 for _ in leaves(ops))
-        self.op: Op | None = None
+    def __init__(self, network: nn.Module, plan: Plan, pictures: int, progress: Progress | None):
+        self.network, self.progress, self.total = network, progress, plan.work * pictures
+        self.pictures, self.done, self.told = plan.pictures, 0.0, -1
+        self.op: Any = None
 
-    def __call__(self, op: Op | None) -> None:
-        """Before each op, and with None after the last."""
-        if self.progress:
-            self.progress(self.done, self.total)
-        self.done, self.op = self.done + 1, op
+    def begins(self, op: Any) -> None:
+        self.op = op
+        self._tell()
+
+    def made(self, op: Any, x: Tensor) -> None:
+        self.done += work(op, x)
+
+    def ends(self) -> None:
+        self.done = self.total
+        self._tell()
+
+    def _tell(self) -> None:
+        """In steps of a part in a thousand."""
+        step = int(TICKS * min(1.0, self.done / self.total)) if self.total else TICKS
+        if self.progress and step > self.told:
+            self.told = step
+            self.progress(step, TICKS)
 
     @property
     def where(self) -> str:
         """' at decoder.up.1.block.0.conv2', '' before the first op."""
         names = {id(module): name for name, module in self.network.named_modules()}
-        name = names.get(id(self.op)) or getattr(self.op, "__name__", type(self.op).__name__)
+        name = names.get(id(getattr(self.op, "conv", self.op))) or getattr(self.op, "__name__", type(self.op).__name__)
         return f" at {name}" if self.op else ""
 
 
@@ -238,5 +274,5 @@ def _to_clip(frames: int | None) -> Ops:
     return (unfold,) if frames else ()
 
 
-def _size(x: Tensor) -> str:
-    return f"{x.shape[0]} x {x.shape[-1]}x{x.shape[-2]}"
+def _size(shape: Sequence[int]) -> str:
+    return f"{shape[0]} x {shape[-1]}x{shape[-2]}"

@@ -1,5 +1,7 @@
 """A VAE at its door: sizes, clips, dtypes, and the sentences bad input gets."""
 
+import itertools
+
 import pytest
 import torch
 from exact_vae.vae_core import BadPixels, BadRequest, DoesNotFit, LatentMismatch, NumericalOverflow, from_weights, load
@@ -60,12 +62,15 @@ def test_bf16_is_near_fp32():
 
 
 @pytest.mark.parametrize("doing", ["encode", "decode"])
-def test_progress_counts_every_op(vae, doing):
+@pytest.mark.parametrize("how", [{}, {"rows": 4}, {"rows": 4, "keep": "disk"}], ids=str)
+def test_progress_counts_work(vae, doing, how):
     calls = []
-    x = torch.zeros(1, 3, 8, 8) if doing == "encode" else torch.zeros(1, 4, 2, 2)
-    getattr(vae, doing)(x, progress=lambda done, total: calls.append((done, total)))
-    total = calls[0][1]
-    assert calls == [(done, total) for done in range(total + 1)]
+    x = torch.zeros(2, 3, 32, 32) if doing == "encode" else torch.zeros(2, 4, 8, 8)
+    getattr(vae, doing)(x, **how, progress=lambda done, total: calls.append((done, total)))
+    done = [call[0] for call in calls]
+    assert {call[1] for call in calls} == {1000} and done[0] == 0 and done[-1] == 1000
+    assert done == sorted(set(done)) and len(done) > 20
+    assert max(b - a for a, b in itertools.pairwise(done)) < 200
 
 
 def test_progress_may_stop_the_run(vae):
@@ -73,7 +78,7 @@ def test_progress_may_stop_the_run(vae):
         pass
 
     def stop(done, total):
-        if done == 5:
+        if done > 100:
             raise Stop
 
     with pytest.raises(Stop):
@@ -177,6 +182,37 @@ def test_peak_bytes_takes_only_the_size(vae):
     assert vae.peak_bytes("decode", (2, 4, 8, 8)) == 2 * vae.peak_bytes("decode", (1, 4, 8, 8))
     assert vae.peak_bytes("decode", (1, 4, 2, 8, 8)) == vae.peak_bytes("decode", (2, 4, 8, 8))
     assert vae.peak_bytes("encode", (1, 3, 30, 30)) == vae.peak_bytes("encode", (1, 3, 32, 32))
+
+
+WAYS = [{"rows": 8}, {"rows": 1000}, {"rows": 3, "keep": "disk"}, {"keep": "device"}, {"budget": "2 MiB"}]
+
+
+@pytest.mark.parametrize("how", WAYS, ids=str)
+@pytest.mark.parametrize("doing", ["encode", "decode"])
+def test_no_way_of_running_changes_the_picture(how, doing):
+    vae = from_weights(random_weights("kl", small_kl(), torch.float64))
+    x = torch.rand(3, 3, 37, 30).double() if doing == "encode" else torch.rand(3, 4, 9, 7).double()
+    results = [getattr(vae, doing)(x, **options) for options in ({}, how)]
+    want, got = (r.mean if doing == "encode" else r for r in results)
+    assert got.shape == want.shape and got.dtype == want.dtype
+    assert (got - want).abs().max() <= 1e-12 * want.abs().max()
+
+
+def test_a_plan_is_told_before_the_run(vae):
+    assert vae.plan("decode", (1, 4, 8, 8)).rows == 0
+    assert vae.plan("decode", (1, 4, 8, 8), rows=4, keep="disk").keep == "disk"
+    assert vae.plan("decode", (1, 4, 64, 64), budget="6MiB").peak < 6 * 2**20
+    with pytest.raises(DoesNotFit, match=r"decoding 1 x 512x512 with 'small.safetensors' needs .* only 1 MiB"):
+        vae.plan("decode", (1, 4, 512, 512), budget="1MiB")
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [({"rows": 0}, "0 rows"), ({"keep": "cloud"}, "cannot be kept in 'cloud'"), ({"budget": "lots"}, "no amount")],
+)
+def test_ways_that_there_are_not(vae, how, words):
+    with pytest.raises(BadRequest, match=words):
+        vae.decode(torch.zeros(1, 4, 2, 2), **how)
 
 
 def test_to_another_dtype(kl_file):

@@ -9,8 +9,8 @@ block's sum grows, the two pictures it is made of shrink.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,9 @@ from torch.nn import functional as F
 
 from ..ops import Global, Op, Ops, Residual, Window
 from .store import Held, Store
+from .watch import Watch
 
 Rows = Iterator[Tensor]
-OnOp = Callable[[Any, Tensor], None]
 ROWS = -2
 
 
@@ -45,24 +45,24 @@ class Banding(NamedTuple):
     dropped: frozenset[int] = frozenset()
 
 
-def flow(ops: Ops, source: Flow, banding: Banding, on_op: OnOp) -> Flow:
-    """What the ops make of a source. `on_op(op, band)` is called with each band an op has made; it may raise."""
+def flow(ops: Ops, source: Flow, banding: Banding, watch: Watch) -> Flow:
+    """What the ops make of a source. `watch` is told of every band."""
     made = source
     for op in ops:
-        made = _step(op, made, banding, on_op)
+        made = _step(op, made, banding, watch)
     return made
 
 
-def _step(op: Op, source: Flow, banding: Banding, on_op: OnOp) -> Flow:
+def _step(op: Op, source: Flow, banding: Banding, watch: Watch) -> Flow:
     if isinstance(op, Residual):
-        return Sum(op, source, banding, on_op)
+        return Sum(op, source, banding, watch)
     if isinstance(op, nn.GroupNorm):
-        return Normalised(op, _again(op, source, banding), on_op)
+        return Normalised(op, _again(op, source, banding), watch)
     if isinstance(op, Global):
-        return Attended(op, source, on_op)
+        return Attended(op, source, watch)
     if isinstance(op, Window):
-        return Slid(op, source, banding, on_op)
-    return Each(op, source, on_op)
+        return Slid(op, source, banding, watch)
+    return Each(op, source, watch)
 
 
 def _again(op: nn.GroupNorm, source: Flow, banding: Banding) -> "_ReadAgain":
@@ -84,21 +84,22 @@ class Source(Flow):
 class Each(Flow):
     """Pointwise."""
 
-    def __init__(self, op: Op, source: Flow, on_op: OnOp):
-        self.op, self.source, self.on_op = op, source, on_op
+    def __init__(self, op: Op, source: Flow, watch: Watch):
+        self.op, self.source, self.watch = op, source, watch
 
     def read(self, last: bool) -> Rows:
         for band in self.source.read(last):
+            self.watch.begins(self.op)
             y = self.op(band)  # type: ignore[operator]
-            self.on_op(self.op, y)
+            self.watch.made(self.op, y)
             yield y
 
 
 class Slid(Flow):
     """A window: rows it still needs are kept, the picture's borders are zeros."""
 
-    def __init__(self, op: Window, source: Flow, banding: Banding, on_op: OnOp):
-        self.op, self.source, self.banding, self.on_op = op, source, banding, on_op
+    def __init__(self, op: Window, source: Flow, banding: Banding, watch: Watch):
+        self.op, self.source, self.banding, self.watch = op, source, banding, watch
 
     def read(self, last: bool) -> Rows:
         op, (above, below) = self.op, self.op.rows
@@ -107,8 +108,9 @@ class Slid(Flow):
             x = _extended(kept, band, above if kept is None else 0, below if is_last else 0)
             steps = (x.shape[ROWS] - op.span) // op.step + 1
             if steps > 0:
+                self.watch.begins(op)
                 y = op.within(x.narrow(ROWS, 0, (steps - 1) * op.step + op.span))
-                self.on_op(op, y)
+                self.watch.made(op, y)
                 yield y
             used = max(steps, 0) * op.step
             kept = x.narrow(ROWS, used, x.shape[ROWS] - used).clone(memory_format=torch.channels_last)
@@ -194,44 +196,46 @@ class Dropped(_ReadAgain):
 class Normalised(Flow):
     """A group norm with the statistics of the whole picture."""
 
-    def __init__(self, op: nn.GroupNorm, source: _ReadAgain, on_op: OnOp):
-        self.op, self.source, self.on_op = op, source, on_op
+    def __init__(self, op: nn.GroupNorm, source: _ReadAgain, watch: Watch):
+        self.op, self.source, self.watch = op, source, watch
 
     def read(self, last: bool) -> Rows:
         op = self.op
         mean, var = self.source.moments().of_groups(op.num_groups)
         weight, bias = (None if p is None else p.to(mean.dtype) for p in (op.weight, op.bias))
         for band in self.source.read(last):
+            self.watch.begins(op)
             y = F.batch_norm(band, mean, var, weight, bias, eps=op.eps)
-            self.on_op(op, y)
+            self.watch.made(op, y)
             yield y
 
 
 class Attended(Flow):
     """What all pixels say is gathered first."""
 
-    def __init__(self, op: Global, source: Flow, on_op: OnOp):
-        self.op, self.source, self.on_op = op, source, on_op
+    def __init__(self, op: Global, source: Flow, watch: Watch):
+        self.op, self.source, self.watch = op, source, watch
 
     def read(self, last: bool) -> Rows:
+        self.watch.begins(self.op)
         said = [self.op.remember(band) for band in self.source.read(last=False)]
         memory = tuple(torch.cat(parts, -2) for parts in zip(*said, strict=True))
         del said
         for band in self.source.read(last):
             y = self.op.recall(band, memory)
-            self.on_op(self.op, y)
+            self.watch.made(self.op, y)
             yield y
 
 
 class Sum(Flow):
     """body + skip. The skip reads what both share after the body has, so it is the one that lets go of it."""
 
-    def __init__(self, op: Residual, source: Flow, banding: Banding, on_op: OnOp):
+    def __init__(self, op: Residual, source: Flow, banding: Banding, watch: Watch):
         self.stops = stops(op.body)
         shared = Hold(source, banding) if self.stops else source
         self.shared, self.ports = shared, (_Port(shared), _Port(shared))
-        self.body = flow(op.body, self.ports[0], banding, on_op)
-        self.skip = flow(op.skip, self.ports[1], banding, on_op)
+        self.body = flow(op.body, self.ports[0], banding, watch)
+        self.skip = flow(op.skip, self.ports[1], banding, watch)
 
     def read(self, last: bool) -> Rows:
         if self.stops:

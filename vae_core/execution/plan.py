@@ -5,7 +5,8 @@ with the run about order, shapes or lifetimes. What it adds of its own is what l
 bands, and what attention remembers.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,6 +19,7 @@ from . import whole
 from .bands import Banding, Source, flow
 from .budget import text
 from .store import OnDevice
+from .watch import Watch
 
 DEVICE, SYSTEM, DISK = KEEP = ("device", "system memory", "disk")
 IN_FLIGHT = 8  # bands alive at once between two held activations: read, extended, normalised, made, joined
@@ -36,6 +38,7 @@ class Plan:
     peak      bytes on the device at most: input, activations and result, without weights
     held      bytes elsewhere at most, in system memory or on disk
     work      multiplications of one picture
+    shape     of the result for one picture: (C, H, W)
     numbers   in a band
     """
 
@@ -46,6 +49,7 @@ class Plan:
     peak: int
     held: int
     work: float
+    shape: tuple[int, ...]
     numbers: int = 0
 
     def __str__(self) -> str:
@@ -76,23 +80,22 @@ class Request:
     def whole(self) -> Plan:
         """All pictures at once."""
         with torch.no_grad():
-            peak, y = whole.peak_bytes(self.ops, self.x)
-        ends = self.x.nbytes + _result_bytes(y)
-        return Plan(len(self.x), 0, DEVICE, (), peak + ends, 0, self.in_bands().work)
+            peak = whole.peak_bytes(self.ops, self.x)[0]
+        return Plan(len(self.x), 0, DEVICE, (), peak + self._ends, 0, self._counted(()).work, self.shape)
 
     def split(self, pictures: int) -> Plan:
         """Whole, but only so many pictures at a time."""
         per_picture = (self.whole.peak - self._ends) / len(self.x)
         return replace(self.whole, pictures=pictures, peak=int(per_picture * pictures + self._ends))
 
-    def in_bands(self, rows: int = 0, keep: str = DEVICE, twice: tuple[int, ...] = ()) -> Plan:
+    def in_bands(self, rows: int, keep: str = DEVICE, twice: tuple[int, ...] = ()) -> Plan:
         """One picture after the other, in bands."""
         counted = self._counted(twice)
         numbers = max(1, int(counted.widest * rows))
         working = IN_FLIGHT * numbers * self.x.itemsize
         on_device = counted.held if keep == DEVICE else 0
         peak = max(on_device + working, counted.remembered + on_device) + self._ends
-        return Plan(1, rows, keep, twice, peak, counted.held - on_device, counted.work, numbers)
+        return Plan(1, rows, keep, twice, peak, counted.held - on_device, counted.work, self.shape, numbers)
 
     @cached_property
     def largest(self) -> tuple[int, ...]:
@@ -100,9 +103,15 @@ class Request:
         return self._counted(()).inner
 
     @cached_property
-    def _ends(self) -> int:
+    def shape(self) -> tuple[int, ...]:
+        """Of the result for one picture."""
         with torch.no_grad():
-            return self.x.nbytes + _result_bytes(whole.run(self.ops, self.x))
+            return tuple(whole.run(self.ops, self.one).shape[1:])
+
+    @cached_property
+    def _ends(self) -> int:
+        """Bytes of the input and of the result, which is given out in fp32 at least."""
+        return self.x.nbytes + len(self.x) * math.prod(self.shape) * max(4, self.x.itemsize)
 
     def _counted(self, twice: tuple[int, ...]) -> "_Count":
         if twice not in self._counts:
@@ -114,7 +123,7 @@ class Request:
         return {}
 
 
-class _Count:
+class _Count(Watch):
     """One picture run in a single band on the meta device."""
 
     def __init__(self, request: Request, twice: tuple[int, ...]):
@@ -126,16 +135,16 @@ class _Count:
         norms = list(leaves(request.ops))
         banding = Banding(2**62, ledger, frozenset(id(norms[i]) for i in twice))
         with torch.no_grad():
-            for _ in flow(request.ops, Source(request.one, banding), banding, self._see).read(last=True):
+            for _ in flow(request.ops, Source(request.one, banding), banding, self).read(last=True):
                 pass
         self.held = ledger.most
         self.inner = _inner_norms(request.ops, request.one)
 
-    def _see(self, op: Op, band: Tensor) -> None:
-        self.work += work(op, band)
-        self.widest = max(self.widest, band.numel() / self.rows)
+    def made(self, op: Op, x: Tensor) -> None:
+        self.work += work(op, x)
+        self.widest = max(self.widest, x.numel() / self.rows)
         if isinstance(op, Global):
-            self.remembered = max(self.remembered, REMEMBERED * band.nbytes)
+            self.remembered = max(self.remembered, REMEMBERED * x.nbytes)
 
 
 class _Ledger(OnDevice):
@@ -173,15 +182,24 @@ def work(op: Op, made: Tensor) -> float:
     return float(made.numel())
 
 
-def choose(request: Request, budget: int, elsewhere: dict[str, int], *, what: str) -> Plan:
+def choose(
+    request: Request,
+    budget: int,
+    elsewhere: dict[str, int],
+    *,
+    rows: int | None = None,
+    keep: str | None = None,
+    what: str,
+) -> Plan:
     """The fastest plan under the budget. Raises DoesNotFit, saying by how much.
 
-    budget     bytes on the device
-    elsewhere  bytes there are in 'system memory' and on 'disk', for those that may be used
-    what       is run, for the error: "decoding 4096x4096 with 'ae.safetensors'"
+    budget      bytes on the device
+    elsewhere   bytes there are in 'system memory' and on 'disk', for those that may be used
+    rows, keep  if given, only plans in bands of so many rows, and kept there
+    what        is run, for the error: "decoding 4096x4096 with 'ae.safetensors'"
     """
     smallest: Plan | None = None
-    for plan in candidates(request, elsewhere):
+    for plan in candidates(request, elsewhere, rows, keep):
         if plan.peak <= budget and plan.held <= elsewhere.get(plan.keep, 0):
             return plan
         smallest = plan if smallest is None or plan.peak < smallest.peak else smallest
@@ -192,20 +210,23 @@ def choose(request: Request, budget: int, elsewhere: dict[str, int], *, what: st
     )
 
 
-def candidates(request: Request, elsewhere: dict[str, int]) -> Iterator[Plan]:
-    """All ways, the fastest first."""
-    yield request.whole
-    pictures = len(request.x) // 2
-    while pictures:
-        yield request.split(pictures)
-        pictures //= 2
-    for rows in HEIGHTS:
-        yield request.in_bands(rows)
-    for keep in elsewhere:
-        for rows in HEIGHTS:
-            yield request.in_bands(rows, keep)
-        if keep == SYSTEM:
-            yield request.in_bands(HEIGHTS[-1], DEVICE, request.largest)
+def candidates(
+    request: Request, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None
+) -> Iterator[Plan]:
+    """All ways, the fastest first; only bands of `rows`, only kept in `keep`, if these are given."""
+    if rows is None and keep is None:
+        yield request.whole
+        pictures = len(request.x) // 2
+        while pictures:
+            yield request.split(pictures)
+            pictures //= 2
+    heights = HEIGHTS if rows is None else (rows,)
+    places = (DEVICE, *elsewhere) if keep is None else (keep,)
+    for place in places:
+        for height in heights:
+            yield request.in_bands(height, place)
+        if place == DEVICE:
+            yield request.in_bands(heights[-1], DEVICE, request.largest)
 
 
 def _inner_norms(ops: Ops, x: Tensor) -> tuple[int, ...]:
@@ -227,8 +248,3 @@ def _inner_norms(ops: Ops, x: Tensor) -> tuple[int, ...]:
         walk(ops, x, False)
     most = max((size for size, _ in found), default=0)
     return tuple(number for size, number in found if size == most)
-
-
-def _result_bytes(y: Tensor) -> int:
-    """The result is given out in fp32 at least."""
-    return y.numel() * max(4, y.itemsize)

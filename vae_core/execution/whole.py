@@ -3,31 +3,30 @@
 Exactness of every other way of running is measured against this one.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from ..ops import Op, Ops, Residual
+from ..ops import Ops, Residual
+from .watch import Watch
 
-OnOp = Callable[[Op], None]
+NOBODY = Watch()
 
 
-def run(ops: Ops, x: Tensor, on_op: OnOp | None = None) -> Tensor:
-    """x through all ops. `on_op(op)` is called before each leaf op and may raise to stop the run."""
+def run(ops: Ops, x: Tensor, watch: Watch = NOBODY) -> Tensor:
+    """x through all ops."""
     for op in ops:
         if isinstance(op, Residual):
-            x = _residual(op, x, on_op)
+            x = _residual(op, x, watch)
         else:
-            if on_op:
-                on_op(op)
+            watch.begins(op)
             x = op(x)
+            watch.made(op, x)
     return x
 
 
-def _residual(op: Residual, x: Tensor, on_op: OnOp | None) -> Tensor:
-    skip = run(op.skip, x, on_op)
-    y = run(op.body, x, on_op)
+def _residual(op: Residual, x: Tensor, watch: Watch) -> Tensor:
+    skip = run(op.skip, x, watch)
+    y = run(op.body, x, watch)
     del x
     return y + skip if torch.is_grad_enabled() else y.add_(skip)
 

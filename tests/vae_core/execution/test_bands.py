@@ -19,6 +19,7 @@ from exact_vae.vae_core.execution.bands import (
 )
 from exact_vae.vae_core.execution.fused import fused
 from exact_vae.vae_core.execution.store import InSystemMemory, OnDevice, OnDisk
+from exact_vae.vae_core.execution.watch import Watch
 from exact_vae.vae_core.families import FAMILIES
 from exact_vae.vae_core.families.kl import Coder
 from exact_vae.vae_core.loading import assemble
@@ -42,9 +43,16 @@ def network(name: str, dtype: torch.dtype = torch.float64) -> nn.Module:
     return assemble(family, config, random_weights(family, config), dtype, torch.device("cpu"))
 
 
-def in_bands(ops, x: torch.Tensor, banding: Banding, on_op=lambda op, band: None) -> torch.Tensor:
+class Told(Watch):
+    """Calls a function with every op and the band it has made."""
+
+    def __init__(self, tell):
+        self.made = tell
+
+
+def in_bands(ops, x: torch.Tensor, banding: Banding, tell=lambda op, band: None) -> torch.Tensor:
     x = x.contiguous(memory_format=torch.channels_last)
-    return torch.cat(list(flow(fused(ops), Source(x, banding), banding, on_op).read(last=True)), -2)
+    return torch.cat(list(flow(fused(ops), Source(x, banding), banding, Told(tell)).read(last=True)), -2)
 
 
 def apart(got: torch.Tensor, want: torch.Tensor) -> float:
@@ -132,8 +140,8 @@ def test_a_network_without_norms_holds_nothing():
 def test_what_is_dropped_is_computed_again():
     x, norm, conv = torch.randn(1, 8, 30, 10, dtype=torch.float64), nn.GroupNorm(2, 8).double(), Conv2d(8, 8).double()
     banding, made = Banding(200, OnDevice()), []
-    source = flow((conv,), Source(x, banding), banding, lambda op, band: made.append(band.shape[-2]))
-    dropped = Normalised(norm, Dropped(source), lambda op, band: None)
+    source = flow((conv,), Source(x, banding), banding, Told(lambda op, band: made.append(band.shape[-2])))
+    dropped = Normalised(norm, Dropped(source), Watch())
     assert apart(torch.cat(list(dropped.read(last=True)), -2), norm(conv(x))) < 1e-12
     assert sum(made) == 2 * 30
 
@@ -209,7 +217,7 @@ def test_a_fork_lets_go_of_what_both_have_read():
 @torch.no_grad()
 def test_a_hold_is_filled_once():
     banding, made = Banding(4, OnDevice()), []
-    source = Each(Affine(2.0, 0.0), Source(torch.ones(1, 1, 8, 2), banding), lambda op, band: made.append(op))
+    source = Each(Affine(2.0, 0.0), Source(torch.ones(1, 1, 8, 2), banding), Told(lambda op, band: made.append(op)))
     hold = Hold(source, banding)
     for last in (False, False, True):
         assert sum(band.sum() for band in hold.read(last)) == 32

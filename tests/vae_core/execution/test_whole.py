@@ -4,6 +4,7 @@ import torch
 from exact_vae.vae_core import from_weights
 from exact_vae.vae_core.detection import build
 from exact_vae.vae_core.execution import whole
+from exact_vae.vae_core.execution.watch import Watch
 from exact_vae.vae_core.ops import Affine, Conv2d, Residual, leaves
 from samples import random_weights, small_kl
 
@@ -40,7 +41,15 @@ def test_gradients_flow():
 def test_every_op_is_announced():
     vae, seen = from_weights(random_weights("kl", small_kl())), []
     ops = vae.network.decode_ops()
-    whole.run(ops, torch.rand(1, 4, 2, 2), seen.append)
+
+    class Told(Watch):
+        def begins(self, op):
+            seen.append(op)
+
+        def made(self, op, x):
+            assert op is seen[-1] and isinstance(x, torch.Tensor)
+
+    whole.run(ops, torch.rand(1, 4, 2, 2), Told())
     assert seen == list(leaves(ops))
 
 

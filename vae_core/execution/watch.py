@@ -1,0 +1,13 @@
+"""Whoever follows a run: for progress, to stop it, and to say where it failed."""
+
+from typing import Any
+
+from torch import Tensor
+
+
+class Watch:
+    """Told of every op, before it runs and with what it has made; whatever it raises stops the run."""
+
+    def begins(self, op: Any) -> None: ...
+
+    def made(self, op: Any, x: Tensor) -> None: ...
