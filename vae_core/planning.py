@@ -1,5 +1,6 @@
 """Plans for a VAE: how it would encode or decode a request, under a budget or in the memory that is free now."""
 
+import math
 import shutil
 import tempfile
 from functools import lru_cache
@@ -9,6 +10,7 @@ import torch
 from .detection import build
 from .errors import BadRequest
 from .execution import budget as memory
+from .execution import whole
 from .execution.fused import fused
 from .execution.plan import DEVICE, DISK, KEEP, SYSTEM, Plan, Request, choose
 from .families import Config
@@ -16,16 +18,15 @@ from .families import Config
 
 @lru_cache(maxsize=32)
 def request(family: str, config: Config, part: str, shape: tuple[int, ...], dtype: torch.dtype) -> Request:
-    """shape: (B, C, H, W) of padded pixels to 'encode', or of a z to 'decode'."""
+    """To 'encode' pixels or 'decode' a latent of this shape, (B, C, H, W) or (B, C, T, H, W); C is the config's own."""
     twin = build(family, config).to(dtype)
-    ops, scale = (twin.encode_ops(), 1) if part == "encode" else (twin.decode_ops(), config.spatial_ratio)
-    x = torch.empty(shape, dtype=dtype, device="meta")
-    if part == "decode":
-        with torch.no_grad():
-            for op in twin.from_latent_ops():
-                x = op(x)  # type: ignore[operator]
-        scale = scale * shape[-1] // x.shape[-1]
-    return Request(fused(ops), x, scale)
+    batch, (h, w), ratio = math.prod((shape[0], *shape[2:-2])), shape[-2:], config.spatial_ratio
+    with torch.device("meta"), torch.no_grad():
+        if part == "encode":
+            pixels = torch.empty(batch, config.in_channels, h + -h % ratio, w + -w % ratio, dtype=dtype)
+            return Request(fused(twin.encode_ops()), pixels, scale=1)
+        z = whole.run(twin.from_latent_ops(), torch.empty(batch, config.latent_channels, h, w, dtype=dtype))
+        return Request(fused(twin.decode_ops()), z, scale=ratio * h // z.shape[-2])
 
 
 def plan(

@@ -127,13 +127,7 @@ class VAE(Facts):
         return self._request(part, shape).whole.peak
 
     def _request(self, part: str, shape: Sequence[int]) -> planning.Request:
-        batch, (h, w) = math.prod((shape[0], *shape[2:-2])), shape[-2:]
-        if part == "encode":
-            ratio = self.spatial_ratio
-            like = (batch, self.in_channels, h + -h % ratio, w + -w % ratio)
-        else:
-            like = (batch, self.latent_channels, h, w)
-        return planning.request(self.family, self.config, part, like, self.dtype)
+        return planning.request(self.family, self.config, part, tuple(shape), self.dtype)
 
     def _run(self, ops: Ops, x: Tensor, plan: Plan, watch: "_Watch") -> Tensor:
         # One layout of memory, however the caller's tensor lies: kernels differ in rounding, and pixels must not.
