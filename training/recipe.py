@@ -75,6 +75,6 @@ class Recipe:
 
 
 DEMO = Recipe("demo")
-WITHOUT_KL = replace(DEMO, name="without-kl", kl_weight=0.0, steps=2500)
+WITHOUT_KL = replace(DEMO, name="without-kl", kl_weight=0.0, steps=1600)
 TINY = replace(DEMO, name="tiny", widths=(64, 64), steps=200, phases=(Phase(0.0, (16,), 4),), warmup=20, seed=1)
 RECIPES = {recipe.name: recipe for recipe in (DEMO, WITHOUT_KL, TINY)}
