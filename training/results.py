@@ -124,11 +124,12 @@ def table(rows: list[Measured]) -> str:
 def contact_sheet(rows: list[Measured], path: Path) -> None:
     """Every photograph, the original above what came back."""
     cells = [cell(row) for row in rows]
-    height = max(one.height for one in cells)
-    lines = -(-len(cells) // SHEET_COLUMNS)
-    sheet = Image.new("RGB", (SHEET_COLUMNS * SHEET_WIDTH, lines * height), "white")
-    for i, one in enumerate(cells):
-        sheet.paste(one, (i % SHEET_COLUMNS * SHEET_WIDTH, i // SHEET_COLUMNS * height))
+    lines = [cells[i : i + SHEET_COLUMNS] for i in range(0, len(cells), SHEET_COLUMNS)]
+    heights = [max(one.height for one in line) for line in lines]
+    sheet = Image.new("RGB", (SHEET_COLUMNS * SHEET_WIDTH, sum(heights)), "white")
+    for n, line in enumerate(lines):
+        for column, one in enumerate(line):
+            sheet.paste(one, (column * SHEET_WIDTH, sum(heights[:n])))
     with published(path) as part:
         sheet.save(part, "JPEG", quality=85)
 

@@ -10,7 +10,6 @@ from exact_vae.vae_core import BrokenCheckpoint, built_in, inspect, load
 from exact_vae.vae_core.measures import colour_shift, psnr
 from safetensors.torch import load_file, save_file
 
-
 # What the training reached on this photograph, less a little for other processors.
 PSNR, COLOUR_SHIFT = 24.5, 0.018
 
