@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops import Global, Op, Ops, Residual, Window
+from .moments import Moments, added
 from .store import Held, Store
 from .watch import Watch
 
@@ -124,7 +125,7 @@ def _extended(kept: Tensor | None, band: Tensor, above: int, below: int) -> Tens
 class _ReadAgain(Flow):
     """What may be read several times at no cost, and knows its moments."""
 
-    def moments(self) -> "Moments":
+    def moments(self) -> Moments:
         raise NotImplementedError
 
 
@@ -145,11 +146,10 @@ class Hold(_ReadAgain):
             return
         source, self.source = self.source, None
         for band in balanced(source.read(last=True), self.banding.numbers):
-            found = Moments.of(band)
-            self._moments = found if self._moments is None else self._moments.merged(found)
+            self._moments = added(self._moments, band)
             self.held.append(self.banding.store.put(band))
 
-    def moments(self) -> "Moments":
+    def moments(self) -> Moments:
         self.fill()
         assert self._moments is not None
         return self._moments
@@ -180,11 +180,10 @@ class Dropped(_ReadAgain):
         self.source = source
         self._moments: Moments | None = None
 
-    def moments(self) -> "Moments":
+    def moments(self) -> Moments:
         if self._moments is None:
             for band in self.source.read(last=False):
-                found = Moments.of(band)
-                self._moments = found if self._moments is None else self._moments.merged(found)
+                self._moments = added(self._moments, band)
         assert self._moments is not None
         return self._moments
 
@@ -256,7 +255,7 @@ class _Port(_ReadAgain):
         self.shared, self.final = shared, False
         self.rows: Rows | None = None
 
-    def moments(self) -> "Moments":
+    def moments(self) -> Moments:
         assert isinstance(self.shared, Hold)
         return self.shared.moments()
 
@@ -265,37 +264,6 @@ class _Port(_ReadAgain):
             rows, self.rows = self.rows, None
             return rows
         return self.shared.read(last and self.final)
-
-
-class Moments(NamedTuple):
-    """Of every channel: how many numbers, their mean, the sum of their squared deviations from it. fp32 or better."""
-
-    n: int
-    mean: Tensor
-    squares: Tensor
-
-    @classmethod
-    def of(cls, x: Tensor) -> "Moments":
-        """x: (1, C, rows, W). Torch's own statistics of a batch norm: two passes in one call, shifted, in fp32."""
-        exact = torch.promote_types(x.dtype, torch.float32)
-        mean, var = (torch.zeros(x.shape[1], dtype=exact, device=x.device) for _ in range(2))
-        if not x.is_meta:
-            mean, var = torch.batch_norm_update_stats(x, mean, var, 0.0)
-        n = x.shape[-1] * x.shape[-2]
-        return cls(n, mean, var * n)
-
-    def merged(self, other: "Moments") -> "Moments":
-        """Of both together (Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for variances")."""
-        n, apart = self.n + other.n, other.mean - self.mean
-        mean = self.mean + apart * (other.n / n)
-        return Moments(n, mean, self.squares + other.squares + apart**2 * (self.n * other.n / n))
-
-    def of_groups(self, groups: int) -> tuple[Tensor, Tensor]:
-        """Mean and variance of the group each channel is in: (C,), (C,)"""
-        means, squares = (t.reshape(groups, -1) for t in (self.mean, self.squares))
-        mean = means.mean(1, keepdim=True)
-        var = squares.mean(1, keepdim=True) / self.n + (means - mean).square().mean(1, keepdim=True)
-        return tuple(t.expand_as(means).reshape(-1).contiguous() for t in (mean, var))  # type: ignore[return-value]
 
 
 class Reader:

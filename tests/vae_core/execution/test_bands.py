@@ -9,7 +9,6 @@ from exact_vae.vae_core.execution.bands import (
     Dropped,
     Each,
     Hold,
-    Moments,
     Normalised,
     Reader,
     Source,
@@ -18,6 +17,7 @@ from exact_vae.vae_core.execution.bands import (
     forked,
 )
 from exact_vae.vae_core.execution.fused import fused
+from exact_vae.vae_core.execution.moments import Moments
 from exact_vae.vae_core.execution.store import InSystemMemory, OnDevice, OnDisk
 from exact_vae.vae_core.execution.watch import Watch
 from exact_vae.vae_core.families import FAMILIES
