@@ -7,7 +7,7 @@ from ..ops import Ops, leaves
 from . import whole
 from .bands import ROWS, Banding, Source, flow
 from .plan import DISK, SYSTEM, Plan
-from .store import InSystemMemory, OnDevice, OnDisk, Store
+from .store import InRooms, InSystemMemory, OnDevice, OnDisk, Store
 from .watch import Watch
 
 
@@ -19,7 +19,7 @@ def run(ops: Ops, x: Tensor, plan: Plan, watch: Watch, scratch: str | None = Non
         for part, place in zip(x.split(plan.pictures), result.split(plan.pictures), strict=True):
             place.copy_(whole.run(ops, part, watch))
         return result
-    store = _store(plan.keep, scratch)
+    store = _store(plan.keep, x.device, scratch)
     try:
         for picture, place in zip(x.split(1), result.split(1), strict=True):
             _in_bands(ops, picture, place, plan, store, watch)
@@ -37,7 +37,9 @@ def _in_bands(ops: Ops, x: Tensor, place: Tensor, plan: Plan, store: Store, watc
         row += band.shape[ROWS]
 
 
-def _store(keep: str, scratch: str | None) -> Store:
+def _store(keep: str, device: torch.device, scratch: str | None) -> Store:
     if keep == DISK:
         return OnDisk(scratch)
-    return InSystemMemory() if keep == SYSTEM else OnDevice()
+    if keep == SYSTEM:
+        return InSystemMemory()
+    return InRooms() if device.type == "cpu" else OnDevice()
