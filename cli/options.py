@@ -1,12 +1,20 @@
 """What several commands ask for: a VAE, and how it is to run."""
 
 import argparse
+import os
 from pathlib import Path
 
 from ..nodes import host
 from ..vae_core import VAE, BadRequest, load
 from ..vae_core.latents import SPACES
 from ..vae_core.precision import DTYPES, named
+
+
+def positive(said: str) -> int:
+    """A whole number above 0. For argparse, which prints the sentence."""
+    if not said.isdecimal() or not int(said):
+        raise argparse.ArgumentTypeError(f"a whole number above 0 is needed, not '{said}'")
+    return int(said)
 
 
 def add_vae(command: argparse.ArgumentParser) -> None:
@@ -28,5 +36,6 @@ def load_vae(options: argparse.Namespace) -> VAE:
 def demand_new(target: Path, sources: list[Path]) -> None:
     """What is read must not be written over."""
     for source in sources:
-        if target.exists() and source.exists() and target.samefile(source):
+        both = os.path.exists(target) and os.path.exists(source)  # which do not raise where looking is not allowed
+        if both and target.samefile(source):
             raise BadRequest(f"'{target}' is what is read here: give the result another name.")

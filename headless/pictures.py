@@ -29,7 +29,8 @@ def read(path: Path) -> tuple[Tensor, Tensor]:
     except VAEError:
         raise
     except Exception as error:  # a damaged file may raise anything inside its decoder
-        raise BadPixels(f"cannot read '{path.name}' as a picture: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else None
+        raise BadPixels(f"cannot read '{path.name}' as a picture: {why or error}") from error
     frames = [one for one in frames if one[0].shape == frames[0][0].shape]
     return _batch([colours for colours, _ in frames]), _masks(frames)
 

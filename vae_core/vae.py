@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import latents, planning, precision
-from .detection import title
+from .detection import demand_part, title
 from .errors import BadPixels, BadRequest, DoesNotFit, LatentMismatch, NumericalOverflow
 from .execution import whole
 from .execution.fused import fused
@@ -66,7 +66,7 @@ class VAE(Facts):
         budget, rows, keep: how much memory to use and how, see `plan`; they do not change the result but for rounding.
         Raises BadPixels, NumericalOverflow, DoesNotFit, and BadRequest if the file held no encoder.
         """
-        self._need("encoder")
+        demand_part(self.config, self.name, "encode")
         x, frames = self._pictures(pixels)
         size = (x.shape[-2], x.shape[-1])
         plan = self.plan("encode", x.shape, budget=budget, rows=rows, keep=keep)
@@ -86,7 +86,7 @@ class VAE(Facts):
         size: (H, W) to crop to, as `posterior.size` gives it. fp32 at least. The other arguments as in `encode`.
         Raises LatentMismatch, NumericalOverflow, DoesNotFit, and BadRequest if the file held no decoder.
         """
-        self._need("decoder")
+        demand_part(self.config, self.name, "decode")
         if size and min(size) < 1:
             raise BadRequest(f"a picture cannot be cropped to {size[1]}x{size[0]}.")
         x, frames = self._latents(z)
@@ -115,11 +115,12 @@ class VAE(Facts):
         shape   (B, C, H, W) or (B, C, T, H, W); C is the VAE's own, whatever is given
         budget  bytes it may use on its device beside the weights, also as '2GiB'; None: what is free now
         rows    of the picture in a band; None: the plan's choice, which may be to run the picture whole
-        keep    where bands are held: 'device', 'system memory', 'disk'; None: the plan's choice
-        Raises DoesNotFit, saying by how much, and BadRequest.
+        keep    where bands are held: 'device', 'system memory' (of a CPU, the same), 'disk'; None: the plan's choice
+        Raises DoesNotFit, saying by how much, and BadRequest, also if the file held no such half.
         """
         doing = f"{part[:-1]}ing {_size(shape)} with '{self.name}'"
         wanted = self._request(part, shape)
+        demand_part(self.config, self.name, part)
         return planning.plan(wanted, self.device, budget=budget, rows=rows, keep=keep, what=doing)
 
     def peak_bytes(self, part: str, shape: Sequence[int]) -> int:
@@ -147,11 +148,6 @@ class VAE(Facts):
                 f"{doing} {_size(x.shape)} with '{self.name}' ran out of memory{watch.where}: "
                 "use a smaller picture or batch, or bf16."
             ) from e
-
-    def _need(self, part: str) -> None:
-        if part not in self.config.parts:
-            has = self.config.parts[0]
-            raise BadRequest(f"'{self.name}' holds only the {has}: load it together with the file of its {part}.")
 
     def _pictures(self, pixels: Tensor) -> tuple[Tensor, int | None]:
         """Pixels as a batch of pictures, and the frames in a clip if they are clips."""

@@ -204,6 +204,11 @@ def choose(
             return plan
         smallest = plan if smallest is None or plan.peak < smallest.peak else smallest
     assert smallest is not None
+    if smallest.peak <= budget:
+        raise DoesNotFit(
+            f"{what} under {text(budget)} needs {text(smallest.held)} of {smallest.keep}, but only "
+            f"{text(elsewhere.get(smallest.keep, 0))} are free there: make room, or use a larger budget."
+        )
     raise DoesNotFit(
         f"{what} needs {text(smallest.peak)} even at its smallest ({smallest}), but only {text(budget)} may be used: "
         "use a smaller picture, bf16, or a larger budget."
