@@ -23,6 +23,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument("size", type=size, metavar="WIDTHxHEIGHT", help="of the picture, in pixels")
     command.add_argument("--budget", metavar="MEMORY", help="6GiB, 500MB ... (default: what is free now)")
     command.add_argument("--encode", action="store_true", help="plan encoding instead of decoding")
+    command.add_argument(
+        "--stream", action="store_true", help="to or from a .tif, so that the picture is not in memory"
+    )
     command.add_argument("--batch", type=int, default=1, metavar="N", help="so many pictures")
     command.add_argument("--dtype", default="auto", choices=["auto", *precision.DTYPES], help="what to compute in")
     command.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 ...")
@@ -45,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
     dtype = precision.choose(device, own, precision.named(options.dtype))
     part, (height, width), ratio = "encode" if options.encode else "decode", options.size, found.spatial_ratio
     shape = (height, width) if options.encode else (-(-height // ratio), -(-width // ratio))
-    wanted = planning.request(found.family, found.config, part, (options.batch, 1, *shape), dtype)
+    wanted = planning.request(found.family, found.config, part, (options.batch, 1, *shape), dtype, options.stream)
     most = memory.parsed(options.budget) if options.budget else memory.free(device)
     places = planning.elsewhere(device)
     chosen = choose(wanted, most, places, what=f"to {part} {width}x{height} with '{found.path.name}'")
