@@ -24,7 +24,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--budget", metavar="MEMORY", help="6GiB, 500MB ... (default: what is free now)")
     command.add_argument("--encode", action="store_true", help="plan encoding instead of decoding")
     command.add_argument(
-        "--stream", action="store_true", help="to or from a .tif, so that the picture is not in memory"
+        "--stream", action="store_true", help="to or from a .tif, row by row: the picture is not in memory"
     )
     command.add_argument("--batch", type=int, default=1, metavar="N", help="so many pictures")
     command.add_argument("--dtype", default="auto", choices=["auto", *precision.DTYPES], help="what to compute in")

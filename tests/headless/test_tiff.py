@@ -139,10 +139,10 @@ def test_a_file_that_is_cut_short(tmp_path, how):
 
 
 def test_a_part_that_is_not_there_is_not_black(tmp_path):
-    path = tmp_path / "a.tif"
-    strips = iter([(b"", 0), *[(bytes(7 * 37 * 3), 7 * 37 * 3)] * 6, (bytes(4 * 37 * 3), 4 * 37 * 3)])
-    with tifffile.TiffWriter(path) as file:
-        file.write(strips, shape=(*SIZE, 3), dtype=np.uint8, photometric="rgb", rowsperstrip=7, compression="zlib")
+    path = written(tmp_path / "a.tif", drawn(), rowsperstrip=7, compression="zlib")
+    with tifffile.TiffFile(path, mode="r+") as file:
+        counts = file.pages[0].tags["StripByteCounts"]
+        counts.overwrite([0, *counts.value[1:]])
     with pytest.raises(BadPixels, match="1 of its 8 parts"):
         list(tiff.rows(path).read())  # type: ignore[union-attr]
 
@@ -152,7 +152,7 @@ def test_damaged_compression(tmp_path):
     data = bytearray(path.read_bytes())
     data[-300:-200] = bytes(100)
     path.write_bytes(data)
-    with pytest.raises(BadPixels, match="cannot read 'a.tif' as a picture: .*"):
+    with pytest.raises(BadPixels, match=r"cannot read 'a.tif' as a picture: .*zlib|decompress"):
         list(tiff.rows(path).read())  # type: ignore[union-attr]
 
 
