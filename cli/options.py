@@ -2,12 +2,19 @@
 
 import argparse
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ..nodes import host
 from ..vae_core import VAE, BadRequest, load
+from ..vae_core.execution import scratch
+from ..vae_core.execution.plan import DEVICE, DISK, SYSTEM
 from ..vae_core.latents import SPACES
 from ..vae_core.precision import DTYPES, named
+
+KEEP = {"device": DEVICE, "system": SYSTEM, "disk": DISK}
 
 
 def positive(said: str) -> int:
@@ -26,6 +33,29 @@ def add_vae(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 ...")
     whose = f"for tiny VAEs: whose raw latents they should speak: {', '.join(SPACES)}"
     command.add_argument("--latent-space", choices=list(SPACES), metavar="SPACE", help=whose)
+
+
+def add_memory(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--budget", metavar="MEMORY", help="to use: 2GiB, 500MB ... (default: what is free)")
+    command.add_argument("--rows", type=int, metavar="N", help="run in bands of N rows (default: if needed)")
+    command.add_argument("--keep", choices=list(KEEP), help="where bands are held meanwhile (default: what fits)")
+    where = f"folder for what is held on disk (default: {scratch.VARIABLE}, or the system's temporary folder)"
+    command.add_argument("--scratch", type=Path, metavar="DIR", help=where)
+
+
+@contextmanager
+def memory(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """What `VAE.encode` and `VAE.decode` are told of memory; meanwhile scratch files lie where they should."""
+    before = os.environ.get(scratch.VARIABLE)
+    if options.scratch:
+        os.environ[scratch.VARIABLE] = str(options.scratch)
+    try:
+        keep = KEEP[options.keep] if options.keep else None
+        yield {"budget": options.budget, "rows": options.rows, "keep": keep}
+    finally:
+        if options.scratch:
+            os.environ.pop(scratch.VARIABLE)
+            os.environ.update({scratch.VARIABLE: before} if before else {})
 
 
 def load_vae(options: argparse.Namespace) -> VAE:

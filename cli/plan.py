@@ -25,6 +25,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument("size", type=size, metavar="WIDTHxHEIGHT", help="of the picture, in pixels")
     command.add_argument("--budget", metavar="MEMORY", help="6GiB, 500MB ... (default: what is free now)")
     command.add_argument("--encode", action="store_true", help="plan encoding instead of decoding")
+    command.add_argument(
+        "--stream", action="store_true", help="to or from a .tif, row by row: the picture is not in memory"
+    )
     command.add_argument("--batch", type=positive, default=1, metavar="N", help="so many pictures")
     command.add_argument("--dtype", default="auto", choices=["auto", *precision.DTYPES], help="what to compute in")
     command.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 ...")
@@ -47,7 +50,9 @@ def run(options: argparse.Namespace) -> None:
     demand_part(found.config, found.path.name, part)
     device = host.device(options.device)
     dtype = precision.choose(device, own_dtype(found.dtypes, found.path.name), precision.named(options.dtype))
-    wanted = planning.request(found.family, found.config, part, shape(options, found.spatial_ratio), dtype)
+    wanted = planning.request(
+        found.family, found.config, part, shape(options, found.spatial_ratio), dtype, options.stream
+    )
     what = f"{part[:-1]}ing {options.batch} x {width}x{height}"
     most = planning.most(device, options.budget)
     chosen = planning.plan(wanted, device, budget=most, what=f"{what} with '{found.path.name}'")

@@ -1,8 +1,6 @@
 """Plans for a VAE: how it would encode or decode a request, under a budget or in the memory that is free now."""
 
 import math
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -12,16 +10,19 @@ import torch
 from .detection import build
 from .errors import BadRequest, DoesNotFit
 from .execution import budget as memory
-from .execution import whole
+from .execution import scratch, whole
 from .execution.fused import fused
 from .execution.plan import DEVICE, DISK, KEEP, SYSTEM, Plan, Request, candidates, choose
 from .families import Config
 
 
 @lru_cache(maxsize=32)
-def request(family: str, config: Config, part: str, shape: tuple[int, ...], dtype: torch.dtype) -> Request:
+def request(
+    family: str, config: Config, part: str, shape: tuple[int, ...], dtype: torch.dtype, streamed: bool = False
+) -> Request:
     """To 'encode' pixels or 'decode' a latent of this shape, (B, C, H, W) or (B, C, T, H, W); C is the config's own.
 
+    streamed: the picture comes or goes row by row.
     Raises BadRequest for another part, DoesNotFit for more pixels than can be counted.
     """
     if part not in ("encode", "decode"):
@@ -31,9 +32,10 @@ def request(family: str, config: Config, part: str, shape: tuple[int, ...], dtyp
     with torch.device("meta"), torch.no_grad(), _countable(f"to {part} {batch} x {w}x{h}"):
         if part == "encode":
             pixels = torch.empty(batch, config.in_channels, h + -h % ratio, w + -w % ratio, dtype=dtype)
-            return Request(fused(twin.encode_ops()), pixels, scale=1)
+            return Request(fused(twin.encode_ops()), pixels, scale=1, streamed="input" if streamed else None)
         z = whole.run(twin.from_latent_ops(), torch.empty(batch, config.latent_channels, h, w, dtype=dtype))
-        return Request(fused(twin.decode_ops()), z, scale=ratio * h // z.shape[-2])
+        scale = ratio * h // z.shape[-2]
+        return Request(fused(twin.decode_ops()), z, scale, streamed="result" if streamed else None)
 
 
 def plan(
@@ -74,7 +76,7 @@ def most(device: torch.device, budget: int | str | None) -> int:
 
 def elsewhere(device: torch.device) -> dict[str, int]:
     """Bytes there are beside the device. System memory is the device's own on a CPU, so only the disk is left."""
-    disk = {DISK: shutil.disk_usage(tempfile.gettempdir()).free}
+    disk = {DISK: scratch.free()}
     return disk if device.type == "cpu" else {SYSTEM: memory.free(torch.device("cpu")), **disk}
 
 

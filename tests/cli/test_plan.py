@@ -33,6 +33,15 @@ def test_as_json(capsys, kl_file):
     assert chosen["peak"] <= 2**30 and chosen["work"] > 1e9
 
 
+def test_a_picture_that_is_streamed_is_not_counted(capsys, kl_file):
+    peaks = []
+    for more in ([], ["--stream"]):
+        assert run("plan", kl_file, "1024x1024", "--json", "--dtype", "fp32", *more) == 0
+        peaks.append([plan["peak"] for plan in json.loads(capsys.readouterr().out)["plans"]])
+    assert peaks[0][0] == peaks[1][0]  # whole
+    assert {a - b for a, b in zip(peaks[0][1:], peaks[1][1:], strict=True)} == {3 * 1024 * 1024 * 4}
+
+
 def test_what_does_not_fit(capsys, kl_file):
     assert run("plan", kl_file, "4096x4096", "--budget", "10MiB") == 1
     said = capsys.readouterr()

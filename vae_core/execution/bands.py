@@ -79,7 +79,7 @@ class Source(Flow):
         self.x, self.banding = x, banding
 
     def read(self, last: bool) -> Rows:
-        return iter(self.x.split(_height(self.x, self.banding.numbers), ROWS))
+        return iter(self.x.split(height(self.x.shape[1] * self.x.shape[-1], self.banding.numbers), ROWS))
 
 
 class Each(Flow):
@@ -135,7 +135,7 @@ class Hold(_ReadAgain):
     def __init__(self, source: Flow, banding: Banding):
         self.source: Flow | None = source
         self.banding = banding
-        self.held: list[Held] = []
+        self.held: list[Held | None] = []  # None: let go of
         self.gone = 0  # bands that have been let go of, from the top
         self.passed: dict[int, int] = {}  # of every reader at work: the bands it needs no more
         self.final: int | None = None  # the reader who is the last
@@ -160,6 +160,7 @@ class Hold(_ReadAgain):
         self.passed[reader] = 0
         self.final = reader if last else self.final
         for i, held in enumerate(self.held):
+            assert held is not None
             band = held.get()
             self.passed[reader] = i + 1  # what it has in its hands the store need not hold
             self._let_go()
@@ -169,7 +170,9 @@ class Hold(_ReadAgain):
     def _let_go(self) -> None:
         """Of bands that the last reader has passed, and others who still read too."""
         while self.final and self.gone < min(self.passed.values()):
-            self.held[self.gone].release()
+            held, self.held[self.gone] = self.held[self.gone], None
+            assert held is not None
+            held.release()
             self.gone += 1
 
 
@@ -313,18 +316,19 @@ def balanced(rows: Iterable[Tensor], numbers: int) -> Rows:
     waiting: Tensor | None = None
     for band in rows:
         waiting = band if waiting is None else torch.cat([waiting, band], ROWS)
-        height = _height(waiting, numbers)
-        if 2 * waiting.shape[ROWS] < height:
+        most = height(waiting.shape[1] * waiting.shape[-1], numbers)
+        if 2 * waiting.shape[ROWS] < most:
             continue
-        pieces = max(1, round(waiting.shape[ROWS] / height))
+        pieces = max(1, round(waiting.shape[ROWS] / most))
         yield from waiting.tensor_split(pieces, ROWS)
         waiting = None
     if waiting is not None:
         yield waiting
 
 
-def _height(x: Tensor, numbers: int) -> int:
-    return max(1, numbers // (x.shape[1] * x.shape[-1]))
+def height(row: int, numbers: int) -> int:
+    """Rows in a band of so many numbers, if there are `row` in one."""
+    return max(1, numbers // row)
 
 
 def stops(ops: Ops) -> bool:

@@ -68,11 +68,12 @@ def _where(keep: str) -> str:
 class Request:
     """What is to be run: ops on the meta device, fused as they will be, and the input's shape.
 
-    scale: rows of the picture to one row of the input (8 to decode with a VAE of ratio 8, 1 to encode).
+    scale     rows of the picture to one row of the input (8 to decode with a VAE of ratio 8, 1 to encode)
+    streamed  'input' or 'result' if in bands that one comes or goes row by row, and so is never there
     """
 
-    def __init__(self, ops: Ops, x: Tensor, scale: int):
-        self.ops, self.x, self.scale = ops, x, scale
+    def __init__(self, ops: Ops, x: Tensor, scale: int, streamed: str | None = None):
+        self.ops, self.x, self.scale, self.streamed = ops, x, scale, streamed
         self.one = x[:1]
         self.norms = [i for i, op in enumerate(leaves(ops)) if isinstance(op, nn.GroupNorm)]
 
@@ -81,12 +82,13 @@ class Request:
         """All pictures at once."""
         with torch.no_grad():
             peak = whole.peak_bytes(self.ops, self.x)[0]
-        return Plan(len(self.x), 0, DEVICE, (), peak + self._ends, 0, self._counted(()).work, self.shape)
+        return Plan(len(self.x), 0, DEVICE, (), peak + sum(self._ends.values()), 0, self._counted(()).work, self.shape)
 
     def split(self, pictures: int) -> Plan:
         """Whole, but only so many pictures at a time."""
-        per_picture = (self.whole.peak - self._ends) / len(self.x)
-        return replace(self.whole, pictures=pictures, peak=int(per_picture * pictures + self._ends))
+        ends = sum(self._ends.values())
+        per_picture = (self.whole.peak - ends) / len(self.x)
+        return replace(self.whole, pictures=pictures, peak=int(per_picture * pictures + ends))
 
     def in_bands(self, rows: int, keep: str = DEVICE, twice: tuple[int, ...] = ()) -> Plan:
         """One picture after the other, in bands."""
@@ -94,7 +96,8 @@ class Request:
         numbers = max(1, int(counted.widest * rows))
         working = IN_FLIGHT * numbers * self.x.itemsize
         on_device = counted.held if keep == DEVICE else 0
-        peak = max(on_device + working, counted.remembered + on_device) + self._ends
+        ends = sum(size for end, size in self._ends.items() if end != self.streamed)
+        peak = max(on_device + working, counted.remembered + on_device) + ends
         return Plan(1, rows, keep, twice, peak, counted.held - on_device, counted.work, self.shape, numbers)
 
     @cached_property
@@ -109,9 +112,10 @@ class Request:
             return tuple(whole.run(self.ops, self.one).shape[1:])
 
     @cached_property
-    def _ends(self) -> int:
+    def _ends(self) -> dict[str, int]:
         """Bytes of the input and of the result, which is given out in fp32 at least."""
-        return self.x.nbytes + len(self.x) * math.prod(self.shape) * max(4, self.x.itemsize)
+        result = len(self.x) * math.prod(self.shape) * max(4, self.x.itemsize)
+        return {"input": self.x.nbytes, "result": result}
 
     def _counted(self, twice: tuple[int, ...]) -> "_Count":
         if twice not in self._counts:

@@ -10,7 +10,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..errors import BadRequest
 from ..writing import writable
+from . import scratch
 
 
 class Held(Protocol):
@@ -113,12 +115,13 @@ class _Moved:
 class OnDisk:
     """Bands in a scratch file. It has no name: whatever ends the run, a kill too, the space is free again.
 
-    Room that a released band leaves is given to a band of the same size.
+    Room that a released band leaves is given to a band of the same size. Without a `folder`, where `scratch` says.
     """
 
     def __init__(self, folder: str | Path | None = None):
-        with writable(Path(folder or tempfile.gettempdir())):
-            self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed by `close`
+        self.folder = Path(folder) if folder else scratch.folder()
+        with writable(self.folder):
+            self.file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115  # closed by `close`
         self.end = 0
         self.free: dict[int, list[int]] = {}
 
@@ -142,7 +145,7 @@ class _Written:
         self.shape, self.dtype, self.device = band.shape, band.dtype, band.device
         self.size, self.at = band.nbytes, store.room(band.nbytes)
         flat = band.permute(0, 2, 3, 1).contiguous().view(-1).view(torch.uint8).cpu()
-        with writable(Path("the scratch file")):
+        with writable(store.folder):
             self.store.file.seek(self.at)
             self.store.file.write(flat.numpy().data)
 
@@ -150,7 +153,7 @@ class _Written:
         flat = torch.empty(self.size, dtype=torch.uint8)
         self.store.file.seek(self.at)
         if self.store.file.readinto(flat.numpy().data) != self.size:  # type: ignore[union-attr]
-            raise OSError("the scratch file is shorter than what was written to it")
+            raise BadRequest(f"the scratch file in '{self.store.folder}' lost what was written: use another disk.")
         b, c, h, w = self.shape
         return flat.view(self.dtype).view(b, h, w, c).permute(0, 3, 1, 2).to(self.device)
 
