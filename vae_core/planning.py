@@ -41,14 +41,16 @@ def plan(
     """The fastest way that fits.
 
     budget  bytes on the device, also as '2GiB'; None: what is free now
-    rows    of the picture in a band, at least 1; None: the plan's choice, which may be to run whole
-    keep    where bands are held: 'device', 'system memory' or 'disk'; None: the plan's choice
+    rows    of the picture in a band at most, at least 1; None: the plan's choice
+    keep    where bands are held: 'device', 'system memory' (a CPU's device) or 'disk'; None: the plan's choice
     Raises DoesNotFit, BadRequest.
     """
     if keep not in (None, *KEEP):
         raise BadRequest(f"bands cannot be kept in '{keep}': choose {', '.join(KEEP)}.")
     if rows is not None and rows < 1:
         raise BadRequest(f"a band cannot have {rows} rows: choose 1 or more.")
+    if keep == SYSTEM and device.type == "cpu":
+        keep = DEVICE
     most = memory.parsed(budget) if budget is not None else memory.free(device)
     return choose(wanted, most, elsewhere(device), rows=rows, keep=keep, what=what)
 
