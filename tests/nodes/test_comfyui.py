@@ -172,7 +172,7 @@ def test_blended_tiles_are_another_picture(server, loader):
     entry = server.prompt(tall(loader, "ExactVAEEncode", "ExactVAETiledDecode", **TILES, mode="blended approximate"))
     (path,) = server.pictures(entry)
     (shown,) = entry["outputs"]["4"]["text"]
-    assert shown.startswith("10 tiles of 64 pixels with 32 in common, blended: approximate; each whole; at most ")
+    assert shown.startswith("blended, approximate: 10 tiles of 64 pixels, 32 shared; each whole; at most ")
     ours = np.abs(pixels(path) - want).mean()
     core_s = np.abs(
         in_comfyui(server, tall(loader, "ExactVAEEncode", "VAEDecodeTiled", **TILES))[:183, :75] - want

@@ -138,7 +138,7 @@ def test_nodes_show_how_they_ran(vae):
         assert text(f"ExactVAETiled{part}", **tiled).startswith("bands of 64 rows, kept on the device; at most ")
         assert text(f"ExactVAETiled{part}", keep="disk", **tiled).startswith("bands of 64 rows, kept on disk; at most ")
         assert text(f"ExactVAETiled{part}", mode="blended approximate", overlap=16, **tiled).startswith(
-            "3 tiles of 64 pixels with 16 in common, blended: approximate; each whole; at most "
+            "blended, approximate: 3 tiles of 64 pixels, 16 shared; each whole; at most "
         )
         assert text(f"ExactVAETiled{part}", vae=vae, **given).startswith("whole; at most ")  # 512 rows and more: all
 

@@ -50,10 +50,11 @@ class TilePlan:
     each: Plan
 
     def __str__(self) -> str:
-        """'6 tiles of 512 pixels with 64 in common, blended: approximate; each whole; at most 812 MiB'"""
-        overlap = f" with {self.tiles.overlap} in common" if self.count > 1 else ""
-        many = f"{self.count} tiles" if self.count > 1 else "1 tile"
-        return f"{many} of {self.tiles.size} pixels{overlap}, blended: approximate; each {self.each}"
+        """'blended, approximate: 6 tiles of 512 pixels, 64 shared; each whole; at most 812 MiB'"""
+        if self.count == 1:
+            return f"one tile, nothing to blend: {self.each}"
+        tiles = f"{self.count} tiles of {self.tiles.size} pixels, {self.tiles.overlap} shared"
+        return f"blended, approximate: {tiles}; each {self.each}"
 
 
 class Span(NamedTuple):

@@ -143,7 +143,7 @@ def test_the_plan_is_told_once_and_progress_to_the_end(vaes):
     assert plan.count == 4  # 80 x 112 pixels
     assert plan.each == vae.plan("decode", plan.tiles.within(z.shape, 4))
     assert plan.each.peak < vae.plan("decode", z.shape).peak
-    assert str(plan).startswith("4 tiles of 64 pixels with 16 in common, blended: approximate; each whole; at most ")
+    assert str(plan).startswith("blended, approximate: 4 tiles of 64 pixels, 16 shared; each whole; at most ")
     assert calls[0] == (0, 4000) and calls[-1] == (4000, 4000)
     assert calls == sorted(calls) and max(b[0] - a[0] for a, b in itertools.pairwise(calls)) < 500
 
@@ -151,7 +151,7 @@ def test_the_plan_is_told_once_and_progress_to_the_end(vaes):
 def test_one_tile_s_plan(vaes):
     plans = []
     vaes["no norms"].decode(latent(vaes["no norms"], 3, 3), tiles=Tiles(), on_plan=plans.append)
-    assert str(plans[0]).startswith("1 tile of 512 pixels, blended: approximate; each whole")
+    assert str(plans[0]).startswith("one tile, nothing to blend: whole; at most ")
 
 
 @pytest.mark.parametrize(
