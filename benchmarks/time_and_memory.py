@@ -150,7 +150,9 @@ def in_a_process(way: Way, size: int, weights: str, options: argparse.Namespace)
     if done.returncode:
         raise SystemExit(f"{way.title} failed at {size} px:\n{done.stderr}")
     result = json.loads(done.stdout.splitlines()[-1])
-    print(f"{way.part} {size} px, {way.title}: {result['seconds']:.2f} s, {result['peak'] / MIB:.0f} MiB", file=sys.stderr)
+    print(
+        f"{way.part} {size} px, {way.title}: {result['seconds']:.2f} s, {result['peak'] / MIB:.0f} MiB", file=sys.stderr
+    )
     return result
 
 
@@ -282,9 +284,9 @@ def report(rows: list[Row], options: argparse.Namespace) -> str:
     lines = [
         f"# Time and peak memory, SD-class VAE, {options.dtype}",
         "",
-        f"{device} ({platform.machine()}), torch {torch.__version__}, diffusers {diffusers.__version__} in channels_last; "
-        f"medians of {options.runs} runs, each a process of its own. Memory is what the run adds to the loaded VAE, input "
-        "excluded. Ratios are to diffusers whole, of the same size.",
+        f"{device} ({platform.machine()}), torch {torch.__version__}, diffusers {diffusers.__version__} in "
+        f"channels_last; medians of {options.runs} runs, each a process of its own. Memory is what the run adds to the "
+        "loaded VAE, input excluded. Ratios are to diffusers whole, of the same size.",
     ]
     for part in ("decode", "encode"):
         lines += ["", f"## {part.capitalize()}", "", *section([row for row in rows if row.way.part == part])]

@@ -50,7 +50,7 @@ def plan(
     """The fastest way that fits.
 
     budget  bytes on the device, also as '2GiB'; None: what is free now
-    rows    of the picture in a band, at least 1; None: the plan's choice, which may be to run whole
+    rows    of the picture in a band at most, at least 1; None: the plan's choice, which may be to run whole
     keep    where bands are held: 'device', 'system memory' (of a CPU, the same) or 'disk'; None: the plan's choice
     Raises DoesNotFit, BadRequest.
     """

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from . import latents, planning, precision
 from .detection import demand_part, title
 from .errors import BadPixels, BadRequest, DoesNotFit, LatentMismatch, NumericalOverflow
-from .execution import streaming, whole
+from .execution import blended, streaming, whole
+from .execution.blended import TilePlan, Tiles
 from .execution.fused import fused
 from .execution.plan import Plan, work
 from .execution.run import run
@@ -23,6 +25,7 @@ from .posterior import Posterior
 
 Progress = Callable[[int, int], None]
 Budget = int | str | None
+OnPlan = Callable[[Plan | TilePlan], None]  # told how it will be run, just before it is
 TICKS = 1000  # what progress counts to
 LARGEST_PIXEL = 100.0  # HDR pictures exceed 1, some by far; this tells a picture in 0...255
 
@@ -58,26 +61,27 @@ class VAE(Facts):
         return f"VAE('{self.name}': {self.title}; {dtype} on {self.device})"
 
     def encode(self, pixels: Tensor, *, budget: Budget = None, rows: int | None = None, keep: str | None = None,
+               tiles: Tiles | None = None, on_plan: OnPlan | None = None,
                progress: Progress | None = None) -> Posterior:  # fmt: skip
         """pixels (B, C, H, W), or frames (B, C, T, H, W), in [-1, 1] -> the posterior of their latents.
 
         Any size: a picture that is no multiple of the ratio is continued at its right and lower edge (mirrored), and
         `posterior.size` remembers what to crop to. `progress(done, total)` counts work, and may raise to stop.
         budget, rows, keep: how much memory to use and how, see `plan`; they do not change the result but for rounding.
+        tiles: run it in tiles that are blended, see `execution.blended`: approximate. The budget is then one tile's.
+        on_plan: told the plan just before the run; `str` of it is for people.
         Raises BadPixels, NumericalOverflow, DoesNotFit, and BadRequest if the file held no encoder.
         """
         demand_part(self.config, self.name, "encode")
         x, frames = self._pictures(pixels)
         size = (x.shape[-2], x.shape[-1])
-        plan = self.plan("encode", x.shape, budget=budget, rows=rows, keep=keep)
-        watch = _Watch(self.network, plan, len(x), progress)
-        with self._memory("encoding", x.shape, watch):
-            x = pad_to(x.to(self.device, self.dtype), self.spatial_ratio)
-            z = self._run(self.network.encode_ops(), x, plan, watch)
-        return self._posterior(z, size, frames)
+        one = partial(self._encoded, budget=budget, rows=rows, keep=keep)
+        one = partial(blended.run, one, tiles, self.spatial_ratio, cell=self.spatial_ratio) if tiles else one
+        return self._posterior(one(x, on_plan=on_plan, progress=progress), size, frames)
 
     def decode(self, z: Tensor, *, size: tuple[int, int] | None = None, budget: Budget = None, rows: int | None = None,
-               keep: str | None = None, progress: Progress | None = None) -> Tensor:  # fmt: skip
+               keep: str | None = None, tiles: Tiles | None = None, on_plan: OnPlan | None = None,
+               progress: Progress | None = None) -> Tensor:  # fmt: skip
         """z (B, latent_channels, h, w), or (B, latent_channels, T, h, w) -> pixels, about [-1, 1], not clamped.
 
         size: (H, W) to crop to, as `posterior.size` gives it. fp32 at least. The other arguments as in `encode`.
@@ -85,11 +89,9 @@ class VAE(Facts):
         """
         demand_part(self.config, self.name, "decode")
         x, frames = self._latents(z, size)
-        plan = self.plan("decode", x.shape, budget=budget, rows=rows, keep=keep)
-        watch = _Watch(self.network, plan, len(x), progress)
-        with self._memory("decoding", x.shape, watch):
-            x = self._run(self.network.decode_ops(), self._from_latent(x), plan, watch)
-            self._demand_finite(x, "the latent", "decode")
+        one = partial(self._decoded, budget=budget, rows=rows, keep=keep)
+        one = partial(blended.run, one, tiles, self.spatial_ratio, cell=1) if tiles else one
+        x = one(x, on_plan=on_plan, progress=progress)
         x = x[..., : size[0], : size[1]] if size else x
         return whole.run(_to_clip(frames), x)
 
@@ -152,7 +154,7 @@ class VAE(Facts):
 
         shape     (B, C, H, W) or (B, C, T, H, W); C is the VAE's own, whatever is given
         budget    bytes it may use on its device beside the weights, also as '2GiB'; None: what is free now
-        rows      of the picture in a band; None: the plan's choice, which may be to run the picture whole
+        rows      of the picture in a band at most, fewer if it would not fit; None: the plan's choice
         keep      where bands are held: 'device', 'system memory' (of a CPU, the same), 'disk'; None: the plan's choice
         streamed  for `encode_rows` and `decode_rows`
         Raises DoesNotFit, saying by how much, and BadRequest, also if the file held no such half.
@@ -168,6 +170,28 @@ class VAE(Facts):
 
     def _request(self, part: str, shape: Sequence[int], streamed: bool = False) -> planning.Request:
         return planning.request(self.family, self.config, part, tuple(shape), self.dtype, streamed)
+
+    def _encoded(self, x: Tensor, *, on_plan: OnPlan | None, progress: Progress | None, **way: Any) -> Tensor:
+        plan = self.plan("encode", x.shape, **way)
+        watch = self._begun(plan, len(x), on_plan, progress)
+        with self._memory("encoding", x.shape, watch):
+            x = pad_to(x.to(self.device, self.dtype), self.spatial_ratio)
+            z = self._run(self.network.encode_ops(), x, plan, watch)
+            self._demand_finite(z, "the picture", "encode")
+        return z
+
+    def _decoded(self, x: Tensor, *, on_plan: OnPlan | None, progress: Progress | None, **way: Any) -> Tensor:
+        plan = self.plan("decode", x.shape, **way)
+        watch = self._begun(plan, len(x), on_plan, progress)
+        with self._memory("decoding", x.shape, watch):
+            x = self._run(self.network.decode_ops(), self._from_latent(x), plan, watch)
+            self._demand_finite(x, "the latent", "decode")
+        return x
+
+    def _begun(self, plan: Plan, pictures: int, on_plan: OnPlan | None, progress: Progress | None) -> "_Watch":
+        if on_plan:
+            on_plan(plan)
+        return _Watch(self.network, plan, pictures, progress)
 
     def _run(self, ops: Ops, x: Tensor, plan: Plan, watch: "_Watch") -> Tensor:
         # One layout of memory, however the caller's tensor lies: kernels differ in rounding, and pixels must not.

@@ -211,6 +211,7 @@ def test_no_way_of_running_changes_the_picture(how, chosen, doing):
 def test_a_plan_is_told_before_the_run(vae):
     assert vae.plan("decode", (1, 4, 8, 8)).rows == 0
     assert vae.plan("decode", (1, 4, 8, 8), rows=4, keep="disk").keep == "disk"
+    assert vae.plan("decode", (1, 4, 8, 8), rows=4, keep="system memory").keep == "device"  # of a CPU it is the same
     assert vae.plan("decode", (1, 4, 64, 64), budget="6MiB").peak < 6 * 2**20
     with pytest.raises(DoesNotFit, match=r"decoding 1 x 512x512 with 'small.safetensors' needs .* only 1\.0 MiB"):
         vae.plan("decode", (1, 4, 512, 512), budget="1MiB")
@@ -242,6 +243,14 @@ def test_half_a_vae_plans_what_it_can_do(missing, doing):
         with pytest.raises(BadRequest) as error:
             call(doing, (1, 3 if doing == "encode" else 4, 8, 8))
         assert str(error.value) == words
+
+
+@pytest.mark.parametrize(("doing", "shape"), [("encode", (2, 3, 16, 16)), ("decode", (2, 4, 4, 4))])
+def test_the_caller_is_told_the_plan_of_the_run_before_it(vae, doing, shape):
+    told = []
+    getattr(vae, doing)(torch.zeros(shape), rows=8, on_plan=told.append, progress=lambda done, _: told.append(done))
+    assert told[0] == vae.plan(doing, shape, rows=8) and told[1] == 0
+    assert all(isinstance(done, int) for done in told[1:])
 
 
 @pytest.mark.parametrize(

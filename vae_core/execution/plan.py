@@ -75,6 +75,7 @@ class Request:
     def __init__(self, ops: Ops, x: Tensor, scale: int, streamed: str | None = None):
         self.ops, self.x, self.scale, self.streamed = ops, x, scale, streamed
         self.one = x[:1]
+        self.rows = x.shape[-2] * scale
         self.norms = [i for i, op in enumerate(leaves(ops)) if isinstance(op, nn.GroupNorm)]
 
     @cached_property
@@ -134,7 +135,7 @@ class _Count(Watch):
         ledger = _Ledger()
         self.work = self.widest = 0.0
         self.remembered = 0
-        self.rows = request.one.shape[-2] * request.scale
+        self.rows = request.rows
         self._largest, self._ledger = 0, ledger
         norms = list(leaves(request.ops))
         banding = Banding(2**62, ledger, frozenset(id(norms[i]) for i in twice))
@@ -199,7 +200,7 @@ def choose(
 
     budget      bytes on the device
     elsewhere   bytes there are in 'system memory' and on 'disk', for those that may be used
-    rows, keep  if given, only plans in bands of so many rows, and kept there
+    rows, keep  if given, only plans in bands of so many rows at most (whole, if that is all of them), and kept there
     what        is run, for the error: "decoding 4096x4096 with 'ae.safetensors'"
     """
     smallest: Plan | None = None
@@ -222,14 +223,14 @@ def choose(
 def candidates(
     request: Request, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None
 ) -> Iterator[Plan]:
-    """All ways, the fastest first; only bands of `rows`, only kept in `keep`, if these are given."""
-    if rows is None and keep is None:
+    """All ways, the fastest first; no more than `rows` in a band, only kept in `keep`, if these are given."""
+    if keep is None and (rows is None or rows >= request.rows):
         yield request.whole
         pictures = len(request.x) // 2
         while pictures:
             yield request.split(pictures)
             pictures //= 2
-    heights = HEIGHTS if rows is None else (rows,)
+    heights = HEIGHTS if rows is None else (rows, *(height for height in HEIGHTS if height < rows))
     places = (DEVICE, *elsewhere) if keep is None else (keep,)
     for place in places:
         for height in heights:
