@@ -217,9 +217,7 @@ class Attended(Flow):
 
     def read(self, last: bool) -> Rows:
         self.watch.begins(self.op)
-        said = [self.op.remember(band) for band in self.source.read(last=False)]
-        memory = tuple(torch.cat(parts, -2) for parts in zip(*said, strict=True))
-        del said
+        memory = self.op.gathered(self.op.remember(band) for band in self.source.read(last=False))
         for band in self.source.read(last):
             y = self.op.recall(band, memory)
             self.watch.made(self.op, y)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DoesNotFit
-from ..ops import Conv2d, DoublingConv, Global, Op, Ops, Residual, leaves
+from ..ops import DoublingConv, Global, Op, Ops, Residual, leaves
 from . import whole
 from .bands import Banding, Source, flow
 from .budget import text
@@ -143,7 +143,7 @@ class _Count(Watch):
     def made(self, op: Op, x: Tensor) -> None:
         self.work += work(op, x)
         self.widest = max(self.widest, x.numel() / self.rows)
-        if isinstance(op, Global):
+        if isinstance(op, Global) and op.grows:
             self.remembered = max(self.remembered, REMEMBERED * x.nbytes)
 
 
@@ -172,14 +172,13 @@ class _Counted:
 
 def work(op: Op, made: Tensor) -> float:
     """Multiplications for what an op has made; of ops that do little, the numbers they touch."""
-    if isinstance(op, Conv2d):
-        return made.numel() * op.weight[0].numel()
+    if isinstance(op, Global):
+        return op.work(made)
     if isinstance(op, DoublingConv):
         return made.numel() * op.weight.shape[0] * 4
-    if isinstance(op, Global):
-        pixels = made.shape[-1] * made.shape[-2]
-        return made.numel() * (4 * made.shape[1] + 2 * pixels)
-    return float(made.numel())
+    pixels = made.numel() // made.shape[1]
+    taps = sum(p.numel() for p in op.parameters() if p.ndim > 1) if isinstance(op, nn.Module) else 0
+    return float(max(pixels * taps, made.numel()))
 
 
 def choose(

@@ -20,7 +20,7 @@ from exact_vae.vae_core.execution.fused import fused
 from exact_vae.vae_core.execution.moments import Moments
 from exact_vae.vae_core.execution.store import InSystemMemory, OnDevice, OnDisk
 from exact_vae.vae_core.execution.watch import Watch
-from exact_vae.vae_core.families import FAMILIES
+from exact_vae.vae_core.families import FAMILIES, dc_ae
 from exact_vae.vae_core.families.kl import Coder
 from exact_vae.vae_core.loading import assemble
 from exact_vae.vae_core.ops import Affine, Conv2d, Residual, Upsample2x
@@ -29,10 +29,16 @@ from torch import nn
 
 TINY = next(family.example for family in FAMILIES if family.name == "tiny")
 SHORTCUTS = Coder((32, 64, 32), (1, 1, 1), (False, True, False), stem=32)
+PLAIN = dc_ae.Coder((32, 32, 64), (1, 2, 1), (False, True, True), (False,) * 3, (3, 5), shuffled=False, joined=False)
+SHUFFLED = dc_ae.Coder(
+    (0, 32, 64), (0, 1, 2), (False, False, True), (False, True, False), (), shuffled=True, joined=True
+)
 NETWORKS = {
     "kl": ("kl", small_kl()),
     "kl with attention in its levels": ("kl", small_kl(encoder=SHORTCUTS, decoder=SHORTCUTS)),
     "tiny": ("tiny", TINY),
+    "dc_ae": ("dc_ae", dc_ae.DCAEConfig(4, PLAIN, PLAIN)),
+    "dc_ae, shuffled": ("dc_ae", dc_ae.DCAEConfig(4, SHUFFLED, SHUFFLED)),
 }
 STORES = {"device": OnDevice, "system memory": InSystemMemory, "disk": OnDisk}
 HEIGHTS = [1, 40, 700, 10**9]  # numbers in a band

@@ -6,6 +6,7 @@ from exact_vae.vae_core import DoesNotFit
 from exact_vae.vae_core.detection import build
 from exact_vae.vae_core.execution.fused import fused
 from exact_vae.vae_core.execution.plan import DEVICE, DISK, Request, candidates, choose, work
+from exact_vae.vae_core.families import dc_ae
 from exact_vae.vae_core.families.kl import FAMILY
 from exact_vae.vae_core.ops import Conv2d, DoublingConv, leaves
 from samples import small_kl
@@ -96,3 +97,23 @@ def test_encoders_are_planned_too():
     ops = fused(build("kl", config).encode_ops())
     plan = Request(ops, torch.empty(2, 3, 64, 64, device="meta"), 1)
     assert plan.in_bands(16).peak < plan.whole.peak
+
+
+def test_what_linear_attention_remembers_is_next_to_nothing():
+    """Sana's decoder at 2048 pixels: a bounded number of bands, and one picture held where attention is, 512 wide."""
+    ops = fused(build("dc_ae", dc_ae.FAMILY.example).to(torch.bfloat16).decode_ops())
+    sana = Request(ops, torch.empty(1, 32, 64, 64, device="meta", dtype=torch.bfloat16), 32)
+    held, ends = 512 * 256**2 * 2, 3 * 2048**2 * 4 + 32 * 64**2 * 2
+    assert sana.in_bands(8, DISK).held == held
+    assert sana.in_bands(8).peak == held + ends + 8 * sana.in_bands(8).numbers * 2
+    assert sana.whole.peak > 20 * sana.in_bands(8).peak
+    assert sana.whole.work == sana.in_bands(8).work
+
+
+@torch.no_grad()
+def test_work_of_grouped_convolutions():
+    with torch.device("meta"):
+        x = torch.empty(1, 96, 8, 6)
+        conv, scales = Conv2d(96, 96, groups=96), dc_ae.EfficientViTBlock(32, (5,), True).attn.to_qkv_multiscale
+        assert work(conv, conv(x)) == 96 * 8 * 6 * 9
+        assert scales and work(scales, scales(x)) == 96 * 8 * 6 * (25 + 32)
