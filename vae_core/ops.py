@@ -63,6 +63,7 @@ class Window:
     span: int = 1
     step: int = 1
     makes: int = 1  # rows of the result for each step
+    growth: float = 1.0  # numbers of the result for each that is read
 
     def within(self, x: Tensor) -> Tensor:
         """The result for rows that bring all they need above and below with them: nothing is added there."""
@@ -80,7 +81,7 @@ class Conv2d(Window, nn.Conv2d):
     def __init__(self, c_in: int, c_out: int, kernel_size: int = 3, *, stride: int = 1,
                  pad: tuple[int, int] | None = None, groups: int = 1, bias: bool = True):  # fmt: skip
         self.rows = before, after = pad or (kernel_size // 2, kernel_size // 2)
-        self.span, self.step = kernel_size, stride
+        self.span, self.step, self.growth = kernel_size, stride, c_out / c_in / stride**2
         even = before if before == after else 0  # what the backend pads without a copy
         nn.Conv2d.__init__(self, c_in, c_out, kernel_size, stride, even, groups=groups, bias=bias)
 
@@ -114,6 +115,7 @@ class DoublingConv(Window):
         exact = torch.promote_types(conv.weight.dtype, torch.float32)
         taps = taps.to(conv.weight.device, exact)
         weight = torch.einsum("ak,oikl,bl->ioab", taps, conv.weight.to(exact), taps)
+        self.growth = 4 * conv.growth
         self.conv, self.weight, self.bias = conv, weight.to(conv.weight.dtype).contiguous(), conv.bias
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -150,6 +152,8 @@ class Global(nn.Module):
 
 class Upsample2x(nn.Module):
     """Nearest neighbour, twice the rows and columns. Pointwise. (B, C, H, W) -> (B, C, 2H, 2W)"""
+
+    growth = 4.0
 
     def forward(self, x: Tensor) -> Tensor:
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
@@ -195,6 +199,10 @@ class RepeatChannels(NamedTuple):
     """Each channel so many times in a row. Pointwise. (B, C, H, W) -> (B, times * C, H, W)"""
 
     times: int
+
+    @property
+    def growth(self) -> int:
+        return self.times
 
     def __call__(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape

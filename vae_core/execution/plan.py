@@ -2,7 +2,7 @@
 
 The very executors run on the meta device, over the ops of a twin network without weights, so a plan cannot disagree
 with the run about order, shapes or lifetimes. What it adds of its own is what lives between two held activations: a few
-bands, and what attention remembers.
+bands, the rows that windows and shortcuts keep for the next, and what attention remembers.
 """
 
 import math
@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DoesNotFit
-from ..ops import DoublingConv, Global, Op, Ops, Residual, leaves
+from ..ops import DoublingConv, Global, Op, Ops, Residual, Window, leaves
 from . import whole
-from .bands import Banding, Source, flow
+from .bands import Banding, Source, flow, stops
 from .budget import text
 from .store import OnDevice
 from .watch import Watch
 
 DEVICE, SYSTEM, DISK = KEEP = ("device", "system memory", "disk")
-IN_FLIGHT = 8  # bands alive at once between two held activations: read, extended, normalised, made, joined
+IN_FLIGHT = 9  # bands alive at once between two held activations: read, extended, normalised, made, joined, added
 REMEMBERED = 3  # activations alive at once while attention gathers what it remembers
 HEIGHTS = (64, 32, 16, 8)  # of bands, in rows of the picture, the fastest first
 
@@ -92,7 +92,7 @@ class Request:
         """One picture after the other, in bands."""
         counted = self._counted(twice)
         numbers = max(1, int(counted.widest * rows))
-        working = IN_FLIGHT * numbers * self.x.itemsize
+        working = (IN_FLIGHT * numbers + self.waiting) * self.x.itemsize
         on_device = counted.held if keep == DEVICE else 0
         peak = max(on_device + working, counted.remembered + on_device) + self._ends
         return Plan(1, rows, keep, twice, peak, counted.held - on_device, counted.work, self.shape, numbers)
@@ -101,6 +101,12 @@ class Request:
     def largest(self) -> tuple[int, ...]:
         """The norms inside residual blocks at the highest resolution: dropping what they read saves most."""
         return self._counted(()).inner
+
+    @cached_property
+    def waiting(self) -> int:
+        """Numbers at most that windows and shortcuts keep from one band to the next."""
+        with torch.no_grad():
+            return _waiting(self.ops, self.one)[0]
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
@@ -226,6 +232,27 @@ def candidates(
             yield request.in_bands(height, place)
         if place == DEVICE:
             yield request.in_bands(heights[-1], DEVICE, request.largest)
+
+
+def _waiting(ops: Ops, x: Tensor, now: int = 0) -> tuple[int, int, Tensor]:
+    """(the most numbers that wait for the band after, those in the end, the result).
+
+    Where a picture is held, what waited before is done with.
+    """
+    most = now
+    for op in ops:
+        row = x.shape[1] * x.shape[-1]
+        if isinstance(op, Residual):
+            held = stops(op.body)
+            behind = sum(op.span - 1 for op in op.body if isinstance(op, Window))  # rows the shortcut must wait
+            _, now, _ = _waiting(op.skip, x, 0 if held else now + behind * row)
+            inner, now, x = _waiting(op.body, x, now)
+            most = max(most, inner)
+        else:
+            now += (op.span - 1) * row if isinstance(op, Window) else 0
+            now = 0 if isinstance(op, nn.GroupNorm) else now
+            most, x = max(most, now), op(x)  # type: ignore[operator]
+    return most, now, x
 
 
 def _inner_norms(ops: Ops, x: Tensor) -> tuple[int, ...]:

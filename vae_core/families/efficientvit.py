@@ -71,6 +71,10 @@ class ResBlock(nn.Module):
 class Stacked(nn.ModuleList):
     """1x1 convolutions without bias, run as one: their results follow one another in the channels. Pointwise."""
 
+    @property
+    def growth(self) -> int:
+        return len(self)
+
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, torch.cat([conv.weight for conv in self]))  # type: ignore[misc]
 
@@ -96,7 +100,7 @@ class MultiScale(Window, nn.ModuleList):
 
     def __init__(self, c: int, kernel_sizes: tuple[int, ...]):
         self.span = max(kernel_sizes)
-        self.rows = self.span // 2, self.span // 2
+        self.rows, self.growth = (self.span // 2, self.span // 2), 1.0 + len(kernel_sizes)
         nn.ModuleList.__init__(self, [Scale(c, k) for k in kernel_sizes])
 
     def forward(self, x: Tensor) -> Tensor:
