@@ -5,8 +5,11 @@ stdout has the result, stderr the talk. Exit 0: done; 1: it could not be done, i
 
 import argparse
 import io
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from ..vae_core import VAEError
 
@@ -17,7 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     try:
-        options.do(options)
+        with _stopped_by_kill():
+            options.do(options)
     except VAEError as e:
         print(f"exact-vae: {e}", file=sys.stderr)
         return 1
@@ -25,6 +29,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("exact-vae: stopped.", file=sys.stderr)
         return 130
     return 0
+
+
+@contextmanager
+def _stopped_by_kill() -> Iterator[None]:
+    """`kill` does what Ctrl-C does, so that no unfinished file is left: it may be a large one."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # only the main thread is told of signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def parser() -> argparse.ArgumentParser:

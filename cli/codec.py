@@ -1,17 +1,20 @@
 """exact-vae encode and decode: a picture to a latent file, and back."""
 
 import argparse
+import math
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from ..headless import pictures
+from ..headless import pictures, tiff
 from ..nodes.images import demand_same_ratio, to_image, to_pixels
-from ..vae_core import BadRequest
+from ..vae_core import VAE, BadRequest, Posterior
 from ..vae_core.latent_files import read_latent, write_latent
 from ..vae_core.latents import Tag
 from ..vae_core.noise import SEEDS
-from .options import add_vae, demand_new, load_vae
+from . import rows
+from .options import add_memory, add_vae, demand_new, load_vae, memory
 from .progress import bar
 
 LATENTS = (".safetensors", ".latent")
@@ -19,16 +22,17 @@ LATENTS = (".safetensors", ".latent")
 
 def add(commands: argparse._SubParsersAction) -> None:
     encode = commands.add_parser("encode", help="a picture to its latent")
-    encode.add_argument("image", type=Path, metavar="IMAGE", help="a picture of any size")
+    encode.add_argument("image", type=Path, metavar="IMAGE", help="a picture of any size; .tif is read row by row")
     encode.add_argument("latent", type=Path, metavar="LATENT", help="to write: .safetensors, or .latent for ComfyUI")
     encode.add_argument("--sample", type=seed, metavar="SEED", help="sample the posterior (default: mode)")
     encode.set_defaults(do=run_encode)
     decode = commands.add_parser("decode", help="a latent to its picture")
     decode.add_argument("latent", type=Path, metavar="LATENT", help="a .safetensors or .latent file")
-    decode.add_argument("image", type=Path, metavar="IMAGE", help="to write: .png, .jpg, .webp ...")
+    decode.add_argument("image", type=Path, metavar="IMAGE", help="to write: .tif (row by row), .png, .jpg ...")
     decode.set_defaults(do=run_decode)
     for command in (encode, decode):
         add_vae(command)
+        add_memory(command)
 
 
 def seed(text: str) -> int:
@@ -43,14 +47,24 @@ def run_encode(options: argparse.Namespace) -> None:
     if options.latent.suffix.lower() not in LATENTS:
         raise BadRequest(f"'{options.latent}' has the ending of no latent: use {' or '.join(LATENTS)}.")
     demand_new(options.latent, [options.image, *options.vae])
-    image, _ = pictures.read(options.image)
     vae = load_vae(options)
-    with bar("encode") as progress:
-        posterior = vae.encode(to_pixels(image, vae.in_channels), progress=progress)
+    posterior = encoded(vae, options)
     chosen = options.sample
     latent = posterior.mode() if chosen is None else posterior.sample(torch.Generator().manual_seed(chosen))
     write_latent(options.latent, latent.float(), Tag.of(latent, vae.family, vae.spatial_ratio, posterior.size))
     print(f"{options.latent}: {tuple(latent.shape)} of {vae.title}")
+
+
+def encoded(vae: VAE, options: argparse.Namespace) -> Posterior:
+    """Row by row if the file can be read so."""
+    file = tiff.rows(options.image)
+    if not file:
+        rows.demand_readable(options.image)
+    with memory(options) as how, bar("encode") as progress:
+        if file:
+            return vae.encode_rows(rows.PixelsOf(file, vae.in_channels), progress=progress, **how)
+        image, _ = pictures.read(options.image)
+        return vae.encode(to_pixels(image, vae.in_channels), progress=progress, **how)
 
 
 def run_decode(options: argparse.Namespace) -> None:
@@ -58,8 +72,21 @@ def run_decode(options: argparse.Namespace) -> None:
     latent, tag = read_latent(options.latent)
     vae = load_vae(options)
     demand_same_ratio(tag, vae.spatial_ratio, vae.name)
-    with bar("decode") as progress:
-        pixels = vae.decode(latent, size=tag.size_of(latent.shape) if tag else None, progress=progress)
-    written = pictures.write(options.image, to_image(pixels).cpu())
+    rows.demand_savable(options.image, vae.out_channels)
+    size = tag.size_of(latent.shape) if tag else None
+    with memory(options) as how, bar("decode") as progress:
+        if is_one(latent):
+            bands = vae.decode_rows(latent, size=size, progress=progress, **how)
+            height, width = size or (n * vae.spatial_ratio for n in latent.shape[-2:])
+            rows.write(options.image, (vae.out_channels, height, width), bands)
+            written = [options.image]
+        else:
+            pixels = vae.decode(latent, size=size, progress=progress, **how)
+            written, (height, width) = pictures.write(options.image, to_image(pixels).cpu()), pixels.shape[-2:]
     for path in written:
-        print(f"{path}: {pixels.shape[-1]}x{pixels.shape[-2]}")
+        print(f"{path}: {width}x{height}")
+
+
+def is_one(latent: Tensor) -> bool:
+    """One picture's, and no batch or clip?"""
+    return latent.ndim < 4 or math.prod((latent.shape[0], *latent.shape[2:-2])) == 1

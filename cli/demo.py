@@ -11,7 +11,7 @@ from torch import Tensor
 from ..headless import pictures
 from ..nodes.images import to_image, to_pixels
 from ..vae_core import VAE, Posterior, built_in, measures, views
-from ..vae_core.writing import writable
+from ..vae_core.writing import made
 from .options import add_vae, demand_new, load_vae
 from .progress import bar
 from .report import write_report
@@ -44,6 +44,7 @@ def run(options: argparse.Namespace) -> None:
         demand_new(options.out / name, [source, *options.vae])
     image = pictures.read(source)[0][:1]
     vae, loading = timed(lambda: load_vae(options))
+    made(options.out)  # what cannot be written is said before the work
     with bar("encode") as progress:
         posterior, encoding = timed(lambda: vae.encode(to_pixels(image, vae.in_channels), progress=progress))
     with bar("decode") as progress:
@@ -85,8 +86,6 @@ def write(
     enlarged = max(1, round(image.shape[2] / latent.shape[-1] / 2))
     channels = views.latent_channels(latent, enlarged)
     error = views.heat_map(planes(image), planes(decoded))
-    with writable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     for name, one in zip(CAPTIONS, (image, decoded, channels.movedim(1, -1), error.movedim(1, -1)), strict=True):
         pictures.write(folder / name, one)
     write_report(folder / PAGE, title, facts, {caption: folder / name for name, caption in CAPTIONS.items()})

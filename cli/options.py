@@ -1,12 +1,27 @@
 """What several commands ask for: a VAE, and how it is to run."""
 
 import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ..nodes import host
 from ..vae_core import VAE, BadRequest, load
+from ..vae_core.execution import scratch
+from ..vae_core.execution.plan import DEVICE, DISK, SYSTEM
 from ..vae_core.latents import SPACES
 from ..vae_core.precision import DTYPES, named
+
+KEEP = {"device": DEVICE, "system": SYSTEM, "disk": DISK}
+
+
+def positive(said: str) -> int:
+    """A whole number above 0. For argparse, which prints the sentence."""
+    if not said.isdecimal() or not int(said):
+        raise argparse.ArgumentTypeError(f"a whole number above 0 is needed, not '{said}'")
+    return int(said)
 
 
 def add_vae(command: argparse.ArgumentParser) -> None:
@@ -20,6 +35,29 @@ def add_vae(command: argparse.ArgumentParser) -> None:
     command.add_argument("--latent-space", choices=list(SPACES), metavar="SPACE", help=whose)
 
 
+def add_memory(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--budget", metavar="MEMORY", help="to use: 2GiB, 500MB ... (default: what is free)")
+    command.add_argument("--rows", type=int, metavar="N", help="run in bands of N rows (default: if needed)")
+    command.add_argument("--keep", choices=list(KEEP), help="where bands are held meanwhile (default: what fits)")
+    where = f"folder for what is held on disk (default: {scratch.VARIABLE}, or the system's temporary folder)"
+    command.add_argument("--scratch", type=Path, metavar="DIR", help=where)
+
+
+@contextmanager
+def memory(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """What `VAE.encode` and `VAE.decode` are told of memory; meanwhile scratch files lie where they should."""
+    before = os.environ.get(scratch.VARIABLE)
+    if options.scratch:
+        os.environ[scratch.VARIABLE] = str(options.scratch)
+    try:
+        keep = KEEP[options.keep] if options.keep else None
+        yield {"budget": options.budget, "rows": options.rows, "keep": keep}
+    finally:
+        if options.scratch:
+            os.environ.pop(scratch.VARIABLE)
+            os.environ.update({scratch.VARIABLE: before} if before else {})
+
+
 def load_vae(options: argparse.Namespace) -> VAE:
     device = host.device(options.device)
     return load(*options.vae, dtype=named(options.dtype), device=device, latent_space=options.latent_space)
@@ -28,5 +66,6 @@ def load_vae(options: argparse.Namespace) -> VAE:
 def demand_new(target: Path, sources: list[Path]) -> None:
     """What is read must not be written over."""
     for source in sources:
-        if target.exists() and source.exists() and target.samefile(source):
+        both = os.path.exists(target) and os.path.exists(source)  # which do not raise where looking is not allowed
+        if both and target.samefile(source):
             raise BadRequest(f"'{target}' is what is read here: give the result another name.")

@@ -25,7 +25,8 @@ CORE_ALIASES: Mapping[str, str] = MappingProxyType(
     {
         "VAELoader": "ExactVAELoader",
         "VAEEncode": "ExactVAEEncode",
-        "VAEEncodeTiled": "ExactVAEEncode",  # the whole picture at once is what its tiles stand for
+        "VAEEncodeTiled": "ExactVAETiledEncode",
+        "VAETiledEncode": "ExactVAETiledEncode",
         "VAEDecode": "ExactVAEDecode",
         "VAEDecodeTiled": "ExactVAETiledDecode",
         "VAETiledDecode": "ExactVAETiledDecode",

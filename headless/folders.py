@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..vae_core.errors import BadRequest
-from ..vae_core.writing import writable
+from ..vae_core.writing import made, writable
 
 _BATCH = "%batch_num%"
 
@@ -63,8 +63,7 @@ def series(folder: Path, prefix: str, tokens: Mapping[str, int]) -> Series:
     stem = "" if stem == "." else stem
     target = inside(folder, subfolder)
     with writable(target):
-        target.mkdir(parents=True, exist_ok=True)
-        taken = [one.name for one in target.iterdir()]
+        taken = [one.name for one in made(target).iterdir()]
     return Series(target, subfolder.replace(os.sep, "/"), stem, _next_number(stem, taken))
 
 

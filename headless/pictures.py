@@ -29,7 +29,8 @@ def read(path: Path) -> tuple[Tensor, Tensor]:
     except VAEError:
         raise
     except Exception as error:  # a damaged file may raise anything inside its decoder
-        raise BadPixels(f"cannot read '{path.name}' as a picture: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else None
+        raise BadPixels(f"cannot read '{path.name}' as a picture: {why or error}") from error
     frames = [one for one in frames if one[0].shape == frames[0][0].shape]
     return _batch([colours for colours, _ in frames]), _masks(frames)
 
@@ -50,7 +51,7 @@ def write_png(path: Path, picture: Tensor, texts: Mapping[str, str], level: int)
     info = PngImagePlugin.PngInfo()
     for name, text in texts.items():
         info.add_text(name, text)
-    _image(picture).save(path, format="PNG", pnginfo=info, compress_level=level)
+    _image(levels(picture)).save(path, format="PNG", pnginfo=info, compress_level=level)
 
 
 def write(path: Path, images: Tensor) -> list[Path]:
@@ -58,29 +59,49 @@ def write(path: Path, images: Tensor) -> list[Path]:
 
     Raises BadPixels, and BadRequest for an ending that is no picture's or a place that cannot be written.
     """
+    many = len(images) > 1
+    paths = [path.with_stem(f"{path.stem}_{i + 1:05}") if many else path for i in range(len(images))]
+    for one, picture in zip(paths, checked(images), strict=True):
+        write_levels(one, levels(picture))
+    return paths
+
+
+def write_levels(path: Path, picture: np.ndarray) -> None:
+    """picture: (H, W, C) of bytes, C 1, 3 or 4. Raises BadRequest as `write` does."""
+    kind = format_of(path)
+    with published(path) as part:
+        try:
+            _image(picture).save(part, format=kind, **_OPTIONS.get(kind, {}))
+        except ValueError as error:  # a format's own limits: WebP's sides, for one
+            raise BadRequest(f"'{path}' cannot be written: {error}.") from error
+
+
+def format_of(path: Path) -> str:
+    """The format its ending names. Raises BadRequest for one that is no picture's."""
     Image.init()
     kind = Image.EXTENSION.get(path.suffix.lower())
     if path.suffix.lower() not in SUFFIXES or kind not in Image.SAVE:
         raise BadRequest(f"'{path}' has the ending of no picture: use .png, .jpg, .webp or .tif.")
-    many = len(images) > 1
-    paths = [path.with_stem(f"{path.stem}_{i + 1:05}") if many else path for i in range(len(images))]
-    for one, picture in zip(paths, checked(images), strict=True):
-        with published(one) as part:
-            try:
-                _image(picture).save(part, format=kind, **_OPTIONS.get(kind, {}))
-            except ValueError as error:  # a format's own limits: WebP's sides, for one
-                raise BadRequest(f"'{one}' cannot be written: {error}.") from error
-    return paths
+    return kind
 
 
-def _image(picture: Tensor) -> Image.Image:
-    levels = _bytes(picture)
-    return Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
+def size_of(path: Path) -> tuple[int, int]:
+    """(H, W) from the file's header. Raises BadPixels."""
+    try:
+        with _any_size(), Image.open(path) as file:
+            return file.height, file.width
+    except Exception as error:
+        raise BadPixels(f"cannot read '{path.name}' as a picture: {error}") from error
 
 
-def _bytes(picture: Tensor) -> np.ndarray:
+def levels(picture: Tensor) -> np.ndarray:
+    """(H, W, C) in [0, 1] -> the bytes that a file has."""
     # Truncated, not rounded: so the pixels of the file are those that ComfyUI's SaveImage would write.
     return (picture.float() * 255).clamp(0, 255).to(torch.uint8).cpu().numpy()
+
+
+def _image(picture: np.ndarray) -> Image.Image:
+    return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from .vae_decode import VAEDecode
 from .vae_encode import VAEEncode
 from .vae_loader import VAELoader
 from .vae_tiled_decode import VAETiledDecode
+from .vae_tiled_encode import VAETiledEncode
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]
 
@@ -12,6 +13,7 @@ NODE_CLASS_MAPPINGS = {
     "ExactVAELoader": VAELoader,
     "ExactVAEEncode": VAEEncode,
     "ExactVAEDecode": VAEDecode,
+    "ExactVAETiledEncode": VAETiledEncode,
     "ExactVAETiledDecode": VAETiledDecode,
     "ExactLatentNoise": LatentNoise,
 }
@@ -20,6 +22,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "ExactVAELoader": "Load VAE (Exact)",
     "ExactVAEEncode": "VAE Encode (Exact)",
     "ExactVAEDecode": "VAE Decode (Exact)",
+    "ExactVAETiledEncode": "VAE Encode (Exact, Tiled)",
     "ExactVAETiledDecode": "VAE Decode (Exact, Tiled)",
     "ExactLatentNoise": "Latent Noise (Exact)",
 }

@@ -24,12 +24,14 @@ from ..vae_core import (
     BadRequest,
     BrokenCheckpoint,
     DoesNotFit,
-    Posterior,
     UnknownCheckpoint,
     from_weights,
+    planning,
     precision,
 )
+from ..vae_core.execution.budget import MARGIN
 from ..vae_core.vae import Progress
+from .host_codec import HostCodec
 
 log = logging.getLogger("exact_vae")
 
@@ -98,6 +100,34 @@ def progress() -> Progress | None:
     return here.progress if here else None
 
 
+class Shown:
+    """Takes the plan of a run and shows it: as text on the node before it runs, and in what the node returns."""
+
+    text = ""
+
+    def __call__(self, plan: Any) -> None:
+        self.text = str(plan)
+        if in_comfyui():
+            _show(self.text)
+
+    def beside(self, *result: Any) -> dict[str, Any]:
+        """A node's result with the text beside it, for the history and for whoever asks over the API."""
+        return {"ui": {"text": [self.text]}, "result": result}
+
+
+def _show(text: str) -> None:
+    """The host draws progress text on any node; the "text" of its result only on its own Preview as Text."""
+    from comfy_execution.utils import get_executing_context
+
+    running = get_executing_context()
+    if running is None:
+        return
+    from server import PromptServer
+
+    if PromptServer.instance.client_id is not None:
+        PromptServer.instance.send_progress_text(text, running.node_id, PromptServer.instance.client_id)
+
+
 def result(x: Tensor) -> Tensor:
     """A tensor as nodes pass it on: where the host keeps intermediate results, in the dtype it keeps them."""
     if in_comfyui():
@@ -124,11 +154,11 @@ def to_socket(load: Load, dtype: str = "auto", device_name: str = "auto") -> Any
     return _socket(load, asked, where) if in_comfyui() else load(asked, where)
 
 
-def from_socket(thing: Any, part: str, shape: tuple[int, ...]) -> Any:
+def from_socket(thing: Any, part: str, shape: tuple[int, ...], **way: Any) -> Any:
     """The VAE on the socket, its weights on its device and memory made free to `part` ('encode' or 'decode') `shape`.
 
-    Core's own VAEs are rebuilt around their tensors, without a copy; one of a family that this pack does not run
-    comes back as an object that calls core's methods.
+    `way` of running: `rows`, `keep` and `tiles` of `VAE.decode`. Core's own VAEs are rebuilt around their tensors,
+    without a copy; one of a family that this pack does not run comes back as an object that calls core's methods.
     """
     if isinstance(thing, VAE):
         return thing
@@ -137,7 +167,7 @@ def from_socket(thing: Any, part: str, shape: tuple[int, ...]) -> Any:
     vae = model.vae if isinstance(model, Codec) else _rebuilt(thing)
     if vae is None:
         return HostCodec(thing)
-    _make_ready(thing, vae.peak_bytes(part, shape))
+    _make_ready(thing, _most_it_could_use(thing, vae, part, shape, **way))
     return vae if isinstance(model, Codec) else _rebuilt(thing, thing.vae_dtype, thing.device)
 
 
@@ -154,10 +184,44 @@ def _demand_vae(thing: Any) -> None:
         raise BadRequest("the VAE input holds no VAE: if it comes from a checkpoint, that checkpoint has none in it.")
 
 
+def _most_it_could_use(thing: Any, vae: VAE, part: str, shape: tuple[int, ...], tiles: Any = None, **way: Any) -> int:
+    """Bytes of the best plan that the device could hold with nothing else on it: more need not be made free.
+
+    Raises DoesNotFit if not even that would do.
+    """
+    if thing.device.type == "cpu":  # where the host makes nothing free
+        return 0
+    from comfy import model_management
+
+    total = model_management.get_total_memory(thing.device) - thing.patcher.model_size()
+    if tiles:
+        shape = tiles.within(shape, 1 if part == "encode" else vae.spatial_ratio)
+    wanted = planning.request(vae.family, vae.config, part, shape, thing.vae_dtype)
+    what = f"to {part} {shape[0]} x {shape[-1]}x{shape[-2]} with '{vae.name}'"
+    return planning.plan(wanted, thing.device, budget=_without_reserve(total), what=what, **way).peak
+
+
 def _make_ready(thing: Any, needed: int) -> None:
     from comfy import model_management
 
     model_management.load_models_gpu([thing.patcher], memory_required=needed, force_full_load=True)
+
+
+def budget(thing: Any) -> int | None:
+    """Bytes that a run of the VAE on the socket may use beside its weights, as the host counts what is free."""
+    return None if isinstance(thing, VAE) else _budget(thing.device, thing.patcher)
+
+
+def _budget(device: torch.device, counts: Any) -> int | None:
+    """None on a CPU, of which the host knows no more than the library."""
+    return None if device.type == "cpu" else _without_reserve(counts.get_free_memory(device))
+
+
+def _without_reserve(free: int) -> int:
+    """Less what the person told the host to leave to others, and a margin."""
+    from comfy import model_management
+
+    return max(1, int((free - model_management.extra_reserved_memory()) * (1 - MARGIN)))
 
 
 def _rebuilt(thing: Any, dtype: torch.dtype | None = None, device: torch.device | None = None) -> VAE | None:
@@ -195,12 +259,17 @@ class Codec(nn.Module):
     def encode(self, pixels: Tensor) -> Tensor:
         """pixels (B, C, H, W) in [-1, 1] -> the latent's mode"""
         with _plain_memory_errors():
-            return self.vae.encode(pixels, progress=progress()).mode()
+            return self.vae.encode(pixels, budget=self._budget(), progress=progress()).mode()
 
     def decode(self, z: Tensor) -> Tensor:
         """latent -> pixels in [-1, 1]"""
         with _plain_memory_errors():
-            return self.vae.decode(z, progress=progress())
+            return self.vae.decode(z, budget=self._budget(), progress=progress())
+
+    def _budget(self) -> int | None:
+        from comfy import model_management
+
+        return _budget(self.vae.device, model_management)
 
 
 @contextmanager
@@ -210,24 +279,6 @@ def _plain_memory_errors() -> Iterator[None]:
         yield
     except DoesNotFit as e:
         raise e.__cause__ or e from None
-
-
-class HostCodec:
-    """A VAE of a family this pack does not run, through the host's own methods. Same calls as `VAE`."""
-
-    family, name = "host", "this VAE"
-
-    def __init__(self, thing: Any):
-        self.thing = thing
-        self.in_channels, self.latent_channels = thing.output_channels, thing.latent_channels
-        self.spatial_ratio = thing.spacial_compression_encode()
-
-    def encode(self, pixels: Tensor, *, progress: Progress | None = None) -> Posterior:
-        return Posterior.of_point(self.thing.encode((pixels.movedim(1, -1) + 1) / 2))
-
-    def decode(self, z: Tensor, *, size: tuple[int, int] | None = None, progress: Progress | None = None) -> Tensor:
-        image = self.thing.decode(z)  # (B, H, W, C), or (B, T, H, W, C) of a clip
-        return image.flatten(0, -4).movedim(-1, 1) * 2 - 1
 
 
 def _socket(load: Load, asked: torch.dtype | None, where: torch.device) -> Any:

@@ -1,13 +1,16 @@
 """VAE Decode: a latent to its picture."""
 
+from typing import Any
+
 from . import host
 from .images import demand_same_ratio, latent_of, tag_of, to_image
 
 
 class VAEDecode:
     DESCRIPTION = (
-        "Decodes a latent to the picture, all of it at once. A latent of another VAE, or with NaN in it, is refused "
-        "with a sentence, not made into a black picture. The picture has the size that was encoded, odd sizes too."
+        "Decodes a latent to the picture: whole while that fits into free memory, otherwise in bands of rows, which "
+        "give the same picture. The node shows which. A latent of another VAE, or with NaN in it, is refused with a "
+        "sentence, not made into a black picture. The picture has the size that was encoded, odd sizes too."
     )
     CATEGORY = "Exact VAE"
     SEARCH_ALIASES = ["vae decode", "decode latent", "latent to image", "render latent"]
@@ -25,8 +28,15 @@ class VAEDecode:
         }
 
     def decode(self, samples, vae):
-        latent, tag = latent_of(samples), tag_of(samples)
-        codec = host.from_socket(vae, "decode", tuple(latent.shape))
-        demand_same_ratio(tag, codec.spatial_ratio, codec.name)
-        size = tag.size_of(latent.shape) if tag else None
-        return (host.result(to_image(codec.decode(latent, size=size, progress=host.progress()))),)
+        return decoded(samples, vae)
+
+
+def decoded(samples: Any, vae: Any, **way: Any) -> dict[str, Any]:
+    """What a decode node returns. `way` of running: as `VAE.decode` takes it."""
+    latent, tag = latent_of(samples), tag_of(samples)
+    codec = host.from_socket(vae, "decode", tuple(latent.shape), **way)
+    demand_same_ratio(tag, codec.spatial_ratio, codec.name)
+    size = tag.size_of(latent.shape) if tag else None
+    shown, budget = host.Shown(), host.budget(vae)
+    pixels = codec.decode(latent, size=size, budget=budget, on_plan=shown, progress=host.progress(), **way)
+    return shown.beside(host.result(to_image(pixels)))

@@ -1,5 +1,7 @@
 """VAE Encode: a picture to its latent."""
 
+from typing import Any
+
 import torch
 
 from . import host
@@ -10,9 +12,10 @@ LARGEST_SEED = 2**64 - 1
 
 class VAEEncode:
     DESCRIPTION = (
-        "Encodes a picture of any size. One that is no multiple of the VAE's ratio is continued at its edges, and the "
-        "latent remembers the size, so that VAE Decode (Exact) gives it back. The latent is the mode of the posterior, "
-        "or a sample of it."
+        "Encodes a picture of any size: whole while that fits into free memory, otherwise in bands of rows, which give "
+        "the same latent. The node shows which. A picture that is no multiple of the VAE's ratio is continued at its "
+        "edges, and the latent remembers the size, so that VAE Decode (Exact) gives it back. The latent is the mode of "
+        "the posterior, or a sample of it."
     )
     CATEGORY = "Exact VAE"
     SEARCH_ALIASES = ["vae encode", "encode image", "image to latent", "posterior", "img2img"]
@@ -52,10 +55,16 @@ class VAEEncode:
             },
         }
 
-    def encode(self, pixels, vae, posterior: str = "mode", seed: int = 0):
-        b, h, w, _ = demand_image(pixels).shape
-        codec = host.from_socket(vae, "encode", (b, 3, h, w))
-        found = codec.encode(to_pixels(pixels, codec.in_channels), progress=host.progress())
-        generator = torch.Generator().manual_seed(seed)
-        latent = found.mode() if posterior == "mode" else found.sample(generator)
-        return (with_tag(host.result(latent), codec.family, codec.spatial_ratio, found.size),)
+    def encode(self, pixels, vae, *, posterior="mode", seed=0):
+        return encoded(pixels, vae, posterior, seed)
+
+
+def encoded(pixels: Any, vae: Any, posterior: str, seed: int, **way: Any) -> dict[str, Any]:
+    """What an encode node returns. `way` of running: as `VAE.encode` takes it."""
+    b, h, w, _ = demand_image(pixels).shape
+    codec = host.from_socket(vae, "encode", (b, 3, h, w), **way)
+    shown, budget, x = host.Shown(), host.budget(vae), to_pixels(pixels, codec.in_channels)
+    found = codec.encode(x, budget=budget, on_plan=shown, progress=host.progress(), **way)
+    generator = torch.Generator().manual_seed(seed)
+    latent = found.mode() if posterior == "mode" else found.sample(generator)
+    return shown.beside(with_tag(host.result(latent), codec.family, codec.spatial_ratio, found.size))

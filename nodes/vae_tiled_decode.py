@@ -1,33 +1,22 @@
-"""VAE Decode (Tiled): the same picture, with the inputs of core's tiled node, so that it can stand in for that."""
+"""VAE Decode (Tiled): in bands of a chosen height, or in blended tiles; with core's inputs, so that it can stand in."""
 
-from .vae_decode import VAEDecode
-
-EXACT = "The picture does not depend on it: this node never blends tiles."
+from . import tiling
+from .vae_decode import VAEDecode, decoded
 
 
 class VAETiledDecode(VAEDecode):
     DESCRIPTION = (
-        "Decodes to the very picture VAE Decode (Exact) gives: no seams, no shift of colour. It takes the inputs of "
-        "core's VAE Decode (Tiled), and for now decodes the picture whole; they do not change the result."
+        "Decodes in bands of rows to the very picture VAE Decode (Exact) gives: no seams, no shift of colour, whatever "
+        "the size of the bands. Or, on request, in blended tiles as core does: quicker on huge pictures, approximate. "
+        "Takes the inputs of core's VAE Decode (Tiled). The node shows how it ran and in how much memory."
     )
     SEARCH_ALIASES = ["tiled vae", "vae decode tiled", "vae decode low vram", "out of memory decode"]
-    OUTPUT_TOOLTIPS = ("The picture, in [0, 1], equal to that of VAE Decode (Exact).",)
+    OUTPUT_TOOLTIPS = ("The picture, in [0, 1]; with mode exact, that of VAE Decode (Exact).",)
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {
-            **super().INPUT_TYPES(),
-            "optional": {
-                "tile_size": _size(512, 64, 4096, 32, f"Pixels. {EXACT}"),
-                "overlap": _size(64, 0, 4096, 32, f"Pixels. {EXACT}"),
-                "temporal_size": _size(64, 8, 4096, 4, f"Frames, for VAEs of video. {EXACT}"),
-                "temporal_overlap": _size(8, 4, 4096, 4, f"Frames, for VAEs of video. {EXACT}"),
-            },
-        }
+        return {**super().INPUT_TYPES(), "optional": tiling.inputs(step=32)}
 
-    def decode(self, samples, vae, tile_size=512, overlap=64, temporal_size=64, temporal_overlap=8):
-        return super().decode(samples, vae)
-
-
-def _size(default: int, least: int, most: int, step: int, tooltip: str):
-    return ("INT", {"default": default, "min": least, "max": most, "step": step, "advanced": True, "tooltip": tooltip})
+    def decode(self, samples, vae, tile_size=512, overlap=64, temporal_size=64, temporal_overlap=8,
+               mode=tiling.EXACT, keep=tiling.AUTOMATIC):  # fmt: skip
+        return decoded(samples, vae, **tiling.way(tile_size, overlap, temporal_size, temporal_overlap, mode, keep))

@@ -4,6 +4,7 @@ recipe.py     what is trained and how, in numbers
 sources.py    the photographs: where they come from, under which licence
 pictures.py   photographs to crops; procedural.py draws what photographs lack
 losses.py     what is minimised
+growing.py    a network that learns small pictures first
 trainer.py    the loop, its state, its end: resumable to the bit
-report.py     curves, the table and the contact sheet of photographs never seen
+results.py    the file, curves, the table and the contact sheet of photographs never seen
 """

@@ -2,21 +2,29 @@
 
 import argparse
 import math
+import pickle
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from ..vae_core import VAEError, built_in, load
+from ..vae_core.checkpoint import DAMAGE
 from ..vae_core.errors import BadRequest
 from ..vae_core.precision import usable
-from ..vae_core.writing import writable
-from . import results, sources
-from .pictures import Pictures, Pyramid, photographs
-from .recipe import RECIPES, Recipe
-from .trainer import Trainer
+from ..vae_core.writing import made, published
+
+INSTALL = "training needs '{}': pip install 'comfyui-exact-vae[train]'"
+try:
+    from tqdm import tqdm
+
+    from . import results, sources
+    from .pictures import Pictures, Pyramid, listed, photographs
+    from .recipe import RECIPES, Recipe
+    from .trainer import Trainer
+except ModuleNotFoundError as e:
+    raise SystemExit(INSTALL.format(e.name)) from e
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,8 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except VAEError as e:
         print(f"training: {e}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as e:  # what only some pictures need
+        print(INSTALL.format(e.name), file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
-        print("training: stopped; the same command goes on from the last saved step.", file=sys.stderr)
+        again = "; the same command goes on from the last saved step" if options.do is train else ""
+        print(f"training: stopped{again}.", file=sys.stderr)
         return 130
     return 0
 
@@ -43,8 +55,10 @@ def parser() -> argparse.ArgumentParser:
         "--run", type=Path, required=True, metavar="DIR", help="state, curves and the VAE are kept here"
     )
     training.add_argument("--device", default="auto", help="auto, cpu, cuda ...")
-    training.add_argument("--threads", type=int, help="of the CPU; runs of other numbers differ in their last bits")
-    training.add_argument("--save-every", type=int, default=250, metavar="STEPS", help="how much a kill may cost")
+    training.add_argument(
+        "--threads", type=positive, help="of the CPU; runs of other numbers differ in their last bits"
+    )
+    training.add_argument("--save-every", type=positive, default=250, metavar="STEPS", help="how much a kill may cost")
     training.set_defaults(do=train)
     measuring = commands.add_parser("evaluate", help="measure a VAE on the photographs that are held out")
     measuring.add_argument("vae", type=Path, nargs="?", help="default: the built-in VAE")
@@ -52,21 +66,28 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, required=True, metavar="DIR", help="for the tables and the contact sheet"
     )
     sizes = "shrink the photographs to this long side (default: 768, and then as they are)"
-    measuring.add_argument("--long-side", type=int, action="append", metavar="PIXELS", help=sizes)
+    measuring.add_argument("--long-side", type=positive, action="append", metavar="PIXELS", help=sizes)
     measuring.set_defaults(do=evaluate)
     for command in (fetching, training, measuring):
         command.add_argument("--data", type=Path, required=True, metavar="DIR", help="holds train/ and held_out/")
     return root
 
 
+def positive(said: str) -> int:
+    """A whole number above 0. For argparse, which prints the sentence."""
+    if not said.isdecimal() or not int(said):
+        raise argparse.ArgumentTypeError(f"a whole number above 0 is needed, not '{said}'")
+    return int(said)
+
+
 def train(options: argparse.Namespace) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
-    recipe, state = RECIPES[options.recipe], options.run / f"{options.recipe}.state"
-    trainer = Trainer(recipe, gathered(options.data / "train", recipe), chosen(options.device))
+    recipe, device = RECIPES[options.recipe], chosen(options.device)
+    state = made(options.run) / f"{recipe.name}.state"  # what cannot be written is said before the work
+    trainer = Trainer(recipe, gathered(options.data / "train", recipe), device)
     if state.exists():
-        trainer.restore(state)
-    options.run.mkdir(parents=True, exist_ok=True)
+        resume(trainer, state)
     with tqdm(total=recipe.steps, initial=trainer.step, unit="step", disable=not sys.stderr.isatty()) as bar:
         trainer.run(on_step=lambda trainer: kept(trainer, state, bar, options.save_every))
     trainer.save(state)
@@ -74,9 +95,24 @@ def train(options: argparse.Namespace) -> None:
     results.export(trainer, options.run / f"{recipe.name}.safetensors", sources.CREDIT)
 
 
+def resume(trainer: Trainer, state: Path) -> None:
+    try:
+        trainer.restore(state)
+    except OSError as e:
+        raise BadRequest(f"'{state}' cannot be read: {e.strerror or e}.") from e
+    except (*DAMAGE, pickle.UnpicklingError) as e:
+        raise BadRequest(f"'{state}' is damaged or no state of a run: give a new folder, or delete it.") from e
+
+
 def gathered(folder: Path, recipe: Recipe) -> Pictures:
-    smallest = min(min(phase.crops) for phase in recipe.phases)
-    pyramids = [Pyramid(picture, smallest) for picture in photographs(folder)]
+    """The photographs that the recipe's crops are cut from. Raises BadRequest if none is large enough for all crops."""
+    crops = [size for phase in recipe.phases for size in phase.crops]
+    pyramids = [Pyramid(picture, min(crops)) for picture in photographs(folder)]
+    if max(pyramid.short for pyramid in pyramids) < max(crops):
+        raise BadRequest(
+            f"no photograph in '{folder}' has the {max(crops)}x{max(crops)} pixels of the largest crops of "
+            f"'{recipe.name}': put larger ones there."
+        )
     return Pictures(pyramids, share_drawn=recipe.drawn, seed=recipe.seed)
 
 
@@ -95,18 +131,16 @@ def kept(trainer: Trainer, state: Path, bar: tqdm, save_every: int) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    paths = sorted((options.data / "held_out").glob("*"))
-    if not paths:
-        raise BadRequest(f"there are no photographs in '{options.data / 'held_out'}': run fetch first.")
-    vae, name = load(*filter(None, [options.vae])), options.vae.stem if options.vae else built_in.VAE_FILE.stem
+    paths = listed(options.data / "held_out")
+    path = options.vae or built_in.VAE_FILE
+    vae, name, out = load(path), path.absolute().stem, made(options.out)
     sides = options.long_side or [results.LONG_SIDE, None]
     rows = {side: list(results.measure(vae, paths, side)) for side in sides}
     text = "\n\n".join(results.section(vae, side, rows[side]) for side in sides)
     print(text)
-    with writable(options.out):
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / f"{name}.md").write_text(f"# {name} on photographs it never saw\n\n{text}\n")
-    results.contact_sheet(rows[sides[0]], options.out / f"{name}.jpg")
+    with published(out / f"{name}.md") as part:
+        part.write_text(f"# {name} on photographs it never saw\n\n{text}\n", encoding="utf-8")
+    results.contact_sheet(rows[sides[0]], out / f"{name}.jpg")
 
 
 if __name__ == "__main__":

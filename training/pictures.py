@@ -26,6 +26,11 @@ class Pyramid:
             self.levels.append(np.asarray(shrunk(picture, short)))
             short = int(short / SHRINK)
 
+    @property
+    def short(self) -> int:
+        """The short side of the largest level; 0 for a photograph that was smaller than the smallest."""
+        return min(self.levels[0].shape[:2]) if self.levels else 0
+
     def crop(self, size: int, rng: np.random.Generator) -> np.ndarray:
         fitting = [level for level in self.levels if min(level.shape[:2]) >= size]
         level = fitting[rng.integers(len(fitting))]
@@ -41,21 +46,35 @@ def shrunk(picture: Image.Image, short: int) -> Image.Image:
 
 
 def opened(path: Path) -> Image.Image:
-    """A picture in RGB. Raises OSError for what is none."""
-    if path.suffix == ".jxl":
+    """A picture in RGB. Raises BadRequest for a file that is none, is broken, or is suspiciously large."""
+    if path.suffix.lower() == ".jxl":
         import pillow_jxl  # noqa: F401  # teaches Pillow the format
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                return picture.convert("RGB")
+    except Exception as e:  # a damaged file may raise anything inside its decoder
+        why = (e.strerror if isinstance(e, OSError) else None) or str(e) or type(e).__name__
+        raise BadRequest(f"'{path}' cannot be read as a picture: {why.rstrip('.')}; take it out or replace it.") from e
+
+
+def listed(folder: Path) -> list[Path]:
+    """The pictures of a folder, in the order of their names. Raises BadRequest if there are none."""
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    except FileNotFoundError:
+        paths = []
+    except OSError as e:
+        raise BadRequest(f"'{folder}' cannot be read: {e.strerror or e}.") from e
+    if not paths:
+        raise BadRequest(f"there are no photographs in '{folder}': run fetch first, or put some there.")
+    return paths
 
 
 def photographs(folder: Path) -> Iterator[Image.Image]:
-    """All pictures of a folder, in the order of their names. Raises BadRequest if there are none."""
-    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise BadRequest(f"there are no photographs in '{folder}'.")
-    yield from map(opened, paths)
+    """The pictures of a folder, opened one after the other. Raises BadRequest."""
+    yield from map(opened, listed(folder))
 
 
 class Pictures:
@@ -75,7 +94,7 @@ class Pictures:
     def _crop(self, size: int, rng: np.random.Generator) -> np.ndarray:
         if rng.random() < self.share_drawn:
             return drawn(size, rng)
-        fitting = [p for p in self.photographs if min(p.levels[0].shape[:2]) >= size]
+        fitting = [p for p in self.photographs if p.short >= size]
         return fitting[rng.integers(len(fitting))].crop(size, rng)
 
 

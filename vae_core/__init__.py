@@ -18,6 +18,7 @@ from .errors import (
     UnsupportedCheckpoint,
     VAEError,
 )
+from .execution.blended import Tiles
 from .loading import from_weights, load
 from .posterior import Posterior
 from .vae import VAE
@@ -33,6 +34,7 @@ __all__ = [
     "LatentMismatch",
     "NumericalOverflow",
     "Posterior",
+    "Tiles",
     "UnknownCheckpoint",
     "UnsupportedCheckpoint",
     "VAEError",

@@ -10,7 +10,7 @@ import torch
 
 from . import latents
 from .checkpoint import Checkpoint, open_checkpoint
-from .errors import BrokenCheckpoint, UnknownCheckpoint, UnsupportedCheckpoint, some
+from .errors import BadRequest, BrokenCheckpoint, UnknownCheckpoint, UnsupportedCheckpoint, some
 from .families import FAMILIES, Config, Facts, Family, Network, Shapes
 from .families.foreign import recognise
 from .layouts import PREFIXES, Naming, guesses, namings, strip
@@ -142,6 +142,14 @@ def demand_whole(found: Detection, path: Path | str) -> None:
     raise BrokenCheckpoint(
         f"'{path}' is broken: it is a VAE ({found.title}), but {' and '.join(faults)}; get or convert the file again."
     )
+
+
+def demand_part(config: Config, name: str, part: str) -> None:
+    """Raise BadRequest unless there is the half that this takes. part: 'encode' or 'decode'."""
+    half = f"{part}r"
+    if half not in config.parts:
+        has = config.parts[0]
+        raise BadRequest(f"'{name}' holds only the {has}: load it together with the file of its {half}.")
 
 
 def build(family: str, config: Config) -> Network:

@@ -1,32 +1,41 @@
 """Plans for a VAE: how it would encode or decode a request, under a budget or in the memory that is free now."""
 
 import math
-import shutil
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import torch
 
 from .detection import build
-from .errors import BadRequest
+from .errors import BadRequest, DoesNotFit
 from .execution import budget as memory
-from .execution import whole
+from .execution import scratch, whole
 from .execution.fused import fused
-from .execution.plan import DEVICE, DISK, KEEP, SYSTEM, Plan, Request, choose
+from .execution.plan import DEVICE, DISK, KEEP, SYSTEM, Plan, Request, candidates, choose
 from .families import Config
 
 
 @lru_cache(maxsize=32)
-def request(family: str, config: Config, part: str, shape: tuple[int, ...], dtype: torch.dtype) -> Request:
-    """To 'encode' pixels or 'decode' a latent of this shape, (B, C, H, W) or (B, C, T, H, W); C is the config's own."""
+def request(
+    family: str, config: Config, part: str, shape: tuple[int, ...], dtype: torch.dtype, streamed: bool = False
+) -> Request:
+    """To 'encode' pixels or 'decode' a latent of this shape, (B, C, H, W) or (B, C, T, H, W); C is the config's own.
+
+    streamed: the picture comes or goes row by row.
+    Raises BadRequest for another part, DoesNotFit for more pixels than can be counted.
+    """
+    if part not in ("encode", "decode"):
+        raise BadRequest(f"there is no plan to '{part}': choose encode or decode.")
     twin = build(family, config).to(dtype)
     batch, (h, w), ratio = math.prod((shape[0], *shape[2:-2])), shape[-2:], config.spatial_ratio
-    with torch.device("meta"), torch.no_grad():
+    with torch.device("meta"), torch.no_grad(), _countable(f"to {part} {batch} x {w}x{h}"):
         if part == "encode":
             pixels = torch.empty(batch, config.in_channels, h + -h % ratio, w + -w % ratio, dtype=dtype)
-            return Request(fused(twin.encode_ops()), pixels, scale=1)
+            return Request(fused(twin.encode_ops()), pixels, scale=1, streamed="input" if streamed else None)
         z = whole.run(twin.from_latent_ops(), torch.empty(batch, config.latent_channels, h, w, dtype=dtype))
-        return Request(fused(twin.decode_ops()), z, scale=ratio * h // z.shape[-2])
+        scale = ratio * h // z.shape[-2]
+        return Request(fused(twin.decode_ops()), z, scale, streamed="result" if streamed else None)
 
 
 def plan(
@@ -41,22 +50,45 @@ def plan(
     """The fastest way that fits.
 
     budget  bytes on the device, also as '2GiB'; None: what is free now
-    rows    of the picture in a band, at least 1; None: the plan's choice, which may be to run whole
-    keep    where bands are held: 'device', 'system memory' or 'disk'; None: the plan's choice
+    rows    of the picture in a band at most, at least 1; None: the plan's choice, which may be to run whole
+    keep    where bands are held: 'device', 'system memory' (of a CPU, the same) or 'disk'; None: the plan's choice
     Raises DoesNotFit, BadRequest.
     """
     if keep not in (None, *KEEP):
         raise BadRequest(f"bands cannot be kept in '{keep}': choose {', '.join(KEEP)}.")
     if rows is not None and rows < 1:
         raise BadRequest(f"a band cannot have {rows} rows: choose 1 or more.")
-    most = memory.parsed(budget) if budget is not None else memory.free(device)
-    return choose(wanted, most, elsewhere(device), rows=rows, keep=keep, what=what)
+    if keep == SYSTEM and device.type == "cpu":
+        keep = DEVICE
+    with _countable(what):
+        return choose(wanted, most(device, budget), elsewhere(device), rows=rows, keep=keep, what=what)
+
+
+def ways(wanted: Request, device: torch.device) -> list[Plan]:
+    """All that `plan` chooses from if neither rows nor keep are given, the fastest first."""
+    return list(candidates(wanted, elsewhere(device)))
+
+
+def most(device: torch.device, budget: int | str | None) -> int:
+    """Bytes that a plan may use on the device: the budget, or what is free now. Raises BadRequest."""
+    return memory.free(device) if budget is None else memory.parsed(budget)
 
 
 def elsewhere(device: torch.device) -> dict[str, int]:
     """Bytes there are beside the device. System memory is the device's own on a CPU, so only the disk is left."""
-    disk = {DISK: shutil.disk_usage(tempfile.gettempdir()).free}
+    disk = {DISK: scratch.free()}
     return disk if device.type == "cpu" else {SYSTEM: memory.free(torch.device("cpu")), **disk}
 
 
-__all__ = ["DEVICE", "DISK", "KEEP", "SYSTEM", "Plan", "Request", "plan", "request"]
+@contextmanager
+def _countable(what: str) -> Iterator[None]:
+    """Torch counts bytes to 2**63, on the meta device too; attention has as many as the square of the pixels."""
+    try:
+        yield
+    except (RuntimeError, TypeError) as e:
+        if "overflow" not in str(e).lower():
+            raise
+        raise DoesNotFit(f"{what} is more than can be counted: check the size.") from e
+
+
+__all__ = ["DEVICE", "DISK", "KEEP", "SYSTEM", "Plan", "Request", "most", "plan", "request", "ways"]

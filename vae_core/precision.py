@@ -29,7 +29,7 @@ def usable(device: torch.device | str) -> torch.device:
         found = torch.device(device)
         torch.empty(0, device=found).cpu()  # which the meta device, having no numbers, refuses
     except (RuntimeError, AssertionError, NotImplementedError) as e:
-        raise BadRequest(f"the device '{device}' cannot be used: {str(e).splitlines()[0].rstrip('.')}.") from e
+        raise BadRequest(f"the device '{device}' cannot be used: {str(e).splitlines()[0].rstrip('.!')}.") from e
     return found
 
 

@@ -3,26 +3,29 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from . import latents, planning, precision
-from .detection import title
+from .detection import demand_part, title
 from .errors import BadPixels, BadRequest, DoesNotFit, LatentMismatch, NumericalOverflow
-from .execution import whole
+from .execution import blended, streaming, whole
+from .execution.blended import TilePlan, Tiles
 from .execution.fused import fused
 from .execution.plan import Plan, work
 from .execution.run import run
 from .execution.watch import Watch
 from .families import Config, Facts, Network
 from .ops import Ops
+from .padding import pad_to
 from .posterior import Posterior
 
 Progress = Callable[[int, int], None]
 Budget = int | str | None
+OnPlan = Callable[[Plan | TilePlan], None]  # told how it will be run, just before it is
 TICKS = 1000  # what progress counts to
 LARGEST_PIXEL = 100.0  # HDR pictures exceed 1, some by far; this tells a picture in 0...255
 
@@ -58,46 +61,83 @@ class VAE(Facts):
         return f"VAE('{self.name}': {self.title}; {dtype} on {self.device})"
 
     def encode(self, pixels: Tensor, *, budget: Budget = None, rows: int | None = None, keep: str | None = None,
+               tiles: Tiles | None = None, on_plan: OnPlan | None = None,
                progress: Progress | None = None) -> Posterior:  # fmt: skip
         """pixels (B, C, H, W), or frames (B, C, T, H, W), in [-1, 1] -> the posterior of their latents.
 
         Any size: a picture that is no multiple of the ratio is continued at its right and lower edge (mirrored), and
         `posterior.size` remembers what to crop to. `progress(done, total)` counts work, and may raise to stop.
         budget, rows, keep: how much memory to use and how, see `plan`; they do not change the result but for rounding.
+        tiles: run it in tiles that are blended, see `execution.blended`: approximate. The budget is then one tile's.
+        on_plan: told the plan just before the run; `str` of it is for people.
         Raises BadPixels, NumericalOverflow, DoesNotFit, and BadRequest if the file held no encoder.
         """
-        self._need("encoder")
+        demand_part(self.config, self.name, "encode")
         x, frames = self._pictures(pixels)
         size = (x.shape[-2], x.shape[-1])
-        plan = self.plan("encode", x.shape, budget=budget, rows=rows, keep=keep)
-        watch = _Watch(self.network, plan, len(x), progress)
-        with self._memory("encoding", x, watch):
-            x = pad_to(x.to(self.device, self.dtype), self.spatial_ratio)
-            z = self._run(self.network.encode_ops(), x, plan, watch)
-            self._demand_finite(z, "the picture", "encode")
-        to_latent = (*self.network.to_latent_ops(), *_to_clip(frames))
-        make = Posterior.of_moments if self.network.gaussian else Posterior.of_point
-        return make(z, to_latent, size)
+        one = partial(self._encoded, budget=budget, rows=rows, keep=keep)
+        one = partial(blended.run, one, tiles, self.spatial_ratio, cell=self.spatial_ratio) if tiles else one
+        return self._posterior(one(x, on_plan=on_plan, progress=progress), size, frames)
 
     def decode(self, z: Tensor, *, size: tuple[int, int] | None = None, budget: Budget = None, rows: int | None = None,
-               keep: str | None = None, progress: Progress | None = None) -> Tensor:  # fmt: skip
+               keep: str | None = None, tiles: Tiles | None = None, on_plan: OnPlan | None = None,
+               progress: Progress | None = None) -> Tensor:  # fmt: skip
         """z (B, latent_channels, h, w), or (B, latent_channels, T, h, w) -> pixels, about [-1, 1], not clamped.
 
         size: (H, W) to crop to, as `posterior.size` gives it. fp32 at least. The other arguments as in `encode`.
         Raises LatentMismatch, NumericalOverflow, DoesNotFit, and BadRequest if the file held no decoder.
         """
-        self._need("decoder")
-        if size and min(size) < 1:
-            raise BadRequest(f"a picture cannot be cropped to {size[1]}x{size[0]}.")
-        x, frames = self._latents(z)
-        plan = self.plan("decode", x.shape, budget=budget, rows=rows, keep=keep)
-        watch = _Watch(self.network, plan, len(x), progress)
-        with self._memory("decoding", x, watch):
-            x = whole.run(self.network.from_latent_ops(), x.to(self.device, precision.at_least_fp32(self.dtype)))
-            x = self._run(self.network.decode_ops(), x.to(self.dtype), plan, watch)
-            self._demand_finite(x, "the latent", "decode")
+        demand_part(self.config, self.name, "decode")
+        x, frames = self._latents(z, size)
+        one = partial(self._decoded, budget=budget, rows=rows, keep=keep)
+        one = partial(blended.run, one, tiles, self.spatial_ratio, cell=1) if tiles else one
+        x = one(x, on_plan=on_plan, progress=progress)
         x = x[..., : size[0], : size[1]] if size else x
         return whole.run(_to_clip(frames), x)
+
+    def encode_rows(self, source: streaming.PixelRows, *, budget: Budget = None, rows: int | None = None,
+                    keep: str | None = None, progress: Progress | None = None) -> Posterior:  # fmt: skip
+        """A picture that is read band by band -> the posterior of its latent, as `encode` gives it for all its pixels.
+
+        The pixels are in memory as a whole only if the plan is to run whole. `source` may be read more than once.
+        Arguments and errors as in `encode`; whatever the source raises passes as it is.
+        """
+        demand_part(self.config, self.name, "encode")
+        c, h, w = source.shape
+        if c != self.in_channels or min(h, w) < 1:
+            raise BadPixels(f"this picture is ({c}, {h}, {w}): '{self.name}' encodes ({self.in_channels}, H, W).")
+        plan = self.plan("encode", (1, *source.shape), budget=budget, rows=rows, keep=keep, streamed=True)
+        watch = _Watch(self.network, plan, 1, progress)
+        with self._memory("encoding", (1, *source.shape), watch):
+            picture = streaming.Picture(source, self.spatial_ratio, self.device, self.dtype, _demand_in_range)
+            z = streaming.encode(fused(self.network.encode_ops()), picture, plan, watch)
+            watch.ends()
+        return self._posterior(z, (h, w), None)
+
+    def decode_rows(self, z: Tensor, *, size: tuple[int, int] | None = None, budget: Budget = None,
+                    rows: int | None = None, keep: str | None = None, progress: Progress | None = None
+                    ) -> Iterator[Tensor]:  # fmt: skip
+        """z of one picture, (1, latent_channels, h, w) -> bands of its pixels (C, n, W) from the top, of any heights.
+
+        Together they are what `decode` gives. They are in memory as a whole only if the plan is to run whole. Closing
+        the iterator early gives back what is held. Arguments and errors as in `decode`, all raised at the call but for
+        NumericalOverflow, which comes with the band that is not finite, and running out of memory.
+        """
+        demand_part(self.config, self.name, "decode")
+        x, _ = self._latents(z, size)
+        if len(x) != 1:
+            raise BadRequest(f"rows can be decoded of one picture, not of {len(x)}: give their latents one by one.")
+        plan = self.plan("decode", x.shape, budget=budget, rows=rows, keep=keep, streamed=True)
+        return self._decoded_rows(x, plan, _Watch(self.network, plan, 1, progress), size)
+
+    @torch.no_grad()
+    def _decoded_rows(self, x: Tensor, plan: Plan, watch: "_Watch", size: tuple[int, int] | None) -> Iterator[Tensor]:
+        with self._memory("decoding", x.shape, watch):
+            ops = fused(self.network.decode_ops())
+            for band in streaming.decode(ops, self._from_latent(x), plan, watch, size):
+                self._demand_finite(band, "the latent", "decode")
+                yield band[0]
+            watch.ends()
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "VAE":
         """Move or cast the weights, in place as torch does. Statistics of a latent space stay fp32 at least."""
@@ -109,25 +149,49 @@ class VAE(Facts):
         return self
 
     def plan(self, part: str, shape: Sequence[int], *, budget: Budget = None, rows: int | None = None,
-             keep: str | None = None) -> Plan:  # fmt: skip
+             keep: str | None = None, streamed: bool = False) -> Plan:  # fmt: skip
         """How this VAE would 'encode' pixels or 'decode' a latent of this shape: the fastest way that fits.
 
-        shape   (B, C, H, W) or (B, C, T, H, W); C is the VAE's own, whatever is given
-        budget  bytes it may use on its device beside the weights, also as '2GiB'; None: what is free now
-        rows    of the picture in a band; None: the plan's choice, which may be to run the picture whole
-        keep    where bands are held: 'device', 'system memory', 'disk'; None: the plan's choice
-        Raises DoesNotFit, saying by how much, and BadRequest.
+        shape     (B, C, H, W) or (B, C, T, H, W); C is the VAE's own, whatever is given
+        budget    bytes it may use on its device beside the weights, also as '2GiB'; None: what is free now
+        rows      of the picture in a band at most, fewer if it would not fit; None: the plan's choice
+        keep      where bands are held: 'device', 'system memory' (of a CPU, the same), 'disk'; None: the plan's choice
+        streamed  for `encode_rows` and `decode_rows`
+        Raises DoesNotFit, saying by how much, and BadRequest, also if the file held no such half.
         """
         doing = f"{part[:-1]}ing {_size(shape)} with '{self.name}'"
-        wanted = self._request(part, shape)
+        wanted = self._request(part, shape, streamed)
+        demand_part(self.config, self.name, part)
         return planning.plan(wanted, self.device, budget=budget, rows=rows, keep=keep, what=doing)
 
     def peak_bytes(self, part: str, shape: Sequence[int]) -> int:
         """Bytes of input, activations and result at most alive while pixels are encoded or a latent decoded whole."""
         return self._request(part, shape).whole.peak
 
-    def _request(self, part: str, shape: Sequence[int]) -> planning.Request:
-        return planning.request(self.family, self.config, part, tuple(shape), self.dtype)
+    def _request(self, part: str, shape: Sequence[int], streamed: bool = False) -> planning.Request:
+        return planning.request(self.family, self.config, part, tuple(shape), self.dtype, streamed)
+
+    def _encoded(self, x: Tensor, *, on_plan: OnPlan | None, progress: Progress | None, **way: Any) -> Tensor:
+        plan = self.plan("encode", x.shape, **way)
+        watch = self._begun(plan, len(x), on_plan, progress)
+        with self._memory("encoding", x.shape, watch):
+            x = pad_to(x.to(self.device, self.dtype), self.spatial_ratio)
+            z = self._run(self.network.encode_ops(), x, plan, watch)
+            self._demand_finite(z, "the picture", "encode")
+        return z
+
+    def _decoded(self, x: Tensor, *, on_plan: OnPlan | None, progress: Progress | None, **way: Any) -> Tensor:
+        plan = self.plan("decode", x.shape, **way)
+        watch = self._begun(plan, len(x), on_plan, progress)
+        with self._memory("decoding", x.shape, watch):
+            x = self._run(self.network.decode_ops(), self._from_latent(x), plan, watch)
+            self._demand_finite(x, "the latent", "decode")
+        return x
+
+    def _begun(self, plan: Plan, pictures: int, on_plan: OnPlan | None, progress: Progress | None) -> "_Watch":
+        if on_plan:
+            on_plan(plan)
+        return _Watch(self.network, plan, pictures, progress)
 
     def _run(self, ops: Ops, x: Tensor, plan: Plan, watch: "_Watch") -> Tensor:
         # One layout of memory, however the caller's tensor lies: kernels differ in rounding, and pixels must not.
@@ -135,8 +199,19 @@ class VAE(Facts):
         watch.ends()
         return x
 
+    def _from_latent(self, x: Tensor) -> Tensor:
+        """What the decoder reads."""
+        x = x.to(self.device, precision.at_least_fp32(self.dtype))
+        return whole.run(self.network.from_latent_ops(), x).to(self.dtype)
+
+    def _posterior(self, z: Tensor, size: tuple[int, int], frames: int | None) -> Posterior:
+        self._demand_finite(z, "the picture", "encode")
+        to_latent = (*self.network.to_latent_ops(), *_to_clip(frames))
+        make = Posterior.of_moments if self.network.gaussian else Posterior.of_point
+        return make(z, to_latent, size)
+
     @contextmanager
-    def _memory(self, doing: str, x: Tensor, watch: "_Watch") -> Iterator[None]:
+    def _memory(self, doing: str, shape: Sequence[int], watch: "_Watch") -> Iterator[None]:
         """Says in a sentence that memory ran out, and where."""
         try:
             yield
@@ -144,14 +219,9 @@ class VAE(Facts):
             if not _is_out_of_memory(e):
                 raise
             raise DoesNotFit(
-                f"{doing} {_size(x.shape)} with '{self.name}' ran out of memory{watch.where}: "
+                f"{doing} {_size(shape)} with '{self.name}' ran out of memory{watch.where}: "
                 "use a smaller picture or batch, or bf16."
             ) from e
-
-    def _need(self, part: str) -> None:
-        if part not in self.config.parts:
-            has = self.config.parts[0]
-            raise BadRequest(f"'{self.name}' holds only the {has}: load it together with the file of its {part}.")
 
     def _pictures(self, pixels: Tensor) -> tuple[Tensor, int | None]:
         """Pixels as a batch of pictures, and the frames in a clip if they are clips."""
@@ -164,14 +234,13 @@ class VAE(Facts):
                 f"these pixels are {str(x.dtype).removeprefix('torch.')} of shape {shape}: '{self.name}' encodes "
                 f"floating-point pixels of shape (B, {self.in_channels}, H, W) or (B, {self.in_channels}, T, H, W)."
             )
-        largest = x.detach().abs().max().item()
-        if not largest < LARGEST_PIXEL:  # also true of NaN
-            found = f"reach {largest:g}" if math.isfinite(largest) else "hold NaN or infinity"
-            raise BadPixels(f"these pixels {found}: a picture's must be numbers in [-1, 1] (an IMAGE's in [0, 1]).")
+        _demand_in_range(x)
         return x, frames
 
-    def _latents(self, z: Tensor) -> tuple[Tensor, int | None]:
+    def _latents(self, z: Tensor, size: tuple[int, int] | None) -> tuple[Tensor, int | None]:
         """A latent as a batch of pictures' latents, and the frames in a clip if it is of clips."""
+        if size and min(size) < 1:
+            raise BadRequest(f"a picture cannot be cropped to {size[1]}x{size[0]}.")
         if not isinstance(z, Tensor):
             raise LatentMismatch(f"a latent must be a tensor, not {type(z).__name__}.")
         x, frames = _fold(z)
@@ -244,14 +313,11 @@ def _is_out_of_memory(e: BaseException) -> bool:
     return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or any(word in str(e) for word in words)
 
 
-def pad_to(x: Tensor, ratio: int) -> Tensor:
-    """Continue pictures to the right and below to a multiple of the ratio: mirrored, or repeated if too small."""
-    h, w = x.shape[-2:]
-    below, right = -h % ratio, -w % ratio
-    if not below and not right:
-        return x
-    mode = "reflect" if below < h and right < w else "replicate"
-    return F.pad(x, (0, right, 0, below), mode=mode)
+def _demand_in_range(x: Tensor) -> None:
+    largest = x.detach().abs().max().item()
+    if not largest < LARGEST_PIXEL:  # also true of NaN
+        found = f"reach {largest:g}" if math.isfinite(largest) else "hold NaN or infinity"
+        raise BadPixels(f"these pixels {found}: a picture's must be numbers in [-1, 1] (an IMAGE's in [0, 1]).")
 
 
 def _fold(x: Tensor) -> tuple[Tensor, int | None]:

@@ -11,7 +11,7 @@ from .errors import BadRequest
 @contextmanager
 def published(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` to write to. It becomes `path` when all is written; never half a file there."""
-    if not path.name or path.is_dir():
+    if not path.name or os.path.isdir(path):  # which does not raise for a path that may not be looked at
         raise BadRequest(f"'{path}' cannot be written: it is a folder.")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -21,6 +21,15 @@ def published(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def made(folder: Path) -> Path:
+    """The folder, which is made if it is not there. Raises BadRequest if it cannot be."""
+    if os.path.isfile(folder):
+        raise BadRequest(f"'{folder}' cannot be written: it is a file, not a folder.")
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import re
 import pytest
 from exact_vae.cli import main
 from exact_vae.headless import pictures
-from exact_vae.vae_core import built_in, measures, views
+from exact_vae.vae_core import VAE, built_in, measures, views
 from PIL import Image
 
 WRITTEN = {"original.png", "decoded.png", "latent.png", "error.png", "report.html"}
@@ -86,7 +86,14 @@ def test_no_picture(found, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_place_that_cannot_be_written(picture, tmp_path, capsys):
+def test_a_place_that_cannot_be_written_is_said_before_the_work(picture, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(VAE, "encode", lambda *_, **__: pytest.fail("it was encoded"))
     (tmp_path / "file").write_text("")
-    assert run("demo", picture, "--out", tmp_path / "file") == 1
-    assert "cannot be written" in capsys.readouterr().err
+    for name, words in (("file", "it is a file, not a folder"), ("x" * 300, "File name too long")):
+        assert run("demo", picture, "--out", tmp_path / name) == 1
+        assert f"{name}' cannot be written: {words}." in capsys.readouterr().err
+
+
+def test_a_folder_is_no_picture(tmp_path, capsys):
+    assert run("demo", tmp_path, "--out", tmp_path / "out") == 1
+    assert capsys.readouterr().err == f"exact-vae: cannot read '{tmp_path.name}' as a picture: Is a directory\n"

@@ -1,8 +1,10 @@
 """A real ComfyUI on loopback, for tests that ask for one. Its folder is only read: all else is in a base folder."""
 
+import base64
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -58,9 +60,9 @@ class Server:
             body = answer.read()
         return json.loads(body) if "json" in answer.headers.get("Content-Type", "") else body.decode()
 
-    def prompt(self, graph: dict, seconds: float = 300) -> dict:
+    def prompt(self, graph: dict, seconds: float = 300, client: str | None = None) -> dict:
         """The graph's history entry, when it has ended. A refused graph is an AssertionError with the host's words."""
-        body = json.dumps({"prompt": graph}).encode()
+        body = json.dumps({"prompt": graph, **({"client_id": client} if client else {})}).encode()
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/prompt", body, {"Content-Type": "application/json"}
         )
@@ -81,6 +83,43 @@ class Server:
         assert entry["status"]["status_str"] == "success", failure(entry)
         shown = [image for ui in entry["outputs"].values() for image in ui.get("images", ())]
         return [self.base / image["type"] / image["subfolder"] / image["filename"] for image in shown]
+
+
+class Browser:
+    """What a browser that asks for a graph is sent meanwhile: the smallest WebSocket that can listen (RFC 6455)."""
+
+    name = "somebody"
+
+    def __init__(self, server: Server):
+        self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+        key = base64.b64encode(os.urandom(16)).decode()
+        lines = [f"GET /ws?clientId={self.name} HTTP/1.1", "Host: 127.0.0.1", "Upgrade: websocket",
+                 "Connection: Upgrade", f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13", "", ""]  # fmt: skip
+        self.socket.sendall("\r\n".join(lines).encode())
+        self.stream = self.socket.makefile("rb")
+        while self.stream.readline().strip():
+            pass
+
+    def texts(self) -> list[tuple[str, str]]:
+        """(node id, text) of every progress text, until the graph has ended."""
+        found = []
+        while True:
+            kind, body = self.frame()
+            if kind == 1 and json.loads(body)["type"] in ("execution_success", "execution_error"):
+                return found
+            if kind == 2 and body[:4] == b"\0\0\0\3":
+                length = int.from_bytes(body[4:8], "big")
+                found.append((body[8 : 8 + length].decode(), body[8 + length :].decode()))
+
+    def frame(self) -> tuple[int, bytes]:
+        first, length = self.stream.read(2)
+        if length > 125:
+            length = struct.unpack(*((">H", self.stream.read(2)) if length == 126 else (">Q", self.stream.read(8))))[0]
+        return first & 15, self.stream.read(length)
+
+    def close(self) -> None:
+        self.stream.close()
+        self.socket.close()
 
 
 def failure(entry: dict) -> str:

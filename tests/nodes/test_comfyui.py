@@ -13,6 +13,7 @@ import pytest
 import torch
 from exact_vae import NODE_CLASS_MAPPINGS, headless
 from exact_vae.nodes import host
+from exact_vae.nodes.host_codec import TILED, WHOLE
 from exact_vae.vae_core import built_in, load
 from exact_vae.vae_core.families.kl import FAMILY
 from PIL import Image
@@ -20,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from samples import random_weights
 
 sys.path.insert(0, str(Path(__file__).parent))
-from comfyui_server import ROOT, Server, failure
+from comfyui_server import ROOT, Browser, Server, failure
 
 FOLDER = os.environ.get("EXACT_VAE_COMFYUI")
 pytestmark = pytest.mark.skipif(not FOLDER, reason="needs a ComfyUI: EXACT_VAE_COMFYUI=<its folder>")
@@ -40,6 +41,7 @@ def server(tmp_path_factory, taef2):
     ramp = np.linspace(0, 255, 61 * 75 * 3).reshape(61, 75, 3).astype(np.uint8)
     Image.fromarray(ramp).save(base / "input" / "odd.png")
     Image.fromarray(ramp[:56, :72]).save(base / "input" / "even.png")
+    Image.fromarray(np.tile(ramp, (3, 1, 1))).save(base / "input" / "tall.png")
     started.wait()
     yield started
     started.stop()
@@ -131,13 +133,72 @@ def test_the_example_s_twin_runs(server, tmp_path):
 
 
 @pytest.mark.parametrize("loader", [OURS, CORE], ids=["our loader", "core's loader"])
-@pytest.mark.parametrize("encode", ["ExactVAEEncode", "VAEEncode"])
+@pytest.mark.parametrize("encode", ["ExactVAEEncode", "VAEEncode", "ExactVAETiledEncode"])
 @pytest.mark.parametrize("decode", ["ExactVAEDecode", "VAEDecode", "ExactVAETiledDecode"])
 def test_every_way_through_gives_one_picture(server, loader, encode, decode):
     """Either loader, either encoder, either decoder: the same pixels, but for the last bit."""
     want = in_comfyui(server, round_trip("even.png", CORE, "VAEEncode", "VAEDecode"))
     got = in_comfyui(server, round_trip("even.png", loader, encode, decode))
     assert np.abs(got - want).max() <= 1
+
+
+def tall(loader: tuple, encode: str, decode: str, **tiled) -> dict:
+    """183 rows, in tiles of 64 pixels."""
+    nodes = round_trip("tall.png", loader, encode, decode, **tiled)
+    nodes["3"]["inputs"] |= tiled if "Tiled" in encode else {}
+    nodes["4"]["inputs"] = {k: v for k, v in nodes["4"]["inputs"].items() if k not in tiled or "Tiled" in decode}
+    return nodes
+
+
+@pytest.mark.parametrize("loader", [OURS, CORE], ids=["our loader", "core's loader"])
+@pytest.mark.parametrize("keep", ["automatic", "disk"])
+def test_bands_give_the_picture_of_the_whole(server, tmp_path, loader, keep):
+    want = in_comfyui(server, tall(loader, "ExactVAEEncode", "ExactVAEDecode"))
+    nodes = tall(loader, "ExactVAETiledEncode", "ExactVAETiledDecode", **TILES, keep=keep)
+    entry = server.prompt(nodes)
+    (path,) = server.pictures(entry)
+    assert np.abs(pixels(path) - want).max() <= 1
+    where = {"automatic": "on the device", "disk": "on disk"}[keep]
+    for node in ("3", "4"):
+        (shown,) = entry["outputs"][node]["text"]
+        assert shown.startswith(f"bands of 64 rows, kept {where}; at most ")
+    assert np.abs(in_headless(server, nodes, tmp_path) - want).max() <= 1
+
+
+@pytest.mark.parametrize("loader", [OURS, CORE], ids=["our loader", "core's loader"])
+def test_blended_tiles_are_another_picture(server, loader):
+    """As core's are, which runs them three times; both are about as far from the whole."""
+    want = in_comfyui(server, tall(loader, "ExactVAEEncode", "ExactVAEDecode"))
+    entry = server.prompt(tall(loader, "ExactVAEEncode", "ExactVAETiledDecode", **TILES, mode="blended approximate"))
+    (path,) = server.pictures(entry)
+    (shown,) = entry["outputs"]["4"]["text"]
+    assert shown.startswith("blended, approximate: 10 tiles of 64 pixels, 32 shared; each whole; at most ")
+    ours = np.abs(pixels(path) - want).mean()
+    core_s = np.abs(
+        in_comfyui(server, tall(loader, "ExactVAEEncode", "VAEDecodeTiled", **TILES))[:183, :75] - want
+    ).mean()
+    assert 1 < ours < 1.5 * core_s
+
+
+def test_tiles_that_cannot_be_get_a_sentence(server):
+    tiled = {**TILES, "overlap": 64, "mode": "blended approximate"}
+    said = failure(server.prompt(tall(OURS, "ExactVAEEncode", "ExactVAETiledDecode", **tiled)))
+    assert "tiles of 64 pixels cannot overlap by 64" in said
+
+
+def test_the_plan_is_drawn_on_the_node(server):
+    """As progress text, which the frontend draws on any node. A node that the cache answers for is not drawn anew."""
+    nodes = tall(OURS, "ExactVAEEncode", "ExactVAETiledDecode", **TILES, keep="device")
+    nodes["5"]["inputs"]["filename_prefix"] = "drawn"
+    browser = Browser(server)
+    try:
+        entry = server.prompt(nodes, client=browser.name)
+        texts = dict(browser.texts())
+    finally:
+        browser.close()
+    assert entry["status"]["status_str"] == "success"
+    assert texts["4"] == entry["outputs"]["4"]["text"][0]
+    assert texts["4"].startswith("bands of 64 rows, kept on the device; at most ")
 
 
 def test_our_vae_in_core_s_tiled_decode(server):
@@ -232,4 +293,12 @@ def test_a_vae_of_another_family_is_left_to_core(server):
     generator = torch.Generator().manual_seed(0)
     weights = {n: (torch.randn(s, generator=generator) * 0.02).half() for n, s in shapes.items()}
     save_file(weights, server.base / "models" / "vae" / "wan.safetensors")
-    assert in_comfyui(server, nodes).shape == (56, 72, 3)
+    entry = server.prompt(nodes)
+    assert [pixels(path).shape for path in server.pictures(entry)] == [(56, 72, 3)]
+    assert entry["outputs"]["4"]["text"] == [WHOLE]
+    tiled = tall(("VAELoader", {"vae_name": "wan.safetensors"}), "ExactVAETiledEncode", "ExactVAETiledDecode", **TILES)
+    for node in ("3", "4"):
+        tiled[node]["inputs"]["mode"] = "blended approximate"
+    entry = server.prompt(tiled)
+    assert [pixels(path).shape for path in server.pictures(entry)] == [(176, 72, 3)]  # core crops
+    assert entry["outputs"]["3"]["text"] == entry["outputs"]["4"]["text"] == [TILED]

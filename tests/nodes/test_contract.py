@@ -75,9 +75,13 @@ def test_core_s_parameter_names():
     """So that our nodes can be put in the place of core's."""
     assert set(inputs(NODE_CLASS_MAPPINGS["ExactVAEEncode"])) >= {"pixels", "vae"}
     assert set(inputs(NODE_CLASS_MAPPINGS["ExactVAEDecode"])) == {"samples", "vae"}
-    tiled = inputs(NODE_CLASS_MAPPINGS["ExactVAETiledDecode"])
-    sizes = {name: options["default"] for name, (kind, options) in tiled.items() if kind == "INT"}
-    assert sizes == {"tile_size": 512, "overlap": 64, "temporal_size": 64, "temporal_overlap": 8}
+    sizes = {"tile_size": 512, "overlap": 64, "temporal_size": 64, "temporal_overlap": 8}
+    for node in ("ExactVAETiledEncode", "ExactVAETiledDecode"):
+        tiled = inputs(NODE_CLASS_MAPPINGS[node])
+        core_s, ours = list(tiled)[:6], list(tiled)[6:]
+        assert {name: tiled[name][1]["default"] for name in core_s[2:]} == sizes
+        assert core_s[:2] == list(inputs(NODE_CLASS_MAPPINGS[node.replace("Tiled", "")]))[:2]
+        assert ours[:2] == ["mode", "keep"]  # last, or widgets of core's workflows would go astray
 
 
 def workflows() -> list[Path]:

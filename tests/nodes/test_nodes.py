@@ -10,9 +10,20 @@ from safetensors.torch import load_file, save_file
 from samples import random_weights, small_kl
 
 
-def call(node: str, **inputs):
+def returned(node: str, **inputs):
     cls = NODE_CLASS_MAPPINGS[node]
-    return getattr(cls(), cls.FUNCTION)(**inputs)[0]
+    return getattr(cls(), cls.FUNCTION)(**inputs)
+
+
+def call(node: str, **inputs):
+    found = returned(node, **inputs)
+    return (found["result"] if isinstance(found, dict) else found)[0]
+
+
+def text(node: str, **inputs) -> str:
+    """What the node shows."""
+    (shown,) = returned(node, **inputs)["ui"]["text"]
+    return shown
 
 
 @pytest.fixture
@@ -95,6 +106,48 @@ def test_a_picture_of_any_size_comes_back_in_its_size(vae, size):
         image = call(node, samples=latent, vae=vae)
         assert image.shape == (1, *size, 3)
         assert image.min() >= 0 and image.max() <= 1
+
+
+@pytest.mark.parametrize("keep", ["automatic", "device", "system memory", "disk"])
+@pytest.mark.parametrize("tile_size", [64, 96])
+def test_exact_tiles_do_not_change_the_picture(vae, tile_size, keep):
+    image, how = picture(150, 37), {"tile_size": tile_size, "keep": keep}
+    latent, tiled = (
+        call("ExactVAEEncode", pixels=image, vae=vae),
+        call("ExactVAETiledEncode", pixels=image, vae=vae, **how),
+    )
+    assert torch.allclose(tiled["samples"], latent["samples"], atol=1e-5) and tiled["exact_vae"] == latent["exact_vae"]
+    whole = call("ExactVAEDecode", samples=latent, vae=vae)
+    assert torch.allclose(call("ExactVAETiledDecode", samples=latent, vae=vae, **how), whole, atol=1e-5)
+    blended = call("ExactVAETiledDecode", samples=latent, vae=vae, tile_size=64, overlap=32, mode="blended approximate")
+    assert blended.shape == whole.shape and (blended - whole).abs().max() > 1e-2
+
+
+def test_a_tiled_encode_samples_as_the_plain_one_does(vae):
+    how = {"pixels": picture(), "vae": vae, "posterior": "sample", "seed": 3}
+    plain, tiled = call("ExactVAEEncode", **how), call("ExactVAETiledEncode", **how)
+    assert torch.equal(plain["samples"], tiled["samples"])
+
+
+def test_nodes_show_how_they_ran(vae):
+    image = picture(150, 37)
+    latent = call("ExactVAEEncode", pixels=image, vae=vae)
+    for part, given in (("Encode", {"pixels": image}), ("Decode", {"samples": latent})):
+        assert text(f"ExactVAE{part}", vae=vae, **given).startswith("whole; at most ")
+        tiled = {"vae": vae, "tile_size": 64, **given}
+        assert text(f"ExactVAETiled{part}", **tiled).startswith("bands of 64 rows, kept on the device; at most ")
+        assert text(f"ExactVAETiled{part}", keep="disk", **tiled).startswith("bands of 64 rows, kept on disk; at most ")
+        assert text(f"ExactVAETiled{part}", mode="blended approximate", overlap=16, **tiled).startswith(
+            "blended, approximate: 3 tiles of 64 pixels, 16 shared; each whole; at most "
+        )
+        assert text(f"ExactVAETiled{part}", vae=vae, **given).startswith("whole; at most ")  # 512 rows and more: all
+
+
+def test_tiles_that_cannot_be(vae):
+    how = {"samples": {"samples": torch.zeros(1, 4, 20, 20)}, "vae": vae, "tile_size": 64, "overlap": 64}
+    with pytest.raises(BadRequest, match="tiles of 64 pixels cannot overlap by 64: choose an overlap"):
+        call("ExactVAETiledDecode", mode="blended approximate", **how)
+    assert call("ExactVAETiledDecode", **how).shape == (1, 80, 80, 3)  # which exact does not ask for
 
 
 def test_nodes_equal_the_library(vae):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from exact_vae.training.pictures import Pictures, Pyramid, photographs, shrunk, varied
+from exact_vae.training.pictures import Pictures, Pyramid, listed, opened, photographs, shrunk, varied
 from exact_vae.training.procedural import drawn
 from exact_vae.vae_core import BadRequest
 from PIL import Image
@@ -51,10 +51,50 @@ def test_drawn_pictures_differ_and_are_rgb():
     assert len({p.tobytes() for p in pictures}) == 40
 
 
+def test_photographs_are_told_by_their_suffix(tmp_path):
+    for name in ("b.PNG", "a.jpg", "notes.txt", "c.md"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "folder").mkdir()
+    assert [path.name for path in listed(tmp_path)] == ["a.jpg", "b.PNG"]
+
+
 def test_a_folder_without_photographs(tmp_path):
     (tmp_path / "notes.txt").write_text("none here")
-    with pytest.raises(BadRequest, match="no photographs"):
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(BadRequest, match=rf"no photographs in '{folder}': run fetch first"):
+            list(photographs(folder))
+    with pytest.raises(BadRequest, match=r"notes.txt' cannot be read: Not a directory\."):
+        listed(tmp_path / "notes.txt")
+
+
+@pytest.mark.parametrize("end", [0, 20, 300])
+def test_a_broken_photograph_is_named(tmp_path, end):
+    picture().save(tmp_path / "x.png")
+    (tmp_path / "x.png").write_bytes((tmp_path / "x.png").read_bytes()[:end])
+    with pytest.raises(BadRequest, match=rf"^'{tmp_path}/x.png' cannot be read as a picture: .*; take it out"):
         list(photographs(tmp_path))
+
+
+@pytest.mark.parametrize("pixels", [4000, 2000], ids=["a warning of Pillow's", "an error of Pillow's"])
+def test_a_suspiciously_large_photograph(tmp_path, monkeypatch, pixels):
+    picture(90, 60).save(tmp_path / "x.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels)
+    with pytest.raises(
+        BadRequest, match=r"x.png' cannot be read as a picture: Image size \(5400 pixels\) exceeds limit"
+    ):
+        opened(tmp_path / "x.png")
+
+
+def test_a_folder_is_no_photograph(tmp_path):
+    (tmp_path / "x.png").mkdir()
+    with pytest.raises(BadRequest, match="cannot be read as a picture: Is a directory; take it out"):
+        list(photographs(tmp_path))
+
+
+def test_photographs_smaller_than_any_crop_are_left_out():
+    pictures = Pictures([Pyramid(picture(10, 10), 16), Pyramid(picture(), 16)], share_drawn=0, seed=0)
+    assert [pyramid.short for pyramid in pictures.photographs] == [0, 60]
+    assert pictures.batch(0, 16, 8).shape == (8, 3, 16, 16)
 
 
 def test_nothing_to_train_from():

@@ -17,12 +17,14 @@ from exact_vae.training.growing import without_top
 from exact_vae.training.losses import loss_of
 from exact_vae.training.pictures import Pictures, Pyramid
 from exact_vae.training.procedural import drawn
-from exact_vae.training.recipe import DEMO, RECIPES, TINY, Phase
+from exact_vae.training.recipe import DEMO, RECIPES, TINY
 from exact_vae.training.trainer import Trainer
 from exact_vae.vae_core import BadRequest, Posterior, inspect, load
 from exact_vae.vae_core.execution import whole
+from exact_vae.vae_core.families.kl import AutoencoderKL
 from PIL import Image
 from safetensors.torch import load_file
+from torch.nn.functional import avg_pool2d
 
 FALL = 3.0  # by how much training for TINY.steps steps divides the loss of its first steps, at least
 
@@ -57,6 +59,12 @@ def test_the_average_is_what_is_written_and_it_loads_like_any_file(trained, tmp_
     assert error.mean() < 0.75 * (x - x.mean((2, 3), keepdim=True)).square().mean()
 
 
+def test_the_file_may_be_read_by_whoever_may_read_others(trained, tmp_path):
+    results.export(trained, tmp_path / "tiny.safetensors", "drawn pictures")
+    (tmp_path / "other").write_text("")
+    assert (tmp_path / "tiny.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_curves_are_drawn(trained, tmp_path):
     results.draw_curves(trained.history, tmp_path / "curves.png")
     assert Image.open(tmp_path / "curves.png").size == (800, 700)
@@ -67,6 +75,7 @@ def test_held_out_photographs_are_measured(tmp_path, kl_file, capsys):
     folder.mkdir()
     for i, size in enumerate([(90, 60), (40, 41)]):
         Image.fromarray(drawn(96, np.random.default_rng(i))).crop((0, 0, *size)).save(folder / f"{i}.png")
+    (folder / "notes.txt").write_text("no photograph")
     command = ["evaluate", str(kl_file), "--data", str(tmp_path), "--out", str(out), "--long-side", "64"]
     assert main(command) == 0
     table = (out / "small.md").read_text()
@@ -122,15 +131,36 @@ def test_recipes_say_all_there_is_to_say():
 
 
 def test_growing_by_a_level_hardly_changes_what_is_computed():
-    """A new top level repeats and averages, so a smooth picture comes out of the grown network as it did before."""
-    recipe = replace(TINY, widths=(64, 64, 64), phases=(Phase(0.0, (16,), 4),))
-    network = Trainer(recipe, pictures()).network
-    x = torch.linspace(-1, 1, 3).reshape(1, 3, 1, 1).expand(1, 3, 32, 32).contiguous()
-    small = torch.nn.functional.avg_pool2d(x, 2)
-    with torch.no_grad():
-        moments = [whole.run(without_top(network, skip)[0], y) for skip, y in ((0, x), (1, small))]
-    inside = (..., slice(3, 5), slice(3, 5))  # away from the borders, where zeros are averaged in
-    assert torch.allclose(moments[0][inside], moments[1][inside], atol=0.05)
+    """A new top level repeats and averages, so a smooth picture comes out of the grown network as it did before.
+
+    Measured: 0.06 to 0.16 for networks that are started gently, 1.3 to 2.2 for those that are not.
+    """
+    recipe = replace(TINY, widths=(64, 64, 64))
+    gentle = Trainer(recipe, pictures()).network
+    torch.manual_seed(recipe.seed)
+    plain = AutoencoderKL(recipe.config)
+    assert max(changes_by_growing(gentle)) < 0.3
+    assert min(changes_by_growing(plain)) > 1
+
+
+@torch.no_grad()
+def changes_by_growing(network: AutoencoderKL) -> tuple[float, float]:
+    """What a top level changes in the moments and in the decoded pixels, as a share of how much these vary."""
+    along = torch.linspace(-1, 1, 64)
+    y, x = torch.meshgrid(along, along, indexing="ij")
+    ramp = torch.stack([x, y, (x + y) / 2])[None]
+    (encode, decode), (encode_small, decode_small) = (without_top(network, skip) for skip in (0, 1))
+    small = whole.run(encode_small, avg_pool2d(ramp, 2))
+    mean = small.chunk(2, 1)[0]
+    decoded = avg_pool2d(whole.run(decode, mean), 2)
+    return change(small, whole.run(encode, ramp)), change(whole.run(decode_small, mean), decoded)
+
+
+def change(before: torch.Tensor, after: torch.Tensor) -> float:
+    """In the middle; at the borders convolutions see zeros of another width."""
+    border = before.shape[-1] // 4
+    before, after = (x[..., border:-border, border:-border] for x in (before, after))
+    return ((after - before).norm() / (before - before.mean((2, 3), keepdim=True)).norm()).item()
 
 
 def test_skipping_keeps_sizes():

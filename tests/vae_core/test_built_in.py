@@ -6,7 +6,7 @@ import pytest
 import torch
 from exact_vae.headless import pictures
 from exact_vae.training.recipe import DEMO
-from exact_vae.vae_core import BrokenCheckpoint, built_in, inspect, load
+from exact_vae.vae_core import BrokenCheckpoint, Tiles, built_in, inspect, load
 from exact_vae.vae_core.measures import colour_shift, psnr
 from safetensors.torch import load_file, save_file
 
@@ -59,6 +59,20 @@ def test_a_photograph_it_never_saw_comes_back(photograph):
     assert decoded.shape == photograph.shape
     assert psnr(photograph, decoded).item() > PSNR
     assert colour_shift(photograph, decoded).item() < COLOUR_SHIFT
+
+
+def test_bands_give_its_picture_and_blended_tiles_do_not(photograph):
+    """The numbers of web/docs/ExactVAETiledDecode.md."""
+    vae = load(dtype=torch.float32)
+    z = vae.encode(photograph * 2 - 1).mode()
+    whole, bands, large, small = (
+        (vae.decode(z, size=(422, 750), **how) + 1).div(2).clamp(0, 1)
+        for how in ({}, {"rows": 64}, {"tiles": Tiles(512, 64)}, {"tiles": Tiles(256, 64)})
+    )
+    assert psnr(bands, whole).item() > 120  # measured: 136.3
+    assert psnr(large, whole).item() == pytest.approx(44.4, abs=0.5)
+    assert psnr(small, whole).item() == pytest.approx(34.1, abs=0.5)
+    assert colour_shift(small, whole).item() == pytest.approx(0.014, abs=0.001)
 
 
 def test_fp16_weights_do_not_hurt_in_bf16(photograph):

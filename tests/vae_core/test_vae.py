@@ -184,14 +184,24 @@ def test_peak_bytes_takes_only_the_size(vae):
     assert vae.peak_bytes("encode", (1, 3, 30, 30)) == vae.peak_bytes("encode", (1, 3, 32, 32))
 
 
-WAYS = [{"rows": 8}, {"rows": 1000}, {"rows": 3, "keep": "disk"}, {"keep": "device"}, {"budget": "2 MiB"}]
+WHOLE, BANDS, ONE_BAND = "one picture at a time", "bands", "one band"  # of pictures 40 or 36 rows high
+WAYS = [
+    ({"rows": 8}, BANDS),
+    ({"rows": 1000}, ONE_BAND),
+    ({"rows": 3, "keep": "disk"}, BANDS),
+    ({"keep": "device"}, ONE_BAND),
+    ({"budget": "2 MiB"}, WHOLE),
+    ({"budget": "1 MiB"}, BANDS),
+]
 
 
-@pytest.mark.parametrize("how", WAYS, ids=str)
+@pytest.mark.parametrize(("how", "chosen"), WAYS, ids=str)
 @pytest.mark.parametrize("doing", ["encode", "decode"])
-def test_no_way_of_running_changes_the_picture(how, doing):
+def test_no_way_of_running_changes_the_picture(how, chosen, doing):
     vae = from_weights(random_weights("kl", small_kl(), torch.float64))
     x = torch.rand(3, 3, 37, 30).double() if doing == "encode" else torch.rand(3, 4, 9, 7).double()
+    plan = vae.plan(doing, x.shape, **how)
+    assert (BANDS if 0 < plan.rows < 36 else ONE_BAND if plan.rows else WHOLE) == chosen and plan.pictures == 1
     results = [getattr(vae, doing)(x, **options) for options in ({}, how)]
     want, got = (r.mean if doing == "encode" else r for r in results)
     assert got.shape == want.shape and got.dtype == want.dtype
@@ -201,9 +211,46 @@ def test_no_way_of_running_changes_the_picture(how, doing):
 def test_a_plan_is_told_before_the_run(vae):
     assert vae.plan("decode", (1, 4, 8, 8)).rows == 0
     assert vae.plan("decode", (1, 4, 8, 8), rows=4, keep="disk").keep == "disk"
+    assert vae.plan("decode", (1, 4, 8, 8), rows=4, keep="system memory").keep == "device"  # of a CPU it is the same
     assert vae.plan("decode", (1, 4, 64, 64), budget="6MiB").peak < 6 * 2**20
-    with pytest.raises(DoesNotFit, match=r"decoding 1 x 512x512 with 'small.safetensors' needs .* only 1 MiB"):
+    with pytest.raises(DoesNotFit, match=r"decoding 1 x 512x512 with 'small.safetensors' needs .* only 1\.0 MiB"):
         vae.plan("decode", (1, 4, 512, 512), budget="1MiB")
+
+
+def test_system_memory_is_the_device_of_a_cpu(vae):
+    plans = [vae.plan("decode", (1, 4, 8, 8), rows=4, keep=keep) for keep in ("device", "system memory")]
+    assert plans[0] == plans[1] and plans[0].keep == "device" and not plans[0].held
+    z = torch.randn(1, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+    want = vae.decode(z)
+    assert torch.allclose(vae.decode(z, rows=4, keep="system memory"), want, atol=1e-4 * want.abs().max().item())
+
+
+def test_what_cannot_be_planned(vae):
+    with pytest.raises(BadRequest, match="no plan to 'paint': choose encode or decode"):
+        vae.plan("paint", (1, 4, 8, 8))
+    for size in (2**20, 2**40, 2**70):  # too many for attention, for a tensor, and for an integer of torch's
+        with pytest.raises(DoesNotFit, match=f"1 x {size}x{size} .*is more than can be counted: check the size"):
+            vae.plan("decode", (1, 4, size, size))
+
+
+@pytest.mark.parametrize(("missing", "doing"), [("encoder", "encode"), ("decoder", "decode")])
+def test_half_a_vae_plans_what_it_can_do(missing, doing):
+    half = small_kl(**{missing: None, "quant_conv": missing != "encoder", "post_quant_conv": missing != "decoder"})
+    vae, other = from_weights(random_weights("kl", half), "half"), {"encode": "decode", "decode": "encode"}[doing]
+    assert vae.plan(other, (1, 4, 8, 8)).rows == 0
+    words = f"'half' holds only the {other}r: load it together with the file of its {missing}."
+    for call in (vae.plan, lambda part, shape: getattr(vae, part)(torch.zeros(shape))):
+        with pytest.raises(BadRequest) as error:
+            call(doing, (1, 3 if doing == "encode" else 4, 8, 8))
+        assert str(error.value) == words
+
+
+@pytest.mark.parametrize(("doing", "shape"), [("encode", (2, 3, 16, 16)), ("decode", (2, 4, 4, 4))])
+def test_the_caller_is_told_the_plan_of_the_run_before_it(vae, doing, shape):
+    told = []
+    getattr(vae, doing)(torch.zeros(shape), rows=8, on_plan=told.append, progress=lambda done, _: told.append(done))
+    assert told[0] == vae.plan(doing, shape, rows=8) and told[1] == 0
+    assert all(isinstance(done, int) for done in told[1:])
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from ..ops import Global, Op, Ops, Residual, Window
 from .moments import Moments, added
-from .rows import ROWS, Reader, Rows, balanced, forked, handed, height_of
+from .rows import ROWS, Reader, Rows, balanced, forked, handed, height
 from .store import Held, Store
 from .watch import Watch
 
@@ -77,7 +77,7 @@ class Source(Flow):
         self.x, self.banding = x, banding
 
     def read(self, last: bool) -> Rows:
-        return iter(self.x.split(height_of(self.x, self.banding.numbers), ROWS))
+        return iter(self.x.split(height(self.x.shape[1] * self.x.shape[-1], self.banding.numbers), ROWS))
 
 
 class Each(Flow):
@@ -86,7 +86,7 @@ class Each(Flow):
     def __init__(self, op: Op, source: Flow, banding: Banding, watch: Watch):
         self.op, self.source, self.watch = op, source, watch
         growth = getattr(op, "growth", 1)
-        self.numbers = int(banding.numbers / growth) if growth > 1 else None
+        self.numbers = max(1, int(banding.numbers / growth)) if growth > 1 else None
 
     def read(self, last: bool) -> Rows:
         rows = self.source.read(last)
@@ -158,7 +158,7 @@ class Hold(_ReadAgain):
     def __init__(self, source: Flow, banding: Banding):
         self.source: Flow | None = source
         self.banding = banding
-        self.held: list[Held] = []
+        self.held: list[Held | None] = []  # None: let go of
         self.gone = 0  # bands that have been let go of, from the top
         self.passed: dict[int, int] = {}  # of every reader at work: the bands it needs no more
         self.final: int | None = None  # the reader who is the last
@@ -183,6 +183,7 @@ class Hold(_ReadAgain):
         self.passed[reader] = 0
         self.final = reader if last else self.final
         for i, held in enumerate(self.held):
+            assert held is not None
             band = [held.get()]
             self.passed[reader] = i + 1  # what it has in its hands the store need not hold
             self._let_go()
@@ -191,7 +192,9 @@ class Hold(_ReadAgain):
     def _let_go(self) -> None:
         """Of bands that the last reader has passed, and others who still read too."""
         while self.final and self.gone < min(self.passed.values()):
-            self.held[self.gone].release()
+            held, self.held[self.gone] = self.held[self.gone], None
+            assert held is not None
+            held.release()
             self.gone += 1
 
 

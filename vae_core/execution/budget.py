@@ -52,5 +52,7 @@ def _left_in_cgroups() -> Iterable[int]:
 
 
 def text(size: float) -> str:
-    """1.5 GiB, 320 MiB"""
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+    """1.5 GiB, 320 MiB, 0.6 MiB"""
+    if size >= 2**30:
+        return f"{size / 2**30:.1f} GiB"
+    return f"{size / 2**20:.{0 if size >= 10 * 2**20 else 1}f} MiB"

@@ -22,7 +22,7 @@ from .store import OnDevice
 from .watch import Watch
 
 DEVICE, SYSTEM, DISK = KEEP = ("device", "system memory", "disk")
-IN_FLIGHT = 9  # bands alive at once between two held activations: read, extended, normalised, made, joined, added
+IN_FLIGHT = 8  # bands alive at once between two held activations: read, extended, normalised, made, joined, added
 REMEMBERED = 3  # activations alive at once while attention gathers what it remembers
 HEIGHTS = (64, 32, 16, 8)  # of bands, in rows of the picture, the fastest first
 
@@ -68,12 +68,14 @@ def _where(keep: str) -> str:
 class Request:
     """What is to be run: ops on the meta device, fused as they will be, and the input's shape.
 
-    scale: rows of the picture to one row of the input (8 to decode with a VAE of ratio 8, 1 to encode).
+    scale     rows of the picture to one row of the input (8 to decode with a VAE of ratio 8, 1 to encode)
+    streamed  'input' or 'result' if in bands that one comes or goes row by row, and so is never there
     """
 
-    def __init__(self, ops: Ops, x: Tensor, scale: int):
-        self.ops, self.x, self.scale = ops, x, scale
+    def __init__(self, ops: Ops, x: Tensor, scale: int, streamed: str | None = None):
+        self.ops, self.x, self.scale, self.streamed = ops, x, scale, streamed
         self.one = x[:1]
+        self.rows = x.shape[-2] * scale
         self.norms = [i for i, op in enumerate(leaves(ops)) if isinstance(op, nn.GroupNorm)]
 
     @cached_property
@@ -81,12 +83,13 @@ class Request:
         """All pictures at once."""
         with torch.no_grad():
             peak = whole.peak_bytes(self.ops, self.x)[0]
-        return Plan(len(self.x), 0, DEVICE, (), peak + self._ends, 0, self._counted(()).work, self.shape)
+        return Plan(len(self.x), 0, DEVICE, (), peak + sum(self._ends.values()), 0, self._counted(()).work, self.shape)
 
     def split(self, pictures: int) -> Plan:
         """Whole, but only so many pictures at a time."""
-        per_picture = (self.whole.peak - self._ends) / len(self.x)
-        return replace(self.whole, pictures=pictures, peak=int(per_picture * pictures + self._ends))
+        ends = sum(self._ends.values())
+        per_picture = (self.whole.peak - ends) / len(self.x)
+        return replace(self.whole, pictures=pictures, peak=int(per_picture * pictures + ends))
 
     def in_bands(self, rows: int, keep: str = DEVICE, twice: tuple[int, ...] = ()) -> Plan:
         """One picture after the other, in bands."""
@@ -94,7 +97,8 @@ class Request:
         numbers = max(1, int(counted.widest * rows))
         working = (IN_FLIGHT * numbers + self.waiting) * self.x.itemsize
         on_device = counted.held if keep == DEVICE else 0
-        peak = max(on_device + working, counted.remembered + on_device) + self._ends
+        ends = sum(size for end, size in self._ends.items() if end != self.streamed)
+        peak = max(on_device + working, counted.remembered + on_device) + ends
         return Plan(1, rows, keep, twice, peak, counted.held - on_device, counted.work, self.shape, numbers)
 
     @cached_property
@@ -115,9 +119,10 @@ class Request:
             return tuple(whole.run(self.ops, self.one).shape[1:])
 
     @cached_property
-    def _ends(self) -> int:
+    def _ends(self) -> dict[str, int]:
         """Bytes of the input and of the result, which is given out in fp32 at least."""
-        return self.x.nbytes + len(self.x) * math.prod(self.shape) * max(4, self.x.itemsize)
+        result = len(self.x) * math.prod(self.shape) * max(4, self.x.itemsize)
+        return {"input": self.x.nbytes, "result": result}
 
     def _counted(self, twice: tuple[int, ...]) -> "_Count":
         if twice not in self._counts:
@@ -136,7 +141,7 @@ class _Count(Watch):
         ledger = _Ledger()
         self.work = self.widest = 0.0
         self.remembered = 0
-        self.rows = request.one.shape[-2] * request.scale
+        self.rows = request.rows
         self._largest, self._ledger = 0, ledger
         norms = list(leaves(request.ops))
         banding = Banding(2**62, ledger, frozenset(id(norms[i]) for i in twice))
@@ -200,7 +205,7 @@ def choose(
 
     budget      bytes on the device
     elsewhere   bytes there are in 'system memory' and on 'disk', for those that may be used
-    rows, keep  if given, only plans in bands of so many rows, and kept there
+    rows, keep  if given, only plans in bands of so many rows at most (whole, if that is all of them), and kept there
     what        is run, for the error: "decoding 4096x4096 with 'ae.safetensors'"
     """
     smallest: Plan | None = None
@@ -209,6 +214,11 @@ def choose(
             return plan
         smallest = plan if smallest is None or plan.peak < smallest.peak else smallest
     assert smallest is not None
+    if smallest.peak <= budget:
+        raise DoesNotFit(
+            f"{what} under {text(budget)} needs {text(smallest.held)} of {smallest.keep}, but only "
+            f"{text(elsewhere.get(smallest.keep, 0))} are free there: make room, or use a larger budget."
+        )
     raise DoesNotFit(
         f"{what} needs {text(smallest.peak)} even at its smallest ({smallest}), but only {text(budget)} may be used: "
         "use a smaller picture, bf16, or a larger budget."
@@ -218,14 +228,14 @@ def choose(
 def candidates(
     request: Request, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None
 ) -> Iterator[Plan]:
-    """All ways, the fastest first; only bands of `rows`, only kept in `keep`, if these are given."""
-    if rows is None and keep is None:
+    """All ways, the fastest first; no more than `rows` in a band, only kept in `keep`, if these are given."""
+    if keep is None and (rows is None or rows >= request.rows):
         yield request.whole
         pictures = len(request.x) // 2
         while pictures:
             yield request.split(pictures)
             pictures //= 2
-    heights = HEIGHTS if rows is None else (rows,)
+    heights = HEIGHTS if rows is None else (rows, *(height for height in HEIGHTS if height < rows))
     places = (DEVICE, *elsewhere) if keep is None else (keep,)
     for place in places:
         for height in heights:
@@ -244,12 +254,14 @@ def _waiting(ops: Ops, x: Tensor, now: int = 0) -> tuple[int, int, Tensor]:
         row = x.shape[1] * x.shape[-1]
         if isinstance(op, Residual):
             held = stops(op.body)
-            behind = sum(op.span - 1 for op in op.body if isinstance(op, Window))  # rows the shortcut must wait
+            behind = sum(
+                op.span - 1 for op in op.body if isinstance(op, Window)
+            )  # rows, is what the shortcut waits for
             _, now, _ = _waiting(op.skip, x, 0 if held else now + behind * row)
             inner, now, x = _waiting(op.body, x, now)
             most = max(most, inner)
         else:
-            now += (op.span - 1) * row if isinstance(op, Window) else 0
+            now += op.span * row if isinstance(op, Window) else 0
             now = 0 if isinstance(op, nn.GroupNorm) else now
             most, x = max(most, now), op(x)  # type: ignore[operator]
     return most, now, x

@@ -62,7 +62,7 @@ def balanced(rows: Iterable[Tensor], numbers: int) -> Rows:
     for band in rows:
         waiting = band if waiting is None else torch.cat([waiting, band], ROWS)
         del band
-        tall = height_of(waiting, numbers)
+        tall = height(waiting.shape[1] * waiting.shape[-1], numbers)
         if 2 * waiting.shape[ROWS] < tall:
             continue
         cut = handed(waiting.tensor_split(max(1, round(waiting.shape[ROWS] / tall)), ROWS))
@@ -80,5 +80,6 @@ def handed(bands: Iterable[Tensor]) -> Rows:
         yield left.popleft()
 
 
-def height_of(x: Tensor, numbers: int) -> int:
-    return max(1, numbers // (x.shape[1] * x.shape[-1]))
+def height(row: int, numbers: int) -> int:
+    """Rows in a band of so many numbers, if there are `row` in one."""
+    return max(1, numbers // row)

@@ -14,38 +14,45 @@ NOBODY = Watch()
 
 def run(ops: Ops, x: Tensor, watch: Watch = NOBODY) -> Tensor:
     """x through all ops."""
+    return _run(ops, [x], watch)
+
+
+def _run(ops: Ops, at: list[Tensor], watch: Watch) -> Tensor:
+    """`at` holds the picture alone: once an op has read it, nobody keeps it."""
     for op in ops:
         if isinstance(op, Residual):
-            x = _residual(op, x, watch)
+            at.append(_residual(op, at, watch))
         else:
             watch.begins(op)
-            x = op(x)
-            watch.made(op, x)
-    return x
+            at.append(op(at.pop()))
+            watch.made(op, at[0])
+    return at.pop()
 
 
-def _residual(op: Residual, x: Tensor, watch: Watch) -> Tensor:
-    skip = run(op.skip, x, watch)
-    y = run(op.body, x, watch)
-    del x
+def _residual(op: Residual, at: list[Tensor], watch: Watch) -> Tensor:
+    skip = _run(op.skip, at[:], watch)
+    y = _run(op.body, [at.pop()], watch)
     return y + skip if torch.is_grad_enabled() else y.add_(skip)
 
 
-def peak_bytes(ops: Ops, x: Tensor, held: int = 0) -> tuple[int, Tensor]:
+def peak_bytes(ops: Ops, x: Tensor, kept: tuple[Tensor, ...] = ()) -> tuple[int, Tensor]:
     """(the most bytes of activations alive at once in `run(ops, x)`, its result); all on the meta device.
 
     Counts what the ops read and make; what a backend allocates inside an op is its own affair.
-    `held` is what others keep alive meanwhile.
+    `kept` is what others keep alive meanwhile.
     """
-    peak = held + x.nbytes
+    peak = _bytes(x, *kept)
     for op in ops:
         if isinstance(op, Residual):
-            skip_peak, skip = peak_bytes(op.skip, x, held)
-            kept = held + x.nbytes + (0 if skip is x else skip.nbytes)
-            body_peak, y = peak_bytes(op.body, x, kept)
+            skip_peak, skip = peak_bytes(op.skip, x, (x, *kept))
+            body_peak, y = peak_bytes(op.body, x, (skip, *kept))
             peak = max(peak, skip_peak, body_peak)
         else:
             y = op(x)
-            peak = max(peak, held + x.nbytes + (0 if y is x else y.nbytes))
+            peak = max(peak, _bytes(x, y, *kept))
         x = y
     return peak, x
+
+
+def _bytes(*tensors: Tensor) -> int:
+    return sum(t.nbytes for t in {id(t): t for t in tensors}.values())

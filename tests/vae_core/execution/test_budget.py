@@ -35,4 +35,5 @@ def test_the_limit_of_a_container_counts(tmp_path, monkeypatch):
 
 
 def test_amounts_are_told_in_words():
-    assert (budget.text(2**31), budget.text(320 * 2**20)) == ("2.0 GiB", "320 MiB")
+    sizes = (2**31, 320 * 2**20, 10 * 2**20, 600 * 2**10)
+    assert [budget.text(size) for size in sizes] == ["2.0 GiB", "320 MiB", "10 MiB", "0.6 MiB"]

@@ -76,14 +76,25 @@ def test_a_batch_is_split_before_bands_are_cut():
     assert choose(three, plans[1].peak, {}, what="this").pictures == 2
 
 
+def test_rows_are_the_most_there_may_be(large):
+    """Fewer if memory is short, whole if the picture has no more."""
+    places = {DISK: 100 * GIB}
+    assert choose(large, 8 * GIB, places, rows=512, what="this").rows == 512
+    assert 8 <= choose(large, GIB, places, rows=512, what="this").rows < 512
+    assert choose(large, GIB, places, rows=20, what="this").rows == 20
+    assert choose(large, 8 * GIB, places, rows=1024, what="this") == large.whole
+    assert choose(large, 8 * GIB, places, rows=1024, keep=DEVICE, what="this").rows == 1024
+
+
 def test_what_does_not_fit_says_by_how_much(large):
     with pytest.raises(DoesNotFit, match=r"decoding a poster needs \d+ MiB even at its smallest .*only 10 MiB"):
         choose(large, 10 * 2**20, {DISK: GIB}, what="decoding a poster")
 
 
 def test_a_full_disk_is_not_planned_with(large):
-    with pytest.raises(DoesNotFit):
-        choose(large, 300 * 2**20, {DISK: 1000}, what="this")
+    words = r"^this under 300 MiB needs \d+ MiB of disk, but only 5\.0 MiB are free there: make room"
+    with pytest.raises(DoesNotFit, match=words):
+        choose(large, 300 * 2**20, {DISK: 5 * 2**20}, what="this")
 
 
 def test_a_plan_tells_itself(large):

@@ -65,8 +65,8 @@ def test_peak_of_a_chain():
 
 @torch.no_grad()
 def test_peak_of_a_decoder_is_at_the_highest_resolution():
-    """Three activations of the widest kind at full size, or a little more: held by the block, read, made."""
+    """Two activations of the widest kind at full size, what is read and what is made, and the narrower of the skip."""
     network = build("kl", small_kl())
     z = torch.empty(1, 4, 16, 16, device="meta")
     widest = 64 * 64 * 64 * 4
-    assert 3 * widest <= whole.peak_bytes(network.decode_ops(), z)[0] <= 4 * widest
+    assert 2 * widest <= whole.peak_bytes(network.decode_ops(), z)[0] <= 3 * widest

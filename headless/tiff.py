@@ -1,0 +1,201 @@
+"""TIFF files row by row, so that a picture may be larger than memory.
+
+Read are grey and RGB pictures of 8 or 16 bits, in strips or tiles; a strip or a row of tiles is in memory at a time.
+What else a TIFF may be (palettes, CMYK, other bits, several pages ...) is left to `pictures`, which reads it whole.
+"""
+
+import logging
+import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import tifffile
+import torch
+from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG, TiffFile, TiffPage
+from torch import Tensor
+
+from ..vae_core.errors import BadPixels, BadRequest, VAEError
+from ..vae_core.execution.budget import text
+from ..vae_core.writing import published
+
+SUFFIXES = (".tif", ".tiff")
+PIECE = 2**18  # bytes to read at a time where the file allows any; as pixels, on their way, sixteen times as many
+STRIP = 2**18  # bytes, about; what is written has strips of so many
+CLASSIC = 2**32 - 2**20  # bytes, less room for tags: what offsets of 32 bits reach; beyond it is BigTIFF
+LOSSLESS = (COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE, COMPRESSION.PACKBITS,
+            COMPRESSION.LZMA, COMPRESSION.ZSTD)  # fmt: skip
+ORIENTATION, UPRIGHT = 274, 1  # the tag, and the value of a picture that is read as it is seen
+SILENT = logging.NullHandler()  # what is wrong with a file is said in a sentence, once
+
+
+class TiffRows:
+    """A picture in a TIFF file. shape: (H, W, C), C 1 to 4: grey or RGB, and alpha."""
+
+    def __init__(self, path: Path, page: TiffPage):
+        self.path = path
+        self.shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
+
+    def read(self) -> Iterator[Tensor]:
+        """Its rows from the top, IMAGE (n, W, C) float32 in [0, 1]. Raises BadPixels for a damaged file."""
+        with _said(self.path), _opened(self.path) as file:
+            page = _first(file)
+            _demand_complete(page, self.path)
+            white = np.iinfo(page.dtype).max  # type: ignore[arg-type]
+            for levels in _stored(page, self.path) if page.is_final else _decoded(page):
+                yield torch.from_numpy(levels.astype(np.float32)).div_(white)
+
+
+def rows(path: Path) -> TiffRows | None:
+    """The picture in this file; None if it is none that can be read row by row."""
+    if path.suffix.lower() not in SUFFIXES:
+        return None
+    try:
+        with _opened(path) as file:
+            return TiffRows(path, _first(file)) if _is_plain(file) else None
+    except Exception:  # a damaged file may raise anything: `pictures` will say what is wrong with it
+        return None
+
+
+def write(path: Path, shape: tuple[int, int, int], bands: Iterator[np.ndarray]) -> None:
+    """Bands (n, W, C) of bytes from the top, C 1, 3 or 4, to a file of strips without compression.
+
+    shape: (H, W, C) of all of them. Raises BadRequest if it cannot be written.
+    """
+    row = shape[1] * shape[2]
+    size = shape[0] * row
+    with published(path) as part:
+        if (free := shutil.disk_usage(path.parent).free) < size:
+            raise BadRequest(f"'{path}' cannot be written: it needs {text(size)}, and {text(free)} are free there.")
+        with tifffile.TiffWriter(part, bigtiff=size > CLASSIC) as file:
+            file.write(
+                (band.tobytes() for band in bands),
+                shape=shape if shape[2] > 1 else shape[:2],
+                dtype=np.uint8,
+                photometric=PHOTOMETRIC.RGB if shape[2] > 1 else PHOTOMETRIC.MINISBLACK,
+                planarconfig=PLANARCONFIG.CONTIG if shape[2] > 1 else None,
+                rowsperstrip=max(1, STRIP // row),
+                software="exact-vae",
+                metadata=None,
+            )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[TiffFile]:
+    logging.getLogger("tifffile").addHandler(SILENT)
+    with TiffFile(path) as file:
+        yield file
+
+
+@contextmanager
+def _said(path: Path) -> Iterator[None]:
+    """Says in a sentence that the file is damaged."""
+    try:
+        yield
+    except VAEError:
+        raise
+    except Exception as error:
+        raise BadPixels(f"cannot read '{path.name}' as a picture: {error}.") from error
+
+
+def _first(file: TiffFile) -> TiffPage:
+    page = file.pages[0]
+    if not isinstance(page, TiffPage):
+        raise tifffile.TiffFileError("its first page is none")
+    return page
+
+
+def _is_plain(file: TiffFile) -> bool:
+    """Is it one picture, whose numbers are its pixels from left to right and top to bottom?"""
+    page = _first(file)
+    aside = (one for one in file.pages if isinstance(one, TiffPage) and (one.is_reduced or one.is_mask))
+    samples = {PHOTOMETRIC.MINISBLACK: (1, 2), PHOTOMETRIC.RGB: (3, 4)}
+    return (
+        page.samplesperpixel in samples.get(page.photometric, ())  # type: ignore[call-overload]
+        and page.dtype in (np.uint8, np.uint16)
+        and page.bitspersample in (8, 16)
+        and page.imagedepth == 1
+        and 0 not in page.shape
+        and tifffile.EXTRASAMPLE.ASSOCALPHA not in page.extrasamples
+        and page.tags.valueof(ORIENTATION, UPRIGHT) == UPRIGHT
+        and _can_decode(page)
+        and len(file.pages) == 1 + len(list(aside))
+    )
+
+
+def _can_decode(page: TiffPage) -> bool:
+    """Some methods need the package `imagecodecs`."""
+    try:
+        _ = page.compression == COMPRESSION.NONE or tifffile.TIFF.DECOMPRESSORS[page.compression]
+        _ = page.predictor == 1 or tifffile.TIFF.UNPREDICTORS[page.predictor]
+    except KeyError:
+        return False
+    return page.compression in LOSSLESS
+
+
+def _demand_complete(page: TiffPage, path: Path) -> None:
+    """Every strip or tile lies in the file. (One that is missing would be black.)"""
+    size = path.stat().st_size
+    stored = (
+        [(page.dataoffsets[0], page.nbytes)]
+        if page.is_final
+        else list(zip(page.dataoffsets, page.databytecounts, strict=True))
+    )
+    there = sum(1 for offset, count in stored if offset and count and offset + count <= size)
+    wanted = 1 if page.is_final else math.prod(_grid(page))
+    if there < wanted:
+        raise BadPixels(f"'{path.name}' is cut short: {wanted - there} of its {wanted} parts are not in the file.")
+
+
+def _planes(page: TiffPage) -> int:
+    return page.samplesperpixel if page.planarconfig == PLANARCONFIG.SEPARATE else 1
+
+
+def _grid(page: TiffPage) -> tuple[int, int, int]:
+    """Strips or tiles: so many down, across, and so often."""
+    high, wide = _part(page)
+    return -(-page.imagelength // high), -(-page.imagewidth // wide), _planes(page)
+
+
+def _part(page: TiffPage) -> tuple[int, int]:
+    """Rows and columns of a strip or tile."""
+    return (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+
+
+def _stored(page: TiffPage, path: Path) -> Iterator[np.ndarray]:
+    """(n, W, C) of a picture that lies in the file as it is. Read, not mapped: a map of a file that shrinks kills."""
+    h, w, planes = page.imagelength, page.imagewidth, _planes(page)
+    across = page.samplesperpixel // planes
+    dtype = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)
+    row = w * across * dtype.itemsize
+    n = max(1, PIECE // (row * planes))
+    for top in range(0, h, n):
+        count = min(n, h - top)
+        starts = [page.dataoffsets[0] + (plane * h + top) * row for plane in range(planes)]
+        parts = [np.fromfile(path, dtype, count * w * across, offset=start) for start in starts]
+        yield np.concatenate([part.reshape(count, w, across) for part in parts], -1)
+
+
+def _decoded(page: TiffPage) -> Iterator[np.ndarray]:
+    """(n, W, C) for each strip or row of tiles, when its turn comes."""
+    h, w, c = page.imagelength, page.imagewidth, page.samplesperpixel
+    down, across, planes = _grid(page)
+    high = _part(page)[0]
+    for y in range(down):
+        band = np.empty((min(high, h - y * high), w, c), page.dtype)
+        for plane in range(planes):
+            for x in range(across):
+                _decode(page, (plane * down + y) * across + x, band)
+        yield band
+
+
+def _decode(page: TiffPage, i: int, band: np.ndarray) -> None:
+    """Strip or tile i to its place in its band of rows."""
+    file = page.parent.filehandle
+    file.seek(page.dataoffsets[i])
+    part, (sample, _, _, x, _), _ = page.decode(file.read(page.databytecounts[i]), i)
+    assert part is not None  # it is only for a part of no bytes
+    part = part[0, : band.shape[0], : band.shape[1] - x]
+    band[:, x : x + part.shape[1], sample : sample + part.shape[2]] = part

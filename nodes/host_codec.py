@@ -1,0 +1,62 @@
+"""A VAE of a family that this pack does not run (video, Wan, DC-AE), through the methods that its host gives it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ..vae_core import Posterior, Tiles
+
+WHOLE = "by ComfyUI's own VAE (this pack does not run its family): whole, or in blended tiles if memory runs out"
+TILED = "by ComfyUI's own VAE (this pack does not run its family): in blended tiles, approximate"
+
+
+@dataclass(frozen=True)
+class ClipTiles(Tiles):
+    """Tiles that are cut in time too: so many frames, of which so many are the next tile's as well."""
+
+    frames: int = 64
+    frame_overlap: int = 8
+
+
+class HostCodec:
+    """Same calls as `VAE`. Of the ways of running it knows the host's: all at once, or in tiles."""
+
+    family, name = "host", "this VAE"
+
+    def __init__(self, thing: Any):
+        self.thing = thing
+        self.in_channels, self.latent_channels = thing.output_channels, thing.latent_channels
+        self.spatial_ratio = thing.spacial_compression_encode()
+
+    def encode(
+        self, pixels: Tensor, *, tiles: ClipTiles | None = None, on_plan: Callable[[str], object] = str, **_: Any
+    ) -> Posterior:
+        on_plan(TILED if tiles else WHOLE)
+        image = (pixels.movedim(1, -1) + 1) / 2
+        latent = self.thing.encode_tiled(image, **_of_picture(tiles)) if tiles else self.thing.encode(image)
+        return Posterior.of_point(latent)
+
+    def decode(
+        self, z: Tensor, *, tiles: ClipTiles | None = None, on_plan: Callable[[str], object] = str, **_: Any
+    ) -> Tensor:
+        on_plan(TILED if tiles else WHOLE)
+        image = self.thing.decode_tiled(z, **self._of_latent(tiles)) if tiles else self.thing.decode(z)
+        return image.flatten(0, -4).movedim(-1, 1) * 2 - 1  # from (B, H, W, C), or (B, T, H, W, C) of a clip
+
+    def _of_latent(self, tiles: ClipTiles) -> dict[str, int]:
+        """The host counts tiles in pixels and frames of the latent when it decodes."""
+        ratio, frames = self.thing.spacial_compression_decode(), self.thing.temporal_compression_decode()
+        side = max(1, tiles.size // ratio)
+        sides = {"tile_x": side, "tile_y": side, "overlap": min(side - 1, tiles.overlap // ratio)}
+        if frames is None:
+            return sides
+        long = max(2, tiles.frames // frames)
+        return {**sides, "tile_t": long, "overlap_t": max(1, min(long // 2, tiles.frame_overlap // frames))}
+
+
+def _of_picture(tiles: ClipTiles) -> dict[str, int]:
+    """And in those of the picture when it encodes."""
+    sides = {"tile_x": tiles.size, "tile_y": tiles.size, "overlap": tiles.overlap}
+    return {**sides, "tile_t": tiles.frames, "overlap_t": min(tiles.frame_overlap, tiles.frames - 1)}

@@ -1,0 +1,149 @@
+"""What nodes/host.py asks of ComfyUI, told to stand-ins of it; the real one is in test_comfyui.py."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+from exact_vae.nodes import host
+from exact_vae.nodes.host_codec import TILED, WHOLE, ClipTiles, HostCodec
+from exact_vae.vae_core import DoesNotFit, from_weights, planning
+from exact_vae.vae_core.families.kl import FAMILY
+from samples import random_weights, small_kl
+
+GIB = 2**30
+
+
+@pytest.fixture
+def comfyui(monkeypatch):
+    """Stand-ins with a device of 8 GiB, 3 of them free, of which 1 is reserved."""
+    memory = ModuleType("comfy.model_management")
+    asked = []
+    memory.get_total_memory = lambda device: 8 * GIB  # type: ignore[attr-defined]
+    memory.get_free_memory = lambda device: 3 * GIB  # type: ignore[attr-defined]
+    memory.extra_reserved_memory = lambda: GIB  # type: ignore[attr-defined]
+    memory.load_models_gpu = lambda models, **how: asked.append(how)  # type: ignore[attr-defined]
+    comfy = ModuleType("comfy")
+    comfy.model_management = memory  # type: ignore[attr-defined]
+    sent = []
+    server = ModuleType("server")
+    tell = SimpleNamespace(client_id="me", send_progress_text=lambda *what: sent.append(what))
+    server.PromptServer = SimpleNamespace(instance=tell)  # type: ignore[attr-defined]
+    running = ModuleType("comfy_execution.utils")
+    running.get_executing_context = lambda: SimpleNamespace(node_id="7")  # type: ignore[attr-defined]
+    names = {"folder_paths": ModuleType("folder_paths"), "comfy": comfy, "comfy.model_management": memory,
+             "comfy.sd": ModuleType("comfy.sd"), "server": server, "comfy_execution.utils": running,
+             "comfy_execution": ModuleType("comfy_execution")}  # fmt: skip
+    monkeypatch.setattr(planning, "elsewhere", lambda device: {"disk": 100 * GIB})
+    for name, module in names.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    return SimpleNamespace(asked=asked, sent=sent, server=tell, running=running)
+
+
+def on_gpu(vae):
+    """A VAE of ours on the socket of a host that has a GPU. Nothing is run on it."""
+    patcher = SimpleNamespace(get_free_memory=lambda device: 3 * GIB, model_size=lambda: GIB // 4)
+    return SimpleNamespace(
+        first_stage_model=host.Codec(vae), patcher=patcher, device=torch.device("cuda"), vae_dtype=torch.bfloat16
+    )
+
+
+@pytest.fixture(scope="module")
+def sd():
+    """SD's VAE in bf16."""
+    weights = {n: t.bfloat16() for n, t in random_weights("kl", FAMILY.example).items()}
+    return from_weights(weights, "sd", torch.bfloat16)
+
+
+def asked_for(comfyui, vae, shape, **way) -> float:
+    """GiB that the host is asked to make free."""
+    assert host.from_socket(on_gpu(vae), "decode", shape, **way) is vae
+    return comfyui.asked.pop()["memory_required"] / GIB
+
+
+def test_room_is_made_for_the_best_way_the_device_could_hold(comfyui, sd):
+    small, large = (1, 4, 64, 64), (1, 4, 256, 256)
+    assert asked_for(comfyui, sd, small) == sd.peak_bytes("decode", small) / GIB
+    whole, best = sd.peak_bytes("decode", large) / GIB, asked_for(comfyui, sd, large)
+    assert best < 6.2 < whole  # (8 - 1 reserved - 1/4 of weights) * 0.9
+    assert asked_for(comfyui, sd, large, rows=64, keep="disk") < best / 3
+    tiles = ClipTiles(512, 64)
+    assert asked_for(comfyui, sd, large, tiles=tiles) == sd.peak_bytes("decode", (1, 4, 64, 64)) / GIB
+
+
+def test_what_no_way_could_hold_is_refused_before_room_is_made(comfyui, sd):
+    with pytest.raises(DoesNotFit, match=r"to decode 1 x 20000x20000 with 'sd' needs .* only 6.1 GiB may be used"):
+        host.from_socket(on_gpu(sd), "decode", (1, 4, 20000, 20000))
+    assert not comfyui.asked
+
+
+def test_the_budget_is_what_the_host_counts_as_free_less_its_reserve(comfyui, sd):
+    assert host.budget(on_gpu(sd)) == int((3 - 1) * GIB * 0.9)
+    assert host.budget(sd) is None
+    on_cpu = on_gpu(sd)
+    on_cpu.device = torch.device("cpu")
+    assert host.budget(on_cpu) is None
+
+
+def test_core_s_nodes_run_our_vae_under_the_host_s_budget(comfyui, monkeypatch):
+    vae = from_weights(random_weights("kl", small_kl()))
+    given = []
+    monkeypatch.setattr(type(vae), "device", torch.device("cuda"))
+    monkeypatch.setattr(vae, "decode", lambda z, **how: given.append(how["budget"]))
+    monkeypatch.setattr(host, "progress", lambda: None)
+    host.Codec(vae).decode(torch.zeros(1, 4, 2, 2))
+    assert given == [int((3 - 1) * GIB * 0.9)]
+
+
+def test_a_plan_is_drawn_on_the_node_that_runs_for_the_one_who_asked(comfyui):
+    shown = host.Shown()
+    shown("whole; at most 1 MiB")
+    assert comfyui.sent == [("whole; at most 1 MiB", "7", "me")]
+    assert shown.beside(1, 2) == {"ui": {"text": ["whole; at most 1 MiB"]}, "result": (1, 2)}
+    comfyui.server.client_id = None  # a graph that came over the API: nobody is looking
+    shown("again")
+    comfyui.running.get_executing_context = lambda: None
+    shown("outside of a graph")
+    assert len(comfyui.sent) == 1
+
+
+class Foreign:
+    """As core's VAE of a family that this pack does not run: 1/16, 1/4 in time."""
+
+    output_channels, latent_channels = 3, 16
+
+    def __init__(self, frames=4):
+        self.frames, self.calls = frames, []
+
+    def spacial_compression_encode(self):
+        return 16
+
+    spacial_compression_decode = spacial_compression_encode
+
+    def temporal_compression_decode(self):
+        return self.frames
+
+    def __getattr__(self, name):
+        def method(x, **how):
+            self.calls.append((name, how))
+            return torch.full((1, 8, 8, 3), 0.75) if "decode" in name else torch.zeros(1, 16, 1, 1)
+
+        return method
+
+
+@pytest.mark.parametrize(("frames", "in_time"), [(4, {"tile_t": 16, "overlap_t": 2}), (None, {})])
+def test_a_vae_this_pack_does_not_run_runs_as_its_host_runs_it(frames, in_time):
+    thing, told = Foreign(frames), []
+    codec, tiles = HostCodec(thing), ClipTiles(512, 64, 64, 8)
+    pixels = codec.decode(torch.zeros(1, 16, 8, 8), size=(5, 5), rows=64, keep=None, budget=None, on_plan=told.append)
+    assert pixels.shape == (1, 3, 8, 8) and (pixels == 0.5).all()
+    codec.decode(torch.zeros(1, 16, 8, 8), tiles=tiles, on_plan=told.append)
+    codec.encode(pixels, rows=64)
+    assert codec.encode(pixels, tiles=tiles, on_plan=told.append).mode().shape == (1, 16, 1, 1)
+    assert told == [WHOLE, TILED, TILED]
+    assert thing.calls == [
+        ("decode", {}),
+        ("decode_tiled", {"tile_x": 32, "tile_y": 32, "overlap": 4, **in_time}),
+        ("encode", {}),
+        ("encode_tiled", {"tile_x": 512, "tile_y": 512, "overlap": 64, "tile_t": 64, "overlap_t": 8}),
+    ]

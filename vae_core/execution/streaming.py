@@ -1,0 +1,126 @@
+"""Pictures that come and go row by row: what is decoded is never there as a whole, nor is what is encoded.
+
+A run in bands reads its source and makes its result from the top, so both may be files larger than memory.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import BadPixels
+from ..ops import Ops
+from ..padding import padding
+from .bands import Flow, Source
+from .plan import HEIGHTS, Plan
+from .rows import ROWS, Reader, Rows, height
+from .run import gather, given_out, in_bands, run
+from .watch import Watch
+
+LAYOUT = torch.channels_last
+
+
+class PixelRows(Protocol):
+    """A picture that is read from its top, as often as is asked."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)"""
+        ...
+
+    def read(self) -> Iterator[Tensor]:
+        """All its rows from the top: (C, n, W) in [-1, 1], floating-point, any n."""
+        ...
+
+
+@torch.no_grad()
+def decode(ops: Ops, z: Tensor, plan: Plan, watch: Watch, size: tuple[int, int] | None) -> Rows:
+    """z: (1, C, h, w). The result cropped to size, (H, W), in bands (1, C, n, W) from the top, in fp32 at least."""
+    z = z.contiguous(memory_format=LAYOUT)
+    if plan.rows:
+        bands = in_bands(ops, partial(Source, z), plan, watch, z.device)
+    else:
+        bands = iter(run(ops, z, plan, watch).split(HEIGHTS[0], ROWS))
+    left, width = size or plan.shape[1:]
+    for band in bands:
+        yield band[..., :left, :width].to(given_out(band.dtype), copy=True)
+        left -= band.shape[ROWS]
+        if left <= 0:
+            return
+
+
+@torch.no_grad()
+def encode(ops: Ops, picture: "Picture", plan: Plan, watch: Watch) -> Tensor:
+    """The result, (1, C, h, w), in fp32 at least."""
+    if not plan.rows:
+        return run(ops, picture.tensor(), plan, watch)
+    result = torch.empty((1, *plan.shape), dtype=given_out(picture.dtype), device=picture.device)
+    bands = in_bands(ops, lambda banding: PictureFlow(picture, banding.numbers), plan, watch, picture.device)
+    gather(bands, result)
+    return result
+
+
+class Picture:
+    """What an encoder sees of rows: continued to a multiple of the ratio, on its device and in its dtype.
+
+    check: called with every band of the rows, raises if it cannot be encoded.
+    """
+
+    def __init__(
+        self, rows: PixelRows, ratio: int, device: torch.device, dtype: torch.dtype, check: Callable[[Tensor], object]
+    ):
+        self.rows, self.ratio, self.device, self.dtype, self.check = rows, ratio, device, dtype, check
+        self.channels, h, w = rows.shape
+        below, right, _ = padding(h, w, ratio)
+        self.height, self.width = h + below, w + right
+
+    def tensor(self) -> Tensor:
+        """All of it, (1, C, H, W)."""
+        return next(self.bands(self.height))
+
+    def bands(self, rows: int) -> Rows:
+        """(1, C, rows, W) from the top, the last one with what is left."""
+        reader = Reader(self._continued())
+        for top in range(0, self.height, rows):
+            band = reader.read(min(rows, self.height - top))
+            yield band.to(self.device, self.dtype).contiguous(memory_format=LAYOUT)
+
+    def _continued(self) -> Rows:
+        """As `pad_to` would, in bands of any height."""
+        _, h, w = self.rows.shape
+        below, right, how = padding(h, w, self.ratio)
+        end: Tensor | None = None
+        for band in self._checked():
+            band = F.pad(band, (0, right, 0, 0), mode=how) if right else band
+            end = (band if end is None else torch.cat([end, band], ROWS))[..., -(below + 1) :, :]
+            yield band
+        if below and end is not None:
+            yield F.pad(end, (0, 0, 0, below), mode=how)[..., end.shape[ROWS] :, :]
+
+    def _checked(self) -> Rows:
+        c, h, w = self.rows.shape
+        found = 0
+        for band in self.rows.read():
+            found += band.shape[ROWS]
+            if band.shape != (c, band.shape[ROWS], w) or found > h or not band.is_floating_point():
+                what = f"{str(band.dtype).removeprefix('torch.')} of shape {tuple(band.shape)}"
+                raise BadPixels(
+                    f"{found} rows of this picture end with {what}: all are floating-point, ({c}, {h}, {w})."
+                )
+            self.check(band)
+            yield band.unsqueeze(0)
+        if found < h:
+            raise BadPixels(f"this picture ends after {found} of its {h} rows.")
+
+
+class PictureFlow(Flow):
+    """The very bands that `Source` would make of the picture as a tensor."""
+
+    def __init__(self, picture: Picture, numbers: int):
+        self.picture, self.numbers = picture, numbers
+
+    def read(self, last: bool) -> Rows:
+        return self.picture.bands(height(self.picture.channels * self.picture.width, self.numbers))
