@@ -23,6 +23,10 @@ HEADERS = {
     "TAESD3": ["taesd3.comfy", "taef1.diffusers"],
     "TAEF2": ["taef2.comfy"],
     "TAESANA": ["taesana.decoder"],
+    "Sana": ["dc-ae-f32c32-sana.diffusers", "dc-ae-f32c32-sana.original", "dc-ae-lite-f32c32.diffusers"],
+    "DC-AE f32c32": ["dc-ae-f32c32.diffusers", "dc-ae-f32c32.original"],
+    "DC-AE f64c128": ["dc-ae-f64c128.diffusers", "dc-ae-1.5-f64c128.original"],
+    "DC-AE f128c512": ["dc-ae-f128c512.diffusers", "dc-ae-f128c512.original"],
     "pixel-space models (PixelFlow": ["pixel-space.comfy"],
 }
 

@@ -43,7 +43,14 @@ SPACES: Mapping[str, LatentSpace] = {
     # black-forest-labs/FLUX.2-dev; normalised inside the VAE
     "flux2": LatentSpace("FLUX.2", 128, 16),
     # Efficient-Large-Model/Sana_1600M_1024px_diffusers
-    "sana": LatentSpace("Sana", 32, 32, 0.41407, families=("tiny",)),
+    "sana": LatentSpace("Sana", 32, 32, 0.41407, families=("tiny", "dc_ae")),
+    # huggingface/diffusers scripts/convert_dcae_to_diffusers.py; 'in' was trained on ImageNet, 'mix' on several sets
+    "dc-ae-f32c32-in": LatentSpace("DC-AE in-1.0", 32, 32, 0.3189, families=()),
+    "dc-ae-f32c32-mix": LatentSpace("DC-AE mix-1.0", 32, 32, 0.4552, families=()),
+    "dc-ae-f64c128-in": LatentSpace("DC-AE in-1.0", 128, 64, 0.2889, families=("dc_ae",)),
+    "dc-ae-f64c128-mix": LatentSpace("DC-AE mix-1.0", 128, 64, 0.4538, families=("dc_ae",)),
+    "dc-ae-f128c512-in": LatentSpace("DC-AE in-1.0", 512, 128, 0.4883, families=("dc_ae",)),
+    "dc-ae-f128c512-mix": LatentSpace("DC-AE mix-1.0", 512, 128, 0.3620, families=("dc_ae",)),
     # tencent/HunyuanImage-2.1
     "hunyuan-image": LatentSpace("HunyuanImage 2.1", 64, 32, 0.75289, families=()),
     "pixel": LatentSpace("pixel-space models", 3, 1, families=("pixel",)),

@@ -4,7 +4,9 @@ A *prefix* is what a full checkpoint puts before the VAE's names. A *layout* is 
 
     ldm                 CompVis, and Black Forest Labs (who keep FLUX.2's quant convs inside the halves)
     diffusers           up_blocks counted from the lowest resolution, attention as Linear
+                        (DC-AE: blocks numbered within up_blocks, which are counted from the highest)
     diffusers-legacy    the same, attention called query, key, value, proj_attn
+    original            DC-AE's authors: stages, op_list, context_module
     module              taesd.py's own module: encoder.N, decoder.N
     taesd               the same halves in one file as taesd_encoder.N, taesd_decoder.N, perhaps with their scale
     pixel               the one mark of a pixel-space codec
@@ -21,13 +23,15 @@ from .families.base import Shapes, count
 
 PREFIXES = ("", "first_stage_model.", "vae.", "model.", "first_stage.", "autoencoder.", "module.", "_orig_mod.")
 
-# What training leaves in a file beside the network: losses, averages, and a batch norm's counter.
+# What training leaves in a file beside the network: losses, averages, and the counters of batch norms.
 LEFTOVERS = re.compile(
     r"(loss|model_ema|discriminator|perceptual_loss)\.|(logvar|global_step|scale_factor|shift_factor)$"
-    r"|bn\.num_batches_tracked$"
+    r"|(.+\.)?num_batches_tracked$"
 )
 OUTSIDE = ("bn.", "quant_conv.", "post_quant_conv.")  # what is not inside either half
 
+
+LINEAR = re.compile(r"\.(q|k|v|proj_out|to_q|to_k|to_v|to_out)\.weight$")
 
 Rename = Callable[[Shapes], dict[str, str]]  # the file's names (without prefix) -> reference names
 
@@ -75,7 +79,7 @@ def naming(prefix: str, layout: str, own: Shapes, rename: Rename) -> Naming:
 
 def _as_conv(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Attention's 1x1 convolutions are stored as Linear by diffusers: (C, C) is (C, C, 1, 1)."""
-    return (*shape, 1, 1) if len(shape) == 2 and re.search(r"\.(q|k|v|proj_out)\.weight$", name) else shape
+    return (*shape, 1, 1) if len(shape) == 2 and LINEAR.search(name) else shape
 
 
 def _readings(own: Shapes) -> Iterator[tuple[str, Rename]]:
@@ -87,6 +91,10 @@ def _readings(own: Shapes) -> Iterator[tuple[str, Rename]]:
     if has("encoder.down_blocks.", "decoder.up_blocks."):
         legacy = any(".query." in name or ".proj_attn." in name for name in own)
         yield ("diffusers-legacy" if legacy else "diffusers"), _diffusers
+    if any(NUMBERED_TWICE.match(name) for name in own):
+        yield "diffusers", _same
+    if has("encoder.stages.", "decoder.stages."):
+        yield "original", _efficientvit
     if has("taesd_encoder.", "taesd_decoder."):
         yield "taesd", _taesd
     if has("encoder.layers.", "decoder.layers."):
@@ -107,6 +115,7 @@ def _bare_halves(own: Shapes) -> Iterator[tuple[str, Rename]]:
             yield half, _half(half, _ldm)
         if f"{level}_blocks" in tops and f"{other}_blocks" not in tops:  # a U-Net has both
             yield half, _half(half, _diffusers)
+            yield half, _half(half, _same)
     if tops == {"layers"}:
         half = "encoder" if any(name.startswith("layers.1.") for name in own) else "decoder"
         yield half, _half(half, _tiny_diffusers)
@@ -158,6 +167,40 @@ def _diffusers(own: Shapes) -> dict[str, str]:
     return {name: re.sub(r"^decoder\.up_blocks\.(\d+)\.", turn, _translate(ldm[name])) for name in own}
 
 
+NUMBERED_TWICE = re.compile(r"(?:encoder\.down|decoder\.up)_blocks\.\d+\.\d+\.")
+
+
+def _efficientvit(own: Shapes) -> dict[str, str]:
+    """diffusers' names of DC-AE are the reference."""
+    names = {name: name for name in own}
+    for pattern, new in _EFFICIENTVIT:
+        names = {old: pattern.sub(new, name, count=1) for old, name in names.items()}
+    return names
+
+
+_EFFICIENTVIT = tuple(
+    (re.compile(pattern), new)
+    for pattern, new in (
+        (r"^encoder\.project_in\.conv\.", "encoder.conv_in."),
+        (r"^encoder\.project_out\.(?:main\.)?op_list\.0\.conv\.", "encoder.conv_out."),
+        (r"^decoder\.project_in\.(?:main\.)?conv\.", "decoder.conv_in."),
+        (r"^decoder\.project_out\.op_list\.0\.", "decoder.norm_out."),
+        (r"^decoder\.project_out\.op_list\.2\.conv\.", "decoder.conv_out."),
+        (r"^encoder\.stages\.(\d+)\.op_list\.", r"encoder.down_blocks.\1."),
+        (r"^decoder\.stages\.(\d+)\.op_list\.", r"decoder.up_blocks.\1."),
+        (r"\.context_module\.main\.", ".attn."),
+        (r"\.local_module\.main\.", ".conv_out."),
+        (r"\.main\.", "."),
+        (r"\.aggreg\.(\d+)\.0\.", r".to_qkv_multiscale.\1.proj_in."),
+        (r"\.aggreg\.(\d+)\.1\.", r".to_qkv_multiscale.\1.proj_out."),
+        (r"\.proj\.norm\.", ".norm_out."),
+        (r"\.proj\.conv\.", ".to_out."),
+        (r"\.(inverted|depth|point)_conv\.conv\.", r".conv_\1."),
+        (r"\.(?:point_conv|conv2)\.norm\.", ".norm."),
+        (r"_blocks\.(.+\.(?:qkv|conv[12]?))\.conv\.", r"_blocks.\1."),
+    )
+)
+
 _ATTN = r"(\.attn(?:_1|\.\d+))\."
 _DIFFUSERS = tuple(
     (re.compile(pattern), new)
@@ -190,6 +233,8 @@ def _translate(name: str) -> str:
 RENAMES: Mapping[str, Rename] = {
     "ldm": _ldm,
     "diffusers": _diffusers,
+    "original": _efficientvit,
+    "diffusers (numbered twice)": _same,
     "taesd": _taesd,
     "diffusers (tiny)": _tiny_diffusers,
     "encoder": _half("encoder", _ldm),

@@ -14,7 +14,7 @@ Shapes are (B, C, H, W); rows are dim -2. Activations write in place when no gra
 they must follow an op that makes a new tensor.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Union
 
@@ -63,6 +63,7 @@ class Window:
     span: int = 1
     step: int = 1
     makes: int = 1  # rows of the result for each step
+    growth: float = 1.0  # numbers of the result for each that is read
 
     def within(self, x: Tensor) -> Tensor:
         """The result for rows that bring all they need above and below with them: nothing is added there."""
@@ -74,14 +75,15 @@ class Conv2d(Window, nn.Conv2d):
 
     `pad` = (before, after) zeros in both directions; by default as many on both sides as keep the size.
     LDM's downsampling pads (0, 1): one row below and one column on the right.
+    `groups`: channels see only those of their own group.
     """
 
     def __init__(self, c_in: int, c_out: int, kernel_size: int = 3, *, stride: int = 1,
-                 pad: tuple[int, int] | None = None, bias: bool = True):  # fmt: skip
+                 pad: tuple[int, int] | None = None, groups: int = 1, bias: bool = True):  # fmt: skip
         self.rows = before, after = pad or (kernel_size // 2, kernel_size // 2)
-        self.span, self.step = kernel_size, stride
+        self.span, self.step, self.growth = kernel_size, stride, c_out / c_in / stride**2
         even = before if before == after else 0  # what the backend pads without a copy
-        nn.Conv2d.__init__(self, c_in, c_out, kernel_size, stride, even, bias=bias)
+        nn.Conv2d.__init__(self, c_in, c_out, kernel_size, stride, even, groups=groups, bias=bias)
 
     def reset_parameters(self) -> None:
         if not self.weight.is_meta:  # on the meta device there is nothing to draw numbers for, but it takes its time
@@ -95,7 +97,7 @@ class Conv2d(Window, nn.Conv2d):
         before, after = self.rows
         if before != after:
             x, before = F.pad(x, (before, after)), 0
-        return F.conv2d(x, self.weight, self.bias, self.stride, (0, before))
+        return F.conv2d(x, self.weight, self.bias, self.stride, (0, before), groups=self.groups)
 
 
 class DoublingConv(Window):
@@ -113,6 +115,7 @@ class DoublingConv(Window):
         exact = torch.promote_types(conv.weight.dtype, torch.float32)
         taps = taps.to(conv.weight.device, exact)
         weight = torch.einsum("ak,oikl,bl->ioab", taps, conv.weight.to(exact), taps)
+        self.growth = 4 * conv.growth
         self.conv, self.weight, self.bias = conv, weight.to(conv.weight.dtype).contiguous(), conv.bias
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -125,13 +128,23 @@ class DoublingConv(Window):
 class Global(nn.Module):
     """An op that must see the whole picture: each part of it asks what is remembered of all of it."""
 
+    grows = True  # does what is remembered grow with the picture?
+
     def remember(self, x: Tensor) -> tuple[Tensor, ...]:
         """What the others need to know of these pixels. Tensors (B, heads, pixels, C)."""
         raise NotImplementedError
 
+    def gathered(self, parts: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """What is remembered of several parts, as if they were one."""
+        return tuple(torch.cat(each, -2) for each in zip(*parts, strict=True))
+
     def recall(self, x: Tensor, memory: tuple[Tensor, ...]) -> Tensor:
         """The result for these pixels, from what is remembered of all."""
         raise NotImplementedError
+
+    def work(self, made: Tensor) -> float:
+        """Multiplications for what was made: of attention, and its four projections."""
+        return made.numel() * (4 * made.shape[1] + 2 * made.shape[-1] * made.shape[-2])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.recall(x, self.remember(x))
@@ -140,8 +153,70 @@ class Global(nn.Module):
 class Upsample2x(nn.Module):
     """Nearest neighbour, twice the rows and columns. Pointwise. (B, C, H, W) -> (B, C, 2H, 2W)"""
 
+    growth = 4.0
+
     def forward(self, x: Tensor) -> Tensor:
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+class PixelUnshuffle(Window):
+    """2 x 2 pixels become one of four times the channels. (B, C, 2H, 2W) -> (B, 4C, H, W)
+
+    channel_last: are the new channels in the order (row, column, channel), or in torch's (channel, row, column)?
+    """
+
+    span = step = 2
+
+    def __init__(self, channel_last: bool = False):
+        self.order = (0, 1, 3, 2, 4, 5) if channel_last else (0, 1, 3, 5, 2, 4)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        x = x.permute(0, 2, 3, 1).reshape(b, h // 2, 2, w // 2, 2, c)
+        return x.permute(self.order).reshape(b, h // 2, w // 2, 4 * c).permute(0, 3, 1, 2)
+
+    def within(self, x: Tensor) -> Tensor:
+        return self(x)
+
+
+class PixelShuffle:
+    """The way back. Pointwise. (B, 4C, H, W) -> (B, C, 2H, 2W)"""
+
+    def __init__(self, channel_last: bool = False):
+        self.channel_last = channel_last
+
+    def __call__(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        x = x.permute(0, 2, 3, 1)
+        if self.channel_last:
+            x = x.reshape(b, h, w, 2, 2, c // 4).permute(0, 1, 3, 2, 4, 5)
+        else:
+            x = x.reshape(b, h, w, c // 4, 2, 2).permute(0, 1, 4, 2, 5, 3)
+        return x.reshape(b, 2 * h, 2 * w, c // 4).permute(0, 3, 1, 2)
+
+
+class RepeatChannels(NamedTuple):
+    """Each channel so many times in a row. Pointwise. (B, C, H, W) -> (B, times * C, H, W)"""
+
+    times: int
+
+    @property
+    def growth(self) -> int:
+        return self.times
+
+    def __call__(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        x = x.permute(0, 2, 3, 1)[..., None].expand(b, h, w, c, self.times)
+        return x.reshape(b, h, w, c * self.times).permute(0, 3, 1, 2)
+
+
+class MeanChannels(NamedTuple):
+    """The mean of every `group` channels in a row. Pointwise. (B, group * C, H, W) -> (B, C, H, W)"""
+
+    group: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.permute(0, 2, 3, 1).unflatten(-1, (-1, self.group)).mean(-1).permute(0, 3, 1, 2)
 
 
 class Affine(NamedTuple):

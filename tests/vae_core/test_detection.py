@@ -19,10 +19,12 @@ from exact_vae.vae_core.layouts import PREFIXES, namings, strip
 from safetensors.torch import save_file
 from samples import header, header_names, random_weights, small_kl
 
-SUPPORTED = {"kl-conv2d": "kl", "taesd": "tiny", "taesd-f32": "tiny", "pixel": "pixel"}
+SUPPORTED = {"kl-conv2d": "kl", "taesd": "tiny", "taesd-f32": "tiny", "pixel": "pixel", "dc-ae": "dc_ae"}
 OURS = [name for name in header_names() if header(name)["arch"] in SUPPORTED]
 NEGATIVE = [name for name in header_names() if name.startswith("none.")]
 OTHERS = [name for name in header_names() if name not in {*OURS, *NEGATIVE}]
+
+DC_AE = ["dc-ae-f32c32-sana.diffusers", "dc-ae-f32c32.original", "dc-ae-lite-f32c32.diffusers"]
 
 # The headers' words for a layout that are not ours: a full checkpoint is a prefix, not a layout, and what one host
 # calls its own is CompVis names, a pair of tiny halves, or the mark of pixel space.
@@ -95,7 +97,8 @@ def test_a_unet_is_told_what_it_lacks(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["sd1.ldm", "sdxl.checkpoint-prefixed", "sd1.diffusers-legacy", "taesd.comfy", "flux2.diffusers"]
+    "name",
+    ["sd1.ldm", "sdxl.checkpoint-prefixed", "sd1.diffusers-legacy", "taesd.comfy", "flux2.diffusers", *DC_AE],
 )
 def test_order_and_decoys_change_nothing(name):
     shapes = header(name)["shapes"]
@@ -112,7 +115,7 @@ def test_order_and_decoys_change_nothing(name):
 
 
 @pytest.mark.parametrize("prefix", [p for p in PREFIXES if p])
-@pytest.mark.parametrize("name", ["sd3.ldm", "taesd3.diffusers"])
+@pytest.mark.parametrize("name", ["sd3.ldm", "taesd3.diffusers", *DC_AE])
 def test_prefixes(name, prefix):
     shapes = header(name)["shapes"]
     found = detect({f"{prefix}{n}": s for n, s in shapes.items()})
@@ -125,7 +128,7 @@ def test_a_prefix_counts_only_at_the_start():
         detect(shapes)
 
 
-@pytest.mark.parametrize("name", ["sd1.ldm", "sd1.diffusers", "flux2.ldm", "taef2.comfy", "taesd.diffusers"])
+@pytest.mark.parametrize("name", ["sd1.ldm", "sd1.diffusers", "flux2.ldm", "taef2.comfy", "taesd.diffusers", *DC_AE])
 def test_any_missing_tensor_is_named(name):
     """Whichever one is missing: the family is still told, and the tensor named."""
     shapes = header(name)["shapes"]
@@ -138,7 +141,7 @@ def test_any_missing_tensor_is_named(name):
         assert {original.names[n] for n in found.missing} == {lost}, lost
 
 
-@pytest.mark.parametrize("name", ["sd1.ldm", "sd3.diffusers", "taef1.comfy"])
+@pytest.mark.parametrize("name", ["sd1.ldm", "sd3.diffusers", "taef1.comfy", *DC_AE])
 def test_any_misshapen_tensor_is_named(name):
     shapes = header(name)["shapes"]
     for bent in random.Random(2).sample(sorted(n for n, s in shapes.items() if s), 40):
@@ -148,7 +151,7 @@ def test_any_misshapen_tensor_is_named(name):
         assert any(bent in fault for fault in found.misshapen), bent
 
 
-@pytest.mark.parametrize("name", ["sd1.ldm", "sd1.diffusers", "flux2.ldm", "taef2.comfy", "taesd.decoder"])
+@pytest.mark.parametrize("name", ["sd1.ldm", "sd1.diffusers", "flux2.ldm", "taef2.comfy", "taesd.decoder", *DC_AE])
 def test_no_damage_to_a_header_is_more_than_a_sentence(name):
     """Whatever the shapes are changed to: a detection that is not whole, or a VAEError; never another exception."""
     shapes, pick = header(name)["shapes"], random.Random(3)

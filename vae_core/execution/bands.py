@@ -5,11 +5,11 @@ if need be. Windows keep the few rows they still need. A group norm reads its fl
 once for the picture; attention too. What is read more than once is held (`store`), or computed again.
 
 A flow is told when it is read for the last time, so a held band goes when its last reader has it: while a residual
-block's sum grows, the two pictures it is made of shrink.
+block's sum grows, the two pictures it is made of shrink. And whoever hands a band on keeps no hold of it: a generator
+that waits would, by its variables, so bands pass through `map`, or out of a list.
 """
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -18,11 +18,9 @@ from torch.nn import functional as F
 
 from ..ops import Global, Op, Ops, Residual, Window
 from .moments import Moments, added
+from .rows import ROWS, Reader, Rows, balanced, forked, handed, height
 from .store import Held, Store
 from .watch import Watch
-
-Rows = Iterator[Tensor]
-ROWS = -2
 
 
 class Flow:
@@ -63,7 +61,7 @@ def _step(op: Op, source: Flow, banding: Banding, watch: Watch) -> Flow:
         return Attended(op, source, watch)
     if isinstance(op, Window):
         return Slid(op, source, banding, watch)
-    return Each(op, source, watch)
+    return Each(op, source, banding, watch)
 
 
 def _again(op: nn.GroupNorm, source: Flow, banding: Banding) -> "_ReadAgain":
@@ -85,41 +83,66 @@ class Source(Flow):
 class Each(Flow):
     """Pointwise."""
 
-    def __init__(self, op: Op, source: Flow, watch: Watch):
+    def __init__(self, op: Op, source: Flow, banding: Banding, watch: Watch):
         self.op, self.source, self.watch = op, source, watch
+        growth = getattr(op, "growth", 1)
+        self.numbers = max(1, int(banding.numbers / growth)) if growth > 1 else None
 
     def read(self, last: bool) -> Rows:
-        for band in self.source.read(last):
-            self.watch.begins(self.op)
-            y = self.op(band)  # type: ignore[operator]
-            self.watch.made(self.op, y)
-            yield y
+        rows = self.source.read(last)
+        return map(self.made, balanced(rows, self.numbers) if self.numbers else rows)
+
+    def made(self, band: Tensor) -> Tensor:
+        self.watch.begins(self.op)
+        y = self.op(band)  # type: ignore[operator]
+        self.watch.made(self.op, y)
+        return y
 
 
 class Slid(Flow):
     """A window: rows it still needs are kept, the picture's borders are zeros."""
 
     def __init__(self, op: Window, source: Flow, banding: Banding, watch: Watch):
-        self.op, self.source, self.banding, self.watch = op, source, banding, watch
+        self.op, self.source, self.watch = op, source, watch
+        self.numbers = max(1, int(banding.numbers / max(1, op.growth)))
 
     def read(self, last: bool) -> Rows:
-        op, (above, below) = self.op, self.op.rows
-        kept: Tensor | None = None
-        for band, is_last in _marked(balanced(self.source.read(last), self.banding.numbers)):
-            x = _extended(kept, band, above if kept is None else 0, below if is_last else 0)
-            steps = (x.shape[ROWS] - op.span) // op.step + 1
-            if steps > 0:
-                self.watch.begins(op)
-                y = op.within(x.narrow(ROWS, 0, (steps - 1) * op.step + op.span))
-                self.watch.made(op, y)
-                yield y
-            used = max(steps, 0) * op.step
-            kept = x.narrow(ROWS, used, x.shape[ROWS] - used).clone(memory_format=torch.channels_last)
+        window = _Sliding(self.op, self.watch)
+        for made in map(window.over, balanced(self.source.read(last), self.numbers)):
+            yield from made
+        yield from window.end()
 
 
-def _extended(kept: Tensor | None, band: Tensor, above: int, below: int) -> Tensor:
-    x = band if kept is None else torch.cat([kept, band], ROWS)
-    return F.pad(x, (0, 0, above, below)) if above or below else x
+class _Sliding:
+    """A window on its way down, with the rows that it still needs."""
+
+    def __init__(self, op: Window, watch: Watch):
+        self.op, self.watch = op, watch
+        self.kept: Tensor | None = None
+
+    def over(self, band: Tensor) -> Rows:
+        """What can be made of a band and of those before it: one band, or none yet."""
+        if self.kept is None:
+            above = self.op.rows[0]
+            return self._made(F.pad(band, (0, 0, above, 0)) if above else band)
+        return self._made(torch.cat([self.kept, band], ROWS) if self.kept.shape[ROWS] else band)
+
+    def end(self) -> Rows:
+        """What is made of the last rows, and of the zeros below."""
+        assert self.kept is not None
+        return self._made(F.pad(self.kept, (0, 0, 0, self.op.rows[1])))
+
+    def _made(self, x: Tensor) -> Rows:
+        op = self.op
+        steps = max(0, (x.shape[ROWS] - op.span) // op.step + 1)
+        used = steps * op.step
+        self.kept = x.narrow(ROWS, used, x.shape[ROWS] - used).clone(memory_format=torch.channels_last)
+        made: list[Tensor] = []
+        if steps:
+            self.watch.begins(op)
+            made.append(op.within(x.narrow(ROWS, 0, (steps - 1) * op.step + op.span)))
+            self.watch.made(op, made[0])
+        return handed(made)
 
 
 class _ReadAgain(Flow):
@@ -162,11 +185,10 @@ class Hold(_ReadAgain):
         self.final = reader if last else self.final
         for i, held in enumerate(self.held):
             assert held is not None
-            band = held.get()
+            band = [held.get()]
             self.passed[reader] = i + 1  # what it has in its hands the store need not hold
             self._let_go()
-            yield band
-            del band
+            yield band.pop()
 
     def _let_go(self) -> None:
         """Of bands that the last reader has passed, and others who still read too."""
@@ -203,14 +225,16 @@ class Normalised(Flow):
         self.op, self.source, self.watch = op, source, watch
 
     def read(self, last: bool) -> Rows:
+        mean, var = self.source.moments().of_groups(self.op.num_groups)
+        yield from map(partial(self.made, mean, var), self.source.read(last))
+
+    def made(self, mean: Tensor, var: Tensor, band: Tensor) -> Tensor:
         op = self.op
-        mean, var = self.source.moments().of_groups(op.num_groups)
         weight, bias = (None if p is None else p.to(mean.dtype) for p in (op.weight, op.bias))
-        for band in self.source.read(last):
-            self.watch.begins(op)
-            y = F.batch_norm(band, mean, var, weight, bias, eps=op.eps)
-            self.watch.made(op, y)
-            yield y
+        self.watch.begins(op)
+        y = F.batch_norm(band, mean, var, weight, bias, eps=op.eps)
+        self.watch.made(op, y)
+        return y
 
 
 class Attended(Flow):
@@ -221,13 +245,13 @@ class Attended(Flow):
 
     def read(self, last: bool) -> Rows:
         self.watch.begins(self.op)
-        said = [self.op.remember(band) for band in self.source.read(last=False)]
-        memory = tuple(torch.cat(parts, -2) for parts in zip(*said, strict=True))
-        del said
-        for band in self.source.read(last):
-            y = self.op.recall(band, memory)
-            self.watch.made(self.op, y)
-            yield y
+        memory = self.op.gathered(self.op.remember(band) for band in self.source.read(last=False))
+        yield from map(partial(self.made, memory), self.source.read(last))
+
+    def made(self, memory: tuple[Tensor, ...], band: Tensor) -> Tensor:
+        y = self.op.recall(band, memory)
+        self.watch.made(self.op, y)
+        return y
 
 
 class Sum(Flow):
@@ -247,9 +271,12 @@ class Sum(Flow):
             for port, rows in zip(self.ports, forked(self.shared.read(last)), strict=True):
                 port.rows = rows
         skip = Reader(self.skip.read(last))
-        for band in self.body.read(last):
-            yield band.add_(skip.read(band.shape[ROWS]))
+        yield from map(partial(_added, skip), self.body.read(last))
         skip.finish()
+
+
+def _added(skip: Reader, band: Tensor) -> Tensor:
+    return band.add_(skip.read(band.shape[ROWS]))
 
 
 class _Port(_ReadAgain):
@@ -270,77 +297,6 @@ class _Port(_ReadAgain):
         return self.shared.read(last and self.final)
 
 
-class Reader:
-    """Reads any number of rows at a time."""
-
-    def __init__(self, rows: Rows):
-        self.rows, self.rest = rows, deque[Tensor]()
-
-    def read(self, n: int) -> Tensor:
-        while sum(band.shape[ROWS] for band in self.rest) < n:
-            self.rest.append(next(self.rows))
-        parts: list[Tensor] = []
-        while n:
-            band = self.rest.popleft()
-            take = min(n, band.shape[ROWS])
-            parts.append(band.narrow(ROWS, 0, take))
-            if take < band.shape[ROWS]:
-                self.rest.appendleft(band.narrow(ROWS, take, band.shape[ROWS] - take))
-            n -= take
-        return parts[0] if len(parts) == 1 else torch.cat(parts, ROWS)
-
-    def finish(self) -> None:
-        """All has been read: whoever gave the last band may let go of it."""
-        next(self.rows, None)
-
-
-def forked(rows: Rows) -> tuple[Rows, Rows]:
-    """Two readers of one flow; a band goes when both have read it. (itertools.tee keeps up to 57 of them.)"""
-    queues: tuple[deque[Tensor], deque[Tensor]] = (deque(), deque())
-
-    def side(own: deque[Tensor], other: deque[Tensor]) -> Rows:
-        while True:
-            if not own:
-                band = next(rows, None)
-                if band is None:
-                    return
-                own.append(band)
-                other.append(band)
-                del band
-            yield own.popleft()
-
-    return side(*queues), side(*reversed(queues))
-
-
-def balanced(rows: Iterable[Tensor], numbers: int) -> Rows:
-    """The same rows in bands of about so many numbers: short ones are joined with the next, tall ones split."""
-    waiting: Tensor | None = None
-    for band in rows:
-        waiting = band if waiting is None else torch.cat([waiting, band], ROWS)
-        most = height(waiting.shape[1] * waiting.shape[-1], numbers)
-        if 2 * waiting.shape[ROWS] < most:
-            continue
-        pieces = max(1, round(waiting.shape[ROWS] / most))
-        yield from waiting.tensor_split(pieces, ROWS)
-        waiting = None
-    if waiting is not None:
-        yield waiting
-
-
-def height(row: int, numbers: int) -> int:
-    """Rows in a band of so many numbers, if there are `row` in one."""
-    return max(1, numbers // row)
-
-
 def stops(ops: Ops) -> bool:
     """Does any of these ops need the whole picture before it gives the first row?"""
     return any(isinstance(op, (nn.GroupNorm, Global)) or (isinstance(op, Residual) and stops(op.body)) for op in ops)
-
-
-def _marked(rows: Rows) -> Iterator[tuple[Tensor, bool]]:
-    """Each band, and whether it is the last."""
-    band = next(rows)
-    for following in rows:
-        yield band, False
-        band = following
-    yield band, True

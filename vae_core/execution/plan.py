@@ -2,7 +2,7 @@
 
 The very executors run on the meta device, over the ops of a twin network without weights, so a plan cannot disagree
 with the run about order, shapes or lifetimes. What it adds of its own is what lives between two held activations: a few
-bands, and what attention remembers.
+bands, the rows that windows and shortcuts keep for the next, and what attention remembers.
 """
 
 import math
@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DoesNotFit
-from ..ops import Conv2d, DoublingConv, Global, Op, Ops, Residual, leaves
+from ..ops import DoublingConv, Global, Op, Ops, Residual, Window, leaves
 from . import whole
-from .bands import Banding, Source, flow
+from .bands import Banding, Source, flow, stops
 from .budget import text
 from .store import OnDevice
 from .watch import Watch
 
 DEVICE, SYSTEM, DISK = KEEP = ("device", "system memory", "disk")
-IN_FLIGHT = 8  # bands alive at once between two held activations: read, extended, normalised, made, joined
+IN_FLIGHT = 8  # bands alive at once between two held activations: read, extended, normalised, made, joined, added
 REMEMBERED = 3  # activations alive at once while attention gathers what it remembers
 HEIGHTS = (64, 32, 16, 8)  # of bands, in rows of the picture, the fastest first
 # On a CPU low bands are as fast as the whole picture or faster: what one op has made is in the caches for the next.
@@ -97,7 +97,7 @@ class Request:
         """One picture after the other, in bands."""
         counted = self._counted(twice)
         numbers = max(1, int(counted.widest * rows))
-        working = IN_FLIGHT * numbers * self.x.itemsize
+        working = (IN_FLIGHT * numbers + self.waiting) * self.x.itemsize
         on_device = counted.held if keep == DEVICE else 0
         ends = sum(size for end, size in self._ends.items() if end != self.streamed)
         peak = max(on_device + working, counted.remembered + on_device) + ends
@@ -107,6 +107,12 @@ class Request:
     def largest(self) -> tuple[int, ...]:
         """The norms inside residual blocks at the highest resolution: dropping what they read saves most."""
         return self._counted(()).inner
+
+    @cached_property
+    def waiting(self) -> int:
+        """Numbers at most that windows and shortcuts keep from one band to the next."""
+        with torch.no_grad():
+            return _waiting(self.ops, self.one)[0]
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
@@ -150,7 +156,7 @@ class _Count(Watch):
     def made(self, op: Op, x: Tensor) -> None:
         self.work += work(op, x)
         self.widest = max(self.widest, x.numel() / self.rows)
-        if isinstance(op, Global):
+        if isinstance(op, Global) and op.grows:
             self.remembered = max(self.remembered, REMEMBERED * x.nbytes)
 
 
@@ -179,14 +185,13 @@ class _Counted:
 
 def work(op: Op, made: Tensor) -> float:
     """Multiplications for what an op has made; of ops that do little, the numbers they touch."""
-    if isinstance(op, Conv2d):
-        return made.numel() * op.weight[0].numel()
+    if isinstance(op, Global):
+        return op.work(made)
     if isinstance(op, DoublingConv):
         return made.numel() * op.weight.shape[0] * 4
-    if isinstance(op, Global):
-        pixels = made.shape[-1] * made.shape[-2]
-        return made.numel() * (4 * made.shape[1] + 2 * pixels)
-    return float(made.numel())
+    pixels = made.numel() // made.shape[1]
+    taps = sum(p.numel() for p in op.parameters() if p.ndim > 1) if isinstance(op, nn.Module) else 0
+    return float(max(pixels * taps, made.numel()))
 
 
 def choose(
@@ -255,6 +260,29 @@ def _in_one(request: Request) -> Iterator[Plan]:
     while pictures:
         yield request.split(pictures)
         pictures //= 2
+
+
+def _waiting(ops: Ops, x: Tensor, now: int = 0) -> tuple[int, int, Tensor]:
+    """(the most numbers that wait for the band after, those in the end, the result).
+
+    Where a picture is held, what waited before is done with.
+    """
+    most = now
+    for op in ops:
+        row = x.shape[1] * x.shape[-1]
+        if isinstance(op, Residual):
+            held = stops(op.body)
+            behind = sum(
+                op.span - 1 for op in op.body if isinstance(op, Window)
+            )  # rows, is what the shortcut waits for
+            _, now, _ = _waiting(op.skip, x, 0 if held else now + behind * row)
+            inner, now, x = _waiting(op.body, x, now)
+            most = max(most, inner)
+        else:
+            now += op.span * row if isinstance(op, Window) else 0
+            now = 0 if isinstance(op, nn.GroupNorm) else now
+            most, x = max(most, now), op(x)  # type: ignore[operator]
+    return most, now, x
 
 
 def _inner_norms(ops: Ops, x: Tensor) -> tuple[int, ...]:

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from ..ops import Ops, leaves
 from . import whole
-from .bands import ROWS, Banding, Flow, Rows, Source, flow
+from .bands import Banding, Flow, Source, flow
 from .plan import DISK, SYSTEM, Plan
+from .rows import ROWS, Rows
 from .store import InRooms, InSystemMemory, OnDevice, OnDisk, Store
 from .watch import Watch
 

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from ..errors import BadPixels
 from ..ops import Ops
 from ..padding import padding
-from .bands import ROWS, Flow, Reader, Rows, Source, height
+from .bands import Flow, Source
 from .plan import HEIGHTS, Plan
+from .rows import ROWS, Reader, Rows, height
 from .run import gather, given_out, in_bands, run
 from .watch import Watch
 

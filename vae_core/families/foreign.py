@@ -85,13 +85,6 @@ FOREIGN: tuple[Foreign, ...] = (
         ),
     ),
     Foreign(
-        "DC-AE (Sana and others)",
-        names=(
-            "decoder.project_in.main.conv.weight",
-            "decoder.up_blocks.5.1.attn.to_q.weight",
-        ),
-    ),
-    Foreign(
         "tiny video autoencoder (TAEHV)",
         marks=(
             {"decoder.22.bias": None, "decoder.1.weight": None},

@@ -1,15 +1,24 @@
 """Plans are counted by the executors themselves, so what they say is checked against what a run does."""
 
+import math
+import weakref
+
 import pytest
 import torch
 from exact_vae.vae_core import DoesNotFit
 from exact_vae.vae_core.detection import build
+from exact_vae.vae_core.execution.bands import Banding, Source, flow
 from exact_vae.vae_core.execution.fused import fused
-from exact_vae.vae_core.execution.plan import DEVICE, DISK, Request, candidates, choose, work
+from exact_vae.vae_core.execution.plan import DEVICE, DISK, IN_FLIGHT, Request, candidates, choose, work
+from exact_vae.vae_core.execution.store import OnDevice
+from exact_vae.vae_core.execution.watch import Watch
+from exact_vae.vae_core.families import FAMILIES, dc_ae
 from exact_vae.vae_core.families.kl import FAMILY
 from exact_vae.vae_core.ops import Conv2d, DoublingConv, leaves
 from samples import small_kl
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 GIB = 2**30
 
@@ -107,3 +116,78 @@ def test_encoders_are_planned_too():
     ops = fused(build("kl", config).encode_ops())
     plan = Request(ops, torch.empty(2, 3, 64, 64, device="meta"), 1)
     assert plan.in_bands(16).peak < plan.whole.peak
+
+
+def test_what_linear_attention_remembers_is_next_to_nothing():
+    """Sana's decoder at 2048 pixels: a bounded number of bands, and one picture held where attention is, 512 wide."""
+    ops = fused(build("dc_ae", dc_ae.FAMILY.example).to(torch.bfloat16).decode_ops())
+    sana = Request(ops, torch.empty(1, 32, 64, 64, device="meta", dtype=torch.bfloat16), 32)
+    held, ends = 512 * 256**2 * 2, 3 * 2048**2 * 4 + 32 * 64**2 * 2
+    assert sana.in_bands(8, DISK).held == held
+    in_flight = (IN_FLIGHT * sana.in_bands(8).numbers + sana.waiting) * 2
+    assert sana.in_bands(8).peak == held + ends + in_flight
+    assert sana.whole.peak > 15 * sana.in_bands(8).peak
+    assert sana.whole.work == sana.in_bands(8).work
+
+
+@torch.no_grad()
+def test_work_of_grouped_convolutions():
+    with torch.device("meta"):
+        x = torch.empty(1, 96, 8, 6)
+        conv, scales = Conv2d(96, 96, groups=96), dc_ae.EfficientViTBlock(32, (5,), True).attn.to_qkv_multiscale
+        assert work(conv, conv(x)) == 96 * 8 * 6 * 9
+        assert scales and work(scales, scales(x)) == 96 * 8 * 6 * (25 + 32)
+
+
+class Alive(TorchDispatchMode):
+    """Counts the bytes of tensors that are made and not gone yet."""
+
+    def __init__(self):
+        super().__init__()
+        self.known: set[int] = set()
+        self.now = self.most = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, torch.Tensor) and (storage := tensor.untyped_storage())._cdata not in self.known:
+                self._count(storage._cdata, storage.nbytes())
+                weakref.finalize(storage, self._uncount, storage._cdata, storage.nbytes())
+        return made
+
+    def _count(self, key: int, size: int) -> None:
+        self.known.add(key)
+        self.now += size
+        self.most = max(self.most, self.now)
+
+    def _uncount(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.now -= size
+
+
+SANA = next(family.example for family in FAMILIES if family.name == "dc_ae")
+TINY = next(family.example for family in FAMILIES if family.name == "tiny")
+
+
+@pytest.mark.parametrize("rows", [64, 16, 8])
+@pytest.mark.parametrize("part", ["encode", "decode"])
+@pytest.mark.parametrize(("family", "config"), [("kl", FAMILY.example), ("tiny", TINY), ("dc_ae", SANA)])
+@torch.no_grad()
+def test_a_run_in_bands_holds_no_more_than_planned(family, config, part, rows):
+    """Every tensor counted, with norms that hold pictures and without, where all layers are under way at once."""
+    with torch.device("meta"):
+        network = build(family, config).to(torch.bfloat16)
+        if part == "encode":
+            ops, x, scale = network.encode_ops(), torch.empty(1, 3, 512, 512, dtype=torch.bfloat16), 1
+        else:
+            ratio = config.spatial_ratio
+            shape = (1, config.z_channels, 512 // ratio, 512 // ratio)
+            ops, x, scale = network.decode_ops(), torch.empty(shape, dtype=torch.bfloat16), ratio
+        wanted = Request(fused(ops), x, scale)
+        plan, alive = wanted.in_bands(rows), Alive()
+        banding = Banding(plan.numbers, OnDevice())
+        with alive:
+            for _ in flow(wanted.ops, Source(x, banding), banding, Watch()).read(last=True):
+                pass
+    ends = x.nbytes + math.prod(wanted.shape) * 4
+    assert 0.3 * (plan.peak - ends) < alive.most < plan.peak - ends

@@ -1,0 +1,85 @@
+"""Bands of rows, one after the other: read in any height, shared by two readers, cut anew."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+Rows = Iterator[Tensor]
+ROWS = -2
+
+
+class Reader:
+    """Reads any number of rows at a time."""
+
+    def __init__(self, rows: Rows):
+        self.rows, self.rest = rows, deque[Tensor]()
+
+    def read(self, n: int) -> Tensor:
+        while sum(band.shape[ROWS] for band in self.rest) < n:
+            band = next(self.rows, None)
+            assert band is not None, "fewer rows than were asked for"  # StopIteration would end the caller's `map`
+            self.rest.append(band)
+            del band
+        parts: list[Tensor] = []
+        while n:
+            band = self.rest.popleft()
+            take = min(n, band.shape[ROWS])
+            parts.append(band.narrow(ROWS, 0, take))
+            if rest := band.shape[ROWS] - take:
+                left = band.narrow(ROWS, take, rest)
+                self.rest.appendleft(left if rest > take else left.clone())  # a few rows must not keep all the others
+            n -= take
+        return parts[0] if len(parts) == 1 else torch.cat(parts, ROWS)
+
+    def finish(self) -> None:
+        """All has been read: whoever gave the last band may let go of it."""
+        next(self.rows, None)
+
+
+def forked(rows: Rows) -> tuple[Rows, Rows]:
+    """Two readers of one flow; a band goes when both have read it. (itertools.tee keeps up to 57 of them.)"""
+    queues: tuple[deque[Tensor], deque[Tensor]] = (deque(), deque())
+
+    def side(own: deque[Tensor], other: deque[Tensor]) -> Rows:
+        while True:
+            if not own:
+                band = next(rows, None)
+                if band is None:
+                    return
+                own.append(band)
+                other.append(band)
+                del band
+            yield own.popleft()
+
+    return side(*queues), side(*reversed(queues))
+
+
+def balanced(rows: Iterable[Tensor], numbers: int) -> Rows:
+    """The same rows in bands of about so many numbers: short ones are joined with the next, tall ones split."""
+    waiting: Tensor | None = None
+    for band in rows:
+        waiting = band if waiting is None else torch.cat([waiting, band], ROWS)
+        del band
+        tall = height(waiting.shape[1] * waiting.shape[-1], numbers)
+        if 2 * waiting.shape[ROWS] < tall:
+            continue
+        cut = handed(waiting.tensor_split(max(1, round(waiting.shape[ROWS] / tall)), ROWS))
+        waiting = None
+        yield from cut
+    if waiting is not None:
+        yield waiting
+
+
+def handed(bands: Iterable[Tensor]) -> Rows:
+    """One after the other, without a hold of those that are gone."""
+    left = deque(bands)
+    del bands
+    while left:
+        yield left.popleft()
+
+
+def height(row: int, numbers: int) -> int:
+    """Rows in a band of so many numbers, if there are `row` in one."""
+    return max(1, numbers // row)
