@@ -1,6 +1,7 @@
 """The loop. A run killed at any moment and resumed ends in the same weights, to the bit."""
 
 import copy
+import io
 import json
 import math
 from collections.abc import Callable
@@ -103,8 +104,10 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """All that a later run needs, at once or not at all."""
+        buffer = io.BytesIO()  # torch.save makes its own error of a full disk
+        torch.save(self.state(), buffer)
         with published(path) as part:
-            torch.save(self.state(), part)
+            part.write_bytes(buffer.getbuffer())
 
     def state(self) -> dict[str, Any]:
         return {

@@ -23,6 +23,7 @@ from .watch import Watch
 
 DEVICE, SYSTEM, DISK = KEEP = ("device", "system memory", "disk")
 IN_FLIGHT = 8  # bands alive at once between two held activations: read, extended, normalised, made, joined, added
+SUMMED = 3  # times the summed taps of DoublingConvs: made, kept, and laid out anew by the backend at each call
 REMEMBERED = 3  # activations alive at once while attention gathers what it remembers
 HEIGHTS = (64, 32, 16, 8)  # of bands, in rows of the picture, the fastest first
 # On a CPU low bands are as fast as the whole picture or faster: what one op has made is in the caches for the next.
@@ -85,11 +86,20 @@ class Request:
         """All pictures at once."""
         with torch.no_grad():
             peak = whole.peak_bytes(self.ops, self.x)[0]
-        return Plan(len(self.x), 0, DEVICE, (), peak + sum(self._ends.values()), 0, self._counted(()).work, self.shape)
+        return Plan(
+            len(self.x),
+            0,
+            DEVICE,
+            (),
+            peak + sum(self._ends.values()) + self.summed,
+            0,
+            self._counted(()).work,
+            self.shape,
+        )
 
     def split(self, pictures: int) -> Plan:
         """Whole, but only so many pictures at a time."""
-        ends = sum(self._ends.values())
+        ends = sum(self._ends.values()) + self.summed
         per_picture = (self.whole.peak - ends) / len(self.x)
         return replace(self.whole, pictures=pictures, peak=int(per_picture * pictures + ends))
 
@@ -100,8 +110,13 @@ class Request:
         working = (IN_FLIGHT * numbers + self.waiting) * self.x.itemsize
         on_device = counted.held if keep == DEVICE else 0
         ends = sum(size for end, size in self._ends.items() if end != self.streamed)
-        peak = max(on_device + working, counted.remembered + on_device) + ends
+        peak = max(on_device + working, counted.remembered + on_device) + ends + self.summed
         return Plan(1, rows, keep, twice, peak, counted.held - on_device, counted.work, self.shape, numbers)
+
+    @cached_property
+    def summed(self) -> int:
+        """Bytes of weights that are made for the run."""
+        return SUMMED * sum(op.weight.nbytes for op in leaves(self.ops) if isinstance(op, DoublingConv))
 
     @cached_property
     def largest(self) -> tuple[int, ...]:

@@ -32,6 +32,7 @@ def run(ops: Ops, x: Tensor, plan: Plan, watch: Watch) -> Tensor:
 def in_bands(ops: Ops, source: Callable[[Banding], Flow], plan: Plan, watch: Watch, device: torch.device) -> Rows:
     """The result for one picture, band by band from the top. Closing it early gives back what is held for it."""
     store = _store(plan.keep, device)
+    store.tidy()
     try:
         norms = list(leaves(ops))
         banding = Banding(plan.numbers, store, frozenset(id(norms[i]) for i in plan.twice))

@@ -35,8 +35,8 @@ class Held(Protocol):
 
 class Store(Protocol):
     def put(self, band: Tensor) -> Held: ...
-    def filled(self) -> None:
-        """A whole picture has been put."""
+    def tidy(self) -> None:
+        """A good moment to, for whoever leaves things behind: before a run, and when a whole picture has been put."""
         ...
 
     def close(self) -> None:
@@ -50,7 +50,7 @@ class OnDevice:
     def put(self, band: Tensor) -> Held:
         return _Kept(band)
 
-    def filled(self) -> None:
+    def tidy(self) -> None:
         pass
 
     def close(self) -> None:
@@ -112,7 +112,7 @@ class InRooms:
     def put(self, band: Tensor) -> Held:
         return _Kept(self.rooms.tensor(band.shape, band.dtype).copy_(band))
 
-    def filled(self) -> None:
+    def tidy(self) -> None:
         give_back_gaps()
 
     def close(self) -> None:
@@ -125,7 +125,7 @@ class InSystemMemory:
     def put(self, band: Tensor) -> Held:
         return _Moved(band)
 
-    def filled(self) -> None:
+    def tidy(self) -> None:
         pass
 
     def close(self) -> None:
@@ -162,7 +162,7 @@ class OnDisk:
     def put(self, band: Tensor) -> Held:
         return _Written(self, band)
 
-    def filled(self) -> None:
+    def tidy(self) -> None:
         give_back_gaps()
 
     def close(self) -> None:
