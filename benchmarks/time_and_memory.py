@@ -1,15 +1,17 @@
 """Time and peak memory of encoding and decoding beside diffusers (and ComfyUI): the same weights, the same pictures.
 
     python benchmarks/time_and_memory.py [--sizes 512 1024] [--runs 3] [--device cpu] [--dtype fp32]
-                                         [--comfyui FOLDER [--comfyui-python PYTHON]] [--write]
+                                         [--threads 1] [--comfyui FOLDER [--comfyui-python PYTHON]] [--write]
 
 An SD-class VAE (84 million random weights) works on one picture. Every figure comes from a process of its own that does
 nothing else; runs of all ways follow one another in turn, and medians are kept. Memory is what a run adds to the loaded
-VAE: on a CPU anonymous pages (those of files apart), on CUDA what torch has allocated.
+VAE: on a CPU anonymous pages (those of files apart), on CUDA what torch has allocated. On a CPU seconds are those of the
+CPU, not of the clock: with one thread they hardly depend on what else the machine does.
 `--write` keeps a table and a picture in results/.
 """
 
 import argparse
+import ctypes
 import json
 import os
 import platform
@@ -52,12 +54,12 @@ WAYS = (
     Way(OURS, "decode", {"budget": "500MiB"}),
     Way(DIFFUSERS, "decode", {"run": "whole"}, most=1024),
     Way(DIFFUSERS, "decode", {"run": "compiled"}, most=1024),
-    Way(DIFFUSERS, "decode", {"run": "tiled"}, most=2048),
+    Way(DIFFUSERS, "decode", {"run": "tiled"}, most=1024),
     Way(COMFYUI, "decode", {"run": "whole"}, most=1024),
     Way(COMFYUI, "decode", {"run": "tiled"}, most=1024),
     Way(OURS, "encode"),
     Way(DIFFUSERS, "encode", {"run": "whole"}, most=1024),
-    Way(DIFFUSERS, "encode", {"run": "tiled"}, most=2048),
+    Way(DIFFUSERS, "encode", {"run": "tiled"}, most=1024),
     Way(COMFYUI, "encode", {"run": "whole"}, most=1024),
 )
 
@@ -95,6 +97,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024], help="sides of the pictures, in pixels")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1, help="of the CPU")
     parser.add_argument("--dtype", default="fp32", choices=["fp32", "bf16", "fp16"])
     parser.add_argument("--only", default="", help="only ways whose title has this word")
     parser.add_argument("--comfyui", help="a folder of ComfyUI")
@@ -146,7 +149,8 @@ def in_a_process(way: Way, size: int, weights: str, options: argparse.Namespace)
     task = Task(asdict(way), size, weights, options.device, options.dtype, options.comfyui)
     python = options.comfyui_python if way.who == COMFYUI else sys.executable
     command = [python, __file__, "--task", json.dumps(asdict(task))]
-    done = subprocess.run(command, capture_output=True, text=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise SystemExit(f"{way.title} failed at {size} px:\n{done.stderr}")
     result = json.loads(done.stdout.splitlines()[-1])
@@ -166,14 +170,15 @@ def measured(task: Task) -> dict[str, Any]:
     prepare = {OURS: ours, DIFFUSERS: theirs, COMFYUI: comfyui}[way.who]
     run, facts = prepare(way, task)
     run(picture(way, 64, task), warm=True)
-    x, seconds = picture(way, task.size, task), 0.0
+    x = picture(way, task.size, task)
     more = facts(x)
+    clock = time.process_time if task.device == "cpu" else time.perf_counter
     with watched(task.device) as memory:
-        start = time.perf_counter()
+        start = clock()
         run(x, warm=False)
         if task.device != "cpu":
             torch.cuda.synchronize()
-        seconds = time.perf_counter() - start
+        seconds = clock() - start
     return {"seconds": seconds, "peak": memory(), **more}
 
 
@@ -255,6 +260,7 @@ def watched(device: str) -> Iterator[Callable[[], int]]:
         before = torch.cuda.memory_allocated()
         yield lambda: torch.cuda.max_memory_allocated() - before
         return
+    ctypes.CDLL(None).malloc_trim(0)  # what the small picture left
     before, most, over = anonymous(), [0], threading.Event()
 
     def sample() -> None:
@@ -280,7 +286,8 @@ def report(rows: list[Row], options: argparse.Namespace) -> str:
     import diffusers
     import torch
 
-    device = torch.cuda.get_device_name() if options.device != "cpu" else f"{os.cpu_count()} CPU cores"
+    on_cpu = f"{options.threads} CPU thread(s), CPU seconds"
+    device = on_cpu if options.device == "cpu" else torch.cuda.get_device_name()
     lines = [
         f"# Time and peak memory, SD-class VAE, {options.dtype}",
         "",

@@ -28,7 +28,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     encode.set_defaults(do=run_encode)
     decode = commands.add_parser("decode", help="a latent to its picture")
     decode.add_argument("latent", type=Path, metavar="LATENT", help="a .safetensors or .latent file")
-    decode.add_argument("image", type=Path, metavar="IMAGE", help="to write: .tif (row by row), .png, .jpg ...")
+    to = decode.add_mutually_exclusive_group(required=True)
+    to.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help="to write: .tif (row by row), .png, .jpg ...")
+    to.add_argument("--out", type=Path, dest="image", metavar="IMAGE", help="the same", default=argparse.SUPPRESS)
     decode.set_defaults(do=run_decode)
     for command in (encode, decode):
         add_vae(command)
