@@ -61,12 +61,13 @@ def plan(
     if keep == SYSTEM and device.type == "cpu":
         keep = DEVICE
     with _countable(what):
-        return choose(wanted, most(device, budget), elsewhere(device), rows=rows, keep=keep, what=what)
+        places, on_cpu = elsewhere(device), device.type == "cpu"
+        return choose(wanted, most(device, budget), places, rows=rows, keep=keep, on_cpu=on_cpu, what=what)
 
 
 def ways(wanted: Request, device: torch.device) -> list[Plan]:
     """All that `plan` chooses from if neither rows nor keep are given, the fastest first."""
-    return list(candidates(wanted, elsewhere(device)))
+    return list(candidates(wanted, elsewhere(device), on_cpu=device.type == "cpu"))
 
 
 def most(device: torch.device, budget: int | str | None) -> int:

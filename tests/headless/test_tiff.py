@@ -181,6 +181,6 @@ def test_what_cannot_be_written(tmp_path, monkeypatch):
     with pytest.raises(BadRequest, match="cannot be written: No such file or directory"):
         tiff.write(tmp_path / "none" / "a.tif", (*SIZE, 3), bands)
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("", (), {"free": 2**20})())
-    with pytest.raises(BadRequest, match=r"'.*a.tif' cannot be written: it needs 11 MiB, and 1 MiB are free there"):
+    with pytest.raises(BadRequest, match=r"'.*a.tif' cannot be written: it needs 11 MiB, and 1.0 MiB are free there"):
         tiff.write(tmp_path / "a.tif", (2000, 2000, 3), bands)
     assert next(bands) is not None and list(tmp_path.iterdir()) == []

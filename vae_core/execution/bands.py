@@ -171,6 +171,7 @@ class Hold(_ReadAgain):
         for band in balanced(source.read(last=True), self.banding.numbers):
             self._moments = added(self._moments, band)
             self.held.append(self.banding.store.put(band))
+        self.banding.store.filled()
 
     def moments(self) -> Moments:
         self.fill()

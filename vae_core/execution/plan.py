@@ -25,6 +25,9 @@ DEVICE, SYSTEM, DISK = KEEP = ("device", "system memory", "disk")
 IN_FLIGHT = 8  # bands alive at once between two held activations: read, extended, normalised, made, joined, added
 REMEMBERED = 3  # activations alive at once while attention gathers what it remembers
 HEIGHTS = (64, 32, 16, 8)  # of bands, in rows of the picture, the fastest first
+# On a CPU low bands are as fast as the whole picture or faster: what one op has made is in the caches for the next.
+HEIGHTS_ON_CPU = (16, 8)
+SMALL = 64  # rows of a picture that is not worth cutting
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,6 @@ class Request:
         self.ops, self.x, self.scale, self.streamed = ops, x, scale, streamed
         self.one = x[:1]
         self.rows = x.shape[-2] * scale
-        self.norms = [i for i, op in enumerate(leaves(ops)) if isinstance(op, nn.GroupNorm)]
 
     @cached_property
     def whole(self) -> Plan:
@@ -142,7 +144,7 @@ class _Count(Watch):
         self.work = self.widest = 0.0
         self.remembered = 0
         self.rows = request.rows
-        self._largest, self._ledger = 0, ledger
+        self.ledger = ledger
         norms = list(leaves(request.ops))
         banding = Banding(2**62, ledger, frozenset(id(norms[i]) for i in twice))
         with torch.no_grad():
@@ -199,6 +201,7 @@ def choose(
     *,
     rows: int | None = None,
     keep: str | None = None,
+    on_cpu: bool = False,
     what: str,
 ) -> Plan:
     """The fastest plan under the budget. Raises DoesNotFit, saying by how much.
@@ -206,10 +209,11 @@ def choose(
     budget      bytes on the device
     elsewhere   bytes there are in 'system memory' and on 'disk', for those that may be used
     rows, keep  if given, only plans in bands of so many rows at most (whole, if that is all of them), and kept there
+    on_cpu      whether the device is one: there bands come first
     what        is run, for the error: "decoding 4096x4096 with 'ae.safetensors'"
     """
     smallest: Plan | None = None
-    for plan in candidates(request, elsewhere, rows, keep):
+    for plan in candidates(request, elsewhere, rows, keep, on_cpu):
         if plan.peak <= budget and plan.held <= elsewhere.get(plan.keep, 0):
             return plan
         smallest = plan if smallest is None or plan.peak < smallest.peak else smallest
@@ -226,22 +230,36 @@ def choose(
 
 
 def candidates(
-    request: Request, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None
+    request: Request,
+    elsewhere: Iterable[str],
+    rows: int | None = None,
+    keep: str | None = None,
+    on_cpu: bool = False,
 ) -> Iterator[Plan]:
     """All ways, the fastest first; no more than `rows` in a band, only kept in `keep`, if these are given."""
-    if keep is None and (rows is None or rows >= request.rows):
-        yield request.whole
-        pictures = len(request.x) // 2
-        while pictures:
-            yield request.split(pictures)
-            pictures //= 2
-    heights = HEIGHTS if rows is None else (rows, *(height for height in HEIGHTS if height < rows))
+    in_one = keep is None and (rows is None or request.rows <= rows)
+    last = on_cpu and rows is None and request.rows > SMALL
+    if in_one and not last:
+        yield from _in_one(request)
+    usual = HEIGHTS_ON_CPU if on_cpu else HEIGHTS
+    heights = usual if rows is None else (rows, *(height for height in usual if height < rows))
     places = (DEVICE, *elsewhere) if keep is None else (keep,)
     for place in places:
         for height in heights:
             yield request.in_bands(height, place)
         if place == DEVICE:
             yield request.in_bands(heights[-1], DEVICE, request.largest)
+    if in_one and last:
+        yield from _in_one(request)
+
+
+def _in_one(request: Request) -> Iterator[Plan]:
+    """Whole pictures: all of them at once, or fewer."""
+    yield request.whole
+    pictures = len(request.x) // 2
+    while pictures:
+        yield request.split(pictures)
+        pictures //= 2
 
 
 def _waiting(ops: Ops, x: Tensor, now: int = 0) -> tuple[int, int, Tensor]:

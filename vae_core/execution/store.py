@@ -2,6 +2,7 @@
 
 import ctypes
 import mmap
+import os
 import tempfile
 import weakref
 from pathlib import Path
@@ -13,6 +14,9 @@ from torch import Tensor
 from ..errors import BadRequest
 from ..writing import writable
 from . import scratch
+
+PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}  # else it counts as shared
+_C = ctypes.CDLL(None) if os.name == "posix" else None
 
 
 class Held(Protocol):
@@ -31,6 +35,10 @@ class Held(Protocol):
 
 class Store(Protocol):
     def put(self, band: Tensor) -> Held: ...
+    def filled(self) -> None:
+        """A whole picture has been put."""
+        ...
+
     def close(self) -> None:
         """Give back all that is held. May be called more than once."""
         ...
@@ -41,6 +49,9 @@ class OnDevice:
 
     def put(self, band: Tensor) -> Held:
         return _Kept(band)
+
+    def filled(self) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -57,30 +68,27 @@ class _Kept:
         del self.band
 
 
-class InRooms:
-    """Bands on a CPU, in memory of their own beside the heap.
+class Rooms:
+    """Memory for bands on a CPU, beside the heap.
 
-    Among the short-lived tensors of a run they would keep the heap from closing its gaps: a banded decode took 1.6
-    times the memory. A room that nobody looks into any more is given to a band of the same size, or else back.
+    Among the short-lived tensors of a run they would keep the heap from closing its gaps: a banded decode took a
+    quarter more memory. A room that no tensor lies in any more is given to a band of the same size, or else back.
     """
 
     def __init__(self) -> None:
         self.free: dict[int, list[mmap.mmap]] = {}
 
-    def put(self, band: Tensor) -> Held:
-        b, c, h, w = band.shape
-        flat = torch.frombuffer(self._room(band.nbytes), dtype=torch.uint8)
-        kept = flat.view(band.dtype).view(b, h, w, c).permute(0, 3, 1, 2)
-        return _Kept(kept.copy_(band))
-
-    def close(self) -> None:
-        self.free.clear()
+    def tensor(self, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """(B, C, H, W) in channels_last, of any numbers."""
+        b, c, h, w = shape
+        flat = torch.frombuffer(self._room(shape.numel() * dtype.itemsize), dtype=dtype)
+        return flat.view(b, h, w, c).permute(0, 3, 1, 2)
 
     def _room(self, size: int) -> ctypes.Array:
-        """Memory that torch holds on to while any tensor lies in it."""
+        """Torch holds on to it while any tensor lies in it."""
         if size not in self.free:
             self.free.clear()
-        room = spare.pop() if (spare := self.free.get(size)) else mmap.mmap(-1, size)
+        room = spare.pop() if (spare := self.free.get(size)) else mmap.mmap(-1, size, **PRIVATE)
         held = (ctypes.c_ubyte * size).from_buffer(room)
         weakref.finalize(held, self._left, room, size).atexit = False
         return held
@@ -89,11 +97,36 @@ class InRooms:
         self.free.setdefault(size, []).append(room)
 
 
+def give_back_gaps() -> None:
+    """Free memory between what the heap still holds goes to the system (glibc; others have no such call)."""
+    if trim := getattr(_C, "malloc_trim", None):
+        trim(0)
+
+
+class InRooms:
+    """Bands of a CPU in rooms."""
+
+    def __init__(self) -> None:
+        self.rooms = Rooms()
+
+    def put(self, band: Tensor) -> Held:
+        return _Kept(self.rooms.tensor(band.shape, band.dtype).copy_(band))
+
+    def filled(self) -> None:
+        give_back_gaps()
+
+    def close(self) -> None:
+        pass
+
+
 class InSystemMemory:
     """Bands of a GPU in pinned memory of the host. Copies run beside the computation, in the order of its stream."""
 
     def put(self, band: Tensor) -> Held:
         return _Moved(band)
+
+    def filled(self) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -124,9 +157,13 @@ class OnDisk:
             self.file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115  # closed by `close`
         self.end = 0
         self.free: dict[int, list[int]] = {}
+        self.rooms = Rooms()
 
     def put(self, band: Tensor) -> Held:
         return _Written(self, band)
+
+    def filled(self) -> None:
+        give_back_gaps()
 
     def close(self) -> None:
         self.file.close()
@@ -144,18 +181,21 @@ class _Written:
         self.store, self.rows = store, band.shape[-2]
         self.shape, self.dtype, self.device = band.shape, band.dtype, band.device
         self.size, self.at = band.nbytes, store.room(band.nbytes)
-        flat = band.permute(0, 2, 3, 1).contiguous().view(-1).view(torch.uint8).cpu()
         with writable(store.folder):
             self.store.file.seek(self.at)
-            self.store.file.write(flat.numpy().data)
+            self.store.file.write(_bytes(band.cpu()).numpy().data)
 
     def get(self) -> Tensor:
-        flat = torch.empty(self.size, dtype=torch.uint8)
+        band = self.store.rooms.tensor(self.shape, self.dtype)
         self.store.file.seek(self.at)
-        if self.store.file.readinto(flat.numpy().data) != self.size:  # type: ignore[union-attr]
+        if self.store.file.readinto(_bytes(band).numpy().data) != self.size:  # type: ignore[union-attr]
             raise BadRequest(f"the scratch file in '{self.store.folder}' lost what was written: use another disk.")
-        b, c, h, w = self.shape
-        return flat.view(self.dtype).view(b, h, w, c).permute(0, 3, 1, 2).to(self.device)
+        return band.to(self.device)
 
     def release(self) -> None:
         self.store.free.setdefault(self.size, []).append(self.at)
+
+
+def _bytes(band: Tensor) -> Tensor:
+    """In the order of channels_last; the same memory if it lies so."""
+    return band.permute(0, 2, 3, 1).contiguous().view(-1).view(torch.uint8)
