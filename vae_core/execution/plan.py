@@ -287,9 +287,7 @@ def _waiting(ops: Ops, x: Tensor, now: int = 0) -> tuple[int, int, Tensor]:
         row = x.shape[1] * x.shape[-1]
         if isinstance(op, Residual):
             held = stops(op.body)
-            behind = sum(
-                op.span - 1 for op in op.body if isinstance(op, Window)
-            )  # rows, is what the shortcut waits for
+            behind = sum(op.span - 1 for op in op.body if isinstance(op, Window))  # rows that the shortcut waits for
             _, now, _ = _waiting(op.skip, x, 0 if held else now + behind * row)
             inner, now, x = _waiting(op.body, x, now)
             most = max(most, inner)
