@@ -133,7 +133,7 @@ def test_nodes_show_how_they_ran(vae):
     image = picture(150, 37)
     latent = call("ExactVAEEncode", pixels=image, vae=vae)
     for part, given in (("Encode", {"pixels": image}), ("Decode", {"samples": latent})):
-        assert text(f"ExactVAE{part}", vae=vae, **given).startswith("whole; at most ")
+        assert text(f"ExactVAE{part}", vae=vae, **given).startswith("bands of 16 rows, kept on the device; at most ")
         tiled = {"vae": vae, "tile_size": 64, **given}
         assert text(f"ExactVAETiled{part}", **tiled).startswith("bands of 64 rows, kept on the device; at most ")
         assert text(f"ExactVAETiled{part}", keep="disk", **tiled).startswith("bands of 64 rows, kept on disk; at most ")

@@ -101,14 +101,15 @@ def test_a_source_is_read_again_if_a_norm_s_input_is_not_held(vae):
 @pytest.mark.parametrize("keep", ["device", "disk"])
 def test_closing_early_gives_back_what_is_held(vae, keep, monkeypatch):
     kept, held = [], []
-    make, put = run._store, store.OnDevice.put
+    make, put = run._store, store.InRooms.put
     monkeypatch.setattr(run, "_store", lambda *how: kept.append(make(*how)) or kept[-1])
 
     def noted(self, band):
-        held.append(weakref.ref(band))
-        return put(self, band)
+        kept = put(self, band)
+        held.append(weakref.ref(kept.get()))
+        return kept
 
-    monkeypatch.setattr(store.OnDevice, "put", noted)
+    monkeypatch.setattr(store.InRooms, "put", noted)
     bands = vae.decode_rows(torch.zeros(1, 4, 32, 8), rows=4, keep=keep)
     next(bands)
     (one,) = kept
@@ -171,7 +172,7 @@ def test_a_smaller_budget_is_enough():
 def test_a_disk_that_is_too_small_is_named(monkeypatch):
     vae = network("no attention")
     monkeypatch.setattr("exact_vae.vae_core.execution.scratch.free", lambda: 5 * 2**20)
-    with pytest.raises(DoesNotFit, match=r"needs \d+ MiB of disk beside \d+ MiB, but only 5 MiB are free there"):
+    with pytest.raises(DoesNotFit, match=r"needs \d+ MiB of disk, but only 5\.0 MiB are free there"):
         vae.decode_rows(torch.zeros(1, 4, 1024, 16), budget="8MiB", keep="disk")
 
 
