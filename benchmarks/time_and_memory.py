@@ -5,8 +5,8 @@
 
 An SD-class VAE (84 million random weights) works on one picture. Every figure comes from a process of its own that does
 nothing else; runs of all ways follow one another in turn, and medians are kept. Memory is what a run adds to the loaded
-VAE: on a CPU anonymous pages (those of files apart), on CUDA what torch has allocated. On a CPU seconds are its own, not
-the clock's: with one thread they hardly depend on what else the machine does.
+VAE: on a CPU anonymous pages (those of files apart), on CUDA what torch has allocated. On a CPU seconds are its own,
+not the clock's: with one thread they hardly depend on what else the machine does.
 `--write` keeps a table and a picture in results/.
 """
 
