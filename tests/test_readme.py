@@ -19,6 +19,7 @@ HEADERS = {
     "SD 3.x": ["sd3.ldm", "sd3.diffusers"],
     "FLUX.1": ["flux1.ldm", "flux1.checkpoint-prefixed"],
     "FLUX.2": ["flux2.ldm", "flux2.comfy", "flux2.diffusers"],
+    "HunyuanImage 2.1": ["hunyuanimage21.ldm", "hunyuanimage21.original-prefixed", "hunyuanimage21.diffusers"],
     "TAESD": ["taesd.comfy", "taesdxl.diffusers"],
     "TAESD3": ["taesd3.comfy", "taef1.diffusers"],
     "TAEF2": ["taef2.comfy"],

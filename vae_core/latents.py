@@ -44,8 +44,8 @@ SPACES: Mapping[str, LatentSpace] = {
     "flux2": LatentSpace("FLUX.2", 128, 16),
     # Efficient-Large-Model/Sana_1600M_1024px_diffusers
     "sana": LatentSpace("Sana", 32, 32, 0.41407, families=("tiny",)),
-    # tencent/HunyuanImage-2.1
-    "hunyuan-image": LatentSpace("HunyuanImage 2.1", 64, 32, 0.75289, families=()),
+    # hunyuanvideo-community/HunyuanImage-2.1-Diffusers
+    "hunyuan-image": LatentSpace("HunyuanImage 2.1", 64, 32, 0.75289, families=("hunyuan_image",)),
     "pixel": LatentSpace("pixel-space models", 3, 1, families=("pixel",)),
 }
 

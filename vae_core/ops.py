@@ -144,6 +144,62 @@ class Upsample2x(nn.Module):
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
+class PixelUnshuffle(Window):
+    """2 x 2 pixels become one of four times the channels. (B, C, 2H, 2W) -> (B, 4C, H, W)
+
+    channel_last: are the new channels in the order (row, column, channel), or in torch's (channel, row, column)?
+    """
+
+    span = step = 2
+
+    def __init__(self, channel_last: bool = False):
+        self.order = (0, 1, 3, 2, 4, 5) if channel_last else (0, 1, 3, 5, 2, 4)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        x = x.permute(0, 2, 3, 1).reshape(b, h // 2, 2, w // 2, 2, c)
+        return x.permute(self.order).reshape(b, h // 2, w // 2, 4 * c).permute(0, 3, 1, 2)
+
+    def within(self, x: Tensor) -> Tensor:
+        return self(x)
+
+
+class PixelShuffle:
+    """The way back. Pointwise. (B, 4C, H, W) -> (B, C, 2H, 2W)"""
+
+    def __init__(self, channel_last: bool = False):
+        self.channel_last = channel_last
+
+    def __call__(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        x = x.permute(0, 2, 3, 1)
+        if self.channel_last:
+            x = x.reshape(b, h, w, 2, 2, c // 4).permute(0, 1, 3, 2, 4, 5)
+        else:
+            x = x.reshape(b, h, w, c // 4, 2, 2).permute(0, 1, 4, 2, 5, 3)
+        return x.reshape(b, 2 * h, 2 * w, c // 4).permute(0, 3, 1, 2)
+
+
+class RepeatChannels(NamedTuple):
+    """Each channel so many times in a row. Pointwise. (B, C, H, W) -> (B, times * C, H, W)"""
+
+    times: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        x = x.permute(0, 2, 3, 1)[..., None].expand(b, h, w, c, self.times)
+        return x.reshape(b, h, w, c * self.times).permute(0, 3, 1, 2)
+
+
+class MeanChannels(NamedTuple):
+    """The mean of every `group` channels in a row. Pointwise. (B, group * C, H, W) -> (B, C, H, W)"""
+
+    group: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.permute(0, 2, 3, 1).unflatten(-1, (-1, self.group)).mean(-1).permute(0, 3, 1, 2)
+
+
 class Affine(NamedTuple):
     """x * scale + shift. Pointwise."""
 

@@ -2,7 +2,21 @@
 
 import pytest
 import torch
-from exact_vae.vae_core.ops import Affine, Conv2d, DoublingConv, Residual, Upsample2x, leaves, relu, silu, soft_clamp
+from exact_vae.vae_core.ops import (
+    Affine,
+    Conv2d,
+    DoublingConv,
+    MeanChannels,
+    PixelShuffle,
+    PixelUnshuffle,
+    RepeatChannels,
+    Residual,
+    Upsample2x,
+    leaves,
+    relu,
+    silu,
+    soft_clamp,
+)
 from torch import nn
 
 
@@ -16,14 +30,16 @@ from torch import nn
         Conv2d(1, 1, stride=2),
         Conv2d(1, 1, pad=(1, 0)),
         DoublingConv(Conv2d(1, 1)),
+        PixelUnshuffle(),
+        PixelUnshuffle(channel_last=True),
     ],
-    ids=["3x3", "1x1", "5x5", "down, padded below", "down", "padded above", "doubling"],
+    ids=["3x3", "1x1", "5x5", "down, padded below", "down", "padded above", "doubling", "unshuffle", "channel last"],
 )
 @torch.no_grad()
 def test_a_window_reads_just_the_rows_it_says(op):
     """Row o of the result reads rows o * step - above ... o * step - above + span - 1, and no other."""
     height, (above, below) = 12, op.rows
-    x = torch.randn(1, 1, height, 9)
+    x = torch.randn(1, 1, height, 8)
     y = op(x)
     steps = (height + above + below - op.span) // op.step + 1
     assert y.shape[2] == steps * op.makes
@@ -44,10 +60,32 @@ def test_a_doubling_convolution_is_the_two_it_replaces(bias):
     assert torch.allclose(DoublingConv(conv)(x), conv(Upsample2x()(x)), rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("op", [silu, relu, soft_clamp, Affine(2.0, -1.0), Upsample2x()], ids=str)
+def test_shuffling():
+    """In torch's order, and in the order (row, column, channel); both undo what they do."""
+    x = torch.randn(2, 3, 4, 6)
+    assert torch.equal(PixelUnshuffle()(x), nn.functional.pixel_unshuffle(x, 2))
+    assert torch.equal(PixelShuffle()(PixelUnshuffle()(x)), x)
+    last = PixelUnshuffle(channel_last=True)(x)
+    assert torch.equal(last[:, 5, 1, 2], x[:, 2, 2, 5])  # channel 5 = (row 0, column 1, channel 2)
+    assert torch.equal(last[:, 6, 1, 2], x[:, 0, 3, 4])  # channel 6 = (row 1, column 0, channel 0)
+    assert torch.equal(PixelShuffle(channel_last=True)(last), x)
+
+
+def test_channels_repeated_and_their_means():
+    x = torch.randn(2, 3, 4, 6)
+    assert torch.equal(RepeatChannels(2)(x), x.repeat_interleave(2, 1))
+    assert torch.allclose(MeanChannels(2)(RepeatChannels(2)(x)), x)
+    assert torch.allclose(MeanChannels(3)(x), x.mean(1, keepdim=True))
+
+
+POINTWISE = [silu, relu, soft_clamp, Affine(2.0, -1.0), Upsample2x(), PixelShuffle(), PixelShuffle(channel_last=True),
+             RepeatChannels(3), MeanChannels(2)]  # fmt: skip
+
+
+@pytest.mark.parametrize("op", POINTWISE, ids=str)
 @torch.no_grad()
 def test_pointwise_ops_read_their_own_row(op):
-    x = torch.rand(1, 2, 4, 4) + 0.1
+    x = torch.rand(1, 4, 4, 4) + 0.1
     y, changed = op(x.clone()), x.clone()
     changed[:, :, 2] += 1
     scale = y.shape[2] // 4

@@ -21,18 +21,23 @@ from exact_vae.vae_core.execution.moments import Moments
 from exact_vae.vae_core.execution.store import InSystemMemory, OnDevice, OnDisk
 from exact_vae.vae_core.execution.watch import Watch
 from exact_vae.vae_core.families import FAMILIES
-from exact_vae.vae_core.families.kl import Coder
+from exact_vae.vae_core.families.blocks import Coder
+from exact_vae.vae_core.families.hunyuan_image import HunyuanImageConfig
 from exact_vae.vae_core.loading import assemble
 from exact_vae.vae_core.ops import Affine, Conv2d, Residual, Upsample2x
 from samples import random_weights, small_kl
 from torch import nn
 
 TINY = next(family.example for family in FAMILIES if family.name == "tiny")
+HUNYUAN = HunyuanImageConfig(
+    4, Coder((32, 64, 32), (1, 1, 1), (False,) * 3, stem=32), Coder((64, 32, 32), (2, 1, 1), (False,) * 3)
+)
 SHORTCUTS = Coder((32, 64, 32), (1, 1, 1), (False, True, False), stem=32)
 NETWORKS = {
     "kl": ("kl", small_kl()),
     "kl with attention in its levels": ("kl", small_kl(encoder=SHORTCUTS, decoder=SHORTCUTS)),
     "tiny": ("tiny", TINY),
+    "hunyuan_image": ("hunyuan_image", HUNYUAN),
 }
 STORES = {"device": OnDevice, "system memory": InSystemMemory, "disk": OnDisk}
 HEIGHTS = [1, 40, 700, 10**9]  # numbers in a band

@@ -6,8 +6,10 @@ from exact_vae.vae_core import DoesNotFit
 from exact_vae.vae_core.detection import build
 from exact_vae.vae_core.execution.fused import fused
 from exact_vae.vae_core.execution.plan import DEVICE, DISK, Request, candidates, choose, work
+from exact_vae.vae_core.families import FAMILIES
 from exact_vae.vae_core.families.kl import FAMILY
 from exact_vae.vae_core.ops import Conv2d, DoublingConv, leaves
+from exact_vae.vae_core.planning import request as planned
 from samples import small_kl
 from torch import nn
 
@@ -96,3 +98,15 @@ def test_encoders_are_planned_too():
     ops = fused(build("kl", config).encode_ops())
     plan = Request(ops, torch.empty(2, 3, 64, 64, device="meta"), 1)
     assert plan.in_bands(16).peak < plan.whole.peak
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family.name != "pixel"], ids=lambda f: f.name)
+@pytest.mark.parametrize("part", ["encode", "decode"])
+def test_every_family_is_planned(family, part):
+    """A published member of each, at 512 pixels: bands need less, and give a picture of the same shape."""
+    config = family.example
+    side = 512 // config.spatial_ratio
+    shape = (1, 3, 512, 512) if part == "encode" else (1, config.latent_channels, side, side)
+    found = planned(family.name, config, part, shape, torch.bfloat16)
+    assert found.in_bands(16).peak < 0.8 * found.whole.peak
+    assert found.shape[-2:] == ((side, side) if part == "encode" else (512, 512))
