@@ -15,6 +15,7 @@ README = (ROOT / "README.md").read_text()
 # A header for each row of the table of files, by the row's first words.
 HEADERS = {
     "SD 1.x": ["sd1.ldm", "sdxl.diffusers", "sdxl.checkpoint-prefixed"],
+    "asymmetric decoders for SD 1.x (x1.5": ["asymmetric-kl-x-2.ldm", "asymmetric-kl-x-2.diffusers"],
     "SD x4 upscaler": ["sd-x4-upscaler.ldm", "sd-x4-upscaler.diffusers"],
     "SD 3.x": ["sd3.ldm", "sd3.diffusers"],
     "FLUX.1": ["flux1.ldm", "flux1.checkpoint-prefixed"],

@@ -27,7 +27,7 @@ class LatentSpace(NamedTuple):
 # scale and shift: `scaling_factor` and `shift_factor` in vae/config.json of the repository named beside them.
 SPACES: Mapping[str, LatentSpace] = {
     # CompVis/stable-diffusion-v1-4
-    "sd1": LatentSpace("SD 1.x, SD 2.x, PixArt-alpha", 4, 8, 0.18215),
+    "sd1": LatentSpace("SD 1.x, SD 2.x, PixArt-alpha", 4, 8, 0.18215, families=("kl", "asymmetric", "tiny")),
     # stabilityai/stable-diffusion-xl-base-1.0
     "sdxl": LatentSpace("SDXL, PixArt-Sigma, AuraFlow, Kolors", 4, 8, 0.13025),
     # stabilityai/stable-diffusion-x4-upscaler

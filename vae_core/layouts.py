@@ -65,11 +65,11 @@ def strip(shapes: Shapes, prefix: str) -> dict[str, tuple[int, ...]]:
 
 
 def naming(prefix: str, layout: str, own: Shapes, rename: Rename) -> Naming:
-    renamed = rename(own)
+    renamed, one_frame = rename(own), _is_one_frame(own)
     return Naming(
         prefix=prefix,
         layout=layout,
-        shapes={new: _as_conv(new, own[old], _is_one_frame(own)) for old, new in renamed.items()},
+        shapes={new: _as_conv(new, own[old], one_frame) for old, new in renamed.items()},
         names={new: prefix + old for old, new in renamed.items()},
     )
 
@@ -197,6 +197,7 @@ _DIFFUSERS = tuple(
     (re.compile(pattern), new)
     for pattern, new in (
         (r"^encoder\.down_blocks\.(\d+)\.", r"encoder.down.\1."),
+        (r"^decoder\.condition_encoder\.", "decoder.encoder."),
         (r"\.mid_block\.resnets\.0\.", ".mid.block_1."),
         (r"\.mid_block\.resnets\.1\.", ".mid.block_2."),
         (r"\.mid_block\.attentions\.0\.", ".mid.attn_1."),

@@ -99,13 +99,6 @@ FOREIGN: tuple[Foreign, ...] = (
         ),
     ),
     Foreign(
-        "Autoencoder-KL with a mask-conditioned decoder (asymmetric)",
-        names=(
-            "decoder.condition_encoder.layers.0.weight",
-            "decoder.encoder.layers.0.weight",
-        ),
-    ),
-    Foreign(
         "MoVQ (Kandinsky 2)",
         marks=(
             {"decoder.up.0.block.0.norm1.norm_layer.weight": None, "quantize.embedding.weight": None},

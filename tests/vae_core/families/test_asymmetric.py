@@ -1,0 +1,77 @@
+"""The mask-conditioned decoder against diffusers' own, random weights, float64."""
+
+import random
+
+import pytest
+import torch
+from diffusers import AsymmetricAutoencoderKL
+from exact_vae.vae_core import detect, from_weights, load
+from exact_vae.vae_core.detection import expected_shapes
+from exact_vae.vae_core.families import kl
+from exact_vae.vae_core.families.asymmetric import AsymmetricConfig
+from exact_vae.vae_core.families.blocks import Coder
+from samples import pictures, random_weights, shake, small_kl
+
+EXACT = 1e-9
+CONFIG = AsymmetricConfig(**{**vars(small_kl()), "decoder": Coder((32, 64, 96), (2, 2, 2), (False,) * 3)})
+
+
+def theirs(seed: int = 0) -> AsymmetricAutoencoderKL:
+    """Four levels, as both published ones have; a decoder of other widths and depth than the encoder."""
+    pick = random.Random(seed)
+    return shake(
+        AsymmetricAutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            down_block_out_channels=tuple(pick.choice([32, 64]) for _ in range(4)),
+            layers_per_down_block=1,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            up_block_out_channels=pick.choice([(32, 64, 64, 64), (32, 64, 128, 128)]),
+            layers_per_up_block=pick.choice([1, 2]),
+            latent_channels=4,
+        ),
+        seed,
+    )  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@torch.no_grad()
+def test_equals_diffusers(tmp_path, seed):
+    known = theirs(seed)
+    known.save_pretrained(tmp_path)
+    ours = load(tmp_path, dtype=torch.float64)
+    assert (ours.family, ours.spatial_ratio) == ("asymmetric", 8)
+    x = pictures(3, 8, seed)
+    want, got = known.encode(x).latent_dist, ours.encode(x)
+    assert (got.mean - want.mean).abs().max() < EXACT
+    assert (got.logvar - want.logvar).abs().max() < EXACT
+    z = want.mean + 0.1
+    assert (ours.decode(z) - known.decode(z).sample).abs().max() < EXACT
+    assert (ours.decode(z, rows=5) - ours.decode(z)).abs().max() < 1e-12 * ours.decode(z).abs().max()
+
+
+@torch.no_grad()
+def test_the_condition_encoder_is_all_that_is_added():
+    """Under CompVis' names; without its tensors the same file is an Autoencoder-KL, and decodes the same."""
+    weights = random_weights("asymmetric", CONFIG)
+    ours = from_weights(weights)
+    plain = from_weights({n: t for n, t in weights.items() if not n.startswith("decoder.encoder.")})
+    assert (ours.config, plain.config) == (CONFIG, kl.KLConfig(**vars(CONFIG)))
+    z = torch.randn(1, 4, 3, 5)
+    assert torch.equal(ours.decode(z), plain.decode(z))
+
+
+@pytest.mark.parametrize("parts", [{}, {"encoder": None, "quant_conv": False}])
+def test_round_trip_of_the_config(parts):
+    config = AsymmetricConfig(**{**vars(CONFIG), **parts})
+    found = detect(expected_shapes("asymmetric", config))
+    assert (found.config, found.is_whole) == (config, True)
+
+
+@pytest.mark.parametrize("groups", [16, 64])
+def test_other_groups_are_refused(tmp_path, groups):
+    from exact_vae.vae_core import UnknownCheckpoint
+
+    facts = {"down_block_out_channels": (64,), "up_block_out_channels": (64,), "norm_num_groups": groups}
+    AsymmetricAutoencoderKL(**facts).save_pretrained(tmp_path)
+    with pytest.raises(UnknownCheckpoint, match=f"norm_num_groups {groups}: only VAEs with 32"):
+        load(tmp_path)
