@@ -8,8 +8,6 @@ A flow is told when it is read for the last time, so a held band goes when its l
 block's sum grows, the two pictures it is made of shrink.
 """
 
-from collections import deque
-from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -18,11 +16,9 @@ from torch.nn import functional as F
 
 from ..ops import Global, Op, Ops, Residual, Window
 from .moments import Moments, added
+from .rows import ROWS, Reader, Rows, balanced, forked, height_of, marked
 from .store import Held, Store
 from .watch import Watch
-
-Rows = Iterator[Tensor]
-ROWS = -2
 
 
 class Flow:
@@ -79,7 +75,7 @@ class Source(Flow):
         self.x, self.banding = x, banding
 
     def read(self, last: bool) -> Rows:
-        return iter(self.x.split(_height(self.x, self.banding.numbers), ROWS))
+        return iter(self.x.split(height_of(self.x, self.banding.numbers), ROWS))
 
 
 class Each(Flow):
@@ -105,7 +101,7 @@ class Slid(Flow):
     def read(self, last: bool) -> Rows:
         op, (above, below) = self.op, self.op.rows
         kept: Tensor | None = None
-        for band, is_last in _marked(balanced(self.source.read(last), self.banding.numbers)):
+        for band, is_last in marked(balanced(self.source.read(last), self.banding.numbers)):
             x = _extended(kept, band, above if kept is None else 0, below if is_last else 0)
             steps = (x.shape[ROWS] - op.span) // op.step + 1
             if steps > 0:
@@ -266,76 +262,6 @@ class _Port(_ReadAgain):
         return self.shared.read(last and self.final)
 
 
-class Reader:
-    """Reads any number of rows at a time."""
-
-    def __init__(self, rows: Rows):
-        self.rows, self.rest = rows, deque[Tensor]()
-
-    def read(self, n: int) -> Tensor:
-        while sum(band.shape[ROWS] for band in self.rest) < n:
-            self.rest.append(next(self.rows))
-        parts: list[Tensor] = []
-        while n:
-            band = self.rest.popleft()
-            take = min(n, band.shape[ROWS])
-            parts.append(band.narrow(ROWS, 0, take))
-            if take < band.shape[ROWS]:
-                self.rest.appendleft(band.narrow(ROWS, take, band.shape[ROWS] - take))
-            n -= take
-        return parts[0] if len(parts) == 1 else torch.cat(parts, ROWS)
-
-    def finish(self) -> None:
-        """All has been read: whoever gave the last band may let go of it."""
-        next(self.rows, None)
-
-
-def forked(rows: Rows) -> tuple[Rows, Rows]:
-    """Two readers of one flow; a band goes when both have read it. (itertools.tee keeps up to 57 of them.)"""
-    queues: tuple[deque[Tensor], deque[Tensor]] = (deque(), deque())
-
-    def side(own: deque[Tensor], other: deque[Tensor]) -> Rows:
-        while True:
-            if not own:
-                band = next(rows, None)
-                if band is None:
-                    return
-                own.append(band)
-                other.append(band)
-                del band
-            yield own.popleft()
-
-    return side(*queues), side(*reversed(queues))
-
-
-def balanced(rows: Iterable[Tensor], numbers: int) -> Rows:
-    """The same rows in bands of about so many numbers: short ones are joined with the next, tall ones split."""
-    waiting: Tensor | None = None
-    for band in rows:
-        waiting = band if waiting is None else torch.cat([waiting, band], ROWS)
-        height = _height(waiting, numbers)
-        if 2 * waiting.shape[ROWS] < height:
-            continue
-        pieces = max(1, round(waiting.shape[ROWS] / height))
-        yield from waiting.tensor_split(pieces, ROWS)
-        waiting = None
-    if waiting is not None:
-        yield waiting
-
-
-def _height(x: Tensor, numbers: int) -> int:
-    return max(1, numbers // (x.shape[1] * x.shape[-1]))
-
-
 def stops(ops: Ops) -> bool:
     """Does any of these ops need the whole picture before it gives the first row?"""
     return any(isinstance(op, (nn.GroupNorm, Global)) or (isinstance(op, Residual) and stops(op.body)) for op in ops)
-
-
-def _marked(rows: Rows) -> Iterator[tuple[Tensor, bool]]:
-    """Each band, and whether it is the last."""
-    band = next(rows)
-    for following in rows:
-        yield band, False
-        band = following
-    yield band, True
