@@ -17,8 +17,13 @@ from .families import Config
 
 
 @lru_cache(maxsize=32)
-def request(family: str, config: Config, part: str, shape: tuple[int, ...], dtype: torch.dtype) -> Request:
-    """To 'encode' pixels or 'decode' a latent of this shape, (B, C, H, W) or (B, C, T, H, W); C is the config's own."""
+def request(
+    family: str, config: Config, part: str, shape: tuple[int, ...], dtype: torch.dtype, masked: bool = False
+) -> Request:
+    """To 'encode' pixels or 'decode' a latent of this shape, (B, C, H, W) or (B, C, T, H, W); C is the config's own.
+
+    masked: decode beside a picture and its mask.
+    """
     twin = build(family, config).to(dtype)
     batch, (h, w), ratio = math.prod((shape[0], *shape[2:-2])), shape[-2:], config.spatial_ratio
     with torch.device("meta"), torch.no_grad():
@@ -26,7 +31,11 @@ def request(family: str, config: Config, part: str, shape: tuple[int, ...], dtyp
             pixels = torch.empty(batch, config.in_channels, h + -h % ratio, w + -w % ratio, dtype=dtype)
             return Request(fused(twin.encode_ops()), pixels, scale=1)
         z = whole.run(twin.from_latent_ops(), torch.empty(batch, config.latent_channels, h, w, dtype=dtype))
-        return Request(fused(twin.decode_ops()), z, scale=ratio * h // z.shape[-2])
+        scale = ratio * h // z.shape[-2]
+        if masked:
+            beside = torch.empty(batch, config.out_channels + 1, ratio * h, ratio * w, dtype=dtype)
+            return Request(fused(twin.masked_decode_ops()), z, scale, beside)
+        return Request(fused(twin.decode_ops()), z, scale)
 
 
 def plan(

@@ -79,22 +79,27 @@ class VAE(Facts):
         make = Posterior.of_moments if self.network.gaussian else Posterior.of_point
         return make(z, to_latent, size)
 
-    def decode(self, z: Tensor, *, size: tuple[int, int] | None = None, budget: Budget = None, rows: int | None = None,
-               keep: str | None = None, progress: Progress | None = None) -> Tensor:  # fmt: skip
+    def decode(self, z: Tensor, *, size: tuple[int, int] | None = None, image: Tensor | None = None,
+               mask: Tensor | None = None, budget: Budget = None, rows: int | None = None, keep: str | None = None,
+               progress: Progress | None = None) -> Tensor:  # fmt: skip
         """z (B, latent_channels, h, w), or (B, latent_channels, T, h, w) -> pixels, about [-1, 1], not clamped.
 
         size: (H, W) to crop to, as `posterior.size` gives it. fp32 at least. The other arguments as in `encode`.
-        Raises LatentMismatch, NumericalOverflow, DoesNotFit, and BadRequest if the file held no decoder.
+        image, mask: for the family 'asymmetric', both or neither: pixels (B, C, H, W) in [-1, 1] of the size z was
+        encoded from, and (B, 1, H, W) in [0, 1], 0 where the decoder is to keep to the image, 1 where to z alone.
+        Raises LatentMismatch, NumericalOverflow, DoesNotFit, BadPixels, and BadRequest if the file held no decoder.
         """
         self._need("decoder")
         if size and min(size) < 1:
             raise BadRequest(f"a picture cannot be cropped to {size[1]}x{size[0]}.")
         x, frames = self._latents(z)
-        plan = self.plan("decode", x.shape, budget=budget, rows=rows, keep=keep)
+        beside = self._beside(image, mask, x)
+        plan = self.plan("decode", x.shape, masked=beside is not None, budget=budget, rows=rows, keep=keep)
         watch = _Watch(self.network, plan, len(x), progress)
         with self._memory("decoding", x, watch):
             x = whole.run(self.network.from_latent_ops(), x.to(self.device, precision.at_least_fp32(self.dtype)))
-            x = self._run(self.network.decode_ops(), x.to(self.dtype), plan, watch)
+            ops = self.network.decode_ops() if beside is None else self.network.masked_decode_ops()
+            x = self._run(ops, x.to(self.dtype), plan, watch, beside)
             self._demand_finite(x, "the latent", "decode")
         x = x[..., : size[0], : size[1]] if size else x
         return whole.run(_to_clip(frames), x)
@@ -108,30 +113,31 @@ class VAE(Facts):
             parameter.data = parameter.data.to(dtype)
         return self
 
-    def plan(self, part: str, shape: Sequence[int], *, budget: Budget = None, rows: int | None = None,
-             keep: str | None = None) -> Plan:  # fmt: skip
+    def plan(self, part: str, shape: Sequence[int], *, masked: bool = False, budget: Budget = None,
+             rows: int | None = None, keep: str | None = None) -> Plan:  # fmt: skip
         """How this VAE would 'encode' pixels or 'decode' a latent of this shape: the fastest way that fits.
 
         shape   (B, C, H, W) or (B, C, T, H, W); C is the VAE's own, whatever is given
+        masked  decode with an image and a mask
         budget  bytes it may use on its device beside the weights, also as '2GiB'; None: what is free now
         rows    of the picture in a band; None: the plan's choice, which may be to run the picture whole
         keep    where bands are held: 'device', 'system memory', 'disk'; None: the plan's choice
         Raises DoesNotFit, saying by how much, and BadRequest.
         """
         doing = f"{part[:-1]}ing {_size(shape)} with '{self.name}'"
-        wanted = self._request(part, shape)
+        wanted = self._request(part, shape, masked)
         return planning.plan(wanted, self.device, budget=budget, rows=rows, keep=keep, what=doing)
 
     def peak_bytes(self, part: str, shape: Sequence[int]) -> int:
         """Bytes of input, activations and result at most alive while pixels are encoded or a latent decoded whole."""
         return self._request(part, shape).whole.peak
 
-    def _request(self, part: str, shape: Sequence[int]) -> planning.Request:
-        return planning.request(self.family, self.config, part, tuple(shape), self.dtype)
+    def _request(self, part: str, shape: Sequence[int], masked: bool = False) -> planning.Request:
+        return planning.request(self.family, self.config, part, tuple(shape), self.dtype, masked)
 
-    def _run(self, ops: Ops, x: Tensor, plan: Plan, watch: "_Watch") -> Tensor:
+    def _run(self, ops: Ops, x: Tensor, plan: Plan, watch: "_Watch", beside: Tensor | None = None) -> Tensor:
         # One layout of memory, however the caller's tensor lies: kernels differ in rounding, and pixels must not.
-        x = run(fused(ops), x.contiguous(memory_format=torch.channels_last), plan, watch)
+        x = run(fused(ops), x.contiguous(memory_format=torch.channels_last), plan, watch, beside=beside)
         watch.ends()
         return x
 
@@ -185,6 +191,28 @@ class VAE(Facts):
         if not torch.isfinite(x).all():
             raise NumericalOverflow("this latent holds NaN or infinity: it was broken before it came to the VAE.")
         return x, frames
+
+    def _beside(self, image: Tensor | None, mask: Tensor | None, z: Tensor) -> Tensor | None:
+        """(B, C + 1, H, W): the image, 0 where the mask is 1, and the mask. None if neither is given."""
+        if image is None and mask is None:
+            return None
+        if not self.network.masked_decode_ops():
+            raise BadRequest(f"'{self.name}' cannot decode with an image and a mask: it is {self.title}.")
+        if image is None or mask is None:
+            raise BadRequest("give an image and a mask, or neither.")
+        pixels, _ = self._pictures(image)
+        masks, _ = _fold(mask)
+        if masks.shape != (len(pixels), 1, *pixels.shape[-2:]) or not (masks.amin() >= 0 and masks.amax() <= 1):
+            raise BadPixels(
+                f"this mask has shape {tuple(mask.shape)}: for an image of shape {tuple(image.shape)} it needs one "
+                "channel, the same size, and numbers in [0, 1]."
+            )
+        exact = precision.at_least_fp32(self.dtype)
+        pixels, masks = (t.to(self.device, exact) for t in (pixels, masks))
+        beside = pad_to(torch.cat([pixels * (1 - masks), masks], 1), self.spatial_ratio)
+        if beside.shape[2:] != tuple(n * self.spatial_ratio for n in z.shape[2:]) or len(beside) != len(z):
+            raise LatentMismatch(f"a latent of shape {tuple(z.shape)} is not of images of shape {tuple(image.shape)}.")
+        return beside.to(self.dtype).contiguous(memory_format=torch.channels_last)
 
     def _mismatch(self, z: Tensor) -> str:
         channels = z.shape[1]

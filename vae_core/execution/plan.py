@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DoesNotFit
-from ..ops import Conv2d, DoublingConv, Global, Op, Ops, Residual, leaves
+from ..ops import Beside, Conv2d, DoublingConv, Global, Op, Ops, Residual, leaves
 from . import whole
 from .bands import Banding, Source, flow
 from .budget import text
@@ -68,11 +68,12 @@ def _where(keep: str) -> str:
 class Request:
     """What is to be run: ops on the meta device, fused as they will be, and the input's shape.
 
-    scale: rows of the picture to one row of the input (8 to decode with a VAE of ratio 8, 1 to encode).
+    scale   rows of the picture to one row of the input (8 to decode with a VAE of ratio 8, 1 to encode)
+    beside  what Besides look at; None: the input
     """
 
-    def __init__(self, ops: Ops, x: Tensor, scale: int):
-        self.ops, self.x, self.scale = ops, x, scale
+    def __init__(self, ops: Ops, x: Tensor, scale: int, beside: Tensor | None = None):
+        self.ops, self.x, self.scale, self.beside = ops, x, scale, x if beside is None else beside
         self.one = x[:1]
         self.norms = [i for i, op in enumerate(leaves(ops)) if isinstance(op, nn.GroupNorm)]
 
@@ -80,7 +81,7 @@ class Request:
     def whole(self) -> Plan:
         """All pictures at once."""
         with torch.no_grad():
-            peak = whole.peak_bytes(self.ops, self.x)[0]
+            peak = whole.peak_bytes(self.ops, self.x, beside=self.beside)[0]
         return Plan(len(self.x), 0, DEVICE, (), peak + self._ends, 0, self._counted(()).work, self.shape)
 
     def split(self, pictures: int) -> Plan:
@@ -106,12 +107,13 @@ class Request:
     def shape(self) -> tuple[int, ...]:
         """Of the result for one picture."""
         with torch.no_grad():
-            return tuple(whole.run(self.ops, self.one).shape[1:])
+            return tuple(whole.run(self.ops, self.one, beside=self.beside[:1]).shape[1:])
 
     @cached_property
     def _ends(self) -> int:
         """Bytes of the input and of the result, which is given out in fp32 at least."""
-        return self.x.nbytes + len(self.x) * math.prod(self.shape) * max(4, self.x.itemsize)
+        given = self.x.nbytes + (0 if self.beside is self.x else self.beside.nbytes)
+        return given + len(self.x) * math.prod(self.shape) * max(4, self.x.itemsize)
 
     def _counted(self, twice: tuple[int, ...]) -> "_Count":
         if twice not in self._counts:
@@ -134,6 +136,7 @@ class _Count(Watch):
         self._largest, self._ledger = 0, ledger
         norms = list(leaves(request.ops))
         banding = Banding(2**62, ledger, frozenset(id(norms[i]) for i in twice))
+        banding = banding._replace(beside=Source(request.beside[:1], banding))
         with torch.no_grad():
             for _ in flow(request.ops, Source(request.one, banding), banding, self).read(last=True):
                 pass
@@ -238,7 +241,7 @@ def _inner_norms(ops: Ops, x: Tensor) -> tuple[int, ...]:
         for n, op in enumerate(ops):
             if isinstance(op, Residual):
                 x = walk(op.body, x, True)
-            else:
+            elif not isinstance(op, Beside):  # which changes no shape
                 if inside and n and isinstance(op, nn.GroupNorm):
                     found.append((x.nbytes, numbers[id(op)]))
                 x = op(x)

@@ -12,25 +12,35 @@ from .watch import Watch
 
 
 @torch.no_grad()
-def run(ops: Ops, x: Tensor, plan: Plan, watch: Watch, scratch: str | None = None) -> Tensor:
-    """ops: fused. x: (B, C, H, W) -> the result in fp32 at least. `scratch`: the folder for what is held on disk."""
+def run(
+    ops: Ops, x: Tensor, plan: Plan, watch: Watch, scratch: str | None = None, beside: Tensor | None = None
+) -> Tensor:
+    """x: (B, C, H, W) -> the result in fp32 at least.
+
+    ops      fused
+    scratch  the folder for what is held on disk
+    beside   what Besides look at (B, C, H, W); None: x
+    """
+    sides = x if beside is None else beside
     result = torch.empty((len(x), *plan.shape), dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
     if not plan.rows:
-        for part, place in zip(x.split(plan.pictures), result.split(plan.pictures), strict=True):
-            place.copy_(whole.run(ops, part, watch))
+        n = plan.pictures
+        for part, side, place in zip(x.split(n), sides.split(n), result.split(n), strict=True):
+            place.copy_(whole.run(ops, part, watch, side))
         return result
     store = _store(plan.keep, scratch)
     try:
-        for picture, place in zip(x.split(1), result.split(1), strict=True):
-            _in_bands(ops, picture, place, plan, store, watch)
+        for picture, side, place in zip(x.split(1), sides.split(1), result.split(1), strict=True):
+            _in_bands(ops, picture, side, place, plan, store, watch)
     finally:
         store.close()
     return result
 
 
-def _in_bands(ops: Ops, x: Tensor, place: Tensor, plan: Plan, store: Store, watch: Watch) -> None:
+def _in_bands(ops: Ops, x: Tensor, side: Tensor, place: Tensor, plan: Plan, store: Store, watch: Watch) -> None:
     norms = list(leaves(ops))
     banding = Banding(plan.numbers, store, frozenset(id(norms[i]) for i in plan.twice))
+    banding = banding._replace(beside=Source(side, banding))
     row = 0
     for band in flow(ops, Source(x, banding), banding, watch).read(last=True):
         place.narrow(ROWS, row, band.shape[ROWS]).copy_(band)

@@ -24,13 +24,13 @@ from exact_vae.vae_core.families import FAMILIES
 from exact_vae.vae_core.families.blocks import Coder
 from exact_vae.vae_core.families.hunyuan_image import HunyuanImageConfig
 from exact_vae.vae_core.loading import assemble
-from exact_vae.vae_core.ops import Affine, Conv2d, Residual, Upsample2x
+from exact_vae.vae_core.ops import Affine, Beside, Conv2d, EveryNth, Residual, Upsample2x, leaves, plus, silu, times
 from samples import random_weights, small_kl
 from torch import nn
 
 TINY = next(family.example for family in FAMILIES if family.name == "tiny")
 HUNYUAN = HunyuanImageConfig(
-    4, Coder((32, 64, 32), (1, 1, 1), (False,) * 3, stem=32), Coder((64, 32, 32), (2, 1, 1), (False,) * 3)
+    4, Coder((32, 32, 64), (1, 1, 1), (False,) * 3, stem=32), Coder((64, 64, 32), (2, 1, 1), (False,) * 3)
 )
 SHORTCUTS = Coder((32, 64, 32), (1, 1, 1), (False, True, False), stem=32)
 NETWORKS = {
@@ -77,6 +77,28 @@ def test_bands_equal_the_whole(name, size, numbers):
     x = torch.rand_like(pixels) * 2 - 1
     moments = whole.run(net.encode_ops(), x.clone())
     assert apart(in_bands(net.encode_ops(), x, Banding(numbers, OnDevice())), moments) < 1e-12
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["the input", "another picture"])
+@pytest.mark.parametrize("numbers", HEIGHTS)
+@torch.no_grad()
+def test_besides_in_bands_equal_the_whole(numbers, given):
+    """After norms, inside residual blocks, one inside the other; beside the input, or a picture four times as large."""
+    fit = (EveryNth(4),) if given else ()
+    modulate = Beside((*fit, Conv2d(3, 8), Upsample2x(), Beside((*fit, Conv2d(3, 8, 1), Upsample2x()), times)), times)
+    block = Residual(
+        (nn.GroupNorm(2, 8), modulate, silu, Conv2d(8, 8), Beside((*fit, Upsample2x(), Conv2d(3, 8)), plus))
+    )
+    ops = (Conv2d(3, 8), Beside((*fit, Conv2d(3, 8, 5)), plus), Upsample2x(), Conv2d(8, 8), block, block)
+    for op in leaves(ops):
+        if isinstance(op, nn.Module):
+            op.double()
+    x = torch.randn(1, 3, 7, 5, dtype=torch.float64)
+    other = torch.randn(1, 3, 28, 20, dtype=torch.float64)
+    want = whole.run(ops, x.clone(), beside=other if given else None)
+    banding = Banding(numbers, OnDevice())
+    banding = banding._replace(beside=Source(other, banding)) if given else banding
+    assert apart(in_bands(ops, x, banding), want) < 1e-12
 
 
 @pytest.mark.parametrize("store", STORES)

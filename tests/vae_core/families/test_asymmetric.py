@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 from diffusers import AsymmetricAutoencoderKL
-from exact_vae.vae_core import detect, from_weights, load
+from exact_vae.vae_core import BadPixels, BadRequest, LatentMismatch, detect, from_weights, load
 from exact_vae.vae_core.detection import expected_shapes
 from exact_vae.vae_core.families import kl
 from exact_vae.vae_core.families.asymmetric import AsymmetricConfig
@@ -75,3 +75,63 @@ def test_other_groups_are_refused(tmp_path, groups):
     AsymmetricAutoencoderKL(**facts).save_pretrained(tmp_path)
     with pytest.raises(UnknownCheckpoint, match=f"norm_num_groups {groups}: only VAEs with 32"):
         load(tmp_path)
+
+
+def masked(seed: int, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pictures in [-1, 1], and masks that are 0, 1, and between."""
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.rand(2, 3, *size, generator=generator, dtype=torch.float64) * 2 - 1
+    return image, torch.rand(2, 1, *size, generator=generator, dtype=torch.float64).mul(3).sub(1).clamp(0, 1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@torch.no_grad()
+def test_a_masked_decode_equals_diffusers(tmp_path, seed):
+    known = theirs(seed)
+    known.save_pretrained(tmp_path)
+    ours = load(tmp_path, dtype=torch.float64)
+    image, mask = masked(seed, (24, 40))
+    z = torch.randn(2, 4, 3, 5, dtype=torch.float64)
+    want = known.decode(z, image=image, mask=mask).sample
+    assert (want - known.decode(z).sample).abs().max() > 0.01
+    assert (ours.decode(z, image=image, mask=mask) - want).abs().max() < EXACT
+    for rows in (1, 7):
+        assert (ours.decode(z, image=image, mask=mask, rows=rows) - want).abs().max() < EXACT
+
+
+@torch.no_grad()
+def test_masked_bands_equal_the_whole():
+    vae = from_weights(random_weights("asymmetric", CONFIG, torch.float64))
+    image, mask = masked(0, (30, 22))  # no multiples of 4: both are continued to the ratio
+    z = vae.encode(image).mode()
+    want = vae.decode(z, image=image, mask=mask, size=(30, 22))
+    assert want.shape == image.shape
+    for rows in (1, 3, 16):
+        got = vae.decode(z, image=image, mask=mask, size=(30, 22), rows=rows)
+        assert (got - want).abs().max() < 1e-12 * want.abs().max()
+    plan = vae.plan("decode", z.shape, masked=True)
+    assert plan.work > vae.plan("decode", z.shape).work
+
+
+@torch.no_grad()
+def test_a_mask_of_ones_leaves_the_decoder_alone():
+    vae = from_weights(random_weights("asymmetric", CONFIG, torch.float64))
+    z, (image, _) = torch.randn(2, 4, 3, 5, dtype=torch.float64), masked(1, (12, 20))
+    got = vae.decode(z, image=image, mask=torch.ones(2, 1, 12, 20))
+    assert (got - vae.decode(z)).abs().max() < 1e-12
+    assert (vae.decode(z, image=image, mask=torch.zeros(2, 1, 12, 20)) - got).abs().max() > 0.01
+
+
+@torch.no_grad()
+def test_what_cannot_be_decoded_with_a_mask():
+    vae = from_weights(random_weights("asymmetric", CONFIG))
+    z, image, mask = torch.randn(1, 4, 3, 5), torch.zeros(1, 3, 12, 20), torch.ones(1, 1, 12, 20)
+    with pytest.raises(BadRequest, match="give an image and a mask, or neither"):
+        vae.decode(z, image=image)
+    for bad in (mask[:, :, :8], mask.expand(1, 3, 12, 20), mask * 2, mask * torch.nan):
+        with pytest.raises(BadPixels, match="it needs one channel, the same size, and numbers in"):
+            vae.decode(z, image=image, mask=bad)
+    with pytest.raises(LatentMismatch, match=r"latent of shape \(1, 4, 3, 5\) is not of images of shape"):
+        vae.decode(z, image=image[..., :16], mask=mask[..., :16])
+    with pytest.raises(BadRequest, match="cannot decode with an image and a mask: it is Autoencoder-KL"):
+        from_weights(random_weights("kl", small_kl())).decode(z, image=image, mask=mask)
