@@ -32,7 +32,7 @@ TINY = next(family.example for family in FAMILIES if family.name == "tiny")
 HUNYUAN = HunyuanImageConfig(
     4, Coder((32, 32, 64), (1, 1, 1), (False,) * 3, stem=32), Coder((64, 64, 32), (2, 1, 1), (False,) * 3)
 )
-SHORTCUTS = Coder((32, 64, 32), (1, 1, 1), (False, True, False), stem=32)
+SHORTCUTS = Coder((32, 96, 64), (1, 1, 1), (False, True, False), stem=32)
 NETWORKS = {
     "kl": ("kl", small_kl()),
     "kl with attention in its levels": ("kl", small_kl(encoder=SHORTCUTS, decoder=SHORTCUTS)),
