@@ -21,6 +21,8 @@ HEADERS = {
     "FLUX.1": ["flux1.ldm", "flux1.checkpoint-prefixed"],
     "FLUX.2": ["flux2.ldm", "flux2.comfy", "flux2.diffusers"],
     "HunyuanImage 2.1": ["hunyuanimage21.ldm", "hunyuanimage21.original-prefixed", "hunyuanimage21.diffusers"],
+    "Kandinsky 2.x (MoVQ)": ["kandinsky-movq.ldm", "kandinsky-movq.diffusers"],
+    "aMUSEd": ["amused-vq.diffusers"],
     "TAESD": ["taesd.comfy", "taesdxl.diffusers"],
     "TAESD3": ["taesd3.comfy", "taef1.diffusers"],
     "TAEF2": ["taef2.comfy"],

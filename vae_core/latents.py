@@ -46,6 +46,10 @@ SPACES: Mapping[str, LatentSpace] = {
     "sana": LatentSpace("Sana", 32, 32, 0.41407, families=("tiny",)),
     # hunyuanvideo-community/HunyuanImage-2.1-Diffusers
     "hunyuan-image": LatentSpace("HunyuanImage 2.1", 64, 32, 0.75289, families=("hunyuan_image",)),
+    # kandinsky-community/kandinsky-2-2-decoder, movq; diffusers' pipelines do not scale
+    "kandinsky2": LatentSpace("Kandinsky 2.x", 4, 8, families=("vq",)),
+    # amused/amused-512; z before its codebook, or codes
+    "amused": LatentSpace("aMUSEd", 64, 16, families=("vq",)),
     "pixel": LatentSpace("pixel-space models", 3, 1, families=("pixel",)),
 }
 

@@ -27,7 +27,7 @@ LEFTOVERS = re.compile(
     r"(loss|model_ema|discriminator|perceptual_loss)\.|(logvar|global_step|scale_factor|shift_factor)$"
     r"|bn\.num_batches_tracked$"
 )
-OUTSIDE = ("bn.", "quant_conv.", "post_quant_conv.")  # what is not inside either half
+OUTSIDE = ("bn.", "quant_conv.", "post_quant_conv.", "quantize.")  # what is not inside either half
 
 
 Rename = Callable[[Shapes], dict[str, str]]  # the file's names (without prefix) -> reference names
@@ -207,7 +207,7 @@ _DIFFUSERS = tuple(
         (r"\.upsamplers\.0\.conv\.", ".upsample.conv."),
         (r"\.conv_shortcut\.", ".nin_shortcut."),
         (r"\.conv_norm_out\.", ".norm_out."),
-        (_ATTN + r"group_norm\.", r"\1.norm."),
+        (_ATTN + r"(?:group|spatial)_norm\.", r"\1.norm."),
         (_ATTN + r"(?:to_q|query)\.", r"\1.q."),
         (_ATTN + r"(?:to_k|key)\.", r"\1.k."),
         (_ATTN + r"(?:to_v|value)\.", r"\1.v."),

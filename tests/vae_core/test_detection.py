@@ -20,7 +20,8 @@ from safetensors.torch import save_file
 from samples import header, header_names, random_weights, small_kl
 
 SUPPORTED = {"kl-conv2d": "kl", "taesd": "tiny", "taesd-f32": "tiny", "pixel": "pixel",
-             "hunyuan-dcae2d": "hunyuan_image", "asymmetric-kl": "asymmetric"}  # fmt: skip
+             "hunyuan-dcae2d": "hunyuan_image", "asymmetric-kl": "asymmetric",
+             "vq-movq": "vq", "vq-kl-like": "vq"}  # fmt: skip
 OURS = [name for name in header_names() if header(name)["arch"] in SUPPORTED]
 NEGATIVE = [name for name in header_names() if name.startswith("none.")]
 OTHERS = [name for name in header_names() if name not in {*OURS, *NEGATIVE}]
@@ -128,7 +129,8 @@ def test_a_prefix_counts_only_at_the_start():
 
 @pytest.mark.parametrize(
     "name", ["sd1.ldm", "sd1.diffusers", "flux2.ldm", "taef2.comfy", "taesd.diffusers", "hunyuanimage21.ldm",
-             "hunyuanimage21.diffusers", "asymmetric-kl-x-2.ldm", "asymmetric-kl-x-2.diffusers"]
+             "hunyuanimage21.diffusers", "asymmetric-kl-x-2.ldm", "asymmetric-kl-x-2.diffusers",
+             "amused-vq.diffusers", "kandinsky-movq.ldm", "kandinsky-movq.diffusers"]
 )  # fmt: skip
 def test_any_missing_tensor_is_named(name):
     """Whichever one is missing: the family is still told, and the tensor named."""
@@ -144,7 +146,7 @@ def test_any_missing_tensor_is_named(name):
 
 @pytest.mark.parametrize(
     "name", ["sd1.ldm", "sd3.diffusers", "taef1.comfy", "hunyuanimage21.original-prefixed", "hunyuanimage21.diffusers",
-             "asymmetric-kl-x-2.ldm", "asymmetric-kl-x-2.diffusers"]
+             "asymmetric-kl-x-2.ldm", "asymmetric-kl-x-2.diffusers", "amused-vq.diffusers", "kandinsky-movq.ldm"]
 )  # fmt: skip
 def test_any_misshapen_tensor_is_named(name):
     shapes = header(name)["shapes"]
@@ -157,7 +159,8 @@ def test_any_misshapen_tensor_is_named(name):
 
 @pytest.mark.parametrize(
     "name", ["sd1.ldm", "sd1.diffusers", "flux2.ldm", "taef2.comfy", "taesd.decoder", "hunyuanimage21.diffusers",
-             "hunyuanimage21.ldm", "asymmetric-kl-x-2.diffusers"]
+             "hunyuanimage21.ldm", "asymmetric-kl-x-2.diffusers", "amused-vq.diffusers",
+             "kandinsky-movq.ldm"]
 )  # fmt: skip
 def test_no_damage_to_a_header_is_more_than_a_sentence(name):
     """Whatever the shapes are changed to: a detection that is not whole, or a VAEError; never another exception."""

@@ -7,6 +7,7 @@ The one surprise: `up.0` is the highest resolution and runs last.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
@@ -58,6 +59,15 @@ def keeps_channels(shapes: Shapes) -> bool:
     return sum(len(shape) == 4 and shape[0] == shape[1] for shape in resampling) * 2 >= len(resampling)
 
 
+def makes_moments(shapes: Shapes) -> bool:
+    """Does the encoder make mean and logvar, twice the channels the decoder reads? In a VQ autoencoder it makes z."""
+    made = vote([size(shapes, "encoder.conv_out.weight"), size(shapes, "encoder.conv_out.bias"),
+                 size(shapes, "quant_conv.weight", 1)])  # fmt: skip
+    read = vote([size(shapes, "decoder.conv_in.weight", 1), size(shapes, "post_quant_conv.weight"),
+                 size(shapes, "post_quant_conv.bias")])  # fmt: skip
+    return made is None or made != read
+
+
 def halved(shapes: Shapes, conv: str) -> list[int | None]:
     """Half the output channels of a convolution that makes moments: mean and logvar."""
     sizes = (size(shapes, f"{conv}.weight"), size(shapes, f"{conv}.bias"))
@@ -94,24 +104,27 @@ def norm(c: int) -> nn.GroupNorm:
     return nn.GroupNorm(GROUPS, c, eps=1e-6)
 
 
+Norm = Callable[[int], nn.Module]  # channels -> a norm: an op, or a block of ops
+
+
 class ResnetBlock(nn.Module):
     """(B, c_in, H, W) -> (B, c_out, H, W)"""
 
-    def __init__(self, c_in: int, c_out: int):
+    def __init__(self, c_in: int, c_out: int, norm: Norm = norm):
         super().__init__()
         self.norm1, self.conv1 = norm(c_in), Conv2d(c_in, c_out)
         self.norm2, self.conv2 = norm(c_out), Conv2d(c_out, c_out)
         self.nin_shortcut = Conv2d(c_in, c_out, 1) if c_in != c_out else None
 
     def ops(self) -> Ops:
-        body = (self.norm1, silu, self.conv1, self.norm2, silu, self.conv2)
+        body = chain(self.norm1, silu, self.conv1, self.norm2, silu, self.conv2)
         return (Residual(body, chain(self.nin_shortcut)),)
 
 
 class AttnBlock(Global):
     """Single-head self-attention over all pixels. (B, C, H, W) -> same"""
 
-    def __init__(self, c: int):
+    def __init__(self, c: int, norm: Norm = norm):
         super().__init__()
         self.norm = norm(c)
         self.q, self.k, self.v, self.proj_out = (Conv2d(c, c, 1) for _ in range(4))
@@ -125,7 +138,7 @@ class AttnBlock(Global):
         return self.proj_out(y[:, 0].transpose(1, 2).reshape(x.shape))
 
     def ops(self) -> Ops:
-        return (Residual((self.norm, self)),)
+        return (Residual((*chain(self.norm), self)),)
 
 
 def tokens(x: Tensor) -> Tensor:
@@ -134,11 +147,11 @@ def tokens(x: Tensor) -> Tensor:
 
 
 class Middle(nn.Module):
-    def __init__(self, c: int, attention: bool):
+    def __init__(self, c: int, attention: bool, norm: Norm = norm):
         super().__init__()
-        self.block_1 = ResnetBlock(c, c)
-        self.attn_1 = AttnBlock(c) if attention else None
-        self.block_2 = ResnetBlock(c, c)
+        self.block_1 = ResnetBlock(c, c, norm)
+        self.attn_1 = AttnBlock(c, norm) if attention else None
+        self.block_2 = ResnetBlock(c, c, norm)
 
     def ops(self) -> Ops:
         return chain(self.block_1, self.attn_1, self.block_2)
@@ -159,10 +172,10 @@ class Resample(nn.Module):
 class Level(nn.Module):
     """One resolution: residual blocks, each perhaps with attention, then perhaps a change of resolution."""
 
-    def __init__(self, c_in: int, c: int, blocks: int, attention: bool, resample: str | None):
+    def __init__(self, c_in: int, c: int, blocks: int, attention: bool, resample: str | None, norm: Norm = norm):
         super().__init__()
-        self.block = nn.ModuleList(ResnetBlock(c_in if i == 0 else c, c) for i in range(blocks))
-        self.attn = nn.ModuleList(AttnBlock(c) for _ in range(blocks if attention else 0))
+        self.block = nn.ModuleList(ResnetBlock(c_in if i == 0 else c, c, norm) for i in range(blocks))
+        self.attn = nn.ModuleList(AttnBlock(c, norm) for _ in range(blocks if attention else 0))
         self.downsample = Resample(c, up=False) if resample == "down" else None
         self.upsample = Resample(c, up=True) if resample == "up" else None
 
@@ -173,9 +186,9 @@ class Level(nn.Module):
 
 
 class Encoder(nn.Module):
-    """pixels (B, 3, H, W) in [-1, 1] -> moments (B, 2 * z_channels, h, w)"""
+    """pixels (B, 3, H, W) in [-1, 1] -> moments or z (B, out_channels, h, w)"""
 
-    def __init__(self, c: Coder, in_channels: int, z_channels: int):
+    def __init__(self, c: Coder, in_channels: int, out_channels: int):
         super().__init__()
         stem, top, last = c.stem or c.widths[0], c.widths[-1], len(c.widths) - 1
         self.conv_in = Conv2d(in_channels, stem)
@@ -186,27 +199,32 @@ class Encoder(nn.Module):
             )
         )
         self.mid = Middle(top, c.mid_attention)
-        self.norm_out, self.conv_out = norm(top), Conv2d(top, 2 * z_channels)
+        self.norm_out, self.conv_out = norm(top), Conv2d(top, out_channels)
 
     def ops(self) -> Ops:
         return chain(self.conv_in, *self.down, self.mid, self.norm_out, silu, self.conv_out)
 
 
 class Decoder(nn.Module):
-    """z (B, z_channels, h, w) -> pixels (B, 3, H, W) in [-1, 1]"""
+    """z (B, z_channels, h, w) -> pixels (B, 3, H, W) in [-1, 1]
 
-    def __init__(self, c: Coder, z_channels: int, out_channels: int):
+    norm_at: the norm of a resolution; 0 is the highest.
+    """
+
+    def __init__(
+        self, c: Coder, z_channels: int, out_channels: int, norm_at: Callable[[int], Norm] = lambda level: norm
+    ):
         super().__init__()
-        top = c.widths[-1]
+        top, last = c.widths[-1], len(c.widths) - 1
         self.conv_in = Conv2d(z_channels, top)
-        self.mid = Middle(top, c.mid_attention)
+        self.mid = Middle(top, c.mid_attention, norm_at(last))
         self.up = nn.ModuleList(
-            Level(c_in, width, blocks, attention, "up" if i else None)
+            Level(c_in, width, blocks, attention, "up" if i else None, norm_at(i))
             for i, (c_in, width, blocks, attention) in enumerate(
                 zip((*c.widths[1:], top), c.widths, c.num_res_blocks, c.attention, strict=True)
             )
         )
-        self.norm_out, self.conv_out = norm(c.widths[0]), Conv2d(c.widths[0], out_channels)
+        self.norm_out, self.conv_out = norm_at(0)(c.widths[0]), Conv2d(c.widths[0], out_channels)
 
     def ops(self) -> Ops:
         return chain(self.conv_in, self.mid, *reversed(self.up), self.norm_out, silu, self.conv_out)

@@ -99,17 +99,6 @@ FOREIGN: tuple[Foreign, ...] = (
         ),
     ),
     Foreign(
-        "MoVQ (Kandinsky 2)",
-        marks=(
-            {"decoder.up.0.block.0.norm1.norm_layer.weight": None, "quantize.embedding.weight": None},
-            {"decoder.up_blocks.0.resnets.0.norm1.norm_layer.weight": None, "quantize.embedding.weight": None},
-        ),
-    ),
-    Foreign(
-        "VQ of aMUSEd",
-        marks=({"decoder.conv_in.weight": (768, 64, 3, 3), "quantize.embedding.weight": None},),
-    ),
-    Foreign(
         "Stable Cascade stage A (4 channels at 1/4)",
         names=(
             "vquantizer.codebook.weight",

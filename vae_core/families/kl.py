@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..ops import Conv2d, Ops, chain
 from .base import Family, Network, Shapes, size, vote
-from .blocks import Coder, Decoder, Encoder, halved, is_2d, keeps_channels, read_coder
+from .blocks import Coder, Decoder, Encoder, halved, is_2d, keeps_channels, makes_moments, read_coder
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class KLConfig:
 
 
 def detect(shapes: Shapes) -> KLConfig | None:
-    if not is_2d(shapes) or not keeps_channels(shapes):
+    if not is_2d(shapes) or not keeps_channels(shapes) or not makes_moments(shapes):
         return None
     encoder, decoder = read_coder(shapes, "encoder"), read_coder(shapes, "decoder")
     z = vote([size(shapes, "decoder.conv_in.weight", 1), size(shapes, "post_quant_conv.weight"),
@@ -109,7 +109,7 @@ class AutoencoderKL(Network):
     def __init__(self, c: KLConfig):
         super().__init__()
         z, e = c.z_channels, c.embed_dim
-        self.encoder = Encoder(c.encoder, c.in_channels, z) if c.encoder else None
+        self.encoder = Encoder(c.encoder, c.in_channels, 2 * z) if c.encoder else None
         self.quant_conv = Conv2d(2 * z, 2 * e, 1) if c.quant_conv else None
         self.post_quant_conv = Conv2d(e, z, 1) if c.post_quant_conv else None
         self.decoder = Decoder(c.decoder, z, c.out_channels) if c.decoder else None

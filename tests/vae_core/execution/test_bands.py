@@ -23,6 +23,7 @@ from exact_vae.vae_core.execution.watch import Watch
 from exact_vae.vae_core.families import FAMILIES
 from exact_vae.vae_core.families.blocks import Coder
 from exact_vae.vae_core.families.hunyuan_image import HunyuanImageConfig
+from exact_vae.vae_core.families.vq import VQConfig
 from exact_vae.vae_core.loading import assemble
 from exact_vae.vae_core.ops import Affine, Beside, Conv2d, EveryNth, Residual, Upsample2x, leaves, plus, silu, times
 from samples import random_weights, small_kl
@@ -33,11 +34,13 @@ HUNYUAN = HunyuanImageConfig(
     4, Coder((32, 32, 64), (1, 1, 1), (False,) * 3, stem=32), Coder((64, 64, 32), (2, 1, 1), (False,) * 3)
 )
 SHORTCUTS = Coder((32, 96, 64), (1, 1, 1), (False, True, False), stem=32)
+MOVQ = VQConfig(4, 4, 20, SHORTCUTS, SHORTCUTS, spatial=True)
 NETWORKS = {
     "kl": ("kl", small_kl()),
     "kl with attention in its levels": ("kl", small_kl(encoder=SHORTCUTS, decoder=SHORTCUTS)),
     "tiny": ("tiny", TINY),
     "hunyuan_image": ("hunyuan_image", HUNYUAN),
+    "MoVQ": ("vq", MOVQ),
 }
 STORES = {"device": OnDevice, "system memory": InSystemMemory, "disk": OnDisk}
 HEIGHTS = [1, 40, 700, 10**9]  # numbers in a band
