@@ -254,7 +254,8 @@ class Joined(Flow):
 
     def __init__(self, op: Beside, source: Flow, banding: Banding, watch: Watch):
         assert banding.beside
-        self.join, self.source, self.side = op.join, source, flow(op.side, banding.beside, banding, watch)
+        smaller = banding._replace(numbers=banding.numbers // 4)  # for z that is doubled step by step, to a whole band
+        self.join, self.source, self.side = op.join, source, flow(op.side, banding.beside, smaller, watch)
 
     def read(self, last: bool) -> Rows:
         side = Reader(self.side.read(last))

@@ -23,6 +23,7 @@ from .watch import Watch
 
 DEVICE, SYSTEM, DISK = KEEP = ("device", "system memory", "disk")
 IN_FLIGHT = 8  # bands alive at once between two held activations: read, extended, normalised, made, joined
+BESIDE = 8  # more of them where Besides make their own
 REMEMBERED = 3  # activations alive at once while attention gathers what it remembers
 HEIGHTS = (64, 32, 16, 8)  # of bands, in rows of the picture, the fastest first
 
@@ -74,7 +75,7 @@ class Request:
 
     def __init__(self, ops: Ops, x: Tensor, scale: int, beside: Tensor | None = None):
         self.ops, self.x, self.scale, self.beside = ops, x, scale, x if beside is None else beside
-        self.one = x[:1]
+        self.one, self.has_besides = x[:1], has_besides(ops)
         self.norms = [i for i, op in enumerate(leaves(ops)) if isinstance(op, nn.GroupNorm)]
 
     @cached_property
@@ -93,7 +94,7 @@ class Request:
         """One picture after the other, in bands."""
         counted = self._counted(twice)
         numbers = max(1, int(counted.widest * rows))
-        working = IN_FLIGHT * numbers * self.x.itemsize
+        working = (IN_FLIGHT + BESIDE * self.has_besides) * numbers * self.x.itemsize
         on_device = counted.held if keep == DEVICE else 0
         peak = max(on_device + working, counted.remembered + on_device) + self._ends
         return Plan(1, rows, keep, twice, peak, counted.held - on_device, counted.work, self.shape, numbers)
@@ -171,6 +172,10 @@ class _Counted:
 
     def release(self) -> None:
         self.ledger.now -= self.band.nbytes
+
+
+def has_besides(ops: Ops) -> bool:
+    return any(isinstance(op, Beside) or (isinstance(op, Residual) and has_besides(op.body)) for op in ops)
 
 
 def work(op: Op, made: Tensor) -> float:

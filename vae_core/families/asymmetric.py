@@ -1,8 +1,8 @@
 """Autoencoder-KL with a wider decoder that also looks at the picture outside a mask.
 
 The decoders x1.5 and x2 for SD's latents. Zhu et al. 2023, "Designing a Better Asymmetric VQGAN for StableDiffusion"
-(https://arxiv.org/abs/2306.04632); reference: buxiangzhiren/Asymmetric_VQGAN, whose names the parameters bear, and
-diffusers' AsymmetricAutoencoderKL.
+(https://arxiv.org/abs/2306.04632); reference: diffusers' AsymmetricAutoencoderKL. The parameters bear the names of the
+authors' own files.
 
 Without a picture and a mask it is an Autoencoder-KL like others, and its condition encoder rests. With them, what the
 encoder says of the picture takes the place of the decoder's own where the mask is 0, in every level.

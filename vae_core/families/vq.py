@@ -1,8 +1,8 @@
 """Autoencoders with a codebook: VQGAN (aMUSEd, the VQ models of latent diffusion) and MoVQ (Kandinsky 2).
 
 Esser et al. 2020 (https://arxiv.org/abs/2012.09841); Zheng et al. 2022, "MoVQ" (https://arxiv.org/abs/2209.09002).
-The blocks are those of latent diffusion; reference: CompVis/taming-transformers, ai-forever/MoVQGAN, and diffusers'
-VQModel. z is what the encoder makes, before any codebook.
+The blocks are those of latent diffusion; reference: diffusers' VQModel and SpatialNorm. z is what the encoder makes,
+before any codebook.
 
 Two surprises. MoVQ's decoder looks at z again in every norm, which scales and shifts by it. And its codebook rests: the
 latents of Kandinsky's models are continuous, and its pipelines decode them as they are (`force_not_quantize`). Without

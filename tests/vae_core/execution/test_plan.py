@@ -1,17 +1,24 @@
 """Plans are counted by the executors themselves, so what they say is checked against what a run does."""
 
+import weakref
+
 import pytest
 import torch
-from exact_vae.vae_core import DoesNotFit
+from exact_vae.vae_core import DoesNotFit, from_weights
 from exact_vae.vae_core.detection import build
 from exact_vae.vae_core.execution.fused import fused
 from exact_vae.vae_core.execution.plan import DEVICE, DISK, Request, candidates, choose, work
 from exact_vae.vae_core.families import FAMILIES
+from exact_vae.vae_core.families.asymmetric import AsymmetricConfig
+from exact_vae.vae_core.families.blocks import Coder
 from exact_vae.vae_core.families.kl import FAMILY
+from exact_vae.vae_core.families.vq import VQConfig
 from exact_vae.vae_core.ops import Conv2d, DoublingConv, leaves
 from exact_vae.vae_core.planning import request as planned
-from samples import small_kl
+from samples import random_weights, small_kl
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 GIB = 2**30
 
@@ -110,3 +117,42 @@ def test_every_family_is_planned(family, part):
     found = planned(family.name, config, part, shape, torch.bfloat16)
     assert found.in_bands(16).peak < 0.8 * found.whole.peak
     assert found.shape[-2:] == ((side, side) if part == "encode" else (512, 512))
+
+
+class Alive(TorchDispatchMode):
+    """Counts the bytes of tensors that are alive, as torch makes them and lets go of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes: dict[int, int] = {}
+        self.most = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        known = {t.untyped_storage().data_ptr() for t in tree_leaves(args) if isinstance(t, torch.Tensor)}
+        for tensor in tree_leaves(made):
+            storage = tensor.untyped_storage() if isinstance(tensor, torch.Tensor) else None
+            if storage is not None and storage.data_ptr() not in known:
+                self.sizes[storage.data_ptr()] = storage.nbytes()
+                weakref.finalize(storage, self.sizes.pop, storage.data_ptr(), 0)
+        self.most = max(self.most, sum(self.sizes.values()))
+        return made
+
+
+@pytest.mark.parametrize("rows", [8, 32])
+@pytest.mark.parametrize("masked", [False, True], ids=["MoVQ", "a masked decode"])
+@torch.no_grad()
+def test_a_run_with_besides_keeps_to_its_plan(masked, rows):
+    """Bands of a second picture are alive beside those of the first."""
+    coder = Coder((32, 64, 64), (1, 1, 1), (False,) * 3, mid_attention=False, stem=32)
+    family, config = "vq", VQConfig(4, 4, 10, coder, coder, spatial=True)
+    if masked:
+        family, config = "asymmetric", AsymmetricConfig(**vars(small_kl(encoder=None, quant_conv=False, decoder=coder)))
+    vae = from_weights(random_weights(family, config))
+    z, image, mask = torch.randn(1, 4, 32, 32), torch.rand(1, 3, 128, 128), torch.rand(1, 1, 128, 128)
+    given = {"image": image, "mask": mask} if masked else {}
+    plan = vae.plan("decode", z.shape, masked=masked, rows=rows, keep="device")
+    vae.decode(z, rows=rows, keep="device", **given)  # so that what is made once is there
+    with Alive() as alive:
+        vae.decode(z, rows=rows, keep="device", **given)
+    assert 0.5 * plan.peak < alive.most <= plan.peak
