@@ -7,7 +7,7 @@ import torch
 from diffusers import AsymmetricAutoencoderKL
 from exact_vae.vae_core import BadPixels, BadRequest, LatentMismatch, detect, from_weights, load
 from exact_vae.vae_core.detection import expected_shapes
-from exact_vae.vae_core.families import kl
+from exact_vae.vae_core.families import asymmetric, kl
 from exact_vae.vae_core.families.asymmetric import AsymmetricConfig
 from exact_vae.vae_core.families.blocks import Coder
 from samples import pictures, random_weights, shake, small_kl
@@ -135,3 +135,10 @@ def test_what_cannot_be_decoded_with_a_mask():
         vae.decode(z, image=image[..., :16], mask=mask[..., :16])
     with pytest.raises(BadRequest, match="cannot decode with an image and a mask: it is Autoencoder-KL"):
         from_weights(random_weights("kl", small_kl())).decode(z, image=image, mask=mask)
+
+
+def test_the_published_x_1_5():
+    """290 tensors, 194.30 million numbers (cross-attention/asymmetric-autoencoder-kl-x-1-5)."""
+    shapes = expected_shapes("asymmetric", asymmetric.FAMILY.example)
+    assert (len(shapes), round(sum(torch.Size(s).numel() for s in shapes.values()) / 1e6, 2)) == (290, 194.30)
+    assert detect(shapes).config == asymmetric.FAMILY.example
