@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DoesNotFit
-from ..ops import Beside, DoublingConv, Global, Op, Ops, Residual, Window, has_besides, leaves
+from ..ops import Beside, DoublingConv, Global, Op, Ops, Residual, Window, leaves
 from . import whole
 from .bands import Banding, Source, flow, stops
 from .budget import text
@@ -23,7 +23,6 @@ from .watch import Watch
 
 DEVICE, SYSTEM, DISK = KEEP = ("device", "system memory", "disk")
 IN_FLIGHT = 8  # bands alive at once between two held activations: read, extended, normalised, made, joined, added
-BESIDE = 8  # more of them where Besides make their own
 SUMMED = 3  # times the summed taps of DoublingConvs: made, kept, and laid out anew by the backend at each call
 REMEMBERED = 3  # activations alive at once while attention gathers what it remembers
 HEIGHTS = (64, 32, 16, 8)  # of bands, in rows of the picture, the fastest first
@@ -81,7 +80,7 @@ class Request:
     def __init__(self, ops: Ops, x: Tensor, scale: int, streamed: str | None = None, beside: Tensor | None = None):
         self.ops, self.x, self.scale, self.streamed = ops, x, scale, streamed
         self.beside = x if beside is None else beside
-        self.one, self.side, self.in_flight = x[:1], self.beside[:1], IN_FLIGHT + BESIDE * has_besides(ops)
+        self.one, self.side = x[:1], self.beside[:1]
         self.rows = x.shape[-2] * scale
 
     @cached_property
@@ -110,7 +109,7 @@ class Request:
         """One picture after the other, in bands."""
         counted = self._counted(twice)
         numbers = max(1, int(counted.widest * rows))
-        working = (self.in_flight * numbers + self.waiting) * self.x.itemsize
+        working = (IN_FLIGHT * numbers + self.waiting) * self.x.itemsize
         on_device = counted.held if keep == DEVICE else 0
         ends = sum(size for end, size in self._ends.items() if end != self.streamed)
         peak = max(on_device + working, counted.remembered + on_device) + ends + self.summed
