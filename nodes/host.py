@@ -30,7 +30,7 @@ from ..vae_core import (
     precision,
 )
 from ..vae_core.execution.budget import MARGIN
-from ..vae_core.vae import Progress
+from ..vae_core.progress import Progress
 from .host_codec import HostCodec
 
 log = logging.getLogger("exact_vae")

@@ -50,3 +50,17 @@ def random_weights(family: str, config: Config, dtype=torch.float32) -> dict[str
 
     shapes = expected_shapes(family, config)
     return {name: draw(name, shape).to(dtype) for name, shape in shapes.items()}
+
+
+def shake(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    """Random biases and norms too: a fresh module's are zeros and ones, which hide mistakes."""
+    generator = torch.Generator().manual_seed(seed)
+    for tensor in module.state_dict().values():
+        if tensor.is_floating_point() and tensor.ndim == 1:
+            tensor.add_(torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) * 0.3)
+    return module.double().eval()
+
+
+def pictures(channels: int, ratio: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(2, channels, 3 * ratio, 5 * ratio, generator=generator, dtype=torch.float64) * 2 - 1

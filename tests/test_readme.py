@@ -15,10 +15,14 @@ README = (ROOT / "README.md").read_text()
 # A header for each row of the table of files, by the row's first words.
 HEADERS = {
     "SD 1.x": ["sd1.ldm", "sdxl.diffusers", "sdxl.checkpoint-prefixed"],
+    "asymmetric decoders for SD 1.x (x1.5": ["asymmetric-kl-x-2.ldm", "asymmetric-kl-x-2.diffusers"],
     "SD x4 upscaler": ["sd-x4-upscaler.ldm", "sd-x4-upscaler.diffusers"],
     "SD 3.x": ["sd3.ldm", "sd3.diffusers"],
     "FLUX.1": ["flux1.ldm", "flux1.checkpoint-prefixed"],
     "FLUX.2": ["flux2.ldm", "flux2.comfy", "flux2.diffusers"],
+    "HunyuanImage 2.1": ["hunyuanimage21.ldm", "hunyuanimage21.original-prefixed", "hunyuanimage21.diffusers"],
+    "Kandinsky 2.x (MoVQ)": ["kandinsky-movq.ldm", "kandinsky-movq.diffusers"],
+    "aMUSEd": ["amused-vq.diffusers"],
     "TAESD": ["taesd.comfy", "taesdxl.diffusers"],
     "TAESD3": ["taesd3.comfy", "taef1.diffusers"],
     "TAEF2": ["taef2.comfy"],

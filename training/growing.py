@@ -6,7 +6,8 @@ picture half as large has a quarter of the pixels, and the levels below the top 
 
 import torch
 
-from ..vae_core.families.kl import AutoencoderKL, Resample, ResnetBlock
+from ..vae_core.families.blocks import Resample, ResnetBlock
+from ..vae_core.families.kl import AutoencoderKL
 from ..vae_core.ops import Ops, chain, silu
 
 FIRST_LOGVAR = -6.0

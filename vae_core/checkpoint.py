@@ -29,7 +29,8 @@ PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 WEIGHT_FILES = tuple(
     f"diffusion_pytorch_model{kind}" for kind in (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
 )
-USUAL = {"AutoencoderKL": {"norm_num_groups": 32, "act_fn": "silu"}, "AutoencoderTiny": {"act_fn": "relu"}}
+LDM = {"norm_num_groups": 32, "act_fn": "silu"}
+USUAL = {"AutoencoderKL": LDM, "AsymmetricAutoencoderKL": LDM, "VQModel": LDM, "AutoencoderTiny": {"act_fn": "relu"}}
 
 # What torch.load raises for files that are cut off, bent or no pickles at all.
 DAMAGE = (RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError,

@@ -27,7 +27,7 @@ class LatentSpace(NamedTuple):
 # scale and shift: `scaling_factor` and `shift_factor` in vae/config.json of the repository named beside them.
 SPACES: Mapping[str, LatentSpace] = {
     # CompVis/stable-diffusion-v1-4
-    "sd1": LatentSpace("SD 1.x, SD 2.x, PixArt-alpha", 4, 8, 0.18215),
+    "sd1": LatentSpace("SD 1.x, SD 2.x, PixArt-alpha", 4, 8, 0.18215, families=("kl", "asymmetric", "tiny")),
     # stabilityai/stable-diffusion-xl-base-1.0
     "sdxl": LatentSpace("SDXL, PixArt-Sigma, AuraFlow, Kolors", 4, 8, 0.13025),
     # stabilityai/stable-diffusion-x4-upscaler
@@ -51,8 +51,12 @@ SPACES: Mapping[str, LatentSpace] = {
     "dc-ae-f64c128-mix": LatentSpace("DC-AE mix-1.0", 128, 64, 0.4538, families=("dc_ae",)),
     "dc-ae-f128c512-in": LatentSpace("DC-AE in-1.0", 512, 128, 0.4883, families=("dc_ae",)),
     "dc-ae-f128c512-mix": LatentSpace("DC-AE mix-1.0", 512, 128, 0.3620, families=("dc_ae",)),
-    # tencent/HunyuanImage-2.1
-    "hunyuan-image": LatentSpace("HunyuanImage 2.1", 64, 32, 0.75289, families=()),
+    # hunyuanvideo-community/HunyuanImage-2.1-Diffusers
+    "hunyuan-image": LatentSpace("HunyuanImage 2.1", 64, 32, 0.75289, families=("hunyuan_image",)),
+    # kandinsky-community/kandinsky-2-2-decoder, movq; diffusers' pipelines do not scale
+    "kandinsky2": LatentSpace("Kandinsky 2.x", 4, 8, families=("vq",)),
+    # amused/amused-512; z before its codebook, or codes
+    "amused": LatentSpace("aMUSEd", 64, 16, families=("vq",)),
     "pixel": LatentSpace("pixel-space models", 3, 1, families=("pixel",)),
 }
 

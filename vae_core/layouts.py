@@ -5,6 +5,7 @@ A *prefix* is what a full checkpoint puts before the VAE's names. A *layout* is 
     ldm                 CompVis, and Black Forest Labs (who keep FLUX.2's quant convs inside the halves)
     diffusers           up_blocks counted from the lowest resolution, attention as Linear
                         (DC-AE: blocks numbered within up_blocks, which are counted from the highest)
+                        (HunyuanImage: blocks and resampling numbered in one row, in the order they run)
     diffusers-legacy    the same, attention called query, key, value, proj_attn
     original            DC-AE's authors: stages, op_list, context_module
     module              taesd.py's own module: encoder.N, decoder.N
@@ -28,7 +29,7 @@ LEFTOVERS = re.compile(
     r"(loss|model_ema|discriminator|perceptual_loss)\.|(logvar|global_step|scale_factor|shift_factor)$"
     r"|(.+\.)?num_batches_tracked$"
 )
-OUTSIDE = ("bn.", "quant_conv.", "post_quant_conv.")  # what is not inside either half
+OUTSIDE = ("bn.", "quant_conv.", "post_quant_conv.", "quantize.")  # what is not inside either half
 
 
 LINEAR = re.compile(r"\.(q|k|v|proj_out|to_q|to_k|to_v|to_out)\.weight$")
@@ -68,18 +69,30 @@ def strip(shapes: Shapes, prefix: str) -> dict[str, tuple[int, ...]]:
 
 
 def naming(prefix: str, layout: str, own: Shapes, rename: Rename) -> Naming:
-    renamed = rename(own)
+    renamed, one_frame = rename(own), _is_one_frame(own)
     return Naming(
         prefix=prefix,
         layout=layout,
-        shapes={new: _as_conv(new, own[old]) for old, new in renamed.items()},
+        shapes={new: _as_conv(new, own[old], one_frame) for old, new in renamed.items()},
         names={new: prefix + old for old, new in renamed.items()},
     )
 
 
-def _as_conv(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Attention's 1x1 convolutions are stored as Linear by diffusers: (C, C) is (C, C, 1, 1)."""
+def _as_conv(name: str, shape: tuple[int, ...], one_frame: bool) -> tuple[int, ...]:
+    """The shape of a convolution of pictures.
+
+    Attention's 1x1 convolutions are stored as Linear by diffusers: (C, C) is (C, C, 1, 1). HunyuanImage's first file
+    holds convolutions over a single frame: (C, C, 1, 3, 3).
+    """
+    if one_frame and len(shape) == 5 and shape[2] == 1:
+        return (*shape[:2], *shape[3:])
     return (*shape, 1, 1) if len(shape) == 2 and LINEAR.search(name) else shape
+
+
+def _is_one_frame(own: Shapes) -> bool:
+    """Are the 3x3 convolutions of an LDM-named file over one frame? In a network of clips they are over three."""
+    own = {name: shape for name, shape in own.items() if re.search(r"\.block\.\d+\.conv[12]\.weight$", name)}
+    return sum(len(shape) == 5 and shape[2] == 1 for shape in own.values()) * 2 > len(own)
 
 
 def _readings(own: Shapes) -> Iterator[tuple[str, Rename]]:
@@ -90,7 +103,8 @@ def _readings(own: Shapes) -> Iterator[tuple[str, Rename]]:
         yield "ldm", _ldm
     if has("encoder.down_blocks.", "decoder.up_blocks."):
         legacy = any(".query." in name or ".proj_attn." in name for name in own)
-        yield ("diffusers-legacy" if legacy else "diffusers"), _diffusers
+        flat = any(re.match(r"(?:encoder\.down|decoder\.up)_blocks\.\d+\.(?:norm|conv)\d\.", name) for name in own)
+        yield ("diffusers-legacy" if legacy else "diffusers"), _flat_diffusers if flat else _diffusers
     if any(NUMBERED_TWICE.match(name) for name in own):
         yield "diffusers", _same
     if has("encoder.stages.", "decoder.stages."):
@@ -167,6 +181,26 @@ def _diffusers(own: Shapes) -> dict[str, str]:
     return {name: re.sub(r"^decoder\.up_blocks\.(\d+)\.", turn, _translate(ldm[name])) for name in own}
 
 
+def _flat_diffusers(own: Shapes) -> dict[str, str]:
+    """Blocks and resampling numbered in one row: what follows a resampling is the next level."""
+    places: dict[str, str] = {}
+    for row, side, resampling in (("encoder.down_blocks.", "encoder.down.", "downsample."),
+                                  ("decoder.up_blocks.", "decoder.up.", "upsample.")):  # fmt: skip
+        level = block = 0
+        for i in range(count(own, row)):
+            if f"{row}{i}.conv.weight" in own or f"{row}{i}.conv.bias" in own:
+                places[f"{row}{i}."] = f"{side}{level}.{resampling}"
+                level, block = level + 1, 0
+            else:
+                places[f"{row}{i}."] = f"{side}{level}.block.{block}."
+                block += 1
+
+    def place(match: re.Match[str]) -> str:
+        return places.get(match[0], match[0])
+
+    return {name: _translate(re.sub(r"^(?:encoder\.down|decoder\.up)_blocks\.\d+\.", place, name)) for name in own}
+
+
 NUMBERED_TWICE = re.compile(r"(?:encoder\.down|decoder\.up)_blocks\.\d+\.\d+\.")
 
 
@@ -206,6 +240,7 @@ _DIFFUSERS = tuple(
     (re.compile(pattern), new)
     for pattern, new in (
         (r"^encoder\.down_blocks\.(\d+)\.", r"encoder.down.\1."),
+        (r"^decoder\.condition_encoder\.", "decoder.encoder."),
         (r"\.mid_block\.resnets\.0\.", ".mid.block_1."),
         (r"\.mid_block\.resnets\.1\.", ".mid.block_2."),
         (r"\.mid_block\.attentions\.0\.", ".mid.attn_1."),
@@ -215,11 +250,11 @@ _DIFFUSERS = tuple(
         (r"\.upsamplers\.0\.conv\.", ".upsample.conv."),
         (r"\.conv_shortcut\.", ".nin_shortcut."),
         (r"\.conv_norm_out\.", ".norm_out."),
-        (_ATTN + r"group_norm\.", r"\1.norm."),
+        (_ATTN + r"(?:group|spatial)_norm\.", r"\1.norm."),
         (_ATTN + r"(?:to_q|query)\.", r"\1.q."),
         (_ATTN + r"(?:to_k|key)\.", r"\1.k."),
         (_ATTN + r"(?:to_v|value)\.", r"\1.v."),
-        (_ATTN + r"(?:to_out\.0|proj_attn)\.", r"\1.proj_out."),
+        (_ATTN + r"(?:to_out\.0|proj_attn|proj)\.", r"\1.proj_out."),
     )
 )
 

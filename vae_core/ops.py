@@ -8,7 +8,8 @@ a network whole, in bands of rows, or to plan either.
     Window         .rows, .span, .step          a few neighbouring rows
     nn.GroupNorm                                two numbers per group, over the whole picture
     Global         (attention)                  every pixel at once
-    Residual       .body, .skip                 two paths, added: the one combinator
+    Residual       .body, .skip                 two paths, added
+    Beside         .side, .join                 a second picture, made of the run's input, joined row by row
 
 Shapes are (B, C, H, W); rows are dim -2. Activations write in place when no gradient is wanted, so
 they must follow an op that makes a new tensor.
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Op = Union[Callable[[Tensor], Tensor], "Residual"]
+Op = Union[Callable[[Tensor], Tensor], "Residual", "Beside"]
 Ops = tuple[Op, ...]
 
 
@@ -32,6 +33,18 @@ class Residual:
 
     body: Ops
     skip: Ops = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """join(x, side(what the run was given)): for networks that look at their input again on the way.
+
+    What the side makes has as many rows and columns as x. A run can be given another picture to look at than its input.
+    join may write to x, so a Beside must follow an op that makes a new tensor.
+    """
+
+    side: Ops
+    join: Callable[[Tensor, Tensor], Tensor]
 
 
 def chain(*parts: Any) -> Ops:
@@ -49,8 +62,15 @@ def leaves(ops: Ops) -> Iterator[Op]:
         if isinstance(op, Residual):
             yield from leaves(op.skip)
             yield from leaves(op.body)
+        elif isinstance(op, Beside):
+            yield from leaves(op.side)
         else:
             yield op
+
+
+def has_besides(ops: Ops) -> bool:
+    """Does any of these ops look at a second picture?"""
+    return any(isinstance(op, Beside) or (isinstance(op, Residual) and has_besides(op.body + op.skip)) for op in ops)
 
 
 class Window:
@@ -159,6 +179,20 @@ class Upsample2x(nn.Module):
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
+class EveryNth(Window):
+    """The first pixel of n x n, as nearest neighbour keeps it. (B, C, nH, nW) -> (B, C, H, W)"""
+
+    def __init__(self, n: int):
+        self.span = self.step = n
+        self.growth = 1 / n**2
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x[..., :: self.step, :: self.step]
+
+    def within(self, x: Tensor) -> Tensor:
+        return self(x)
+
+
 class PixelUnshuffle(Window):
     """2 x 2 pixels become one of four times the channels. (B, C, 2H, 2W) -> (B, 4C, H, W)
 
@@ -235,6 +269,16 @@ def silu(x: Tensor) -> Tensor:
 
 def relu(x: Tensor) -> Tensor:
     return F.relu(x, inplace=not torch.is_grad_enabled())
+
+
+def times(x: Tensor, y: Tensor) -> Tensor:
+    """x * y, for a Beside."""
+    return x * y if torch.is_grad_enabled() else x.mul_(y)
+
+
+def plus(x: Tensor, y: Tensor) -> Tensor:
+    """x + y, for a Beside."""
+    return x + y if torch.is_grad_enabled() else x.add_(y)
 
 
 def soft_clamp(x: Tensor) -> Tensor:

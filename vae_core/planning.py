@@ -18,11 +18,13 @@ from .families import Config
 
 @lru_cache(maxsize=32)
 def request(
-    family: str, config: Config, part: str, shape: tuple[int, ...], dtype: torch.dtype, streamed: bool = False
-) -> Request:
+    family: str, config: Config, part: str, shape: tuple[int, ...], dtype: torch.dtype, streamed: bool = False,
+    masked: bool = False,
+) -> Request:  # fmt: skip
     """To 'encode' pixels or 'decode' a latent of this shape, (B, C, H, W) or (B, C, T, H, W); C is the config's own.
 
     streamed: the picture comes or goes row by row.
+    masked: decode beside a picture and its mask.
     Raises BadRequest for another part, DoesNotFit for more pixels than can be counted.
     """
     if part not in ("encode", "decode"):
@@ -35,6 +37,9 @@ def request(
             return Request(fused(twin.encode_ops()), pixels, scale=1, streamed="input" if streamed else None)
         z = whole.run(twin.from_latent_ops(), torch.empty(batch, config.latent_channels, h, w, dtype=dtype))
         scale = ratio * h // z.shape[-2]
+        if masked:
+            beside = torch.empty(batch, config.out_channels + 1, ratio * h, ratio * w, dtype=dtype)
+            return Request(fused(twin.masked_decode_ops()), z, scale, beside=beside)
         return Request(fused(twin.decode_ops()), z, scale, streamed="result" if streamed else None)
 
 

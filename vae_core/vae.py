@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import latents, planning, precision
 from .detection import demand_part, title
@@ -15,18 +15,16 @@ from .errors import BadPixels, BadRequest, DoesNotFit, LatentMismatch, Numerical
 from .execution import blended, streaming, whole
 from .execution.blended import TilePlan, Tiles
 from .execution.fused import fused
-from .execution.plan import Plan, work
+from .execution.plan import Plan
 from .execution.run import run
-from .execution.watch import Watch
 from .families import Config, Facts, Network
 from .ops import Ops
 from .padding import pad_to
 from .posterior import Posterior
+from .progress import Followed, Progress
 
-Progress = Callable[[int, int], None]
 Budget = int | str | None
 OnPlan = Callable[[Plan | TilePlan], None]  # told how it will be run, just before it is
-TICKS = 1000  # what progress counts to
 LARGEST_PIXEL = 100.0  # HDR pictures exceed 1, some by far; this tells a picture in 0...255
 
 
@@ -79,17 +77,23 @@ class VAE(Facts):
         one = partial(blended.run, one, tiles, self.spatial_ratio, cell=self.spatial_ratio) if tiles else one
         return self._posterior(one(x, on_plan=on_plan, progress=progress), size, frames)
 
-    def decode(self, z: Tensor, *, size: tuple[int, int] | None = None, budget: Budget = None, rows: int | None = None,
-               keep: str | None = None, tiles: Tiles | None = None, on_plan: OnPlan | None = None,
+    def decode(self, z: Tensor, *, size: tuple[int, int] | None = None, image: Tensor | None = None,
+               mask: Tensor | None = None, budget: Budget = None, rows: int | None = None, keep: str | None = None,
+               tiles: Tiles | None = None, on_plan: OnPlan | None = None,
                progress: Progress | None = None) -> Tensor:  # fmt: skip
         """z (B, latent_channels, h, w), or (B, latent_channels, T, h, w) -> pixels, about [-1, 1], not clamped.
 
         size: (H, W) to crop to, as `posterior.size` gives it. fp32 at least. The other arguments as in `encode`.
-        Raises LatentMismatch, NumericalOverflow, DoesNotFit, and BadRequest if the file held no decoder.
+        image, mask: for the family 'asymmetric', both or neither: pixels (B, C, H, W) in [-1, 1] of the size z was
+        encoded from, and (B, 1, H, W) in [0, 1], 0 where the decoder is to keep to the image, 1 where to z alone.
+        Raises LatentMismatch, NumericalOverflow, DoesNotFit, BadPixels, and BadRequest if the file held no decoder.
         """
         demand_part(self.config, self.name, "decode")
         x, frames = self._latents(z, size)
-        one = partial(self._decoded, budget=budget, rows=rows, keep=keep)
+        beside = self._beside(image, mask, x)
+        if tiles and beside is not None:
+            raise BadRequest("blended tiles are decoded without an image and a mask: leave the tiles or these away.")
+        one = partial(self._decoded, beside=beside, budget=budget, rows=rows, keep=keep)
         one = partial(blended.run, one, tiles, self.spatial_ratio, cell=1) if tiles else one
         x = one(x, on_plan=on_plan, progress=progress)
         x = x[..., : size[0], : size[1]] if size else x
@@ -107,7 +111,7 @@ class VAE(Facts):
         if c != self.in_channels or min(h, w) < 1:
             raise BadPixels(f"this picture is ({c}, {h}, {w}): '{self.name}' encodes ({self.in_channels}, H, W).")
         plan = self.plan("encode", (1, *source.shape), budget=budget, rows=rows, keep=keep, streamed=True)
-        watch = _Watch(self.network, plan, 1, progress)
+        watch = Followed(self.network, plan, 1, progress)
         with self._memory("encoding", (1, *source.shape), watch):
             picture = streaming.Picture(source, self.spatial_ratio, self.device, self.dtype, _demand_in_range)
             z = streaming.encode(fused(self.network.encode_ops()), picture, plan, watch)
@@ -128,10 +132,10 @@ class VAE(Facts):
         if len(x) != 1:
             raise BadRequest(f"rows can be decoded of one picture, not of {len(x)}: give their latents one by one.")
         plan = self.plan("decode", x.shape, budget=budget, rows=rows, keep=keep, streamed=True)
-        return self._decoded_rows(x, plan, _Watch(self.network, plan, 1, progress), size)
+        return self._decoded_rows(x, plan, Followed(self.network, plan, 1, progress), size)
 
     @torch.no_grad()
-    def _decoded_rows(self, x: Tensor, plan: Plan, watch: "_Watch", size: tuple[int, int] | None) -> Iterator[Tensor]:
+    def _decoded_rows(self, x: Tensor, plan: Plan, watch: Followed, size: tuple[int, int] | None) -> Iterator[Tensor]:
         with self._memory("decoding", x.shape, watch):
             ops = fused(self.network.decode_ops())
             for band in streaming.decode(ops, self._from_latent(x), plan, watch, size):
@@ -148,11 +152,12 @@ class VAE(Facts):
             parameter.data = parameter.data.to(dtype)
         return self
 
-    def plan(self, part: str, shape: Sequence[int], *, budget: Budget = None, rows: int | None = None,
-             keep: str | None = None, streamed: bool = False) -> Plan:  # fmt: skip
+    def plan(self, part: str, shape: Sequence[int], *, masked: bool = False, budget: Budget = None,
+             rows: int | None = None, keep: str | None = None, streamed: bool = False) -> Plan:  # fmt: skip
         """How this VAE would 'encode' pixels or 'decode' a latent of this shape: the fastest way that fits.
 
         shape     (B, C, H, W) or (B, C, T, H, W); C is the VAE's own, whatever is given
+        masked    decode with an image and a mask
         budget    bytes it may use on its device beside the weights, also as '2GiB'; None: what is free now
         rows      of the picture in a band at most, fewer if it would not fit; None: the plan's choice
         keep      where bands are held: 'device', 'system memory' (of a CPU, the same), 'disk'; None: the plan's choice
@@ -160,7 +165,7 @@ class VAE(Facts):
         Raises DoesNotFit, saying by how much, and BadRequest, also if the file held no such half.
         """
         doing = f"{part[:-1]}ing {_size(shape)} with '{self.name}'"
-        wanted = self._request(part, shape, streamed)
+        wanted = self._request(part, shape, streamed, masked)
         demand_part(self.config, self.name, part)
         return planning.plan(wanted, self.device, budget=budget, rows=rows, keep=keep, what=doing)
 
@@ -168,8 +173,10 @@ class VAE(Facts):
         """Bytes of input, activations and result at most alive while pixels are encoded or a latent decoded whole."""
         return self._request(part, shape).whole.peak
 
-    def _request(self, part: str, shape: Sequence[int], streamed: bool = False) -> planning.Request:
-        return planning.request(self.family, self.config, part, tuple(shape), self.dtype, streamed)
+    def _request(
+        self, part: str, shape: Sequence[int], streamed: bool = False, masked: bool = False
+    ) -> planning.Request:
+        return planning.request(self.family, self.config, part, tuple(shape), self.dtype, streamed, masked)
 
     def _encoded(self, x: Tensor, *, on_plan: OnPlan | None, progress: Progress | None, **way: Any) -> Tensor:
         plan = self.plan("encode", x.shape, **way)
@@ -180,22 +187,24 @@ class VAE(Facts):
             self._demand_finite(z, "the picture", "encode")
         return z
 
-    def _decoded(self, x: Tensor, *, on_plan: OnPlan | None, progress: Progress | None, **way: Any) -> Tensor:
-        plan = self.plan("decode", x.shape, **way)
+    def _decoded(self, x: Tensor, *, beside: Tensor | None, on_plan: OnPlan | None, progress: Progress | None,
+                 **way: Any) -> Tensor:  # fmt: skip
+        plan = self.plan("decode", x.shape, masked=beside is not None, **way)
         watch = self._begun(plan, len(x), on_plan, progress)
         with self._memory("decoding", x.shape, watch):
-            x = self._run(self.network.decode_ops(), self._from_latent(x), plan, watch)
+            ops = self.network.decode_ops() if beside is None else self.network.masked_decode_ops()
+            x = self._run(ops, self._from_latent(x), plan, watch, beside)
             self._demand_finite(x, "the latent", "decode")
         return x
 
-    def _begun(self, plan: Plan, pictures: int, on_plan: OnPlan | None, progress: Progress | None) -> "_Watch":
+    def _begun(self, plan: Plan, pictures: int, on_plan: OnPlan | None, progress: Progress | None) -> Followed:
         if on_plan:
             on_plan(plan)
-        return _Watch(self.network, plan, pictures, progress)
+        return Followed(self.network, plan, pictures, progress)
 
-    def _run(self, ops: Ops, x: Tensor, plan: Plan, watch: "_Watch") -> Tensor:
+    def _run(self, ops: Ops, x: Tensor, plan: Plan, watch: Followed, beside: Tensor | None = None) -> Tensor:
         # One layout of memory, however the caller's tensor lies: kernels differ in rounding, and pixels must not.
-        x = run(fused(ops), x.contiguous(memory_format=torch.channels_last), plan, watch)
+        x = run(fused(ops), x.contiguous(memory_format=torch.channels_last), plan, watch, beside=beside)
         watch.ends()
         return x
 
@@ -211,7 +220,7 @@ class VAE(Facts):
         return make(z, to_latent, size)
 
     @contextmanager
-    def _memory(self, doing: str, shape: Sequence[int], watch: "_Watch") -> Iterator[None]:
+    def _memory(self, doing: str, shape: Sequence[int], watch: Followed) -> Iterator[None]:
         """Says in a sentence that memory ran out, and where."""
         try:
             yield
@@ -255,6 +264,28 @@ class VAE(Facts):
             raise NumericalOverflow("this latent holds NaN or infinity: it was broken before it came to the VAE.")
         return x, frames
 
+    def _beside(self, image: Tensor | None, mask: Tensor | None, z: Tensor) -> Tensor | None:
+        """(B, C + 1, H, W): the image, 0 where the mask is 1, and the mask. None if neither is given."""
+        if image is None and mask is None:
+            return None
+        if not self.network.masked_decode_ops():
+            raise BadRequest(f"'{self.name}' cannot decode with an image and a mask: it is {self.title}.")
+        if image is None or mask is None:
+            raise BadRequest("give an image and a mask, or neither.")
+        pixels, _ = self._pictures(image)
+        masks, _ = _fold(mask)
+        if masks.shape != (len(pixels), 1, *pixels.shape[-2:]) or not (masks.amin() >= 0 and masks.amax() <= 1):
+            raise BadPixels(
+                f"this mask has shape {tuple(mask.shape)}: for an image of shape {tuple(image.shape)} it needs one "
+                "channel, the same size, and numbers in [0, 1]."
+            )
+        exact = precision.at_least_fp32(self.dtype)
+        pixels, masks = (t.to(self.device, exact) for t in (pixels, masks))
+        beside = pad_to(torch.cat([pixels * (1 - masks), masks], 1), self.spatial_ratio)
+        if beside.shape[2:] != tuple(n * self.spatial_ratio for n in z.shape[2:]) or len(beside) != len(z):
+            raise LatentMismatch(f"a latent of shape {tuple(z.shape)} is not of images of shape {tuple(image.shape)}.")
+        return beside.to(self.dtype).contiguous(memory_format=torch.channels_last)
+
     def _mismatch(self, z: Tensor) -> str:
         channels = z.shape[1]
         whose = latents.models(channels)
@@ -271,40 +302,6 @@ class VAE(Facts):
         cure = f"{verb} it in bf16 or fp32" if half else "if another file of this VAE does not, this one is damaged"
         dtype = str(self.dtype).removeprefix("torch.")
         raise NumericalOverflow(f"'{self.name}' overflowed in {dtype}: {what} was finite, the result is not; {cure}.")
-
-
-class _Watch(Watch):
-    """Follows a run from op to op: for progress, and to say where it stopped."""
-
-    def __init__(self, network: nn.Module, plan: Plan, pictures: int, progress: Progress | None):
-        self.network, self.progress, self.total = network, progress, plan.work * pictures
-        self.pictures, self.done, self.told = plan.pictures, 0.0, -1
-        self.op: Any = None
-
-    def begins(self, op: Any) -> None:
-        self.op = op
-        self._tell()
-
-    def made(self, op: Any, x: Tensor) -> None:
-        self.done += work(op, x)
-
-    def ends(self) -> None:
-        self.done = self.total
-        self._tell()
-
-    def _tell(self) -> None:
-        """In steps of a part in a thousand."""
-        step = int(TICKS * min(1.0, self.done / self.total)) if self.total else TICKS
-        if self.progress and step > self.told:
-            self.told = step
-            self.progress(step, TICKS)
-
-    @property
-    def where(self) -> str:
-        """' at decoder.up.1.block.0.conv2', '' before the first op."""
-        names = {id(module): name for name, module in self.network.named_modules()}
-        name = names.get(id(getattr(self.op, "conv", self.op))) or getattr(self.op, "__name__", type(self.op).__name__)
-        return f" at {name}" if self.op else ""
 
 
 def _is_out_of_memory(e: BaseException) -> bool:

@@ -19,7 +19,9 @@ from exact_vae.vae_core.layouts import PREFIXES, namings, strip
 from safetensors.torch import save_file
 from samples import header, header_names, random_weights, small_kl
 
-SUPPORTED = {"kl-conv2d": "kl", "taesd": "tiny", "taesd-f32": "tiny", "pixel": "pixel", "dc-ae": "dc_ae"}
+SUPPORTED = {"kl-conv2d": "kl", "taesd": "tiny", "taesd-f32": "tiny", "pixel": "pixel", "dc-ae": "dc_ae",
+             "hunyuan-dcae2d": "hunyuan_image", "asymmetric-kl": "asymmetric",
+             "vq-movq": "vq", "vq-kl-like": "vq"}  # fmt: skip
 OURS = [name for name in header_names() if header(name)["arch"] in SUPPORTED]
 NEGATIVE = [name for name in header_names() if name.startswith("none.")]
 OTHERS = [name for name in header_names() if name not in {*OURS, *NEGATIVE}]
@@ -44,7 +46,7 @@ def test_facts(name):
     assert (found.in_channels, found.out_channels) == (want["in_channels"], want["out_channels"])
     assert found.temporal_ratio == want["temporal_compression"]
     assert found.prefix == known["prefix"]
-    layout = "ldm" if known["layout"] == "checkpoint-prefixed" else known["layout"]
+    layout = "ldm" if known["layout"].endswith("-prefixed") else known["layout"]
     assert found.layout == LAYOUTS.get((found.family, layout), layout)
 
 
@@ -128,7 +130,11 @@ def test_a_prefix_counts_only_at_the_start():
         detect(shapes)
 
 
-@pytest.mark.parametrize("name", ["sd1.ldm", "sd1.diffusers", "flux2.ldm", "taef2.comfy", "taesd.diffusers", *DC_AE])
+@pytest.mark.parametrize(
+    "name", ["sd1.ldm", "sd1.diffusers", "flux2.ldm", "taef2.comfy", "taesd.diffusers", "hunyuanimage21.ldm",
+             "hunyuanimage21.diffusers", "asymmetric-kl-x-2.ldm", "asymmetric-kl-x-2.diffusers",
+             "amused-vq.diffusers", "kandinsky-movq.ldm", "kandinsky-movq.diffusers", *DC_AE]
+)  # fmt: skip
 def test_any_missing_tensor_is_named(name):
     """Whichever one is missing: the family is still told, and the tensor named."""
     shapes = header(name)["shapes"]
@@ -141,7 +147,11 @@ def test_any_missing_tensor_is_named(name):
         assert {original.names[n] for n in found.missing} == {lost}, lost
 
 
-@pytest.mark.parametrize("name", ["sd1.ldm", "sd3.diffusers", "taef1.comfy", *DC_AE])
+@pytest.mark.parametrize(
+    "name", ["sd1.ldm", "sd3.diffusers", "taef1.comfy", "hunyuanimage21.original-prefixed", "hunyuanimage21.diffusers",
+             "asymmetric-kl-x-2.ldm", "asymmetric-kl-x-2.diffusers", "amused-vq.diffusers", "kandinsky-movq.ldm",
+             *DC_AE]
+)  # fmt: skip
 def test_any_misshapen_tensor_is_named(name):
     shapes = header(name)["shapes"]
     for bent in random.Random(2).sample(sorted(n for n, s in shapes.items() if s), 40):
@@ -151,7 +161,11 @@ def test_any_misshapen_tensor_is_named(name):
         assert any(bent in fault for fault in found.misshapen), bent
 
 
-@pytest.mark.parametrize("name", ["sd1.ldm", "sd1.diffusers", "flux2.ldm", "taef2.comfy", "taesd.decoder", *DC_AE])
+@pytest.mark.parametrize(
+    "name", ["sd1.ldm", "sd1.diffusers", "flux2.ldm", "taef2.comfy", "taesd.decoder", "hunyuanimage21.diffusers",
+             "hunyuanimage21.ldm", "asymmetric-kl-x-2.diffusers", "amused-vq.diffusers",
+             "kandinsky-movq.ldm", *DC_AE]
+)  # fmt: skip
 def test_no_damage_to_a_header_is_more_than_a_sentence(name):
     """Whatever the shapes are changed to: a detection that is not whole, or a VAEError; never another exception."""
     shapes, pick = header(name)["shapes"], random.Random(3)

@@ -4,8 +4,10 @@ import pytest
 import torch
 from exact_vae.vae_core.ops import (
     Affine,
+    Beside,
     Conv2d,
     DoublingConv,
+    EveryNth,
     MeanChannels,
     PixelShuffle,
     PixelUnshuffle,
@@ -13,9 +15,11 @@ from exact_vae.vae_core.ops import (
     Residual,
     Upsample2x,
     leaves,
+    plus,
     relu,
     silu,
     soft_clamp,
+    times,
 )
 from torch import nn
 
@@ -71,6 +75,12 @@ def test_shuffling():
     assert torch.equal(PixelShuffle(channel_last=True)(last), x)
 
 
+def test_every_nth_pixel_is_what_nearest_neighbours_keep():
+    x = torch.randn(2, 3, 8, 12)
+    assert torch.equal(EveryNth(4)(x), nn.functional.interpolate(x, size=(2, 3), mode="nearest"))
+    assert torch.equal(EveryNth(4).within(x[:, :, 4:]), EveryNth(4)(x)[:, :, 1:])
+
+
 def test_channels_repeated_and_their_means():
     x = torch.randn(2, 3, 4, 6)
     assert torch.equal(RepeatChannels(2)(x), x.repeat_interleave(2, 1))
@@ -106,3 +116,13 @@ def test_activations_keep_what_gradients_need():
 def test_leaves_are_in_the_order_of_a_run():
     a, b, c, d = (Affine(float(i), 0.0) for i in range(4))
     assert list(leaves((a, Residual((b, c), skip=(d,))))) == [a, d, b, c]
+    assert list(leaves((a, Beside((b, Residual((c,))), times), d))) == [a, b, c, d]
+
+
+@pytest.mark.parametrize(("join", "result"), [(times, 6.0), (plus, 5.0)])
+def test_joins_write_to_the_first_only_and_only_without_gradients(join, result):
+    x, y = torch.full((2,), 2.0, requires_grad=True), torch.full((2,), 3.0)
+    assert join(x, y).tolist() == [result] * 2 and x.tolist() == [2.0, 2.0]
+    with torch.no_grad():
+        z = x.detach().clone()
+        assert join(z, y) is z and z.tolist() == [result] * 2 and y.tolist() == [3.0, 3.0]

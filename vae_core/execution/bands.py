@@ -9,6 +9,7 @@ block's sum grows, the two pictures it is made of shrink. And whoever hands a ba
 that waits would, by its variables, so bands pass through `map`, or out of a list.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..ops import Global, Op, Ops, Residual, Window
+from ..ops import Beside, Global, Op, Ops, Residual, Window
 from .moments import Moments, added
 from .rows import ROWS, Reader, Rows, balanced, forked, handed, height
 from .store import Held, Store
@@ -37,15 +38,18 @@ class Banding(NamedTuple):
     numbers  in one band, at every resolution: rows x width x channels
     store    where is held what is read again
     dropped  ids of group norms whose input is computed twice instead of held
+    beside   what Besides look at; None: the source of the whole flow
     """
 
     numbers: int
     store: Store
     dropped: frozenset[int] = frozenset()
+    beside: Flow | None = None
 
 
 def flow(ops: Ops, source: Flow, banding: Banding, watch: Watch) -> Flow:
     """What the ops make of a source. `watch` is told of every band."""
+    banding = banding if banding.beside else banding._replace(beside=source)
     made = source
     for op in ops:
         made = _step(op, made, banding, watch)
@@ -55,6 +59,8 @@ def flow(ops: Ops, source: Flow, banding: Banding, watch: Watch) -> Flow:
 def _step(op: Op, source: Flow, banding: Banding, watch: Watch) -> Flow:
     if isinstance(op, Residual):
         return Sum(op, source, banding, watch)
+    if isinstance(op, Beside):
+        return Joined(op, source, banding, watch)
     if isinstance(op, nn.GroupNorm):
         return Normalised(op, _again(op, source, banding), watch)
     if isinstance(op, Global):
@@ -277,6 +283,23 @@ class Sum(Flow):
 
 def _added(skip: Reader, band: Tensor) -> Tensor:
     return band.add_(skip.read(band.shape[ROWS]))
+
+
+class Joined(Flow):
+    """What a Beside makes is read in the very rows of the picture it is joined to."""
+
+    def __init__(self, op: Beside, source: Flow, banding: Banding, watch: Watch):
+        assert banding.beside
+        self.join, self.source, self.side = op.join, source, flow(op.side, banding.beside, banding, watch)
+
+    def read(self, last: bool) -> Rows:
+        side = Reader(self.side.read(last))
+        yield from map(partial(_joined, self.join, side), self.source.read(last))
+        side.finish()
+
+
+def _joined(join: Callable[[Tensor, Tensor], Tensor], side: Reader, band: Tensor) -> Tensor:
+    return join(band, side.read(band.shape[ROWS]))
 
 
 class _Port(_ReadAgain):

@@ -1,6 +1,6 @@
 """The same network in fewer steps: ops that are cheaper together than one after the other."""
 
-from ..ops import Conv2d, DoublingConv, Op, Ops, Residual, Upsample2x
+from ..ops import Beside, Conv2d, DoublingConv, Op, Ops, Residual, Upsample2x
 
 
 def fused(ops: Ops) -> Ops:
@@ -9,6 +9,8 @@ def fused(ops: Ops) -> Ops:
     for op in ops:
         if isinstance(op, Residual):
             result.append(Residual(fused(op.body), fused(op.skip)))
+        elif isinstance(op, Beside):
+            result.append(Beside(fused(op.side), op.join))
         elif isinstance(op, Conv2d) and result and isinstance(result[-1], Upsample2x) and _keeps_size(op):
             result[-1] = DoublingConv(op)
         else:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DoesNotFit
-from ..ops import DoublingConv, Global, Op, Ops, Residual, Window, leaves
+from ..ops import Beside, DoublingConv, Global, Op, Ops, Residual, Window, leaves
 from . import whole
 from .bands import Banding, Source, flow, stops
 from .budget import text
@@ -74,18 +74,20 @@ class Request:
 
     scale     rows of the picture to one row of the input (8 to decode with a VAE of ratio 8, 1 to encode)
     streamed  'input' or 'result' if in bands that one comes or goes row by row, and so is never there
+    beside    what Besides look at; None: the input
     """
 
-    def __init__(self, ops: Ops, x: Tensor, scale: int, streamed: str | None = None):
+    def __init__(self, ops: Ops, x: Tensor, scale: int, streamed: str | None = None, beside: Tensor | None = None):
         self.ops, self.x, self.scale, self.streamed = ops, x, scale, streamed
-        self.one = x[:1]
+        self.beside = x if beside is None else beside
+        self.one, self.side = x[:1], self.beside[:1]
         self.rows = x.shape[-2] * scale
 
     @cached_property
     def whole(self) -> Plan:
         """All pictures at once."""
         with torch.no_grad():
-            peak = whole.peak_bytes(self.ops, self.x)[0]
+            peak = whole.peak_bytes(self.ops, self.x, beside=self.beside)[0]
         return Plan(
             len(self.x),
             0,
@@ -127,19 +129,20 @@ class Request:
     def waiting(self) -> int:
         """Numbers at most that windows and shortcuts keep from one band to the next."""
         with torch.no_grad():
-            return _waiting(self.ops, self.one)[0]
+            return _waiting(self.ops, self.one, self.side)[0]
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
         """Of the result for one picture."""
         with torch.no_grad():
-            return tuple(whole.run(self.ops, self.one).shape[1:])
+            return tuple(whole.run(self.ops, self.one, beside=self.side).shape[1:])
 
     @cached_property
     def _ends(self) -> dict[str, int]:
         """Bytes of the input and of the result, which is given out in fp32 at least."""
         result = len(self.x) * math.prod(self.shape) * max(4, self.x.itemsize)
-        return {"input": self.x.nbytes, "result": result}
+        beside = 0 if self.beside is self.x else self.beside.nbytes
+        return {"input": self.x.nbytes, "beside": beside, "result": result}
 
     def _counted(self, twice: tuple[int, ...]) -> "_Count":
         if twice not in self._counts:
@@ -162,6 +165,7 @@ class _Count(Watch):
         self.ledger = ledger
         norms = list(leaves(request.ops))
         banding = Banding(2**62, ledger, frozenset(id(norms[i]) for i in twice))
+        banding = banding._replace(beside=Source(request.side, banding))
         with torch.no_grad():
             for _ in flow(request.ops, Source(request.one, banding), banding, self).read(last=True):
                 pass
@@ -277,7 +281,7 @@ def _in_one(request: Request) -> Iterator[Plan]:
         pictures //= 2
 
 
-def _waiting(ops: Ops, x: Tensor, now: int = 0) -> tuple[int, int, Tensor]:
+def _waiting(ops: Ops, x: Tensor, beside: Tensor, now: int = 0) -> tuple[int, int, Tensor]:
     """(the most numbers that wait for the band after, those in the end, the result).
 
     Where a picture is held, what waited before is done with.
@@ -288,9 +292,12 @@ def _waiting(ops: Ops, x: Tensor, now: int = 0) -> tuple[int, int, Tensor]:
         if isinstance(op, Residual):
             held = stops(op.body)
             behind = sum(op.span - 1 for op in op.body if isinstance(op, Window))  # rows that the shortcut waits for
-            _, now, _ = _waiting(op.skip, x, 0 if held else now + behind * row)
-            inner, now, x = _waiting(op.body, x, now)
+            _, now, _ = _waiting(op.skip, x, beside, 0 if held else now + behind * row)
+            inner, now, x = _waiting(op.body, x, beside, now)
             most = max(most, inner)
+        elif isinstance(op, Beside):
+            inner, left, _ = _waiting(op.side, beside, beside)
+            most, now = max(most, now + inner), now + left
         else:
             now += op.span * row if isinstance(op, Window) else 0
             now = 0 if isinstance(op, nn.GroupNorm) else now
@@ -307,7 +314,7 @@ def _inner_norms(ops: Ops, x: Tensor) -> tuple[int, ...]:
         for n, op in enumerate(ops):
             if isinstance(op, Residual):
                 x = walk(op.body, x, True)
-            else:
+            elif not isinstance(op, Beside):  # which changes no shape
                 if inside and n and isinstance(op, nn.GroupNorm):
                     found.append((x.nbytes, numbers[id(op)]))
                 x = op(x)

@@ -16,26 +16,37 @@ from .watch import Watch
 
 
 @torch.no_grad()
-def run(ops: Ops, x: Tensor, plan: Plan, watch: Watch) -> Tensor:
-    """ops: fused. x: (B, C, H, W) -> the result in fp32 at least."""
+def run(ops: Ops, x: Tensor, plan: Plan, watch: Watch, beside: Tensor | None = None) -> Tensor:
+    """x: (B, C, H, W) -> the result in fp32 at least.
+
+    ops     fused
+    beside  what Besides look at, (B, C, H, W); None: x
+    """
+    sides = x if beside is None else beside
     result = torch.empty((len(x), *plan.shape), dtype=given_out(x.dtype), device=x.device)
     if not plan.rows:
-        for part, place in zip(x.split(plan.pictures), result.split(plan.pictures), strict=True):
-            place.copy_(whole.run(ops, part, watch))
+        n = plan.pictures
+        for part, side, place in zip(x.split(n), sides.split(n), result.split(n), strict=True):
+            place.copy_(whole.run(ops, part, watch, side))
         return result
-    for picture, place in zip(x.split(1), result.split(1), strict=True):
-        gather(in_bands(ops, partial(Source, picture), plan, watch, x.device), place)
+    for picture, side, place in zip(x.split(1), sides.split(1), result.split(1), strict=True):
+        gather(in_bands(ops, partial(Source, picture), plan, watch, x.device, partial(Source, side)), place)
     return result
 
 
 @torch.no_grad()
-def in_bands(ops: Ops, source: Callable[[Banding], Flow], plan: Plan, watch: Watch, device: torch.device) -> Rows:
-    """The result for one picture, band by band from the top. Closing it early gives back what is held for it."""
+def in_bands(ops: Ops, source: Callable[[Banding], Flow], plan: Plan, watch: Watch, device: torch.device,
+             beside: Callable[[Banding], Flow] | None = None) -> Rows:  # fmt: skip
+    """The result for one picture, band by band from the top. Closing it early gives back what is held for it.
+
+    beside: what Besides look at; None: the source.
+    """
     store = _store(plan.keep, device)
     store.tidy()
     try:
         norms = list(leaves(ops))
         banding = Banding(plan.numbers, store, frozenset(id(norms[i]) for i in plan.twice))
+        banding = banding._replace(beside=beside(banding)) if beside else banding
         yield from flow(ops, source(banding), banding, watch).read(last=True)
     finally:
         store.close()

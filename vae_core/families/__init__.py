@@ -1,8 +1,16 @@
 """The families this library runs, one file each. For every file at most one of them answers, so order is free."""
 
-from . import dc_ae, kl, pixel, tiny
+from . import asymmetric, dc_ae, hunyuan_image, kl, pixel, tiny, vq
 from .base import Config, Facts, Family, Network, Shapes
 
 __all__ = ["FAMILIES", "Config", "Facts", "Family", "Network", "Shapes"]
 
-FAMILIES: tuple[Family, ...] = (kl.FAMILY, dc_ae.FAMILY, tiny.FAMILY, pixel.FAMILY)
+FAMILIES: tuple[Family, ...] = (
+    kl.FAMILY,
+    asymmetric.FAMILY,
+    vq.FAMILY,
+    hunyuan_image.FAMILY,
+    dc_ae.FAMILY,
+    tiny.FAMILY,
+    pixel.FAMILY,
+)

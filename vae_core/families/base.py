@@ -83,6 +83,10 @@ class Network(nn.Module):
         """z (B, z_channels, h, w) -> pixels (B, C, H, W), about [-1, 1]"""
         raise NotImplementedError
 
+    def masked_decode_ops(self) -> Ops:
+        """The same for a run beside a masked picture and its mask, (B, C + 1, H, W); () if the decoder takes none."""
+        return ()
+
 
 class Family(NamedTuple):
     """One architecture: how to tell it, and how to build it."""

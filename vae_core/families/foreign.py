@@ -59,13 +59,6 @@ FOREIGN: tuple[Foreign, ...] = (
         ),
     ),
     Foreign(
-        "HunyuanImage 2.1 (64 channels at 1/32)",
-        marks=(
-            {"decoder.conv_in.weight": (1024, 64, 3, 3), "decoder.up.0.block.0.norm1.weight": None},
-            {"decoder.conv_in.weight": (1024, 64, 3, 3), "decoder.up_blocks.0.norm1.weight": None},
-        ),
-    ),
-    Foreign(
         "HunyuanImage 2.1 refiner / HunyuanVideo 1.5 (32 channels at 1/16, 3-D)",
         names=("decoder.mid.block_1.norm1.gamma",),
         marks=({"decoder.conv_in.conv.weight": (1024, 32, 3, 3, 3), "decoder.mid_block.resnets.0.norm1.gamma": None},),
@@ -97,24 +90,6 @@ FOREIGN: tuple[Foreign, ...] = (
             "decoder.mid.block_1.mix_factor",
             "decoder.time_conv_out.weight",
         ),
-    ),
-    Foreign(
-        "Autoencoder-KL with a mask-conditioned decoder (asymmetric)",
-        names=(
-            "decoder.condition_encoder.layers.0.weight",
-            "decoder.encoder.layers.0.weight",
-        ),
-    ),
-    Foreign(
-        "MoVQ (Kandinsky 2)",
-        marks=(
-            {"decoder.up.0.block.0.norm1.norm_layer.weight": None, "quantize.embedding.weight": None},
-            {"decoder.up_blocks.0.resnets.0.norm1.norm_layer.weight": None, "quantize.embedding.weight": None},
-        ),
-    ),
-    Foreign(
-        "VQ of aMUSEd",
-        marks=({"decoder.conv_in.weight": (768, 64, 3, 3), "quantize.embedding.weight": None},),
     ),
     Foreign(
         "Stable Cascade stage A (4 channels at 1/4)",

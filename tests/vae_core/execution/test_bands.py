@@ -21,24 +21,32 @@ from exact_vae.vae_core.execution.rows import Reader, balanced, forked
 from exact_vae.vae_core.execution.store import InSystemMemory, OnDevice, OnDisk
 from exact_vae.vae_core.execution.watch import Watch
 from exact_vae.vae_core.families import FAMILIES, dc_ae
-from exact_vae.vae_core.families.kl import Coder
+from exact_vae.vae_core.families.blocks import Coder
+from exact_vae.vae_core.families.hunyuan_image import HunyuanImageConfig
+from exact_vae.vae_core.families.vq import VQConfig
 from exact_vae.vae_core.loading import assemble
-from exact_vae.vae_core.ops import Affine, Conv2d, Residual, Upsample2x
+from exact_vae.vae_core.ops import Affine, Beside, Conv2d, EveryNth, Residual, Upsample2x, leaves, plus, silu, times
 from samples import random_weights, small_kl
 from torch import nn
 
 TINY = next(family.example for family in FAMILIES if family.name == "tiny")
+HUNYUAN = HunyuanImageConfig(
+    4, Coder((32, 32, 64), (1, 1, 1), (False,) * 3, stem=32), Coder((64, 64, 32), (2, 1, 1), (False,) * 3)
+)
 SHORTCUTS = Coder((32, 64, 32), (1, 1, 1), (False, True, False), stem=32)
 PLAIN = dc_ae.Coder((32, 32, 64), (1, 2, 1), (False, True, True), (False,) * 3, (3, 5), shuffled=False, joined=False)
 SHUFFLED = dc_ae.Coder(
     (0, 32, 64), (0, 1, 2), (False, False, True), (False, True, False), (), shuffled=True, joined=True
 )
+MOVQ = VQConfig(4, 4, 20, SHORTCUTS, SHORTCUTS, spatial=True)
 NETWORKS = {
     "kl": ("kl", small_kl()),
     "kl with attention in its levels": ("kl", small_kl(encoder=SHORTCUTS, decoder=SHORTCUTS)),
     "tiny": ("tiny", TINY),
     "dc_ae": ("dc_ae", dc_ae.DCAEConfig(4, PLAIN, PLAIN)),
     "dc_ae, shuffled": ("dc_ae", dc_ae.DCAEConfig(4, SHUFFLED, SHUFFLED)),
+    "hunyuan_image": ("hunyuan_image", HUNYUAN),
+    "MoVQ": ("vq", MOVQ),
 }
 STORES = {"device": OnDevice, "system memory": InSystemMemory, "disk": OnDisk}
 HEIGHTS = [1, 40, 700, 10**9]  # numbers in a band
@@ -79,6 +87,28 @@ def test_bands_equal_the_whole(name, size, numbers):
     x = torch.rand_like(pixels) * 2 - 1
     moments = whole.run(net.encode_ops(), x.clone())
     assert apart(in_bands(net.encode_ops(), x, Banding(numbers, OnDevice())), moments) < 1e-12
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["the input", "another picture"])
+@pytest.mark.parametrize("numbers", HEIGHTS)
+@torch.no_grad()
+def test_besides_in_bands_equal_the_whole(numbers, given):
+    """After norms, inside residual blocks, one inside the other; beside the input, or a picture four times as large."""
+    fit = (EveryNth(4),) if given else ()
+    modulate = Beside((*fit, Conv2d(3, 8), Upsample2x(), Beside((*fit, Conv2d(3, 8, 1), Upsample2x()), times)), times)
+    block = Residual(
+        (nn.GroupNorm(2, 8), modulate, silu, Conv2d(8, 8), Beside((*fit, Upsample2x(), Conv2d(3, 8)), plus))
+    )
+    ops = (Conv2d(3, 8), Beside((*fit, Conv2d(3, 8, 5)), plus), Upsample2x(), Conv2d(8, 8), block, block)
+    for op in leaves(ops):
+        if isinstance(op, nn.Module):
+            op.double()
+    x = torch.randn(1, 3, 7, 5, dtype=torch.float64)
+    other = torch.randn(1, 3, 28, 20, dtype=torch.float64)
+    want = whole.run(ops, x.clone(), beside=other if given else None)
+    banding = Banding(numbers, OnDevice())
+    banding = banding._replace(beside=Source(other, banding)) if given else banding
+    assert apart(in_bands(ops, x, banding), want) < 1e-12
 
 
 @pytest.mark.parametrize("store", STORES)

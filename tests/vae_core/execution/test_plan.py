@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 import torch
-from exact_vae.vae_core import DoesNotFit
+from exact_vae.vae_core import DoesNotFit, from_weights
 from exact_vae.vae_core.detection import build
 from exact_vae.vae_core.execution.bands import Banding, Source, flow
 from exact_vae.vae_core.execution.fused import fused
@@ -13,9 +13,13 @@ from exact_vae.vae_core.execution.plan import DEVICE, DISK, IN_FLIGHT, Request, 
 from exact_vae.vae_core.execution.store import OnDevice
 from exact_vae.vae_core.execution.watch import Watch
 from exact_vae.vae_core.families import FAMILIES, dc_ae
+from exact_vae.vae_core.families.asymmetric import AsymmetricConfig
+from exact_vae.vae_core.families.blocks import Coder
 from exact_vae.vae_core.families.kl import FAMILY
+from exact_vae.vae_core.families.vq import VQConfig
 from exact_vae.vae_core.ops import Conv2d, DoublingConv, leaves
-from samples import small_kl
+from exact_vae.vae_core.planning import request as planned
+from samples import random_weights, small_kl
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -191,3 +195,34 @@ def test_a_run_in_bands_holds_no_more_than_planned(family, config, part, rows):
                 pass
     ends = x.nbytes + math.prod(wanted.shape) * 4
     assert 0.3 * (plan.peak - ends) < alive.most < plan.peak - ends
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family.name != "pixel"], ids=lambda f: f.name)
+@pytest.mark.parametrize("part", ["encode", "decode"])
+def test_every_family_is_planned(family, part):
+    """A published member of each, at 512 pixels: bands need less, and give a picture of the same shape."""
+    config = family.example
+    side = 512 // config.spatial_ratio
+    shape = (1, 3, 512, 512) if part == "encode" else (1, config.latent_channels, side, side)
+    found = planned(family.name, config, part, shape, torch.bfloat16)
+    assert found.in_bands(16).peak < 0.8 * found.whole.peak
+    assert found.shape[-2:] == ((side, side) if part == "encode" else (512, 512))
+
+
+@pytest.mark.parametrize("rows", [8, 32])
+@pytest.mark.parametrize("masked", [False, True], ids=["MoVQ", "a masked decode"])
+@torch.no_grad()
+def test_a_run_with_besides_keeps_to_its_plan(masked, rows):
+    """Bands of a second picture are alive beside those of the first."""
+    coder = Coder((32, 64, 64), (1, 1, 1), (False,) * 3, mid_attention=False, stem=32)
+    family, config = "vq", VQConfig(4, 4, 10, coder, coder, spatial=True)
+    if masked:
+        family, config = "asymmetric", AsymmetricConfig(**vars(small_kl(encoder=None, quant_conv=False, decoder=coder)))
+    vae = from_weights(random_weights(family, config))
+    z, image, mask = torch.randn(1, 4, 32, 32), torch.rand(1, 3, 128, 128), torch.rand(1, 1, 128, 128)
+    given = {"image": image, "mask": mask} if masked else {}
+    plan = vae.plan("decode", z.shape, masked=masked, rows=rows, keep="device")
+    vae.decode(z, rows=rows, keep="device", **given)  # so that what is made once is there
+    with Alive() as alive:
+        vae.decode(z, rows=rows, keep="device", **given)
+    assert 0.5 * plan.peak < alive.most <= plan.peak

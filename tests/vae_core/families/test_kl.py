@@ -11,7 +11,7 @@ from exact_vae.vae_core import BrokenCheckpoint, UnknownCheckpoint, detect, from
 from exact_vae.vae_core.detection import expected_shapes
 from exact_vae.vae_core.families import kl
 from safetensors.torch import load_file, save_file
-from samples import small_kl
+from samples import pictures, shake, small_kl
 
 EXACT = 1e-10
 
@@ -36,20 +36,6 @@ def random_facts(seed: int) -> dict:
         "use_post_quant_conv": quant,
         "mid_block_add_attention": pick.choice([True, False]),
     }
-
-
-def shake(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
-    """Random biases and norms too: a fresh module's are zeros and ones, which hide mistakes."""
-    generator = torch.Generator().manual_seed(seed)
-    for tensor in module.state_dict().values():
-        if tensor.is_floating_point() and tensor.ndim == 1:
-            tensor.add_(torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) * 0.3)
-    return module.double().eval()
-
-
-def pictures(channels: int, ratio: int, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(2, channels, 3 * ratio, 5 * ratio, generator=generator, dtype=torch.float64) * 2 - 1
 
 
 @pytest.mark.parametrize("seed", range(24))

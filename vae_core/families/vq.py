@@ -1,0 +1,163 @@
+"""Autoencoders with a codebook: VQGAN (aMUSEd, the VQ models of latent diffusion) and MoVQ (Kandinsky 2).
+
+Esser et al. 2020 (https://arxiv.org/abs/2012.09841); Zheng et al. 2022, "MoVQ" (https://arxiv.org/abs/2209.09002).
+The blocks are those of latent diffusion; reference: diffusers' VQModel and SpatialNorm. z is what the encoder makes,
+before any codebook.
+
+Two surprises. MoVQ's decoder looks at z again in every norm, which scales and shifts by it. And its codebook rests: the
+latents of Kandinsky's models are continuous, and its pipelines decode them as they are (`force_not_quantize`). Without
+that norm z is quantised before it is decoded; `network.quantize` does it by hand.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..ops import Beside, Conv2d, Ops, Upsample2x, chain, plus, times
+from .base import Family, Network, Shapes, size, vote
+from .blocks import Coder, Decoder, Encoder, Norm, is_2d, keeps_channels, makes_moments, norm, read_coder
+
+CODES, MOST_CODES = 8192, 2**20
+DISTANCES = 2**24  # between pixels and codes, computed at once
+
+
+@dataclass(frozen=True)
+class VQConfig:
+    z_channels: int  # what the encoder's conv_out makes and the decoder's conv_in reads
+    embed_dim: int  # channels of a code, and so of z between the quant convs
+    codes: int  # in the codebook
+    encoder: Coder
+    decoder: Coder
+    spatial: bool = False  # MoVQ: the decoder's norms look at z
+    in_channels: int = 3
+    out_channels: int = 3
+    parts: tuple[str, ...] = ("encoder", "decoder")
+
+    @property
+    def latent_channels(self) -> int:
+        return self.embed_dim
+
+    @property
+    def spatial_ratio(self) -> int:
+        return 2 ** (len(self.decoder.widths) - 1)
+
+    @property
+    def temporal_ratio(self) -> None:
+        return None
+
+
+def detect(shapes: Shapes) -> VQConfig | None:
+    own, spatial = _plain(shapes)
+    coded = any(name.startswith("quantize.") for name in shapes) or not makes_moments(own)
+    if not coded or not is_2d(own) or not keeps_channels(own):
+        return None
+    encoder, decoder = read_coder(own, "encoder"), read_coder(own, "decoder")
+    z = vote([size(own, "decoder.conv_in.weight", 1), size(own, "encoder.conv_out.weight"),
+              size(own, "encoder.conv_out.bias"), size(own, "post_quant_conv.weight"),
+              size(own, "quant_conv.weight", 1)])  # fmt: skip
+    embed = vote([size(own, "quant_conv.weight"), size(own, "quant_conv.bias"), size(own, "post_quant_conv.weight", 1),
+                  size(shapes, "quantize.embedding.weight", 1)])  # fmt: skip
+    if not (encoder and decoder and z and embed):
+        return None
+    return VQConfig(
+        z_channels=z,
+        embed_dim=embed,
+        codes=_codes(shapes),
+        encoder=encoder,
+        decoder=decoder,
+        spatial=spatial,
+        in_channels=size(own, "encoder.conv_in.weight", 1) or 3,
+        out_channels=vote([size(own, "decoder.conv_out.weight"), size(own, "decoder.conv_out.bias")]) or 3,
+    )
+
+
+def _codes(shapes: Shapes) -> int:
+    """Many more than channels; a usual number if the codebook is lost or absurd, which strict loading then says."""
+    codes, *_ = (*shapes.get("quantize.embedding.weight", ()), 0)
+    return codes if 0 < codes <= MOST_CODES else CODES
+
+
+def _plain(shapes: Shapes) -> tuple[Shapes, bool]:
+    """The same without a codebook, and with group norms for norms that look at z; are most of the decoder's such?"""
+    own = {name.replace(".norm_layer.", "."): s for name, s in shapes.items() if not name.startswith("quantize.")}
+    own = {name: shape for name, shape in own.items() if ".conv_y." not in name and ".conv_b." not in name}
+    norms = [name for name in shapes if name.startswith("decoder.") and "norm" in name]
+    return own, sum(".norm_layer." in name or ".conv_" in name for name in norms) * 2 > len(norms)
+
+
+class Codebook(nn.Module):
+    """z (B, C, h, w) -> at every pixel the nearest of the codes. They keep fp32, whatever the network runs in."""
+
+    def __init__(self, codes: int, channels: int):
+        super().__init__()
+        self.embedding = nn.Module()
+        self.embedding.register_buffer("weight", torch.zeros(codes, channels))
+
+    def forward(self, z: Tensor) -> Tensor:
+        codes = self.embedding.get_buffer("weight")
+        pixels = z.permute(0, 2, 3, 1).reshape(-1, z.shape[1])
+        parts = pixels.split(max(1, DISTANCES // len(codes)))
+        nearest = torch.cat([torch.cdist(part, codes).argmin(1) for part in parts])
+        return F.embedding(nearest, codes).view(len(z), *z.shape[2:], -1).permute(0, 3, 1, 2)
+
+
+class SpatialNorm(nn.Module):
+    """A group norm, then scale and shift at every pixel from z, doubled so many times to the picture's size."""
+
+    def __init__(self, c: int, z_channels: int, doublings: int):
+        super().__init__()
+        self.norm_layer = norm(c)
+        self.conv_y, self.conv_b = (Conv2d(z_channels, c, 1) for _ in range(2))
+        self.doublings = doublings
+
+    def ops(self) -> Ops:
+        # A 1x1 convolution and repeated pixels change places: it reads z before it is enlarged.
+        larger = tuple(Upsample2x() for _ in range(self.doublings))
+        return (self.norm_layer, Beside((self.conv_y, *larger), times), Beside((self.conv_b, *larger), plus))
+
+
+class VQAutoencoder(Network):
+    gaussian = False
+
+    def __init__(self, c: VQConfig):
+        super().__init__()
+        last = len(c.decoder.widths) - 1
+
+        def norm_at(level: int) -> Norm:
+            return partial(SpatialNorm, z_channels=c.embed_dim, doublings=last - level) if c.spatial else norm
+
+        self.encoder = Encoder(c.encoder, c.in_channels, c.z_channels)
+        self.quant_conv = Conv2d(c.z_channels, c.embed_dim, 1)
+        self.quantize = Codebook(c.codes, c.embed_dim)
+        self.post_quant_conv = Conv2d(c.embed_dim, c.z_channels, 1)
+        self.decoder = Decoder(c.decoder, c.z_channels, c.out_channels, norm_at)
+        self.spatial = c.spatial
+
+    def encode_ops(self) -> Ops:
+        return chain(self.encoder, self.quant_conv)
+
+    def from_latent_ops(self) -> Ops:
+        return () if self.spatial else (self.quantize,)
+
+    def decode_ops(self) -> Ops:
+        return chain(self.post_quant_conv, self.decoder)
+
+
+_AMUSED = (128, 256, 256, 512, 768)
+
+FAMILY = Family(
+    name="vq",
+    title="VQ autoencoder (2-D)",
+    detect=detect,
+    build=VQAutoencoder,
+    example=VQConfig(
+        z_channels=64,
+        embed_dim=64,
+        codes=CODES,
+        encoder=Coder(_AMUSED, (2,) * 5, (False,) * 5, mid_attention=False, stem=128),
+        decoder=Coder(_AMUSED, (3,) * 5, (False,) * 5, mid_attention=False),
+    ),
+)
