@@ -17,7 +17,7 @@ class Followed(Watch):
 
     def __init__(self, network: nn.Module, plan: Plan, pictures: int, progress: Progress | None):
         self.network, self.progress, self.total = network, progress, plan.work * pictures
-        self.pictures, self.done, self.told = plan.pictures, 0.0, -1
+        self.done, self.told = 0.0, -1
         self.op: Any = None
 
     def begins(self, op: Any) -> None:
