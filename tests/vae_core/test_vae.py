@@ -179,7 +179,8 @@ def test_other_errors_pass_as_they_are(vae, monkeypatch):
 
 def test_peak_bytes_takes_only_the_size(vae):
     assert vae.peak_bytes("decode", (1, 4, 8, 8)) == vae.peak_bytes("decode", (1, 99, 8, 8))
-    assert vae.peak_bytes("decode", (2, 4, 8, 8)) == 2 * vae.peak_bytes("decode", (1, 4, 8, 8))
+    one, two, three = (vae.peak_bytes("decode", (n, 4, 8, 8)) for n in (1, 2, 3))
+    assert two - one == three - two > 0.5 * one - vae._request("decode", (1, 4, 8, 8)).summed
     assert vae.peak_bytes("decode", (1, 4, 2, 8, 8)) == vae.peak_bytes("decode", (2, 4, 8, 8))
     assert vae.peak_bytes("encode", (1, 3, 30, 30)) == vae.peak_bytes("encode", (1, 3, 32, 32))
 
@@ -190,8 +191,8 @@ WAYS = [
     ({"rows": 1000}, WHOLE),
     ({"rows": 3, "keep": "disk"}, BANDS),
     ({"keep": "device"}, BANDS),
-    ({"budget": "2 MiB"}, WHOLE),
-    ({"budget": "1 MiB"}, BANDS),
+    ({"budget": 2 * 2**20}, WHOLE),
+    ({"budget": 2**20}, BANDS),
 ]
 
 
@@ -200,6 +201,8 @@ WAYS = [
 def test_no_way_of_running_changes_the_picture(how, chosen, doing):
     vae = from_weights(random_weights("kl", small_kl(), torch.float64))
     x = torch.rand(3, 3, 37, 30).double() if doing == "encode" else torch.rand(3, 4, 9, 7).double()
+    if "budget" in how:  # beside the weights that are made for the run
+        how = {"budget": how["budget"] + vae._request(doing, x.shape).summed}
     plan = vae.plan(doing, x.shape, **how)
     assert (BANDS if plan.rows else WHOLE) == chosen and plan.rows < 36
     results = [getattr(vae, doing)(x, **options) for options in ({}, how)]
@@ -212,7 +215,7 @@ def test_a_plan_is_told_before_the_run(vae):
     assert vae.plan("decode", (1, 4, 8, 8)).rows == 0
     assert vae.plan("decode", (1, 4, 8, 8), rows=4, keep="disk").keep == "disk"
     assert vae.plan("decode", (1, 4, 8, 8), rows=4, keep="system memory").keep == "device"  # of a CPU it is the same
-    assert vae.plan("decode", (1, 4, 64, 64), budget="6MiB").peak < 6 * 2**20
+    assert vae.plan("decode", (1, 4, 64, 64), budget="7MiB").peak < 7 * 2**20
     with pytest.raises(DoesNotFit, match=r"decoding 1 x 512x512 with 'small.safetensors' needs .* only 1\.0 MiB"):
         vae.plan("decode", (1, 4, 512, 512), budget="1MiB")
 
