@@ -292,8 +292,8 @@ def report(rows: list[Row], options: argparse.Namespace) -> str:
         f"# Time and peak memory, SD-class VAE, {options.dtype}",
         "",
         f"{device} ({platform.machine()}), torch {torch.__version__}, diffusers {diffusers.__version__} in "
-        f"channels_last; medians of {options.runs} run(s), each a process of its own. Memory is what the run adds to the "
-        "loaded VAE, input excluded. Ratios are to diffusers whole, of the same size.",
+        f"channels_last; medians of {options.runs} run(s), each a process of its own. Memory is what the run adds to "
+        "the loaded VAE, input excluded. Ratios are to diffusers whole, of the same size.",
     ]
     for part in ("decode", "encode"):
         lines += ["", f"## {part.capitalize()}", "", *section([row for row in rows if row.way.part == part])]
