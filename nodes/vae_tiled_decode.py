@@ -7,7 +7,7 @@ from .vae_decode import VAEDecode, decoded
 class VAETiledDecode(VAEDecode):
     DESCRIPTION = (
         "Decodes in bands of rows to the very picture VAE Decode (Exact) gives: no seams, no shift of colour, whatever "
-        "the size of the bands. Or, on request, in blended tiles as core does: quicker on huge pictures, approximate. "
+        "the size of the bands. Or, on request, in blended tiles as core does: not the same picture. "
         "Takes the inputs of core's VAE Decode (Tiled). The node shows how it ran and in how much memory."
     )
     SEARCH_ALIASES = ["tiled vae", "vae decode tiled", "vae decode low vram", "out of memory decode"]

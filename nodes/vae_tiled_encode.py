@@ -7,7 +7,7 @@ from .vae_encode import VAEEncode, encoded
 class VAETiledEncode(VAEEncode):
     DESCRIPTION = (
         "Encodes in bands of rows to the very latent VAE Encode (Exact) gives, whatever the size of the bands. Or, on "
-        "request, in blended tiles as core does: quicker on huge pictures, approximate. Takes the inputs of core's VAE "
+        "request, in blended tiles as core does: not the same latent. Takes the inputs of core's VAE "
         "Encode (Tiled). The node shows how it ran and in how much memory."
     )
     SEARCH_ALIASES = ["tiled vae", "vae encode tiled", "vae encode low vram", "out of memory encode"]

@@ -1,8 +1,8 @@
-"""Run a picture in square tiles and fade each into its neighbours: quick and small, but not the whole run's picture.
+"""Run a picture in square tiles and fade each into its neighbours: small in memory, but not the whole run's picture.
 
 Each tile is run on its own, so group norms see the statistics of that tile and attention no further than it, and every
-cut shows the network zeros where there are neighbours. Bands have none of this; this mode is for the impatient, and
-what the exact one is compared with.
+cut shows the network zeros where there are neighbours. Bands have none of this; this mode is what they are compared
+with.
 """
 
 from collections.abc import Callable

@@ -88,16 +88,8 @@ class Request:
         """All pictures at once."""
         with torch.no_grad():
             peak = whole.peak_bytes(self.ops, self.x, beside=self.beside)[0]
-        return Plan(
-            len(self.x),
-            0,
-            DEVICE,
-            (),
-            peak + sum(self._ends.values()) + self.summed,
-            0,
-            self._counted(()).work,
-            self.shape,
-        )
+        peak += sum(self._ends.values()) + self.summed
+        return Plan(len(self.x), 0, DEVICE, (), peak, 0, self._counted(()).work, self.shape)
 
     def split(self, pictures: int) -> Plan:
         """Whole, but only so many pictures at a time."""
@@ -162,7 +154,6 @@ class _Count(Watch):
         self.work = self.widest = 0.0
         self.remembered = 0
         self.rows = request.rows
-        self.ledger = ledger
         norms = list(leaves(request.ops))
         banding = Banding(2**62, ledger, frozenset(id(norms[i]) for i in twice))
         banding = banding._replace(beside=Source(request.side, banding))

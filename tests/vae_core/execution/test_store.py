@@ -3,13 +3,13 @@ import os
 import pytest
 import torch
 from exact_vae.vae_core import BadRequest
-from exact_vae.vae_core.execution.store import InSystemMemory, OnDevice, OnDisk
+from exact_vae.vae_core.execution.store import InRooms, InSystemMemory, OnDevice, OnDisk, Rooms
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("make", [OnDevice, InSystemMemory, OnDisk])
+@pytest.mark.parametrize("make", [OnDevice, InRooms, InSystemMemory, OnDisk])
 def test_what_is_put_comes_back(make, dtype):
     store = make()
     bands = [torch.randn(1, 3, n, 5).to(dtype).contiguous(memory_format=torch.channels_last) for n in (1, 4, 2)]
@@ -43,3 +43,21 @@ def test_the_scratch_file_has_no_name(tmp_path):
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(BadRequest, match="cannot be written"):
         OnDisk(tmp_path / "none")
+
+
+def test_a_room_is_used_again_only_when_nothing_lies_in_it():
+    rooms, shape = Rooms(), torch.Size((1, 2, 6, 4))
+    first = rooms.tensor(shape, torch.float32).fill_(1)
+    place, rest = first.data_ptr(), first[:, :, 2:4]
+    del first
+    second = rooms.tensor(shape, torch.float32).fill_(2)
+    assert second.data_ptr() != place and (rest == 1).all()
+    del rest
+    assert rooms.tensor(shape, torch.float32).data_ptr() == place and (second == 2).all()
+
+
+def test_rooms_of_another_size_are_given_back():
+    rooms = Rooms()
+    for rows in (6, 5):
+        rooms.tensor(torch.Size((1, 2, rows, 4)), torch.float32)  # made and let go of
+    assert sum(len(spare) for spare in rooms.free.values()) == 1
