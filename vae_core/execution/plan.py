@@ -23,6 +23,9 @@ from .watch import Watch
 
 DEVICE, SYSTEM, DISK = KEEP = ("device", "system memory", "disk")
 IN_FLIGHT = 8  # bands alive at once between two held activations: read, extended, normalised, made, joined, added
+# More bands' worth of memory on a CPU: the gaps that tensors of many sizes leave in its heap. Found by measuring, see
+# benchmarks/results/time_and_memory_cpu_fp32.md; what is read back from a disk is a new tensor each time.
+GAPS_ON_CPU = {DEVICE: 5, DISK: 8}
 SUMMED = 3  # times the summed taps of DoublingConvs: made, kept, and laid out anew by the backend at each call
 REMEMBERED = 3  # activations alive at once while attention gathers what it remembers
 HEIGHTS = (64, 32, 16, 8)  # of bands, in rows of the picture, the fastest first
@@ -97,11 +100,12 @@ class Request:
         per_picture = (self.whole.peak - ends) / len(self.x)
         return replace(self.whole, pictures=pictures, peak=int(per_picture * pictures + ends))
 
-    def in_bands(self, rows: int, keep: str = DEVICE, twice: tuple[int, ...] = ()) -> Plan:
-        """One picture after the other, in bands."""
+    def in_bands(self, rows: int, keep: str = DEVICE, twice: tuple[int, ...] = (), on_cpu: bool = False) -> Plan:
+        """One picture after the other, in bands. `on_cpu`: whether the device is one."""
         counted = self._counted(twice)
         numbers = max(1, int(counted.widest * rows))
-        working = (IN_FLIGHT * numbers + self.waiting) * self.x.itemsize
+        alive = IN_FLIGHT + (GAPS_ON_CPU[keep] if on_cpu else 0)
+        working = (alive * numbers + self.waiting) * self.x.itemsize
         on_device = counted.held if keep == DEVICE else 0
         ends = sum(size for end, size in self._ends.items() if end != self.streamed)
         peak = max(on_device + working, counted.remembered + on_device) + ends + self.summed
@@ -256,9 +260,9 @@ def candidates(
     places = (DEVICE, *elsewhere) if keep is None else (keep,)
     for place in places:
         for height in heights:
-            yield request.in_bands(height, place)
+            yield request.in_bands(height, place, on_cpu=on_cpu)
         if place == DEVICE:
-            yield request.in_bands(heights[-1], DEVICE, request.largest)
+            yield request.in_bands(heights[-1], DEVICE, request.largest, on_cpu)
     if in_one and last:
         yield from _in_one(request)
 
