@@ -8,6 +8,7 @@ A *prefix* is what a full checkpoint puts before the VAE's names. A *layout* is 
                         (HunyuanImage: blocks and resampling numbered in one row, in the order they run)
     diffusers-legacy    the same, attention called query, key, value, proj_attn
     original            DC-AE's authors: stages, op_list, context_module
+                        (Stable Cascade's: stage A's codebook under its own name, stage C's decoder as previewer)
     module              taesd.py's own module: encoder.N, decoder.N
     taesd               the same halves in one file as taesd_encoder.N, taesd_decoder.N, perhaps with their scale
     pixel               the one mark of a pixel-space codec
@@ -115,6 +116,10 @@ def _readings(own: Shapes) -> Iterator[tuple[str, Rename]]:
         yield "diffusers", _tiny_diffusers
     if has("encoder.0.", "decoder.1."):
         yield "module", _same
+    if has("in_block.1.", "down_blocks.0.gammas", "vquantizer."):
+        yield ("diffusers" if has("vquantizer.embedding.") else "original"), _cascade
+    if has("encoder.backbone.", "previewer.", "decoder.blocks."):
+        yield "original", _cascade
     if "pixel_space_vae" in own:
         yield "pixel", _same
     if own and not has("encoder.", "decoder."):
@@ -130,6 +135,10 @@ def _bare_halves(own: Shapes) -> Iterator[tuple[str, Rename]]:
         if f"{level}_blocks" in tops and f"{other}_blocks" not in tops:  # a U-Net has both
             yield half, _half(half, _diffusers)
             yield half, _half(half, _same)
+    if "backbone" in tops:
+        yield "encoder", _half("encoder", _same)
+    if "blocks" in tops:
+        yield "decoder", _half("decoder", _same)
     if tops == {"layers"}:
         half = "encoder" if any(name.startswith("layers.1.") for name in own) else "decoder"
         yield half, _half(half, _tiny_diffusers)
@@ -199,6 +208,12 @@ def _flat_diffusers(own: Shapes) -> dict[str, str]:
         return places.get(match[0], match[0])
 
     return {name: _translate(re.sub(r"^(?:encoder\.down|decoder\.up)_blocks\.\d+\.", place, name)) for name in own}
+
+
+def _cascade(own: Shapes) -> dict[str, str]:
+    """diffusers' names of stage A are the reference; stage C's decoder is called so."""
+    renamed = {name: re.sub(r"^previewer\.", "decoder.", name) for name in own}
+    return {old: re.sub(r"^vquantizer\.codebook\.", "vquantizer.embedding.", new) for old, new in renamed.items()}
 
 
 NUMBERED_TWICE = re.compile(r"(?:encoder\.down|decoder\.up)_blocks\.\d+\.\d+\.")
@@ -272,6 +287,7 @@ RENAMES: Mapping[str, Rename] = {
     "diffusers (numbered twice)": _same,
     "taesd": _taesd,
     "diffusers (tiny)": _tiny_diffusers,
+    "original (Stable Cascade)": _cascade,
     "encoder": _half("encoder", _ldm),
     "decoder": _half("decoder", _ldm),
 }

@@ -17,7 +17,8 @@ they must follow an op that makes a new tensor.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Union
+from functools import reduce
+from typing import Any, Literal, NamedTuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from torch.nn import functional as F
 
 Op = Union[Callable[[Tensor], Tensor], "Residual", "Beside"]
 Ops = tuple[Op, ...]
+Edge = Literal["zeros", "replicate"]  # what is seen beyond the borders: nothing, or the outermost pixels again
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +78,7 @@ def has_besides(ops: Ops) -> bool:
 class Window:
     """An op that reads `span` rows to make one, and moves `step` rows on for the next one.
 
-    At the borders of the picture it sees `rows` = (above, below) rows of zeros.
+    Beyond the borders of the picture it sees `rows` = (above, below) rows, as `edge` says.
     """
 
     rows: tuple[int, int] = (0, 0)
@@ -84,6 +86,12 @@ class Window:
     step: int = 1
     makes: int = 1  # rows of the result for each step
     growth: float = 1.0  # numbers of the result for each that is read
+    edge: Edge = "zeros"
+
+    def bordered(self, x: Tensor, above: int = 0, below: int = 0) -> Tensor:
+        """x with as many of the rows it sees beyond the picture's borders."""
+        mode = "constant" if self.edge == "zeros" else self.edge
+        return F.pad(x, (0, 0, above, below), mode=mode) if above or below else x
 
     def within(self, x: Tensor) -> Tensor:
         """The result for rows that bring all they need above and below with them: nothing is added there."""
@@ -91,19 +99,22 @@ class Window:
 
 
 class Conv2d(Window, nn.Conv2d):
-    """Zero-padded convolution. (B, c_in, H, W) -> (B, c_out, H', W')
+    """Padded convolution. (B, c_in, H, W) -> (B, c_out, H', W')
 
     `pad` = (before, after) zeros in both directions; by default as many on both sides as keep the size.
     LDM's downsampling pads (0, 1): one row below and one column on the right.
     `groups`: channels see only those of their own group.
+    `edge`: 'replicate' for the outermost pixels again instead of zeros, as many on both sides.
     """
 
     def __init__(self, c_in: int, c_out: int, kernel_size: int = 3, *, stride: int = 1,
-                 pad: tuple[int, int] | None = None, groups: int = 1, bias: bool = True):  # fmt: skip
+                 pad: tuple[int, int] | None = None, groups: int = 1, bias: bool = True,
+                 edge: Edge = "zeros"):  # fmt: skip
         self.rows = before, after = pad or (kernel_size // 2, kernel_size // 2)
+        self.edge = edge
         self.span, self.step, self.growth = kernel_size, stride, c_out / c_in / stride**2
         even = before if before == after else 0  # what the backend pads without a copy
-        nn.Conv2d.__init__(self, c_in, c_out, kernel_size, stride, even, groups=groups, bias=bias)
+        nn.Conv2d.__init__(self, c_in, c_out, kernel_size, stride, even, groups=groups, bias=bias, padding_mode=edge)
 
     def reset_parameters(self) -> None:
         if not self.weight.is_meta:  # on the meta device there is nothing to draw numbers for, but it takes its time
@@ -115,7 +126,9 @@ class Conv2d(Window, nn.Conv2d):
 
     def within(self, x: Tensor) -> Tensor:
         before, after = self.rows
-        if before != after:
+        if self.edge != "zeros":
+            x, before = F.pad(x, (before, after, 0, 0), mode=self.edge), 0
+        elif before != after:
             x, before = F.pad(x, (before, after)), 0
         return F.conv2d(x, self.weight, self.bias, self.stride, (0, before), groups=self.groups)
 
@@ -168,6 +181,15 @@ class Global(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.recall(x, self.remember(x))
+
+
+class Sums(Global):
+    """A Global for which sums over all pixels are enough to remember: the parts' are added."""
+
+    grows = False
+
+    def gathered(self, parts: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        return reduce(lambda known, part: tuple(a + b for a, b in zip(known, part, strict=True)), parts)
 
 
 class Upsample2x(nn.Module):

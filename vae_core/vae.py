@@ -32,7 +32,7 @@ class VAE(Facts):
     """An autoencoder with its weights; `load` makes it.
 
     family, config, name   which network it is, its sizes, and where it came from
-    and the facts of the config: latent_channels, spatial_ratio, temporal_ratio, in_channels, out_channels
+    and the facts of the config, see Facts
     """
 
     def __init__(self, network: Network, family: str, config: Config, *, name: str,
@@ -83,7 +83,8 @@ class VAE(Facts):
                progress: Progress | None = None) -> Tensor:  # fmt: skip
         """z (B, latent_channels, h, w), or (B, latent_channels, T, h, w) -> pixels, about [-1, 1], not clamped.
 
-        size: (H, W) to crop to, as `posterior.size` gives it. fp32 at least. The other arguments as in `encode`.
+        size: (H, W) that was encoded, as `posterior.size` gives it, to crop to. fp32 at least. Other arguments as in
+        `encode`.
         image, mask: for the family 'asymmetric', both or neither: pixels (B, C, H, W) in [-1, 1] of the size z was
         encoded from, and (B, 1, H, W) in [0, 1], 0 where the decoder is to keep to the image, 1 where to z alone.
         Raises LatentMismatch, NumericalOverflow, DoesNotFit, BadPixels, and BadRequest if the file held no decoder.
@@ -96,7 +97,8 @@ class VAE(Facts):
         one = partial(self._decoded, beside=beside, budget=budget, rows=rows, keep=keep)
         one = partial(blended.run, one, tiles, self.spatial_ratio, cell=1) if tiles else one
         x = one(x, on_plan=on_plan, progress=progress)
-        x = x[..., : size[0], : size[1]] if size else x
+        h, w = self.decoded_size(size) if size else x.shape[-2:]
+        x = x[..., :h, :w]
         return whole.run(_to_clip(frames), x)
 
     def encode_rows(self, source: streaming.PixelRows, *, budget: Budget = None, rows: int | None = None,
@@ -138,7 +140,8 @@ class VAE(Facts):
     def _decoded_rows(self, x: Tensor, plan: Plan, watch: Followed, size: tuple[int, int] | None) -> Iterator[Tensor]:
         with self._memory("decoding", x.shape, watch):
             ops = fused(self.network.decode_ops())
-            for band in streaming.decode(ops, self._from_latent(x), plan, watch, size):
+            left = self.decoded_size(size) if size else None
+            for band in streaming.decode(ops, self._from_latent(x), plan, watch, left):
                 self._demand_finite(band, "the latent", "decode")
                 yield band[0]
             watch.ends()

@@ -21,7 +21,7 @@ from samples import header, header_names, random_weights, small_kl
 
 SUPPORTED = {"kl-conv2d": "kl", "taesd": "tiny", "taesd-f32": "tiny", "pixel": "pixel", "dc-ae": "dc_ae",
              "hunyuan-dcae2d": "hunyuan_image", "asymmetric-kl": "asymmetric",
-             "vq-movq": "vq", "vq-kl-like": "vq"}  # fmt: skip
+             "vq-movq": "vq", "vq-kl-like": "vq", "paella-vq": "paella", "cascade-stage-c": "effnet"}  # fmt: skip
 OURS = [name for name in header_names() if header(name)["arch"] in SUPPORTED]
 NEGATIVE = [name for name in header_names() if name.startswith("none.")]
 OTHERS = [name for name in header_names() if name not in {*OURS, *NEGATIVE}]
@@ -30,7 +30,9 @@ DC_AE = ["dc-ae-f32c32-sana.diffusers", "dc-ae-f32c32.original", "dc-ae-lite-f32
 
 # The headers' words for a layout that are not ours: a full checkpoint is a prefix, not a layout, and what one host
 # calls its own is CompVis names, a pair of tiny halves, or the mark of pixel space.
-LAYOUTS = {("kl", "comfy"): "ldm", ("tiny", "comfy"): "taesd", ("pixel", "comfy"): "pixel"}
+LAYOUTS = {("kl", "comfy"): "ldm", ("tiny", "comfy"): "taesd", ("pixel", "comfy"): "pixel",
+           ("paella", "comfy"): "original", ("effnet", "comfy"): "original", ("effnet", "effnet-encoder"): "encoder",
+           ("effnet", "previewer"): "decoder"}  # fmt: skip
 
 
 def test_there_are_headers_of_every_kind():
@@ -46,7 +48,8 @@ def test_facts(name):
     assert (found.in_channels, found.out_channels) == (want["in_channels"], want["out_channels"])
     assert found.temporal_ratio == want["temporal_compression"]
     assert found.prefix == known["prefix"]
-    layout = "ldm" if known["layout"].endswith("-prefixed") else known["layout"]
+    prefixed = "original" if found.family == "paella" else "ldm"
+    layout = prefixed if known["layout"].endswith("-prefixed") else known["layout"]
     assert found.layout == LAYOUTS.get((found.family, layout), layout)
 
 

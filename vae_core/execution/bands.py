@@ -106,7 +106,7 @@ class Each(Flow):
 
 
 class Slid(Flow):
-    """A window: rows it still needs are kept, the picture's borders are zeros."""
+    """A window: rows it still needs are kept."""
 
     def __init__(self, op: Window, source: Flow, banding: Banding, watch: Watch):
         self.op, self.source, self.watch = op, source, watch
@@ -129,14 +129,13 @@ class _Sliding:
     def over(self, band: Tensor) -> Rows:
         """What can be made of a band and of those before it: one band, or none yet."""
         if self.kept is None:
-            above = self.op.rows[0]
-            return self._made(F.pad(band, (0, 0, above, 0)) if above else band)
+            return self._made(self.op.bordered(band, above=self.op.rows[0]))
         return self._made(torch.cat([self.kept, band], ROWS) if self.kept.shape[ROWS] else band)
 
     def end(self) -> Rows:
-        """What is made of the last rows, and of the zeros below."""
+        """What is made of the last rows, and of what is seen below them."""
         assert self.kept is not None
-        return self._made(F.pad(self.kept, (0, 0, 0, self.op.rows[1])))
+        return self._made(self.op.bordered(self.kept, below=self.op.rows[1]))
 
     def _made(self, x: Tensor) -> Rows:
         op = self.op

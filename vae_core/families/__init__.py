@@ -1,6 +1,6 @@
 """The families this library runs, one file each. For every file at most one of them answers, so order is free."""
 
-from . import asymmetric, dc_ae, hunyuan_image, kl, pixel, tiny, vq
+from . import asymmetric, dc_ae, effnet, hunyuan_image, kl, paella, pixel, tiny, vq
 from .base import Config, Facts, Family, Network, Shapes
 
 __all__ = ["FAMILIES", "Config", "Facts", "Family", "Network", "Shapes"]
@@ -12,5 +12,7 @@ FAMILIES: tuple[Family, ...] = (
     hunyuan_image.FAMILY,
     dc_ae.FAMILY,
     tiny.FAMILY,
+    paella.FAMILY,
+    effnet.FAMILY,
     pixel.FAMILY,
 )

@@ -61,6 +61,7 @@ class Facts:
     """The facts of a config, for whatever has one.
 
     latent_channels, spatial_ratio   of the latent that nodes pass on (128 and 16 for FLUX.2)
+    decoded_ratio                    of the picture it decodes to; of most the same, of previews less
     temporal_ratio                   frames of a clip to one of its latent, None for a VAE of pictures
     in_channels, out_channels        of the pixels it encodes, and of those it decodes to
     """
@@ -76,8 +77,17 @@ class Facts:
         return self.config.spatial_ratio
 
     @property
+    def decoded_ratio(self) -> int:
+        return getattr(self.config, "decoded_ratio", self.config.spatial_ratio)
+
+    @property
     def temporal_ratio(self) -> int | None:
         return self.config.temporal_ratio
+
+    def decoded_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(H, W) of a picture that was encoded -> what is left of it once it is decoded."""
+        h, w = (-(-n * self.decoded_ratio // self.spatial_ratio) for n in size)
+        return h, w
 
     @property
     def in_channels(self) -> int:

@@ -30,7 +30,8 @@ from ..ops import (
     silu,
 )
 from .base import Family, Halves, Network, Shapes, count, size, vote
-from .efficientvit import HEAD, EfficientViTBlock, ResBlock, RMSNorm
+from .efficientvit import HEAD, EfficientViTBlock, ResBlock
+from .norms import RMSNorm
 
 SIDES = {"encoder": "encoder.down_blocks.", "decoder": "decoder.up_blocks."}
 
