@@ -59,6 +59,11 @@ class Facts:
     def out_channels(self) -> int:
         return self.config.out_channels
 
+    @property
+    def upscale(self) -> int:
+        """How much larger than the picture that was encoded is what is decoded: 1 but for enlarging decoders."""
+        return getattr(self.config, "upscale", 1)
+
 
 class Network(nn.Module):
     """An autoencoder whose submodules bear the checkpoint's names (those of the family's reference layout).
@@ -68,6 +73,7 @@ class Network(nn.Module):
     """
 
     gaussian = True  # do the encoder's ops end in moments (mean, logvar), or in z itself?
+    first_frames = 1  # of a clip, that the first frame of its latent stands for; if 1, a picture is a clip of one frame
 
     def encode_ops(self) -> Ops:
         """pixels (B, C, H, W) in [-1, 1] -> moments (B, 2 * z_channels, h, w), or z if not `gaussian`"""
