@@ -29,6 +29,34 @@ class Config(Protocol):
     def out_channels(self) -> int: ...
 
 
+class Halves:
+    """The facts of most configs: an encoder and a decoder, or one of them, with one of `widths` for each resolution.
+
+    z is the latent, and the VAE is one of pictures; a config of which that is not true overrides what differs.
+    """
+
+    encoder: Any
+    decoder: Any
+    z_channels: int
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(half for half in ("encoder", "decoder") if getattr(self, half))
+
+    @property
+    def latent_channels(self) -> int:
+        return self.z_channels
+
+    @property
+    def spatial_ratio(self) -> int:
+        coder = self.encoder or self.decoder
+        return 2 ** (len(coder.widths) - 1)
+
+    @property
+    def temporal_ratio(self) -> int | None:
+        return None
+
+
 class Facts:
     """The facts of a config, for whatever has one.
 
