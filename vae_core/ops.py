@@ -11,7 +11,7 @@ a network whole, in bands of rows, or to plan either.
     Residual       .body, .skip                 two paths, added
     Beside         .side, .join                 a second picture, made of the run's input, joined row by row
 
-Shapes are (B, C, H, W); rows are dim -2. Activations write in place when no gradient is wanted, so
+Shapes are (B, C, H, W), of a clip (T, C, H, W), see `temporal`; rows are dim -2. Activations write in place when no gradient is wanted, so
 they must follow an op that makes a new tensor.
 """
 
@@ -26,7 +26,6 @@ from torch.nn import functional as F
 
 Op = Union[Callable[[Tensor], Tensor], "Residual", "Beside"]
 Ops = tuple[Op, ...]
-Edge = Literal["zeros", "replicate"]  # what is seen beyond the borders: nothing, or the outermost pixels again
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +77,7 @@ def has_besides(ops: Ops) -> bool:
 class Window:
     """An op that reads `span` rows to make one, and moves `step` rows on for the next one.
 
-    Beyond the borders of the picture it sees `rows` = (above, below) rows, as `edge` says.
+    At the borders of the picture it sees `rows` = (above, below) rows that are not there.
     """
 
     rows: tuple[int, int] = (0, 0)
@@ -86,12 +85,7 @@ class Window:
     step: int = 1
     makes: int = 1  # rows of the result for each step
     growth: float = 1.0  # numbers of the result for each that is read
-    edge: Edge = "zeros"
-
-    def bordered(self, x: Tensor, above: int = 0, below: int = 0) -> Tensor:
-        """x with as many of the rows it sees beyond the picture's borders."""
-        mode = "constant" if self.edge == "zeros" else self.edge
-        return F.pad(x, (0, 0, above, below), mode=mode) if above or below else x
+    border = "constant"  # beyond the borders of the picture: zeros, or with "replicate" the nearest pixel again
 
     def within(self, x: Tensor) -> Tensor:
         """The result for rows that bring all they need above and below with them: nothing is added there."""
@@ -104,17 +98,27 @@ class Conv2d(Window, nn.Conv2d):
     `pad` = (before, after) zeros in both directions; by default as many on both sides as keep the size.
     LDM's downsampling pads (0, 1): one row below and one column on the right.
     `groups`: channels see only those of their own group.
-    `edge`: 'replicate' for the outermost pixels again instead of zeros, as many on both sides.
+    `border`: 'replicate' for the outermost pixels again instead of zeros, as many on both sides.
     """
 
     def __init__(self, c_in: int, c_out: int, kernel_size: int = 3, *, stride: int = 1,
                  pad: tuple[int, int] | None = None, groups: int = 1, bias: bool = True,
-                 edge: Edge = "zeros"):  # fmt: skip
+                 border: Literal["constant", "replicate"] = "constant"):  # fmt: skip
         self.rows = before, after = pad or (kernel_size // 2, kernel_size // 2)
-        self.edge = edge
+        self.border = border
         self.span, self.step, self.growth = kernel_size, stride, c_out / c_in / stride**2
         even = before if before == after else 0  # what the backend pads without a copy
-        nn.Conv2d.__init__(self, c_in, c_out, kernel_size, stride, even, groups=groups, bias=bias, padding_mode=edge)
+        nn.Conv2d.__init__(
+            self,
+            c_in,
+            c_out,
+            kernel_size,
+            stride,
+            even,
+            groups=groups,
+            bias=bias,
+            padding_mode="zeros" if border == "constant" else border,
+        )
 
     def reset_parameters(self) -> None:
         if not self.weight.is_meta:  # on the meta device there is nothing to draw numbers for, but it takes its time
@@ -126,8 +130,8 @@ class Conv2d(Window, nn.Conv2d):
 
     def within(self, x: Tensor) -> Tensor:
         before, after = self.rows
-        if self.edge != "zeros":
-            x, before = F.pad(x, (before, after, 0, 0), mode=self.edge), 0
+        if self.border != "constant":
+            x, before = F.pad(x, (before, after, 0, 0), mode=self.border), 0
         elif before != after:
             x, before = F.pad(x, (before, after)), 0
         return F.conv2d(x, self.weight, self.bias, self.stride, (0, before), groups=self.groups)
@@ -162,6 +166,7 @@ class Global(nn.Module):
     """An op that must see the whole picture: each part of it asks what is remembered of all of it."""
 
     grows = True  # does what is remembered grow with the picture?
+    over_frames = False  # does it see other frames of a clip?
 
     def remember(self, x: Tensor) -> tuple[Tensor, ...]:
         """What the others need to know of these pixels. Tensors (B, heads, pixels, C)."""
@@ -218,13 +223,13 @@ class EveryNth(Window):
 class PixelUnshuffle(Window):
     """2 x 2 pixels become one of four times the channels. (B, C, 2H, 2W) -> (B, 4C, H, W)
 
-    channel_last: are the new channels in the order (row, column, channel), or in torch's (channel, row, column)?
+    order: of the new channels, from the slowest: 'cyx' is torch's (channel, row, column).
     """
 
     span = step = 2
 
-    def __init__(self, channel_last: bool = False):
-        self.order = (0, 1, 3, 2, 4, 5) if channel_last else (0, 1, 3, 5, 2, 4)
+    def __init__(self, order: str = "cyx"):
+        self.order = (0, 1, 3, *({"y": 2, "x": 4, "c": 5}[axis] for axis in order))
 
     def __call__(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
@@ -238,17 +243,14 @@ class PixelUnshuffle(Window):
 class PixelShuffle:
     """The way back. Pointwise. (B, 4C, H, W) -> (B, C, 2H, 2W)"""
 
-    def __init__(self, channel_last: bool = False):
-        self.channel_last = channel_last
+    def __init__(self, order: str = "cyx"):
+        self.order = order
 
     def __call__(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
-        x = x.permute(0, 2, 3, 1)
-        if self.channel_last:
-            x = x.reshape(b, h, w, 2, 2, c // 4).permute(0, 1, 3, 2, 4, 5)
-        else:
-            x = x.reshape(b, h, w, c // 4, 2, 2).permute(0, 1, 4, 2, 5, 3)
-        return x.reshape(b, 2 * h, 2 * w, c // 4).permute(0, 3, 1, 2)
+        x = x.permute(0, 2, 3, 1).reshape(b, h, w, *(c // 4 if axis == "c" else 2 for axis in self.order))
+        row, column, channel = (3 + self.order.index(axis) for axis in "yxc")
+        return x.permute(0, 1, row, 2, column, channel).reshape(b, 2 * h, 2 * w, c // 4).permute(0, 3, 1, 2)
 
 
 class RepeatChannels(NamedTuple):

@@ -33,10 +33,10 @@ from torch import nn
         Conv2d(1, 1, stride=2, pad=(0, 1)),
         Conv2d(1, 1, stride=2),
         Conv2d(1, 1, pad=(1, 0)),
-        Conv2d(1, 1, edge="replicate"),
+        Conv2d(1, 1, border="replicate"),
         DoublingConv(Conv2d(1, 1)),
         PixelUnshuffle(),
-        PixelUnshuffle(channel_last=True),
+        PixelUnshuffle(order="yxc"),
     ],
     ids=[
         "3x3",
@@ -65,7 +65,7 @@ def test_a_window_reads_just_the_rows_it_says(op):
         moved = {o for o in range(y.shape[2]) if (op(changed) - y)[:, :, o].abs().max() > 1e-6}
         reads = {s for s in range(steps) if 0 <= row - (s * op.step - above) < op.span}
         assert {o // op.makes for o in moved} == reads
-        assert torch.allclose(op.within(op.bordered(x, above, below)), y, atol=1e-6)
+        assert torch.allclose(op.within(nn.functional.pad(x, (0, 0, above, below), mode=op.border)), y, atol=1e-6)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -80,10 +80,10 @@ def test_shuffling():
     x = torch.randn(2, 3, 4, 6)
     assert torch.equal(PixelUnshuffle()(x), nn.functional.pixel_unshuffle(x, 2))
     assert torch.equal(PixelShuffle()(PixelUnshuffle()(x)), x)
-    last = PixelUnshuffle(channel_last=True)(x)
+    last = PixelUnshuffle(order="yxc")(x)
     assert torch.equal(last[:, 5, 1, 2], x[:, 2, 2, 5])  # channel 5 = (row 0, column 1, channel 2)
     assert torch.equal(last[:, 6, 1, 2], x[:, 0, 3, 4])  # channel 6 = (row 1, column 0, channel 0)
-    assert torch.equal(PixelShuffle(channel_last=True)(last), x)
+    assert torch.equal(PixelShuffle(order="yxc")(last), x)
 
 
 def test_every_nth_pixel_is_what_nearest_neighbours_keep():
@@ -99,7 +99,7 @@ def test_channels_repeated_and_their_means():
     assert torch.allclose(MeanChannels(3)(x), x.mean(1, keepdim=True))
 
 
-POINTWISE = [silu, relu, soft_clamp, Affine(2.0, -1.0), Upsample2x(), PixelShuffle(), PixelShuffle(channel_last=True),
+POINTWISE = [silu, relu, soft_clamp, Affine(2.0, -1.0), Upsample2x(), PixelShuffle(), PixelShuffle(order="yxc"),
              RepeatChannels(3), MeanChannels(2)]  # fmt: skip
 
 

@@ -61,7 +61,7 @@ class Facts:
     """The facts of a config, for whatever has one.
 
     latent_channels, spatial_ratio   of the latent that nodes pass on (128 and 16 for FLUX.2)
-    decoded_ratio                    of the picture it decodes to; of most the same, of previews less
+    decoded_ratio                    the same of the picture it decodes to; decoders may enlarge, or only preview
     temporal_ratio                   frames of a clip to one of its latent, None for a VAE of pictures
     in_channels, out_channels        of the pixels it encodes, and of those it decodes to
     """
@@ -106,6 +106,7 @@ class Network(nn.Module):
     """
 
     gaussian = True  # do the encoder's ops end in moments (mean, logvar), or in z itself?
+    first_frames = 1  # of a clip, that the first frame of its latent stands for; if 1, a picture is a clip of one frame
 
     def encode_ops(self) -> Ops:
         """pixels (B, C, H, W) in [-1, 1] -> moments (B, 2 * z_channels, h, w), or z if not `gaussian`"""

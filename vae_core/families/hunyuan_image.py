@@ -75,7 +75,7 @@ class Downsample(nn.Module):
         self.shortcut = MeanChannels(4 * c_in // c_out)
 
     def ops(self) -> Ops:
-        unshuffle = PixelUnshuffle(channel_last=True)
+        unshuffle = PixelUnshuffle(order="yxc")
         return (Residual((self.conv, unshuffle), (unshuffle, self.shortcut)),)
 
 
@@ -88,7 +88,7 @@ class Upsample(nn.Module):
         self.shortcut = RepeatChannels(4 * c_out // c_in)
 
     def ops(self) -> Ops:
-        shuffle = PixelShuffle(channel_last=True)
+        shuffle = PixelShuffle(order="yxc")
         return (Residual((self.conv, shuffle), (self.shortcut, shuffle)),)
 
 

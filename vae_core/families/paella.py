@@ -110,7 +110,7 @@ class MixingBlock(nn.Module):
     def __init__(self, c: int):
         super().__init__()
         self.gammas = nn.Parameter(torch.zeros(6))
-        self.depthwise = nn.ModuleDict({"1": Conv2d(c, c, groups=c, edge="replicate")})
+        self.depthwise = nn.ModuleDict({"1": Conv2d(c, c, groups=c, border="replicate")})
         self.channelwise = nn.ModuleDict({"0": Linear(c, WIDENING * c), "2": Linear(WIDENING * c, c)})
 
     def ops(self) -> Ops:
