@@ -1,4 +1,4 @@
-"""python -m exact_vae.training fetch | train | evaluate"""
+"""python -m exact_vae.training fetch | train | evaluate | pixel-art"""
 
 import argparse
 import math
@@ -17,7 +17,7 @@ INSTALL = "training needs '{}': pip install 'comfyui-exact-vae[train]'"
 try:
     from tqdm import tqdm
 
-    from . import curves, results, sources, tuning
+    from . import curves, pixel_art, results, sources, tuning
     from .pictures import Pictures, Pyramid, listed, photographs
     from .recipe import RECIPES, Recipe
     from .trainer import Trainer
@@ -66,6 +66,9 @@ def parser() -> argparse.ArgumentParser:
     sizes = "shrink the photographs to this long side (default: 768, and then as they are)"
     measuring.add_argument("--long-side", type=positive, action="append", metavar="PIXELS", help=sizes)
     measuring.set_defaults(do=evaluate)
+    drawing = commands.add_parser("pixel-art", help="draw pictures of one style, to fine-tune on")
+    drawing.add_argument("--data", type=Path, required=True, metavar="DIR", help="where they go")
+    drawing.set_defaults(do=lambda options: pixel_art.draw(options.data))
     for command in (fetching, training, measuring):
         command.add_argument("--data", type=Path, required=True, metavar="DIR", help="holds train/ and held_out/")
     return root

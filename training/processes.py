@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
