@@ -43,7 +43,8 @@ SANA = {
     "encoder_block_out_channels": (128, 256, 512, 512, 1024, 1024),
     "decoder_block_out_channels": (128, 256, 512, 512, 1024, 1024),
     "encoder_layers_per_block": (2, 2, 2, 3, 3, 3), "decoder_layers_per_block": (3, 3, 3, 3, 3, 3),
-    "encoder_qkv_multiscales": ((), (), (), (5,), (5,), (5,)), "decoder_qkv_multiscales": ((), (), (), (5,), (5,), (5,)),
+    "encoder_qkv_multiscales": ((), (), (), (5,), (5,), (5,)),
+    "decoder_qkv_multiscales": ((), (), (), (5,), (5,), (5,)),
     "upsample_block_type": "interpolate", "downsample_block_type": "conv", "decoder_norm_types": "rms_norm",
     "decoder_act_fns": "silu",
 }  # fmt: skip
