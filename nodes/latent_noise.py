@@ -1,6 +1,6 @@
 """Latent Noise: seeded Gaussian noise in the shape a VAE or a latent asks for; at strength 0, an empty latent."""
 
-from ..vae_core.noise import gaussian
+from ..vae_core.noise import Noise
 from . import host
 from .images import latent_of
 from .vae_encode import LARGEST_SEED
@@ -55,7 +55,7 @@ class LatentNoise:
         else:
             channels, ratio = host.geometry(vae) if vae is not None else (channels, ratio)
             shape = (batch_size, channels, -(-height // ratio), -(-width // ratio))
-        noise = gaussian(shape, seed, increment=batch_seeds == "increment") * strength
+        noise = Noise(seed, batch_seeds=batch_seeds).draw(shape) * strength
         # An empty latent says its ratio, so that a sampler of another model can resize it.
         empty = {"downscale_ratio_spacial": ratio} if strength == 0 and ratio else {}
         return ({"samples": host.result(noise), **empty},)
