@@ -40,7 +40,8 @@ class Way:
     who: str
     part: str
     how: dict[str, Any] = field(default_factory=dict)
-    most: int = 2**30  # pixels on a side beyond which it is not tried
+    least: int = 0  # pixels on a side below which, and beyond which, it is not tried
+    most: int = 2**30
 
     @property
     def title(self) -> str:
@@ -49,15 +50,16 @@ class Way:
 
 OURS, DIFFUSERS, COMFYUI = "Exact VAE", "diffusers", "ComfyUI"
 WAYS = (
-    Way(OURS, "decode"),
-    Way(OURS, "decode", {"budget": "1500MiB"}),
-    Way(OURS, "decode", {"budget": "500MiB"}),
+    Way(OURS, "decode", most=1024),
+    Way(OURS, "decode", {"budget": "1500MiB"}, most=2048),
+    Way(OURS, "decode", {"budget": "500MiB"}, most=1024),
+    Way(OURS, "decode", {"budget": "2GiB", "to": "a file"}, least=2048),
     Way(DIFFUSERS, "decode", {"run": "whole"}, most=1024),
     Way(DIFFUSERS, "decode", {"run": "compiled"}, most=1024),
     Way(DIFFUSERS, "decode", {"run": "tiled"}, most=1024),
     Way(COMFYUI, "decode", {"run": "whole"}, most=1024),
     Way(COMFYUI, "decode", {"run": "tiled"}, most=1024),
-    Way(OURS, "encode"),
+    Way(OURS, "encode", most=2048),
     Way(DIFFUSERS, "encode", {"run": "whole"}, most=1024),
     Way(DIFFUSERS, "encode", {"run": "tiled"}, most=1024),
     Way(COMFYUI, "encode", {"run": "whole"}, most=1024),
@@ -127,7 +129,7 @@ class Row:
 
 def table(options: argparse.Namespace, weights: str) -> Iterator[Row]:
     for size in options.sizes:
-        ways = [way for way in WAYS if size <= way.most and options.only in f"{way.title} {way.part}"]
+        ways = [way for way in WAYS if way.least <= size <= way.most and options.only in f"{way.title} {way.part}"]
         ways = [way for way in ways if tried(way, options)]
         found: dict[int, list[dict[str, Any]]] = {i: [] for i in range(len(ways))}
         for _ in range(options.runs):
@@ -198,13 +200,29 @@ def ours(way: Way, task: Task) -> Prepared:
     from exact_vae.vae_core.precision import DTYPES
 
     vae = load(Path(task.weights), dtype=DTYPES[task.dtype], device=task.device)
+    how = {key: value for key, value in way.how.items() if key != "to"}
+    to_file = "to" in way.how
     call = vae.decode if way.part == "decode" else vae.encode
 
     def facts(x) -> dict[str, Any]:
-        plan = vae.plan(way.part, x.shape, **way.how)
+        plan = vae.plan(way.part, x.shape, streamed=to_file, **how)
         return {"planned": plan.peak - x.nbytes, "plan": str(plan)}
 
-    return lambda x, warm: call(x, **({} if warm else way.how)), facts
+    def run(x, warm: bool):
+        if to_file and not warm:
+            return into_file(vae.decode_rows(x, **how), 8 * x.shape[-2], 8 * x.shape[-1])
+        return call(x, **({} if warm else how))
+
+    return run, facts
+
+
+def into_file(bands: Iterator[Any], height: int, width: int) -> None:
+    """Bands (3, n, W) to a TIFF file, as they come."""
+    from exact_vae.headless import pictures, tiff
+
+    levels = (pictures.levels((band.movedim(0, -1) + 1) / 2) for band in bands)
+    with tempfile.TemporaryDirectory() as place:
+        tiff.write(Path(place) / "decoded.tif", (height, width, 3), levels)
 
 
 def theirs(way: Way, task: Task) -> Prepared:

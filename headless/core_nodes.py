@@ -19,7 +19,8 @@ from ..vae_core.errors import BadRequest
 from ..vae_core.latent_files import read_latent, write_latent
 from ..vae_core.writing import published
 from . import pictures
-from .folders import Folders, Series, series
+from ..vae_core.numbering import Series, series
+from .folders import Folders
 
 CORE_ALIASES: Mapping[str, str] = MappingProxyType(
     {

@@ -1,4 +1,4 @@
-"""What nodes/host.py asks of ComfyUI, told to stand-ins of it; the real one is in test_comfyui.py."""
+"""What nodes/host asks of ComfyUI, told to stand-ins of it; the real one is in test_comfyui.py."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -6,6 +6,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 from exact_vae.nodes import host
+from exact_vae.nodes.host import socket
 from exact_vae.nodes.host_codec import TILED, WHOLE, ClipTiles, HostCodec
 from exact_vae.vae_core import DoesNotFit, from_weights, planning
 from exact_vae.vae_core.families.kl import FAMILY
@@ -90,7 +91,7 @@ def test_core_s_nodes_run_our_vae_under_the_host_s_budget(comfyui, monkeypatch):
     given = []
     monkeypatch.setattr(type(vae), "device", torch.device("cuda"))
     monkeypatch.setattr(vae, "decode", lambda z, **how: given.append(how["budget"]))
-    monkeypatch.setattr(host, "progress", lambda: None)
+    monkeypatch.setattr(socket, "progress", lambda: None)
     host.Codec(vae).decode(torch.zeros(1, 4, 2, 2))
     assert given == [int((3 - 1) * GIB * 0.9)]
 

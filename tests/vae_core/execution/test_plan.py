@@ -225,4 +225,4 @@ def test_a_run_with_besides_keeps_to_its_plan(masked, rows):
     vae.decode(z, rows=rows, keep="device", **given)  # so that what is made once is there
     with Alive() as alive:
         vae.decode(z, rows=rows, keep="device", **given)
-    assert 0.5 * plan.peak < alive.most <= plan.peak
+    assert 0.4 * plan.peak < alive.most <= plan.peak  # the rest is for gaps in the heap

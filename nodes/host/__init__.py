@@ -1,0 +1,30 @@
+"""The only place that knows ComfyUI exists: files, devices, progress, memory, and what travels on the VAE socket.
+
+Everything here works in ComfyUI and without it (the headless runner, the command line, plain Python). In ComfyUI the
+socket carries an object that core nodes and other packs accept as a VAE; elsewhere it carries the VAE itself.
+"""
+
+from .devices import device, result
+from .memory import budget
+from .models import files, path
+from .place import Surroundings, in_comfyui, surroundings
+from .showing import Shown, progress
+from .socket import Codec, Load, from_socket, geometry, to_socket
+
+__all__ = [
+    "Codec",
+    "Load",
+    "Shown",
+    "Surroundings",
+    "budget",
+    "device",
+    "files",
+    "from_socket",
+    "geometry",
+    "in_comfyui",
+    "path",
+    "progress",
+    "result",
+    "surroundings",
+    "to_socket",
+]

@@ -1,0 +1,40 @@
+"""Where the nodes run: in ComfyUI, or in surroundings that a caller gives them."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import NamedTuple
+
+from ...vae_core.progress import Progress
+
+
+class Surroundings(NamedTuple):
+    """What a run without ComfyUI has instead: a folder of models, and someone who watches progress."""
+
+    models: Path
+    progress: Progress | None = None
+
+
+_surroundings: ContextVar[Surroundings | None] = ContextVar("surroundings", default=None)
+
+
+@contextmanager
+def surroundings(models: str | Path, progress: Progress | None = None) -> Iterator[None]:
+    """Run nodes with the models of this folder (vae/, vae_approx/, checkpoints/ in it, as in ComfyUI)."""
+    token = _surroundings.set(Surroundings(Path(models), progress))
+    try:
+        yield
+    finally:
+        _surroundings.reset(token)
+
+
+def in_comfyui() -> bool:
+    """Is this process ComfyUI? It has imported both of these before it loads any pack."""
+    return "folder_paths" in sys.modules and "comfy.sd" in sys.modules
+
+
+def given() -> Surroundings | None:
+    """The surroundings a caller gave, if any."""
+    return _surroundings.get()
