@@ -10,7 +10,9 @@ from .errors import BadRequest
 AUTOMATIC, DROP, COMPOSITE, KEEP = ALPHA = ("automatic", "drop", "composite", "keep")
 
 
-def as_channels(image: Tensor, channels: int, alpha: str = AUTOMATIC, background: str = "#ffffff") -> tuple[Tensor, str]:
+def as_channels(
+    image: Tensor, channels: int, alpha: str = AUTOMATIC, background: str = "#ffffff"
+) -> tuple[Tensor, str]:
     """image -> (one of so many channels, what was done to its transparency, '' if nothing).
 
     alpha   'automatic': kept if there is a channel for it, otherwise left out; 'drop': left out, all is opaque;

@@ -1,8 +1,8 @@
 """A VAE to a file: the way back from reference names to those of a layout.
 
-    original    the names of the authors' files: CompVis and Black Forest Labs (`ldm`); `taesd_...` of tiny VAEs, both
-                halves in one file
-    diffusers   those of a diffusers folder's file
+original    the names of the authors' files: CompVis and Black Forest Labs (`ldm`); `taesd_...` of tiny VAEs, both
+            halves in one file
+diffusers   those of a diffusers folder's file
 """
 
 import re
