@@ -7,6 +7,7 @@ from pathlib import Path
 from ..vae_core import Inspection, inspect
 from ..vae_core.detection import to_json
 from ..vae_core.errors import some
+from ..vae_core.latents import SPACES
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -30,6 +31,7 @@ def text(found: Inspection) -> str:
         "file": found.path,
         "family": found.title,
         "latent": f"{found.latent_channels} channels at 1/{found.spatial_ratio}",
+        "speaks": _spoken(found),
         "pixels": f"{found.in_channels} channels in, {found.out_channels} out",
         "holds": " and ".join(found.parts),
         "layout": found.layout + (f", under '{found.prefix}'" if found.prefix else ""),
@@ -41,3 +43,8 @@ def text(found: Inspection) -> str:
         "misshapen": some(found.misshapen, 10),
     }
     return "\n".join(f"{name:<11}{value}" for name, value in rows.items() if value)
+
+
+def _spoken(found: Inspection) -> str:
+    """Whose latents they are, if one can know."""
+    return f"the latents of {SPACES[found.latent_space].models} ({found.latent_space})" if found.latent_space else ""
