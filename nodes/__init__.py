@@ -1,9 +1,14 @@
 """Node id -> class. Ids are for ever; a core node's id must never stand here (the host would drop ours silently)."""
 
 from .latent_noise import LatentNoise
+from .vae_compare import VAECompare
 from .vae_decode import VAEDecode
+from .vae_decode_onto_original import VAEDecodeOntoOriginal
 from .vae_encode import VAEEncode
+from .vae_encode_for_inpaint import VAEEncodeForInpaint
+from .vae_info import VAEInfo
 from .vae_loader import VAELoader
+from .vae_save import VAESave
 from .vae_tiled_decode import VAETiledDecode
 from .vae_tiled_encode import VAETiledEncode
 
@@ -15,6 +20,11 @@ NODE_CLASS_MAPPINGS = {
     "ExactVAEDecode": VAEDecode,
     "ExactVAETiledEncode": VAETiledEncode,
     "ExactVAETiledDecode": VAETiledDecode,
+    "ExactVAEEncodeForInpaint": VAEEncodeForInpaint,
+    "ExactVAEDecodeOntoOriginal": VAEDecodeOntoOriginal,
+    "ExactVAECompare": VAECompare,
+    "ExactVAEInfo": VAEInfo,
+    "ExactVAESave": VAESave,
     "ExactLatentNoise": LatentNoise,
 }
 
@@ -24,5 +34,10 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "ExactVAEDecode": "VAE Decode (Exact)",
     "ExactVAETiledEncode": "VAE Encode (Exact, Tiled)",
     "ExactVAETiledDecode": "VAE Decode (Exact, Tiled)",
+    "ExactVAEEncodeForInpaint": "VAE Encode (Exact, for Inpainting)",
+    "ExactVAEDecodeOntoOriginal": "VAE Decode onto Original (Exact)",
+    "ExactVAECompare": "Compare VAE (Exact)",
+    "ExactVAEInfo": "VAE Info (Exact)",
+    "ExactVAESave": "Save VAE (Exact)",
     "ExactLatentNoise": "Latent Noise (Exact)",
 }

@@ -2,8 +2,8 @@
 
 from ..vae_core.noise import Noise
 from . import host
+from .encoding import LARGEST_SEED
 from .images import latent_of
-from .vae_encode import LARGEST_SEED
 
 
 class LatentNoise:

@@ -6,10 +6,10 @@ socket carries an object that core nodes and other packs accept as a VAE; elsewh
 
 from .devices import device, result
 from .memory import budget
-from .models import files, path
+from .models import files, new_file, path
 from .place import Surroundings, in_comfyui, surroundings
-from .showing import Shown, progress
-from .socket import Codec, Load, from_socket, geometry, to_socket
+from .showing import Shown, progress, told
+from .socket import Codec, Load, from_socket, geometry, look, runs_in, to_socket
 
 __all__ = [
     "Codec",
@@ -22,9 +22,13 @@ __all__ = [
     "from_socket",
     "geometry",
     "in_comfyui",
+    "look",
+    "new_file",
     "path",
     "progress",
     "result",
+    "runs_in",
     "surroundings",
     "to_socket",
+    "told",
 ]

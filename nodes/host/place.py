@@ -11,19 +11,23 @@ from ...vae_core.progress import Progress
 
 
 class Surroundings(NamedTuple):
-    """What a run without ComfyUI has instead: a folder of models, and someone who watches progress."""
+    """What a run without ComfyUI has instead: folders of models and for results, and someone who watches progress."""
 
     models: Path
     progress: Progress | None = None
+    output: Path = Path("output")
 
 
 _surroundings: ContextVar[Surroundings | None] = ContextVar("surroundings", default=None)
 
 
 @contextmanager
-def surroundings(models: str | Path, progress: Progress | None = None) -> Iterator[None]:
-    """Run nodes with the models of this folder (vae/, vae_approx/, checkpoints/ in it, as in ComfyUI)."""
-    token = _surroundings.set(Surroundings(Path(models), progress))
+def surroundings(models: str | Path, progress: Progress | None = None, output: str | Path = "output") -> Iterator[None]:
+    """Run nodes with the models of this folder (vae/, vae_approx/, checkpoints/ in it, as in ComfyUI).
+
+    output: the folder that nodes write to, as `filename_prefix` says.
+    """
+    token = _surroundings.set(Surroundings(Path(models), progress, Path(output)))
     try:
         yield
     finally:

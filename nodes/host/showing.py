@@ -32,16 +32,24 @@ def _comfyui_progress() -> Progress:
 class Shown:
     """Takes the plan of a run and shows it: as text on the node before it runs, and in what the node returns."""
 
-    text = ""
+    def __init__(self, note: str = ""):
+        self.note, self.text = note, ""
 
     def __call__(self, plan: Any) -> None:
-        self.text = str(plan)
+        self.text = "; ".join(filter(None, (str(plan), self.note)))
         if in_comfyui():
             _show(self.text)
 
     def beside(self, *result: Any) -> dict[str, Any]:
         """A node's result with the text beside it, for the history and for whoever asks over the API."""
         return {"ui": {"text": [self.text]}, "result": result}
+
+
+def told(text: str, *result: Any) -> dict[str, Any]:
+    """What a node returns whose text is a result of its own."""
+    shown = Shown()
+    shown(text)
+    return shown.beside(*result)
 
 
 def _show(text: str) -> None:

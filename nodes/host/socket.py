@@ -46,6 +46,21 @@ def from_socket(thing: Any, part: str, shape: tuple[int, ...], **way: Any) -> An
     return vae if isinstance(model, Codec) else _rebuilt(thing, thing.vae_dtype, thing.device)
 
 
+def look(thing: Any) -> Any:
+    """The VAE on the socket as it is, for reading: nothing is moved, and nothing is made free for it."""
+    if isinstance(thing, VAE):
+        return thing
+    _demand_vae(thing)
+    model = thing.first_stage_model
+    return model.vae if isinstance(model, Codec) else _rebuilt(thing) or HostCodec(thing)
+
+
+def runs_in(thing: Any) -> str:
+    """'bfloat16 on cuda:0': where the VAE on the socket runs, wherever its weights are now."""
+    dtype = thing.dtype if isinstance(thing, VAE) else thing.vae_dtype
+    return f"{str(dtype).removeprefix('torch.')} on {thing.device}"
+
+
 def geometry(thing: Any) -> tuple[int, int]:
     """(latent channels, spatial ratio) of the VAE on the socket; nothing is moved for it."""
     if isinstance(thing, VAE):

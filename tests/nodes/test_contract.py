@@ -74,7 +74,10 @@ def test_help_page(node, cls):
 def test_core_s_parameter_names():
     """So that our nodes can be put in the place of core's."""
     assert set(inputs(NODE_CLASS_MAPPINGS["ExactVAEEncode"])) >= {"pixels", "vae"}
-    assert set(inputs(NODE_CLASS_MAPPINGS["ExactVAEDecode"])) == {"samples", "vae"}
+    assert list(inputs(NODE_CLASS_MAPPINGS["ExactVAEDecode"]))[:2] == ["samples", "vae"]
+    inpaint = list(inputs(NODE_CLASS_MAPPINGS["ExactVAEEncodeForInpaint"]))
+    assert inpaint[:4] == ["pixels", "vae", "mask", "grow_mask_by"]
+    assert list(inputs(NODE_CLASS_MAPPINGS["ExactVAESave"]))[:2] == ["vae", "filename_prefix"]
     sizes = {"tile_size": 512, "overlap": 64, "temporal_size": 64, "temporal_overlap": 8}
     for node in ("ExactVAETiledEncode", "ExactVAETiledDecode"):
         tiled = inputs(NODE_CLASS_MAPPINGS[node])

@@ -144,7 +144,7 @@ def test_nodes_show_how_they_ran(vae):
 
 
 def test_tiles_that_cannot_be(vae):
-    how = {"samples": {"samples": torch.zeros(1, 4, 20, 20)}, "vae": vae, "tile_size": 64, "overlap": 64}
+    how = {"samples": {"samples": torch.ones(1, 4, 20, 20)}, "vae": vae, "tile_size": 64, "overlap": 64}
     with pytest.raises(BadRequest, match="tiles of 64 pixels cannot overlap by 64: choose an overlap"):
         call("ExactVAETiledDecode", mode="blended approximate", **how)
     assert call("ExactVAETiledDecode", **how).shape == (1, 80, 80, 3)  # which exact does not ask for
@@ -244,7 +244,7 @@ def test_strength_0_is_an_empty_latent(vae):
 def test_progress_is_told(models, vae):
     calls = []
     with host.surroundings(models, lambda done, total: calls.append((done, total))):
-        call("ExactVAEDecode", samples={"samples": torch.zeros(1, 4, 2, 2)}, vae=vae)
+        call("ExactVAEDecode", samples={"samples": torch.ones(1, 4, 2, 2)}, vae=vae)
     assert calls[0][0] == 0 and calls[-1][0] == calls[-1][1] > 10
 
 

@@ -38,7 +38,14 @@ WRITTEN = [
 
 
 def test_the_headers_are_of_every_family_that_is_written():
-    assert {detected(name).family for name, _ in WRITTEN} == {"kl", "asymmetric", "vq", "hunyuan_image", "tiny", "dc_ae"}
+    assert {detected(name).family for name, _ in WRITTEN} == {
+        "kl",
+        "asymmetric",
+        "vq",
+        "hunyuan_image",
+        "tiny",
+        "dc_ae",
+    }
 
 
 @pytest.mark.parametrize(("name", "layout"), WRITTEN)
@@ -71,7 +78,9 @@ def test_loads_strictly_in_diffusers(tmp_path):
     vae = from_weights(random_weights("kl", small_kl(), torch.float64))
     save(vae, tmp_path / "x.safetensors", "diffusers")
     kinds = {"down_block_types": ("DownEncoderBlock2D",) * 3, "up_block_types": ("UpDecoderBlock2D",) * 3}
-    twin = AutoencoderKL(block_out_channels=(32, 64, 64), layers_per_block=1, latent_channels=4, **kinds).double().eval()
+    twin = (
+        AutoencoderKL(block_out_channels=(32, 64, 64), layers_per_block=1, latent_channels=4, **kinds).double().eval()
+    )
     twin.load_state_dict(load_file(tmp_path / "x.safetensors"), strict=True)
     x = torch.rand(1, 3, 16, 24, dtype=torch.float64) * 2 - 1
     with torch.no_grad():
