@@ -64,10 +64,9 @@ def _by_config(fitting: Sequence[str], path: Path) -> str | None:
 
 
 def _agree(space: LatentSpace, facts: Mapping[str, Any]) -> bool:
-    said = (facts.get("scaling_factor"), facts.get("shift_factor") or 0.0)
-    return all(isinstance(n, int | float) for n in said) and all(
-        math.isclose(a, b, rel_tol=1e-4) for a, b in zip(said, (space.scale, space.shift), strict=True)
-    )
+    scale, shift = facts.get("scaling_factor"), facts.get("shift_factor") or 0.0
+    numbers = isinstance(scale, int | float) and isinstance(shift, int | float)
+    return numbers and math.isclose(scale, space.scale, rel_tol=1e-4) and math.isclose(shift, space.shift, rel_tol=1e-4)
 
 
 def _read(config: Path) -> Mapping[str, Any]:
