@@ -45,6 +45,7 @@ def _frames(vae: Any, length: int) -> int | None:
     if isinstance(vae, HostCodec):
         thing = vae.thing
         rule = thing.downscale_ratio[0] if isinstance(thing.downscale_ratio, tuple) else None
-        return rule(length) if callable(rule) and getattr(thing, "latent_dim", 2) == 3 else None
+        is_clip = callable(rule) and getattr(thing, "latent_dim", 2) == 3
+        return int(rule(length)) if is_clip else None  # type: ignore[operator]
     ratio = vae.temporal_ratio if vae is not None else None
     return (length - 1) // ratio + 1 if ratio else None

@@ -40,5 +40,5 @@ class LoadLatent:
     def load(self, latent):
         stored = read_stored(host.found(latent))
         found: dict[str, Any] = {"samples": host.result(stored.latent)}
-        known = {TAG: stored.tag and stored.tag.to_dict(), "noise_mask": stored.mask, "batch_index": stored.index}
+        known = {TAG: stored.tag and stored.tag.to_dict(), "noise_mask": stored.mask, "batch_index": stored.items}
         return ({**found, **{key: value for key, value in known.items() if value is not None}},)

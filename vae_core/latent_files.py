@@ -28,12 +28,12 @@ SUFFIXES = (NODE_SUFFIX, ".safetensors")
 
 
 class Stored(NamedTuple):
-    """latent: float32 at least; mask: as it was; index: for each item, its number in the batch it was taken from."""
+    """latent: float32 at least; mask: as it was; items: for each item, its number in the batch it was taken from."""
 
     latent: Tensor
     tag: Tag | None = None
     mask: Tensor | None = None
-    index: list[int] | None = None
+    items: list[int] | None = None
 
 
 def write_latent(path: str | Path, latent: Tensor, tag: Tag | None = None, texts: Mapping[str, str] | None = None, *,

@@ -65,8 +65,9 @@ def _by_config(fitting: Sequence[str], path: Path) -> str | None:
 
 def _agree(space: LatentSpace, facts: Mapping[str, Any]) -> bool:
     scale, shift = facts.get("scaling_factor"), facts.get("shift_factor") or 0.0
-    numbers = isinstance(scale, int | float) and isinstance(shift, int | float)
-    return numbers and math.isclose(scale, space.scale, rel_tol=1e-4) and math.isclose(shift, space.shift, rel_tol=1e-4)
+    if not isinstance(scale, int | float) or not isinstance(shift, int | float):
+        return False
+    return math.isclose(scale, space.scale, rel_tol=1e-4) and math.isclose(shift, space.shift, rel_tol=1e-4)
 
 
 def _read(config: Path) -> Mapping[str, Any]:
