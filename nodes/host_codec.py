@@ -59,8 +59,8 @@ class HostCodec:
     def _of_latent(self, tiles: ClipTiles) -> dict[str, int]:
         """The host counts tiles in pixels and frames of the latent when it decodes."""
         ratio, frames = self.thing.spacial_compression_decode(), self.thing.temporal_compression_decode()
-        side = max(1, tiles.size // ratio)
-        sides = {"tile_x": side, "tile_y": side, "overlap": min(side - 1, tiles.overlap // ratio)}
+        side = max(2, tiles.size // ratio)
+        sides = {"tile_x": side, "tile_y": side, "overlap": _shared(tiles.overlap // ratio, side)}
         if frames is None:
             return sides
         long = max(2, tiles.frames // frames)
@@ -69,5 +69,10 @@ class HostCodec:
 
 def _of_picture(tiles: ClipTiles) -> dict[str, int]:
     """And in those of the picture when it encodes."""
-    sides = {"tile_x": tiles.size, "tile_y": tiles.size, "overlap": tiles.overlap}
+    sides = {"tile_x": tiles.size, "tile_y": tiles.size, "overlap": _shared(tiles.overlap, tiles.size)}
     return {**sides, "tile_t": tiles.frames, "overlap_t": min(tiles.frame_overlap, tiles.frames - 1)}
+
+
+def _shared(overlap: int, side: int) -> int:
+    """The host also runs tiles of half the width, which must be wider than what they share."""
+    return min(overlap, side // 2 - 1)

@@ -6,7 +6,7 @@ import torch
 
 from . import host
 from .encoding import PAD, picture_inputs, posterior_inputs, prepared
-from .images import WHITE, demand_image, with_tag
+from .images import WHITE, with_tag
 
 
 class VAEEncode:
@@ -43,9 +43,8 @@ def encoded(
     pixels: Any, vae: Any, posterior: str, seed: int, picture: tuple[str, str, str], **way: Any
 ) -> dict[str, Any]:
     """What an encode node returns. picture: see `encoding.prepared`. `way` of running: as `VAE.encode` takes it."""
-    b, h, w, _ = demand_image(pixels).shape
-    codec = host.from_socket(vae, "encode", (b, 3, h, w), **way)
-    x, note = prepared(pixels, codec, *picture)
+    x, note = prepared(pixels, host.look(vae), *picture)
+    codec = host.from_socket(vae, "encode", tuple(x.shape), **way)
     shown, budget = host.Shown(note), host.budget(vae)
     found = codec.encode(x, budget=budget, on_plan=shown, progress=host.progress(), **way)
     generator = torch.Generator().manual_seed(seed)

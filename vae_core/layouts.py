@@ -8,6 +8,7 @@ A *prefix* is what a full checkpoint puts before the VAE's names. A *layout* is 
                         (HunyuanImage: blocks and resampling numbered in one row, in the order they run)
     diffusers-legacy    the same, attention called query, key, value, proj_attn
     original            DC-AE's authors: stages, op_list, context_module
+    wan                 Wan's authors: downsamples, middle, upsamples, head
     module              taesd.py's own module: encoder.N, decoder.N
     taesd               the same halves in one file as taesd_encoder.N, taesd_decoder.N, perhaps with their scale
     pixel               the one mark of a pixel-space codec
@@ -20,6 +21,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from . import layouts_wan
 from .families.base import Shapes, count
 
 PREFIXES = ("", "first_stage_model.", "vae.", "model.", "first_stage.", "autoencoder.", "module.", "_orig_mod.")
@@ -73,7 +75,7 @@ def naming(prefix: str, layout: str, own: Shapes, rename: Rename) -> Naming:
     return Naming(
         prefix=prefix,
         layout=layout,
-        shapes={new: _as_conv(new, own[old], one_frame) for old, new in renamed.items()},
+        shapes={new: layouts_wan.over_frames(new, _as_conv(new, own[old], one_frame)) for old, new in renamed.items()},
         names={new: prefix + old for old, new in renamed.items()},
     )
 
@@ -105,6 +107,10 @@ def _readings(own: Shapes) -> Iterator[tuple[str, Rename]]:
         legacy = any(".query." in name or ".proj_attn." in name for name in own)
         flat = any(re.match(r"(?:encoder\.down|decoder\.up)_blocks\.\d+\.(?:norm|conv)\d\.", name) for name in own)
         yield ("diffusers-legacy" if legacy else "diffusers"), _flat_diffusers if flat else _diffusers
+    if layouts_wan.is_diffusers(own):
+        yield "diffusers", layouts_wan.from_diffusers
+    if has("encoder.downsamples.", "decoder.upsamples."):
+        yield "wan", _same
     if any(NUMBERED_TWICE.match(name) for name in own):
         yield "diffusers", _same
     if has("encoder.stages.", "decoder.stages."):
@@ -270,6 +276,7 @@ RENAMES: Mapping[str, Rename] = {
     "diffusers": _diffusers,
     "original": _efficientvit,
     "diffusers (numbered twice)": _same,
+    "diffusers (Wan)": layouts_wan.from_diffusers,
     "taesd": _taesd,
     "diffusers (tiny)": _tiny_diffusers,
     "encoder": _half("encoder", _ldm),

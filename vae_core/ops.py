@@ -11,7 +11,7 @@ a network whole, in bands of rows, or to plan either.
     Residual       .body, .skip                 two paths, added
     Beside         .side, .join                 a second picture, made of the run's input, joined row by row
 
-Shapes are (B, C, H, W); rows are dim -2. Activations write in place when no gradient is wanted, so
+Shapes are (B, C, H, W), of a clip (T, C, H, W), see `temporal`; rows are dim -2. Activations write in place when no gradient is wanted, so
 they must follow an op that makes a new tensor.
 """
 
@@ -76,7 +76,7 @@ def has_besides(ops: Ops) -> bool:
 class Window:
     """An op that reads `span` rows to make one, and moves `step` rows on for the next one.
 
-    At the borders of the picture it sees `rows` = (above, below) rows of zeros.
+    At the borders of the picture it sees `rows` = (above, below) rows that are not there.
     """
 
     rows: tuple[int, int] = (0, 0)
@@ -84,6 +84,7 @@ class Window:
     step: int = 1
     makes: int = 1  # rows of the result for each step
     growth: float = 1.0  # numbers of the result for each that is read
+    border = "constant"  # beyond the borders of the picture: zeros, or with "replicate" the nearest pixel again
 
     def within(self, x: Tensor) -> Tensor:
         """The result for rows that bring all they need above and below with them: nothing is added there."""
@@ -149,6 +150,7 @@ class Global(nn.Module):
     """An op that must see the whole picture: each part of it asks what is remembered of all of it."""
 
     grows = True  # does what is remembered grow with the picture?
+    over_frames = False  # does it see other frames of a clip?
 
     def remember(self, x: Tensor) -> tuple[Tensor, ...]:
         """What the others need to know of these pixels. Tensors (B, heads, pixels, C)."""
@@ -196,13 +198,13 @@ class EveryNth(Window):
 class PixelUnshuffle(Window):
     """2 x 2 pixels become one of four times the channels. (B, C, 2H, 2W) -> (B, 4C, H, W)
 
-    channel_last: are the new channels in the order (row, column, channel), or in torch's (channel, row, column)?
+    order: of the new channels, from the slowest: 'cyx' is torch's (channel, row, column).
     """
 
     span = step = 2
 
-    def __init__(self, channel_last: bool = False):
-        self.order = (0, 1, 3, 2, 4, 5) if channel_last else (0, 1, 3, 5, 2, 4)
+    def __init__(self, order: str = "cyx"):
+        self.order = (0, 1, 3, *({"y": 2, "x": 4, "c": 5}[axis] for axis in order))
 
     def __call__(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
@@ -216,17 +218,14 @@ class PixelUnshuffle(Window):
 class PixelShuffle:
     """The way back. Pointwise. (B, 4C, H, W) -> (B, C, 2H, 2W)"""
 
-    def __init__(self, channel_last: bool = False):
-        self.channel_last = channel_last
+    def __init__(self, order: str = "cyx"):
+        self.order = order
 
     def __call__(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
-        x = x.permute(0, 2, 3, 1)
-        if self.channel_last:
-            x = x.reshape(b, h, w, 2, 2, c // 4).permute(0, 1, 3, 2, 4, 5)
-        else:
-            x = x.reshape(b, h, w, c // 4, 2, 2).permute(0, 1, 4, 2, 5, 3)
-        return x.reshape(b, 2 * h, 2 * w, c // 4).permute(0, 3, 1, 2)
+        x = x.permute(0, 2, 3, 1).reshape(b, h, w, *(c // 4 if axis == "c" else 2 for axis in self.order))
+        row, column, channel = (3 + self.order.index(axis) for axis in "yxc")
+        return x.permute(0, 1, row, 2, column, channel).reshape(b, 2 * h, 2 * w, c // 4).permute(0, 3, 1, 2)
 
 
 class RepeatChannels(NamedTuple):

@@ -1,5 +1,6 @@
-"""Pictures that are no multiple of the ratio are continued to the right and below, or cropped."""
+"""Pictures that are no multiple of the ratio are continued to the right and below, or cropped; clips at their end."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -29,3 +30,14 @@ def crop_to(x: Tensor, ratio: int) -> Tensor:
         raise BadPixels(f"a picture of {w}x{h} has nothing left when it is cropped to multiples of {ratio}: pad it.")
     top, left = (h - high) // 2, (w - wide) // 2
     return x[..., top : top + high, left : left + wide]
+
+
+def missing_frames(frames: int, first: int, step: int) -> int:
+    """How many a clip lacks that a VAE encodes to one latent frame for the `first`, and one for every `step` more."""
+    return max(first - frames, 0) + -max(frames - first, 0) % step
+
+
+def pad_frames(x: Tensor, first: int, step: int) -> Tensor:
+    """Repeat the last frame of a clip (T, C, H, W) until there are as many as a VAE encodes."""
+    missing = missing_frames(len(x), first, step)
+    return torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) if missing else x

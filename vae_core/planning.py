@@ -11,9 +11,12 @@ from .detection import build
 from .errors import BadRequest, DoesNotFit
 from .execution import budget as memory
 from .execution import scratch, whole
+from .execution.clip_plan import ClipRequest
 from .execution.fused import fused
-from .execution.plan import DEVICE, DISK, KEEP, SYSTEM, Plan, Request, candidates, choose
-from .families import Config
+from .execution.plan import DEVICE, DISK, KEEP, SYSTEM, Plan, Request, choose
+from .families import Config, Network
+from .padding import missing_frames
+from .temporal import alone
 
 
 @lru_cache(maxsize=32)
@@ -29,18 +32,40 @@ def request(
     """
     if part not in ("encode", "decode"):
         raise BadRequest(f"there is no plan to '{part}': choose encode or decode.")
-    twin = build(family, config).to(dtype)
-    batch, (h, w), ratio = math.prod((shape[0], *shape[2:-2])), shape[-2:], config.spatial_ratio
-    with torch.device("meta"), torch.no_grad(), _countable(f"to {part} {batch} x {w}x{h}"):
+    twin, ratio = build(family, config).to(dtype), config.spatial_ratio
+    h, w = shape[-2] + -shape[-2] % ratio * (part == "encode"), shape[-1] + -shape[-1] % ratio * (part == "encode")
+    if len(shape) == 5 and config.temporal_ratio and (shape[2] > 1 or twin.first_frames > 1):
+        with _counting(part, shape):
+            return _of_clips(twin, config, part, (shape[0], shape[2], h, w), dtype)
+    batch = math.prod((shape[0], *shape[2:-2]))
+    with _counting(part, shape):
         if part == "encode":
-            pixels = torch.empty(batch, config.in_channels, h + -h % ratio, w + -w % ratio, dtype=dtype)
-            return Request(fused(twin.encode_ops()), pixels, scale=1, streamed="input" if streamed else None)
+            pixels = torch.empty(batch, config.in_channels, h, w, dtype=dtype)
+            return Request(fused(alone(twin.encode_ops())), pixels, 1, streamed="input" if streamed else None)
         z = whole.run(twin.from_latent_ops(), torch.empty(batch, config.latent_channels, h, w, dtype=dtype))
         scale = ratio * h // z.shape[-2]
         if masked:
             beside = torch.empty(batch, config.out_channels + 1, ratio * h, ratio * w, dtype=dtype)
             return Request(fused(twin.masked_decode_ops()), z, scale, beside=beside)
-        return Request(fused(twin.decode_ops()), z, scale, streamed="result" if streamed else None)
+        return Request(fused(alone(twin.decode_ops())), z, scale, streamed="result" if streamed else None)
+
+
+def _of_clips(twin: Network, config: Config, part: str, shape: tuple[int, ...], dtype: torch.dtype) -> ClipRequest:
+    """shape: (B, T, H, W)"""
+    clips, t, h, w = shape
+    if part == "decode":
+        z = torch.empty(t, config.latent_channels, h, w, dtype=dtype)
+        return ClipRequest(fused(twin.decode_ops()), z, config.spatial_ratio, clips, 1, 1)
+    first, step = twin.first_frames, config.temporal_ratio or 1
+    pixels = torch.empty(t + missing_frames(t, first, step), config.in_channels, h, w, dtype=dtype)
+    return ClipRequest(fused(twin.encode_ops()), pixels, 1, clips, first, step)
+
+
+@contextmanager
+def _counting(part: str, shape: tuple[int, ...]) -> Iterator[None]:
+    batch = math.prod((shape[0], *shape[2:-2]))
+    with torch.device("meta"), torch.no_grad(), _countable(f"to {part} {batch} x {shape[-1]}x{shape[-2]}"):
+        yield
 
 
 def plan(
@@ -72,7 +97,7 @@ def plan(
 
 def ways(wanted: Request, device: torch.device) -> list[Plan]:
     """All that `plan` chooses from if neither rows nor keep are given, the fastest first."""
-    return list(candidates(wanted, elsewhere(device), on_cpu=device.type == "cpu"))
+    return list(wanted.ways(elsewhere(device), on_cpu=device.type == "cpu"))
 
 
 def most(device: torch.device, budget: int | str | None) -> int:

@@ -158,4 +158,5 @@ _WAYS: Mapping[tuple[str, str], Rename] = {
     ("tiny", ORIGINAL): _taesd,
     ("tiny", DIFFUSERS): _tiny_diffusers,
     ("dc_ae", DIFFUSERS): _same,
+    ("wan", ORIGINAL): _same,
 }

@@ -1,6 +1,5 @@
 """A VAE: pixels to a posterior, a latent to pixels. Everything is checked at this door, nothing further in."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -9,23 +8,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import latents, planning, precision
+from . import door, planning, precision
 from .detection import demand_part, title
-from .errors import BadPixels, BadRequest, DoesNotFit, LatentMismatch, NumericalOverflow
-from .execution import blended, streaming, whole
+from .errors import BadPixels, BadRequest, DoesNotFit, NumericalOverflow
+from .execution import blended, clips, streaming, whole
 from .execution.blended import TilePlan, Tiles
 from .execution.fused import fused
 from .execution.plan import Plan
 from .execution.run import run
 from .families import Config, Facts, Network
 from .ops import Ops
-from .padding import pad_to
+from .padding import pad_frames, pad_to
 from .posterior import Posterior
 from .progress import Followed, Progress
+from .temporal import alone
 
 Budget = int | str | None
 OnPlan = Callable[[Plan | TilePlan], None]  # told how it will be run, just before it is
-LARGEST_PIXEL = 100.0  # HDR pictures exceed 1, some by far; this tells a picture in 0...255
 
 
 class VAE(Facts):
@@ -65,6 +64,8 @@ class VAE(Facts):
                progress: Progress | None = None) -> Posterior:  # fmt: skip
         """pixels (B, C, H, W), or frames (B, C, T, H, W), in [-1, 1] -> the posterior of their latents.
 
+        A VAE of clips makes one latent of the frames, continued with the last one to a number it can encode; any other
+        one of each.
         Any size: a picture that is no multiple of the ratio is continued at its right and lower edge (mirrored), and
         `posterior.size` remembers what to crop to. `progress(done, total)` counts work, and may raise to stop.
         budget, rows, keep: how much memory to use and how, see `plan`; they do not change the result but for rounding.
@@ -73,7 +74,7 @@ class VAE(Facts):
         Raises BadPixels, NumericalOverflow, DoesNotFit, and BadRequest if the file held no encoder.
         """
         demand_part(self.config, self.name, "encode")
-        x, frames = self._pictures(pixels)
+        x, frames = door.pictures(self, pixels)
         size = (x.shape[-2], x.shape[-1])
         one = partial(self._encoded, budget=budget, rows=rows, keep=keep)
         one = partial(blended.run, one, tiles, self.spatial_ratio, cell=self.spatial_ratio) if tiles else one
@@ -85,21 +86,22 @@ class VAE(Facts):
                progress: Progress | None = None) -> Tensor:  # fmt: skip
         """z (B, latent_channels, h, w), or (B, latent_channels, T, h, w) -> pixels, about [-1, 1], not clamped.
 
-        size: (H, W) to crop to, as `posterior.size` gives it. fp32 at least. The other arguments as in `encode`.
+        size: (H, W) to crop to, as `posterior.size` gives it (times `upscale` for an enlarging decoder). fp32 at least.
+        The other arguments as in `encode`. z of clips is decoded to as many frames as the family makes of it.
         image, mask: for the family 'asymmetric', both or neither: pixels (B, C, H, W) in [-1, 1] of the size z was
         encoded from, and (B, 1, H, W) in [0, 1], 0 where the decoder is to keep to the image, 1 where to z alone.
         Raises LatentMismatch, NumericalOverflow, DoesNotFit, BadPixels, and BadRequest if the file held no decoder.
         """
         demand_part(self.config, self.name, "decode")
-        x, frames = self._latents(z, size)
-        beside = self._beside(image, mask, x)
+        x, frames = door.latent(self, z, size)
+        beside = door.beside(self, image, mask, x)
         if tiles and beside is not None:
             raise BadRequest("blended tiles are decoded without an image and a mask: leave the tiles or these away.")
         one = partial(self._decoded, beside=beside, budget=budget, rows=rows, keep=keep)
-        one = partial(blended.run, one, tiles, self.spatial_ratio, cell=1) if tiles else one
+        one = partial(blended.run, one, tiles, self.spatial_ratio * self.upscale, cell=1) if tiles else one
         x = one(x, on_plan=on_plan, progress=progress)
-        x = x[..., : size[0], : size[1]] if size else x
-        return whole.run(_to_clip(frames), x)
+        x = x[..., : size[0] * self.upscale, : size[1] * self.upscale] if size else x
+        return whole.run(door.unfolded(frames), x)
 
     def encode_rows(self, source: streaming.PixelRows, *, budget: Budget = None, rows: int | None = None,
                     keep: str | None = None, progress: Progress | None = None) -> Posterior:  # fmt: skip
@@ -115,8 +117,8 @@ class VAE(Facts):
         plan = self.plan("encode", (1, *source.shape), budget=budget, rows=rows, keep=keep, streamed=True)
         watch = Followed(self.network, plan, 1, progress)
         with self._memory("encoding", (1, *source.shape), watch):
-            picture = streaming.Picture(source, self.spatial_ratio, self.device, self.dtype, _demand_in_range)
-            z = streaming.encode(fused(self.network.encode_ops()), picture, plan, watch)
+            picture = streaming.Picture(source, self.spatial_ratio, self.device, self.dtype, door.demand_in_range)
+            z = streaming.encode(fused(alone(self.network.encode_ops())), picture, plan, watch)
             watch.ends()
         return self._posterior(z, (h, w), None)
 
@@ -130,17 +132,21 @@ class VAE(Facts):
         NumericalOverflow, which comes with the band that is not finite, and running out of memory.
         """
         demand_part(self.config, self.name, "decode")
-        x, _ = self._latents(z, size)
-        if len(x) != 1:
-            raise BadRequest(f"rows can be decoded of one picture, not of {len(x)}: give their latents one by one.")
+        x, _ = door.latent(self, z, size)
+        if len(x) != 1 or x.ndim != 4:
+            raise BadRequest(
+                f"rows can be decoded of one picture, not of a latent of shape {tuple(z.shape)}: give them one by one."
+            )
         plan = self.plan("decode", x.shape, budget=budget, rows=rows, keep=keep, streamed=True)
         return self._decoded_rows(x, plan, Followed(self.network, plan, 1, progress), size)
 
     @torch.no_grad()
     def _decoded_rows(self, x: Tensor, plan: Plan, watch: Followed, size: tuple[int, int] | None) -> Iterator[Tensor]:
         with self._memory("decoding", x.shape, watch):
-            ops = fused(self.network.decode_ops())
-            for band in streaming.decode(ops, self._from_latent(x), plan, watch, size):
+            ops = fused(alone(self.network.decode_ops()))
+            for band in streaming.decode(
+                ops, self._from_latent(x), plan, watch, size and (size[0] * self.upscale, size[1] * self.upscale)
+            ):
                 self._demand_finite(band, "the latent", "decode")
                 yield band[0]
             watch.ends()
@@ -184,8 +190,13 @@ class VAE(Facts):
         plan = self.plan("encode", x.shape, **way)
         watch = self._begun(plan, len(x), on_plan, progress)
         with self._memory("encoding", x.shape, watch):
-            x = pad_to(x.to(self.device, self.dtype), self.spatial_ratio)
-            z = self._run(self.network.encode_ops(), x, plan, watch)
+            x, ops = x.to(self.device, self.dtype), self.network.encode_ops()
+            z = (
+                self._clips(ops, x, plan, watch, True)
+                if x.ndim == 5
+                else self._run(ops, pad_to(x, self.spatial_ratio), plan, watch)
+            )
+            watch.ends()
             self._demand_finite(z, "the picture", "encode")
         return z
 
@@ -195,7 +206,9 @@ class VAE(Facts):
         watch = self._begun(plan, len(x), on_plan, progress)
         with self._memory("decoding", x.shape, watch):
             ops = self.network.decode_ops() if beside is None else self.network.masked_decode_ops()
-            x = self._run(ops, self._from_latent(x), plan, watch, beside)
+            x = self._from_latent(x)
+            x = self._run(ops, x, plan, watch, beside) if x.ndim == 4 else self._clips(ops, x, plan, watch, False)
+            watch.ends()
             self._demand_finite(x, "the latent", "decode")
         return x
 
@@ -206,9 +219,17 @@ class VAE(Facts):
 
     def _run(self, ops: Ops, x: Tensor, plan: Plan, watch: Followed, beside: Tensor | None = None) -> Tensor:
         # One layout of memory, however the caller's tensor lies: kernels differ in rounding, and pixels must not.
-        x = run(fused(ops), x.contiguous(memory_format=torch.channels_last), plan, watch, beside=beside)
-        watch.ends()
-        return x
+        return run(fused(alone(ops)), x.contiguous(memory_format=torch.channels_last), plan, watch, beside=beside)
+
+    def _clips(self, ops: Ops, x: Tensor, plan: Plan, watch: Followed, encodes: bool) -> Tensor:
+        """x: (B, C, T, H, W), run clip by clip."""
+        first, step = (self.network.first_frames, self.temporal_ratio or 1) if encodes else (1, 1)
+        ops, results = fused(ops), list[Tensor]()
+        for clip in x.transpose(1, 2):
+            clip = pad_frames(pad_to(clip, self.spatial_ratio), first, step) if encodes else clip
+            clip = clip.contiguous(memory_format=torch.channels_last)
+            results.append(clips.run(ops, clip, plan, watch, first, step))
+        return torch.stack(results).transpose(1, 2)
 
     def _from_latent(self, x: Tensor) -> Tensor:
         """What the decoder reads."""
@@ -217,7 +238,7 @@ class VAE(Facts):
 
     def _posterior(self, z: Tensor, size: tuple[int, int], frames: int | None) -> Posterior:
         self._demand_finite(z, "the picture", "encode")
-        to_latent = (*self.network.to_latent_ops(), *_to_clip(frames))
+        to_latent = (*self.network.to_latent_ops(), *door.unfolded(frames))
         make = Posterior.of_moments if self.network.gaussian else Posterior.of_point
         return make(z, to_latent, size)
 
@@ -234,69 +255,6 @@ class VAE(Facts):
                 "use a smaller picture or batch, or bf16."
             ) from e
 
-    def _pictures(self, pixels: Tensor) -> tuple[Tensor, int | None]:
-        """Pixels as a batch of pictures, and the frames in a clip if they are clips."""
-        if not isinstance(pixels, Tensor):
-            raise BadPixels(f"pixels must be a tensor, not {type(pixels).__name__}.")
-        x, frames = _fold(pixels)
-        shape = tuple(pixels.shape)
-        if x.ndim != 4 or x.shape[1] != self.in_channels or 0 in shape or not x.is_floating_point():
-            raise BadPixels(
-                f"these pixels are {str(x.dtype).removeprefix('torch.')} of shape {shape}: '{self.name}' encodes "
-                f"floating-point pixels of shape (B, {self.in_channels}, H, W) or (B, {self.in_channels}, T, H, W)."
-            )
-        _demand_in_range(x)
-        return x, frames
-
-    def _latents(self, z: Tensor, size: tuple[int, int] | None) -> tuple[Tensor, int | None]:
-        """A latent as a batch of pictures' latents, and the frames in a clip if it is of clips."""
-        if size and min(size) < 1:
-            raise BadRequest(f"a picture cannot be cropped to {size[1]}x{size[0]}.")
-        if not isinstance(z, Tensor):
-            raise LatentMismatch(f"a latent must be a tensor, not {type(z).__name__}.")
-        x, frames = _fold(z)
-        if x.ndim != 4 or 0 in x.shape or not x.is_floating_point():
-            raise LatentMismatch(
-                f"this is no latent, but {str(z.dtype).removeprefix('torch.')} of shape {tuple(z.shape)}: a latent is "
-                "floating-point of shape (B, C, h, w) or (B, C, T, h, w)."
-            )
-        if x.shape[1] != self.latent_channels:
-            raise LatentMismatch(self._mismatch(z))
-        if not torch.isfinite(x).all():
-            raise NumericalOverflow("this latent holds NaN or infinity: it was broken before it came to the VAE.")
-        return x, frames
-
-    def _beside(self, image: Tensor | None, mask: Tensor | None, z: Tensor) -> Tensor | None:
-        """(B, C + 1, H, W): the image, 0 where the mask is 1, and the mask. None if neither is given."""
-        if image is None and mask is None:
-            return None
-        if not self.network.masked_decode_ops():
-            raise BadRequest(f"'{self.name}' cannot decode with an image and a mask: it is {self.title}.")
-        if image is None or mask is None:
-            raise BadRequest("give an image and a mask, or neither.")
-        pixels, _ = self._pictures(image)
-        masks, _ = _fold(mask)
-        if masks.shape != (len(pixels), 1, *pixels.shape[-2:]) or not (masks.amin() >= 0 and masks.amax() <= 1):
-            raise BadPixels(
-                f"this mask has shape {tuple(mask.shape)}: for an image of shape {tuple(image.shape)} it needs one "
-                "channel, the same size, and numbers in [0, 1]."
-            )
-        exact = precision.at_least_fp32(self.dtype)
-        pixels, masks = (t.to(self.device, exact) for t in (pixels, masks))
-        beside = pad_to(torch.cat([pixels * (1 - masks), masks], 1), self.spatial_ratio)
-        if beside.shape[2:] != tuple(n * self.spatial_ratio for n in z.shape[2:]) or len(beside) != len(z):
-            raise LatentMismatch(f"a latent of shape {tuple(z.shape)} is not of images of shape {tuple(image.shape)}.")
-        return beside.to(self.dtype).contiguous(memory_format=torch.channels_last)
-
-    def _mismatch(self, z: Tensor) -> str:
-        channels = z.shape[1]
-        whose = latents.models(channels)
-        return (
-            f"this latent has {channels} channels (shape {tuple(z.shape)}{f', as of {whose}' if whose else ''}), but "
-            f"'{self.name}' needs {self.latent_channels}: it is {self.title}. Use the VAE of the model that "
-            "made the latent."
-        )
-
     def _demand_finite(self, x: Tensor, what: str, verb: str) -> None:
         if torch.isfinite(x).all():
             return
@@ -310,27 +268,6 @@ def _is_out_of_memory(e: BaseException) -> bool:
     """Without memory on a CPU torch raises a plain RuntimeError: its words are all there is to tell it by."""
     words = ("can't allocate memory", "not enough memory")
     return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or any(word in str(e) for word in words)
-
-
-def _demand_in_range(x: Tensor) -> None:
-    largest = x.detach().abs().max().item()
-    if not largest < LARGEST_PIXEL:  # also true of NaN
-        found = f"reach {largest:g}" if math.isfinite(largest) else "hold NaN or infinity"
-        raise BadPixels(f"these pixels {found}: a picture's must be numbers in [-1, 1] (an IMAGE's in [0, 1]).")
-
-
-def _fold(x: Tensor) -> tuple[Tensor, int | None]:
-    """(B, C, T, H, W) -> (B * T, C, H, W) and T; pictures as they are."""
-    return (x.transpose(1, 2).flatten(0, 1), x.shape[2]) if x.ndim == 5 else (x, None)
-
-
-def _to_clip(frames: int | None) -> Ops:
-    """The way back: (B * T, C, h, w) -> (B, C, T, h, w)."""
-
-    def unfold(x: Tensor) -> Tensor:
-        return x.unflatten(0, (-1, frames)).transpose(1, 2) if frames else x
-
-    return (unfold,) if frames else ()
 
 
 def _size(shape: Sequence[int]) -> str:

@@ -139,6 +139,8 @@ def test_a_vae_this_pack_does_not_run_runs_as_its_host_runs_it(frames, in_time):
     pixels = codec.decode(torch.zeros(1, 16, 8, 8), size=(5, 5), rows=64, keep=None, budget=None, on_plan=told.append)
     assert pixels.shape == (1, 3, 5, 5) and (pixels == 0.5).all()
     codec.decode(torch.zeros(1, 16, 8, 8), tiles=tiles, on_plan=told.append)
+    codec.decode(torch.zeros(1, 16, 8, 8), tiles=ClipTiles(64, 48))
+    assert thing.calls.pop() == ("decode_tiled", {"tile_x": 4, "tile_y": 4, "overlap": 1, **in_time})
     codec.encode(pixels, rows=64)
     assert codec.encode(pixels, tiles=tiles, on_plan=told.append).mode().shape == (1, 16, 1, 1)
     assert told == [WHOLE, TILED, TILED]

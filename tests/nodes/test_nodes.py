@@ -4,59 +4,11 @@ import shutil
 
 import pytest
 import torch
+from calling import call, picture, text
 from exact_vae.nodes import NODE_CLASS_MAPPINGS, host
 from exact_vae.vae_core import BadPixels, BadRequest, LatentMismatch, built_in, load
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from samples import random_weights, small_kl
-
-
-def returned(node: str, **inputs):
-    cls = NODE_CLASS_MAPPINGS[node]
-    return getattr(cls(), cls.FUNCTION)(**inputs)
-
-
-def call(node: str, **inputs):
-    found = returned(node, **inputs)
-    return (found["result"] if isinstance(found, dict) else found)[0]
-
-
-def text(node: str, **inputs) -> str:
-    """What the node shows."""
-    (shown,) = returned(node, **inputs)["ui"]["text"]
-    return shown
-
-
-@pytest.fixture
-def models(tmp_path, kl_file):
-    """A folder of models: a VAE, one in a subfolder, a full checkpoint, two tiny halves and one alone."""
-    folder = tmp_path / "models"
-    for kind in ("vae/sub", "vae_approx", "checkpoints"):
-        (folder / kind).mkdir(parents=True)
-    shutil.copy(kl_file, folder / "vae" / "small.safetensors")
-    shutil.copy(kl_file, folder / "vae" / "sub" / "other.safetensors")
-    (folder / "vae" / "notes.txt").write_text("no VAE")
-    weights = load_file(kl_file)
-    full = {f"vae.{n}": t for n, t in weights.items()} | {"model.diffusion_model.x": torch.zeros(1)}
-    save_file(full, folder / "checkpoints" / "full.safetensors")
-    from exact_vae.vae_core.families.tiny import FAMILY
-
-    tiny = random_weights("tiny", FAMILY.example)
-    for stem in ("taesd", "mine"):
-        for half in ("encoder", "decoder"):
-            part = {n.removeprefix(f"{half}."): t for n, t in tiny.items() if n.startswith(half)}
-            save_file(part, folder / "vae_approx" / f"{stem}_{half}.safetensors")
-    shutil.copy(folder / "vae_approx" / "mine_decoder.safetensors", folder / "vae_approx" / "alone_decoder.safetensors")
-    with host.surroundings(folder):
-        yield folder
-
-
-@pytest.fixture
-def vae(models):
-    return call("ExactVAELoader", vae_name="small.safetensors")
-
-
-def picture(h=20, w=28, channels=3):
-    return torch.rand(1, h, w, channels, generator=torch.Generator().manual_seed(0))
 
 
 def test_what_can_be_chosen(models):
@@ -209,7 +161,7 @@ def test_bad_input_gets_a_sentence(vae):
     with pytest.raises(LatentMismatch, match="this LATENT holds no picture's latent but list"):
         call("ExactVAEDecode", samples={"samples": []}, vae=vae)
     tag = {"family": "kl", "channels": 4, "ratio": 8, "latent": [2, 2], "size": [16, 16]}
-    with pytest.raises(LatentMismatch, match=r"this latent was made at 1/8 \(SD 1.x.* works at 1/4"):
+    with pytest.raises(LatentMismatch, match=r"made by a VAE of the family 'kl' at 1/8 \(SD 1.x.* works at 1/4"):
         call("ExactVAEDecode", samples={"samples": torch.zeros(1, 4, 2, 2), "exact_vae": tag}, vae=vae)
     with pytest.raises(BadPixels, match="these pixels hold NaN"):
         call("ExactVAEEncode", pixels=torch.full((1, 8, 8, 3), float("nan")), vae=vae)

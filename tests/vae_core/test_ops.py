@@ -35,7 +35,7 @@ from torch import nn
         Conv2d(1, 1, pad=(1, 0)),
         DoublingConv(Conv2d(1, 1)),
         PixelUnshuffle(),
-        PixelUnshuffle(channel_last=True),
+        PixelUnshuffle(order="yxc"),
     ],
     ids=["3x3", "1x1", "5x5", "down, padded below", "down", "padded above", "doubling", "unshuffle", "channel last"],
 )
@@ -69,10 +69,10 @@ def test_shuffling():
     x = torch.randn(2, 3, 4, 6)
     assert torch.equal(PixelUnshuffle()(x), nn.functional.pixel_unshuffle(x, 2))
     assert torch.equal(PixelShuffle()(PixelUnshuffle()(x)), x)
-    last = PixelUnshuffle(channel_last=True)(x)
+    last = PixelUnshuffle(order="yxc")(x)
     assert torch.equal(last[:, 5, 1, 2], x[:, 2, 2, 5])  # channel 5 = (row 0, column 1, channel 2)
     assert torch.equal(last[:, 6, 1, 2], x[:, 0, 3, 4])  # channel 6 = (row 1, column 0, channel 0)
-    assert torch.equal(PixelShuffle(channel_last=True)(last), x)
+    assert torch.equal(PixelShuffle(order="yxc")(last), x)
 
 
 def test_every_nth_pixel_is_what_nearest_neighbours_keep():
@@ -88,7 +88,7 @@ def test_channels_repeated_and_their_means():
     assert torch.allclose(MeanChannels(3)(x), x.mean(1, keepdim=True))
 
 
-POINTWISE = [silu, relu, soft_clamp, Affine(2.0, -1.0), Upsample2x(), PixelShuffle(), PixelShuffle(channel_last=True),
+POINTWISE = [silu, relu, soft_clamp, Affine(2.0, -1.0), Upsample2x(), PixelShuffle(), PixelShuffle(order="yxc"),
              RepeatChannels(3), MeanChannels(2)]  # fmt: skip
 
 

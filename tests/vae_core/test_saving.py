@@ -25,7 +25,7 @@ def on_meta(found) -> VAE:
 
 
 NAMED = {  # the layouts of these headers are written; a checkpoint's prefix is not
-    "original": ("ldm", "taesd"),
+    "original": ("ldm", "taesd", "original"),
     "diffusers": ("diffusers",),
 }
 WRITTEN = [

@@ -11,40 +11,18 @@ that waits would, by its variables, so bands pass through `map`, or out of a lis
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops import Beside, Global, Op, Ops, Residual, Window
-from .moments import Moments, added
-from .rows import ROWS, Reader, Rows, balanced, forked, handed, height
-from .store import Held, Store
+from ..temporal import GroupNormOverFrames, Temporal
+from .held import Banding, Dropped, Flow, Hold, ReadAgain
+from .moments import Moments
+from .rows import ROWS, Reader, Rows, balanced, forked, handed, height, in_a_row
+from .store import Held
 from .watch import Watch
-
-
-class Flow:
-    """Bands of rows (1, C, rows, W) of a picture, from the top down."""
-
-    def read(self, last: bool) -> Rows:
-        """`last`: nobody will read it again. Bands are not to be written to but by in-place ops right after."""
-        raise NotImplementedError
-
-
-class Banding(NamedTuple):
-    """How a network is run in bands.
-
-    numbers  in one band, at every resolution: rows x width x channels
-    store    where is held what is read again
-    dropped  ids of group norms whose input is computed twice instead of held
-    beside   what Besides look at; None: the source of the whole flow
-    """
-
-    numbers: int
-    store: Store
-    dropped: frozenset[int] = frozenset()
-    beside: Flow | None = None
 
 
 def flow(ops: Ops, source: Flow, banding: Banding, watch: Watch) -> Flow:
@@ -67,23 +45,25 @@ def _step(op: Op, source: Flow, banding: Banding, watch: Watch) -> Flow:
         return Attended(op, source, watch)
     if isinstance(op, Window):
         return Slid(op, source, banding, watch)
+    if isinstance(op, Temporal) and banding.past:
+        return Since(op, source, banding, watch)
     return Each(op, source, banding, watch)
 
 
-def _again(op: nn.GroupNorm, source: Flow, banding: Banding) -> "_ReadAgain":
-    if isinstance(source, _ReadAgain):
+def _again(op: nn.GroupNorm, source: Flow, banding: Banding) -> "ReadAgain":
+    if isinstance(source, ReadAgain):
         return source
     return Dropped(source) if id(op) in banding.dropped else Hold(source, banding)
 
 
 class Source(Flow):
-    """A tensor (1, C, H, W) that somebody else keeps."""
+    """A tensor (1, C, H, W), or (T, C, H, W), that somebody else keeps."""
 
     def __init__(self, x: Tensor, banding: Banding):
         self.x, self.banding = x, banding
 
     def read(self, last: bool) -> Rows:
-        return iter(self.x.split(height(self.x.shape[1] * self.x.shape[-1], self.banding.numbers), ROWS))
+        return iter(self.x.split(height(in_a_row(self.x), self.banding.numbers), ROWS))
 
 
 class Each(Flow):
@@ -130,13 +110,14 @@ class _Sliding:
         """What can be made of a band and of those before it: one band, or none yet."""
         if self.kept is None:
             above = self.op.rows[0]
-            return self._made(F.pad(band, (0, 0, above, 0)) if above else band)
+            return self._made(F.pad(band, (0, 0, above, 0), mode=self.op.border) if above else band)
         return self._made(torch.cat([self.kept, band], ROWS) if self.kept.shape[ROWS] else band)
 
     def end(self) -> Rows:
         """What is made of the last rows, and of the zeros below."""
         assert self.kept is not None
-        return self._made(F.pad(self.kept, (0, 0, 0, self.op.rows[1])))
+        below = self.op.rows[1]
+        return self._made(F.pad(self.kept, (0, 0, 0, below), mode=self.op.border) if below else self.kept)
 
     def _made(self, x: Tensor) -> Rows:
         op = self.op
@@ -151,96 +132,54 @@ class _Sliding:
         return handed(made)
 
 
-class _ReadAgain(Flow):
-    """What may be read several times at no cost, and knows its moments."""
+class Since(Flow):
+    """A temporal op on a part of a clip: beside each band it reads what is known of its rows."""
 
-    def moments(self) -> Moments:
-        raise NotImplementedError
-
-
-class Hold(_ReadAgain):
-    """A flow that is computed once and held in a store."""
-
-    def __init__(self, source: Flow, banding: Banding):
-        self.source: Flow | None = source
-        self.banding = banding
-        self.held: list[Held | None] = []  # None: let go of
-        self.gone = 0  # bands that have been let go of, from the top
-        self.passed: dict[int, int] = {}  # of every reader at work: the bands it needs no more
-        self.final: int | None = None  # the reader who is the last
-        self._moments: Moments | None = None
-
-    def fill(self) -> None:
-        if self.source is None:
-            return
-        source, self.source = self.source, None
-        for band in balanced(source.read(last=True), self.banding.numbers):
-            self._moments = added(self._moments, band)
-            self.held.append(self.banding.store.put(band))
-        self.banding.store.tidy()
-
-    def moments(self) -> Moments:
-        self.fill()
-        assert self._moments is not None
-        return self._moments
+    def __init__(self, op: Temporal, source: Flow, banding: Banding, watch: Watch):
+        assert banding.past
+        self.op, self.source, self.past, self.watch = op, source, banding.past, watch
+        self.numbers = max(1, int(banding.numbers / op.growth))
 
     def read(self, last: bool) -> Rows:
-        self.fill()
-        reader = len(self.passed) + 1
-        self.passed[reader] = 0
-        self.final = reader if last else self.final
-        for i, held in enumerate(self.held):
-            assert held is not None
-            band = [held.get()]
-            self.passed[reader] = i + 1  # what it has in its hands the store need not hold
-            self._let_go()
-            yield band.pop()
+        known, kept = self.past.taken(self.op), list[Held]()
+        rows = balanced(self.source.read(last), self.numbers)
+        yield from map(partial(self.made, Reader(known) if known else None, kept), rows)
+        self.past.keep(self.op, kept)
 
-    def _let_go(self) -> None:
-        """Of bands that the last reader has passed, and others who still read too."""
-        while self.final and self.gone < min(self.passed.values()):
-            held, self.held[self.gone] = self.held[self.gone], None
-            assert held is not None
-            held.release()
-            self.gone += 1
-
-
-class Dropped(_ReadAgain):
-    """A flow that is computed again whenever it is read: time instead of memory."""
-
-    def __init__(self, source: Flow):
-        self.source = source
-        self._moments: Moments | None = None
-
-    def moments(self) -> Moments:
-        if self._moments is None:
-            for band in self.source.read(last=False):
-                self._moments = added(self._moments, band)
-        assert self._moments is not None
-        return self._moments
-
-    def read(self, last: bool) -> Rows:
-        self.moments()
-        return self.source.read(last)
+    def made(self, known: Reader | None, kept: list[Held], band: Tensor) -> Tensor:
+        self.watch.begins(self.op)
+        y, past = self.op.after(band, known.read(band.shape[ROWS]) if known else None)
+        kept.append(self.past.put(past))
+        self.watch.made(self.op, y)
+        return y
 
 
 class Normalised(Flow):
-    """A group norm with the statistics of the whole picture."""
+    """A group norm with the statistics of the whole picture: of each frame, or of all frames of a clip."""
 
-    def __init__(self, op: nn.GroupNorm, source: _ReadAgain, watch: Watch):
+    def __init__(self, op: nn.GroupNorm, source: ReadAgain, watch: Watch):
         self.op, self.source, self.watch = op, source, watch
 
     def read(self, last: bool) -> Rows:
-        mean, var = self.source.moments().of_groups(self.op.num_groups)
+        moments = self.source.moments()
+        moments = moments.over_frames() if isinstance(self.op, GroupNormOverFrames) else moments
+        mean, var = moments.of_groups(self.op.num_groups)
         yield from map(partial(self.made, mean, var), self.source.read(last))
 
     def made(self, mean: Tensor, var: Tensor, band: Tensor) -> Tensor:
+        """mean, var: (1, C), or (T, C) with each frame's own."""
+        self.watch.begins(self.op)
+        y = self._one(mean[0], var[0], band) if len(mean) == 1 else self._each(mean, var, band)
+        self.watch.made(self.op, y)
+        return y
+
+    def _one(self, mean: Tensor, var: Tensor, band: Tensor) -> Tensor:
         op = self.op
         weight, bias = (None if p is None else p.to(mean.dtype) for p in (op.weight, op.bias))
-        self.watch.begins(op)
-        y = F.batch_norm(band, mean, var, weight, bias, eps=op.eps)
-        self.watch.made(op, y)
-        return y
+        return F.batch_norm(band, mean, var, weight, bias, eps=op.eps)
+
+    def _each(self, mean: Tensor, var: Tensor, band: Tensor) -> Tensor:
+        return torch.cat([self._one(*args) for args in zip(mean, var, band.split(1), strict=True)])
 
 
 class Attended(Flow):
@@ -302,7 +241,7 @@ def _joined(join: Callable[[Tensor, Tensor], Tensor], side: Reader, band: Tensor
     return join(band, side.read(band.shape[ROWS]))
 
 
-class _Port(_ReadAgain):
+class _Port(ReadAgain):
     """One of the two ways into a residual block."""
 
     def __init__(self, shared: Flow):

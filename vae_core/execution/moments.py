@@ -7,7 +7,10 @@ from torch import Tensor
 
 
 class Moments(NamedTuple):
-    """Of every channel: how many numbers, their mean, the sum of their squared deviations from it. fp32 or better."""
+    """Of every frame and channel: how many numbers, their mean, the sum of their squared deviations from it.
+
+    mean, squares: (T, C), T = 1 for a picture; fp32 or better.
+    """
 
     n: int
     mean: Tensor
@@ -15,11 +18,11 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, x: Tensor) -> "Moments":
-        """x: (1, C, rows, W). Torch's own statistics of a batch norm: two passes in one call, shifted, in fp32."""
+        """x: (T, C, rows, W). Torch's own statistics of a batch norm: two passes in one call, shifted, in fp32."""
         exact = torch.promote_types(x.dtype, torch.float32)
-        mean, var = (torch.zeros(x.shape[1], dtype=exact, device=x.device) for _ in range(2))
-        if not x.is_meta:
-            mean, var = torch.batch_norm_update_stats(x, mean, var, 0.0)
+        mean, var = (torch.zeros(x.shape[:2], dtype=exact, device=x.device) for _ in range(2))
+        for i in range(0 if x.is_meta else len(x)):
+            mean[i], var[i] = torch.batch_norm_update_stats(x[i : i + 1], mean[i], var[i], 0.0)
         n = x.shape[-1] * x.shape[-2]
         return cls(n, mean, var * n)
 
@@ -29,12 +32,18 @@ class Moments(NamedTuple):
         mean = self.mean + apart * (other.n / n)
         return Moments(n, mean, self.squares + other.squares + apart**2 * (self.n * other.n / n))
 
+    def over_frames(self) -> "Moments":
+        """Of all frames together."""
+        mean = self.mean.mean(0, keepdim=True)
+        squares = self.squares.sum(0, keepdim=True) + self.n * (self.mean - mean).square().sum(0, keepdim=True)
+        return Moments(self.n * len(self.mean), mean, squares)
+
     def of_groups(self, groups: int) -> tuple[Tensor, Tensor]:
-        """Mean and variance of the group each channel is in: (C,), (C,)"""
-        means, squares = (t.reshape(groups, -1) for t in (self.mean, self.squares))
-        mean = means.mean(1, keepdim=True)
-        var = squares.mean(1, keepdim=True) / self.n + (means - mean).square().mean(1, keepdim=True)
-        return tuple(t.expand_as(means).reshape(-1).contiguous() for t in (mean, var))  # type: ignore[return-value]
+        """Mean and variance of the group each channel is in: (T, C), (T, C)"""
+        means, squares = (t.reshape(len(t), groups, -1) for t in (self.mean, self.squares))
+        mean = means.mean(-1, keepdim=True)
+        var = squares.mean(-1, keepdim=True) / self.n + (means - mean).square().mean(-1, keepdim=True)
+        return tuple(t.expand_as(means).flatten(1).contiguous() for t in (mean, var))  # type: ignore[return-value]
 
 
 def added(known: Moments | None, band: Tensor) -> Moments:

@@ -15,9 +15,13 @@ from torch import Tensor, nn
 
 from ..errors import DoesNotFit
 from ..ops import Beside, DoublingConv, Global, Op, Ops, Residual, Window, leaves
+from ..temporal import OneFrame
 from . import whole
-from .bands import Banding, Source, flow, stops
+from .bands import Source, flow, stops
 from .budget import text
+from .held import Banding
+from .past import Past
+from .rows import in_a_row
 from .store import OnDevice
 from .watch import Watch
 
@@ -26,7 +30,7 @@ IN_FLIGHT = 8  # bands alive at once between two held activations: read, extende
 # More bands' worth of memory on a CPU: the gaps that tensors of many sizes leave in its heap. Found by measuring, see
 # benchmarks/results/time_and_memory_cpu_fp32.md; what is read back from a disk is a new tensor each time.
 GAPS_ON_CPU = {DEVICE: 5, DISK: 8}
-SUMMED = 3  # times the summed taps of DoublingConvs: made, kept, and laid out anew by the backend at each call
+SUMMED = 3  # times weights that are made for the run: made, kept, and laid out anew by the backend at each call
 REMEMBERED = 3  # activations alive at once while attention gathers what it remembers
 HEIGHTS = (64, 32, 16, 8)  # of bands, in rows of the picture, the fastest first
 # On a CPU low bands are as fast as the whole picture or faster: what one op has made is in the caches for the next.
@@ -47,6 +51,7 @@ class Plan:
     work      multiplications of one picture
     shape     of the result for one picture: (C, H, W)
     numbers   in a band
+    frames    of a clip's latent at a time; 0: all of them
     """
 
     pictures: int
@@ -58,11 +63,13 @@ class Plan:
     work: float
     shape: tuple[int, ...]
     numbers: int = 0
+    frames: int = 0
 
     def __str__(self) -> str:
         """'bands of 32 rows, kept in system memory; at most 812 MiB (and 4.0 GiB of system memory)'"""
         how = "whole" if not self.rows else f"bands of {self.rows} rows, kept {_where(self.keep)}"
         one = f", {self.pictures} at a time" if self.pictures > 1 else ""
+        one = f", {self.frames} latent frame{'s' * (self.frames > 1)} at a time" if self.frames else one
         again = ", the largest computed twice" if self.twice else ""
         more = f" (and {text(self.held)} of {self.keep})" if self.held else ""
         return f"{how}{one}{again}; at most {text(self.peak)}{more}"
@@ -85,12 +92,13 @@ class Request:
         self.beside = x if beside is None else beside
         self.one, self.side = x[:1], self.beside[:1]
         self.rows = x.shape[-2] * scale
+        self.past: Past | None = None
 
     @cached_property
     def whole(self) -> Plan:
         """All pictures at once."""
         with torch.no_grad():
-            peak = whole.peak_bytes(self.ops, self.x, beside=self.beside)[0]
+            peak = whole.peak_bytes(self.ops, self.x, beside=self.beside, past=self.past)[0]
         peak += sum(self._ends.values()) + self.summed
         return Plan(len(self.x), 0, DEVICE, (), peak, 0, self._counted(()).work, self.shape)
 
@@ -111,10 +119,42 @@ class Request:
         peak = max(on_device + working, counted.remembered + on_device) + ends + self.summed
         return Plan(1, rows, keep, twice, peak, counted.held - on_device, counted.work, self.shape, numbers)
 
+    def ways(
+        self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
+    ) -> Iterator[Plan]:
+        """All of them, the fastest first; no more than `rows` in a band, only kept in `keep`, if these are given."""
+        in_one = keep is None and (rows is None or self.rows <= rows)
+        last = on_cpu and rows is None and self.rows > SMALL
+        if in_one and not last:
+            yield from self._in_one()
+        yield from self.banded(elsewhere, rows, keep, on_cpu)
+        if in_one and last:
+            yield from self._in_one()
+
+    def banded(
+        self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
+    ) -> Iterator[Plan]:
+        """The ways in bands."""
+        usual = HEIGHTS_ON_CPU if on_cpu else HEIGHTS
+        heights = usual if rows is None else (rows, *(height for height in usual if height < rows))
+        for place in (DEVICE, *elsewhere) if keep is None else (keep,):
+            for height in heights:
+                yield self.in_bands(height, place, on_cpu=on_cpu)
+            if place == DEVICE and self.largest:
+                yield self.in_bands(heights[-1], DEVICE, self.largest, on_cpu)
+
+    def _in_one(self) -> Iterator[Plan]:
+        """Whole pictures: all of them at once, or fewer."""
+        yield self.whole
+        pictures = len(self.x) // 2
+        while pictures:
+            yield self.split(pictures)
+            pictures //= 2
+
     @cached_property
     def summed(self) -> int:
         """Bytes of weights that are made for the run."""
-        return SUMMED * sum(op.weight.nbytes for op in leaves(self.ops) if isinstance(op, DoublingConv))
+        return SUMMED * sum(op.weight.nbytes for op in leaves(self.ops) if isinstance(op, (DoublingConv, OneFrame)))
 
     @cached_property
     def largest(self) -> tuple[int, ...]:
@@ -160,7 +200,7 @@ class _Count(Watch):
         self.rows = request.rows
         norms = list(leaves(request.ops))
         banding = Banding(2**62, ledger, frozenset(id(norms[i]) for i in twice))
-        banding = banding._replace(beside=Source(request.side, banding))
+        banding = banding._replace(beside=Source(request.side, banding), past=request.past)
         with torch.no_grad():
             for _ in flow(request.ops, Source(request.one, banding), banding, self).read(last=True):
                 pass
@@ -204,7 +244,8 @@ def work(op: Op, made: Tensor) -> float:
     if isinstance(op, DoublingConv):
         return made.numel() * op.weight.shape[0] * 4
     pixels = made.numel() // made.shape[1]
-    taps = sum(p.numel() for p in op.parameters() if p.ndim > 1) if isinstance(op, nn.Module) else 0
+    weights = op.parameters() if isinstance(op, nn.Module) else [op.weight] if isinstance(op, OneFrame) else []
+    taps = sum(w.numel() for w in weights if w.ndim > 1)
     return float(max(pixels * taps, made.numel()))
 
 
@@ -227,7 +268,7 @@ def choose(
     what        is run, for the error: "decoding 4096x4096 with 'ae.safetensors'"
     """
     smallest: Plan | None = None
-    for plan in candidates(request, elsewhere, rows, keep, on_cpu):
+    for plan in request.ways(elsewhere, rows, keep, on_cpu):
         if plan.peak <= budget and plan.held <= elsewhere.get(plan.keep, 0):
             return plan
         smallest = plan if smallest is None or plan.peak < smallest.peak else smallest
@@ -243,39 +284,6 @@ def choose(
     )
 
 
-def candidates(
-    request: Request,
-    elsewhere: Iterable[str],
-    rows: int | None = None,
-    keep: str | None = None,
-    on_cpu: bool = False,
-) -> Iterator[Plan]:
-    """All ways, the fastest first; no more than `rows` in a band, only kept in `keep`, if these are given."""
-    in_one = keep is None and (rows is None or request.rows <= rows)
-    last = on_cpu and rows is None and request.rows > SMALL
-    if in_one and not last:
-        yield from _in_one(request)
-    usual = HEIGHTS_ON_CPU if on_cpu else HEIGHTS
-    heights = usual if rows is None else (rows, *(height for height in usual if height < rows))
-    places = (DEVICE, *elsewhere) if keep is None else (keep,)
-    for place in places:
-        for height in heights:
-            yield request.in_bands(height, place, on_cpu=on_cpu)
-        if place == DEVICE:
-            yield request.in_bands(heights[-1], DEVICE, request.largest, on_cpu)
-    if in_one and last:
-        yield from _in_one(request)
-
-
-def _in_one(request: Request) -> Iterator[Plan]:
-    """Whole pictures: all of them at once, or fewer."""
-    yield request.whole
-    pictures = len(request.x) // 2
-    while pictures:
-        yield request.split(pictures)
-        pictures //= 2
-
-
 def _waiting(ops: Ops, x: Tensor, beside: Tensor, now: int = 0) -> tuple[int, int, Tensor]:
     """(the most numbers that wait for the band after, those in the end, the result).
 
@@ -283,7 +291,7 @@ def _waiting(ops: Ops, x: Tensor, beside: Tensor, now: int = 0) -> tuple[int, in
     """
     most = now
     for op in ops:
-        row = x.shape[1] * x.shape[-1]
+        row = in_a_row(x)
         if isinstance(op, Residual):
             held = stops(op.body)
             behind = sum(op.span - 1 for op in op.body if isinstance(op, Window))  # rows that the shortcut waits for

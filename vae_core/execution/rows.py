@@ -62,7 +62,7 @@ def balanced(rows: Iterable[Tensor], numbers: int) -> Rows:
     for band in rows:
         waiting = band if waiting is None else torch.cat([waiting, band], ROWS)
         del band
-        tall = height(waiting.shape[1] * waiting.shape[-1], numbers)
+        tall = height(in_a_row(waiting), numbers)
         if 2 * waiting.shape[ROWS] < tall:
             continue
         cut = handed(waiting.tensor_split(max(1, round(waiting.shape[ROWS] / tall)), ROWS))
@@ -78,6 +78,11 @@ def handed(bands: Iterable[Tensor]) -> Rows:
     del bands
     while left:
         yield left.popleft()
+
+
+def in_a_row(x: Tensor) -> int:
+    """Numbers in a row, of all channels and frames."""
+    return x.numel() // x.shape[ROWS]
 
 
 def height(row: int, numbers: int) -> int:

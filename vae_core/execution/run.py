@@ -8,7 +8,9 @@ from torch import Tensor
 
 from ..ops import Ops, leaves
 from . import whole
-from .bands import Banding, Flow, Source, flow
+from .bands import Source, flow
+from .held import Banding, Flow
+from .past import Past
 from .plan import DISK, SYSTEM, Plan
 from .rows import ROWS, Rows
 from .store import InRooms, InSystemMemory, OnDevice, OnDisk, Store
@@ -36,27 +38,31 @@ def run(ops: Ops, x: Tensor, plan: Plan, watch: Watch, beside: Tensor | None = N
 
 @torch.no_grad()
 def in_bands(ops: Ops, source: Callable[[Banding], Flow], plan: Plan, watch: Watch, device: torch.device,
-             beside: Callable[[Banding], Flow] | None = None) -> Rows:  # fmt: skip
+             beside: Callable[[Banding], Flow] | None = None, past: Past | None = None) -> Rows:  # fmt: skip
     """The result for one picture, band by band from the top. Closing it early gives back what is held for it.
 
-    beside: what Besides look at; None: the source.
+    beside  what Besides look at; None: the source
+    past    of a clip that is run in parts: what is known of those before
     """
-    store = _store(plan.keep, device)
+    store = store_of(plan.keep, device)
     store.tidy()
     try:
         norms = list(leaves(ops))
-        banding = Banding(plan.numbers, store, frozenset(id(norms[i]) for i in plan.twice))
+        banding = Banding(plan.numbers, store, frozenset(id(norms[i]) for i in plan.twice), past=past)
         banding = banding._replace(beside=beside(banding)) if beside else banding
         yield from flow(ops, source(banding), banding, watch).read(last=True)
     finally:
         store.close()
 
 
-def gather(bands: Rows, place: Tensor) -> None:
-    row = 0
+def gather(bands: Rows, place: Tensor) -> int:
+    """Puts bands at their place, and gives how many frames they have: 1, or those of a clip."""
+    row = frames = 0
     for band in bands:
-        place.narrow(ROWS, row, band.shape[ROWS]).copy_(band)
+        frames = len(band)
+        place[:frames].narrow(ROWS, row, band.shape[ROWS]).copy_(band)
         row += band.shape[ROWS]
+    return frames
 
 
 def given_out(dtype: torch.dtype) -> torch.dtype:
@@ -64,7 +70,7 @@ def given_out(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def _store(keep: str, device: torch.device) -> Store:
+def store_of(keep: str, device: torch.device) -> Store:
     if keep == DISK:
         return OnDisk()
     if keep == SYSTEM:

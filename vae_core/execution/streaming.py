@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from ..errors import BadPixels
 from ..ops import Ops
 from ..padding import padding
-from .bands import Flow, Source
+from .bands import Source
+from .held import Flow
 from .plan import HEIGHTS, Plan
 from .rows import ROWS, Reader, Rows, height
 from .run import gather, given_out, in_bands, run

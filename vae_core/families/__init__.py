@@ -1,6 +1,6 @@
 """The families this library runs, one file each. For every file at most one of them answers, so order is free."""
 
-from . import asymmetric, dc_ae, hunyuan_image, kl, pixel, tiny, vq
+from . import asymmetric, dc_ae, hunyuan_image, kl, pixel, tiny, vq, wan
 from .base import Config, Facts, Family, Network, Shapes
 
 __all__ = ["FAMILIES", "Config", "Facts", "Family", "Network", "Shapes"]
@@ -11,6 +11,7 @@ FAMILIES: tuple[Family, ...] = (
     vq.FAMILY,
     hunyuan_image.FAMILY,
     dc_ae.FAMILY,
+    wan.FAMILY,
     tiny.FAMILY,
     pixel.FAMILY,
 )

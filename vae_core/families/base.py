@@ -29,6 +29,34 @@ class Config(Protocol):
     def out_channels(self) -> int: ...
 
 
+class Halves:
+    """The facts of most configs: an encoder and a decoder, or one of them, with one of `widths` for each resolution.
+
+    z is the latent, and the VAE is one of pictures; a config of which that is not true overrides what differs.
+    """
+
+    encoder: Any
+    decoder: Any
+    z_channels: int
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(half for half in ("encoder", "decoder") if getattr(self, half))
+
+    @property
+    def latent_channels(self) -> int:
+        return self.z_channels
+
+    @property
+    def spatial_ratio(self) -> int:
+        coder = self.encoder or self.decoder
+        return 2 ** (len(coder.widths) - 1)
+
+    @property
+    def temporal_ratio(self) -> int | None:
+        return None
+
+
 class Facts:
     """The facts of a config, for whatever has one.
 
@@ -59,6 +87,11 @@ class Facts:
     def out_channels(self) -> int:
         return self.config.out_channels
 
+    @property
+    def upscale(self) -> int:
+        """How much larger than the picture that was encoded is what is decoded: 1 but for enlarging decoders."""
+        return getattr(self.config, "upscale", 1)
+
 
 class Network(nn.Module):
     """An autoencoder whose submodules bear the checkpoint's names (those of the family's reference layout).
@@ -68,6 +101,7 @@ class Network(nn.Module):
     """
 
     gaussian = True  # do the encoder's ops end in moments (mean, logvar), or in z itself?
+    first_frames = 1  # of a clip, that the first frame of its latent stands for; if 1, a picture is a clip of one frame
 
     def encode_ops(self) -> Ops:
         """pixels (B, C, H, W) in [-1, 1] -> moments (B, 2 * z_channels, h, w), or z if not `gaussian`"""

@@ -29,7 +29,7 @@ from ..ops import (
     relu,
     silu,
 )
-from .base import Family, Network, Shapes, count, size, vote
+from .base import Family, Halves, Network, Shapes, count, size, vote
 from .efficientvit import HEAD, EfficientViTBlock, ResBlock, RMSNorm
 
 SIDES = {"encoder": "encoder.down_blocks.", "decoder": "decoder.up_blocks."}
@@ -49,29 +49,12 @@ class Coder:
 
 
 @dataclass(frozen=True)
-class DCAEConfig:
+class DCAEConfig(Halves):
     z_channels: int
     encoder: Coder | None
     decoder: Coder | None
     in_channels: int = 3
     out_channels: int = 3
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return tuple(p for p in ("encoder", "decoder") if getattr(self, p))
-
-    @property
-    def latent_channels(self) -> int:
-        return self.z_channels
-
-    @property
-    def spatial_ratio(self) -> int:
-        coder = self.encoder or self.decoder
-        return 2 ** (len(coder.widths) - 1) if coder else 1
-
-    @property
-    def temporal_ratio(self) -> None:
-        return None
 
     @property
     def has_attention(self) -> bool:

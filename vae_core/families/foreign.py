@@ -37,28 +37,6 @@ def _fits(shape: tuple[int, ...] | None, want: tuple[int | None, ...] | None) ->
 
 FOREIGN: tuple[Foreign, ...] = (
     Foreign(
-        "Wan 2.1 / Qwen-Image (16 channels at 1/8, 3-D)",
-        marks=(
-            {"decoder.head.2.weight": (None, None, 3, 3, 3), "decoder.conv1.weight": (None, 16, 3, 3, 3)},
-            {"decoder.conv_in.weight": (None, 16, 3, 3, 3), "decoder.mid_block.resnets.0.norm1.gamma": None},
-            {"decoder.conv_in.weight": (None, 16, 3, 3), "decoder.mid_block.resnets.0.norm1.gamma": None},
-        ),
-    ),
-    Foreign(
-        "Wan 2.2 (48 channels at 1/16, 3-D)",
-        marks=(
-            {"decoder.head.2.weight": (12, None, 3, 3, 3), "decoder.conv1.weight": (None, 48, 3, 3, 3)},
-            {"decoder.conv_in.weight": (None, 48, 3, 3, 3), "decoder.mid_block.resnets.0.norm1.gamma": None},
-        ),
-    ),
-    Foreign(
-        "Qwen-Image-2.1 (64 channels at 1/16)",
-        marks=(
-            {"decoder.head.2.weight": (4, None, 1, 3, 3)},
-            {"decoder.conv_in.weight": (None, 64, 3, 3), "decoder.mid_block.resnets.0.norm1.gamma": None},
-        ),
-    ),
-    Foreign(
         "HunyuanImage 2.1 refiner / HunyuanVideo 1.5 (32 channels at 1/16, 3-D)",
         names=("decoder.mid.block_1.norm1.gamma",),
         marks=({"decoder.conv_in.conv.weight": (1024, 32, 3, 3, 3), "decoder.mid_block.resnets.0.norm1.gamma": None},),

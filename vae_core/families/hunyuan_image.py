@@ -24,12 +24,12 @@ from ..ops import (
     chain,
     silu,
 )
-from .base import Family, Network, Shapes, size, vote
+from .base import Family, Halves, Network, Shapes, size, vote
 from .blocks import Coder, Middle, ResnetBlock, halved, is_2d, keeps_channels, norm, read_coder
 
 
 @dataclass(frozen=True)
-class HunyuanImageConfig:
+class HunyuanImageConfig(Halves):
     """Levels of both halves in the order they run."""
 
     z_channels: int
@@ -37,23 +37,6 @@ class HunyuanImageConfig:
     decoder: Coder | None
     in_channels: int = 3
     out_channels: int = 3
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return tuple(p for p in ("encoder", "decoder") if getattr(self, p))
-
-    @property
-    def latent_channels(self) -> int:
-        return self.z_channels
-
-    @property
-    def spatial_ratio(self) -> int:
-        coder = self.encoder or self.decoder
-        return 2 ** (len(coder.widths) - 1) if coder else 1
-
-    @property
-    def temporal_ratio(self) -> None:
-        return None
 
 
 def detect(shapes: Shapes) -> HunyuanImageConfig | None:
@@ -92,7 +75,7 @@ class Downsample(nn.Module):
         self.shortcut = MeanChannels(4 * c_in // c_out)
 
     def ops(self) -> Ops:
-        unshuffle = PixelUnshuffle(channel_last=True)
+        unshuffle = PixelUnshuffle(order="yxc")
         return (Residual((self.conv, unshuffle), (unshuffle, self.shortcut)),)
 
 
@@ -105,7 +88,7 @@ class Upsample(nn.Module):
         self.shortcut = RepeatChannels(4 * c_out // c_in)
 
     def ops(self) -> Ops:
-        shuffle = PixelShuffle(channel_last=True)
+        shuffle = PixelShuffle(order="yxc")
         return (Residual((self.conv, shuffle), (self.shortcut, shuffle)),)
 
 

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from ..ops import Conv2d, Ops, chain
-from .base import Family, Network, Shapes, size, vote
+from .base import Family, Halves, Network, Shapes, size, vote
 from .blocks import Coder, Decoder, Encoder, halved, is_2d, keeps_channels, makes_moments, read_coder
 
 
 @dataclass(frozen=True)
-class KLConfig:
+class KLConfig(Halves):
     z_channels: int  # what the decoder's conv_in reads
     embed_dim: int  # what is left of it between the quant convs: the channels of z
     encoder: Coder | None
@@ -30,21 +30,12 @@ class KLConfig:
     patch: int | None = None  # FLUX.2: z is patchified and normalised by running statistics
 
     @property
-    def parts(self) -> tuple[str, ...]:
-        return tuple(p for p in ("encoder", "decoder") if getattr(self, p))
-
-    @property
     def latent_channels(self) -> int:
         return self.embed_dim * (self.patch or 1) ** 2
 
     @property
     def spatial_ratio(self) -> int:
-        coder = self.encoder or self.decoder
-        return 2 ** (len(coder.widths) - 1) * (self.patch or 1) if coder else 1
-
-    @property
-    def temporal_ratio(self) -> None:
-        return None
+        return super().spatial_ratio * (self.patch or 1)
 
 
 def detect(shapes: Shapes) -> KLConfig | None:

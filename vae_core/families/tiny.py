@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ops import Affine, Conv2d, Op, Ops, Residual, Upsample2x, chain, relu, soft_clamp
-from .base import Family, Network, Shapes, count, size, vote
+from .base import Family, Halves, Network, Shapes, count, size, vote
 
 POOL_GROUPS, POOL_WIDTH = 4, 4  # the pool branch widens four times and normalises in four groups
 
@@ -30,17 +30,13 @@ class Coder:
 
 
 @dataclass(frozen=True)
-class TinyConfig:
+class TinyConfig(Halves):
     z_channels: int
     encoder: Coder | None
     decoder: Coder | None
     in_channels: int = 3
     out_channels: int = 3
     scaled: bool = False  # does the file say how its latents are scaled?
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return tuple(p for p in ("encoder", "decoder") if getattr(self, p))
 
     @property
     def patch(self) -> int:
@@ -54,12 +50,7 @@ class TinyConfig:
 
     @property
     def spatial_ratio(self) -> int:
-        coder = self.encoder or self.decoder
-        return 2 ** (len(coder.widths) - 1) * (4 if coder.stem else 1) * self.patch if coder else 1
-
-    @property
-    def temporal_ratio(self) -> None:
-        return None
+        return super().spatial_ratio * self.patch * (4 if self.encoder and self.encoder.stem else 1)
 
 
 def detect(shapes: Shapes) -> TinyConfig | None:

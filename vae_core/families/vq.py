@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops import Beside, Conv2d, Ops, Upsample2x, chain, plus, times
-from .base import Family, Network, Shapes, size, vote
+from .base import Family, Halves, Network, Shapes, size, vote
 from .blocks import Coder, Decoder, Encoder, Norm, is_2d, keeps_channels, makes_moments, norm, read_coder
 
 CODES, MOST_CODES = 8192, 2**20
@@ -25,7 +25,7 @@ DISTANCES = 2**24  # between pixels and codes, computed at once
 
 
 @dataclass(frozen=True)
-class VQConfig:
+class VQConfig(Halves):
     z_channels: int  # what the encoder's conv_out makes and the decoder's conv_in reads
     embed_dim: int  # channels of a code, and so of z between the quant convs
     codes: int  # in the codebook
@@ -34,19 +34,10 @@ class VQConfig:
     spatial: bool = False  # MoVQ: the decoder's norms look at z
     in_channels: int = 3
     out_channels: int = 3
-    parts: tuple[str, ...] = ("encoder", "decoder")
 
     @property
     def latent_channels(self) -> int:
         return self.embed_dim
-
-    @property
-    def spatial_ratio(self) -> int:
-        return 2 ** (len(self.decoder.widths) - 1)
-
-    @property
-    def temporal_ratio(self) -> None:
-        return None
 
 
 def detect(shapes: Shapes) -> VQConfig | None:

@@ -7,9 +7,10 @@ import pytest
 import torch
 from exact_vae.vae_core import DoesNotFit, from_weights
 from exact_vae.vae_core.detection import build
-from exact_vae.vae_core.execution.bands import Banding, Source, flow
+from exact_vae.vae_core.execution.bands import Source, flow
 from exact_vae.vae_core.execution.fused import fused
-from exact_vae.vae_core.execution.plan import DEVICE, DISK, IN_FLIGHT, Request, candidates, choose, work
+from exact_vae.vae_core.execution.held import Banding
+from exact_vae.vae_core.execution.plan import DEVICE, DISK, IN_FLIGHT, Request, choose, work
 from exact_vae.vae_core.execution.store import OnDevice
 from exact_vae.vae_core.execution.watch import Watch
 from exact_vae.vae_core.families import FAMILIES, dc_ae
@@ -74,7 +75,7 @@ def test_the_fastest_that_fits_is_chosen(large, budget, mode):
 
 def test_a_batch_is_split_before_bands_are_cut():
     three = request(32, batch=5)
-    plans = list(candidates(three, {}))
+    plans = list(three.ways({}))
     assert [p.pictures for p in plans[:3]] == [5, 2, 1]
     assert plans[0].peak > 2 * plans[1].peak > 2 * plans[2].peak > 0
     assert choose(three, plans[1].peak, {}, what="this").pictures == 2

@@ -11,8 +11,9 @@ from diffusers.models import attention_processor, normalization
 from exact_vae.vae_core import UnknownCheckpoint, detect, from_weights, load
 from exact_vae.vae_core.detection import build, expected_shapes
 from exact_vae.vae_core.execution import whole
-from exact_vae.vae_core.execution.bands import Banding, Source, flow
+from exact_vae.vae_core.execution.bands import Source, flow
 from exact_vae.vae_core.execution.fused import fused
+from exact_vae.vae_core.execution.held import Banding
 from exact_vae.vae_core.execution.store import OnDevice
 from exact_vae.vae_core.execution.watch import Watch
 from exact_vae.vae_core.families import dc_ae

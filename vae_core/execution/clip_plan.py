@@ -1,0 +1,102 @@
+"""Plans for clips: all frames at once, or a few at a time, each time whole or in bands."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ..ops import Ops
+from ..temporal import is_cut
+from . import whole
+from .past import Past
+from .plan import DEVICE, Plan, Request
+from .store import OnDevice
+
+AT_A_TIME = (8, 4, 2, 1)  # latent frames, the fastest first
+ON_CPU = (1,)  # there a frame is work enough, and what one op has made is in the caches for the next
+
+
+class ClipRequest(Request):
+    """Clips to be run, one after the other.
+
+    x            (T, C, H, W) on the meta device: one of them
+    clips        how many there are
+    first, step  frames of x that the first frame of a latent stands for, and each later one; 1, 1 to decode
+    """
+
+    def __init__(self, ops: Ops, x: Tensor, scale: int, clips: int, first: int, step: int):
+        super().__init__(ops, x, scale)
+        self.one = self.side = x
+        self.clips, self.first, self.step = clips, first, step
+
+    def ways(
+        self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
+    ) -> Iterator[Plan]:
+        in_one = keep is None and (rows is None or self.rows <= rows)
+        at_once = replace(self.whole, pictures=1)
+        if in_one and not (on_cpu and is_cut(self.ops)):
+            yield at_once
+        if in_one:
+            yield from (self._of(part, part.whole) for part in self._parts(ON_CPU if on_cpu else AT_A_TIME))
+        lowest = self._parts((1,))
+        banded = (
+            (self._of(lowest[0], plan) for plan in lowest[0].banded(elsewhere, rows, keep, on_cpu))
+            if lowest
+            else self.banded(elsewhere, rows, keep, on_cpu)
+        )
+        yield from (plan for plan in banded if not plan.twice or not plan.frames)
+        if in_one and on_cpu and is_cut(self.ops):
+            yield at_once
+
+    def _parts(self, sizes: Iterable[int]) -> list["_Part"]:
+        """Of so many latent frames each, if there are more in the clip; none if it can only be run at once."""
+        latents = 1 + -(-(len(self.x) - self.first) // self.step)
+        return [self._part(n) for n in sizes if n < latents] if is_cut(self.ops) else []
+
+    def _part(self, n: int) -> "_Part":
+        if n not in self._known:
+            self._known[n] = _Part(self, n)
+        return self._known[n]
+
+    @cached_property
+    def _known(self) -> dict[int, "_Part"]:
+        return {}
+
+    def _of(self, part: "_Part", plan: Plan) -> Plan:
+        """A plan for one part as the plan for all."""
+        here = plan.keep == DEVICE
+        peak = plan.peak + sum(self._ends.values()) + (part.known if here else 0)
+        held = plan.held + (0 if here else part.known)
+        return replace(plan, frames=part.n, pictures=1, peak=peak, held=held, work=self.whole.work, shape=self.shape)
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Of the result for one clip: (T, C, H, W)."""
+        with torch.no_grad():
+            return tuple(whole.run(self.ops, self.x).shape)
+
+    @cached_property
+    def _ends(self) -> dict[str, int]:
+        result = torch.Size(self.shape).numel() * max(4, self.x.itemsize)
+        return {"input": self.clips * self.x.nbytes, "result": self.clips * result}
+
+
+class _Part(Request):
+    """The next frames of a clip, when some have gone before."""
+
+    def __init__(self, clip: ClipRequest, n: int):
+        past = Past(OnDevice())
+        with torch.no_grad():
+            whole.run(clip.ops, clip.x[: clip.first + clip.step * (n - 1)], past=past)
+        super().__init__(clip.ops, clip.x[:1].expand(clip.step * n, *clip.x.shape[1:]), clip.scale)
+        self.one = self.side = self.x
+        self.n, self.past, self.known = n, past, past.bytes
+
+    _ends: dict[str, int] = {}  # those of the clip are counted there
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        with torch.no_grad():
+            return tuple(whole.run(self.ops, self.x, past=self.past).shape)

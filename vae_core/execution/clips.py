@@ -1,0 +1,49 @@
+"""Run a network on a clip, all frames at once or a few at a time, each time whole or in bands."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ..ops import Ops
+from . import whole
+from .bands import Source
+from .past import Past
+from .plan import Plan
+from .run import gather, given_out, in_bands, store_of
+from .watch import Watch
+
+
+@torch.no_grad()
+def run(ops: Ops, x: Tensor, plan: Plan, watch: Watch, first: int, step: int) -> Tensor:
+    """x: (T, C, H, W), one clip -> its result (T', C', H', W') in fp32 at least.
+
+    first, step: frames of x that the first frame of a latent stands for, and each later one; 1, 1 to decode.
+    """
+    result = torch.empty(plan.shape, dtype=given_out(x.dtype), device=x.device)
+    store = store_of(plan.keep, x.device)
+    past = Past(store) if plan.frames else None
+    at = 0
+    try:
+        for part in _parts(x, plan.frames, first, step):
+            at += _one(ops, part, plan, watch, past, result[at:])
+    finally:
+        store.close()
+    return result
+
+
+def _parts(x: Tensor, frames: int, first: int, step: int) -> Iterator[Tensor]:
+    """So many latent frames at a time."""
+    end = first + step * (frames - 1) if frames else len(x)
+    yield x[:end]
+    yield from x[end:].split(step * frames) if len(x) > end else ()
+
+
+def _one(ops: Ops, x: Tensor, plan: Plan, watch: Watch, past: Past | None, place: Tensor) -> int:
+    """Puts the result for these frames at its place, and gives how many it has."""
+    if not plan.rows:
+        y = whole.run(ops, x, watch, past=past)
+        place[: len(y)] = y
+        return len(y)
+    return gather(in_bands(ops, partial(Source, x), plan, watch, x.device, past=past), place)

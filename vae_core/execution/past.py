@@ -1,0 +1,49 @@
+"""What temporal ops know of earlier frames, while a clip is run in parts."""
+
+from collections import deque
+
+import torch
+from torch import Tensor
+
+from ..temporal import Temporal
+from .rows import ROWS, Rows
+from .store import Held, OnDevice, Store
+
+
+class Past:
+    """For every temporal op: rows that lie in a store, from one part of the clip to the next."""
+
+    def __init__(self, store: Store):
+        self.store = store
+        self.known: dict[int, list[Held]] = {}
+
+    def put(self, rows: Tensor) -> Held:
+        return self.store.put(rows) if rows.numel() else OnDevice().put(rows)  # no frames: a mark that there were some
+
+    def keep(self, op: Temporal, held: list[Held]) -> None:
+        self.known[id(op)] = held
+
+    def taken(self, op: Temporal) -> Rows | None:
+        """Bands from the top, each gone from the store when it is read; None at the beginning of a clip."""
+        held = self.known.pop(id(op), None)
+        return None if held is None else _read(deque(held))
+
+    def after(self, op: Temporal, x: Tensor) -> Tensor:
+        """The op on the next frames, all their rows."""
+        known = self.taken(op)
+        y, past = op.after(x, None if known is None else torch.cat(list(known), ROWS))
+        self.keep(op, [self.put(past)])
+        return y
+
+    @property
+    def bytes(self) -> int:
+        """Of all that is known."""
+        return sum(held.get().nbytes for bands in self.known.values() for held in bands)
+
+
+def _read(held: deque[Held]) -> Rows:
+    while held:
+        one = held.popleft()
+        band = [one.get()]
+        one.release()
+        yield band.pop()

@@ -1,0 +1,329 @@
+"""The causal autoencoders of clips by Wan: 2.1 (also Qwen-Image's), 2.2, and Qwen-Image-2.1's for pictures.
+
+Reference: Wan-Video/Wan2.1 wan/modules/vae.py and Wan-Video/Wan2.2 wan/modules/vae2_2.py, whose names the parameters
+bear, and diffusers' AutoencoderKLWan and AutoencoderKLQwenImage21. No norm looks beyond a pixel and attention stays in
+its frame, so a clip of any length is run a few frames at a time in the same memory.
+
+The surprise: the first frame stands alone. It becomes a latent frame of its own, time convolutions pass it by, and
+what comes after sees zeros where it was. So a picture is a clip of one frame, and only the last taps in time touch it.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..ops import (
+    Conv2d,
+    Global,
+    MeanChannels,
+    Ops,
+    PixelShuffle,
+    PixelUnshuffle,
+    RepeatChannels,
+    Residual,
+    Upsample2x,
+    chain,
+    silu,
+)
+from ..temporal import ChannelsToFrames, Conv3d, DoubleFrames, FramesToChannels, HalveFrames
+from .base import Family, Network, Shapes, count, size, vote
+from .blocks import halved, tokens
+
+
+@dataclass(frozen=True)
+class Level:
+    """One resolution: so many residual blocks of so many channels, then perhaps a change of resolution."""
+
+    width: int
+    blocks: int
+    resampled: bool
+    in_time: bool = False  # is the number of frames changed too?
+
+
+@dataclass(frozen=True)
+class WanConfig:
+    """Levels of both halves in the order they run.
+
+    frames    taps in time of the 3 x 3 convolutions; with 1 it is a VAE of pictures
+    residual  are levels bridged by shortcuts without parameters, as in Wan 2.2?
+    patch     pixels each way that are traded for channels first and last
+    upscale   how much larger than the picture that was encoded is what is decoded
+    """
+
+    z_channels: int
+    encoder: tuple[Level, ...] | None
+    decoder: tuple[Level, ...] | None
+    frames: int = 3
+    residual: bool = False
+    patch: int = 1
+    in_channels: int = 3
+    out_channels: int = 3
+    upscale: int = 1
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(p for p in ("encoder", "decoder") if getattr(self, p))
+
+    @property
+    def latent_channels(self) -> int:
+        return self.z_channels
+
+    @property
+    def spatial_ratio(self) -> int:
+        return self.patch * 2 ** sum(level.resampled for level in self._levels)
+
+    @property
+    def temporal_ratio(self) -> int | None:
+        return 2 ** sum(level.in_time for level in self._levels) if self.frames > 1 else None
+
+    @property
+    def _levels(self) -> tuple[Level, ...]:
+        return self.encoder or self.decoder or ()
+
+
+def detect(shapes: Shapes) -> WanConfig | None:
+    encoder, decoder = _levels(shapes, "encoder", "downsamples"), _levels(shapes, "decoder", "upsamples")
+    held = {name.partition(".")[0] for name in shapes}
+    unread = ("encoder" in held and not encoder) or ("decoder" in held and not decoder)
+    z = vote([size(shapes, "decoder.conv1.weight", 1), size(shapes, "conv2.weight"), *halved(shapes, "encoder.head.2")])
+    frames = _taps(shapes)
+    if not z or unread or not (encoder or decoder) or frames not in (1, 3):
+        return None
+    residual = any(
+        re.match(r"(?:encoder\.down|decoder\.up)samples\.\d+\.(?:down|up)samples\.", name) for name in shapes
+    )
+    seen, made = size(shapes, "encoder.conv1.weight", 1), vote([size(shapes, f"decoder.head.2.{p}") for p in _BOTH])
+    patch = 2 if residual and (seen or made or 0) > 4 else 1
+    upscale = 1 if residual or not made or made <= 4 else math.isqrt(made // 3)
+    return WanConfig(z, encoder, decoder, frames, residual, patch, (seen or 3 * patch**2) // patch**2,
+                     (made or 3 * patch**2) // patch**2 // upscale**2, upscale)  # fmt: skip
+
+
+_BOTH = ("weight", "bias")
+_CONV = re.compile(r"\.residual\.[26]\.weight$")
+
+
+def _taps(shapes: Shapes) -> int | None:
+    """Of the convolutions in residual blocks, in time."""
+    return vote(shape[2] for name, shape in shapes.items() if len(shape) == 5 and _CONV.search(name))
+
+
+def _levels(shapes: Shapes, half: str, side: str) -> tuple[Level, ...] | None:
+    """The levels of a half; None if it is not there, or of another kind."""
+    if not any(name.startswith(f"{half}.middle.1.to_qkv.") for name in shapes):
+        return None
+    found: list[Level] = []
+    width, blocks = None, 0
+    for item in _numbered(shapes, f"{half}.{side}."):
+        if any(name.startswith(f"{item}resample.") for name in shapes):
+            if not width:
+                return None
+            found.append(Level(width, blocks, True, any(name.startswith(f"{item}time_conv.") for name in shapes)))
+            width, blocks = None, 0
+        else:
+            own = vote(size(shapes, item + tensor) for tensor in _WIDTHS)
+            width, blocks = (width or own) if blocks else own, blocks + 1
+    return (*found, Level(width, blocks, False)) if width else None
+
+
+_WIDTHS = ("residual.2.weight", "residual.2.bias", "residual.3.gamma", "residual.6.weight", "residual.6.bias")
+
+
+def _numbered(shapes: Shapes, prefix: str) -> Iterator[str]:
+    """Blocks and changes of resolution in the order they run, numbered in one row or within levels (Wan 2.2)."""
+    inner = prefix.split(".")[1]
+    for i in range(count(shapes, prefix)):
+        nested = count(shapes, f"{prefix}{i}.{inner}.")
+        yield from (f"{prefix}{i}.{inner}.{j}." for j in range(nested)) if nested else (f"{prefix}{i}.",)
+
+
+class RMSNorm(nn.Module):
+    """Each pixel by the root mean square of its channels. Pointwise. (B, C, H, W) -> same
+
+    `over`: the dimensions that gamma has besides the channels, as files have them.
+    """
+
+    least = 1e-12  # of the length of a pixel's vector
+
+    def __init__(self, c: int, over: int = 3):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(c, *(1,) * over))
+
+    def forward(self, x: Tensor) -> Tensor:
+        exact = torch.promote_types(x.dtype, torch.float32)
+        length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=exact)
+        scale = math.sqrt(x.shape[1]) / length.clamp_min(self.least)
+        y = None if torch.is_grad_enabled() else torch.empty_like(x)  # one new picture, whatever the scale's dtype
+        return torch.mul(x, scale, out=y).mul_(self.gamma.view(-1, 1, 1)).to(x.dtype)
+
+
+class ResidualBlock(nn.Module):
+    """(T, c_in, H, W) -> (T, c_out, H, W)"""
+
+    def __init__(self, c_in: int, c_out: int, frames: int):
+        super().__init__()
+        kernel = (frames, 3, 3)
+        self.residual = nn.ModuleDict({
+            "0": RMSNorm(c_in), "2": Conv3d(c_in, c_out, kernel),
+            "3": RMSNorm(c_out), "6": Conv3d(c_out, c_out, kernel),
+        })  # fmt: skip
+        self.shortcut = Conv3d(c_in, c_out, 1) if c_in != c_out else None
+
+    def ops(self) -> Ops:
+        norm1, conv1, norm2, conv2 = self.residual.values()
+        return (Residual(chain(norm1, silu, conv1, norm2, silu, conv2), chain(self.shortcut)),)
+
+
+class AttentionBlock(Global):
+    """Single-head self-attention over all pixels of a frame. (T, C, H, W) -> same"""
+
+    def __init__(self, c: int):
+        super().__init__()
+        self.norm = RMSNorm(c, 2)
+        self.to_qkv, self.proj = Conv2d(c, 3 * c, 1), Conv2d(c, c, 1)
+
+    def remember(self, x: Tensor) -> tuple[Tensor, ...]:
+        c = x.shape[1]
+        return tuple(tokens(self._part(x, slice(i * c, i * c + c))) for i in (1, 2))
+
+    def recall(self, x: Tensor, memory: tuple[Tensor, ...]) -> Tensor:
+        q = tokens(self._part(x, slice(0, x.shape[1])))
+        y = F.scaled_dot_product_attention(q, *memory)
+        return self.proj(y[:, 0].transpose(1, 2).reshape(x.shape))
+
+    def _part(self, x: Tensor, channels: slice) -> Tensor:
+        bias = self.to_qkv.bias
+        return F.conv2d(x, self.to_qkv.weight[channels], None if bias is None else bias[channels])
+
+    def ops(self) -> Ops:
+        return (Residual((self.norm, self)),)
+
+
+class Resample(nn.Module):
+    """Half or twice the rows and columns; in time too if there is a time convolution."""
+
+    def __init__(self, c: int, c_out: int, up: bool, in_time: bool, frames: int):
+        super().__init__()
+        self.up = up
+        self.resample = nn.ModuleDict({"1": Conv2d(c, c_out) if up else Conv2d(c, c_out, stride=2, pad=(0, 1))})
+        self.time_conv = (DoubleFrames if up else HalveFrames)(c, frames) if in_time else None
+
+    def ops(self) -> Ops:
+        conv = self.resample["1"]
+        return chain(self.time_conv, Upsample2x(), conv) if self.up else chain(conv, self.time_conv)
+
+
+class Bridged(nn.Module):
+    """A level of Wan 2.2. Beside it, unless it is the decoder's last, is a shortcut without parameters."""
+
+    def __init__(self, items: nn.ModuleList, up: bool, skip: Ops | None):
+        super().__init__()
+        self.add_module("upsamples" if up else "downsamples", items)
+        self.skip = skip
+
+    def ops(self) -> Ops:
+        body = chain(*next(self.children()))
+        return body if self.skip is None else (Residual(body, self.skip),)
+
+
+def _skip(level: Level, c_in: int, up: bool) -> Ops | None:
+    """Pixels and frames are traded for channels, and channels that are too many averaged, those too few repeated."""
+    frames, c = 2 if level.in_time else 1, level.width
+    traded = frames * (4 if level.resampled else 1)
+    if not up:
+        group = c_in * traded // c
+        return chain(FramesToChannels(2) if level.in_time else None, PixelUnshuffle() if level.resampled else None,
+                     MeanChannels(group) if group > 1 else None)  # fmt: skip
+    if not level.resampled:
+        return None
+    return chain(RepeatChannels(c * traded // c_in), PixelShuffle(), ChannelsToFrames(2) if level.in_time else None)
+
+
+def _items(levels: tuple[Level, ...], c: WanConfig, up: bool) -> nn.ModuleList:
+    """Of all levels, numbered in one row or, in Wan 2.2, within levels."""
+    width, made = levels[0].width, nn.ModuleList()
+    for level in levels:
+        c_in, items = width, nn.ModuleList()
+        for i in range(level.blocks):
+            items.append(ResidualBlock(c_in if i == 0 else level.width, level.width, c.frames))
+        width = level.width // (2 if up and level.resampled and not c.residual else 1)
+        if level.resampled:
+            items.append(Resample(level.width, width, up, level.in_time, c.frames))
+        made.extend([Bridged(items, up, _skip(level, c_in, up))] if c.residual else items)
+    return made
+
+
+def _middle(c: int, frames: int) -> nn.ModuleList:
+    return nn.ModuleList([ResidualBlock(c, c, frames), AttentionBlock(c), ResidualBlock(c, c, frames)])
+
+
+class Encoder(nn.Module):
+    """pixels (T, in_channels, H, W) -> (T', 2 * z_channels, h, w)"""
+
+    def __init__(self, levels: tuple[Level, ...], c: WanConfig):
+        super().__init__()
+        kernel, top = (c.frames, 3, 3), levels[-1].width
+        self.conv1 = Conv3d(c.in_channels * c.patch**2, levels[0].width, kernel)
+        self.downsamples = _items(levels, c, up=False)
+        self.middle = _middle(top, c.frames)
+        self.head = nn.ModuleDict({"0": RMSNorm(top), "2": Conv3d(top, 2 * c.z_channels, kernel)})
+
+    def ops(self) -> Ops:
+        return chain(self.conv1, *self.downsamples, *self.middle, self.head["0"], silu, self.head["2"])
+
+
+class Decoder(nn.Module):
+    """(T, z_channels, h, w) -> pixels (T', out_channels, H, W)"""
+
+    def __init__(self, levels: tuple[Level, ...], c: WanConfig):
+        super().__init__()
+        kernel, top, last = (c.frames, 3, 3), levels[0].width, levels[-1].width
+        self.conv1 = Conv3d(c.z_channels, top, kernel)
+        self.middle = _middle(top, c.frames)
+        self.upsamples = _items(levels, c, up=True)
+        traded = (c.patch * c.upscale) ** 2
+        self.head = nn.ModuleDict({"0": RMSNorm(last), "2": Conv3d(last, c.out_channels * traded, kernel)})
+
+    def ops(self) -> Ops:
+        return chain(self.conv1, *self.middle, *self.upsamples, self.head["0"], silu, self.head["2"])
+
+
+class WanVAE(Network):
+    def __init__(self, c: WanConfig):
+        super().__init__()
+        self.patch, self.upscale = c.patch, c.upscale
+        self.encoder = Encoder(c.encoder, c) if c.encoder else None
+        self.decoder = Decoder(c.decoder, c) if c.decoder else None
+        self.conv1 = Conv3d(2 * c.z_channels, 2 * c.z_channels, 1) if c.encoder else None
+        self.conv2 = Conv3d(c.z_channels, c.z_channels, 1) if c.decoder else None
+
+    def encode_ops(self) -> Ops:
+        return chain(PixelUnshuffle("cxy") if self.patch > 1 else None, self.encoder, self.conv1)
+
+    def decode_ops(self) -> Ops:
+        """What an enlarging decoder makes is shuffled in torch's order, patches in Wan's own."""
+        shuffled = PixelShuffle("cxy") if self.patch > 1 else PixelShuffle() if self.upscale > 1 else None
+        return chain(self.conv2, self.decoder, shuffled)
+
+
+def _published(widths: tuple[int, ...], blocks: int, in_time: tuple[bool, ...]) -> tuple[Level, ...]:
+    last = len(widths) - 1
+    return tuple(Level(w, blocks, i < last, i < last and in_time[i]) for i, w in enumerate(widths))
+
+
+FAMILY = Family(
+    name="wan",
+    title="Wan's causal autoencoder",
+    detect=detect,
+    build=WanVAE,
+    example=WanConfig(
+        z_channels=16,
+        encoder=_published((96, 192, 384, 384), 2, (False, True, True)),
+        decoder=_published((384, 384, 192, 96), 3, (True, True, False)),
+    ),
+)
