@@ -11,7 +11,7 @@ from .conventions import RAW, SCALED, line
 from .latents import SPACES, Tag, candidates
 from .preview import flat
 
-SURE = 1.0  # nats by which one convention must fit better than the other before anything is said
+SURE = 1.0  # nats by which one convention must fit better than the other before anything is said (in any space: half)
 ALONE = 0.05  # correlation of neighbours below which there is no picture
 FEWEST = 256  # numbers in a channel, for statistics to mean something
 ROWS = 32  # channels that are listed
@@ -85,7 +85,8 @@ def _looks_scaled(latent: Tensor, found: Statistics, tag: Tag | None) -> bool:
     known = tag.space if tag and tag.space in SPACES else None
     names: Sequence[str] = [known] if known else candidates(latent.shape[1], ratio)
     names = [name for name in names if SPACES[name].std or SPACES[name].scale != 1]  # in others both are the same
-    return bool(names) and all(_misfit(found, name, RAW) - _misfit(found, name, SCALED) > SURE for name in names)
+    gaps = [_misfit(found, name, RAW) - _misfit(found, name, SCALED) for name in names]
+    return bool(gaps) and sum(gaps) / len(gaps) > SURE and min(gaps) > SURE / 2
 
 
 def _misfit(found: Statistics, name: str, convention: str) -> float:

@@ -53,12 +53,12 @@ SPACES: Mapping[str, LatentSpace] = {
     # THUDM/CogView4-6B
     "cogview4": LatentSpace("CogView4", 16, 8),
     # Wan-AI/Wan2.1-T2V-1.3B-Diffusers
-    "wan21": LatentSpace("Wan 2.1, Qwen-Image", 16, 8, families=(), mean=known.WAN21_MEAN, std=known.WAN21_STD),
+    "wan21": LatentSpace("Wan 2.1, Qwen-Image", 16, 8, families=("wan",), mean=known.WAN21_MEAN, std=known.WAN21_STD),
     # Wan-AI/Wan2.2-TI2V-5B
-    "wan22": LatentSpace("Wan 2.2", 48, 16, families=(), mean=known.WAN22_MEAN, std=known.WAN22_STD),
+    "wan22": LatentSpace("Wan 2.2", 48, 16, families=("wan",), mean=known.WAN22_MEAN, std=known.WAN22_STD),
     # AutoencoderKLQwenImage21
     "qwen-image-2.1": LatentSpace(
-        "Qwen-Image-2.1", 64, 16, families=(), mean=known.QWEN_IMAGE21_MEAN, std=known.QWEN_IMAGE21_STD
+        "Qwen-Image-2.1", 64, 16, families=("wan",), mean=known.QWEN_IMAGE21_MEAN, std=known.QWEN_IMAGE21_STD
     ),
     # black-forest-labs/FLUX.2-dev; normalised inside the VAE
     "flux2": LatentSpace("FLUX.2", 128, 16),

@@ -5,7 +5,7 @@ colours, averaged over the cells of the latent, are what a combination of channe
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -116,13 +116,23 @@ def probes(vae: Any) -> tuple[Tensor, Tensor]:
     parts = getattr(getattr(vae, "config", None), "parts", ("encoder", "decoder"))
     if "encoder" not in parts:
         latent = _smooth(vae.latent_channels, CELLS)
-        return latent, F.avg_pool2d(vae.decode(latent)[:, :3].float().cpu(), vae.spatial_ratio)
+        return latent, _cells([vae.decode(_alone(one, vae)) for one in latent], latent)
     pixels = pictures(vae.spatial_ratio)
     given = torch.cat([pixels, torch.ones(PICTURES, vae.in_channels - 3, *pixels.shape[2:])], 1)
-    clip = getattr(vae, "temporal_ratio", None) is not None
-    latents = [vae.encode(one[None, :, None] if clip else one[None]).mode() for one in given]
+    latents = [vae.encode(_alone(one, vae)).mode() for one in given]
     latent = torch.cat([flat(one.float().cpu())[:1] for one in latents])
-    return latent, F.adaptive_avg_pool2d(pixels, (latent.shape[-2], latent.shape[-1]))
+    return latent, _cells(list(pixels[:, None]), latent)
+
+
+def _alone(one: Tensor, vae: Any) -> Tensor:
+    """As a batch of one, or as a clip of one frame for a VAE of clips."""
+    return one[None] if getattr(vae, "temporal_ratio", None) is None else one[None, :, None]
+
+
+def _cells(pixels: Sequence[Tensor], latent: Tensor) -> Tensor:
+    """The mean colour of each picture (the first frame of each clip) over the cells of its latent."""
+    first = torch.cat([flat(one.float().cpu())[:1, :3] for one in pixels])
+    return F.adaptive_avg_pool2d(first, (latent.shape[-2], latent.shape[-1]))
 
 
 def pictures(ratio: int) -> Tensor:
