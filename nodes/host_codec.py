@@ -1,4 +1,4 @@
-"""A VAE of a family that this pack does not run (video, Wan, DC-AE), through the methods that its host gives it."""
+"""A VAE of a family that this pack does not run, through the methods that its host gives it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,7 +38,11 @@ class HostCodec:
         on_plan(TILED if tiles else WHOLE)
         size = (pixels.shape[-2], pixels.shape[-1])
         image = (pad_to(pixels, self.spatial_ratio).movedim(1, -1) + 1) / 2
-        latent = self.thing.encode_tiled(image, **_of_picture(tiles)) if tiles else self.thing.encode(image)
+        latent = (
+            self.thing.encode_tiled(image, **_of_picture(tiles, self.spatial_ratio))
+            if tiles
+            else self.thing.encode(image)
+        )
         return Posterior.of_point(latent, size=size)
 
     def decode(
@@ -67,9 +71,10 @@ class HostCodec:
         return {**sides, "tile_t": long, "overlap_t": max(1, min(long // 2, tiles.frame_overlap // frames))}
 
 
-def _of_picture(tiles: ClipTiles) -> dict[str, int]:
+def _of_picture(tiles: ClipTiles, ratio: int) -> dict[str, int]:
     """And in those of the picture when it encodes."""
-    sides = {"tile_x": tiles.size, "tile_y": tiles.size, "overlap": _shared(tiles.overlap, tiles.size)}
+    side = max(2, tiles.size // ratio)
+    sides = {"tile_x": side * ratio, "tile_y": side * ratio, "overlap": _shared(tiles.overlap // ratio, side) * ratio}
     return {**sides, "tile_t": tiles.frames, "overlap_t": min(tiles.frame_overlap, tiles.frames - 1)}
 
 

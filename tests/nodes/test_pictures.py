@@ -127,6 +127,21 @@ def test_halves_are_joined(models, kl_file):
     assert torch.equal(joined.encode(x).mode(), plain.encode(x).mode())
 
 
+def test_inputs_are_left_as_they_are(vae):
+    """The host keeps what it passes on, for the next run."""
+    image = transparent(15, 18)
+    before = image.clone()
+    for how in ({}, {"alpha": "composite"}, {"alpha": "drop", "odd_sizes": "crop"}):
+        found = call("ExactVAEEncode", pixels=image, vae=vae, **how)
+        assert torch.equal(image, before)
+    z = found["samples"].clone()
+    for node in ("ExactVAEDecode", "ExactVAETiledDecode"):
+        call(node, samples=found, vae=vae, clamp=False)
+        assert torch.equal(found["samples"], z)
+    call("ExactVAECompare", image=image, vae=vae)
+    assert torch.equal(image, before)
+
+
 def test_the_loader_says_what_it_loaded(models):
     assert text("ExactVAELoader", vae_name="small.safetensors") == (
         "Autoencoder-KL (2-D), 4 channels at 1/4; float32 on cpu"
