@@ -86,7 +86,9 @@ def table(ways: list[Plan], chosen: Plan, title: str) -> str:
         elsewhere = text(way.held) if way.held else ""
         work = f"{way.work / ways[0].work:.2f}" if ways[0].work else ""
         peak = text(way.peak)
-        lines.append(f"{arrow}{rows:>6} {way.pictures:>6} {way.frames or 'all':>6}  {way.keep:<14}{peak:>10}{elsewhere:>11}{work:>6}")
+        lines.append(
+            f"{arrow}{rows:>6} {way.pictures:>6} {way.frames or 'all':>6}  {way.keep:<14}{peak:>10}{elsewhere:>11}{work:>6}"
+        )
     return "\n".join(lines)
 
 

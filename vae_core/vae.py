@@ -248,7 +248,7 @@ class VAE(Facts):
         try:
             yield
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as e:
-            if not _is_out_of_memory(e):
+            if not is_out_of_memory(e):
                 raise
             raise DoesNotFit(
                 f"{doing} {_size(shape)} with '{self.name}' ran out of memory{watch.where}: "
@@ -264,7 +264,7 @@ class VAE(Facts):
         raise NumericalOverflow(f"'{self.name}' overflowed in {dtype}: {what} was finite, the result is not; {cure}.")
 
 
-def _is_out_of_memory(e: BaseException) -> bool:
+def is_out_of_memory(e: BaseException) -> bool:
     """Without memory on a CPU torch raises a plain RuntimeError: its words are all there is to tell it by."""
     words = ("can't allocate memory", "not enough memory")
     return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or any(word in str(e) for word in words)
