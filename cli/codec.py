@@ -53,7 +53,7 @@ def run_encode(options: argparse.Namespace) -> None:
     posterior = encoded(vae, options)
     chosen = options.sample
     latent = posterior.mode() if chosen is None else posterior.sample(torch.Generator().manual_seed(chosen))
-    write_latent(options.latent, latent.float(), Tag.of(latent, vae.family, vae.spatial_ratio, posterior.size))
+    write_latent(options.latent, latent.float(), Tag.of(latent, vae.family, vae.spatial_ratio, posterior.size, vae))
     print(f"{options.latent}: {tuple(latent.shape)} of {vae.title}")
 
 

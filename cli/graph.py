@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
     temp = options.output / "temp"
     folders = {"output": options.output, "temp": temp}
     nodes = {**NODE_CLASS_MAPPINGS, **headless.core_nodes(options.input, options.output, temp, NODE_CLASS_MAPPINGS)}
-    with bar("run") as drawn, host.surroundings(options.models, drawn, options.output):
+    with bar("run") as drawn, host.surroundings(options.models, drawn, options.output, options.input):
 
         def started(node: headless.Node) -> None:
             drawn.name(node.title or node.class_type)

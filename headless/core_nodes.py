@@ -34,6 +34,7 @@ CORE_ALIASES: Mapping[str, str] = MappingProxyType(
         "VAETiledDecode": "ExactVAETiledDecode",
         "VAESave": "ExactVAESave",
         "LatentNoise": "ExactLatentNoise",
+        "LatentInterpolate": "ExactLatentInterpolate",
     }
 )
 

@@ -1,6 +1,13 @@
 """Node id -> class. Ids are for ever; a core node's id must never stand here (the host would drop ours silently)."""
 
+from .convert_latent import ConvertLatent
+from .empty_latent import EmptyLatent
+from .latent_inspect import LatentInspect
+from .latent_interpolate import LatentInterpolate
 from .latent_noise import LatentNoise
+from .latent_sample import LatentSample
+from .load_latent import LoadLatent
+from .save_latent import SaveLatent
 from .vae_compare import VAECompare
 from .vae_decode import VAEDecode
 from .vae_decode_onto_original import VAEDecodeOntoOriginal
@@ -25,7 +32,14 @@ NODE_CLASS_MAPPINGS = {
     "ExactVAECompare": VAECompare,
     "ExactVAEInfo": VAEInfo,
     "ExactVAESave": VAESave,
+    "ExactEmptyLatent": EmptyLatent,
     "ExactLatentNoise": LatentNoise,
+    "ExactLatentInterpolate": LatentInterpolate,
+    "ExactLatentSample": LatentSample,
+    "ExactConvertLatent": ConvertLatent,
+    "ExactLatentInspect": LatentInspect,
+    "ExactSaveLatent": SaveLatent,
+    "ExactLoadLatent": LoadLatent,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -39,5 +53,12 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "ExactVAECompare": "Compare VAE (Exact)",
     "ExactVAEInfo": "VAE Info (Exact)",
     "ExactVAESave": "Save VAE (Exact)",
+    "ExactEmptyLatent": "Empty Latent (Exact, for VAE)",
     "ExactLatentNoise": "Latent Noise (Exact)",
+    "ExactLatentInterpolate": "Latent Interpolate (Exact)",
+    "ExactLatentSample": "Latent Sample (Exact)",
+    "ExactConvertLatent": "Convert Latent (Exact)",
+    "ExactLatentInspect": "Latent Inspect (Exact)",
+    "ExactSaveLatent": "Save Latent (Exact)",
+    "ExactLoadLatent": "Load Latent (Exact)",
 }

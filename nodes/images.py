@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..vae_core import BadPixels, LatentMismatch
 from ..vae_core.colour import AUTOMATIC, as_channels
-from ..vae_core.latents import SPACES, Tag, models
+from ..vae_core.latents import RAW, SPACES, Tag, models
 
 TAG = "exact_vae"
 WHITE = "#ffffff"
@@ -55,18 +55,33 @@ def latent_of(samples: Mapping[str, Any]) -> Tensor:
 
 
 def tag_of(samples: Mapping[str, Any]) -> Tag | None:
-    """The tag of a LATENT; None if there is none, or if it is of a latent of other channels: this one was converted."""
+    """What of a LATENT's tag is still true; None if there is none, or if its latent has other channels by now."""
     tag = Tag.from_dict(samples.get(TAG))
-    return tag if tag and tag.channels == samples["samples"].shape[1] else None
+    return tag.fitted(tuple(samples["samples"].shape)) if tag else None
 
 
-def with_tag(latent: Tensor, family: str, ratio: int, size: tuple[int, int] | None) -> dict[str, Any]:
-    """A LATENT that remembers what it is; samplers carry the tag along."""
-    return {"samples": latent, TAG: Tag.of(latent, family, ratio, size).to_dict()}
+def with_tag(latent: Tensor, family: str, ratio: int, size: tuple[int, int] | None, vae: Any = None) -> dict[str, Any]:
+    """A LATENT that remembers what it is; samplers carry the tag along. vae: whose it is, to be remembered too."""
+    return {"samples": latent, TAG: Tag.of(latent, family, ratio, size, vae).to_dict()}
+
+
+def changed(samples: Mapping[str, Any], latent: Tensor, tag: Tag | None = None, drop: tuple[str, ...] = ()) -> Any:
+    """The LATENT with other numbers and another tag, without keys that are no longer true. Nothing is written to."""
+    kept = {key: value for key, value in samples.items() if key not in (TAG, *drop)}
+    fitted = tag.fitted(tuple(latent.shape)) if tag else None
+    return {**kept, "samples": latent, **({TAG: fitted.to_dict()} if fitted else {})}
 
 
 def demand_same_vae(tag: Tag | None, vae: Any) -> None:
-    """A latent of as many channels but of another ratio or family is another VAE's: nothing but its tag can tell."""
+    """A latent of as many channels but of another ratio or family is another VAE's: nothing but its tag can tell.
+
+    Nor can anything else tell that its numbers are no longer raw.
+    """
+    if tag and tag.convention != RAW:
+        raise LatentMismatch(
+            f"the numbers of this latent are {tag.convention}, but '{vae.name}' reads raw ones: put Convert Latent "
+            "(Exact) with to = raw before this node."
+        )
     if tag and (tag.ratio != vae.spatial_ratio or _strange(tag.family, vae.family, tag.channels, tag.ratio)):
         whose = models(tag.channels, tag.ratio, tag.family) or models(tag.channels, tag.ratio)
         made = f"by a VAE of the family '{tag.family}' at 1/{tag.ratio}{f' ({whose})' if whose else ''}"

@@ -49,4 +49,4 @@ def encoded(
     found = codec.encode(x, budget=budget, on_plan=shown, progress=host.progress(), **way)
     generator = torch.Generator().manual_seed(seed)
     latent = found.mode() if posterior == "mode" else found.sample(generator)
-    return shown.beside(with_tag(host.result(latent), codec.family, codec.spatial_ratio, found.size))
+    return shown.beside(with_tag(host.result(latent), codec.family, codec.spatial_ratio, found.size, codec))

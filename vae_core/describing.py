@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from .detection import Inspection
 from .errors import some
-from .families import Facts
+from .latents import SPACES
 from .vae import VAE
 
 
@@ -47,9 +47,11 @@ def lines(rows: Mapping[str, str]) -> str:
     return "\n".join(f"{name:<11}{text}" for name, text in rows.items() if text)
 
 
-def _facts(of: Facts) -> dict[str, str]:
+def _facts(of: Inspection | VAE) -> dict[str, str]:
     frames = f", 1 frame to {of.temporal_ratio}" if of.temporal_ratio else ""
+    space = of.latent_space and f"the latents of {SPACES[of.latent_space].models} ({of.latent_space})"
     return {
         "latent": f"{of.latent_channels} channels at 1/{of.spatial_ratio}{frames}",
+        "speaks": space or "",
         "pixels": f"{of.in_channels} channels in, {of.out_channels} out",
     }

@@ -31,12 +31,14 @@ class VAE(Facts):
     """An autoencoder with its weights; `load` makes it.
 
     family, config, name   which network it is, its sizes, and where it came from
+    latent_space           whose latents it makes, a name in latents.SPACES; None if that is not known
     and the facts of the config: latent_channels, spatial_ratio, temporal_ratio, in_channels, out_channels
     """
 
     def __init__(self, network: Network, family: str, config: Config, *, name: str,
-                 dtype: torch.dtype, device: torch.device):  # fmt: skip
+                 dtype: torch.dtype, device: torch.device, latent_space: str | None = None):  # fmt: skip
         self.network, self.family, self.config, self.name = network, family, config, name
+        self.latent_space = latent_space
         self._dtype, self._device = dtype, device
 
     @property

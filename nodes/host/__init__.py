@@ -5,6 +5,7 @@ socket carries an object that core nodes and other packs accept as a VAE; elsewh
 """
 
 from .devices import device, result
+from .given_files import found, listed
 from .memory import budget
 from .models import files, new_file, path
 from .place import Surroundings, in_comfyui, surroundings
@@ -19,9 +20,11 @@ __all__ = [
     "budget",
     "device",
     "files",
+    "found",
     "from_socket",
     "geometry",
     "in_comfyui",
+    "listed",
     "look",
     "new_file",
     "path",

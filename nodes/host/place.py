@@ -11,23 +11,26 @@ from ...vae_core.progress import Progress
 
 
 class Surroundings(NamedTuple):
-    """What a run without ComfyUI has instead: folders of models and for results, and someone who watches progress."""
+    """What a run without ComfyUI has instead: folders of models, results, inputs, and someone who watches progress."""
 
     models: Path
     progress: Progress | None = None
     output: Path = Path("output")
+    input: Path = Path("input")
 
 
 _surroundings: ContextVar[Surroundings | None] = ContextVar("surroundings", default=None)
 
 
 @contextmanager
-def surroundings(models: str | Path, progress: Progress | None = None, output: str | Path = "output") -> Iterator[None]:
+def surroundings(
+    models: str | Path, progress: Progress | None = None, output: str | Path = "output", input: str | Path = "input"
+) -> Iterator[None]:
     """Run nodes with the models of this folder (vae/, vae_approx/, checkpoints/ in it, as in ComfyUI).
 
-    output: the folder that nodes write to, as `filename_prefix` says.
+    output: the folder that nodes write to, as `filename_prefix` says. input: the folder that users put files into.
     """
-    token = _surroundings.set(Surroundings(Path(models), progress, Path(output)))
+    token = _surroundings.set(Surroundings(Path(models), progress, Path(output), Path(input)))
     try:
         yield
     finally:

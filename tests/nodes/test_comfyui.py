@@ -267,6 +267,52 @@ def test_noise_for_a_vae(server):
     assert [pixels(p).shape for p in server.pictures(server.prompt(nodes))] == [(56, 72, 3)] * 2
 
 
+def test_latents_go_through_files_and_core_s_nodes(server):
+    """Ours is saved, and loaded by core; core's is saved, and loaded by ours; the numbers stay what they were."""
+    size = {"width": 70, "height": 50, "batch_size": 1}
+    nodes = graph(
+        OURS,
+        ("ExactLatentNoise", {"seed": 5, **size, "strength": 1.0, "vae": ["1", 0], "source": "nvidia"}),
+        ("ExactSaveLatent", {"samples": ["2", 0], "filename_prefix": "latents/ours"}),
+        ("SaveLatent", {"samples": ["2", 0], "filename_prefix": "latents/core"}),
+        ("ExactLatentInspect", {"samples": ["2", 0], "vae": ["1", 0]}),
+        ("ExactVAEDecode", {"samples": ["2", 0], "vae": ["1", 0]}),
+        ("SaveImage", {"images": ["6", 0], "filename_prefix": "direct"}),
+    )
+    entry = server.prompt(nodes)
+    (path,) = server.pictures(entry)
+    want = pixels(path)
+    assert want.shape == (50, 70, 3) and "shape      (1, 4, 7, 9)" in entry["outputs"]["5"]["text"][0]
+    saved = server.base / "output" / "latents"
+    (server.base / "input" / "ours.latent").write_bytes((saved / "ours_00001_.latent").read_bytes())
+    ways = (
+        ("LoadLatent", "ours.latent", (56, 72, 3)),  # core forgets the size
+        ("ExactLoadLatent", "latents/ours_00001_.latent [output]", (50, 70, 3)),
+        ("ExactLoadLatent", "latents/core_00001_.latent [output]", (56, 72, 3)),
+    )
+    for kind, name, shape in ways:
+        found = graph(
+            OURS,
+            (kind, {"latent": name}),
+            ("ExactVAEDecode", {"samples": ["2", 0], "vae": ["1", 0]}),
+            ("SaveImage", {"images": ["3", 0], "filename_prefix": "loaded"}),
+        )
+        got = in_comfyui(server, found)
+        assert got.shape == shape and np.abs(got[:50, :70] - want).max() <= 1
+
+
+@pytest.mark.parametrize("loader", ["ExactVAELoader", "VAELoader"])
+def test_an_empty_latent_of_clips(server, loader):
+    random_file(server, "wan.safetensors", "wan21.original")
+    nodes = graph(
+        (loader, {"vae_name": "wan.safetensors"}),
+        ("ExactEmptyLatent", {"vae": ["1", 0], "width": 64, "height": 48, "batch_size": 1, "length": 9}),
+        ("ExactLatentInspect", {"samples": ["2", 0]}),
+    )
+    shown = server.prompt(nodes)["outputs"]["3"]["text"][0]
+    assert "shape      (1, 16, 3, 6, 8)" in shown and "every number is 0" in shown
+
+
 def test_an_empty_latent_gets_a_sentence(server):
     nodes = graph(
         ("EmptyLatentImage", {"width": 64, "height": 64, "batch_size": 1}),

@@ -173,26 +173,6 @@ def test_bad_input_gets_a_sentence(vae):
         call("ExactVAEDecode", samples={"samples": torch.zeros(1, 4, 2, 2)}, vae=None)
 
 
-def test_noise_takes_the_shape_of_a_vae_or_a_latent(vae):
-    def noise(**how):
-        given = {"seed": 3, "width": 30, "height": 18, "batch_size": 2, "strength": 1.0} | how
-        return call("ExactLatentNoise", **given)
-
-    assert noise(vae=vae)["samples"].shape == (2, 4, 5, 8)
-    assert noise(channels=16, ratio=8)["samples"].shape == (2, 16, 3, 4)
-    assert noise(samples={"samples": torch.zeros(1, 16, 5, 3, 3)})["samples"].shape == (1, 16, 5, 3, 3)
-    assert torch.equal(noise(vae=vae, strength=2.0)["samples"], 2 * noise(vae=vae)["samples"])
-    assert torch.equal(noise(vae=vae)["samples"][1], noise(vae=vae, seed=4, batch_size=1)["samples"][0])
-    torch.manual_seed(3)
-    assert torch.equal(noise(vae=vae, batch_seeds="single")["samples"], torch.randn(2, 4, 5, 8))
-
-
-def test_strength_0_is_an_empty_latent(vae):
-    empty = call("ExactLatentNoise", seed=0, width=32, height=32, batch_size=1, strength=0.0, vae=vae)
-    assert empty["samples"].abs().max() == 0
-    assert empty["downscale_ratio_spacial"] == 4
-
-
 def test_progress_is_told(models, vae):
     calls = []
     with host.surroundings(models, lambda done, total: calls.append((done, total))):
