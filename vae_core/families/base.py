@@ -127,6 +127,15 @@ class Network(nn.Module):
         return ()
 
 
+class Member(NamedTuple):
+    """Files that are published, as the README lists them."""
+
+    models: str
+    channels: int  # of the latent
+    ratio: int
+    frames: int | None = None  # of a clip to one of its latent
+
+
 class Family(NamedTuple):
     """One architecture: how to tell it, and how to build it."""
 
@@ -136,6 +145,7 @@ class Family(NamedTuple):
     build: Callable[[Any], Network]
     example: Config  # a published member: what an unknown file is compared with
     published: Callable[[Any], bool] = lambda config: True  # does a config's channel count say whose latents these are?
+    members: tuple[Member, ...] = ()
 
 
 def vote(values: Iterable[int | None]) -> int | None:

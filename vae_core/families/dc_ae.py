@@ -29,7 +29,7 @@ from ..ops import (
     relu,
     silu,
 )
-from .base import Family, Halves, Network, Shapes, count, size, vote
+from .base import Family, Halves, Member, Network, Shapes, count, size, vote
 from .efficientvit import HEAD, EfficientViTBlock, ResBlock
 from .norms import RMSNorm
 
@@ -277,4 +277,10 @@ FAMILY = Family(
         decoder=Coder(_WIDTHS, (3,) * 6, _VIT, (False,) * 6, (5,), shuffled=False, joined=False),
     ),
     published=is_published,
+    members=(
+        Member("Sana, DC-AE-Lite", 32, 32),
+        Member("DC-AE f32c32", 32, 32),
+        Member("DC-AE f64c128, also of DC-AE 1.5", 128, 64),
+        Member("DC-AE f128c512", 512, 128),
+    ),
 )

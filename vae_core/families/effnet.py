@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops import Affine, Conv2d, Ops, Residual, Sums, chain, silu
-from .base import Family, Halves, Network, Shapes, size, vote
+from .base import Family, Halves, Member, Network, Shapes, size, vote
 from .norms import BatchNorm
 from .tiny import Numbered
 
@@ -234,4 +234,5 @@ FAMILY = Family(
     detect=detect,
     build=EffNet,
     example=EffNetConfig(z_channels=16, encoder=True, decoder=512),
+    members=(Member("Stable Cascade's stage C: encoder, previewer", 16, 32),),
 )

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops import Affine, Conv2d, Ops, PixelShuffle, PixelUnshuffle, Residual, Window, chain, times
-from .base import Family, Network, Shapes, count, size, vote
+from .base import Family, Member, Network, Shapes, count, size, vote
 from .norms import BatchNorm
 from .vq import CODES, MOST_CODES, Codebook
 
@@ -179,4 +179,5 @@ FAMILY = Family(
     detect=detect,
     build=PaellaVQ,
     example=PaellaConfig(z_channels=4, codes=CODES, widths=(192, 384), blocks=12),
+    members=(Member("Stable Cascade's stage A, Würstchen", 4, 4),),
 )
