@@ -26,9 +26,11 @@ from .families.base import Shapes, count
 
 PREFIXES = ("", "first_stage_model.", "vae.", "model.", "first_stage.", "autoencoder.", "module.", "_orig_mod.")
 
-# What training leaves in a file beside the network: losses, averages, and the counters of batch norms.
+# What a file may hold beside the network, and nothing reads: losses and averages of training, counters of batch norms,
+# and what a diffusion model does to latents, which are raw here. Any other surplus tensor is refused.
 LEFTOVERS = re.compile(
-    r"(loss|model_ema|discriminator|perceptual_loss)\.|(logvar|global_step|scale_factor|shift_factor)$"
+    r"(loss|model_ema|discriminator|perceptual_loss)\.|(logvar|global_step)$"
+    r"|(scale_factor|scaling_factor|shift_factor|latents_mean|latents_std)$"
     r"|(.+\.)?num_batches_tracked$"
 )
 OUTSIDE = ("bn.", "quant_conv.", "post_quant_conv.", "quantize.")  # what is not inside either half
@@ -65,7 +67,7 @@ def guesses(shapes: Shapes) -> Iterator[Naming]:
 
 
 def strip(shapes: Shapes, prefix: str) -> dict[str, tuple[int, ...]]:
-    """The tensors under the prefix, less leftovers of training, without the prefix."""
+    """The tensors under the prefix, less leftovers, without the prefix."""
     own = {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)}
     return {name: shape for name, shape in own.items() if not LEFTOVERS.match(name)}
 
@@ -140,6 +142,9 @@ def _bare_halves(own: Shapes) -> Iterator[tuple[str, Rename]]:
         if f"{level}_blocks" in tops and f"{other}_blocks" not in tops:  # a U-Net has both
             yield half, _half(half, _diffusers)
             yield half, _half(half, _same)
+    if "stages" in tops and "project_in" in tops:  # the two halves' names are alike: what fits better counts
+        yield "encoder", _half("encoder", _efficientvit)
+        yield "decoder", _half("decoder", _efficientvit)
     if "backbone" in tops:
         yield "encoder", _half("encoder", _same)
     if "blocks" in tops:

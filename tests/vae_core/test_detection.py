@@ -219,10 +219,16 @@ def test_one_absurd_number_is_not_a_thousand_blocks():
     assert detect(shapes).unexpected == ("decoder.up.0.block.998.conv1.weight",)
 
 
-def test_leftovers_of_training_are_not_the_network():
-    shapes = header("sd1.ldm")["shapes"]
-    extra = {"loss.logvar": (), "loss.discriminator.main.0.weight": (64, 3, 4, 4), "model_ema.decay": ()}
-    assert detect(shapes | extra).is_whole
+@pytest.mark.parametrize("name", ["sd1.ldm", "sdxl.checkpoint-prefixed", "wan21.original", "dc-ae-f32c32.diffusers"])
+def test_leftovers_are_not_the_network(name):
+    """Losses and averages of training, and what a diffusion model does to latents; at the top level, and only there."""
+    known = header(name)
+    shapes, prefix = known["shapes"], known["prefix"]
+    extra = {"loss.logvar": (), "loss.discriminator.main.0.weight": (64, 3, 4, 4), "model_ema.decay": (),
+             "latents_mean": (16,), "latents_std": (16,), "scaling_factor": (), "shift_factor": ()}  # fmt: skip
+    assert detect(shapes | {prefix + n: s for n, s in extra.items()}).is_whole
+    assert detect(shapes | {f"{prefix}encoder.latents_mean": (16,)}).unexpected == (f"{prefix}encoder.latents_mean",)
+    assert detect(shapes | {f"{prefix}latents_weight": (16,)}).unexpected == (f"{prefix}latents_weight",)
 
 
 def test_broken_files_are_refused_with_the_tensors_named(tmp_path):
