@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import nn
 
-from ..ops import Ops
+from ..ops import Ops, chain
 
 Shapes = Mapping[str, tuple[int, ...]]
 WIDEST = 2**15  # channels; more than any layer has, so what a damaged header may claim stays harmless
@@ -125,6 +125,13 @@ class Network(nn.Module):
     def masked_decode_ops(self) -> Ops:
         """The same for a run beside a masked picture and its mask, (B, C + 1, H, W); () if the decoder takes none."""
         return ()
+
+
+class Row(nn.ModuleList):
+    """Blocks and ops, one after the other."""
+
+    def ops(self) -> Ops:
+        return chain(*self)
 
 
 class Member(NamedTuple):

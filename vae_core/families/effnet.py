@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops import Affine, Conv2d, Ops, Residual, Sums, chain, silu
-from .base import Family, Halves, Member, Network, Shapes, size, vote
+from .base import Family, Halves, Member, Network, Row, Shapes, size, vote
 from .norms import BatchNorm
 from .tiny import Numbered
 
@@ -154,13 +154,9 @@ class Block(nn.Module):
         return (Residual(body),) if self.adds else body
 
 
-class Blocks(nn.ModuleList):
-    def __init__(self, c_in: int, stage: Stage):
-        widths = (c_in, *[stage.width] * (stage.blocks - 1))
-        super().__init__(Block(c, stage, 1 if i else stage.stride) for i, c in enumerate(widths))
-
-    def ops(self) -> Ops:
-        return chain(*self)
+def blocks(c_in: int, stage: Stage) -> Row:
+    widths = (c_in, *[stage.width] * (stage.blocks - 1))
+    return Row(Block(c, stage, 1 if i else stage.stride) for i, c in enumerate(widths))
 
 
 class Encoder(nn.Module):
@@ -174,7 +170,7 @@ class Encoder(nn.Module):
         self.statistics = c.statistics
         for name, values in zip(("mean", "std") if c.statistics else (), IMAGENET, strict=False):
             self.register_buffer(name, torch.tensor(values))
-        stages = [Blocks(c_in, stage) for c_in, stage in zip((STEM, *(s.width for s in STAGES)), STAGES, strict=False)]
+        stages = [blocks(c_in, stage) for c_in, stage in zip((STEM, *(s.width for s in STAGES)), STAGES, strict=False)]
         last = ConvNorm(STAGES[-1].width, FEATURES, 1)
         self.backbone = nn.ModuleList([ConvNorm(c.in_channels, STEM, 3, 2), *stages, last])
         self.mapper = nn.ModuleList(

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops import Affine, Conv2d, Ops, PixelShuffle, PixelUnshuffle, Residual, Window, chain, times
-from .base import Family, Member, Network, Shapes, count, size, vote
+from .base import Family, Member, Network, Row, Shapes, count, size, vote
 from .norms import BatchNorm
-from .vq import CODES, MOST_CODES, Codebook
+from .vq import CODES, Codebook, codes
 
 PATCH = 2  # pixels of a side that become one of four times the channels, before the first level
 WIDENING = 4  # of the mixture of channels
@@ -54,11 +54,10 @@ def detect(shapes: Shapes) -> PaellaConfig | None:
     blocks = count(shapes, "up_blocks.") - 1 - 2 * (len(widths) - 1)  # less the first convolution and all other levels
     if not widths or not z or blocks < 1:
         return None
-    codes, *_ = (*shapes.get("vquantizer.embedding.weight", ()), 0)
     made = (size(shapes, f"out_block.0.{tensor}") for tensor in ("weight", "bias"))
     return PaellaConfig(
         z_channels=z,
-        codes=codes if 0 < codes <= MOST_CODES else CODES,
+        codes=codes(shapes, "vquantizer.embedding.weight"),
         widths=widths,
         blocks=blocks,
         in_channels=(size(shapes, "in_block.1.weight", 1) or 0) // PATCH**2 or 3,
@@ -130,13 +129,6 @@ class Up(Window, nn.ConvTranspose2d):
 
     def within(self, x: Tensor) -> Tensor:
         return F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=(3, 1))
-
-
-class Row(nn.ModuleList):
-    """One after the other."""
-
-    def ops(self) -> Ops:
-        return chain(*self)
 
 
 def encoder(c: PaellaConfig) -> Row:

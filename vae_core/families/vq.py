@@ -56,7 +56,7 @@ def detect(shapes: Shapes) -> VQConfig | None:
     return VQConfig(
         z_channels=z,
         embed_dim=embed,
-        codes=_codes(shapes),
+        codes=codes(shapes, "quantize.embedding.weight"),
         encoder=encoder,
         decoder=decoder,
         spatial=spatial,
@@ -65,10 +65,10 @@ def detect(shapes: Shapes) -> VQConfig | None:
     )
 
 
-def _codes(shapes: Shapes) -> int:
+def codes(shapes: Shapes, name: str) -> int:
     """Many more than channels; a usual number if the codebook is lost or absurd, which strict loading then says."""
-    codes, *_ = (*shapes.get("quantize.embedding.weight", ()), 0)
-    return codes if 0 < codes <= MOST_CODES else CODES
+    found, *_ = (*shapes.get(name, ()), 0)
+    return found if 0 < found <= MOST_CODES else CODES
 
 
 def _plain(shapes: Shapes) -> tuple[Shapes, bool]:
