@@ -125,7 +125,7 @@ def folded(vae: Codec, x: Tensor) -> tuple[Tensor, int | None]:
 def unfolded(frames: int | None) -> Ops:
     """The way back: (B * T, C, h, w) -> (B, C, T, h, w).
 
-    Of a picture that was run as a clip the last frame is kept: (B, C, t, h, w) -> (B, C, h, w), or of -1 (B, C, 1, h, w).
+    Of a picture that was run as a clip the last frame is kept: (B, C, t, h, w) -> (B, C, h, w), of -1 (B, C, 1, h, w).
     """
 
     def unfold(x: Tensor) -> Tensor:

@@ -152,6 +152,7 @@ class Global(nn.Module):
 
     grows = True  # does what is remembered grow with the picture?
     over_frames = False  # does it see other frames of a clip?
+    looks_back = False  # and of these only the ones before: what is remembered of them serves those after
 
     def remember(self, x: Tensor) -> tuple[Tensor, ...]:
         """What the others need to know of these pixels. Tensors (B, heads, pixels, C)."""

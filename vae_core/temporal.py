@@ -281,6 +281,6 @@ def is_cut(ops: Ops) -> bool:
         (isinstance(op, Residual) and not is_cut(op.body + op.skip))
         or isinstance(op, GroupNormOverFrames)
         or (isinstance(op, Conv3d) and op.around > 0)
-        or (isinstance(op, Global) and op.over_frames)
+        or (isinstance(op, Global) and op.over_frames and not op.looks_back)
         for op in ops
     )

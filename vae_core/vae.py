@@ -85,8 +85,8 @@ class VAE(Facts):
         """z (B, latent_channels, h, w), or (B, latent_channels, T, h, w) -> pixels, about [-1, 1], not clamped.
 
         size: (H, W) to crop to, as `posterior.size` gives it (times `upscale` for an enlarging decoder). fp32 at least.
-        The other arguments as in `encode`. z of clips is decoded to as many frames as the family makes of it, but z of one
-        frame always to one.
+        The other arguments as in `encode`. z of clips is decoded to as many frames as the family makes of it, but z of
+        one frame always to one.
         image, mask: for the family 'asymmetric', both or neither: pixels (B, C, H, W) in [-1, 1] of the size z was
         encoded from, and (B, 1, H, W) in [0, 1], 0 where the decoder is to keep to the image, 1 where to z alone.
         Raises LatentMismatch, NumericalOverflow, DoesNotFit, BadPixels, and BadRequest if the file held no decoder.
@@ -106,8 +106,8 @@ class VAE(Facts):
                     keep: str | None = None, progress: Progress | None = None) -> Posterior:  # fmt: skip
         """A picture that is read band by band -> the posterior of its latent, as `encode` gives it for all its pixels.
 
-        The pixels are in memory as a whole only if the plan is to run whole, or if a picture is run as a clip of several
-        frames (HunyuanImage 3.0). `source` may be read more than once.
+        The pixels are in memory as a whole only if the plan is to run whole, or if a picture is run as a clip of
+        several frames (HunyuanImage 3.0). `source` may be read more than once.
         Arguments and errors as in `encode`; whatever the source raises passes as it is.
         """
         demand_part(self.config, self.name, "encode")

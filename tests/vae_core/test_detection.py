@@ -30,6 +30,7 @@ OURS = [name for name in header_names() if header(name)["arch"] in SUPPORTED]
 NEGATIVE = [name for name in header_names() if name.startswith("none.")]
 OTHERS = [name for name in header_names() if name not in {*OURS, *NEGATIVE}]
 
+HUNYUAN = ["hunyuanvideo.diffusers", "hunyuanimage21-refiner.diffusers", "hunyuanimage3.ldm"]
 DC_AE = ["dc-ae-f32c32-sana.diffusers", "dc-ae-f32c32.original", "dc-ae-lite-f32c32.diffusers"]
 
 # The headers' words for a layout that are not ours: a full checkpoint is a prefix, not a layout, and what one host
@@ -147,8 +148,8 @@ def test_a_prefix_counts_only_at_the_start():
 @pytest.mark.parametrize(
     "name", ["sd1.ldm", "sd1.diffusers", "flux2.ldm", "taef2.comfy", "taesd.diffusers", "hunyuanimage21.ldm",
              "hunyuanimage21.diffusers", "asymmetric-kl-x-2.ldm", "asymmetric-kl-x-2.diffusers",
-             "amused-vq.diffusers", "kandinsky-movq.ldm", "kandinsky-movq.diffusers", "hunyuanvideo.comfy", "hunyuanvideo.diffusers", "hunyuanvideo15.ldm", "hunyuanimage21-refiner.diffusers",
-             "hunyuanimage3.ldm", *DC_AE]
+             "amused-vq.diffusers", "kandinsky-movq.ldm", "kandinsky-movq.diffusers",
+             *HUNYUAN, *DC_AE]
 )  # fmt: skip
 def test_any_missing_tensor_is_named(name):
     """Whichever one is missing: the family is still told, and the tensor named."""
@@ -165,8 +166,7 @@ def test_any_missing_tensor_is_named(name):
 @pytest.mark.parametrize(
     "name", ["sd1.ldm", "sd3.diffusers", "taef1.comfy", "hunyuanimage21.original-prefixed", "hunyuanimage21.diffusers",
              "asymmetric-kl-x-2.ldm", "asymmetric-kl-x-2.diffusers", "amused-vq.diffusers", "kandinsky-movq.ldm",
-             "hunyuanvideo.comfy", "hunyuanvideo.diffusers", "hunyuanvideo15.ldm", "hunyuanimage21-refiner.diffusers",
-             "hunyuanimage3.ldm", *DC_AE]
+             *HUNYUAN, *DC_AE]
 )  # fmt: skip
 def test_any_misshapen_tensor_is_named(name):
     shapes = header(name)["shapes"]
@@ -180,8 +180,8 @@ def test_any_misshapen_tensor_is_named(name):
 @pytest.mark.parametrize(
     "name", ["sd1.ldm", "sd1.diffusers", "flux2.ldm", "taef2.comfy", "taesd.decoder", "hunyuanimage21.diffusers",
              "hunyuanimage21.ldm", "asymmetric-kl-x-2.diffusers", "amused-vq.diffusers",
-             "kandinsky-movq.ldm", "hunyuanvideo.comfy", "hunyuanvideo.diffusers", "hunyuanvideo15.ldm", "hunyuanimage21-refiner.diffusers",
-             "hunyuanimage3.ldm", *DC_AE]
+             "kandinsky-movq.ldm",
+             *HUNYUAN, *DC_AE]
 )  # fmt: skip
 def test_no_damage_to_a_header_is_more_than_a_sentence(name):
     """Whatever the shapes are changed to: a detection that is not whole, or a VAEError; never another exception."""

@@ -1,6 +1,18 @@
 """The families this library runs, one file each. For every file at most one of them answers, so order is free."""
 
-from . import asymmetric, dc_ae, hunyuan_image, hunyuan_image_3, hunyuan_video, hunyuan_video_15, kl, pixel, tiny, vq, wan
+from . import (
+    asymmetric,
+    dc_ae,
+    hunyuan_image,
+    hunyuan_image_3,
+    hunyuan_video,
+    hunyuan_video_15,
+    kl,
+    pixel,
+    tiny,
+    vq,
+    wan,
+)
 from .base import Config, Facts, Family, Network, Shapes
 
 __all__ = ["FAMILIES", "Config", "Facts", "Family", "Network", "Shapes"]

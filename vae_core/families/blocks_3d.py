@@ -74,7 +74,7 @@ class AttnBlock(Global):
 
     def __init__(self, c: int, kit: Kit):
         super().__init__()
-        self.causal = kit.causal
+        self.looks_back = kit.causal
         self.norm = kit.norm(c)
         self.q, self.k, self.v, self.proj_out = (Conv2d(c, c, 1) for _ in range(4))
 
@@ -89,13 +89,14 @@ class AttnBlock(Global):
         """(T, 1, pixels, C). Of more frames remembered than asked for, the last are those that ask."""
         if not self.over_frames:
             return F.scaled_dot_product_attention(q, k, v)
-        if not self.causal:
+        if not self.looks_back:
             return F.scaled_dot_product_attention(_in_one(q), _in_one(k), _in_one(v)).view(q.shape)
         before = len(k) - len(q)
-        seen = (slice(before + t + 1) for t in range(len(q)))
-        return torch.cat(
-            [F.scaled_dot_product_attention(one, _in_one(k[to]), _in_one(v[to])) for one, to in zip(q.split(1), seen)]
-        )
+        seen = [slice(before + t + 1) for t in range(len(q))]
+        return torch.cat([
+            F.scaled_dot_product_attention(one, _in_one(k[to]), _in_one(v[to]))
+            for one, to in zip(q.split(1), seen, strict=True)
+        ])  # fmt: skip
 
     def alone(self) -> Ops:
         one = copy.copy(self)  # of the same weights
@@ -104,7 +105,7 @@ class AttnBlock(Global):
 
     def work(self, made: Tensor) -> float:
         t, c, h, w = made.shape
-        frames = 1 if not self.over_frames else (t + 1) / 2 if self.causal else t
+        frames = 1 if not self.over_frames else (t + 1) / 2 if self.looks_back else t
         return made.numel() * (4 * c + 2 * frames * h * w)
 
     def ops(self) -> Ops:

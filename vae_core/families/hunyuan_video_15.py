@@ -1,5 +1,4 @@
-"""The autoencoder of HunyuanVideo 1.5, which also is the one of HunyuanImage 2.1's refiner: 32 channels at 1/16, and one
-latent frame for four.
+"""The autoencoder of HunyuanVideo 1.5, and of HunyuanImage 2.1's refiner: 32 channels at 1/16, a latent frame for four.
 
 Reference: diffusers' AutoencoderKLHunyuanVideo15 and AutoencoderKLHunyuanImageRefiner (which are the same for a
 picture); the parameters bear the names of Tencent's files. Its resampling is that of DC-AE (Chen et al. 2024,
@@ -74,7 +73,7 @@ def read(shapes: Shapes, kit: Kit) -> TradingConfig | None:
 def _in_time(shapes: Shapes, half: str, coder: Coder | None) -> tuple[bool, ...]:
     """For each change of resolution: are eight pixels traded for channels, or four?"""
     side, found = SIDES[half], list[bool]()
-    for i, (c, following) in enumerate(pairwise(coder.widths) if coder else ()):
+    for i, following in enumerate(coder.widths[1:] if coder else ()):
         conv = f"{half}.{side}.{i}.{side}sample.conv"
         sizes = [n for n in (size(shapes, f"{conv}.weight"), size(shapes, f"{conv}.bias")) if n]
         traded = [following / n if half == "encoder" else n / following for n in sizes]
@@ -124,9 +123,13 @@ class Trade(Temporal):
 
 
 class Joined(Trade):
-    """Two frames become channels of one, (frame, channel). (2T - 1, C, H, W), or 2T -> (T, 2C, H, W), before `later`"""
+    """Two frames become channels of one, (frame, channel). (2T - 1, C, H, W), or 2T -> (T, 2C, H, W), before `later`
+
+    A clip whose last frame has no partner is continued with it.
+    """
 
     def traded(self, x: Tensor) -> Tensor:
+        x = torch.cat([x, x[-1:]]) if len(x) % 2 else x
         t, c, h, w = x.shape
         y = x.permute(0, 2, 3, 1).reshape(t // 2, 2, h, w, c).permute(0, 2, 3, 1, 4)
         y = y.reshape(t // 2, h, w, 2 * c).permute(0, 3, 1, 2)

@@ -5,6 +5,9 @@ import torch
 from diffusers import AutoencoderKLHunyuanImageRefiner, AutoencoderKLHunyuanVideo, AutoencoderKLHunyuanVideo15
 from exact_vae.vae_core import BadRequest, detect, from_weights, load
 from exact_vae.vae_core.execution import whole
+from exact_vae.vae_core.execution.past import Past
+from exact_vae.vae_core.execution.store import OnDevice
+from exact_vae.vae_core.temporal import Conv3d
 from safetensors.torch import save_file
 from samples import header, shake
 
@@ -113,6 +116,7 @@ def test_bands_are_the_clip_at_once(family):
         want = at_once(ours, doing, y)
         for how in HOW:
             plan = ours.plan(doing, y.shape, **how)
+            assert plan.frames == (family == "hunyuan_video_15")  # the other's norms see all frames
             assert bool(plan.rows) == (0 < how.get("rows", 0) < 3 * ratio)
             got = getattr(ours, doing)(y, **how)
             assert near(moments(got) if doing == "encode" else got, want) < 1e-12
@@ -122,6 +126,25 @@ def at_once(vae, doing: str, x: torch.Tensor) -> torch.Tensor:
     """What all frames together give, whole."""
     ops = vae.network.encode_ops() if doing == "encode" else vae.network.decode_ops()
     return torch.stack([whole.run(ops, one.contiguous()) for one in x.transpose(1, 2)]).transpose(1, 2)
+
+
+@torch.no_grad()
+def test_memory_of_a_plan_grows_with_what_attention_remembers_alone():
+    """Besides the clip and what is made of it: keys and values of each frame, held and put together."""
+    ours = from_weights(theirs(*KINDS["hunyuan_video_15"]).state_dict())
+    peaks = []
+    for t in (4, 40):
+        plan, ends = ours.plan("decode", (1, 4, t, 8, 8)), 8 * (4 * t * 8**2 + 3 * (4 * t - 3) * 128**2)
+        peaks.append(plan.peak - ends)
+    assert peaks[1] - peaks[0] == 36 * 3 * (2 * 64 * 8**2) * 8
+
+
+@torch.no_grad()
+def test_a_convolution_that_skips_frames_in_parts():
+    ops = Conv3d(2, 3, 3, stride=(2, 1, 1), repeats=True).double().ops()
+    x, past = clip(2, 9, 4, 5)[0].transpose(0, 1), Past(OnDevice())
+    parts = [whole.run(ops, part, past=past) for part in (x[:1], x[1:5], x[5:7], x[7:])]
+    assert near(torch.cat(parts), whole.run(ops, x)) < 1e-12
 
 
 def moments(posterior) -> torch.Tensor:
