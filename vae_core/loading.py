@@ -10,11 +10,12 @@ from torch import Tensor
 
 from . import built_in, latents, precision
 from .checkpoint import Checkpoint, open_checkpoint
-from .detection import Detection, build, compare, demand_whole, detect, detect_in, family_named
+from .detection import Detection, build, compare, demand_whole, detect, detect_in, family_named, space_of, spaces
 from .errors import BadRequest, BrokenCheckpoint
 from .families import Config, Network
 from .layouts import Naming
 from .vae import VAE
+from .whose import whose
 
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
           "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}  # fmt: skip
@@ -48,6 +49,8 @@ def load(
     dtype = precision.choose(where, own, dtype)
     network = assemble(found.family, found.config, _read(sources), dtype, where)
     vae = VAE(network, found.family, found.config, name=name, dtype=dtype, device=where)
+    if found.family != "tiny":
+        vae.latent_space = space_of(found, checkpoints[0])
     space = latent_space or _author_s_space(found, checkpoints)
     return in_space(vae, space) if space else vae
 
@@ -79,7 +82,8 @@ def from_weights(
     dtype, device = dtype or largest.dtype, device or largest.device
     tensors = {new: weights[old] for new, old in found.names.items()}
     network = assemble(found.family, found.config, tensors, dtype, device)
-    return VAE(network, found.family, found.config, name=name, dtype=dtype, device=device)
+    space = None if found.family == "tiny" else whose(spaces(found.family, found.config), weights)
+    return VAE(network, found.family, found.config, name=name, dtype=dtype, device=device, latent_space=space)
 
 
 def own_dtype(stored: Mapping[str, int], name: str) -> torch.dtype:
@@ -104,7 +108,9 @@ def in_space(vae: VAE, latent_space: str) -> VAE:
     config = replace(vae.config, scaled=True)  # type: ignore[type-var]
     weights = {**vae.network.state_dict(), **scale}
     network = assemble(vae.family, config, weights, vae.dtype, vae.device)
-    return VAE(network, vae.family, config, name=vae.name, dtype=vae.dtype, device=vae.device)
+    return VAE(
+        network, vae.family, config, name=vae.name, dtype=vae.dtype, device=vae.device, latent_space=latent_space
+    )
 
 
 def assemble(
