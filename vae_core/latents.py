@@ -74,11 +74,13 @@ SPACES: Mapping[str, LatentSpace] = {
     # hunyuanvideo-community/HunyuanImage-2.1-Diffusers
     "hunyuan-image": LatentSpace("HunyuanImage 2.1", 64, 32, 0.75289, families=("hunyuan_image",)),
     # tencent/HunyuanImage-3.0, config.json: vae.scaling_factor
-    "hunyuan-image-3": LatentSpace("HunyuanImage 3.0", 32, 16, 0.562679178327931, families=()),
+    "hunyuan-image-3": LatentSpace("HunyuanImage 3.0", 32, 16, 0.562679178327931, families=("hunyuan_image_3",)),
     # AutoencoderKLHunyuanVideo15, AutoencoderKLHunyuanImageRefiner
-    "hunyuan-video-15": LatentSpace("HunyuanVideo 1.5, HunyuanImage 2.1's refiner", 32, 16, 1.03682, families=()),
+    "hunyuan-video-15": LatentSpace(
+        "HunyuanVideo 1.5, HunyuanImage 2.1's refiner", 32, 16, 1.03682, families=("hunyuan_video_15",)
+    ),
     # AutoencoderKLHunyuanVideo
-    "hunyuan-video": LatentSpace("HunyuanVideo", 16, 8, 0.476986, families=()),
+    "hunyuan-video": LatentSpace("HunyuanVideo", 16, 8, 0.476986, families=("hunyuan_video",)),
     # kandinsky-community/kandinsky-2-2-decoder, movq; diffusers' pipelines do not scale
     "kandinsky2": LatentSpace("Kandinsky 2.x", 4, 8, families=("vq",)),
     # amused/amused-512; z before its codebook, or codes
