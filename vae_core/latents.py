@@ -53,6 +53,12 @@ SPACES: Mapping[str, LatentSpace] = {
     "dc-ae-f128c512-mix": LatentSpace("DC-AE mix-1.0", 512, 128, 0.3620, families=("dc_ae",)),
     # hunyuanvideo-community/HunyuanImage-2.1-Diffusers
     "hunyuan-image": LatentSpace("HunyuanImage 2.1", 64, 32, 0.75289, families=("hunyuan_image",)),
+    # AutoencoderKLHunyuanVideo15
+    "hunyuan-video-15": LatentSpace("HunyuanVideo 1.5", 32, 16, 1.03682, families=("tiny_video",)),
+    # AutoencoderKLHunyuanVideo
+    "hunyuan-video": LatentSpace("HunyuanVideo", 16, 8, 0.476986, families=("tiny_video",)),
+    # stabilityai/stable-video-diffusion-img2vid
+    "svd": LatentSpace("Stable Video Diffusion", 4, 8, 0.18215, families=("svd",)),
     # kandinsky-community/kandinsky-2-2-decoder, movq; diffusers' pipelines do not scale
     "kandinsky2": LatentSpace("Kandinsky 2.x", 4, 8, families=("vq",)),
     # amused/amused-512; z before its codebook, or codes
@@ -62,7 +68,8 @@ SPACES: Mapping[str, LatentSpace] = {
 
 
 # Tiny VAEs do not say whose latents they were trained on; their authors say it by the names of the files.
-TINY_FILES = {"taesd": "sd1", "taesdxl": "sdxl", "taesd3": "sd3", "taef1": "flux1", "taesana": "sana"}
+TINY_FILES = {"taesd": "sd1", "taesdxl": "sdxl", "taesd3": "sd3", "taef1": "flux1", "taesana": "sana",
+              "taehv": "hunyuan-video", "taehv1_5": "hunyuan-video-15", "taehv1_5_super": "hunyuan-video-15"}  # fmt: skip
 
 
 def space_of_file(name: str) -> str | None:

@@ -35,19 +35,18 @@ class ClipRequest(Request):
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
     ) -> Iterator[Plan]:
         in_one = keep is None and (rows is None or self.rows <= rows)
-        at_once = replace(self.whole, pictures=1)
-        if in_one and not (on_cpu and is_cut(self.ops)):
+        at_once, lowest = replace(self.whole, pictures=1), self._parts((1,))
+        if in_one and not (on_cpu and lowest):
             yield at_once
         if in_one:
             yield from (self._of(part, part.whole) for part in self._parts(ON_CPU if on_cpu else AT_A_TIME))
-        lowest = self._parts((1,))
         banded = (
             (self._of(lowest[0], plan) for plan in lowest[0].banded(elsewhere, rows, keep, on_cpu))
             if lowest
             else self.banded(elsewhere, rows, keep, on_cpu)
         )
         yield from (plan for plan in banded if not plan.twice or not plan.frames)
-        if in_one and on_cpu and is_cut(self.ops):
+        if in_one and on_cpu and lowest:
             yield at_once
 
     def _parts(self, sizes: Iterable[int]) -> list["_Part"]:

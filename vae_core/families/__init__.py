@@ -1,6 +1,6 @@
 """The families this library runs, one file each. For every file at most one of them answers, so order is free."""
 
-from . import asymmetric, dc_ae, hunyuan_image, kl, pixel, tiny, vq, wan
+from . import asymmetric, dc_ae, hunyuan_image, kl, pixel, tiny, tiny_video, vq, wan
 from .base import Config, Facts, Family, Network, Shapes
 
 __all__ = ["FAMILIES", "Config", "Facts", "Family", "Network", "Shapes"]
@@ -13,5 +13,6 @@ FAMILIES: tuple[Family, ...] = (
     dc_ae.FAMILY,
     wan.FAMILY,
     tiny.FAMILY,
+    tiny_video.FAMILY,
     pixel.FAMILY,
 )

@@ -101,7 +101,8 @@ class Network(nn.Module):
     """
 
     gaussian = True  # do the encoder's ops end in moments (mean, logvar), or in z itself?
-    first_frames = 1  # of a clip, that the first frame of its latent stands for; if 1, a picture is a clip of one frame
+    first_frames = 1  # of a clip, without which there is nothing to encode: those its latent's first frame stands for
+    next_frames: int | None = None  # so many more must follow, once or more often; None: the temporal ratio
 
     def encode_ops(self) -> Ops:
         """pixels (B, C, H, W) in [-1, 1] -> moments (B, 2 * z_channels, h, w), or z if not `gaussian`"""

@@ -56,13 +56,6 @@ FOREIGN: tuple[Foreign, ...] = (
         ),
     ),
     Foreign(
-        "tiny video autoencoder (TAEHV)",
-        marks=(
-            {"decoder.22.bias": None, "decoder.1.weight": None},
-            {"decoder.0.weight": (None, None, 1, 1), "encoder.0.weight": None},
-        ),
-    ),
-    Foreign(
         "Autoencoder-KL with a temporal decoder (Stable Video Diffusion)",
         names=(
             "decoder.mid.block_1.mix_factor",
