@@ -1,6 +1,6 @@
 """The families this library runs, one file each. For every file at most one of them answers, so order is free."""
 
-from . import asymmetric, dc_ae, hunyuan_image, kl, pixel, tiny, tiny_video, vq, wan
+from . import asymmetric, dc_ae, hunyuan_image, kl, pixel, svd, tiny, tiny_video, vq, wan
 from .base import Config, Facts, Family, Network, Shapes
 
 __all__ = ["FAMILIES", "Config", "Facts", "Family", "Network", "Shapes"]
@@ -8,6 +8,7 @@ __all__ = ["FAMILIES", "Config", "Facts", "Family", "Network", "Shapes"]
 FAMILIES: tuple[Family, ...] = (
     kl.FAMILY,
     asymmetric.FAMILY,
+    svd.FAMILY,
     vq.FAMILY,
     hunyuan_image.FAMILY,
     dc_ae.FAMILY,

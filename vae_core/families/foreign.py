@@ -56,13 +56,6 @@ FOREIGN: tuple[Foreign, ...] = (
         ),
     ),
     Foreign(
-        "Autoencoder-KL with a temporal decoder (Stable Video Diffusion)",
-        names=(
-            "decoder.mid.block_1.mix_factor",
-            "decoder.time_conv_out.weight",
-        ),
-    ),
-    Foreign(
         "Stable Cascade stage A (4 channels at 1/4)",
         names=(
             "vquantizer.codebook.weight",
