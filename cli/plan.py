@@ -12,6 +12,7 @@ from ..nodes import host
 from ..vae_core import built_in, inspect, planning, precision
 from ..vae_core.detection import demand_part, demand_whole
 from ..vae_core.execution.budget import text
+from ..vae_core.families import Facts
 from ..vae_core.loading import own_dtype
 from ..vae_core.planning import Plan
 from .options import positive
@@ -28,7 +29,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--stream", action="store_true", help="to or from a .tif, row by row: the picture is not in memory"
     )
-    command.add_argument("--batch", type=positive, default=1, metavar="N", help="so many pictures")
+    command.add_argument("--batch", type=positive, default=1, metavar="N", help="so many pictures, or clips")
+    command.add_argument("--frames", type=positive, metavar="N", help="clips of so many frames instead of pictures")
     command.add_argument("--dtype", default="auto", choices=["auto", *precision.DTYPES], help="what to compute in")
     command.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 ...")
     command.add_argument("--json", action="store_true", help="print everything as JSON")
@@ -51,9 +53,10 @@ def run(options: argparse.Namespace) -> None:
     device = host.device(options.device)
     dtype = precision.choose(device, own_dtype(found.dtypes, found.path.name), precision.named(options.dtype))
     wanted = planning.request(
-        found.family, found.config, part, shape(options, found.spatial_ratio), dtype, options.stream
+        found.family, found.config, part, shape(options, found), dtype, options.stream and not options.frames
     )
-    what = f"{part[:-1]}ing {options.batch} x {width}x{height}"
+    frames = f"x{options.frames}" if options.frames else ""
+    what = f"{part[:-1]}ing {options.batch} x {width}x{height}{frames}"
     most = planning.most(device, options.budget)
     chosen = planning.plan(wanted, device, budget=most, what=f"{what} with '{found.path.name}'")
     ways = planning.ways(wanted, device)
@@ -64,25 +67,26 @@ def run(options: argparse.Namespace) -> None:
         print(table(ways, chosen, f"{what} in {named(dtype)} under {text(most)}"))
 
 
-def shape(options: argparse.Namespace, ratio: int) -> tuple[int, ...]:
+def shape(options: argparse.Namespace, found: Facts) -> tuple[int, ...]:
     """Of the pixels to encode, or of the latent to decode. Channels do not matter to a plan."""
     height, width = options.size
-    scale = 1 if options.encode else ratio
-    return options.batch, 1, -(-height // scale), -(-width // scale)
+    scale, step = (1, 1) if options.encode else (found.spatial_ratio * found.upscale, found.temporal_ratio or 1)
+    frames = [-(-(options.frames - 1) // step) + 1] if options.frames else []
+    return options.batch, 1, *frames, -(-height // scale), -(-width // scale)
 
 
 def table(ways: list[Plan], chosen: Plan, title: str) -> str:
     """One line for each way; an arrow before the one that would be taken."""
     lines = [
         title,
-        f"  {'rows':>6} {'batch':>6}  {'kept':<14}{'peak':>10}{'elsewhere':>11}{'work':>6}  (1: as little as can be)",
+        f"  {'rows':>6} {'batch':>6} {'frames':>6}  {'kept':<14}{'peak':>10}{'elsewhere':>11}{'work':>6}  (1: as little as can be)",
     ]
     for way in ways:
         arrow, rows = ("->" if way == chosen else "  "), (str(way.rows) if way.rows else "whole")
         elsewhere = text(way.held) if way.held else ""
         work = f"{way.work / ways[0].work:.2f}" if ways[0].work else ""
         peak = text(way.peak)
-        lines.append(f"{arrow}{rows:>6} {way.pictures:>6}  {way.keep:<14}{peak:>10}{elsewhere:>11}{work:>6}")
+        lines.append(f"{arrow}{rows:>6} {way.pictures:>6} {way.frames or 'all':>6}  {way.keep:<14}{peak:>10}{elsewhere:>11}{work:>6}")
     return "\n".join(lines)
 
 

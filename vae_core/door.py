@@ -24,13 +24,21 @@ class Codec(Protocol):
 
     name: str
     network: Network
-    latent_channels: int
-    spatial_ratio: int
-    temporal_ratio: int | None
-    in_channels: int
-    title: str
-    dtype: torch.dtype
-    device: torch.device
+
+    @property
+    def latent_channels(self) -> int: ...
+    @property
+    def spatial_ratio(self) -> int: ...
+    @property
+    def temporal_ratio(self) -> int | None: ...
+    @property
+    def in_channels(self) -> int: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    @property
+    def device(self) -> torch.device: ...
 
 
 def takes_clips(vae: Codec, frames: int) -> bool:

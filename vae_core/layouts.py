@@ -7,8 +7,7 @@ A *prefix* is what a full checkpoint puts before the VAE's names. A *layout* is 
                         (DC-AE: blocks numbered within up_blocks, which are counted from the highest)
                         (HunyuanImage: blocks and resampling numbered in one row, in the order they run)
     diffusers-legacy    the same, attention called query, key, value, proj_attn
-    original            DC-AE's authors: stages, op_list, context_module
-    wan                 Wan's authors: downsamples, middle, upsamples, head
+    original            its authors' names: DC-AE's stages, op_list, context_module; Wan's downsamples and upsamples
     module              taesd.py's own module: encoder.N, decoder.N
     taesd               the same halves in one file as taesd_encoder.N, taesd_decoder.N, perhaps with their scale
     pixel               the one mark of a pixel-space codec
@@ -110,7 +109,7 @@ def _readings(own: Shapes) -> Iterator[tuple[str, Rename]]:
     if layouts_wan.is_diffusers(own):
         yield "diffusers", layouts_wan.from_diffusers
     if has("encoder.downsamples.", "decoder.upsamples."):
-        yield "wan", _same
+        yield "original", _same
     if any(NUMBERED_TWICE.match(name) for name in own):
         yield "diffusers", _same
     if has("encoder.stages.", "decoder.stages."):

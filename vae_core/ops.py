@@ -11,7 +11,8 @@ a network whole, in bands of rows, or to plan either.
     Residual       .body, .skip                 two paths, added
     Beside         .side, .join                 a second picture, made of the run's input, joined row by row
 
-Shapes are (B, C, H, W), of a clip (T, C, H, W), see `temporal`; rows are dim -2. Activations write in place when no gradient is wanted, so
+Shapes are (B, C, H, W), of a clip (T, C, H, W), see `temporal`; rows are dim -2.
+Activations write in place when no gradient is wanted, so
 they must follow an op that makes a new tensor.
 """
 

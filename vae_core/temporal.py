@@ -35,8 +35,8 @@ class Temporal(nn.Module):
         """What it comes to on pictures, that is on clips of one frame: ops for a batch of them."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.after(x, None)[0]
+    def forward(self, input: Tensor) -> Tensor:
+        return self.after(input, None)[0]
 
 
 class LookBack(Temporal):

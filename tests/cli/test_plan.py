@@ -7,7 +7,9 @@ import pytest
 import torch
 from exact_vae.cli import main
 from exact_vae.vae_core import load
+from exact_vae.vae_core.families.wan import Level, WanConfig
 from safetensors.torch import load_file, save_file
+from samples import random_weights
 
 
 def run(*arguments) -> int:
@@ -19,7 +21,23 @@ def test_the_way_that_would_be_taken_has_an_arrow(capsys):
     title, _, *ways = capsys.readouterr().out.splitlines()
     assert title.startswith("decoding 1 x 2048x1024 in ") and title.endswith(" under 600 MiB")
     assert [way[:2] for way in ways].count("->") == 1
-    assert ways[0].split()[-6:-4] == ["16", "1"] and ways[-1].split()[:3] == ["whole", "1", "device"]  # on a CPU
+    assert ways[0].split()[-7:-5] == ["16", "1"]  # on a CPU
+    assert ways[-1].split()[:4] == ["whole", "1", "all", "device"]
+
+
+def test_a_clip(capsys, tmp_path):
+    """A few latent frames at a time, if more do not fit; the plan is that of the library."""
+    levels = (Level(8, 1, True, True), Level(8, 1, False))
+    weights = random_weights("wan", WanConfig(4, levels, levels))
+    save_file(weights, tmp_path / "wan.safetensors")
+    given = (tmp_path / "wan.safetensors", "64x48", "--frames", 9, "--json", "--dtype", "fp32", "--device", "cpu")
+    assert run("plan", *given) == 0
+    plans = json.loads(capsys.readouterr().out)
+    found = load(tmp_path / "wan.safetensors").plan("decode", (1, 4, 5, 24, 32))
+    assert plans["plans"][plans["chosen"]] == json.loads(json.dumps(asdict(found)))
+    assert found.frames == 1 and found.shape == (9, 3, 48, 64)
+    assert run("plan", *given, "--encode") == 0
+    assert json.loads(capsys.readouterr().out)["plans"][0]["shape"] == [5, 8, 24, 32]
 
 
 def test_as_json(capsys, kl_file):

@@ -21,7 +21,8 @@ from samples import header, header_names, random_weights, small_kl
 
 SUPPORTED = {"kl-conv2d": "kl", "taesd": "tiny", "taesd-f32": "tiny", "pixel": "pixel", "dc-ae": "dc_ae",
              "hunyuan-dcae2d": "hunyuan_image", "asymmetric-kl": "asymmetric",
-             "vq-movq": "vq", "vq-kl-like": "vq"}  # fmt: skip
+             "vq-movq": "vq", "vq-kl-like": "vq",
+             "wan-causal3d": "wan", "wan22-residual3d": "wan", "qwen21-residual2d": "wan"}  # fmt: skip
 OURS = [name for name in header_names() if header(name)["arch"] in SUPPORTED]
 NEGATIVE = [name for name in header_names() if name.startswith("none.")]
 OTHERS = [name for name in header_names() if name not in {*OURS, *NEGATIVE}]
@@ -29,8 +30,14 @@ OTHERS = [name for name in header_names() if name not in {*OURS, *NEGATIVE}]
 DC_AE = ["dc-ae-f32c32-sana.diffusers", "dc-ae-f32c32.original", "dc-ae-lite-f32c32.diffusers"]
 
 # The headers' words for a layout that are not ours: a full checkpoint is a prefix, not a layout, and what one host
-# calls its own is CompVis names, a pair of tiny halves, or the mark of pixel space.
-LAYOUTS = {("kl", "comfy"): "ldm", ("tiny", "comfy"): "taesd", ("pixel", "comfy"): "pixel"}
+# calls its own is the authors' names, a pair of tiny halves, or the mark of pixel space.
+LAYOUTS = {
+    ("kl", "comfy"): "ldm",
+    ("tiny", "comfy"): "taesd",
+    ("pixel", "comfy"): "pixel",
+    ("wan", "comfy"): "original",
+    ("wan", "ldm"): "original",
+}
 
 
 def test_there_are_headers_of_every_kind():
@@ -43,7 +50,7 @@ def test_facts(name):
     found, want = detect(known["shapes"]), known["expected"]
     assert found.family == SUPPORTED[known["arch"]]
     assert (found.latent_channels, found.spatial_ratio) == (want["latent_channels"], want["spatial_compression"])
-    assert (found.in_channels, found.out_channels) == (want["in_channels"], want["out_channels"])
+    assert (found.in_channels, found.out_channels * found.upscale**2) == (want["in_channels"], want["out_channels"])
     assert found.temporal_ratio == want["temporal_compression"]
     assert found.prefix == known["prefix"]
     layout = "ldm" if known["layout"].endswith("-prefixed") else known["layout"]

@@ -93,7 +93,10 @@ class _Part(Request):
         self.one = self.side = self.x
         self.n, self.past, self.known = n, past, past.bytes
 
-    _ends: dict[str, int] = {}  # those of the clip are counted there
+    @cached_property
+    def _ends(self) -> dict[str, int]:
+        """Those of the clip are counted there."""
+        return {}
 
     @cached_property
     def shape(self) -> tuple[int, ...]:

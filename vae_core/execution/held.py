@@ -1,4 +1,4 @@
-"""Flows: what can be read from the top of a picture to its end, band by band. And those that are held for reading again."""
+"""Flows: what can be read from the top of a picture to its end, band by band; and flows that are held for later."""
 
 from typing import NamedTuple
 

@@ -31,7 +31,7 @@ from ..ops import (
     silu,
 )
 from ..temporal import ChannelsToFrames, Conv3d, DoubleFrames, FramesToChannels, HalveFrames
-from .base import Family, Network, Shapes, count, size, vote
+from .base import Family, Halves, Network, Shapes, count, size, vote
 from .blocks import halved, tokens
 
 
@@ -46,7 +46,7 @@ class Level:
 
 
 @dataclass(frozen=True)
-class WanConfig:
+class WanConfig(Halves):
     """Levels of both halves in the order they run.
 
     frames    taps in time of the 3 x 3 convolutions; with 1 it is a VAE of pictures
@@ -64,14 +64,6 @@ class WanConfig:
     in_channels: int = 3
     out_channels: int = 3
     upscale: int = 1
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return tuple(p for p in ("encoder", "decoder") if getattr(self, p))
-
-    @property
-    def latent_channels(self) -> int:
-        return self.z_channels
 
     @property
     def spatial_ratio(self) -> int:
@@ -193,7 +185,8 @@ class AttentionBlock(Global):
 
     def recall(self, x: Tensor, memory: tuple[Tensor, ...]) -> Tensor:
         q = tokens(self._part(x, slice(0, x.shape[1])))
-        y = F.scaled_dot_product_attention(q, *memory)
+        k, v = memory
+        y = F.scaled_dot_product_attention(q, k, v)
         return self.proj(y[:, 0].transpose(1, 2).reshape(x.shape))
 
     def _part(self, x: Tensor, channels: slice) -> Tensor:
@@ -223,11 +216,11 @@ class Bridged(nn.Module):
 
     def __init__(self, items: nn.ModuleList, up: bool, skip: Ops | None):
         super().__init__()
-        self.add_module("upsamples" if up else "downsamples", items)
+        self.upsamples, self.downsamples = (items, None) if up else (None, items)
         self.skip = skip
 
     def ops(self) -> Ops:
-        body = chain(*next(self.children()))
+        body = chain(*(self.upsamples or self.downsamples or ()))
         return body if self.skip is None else (Residual(body, self.skip),)
 
 

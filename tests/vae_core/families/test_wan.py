@@ -142,9 +142,8 @@ def test_the_enlarging_decoder(tmp_path):
     weights["decoder.conv_out.bias"] = torch.zeros(12, dtype=torch.float64)
     ours = from_weights(weights)
     assert (ours.spatial_ratio, ours.upscale, ours.out_channels) == (8, 2, 3)
-    known.decoder.conv_out.weight.data, known.decoder.conv_out.bias.data = (
-        weights[f"decoder.conv_out.{p}"] for p in ("weight", "bias")
-    )
+    last = known.decoder.conv_out
+    last.weight.data, last.bias.data = weights["decoder.conv_out.weight"], weights["decoder.conv_out.bias"]
     known.decoder.conv_out.out_channels = 12
     z = clip(4, 1, 2, 3) * 0.02
     want = known.decode(z).sample[:, :, 0]
@@ -189,10 +188,10 @@ def test_frames_flow_on(kind):
 
 PUBLISHED = [
     ("wan21.original", 16, 8, 4, 3, 1), ("wan21.diffusers", 16, 8, 4, 3, 1), ("wan22.original", 48, 16, 4, 3, 1),
-    ("wan22.diffusers", 48, 16, 4, 3, 1), ("qwen-image.comfy", 16, 8, 4, 3, 1), ("qwen-image.diffusers", 16, 8, 4, 3, 1),
-    ("qwen-image.checkpoint-prefixed", 16, 8, 4, 3, 1), ("qwen-image-layered.comfy", 16, 8, 4, 4, 1),
-    ("qwen-image-layered.diffusers", 16, 8, 4, 4, 1), ("qwen-image-2.1.comfy", 64, 16, None, 4, 1),
-    ("wan21-upscale2x.original", 16, 8, 4, 3, 2),
+    ("wan22.diffusers", 48, 16, 4, 3, 1), ("qwen-image.comfy", 16, 8, 4, 3, 1),
+    ("qwen-image.diffusers", 16, 8, 4, 3, 1), ("qwen-image.checkpoint-prefixed", 16, 8, 4, 3, 1),
+    ("qwen-image-layered.comfy", 16, 8, 4, 4, 1), ("qwen-image-layered.diffusers", 16, 8, 4, 4, 1),
+    ("qwen-image-2.1.comfy", 64, 16, None, 4, 1), ("wan21-upscale2x.original", 16, 8, 4, 3, 2),
 ]  # fmt: skip
 
 
