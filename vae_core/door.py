@@ -119,11 +119,13 @@ def folded(vae: Codec, x: Tensor) -> tuple[Tensor, int | None]:
 
 def unfolded(frames: int | None) -> Ops:
     """The way back: (B * T, C, h, w) -> (B, C, T, h, w)."""
+    if frames is None:
+        return ()
 
     def unfold(x: Tensor) -> Tensor:
         return x.unflatten(0, (-1, frames)).transpose(1, 2)
 
-    return () if frames is None else (unfold,)
+    return (unfold,)
 
 
 def _mismatch(vae: Codec, z: Tensor) -> str:

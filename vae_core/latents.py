@@ -68,8 +68,16 @@ SPACES: Mapping[str, LatentSpace] = {
 
 
 # Tiny VAEs do not say whose latents they were trained on; their authors say it by the names of the files.
-TINY_FILES = {"taesd": "sd1", "taesdxl": "sdxl", "taesd3": "sd3", "taef1": "flux1", "taesana": "sana",
-              "taehv": "hunyuan-video", "taehv1_5": "hunyuan-video-15", "taehv1_5_super": "hunyuan-video-15"}  # fmt: skip
+TINY_FILES = {
+    "taesd": "sd1",
+    "taesdxl": "sdxl",
+    "taesd3": "sd3",
+    "taef1": "flux1",
+    "taesana": "sana",
+    "taehv": "hunyuan-video",
+    "taehv1_5": "hunyuan-video-15",
+    "taehv1_5_super": "hunyuan-video-15",
+}
 
 
 def space_of_file(name: str) -> str | None:

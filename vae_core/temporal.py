@@ -268,7 +268,7 @@ def alone(ops: Ops) -> Ops:
             if result and isinstance(result[-1], LookBack):
                 result.pop()
             result.append(OneFrame(op))
-        elif not isinstance(op, LookBack) and hasattr(op, "alone"):
+        elif isinstance(op, (Temporal, GroupNormOverFrames)) and not isinstance(op, LookBack):
             result += op.alone()
         else:
             result.append(op)

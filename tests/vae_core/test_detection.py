@@ -21,12 +21,14 @@ from samples import header, header_names, random_weights, small_kl
 
 SUPPORTED = {"kl-conv2d": "kl", "taesd": "tiny", "taesd-f32": "tiny", "pixel": "pixel", "dc-ae": "dc_ae",
              "hunyuan-dcae2d": "hunyuan_image", "asymmetric-kl": "asymmetric",
+             "taehv": "tiny_video", "taehv-super": "tiny_video", "kl-conv2d-temporal": "svd",
              "vq-movq": "vq", "vq-kl-like": "vq",
              "wan-causal3d": "wan", "wan22-residual3d": "wan", "qwen21-residual2d": "wan"}  # fmt: skip
 OURS = [name for name in header_names() if header(name)["arch"] in SUPPORTED]
 NEGATIVE = [name for name in header_names() if name.startswith("none.")]
 OTHERS = [name for name in header_names() if name not in {*OURS, *NEGATIVE}]
 
+CLIPS = ["taehv.original", "taeltx_2.original", "taehv1_5_super.original", "svd.ldm", "svd.diffusers"]
 DC_AE = ["dc-ae-f32c32-sana.diffusers", "dc-ae-f32c32.original", "dc-ae-lite-f32c32.diffusers"]
 
 # The headers' words for a layout that are not ours: a full checkpoint is a prefix, not a layout, and what one host
@@ -34,6 +36,7 @@ DC_AE = ["dc-ae-f32c32-sana.diffusers", "dc-ae-f32c32.original", "dc-ae-lite-f32
 LAYOUTS = {
     ("kl", "comfy"): "ldm",
     ("tiny", "comfy"): "taesd",
+    ("tiny_video", "original"): "module",
     ("pixel", "comfy"): "pixel",
     ("wan", "comfy"): "original",
     ("wan", "ldm"): "original",
@@ -140,7 +143,7 @@ def test_a_prefix_counts_only_at_the_start():
 @pytest.mark.parametrize(
     "name", ["sd1.ldm", "sd1.diffusers", "flux2.ldm", "taef2.comfy", "taesd.diffusers", "hunyuanimage21.ldm",
              "hunyuanimage21.diffusers", "asymmetric-kl-x-2.ldm", "asymmetric-kl-x-2.diffusers",
-             "amused-vq.diffusers", "kandinsky-movq.ldm", "kandinsky-movq.diffusers", *DC_AE]
+             "amused-vq.diffusers", "kandinsky-movq.ldm", "kandinsky-movq.diffusers", *DC_AE, *CLIPS]
 )  # fmt: skip
 def test_any_missing_tensor_is_named(name):
     """Whichever one is missing: the family is still told, and the tensor named."""
@@ -157,7 +160,7 @@ def test_any_missing_tensor_is_named(name):
 @pytest.mark.parametrize(
     "name", ["sd1.ldm", "sd3.diffusers", "taef1.comfy", "hunyuanimage21.original-prefixed", "hunyuanimage21.diffusers",
              "asymmetric-kl-x-2.ldm", "asymmetric-kl-x-2.diffusers", "amused-vq.diffusers", "kandinsky-movq.ldm",
-             *DC_AE]
+             *DC_AE, *CLIPS]
 )  # fmt: skip
 def test_any_misshapen_tensor_is_named(name):
     shapes = header(name)["shapes"]
@@ -171,7 +174,7 @@ def test_any_misshapen_tensor_is_named(name):
 @pytest.mark.parametrize(
     "name", ["sd1.ldm", "sd1.diffusers", "flux2.ldm", "taef2.comfy", "taesd.decoder", "hunyuanimage21.diffusers",
              "hunyuanimage21.ldm", "asymmetric-kl-x-2.diffusers", "amused-vq.diffusers",
-             "kandinsky-movq.ldm", *DC_AE]
+             "kandinsky-movq.ldm", *DC_AE, *CLIPS]
 )  # fmt: skip
 def test_no_damage_to_a_header_is_more_than_a_sentence(name):
     """Whatever the shapes are changed to: a detection that is not whole, or a VAEError; never another exception."""

@@ -90,7 +90,7 @@ class VideoDecoder(Decoder):
         super().__init__(c, z_channels, out_channels)
         self.mid.block_1, self.mid.block_2 = _in_time(self.mid.block_1), _in_time(self.mid.block_2)
         for level in self.up:
-            level.block = nn.ModuleList(map(_in_time, level.block))
+            level.block = nn.ModuleList(_in_time(block) for block in level.get_submodule("block").children())
         self.conv_out = ConvOut(c.widths[0], out_channels)
 
 

@@ -1,4 +1,4 @@
-"""What the tiny autoencoders of clips do to frames: see the one before, trade frames for channels, begin and end clips."""
+"""What frames do in the tiny autoencoders of clips: see the one before, become channels, begin and end clips."""
 
 from typing import NamedTuple
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..ops import Affine, Conv2d, Op, Ops, Residual, PixelShuffle, PixelUnshuffle, Upsample2x, chain, relu, soft_clamp
+from ..ops import Affine, Conv2d, Op, Ops, PixelShuffle, PixelUnshuffle, Residual, Upsample2x, chain, relu, soft_clamp
 from .base import Family, Halves, Network, Shapes, count, size, vote
 from .tiny import Numbered
 from .tiny_frames import BesideBefore, DropFirst, FramesApart, FramesOfPicture, FramesTogether, LeadIn
@@ -78,11 +78,21 @@ class TinyVideoConfig(Halves):
 
     @property
     def spatial_ratio(self) -> int:
-        return self.patch * 2 ** len((self.encoder or self.decoder).levels)
+        return self.patch * 2 ** len(self._half.levels)
 
     @property
     def temporal_ratio(self) -> int | None:
-        return (self.encoder or self.decoder).frames
+        return self.frames
+
+    @property
+    def frames(self) -> int:
+        return self._half.frames
+
+    @property
+    def _half(self) -> Coder:
+        half = self.encoder or self.decoder
+        assert half
+        return half
 
     @property
     def in_chunks(self) -> bool:
@@ -263,7 +273,7 @@ class TinyVideoAutoencoder(Network):
         self.encoder = encoder(c, c.encoder, act) if c.encoder else None
         self.decoder = decoder(c, c.decoder, act) if c.decoder else None
         self.patch, self.light, self.scaled, self.in_chunks = c.patch, c.light, c.scaled, c.in_chunks
-        self.frames = (c.encoder or c.decoder).frames
+        self.frames = c.frames
         self.first_frames = H3_REST if c.in_chunks else self.frames
         self.next_frames = H3_FRAMES if c.in_chunks else self.frames
         if c.scaled:

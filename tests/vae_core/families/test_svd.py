@@ -1,4 +1,4 @@
-"""Stable Video Diffusion's autoencoder against diffusers' own, random weights, float64; and under its authors' names."""
+"""Stable Video Diffusion's autoencoder against diffusers' own, random weights, float64; and its authors' names."""
 
 import pytest
 import torch
@@ -16,7 +16,10 @@ def theirs():
     torch.manual_seed(0)
     known = shake(
         AutoencoderKLTemporalDecoder(
-            block_out_channels=(32, 64), layers_per_block=2, latent_channels=4, down_block_types=("DownEncoderBlock2D",) * 2
+            block_out_channels=(32, 64),
+            layers_per_block=2,
+            latent_channels=4,
+            down_block_types=("DownEncoderBlock2D",) * 2,
         )
     )
     mixes = [p for n, p in known.named_parameters() if n.endswith("mix_factor")]
@@ -71,7 +74,8 @@ def test_bands_are_the_clip_at_once(ours):
         assert plan.frames == 0
         assert near(ours.decode(z, **how), want) < 1e-12
     x = want.clamp(-1, 1)
-    assert near(ours.encode(x, rows=4).mode(), torch.stack([ours.encode(x[:, :, t]).mode() for t in range(5)], 2)) < 1e-12
+    frames = torch.stack([ours.encode(x[:, :, t]).mode() for t in range(5)], 2)
+    assert near(ours.encode(x, rows=4).mode(), frames) < 1e-12
 
 
 @torch.no_grad()
