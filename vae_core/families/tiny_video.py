@@ -131,9 +131,15 @@ def _read(shapes: Shapes, half: str) -> Coder | None:
         for (first, blocks), at in zip(runs, time, strict=True)
         if (width := _width(own, half, first, blocks, superior))
     ]
-    last = f"decoder.{count(own, 'decoder.') - 1}.weight"
-    outer = vote([size(own, "encoder.0.weight"), size(own, "encoder.0.bias"), size(own, last, 1)])
+    outer = vote(size(own, name, axis) for name, axis in _outer(count(own, f"{half}.") - 1))
     return Coder(tuple(levels), outer, superior) if outer and levels and len(levels) == len(runs) else None
+
+
+def _outer(last: int) -> tuple[tuple[str, int], ...]:
+    """The tensors, and axes of them, that say how many channels there are where pixels are. last: layer of a half"""
+    return (("encoder.0.weight", 0), ("encoder.0.bias", 0), ("encoder.2.conv.weight", 0), ("encoder.3.weight", 1),
+            (f"decoder.{last}.weight", 1), (f"decoder.{last - 2}.weight", 0), (f"decoder.{last - 1}.conv.weight", 1)
+            )  # fmt: skip
 
 
 def _runs(own: Shapes, half: str) -> Iterator[tuple[int, int]]:

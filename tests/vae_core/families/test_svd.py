@@ -89,9 +89,11 @@ def test_frames_see_those_before_and_after(ours):
 
 
 NAMES = [  # the authors' for diffusers'
-    (".spatial_res_block.", "."), (".temporal_res_block.norm1.", ".time_stack.in_layers.0."),
-    (".temporal_res_block.conv1.", ".time_stack.in_layers.2."), (".temporal_res_block.norm2.", ".time_stack.out_layers.0."),
-    (".temporal_res_block.conv2.", ".time_stack.out_layers.3."), (".time_mixer.mix_factor", ".mix_factor"),
+    (".spatial_res_block.", "."), (".time_mixer.mix_factor", ".mix_factor"),
+    (".temporal_res_block.norm1.", ".time_stack.in_layers.0."),
+    (".temporal_res_block.conv1.", ".time_stack.in_layers.2."),
+    (".temporal_res_block.norm2.", ".time_stack.out_layers.0."),
+    (".temporal_res_block.conv2.", ".time_stack.out_layers.3."),
     ("mid_block.resnets.0.", "mid.block_1."), ("mid_block.resnets.1.", "mid.block_2."),
     ("mid_block.attentions.0.", "mid.attn_1."), (".to_q.", ".q."), (".to_k.", ".k."), (".to_v.", ".v."),
     (".to_out.0.", ".proj_out."), (".group_norm.", ".norm."), ("up_blocks.0.", "up.1."), ("up_blocks.1.", "up.0."),
