@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..headless import pictures, tiff
-from ..nodes.images import demand_same_ratio, to_image, to_pixels
+from ..nodes.images import demand_same_vae, to_image, to_pixels
 from ..vae_core import VAE, BadRequest, Posterior
 from ..vae_core.latent_files import read_latent, write_latent
 from ..vae_core.latents import Tag
@@ -53,7 +53,7 @@ def run_encode(options: argparse.Namespace) -> None:
     posterior = encoded(vae, options)
     chosen = options.sample
     latent = posterior.mode() if chosen is None else posterior.sample(torch.Generator().manual_seed(chosen))
-    write_latent(options.latent, latent.float(), Tag.of(latent, vae.family, vae.spatial_ratio, posterior.size))
+    write_latent(options.latent, latent.float(), Tag.of(latent, vae.family, vae.spatial_ratio, posterior.size, vae))
     print(f"{options.latent}: {tuple(latent.shape)} of {vae.title}")
 
 
@@ -73,7 +73,7 @@ def run_decode(options: argparse.Namespace) -> None:
     demand_new(options.image, [options.latent, *options.vae])
     latent, tag = read_latent(options.latent)
     vae = load_vae(options)
-    demand_same_ratio(tag, vae.spatial_ratio, vae.name)
+    demand_same_vae(tag, vae)
     rows.demand_savable(options.image, vae.out_channels)
     size = tag.size_of(latent.shape) if tag else None
     with memory(options) as how, bar("decode") as progress:

@@ -40,14 +40,14 @@ def run(options: argparse.Namespace) -> None:
     temp = options.output / "temp"
     folders = {"output": options.output, "temp": temp}
     nodes = {**NODE_CLASS_MAPPINGS, **headless.core_nodes(options.input, options.output, temp, NODE_CLASS_MAPPINGS)}
-    with bar("run") as drawn, host.surroundings(options.models, drawn):
+    with bar("run") as drawn, host.surroundings(options.models, drawn, options.output, options.input):
 
         def started(node: headless.Node) -> None:
             drawn.name(node.title or node.class_type)
 
         results = headless.run(graph, nodes, on_start=started)
     for ui in results.outputs.values():
-        for file in (*ui.get("images", ()), *ui.get("latents", ())):
+        for file in (*ui.get("images", ()), *ui.get("latents", ()), *ui.get("files", ())):
             print(folders[file["type"]] / file["subfolder"] / file["filename"])
     if not results.report.ok:
         raise headless.GraphError(f"not all of it ran: {results.report.sentence()}")

@@ -4,9 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from ..vae_core import Inspection, inspect
+from ..vae_core import describing, inspect
 from ..vae_core.detection import to_json
-from ..vae_core.errors import some
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -22,22 +21,4 @@ def run(options: argparse.Namespace) -> None:
         facts = [to_json(one) for one in found]
         print(json.dumps(facts if len(facts) > 1 else facts[0], indent=2))
     else:
-        print("\n\n".join(text(one) for one in found))
-
-
-def text(found: Inspection) -> str:
-    rows = {
-        "file": found.path,
-        "family": found.title,
-        "latent": f"{found.latent_channels} channels at 1/{found.spatial_ratio}",
-        "pixels": f"{found.in_channels} channels in, {found.out_channels} out",
-        "holds": " and ".join(found.parts),
-        "layout": found.layout + (f", under '{found.prefix}'" if found.prefix else ""),
-        "tensors": f"{found.tensors}, {found.bytes / 2**20:.1f} MiB"
-        + (f" (and {found.others} of other networks)" if found.others else ""),
-        "stored as": ", ".join(f"{count} {dtype}" for dtype, count in found.dtypes.items()),
-        "missing": some(found.missing, 10),
-        "unexpected": some(found.unexpected, 10),
-        "misshapen": some(found.misshapen, 10),
-    }
-    return "\n".join(f"{name:<11}{value}" for name, value in rows.items() if value)
+        print("\n\n".join(describing.of_file(one) for one in found))

@@ -77,17 +77,19 @@ def shape(options: argparse.Namespace, found: Facts) -> tuple[int, ...]:
 
 def table(ways: list[Plan], chosen: Plan, title: str) -> str:
     """One line for each way; an arrow before the one that would be taken."""
-    lines = [
-        title,
-        f"  {'rows':>6} {'batch':>6} {'frames':>6}  {'kept':<14}{'peak':>10}{'elsewhere':>11}{'work':>6}  (1: as little as can be)",
-    ]
-    for way in ways:
-        arrow, rows = ("->" if way == chosen else "  "), (str(way.rows) if way.rows else "whole")
-        elsewhere = text(way.held) if way.held else ""
-        work = f"{way.work / ways[0].work:.2f}" if ways[0].work else ""
-        peak = text(way.peak)
-        lines.append(f"{arrow}{rows:>6} {way.pictures:>6} {way.frames or 'all':>6}  {way.keep:<14}{peak:>10}{elsewhere:>11}{work:>6}")
-    return "\n".join(lines)
+    head = ("rows", "batch", "frames", "kept", "peak", "elsewhere", "work")
+    lines = [title, f"{_line('  ', head)}  (1: as little as can be)"]
+    return "\n".join(lines + [_line("->" if way == chosen else "  ", _cells(way, ways[0].work)) for way in ways])
+
+
+def _cells(way: Plan, least: float) -> tuple[str, ...]:
+    how = (str(way.rows or "whole"), str(way.pictures), str(way.frames or "all"), way.keep)
+    return (*how, text(way.peak), text(way.held) if way.held else "", f"{way.work / least:.2f}" if least else "")
+
+
+def _line(arrow: str, cells: tuple[str, ...]) -> str:
+    rows, batch, frames, kept, peak, elsewhere, work = cells
+    return f"{arrow}{rows:>6} {batch:>6} {frames:>6}  {kept:<14}{peak:>10}{elsewhere:>11}{work:>6}"
 
 
 def named(dtype: torch.dtype) -> str:

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from ..vae_core.errors import BadRequest
 from ..vae_core.latent_files import read_latent, write_latent
+from ..vae_core.numbering import Series, series
 from ..vae_core.writing import published
 from . import pictures
-from .folders import Folders, Series, series
+from .folders import Folders
 
 CORE_ALIASES: Mapping[str, str] = MappingProxyType(
     {
@@ -27,10 +28,13 @@ CORE_ALIASES: Mapping[str, str] = MappingProxyType(
         "VAEEncode": "ExactVAEEncode",
         "VAEEncodeTiled": "ExactVAETiledEncode",
         "VAETiledEncode": "ExactVAETiledEncode",
+        "VAEEncodeForInpaint": "ExactVAEEncodeForInpaint",
         "VAEDecode": "ExactVAEDecode",
         "VAEDecodeTiled": "ExactVAETiledDecode",
         "VAETiledDecode": "ExactVAETiledDecode",
+        "VAESave": "ExactVAESave",
         "LatentNoise": "ExactLatentNoise",
+        "LatentInterpolate": "ExactLatentInterpolate",
     }
 )
 

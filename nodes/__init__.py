@@ -1,9 +1,21 @@
 """Node id -> class. Ids are for ever; a core node's id must never stand here (the host would drop ours silently)."""
 
+from .convert_latent import ConvertLatent
+from .empty_latent import EmptyLatent
+from .latent_inspect import LatentInspect
+from .latent_interpolate import LatentInterpolate
 from .latent_noise import LatentNoise
+from .latent_sample import LatentSample
+from .load_latent import LoadLatent
+from .save_latent import SaveLatent
+from .vae_compare import VAECompare
 from .vae_decode import VAEDecode
+from .vae_decode_onto_original import VAEDecodeOntoOriginal
 from .vae_encode import VAEEncode
+from .vae_encode_for_inpaint import VAEEncodeForInpaint
+from .vae_info import VAEInfo
 from .vae_loader import VAELoader
+from .vae_save import VAESave
 from .vae_tiled_decode import VAETiledDecode
 from .vae_tiled_encode import VAETiledEncode
 
@@ -15,7 +27,19 @@ NODE_CLASS_MAPPINGS = {
     "ExactVAEDecode": VAEDecode,
     "ExactVAETiledEncode": VAETiledEncode,
     "ExactVAETiledDecode": VAETiledDecode,
+    "ExactVAEEncodeForInpaint": VAEEncodeForInpaint,
+    "ExactVAEDecodeOntoOriginal": VAEDecodeOntoOriginal,
+    "ExactVAECompare": VAECompare,
+    "ExactVAEInfo": VAEInfo,
+    "ExactVAESave": VAESave,
+    "ExactEmptyLatent": EmptyLatent,
     "ExactLatentNoise": LatentNoise,
+    "ExactLatentInterpolate": LatentInterpolate,
+    "ExactLatentSample": LatentSample,
+    "ExactConvertLatent": ConvertLatent,
+    "ExactLatentInspect": LatentInspect,
+    "ExactSaveLatent": SaveLatent,
+    "ExactLoadLatent": LoadLatent,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -24,5 +48,17 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "ExactVAEDecode": "VAE Decode (Exact)",
     "ExactVAETiledEncode": "VAE Encode (Exact, Tiled)",
     "ExactVAETiledDecode": "VAE Decode (Exact, Tiled)",
+    "ExactVAEEncodeForInpaint": "VAE Encode (Exact, for Inpainting)",
+    "ExactVAEDecodeOntoOriginal": "VAE Decode onto Original (Exact)",
+    "ExactVAECompare": "Compare VAE (Exact)",
+    "ExactVAEInfo": "VAE Info (Exact)",
+    "ExactVAESave": "Save VAE (Exact)",
+    "ExactEmptyLatent": "Empty Latent (Exact, for VAE)",
     "ExactLatentNoise": "Latent Noise (Exact)",
+    "ExactLatentInterpolate": "Latent Interpolate (Exact)",
+    "ExactLatentSample": "Latent Sample (Exact)",
+    "ExactConvertLatent": "Convert Latent (Exact)",
+    "ExactLatentInspect": "Latent Inspect (Exact)",
+    "ExactSaveLatent": "Save Latent (Exact)",
+    "ExactLoadLatent": "Load Latent (Exact)",
 }

@@ -1,4 +1,4 @@
-"""A VAE of a family that this pack does not run (video, Wan, DC-AE), through the methods that its host gives it."""
+"""A VAE of a family that this pack does not run, through the methods that its host gives it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ..vae_core import Posterior, Tiles
+from ..vae_core.padding import pad_to
 
 WHOLE = "by ComfyUI's own VAE (this pack does not run its family): whole, or in blended tiles if memory runs out"
 TILED = "by ComfyUI's own VAE (this pack does not run its family): in blended tiles, approximate"
@@ -24,6 +25,7 @@ class HostCodec:
     """Same calls as `VAE`. Of the ways of running it knows the host's: all at once, or in tiles."""
 
     family, name = "host", "this VAE"
+    temporal_ratio = None  # the host makes clips of frames itself
 
     def __init__(self, thing: Any):
         self.thing = thing
@@ -34,29 +36,48 @@ class HostCodec:
         self, pixels: Tensor, *, tiles: ClipTiles | None = None, on_plan: Callable[[str], object] = str, **_: Any
     ) -> Posterior:
         on_plan(TILED if tiles else WHOLE)
-        image = (pixels.movedim(1, -1) + 1) / 2
-        latent = self.thing.encode_tiled(image, **_of_picture(tiles)) if tiles else self.thing.encode(image)
-        return Posterior.of_point(latent)
+        size = (pixels.shape[-2], pixels.shape[-1])
+        image = (pad_to(pixels, self.spatial_ratio).movedim(1, -1) + 1) / 2
+        latent = (
+            self.thing.encode_tiled(image, **_of_picture(tiles, self.spatial_ratio))
+            if tiles
+            else self.thing.encode(image)
+        )
+        return Posterior.of_point(latent, size=size)
 
     def decode(
-        self, z: Tensor, *, tiles: ClipTiles | None = None, on_plan: Callable[[str], object] = str, **_: Any
+        self,
+        z: Tensor,
+        *,
+        size: tuple[int, int] | None = None,
+        tiles: ClipTiles | None = None,
+        on_plan: Callable[[str], object] = str,
+        **_: Any,
     ) -> Tensor:
         on_plan(TILED if tiles else WHOLE)
         image = self.thing.decode_tiled(z, **self._of_latent(tiles)) if tiles else self.thing.decode(z)
-        return image.flatten(0, -4).movedim(-1, 1) * 2 - 1  # from (B, H, W, C), or (B, T, H, W, C) of a clip
+        pixels = image.flatten(0, -4).movedim(-1, 1) * 2 - 1  # from (B, H, W, C), or (B, T, H, W, C) of a clip
+        larger = self.thing.spacial_compression_decode() // self.spatial_ratio  # some decode to twice the size
+        return pixels[..., : size[0] * larger, : size[1] * larger] if size else pixels
 
     def _of_latent(self, tiles: ClipTiles) -> dict[str, int]:
         """The host counts tiles in pixels and frames of the latent when it decodes."""
         ratio, frames = self.thing.spacial_compression_decode(), self.thing.temporal_compression_decode()
-        side = max(1, tiles.size // ratio)
-        sides = {"tile_x": side, "tile_y": side, "overlap": min(side - 1, tiles.overlap // ratio)}
+        side = max(2, tiles.size // ratio)
+        sides = {"tile_x": side, "tile_y": side, "overlap": _shared(tiles.overlap // ratio, side)}
         if frames is None:
             return sides
         long = max(2, tiles.frames // frames)
         return {**sides, "tile_t": long, "overlap_t": max(1, min(long // 2, tiles.frame_overlap // frames))}
 
 
-def _of_picture(tiles: ClipTiles) -> dict[str, int]:
+def _of_picture(tiles: ClipTiles, ratio: int) -> dict[str, int]:
     """And in those of the picture when it encodes."""
-    sides = {"tile_x": tiles.size, "tile_y": tiles.size, "overlap": tiles.overlap}
+    side = max(2, tiles.size // ratio)
+    sides = {"tile_x": side * ratio, "tile_y": side * ratio, "overlap": _shared(tiles.overlap // ratio, side) * ratio}
     return {**sides, "tile_t": tiles.frames, "overlap_t": min(tiles.frame_overlap, tiles.frames - 1)}
+
+
+def _shared(overlap: int, side: int) -> int:
+    """The host also runs tiles of half the width, which must be wider than what they share."""
+    return min(overlap, side // 2 - 1)

@@ -1,65 +1,92 @@
-"""Latent Noise: seeded Gaussian noise in the shape a VAE or a latent asks for; at strength 0, an empty latent."""
+"""Latent Noise: seeded noise in the shape a VAE or a latent asks for, as a latent and for samplers."""
 
-from ..vae_core.noise import gaussian
-from . import host
-from .images import latent_of
-from .vae_encode import LARGEST_SEED
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from ..vae_core.noise import Noise
+from . import geometry, host
+from .images import changed, latent_of, tag_of
+from .latent_inputs import batch_seeds_input, length_input, noise_inputs, number, seed_input, size_inputs, whole
 
 
 class LatentNoise:
     DESCRIPTION = (
-        "Gaussian noise as a latent, of the right channels and size for a VAE, or of the shape of another latent. The "
-        "same seed gives the same noise on every machine. Strength 0 gives an empty latent."
+        "Noise of the right channels and size for a VAE, or of the shape of another latent, alone or added to it; and "
+        "the same noise for samplers that take a NOISE. The same seed gives the same noise on every machine. "
+        "Strength 0 gives an empty latent."
     )
     CATEGORY = "Exact VAE/latent"
-    SEARCH_ALIASES = ["noise", "empty latent", "noisy latent", "random latent", "seed"]
-    RETURN_TYPES = ("LATENT",)
-    OUTPUT_TOOLTIPS = ("The noise, times strength, as a raw latent.",)
+    SEARCH_ALIASES = ["noise", "random noise", "noisy latent", "random latent", "seed", "variation seed", "perlin",
+                      "pink noise", "add noise", "inject noise", "nvidia rng", "a1111 noise"]  # fmt: skip
+    RETURN_TYPES = ("LATENT", "NOISE")
+    OUTPUT_TOOLTIPS = (
+        "The noise, times strength, as a raw latent; or the latent with it added.",
+        "The noise for SamplerCustomAdvanced and the like, which draw it in their latent's shape; of variance 1, "
+        "whatever the strength.",
+    )
     FUNCTION = "make"
 
     @classmethod
     def INPUT_TYPES(cls):
-        seed = "Drawn on the CPU, as core does: for one picture it is core's noise of this seed."
-        strength = "Standard deviation of the noise. 0 gives an empty latent, all zeros."
+        strength = "Standard deviation of the noise. 0 gives an empty latent, all zeros; or the latent as it was."
         shape_of = "A latent whose shape the noise takes, batch and frames too. It is not changed."
-        seeds = (
-            "increment: item i has the noise of seed + i, so that each can be made again alone. single: one stream for "
-            "the whole batch, as core draws it."
-        )
+        add = "On: the latent of `samples` with the noise added to it. Off: the noise alone."
         alone = "Without a VAE or a latent:"
         return {
             "required": {
-                "seed": _whole(0, 0, LARGEST_SEED, seed, control_after_generate=True),
-                "width": _whole(
-                    512, 1, 65536, "Width of the picture in pixels, rounded up to the VAE's ratio.", step=8
-                ),
-                "height": _whole(
-                    512, 1, 65536, "Height of the picture in pixels, rounded up to the VAE's ratio.", step=8
-                ),
-                "batch_size": _whole(1, 1, 4096, "How many latents."),
-                "strength": ("FLOAT", {"default": 1.0, "min": 0.0, "max": 1000.0, "step": 0.01, "tooltip": strength}),
+                **seed_input(),
+                **size_inputs(),
+                "strength": number(1.0, 0.0, 1000.0, strength),
             },
             "optional": {
                 "vae": ("VAE", {"tooltip": "Gives the channels and the ratio. Without it: channels and ratio below."}),
                 "samples": ("LATENT", {"tooltip": shape_of}),
-                "batch_seeds": (["increment", "single"], {"default": "increment", "tooltip": seeds}),
-                "channels": _whole(4, 1, 4096, f"{alone} its channels (SD 1.x and SDXL 4, FLUX.1 16).", advanced=True),
-                "ratio": _whole(8, 1, 256, f"{alone} pixels to one latent pixel, each way.", advanced=True),
+                **batch_seeds_input(),
+                "channels": whole(4, 1, 4096, f"{alone} its channels (SD 1.x and SDXL 4, FLUX.1 16).", advanced=True),
+                "ratio": whole(8, 1, 256, f"{alone} pixels to one latent pixel, each way.", advanced=True),
+                **noise_inputs(),
+                "add_to_samples": ("BOOLEAN", {"default": False, "tooltip": add}),
+                **length_input(),
             },
         }
 
     def make(self, seed, width, height, batch_size, strength, vae=None, samples=None, batch_seeds="increment",
-             channels=4, ratio=8):  # fmt: skip
+             channels=4, ratio=8, source="cpu", spectrum="white", variation_seed=0, variation_strength=0.0,
+             add_to_samples=False, length=1):  # fmt: skip
+        noise = Noise(seed, source, batch_seeds, spectrum, variation_seed, variation_strength)
         if samples is not None:
-            shape, ratio = tuple(latent_of(samples).shape), None
-        else:
-            channels, ratio = host.geometry(vae) if vae is not None else (channels, ratio)
-            shape = (batch_size, channels, -(-height // ratio), -(-width // ratio))
-        noise = gaussian(shape, seed, increment=batch_seeds == "increment") * strength
-        # An empty latent says its ratio, so that a sampler of another model can resize it.
-        empty = {"downscale_ratio_spacial": ratio} if strength == 0 and ratio else {}
-        return ({"samples": host.result(noise), **empty},)
+            return in_shape_of(samples, noise, strength, add_to_samples), SamplerNoise(noise)
+        made = geometry.of(vae) if vae is not None else geometry.Geometry(None, channels, ratio)
+        if strength == 0:
+            return made.empty(batch_size, width, height, length), SamplerNoise(noise)
+        drawn = host.result(noise.draw(made.shape(batch_size, width, height, length)) * strength)
+        return made.tagged(drawn, width, height), SamplerNoise(noise)
 
 
-def _whole(default: int, least: int, most: int, tooltip: str, **options):
-    return ("INT", {"default": default, "min": least, "max": most, "tooltip": tooltip, **options})
+class SamplerNoise:
+    """What travels on a NOISE socket."""
+
+    def __init__(self, noise: Noise):
+        self.noise, self.seed = noise, noise.seed
+
+    def generate_noise(self, input_latent: Mapping[str, Any]) -> Tensor:
+        """On the CPU, in the shape and dtype of the LATENT."""
+        latent = latent_of(input_latent)
+        return self.noise.draw(latent.shape, _index(input_latent, len(latent))).to(latent.dtype)
+
+
+def in_shape_of(samples: Mapping[str, Any], noise: Noise, strength: float, add: bool) -> dict[str, Any]:
+    """The LATENT with noise in the place of its numbers, or added to them."""
+    latent, tag = latent_of(samples), tag_of(samples)
+    drawn = noise.draw(latent.shape, _index(samples, len(latent))).to(latent.device) * strength
+    if add:
+        return changed(samples, host.result(latent + drawn), tag)
+    return changed(samples, host.result(drawn), tag, drop=("noise_mask",))
+
+
+def _index(samples: Mapping[str, Any], items: int) -> list[int] | None:
+    """For a batch that was taken out of a larger one: which of its items."""
+    found = samples.get("batch_index")
+    return list(found) if found is not None and len(found) == items else None

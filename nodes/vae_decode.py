@@ -2,8 +2,12 @@
 
 from typing import Any
 
+from torch import Tensor
+
 from . import host
-from .images import demand_same_ratio, latent_of, tag_of, to_image
+from .images import demand_same_vae, demand_sampled, latent_of, tag_of, to_image, to_pixels
+
+REFUSE, DECODE = EMPTY = ("refuse", "decode")
 
 
 class VAEDecode:
@@ -13,30 +17,61 @@ class VAEDecode:
         "sentence, not made into a black picture. The picture has the size that was encoded, odd sizes too."
     )
     CATEGORY = "Exact VAE"
-    SEARCH_ALIASES = ["vae decode", "decode latent", "latent to image", "render latent"]
+    SEARCH_ALIASES = ["vae decode", "decode latent", "latent to image", "render latent", "hdr decode"]
     RETURN_TYPES = ("IMAGE",)
-    OUTPUT_TOOLTIPS = ("The picture, in [0, 1]. The frames of a clip follow one another.",)
+    OUTPUT_TOOLTIPS = ("The picture, in [0, 1] unless clamp is off. The frames of a clip follow one another.",)
     FUNCTION = "decode"
 
     @classmethod
     def INPUT_TYPES(cls):
+        clamp = (
+            "On: the picture is cut to [0, 1], as core does. Off: as the decoder gives it, also below 0 and above 1, "
+            "for grading and for files of floats."
+        )
+        empty = (
+            "A latent of nothing but zeros, which no sampler has worked on. refuse: said in a sentence. decode: "
+            "decoded to what the VAE makes of it, as core does."
+        )
         return {
             "required": {
                 "samples": ("LATENT", {"tooltip": "The latent, raw, as samplers and VAE Encode give it."}),
                 "vae": ("VAE", {"tooltip": "The VAE of the model that made the latent, from any loader."}),
-            }
+            },
+            "optional": {
+                "clamp": ("BOOLEAN", {"default": True, "advanced": True, "tooltip": clamp}),
+                "empty_latent": (list(EMPTY), {"default": REFUSE, "advanced": True, "tooltip": empty}),
+            },
         }
 
-    def decode(self, samples, vae):
-        return decoded(samples, vae)
+    def decode(self, samples, vae, *, clamp=True, empty_latent=REFUSE):
+        return shown_picture(samples, vae, clamp, empty_latent)
 
 
-def decoded(samples: Any, vae: Any, **way: Any) -> dict[str, Any]:
+def shown_picture(samples: Any, vae: Any, clamp: bool, empty: str, **way: Any) -> dict[str, Any]:
     """What a decode node returns. `way` of running: as `VAE.decode` takes it."""
+    pixels, shown = decoded(samples, vae, empty, **way)
+    return shown.beside(host.result(to_image(pixels, clamp)))
+
+
+def decoded(
+    samples: Any, vae: Any, empty: str = REFUSE, original: tuple[Tensor, Tensor] | None = None, **way: Any
+) -> tuple[Tensor, host.Shown]:
+    """The pixels of a latent, and how it ran. original: the IMAGE and the mask (B, 1, H, W) it is made for."""
     latent, tag = latent_of(samples), tag_of(samples)
     codec = host.from_socket(vae, "decode", tuple(latent.shape), **way)
-    demand_same_ratio(tag, codec.spatial_ratio, codec.name)
+    demand_same_vae(tag, codec)
+    if empty == REFUSE and latent.shape[1] == codec.latent_channels:
+        demand_sampled(latent, codec.spatial_ratio)
     size = tag.size_of(latent.shape) if tag else None
     shown, budget = host.Shown(), host.budget(vae)
-    pixels = codec.decode(latent, size=size, budget=budget, on_plan=shown, progress=host.progress(), **way)
-    return shown.beside(host.result(to_image(pixels)))
+    beside = _beside(codec, latent, *original) if original and codec.family == "asymmetric" else {}
+    pixels = codec.decode(latent, size=size, budget=budget, on_plan=shown, progress=host.progress(), **beside, **way)
+    return pixels, shown
+
+
+def _beside(vae: Any, latent: Tensor, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """What a decoder looks at that knows the picture around a mask; nothing if the latent is not of this picture."""
+    if tuple(-(-n // vae.spatial_ratio) for n in mask.shape[2:]) != tuple(latent.shape[2:]):
+        return {}
+    pixels = to_pixels(image, vae.in_channels).expand(len(latent), -1, -1, -1)
+    return {"image": pixels, "mask": mask.to(pixels).expand(len(latent), -1, -1, -1)}

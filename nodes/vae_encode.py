@@ -5,9 +5,8 @@ from typing import Any
 import torch
 
 from . import host
-from .images import demand_image, to_pixels, with_tag
-
-LARGEST_SEED = 2**64 - 1
+from .encoding import PAD, picture_inputs, posterior_inputs, prepared
+from .images import WHITE, with_tag
 
 
 class VAEEncode:
@@ -27,44 +26,27 @@ class VAEEncode:
 
     @classmethod
     def INPUT_TYPES(cls):
+        pixels = "The picture, or several; the frames of a clip, for a VAE of clips. Grey is taken as RGB."
         return {
             "required": {
-                "pixels": ("IMAGE", {"tooltip": "The picture, or several. Grey is taken as RGB, alpha is left out."}),
+                "pixels": ("IMAGE", {"tooltip": pixels}),
                 "vae": ("VAE", {"tooltip": "The VAE to encode with, from any loader."}),
             },
-            "optional": {
-                "posterior": (
-                    ["mode", "sample"],
-                    {
-                        "default": "mode",
-                        "tooltip": "An encoder gives a Gaussian for every latent pixel. mode: its mean. "
-                        "sample: drawn from it with the seed, as in training.",
-                    },
-                ),
-                "seed": (
-                    "INT",
-                    {
-                        "default": 0,
-                        "min": 0,
-                        "max": LARGEST_SEED,
-                        "control_after_generate": False,
-                        "tooltip": "For posterior = sample; the mode does not depend on it. Drawn on the CPU: the same "
-                        "seed gives the same latent on every machine.",
-                    },
-                ),
-            },
+            "optional": {**posterior_inputs(), **picture_inputs()},
         }
 
-    def encode(self, pixels, vae, *, posterior="mode", seed=0):
-        return encoded(pixels, vae, posterior, seed)
+    def encode(self, pixels, vae, *, posterior="mode", seed=0, odd_sizes=PAD, alpha="automatic", background=WHITE):
+        return encoded(pixels, vae, posterior, seed, (odd_sizes, alpha, background))
 
 
-def encoded(pixels: Any, vae: Any, posterior: str, seed: int, **way: Any) -> dict[str, Any]:
-    """What an encode node returns. `way` of running: as `VAE.encode` takes it."""
-    b, h, w, _ = demand_image(pixels).shape
-    codec = host.from_socket(vae, "encode", (b, 3, h, w), **way)
-    shown, budget, x = host.Shown(), host.budget(vae), to_pixels(pixels, codec.in_channels)
+def encoded(
+    pixels: Any, vae: Any, posterior: str, seed: int, picture: tuple[str, str, str], **way: Any
+) -> dict[str, Any]:
+    """What an encode node returns. picture: see `encoding.prepared`. `way` of running: as `VAE.encode` takes it."""
+    x, note = prepared(pixels, host.look(vae), *picture)
+    codec = host.from_socket(vae, "encode", tuple(x.shape), **way)
+    shown, budget = host.Shown(note), host.budget(vae)
     found = codec.encode(x, budget=budget, on_plan=shown, progress=host.progress(), **way)
     generator = torch.Generator().manual_seed(seed)
     latent = found.mode() if posterior == "mode" else found.sample(generator)
-    return shown.beside(with_tag(host.result(latent), codec.family, codec.spatial_ratio, found.size))
+    return shown.beside(with_tag(host.result(latent), codec.family, codec.spatial_ratio, found.size, codec))

@@ -10,7 +10,7 @@ from ..vae_core import VAE, built_in, from_weights, load
 from ..vae_core.precision import DTYPES
 from . import host
 
-PIXEL_SPACE = "pixel_space"
+PIXEL_SPACE, NONE = "pixel_space", "none"
 CHECKPOINTS = "checkpoints/"
 DEVICES = ("auto", "cpu", "cuda:0", "cuda:1", "cuda:2", "cuda:3")
 
@@ -19,7 +19,7 @@ class VAELoader:
     DESCRIPTION = (
         "Loads a VAE of any supported family: what it is, its channels and its ratio are read from the shapes of its "
         "weights. A file with missing, surplus or misshapen weights is refused, by name. Also takes the VAE out of a "
-        "full checkpoint."
+        "full checkpoint, and joins an encoder and a decoder of two files. The node shows what was loaded."
     )
     CATEGORY = "Exact VAE"
     SEARCH_ALIASES = ["load vae", "vae loader", "open vae", "taesd", "flux vae", "sdxl vae"]
@@ -57,11 +57,21 @@ class VAELoader:
                         "tooltip": "Where the VAE runs. auto: where the host runs it.",
                     },
                 ),
+                "other_half": (
+                    [NONE, *host.files("vae"), *host.files("vae_approx")],
+                    {
+                        "default": NONE,
+                        "advanced": True,
+                        "tooltip": "A file of only an encoder or only a decoder, which takes the place of that half of "
+                        "vae_name, or joins it.",
+                    },
+                ),
             },
         }
 
-    def load(self, vae_name: str, dtype: str = "auto", device: str = "auto"):
-        return (host.to_socket(loader_of(vae_name), dtype, device),)
+    def load(self, vae_name: str, dtype: str = "auto", device: str = "auto", other_half: str = NONE):
+        made = host.to_socket(loader_of(vae_name, other_half), dtype, device)
+        return host.told(f"{host.look(made).title}; {host.runs_in(made)}", made)
 
 
 def names() -> list[str]:
@@ -82,11 +92,11 @@ def names() -> list[str]:
     ]
 
 
-def loader_of(name: str) -> host.Load:
+def loader_of(name: str, other_half: str = NONE) -> host.Load:
     """How to load what was chosen: called once, and again if the host wants a copy on another device."""
     if name == PIXEL_SPACE:
         return _pixel_space
-    return partial(_load, paths(name))
+    return partial(_load, [*paths(name), *(paths(other_half) if other_half != NONE else ())])
 
 
 def paths(name: str) -> Sequence[Path]:

@@ -1,7 +1,7 @@
 """VAE Decode (Tiled): in bands of a chosen height, or in blended tiles; with core's inputs, so that it can stand in."""
 
 from . import tiling
-from .vae_decode import VAEDecode, decoded
+from .vae_decode import REFUSE, VAEDecode, shown_picture
 
 
 class VAETiledDecode(VAEDecode):
@@ -11,12 +11,14 @@ class VAETiledDecode(VAEDecode):
         "Takes the inputs of core's VAE Decode (Tiled). The node shows how it ran and in how much memory."
     )
     SEARCH_ALIASES = ["tiled vae", "vae decode tiled", "vae decode low vram", "out of memory decode"]
-    OUTPUT_TOOLTIPS = ("The picture, in [0, 1]; with mode exact, that of VAE Decode (Exact).",)
+    OUTPUT_TOOLTIPS = ("The picture, in [0, 1] unless clamp is off; with mode exact, that of VAE Decode (Exact).",)
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {**super().INPUT_TYPES(), "optional": tiling.inputs(step=32)}
+        types = super().INPUT_TYPES()
+        return {**types, "optional": {**tiling.inputs(step=32), **types["optional"]}}
 
     def decode(self, samples, vae, tile_size=512, overlap=64, temporal_size=64, temporal_overlap=8,
-               mode=tiling.EXACT, keep=tiling.AUTOMATIC):  # fmt: skip
-        return decoded(samples, vae, **tiling.way(tile_size, overlap, temporal_size, temporal_overlap, mode, keep))
+               mode=tiling.EXACT, keep=tiling.AUTOMATIC, *, clamp=True, empty_latent=REFUSE):  # fmt: skip
+        way = tiling.way(tile_size, overlap, temporal_size, temporal_overlap, mode, keep)
+        return shown_picture(samples, vae, clamp, empty_latent, **way)

@@ -1,6 +1,8 @@
 """VAE Encode (Tiled): in bands of a chosen height, or in blended tiles; with core's inputs, so that it can stand in."""
 
 from . import tiling
+from .encoding import PAD
+from .images import WHITE
 from .vae_encode import VAEEncode, encoded
 
 
@@ -19,6 +21,7 @@ class VAETiledEncode(VAEEncode):
         return {**types, "optional": {**tiling.inputs(step=64), **types["optional"]}}
 
     def encode(self, pixels, vae, tile_size=512, overlap=64, temporal_size=64, temporal_overlap=8,
-               mode=tiling.EXACT, keep=tiling.AUTOMATIC, *, posterior="mode", seed=0):  # fmt: skip
+               mode=tiling.EXACT, keep=tiling.AUTOMATIC, *, posterior="mode", seed=0, odd_sizes=PAD, alpha="automatic",
+               background=WHITE):  # fmt: skip
         way = tiling.way(tile_size, overlap, temporal_size, temporal_overlap, mode, keep)
-        return encoded(pixels, vae, posterior, seed, **way)
+        return encoded(pixels, vae, posterior, seed, (odd_sizes, alpha, background), **way)

@@ -1,8 +1,7 @@
-"""python -m exact_vae.training fetch | train | evaluate"""
+"""python -m exact_vae.training fetch | train | evaluate | pixel-art"""
 
 import argparse
 import math
-import pickle
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import torch
 
 from ..vae_core import VAEError, built_in, load
-from ..vae_core.checkpoint import DAMAGE
 from ..vae_core.errors import BadRequest
 from ..vae_core.precision import usable
 from ..vae_core.writing import made, published
@@ -19,7 +17,7 @@ INSTALL = "training needs '{}': pip install 'comfyui-exact-vae[train]'"
 try:
     from tqdm import tqdm
 
-    from . import results, sources
+    from . import curves, pixel_art, results, sources, tuning
     from .pictures import Pictures, Pyramid, listed, photographs
     from .recipe import RECIPES, Recipe
     from .trainer import Trainer
@@ -68,6 +66,9 @@ def parser() -> argparse.ArgumentParser:
     sizes = "shrink the photographs to this long side (default: 768, and then as they are)"
     measuring.add_argument("--long-side", type=positive, action="append", metavar="PIXELS", help=sizes)
     measuring.set_defaults(do=evaluate)
+    drawing = commands.add_parser("pixel-art", help="draw pictures of one style, to fine-tune on")
+    drawing.add_argument("--data", type=Path, required=True, metavar="DIR", help="where they go")
+    drawing.set_defaults(do=lambda options: pixel_art.draw(options.data))
     for command in (fetching, training, measuring):
         command.add_argument("--data", type=Path, required=True, metavar="DIR", help="holds train/ and held_out/")
     return root
@@ -87,21 +88,12 @@ def train(options: argparse.Namespace) -> None:
     state = made(options.run) / f"{recipe.name}.state"  # what cannot be written is said before the work
     trainer = Trainer(recipe, gathered(options.data / "train", recipe), device)
     if state.exists():
-        resume(trainer, state)
+        tuning.resume(trainer, state)
     with tqdm(total=recipe.steps, initial=trainer.step, unit="step", disable=not sys.stderr.isatty()) as bar:
         trainer.run(on_step=lambda trainer: kept(trainer, state, bar, options.save_every))
     trainer.save(state)
-    results.draw_curves(trainer.history, options.run / f"{recipe.name}.curves.png")
+    curves.draw_curves(trainer.history, options.run / f"{recipe.name}.curves.png")
     results.export(trainer, options.run / f"{recipe.name}.safetensors", sources.CREDIT)
-
-
-def resume(trainer: Trainer, state: Path) -> None:
-    try:
-        trainer.restore(state)
-    except OSError as e:
-        raise BadRequest(f"'{state}' cannot be read: {e.strerror or e}.") from e
-    except (*DAMAGE, pickle.UnpicklingError) as e:
-        raise BadRequest(f"'{state}' is damaged or no state of a run: give a new folder, or delete it.") from e
 
 
 def gathered(folder: Path, recipe: Recipe) -> Pictures:

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,6 +15,14 @@ from .procedural import drawn
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".jxl"}
 SHRINK = 1.5  # from one size in the pyramid to the next
+
+
+class Crops(Protocol):
+    """What training reads. A step sees the same crops whenever it is asked."""
+
+    def batch(self, step: int, size: int, count: int, share: slice = slice(None)) -> Tensor:
+        """(count, 3, size, size) in [-1, 1], or of these only the share."""
+        ...
 
 
 class Pyramid:
@@ -85,11 +94,10 @@ class Pictures:
             raise BadRequest("there are no photographs to train from.")
         self.photographs, self.share_drawn, self.seed = photographs, share_drawn, seed
 
-    def batch(self, step: int, size: int, count: int) -> Tensor:
-        """(count, 3, size, size) in [-1, 1]"""
+    def batch(self, step: int, size: int, count: int, share: slice = slice(None)) -> Tensor:
         rng = np.random.default_rng((self.seed, step))
         crops = [varied(self._crop(size, rng), rng) for _ in range(count)]
-        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+        return torch.from_numpy(np.stack(crops[share])).permute(0, 3, 1, 2)
 
     def _crop(self, size: int, rng: np.random.Generator) -> np.ndarray:
         if rng.random() < self.share_drawn:

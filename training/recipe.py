@@ -4,6 +4,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..vae_core.families.kl import Coder, KLConfig
+from ..vae_core.loading import OWNS
+
+DECODER, ALL = "decoder", "all"
 
 
 @dataclass(frozen=True)
@@ -21,17 +24,14 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """One training run. Two runs of one recipe with the same number of threads end bit-equal.
+class Course:
+    """One training run, but for its network. Two of the same with the same number of threads end bit-equal.
 
     kl_weight counts nats per pixel value: with a decoder seen as a Gaussian of variance s^2 around the picture,
     2 * s^2 is the weight of the evidence lower bound (Kingma & Welling 2013), 0 trains without a prior.
     """
 
     name: str
-    z_channels: int = 4
-    widths: tuple[int, ...] = (64, 64, 64, 128)
-    res_blocks: int = 1
     steps: int = 8000
     phases: tuple[Phase, ...] = (
         Phase(0.0, (64,), 16, skip=2),
@@ -51,6 +51,25 @@ class Recipe:
     drawn: float = 0.12  # share of procedural pictures
     seed: int = 20
 
+    def phase(self, step: int) -> Phase:
+        return max((p for p in self.phases if p.start * self.steps <= step), key=lambda p: p.start)
+
+    def trains(self, parameter: str) -> bool:
+        """Is the parameter of this (reference) name trained?"""
+        return True
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Recipe(Course):
+    """A network of our own, and how it is trained."""
+
+    z_channels: int = 4
+    widths: tuple[int, ...] = (64, 64, 64, 128)
+    res_blocks: int = 1
+
     @property
     def config(self) -> KLConfig:
         """The network, in the words of the family that will load it."""
@@ -67,11 +86,27 @@ class Recipe:
             post_quant_conv=True,
         )
 
-    def phase(self, step: int) -> Phase:
-        return max((p for p in self.phases if p.start * self.steps <= step), key=lambda p: p.start)
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+@dataclass(frozen=True)
+class Tuning(Course):
+    """How a VAE that is trained already is fine-tuned: gently, at full size from the start, on pictures alone.
+
+    part      'decoder': the encoder is left as it is, and so are all latents; 'all': both
+    source    what the run began with: digests of the VAE's weights and of the pictures
+    A tenth of the rate the built-in VAE was trained with.
+    """
+
+    steps: int = 1000
+    phases: tuple[Phase, ...] = (Phase(0.0, (256,), 4),)
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0  # pulls towards zero, not towards what the weights were
+    kl_weight: float = 0.0
+    drawn: float = 0.0
+    part: str = DECODER
+    source: tuple[str, ...] = ()
+
+    def trains(self, parameter: str) -> bool:
+        return self.part == ALL or parameter.startswith(OWNS[DECODER])
 
 
 DEMO = Recipe("demo")

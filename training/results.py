@@ -1,19 +1,19 @@
-"""What came of a run: its file, its curves, and how photographs that it never saw come back."""
+"""What came of a run: its file, and how photographs that it never saw come back."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from safetensors.torch import save
 
 from ..vae_core import VAE, measures
 from ..vae_core.writing import published
 from .pictures import opened, shrunk
+from .recipe import Recipe
 from .trainer import Trainer
 
 LONG_SIDE = 768  # of photographs as they are measured
@@ -23,6 +23,7 @@ SHEET_COLUMNS, SHEET_WIDTH = 4, 380
 def export(trainer: Trainer, path: Path, data: str) -> None:
     """The average of the weights, fp16, under CompVis names; the metadata says what it is and how it came to be."""
     weights = {name: t.half().cpu().contiguous() for name, t in trainer.average.state_dict().items()}
+    assert isinstance(trainer.recipe, Recipe)
     config = trainer.recipe.config
     metadata = {
         "format": "pt",
@@ -35,33 +36,6 @@ def export(trainer: Trainer, path: Path, data: str) -> None:
     }
     with published(path) as part:
         part.write_bytes(save(weights, metadata))  # save_file would hide the file from all but its owner
-
-
-def draw_curves(history: list[dict[str, float]], path: Path, smooth: int = 10) -> None:
-    """PSNR of the training crops, nats per latent value and the learning rate, over the steps."""
-    steps = np.array([row["step"] for row in history])
-    columns = {name: np.array([row[name] for row in history]) for name in ("squared", "nats", "rate")}
-    curves = {
-        "PSNR of the crops (dB)": 10 * np.log10(4 / running_mean(columns["squared"], smooth)),
-        "KL (nats a latent value)": running_mean(columns["nats"], smooth),
-        "learning rate": columns["rate"],
-    }
-    figure = Figure(figsize=(8, 7), layout="constrained")
-    for axes, (name, values) in zip(figure.subplots(len(curves), sharex=True), curves.items(), strict=True):
-        axes.plot(steps, values)
-        axes.set_ylabel(name)
-        axes.grid(alpha=0.3)
-    figure.supxlabel("step")
-    with published(path) as part:
-        figure.savefig(part, format="png", dpi=100)
-
-
-def running_mean(values: np.ndarray, n: int) -> np.ndarray:
-    """Of the last n values; of fewer at the beginning."""
-    sums = np.cumsum(np.concatenate([np.zeros(1), values]))
-    at = np.arange(1, len(sums))
-    first = np.maximum(at - n, 0)
-    return (sums[at] - sums[first]) / (at - first)
 
 
 class Measured(NamedTuple):
@@ -77,10 +51,14 @@ class Measured(NamedTuple):
 def measure(vae: VAE, photographs: Iterable[Path], long_side: int | None) -> Iterator[Measured]:
     """Each photograph, shrunk to this long side if it is longer, encoded, decoded from the mode, and compared."""
     for path in photographs:
-        picture = opened(path)
-        if long_side and long_side < max(picture.size):
-            picture = shrunk(picture, max(1, round(min(picture.size) * long_side / max(picture.size))))
-        yield measured(vae, picture, path.name)
+        yield measured(vae, fitted(opened(path), long_side), path.name)
+
+
+def fitted(picture: Image.Image, long_side: int | None) -> Image.Image:
+    """The picture, shrunk to this long side if it is longer."""
+    if not long_side or long_side >= max(picture.size):
+        return picture
+    return shrunk(picture, max(1, round(min(picture.size) * long_side / max(picture.size))))
 
 
 def measured(vae: VAE, picture: Image.Image, name: str) -> Measured:
@@ -122,24 +100,27 @@ def table(rows: list[Measured]) -> str:
 
 def contact_sheet(rows: list[Measured], path: Path) -> None:
     """Every photograph, the original above what came back."""
-    cells = [cell(row) for row in rows]
+    sheet([cell((r.original, r.decoded), f"{r.name}  {r.psnr:.2f} dB  SSIM {r.ssim:.3f}") for r in rows], path)
+
+
+def sheet(cells: Sequence[Image.Image], path: Path) -> None:
+    """JPEG of cells in rows."""
     lines = [cells[i : i + SHEET_COLUMNS] for i in range(0, len(cells), SHEET_COLUMNS)]
     heights = [max(one.height for one in line) for line in lines]
-    sheet = Image.new("RGB", (SHEET_COLUMNS * SHEET_WIDTH, sum(heights)), "white")
+    whole = Image.new("RGB", (SHEET_COLUMNS * SHEET_WIDTH, sum(heights)), "white")
     for n, line in enumerate(lines):
         for column, one in enumerate(line):
-            sheet.paste(one, (column * SHEET_WIDTH, sum(heights[:n])))
+            whole.paste(one, (column * SHEET_WIDTH, sum(heights[:n])))
     with published(path) as part:
-        sheet.save(part, "JPEG", quality=85)
+        whole.save(part, "JPEG", quality=85)
 
 
-def cell(row: Measured) -> Image.Image:
-    width = SHEET_WIDTH - 8
-    height = max(1, round(width * row.original.height / row.original.width))
-    image = Image.new("RGB", (SHEET_WIDTH, 2 * height + 28), "white")
-    for i, picture in enumerate((row.original, row.decoded)):
+def cell(pictures: Sequence[Image.Image], caption: str) -> Image.Image:
+    """Pictures of one shape, one above the other."""
+    width, n = SHEET_WIDTH - 8, len(pictures)
+    height = max(1, round(width * pictures[0].height / pictures[0].width))
+    image = Image.new("RGB", (SHEET_WIDTH, n * (height + 2) + 24), "white")
+    for i, picture in enumerate(pictures):
         image.paste(picture.resize((width, height), Image.Resampling.LANCZOS), (4, 4 + i * (height + 2)))
-    ImageDraw.Draw(image).text(
-        (4, 2 * height + 10), f"{row.name}  {row.psnr:.2f} dB  SSIM {row.ssim:.3f}", fill="black"
-    )
+    ImageDraw.Draw(image).text((4, n * (height + 2) + 6), caption, fill="black")
     return image

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +14,74 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..vae_core.errors import BadRequest
+from ..vae_core.errors import BadRequest, NumericalOverflow
 from ..vae_core.execution import whole
 from ..vae_core.families.kl import AutoencoderKL
 from ..vae_core.posterior import Posterior
 from ..vae_core.writing import published
 from .growing import start_gently, without_top
 from .losses import Loss, loss_of
-from .pictures import Pictures
-from .recipe import Recipe
+from .pictures import Crops
+from .processes import Processes
+from .recipe import Course, Recipe
+
+ANOTHER = "give another place, or delete it"  # for a state that cannot be gone on from
+
+
+class Codec(nn.Module):
+    """Pixels to moments and back in one call, which is what several processes share the gradients of."""
+
+    def __init__(self, network: AutoencoderKL):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, noise: Callable[[Tensor], Tensor], skip: int) -> tuple[Tensor, Tensor]:
+        """-> moments, and pixels decoded from mean + std * noise(mean)."""
+        encode, decode = without_top(self.network, skip)
+        moments = whole.run(encode, x).float()
+        posterior = Posterior.of_moments(moments)
+        return moments, whole.run(decode, posterior.mean + posterior.std * noise(posterior.mean))
+
+
+def fresh(recipe: Course) -> AutoencoderKL:
+    """The network a Recipe begins with."""
+    assert isinstance(recipe, Recipe), "a network to start from is needed"
+    torch.manual_seed(recipe.seed)
+    network = AutoencoderKL(recipe.config)
+    start_gently(network)
+    return network
 
 
 @dataclass
 class Trainer:
     """A network in training.
 
+    start     the network to go on from, which is left as it is; None: a fresh one, of a Recipe
     history   one row for every `log_every` steps: step, mean loss, mean squared error, nats per latent value, rate
     """
 
-    recipe: Recipe
-    pictures: Pictures
+    recipe: Course
+    pictures: Crops
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    start: InitVar[AutoencoderKL | None] = None
+    processes: Processes = field(default_factory=Processes)
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     log_every: int = 20
 
-    def __post_init__(self) -> None:
-        torch.manual_seed(self.recipe.seed)
-        self.network = AutoencoderKL(self.recipe.config)
-        start_gently(self.network)
+    def __post_init__(self, start: AutoencoderKL | None) -> None:
+        self.network = copy.deepcopy(start).float() if start else fresh(self.recipe)
+        for name, parameter in self.network.named_parameters():
+            parameter.requires_grad_(self.recipe.trains(name))
         self.network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).requires_grad_(False)
-        r, parameters = self.recipe, self.network.parameters()
+        r, parameters = self.recipe, self._trained(self.network)
         self.optimizer = torch.optim.AdamW(parameters, r.learning_rate, betas=(0.9, 0.99), weight_decay=r.weight_decay)
+        self._codec = self.processes.together(Codec(self.network))
         self._sums: list[Tensor] = []
+
+    def _trained(self, network: AutoencoderKL) -> list[Tensor]:
+        return [parameter for name, parameter in network.named_parameters() if self.recipe.trains(name)]
 
     def run(self, until: int | None = None, on_step: Callable[["Trainer"], None] | None = None) -> None:
         """Train up to step `until` (by default to the end). `on_step(self)` is called after each."""
@@ -58,23 +92,30 @@ class Trainer:
                 on_step(self)
 
     def _train_on(self, step: int) -> Loss:
-        phase = self.recipe.phase(step)
-        x = self.pictures.batch(step, phase.crops[step % len(phase.crops)], phase.batch)
-        x = F.avg_pool2d(x, 2**phase.skip).to(self.device, memory_format=torch.channels_last)
-        noise = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
         self._set_rate(step)
-        encode, decode = without_top(self.network, phase.skip)
-        with self._mixed_precision():
-            posterior = Posterior.of_moments(whole.run(encode, x).float())
-            decoded = whole.run(decode, posterior.sample(noise))
-        r = self.recipe
-        loss = loss_of(decoded.float(), x, posterior, kl=r.kl_weight, coarse=r.coarse_weight, edges=r.edge_weight)
+        loss = self._loss(step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.total.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), r.clip)
+        nn.utils.clip_grad_norm_(self._trained(self.network), self.recipe.clip)
         self.optimizer.step()
         self._average()
         return loss
+
+    def _loss(self, step: int) -> Loss:
+        """Of this process's share of the crops of a step."""
+        r, phase = self.recipe, self.recipe.phase(step)
+        share = self.processes.share(phase.batch)
+        x = self.pictures.batch(step, phase.crops[step % len(phase.crops)], phase.batch, share)
+        x = F.avg_pool2d(x, 2**phase.skip).to(self.device, memory_format=torch.channels_last)
+
+        def noise(mean: Tensor) -> Tensor:
+            drawn = torch.Generator().manual_seed(r.seed * 1_000_003 + step)
+            return torch.randn((phase.batch, *mean.shape[1:]), generator=drawn)[share].to(self.device)
+
+        with self._mixed_precision():
+            moments, decoded = self._codec(x, noise, phase.skip)
+        posterior = Posterior.of_moments(moments)
+        return loss_of(decoded.float(), x, posterior, kl=r.kl_weight, coarse=r.coarse_weight, edges=r.edge_weight)
 
     def _mixed_precision(self) -> Any:
         """bf16 where the device is fast at it; weights, sums and the loss stay in fp32."""
@@ -92,15 +133,17 @@ class Trainer:
         """The exponential moving average, which is what is kept in the end; young averages forget faster."""
         decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
+            torch._foreach_lerp_(self._trained(self.average), self._trained(self.network), 1 - decay)
 
     def _log(self, loss: Loss) -> None:
-        self._sums.append(torch.stack((loss.total.detach(), loss.squared, loss.nats)))
+        self._sums.append(self.processes.mean(torch.stack((loss.total.detach(), loss.squared, loss.nats))))
         if self.step % self.log_every == 0:
             total, squared, nats = torch.stack(self._sums).mean(0).tolist()
             rate = self.optimizer.param_groups[0]["lr"]
             self.history.append({"step": self.step, "loss": total, "squared": squared, "nats": nats, "rate": rate})
             self._sums.clear()
+            if not math.isfinite(total):
+                raise NumericalOverflow(f"the loss is {total} at step {self.step}: start again at a lower rate.")
 
     def save(self, path: Path) -> None:
         """All that a later run needs, at once or not at all."""
@@ -123,10 +166,8 @@ class Trainer:
     def restore(self, path: Path) -> None:
         """Go on from a saved state of the same recipe. Raises BadRequest if it is of another."""
         state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["recipe"] != json.dumps(self.recipe.to_dict()):
-            raise BadRequest(
-                f"'{path}' is a run of another recipe than '{self.recipe.name}' is now: give a new folder."
-            )
+        if json.loads(state["recipe"]) != json.loads(json.dumps(self.recipe.to_dict())):
+            raise BadRequest(f"'{path}' is a run of another recipe than '{self.recipe.name}' is now: {ANOTHER}.")
         self.step, self.history, self._sums = state["step"], state["history"], state["sums"]
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])

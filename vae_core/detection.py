@@ -14,6 +14,7 @@ from .errors import BadRequest, BrokenCheckpoint, UnknownCheckpoint, Unsupported
 from .families import FAMILIES, Config, Facts, Family, Network, Shapes
 from .families.foreign import recognise
 from .layouts import PREFIXES, Naming, guesses, namings, strip
+from .whose import whose
 
 FIT = 0.5  # a family fits if this share of its tensors is there, in shape
 
@@ -63,6 +64,7 @@ class Inspection(Detection):
     bytes: int = 0  # of the VAE's tensors
     dtypes: Mapping[str, int] = field(default_factory=dict)  # in safetensors' words: {'F32': 248}
     metadata: Mapping[str, str] = field(default_factory=dict)
+    latent_space: str | None = None  # its name in latents.SPACES, if that is known
 
 
 def family_named(name: str) -> Family:
@@ -73,9 +75,15 @@ def title(family: str, config: Config) -> str:
     """'Autoencoder-KL (2-D), 4 channels at 1/8: SD 1.x, ... or SDXL, ...'"""
     channels, ratio = config.latent_channels, config.spatial_ratio
     known = family_named(family)
-    whose = latents.models(channels, ratio, family) if known.published(config) else ""
+    models = latents.models(channels, ratio, family) if known.published(config) else ""
     kind = f"{known.title}, {channels} channels at 1/{ratio}"
-    return f"{kind}: {whose}" if whose else kind
+    return f"{kind}: {models}" if models else kind
+
+
+def spaces(family: str, config: Config) -> tuple[str, ...]:
+    """The latent spaces that a VAE of these sizes may have, names in latents.SPACES."""
+    published = family_named(family).published(config)
+    return latents.candidates(config.latent_channels, config.spatial_ratio, family) if published else ()
 
 
 def detect(shapes: Mapping[str, tuple[int, ...]]) -> Detection:
@@ -115,7 +123,13 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> Inspection:
         bytes=checkpoint.bytes(own),
         dtypes=checkpoint.dtypes(own),
         metadata=checkpoint.metadata,
+        latent_space=space_of(found, checkpoint),
     )
+
+
+def space_of(found: Detection, checkpoint: Checkpoint) -> str | None:
+    """Whose latents they are, by what lies around the VAE in its file or folder."""
+    return whose(spaces(found.family, found.config), checkpoint.entries, checkpoint.metadata, checkpoint.path)
 
 
 def detect_in(checkpoint: Checkpoint) -> Detection:
@@ -221,7 +235,7 @@ def to_json(found: Inspection) -> dict[str, Any]:
     """All of an inspection as plain JSON values."""
     facts = {name: getattr(found, name) for name in (
         "family", "title", "latent_channels", "spatial_ratio", "temporal_ratio", "in_channels", "out_channels",
-        "layout", "prefix", "parts", "tensors", "others", "bytes", "dtypes", "missing", "unexpected", "misshapen",
-        "metadata")}  # fmt: skip
+        "latent_space", "layout", "prefix", "parts", "tensors", "others", "bytes", "dtypes", "missing", "unexpected",
+        "misshapen", "metadata")}  # fmt: skip
     config: Any = found.config
     return {"path": str(found.path), "files": [str(f) for f in found.files], **facts, "config": asdict(config)}

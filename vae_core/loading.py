@@ -10,11 +10,14 @@ from torch import Tensor
 
 from . import built_in, latents, precision
 from .checkpoint import Checkpoint, open_checkpoint
-from .detection import Detection, build, compare, demand_whole, detect, detect_in, family_named
+from .conventions import SCALED, line
+from .detection import Detection, build, compare, demand_whole, detect, detect_in, family_named, space_of, spaces
 from .errors import BadRequest, BrokenCheckpoint
 from .families import Config, Network
+from .latents import LatentSpace
 from .layouts import Naming
 from .vae import VAE
+from .whose import whose
 
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
           "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}  # fmt: skip
@@ -35,9 +38,10 @@ def load(
     paths           none: the built-in VAE
     dtype, device   None: what the device computes well (precision.py), on the CPU
     latent_space    for tiny VAEs, whose weights do not say whose latents they were trained on: 'sd1', 'sdxl', 'sd3',
-                    'flux1' or 'sana' makes them give and take raw latents as the other VAEs do. None: what the
-                    author's file names say (taesd, taesdxl, taesd3, taef1, taesana, taehv, taehv1_5), else the
-                    network's own, scaled
+                    'flux1' or 'sana' makes them give and take raw latents as the other VAEs do; those of clips take
+                    'wan21', 'wan22', 'hunyuan-video' or 'hunyuan-video-15'. None: what the author's file names say
+                    (taesd, taesdxl, taesd3, taef1, taesana, taew2_1, taew2_2, taehv, taehv1_5), else the network's
+                    own, scaled
     light           for tiny VAEs of clips: LightX2V trained networks of the same shapes with leaky ReLUs, and pixels in
                     [-1, 1] (lighttaehy1_5). Nothing in a file tells; without it, it is read as TAEHV's author does
 
@@ -53,6 +57,8 @@ def load(
     dtype = precision.choose(where, own, dtype)
     network = assemble(found.family, found.config, _read(sources), dtype, where)
     vae = VAE(network, found.family, found.config, name=name, dtype=dtype, device=where)
+    if found.family not in TINY:
+        vae.latent_space = space_of(found, checkpoints[0])
     space = latent_space or _author_s_space(found, checkpoints)
     vae = in_space(vae, space) if space else vae
     return read_as_light(vae) if light else vae
@@ -85,7 +91,8 @@ def from_weights(
     dtype, device = dtype or largest.dtype, device or largest.device
     tensors = {new: weights[old] for new, old in found.names.items()}
     network = assemble(found.family, found.config, tensors, dtype, device)
-    return VAE(network, found.family, found.config, name=name, dtype=dtype, device=device)
+    space = None if found.family in TINY else whose(spaces(found.family, found.config), weights)
+    return VAE(network, found.family, found.config, name=name, dtype=dtype, device=device, latent_space=space)
 
 
 def own_dtype(stored: Mapping[str, int], name: str) -> torch.dtype:
@@ -106,21 +113,31 @@ def in_space(vae: VAE, latent_space: str) -> VAE:
             f"'{vae.name}' has no use for the latent space '{latent_space}' ({space.channels} channels): it is "
             f"{vae.title}; only a tiny VAE of as many channels needs to be told."
         )
-    like = torch.ones(()) if vae.family == "tiny" else torch.ones(space.channels)
-    scale = {"vae_scale": space.scale * like, "vae_shift": space.shift * like}
-    return _again(vae, replace(vae.config, scaled=True), {**vae.network.state_dict(), **scale})  # type: ignore[type-var]
+    weights = {**vae.network.state_dict(), **_statistics(vae.family, space)}
+    return _again(vae, replace(vae.config, scaled=True), weights, latent_space)  # type: ignore[type-var]
+
+
+def _statistics(family: str, space: LatentSpace) -> dict[str, Tensor]:
+    """scaled = (raw - vae_shift) * vae_scale: of TAESD one number for all channels, of VAEs of clips one for each."""
+    if family == "tiny":
+        return {"vae_scale": torch.tensor(space.scale), "vae_shift": torch.tensor(space.shift)}
+    shift, scale = line(space, SCALED)
+    return {"vae_scale": scale, "vae_shift": shift}
 
 
 def read_as_light(vae: VAE) -> VAE:
     """The same weights as a network of LightX2V's."""
     if vae.family != "tiny_video":
         raise BadRequest(f"'{vae.name}' cannot be read as LightX2V's tiny VAE of clips: it is {vae.title}.")
-    return _again(vae, replace(vae.config, light=True), vae.network.state_dict())  # type: ignore[type-var]
+    config = replace(vae.config, light=True)  # type: ignore[type-var]
+    return _again(vae, config, vae.network.state_dict(), vae.latent_space)
 
 
-def _again(vae: VAE, config: Config, weights: Mapping[str, Tensor]) -> VAE:
+def _again(vae: VAE, config: Config, weights: Mapping[str, Tensor], latent_space: str | None) -> VAE:
     network = assemble(vae.family, config, weights, vae.dtype, vae.device)
-    return VAE(network, vae.family, config, name=vae.name, dtype=vae.dtype, device=vae.device)
+    return VAE(
+        network, vae.family, config, name=vae.name, dtype=vae.dtype, device=vae.device, latent_space=latent_space
+    )
 
 
 def assemble(

@@ -139,6 +139,7 @@ class DoublingConv(Window):
         weight = torch.einsum("ak,oikl,bl->ioab", taps, conv.weight.to(exact), taps)
         self.growth = 4 * conv.growth
         self.conv, self.weight, self.bias = conv, weight.to(conv.weight.dtype).contiguous(), conv.bias
+        self.made_bytes = self.weight.nbytes
 
     def __call__(self, x: Tensor) -> Tensor:
         return F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=1)

@@ -34,7 +34,7 @@ def request(
         raise BadRequest(f"there is no plan to '{part}': choose encode or decode.")
     twin, ratio = build(family, config).to(dtype), config.spatial_ratio
     h, w = shape[-2] + -shape[-2] % ratio * (part == "encode"), shape[-1] + -shape[-1] % ratio * (part == "encode")
-    if len(shape) == 5 and config.temporal_ratio and shape[2] > 1:
+    if len(shape) == 5 and config.temporal_ratio and (shape[2] > 1 or twin.pictures_are_clips):
         with _counting(part, shape):
             return _of_clips(twin, config, part, (shape[0], shape[2], h, w), dtype)
     batch = math.prod((shape[0], *shape[2:-2]))

@@ -51,11 +51,11 @@ class Posterior:
         """The latent of the most probable z, which is the mean. (B, latent_channels, h', w')"""
         return whole.run(self._to_latent, self.mean)
 
-    def sample(self, generator: Generator | None = None) -> Tensor:
-        """The latent of z = mean + std * noise. The noise is drawn where the generator lives."""
+    def sample(self, generator: Generator | None = None, temperature: float = 1.0) -> Tensor:
+        """The latent of z = mean + temperature * std * noise. The noise is drawn where the generator lives."""
         device = generator.device if generator else self.mean.device
         noise = torch.randn(self.mean.shape, generator=generator, device=device, dtype=self.mean.dtype)
-        return whole.run(self._to_latent, self.mean + self.std * noise.to(self.mean.device))
+        return whole.run(self._to_latent, self.mean + temperature * self.std * noise.to(self.mean.device))
 
     def kl(self) -> Tensor:
         """Kullback-Leibler divergence from N(0, 1) in nats, summed over z. (B,)

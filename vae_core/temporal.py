@@ -100,11 +100,29 @@ class Conv3d(Window, nn.Conv3d):
     def _bordered(self, x: Tensor, sides: Sequence[int]) -> Tensor:
         return F.pad(x, sides, mode=self.border) if any(sides) else x
 
+    def taps(self) -> tuple[Tensor, ...]:
+        """The weights of each frame, (c_out, c_in, k, k). The first call lays them out one after the other."""
+        if not self.weight[:, :, 0].is_contiguous():
+            self.weight.data = self.weight.permute(2, 0, 1, 3, 4).contiguous().permute(1, 2, 0, 3, 4)
+        return self.weight.unbind(2)
+
     def _convolved(self, x: Tensor, pad: tuple[int, int]) -> Tensor:
-        if self.frames == 1 and self.stride[0] == 1:
-            return F.conv2d(x, self.weight[:, :, 0], self.bias, self.stride[1:], pad)
+        if self.frames == 1 or (x.device.type != "cuda" and x.dtype.itemsize > 2):
+            return self._tap_by_tap(x, pad)
         clip = x.transpose(0, 1)[None]
         return F.conv3d(clip, self.weight, self.bias, self.stride, (self.around, *pad))[0].transpose(0, 1)
+
+    def _tap_by_tap(self, x: Tensor, pad: tuple[int, int]) -> Tensor:
+        """On a CPU 0.6 to 0.8 of the time of its convolution over frames; in half precision sums would be rounded."""
+        x = F.pad(x, (0,) * 6 + (self.around,) * 2) if self.around else x
+        step, *stride = self.stride
+        end = len(x) - self.frames + 1
+        y: Tensor | None = None
+        for i, tap in enumerate(self.taps()):
+            part = F.conv2d(x[i : end + i : step], tap, None if i else self.bias, stride, pad)
+            y = part if y is None else y + part if torch.is_grad_enabled() else y.add_(part)
+        assert y is not None
+        return y
 
 
 class OneFrame(Window):
@@ -116,8 +134,9 @@ class OneFrame(Window):
         self.border = conv.border
         exact = torch.promote_types(conv.weight.dtype, torch.float32)
         own = conv.frames - 1 - conv.around
-        taps = conv.weight.to(exact).sum(2).to(conv.weight.dtype) if conv.repeats else conv.weight[:, :, own]
-        self.weight = taps.contiguous()
+        summed = conv.repeats and conv.frames > 1
+        self.weight = conv.weight.to(exact).sum(2).to(conv.weight.dtype) if summed else conv.taps()[own]
+        self.made_bytes = self.weight.nbytes if summed else 0
 
     def __call__(self, x: Tensor) -> Tensor:
         before, after = self.rows

@@ -31,12 +31,14 @@ class VAE(Facts):
     """An autoencoder with its weights; `load` makes it.
 
     family, config, name   which network it is, its sizes, and where it came from
+    latent_space           whose latents it makes, a name in latents.SPACES; None if that is not known
     and the facts of the config: latent_channels, spatial_ratio, temporal_ratio, in_channels, out_channels
     """
 
     def __init__(self, network: Network, family: str, config: Config, *, name: str,
-                 dtype: torch.dtype, device: torch.device):  # fmt: skip
+                 dtype: torch.dtype, device: torch.device, latent_space: str | None = None):  # fmt: skip
         self.network, self.family, self.config, self.name = network, family, config, name
+        self.latent_space = latent_space
         self._dtype, self._device = dtype, device
 
     @property
@@ -247,7 +249,7 @@ class VAE(Facts):
         try:
             yield
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as e:
-            if not _is_out_of_memory(e):
+            if not is_out_of_memory(e):
                 raise
             raise DoesNotFit(
                 f"{doing} {_size(shape)} with '{self.name}' ran out of memory{watch.where}: "
@@ -263,7 +265,7 @@ class VAE(Facts):
         raise NumericalOverflow(f"'{self.name}' overflowed in {dtype}: {what} was finite, the result is not; {cure}.")
 
 
-def _is_out_of_memory(e: BaseException) -> bool:
+def is_out_of_memory(e: BaseException) -> bool:
     """Without memory on a CPU torch raises a plain RuntimeError: its words are all there is to tell it by."""
     words = ("can't allocate memory", "not enough memory")
     return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or any(word in str(e) for word in words)

@@ -267,6 +267,161 @@ def test_noise_for_a_vae(server):
     assert [pixels(p).shape for p in server.pictures(server.prompt(nodes))] == [(56, 72, 3)] * 2
 
 
+def test_latents_go_through_files_and_core_s_nodes(server):
+    """Ours is saved, and loaded by core; core's is saved, and loaded by ours; the numbers stay what they were."""
+    size = {"width": 70, "height": 50, "batch_size": 1}
+    nodes = graph(
+        OURS,
+        ("ExactLatentNoise", {"seed": 5, **size, "strength": 1.0, "vae": ["1", 0], "source": "nvidia"}),
+        ("ExactSaveLatent", {"samples": ["2", 0], "filename_prefix": "latents/ours"}),
+        ("SaveLatent", {"samples": ["2", 0], "filename_prefix": "latents/core"}),
+        ("ExactLatentInspect", {"samples": ["2", 0], "vae": ["1", 0]}),
+        ("ExactVAEDecode", {"samples": ["2", 0], "vae": ["1", 0]}),
+        ("SaveImage", {"images": ["6", 0], "filename_prefix": "direct"}),
+    )
+    entry = server.prompt(nodes)
+    (path,) = server.pictures(entry)
+    want = pixels(path)
+    assert want.shape == (50, 70, 3) and "shape      (1, 4, 7, 9)" in entry["outputs"]["5"]["text"][0]
+    saved = server.base / "output" / "latents"
+    (server.base / "input" / "ours.latent").write_bytes((saved / "ours_00001_.latent").read_bytes())
+    ways = (
+        ("LoadLatent", "ours.latent", (56, 72, 3)),  # core forgets the size
+        ("ExactLoadLatent", "latents/ours_00001_.latent [output]", (50, 70, 3)),
+        ("ExactLoadLatent", "latents/core_00001_.latent [output]", (56, 72, 3)),
+    )
+    for kind, name, shape in ways:
+        found = graph(
+            OURS,
+            (kind, {"latent": name}),
+            ("ExactVAEDecode", {"samples": ["2", 0], "vae": ["1", 0]}),
+            ("SaveImage", {"images": ["3", 0], "filename_prefix": "loaded"}),
+        )
+        got = in_comfyui(server, found)
+        assert got.shape == shape and np.abs(got[:50, :70] - want).max() <= 1
+
+
+@pytest.mark.parametrize("loader", ["ExactVAELoader", "VAELoader"])
+def test_an_empty_latent_of_clips(server, loader):
+    random_file(server, "wan.safetensors", "wan21.original")
+    nodes = graph(
+        (loader, {"vae_name": "wan.safetensors"}),
+        ("ExactEmptyLatent", {"vae": ["1", 0], "width": 64, "height": 48, "batch_size": 1, "length": 9}),
+        ("ExactLatentInspect", {"samples": ["2", 0]}),
+    )
+    shown = server.prompt(nodes)["outputs"]["3"]["text"][0]
+    assert "shape      (1, 16, 3, 6, 8)" in shown and "every number is 0" in shown
+
+
+def test_an_empty_latent_gets_a_sentence(server):
+    nodes = graph(
+        ("EmptyLatentImage", {"width": 64, "height": 64, "batch_size": 1}),
+        OURS,
+        ("ExactVAEDecode", {"samples": ["1", 0], "vae": ["2", 0]}),
+        ("SaveImage", {"images": ["3", 0], "filename_prefix": "never"}),
+    )
+    assert "no sampler has worked on" in failure(server.prompt(nodes))
+
+
+def test_cropping_is_core_s(server):
+    """The picture that core's encoder sees of an odd one."""
+    want = in_comfyui(server, round_trip("odd.png", CORE, "VAEEncode", "VAEDecode"))
+    nodes = round_trip("odd.png", OURS, "ExactVAEEncode", "ExactVAEDecode")
+    nodes["3"]["inputs"]["odd_sizes"] = "crop"
+    assert np.abs(in_comfyui(server, nodes) - want).max() <= 1
+
+
+@pytest.mark.parametrize("loader", [OURS, CORE], ids=["our loader", "core's loader"])
+def test_a_hole_is_filled_and_the_rest_stays_to_the_bit(server, tmp_path, loader):
+    image = np.asarray(Image.open(server.base / "input" / "odd.png"))
+    alpha = np.full((*image.shape[:2], 1), 255, np.uint8)
+    alpha[20:40, 24:50] = 0  # LoadImage gives a mask of what is transparent
+    Image.fromarray(np.concatenate([image, alpha], -1)).save(server.base / "input" / "hole.png")
+    nodes = graph(
+        ("LoadImage", {"image": "hole.png"}),
+        loader,
+        ("ExactVAEEncodeForInpaint", {"pixels": ["1", 0], "vae": ["2", 0], "mask": ["1", 1], "grow_mask_by": 6}),
+        ("ExactVAEDecodeOntoOriginal",
+         {"samples": ["3", 0], "vae": ["2", 0], "image": ["1", 0], "mask": ["1", 1], "feather": 4}),
+        ("SaveImage", {"images": ["4", 0], "filename_prefix": "onto"}),
+    )  # fmt: skip
+    found = in_comfyui(server, nodes)
+    outside = alpha[..., 0] == 255
+    assert np.array_equal(found[outside], image[outside]) and not np.array_equal(found[~outside], image[~outside])
+    if loader == OURS:
+        assert np.array_equal(found, in_headless(server, nodes, tmp_path))
+
+
+def test_a_hole_is_encoded_as_core_encodes_it(server):
+    """Grey where the mask was before it grew."""
+
+    def decoded(node: str) -> np.ndarray:
+        nodes = graph(
+            ("LoadImage", {"image": "even.png"}),
+            ("SolidMask", {"value": 0.0, "width": 72, "height": 56}),
+            ("SolidMask", {"value": 1.0, "width": 20, "height": 13}),
+            ("MaskComposite", {"destination": ["2", 0], "source": ["3", 0], "x": 27, "y": 18, "operation": "add"}),
+            CORE,
+            (node, {"pixels": ["1", 0], "vae": ["5", 0], "mask": ["4", 0], "grow_mask_by": 7}),
+            ("VAEDecode", {"samples": ["6", 0], "vae": ["5", 0]}),
+            ("SaveImage", {"images": ["7", 0], "filename_prefix": node}),
+        )
+        return in_comfyui(server, nodes)
+
+    assert np.abs(decoded("ExactVAEEncodeForInpaint") - decoded("VAEEncodeForInpaint")).max() <= 1
+
+
+def test_vaes_are_compared(server):
+    nodes = graph(
+        ("LoadImage", {"image": "odd.png"}),
+        OURS,
+        CORE,
+        ("ExactVAECompare", {"image": ["1", 0], "vae": ["2", 0], "vae_2": ["3", 0], "mode": "both", "tile_size": 64,
+                             "overlap": 32}),
+        ("SaveImage", {"images": ["4", 1], "filename_prefix": "beside"}),
+        ("SaveImage", {"images": ["4", 2], "filename_prefix": "heat"}),
+        ("PreviewAny", {"source": ["4", 0]}),
+    )  # fmt: skip
+    entry = server.prompt(nodes)
+    beside, heat = sorted(server.pictures(entry))
+    assert pixels(beside).shape == (61, 5 * 75 + 4 * 8, 3) and pixels(heat).shape == (61, 4 * 75 + 3 * 8, 3)
+    (report,) = entry["outputs"]["4"]["text"]
+    assert len(report.splitlines()) == 5 and "vae_2: the VAE of a core loader" in report
+    assert entry["outputs"]["7"]["text"] == [report]
+
+
+@pytest.mark.parametrize("loader", [OURS, CORE], ids=["our loader", "core's loader"])
+def test_a_vae_is_described(server, loader):
+    nodes = graph(
+        loader,
+        ("ExactVAEInfo", {"vae_name": "the VAE that is connected", "vae": ["1", 0]}),
+        ("ExactVAEInfo", {"vae_name": "sd.safetensors"}),
+    )
+    shown = server.prompt(nodes)["outputs"]
+    for node in ("2", "3"):
+        assert "Autoencoder-KL (2-D), 4 channels at 1/8" in shown[node]["text"][0]
+
+
+@pytest.mark.parametrize("loader", [OURS, CORE], ids=["our loader", "core's loader"])
+@pytest.mark.parametrize("layout", ["original", "diffusers"])
+def test_what_our_node_saves_core_loads(server, loader, layout):
+    save = {"vae": ["1", 0], "filename_prefix": f"vae/ours_{layout}", "layout": layout}
+    entry = server.prompt(graph(loader, ("ExactVAESave", save)))
+    (file,) = entry["outputs"]["2"]["files"]
+    saved = server.base / "output" / file["subfolder"] / file["filename"]
+    assert load(saved).latent_channels == 4
+    again = server.base / "models" / "vae" / f"ours_{layout}.safetensors"
+    again.write_bytes(saved.read_bytes())
+    want = in_comfyui(server, round_trip("even.png", CORE, "VAEEncode", "VAEDecode"))
+    back = round_trip("even.png", ("VAELoader", {"vae_name": again.name}), "VAEEncode", "VAEDecode")
+    assert np.abs(in_comfyui(server, back) - want).max() <= 1
+
+
+def test_a_place_outside_of_the_output_folder_gets_a_sentence(server):
+    said = failure(server.prompt(graph(OURS, ("ExactVAESave", {"vae": ["1", 0], "filename_prefix": "../../x"}))))
+    assert "'../../x' is no place in the output folder" in said
+
+
 def test_a_latent_of_another_vae_gets_a_sentence(server):
     nodes = graph(
         ("EmptySD3LatentImage", {"width": 64, "height": 64, "batch_size": 1}),
@@ -278,27 +433,49 @@ def test_a_latent_of_another_vae_gets_a_sentence(server):
     assert "this latent has 16 channels" in said and "'sd.safetensors' needs 4" in said
 
 
-def test_a_vae_of_another_family_is_left_to_core(server):
-    """Core loads it, our nodes call core's own methods. Wan 2.1 is one that this pack does not run."""
-    nodes = graph(
-        ("LoadImage", {"image": "even.png"}),
-        ("VAELoader", {"vae_name": "wan.safetensors"}),
-        ("ExactVAEEncode", {"pixels": ["1", 0], "vae": ["2", 0]}),
-        ("ExactVAEDecode", {"samples": ["3", 0], "vae": ["2", 0]}),
-        ("SaveImage", {"images": ["4", 0], "filename_prefix": "wan"}),
-    )
+def random_file(server, name: str, of: str) -> None:
+    """A file of models/vae with the shapes of this header."""
     from samples import header
 
-    shapes = header("wan21.original")["shapes"]
     generator = torch.Generator().manual_seed(0)
-    weights = {n: (torch.randn(s, generator=generator) * 0.02).half() for n, s in shapes.items()}
-    save_file(weights, server.base / "models" / "vae" / "wan.safetensors")
-    entry = server.prompt(nodes)
-    assert [pixels(path).shape for path in server.pictures(entry)] == [(56, 72, 3)]
+    weights = {n: (torch.randn(s, generator=generator) * 0.02).half() for n, s in header(of)["shapes"].items()}
+    save_file(weights, server.base / "models" / "vae" / name)
+
+
+def test_a_vae_of_another_family_is_left_to_core(server):
+    """Core loads it, our nodes call core's own methods. Stable Cascade's stage A is one that this pack does not run."""
+    random_file(server, "stage_a.safetensors", "stable-cascade-stage-a.comfy")
+    loader = ("VAELoader", {"vae_name": "stage_a.safetensors"})
+    entry = server.prompt(round_trip("odd.png", loader, "ExactVAEEncode", "ExactVAEDecode"))
+    assert [pixels(path).shape for path in server.pictures(entry)] == [(61, 75, 3)]  # core would crop
     assert entry["outputs"]["4"]["text"] == [WHOLE]
-    tiled = tall(("VAELoader", {"vae_name": "wan.safetensors"}), "ExactVAETiledEncode", "ExactVAETiledDecode", **TILES)
+    tiled = tall(loader, "ExactVAETiledEncode", "ExactVAETiledDecode", **TILES)
     for node in ("3", "4"):
         tiled[node]["inputs"]["mode"] = "blended approximate"
     entry = server.prompt(tiled)
-    assert [pixels(path).shape for path in server.pictures(entry)] == [(176, 72, 3)]  # core crops
+    assert [pixels(path).shape for path in server.pictures(entry)] == [(183, 75, 3)]
     assert entry["outputs"]["3"]["text"] == entry["outputs"]["4"]["text"] == [TILED]
+    info = graph(loader, ("ExactVAEInfo", {"vae_name": "the VAE that is connected", "vae": ["1", 0]}))
+    assert "this pack does not run" in server.prompt(info)["outputs"]["2"]["text"][0]
+    said = failure(server.prompt(graph(loader, ("ExactVAESave", {"vae": ["1", 0], "filename_prefix": "x"}))))
+    assert "does not run this VAE's family and cannot name its weights" in said
+
+
+@pytest.mark.parametrize("loader", ["ExactVAELoader", "VAELoader"])
+def test_a_batch_is_a_clip_to_a_vae_of_clips(server, loader):
+    """As core's nodes take it: five frames are two of the latent, and come back as five pictures."""
+    random_file(server, "wan.safetensors", "wan21.original")
+
+    def frames(encode: str, decode: str, loader: str) -> np.ndarray:
+        nodes = graph(
+            ("LoadImage", {"image": "even.png"}),
+            ("RepeatImageBatch", {"image": ["1", 0], "amount": 5}),
+            (loader, {"vae_name": "wan.safetensors"}),
+            (encode, {"pixels": ["2", 0], "vae": ["3", 0]}),
+            (decode, {"samples": ["4", 0], "vae": ["3", 0]}),
+            ("SaveImage", {"images": ["5", 0], "filename_prefix": "clip"}),
+        )
+        return np.stack([pixels(path) for path in sorted(server.pictures(server.prompt(nodes)))])
+
+    want, found = frames("VAEEncode", "VAEDecode", "VAELoader"), frames("ExactVAEEncode", "ExactVAEDecode", loader)
+    assert found.shape == (5, 56, 72, 3) and np.abs(found - want).max() <= 1

@@ -33,7 +33,7 @@ def test_id(node, cls):
 def test_the_method_takes_just_the_inputs(node, cls):
     types = cls.INPUT_TYPES()
     parameters = list(inspect.signature(getattr(cls, cls.FUNCTION)).parameters.values())[1:]
-    assert [p.name for p in parameters] == list(inputs(cls))
+    assert [p.name for p in parameters] == [*inputs(cls), *types.get("hidden", {})]
     assert [p.name for p in parameters if p.default is p.empty] == list(types["required"])[: len(types["required"])]
 
 
@@ -74,7 +74,15 @@ def test_help_page(node, cls):
 def test_core_s_parameter_names():
     """So that our nodes can be put in the place of core's."""
     assert set(inputs(NODE_CLASS_MAPPINGS["ExactVAEEncode"])) >= {"pixels", "vae"}
-    assert set(inputs(NODE_CLASS_MAPPINGS["ExactVAEDecode"])) == {"samples", "vae"}
+    assert list(inputs(NODE_CLASS_MAPPINGS["ExactVAEDecode"]))[:2] == ["samples", "vae"]
+    inpaint = list(inputs(NODE_CLASS_MAPPINGS["ExactVAEEncodeForInpaint"]))
+    assert inpaint[:4] == ["pixels", "vae", "mask", "grow_mask_by"]
+    assert list(inputs(NODE_CLASS_MAPPINGS["ExactVAESave"]))[:2] == ["vae", "filename_prefix"]
+    assert list(inputs(NODE_CLASS_MAPPINGS["ExactSaveLatent"]))[:2] == ["samples", "filename_prefix"]
+    assert list(inputs(NODE_CLASS_MAPPINGS["ExactLoadLatent"])) == ["latent"]
+    mixed = inputs(NODE_CLASS_MAPPINGS["ExactLatentInterpolate"])
+    assert list(mixed)[:3] == ["samples1", "samples2", "ratio"] and mixed["ratio"][1]["default"] == 1.0
+    assert list(inputs(NODE_CLASS_MAPPINGS["ExactEmptyLatent"]))[1:4] == ["width", "height", "batch_size"]
     sizes = {"tile_size": 512, "overlap": 64, "temporal_size": 64, "temporal_overlap": 8}
     for node in ("ExactVAETiledEncode", "ExactVAETiledDecode"):
         tiled = inputs(NODE_CLASS_MAPPINGS[node])

@@ -1,4 +1,4 @@
-"""What nodes/host.py asks of ComfyUI, told to stand-ins of it; the real one is in test_comfyui.py."""
+"""What nodes/host asks of ComfyUI, told to stand-ins of it; the real one is in test_comfyui.py."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -6,6 +6,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 from exact_vae.nodes import host
+from exact_vae.nodes.host import socket
 from exact_vae.nodes.host_codec import TILED, WHOLE, ClipTiles, HostCodec
 from exact_vae.vae_core import DoesNotFit, from_weights, planning
 from exact_vae.vae_core.families.kl import FAMILY
@@ -90,7 +91,7 @@ def test_core_s_nodes_run_our_vae_under_the_host_s_budget(comfyui, monkeypatch):
     given = []
     monkeypatch.setattr(type(vae), "device", torch.device("cuda"))
     monkeypatch.setattr(vae, "decode", lambda z, **how: given.append(how["budget"]))
-    monkeypatch.setattr(host, "progress", lambda: None)
+    monkeypatch.setattr(socket, "progress", lambda: None)
     host.Codec(vae).decode(torch.zeros(1, 4, 2, 2))
     assert given == [int((3 - 1) * GIB * 0.9)]
 
@@ -136,8 +137,10 @@ def test_a_vae_this_pack_does_not_run_runs_as_its_host_runs_it(frames, in_time):
     thing, told = Foreign(frames), []
     codec, tiles = HostCodec(thing), ClipTiles(512, 64, 64, 8)
     pixels = codec.decode(torch.zeros(1, 16, 8, 8), size=(5, 5), rows=64, keep=None, budget=None, on_plan=told.append)
-    assert pixels.shape == (1, 3, 8, 8) and (pixels == 0.5).all()
+    assert pixels.shape == (1, 3, 5, 5) and (pixels == 0.5).all()
     codec.decode(torch.zeros(1, 16, 8, 8), tiles=tiles, on_plan=told.append)
+    codec.decode(torch.zeros(1, 16, 8, 8), tiles=ClipTiles(64, 48))
+    assert thing.calls.pop() == ("decode_tiled", {"tile_x": 4, "tile_y": 4, "overlap": 1, **in_time})
     codec.encode(pixels, rows=64)
     assert codec.encode(pixels, tiles=tiles, on_plan=told.append).mode().shape == (1, 16, 1, 1)
     assert told == [WHOLE, TILED, TILED]

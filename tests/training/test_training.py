@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from exact_vae.training import results
+from exact_vae.training import curves, results
 from exact_vae.training.__main__ import main
 from exact_vae.training.growing import without_top
 from exact_vae.training.losses import loss_of
@@ -66,7 +66,7 @@ def test_the_file_may_be_read_by_whoever_may_read_others(trained, tmp_path):
 
 
 def test_curves_are_drawn(trained, tmp_path):
-    results.draw_curves(trained.history, tmp_path / "curves.png")
+    curves.draw_curves(trained.history, tmp_path / "curves.png")
     assert Image.open(tmp_path / "curves.png").size == (800, 700)
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from exact_vae.vae_core import BadRequest, BrokenCheckpoint, LatentMismatch
-from exact_vae.vae_core.latent_files import read_latent, write_latent
-from exact_vae.vae_core.latents import SPACES, Tag, models, space, space_of_file
+from exact_vae.vae_core import BadRequest, BrokenCheckpoint, LatentMismatch, load
+from exact_vae.vae_core.latent_files import read_latent, read_stored, write_latent
+from exact_vae.vae_core.latents import SPACES, Tag, candidates, models, space, space_of_file
 from safetensors.torch import load_file, save_file
 
 TAG = Tag("kl", 4, 8, (5, 7), (39, 51))
@@ -18,6 +18,22 @@ def test_spaces():
     assert models(99) == ""
     with pytest.raises(BadRequest, match="there is no latent space 'x': choose one of sd1, sdxl"):
         space("x")
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_space_is_complete(name):
+    """Statistics are of every channel, and there are both or neither."""
+    one = SPACES[name]
+    assert len(one.mean) == len(one.std) and len(one.std) in (0, one.channels)
+    assert one.scale > 0 and all(std > 0 for std in one.std)
+    assert name in candidates(one.channels, one.ratio)
+    assert one.models in models(one.channels, one.ratio, one.families[0] if one.families else None) or " others" in (
+        models(one.channels, one.ratio)
+    )
+
+
+def test_many_models_are_not_all_named():
+    assert models(16).count(" or ") == 4 and models(16).endswith(" others")
 
 
 def test_authors_file_names():
@@ -36,6 +52,27 @@ def test_a_tag_counts_only_for_the_latent_it_was_made_for():
     assert TAG.size_of((1, 4, 5, 7)) == (39, 51)
     assert TAG.size_of((3, 4, 2, 5, 7)) == (39, 51)
     assert TAG.size_of((1, 4, 10, 14)) is None
+
+
+def test_what_is_still_true_of_another_latent():
+    assert TAG.fitted((2, 4, 5, 7)) == TAG
+    assert TAG.fitted((2, 4, 10, 14)) == Tag("kl", 4, 8, (10, 14))
+    assert TAG.fitted((2, 16, 5, 7)) is None
+
+
+def test_a_tag_of_a_vae(kl_file):
+    vae = load(kl_file)
+    tag = Tag.of(torch.zeros(1, 4, 5, 7), vae.family, vae.spatial_ratio, None, vae)
+    assert tag.vae and len(tag.vae) == 16 and tag.space is None and tag.convention == "raw"
+    assert "space" not in tag.to_dict() and Tag.from_dict(tag.to_dict()) == tag
+    old = {
+        "family": "kl",
+        "channels": 4,
+        "ratio": 8,
+        "latent": [5, 7],
+        "size": None,
+    }  # of files before there were these
+    assert Tag.from_dict(old) == Tag("kl", 4, 8, (5, 7))
 
 
 def test_tags_travel_as_json():
@@ -59,6 +96,21 @@ def test_files_round_trip(tmp_path, name, shape):
     assert torch.equal(found, latent)
     assert tag == TAG
     assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.latent"])
+def test_a_mask_and_the_items_of_a_batch(tmp_path, name):
+    mask = torch.rand(2, 1, 8, 8)
+    write_latent(tmp_path / name, torch.zeros(2, 4, 5, 7).bfloat16(), TAG, mask=mask, index=[4, 0])
+    found = read_stored(tmp_path / name)
+    assert found.mask is not None and torch.equal(found.mask, mask) and found.items == [4, 0] and found.tag == TAG
+    assert found.latent.dtype is torch.float32
+    assert load_file(tmp_path / name)["latent" if "safe" in name else "latent_tensor"].dtype is torch.bfloat16
+
+
+def test_a_tag_of_another_latent_is_dropped(tmp_path):
+    write_latent(tmp_path / "a.latent", torch.zeros(2, 16, 5, 7), TAG)
+    assert read_latent(tmp_path / "a.latent")[1] is None
 
 
 def test_a_node_s_file_has_the_node_s_names(tmp_path):

@@ -154,7 +154,7 @@ class Request:
     @cached_property
     def summed(self) -> int:
         """Bytes of weights that are made for the run."""
-        return SUMMED * sum(op.weight.nbytes for op in leaves(self.ops) if isinstance(op, (DoublingConv, OneFrame)))
+        return SUMMED * sum(op.made_bytes for op in leaves(self.ops) if isinstance(op, (DoublingConv, OneFrame)))
 
     @cached_property
     def largest(self) -> tuple[int, ...]:

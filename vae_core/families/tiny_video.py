@@ -286,6 +286,10 @@ class TinyVideoAutoencoder(Network):
             self.register_buffer("vae_scale", torch.ones(c.z_channels))
             self.register_buffer("vae_shift", torch.zeros(c.z_channels))
 
+    @property
+    def pictures_are_clips(self) -> bool:
+        return False
+
     def encode_ops(self) -> Ops:
         lead = LeadIn(self.frames - 1, H3_FRAMES, H3_REST) if self.in_chunks else FramesOfPicture(self.frames)
         traded = PixelUnshuffle(n=self.patch) if self.patch > 1 else None

@@ -261,6 +261,20 @@ def test_options_of_loading(tmp_path):
         load(light=True)
 
 
+@torch.no_grad()
+def test_raw_latents_of_wan(tmp_path):
+    """A mean and a std for each channel, on clips and on pictures."""
+    weights = random_weights("tiny_video", TinyVideoConfig(16, KINDS["taehv"].encoder, KINDS["taehv"].decoder))
+    save_file(weights, tmp_path / "taew2_1.safetensors")
+    known, plain, space = load(tmp_path / "taew2_1.safetensors"), from_weights(weights), SPACES["wan21"]
+    assert known.latent_space == "wan21"
+    mean, std = (torch.tensor(t).view(-1, 1, 1) for t in (space.mean, space.std))
+    x = clip(5, 8).float()
+    assert torch.allclose(known.encode(x[:, :, 0]).mode(), plain.encode(x[:, :, 0]).mode() * std + mean, atol=1e-5)
+    assert torch.allclose(known.encode(x).mode(), plain.encode(x).mode() * std[:, None] + mean[:, None], atol=1e-5)
+    assert torch.allclose(known.decode(known.encode(x).mode()), plain.decode(plain.encode(x).mode()), atol=1e-5)
+
+
 @pytest.mark.parametrize("config", [*KINDS.values(), TinyVideoConfig(4, None, KINDS["taehv"].decoder),
                                     TinyVideoConfig(4, KINDS["taehv"].encoder, None)])  # fmt: skip
 def test_round_trip_of_the_config(config):

@@ -1,0 +1,28 @@
+"""One photograph decoded from the mode and from samples: z = mean + k * std * noise, for k = 0, 1, 2, 4, 8."""
+
+from common import CHELSEA, grid, shown, square, vae
+from exact_vae.vae_core.measures import psnr
+from exact_vae.vae_core.noise import gaussian
+from PIL import Image
+from torch import Tensor
+
+TIMES = (0, 1, 2, 4, 8)
+
+
+def decoded(side: int) -> list[Tensor]:
+    posterior = vae().encode(square(CHELSEA, side))
+    noise = gaussian(tuple(posterior.mean.shape), 1)
+    return [vae().decode(posterior.mean + k * posterior.std * noise) for k in TIMES]
+
+
+def figure(side: int) -> Image.Image:
+    return grid([[shown(y) for y in decoded(side)]])
+
+
+def facts(side: int) -> list[str]:
+    x, mode, *others = (y.clamp(-1, 1) / 2 + 0.5 for y in (square(CHELSEA, side), *decoded(side)))
+    lines = ["| k | PSNR against the photograph | against the mode's picture |", "|---|---|---|"]
+    lines.append(f"| 0, the mode | {psnr(x, mode).item():.1f} dB | |")
+    for k, y in zip(TIMES[1:], others, strict=True):
+        lines.append(f"| {k} | {psnr(x, y).item():.1f} dB | {psnr(mode, y).item():.1f} dB |")
+    return lines

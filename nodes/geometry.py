@@ -1,0 +1,51 @@
+"""The shape of a VAE's latents: for nodes that make them from nothing."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import host
+from .host_codec import HostCodec
+from .images import with_tag
+
+
+class Geometry(NamedTuple):
+    """Of a VAE on the socket, or of none: then `vae` is None, and its channels and ratio are somebody's choice."""
+
+    vae: Any
+    channels: int
+    ratio: int
+
+    def shape(self, batch: int, width: int, height: int, length: int = 1) -> tuple[int, ...]:
+        """(B, C, h, w), or (B, C, T, h, w) of a VAE of clips. Sizes in pixels, rounded up; length in frames."""
+        side = (-(-height // self.ratio), -(-width // self.ratio))
+        frames = _frames(self.vae, length)
+        return (batch, self.channels, *([frames] if frames else []), *side)
+
+    def tagged(self, latent: Tensor, width: int, height: int) -> dict[str, Any]:
+        """A LATENT that remembers whose it is and the size of its picture, if it is a VAE's."""
+        if self.vae is None:
+            return {"samples": latent}
+        return with_tag(latent, self.vae.family, self.ratio, (height, width), self.vae)
+
+    def empty(self, batch: int, width: int, height: int, length: int = 1) -> dict[str, Any]:
+        """Zeros, and the ratios, by which a sampler of another model can resize them."""
+        zeros = host.result(torch.zeros(self.shape(batch, width, height, length)))
+        return {**self.tagged(zeros, width, height), "downscale_ratio_spacial": self.ratio}
+
+
+def of(vae: Any) -> Geometry:
+    """Of the VAE on the socket; nothing is moved for it."""
+    return Geometry(host.look(vae), *host.geometry(vae))
+
+
+def _frames(vae: Any, length: int) -> int | None:
+    """Of the latent of a clip; None for a VAE of pictures. The first frame stands alone, as in all causal VAEs."""
+    if isinstance(vae, HostCodec):
+        thing = vae.thing
+        rule = thing.downscale_ratio[0] if isinstance(thing.downscale_ratio, tuple) else None
+        is_clip = callable(rule) and getattr(thing, "latent_dim", 2) == 3
+        return int(rule(length)) if is_clip else None  # type: ignore[operator]
+    ratio = vae.temporal_ratio if vae is not None else None
+    return (length - 1) // ratio + 1 if ratio else None

@@ -1,0 +1,37 @@
+"""The only place that knows ComfyUI exists: files, devices, progress, memory, and what travels on the VAE socket.
+
+Everything here works in ComfyUI and without it (the headless runner, the command line, plain Python). In ComfyUI the
+socket carries an object that core nodes and other packs accept as a VAE; elsewhere it carries the VAE itself.
+"""
+
+from .devices import device, result
+from .given_files import found, listed
+from .memory import budget
+from .models import files, new_file, path
+from .place import Surroundings, in_comfyui, surroundings
+from .showing import Shown, progress, told
+from .socket import Codec, Load, from_socket, geometry, look, runs_in, to_socket
+
+__all__ = [
+    "Codec",
+    "Load",
+    "Shown",
+    "Surroundings",
+    "budget",
+    "device",
+    "files",
+    "found",
+    "from_socket",
+    "geometry",
+    "in_comfyui",
+    "listed",
+    "look",
+    "new_file",
+    "path",
+    "progress",
+    "result",
+    "runs_in",
+    "surroundings",
+    "to_socket",
+    "told",
+]

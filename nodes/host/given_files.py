@@ -1,0 +1,64 @@
+"""Files in the folders for input and output, by the host's names for them: 'x.latent', 'sub/x.latent [output]'."""
+
+# pyright: reportMissingImports=false
+
+import os
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from ...vae_core import BadRequest
+from ...vae_core.numbering import inside
+from .place import Surroundings, given, in_comfyui
+
+OUTPUT = " [output]"  # the host's own mark of a name in its output folder
+DEEPEST = 4  # folders within folders that are looked into
+
+
+def listed(suffixes: tuple[str, ...]) -> list[str]:
+    """Files with these endings in the input folder, then in the output folder, subfolders too."""
+    folders = _folders()
+    return [
+        name + mark for kind, mark in (("input", ""), ("output", OUTPUT)) for name in _tree(folders[kind], suffixes)
+    ]
+
+
+def found(name: str) -> Path:
+    """The file of such a name: an untrusted one. Raises BadRequest if there is none."""
+    marked = re.fullmatch(r"(.*\S)\s*\[(input|output)\]", name)
+    plain, kind = (marked[1], marked[2]) if marked else (name, "input")
+    path = inside(_folders()[kind], plain)
+    if not path.is_file():
+        raise BadRequest(f"there is no file '{plain}' in the {kind} folder.")
+    return path
+
+
+def _folders() -> dict[str, Path]:
+    if in_comfyui():
+        import folder_paths
+
+        here = {"input": folder_paths.get_input_directory(), "output": folder_paths.get_output_directory()}
+        return {kind: Path(folder) for kind, folder in here.items()}
+    here = given() or Surroundings(Path("models"))
+    return {"input": here.input, "output": here.output}
+
+
+def _tree(folder: Path, suffixes: tuple[str, ...], depth: int = 0) -> Iterator[str]:
+    """Names within the folder. A folder is read again only when it has changed: menus ask often."""
+    try:
+        names, folders = _read(str(folder), os.stat(folder).st_mtime_ns, suffixes)
+    except OSError:  # it is not there, or may not be read
+        return
+    yield from names
+    for one in folders if depth < DEEPEST else ():
+        yield from (f"{one}/{name}" for name in _tree(folder / one, suffixes, depth + 1))
+
+
+@lru_cache(maxsize=1024)
+def _read(folder: str, changed: int, suffixes: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(files with these endings, subfolders), in order. changed: the folder's time, so that it is read anew then."""
+    with os.scandir(folder) as entries:
+        seen = [(one.name, one.is_dir()) for one in entries if not one.name.startswith(".")]
+    files = (name for name, is_folder in seen if not is_folder and name.lower().endswith(suffixes))
+    return tuple(sorted(files)), tuple(sorted(name for name, is_folder in seen if is_folder))

@@ -1,0 +1,62 @@
+"""Files: of models, by the names that nodes list; and new ones, by a prefix."""
+
+# pyright: reportMissingImports=false
+
+import os
+from pathlib import Path
+
+from ...vae_core import BadRequest
+from ...vae_core.numbering import Series, series
+from ...vae_core.writing import made
+from .place import given, in_comfyui
+
+SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")
+
+
+def files(kind: str) -> list[str]:
+    """The weights in a folder of models ('vae', 'vae_approx', 'checkpoints'), by their names within it."""
+    if in_comfyui():
+        import folder_paths
+
+        return list(folder_paths.get_filename_list(kind))
+    folder = _models() / kind
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def path(kind: str, name: str) -> Path:
+    """Where such a file is. A name is untrusted: it comes from a workflow, and must be one that `files` lists."""
+    if name not in files(kind):
+        raise BadRequest(f"there is no '{name}' in the folder of models '{kind}'.")
+    if in_comfyui():
+        import folder_paths
+
+        return Path(folder_paths.get_full_path_or_raise(kind, name))
+    return _models() / kind / name
+
+
+def _models() -> Path:
+    here = given()
+    return here.models if here else Path(os.environ.get("EXACT_VAE_MODELS", "models"))
+
+
+def new_file(prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:
+    """Where to write a result, by the host's rules for `filename_prefix`, and how a node shows it."""
+    files = _series(prefix)
+    name = files.file_name(0, suffix)
+    return files.folder / name, {"filename": name, "subfolder": files.subfolder, "type": "output"}
+
+
+def _series(prefix: str) -> Series:
+    if not in_comfyui():
+        here = given()
+        return series(here.output if here else Path("output"), prefix, {})
+    import folder_paths
+
+    try:
+        folder, stem, first, subfolder, _ = folder_paths.get_save_image_path(
+            prefix, folder_paths.get_output_directory()
+        )
+    except Exception as e:  # which the host raises for a place outside of its folder, after telling of it
+        raise BadRequest(f"'{prefix}' is no place in the output folder: {str(e).splitlines()[0]}") from e
+    return Series(made(Path(folder)), subfolder, stem, first)

@@ -1,0 +1,65 @@
+"""What a person sees of a run: its progress, and a text on the node."""
+
+# pyright: reportMissingImports=false
+
+from typing import Any
+
+from ...vae_core.progress import Progress
+from .place import given, in_comfyui
+
+
+def progress() -> Progress | None:
+    """What to call while something runs; it draws a bar, and raises if the user has cancelled."""
+    if in_comfyui():
+        return _comfyui_progress()
+    here = given()
+    return here.progress if here else None
+
+
+def _comfyui_progress() -> Progress:
+    import comfy.utils
+    from comfy import model_management
+
+    bar = comfy.utils.ProgressBar(1)
+
+    def tell(done: int, total: int) -> None:
+        model_management.throw_exception_if_processing_interrupted()
+        bar.update_absolute(done, total)
+
+    return tell
+
+
+class Shown:
+    """Takes the plan of a run and shows it: as text on the node before it runs, and in what the node returns."""
+
+    def __init__(self, note: str = ""):
+        self.note, self.text = note, ""
+
+    def __call__(self, plan: Any) -> None:
+        self.text = "; ".join(filter(None, (str(plan), self.note)))
+        if in_comfyui():
+            _show(self.text)
+
+    def beside(self, *result: Any) -> dict[str, Any]:
+        """A node's result with the text beside it, for the history and for whoever asks over the API."""
+        return {"ui": {"text": [self.text]}, "result": result}
+
+
+def told(text: str, *result: Any) -> dict[str, Any]:
+    """What a node returns whose text is a result of its own."""
+    shown = Shown()
+    shown(text)
+    return shown.beside(*result)
+
+
+def _show(text: str) -> None:
+    """The host draws progress text on any node; the "text" of its result only on its own Preview as Text."""
+    from comfy_execution.utils import get_executing_context
+
+    running = get_executing_context()
+    if running is None:
+        return
+    from server import PromptServer
+
+    if PromptServer.instance.client_id is not None:
+        PromptServer.instance.send_progress_text(text, running.node_id, PromptServer.instance.client_id)

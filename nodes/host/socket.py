@@ -1,0 +1,181 @@
+"""What travels on the VAE socket: of ComfyUI an object that all of it takes for its own VAE, elsewhere the VAE."""
+
+# pyright: reportMissingImports=false
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...vae_core import VAE, BadRequest, BrokenCheckpoint, DoesNotFit, UnknownCheckpoint, from_weights, precision
+from ..host_codec import HostCodec
+from .devices import device
+from .memory import budget_of, make_ready, most_it_could_use
+from .place import in_comfyui
+from .showing import progress
+
+log = logging.getLogger("exact_vae")
+
+Load = Callable[[torch.dtype | None, torch.device], VAE]  # (dtype asked for, device) -> VAE
+
+
+def to_socket(load: Load, dtype: str = "auto", device_name: str = "auto") -> Any:
+    """What a loader puts on the VAE socket. `load` may be called again, for a copy on another device."""
+    where, asked = device(device_name), precision.named(dtype)
+    return _socket(load, asked, where) if in_comfyui() else load(asked, where)
+
+
+def from_socket(thing: Any, part: str, shape: tuple[int, ...], **way: Any) -> Any:
+    """The VAE on the socket, its weights on its device and memory made free to `part` ('encode' or 'decode') `shape`.
+
+    `way` of running: `rows`, `keep` and `tiles` of `VAE.decode`. Core's own VAEs are rebuilt around their tensors,
+    without a copy; one of a family that this pack does not run comes back as an object that calls core's methods.
+    """
+    if isinstance(thing, VAE):
+        return thing
+    _demand_vae(thing)
+    model = thing.first_stage_model
+    vae = model.vae if isinstance(model, Codec) else _rebuilt(thing)
+    if vae is None:
+        return HostCodec(thing)
+    make_ready(thing, most_it_could_use(thing, vae, part, shape, **way))
+    return vae if isinstance(model, Codec) else _rebuilt(thing, thing.vae_dtype, thing.device)
+
+
+def look(thing: Any) -> Any:
+    """The VAE on the socket as it is, for reading: nothing is moved, and nothing is made free for it."""
+    if isinstance(thing, VAE):
+        return thing
+    _demand_vae(thing)
+    model = thing.first_stage_model
+    return model.vae if isinstance(model, Codec) else _rebuilt(thing) or HostCodec(thing)
+
+
+def runs_in(thing: Any) -> str:
+    """'bfloat16 on cuda:0': where the VAE on the socket runs, wherever its weights are now."""
+    dtype = thing.dtype if isinstance(thing, VAE) else thing.vae_dtype
+    return f"{str(dtype).removeprefix('torch.')} on {thing.device}"
+
+
+def geometry(thing: Any) -> tuple[int, int]:
+    """(latent channels, spatial ratio) of the VAE on the socket; nothing is moved for it."""
+    if isinstance(thing, VAE):
+        return thing.latent_channels, thing.spatial_ratio
+    _demand_vae(thing)
+    return thing.latent_channels, thing.spacial_compression_encode()
+
+
+def _demand_vae(thing: Any) -> None:
+    if not in_comfyui() or getattr(thing, "patcher", None) is None or not hasattr(thing, "first_stage_model"):
+        raise BadRequest("the VAE input holds no VAE: if it comes from a checkpoint, that checkpoint has none in it.")
+
+
+def _rebuilt(thing: Any, dtype: torch.dtype | None = None, device: torch.device | None = None) -> VAE | None:
+    """Core's VAE as one of ours, around the same tensors; None if it is of no family that this pack runs.
+
+    A tensor is copied only if the host has left it on another device or in another dtype, to be cast at each call.
+    """
+    try:
+        return from_weights(thing.first_stage_model.state_dict(), "the VAE of a core loader", dtype, device)
+    except (UnknownCheckpoint, BrokenCheckpoint) as e:
+        log.info("A VAE that this pack does not run is left to ComfyUI's own methods: %s", e)
+        return None
+
+
+class Codec(nn.Module):
+    """A VAE as the host's model: weights that it can move, and the two methods that core nodes call."""
+
+    def __init__(self, vae: VAE):
+        super().__init__()
+        self.vae, self.network = vae, vae.network
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """pixels (B, C, H, W) in [-1, 1] -> the latent's mode"""
+        with _plain_memory_errors():
+            return self.vae.encode(pixels, budget=self._budget(), progress=progress()).mode()
+
+    def decode(self, z: Tensor) -> Tensor:
+        """latent -> pixels in [-1, 1]"""
+        with _plain_memory_errors():
+            return self.vae.decode(z, budget=self._budget(), progress=progress())
+
+    def _budget(self) -> int | None:
+        from comfy import model_management
+
+        return budget_of(self.vae.device, model_management)
+
+
+@contextmanager
+def _plain_memory_errors() -> Iterator[None]:
+    """Core answers torch's own out-of-memory error by tiling; it would not know ours."""
+    try:
+        yield
+    except DoesNotFit as e:
+        raise e.__cause__ or e from None
+
+
+def _socket(load: Load, asked: torch.dtype | None, where: torch.device) -> Any:
+    """Our VAE as an object that all of ComfyUI takes for one of its own."""
+    from comfy import model_management
+
+    dtype = asked or model_management.vae_dtype(where, [torch.bfloat16, torch.float32])
+    vae = load(precision.choose(where, dtype, dtype), torch.device("cpu"))  # the host moves it when it is needed
+    made = _socket_class()(vae, where)
+    made.patcher.cached_patcher_init = (_fresh_patcher, (load, asked, where))
+    return made
+
+
+def _fresh_patcher(load: Load, asked: torch.dtype | None, where: torch.device, disable_dynamic: bool = False) -> Any:
+    """For a copy on another device: weights of its own."""
+    return _socket(load, asked, where).patcher
+
+
+@lru_cache(maxsize=1)
+def _socket_class() -> type:
+    """A subclass of the host's VAE; made when first needed, because the host must be there."""
+    import comfy.sd
+    from comfy import model_management, model_patcher
+
+    class ExactVAE(comfy.sd.VAE):
+        def __init__(self, vae: VAE, where: torch.device):
+            # The smallest VAE the host knows, for all the attributes it and its later versions set; then made ours.
+            super().__init__(sd={"pixel_space_vae": torch.tensor(1.0)}, device=where)
+            cpu = torch.device("cpu")
+            offload = cpu if where.type == "cpu" else model_management.vae_offload_device()
+            self.first_stage_model = Codec(vae)
+            self.patcher = model_patcher.ModelPatcher(self.first_stage_model, load_device=where, offload_device=offload)
+            self.disable_offload = True  # plain torch layers: on the device as a whole, or not at all
+            self.vae_dtype, self.device, self.size = vae.dtype, where, None
+            self.latent_channels, self.output_channels = vae.latent_channels, vae.in_channels
+            self.upscale_ratio = self.downscale_ratio = vae.spatial_ratio
+            self.memory_used_encode = partial(_memory, vae, "encode")
+            self.memory_used_decode = partial(_memory, vae, "decode")
+            self.process_input, self.process_output = _to_minus_one, _to_image_in_place
+            self.model_size()
+
+        def get_sd(self) -> dict[str, Tensor]:
+            """The weights under names that ComfyUI itself loads."""
+            weights = self.first_stage_model.network.state_dict()
+            tiny = self.first_stage_model.vae.family == "tiny"
+            return {
+                f"taesd_{n}" if tiny and n.startswith(("encoder.", "decoder.")) else n: t for n, t in weights.items()
+            }
+
+    return ExactVAE
+
+
+def _memory(vae: VAE, part: str, shape: tuple[int, ...], dtype: torch.dtype) -> int:
+    return max(vae.peak_bytes(part, tuple(shape)), 1)
+
+
+def _to_minus_one(image: Tensor) -> Tensor:
+    return image * 2 - 1
+
+
+def _to_image_in_place(pixels: Tensor) -> Tensor:
+    """[-1, 1] -> [0, 1]. The host calls this on a slice and throws the result away: it must write in place."""
+    return pixels.add_(1).div_(2).clamp_(0, 1)

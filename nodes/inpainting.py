@@ -1,0 +1,69 @@
+"""Between MASK and what masks.py works with."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..vae_core import BadPixels, BadRequest, masks
+from ..vae_core.compositing import colour_matched, onto
+from ..vae_core.padding import crop_to, pad_to
+from .images import demand_image, to_image
+
+NEUTRAL = 0.5  # what an encoder reads as 0: neither dark nor bright
+
+
+def mask_for(mask: Any, image: Tensor) -> Tensor:
+    """MASK -> (B or 1, 1, H, W) for an IMAGE (B, H, W, C), on its device. Raises BadRequest."""
+    image = demand_image(image)
+    found = masks.fitted(mask, (image.shape[1], image.shape[2])).to(image.device)
+    if len(found) not in (1, len(image)):
+        raise BadRequest(f"there are {len(found)} masks for {len(image)} pictures: give one, or one for each.")
+    return found
+
+
+def masked_image(image: Tensor, mask: Any) -> Tensor:
+    """The picture, neutral where the mask is 1. Its alpha stays."""
+    hole = mask_for(mask, image).round().movedim(1, -1)
+    alphas = 1 - image.shape[-1] % 2
+    colours, alpha = image.split([image.shape[-1] - alphas, alphas], -1)
+    return torch.cat([torch.where(hole > 0, NEUTRAL, colours), alpha], -1)
+
+
+def noise_mask(mask: Any, size: tuple[int, int], grow_by: int, ratio: int, crop: bool) -> Tensor:
+    """(B, 1, H, W), of the size that the latent covers, 1 in every latent pixel that the grown mask touches."""
+    area = masks.grown(masks.fitted(mask, size), grow_by)
+    return masks.to_cells(crop_to(area, ratio) if crop else pad_to(area, ratio), ratio)
+
+
+def put_onto(image: Tensor, pixels: Tensor, mask: Tensor, feather: int, match_colour: bool, ratio: int) -> Tensor:
+    """IMAGE with decoded pixels in it under the mask (B, 1, H, W); to the bit as it was where the mask is 0."""
+    original = _coloured(image.movedim(-1, 1))
+    new = to_image(pixels).movedim(-1, 1).to(image.device)
+    if len({len(original), len(new)} - {1}) > 1:
+        raise BadRequest(f"{len(new)} pictures were decoded for {len(original)} originals: give one, or one for each.")
+    new = _in_place(new, original, ratio)
+    new = colour_matched(new, original.to(new), mask).clamp(0, 1) if match_colour else new
+    return onto(original, new, masks.feathered(mask, feather)).movedim(1, -1).contiguous()
+
+
+def _coloured(original: Tensor) -> Tensor:
+    """Grey as RGB; alpha stays."""
+    grey = original.shape[1] < 3
+    return torch.cat([original[:, :1].expand(-1, 3, -1, -1), original[:, 1:]], 1) if grey else original
+
+
+def _in_place(new: Tensor, original: Tensor, ratio: int) -> Tensor:
+    """Decoded pictures, of the original's size: of an odd size they were padded, or cropped to their middle by core."""
+    (h, w), (height, width) = new.shape[-2:], original.shape[-2:]
+    if max(abs(h - height), abs(w - width)) >= max(ratio, 1) or (h - height) * (w - width) < 0:
+        raise BadPixels(
+            f"the decoded picture is {w}x{h}, the original {width}x{height}: connect the picture that was encoded, and "
+            "encode it in its own size."
+        )
+    if h >= height and w >= width:
+        return new[..., :height, :width]
+    top, left = (height - h) // 2, (width - w) // 2
+    canvas = original[:, :3].to(new).expand(len(new), -1, -1, -1).clone()
+    canvas[..., top : top + h, left : left + w] = new
+    return canvas

@@ -1,0 +1,97 @@
+"""What several latent nodes take: sizes, noise, latent spaces; and how they become recipes."""
+
+from typing import Any
+
+from ..vae_core import BadRequest, spectra
+from ..vae_core.latents import SPACES, LatentSpace, Tag, candidates, space
+from ..vae_core.noise import BATCH_SEEDS, CPU, INCREMENT, SOURCES
+from .encoding import LARGEST_SEED
+
+AUTO = "auto"
+
+
+def whole(default: int, least: int, most: int, tooltip: str, **options: Any):
+    return ("INT", {"default": default, "min": least, "max": most, "tooltip": tooltip, **options})
+
+
+def number(default: float, least: float, most: float, tooltip: str, **options: Any):
+    return ("FLOAT", {"default": default, "min": least, "max": most, "step": 0.01, "tooltip": tooltip, **options})
+
+
+def choice(words: tuple[str, ...], default: str, tooltip: str, **options: Any):
+    return (list(words), {"default": default, "tooltip": tooltip, **options})
+
+
+def size_inputs() -> dict[str, Any]:
+    """Core's names and defaults. Sizes that are no multiple of the ratio are rounded up, and cropped when decoded."""
+    width, height = (
+        f"{side} of the picture in pixels. Any: what is no multiple of the VAE's ratio is rounded up, and cropped "
+        "again when VAE Decode (Exact) decodes it."
+        for side in ("Width", "Height")
+    )
+    return {
+        "width": whole(512, 1, 65536, width, step=8),
+        "height": whole(512, 1, 65536, height, step=8),
+        "batch_size": whole(1, 1, 4096, "How many latents."),
+    }
+
+
+def length_input() -> dict[str, Any]:
+    length = "Frames of the clip, for VAEs of clips; 1 is a picture. Rounded down to what the VAE can make."
+    return {"length": whole(1, 1, 16384, length, advanced=True)}
+
+
+def seed_input() -> dict[str, Any]:
+    seed = "The same seed gives the same noise on every machine."
+    return {"seed": whole(0, 0, LARGEST_SEED, seed, control_after_generate=True)}
+
+
+def source_input() -> dict[str, Any]:
+    source = (
+        "cpu: as core draws noise. nvidia: as PyTorch draws it on an NVIDIA GPU, and A1111 there, but on any machine; "
+        "equal to it but for rounding, while a picture's latent has no more numbers than the GPU has threads."
+    )
+    return {"source": choice(SOURCES, CPU, source)}
+
+
+def noise_inputs() -> dict[str, Any]:
+    """Beside the seed. Appended to a node's inputs, for graphs that were saved before they were there."""
+    kind = (
+        "white: as models are trained with. pink, brown: more of it in large shapes; blue, violet: in fine grain. "
+        "perlin: clouds. pyramid: white noise of all sizes. Each with variance 1 in every channel."
+    )
+    variation = "How far to go towards other noise, along the circle. 0: not at all."
+    return {
+        **source_input(),
+        "spectrum": choice(spectra.SPECTRA, spectra.WHITE, kind),
+        "variation_seed": whole(0, 0, LARGEST_SEED, "The seed of that other noise, + i for item i.", advanced=True),
+        "variation_strength": number(0.0, 0.0, 1.0, variation, advanced=True),
+    }
+
+
+def batch_seeds_input() -> dict[str, Any]:
+    seeds = (
+        "increment: item i has the noise of seed + i, so that each can be made again alone. single: one stream for the "
+        "whole batch, as core draws it. same: all items have the noise of seed (A1111's variations)."
+    )
+    return {"batch_seeds": choice(BATCH_SEEDS, INCREMENT, seeds)}
+
+
+def space_input(tooltip: str) -> dict[str, Any]:
+    return {"latent_space": choice((AUTO, *SPACES), AUTO, tooltip)}
+
+
+def space_of(name: str, tag: Tag | None, channels: int) -> LatentSpace:
+    """The latent space that is chosen, or, on 'auto', the one its tag or its channels tell. Raises BadRequest."""
+    if name != AUTO:
+        return space(name)
+    fitting = candidates(channels, tag.ratio if tag else None)
+    known = tag.space if tag and tag.space in SPACES else fitting[0] if len(fitting) == 1 else None
+    if known:
+        return SPACES[known]
+    either = ", ".join(f"{one} ({SPACES[one].models})" for one in fitting)
+    raise BadRequest(
+        f"it is not known whose latent of {channels} channels this is: choose the latent_space, one of {either}."
+        if either
+        else f"no latent space of {channels} channels is known: its scale has to be found in its model's papers."
+    )

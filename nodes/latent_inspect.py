@@ -1,0 +1,82 @@
+"""Latent Inspect: what is in a latent, in numbers and in pictures."""
+
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from ..vae_core import VAE
+from ..vae_core.conventions import RAW, convert
+from ..vae_core.fingerprint import fingerprint
+from ..vae_core.latent_report import report
+from ..vae_core.latents import SPACES, Tag
+from ..vae_core.preview import CELLS, PICTURES, fit, flat, preview, principal, published
+from ..vae_core.views import latent_channels
+from . import host
+from .images import demand_same_vae, latent_of, tag_of, to_image
+from .latent_inputs import whole
+
+
+class LatentInspect:
+    DESCRIPTION = (
+        "Says what is in a latent: whose it is, mean and spread of each channel, and what is odd about it (broken "
+        "numbers, never sampled, scaled where it should be raw, of another VAE). Shows its channels side by side, and "
+        "a preview in colour without decoding it."
+    )
+    CATEGORY = "Exact VAE/inspect"
+    SEARCH_ALIASES = ["inspect latent", "latent info", "latent statistics", "debug latent", "latent preview",
+                      "latent channels", "latent to rgb", "view latent"]  # fmt: skip
+    RETURN_TYPES = ("STRING", "IMAGE", "IMAGE")
+    RETURN_NAMES = ("report", "channels", "preview")
+    OUTPUT_TOOLTIPS = (
+        "The lines that the node shows.",
+        "The channels of each item, side by side: grey at their mean, black and white three standard deviations away.",
+        "A small picture in colour: with a VAE its colours; without one those of its models if they are published, "
+        "otherwise false colours.",
+    )
+    FUNCTION = "inspect"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        vae = (
+            "The VAE of the latent. It shows the true colours: it is run once on small pictures, to find what its "
+            "channels look like."
+        )
+        scale = "How large a latent pixel is drawn, in pixels."
+        return {
+            "required": {"samples": ("LATENT", {"tooltip": "The latent. It is not changed."})},
+            "optional": {"vae": ("VAE", {"tooltip": vae}), "scale": whole(4, 1, 64, scale)},
+        }
+
+    def inspect(self, samples, vae=None, scale=4):
+        latent, tag = latent_of(samples), tag_of(samples)
+        found = host.look(vae) if vae is not None else None
+        mark = fingerprint(found.network) if isinstance(found, VAE) else None
+        frames = flat(latent).float().nan_to_num(0, 0, 0)
+        grid = latent_channels(frames, scale).movedim(1, -1).contiguous()
+        colours = coloured(frames, tag, vae).repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+        text = report(latent, tag, mark)
+        return host.told(text, text, host.result(grid), host.result(to_image(colours)))
+
+
+def coloured(latent: Tensor, tag: Tag | None, vae: Any) -> Tensor:
+    """latent (N, C, h, w) -> pixels (N, 3, h, w): by the VAE, published factors of its space, or in false colours."""
+    space = SPACES.get(tag.space or "") if tag else None
+    if tag and space:
+        latent, tag = convert(latent, space, tag.convention, RAW), replace(tag, convention=RAW)
+    if vae is not None:
+        codec = host.from_socket(vae, *_probe(vae))
+        demand_same_vae(tag, codec)
+        return preview(latent, fit(codec))
+    factors = published(tag.space or "", space) if tag and space else None
+    return preview(latent, factors) if factors else principal(latent)
+
+
+def _probe(vae: Any) -> tuple[str, tuple[int, ...]]:
+    """What `fit` runs the VAE on: the half, and the shape."""
+    channels, ratio = host.geometry(vae)
+    config = getattr(host.look(vae), "config", None)
+    if config and "encoder" not in config.parts:
+        return "decode", (PICTURES, channels, CELLS, CELLS)
+    return "encode", (1, 3, CELLS * ratio, CELLS * ratio)

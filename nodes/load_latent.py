@@ -1,0 +1,44 @@
+"""Load Latent: from the input folder or the output folder, with all that was saved with it."""
+
+from typing import Any
+
+from ..vae_core import BadRequest
+from ..vae_core.latent_files import SUFFIXES, read_stored
+from . import host
+from .images import TAG
+
+
+class LoadLatent:
+    DESCRIPTION = (
+        "Reads a latent from the input folder or the output folder, subfolders too: what Save Latent (Exact) wrote, "
+        "with its mask and what it remembers; what core's Save Latent wrote; and .safetensors files with a tensor "
+        "called latent. Old files of core's, scaled for SD 1, are scaled back."
+    )
+    CATEGORY = "Exact VAE/latent"
+    SEARCH_ALIASES = ["load latent", "open latent", "import latent", "latent from file", "read latent"]
+    RETURN_TYPES = ("LATENT",)
+    OUTPUT_TOOLTIPS = ("The latent, as it was saved.",)
+    FUNCTION = "load"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        name = "A file of the input folder; with [output] behind it, of the output folder, where it was saved."
+        return {"required": {"latent": (host.listed(SUFFIXES), {"tooltip": name})}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, latent):
+        try:
+            return latent is None or bool(host.found(latent))  # None: another node will give it
+        except BadRequest as e:
+            return str(e)
+
+    @classmethod
+    def IS_CHANGED(cls, latent):
+        stat = host.found(latent).stat()
+        return f"{latent} {stat.st_size} {stat.st_mtime_ns}"
+
+    def load(self, latent):
+        stored = read_stored(host.found(latent))
+        found: dict[str, Any] = {"samples": host.result(stored.latent)}
+        known = {TAG: stored.tag and stored.tag.to_dict(), "noise_mask": stored.mask, "batch_index": stored.items}
+        return ({**found, **{key: value for key, value in known.items() if value is not None}},)

@@ -1,0 +1,54 @@
+"""Save Latent: to a file that remembers what it is."""
+
+import json
+from typing import Any
+
+from torch import Tensor
+
+from ..vae_core.latent_files import NODE_SUFFIX, SUFFIXES, write_latent
+from . import host
+from .images import latent_of, tag_of
+from .latent_inputs import choice
+
+
+class SaveLatent:
+    DESCRIPTION = (
+        "Writes a latent to the output folder, in its own dtype, with its mask and with all it remembers: whose it is, "
+        "what its numbers mean, the picture's size, the VAE that made it. Core's Load Latent reads .latent files too."
+    )
+    CATEGORY = "Exact VAE/latent"
+    SEARCH_ALIASES = ["save latent", "export latent", "latent to file", "write latent", "keep latent"]
+    RETURN_TYPES = ()
+    OUTPUT_TOOLTIPS = ()
+    FUNCTION = "save"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        prefix = (
+            "How the file's name begins, in the output folder: may name subfolders and %year%, %month%, %day%, %hour%, "
+            "%minute%, %second%."
+        )
+        ending = ".latent: as core writes it. .safetensors: for other programs, the tensor is called latent."
+        return {
+            "required": {
+                "samples": ("LATENT", {"tooltip": "The latent to save, with its mask if it has one."}),
+                "filename_prefix": ("STRING", {"default": "latents/ComfyUI", "tooltip": prefix}),
+            },
+            "optional": {"file_type": choice(SUFFIXES, NODE_SUFFIX, ending)},
+            "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
+        }
+
+    def save(self, samples, filename_prefix, file_type=NODE_SUFFIX, prompt=None, extra_pnginfo=None):
+        latent, tag, mask = latent_of(samples), tag_of(samples), samples.get("noise_mask")
+        path, shown = host.new_file(filename_prefix, file_type)
+        mask = mask if isinstance(mask, Tensor) else None
+        texts = _texts(prompt, extra_pnginfo)
+        write_latent(path, latent, tag, texts, mask=mask, index=samples.get("batch_index"))
+        return {"ui": {"text": [str(path)], "latents": [shown]}, "result": ()}
+
+
+def _texts(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:
+    """The graph, as core writes it into its files."""
+    texts = {} if prompt is None else {"prompt": json.dumps(prompt)}
+    return texts | {name: json.dumps(value) for name, value in (extra_pnginfo or {}).items()}

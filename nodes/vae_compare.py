@@ -1,0 +1,78 @@
+"""Compare VAE: one picture through several VAEs, in numbers and side by side."""
+
+from typing import Any
+
+from torch import Tensor
+
+from ..vae_core import comparing
+from ..vae_core.colour import as_channels
+from ..vae_core.comparing import Overflow, RoundTrip
+from ..vae_core.views import WHITE_HOT
+from . import host
+from .host_codec import ClipTiles
+from .images import demand_image
+from .tiling import BLENDED, EXACT
+
+BOTH = "both"
+
+
+class VAECompare:
+    DESCRIPTION = (
+        "Sends a picture through one VAE or several and back, and measures what came back: PSNR, SSIM, the largest "
+        "error, the shift of colour, KL, time and memory. Load one file in several dtypes to compare those; mode both "
+        "also runs each in blended tiles. A VAE that overflows gets a line that says so."
+    )
+    CATEGORY = "Exact VAE/inspect"
+    SEARCH_ALIASES = ["compare vae", "psnr", "ssim", "round trip", "vae quality", "vae benchmark", "difference"]
+    RETURN_TYPES = ("STRING", "IMAGE", "IMAGE")
+    RETURN_NAMES = ("report", "side_by_side", "heat_map")
+    OUTPUT_TOOLTIPS = (
+        "The table, a line for each run.",
+        "The picture, then what came back of it, from left to right in the order of the table.",
+        "Where each differs from the picture: black not at all, then red, then white.",
+    )
+    FUNCTION = "compare"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        modes = (
+            "exact: whole or in bands, the same picture. blended approximate: in tiles that are faded into one "
+            "another. both: a line for each."
+        )
+        white = "The error that is drawn white in the heat map, as a share of the whole range."
+        size = {"min": 64, "max": 4096, "step": 32, "advanced": True}
+        other = "Another VAE, or the same one in another dtype."
+        return {
+            "required": {
+                "image": ("IMAGE", {"tooltip": "The picture, or several of one size: figures are then their means."}),
+                "vae": ("VAE", {"tooltip": "A VAE, from any loader."}),
+            },
+            "optional": {
+                **{f"vae_{i}": ("VAE", {"tooltip": other}) for i in (2, 3, 4)},
+                "mode": ([EXACT, BLENDED, BOTH], {"default": EXACT, "tooltip": modes}),
+                "tile_size": ("INT", {**size, "default": 512, "tooltip": "Side of a blended tile in pixels."}),
+                "overlap": ("INT", {**size, "min": 0, "default": 64, "tooltip": "Pixels that blended tiles share."}),
+                "white": ("FLOAT", {"default": WHITE_HOT, "min": 0.001, "max": 1.0, "step": 0.01, "tooltip": white}),
+            },
+        }
+
+    def compare(self, image, vae, vae_2=None, vae_3=None, vae_4=None, mode=EXACT, tile_size=512, overlap=64,
+                white=WHITE_HOT):  # fmt: skip
+        picture = as_channels(demand_image(image).movedim(-1, 1).float(), 3)[0]
+        tiles = {EXACT: [None], BLENDED: [ClipTiles(tile_size, overlap)]}
+        ways = tiles.get(mode, [*tiles[EXACT], *tiles[BLENDED]])
+        vaes = {"vae": vae, "vae_2": vae_2, "vae_3": vae_3, "vae_4": vae_4}
+        trips = [_trip(name, one, picture, way) for name, one in vaes.items() if one is not None for way in ways]
+        report, picture = comparing.table(trips), picture.cpu()
+        shown = (comparing.side_by_side(picture, trips), comparing.heat_maps(picture, trips, white))
+        return host.told(report, report, *(host.result(one.movedim(1, -1).contiguous()) for one in shown))
+
+
+def _trip(name: str, vae: Any, picture: Tensor, tiles: ClipTiles | None) -> RoundTrip | Overflow:
+    def ready(part: str, shape: tuple[int, ...]) -> tuple[Any, Any]:
+        codec = host.from_socket(vae, part, shape, **({"tiles": tiles} if tiles else {}))
+        return codec, host.budget(vae)
+
+    what = f"{name}: {host.look(vae).name}, {host.runs_in(vae)}{', blended' if tiles else ''}"
+    return comparing.round_trip(what, ready, picture, tiles=tiles, progress=host.progress())

@@ -1,0 +1,24 @@
+"""Nodes called as a graph calls them."""
+
+import torch
+from exact_vae.nodes import NODE_CLASS_MAPPINGS
+
+
+def returned(node: str, **inputs):
+    cls = NODE_CLASS_MAPPINGS[node]
+    return getattr(cls(), cls.FUNCTION)(**inputs)
+
+
+def call(node: str, **inputs):
+    found = returned(node, **inputs)
+    return (found["result"] if isinstance(found, dict) else found)[0]
+
+
+def text(node: str, **inputs) -> str:
+    """What the node shows."""
+    (shown,) = returned(node, **inputs)["ui"]["text"]
+    return shown
+
+
+def picture(h=20, w=28, channels=3):
+    return torch.rand(1, h, w, channels, generator=torch.Generator().manual_seed(0))

@@ -1,0 +1,121 @@
+"""Comparing, describing and saving VAEs."""
+
+import json
+
+import pytest
+import torch
+from calling import call, picture, returned, text
+from exact_vae import NODE_CLASS_MAPPINGS, headless
+from exact_vae.nodes import host
+from exact_vae.vae_core import BadRequest, from_weights, inspect, load, measures
+from safetensors.torch import load_file, save_file
+from samples import random_weights, small_kl
+
+
+def table(report: str) -> list[list[str]]:
+    """Cells, split where two spaces or more are."""
+    return [[cell for cell in line.split("  ") if cell.strip()] for line in report.splitlines()]
+
+
+def test_vaes_are_compared_in_numbers_and_pictures(models, vae):
+    image = picture(30, 42)
+    double = call("ExactVAELoader", vae_name="small.safetensors", dtype="fp64")
+    found = returned("ExactVAECompare", image=image, vae=vae, vae_3=double)
+    report, beside, heat = found["result"]
+    header, first, second = table(report)
+    assert found["ui"]["text"] == [report]
+    columns = [cell.strip() for cell in header]
+    assert columns == ["PSNR", "SSIM", "max error", "colour shift", "KL", "encode", "decode", "peak"]
+    assert first[0].strip() == "vae: small.safetensors, float32 on cpu"
+    assert second[0].strip() == "vae_3: small.safetensors, float64 on cpu"
+    back = call("ExactVAEDecode", samples=call("ExactVAEEncode", pixels=image, vae=vae), vae=vae)
+    assert first[1].strip() == f"{measures.psnr(image.movedim(-1, 1), back.movedim(-1, 1)).item():.2f} dB"
+    nats = vae.encode(image.movedim(-1, 1) * 2 - 1).kl().item() / (4 * 8 * 11)
+    assert f"{nats:.2f} nats" in report
+    assert beside.shape == (1, 30, 3 * 42 + 2 * 8, 3) and heat.shape == (1, 30, 2 * 42 + 8, 3)
+    assert torch.equal(beside[:, :, :42], image) and torch.allclose(beside[:, :, 50:92], back, atol=1e-6)
+
+
+def test_both_modes_of_a_vae(vae):
+    found = returned("ExactVAECompare", image=picture(150, 37), vae=vae, mode="both", tile_size=64, overlap=16)
+    _, exact, blended = table(found["result"][0])
+    assert exact[0].strip() + ", blended" == blended[0].strip()
+    assert exact[1] != blended[1]
+    (only,) = table(call("ExactVAECompare", image=picture(150, 37), vae=vae, mode="blended approximate", tile_size=64,
+                         overlap=16))[1:]  # fmt: skip
+    assert only[:5] == blended[:5]
+
+
+def test_a_vae_that_overflows_gets_a_line(vae):
+    weights = random_weights("kl", small_kl())
+    broken = from_weights({n: t / (0 if n == "decoder.conv_out.bias" else 1) for n, t in weights.items()}, "hot")
+    report, beside, heat = returned("ExactVAECompare", image=picture(16, 16), vae=vae, vae_2=broken)["result"]
+    assert table(report)[2][1].strip() == "overflowed"
+    assert report.splitlines()[-1].startswith("'hot' overflowed in float32: the latent was finite, the result is not")
+    assert beside[:, :, -16:].abs().max() == 0 and heat.shape == (1, 16, 40, 3)
+
+
+def test_white_is_the_error_that_is_drawn_white(vae):
+    image = picture(16, 16)
+    hot, cold = (returned("ExactVAECompare", image=image, vae=vae, white=w)["result"][2] for w in (0.01, 1.0))
+    assert hot.mean() > cold.mean()
+
+
+def test_a_file_is_described_without_loading_it(models):
+    info = call("ExactVAEInfo", vae_name="small.safetensors")
+    assert "family     Autoencoder-KL (2-D), 4 channels at 1/4" in info
+    assert "holds      encoder and decoder" in info and "stored as" in info
+    assert call("ExactVAEInfo", vae_name="taesd").count("family") == 2  # its two halves
+    assert "no" in call("ExactVAEInfo", vae_name="pixel_space")
+    lacking = {n: t for n, t in load_file(models / "vae" / "small.safetensors").items() if n != "decoder.norm_out.bias"}
+    save_file(lacking, models / "vae" / "lacking.safetensors")
+    assert "missing    decoder.norm_out.bias" in call("ExactVAEInfo", vae_name="lacking.safetensors")
+
+
+def test_what_is_connected_is_described_as_it_is_loaded(models):
+    vae = call("ExactVAELoader", vae_name="small.safetensors", dtype="bf16", device="cpu")
+    info = text("ExactVAEInfo", vae_name="the VAE that is connected", vae=vae)
+    assert "VAE        small.safetensors" in info and "runs in    bfloat16 on cpu" in info and "million" in info
+    with pytest.raises(BadRequest, match="the VAE input holds no VAE"):
+        call("ExactVAEInfo", vae_name="the VAE that is connected")
+
+
+def saved(models, vae, prefix="vae/mine", **how):
+    with host.surroundings(models, output=models / "out"):
+        found = returned("ExactVAESave", vae=vae, filename_prefix=prefix, **how)
+    (file,) = found["ui"]["files"]
+    path = models / "out" / file["subfolder"] / file["filename"]
+    assert found["ui"]["text"] == [str(path)] and file["type"] == "output" and found["result"] == ()
+    return path
+
+
+def test_saved_files_count_up_and_load_to_the_same_vae(models, vae):
+    first, second = saved(models, vae), saved(models, vae, layout="diffusers", dtype="fp16")
+    assert [p.name for p in (first, second)] == ["mine_00001_.safetensors", "mine_00002_.safetensors"]
+    assert inspect(first).layout == "ldm" and inspect(second).layout == "diffusers"
+    assert inspect(second).dtypes.keys() == {"F16"}
+    z = torch.randn(1, 4, 3, 3)
+    assert torch.equal(load(first).decode(z), vae.decode(z))
+    assert torch.allclose(load(second).decode(z), vae.decode(z), atol=0.05)
+
+
+def test_nothing_is_saved_outside_of_the_output_folder(models, vae):
+    with pytest.raises(BadRequest, match="lies outside the folder"):
+        saved(models, vae, "../stray")
+    assert not list(models.rglob("stray*"))
+
+
+def test_a_graph_of_them_runs_without_comfyui(models):
+    """The command line prints what was saved; so the runner must know it."""
+    nodes = {
+        "1": {"class_type": "VAELoader", "inputs": {"vae_name": "small.safetensors"}},
+        "2": {"class_type": "EmptyImage", "inputs": {"width": 19, "height": 13, "batch_size": 1, "color": 0x808080}},
+        "3": {"class_type": "ExactVAECompare", "inputs": {"image": ["2", 0], "vae": ["1", 0], "mode": "both"}},
+        "4": {"class_type": "ExactVAEInfo", "inputs": {"vae_name": "the VAE that is connected", "vae": ["1", 0]}},
+        "5": {"class_type": "VAESave", "inputs": {"vae": ["1", 0], "filename_prefix": "vae/x"}},
+    }
+    core = headless.core_nodes(models, models / "out", models / "out", NODE_CLASS_MAPPINGS)
+    with host.surroundings(models, output=models / "out"):
+        found = headless.run(headless.parse(json.loads(json.dumps(nodes))), {**NODE_CLASS_MAPPINGS, **core})
+    assert found.report.ok and set(found.outputs) >= {"3", "4", "5"}
+    assert (models / "out" / "vae" / found.outputs["5"]["files"][0]["filename"]).is_file()

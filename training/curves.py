@@ -1,0 +1,35 @@
+"""How a run went: curves over its steps."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ..vae_core.writing import published
+
+
+def draw_curves(history: list[dict[str, float]], path: Path, smooth: int = 10) -> None:
+    """PSNR of the training crops, nats per latent value and the learning rate, over the steps."""
+    steps = np.array([row["step"] for row in history])
+    columns = {name: np.array([row[name] for row in history]) for name in ("squared", "nats", "rate")}
+    curves = {
+        "PSNR of the crops (dB)": 10 * np.log10(4 / running_mean(columns["squared"], smooth)),
+        "KL (nats a latent value)": running_mean(columns["nats"], smooth),
+        "learning rate": columns["rate"],
+    }
+    figure = Figure(figsize=(8, 7), layout="constrained")
+    for axes, (name, values) in zip(figure.subplots(len(curves), sharex=True), curves.items(), strict=True):
+        axes.plot(steps, values)
+        axes.set_ylabel(name)
+        axes.grid(alpha=0.3)
+    figure.supxlabel("step")
+    with published(path) as part:
+        figure.savefig(part, format="png", dpi=100)
+
+
+def running_mean(values: np.ndarray, n: int) -> np.ndarray:
+    """Of the last n values; of fewer at the beginning."""
+    sums = np.cumsum(np.concatenate([np.zeros(1), values]))
+    at = np.arange(1, len(sums))
+    first = np.maximum(at - n, 0)
+    return (sums[at] - sums[first]) / (at - first)

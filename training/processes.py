@@ -1,0 +1,61 @@
+"""Several processes that train one network, started by torchrun: each takes its share of every batch."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process is number `rank` of `count`."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Is it this one that writes and talks?"""
+        return self.rank == 0
+
+    def share(self, count: int) -> slice:
+        """Which of so many crops are this process's."""
+        return slice(self.rank * count // self.count, (self.rank + 1) * count // self.count)
+
+    def together(self, module: nn.Module) -> nn.Module:
+        """The module, its gradients averaged over all processes."""
+        # Buffers are statistics that nobody changes: there is nothing to send.
+        return DistributedDataParallel(module, broadcast_buffers=False) if self.count > 1 else module
+
+    def mean(self, x: Tensor) -> Tensor:
+        if self.count > 1:
+            dist.all_reduce(x)
+            x = x / self.count
+        return x
+
+
+def local(device: torch.device) -> torch.device:
+    """The device of this process: `cuda` becomes the GPU that torchrun means for it."""
+    number = os.environ.get("LOCAL_RANK")
+    return torch.device("cuda", int(number)) if number and device == torch.device("cuda") else device
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Processes]:
+    """The processes that torchrun started, or this one alone."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield Processes()
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Processes(dist.get_rank(), count)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,134 @@
+"""Fine-tuning of any Autoencoder-KL on a person's own pictures: what it starts from, how it runs, what it leaves.
+
+The network is that of the file, the course a gentle one (`recipe.Tuning`), the result the file again with other numbers
+in what was trained, so it loads wherever the file did.
+"""
+
+import hashlib
+import json
+import math
+import pickle
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ..vae_core import VAE, BadRequest, built_in, load
+from ..vae_core.checkpoint import DAMAGE, Checkpoint, open_checkpoint
+from ..vae_core.detection import Detection, demand_part, demand_whole, detect_in, title
+from ..vae_core.execution import whole
+from ..vae_core.families.kl import AutoencoderKL
+from ..vae_core.loading import FLOATS
+from ..vae_core.posterior import Posterior
+from ..vae_core.rewriting import in_file, rewrite
+from .folder import Folder, Found
+from .losses import SCALES, loss_of
+from .processes import Processes
+from .recipe import ALL, Phase, Tuning
+from .trainer import ANOTHER, Trainer
+
+PROBED = 8  # steps whose crops the weight of the KL divergence is taken from
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The VAE that is fine-tuned, in fp32, and the file it came from."""
+
+    checkpoint: Checkpoint
+    found: Detection
+    vae: VAE
+
+    @property
+    def network(self) -> AutoencoderKL:
+        assert isinstance(self.vae.network, AutoencoderKL)
+        return self.vae.network
+
+    def digest(self) -> str:
+        """Of all numbers of the VAE."""
+        sum_of = hashlib.sha256()
+        for name, tensor in sorted(self.network.state_dict().items()):
+            sum_of.update(name.encode() + tensor.contiguous().numpy().tobytes())
+        return sum_of.hexdigest()
+
+
+def subject(path: Path | None) -> Subject:
+    """What is in the file (None: the built-in VAE). Raises what `load` does, and BadRequest for no Autoencoder-KL."""
+    checkpoint = open_checkpoint(path or built_in.VAE_FILE)
+    found, name = detect_in(checkpoint), checkpoint.path.name
+    demand_whole(found, checkpoint.path)
+    if found.family != "kl":
+        raise BadRequest(
+            f"'{name}' cannot be fine-tuned: it is {title(found.family, found.config)}, no Autoencoder-KL."
+        )
+    demand_part(found.config, name, "encode")
+    demand_part(found.config, name, "decode")
+    if (found.in_channels, found.out_channels) != (3, 3):
+        raise BadRequest(f"'{name}' cannot be fine-tuned: its pictures do not have 3 channels.")
+    stored = {checkpoint.entries[old].dtype for old in found.names.values()}
+    if narrow := sorted(dtype for dtype in stored if dtype in FLOATS and FLOATS[dtype].itemsize < 2):
+        raise BadRequest(f"'{name}' cannot be fine-tuned: its weights are stored as {narrow[0]}; take the file before.")
+    return Subject(checkpoint, found, load(checkpoint.path, dtype=torch.float32))
+
+
+def course(subject: Subject, found: Found, chosen: Tuning, crop: int, batch: int, processes: Processes) -> Tuning:
+    """The course for these pictures. Raises BadRequest for crops and batches that cannot be."""
+    unit = math.lcm(subject.found.spatial_ratio, *SCALES)
+    if crop % unit:
+        raise BadRequest(
+            f"crops of {crop} pixels are not possible with '{subject.vae.name}': use a multiple of {unit}."
+        )
+    if batch % processes.count:
+        raise BadRequest(f"{batch} crops cannot be shared evenly by {processes.count} processes: use a multiple.")
+    return replace(chosen, phases=(Phase(0.0, (crop,), batch),), source=(subject.digest(), found.digest))
+
+
+def trainer_for(
+    subject: Subject, found: Found, course: Tuning, device: torch.device, processes: Processes, state: Path
+) -> Trainer:
+    """Ready to run, or to go on from a state. Raises BadRequest for a state of another run."""
+    trainer = Trainer(course, Folder(found, course.seed), device, subject.network, processes)
+    if course.part == ALL:
+        trainer.recipe = replace(course, kl_weight=kl_at_rest(trainer))
+    if state.exists():
+        resume(trainer, state)
+    return trainer
+
+
+def resume(trainer: Trainer, state: Path) -> None:
+    """Go on from a saved state. Raises BadRequest if it cannot be read, is none, or is of another run."""
+    try:
+        trainer.restore(state)
+    except OSError as e:
+        raise BadRequest(f"'{state}' cannot be read: {e.strerror or e}.") from e
+    except (*DAMAGE, pickle.UnpicklingError) as e:
+        raise BadRequest(f"'{state}' is damaged or no state of a run: {ANOTHER}.") from e
+
+
+@torch.no_grad()
+def kl_at_rest(trainer: Trainer) -> float:
+    """The weight of the KL divergence, per pixel value, at which the posteriors are as wide as training left them.
+
+    Files do not say their weight, and another one would drag their latents elsewhere. Where training came to rest,
+    a little more width costs as much error as it saves in nats: dD / d log std = weight * sum(1 - var) / pixels. The
+    error that width costs, D(sample) - D(mode), grows with its square, so the left side is twice that. Two digits.
+    """
+    r, network, processes = trainer.recipe, trainer.network, trainer.processes
+    phase, sums = r.phase(1), torch.zeros(2)
+    for step in range(1, PROBED + 1):
+        x = trainer.pictures.batch(step, phase.crops[0], phase.batch, processes.share(phase.batch)).to(trainer.device)
+        posterior = Posterior.of_moments(whole.run(network.encode_ops(), x))
+        noise = torch.Generator().manual_seed(step * processes.count + processes.rank)
+        sampled, still = (
+            loss_of(whole.run(network.decode_ops(), z), x, posterior, kl=0, coarse=r.coarse_weight, edges=r.edge_weight)
+            for z in (posterior.sample(noise), posterior.mode())
+        )
+        sums += torch.stack((sampled.total - still.total, (1 - posterior.var).sum() / x.numel())).cpu()
+    cost, gain = processes.mean(sums.to(trainer.device)).tolist()
+    return max(0.0, float(f"{2 * cost / gain:.1e}")) if gain > 0 else 0.0
+
+
+def write(subject: Subject, trainer: Trainer, target: Path) -> None:
+    """The average of the weights, in the file's own layout and dtypes; what was not trained stays to the bit."""
+    weights = {name: tensor for name, tensor in trainer.average.named_parameters() if trainer.recipe.trains(name)}
+    said = {"exact_vae.fine_tuned": json.dumps(trainer.recipe.to_dict())}
+    rewrite(subject.checkpoint, target, in_file(subject.found.names, weights), said)
