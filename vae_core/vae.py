@@ -231,7 +231,8 @@ class VAE(Facts):
 
     def _clips(self, ops: Ops, x: Tensor, plan: Plan, watch: Followed, encodes: bool) -> Tensor:
         """x: (B, C, T, H, W), run clip by clip."""
-        first, step = (self.network.first_frames, self.temporal_ratio or 1) if encodes else (1, 1)
+        net = self.network
+        first, step = (net.first_frames, net.next_frames or self.temporal_ratio or 1) if encodes else (1, 1)
         ops, results = fused(ops), list[Tensor]()
         for clip in x.transpose(1, 2):
             clip = pad_frames(pad_to(clip, self.spatial_ratio), first, step) if encodes else clip
