@@ -234,8 +234,8 @@ def _nearest(shapes: Shapes) -> str:
 def to_json(found: Inspection) -> dict[str, Any]:
     """All of an inspection as plain JSON values."""
     facts = {name: getattr(found, name) for name in (
-        "family", "title", "latent_channels", "spatial_ratio", "temporal_ratio", "in_channels", "out_channels",
-        "latent_space", "layout", "prefix", "parts", "tensors", "others", "bytes", "dtypes", "missing", "unexpected",
-        "misshapen", "metadata")}  # fmt: skip
+        "family", "title", "latent_channels", "spatial_ratio", "decoded_ratio", "temporal_ratio", "in_channels",
+        "out_channels", "latent_space", "layout", "prefix", "parts", "tensors", "others", "bytes", "dtypes", "missing",
+        "unexpected", "misshapen", "metadata")}  # fmt: skip
     config: Any = found.config
     return {"path": str(found.path), "files": [str(f) for f in found.files], **facts, "config": asdict(config)}
