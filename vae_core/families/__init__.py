@@ -3,11 +3,13 @@
 from . import (
     asymmetric,
     dc_ae,
+    effnet,
     hunyuan_image,
     hunyuan_image_3,
     hunyuan_video,
     hunyuan_video_15,
     kl,
+    paella,
     pixel,
     tiny,
     vq,
@@ -28,5 +30,7 @@ FAMILIES: tuple[Family, ...] = (
     hunyuan_video_15.FAMILY,
     hunyuan_image_3.FAMILY,
     tiny.FAMILY,
+    paella.FAMILY,
+    effnet.FAMILY,
     pixel.FAMILY,
 )

@@ -8,7 +8,7 @@ The surprise: no frame is special, so a latent frame stands for four. A picture 
 encoded, and the last of four when it is decoded.
 """
 
-from .base import Family, Shapes
+from .base import Family, Member, Shapes
 from .blocks_3d import AROUND
 from .hunyuan_video_15 import PUBLISHED, HunyuanVideo15VAE, TradingConfig, read
 
@@ -31,4 +31,5 @@ FAMILY = Family(
     detect=detect,
     build=HunyuanImage3VAE,
     example=PUBLISHED,
+    members=(Member("HunyuanImage 3.0", 32, 16, 4),),
 )

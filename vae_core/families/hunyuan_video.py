@@ -14,7 +14,7 @@ from torch import nn
 
 from ..ops import Ops, Upsample2x, chain, silu
 from ..temporal import Conv3d, RepeatFrames
-from .base import Family, Halves, Network, Shapes, size, vote
+from .base import Family, Halves, Member, Network, Shapes, size, vote
 from .blocks import Coder, halved, read_coder
 from .blocks_3d import GROUPED, Causal, Middle, ResnetBlock, group_norm, keeps_channels, reads_as, unwrapped
 
@@ -162,4 +162,5 @@ FAMILY = Family(
         encoder=Coder(_WIDTHS, (2,) * _LEVELS, (False,) * _LEVELS, stem=128),
         decoder=Coder(_WIDTHS, (3,) * _LEVELS, (False,) * _LEVELS),
     ),
+    members=(Member("HunyuanVideo, Kandinsky 5 (video)", 16, 8, 4),),
 )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..ops import MeanChannels, Op, Ops, PixelShuffle, PixelUnshuffle, RepeatChannels, Residual, chain, silu
 from ..temporal import Temporal
-from .base import Family, Halves, Network, Shapes, size, vote
+from .base import Family, Halves, Member, Network, Shapes, size, vote
 from .blocks import SIDES, Coder, halved, read_coder
 from .blocks_3d import RMS, Kit, Middle, ResnetBlock, keeps_channels, reads_as, unwrapped
 
@@ -281,4 +281,5 @@ FAMILY = Family(
     detect=detect,
     build=HunyuanVideo15VAE,
     example=PUBLISHED,
+    members=(Member("HunyuanVideo 1.5, HunyuanImage 2.1's refiner", 32, 16, 4),),
 )
