@@ -43,7 +43,7 @@ class Codec(Protocol):
 
 def takes_clips(vae: Codec, frames: int) -> bool:
     """Are these run as a clip? One frame is a picture to most VAEs of clips."""
-    return bool(vae.temporal_ratio) and (frames > 1 or vae.network.first_frames > 1)
+    return bool(vae.temporal_ratio) and (frames > 1 or vae.network.pictures_are_clips)
 
 
 def pictures(vae: Codec, pixels: Tensor) -> tuple[Tensor, int | None]:

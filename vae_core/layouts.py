@@ -27,8 +27,8 @@ from .families.base import Shapes, count
 PREFIXES = ("", "first_stage_model.", "vae.", "model.", "first_stage.", "autoencoder.", "module.", "_orig_mod.")
 
 # What a file may hold beside the network, and nothing reads: losses and averages of training, counters of batch norms,
-# what a diffusion model does to latents, which are raw here, and projections of a diffusion step's embedding, which no
-# autoencoder has. Any other surplus tensor is refused.
+# projections of a diffusion step, and what a diffusion model does to latents, which are raw here. Any other surplus
+# tensor is refused.
 LEFTOVERS = re.compile(
     r"(loss|model_ema|discriminator|perceptual_loss)\.|(logvar|global_step)$"
     r"|(scale_factor|scaling_factor|shift_factor|latents_mean|latents_std)$"
@@ -286,6 +286,13 @@ _DIFFUSERS = tuple(
         (r"\.downsamplers\.0\.conv\.", ".downsample.conv."),
         (r"\.upsamplers\.0\.conv\.", ".upsample.conv."),
         (r"\.conv_shortcut\.", ".nin_shortcut."),
+        (r"\.spatial_res_block\.", "."),
+        (r"\.temporal_res_block\.norm1\.", ".time_stack.in_layers.0."),
+        (r"\.temporal_res_block\.conv1\.", ".time_stack.in_layers.2."),
+        (r"\.temporal_res_block\.norm2\.", ".time_stack.out_layers.0."),
+        (r"\.temporal_res_block\.conv2\.", ".time_stack.out_layers.3."),
+        (r"\.time_mixer\.mix_factor$", ".mix_factor"),
+        (r"^decoder\.time_conv_out\.", "decoder.conv_out.time_mix_conv."),
         (r"\.conv_norm_out\.", ".norm_out."),
         (_ATTN + r"(?:group|spatial)_norm\.", r"\1.norm."),
         (_ATTN + r"(?:to_q|query)\.", r"\1.q."),

@@ -228,36 +228,35 @@ class EveryNth(Window):
 
 
 class PixelUnshuffle(Window):
-    """2 x 2 pixels become one of four times the channels. (B, C, 2H, 2W) -> (B, 4C, H, W)
+    """n x n pixels become one of n^2 times the channels. (B, C, nH, nW) -> (B, n^2 C, H, W)
 
     order: of the new channels, from the slowest: 'cyx' is torch's (channel, row, column).
     """
 
-    span = step = 2
-
-    def __init__(self, order: str = "cyx"):
+    def __init__(self, order: str = "cyx", n: int = 2):
         self.order = (0, 1, 3, *({"y": 2, "x": 4, "c": 5}[axis] for axis in order))
+        self.span = self.step = n
 
     def __call__(self, x: Tensor) -> Tensor:
-        b, c, h, w = x.shape
-        x = x.permute(0, 2, 3, 1).reshape(b, h // 2, 2, w // 2, 2, c)
-        return x.permute(self.order).reshape(b, h // 2, w // 2, 4 * c).permute(0, 3, 1, 2)
+        (b, c, h, w), n = x.shape, self.span
+        x = x.permute(0, 2, 3, 1).reshape(b, h // n, n, w // n, n, c)
+        return x.permute(self.order).reshape(b, h // n, w // n, n**2 * c).permute(0, 3, 1, 2)
 
     def within(self, x: Tensor) -> Tensor:
         return self(x)
 
 
 class PixelShuffle:
-    """The way back. Pointwise. (B, 4C, H, W) -> (B, C, 2H, 2W)"""
+    """The way back. Pointwise. (B, n^2 C, H, W) -> (B, C, nH, nW)"""
 
-    def __init__(self, order: str = "cyx"):
-        self.order = order
+    def __init__(self, order: str = "cyx", n: int = 2):
+        self.order, self.n = order, n
 
     def __call__(self, x: Tensor) -> Tensor:
-        b, c, h, w = x.shape
-        x = x.permute(0, 2, 3, 1).reshape(b, h, w, *(c // 4 if axis == "c" else 2 for axis in self.order))
+        (b, c, h, w), n = x.shape, self.n
+        x = x.permute(0, 2, 3, 1).reshape(b, h, w, *(c // n**2 if axis == "c" else n for axis in self.order))
         row, column, channel = (3 + self.order.index(axis) for axis in "yxc")
-        return x.permute(0, 1, row, 2, column, channel).reshape(b, 2 * h, 2 * w, c // 4).permute(0, 3, 1, 2)
+        return x.permute(0, 1, row, 2, column, channel).reshape(b, n * h, n * w, c // n**2).permute(0, 3, 1, 2)
 
 
 class RepeatChannels(NamedTuple):

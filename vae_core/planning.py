@@ -36,7 +36,7 @@ def request(
     if len(shape) == 4 and config.temporal_ratio and twin.first_frames > 1:  # pictures are run as clips
         shape = (*shape[:2], 1, *shape[2:])
     h, w = shape[-2] + -shape[-2] % ratio * (part == "encode"), shape[-1] + -shape[-1] % ratio * (part == "encode")
-    if len(shape) == 5 and config.temporal_ratio and (shape[2] > 1 or twin.first_frames > 1):
+    if len(shape) == 5 and config.temporal_ratio and (shape[2] > 1 or twin.pictures_are_clips):
         with _counting(part, shape):
             return _of_clips(twin, config, part, (shape[0], shape[2], h, w), dtype)
     batch = math.prod((shape[0], *shape[2:-2]))
@@ -58,7 +58,7 @@ def _of_clips(twin: Network, config: Config, part: str, shape: tuple[int, ...], 
     if part == "decode":
         z = torch.empty(t, config.latent_channels, h, w, dtype=dtype)
         return ClipRequest(fused(twin.decode_ops()), z, config.spatial_ratio, clips, 1, 1)
-    first, step = twin.first_frames, config.temporal_ratio or 1
+    first, step = twin.first_frames, twin.next_frames or config.temporal_ratio or 1
     pixels = torch.empty(t + missing_frames(t, first, step), config.in_channels, h, w, dtype=dtype)
     return ClipRequest(fused(twin.encode_ops()), pixels, 1, clips, first, step)
 

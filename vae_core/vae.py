@@ -87,8 +87,7 @@ class VAE(Facts):
         """z (B, latent_channels, h, w), or (B, latent_channels, T, h, w) -> pixels, about [-1, 1], not clamped.
 
         size: (H, W) that was encoded, as `posterior.size` gives it, to crop to. fp32 at least. Other arguments as in
-        `encode`. z of clips is decoded to as many frames as the family makes of it, but z of one frame always
-        to one.
+        `encode`. z of clips is decoded to as many frames as the family makes of it, but z of one frame always to one.
         image, mask: for the family 'asymmetric', both or neither: pixels (B, C, H, W) in [-1, 1] of the size z was
         encoded from, and (B, 1, H, W) in [0, 1], 0 where the decoder is to keep to the image, 1 where to z alone.
         Raises LatentMismatch, NumericalOverflow, DoesNotFit, BadPixels, and BadRequest if the file held no decoder.
@@ -232,7 +231,8 @@ class VAE(Facts):
 
     def _clips(self, ops: Ops, x: Tensor, plan: Plan, watch: Followed, encodes: bool) -> Tensor:
         """x: (B, C, T, H, W), run clip by clip."""
-        first, step = (self.network.first_frames, self.temporal_ratio or 1) if encodes else (1, 1)
+        net = self.network
+        first, step = (net.first_frames, net.next_frames or self.temporal_ratio or 1) if encodes else (1, 1)
         ops, results = fused(ops), list[Tensor]()
         for clip in x.transpose(1, 2):
             clip = pad_frames(pad_to(clip, self.spatial_ratio), first, step) if encodes else clip

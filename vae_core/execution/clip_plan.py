@@ -77,8 +77,8 @@ class ClipRequest(Request):
     def _of(self, part: "_Part", plan: Plan, on_cpu: bool) -> Plan:
         """A plan for one part as the plan for all."""
         here = plan.keep == DEVICE
-        known = part.gathered + (part.known if here else 0)
-        peak = plan.peak + sum(self._ends.values()) + known + (GAPS if on_cpu else 0)
+        peak = plan.peak + sum(self._ends.values()) + (part.known if here else 0) + part.gathered
+        peak += GAPS if on_cpu else 0
         held = plan.held + (0 if here else part.known)
         return replace(plan, frames=part.n, pictures=1, peak=peak, held=held, work=self.whole.work, shape=self.shape)
 

@@ -11,7 +11,9 @@ from . import (
     kl,
     paella,
     pixel,
+    svd,
     tiny,
+    tiny_video,
     vq,
     wan,
 )
@@ -22,6 +24,7 @@ __all__ = ["FAMILIES", "Config", "Facts", "Family", "Network", "Shapes"]
 FAMILIES: tuple[Family, ...] = (
     kl.FAMILY,
     asymmetric.FAMILY,
+    svd.FAMILY,
     vq.FAMILY,
     hunyuan_image.FAMILY,
     dc_ae.FAMILY,
@@ -32,5 +35,6 @@ FAMILIES: tuple[Family, ...] = (
     tiny.FAMILY,
     paella.FAMILY,
     effnet.FAMILY,
+    tiny_video.FAMILY,
     pixel.FAMILY,
 )

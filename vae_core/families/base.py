@@ -106,7 +106,13 @@ class Network(nn.Module):
     """
 
     gaussian = True  # do the encoder's ops end in moments (mean, logvar), or in z itself?
-    first_frames = 1  # of a clip, that the first frame of its latent stands for; if 1, a picture is a clip of one frame
+    first_frames = 1  # of a clip, that the first frame of its latent stands for
+    next_frames: int | None = None  # so many follow, once or more often; None: as many as the temporal ratio
+
+    @property
+    def pictures_are_clips(self) -> bool:
+        """Are pictures run as clips of one frame? If not, `temporal.alone` of the ops does the same to a batch."""
+        return self.first_frames > 1
 
     def encode_ops(self) -> Ops:
         """pixels (B, C, H, W) in [-1, 1] -> moments (B, 2 * z_channels, h, w), or z if not `gaussian`"""

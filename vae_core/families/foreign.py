@@ -37,20 +37,6 @@ def _fits(shape: tuple[int, ...] | None, want: tuple[int | None, ...] | None) ->
 
 FOREIGN: tuple[Foreign, ...] = (
     Foreign(
-        "tiny video autoencoder (TAEHV)",
-        marks=(
-            {"decoder.22.bias": None, "decoder.1.weight": None},
-            {"decoder.0.weight": (None, None, 1, 1), "encoder.0.weight": None},
-        ),
-    ),
-    Foreign(
-        "Autoencoder-KL with a temporal decoder (Stable Video Diffusion)",
-        names=(
-            "decoder.mid.block_1.mix_factor",
-            "decoder.time_conv_out.weight",
-        ),
-    ),
-    Foreign(
         "KVAE 2-D (16 channels at 1/8)",
         marks=({"decoder.mid.block_1.norm1.norm_layer.weight": None, "decoder.conv_in.weight": (1024, 16, 3, 3)},),
     ),

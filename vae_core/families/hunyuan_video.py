@@ -162,5 +162,5 @@ FAMILY = Family(
         encoder=Coder(_WIDTHS, (2,) * _LEVELS, (False,) * _LEVELS, stem=128),
         decoder=Coder(_WIDTHS, (3,) * _LEVELS, (False,) * _LEVELS),
     ),
-    members=(Member("HunyuanVideo, Kandinsky 5 (video)", 16, 8, 4),),
+    members=(Member("HunyuanVideo", 16, 8, 4),),
 )
