@@ -214,9 +214,10 @@ def _share(found: Detection) -> float:
 def _nearest(shapes: Shapes) -> str:
     """Which family comes nearest, by names, and what it lacks."""
     best: tuple[int, str, list[str], int] = (-1, "", [], 0)
+    readings = list(guesses(shapes))
     for family in FAMILIES:
         want = expected_shapes(family.name, family.example)
-        for reading in guesses(shapes):
+        for reading in readings:
             present = sum(name in reading.shapes for name in want)
             if present > best[0]:
                 missing = [name for name in want if name not in reading.shapes]
