@@ -89,6 +89,11 @@ SPACES: Mapping[str, LatentSpace] = {
     "kandinsky2": LatentSpace("Kandinsky 2.x", 4, 8, families=("vq",)),
     # amused/amused-512; z before its codebook, or codes
     "amused": LatentSpace("aMUSEd", 64, 16, families=("vq",)),
+    # Stability-AI/StableCascade modules/stage_a.py, `scale_factor`; warp-ai/wuerstchen, vqgan
+    "cascade-a": LatentSpace("Stable Cascade (stage A)", 4, 4, 1 / 0.43, families=("paella",)),
+    "wuerstchen": LatentSpace("Würstchen", 4, 4, 1 / 0.3764, families=("paella",)),
+    # stabilityai/stable-cascade-prior
+    "cascade-c": LatentSpace("Stable Cascade (stage C)", 16, 32, families=("effnet",)),
     # AutoencoderKLCogVideoX; the 5B models have their own
     "cogvideox-2b": LatentSpace("CogVideoX 2B", 16, 8, 1.15258426, families=()),
     # THUDM/CogVideoX-5b

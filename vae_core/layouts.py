@@ -7,7 +7,8 @@ A *prefix* is what a full checkpoint puts before the VAE's names. A *layout* is 
                         (DC-AE: blocks numbered within up_blocks, which are counted from the highest)
                         (HunyuanImage: blocks and resampling numbered in one row, in the order they run)
     diffusers-legacy    the same, attention called query, key, value, proj_attn
-    original            its authors' names: DC-AE's stages, op_list, context_module; Wan's downsamples and upsamples
+    original            its authors' names: DC-AE's stages, op_list, context_module; Wan's downsamples and upsamples;
+                        Stable Cascade's `codebook` and `previewer`
     module              taesd.py's own module: encoder.N, decoder.N
     taesd               the same halves in one file as taesd_encoder.N, taesd_decoder.N, perhaps with their scale
     pixel               the one mark of a pixel-space codec
@@ -25,9 +26,11 @@ from .families.base import Shapes, count
 
 PREFIXES = ("", "first_stage_model.", "vae.", "model.", "first_stage.", "autoencoder.", "module.", "_orig_mod.")
 
-# What training leaves in a file beside the network: losses, averages, and the counters of batch norms.
+# What a file may hold beside the network, and nothing reads: losses and averages of training, counters of batch norms,
+# and what a diffusion model does to latents, which are raw here. Any other surplus tensor is refused.
 LEFTOVERS = re.compile(
-    r"(loss|model_ema|discriminator|perceptual_loss)\.|(logvar|global_step|scale_factor|shift_factor)$"
+    r"(loss|model_ema|discriminator|perceptual_loss)\.|(logvar|global_step)$"
+    r"|(scale_factor|scaling_factor|shift_factor|latents_mean|latents_std)$"
     r"|(.+\.)?num_batches_tracked$"
 )
 OUTSIDE = ("bn.", "quant_conv.", "post_quant_conv.", "quantize.")  # what is not inside either half
@@ -64,7 +67,7 @@ def guesses(shapes: Shapes) -> Iterator[Naming]:
 
 
 def strip(shapes: Shapes, prefix: str) -> dict[str, tuple[int, ...]]:
-    """The tensors under the prefix, less leftovers of training, without the prefix."""
+    """The tensors under the prefix, less leftovers, without the prefix."""
     own = {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)}
     return {name: shape for name, shape in own.items() if not LEFTOVERS.match(name)}
 
@@ -120,6 +123,10 @@ def _readings(own: Shapes) -> Iterator[tuple[str, Rename]]:
         yield "diffusers", _tiny_diffusers
     if has("encoder.0.", "decoder.1."):
         yield "module", _same
+    if has("in_block.1.", "down_blocks.0.gammas", "vquantizer."):
+        yield ("diffusers" if has("vquantizer.embedding.") else "original"), _cascade
+    if has("encoder.backbone.", "previewer.", "decoder.blocks."):
+        yield "original", _cascade
     if "pixel_space_vae" in own:
         yield "pixel", _same
     if own and not has("encoder.", "decoder."):
@@ -135,6 +142,13 @@ def _bare_halves(own: Shapes) -> Iterator[tuple[str, Rename]]:
         if f"{level}_blocks" in tops and f"{other}_blocks" not in tops:  # a U-Net has both
             yield half, _half(half, _diffusers)
             yield half, _half(half, _same)
+    if "stages" in tops and "project_in" in tops:  # the two halves' names are alike: what fits better counts
+        yield "encoder", _half("encoder", _efficientvit)
+        yield "decoder", _half("decoder", _efficientvit)
+    if "backbone" in tops:
+        yield "encoder", _half("encoder", _same)
+    if "blocks" in tops:
+        yield "decoder", _half("decoder", _same)
     if tops == {"layers"}:
         half = "encoder" if any(name.startswith("layers.1.") for name in own) else "decoder"
         yield half, _half(half, _tiny_diffusers)
@@ -204,6 +218,12 @@ def _flat_diffusers(own: Shapes) -> dict[str, str]:
         return places.get(match[0], match[0])
 
     return {name: _translate(re.sub(r"^(?:encoder\.down|decoder\.up)_blocks\.\d+\.", place, name)) for name in own}
+
+
+def _cascade(own: Shapes) -> dict[str, str]:
+    """diffusers' names of stage A are the reference; stage C's decoder is called so."""
+    renamed = {name: re.sub(r"^previewer\.", "decoder.", name) for name in own}
+    return {old: re.sub(r"^vquantizer\.codebook\.", "vquantizer.embedding.", new) for old, new in renamed.items()}
 
 
 NUMBERED_TWICE = re.compile(r"(?:encoder\.down|decoder\.up)_blocks\.\d+\.\d+\.")
@@ -285,6 +305,7 @@ RENAMES: Mapping[str, Rename] = {
     "diffusers (Wan)": layouts_wan.from_diffusers,
     "taesd": _taesd,
     "diffusers (tiny)": _tiny_diffusers,
+    "original (Stable Cascade)": _cascade,
     "encoder": _half("encoder", _ldm),
     "decoder": _half("decoder", _ldm),
 }

@@ -18,7 +18,8 @@ they must follow an op that makes a new tensor.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Union
+from functools import reduce
+from typing import Any, Literal, NamedTuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -93,19 +94,32 @@ class Window:
 
 
 class Conv2d(Window, nn.Conv2d):
-    """Zero-padded convolution. (B, c_in, H, W) -> (B, c_out, H', W')
+    """Padded convolution. (B, c_in, H, W) -> (B, c_out, H', W')
 
     `pad` = (before, after) zeros in both directions; by default as many on both sides as keep the size.
     LDM's downsampling pads (0, 1): one row below and one column on the right.
     `groups`: channels see only those of their own group.
+    `border`: 'replicate' for the outermost pixels again instead of zeros, as many on both sides.
     """
 
     def __init__(self, c_in: int, c_out: int, kernel_size: int = 3, *, stride: int = 1,
-                 pad: tuple[int, int] | None = None, groups: int = 1, bias: bool = True):  # fmt: skip
+                 pad: tuple[int, int] | None = None, groups: int = 1, bias: bool = True,
+                 border: Literal["constant", "replicate"] = "constant"):  # fmt: skip
         self.rows = before, after = pad or (kernel_size // 2, kernel_size // 2)
+        self.border = border
         self.span, self.step, self.growth = kernel_size, stride, c_out / c_in / stride**2
         even = before if before == after else 0  # what the backend pads without a copy
-        nn.Conv2d.__init__(self, c_in, c_out, kernel_size, stride, even, groups=groups, bias=bias)
+        nn.Conv2d.__init__(
+            self,
+            c_in,
+            c_out,
+            kernel_size,
+            stride,
+            even,
+            groups=groups,
+            bias=bias,
+            padding_mode="zeros" if border == "constant" else border,
+        )
 
     def reset_parameters(self) -> None:
         if not self.weight.is_meta:  # on the meta device there is nothing to draw numbers for, but it takes its time
@@ -117,7 +131,9 @@ class Conv2d(Window, nn.Conv2d):
 
     def within(self, x: Tensor) -> Tensor:
         before, after = self.rows
-        if before != after:
+        if self.border != "constant":
+            x, before = F.pad(x, (before, after, 0, 0), mode=self.border), 0
+        elif before != after:
             x, before = F.pad(x, (before, after)), 0
         return F.conv2d(x, self.weight, self.bias, self.stride, (0, before), groups=self.groups)
 
@@ -172,6 +188,15 @@ class Global(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.recall(x, self.remember(x))
+
+
+class Sums(Global):
+    """A Global for which sums over all pixels are enough to remember: the parts' are added."""
+
+    grows = False
+
+    def gathered(self, parts: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        return reduce(lambda known, part: tuple(a + b for a, b in zip(known, part, strict=True)), parts)
 
 
 class Upsample2x(nn.Module):

@@ -43,7 +43,7 @@ def request(
             pixels = torch.empty(batch, config.in_channels, h, w, dtype=dtype)
             return Request(fused(alone(twin.encode_ops())), pixels, 1, streamed="input" if streamed else None)
         z = whole.run(twin.from_latent_ops(), torch.empty(batch, config.latent_channels, h, w, dtype=dtype))
-        scale = ratio * h // z.shape[-2]
+        scale = getattr(config, "decoded_ratio", ratio) * h // z.shape[-2]
         if masked:
             beside = torch.empty(batch, config.out_channels + 1, ratio * h, ratio * w, dtype=dtype)
             return Request(fused(twin.masked_decode_ops()), z, scale, beside=beside)

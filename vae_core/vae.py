@@ -32,7 +32,7 @@ class VAE(Facts):
 
     family, config, name   which network it is, its sizes, and where it came from
     latent_space           whose latents it makes, a name in latents.SPACES; None if that is not known
-    and the facts of the config: latent_channels, spatial_ratio, temporal_ratio, in_channels, out_channels
+    and the facts of the config, see Facts
     """
 
     def __init__(self, network: Network, family: str, config: Config, *, name: str,
@@ -86,8 +86,8 @@ class VAE(Facts):
                progress: Progress | None = None) -> Tensor:  # fmt: skip
         """z (B, latent_channels, h, w), or (B, latent_channels, T, h, w) -> pixels, about [-1, 1], not clamped.
 
-        size: (H, W) to crop to, as `posterior.size` gives it (times `upscale` for an enlarging decoder). fp32 at least.
-        The other arguments as in `encode`. z of clips is decoded to as many frames as the family makes of it.
+        size: (H, W) that was encoded, as `posterior.size` gives it, to crop to. fp32 at least. Other arguments as in
+        `encode`. z of clips is decoded to as many frames as the family makes of it.
         image, mask: for the family 'asymmetric', both or neither: pixels (B, C, H, W) in [-1, 1] of the size z was
         encoded from, and (B, 1, H, W) in [0, 1], 0 where the decoder is to keep to the image, 1 where to z alone.
         Raises LatentMismatch, NumericalOverflow, DoesNotFit, BadPixels, and BadRequest if the file held no decoder.
@@ -98,9 +98,10 @@ class VAE(Facts):
         if tiles and beside is not None:
             raise BadRequest("blended tiles are decoded without an image and a mask: leave the tiles or these away.")
         one = partial(self._decoded, beside=beside, budget=budget, rows=rows, keep=keep)
-        one = partial(blended.run, one, tiles, self.spatial_ratio * self.upscale, cell=1) if tiles else one
+        one = partial(blended.run, one, tiles, self.decoded_ratio, cell=1) if tiles else one
         x = one(x, on_plan=on_plan, progress=progress)
-        x = x[..., : size[0] * self.upscale, : size[1] * self.upscale] if size else x
+        h, w = self.decoded_size(size) if size else x.shape[-2:]
+        x = x[..., :h, :w]
         return whole.run(door.unfolded(frames), x)
 
     def encode_rows(self, source: streaming.PixelRows, *, budget: Budget = None, rows: int | None = None,
@@ -143,10 +144,9 @@ class VAE(Facts):
     @torch.no_grad()
     def _decoded_rows(self, x: Tensor, plan: Plan, watch: Followed, size: tuple[int, int] | None) -> Iterator[Tensor]:
         with self._memory("decoding", x.shape, watch):
-            ops = fused(alone(self.network.decode_ops()))
-            for band in streaming.decode(
-                ops, self._from_latent(x), plan, watch, size and (size[0] * self.upscale, size[1] * self.upscale)
-            ):
+            ops = fused(self.network.decode_ops())
+            left = self.decoded_size(size) if size else None
+            for band in streaming.decode(ops, self._from_latent(x), plan, watch, left):
                 self._demand_finite(band, "the latent", "decode")
                 yield band[0]
             watch.ends()

@@ -22,7 +22,7 @@ from samples import header, header_names, random_weights, small_kl
 SUPPORTED = {"kl-conv2d": "kl", "taesd": "tiny", "taesd-f32": "tiny", "pixel": "pixel", "dc-ae": "dc_ae",
              "hunyuan-dcae2d": "hunyuan_image", "asymmetric-kl": "asymmetric",
              "taehv": "tiny_video", "taehv-super": "tiny_video", "kl-conv2d-temporal": "svd",
-             "vq-movq": "vq", "vq-kl-like": "vq",
+             "vq-movq": "vq", "vq-kl-like": "vq", "paella-vq": "paella", "cascade-stage-c": "effnet",
              "wan-causal3d": "wan", "wan22-residual3d": "wan", "qwen21-residual2d": "wan"}  # fmt: skip
 OURS = [name for name in header_names() if header(name)["arch"] in SUPPORTED]
 NEGATIVE = [name for name in header_names() if name.startswith("none.")]
@@ -40,6 +40,11 @@ LAYOUTS = {
     ("pixel", "comfy"): "pixel",
     ("wan", "comfy"): "original",
     ("wan", "ldm"): "original",
+    ("paella", "comfy"): "original",
+    ("paella", "ldm"): "original",
+    ("effnet", "comfy"): "original",
+    ("effnet", "effnet-encoder"): "encoder",
+    ("effnet", "previewer"): "decoder",
 }
 
 
@@ -53,7 +58,8 @@ def test_facts(name):
     found, want = detect(known["shapes"]), known["expected"]
     assert found.family == SUPPORTED[known["arch"]]
     assert (found.latent_channels, found.spatial_ratio) == (want["latent_channels"], want["spatial_compression"])
-    assert (found.in_channels, found.out_channels * found.upscale**2) == (want["in_channels"], want["out_channels"])
+    traded = max(1, found.decoded_ratio // found.spatial_ratio) ** 2  # an enlarging decoder's channels are pixels
+    assert (found.in_channels, found.out_channels * traded) == (want["in_channels"], want["out_channels"])
     assert found.temporal_ratio == want["temporal_compression"]
     assert found.prefix == known["prefix"]
     layout = "ldm" if known["layout"].endswith("-prefixed") else known["layout"]
@@ -216,10 +222,16 @@ def test_one_absurd_number_is_not_a_thousand_blocks():
     assert detect(shapes).unexpected == ("decoder.up.0.block.998.conv1.weight",)
 
 
-def test_leftovers_of_training_are_not_the_network():
-    shapes = header("sd1.ldm")["shapes"]
-    extra = {"loss.logvar": (), "loss.discriminator.main.0.weight": (64, 3, 4, 4), "model_ema.decay": ()}
-    assert detect(shapes | extra).is_whole
+@pytest.mark.parametrize("name", ["sd1.ldm", "sdxl.checkpoint-prefixed", "wan21.original", "dc-ae-f32c32.diffusers"])
+def test_leftovers_are_not_the_network(name):
+    """Losses and averages of training, and what a diffusion model does to latents; at the top level, and only there."""
+    known = header(name)
+    shapes, prefix = known["shapes"], known["prefix"]
+    extra = {"loss.logvar": (), "loss.discriminator.main.0.weight": (64, 3, 4, 4), "model_ema.decay": (),
+             "latents_mean": (16,), "latents_std": (16,), "scaling_factor": (), "shift_factor": ()}  # fmt: skip
+    assert detect(shapes | {prefix + n: s for n, s in extra.items()}).is_whole
+    assert detect(shapes | {f"{prefix}encoder.latents_mean": (16,)}).unexpected == (f"{prefix}encoder.latents_mean",)
+    assert detect(shapes | {f"{prefix}latents_weight": (16,)}).unexpected == (f"{prefix}latents_weight",)
 
 
 def test_broken_files_are_refused_with_the_tensors_named(tmp_path):

@@ -7,7 +7,9 @@ from torch import Tensor
 
 from ..temporal import Temporal
 from .rows import ROWS, Rows
-from .store import Held, OnDevice, Store
+from .store import Held, OnDevice, Store, give_back_gaps
+
+GAPS = 2**26  # bytes of free memory in the heap of a CPU that are let be: faster to use again, but memory all the same
 
 
 class Past:
@@ -18,6 +20,8 @@ class Past:
         self.known: dict[int, list[Held]] = {}
 
     def put(self, rows: Tensor) -> Held:
+        if rows.device.type == "cpu":
+            give_back_gaps(GAPS)
         return self.store.put(rows) if rows.numel() else OnDevice().put(rows)  # no frames: a mark that there were some
 
     def keep(self, op: Temporal, held: list[Held]) -> None:

@@ -1,6 +1,6 @@
 """The families this library runs, one file each. For every file at most one of them answers, so order is free."""
 
-from . import asymmetric, dc_ae, hunyuan_image, kl, pixel, svd, tiny, tiny_video, vq, wan
+from . import asymmetric, dc_ae, effnet, hunyuan_image, kl, paella, pixel, svd, tiny, tiny_video, vq, wan
 from .base import Config, Facts, Family, Network, Shapes
 
 __all__ = ["FAMILIES", "Config", "Facts", "Family", "Network", "Shapes"]
@@ -15,5 +15,7 @@ FAMILIES: tuple[Family, ...] = (
     wan.FAMILY,
     tiny.FAMILY,
     tiny_video.FAMILY,
+    paella.FAMILY,
+    effnet.FAMILY,
     pixel.FAMILY,
 )

@@ -56,21 +56,6 @@ FOREIGN: tuple[Foreign, ...] = (
         ),
     ),
     Foreign(
-        "Stable Cascade stage A (4 channels at 1/4)",
-        names=(
-            "vquantizer.codebook.weight",
-            "vquantizer.embedding.weight",
-        ),
-    ),
-    Foreign(
-        "Stable Cascade stage C (16 channels)",
-        names=(
-            "encoder.mapper.0.weight",
-            "mapper.0.weight",
-        ),
-        marks=({"blocks.0.weight": (512, 16, 1, 1)},),
-    ),
-    Foreign(
         "KVAE 2-D (16 channels at 1/8)",
         marks=({"decoder.mid.block_1.norm1.norm_layer.weight": None, "decoder.conv_in.weight": (1024, 16, 3, 3)},),
     ),

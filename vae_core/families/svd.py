@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..ops import Conv2d, Ops, Residual, chain, silu
 from ..temporal import Conv3d, GroupNormOverFrames
 from . import kl
-from .base import Family, Shapes
+from .base import Family, Member, Shapes
 from .blocks import GROUPS, Coder, Decoder, ResnetBlock
 
 IN_TIME = re.compile(r"^decoder\..*\.(?:time_stack\.|mix_factor$|time_mix_conv\.)")
@@ -111,4 +111,5 @@ FAMILY = Family(
     detect=detect,
     build=VideoKL,
     example=SVDConfig(**{**vars(kl.FAMILY.example), "quant_conv": False, "post_quant_conv": False}),
+    members=(Member("Stable Video Diffusion", 4, 8, 1),),
 )

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops import Affine, Conv2d, Op, Ops, PixelShuffle, PixelUnshuffle, Residual, Upsample2x, chain, relu, soft_clamp
-from .base import Family, Halves, Network, Shapes, count, size, vote
+from .base import Family, Halves, Member, Network, Shapes, count, size, vote
 from .tiny import Numbered
 from .tiny_frames import BesideBefore, DropFirst, FramesApart, FramesOfPicture, FramesTogether, LeadIn
 
@@ -328,5 +328,12 @@ FAMILY = Family(
     build=TinyVideoAutoencoder,
     example=TinyVideoConfig(
         16, _published((64,) * 3, (True, True, False)), _published((256, 128, 64), (False, True, True))
+    ),
+    members=(
+        Member("TAEHV, TAEW2.1, TAECVX, TAEOS1.3", 16, 8, 4),
+        Member("TAEH3", 24, 16, 4),
+        Member("TAEHV1.5 and its super variant", 32, 16, 4),
+        Member("TAEW2.2 and its super variant", 48, 16, 4),
+        Member("TAELTX-2", 128, 32, 8),
     ),
 )
