@@ -76,13 +76,13 @@ SPACES: Mapping[str, LatentSpace] = {
     # hunyuanvideo-community/HunyuanImage-2.1-Diffusers
     "hunyuan-image": LatentSpace("HunyuanImage 2.1", 64, 32, 0.75289, families=("hunyuan_image",)),
     # tencent/HunyuanImage-3.0, config.json: vae.scaling_factor
-    "hunyuan-image-3": LatentSpace("HunyuanImage 3.0", 32, 16, 0.562679178327931, families=()),
+    "hunyuan-image-3": LatentSpace("HunyuanImage 3.0", 32, 16, 0.562679178327931, families=("hunyuan_image_3",)),
     # AutoencoderKLHunyuanVideo15, AutoencoderKLHunyuanImageRefiner
     "hunyuan-video-15": LatentSpace(
-        "HunyuanVideo 1.5, HunyuanImage 2.1's refiner", 32, 16, 1.03682, families=("tiny_video",)
+        "HunyuanVideo 1.5, HunyuanImage 2.1's refiner", 32, 16, 1.03682, families=("hunyuan_video_15", "tiny_video")
     ),
     # AutoencoderKLHunyuanVideo
-    "hunyuan-video": LatentSpace("HunyuanVideo", 16, 8, 0.476986, families=("tiny_video",)),
+    "hunyuan-video": LatentSpace("HunyuanVideo", 16, 8, 0.476986, families=("hunyuan_video", "tiny_video")),
     # stabilityai/stable-video-diffusion-img2vid
     "svd": LatentSpace("Stable Video Diffusion", 4, 8, 0.18215, families=("svd",)),
     # kandinsky-community/kandinsky-2-2-decoder, movq; diffusers' pipelines do not scale
@@ -188,8 +188,11 @@ class Tag:
         return self.size if tuple(latent_shape[-2:]) == self.latent else None
 
     def fitted(self, latent_shape: tuple[int, ...]) -> "Tag | None":
-        """What of this tag is still true of a latent of this shape: nothing if its channels are others."""
-        if latent_shape[1] != self.channels:
+        """What of this tag is still true of a latent of this shape: nothing if its channels are others.
+
+        Nor of one that is no picture's and no clip's: a sampler of sound may have put it in the same place.
+        """
+        if len(latent_shape) not in (4, 5) or latent_shape[1] != self.channels:
             return None
         h, w = latent_shape[-2:]
         return replace(self, latent=(h, w), size=self.size_of(latent_shape))
@@ -219,9 +222,16 @@ class Tag:
             tag = cls(str(d["family"]), int(d["channels"]), int(d["ratio"]), (h, w), size, **words)  # type: ignore
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
             return None
-        return tag if tag.size is None or tag._is_possible() else None
+        return tag._without_foreign_space() if tag._is_possible() else None
 
     def _is_possible(self) -> bool:
-        """The picture fits into what its latent decodes to."""
+        """Its numbers are those of a latent, and the picture fits into what that decodes to."""
+        if min(self.channels, self.ratio, *self.latent) < 1:
+            return False
         pairs = list(zip(self.size or (), self.latent, strict=False))
-        return len(self.size or ()) == 2 and all(0 < pixels <= n * self.ratio for pixels, n in pairs)
+        return self.size is None or (len(self.size) == 2 and all(0 < pixels <= n * self.ratio for pixels, n in pairs))
+
+    def _without_foreign_space(self) -> "Tag":
+        """A space that is not known here, or of other channels, says nothing; all else may still be true."""
+        known = self.space in SPACES and SPACES[self.space].channels == self.channels
+        return self if known else replace(self, space=None)

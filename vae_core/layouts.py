@@ -27,11 +27,12 @@ from .families.base import Shapes, count
 PREFIXES = ("", "first_stage_model.", "vae.", "model.", "first_stage.", "autoencoder.", "module.", "_orig_mod.")
 
 # What a file may hold beside the network, and nothing reads: losses and averages of training, counters of batch norms,
-# and what a diffusion model does to latents, which are raw here. Any other surplus tensor is refused.
+# projections of a diffusion step, and what a diffusion model does to latents, which are raw here. Any other surplus
+# tensor is refused.
 LEFTOVERS = re.compile(
     r"(loss|model_ema|discriminator|perceptual_loss)\.|(logvar|global_step)$"
     r"|(scale_factor|scaling_factor|shift_factor|latents_mean|latents_std)$"
-    r"|(.+\.)?num_batches_tracked$"
+    r"|(.+\.)?num_batches_tracked$|(encoder|decoder)\.mid\.block_\d\.temb_proj\."
 )
 OUTSIDE = ("bn.", "quant_conv.", "post_quant_conv.", "quantize.")  # what is not inside either half
 
@@ -85,10 +86,10 @@ def naming(prefix: str, layout: str, own: Shapes, rename: Rename) -> Naming:
 def _as_conv(name: str, shape: tuple[int, ...], one_frame: bool) -> tuple[int, ...]:
     """The shape of a convolution of pictures.
 
-    Attention's 1x1 convolutions are stored as Linear by diffusers: (C, C) is (C, C, 1, 1). HunyuanImage's first file
-    holds convolutions over a single frame: (C, C, 1, 3, 3).
+    Attention's 1x1 convolutions are stored as Linear by diffusers, (C, C) is (C, C, 1, 1), and over one frame in
+    networks of clips: (C, C, 1, 1, 1). HunyuanImage's first file holds no others: (C, C, 1, 3, 3).
     """
-    if one_frame and len(shape) == 5 and shape[2] == 1:
+    if len(shape) == 5 and shape[2] == 1 and (one_frame or LINEAR.search(name)):
         return (*shape[:2], *shape[3:])
     return (*shape, 1, 1) if len(shape) == 2 and LINEAR.search(name) else shape
 
@@ -108,7 +109,8 @@ def _readings(own: Shapes) -> Iterator[tuple[str, Rename]]:
     if has("encoder.down_blocks.", "decoder.up_blocks."):
         legacy = any(".query." in name or ".proj_attn." in name for name in own)
         flat = any(re.match(r"(?:encoder\.down|decoder\.up)_blocks\.\d+\.(?:norm|conv)\d\.", name) for name in own)
-        yield ("diffusers-legacy" if legacy else "diffusers"), _flat_diffusers if flat else _diffusers
+        rename = _flat_diffusers if flat else _straight_diffusers if _is_hunyuan_3d(own) else _diffusers
+        yield ("diffusers-legacy" if legacy else "diffusers"), rename
     if layouts_wan.is_diffusers(own):
         yield "diffusers", layouts_wan.from_diffusers
     if has("encoder.downsamples.", "decoder.upsamples."):
@@ -198,6 +200,16 @@ def _diffusers(own: Shapes) -> dict[str, str]:
 
     ldm = _ldm(own)
     return {name: re.sub(r"^decoder\.up_blocks\.(\d+)\.", turn, _translate(ldm[name])) for name in own}
+
+
+def _is_hunyuan_3d(own: Shapes) -> bool:
+    """RMS norms, and convolutions wrapped for causality."""
+    return any(name.endswith(".norm1.gamma") for name in own) and any(name.endswith(".conv1.conv.bias") for name in own)
+
+
+def _straight_diffusers(own: Shapes) -> dict[str, str]:
+    """The reference too counts from the lowest resolution (HunyuanVideo 1.5)."""
+    return {name: re.sub(r"^decoder\.up_blocks\.", "decoder.up.", _translate(name)) for name in own}
 
 
 def _flat_diffusers(own: Shapes) -> dict[str, str]:
@@ -302,6 +314,7 @@ RENAMES: Mapping[str, Rename] = {
     "diffusers": _diffusers,
     "original": _efficientvit,
     "diffusers (numbered twice)": _same,
+    "diffusers (HunyuanVideo 1.5)": _straight_diffusers,
     "diffusers (Wan)": layouts_wan.from_diffusers,
     "taesd": _taesd,
     "diffusers (tiny)": _tiny_diffusers,

@@ -169,6 +169,7 @@ class Global(nn.Module):
 
     grows = True  # does what is remembered grow with the picture?
     over_frames = False  # does it see other frames of a clip?
+    looks_back = False  # and of these only the ones before: what is remembered of them serves those after
 
     def remember(self, x: Tensor) -> tuple[Tensor, ...]:
         """What the others need to know of these pixels. Tensors (B, heads, pixels, C)."""
@@ -181,6 +182,10 @@ class Global(nn.Module):
     def recall(self, x: Tensor, memory: tuple[Tensor, ...]) -> Tensor:
         """The result for these pixels, from what is remembered of all."""
         raise NotImplementedError
+
+    def alone(self) -> Ops:
+        """What it comes to on pictures, that is on clips of one frame."""
+        return (self,)
 
     def work(self, made: Tensor) -> float:
         """Multiplications for what was made: of attention, and its four projections."""

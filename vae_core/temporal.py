@@ -287,7 +287,7 @@ def alone(ops: Ops) -> Ops:
             if result and isinstance(result[-1], LookBack):
                 result.pop()
             result.append(OneFrame(op))
-        elif isinstance(op, (Temporal, GroupNormOverFrames)) and not isinstance(op, LookBack):
+        elif isinstance(op, (Temporal, GroupNormOverFrames, Global)) and not isinstance(op, LookBack):
             result += op.alone()
         else:
             result.append(op)
@@ -300,6 +300,6 @@ def is_cut(ops: Ops) -> bool:
         (isinstance(op, Residual) and not is_cut(op.body + op.skip))
         or isinstance(op, GroupNormOverFrames)
         or (isinstance(op, Conv3d) and op.around > 0)
-        or (isinstance(op, Global) and op.over_frames)
+        or (isinstance(op, Global) and op.over_frames and not op.looks_back)
         for op in ops
     )

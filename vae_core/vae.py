@@ -87,7 +87,7 @@ class VAE(Facts):
         """z (B, latent_channels, h, w), or (B, latent_channels, T, h, w) -> pixels, about [-1, 1], not clamped.
 
         size: (H, W) that was encoded, as `posterior.size` gives it, to crop to. fp32 at least. Other arguments as in
-        `encode`. z of clips is decoded to as many frames as the family makes of it.
+        `encode`. z of clips is decoded to as many frames as the family makes of it, but z of one frame always to one.
         image, mask: for the family 'asymmetric', both or neither: pixels (B, C, H, W) in [-1, 1] of the size z was
         encoded from, and (B, 1, H, W) in [0, 1], 0 where the decoder is to keep to the image, 1 where to z alone.
         Raises LatentMismatch, NumericalOverflow, DoesNotFit, BadPixels, and BadRequest if the file held no decoder.
@@ -108,13 +108,17 @@ class VAE(Facts):
                     keep: str | None = None, progress: Progress | None = None) -> Posterior:  # fmt: skip
         """A picture that is read band by band -> the posterior of its latent, as `encode` gives it for all its pixels.
 
-        The pixels are in memory as a whole only if the plan is to run whole. `source` may be read more than once.
+        The pixels are in memory as a whole only if the plan is to run whole, or if a picture is run as a clip of
+        several frames (HunyuanImage 3.0). `source` may be read more than once.
         Arguments and errors as in `encode`; whatever the source raises passes as it is.
         """
         demand_part(self.config, self.name, "encode")
         c, h, w = source.shape
         if c != self.in_channels or min(h, w) < 1:
             raise BadPixels(f"this picture is ({c}, {h}, {w}): '{self.name}' encodes ({self.in_channels}, H, W).")
+        if self.network.pictures_are_clips:  # it is a clip of several frames that is run
+            picture = streaming.Picture(source, 1, self.device, self.dtype, door.demand_in_range).tensor()
+            return self.encode(picture, budget=budget, rows=rows, keep=keep, progress=progress)
         plan = self.plan("encode", (1, *source.shape), budget=budget, rows=rows, keep=keep, streamed=True)
         watch = Followed(self.network, plan, 1, progress)
         with self._memory("encoding", (1, *source.shape), watch):
@@ -128,12 +132,16 @@ class VAE(Facts):
                     ) -> Iterator[Tensor]:  # fmt: skip
         """z of one picture, (1, latent_channels, h, w) -> bands of its pixels (C, n, W) from the top, of any heights.
 
-        Together they are what `decode` gives. They are in memory as a whole only if the plan is to run whole. Closing
-        the iterator early gives back what is held. Arguments and errors as in `decode`, all raised at the call but for
-        NumericalOverflow, which comes with the band that is not finite, and running out of memory.
+        Together they are what `decode` gives. They are in memory as a whole only if the plan is to run whole, or as in
+        `encode_rows`. Closing the iterator early gives back what is held. Arguments and errors as in `decode`, all
+        raised at the call but for NumericalOverflow, which comes with the band that is not finite, and running out of
+        memory.
         """
         demand_part(self.config, self.name, "decode")
         x, _ = door.latent(self, z, size)
+        if self.network.pictures_are_clips and z.ndim == 4 and len(z) == 1:
+            picture = self.decode(z, size=size, budget=budget, rows=rows, keep=keep, progress=progress)
+            return iter(picture[0].split(streaming.HEIGHTS[0], -2))
         if len(x) != 1 or x.ndim != 4:
             raise BadRequest(
                 f"rows can be decoded of one picture, not of a latent of shape {tuple(z.shape)}: give them one by one."

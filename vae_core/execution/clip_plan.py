@@ -58,8 +58,12 @@ class ClipRequest(Request):
 
     def _parts(self, sizes: Iterable[int]) -> list["_Part"]:
         """Of so many latent frames each, if there are more in the clip; none if it can only be run at once."""
-        latents = 1 + -(-(len(self.x) - self.first) // self.step)
-        return [self._part(n) for n in sizes if n < latents] if is_cut(self.ops) else []
+        return [self._part(n) for n in sizes if n < self.latents] if is_cut(self.ops) else []
+
+    @property
+    def latents(self) -> int:
+        """Frames of the latent."""
+        return 1 + -(-(len(self.x) - self.first) // self.step)
 
     def _part(self, n: int) -> "_Part":
         if n not in self._known:
@@ -73,7 +77,8 @@ class ClipRequest(Request):
     def _of(self, part: "_Part", plan: Plan, on_cpu: bool) -> Plan:
         """A plan for one part as the plan for all."""
         here = plan.keep == DEVICE
-        peak = plan.peak + sum(self._ends.values()) + (part.known if here else 0) + (GAPS if on_cpu else 0)
+        peak = plan.peak + sum(self._ends.values()) + (part.known if here else 0) + part.gathered
+        peak += GAPS if on_cpu else 0
         held = plan.held + (0 if here else part.known)
         return replace(plan, frames=part.n, pictures=1, peak=peak, held=held, work=self.whole.work, shape=self.shape)
 
@@ -90,15 +95,20 @@ class ClipRequest(Request):
 
 
 class _Part(Request):
-    """The next frames of a clip, when some have gone before."""
+    """The last frames of a clip, when all others have gone before.
+
+    known     bytes that are held of these
+    gathered  bytes of what attention remembers of them while it is put together: the parts, and the whole
+    """
 
     def __init__(self, clip: ClipRequest, n: int):
         past = Past(OnDevice())
         with torch.no_grad():
-            whole.run(clip.ops, clip.x[: clip.first + clip.step * (n - 1)], past=past)
+            whole.run(clip.ops, clip.x[: clip.first + clip.step * (clip.latents - n - 1)], past=past)
         super().__init__(clip.ops, clip.x[:1].expand(clip.step * n, *clip.x.shape[1:]), clip.scale)
         self.one = self.side = self.x
-        self.n, self.past, self.known = n, past, past.bytes
+        self.n, self.past, self.known = n, past, past.bytes + past.remembered_bytes
+        self.gathered = 2 * past.remembered_bytes
 
     @cached_property
     def _ends(self) -> dict[str, int]:

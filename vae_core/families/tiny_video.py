@@ -332,8 +332,8 @@ FAMILY = Family(
     members=(
         Member("TAEHV, TAEW2.1, TAECVX, TAEOS1.3", 16, 8, 4),
         Member("TAEH3", 24, 16, 4),
-        Member("TAEHV1.5 and its super variant", 32, 16, 4),
-        Member("TAEW2.2 and its super variant", 48, 16, 4),
+        Member("TAEHV1.5, also the super variant", 32, 16, 4),
+        Member("TAEW2.2, also the super variant", 48, 16, 4),
         Member("TAELTX-2", 128, 32, 8),
     ),
 )
