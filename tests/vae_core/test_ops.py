@@ -103,7 +103,7 @@ POINTWISE = [silu, relu, soft_clamp, Affine(2.0, -1.0), Upsample2x(), PixelShuff
              RepeatChannels(3), MeanChannels(2)]  # fmt: skip
 
 
-@pytest.mark.parametrize("op", POINTWISE, ids=str)
+@pytest.mark.parametrize("op", POINTWISE, ids=lambda op: getattr(op, "__name__", type(op).__name__))
 @torch.no_grad()
 def test_pointwise_ops_read_their_own_row(op):
     x = torch.rand(1, 4, 4, 4) + 0.1
