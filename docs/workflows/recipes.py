@@ -44,7 +44,7 @@ RECIPES = {
         "erred, black not at all, white by a tenth of the range or more. Choose two VAEs of yours instead, and connect "
         "up to four.",
         [
-            picture(),
+            picture(width=256, height=320),
             vae(dtype="fp32"),
             vae("bf16", dtype="bf16"),
             Box(
@@ -77,7 +77,7 @@ RECIPES = {
     ),
     "inpaint_onto_original": Recipe(
         "## Inpaint onto the original\nThe pixels under the mask are made grey and encoded; noise stands here for the "
-        "sampler that would work on them. A plain decode changes every pixel of the picture, a little, each time. "
+        "sampler that would work on them. A plain decode changes all of the picture, each time. "
         "Decoded onto the original only the mask's part is new, and all around it stays to the bit, however often it is "
         "done.",
         [
@@ -86,7 +86,7 @@ RECIPES = {
             Box("hole", "ExactVAEEncodeForInpaint", 1,
                 {"pixels": ("picture", 0), "vae": ("vae", 0), "mask": ("picture", 1)}, room=140),
             Box("noise", "ExactLatentNoise", 1,
-                {"samples": ("hole", 0), "add_to_samples": True, "spectrum": "pink", "strength": 0.6, "seed": 3},
+                {"samples": ("hole", 0), "add_to_samples": True, "spectrum": "pink", "strength": 0.3, "seed": 3},
                 "Noise, in a sampler's place", 300),
             decode("plain", 2, "noise"),
             preview("plain shown", 3, "plain", title="Plain: all of it has changed"),
@@ -124,7 +124,7 @@ RECIPES = {
     "posterior": Recipe(
         "## A picture becomes a distribution\nThe encoder gives no point for a picture but a Gaussian: a mean and a "
         "spread for every latent pixel. Samples of it decode to all but the same picture, so neighbours in the latent "
-        "space are neighbours in pictures; at twelve times the spread one sees what the VAE is least sure of, the fine "
+        "space are neighbours in pictures; at five times the spread one sees what the VAE is least sure of, the fine "
         "detail. The node says how large the spread is beside the latent itself.",
         [
             picture(picture="cat", width=256, height=256),
@@ -134,7 +134,7 @@ RECIPES = {
             preview("mean shown", 3, "mean decoded", title="From the mean"),
             *(
                 box
-                for times, title in ((1.0, "Samples"), (12.0, "Samples at twelve times the spread"))
+                for times, title in ((1.0, "Samples"), (5.0, "Samples at five times the spread"))
                 for box in (
                     Box(f"x{times}", "ExactLatentSample", 1,
                         {"vae": ("vae", 0), "pixels": ("picture", 0), "temperature": times}, title, 230),
@@ -145,26 +145,26 @@ RECIPES = {
             Box("seen", "ExactLatentInspect", 2, {"samples": ("mean", 0), "vae": ("vae", 0)}),
             preview("channels", 3, "seen", 1, title="The channels of the mean"),
         ],
-        ["mean shown", "x1.0 shown", "x12.0 shown"],
+        ["x1.0 shown", "x5.0 shown"],
     ),
     "completeness": Recipe(
-        "## What a decoder makes of chance\nPoints drawn from the prior decode to something, nowhere to noise or black: "
-        "that is completeness. But white noise has every latent pixel on its own, and no photograph is so: with pink "
-        "noise, neighbours agree, and surfaces and horizons appear. How latent pixels belong together is what a "
-        "diffusion model learns; the VAE only gives it a space without gaps to learn in.",
+        "## What a decoder makes of chance\nEvery point drawn from the prior decodes to colours and blobs that the decoder "
+        "knows: there are no gaps, which is what completeness means. It is a picture of nothing, as the prior draws each "
+        "latent pixel alone; with brown noise neighbours agree, and larger shapes appear. How latent pixels belong "
+        "together is what a diffusion model learns.",
         [
             vae(),
             Box("prior", "ExactLatentSample", 1, {"vae": ("vae", 0), "seed": 5, "width": 256, "height": 256},
                 "The prior, each latent pixel alone", 230),
-            Box("pink", "ExactLatentNoise", 1,
-                {"vae": ("vae", 0), "seed": 5, "width": 256, "height": 256, "batch_size": 4, "spectrum": "pink"},
-                "Pink noise: neighbours agree", 300),
+            Box("brown", "ExactLatentNoise", 1,
+                {"vae": ("vae", 0), "seed": 5, "width": 256, "height": 256, "batch_size": 4, "spectrum": "brown"},
+                "Brown noise: neighbours agree", 300),
             decode("prior decoded", 2, "prior"),
             preview("prior shown", 3, "prior decoded", title="The prior, decoded"),
-            decode("pink decoded", 2, "pink"),
-            preview("pink shown", 3, "pink decoded", title="Pink noise, decoded"),
+            decode("brown decoded", 2, "brown"),
+            preview("brown shown", 3, "brown decoded", title="Brown noise, decoded"),
         ],
-        ["prior shown", "pink shown"],
+        ["prior shown", "brown shown"],
     ),
     "img2img": Recipe(
         "## Image to image\nCore's sampler between our encode and decode, with the VAE of the checkpoint. **It needs a "
