@@ -1,6 +1,7 @@
 """What the figures share: two photographs, two networks, and grids of pictures. No text is drawn: fonts differ.
 
-Photographs: assets/photograph.jpg (pondering-heron, CC0) and assets/chelsea.jpg (skimage's, Stefan van der Walt, CC0). Neither was ever trained on.
+Photographs: assets/photograph.jpg (pondering-heron, CC0) and assets/chelsea.jpg (skimage's, Stefan van der Walt,
+CC0). Neither was ever trained on.
 """
 
 import io

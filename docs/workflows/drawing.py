@@ -9,8 +9,10 @@ from exact_vae import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS, headless
 CORE = headless.core_nodes("input", "output", "temp", {})
 CORE_NAMES = {"PreviewImage": "Preview Image", "SaveImage": "Save Image"}
 VERSION = "0.1.0"
-COLUMN, GAP, TOP, TITLE, SLOT, WIDGET = 360, 60, 80, 30, 22, 26  # pixels, as the editor draws them
-HEIGHTS = {"PreviewImage": 300, "SaveImage": 340, "ExactVAECompare": 330, "ExactLatentInspect": 260}
+LEFT, TOP, GAP, WIDTH, TITLE, SLOT, WIDGET = 40, 80, 60, 300, 30, 22, 26  # pixels, as the editor draws them
+HEIGHTS = {"PreviewImage": 300, "SaveImage": 340}
+TEXT = {"ExactVAECompare": 260, "ExactLatentInspect": 200}  # room for what a node of ours says when it has run
+SENTENCE = 60
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Box:
     column: int
     inputs: dict[str, Any] = field(default_factory=dict)
     title: str = ""
+    width: int = WIDTH
     room: int = 0  # height, if it is not the one of its kind
 
 
@@ -166,12 +169,14 @@ def _node(box: Box, order: int, ids: dict[str, int], wires: list[list[Any]]) -> 
         {"name": n, "type": t, "links": [wire[0] for wire in wires if wire[1:3] == [me, i]]}
         for i, (n, t) in enumerate(outputs(box.kind))
     ]
-    ours = {"cnr_id": "comfyui-exact-vae", "ver": VERSION} if box.kind in NODE_CLASS_MAPPINGS else {"cnr_id": "comfy-core"}
+    ours = (
+        {"cnr_id": "comfyui-exact-vae", "ver": VERSION} if box.kind in NODE_CLASS_MAPPINGS else {"cnr_id": "comfy-core"}
+    )
     return {
         "id": me,
         "type": box.kind,
         **({"title": box.title} if box.title else {}),
-        "size": [COLUMN - GAP, box.room or _height(box.kind)],
+        "size": [box.width, box.room or _height(box.kind)],
         "flags": {},
         "order": order,
         "mode": 0,
@@ -202,27 +207,36 @@ def _height(kind: str) -> int:
     sockets = _sockets(kind)
     rows = max(len(sockets), len(outputs(kind)))
     widgets = sum(1 + _turns(kind, name) for name in declared(kind) if name not in sockets)
-    return SLOT * rows + WIDGET * widgets + WIDGET
+    said = TEXT.get(kind, SENTENCE) if kind in NODE_CLASS_MAPPINGS else 0
+    return SLOT * rows + WIDGET * widgets + WIDGET + said
 
 
 def _place(recipe: Recipe, nodes: list[dict[str, Any]]) -> None:
     """Columns from left to right, in each the nodes from the top in the order of the recipe."""
-    bottoms: dict[int, int] = {}
+    lefts, bottoms = _lefts(recipe), dict[int, int]()
     for box, node in zip(recipe.boxes, nodes, strict=True):
         top = bottoms.get(box.column, TOP)
-        node["pos"] = [40 + box.column * COLUMN, top]
+        node["pos"] = [lefts[box.column], top]
         bottoms[box.column] = top + node["size"][1] + TITLE + GAP
+
+
+def _lefts(recipe: Recipe) -> list[int]:
+    lefts = [LEFT]
+    for column in range(max(box.column for box in recipe.boxes) + 1):
+        lefts.append(lefts[-1] + GAP + max(box.width for box in recipe.boxes if box.column == column))
+    return lefts
 
 
 def _note(recipe: Recipe, number: int, nodes: list[dict[str, Any]]) -> dict[str, Any]:
     """Below the first two columns."""
-    first = [n for n in nodes if n["pos"][0] < 40 + 2 * COLUMN]
+    right = _lefts(recipe)[2]
+    first = [n for n in nodes if n["pos"][0] < right]
     top = max(n["pos"][1] + n["size"][1] for n in first) + TITLE + GAP
     return {
         "id": number,
         "type": "MarkdownNote",
-        "pos": [40, top],
-        "size": [2 * COLUMN - GAP, 200],
+        "pos": [LEFT, top],
+        "size": [right - GAP - LEFT, 170],
         "flags": {},
         "order": number - 1,
         "mode": 0,

@@ -97,7 +97,7 @@ def workflows() -> list[Path]:
 
 
 def test_there_is_an_example():
-    assert [p.stem for p in workflows()] == ["round_trip"]
+    assert "round_trip" in [p.stem for p in workflows()]
 
 
 @pytest.mark.parametrize("path", workflows(), ids=lambda p: p.stem)
@@ -110,6 +110,6 @@ def test_an_example_has_a_thumbnail_and_a_twin(path):
     assert {i: n["type"] for i, n in nodes.items()} == {i: n["class_type"] for i, n in twin.items()}
     links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     for i, node in nodes.items():
-        wired = {slot["name"]: links[slot["link"]] for slot in node["inputs"] if "link" in slot}
+        wired = {slot["name"]: links[slot["link"]] for slot in node["inputs"] if slot.get("link")}
         values = {n: v for n, v in node.get("widgets_values_named", {}).items() if n != "upload"}
         assert {**wired, **values} == twin[i]["inputs"]

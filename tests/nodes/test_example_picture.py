@@ -11,7 +11,7 @@ from exact_vae.vae_core import built_in
 def test_any_size(picture, width, height):
     image, mask = returned("ExactExamplePicture", picture=picture, width=width, height=height)
     assert image.shape == (1, height, width, 3) and mask.shape == (1, height, width)
-    assert 0 <= image.min() and image.max() <= 1
+    assert image.min() >= 0 and image.max() <= 1
     assert mask.unique().tolist() in ([0, 1], [1])
 
 
