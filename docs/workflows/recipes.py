@@ -39,10 +39,10 @@ SPECTRA = ("white", "pink", "perlin", "pyramid")
 
 RECIPES = {
     "compare_vaes": Recipe(
-        "## Compare VAEs\nOne VAE is loaded twice, in fp32 and in bf16, and each takes a picture there and back twice, "
-        "exactly and in blended tiles. The table on the node says how near each came; the heat map shows where they "
-        "erred, black not at all, white by a fifth of the range or more. Choose two VAEs of yours instead, and connect "
-        "up to four.",
+        "## Compare VAEs\nOne VAE is loaded twice, in fp32 and in bf16, and each takes a picture there and back "
+        "twice, exactly and in blended tiles. The table on the node says how near each came; the heat map shows "
+        "where they erred, black not at all, white by a fifth of the range or more. Choose two VAEs of yours "
+        "instead, and connect up to four.",
         [
             picture(width=256, height=320),
             vae(dtype="fp32"),
@@ -68,9 +68,9 @@ RECIPES = {
     ),
     "big_picture": Recipe(
         "## A big picture in bounded memory\nBoth nodes run in bands of rows, each at most `tile_size` pixels high, "
-        "and keep on disk what they need again, so that memory does not grow with the picture. The result is that of an "
-        "untiled run: no seams, no shift of colour. Change `tile_size` and see that the picture stays and the memory, "
-        "which the nodes show, does not.",
+        "and keep on disk what they need again, so that memory does not grow with the picture. The result is that "
+        "of an untiled run: no seams, no shift of colour. Change `tile_size` and see that the picture stays and the "
+        "memory, which the nodes show, does not.",
         [
             picture(width=1536, height=864),
             vae(),
@@ -91,10 +91,9 @@ RECIPES = {
         ["save"],
     ),
     "inpaint_onto_original": Recipe(
-        "## Inpaint onto the original\nThe pixels under the mask are made grey and encoded; noise stands here for the "
-        "sampler that would work on them. A plain decode changes all of the picture, each time. "
-        "Decoded onto the original only the mask's part is new, and all around it stays to the bit, however often "
-        "it is done.",
+        "## Inpaint onto the original\nThe pixels under the mask are made grey and encoded; noise stands here for "
+        "the sampler that would work on them. A plain decode changes all of the picture, each time. Decoded onto "
+        "the original only the mask's part is new, and all around it stays to the bit, however often it is done.",
         [
             picture(),
             vae(),
@@ -124,10 +123,10 @@ RECIPES = {
         ["plain shown", "onto shown"],
     ),
     "latent_walk": Recipe(
-        "## A walk through latent space\nTwo photographs become two latents, and Latent Interpolate goes from one to "
-        "the other in steps, along a circle (slerp). Every point on the way decodes to a picture: the space has no holes "
-        "between its pictures, which is what the KL term of training is for. It is a fade rather than a change of "
-        "shape, as each latent pixel stands for its own place.",
+        "## A walk through latent space\nTwo photographs become two latents, and Latent Interpolate goes from one "
+        "to the other in steps, along a circle (slerp). Every point on the way decodes to a picture: the space has "
+        "no holes between its pictures, which is what the KL term of training is for. It is a fade rather than a "
+        "change of shape, as each latent pixel stands for its own place.",
         [
             picture(width=256, height=256),
             picture("other", picture="cat", width=256, height=256),
@@ -141,18 +140,18 @@ RECIPES = {
         ["shown"],
     ),
     "noise_lab": Recipe(
-        "## Noise lab\nFour kinds of noise of the same seed, each with mean 0 and variance 1 in every channel, as the "
-        "lines on the nodes show. Models are trained with white noise; pink, Perlin's and pyramid noise hold more "
-        "large shapes, and push a picture towards other compositions and stronger light and dark. Plug one into a sampler by "
-        "the NOISE output, or add a little of it to a latent.",
+        "## Noise lab\nFour kinds of noise of the same seed, each with mean 0 and variance 1 in every channel, as "
+        "the lines on the nodes show. Models are trained with white noise; pink, Perlin's and pyramid noise hold "
+        "more large shapes, and push a picture towards other compositions and stronger light and dark. Plug one "
+        "into a sampler by the NOISE output, or add a little of it to a latent.",
         [vae(), *(box for spectrum in SPECTRA for box in noise_row(spectrum))],
         [f"{spectrum} channels" for spectrum in SPECTRA],
     ),
     "posterior": Recipe(
         "## A picture becomes a distribution\nThe encoder gives no point for a picture but a Gaussian: a mean and a "
-        "spread for every latent pixel. Samples of it decode to all but the same picture, so neighbours in the latent "
-        "space are neighbours in pictures; at five times the spread one sees what the VAE is least sure of, the fine "
-        "detail. The node says how large the spread is beside the latent itself.",
+        "spread for every latent pixel. Samples of it decode to all but the same picture, so neighbours in the "
+        "latent space are neighbours in pictures; at five times the spread one sees what the VAE is least sure of, "
+        "the fine detail. The node says how large the spread is beside the latent itself.",
         [
             picture(picture="cat", width=256, height=256),
             vae(),
@@ -181,9 +180,9 @@ RECIPES = {
     ),
     "completeness": Recipe(
         "## What a decoder makes of chance\nEvery point drawn from the prior decodes to colours and blobs that the "
-        "decoder knows: there are no gaps, which is what completeness means. It is a picture of nothing, as the prior "
-        "draws each latent pixel alone; with brown noise neighbours agree, and larger shapes appear. How latent pixels belong "
-        "together is what a diffusion model learns.",
+        "decoder knows: there are no gaps, which is what completeness means. It is a picture of nothing, as the "
+        "prior draws each latent pixel alone; with brown noise neighbours agree, and larger shapes appear. How "
+        "latent pixels belong together is what a diffusion model learns.",
         [
             vae(),
             Box(
@@ -208,9 +207,9 @@ RECIPES = {
         ["prior shown", "brown shown"],
     ),
     "img2img": Recipe(
-        "## Image to image\nCore's sampler between our encode and decode, with the VAE of the checkpoint. **It needs a "
-        "checkpoint:** choose one of yours in Load Checkpoint, of SD 1.x, SD 2.x or SDXL. A picture of any size comes "
-        "back in just that size, and the nodes show how much memory the VAE took.",
+        "## Image to image\nCore's sampler between our encode and decode, with the VAE of the checkpoint. **It "
+        "needs a checkpoint:** choose one of yours in Load Checkpoint, of SD 1.x, SD 2.x or SDXL. A picture of any "
+        "size comes back in just that size, and the nodes show how much memory the VAE took.",
         [
             picture(),
             Box("model", "CheckpointLoaderSimple", 0),
