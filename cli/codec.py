@@ -79,7 +79,7 @@ def run_decode(options: argparse.Namespace) -> None:
     with memory(options) as how, bar("decode") as progress:
         if is_one(latent):
             bands = vae.decode_rows(latent, size=size, progress=progress, **how)
-            height, width = size or (n * vae.spatial_ratio for n in latent.shape[-2:])
+            height, width = vae.decoded_size(size) if size else (n * vae.decoded_ratio for n in latent.shape[-2:])
             rows.write(options.image, (vae.out_channels, height, width), bands)
             written = [options.image]
         else:

@@ -33,6 +33,8 @@ def add_vae(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 ...")
     whose = f"for tiny VAEs: whose raw latents they should speak: {', '.join(SPACES)}"
     command.add_argument("--latent-space", choices=list(SPACES), metavar="SPACE", help=whose)
+    light = "for tiny VAEs of clips: read the file as one of LightX2V's (lighttaehy1_5), not as TAEHV's author does"
+    command.add_argument("--light", action="store_true", help=light)
 
 
 def add_memory(command: argparse.ArgumentParser) -> None:
@@ -60,7 +62,8 @@ def memory(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def load_vae(options: argparse.Namespace) -> VAE:
     device = host.device(options.device)
-    return load(*options.vae, dtype=named(options.dtype), device=device, latent_space=options.latent_space)
+    dtype, space = named(options.dtype), options.latent_space
+    return load(*options.vae, dtype=dtype, device=device, latent_space=space, light=options.light)
 
 
 def demand_new(target: Path, sources: list[Path]) -> None:

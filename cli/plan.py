@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> None:
 def shape(options: argparse.Namespace, found: Facts) -> tuple[int, ...]:
     """Of the pixels to encode, or of the latent to decode. Channels do not matter to a plan."""
     height, width = options.size
-    scale, step = (1, 1) if options.encode else (found.spatial_ratio * found.upscale, found.temporal_ratio or 1)
+    scale, step = (1, 1) if options.encode else (found.decoded_ratio, found.temporal_ratio or 1)
     frames = [-(-(options.frames - 1) // step) + 1] if options.frames else []
     return options.batch, 1, *frames, -(-height // scale), -(-width // scale)
 

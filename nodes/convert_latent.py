@@ -25,7 +25,7 @@ class ConvertLatent:
     @classmethod
     def INPUT_TYPES(cls):
         origin = "What its numbers mean now. auto: what the latent remembers; raw if it remembers nothing."
-        target = "What they are to mean: raw, scaled or normalised."
+        target = "What its numbers are to mean: raw, scaled or normalised."
         space = (
             "Whose latent it is. auto: what it remembers, or what its channels tell; where they do not, say it here."
         )

@@ -1,13 +1,15 @@
 """The shape of a VAE's latents: for nodes that make them from nothing."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..vae_core.latents import Tag
 from . import host
 from .host_codec import HostCodec
-from .images import with_tag
+from .images import TAG
 
 
 class Geometry(NamedTuple):
@@ -24,10 +26,14 @@ class Geometry(NamedTuple):
         return (batch, self.channels, *([frames] if frames else []), *side)
 
     def tagged(self, latent: Tensor, width: int, height: int) -> dict[str, Any]:
-        """A LATENT that remembers whose it is and the size of its picture, if it is a VAE's."""
+        """A LATENT that remembers for whom it is and the size of its picture, if it is a VAE's.
+
+        No VAE made its numbers, so it remembers none: a sampler will, and the fingerprint would go with them.
+        """
         if self.vae is None:
             return {"samples": latent}
-        return with_tag(latent, self.vae.family, self.ratio, (height, width), self.vae)
+        tag = Tag.of(latent, self.vae.family, self.ratio, (height, width), self.vae)
+        return {"samples": latent, TAG: replace(tag, vae=None).to_dict()}
 
     def empty(self, batch: int, width: int, height: int, length: int = 1) -> dict[str, Any]:
         """Zeros, and the ratios, by which a sampler of another model can resize them."""

@@ -1,10 +1,12 @@
 """Latent Noise: seeded noise in the shape a VAE or a latent asks for, as a latent and for samplers."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
+from ..vae_core.latents import RAW
 from ..vae_core.noise import Noise
 from . import geometry, host
 from .images import changed, latent_of, tag_of
@@ -83,7 +85,8 @@ def in_shape_of(samples: Mapping[str, Any], noise: Noise, strength: float, add: 
     drawn = noise.draw(latent.shape, _index(samples, len(latent))).to(latent.device) * strength
     if add:
         return changed(samples, host.result(latent + drawn), tag)
-    return changed(samples, host.result(drawn), tag, drop=("noise_mask",))
+    fresh = replace(tag, convention=RAW, vae=None) if tag else None  # no VAE made these numbers, nothing scaled them
+    return changed(samples, host.result(drawn), fresh, drop=("noise_mask",))
 
 
 def _index(samples: Mapping[str, Any], items: int) -> list[int] | None:

@@ -12,7 +12,7 @@ PLACES = (AUTOMATIC, *_) = ("automatic", *KEEP)
 def inputs(step: int) -> dict[str, Any]:
     """The optional inputs; `step` of tile_size is another in core's two nodes."""
     size = (
-        "exact: the most rows of pixels in a band; the picture does not depend on it. blended approximate: the side of "
+        "exact: the most rows of pixels in a band; the result does not depend on it. blended approximate: the side of "
         "a tile."
     )
     mode = (

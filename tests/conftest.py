@@ -1,11 +1,16 @@
 """What several tests need: real files beside the project, and files of small random networks."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from samples import random_weights, small_kl
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: threads would only wait for one another
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # for processes that tests start
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -46,7 +46,7 @@ def random_weights(family: str, config: Config, dtype=torch.float32) -> dict[str
         if name.endswith("running_var"):
             return x.abs() + 0.5
         fan_in = max(x[0].numel(), 1) if x.ndim > 1 else 1
-        return x / fan_in**0.5 if x.ndim > 1 else x * 0.1 + (1.0 if "norm" in name and "weight" in name else 0.0)
+        return x / fan_in**0.5 if x.ndim > 1 else x * 0.1 + (1.0 if name.endswith("weight") else 0.0)
 
     shapes = expected_shapes(family, config)
     return {name: draw(name, shape).to(dtype) for name, shape in shapes.items()}

@@ -1,56 +1,41 @@
 """What the README and the packaging promise is what there is."""
 
+import contextlib
+import functools
 import re
 from pathlib import Path
 
 import pytest
+import readme_tables
 from exact_vae import NODE_DISPLAY_NAME_MAPPINGS
 from exact_vae.cli import parser
-from exact_vae.vae_core import detect
-from samples import header
+from exact_vae.vae_core import UnknownCheckpoint, detect
+from exact_vae.vae_core.families import FAMILIES
+from samples import header, header_names
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
-# A header for each row of the table of files, by the row's first words.
-HEADERS = {
-    "SD 1.x": ["sd1.ldm", "sdxl.diffusers", "sdxl.checkpoint-prefixed"],
-    "asymmetric decoders for SD 1.x (x1.5": ["asymmetric-kl-x-2.ldm", "asymmetric-kl-x-2.diffusers"],
-    "SD x4 upscaler": ["sd-x4-upscaler.ldm", "sd-x4-upscaler.diffusers"],
-    "SD 3.x": ["sd3.ldm", "sd3.diffusers"],
-    "FLUX.1": ["flux1.ldm", "flux1.checkpoint-prefixed"],
-    "FLUX.2": ["flux2.ldm", "flux2.comfy", "flux2.diffusers"],
-    "HunyuanImage 2.1": ["hunyuanimage21.ldm", "hunyuanimage21.original-prefixed", "hunyuanimage21.diffusers"],
-    "Kandinsky 2.x (MoVQ)": ["kandinsky-movq.ldm", "kandinsky-movq.diffusers"],
-    "aMUSEd": ["amused-vq.diffusers"],
-    "TAESD": ["taesd.comfy", "taesdxl.diffusers"],
-    "TAESD3": ["taesd3.comfy", "taef1.diffusers"],
-    "TAEF2": ["taef2.comfy"],
-    "TAESANA": ["taesana.decoder"],
-    "Sana": ["dc-ae-f32c32-sana.diffusers", "dc-ae-f32c32-sana.original", "dc-ae-lite-f32c32.diffusers"],
-    "DC-AE f32c32": ["dc-ae-f32c32.diffusers", "dc-ae-f32c32.original"],
-    "DC-AE f64c128": ["dc-ae-f64c128.diffusers", "dc-ae-1.5-f64c128.original"],
-    "DC-AE f128c512": ["dc-ae-f128c512.diffusers", "dc-ae-f128c512.original"],
-    "pixel-space models (PixelFlow": ["pixel-space.comfy"],
-}
+
+def test_the_list_of_files_is_that_of_the_families():
+    assert readme_tables.written(README) == README, "run `python tests/readme_tables.py`"
 
 
-def rows() -> dict[str, tuple[int, int, str]]:
-    """The table of files: first words of a row -> channels, ratio, family."""
-    table = README.split("## Which files")[1].split("\n## ")[0]
-    found = re.findall(r"^\| ([^|]+?) \| (\d+) \| (\d+) \| `(\w+)` \|$", table, re.MULTILINE)
-    return {models.split(",")[0]: (int(channels), int(ratio), family) for models, channels, ratio, family in found}
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_every_member_has_its_headers(family):
+    """What a family says of its members is what their files say: their headers are in tests/headers, and no others."""
+    assert {(m.channels, m.ratio, m.frames) for m in family.members} == facts()[family.name]
 
 
-def test_every_row_has_its_headers():
-    assert set(rows()) == set(HEADERS)
-
-
-@pytest.mark.parametrize("models", HEADERS)
-def test_the_table_of_files(models):
-    for name in HEADERS[models]:
-        found = detect(header(name)["shapes"])
-        assert (found.latent_channels, found.spatial_ratio, found.family) == rows()[models], name
+@functools.cache
+def facts() -> dict[str, set[tuple[int, int, int | None]]]:
+    """Channels, ratio and frames of all headers, by family."""
+    found: dict[str, set] = {family.name: set() for family in FAMILIES}
+    for name in header_names():
+        with contextlib.suppress(UnknownCheckpoint):
+            one = detect(header(name)["shapes"])
+            found[one.family].add((one.latent_channels, one.spatial_ratio, one.temporal_ratio))
+    return found
 
 
 def test_the_table_of_nodes():

@@ -43,7 +43,7 @@ class Codec(Protocol):
 
 def takes_clips(vae: Codec, frames: int) -> bool:
     """Are these run as a clip? One frame is a picture to most VAEs of clips."""
-    return bool(vae.temporal_ratio) and (frames > 1 or vae.network.first_frames > 1)
+    return bool(vae.temporal_ratio) and (frames > 1 or vae.network.pictures_are_clips)
 
 
 def pictures(vae: Codec, pixels: Tensor) -> tuple[Tensor, int | None]:
@@ -113,19 +113,24 @@ def demand_in_range(x: Tensor) -> None:
 def folded(vae: Codec, x: Tensor) -> tuple[Tensor, int | None]:
     """Frames as pictures, (B, C, T, H, W) -> (B * T, C, H, W) and T, unless the VAE runs them as clips: then None.
 
-    Pictures as clips of one frame, and 0, if the VAE runs no others.
+    Pictures as clips of one frame, and 0, if the VAE runs no others; clips of one frame as they are, and -1.
     """
-    if x.ndim == 4 and takes_clips(vae, 1):
-        return x[:, :, None], 0
+    if takes_clips(vae, 1) and (x.ndim == 4 or (x.ndim == 5 and x.shape[2] == 1)):
+        return (x[:, :, None], 0) if x.ndim == 4 else (x, -1)
     if x.ndim != 5 or takes_clips(vae, x.shape[2]):
         return x, None
     return x.transpose(1, 2).flatten(0, 1), x.shape[2]
 
 
 def unfolded(frames: int | None) -> Ops:
-    """The way back: (B * T, C, h, w) -> (B, C, T, h, w), or of 0 frames (B, C, 1, h, w) -> (B, C, h, w)."""
+    """The way back: (B * T, C, h, w) -> (B, C, T, h, w).
+
+    Of a picture that was run as a clip the last frame is kept: (B, C, t, h, w) -> (B, C, h, w), of -1 (B, C, 1, h, w).
+    """
 
     def unfold(x: Tensor) -> Tensor:
+        if frames == -1:
+            return x[:, :, -1:]
         return x.unflatten(0, (-1, frames)).transpose(1, 2) if frames else x[:, :, -1]
 
     return () if frames is None else (unfold,)

@@ -53,9 +53,11 @@ SPACES: Mapping[str, LatentSpace] = {
     # THUDM/CogView4-6B
     "cogview4": LatentSpace("CogView4", 16, 8),
     # Wan-AI/Wan2.1-T2V-1.3B-Diffusers
-    "wan21": LatentSpace("Wan 2.1, Qwen-Image", 16, 8, families=("wan",), mean=known.WAN21_MEAN, std=known.WAN21_STD),
+    "wan21": LatentSpace(
+        "Wan 2.1, Qwen-Image", 16, 8, families=("wan", "tiny_video"), mean=known.WAN21_MEAN, std=known.WAN21_STD
+    ),
     # Wan-AI/Wan2.2-TI2V-5B
-    "wan22": LatentSpace("Wan 2.2", 48, 16, families=("wan",), mean=known.WAN22_MEAN, std=known.WAN22_STD),
+    "wan22": LatentSpace("Wan 2.2", 48, 16, families=("wan", "tiny_video"), mean=known.WAN22_MEAN, std=known.WAN22_STD),
     # AutoencoderKLQwenImage21
     "qwen-image-2.1": LatentSpace(
         "Qwen-Image-2.1", 64, 16, families=("wan",), mean=known.QWEN_IMAGE21_MEAN, std=known.QWEN_IMAGE21_STD
@@ -74,15 +76,24 @@ SPACES: Mapping[str, LatentSpace] = {
     # hunyuanvideo-community/HunyuanImage-2.1-Diffusers
     "hunyuan-image": LatentSpace("HunyuanImage 2.1", 64, 32, 0.75289, families=("hunyuan_image",)),
     # tencent/HunyuanImage-3.0, config.json: vae.scaling_factor
-    "hunyuan-image-3": LatentSpace("HunyuanImage 3.0", 32, 16, 0.562679178327931, families=()),
+    "hunyuan-image-3": LatentSpace("HunyuanImage 3.0", 32, 16, 0.562679178327931, families=("hunyuan_image_3",)),
     # AutoencoderKLHunyuanVideo15, AutoencoderKLHunyuanImageRefiner
-    "hunyuan-video-15": LatentSpace("HunyuanVideo 1.5, HunyuanImage 2.1's refiner", 32, 16, 1.03682, families=()),
+    "hunyuan-video-15": LatentSpace(
+        "HunyuanVideo 1.5, HunyuanImage 2.1's refiner", 32, 16, 1.03682, families=("hunyuan_video_15", "tiny_video")
+    ),
     # AutoencoderKLHunyuanVideo
-    "hunyuan-video": LatentSpace("HunyuanVideo", 16, 8, 0.476986, families=()),
+    "hunyuan-video": LatentSpace("HunyuanVideo", 16, 8, 0.476986, families=("hunyuan_video", "tiny_video")),
+    # stabilityai/stable-video-diffusion-img2vid
+    "svd": LatentSpace("Stable Video Diffusion", 4, 8, 0.18215, families=("svd",)),
     # kandinsky-community/kandinsky-2-2-decoder, movq; diffusers' pipelines do not scale
     "kandinsky2": LatentSpace("Kandinsky 2.x", 4, 8, families=("vq",)),
     # amused/amused-512; z before its codebook, or codes
     "amused": LatentSpace("aMUSEd", 64, 16, families=("vq",)),
+    # Stability-AI/StableCascade modules/stage_a.py, `scale_factor`; warp-ai/wuerstchen, vqgan
+    "cascade-a": LatentSpace("Stable Cascade (stage A)", 4, 4, 1 / 0.43, families=("paella",)),
+    "wuerstchen": LatentSpace("Würstchen", 4, 4, 1 / 0.3764, families=("paella",)),
+    # stabilityai/stable-cascade-prior
+    "cascade-c": LatentSpace("Stable Cascade (stage C)", 16, 32, families=("effnet",)),
     # AutoencoderKLCogVideoX; the 5B models have their own
     "cogvideox-2b": LatentSpace("CogVideoX 2B", 16, 8, 1.15258426, families=()),
     # THUDM/CogVideoX-5b
@@ -101,7 +112,19 @@ SPACES: Mapping[str, LatentSpace] = {
 
 
 # Tiny VAEs do not say whose latents they were trained on; their authors say it by the names of the files.
-TINY_FILES = {"taesd": "sd1", "taesdxl": "sdxl", "taesd3": "sd3", "taef1": "flux1", "taesana": "sana"}
+TINY_FILES = {
+    "taesd": "sd1",
+    "taesdxl": "sdxl",
+    "taesd3": "sd3",
+    "taef1": "flux1",
+    "taesana": "sana",
+    "taehv": "hunyuan-video",
+    "taew2_1": "wan21",
+    "taew2_2": "wan22",
+    "taew2_2_super": "wan22",
+    "taehv1_5": "hunyuan-video-15",
+    "taehv1_5_super": "hunyuan-video-15",
+}
 
 
 def space_of_file(name: str) -> str | None:
@@ -165,8 +188,11 @@ class Tag:
         return self.size if tuple(latent_shape[-2:]) == self.latent else None
 
     def fitted(self, latent_shape: tuple[int, ...]) -> "Tag | None":
-        """What of this tag is still true of a latent of this shape: nothing if its channels are others."""
-        if latent_shape[1] != self.channels:
+        """What of this tag is still true of a latent of this shape: nothing if its channels are others.
+
+        Nor of one that is no picture's and no clip's: a sampler of sound may have put it in the same place.
+        """
+        if len(latent_shape) not in (4, 5) or latent_shape[1] != self.channels:
             return None
         h, w = latent_shape[-2:]
         return replace(self, latent=(h, w), size=self.size_of(latent_shape))
@@ -196,9 +222,16 @@ class Tag:
             tag = cls(str(d["family"]), int(d["channels"]), int(d["ratio"]), (h, w), size, **words)  # type: ignore
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
             return None
-        return tag if tag.size is None or tag._is_possible() else None
+        return tag._without_foreign_space() if tag._is_possible() else None
 
     def _is_possible(self) -> bool:
-        """The picture fits into what its latent decodes to."""
+        """Its numbers are those of a latent, and the picture fits into what that decodes to."""
+        if min(self.channels, self.ratio, *self.latent) < 1:
+            return False
         pairs = list(zip(self.size or (), self.latent, strict=False))
-        return len(self.size or ()) == 2 and all(0 < pixels <= n * self.ratio for pixels, n in pairs)
+        return self.size is None or (len(self.size) == 2 and all(0 < pixels <= n * self.ratio for pixels, n in pairs))
+
+    def _without_foreign_space(self) -> "Tag":
+        """A space that is not known here, or of other channels, says nothing; all else may still be true."""
+        known = self.space in SPACES and SPACES[self.space].channels == self.channels
+        return self if known else replace(self, space=None)

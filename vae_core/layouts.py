@@ -7,7 +7,8 @@ A *prefix* is what a full checkpoint puts before the VAE's names. A *layout* is 
                         (DC-AE: blocks numbered within up_blocks, which are counted from the highest)
                         (HunyuanImage: blocks and resampling numbered in one row, in the order they run)
     diffusers-legacy    the same, attention called query, key, value, proj_attn
-    original            its authors' names: DC-AE's stages, op_list, context_module; Wan's downsamples and upsamples
+    original            its authors' names: DC-AE's stages, op_list, context_module; Wan's downsamples and upsamples;
+                        Stable Cascade's `codebook` and `previewer`
     module              taesd.py's own module: encoder.N, decoder.N
     taesd               the same halves in one file as taesd_encoder.N, taesd_decoder.N, perhaps with their scale
     pixel               the one mark of a pixel-space codec
@@ -25,10 +26,13 @@ from .families.base import Shapes, count
 
 PREFIXES = ("", "first_stage_model.", "vae.", "model.", "first_stage.", "autoencoder.", "module.", "_orig_mod.")
 
-# What training leaves in a file beside the network: losses, averages, and the counters of batch norms.
+# What a file may hold beside the network, and nothing reads: losses and averages of training, counters of batch norms,
+# projections of a diffusion step, and what a diffusion model does to latents, which are raw here. Any other surplus
+# tensor is refused.
 LEFTOVERS = re.compile(
-    r"(loss|model_ema|discriminator|perceptual_loss)\.|(logvar|global_step|scale_factor|shift_factor)$"
-    r"|(.+\.)?num_batches_tracked$"
+    r"(loss|model_ema|discriminator|perceptual_loss)\.|(logvar|global_step)$"
+    r"|(scale_factor|scaling_factor|shift_factor|latents_mean|latents_std)$"
+    r"|(.+\.)?num_batches_tracked$|(encoder|decoder)\.mid\.block_\d\.temb_proj\."
 )
 OUTSIDE = ("bn.", "quant_conv.", "post_quant_conv.", "quantize.")  # what is not inside either half
 
@@ -64,7 +68,7 @@ def guesses(shapes: Shapes) -> Iterator[Naming]:
 
 
 def strip(shapes: Shapes, prefix: str) -> dict[str, tuple[int, ...]]:
-    """The tensors under the prefix, less leftovers of training, without the prefix."""
+    """The tensors under the prefix, less leftovers, without the prefix."""
     own = {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)}
     return {name: shape for name, shape in own.items() if not LEFTOVERS.match(name)}
 
@@ -82,10 +86,10 @@ def naming(prefix: str, layout: str, own: Shapes, rename: Rename) -> Naming:
 def _as_conv(name: str, shape: tuple[int, ...], one_frame: bool) -> tuple[int, ...]:
     """The shape of a convolution of pictures.
 
-    Attention's 1x1 convolutions are stored as Linear by diffusers: (C, C) is (C, C, 1, 1). HunyuanImage's first file
-    holds convolutions over a single frame: (C, C, 1, 3, 3).
+    Attention's 1x1 convolutions are stored as Linear by diffusers, (C, C) is (C, C, 1, 1), and over one frame in
+    networks of clips: (C, C, 1, 1, 1). HunyuanImage's first file holds no others: (C, C, 1, 3, 3).
     """
-    if one_frame and len(shape) == 5 and shape[2] == 1:
+    if len(shape) == 5 and shape[2] == 1 and (one_frame or LINEAR.search(name)):
         return (*shape[:2], *shape[3:])
     return (*shape, 1, 1) if len(shape) == 2 and LINEAR.search(name) else shape
 
@@ -105,7 +109,8 @@ def _readings(own: Shapes) -> Iterator[tuple[str, Rename]]:
     if has("encoder.down_blocks.", "decoder.up_blocks."):
         legacy = any(".query." in name or ".proj_attn." in name for name in own)
         flat = any(re.match(r"(?:encoder\.down|decoder\.up)_blocks\.\d+\.(?:norm|conv)\d\.", name) for name in own)
-        yield ("diffusers-legacy" if legacy else "diffusers"), _flat_diffusers if flat else _diffusers
+        rename = _flat_diffusers if flat else _straight_diffusers if _is_hunyuan_3d(own) else _diffusers
+        yield ("diffusers-legacy" if legacy else "diffusers"), rename
     if layouts_wan.is_diffusers(own):
         yield "diffusers", layouts_wan.from_diffusers
     if has("encoder.downsamples.", "decoder.upsamples."):
@@ -120,6 +125,10 @@ def _readings(own: Shapes) -> Iterator[tuple[str, Rename]]:
         yield "diffusers", _tiny_diffusers
     if has("encoder.0.", "decoder.1."):
         yield "module", _same
+    if has("in_block.1.", "down_blocks.0.gammas", "vquantizer."):
+        yield ("diffusers" if has("vquantizer.embedding.") else "original"), _cascade
+    if has("encoder.backbone.", "previewer.", "decoder.blocks."):
+        yield "original", _cascade
     if "pixel_space_vae" in own:
         yield "pixel", _same
     if own and not has("encoder.", "decoder."):
@@ -135,6 +144,13 @@ def _bare_halves(own: Shapes) -> Iterator[tuple[str, Rename]]:
         if f"{level}_blocks" in tops and f"{other}_blocks" not in tops:  # a U-Net has both
             yield half, _half(half, _diffusers)
             yield half, _half(half, _same)
+    if "stages" in tops and "project_in" in tops:  # the two halves' names are alike: what fits better counts
+        yield "encoder", _half("encoder", _efficientvit)
+        yield "decoder", _half("decoder", _efficientvit)
+    if "backbone" in tops:
+        yield "encoder", _half("encoder", _same)
+    if "blocks" in tops:
+        yield "decoder", _half("decoder", _same)
     if tops == {"layers"}:
         half = "encoder" if any(name.startswith("layers.1.") for name in own) else "decoder"
         yield half, _half(half, _tiny_diffusers)
@@ -186,6 +202,16 @@ def _diffusers(own: Shapes) -> dict[str, str]:
     return {name: re.sub(r"^decoder\.up_blocks\.(\d+)\.", turn, _translate(ldm[name])) for name in own}
 
 
+def _is_hunyuan_3d(own: Shapes) -> bool:
+    """RMS norms, and convolutions wrapped for causality."""
+    return any(name.endswith(".norm1.gamma") for name in own) and any(name.endswith(".conv1.conv.bias") for name in own)
+
+
+def _straight_diffusers(own: Shapes) -> dict[str, str]:
+    """The reference too counts from the lowest resolution (HunyuanVideo 1.5)."""
+    return {name: re.sub(r"^decoder\.up_blocks\.", "decoder.up.", _translate(name)) for name in own}
+
+
 def _flat_diffusers(own: Shapes) -> dict[str, str]:
     """Blocks and resampling numbered in one row: what follows a resampling is the next level."""
     places: dict[str, str] = {}
@@ -204,6 +230,12 @@ def _flat_diffusers(own: Shapes) -> dict[str, str]:
         return places.get(match[0], match[0])
 
     return {name: _translate(re.sub(r"^(?:encoder\.down|decoder\.up)_blocks\.\d+\.", place, name)) for name in own}
+
+
+def _cascade(own: Shapes) -> dict[str, str]:
+    """diffusers' names of stage A are the reference; stage C's decoder is called so."""
+    renamed = {name: re.sub(r"^previewer\.", "decoder.", name) for name in own}
+    return {old: re.sub(r"^vquantizer\.codebook\.", "vquantizer.embedding.", new) for old, new in renamed.items()}
 
 
 NUMBERED_TWICE = re.compile(r"(?:encoder\.down|decoder\.up)_blocks\.\d+\.\d+\.")
@@ -254,6 +286,13 @@ _DIFFUSERS = tuple(
         (r"\.downsamplers\.0\.conv\.", ".downsample.conv."),
         (r"\.upsamplers\.0\.conv\.", ".upsample.conv."),
         (r"\.conv_shortcut\.", ".nin_shortcut."),
+        (r"\.spatial_res_block\.", "."),
+        (r"\.temporal_res_block\.norm1\.", ".time_stack.in_layers.0."),
+        (r"\.temporal_res_block\.conv1\.", ".time_stack.in_layers.2."),
+        (r"\.temporal_res_block\.norm2\.", ".time_stack.out_layers.0."),
+        (r"\.temporal_res_block\.conv2\.", ".time_stack.out_layers.3."),
+        (r"\.time_mixer\.mix_factor$", ".mix_factor"),
+        (r"^decoder\.time_conv_out\.", "decoder.conv_out.time_mix_conv."),
         (r"\.conv_norm_out\.", ".norm_out."),
         (_ATTN + r"(?:group|spatial)_norm\.", r"\1.norm."),
         (_ATTN + r"(?:to_q|query)\.", r"\1.q."),
@@ -275,9 +314,11 @@ RENAMES: Mapping[str, Rename] = {
     "diffusers": _diffusers,
     "original": _efficientvit,
     "diffusers (numbered twice)": _same,
+    "diffusers (HunyuanVideo 1.5)": _straight_diffusers,
     "diffusers (Wan)": layouts_wan.from_diffusers,
     "taesd": _taesd,
     "diffusers (tiny)": _tiny_diffusers,
+    "original (Stable Cascade)": _cascade,
     "encoder": _half("encoder", _ldm),
     "decoder": _half("decoder", _ldm),
 }

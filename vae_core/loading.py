@@ -10,9 +10,11 @@ from torch import Tensor
 
 from . import built_in, latents, precision
 from .checkpoint import Checkpoint, open_checkpoint
+from .conventions import SCALED, line
 from .detection import Detection, build, compare, demand_whole, detect, detect_in, family_named, space_of, spaces
 from .errors import BadRequest, BrokenCheckpoint
 from .families import Config, Network
+from .latents import LatentSpace
 from .layouts import Naming
 from .vae import VAE
 from .whose import whose
@@ -20,6 +22,7 @@ from .whose import whose
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
           "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}  # fmt: skip
 OWNS = {"encoder": ("encoder.", "quant_conv."), "decoder": ("decoder.", "post_quant_conv.")}
+TINY = ("tiny", "tiny_video")
 Source = tuple[Checkpoint, str]  # where a tensor is: the file, and its name there
 
 
@@ -28,14 +31,19 @@ def load(
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
     latent_space: str | None = None,
+    light: bool = False,
 ) -> VAE:
     """A VAE from a file, a diffusers folder, a full checkpoint, or an encoder and a decoder in two files.
 
     paths           none: the built-in VAE
     dtype, device   None: what the device computes well (precision.py), on the CPU
     latent_space    for tiny VAEs, whose weights do not say whose latents they were trained on: 'sd1', 'sdxl', 'sd3',
-                    'flux1' or 'sana' makes them give and take raw latents as the other VAEs do. None: what the
-                    author's file names say (taesd, taesdxl, taesd3, taef1, taesana), else the network's own, scaled
+                    'flux1' or 'sana' makes them give and take raw latents as the other VAEs do; those of clips take
+                    'wan21', 'wan22', 'hunyuan-video' or 'hunyuan-video-15'. None: what the author's file names say
+                    (taesd, taesdxl, taesd3, taef1, taesana, taew2_1, taew2_2, taehv, taehv1_5), else the network's
+                    own, scaled
+    light           for tiny VAEs of clips: LightX2V trained networks of the same shapes with leaky ReLUs, and pixels in
+                    [-1, 1] (lighttaehy1_5). Nothing in a file tells; without it, it is read as TAEHV's author does
 
     A later file replaces that half of an earlier one: `load('flux2-vae.safetensors', 'small_decoder.safetensors')`.
     Raises UnknownCheckpoint, BrokenCheckpoint, BadRequest.
@@ -49,16 +57,17 @@ def load(
     dtype = precision.choose(where, own, dtype)
     network = assemble(found.family, found.config, _read(sources), dtype, where)
     vae = VAE(network, found.family, found.config, name=name, dtype=dtype, device=where)
-    if found.family != "tiny":
+    if found.family not in TINY:
         vae.latent_space = space_of(found, checkpoints[0])
     space = latent_space or _author_s_space(found, checkpoints)
-    return in_space(vae, space) if space else vae
+    vae = in_space(vae, space) if space else vae
+    return read_as_light(vae) if light else vae
 
 
 def _author_s_space(found: Detection, checkpoints: list[Checkpoint]) -> str | None:
     """The latent space of a tiny VAE that does not carry its scale, by the name of its file."""
     space = latents.space_of_file(checkpoints[0].path.name)
-    fits = found.family == "tiny" and space and latents.space(space).channels == found.latent_channels
+    fits = found.family in TINY and space and latents.space(space).channels == found.latent_channels
     return space if fits and not getattr(found.config, "scaled", True) else None
 
 
@@ -82,7 +91,7 @@ def from_weights(
     dtype, device = dtype or largest.dtype, device or largest.device
     tensors = {new: weights[old] for new, old in found.names.items()}
     network = assemble(found.family, found.config, tensors, dtype, device)
-    space = None if found.family == "tiny" else whose(spaces(found.family, found.config), weights)
+    space = None if found.family in TINY else whose(spaces(found.family, found.config), weights)
     return VAE(network, found.family, found.config, name=name, dtype=dtype, device=device, latent_space=space)
 
 
@@ -99,14 +108,32 @@ def own_dtype(stored: Mapping[str, int], name: str) -> torch.dtype:
 def in_space(vae: VAE, latent_space: str) -> VAE:
     """The same tiny VAE, giving and taking the raw latents of this space instead of scaled ones."""
     space = latents.space(latent_space)
-    if vae.family != "tiny" or space.channels != vae.latent_channels:
+    if vae.family not in TINY or vae.family not in space.families or space.channels != vae.latent_channels:
         raise BadRequest(
             f"'{vae.name}' has no use for the latent space '{latent_space}' ({space.channels} channels): it is "
             f"{vae.title}; only a tiny VAE of as many channels needs to be told."
         )
-    scale = {"vae_scale": torch.tensor(space.scale), "vae_shift": torch.tensor(space.shift)}
-    config = replace(vae.config, scaled=True)  # type: ignore[type-var]
-    weights = {**vae.network.state_dict(), **scale}
+    weights = {**vae.network.state_dict(), **_statistics(vae.family, space)}
+    return _again(vae, replace(vae.config, scaled=True), weights, latent_space)  # type: ignore[type-var]
+
+
+def _statistics(family: str, space: LatentSpace) -> dict[str, Tensor]:
+    """scaled = (raw - vae_shift) * vae_scale: of TAESD one number for all channels, of VAEs of clips one for each."""
+    if family == "tiny":
+        return {"vae_scale": torch.tensor(space.scale), "vae_shift": torch.tensor(space.shift)}
+    shift, scale = line(space, SCALED)
+    return {"vae_scale": scale, "vae_shift": shift}
+
+
+def read_as_light(vae: VAE) -> VAE:
+    """The same weights as a network of LightX2V's."""
+    if vae.family != "tiny_video":
+        raise BadRequest(f"'{vae.name}' cannot be read as LightX2V's tiny VAE of clips: it is {vae.title}.")
+    config = replace(vae.config, light=True)  # type: ignore[type-var]
+    return _again(vae, config, vae.network.state_dict(), vae.latent_space)
+
+
+def _again(vae: VAE, config: Config, weights: Mapping[str, Tensor], latent_space: str | None) -> VAE:
     network = assemble(vae.family, config, weights, vae.dtype, vae.device)
     return VAE(
         network, vae.family, config, name=vae.name, dtype=vae.dtype, device=vae.device, latent_space=latent_space

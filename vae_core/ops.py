@@ -18,7 +18,8 @@ they must follow an op that makes a new tensor.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Union
+from functools import reduce
+from typing import Any, Literal, NamedTuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -93,19 +94,32 @@ class Window:
 
 
 class Conv2d(Window, nn.Conv2d):
-    """Zero-padded convolution. (B, c_in, H, W) -> (B, c_out, H', W')
+    """Padded convolution. (B, c_in, H, W) -> (B, c_out, H', W')
 
     `pad` = (before, after) zeros in both directions; by default as many on both sides as keep the size.
     LDM's downsampling pads (0, 1): one row below and one column on the right.
     `groups`: channels see only those of their own group.
+    `border`: 'replicate' for the outermost pixels again instead of zeros, as many on both sides.
     """
 
     def __init__(self, c_in: int, c_out: int, kernel_size: int = 3, *, stride: int = 1,
-                 pad: tuple[int, int] | None = None, groups: int = 1, bias: bool = True):  # fmt: skip
+                 pad: tuple[int, int] | None = None, groups: int = 1, bias: bool = True,
+                 border: Literal["constant", "replicate"] = "constant"):  # fmt: skip
         self.rows = before, after = pad or (kernel_size // 2, kernel_size // 2)
+        self.border = border
         self.span, self.step, self.growth = kernel_size, stride, c_out / c_in / stride**2
         even = before if before == after else 0  # what the backend pads without a copy
-        nn.Conv2d.__init__(self, c_in, c_out, kernel_size, stride, even, groups=groups, bias=bias)
+        nn.Conv2d.__init__(
+            self,
+            c_in,
+            c_out,
+            kernel_size,
+            stride,
+            even,
+            groups=groups,
+            bias=bias,
+            padding_mode="zeros" if border == "constant" else border,
+        )
 
     def reset_parameters(self) -> None:
         if not self.weight.is_meta:  # on the meta device there is nothing to draw numbers for, but it takes its time
@@ -117,7 +131,9 @@ class Conv2d(Window, nn.Conv2d):
 
     def within(self, x: Tensor) -> Tensor:
         before, after = self.rows
-        if before != after:
+        if self.border != "constant":
+            x, before = F.pad(x, (before, after, 0, 0), mode=self.border), 0
+        elif before != after:
             x, before = F.pad(x, (before, after)), 0
         return F.conv2d(x, self.weight, self.bias, self.stride, (0, before), groups=self.groups)
 
@@ -153,6 +169,7 @@ class Global(nn.Module):
 
     grows = True  # does what is remembered grow with the picture?
     over_frames = False  # does it see other frames of a clip?
+    looks_back = False  # and of these only the ones before: what is remembered of them serves those after
 
     def remember(self, x: Tensor) -> tuple[Tensor, ...]:
         """What the others need to know of these pixels. Tensors (B, heads, pixels, C)."""
@@ -166,12 +183,25 @@ class Global(nn.Module):
         """The result for these pixels, from what is remembered of all."""
         raise NotImplementedError
 
+    def alone(self) -> Ops:
+        """What it comes to on pictures, that is on clips of one frame."""
+        return (self,)
+
     def work(self, made: Tensor) -> float:
         """Multiplications for what was made: of attention, and its four projections."""
         return made.numel() * (4 * made.shape[1] + 2 * made.shape[-1] * made.shape[-2])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.recall(x, self.remember(x))
+
+
+class Sums(Global):
+    """A Global for which sums over all pixels are enough to remember: the parts' are added."""
+
+    grows = False
+
+    def gathered(self, parts: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        return reduce(lambda known, part: tuple(a + b for a, b in zip(known, part, strict=True)), parts)
 
 
 class Upsample2x(nn.Module):
@@ -198,36 +228,35 @@ class EveryNth(Window):
 
 
 class PixelUnshuffle(Window):
-    """2 x 2 pixels become one of four times the channels. (B, C, 2H, 2W) -> (B, 4C, H, W)
+    """n x n pixels become one of n^2 times the channels. (B, C, nH, nW) -> (B, n^2 C, H, W)
 
     order: of the new channels, from the slowest: 'cyx' is torch's (channel, row, column).
     """
 
-    span = step = 2
-
-    def __init__(self, order: str = "cyx"):
+    def __init__(self, order: str = "cyx", n: int = 2):
         self.order = (0, 1, 3, *({"y": 2, "x": 4, "c": 5}[axis] for axis in order))
+        self.span = self.step = n
 
     def __call__(self, x: Tensor) -> Tensor:
-        b, c, h, w = x.shape
-        x = x.permute(0, 2, 3, 1).reshape(b, h // 2, 2, w // 2, 2, c)
-        return x.permute(self.order).reshape(b, h // 2, w // 2, 4 * c).permute(0, 3, 1, 2)
+        (b, c, h, w), n = x.shape, self.span
+        x = x.permute(0, 2, 3, 1).reshape(b, h // n, n, w // n, n, c)
+        return x.permute(self.order).reshape(b, h // n, w // n, n**2 * c).permute(0, 3, 1, 2)
 
     def within(self, x: Tensor) -> Tensor:
         return self(x)
 
 
 class PixelShuffle:
-    """The way back. Pointwise. (B, 4C, H, W) -> (B, C, 2H, 2W)"""
+    """The way back. Pointwise. (B, n^2 C, H, W) -> (B, C, nH, nW)"""
 
-    def __init__(self, order: str = "cyx"):
-        self.order = order
+    def __init__(self, order: str = "cyx", n: int = 2):
+        self.order, self.n = order, n
 
     def __call__(self, x: Tensor) -> Tensor:
-        b, c, h, w = x.shape
-        x = x.permute(0, 2, 3, 1).reshape(b, h, w, *(c // 4 if axis == "c" else 2 for axis in self.order))
+        (b, c, h, w), n = x.shape, self.n
+        x = x.permute(0, 2, 3, 1).reshape(b, h, w, *(c // n**2 if axis == "c" else n for axis in self.order))
         row, column, channel = (3 + self.order.index(axis) for axis in "yxc")
-        return x.permute(0, 1, row, 2, column, channel).reshape(b, 2 * h, 2 * w, c // 4).permute(0, 3, 1, 2)
+        return x.permute(0, 1, row, 2, column, channel).reshape(b, n * h, n * w, c // n**2).permute(0, 3, 1, 2)
 
 
 class RepeatChannels(NamedTuple):

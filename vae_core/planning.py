@@ -33,8 +33,10 @@ def request(
     if part not in ("encode", "decode"):
         raise BadRequest(f"there is no plan to '{part}': choose encode or decode.")
     twin, ratio = build(family, config).to(dtype), config.spatial_ratio
+    if len(shape) == 4 and config.temporal_ratio and twin.first_frames > 1:  # pictures are run as clips
+        shape = (*shape[:2], 1, *shape[2:])
     h, w = shape[-2] + -shape[-2] % ratio * (part == "encode"), shape[-1] + -shape[-1] % ratio * (part == "encode")
-    if len(shape) == 5 and config.temporal_ratio and (shape[2] > 1 or twin.first_frames > 1):
+    if len(shape) == 5 and config.temporal_ratio and (shape[2] > 1 or twin.pictures_are_clips):
         with _counting(part, shape):
             return _of_clips(twin, config, part, (shape[0], shape[2], h, w), dtype)
     batch = math.prod((shape[0], *shape[2:-2]))
@@ -43,7 +45,7 @@ def request(
             pixels = torch.empty(batch, config.in_channels, h, w, dtype=dtype)
             return Request(fused(alone(twin.encode_ops())), pixels, 1, streamed="input" if streamed else None)
         z = whole.run(twin.from_latent_ops(), torch.empty(batch, config.latent_channels, h, w, dtype=dtype))
-        scale = ratio * h // z.shape[-2]
+        scale = getattr(config, "decoded_ratio", ratio) * h // z.shape[-2]
         if masked:
             beside = torch.empty(batch, config.out_channels + 1, ratio * h, ratio * w, dtype=dtype)
             return Request(fused(twin.masked_decode_ops()), z, scale, beside=beside)
@@ -56,7 +58,7 @@ def _of_clips(twin: Network, config: Config, part: str, shape: tuple[int, ...], 
     if part == "decode":
         z = torch.empty(t, config.latent_channels, h, w, dtype=dtype)
         return ClipRequest(fused(twin.decode_ops()), z, config.spatial_ratio, clips, 1, 1)
-    first, step = twin.first_frames, config.temporal_ratio or 1
+    first, step = twin.first_frames, twin.next_frames or config.temporal_ratio or 1
     pixels = torch.empty(t + missing_frames(t, first, step), config.in_channels, h, w, dtype=dtype)
     return ClipRequest(fused(twin.encode_ops()), pixels, 1, clips, first, step)
 

@@ -1,7 +1,7 @@
 """A VAE to a file: the way back from reference names to those of a layout.
 
 original    the names of the authors' files: CompVis and Black Forest Labs (`ldm`); `taesd_...` of tiny VAEs, both
-            halves in one file
+            halves in one file; Stable Cascade's `codebook` and `previewer`
 diffusers   those of a diffusers folder's file
 """
 
@@ -71,6 +71,14 @@ def _same(weights: Weights) -> dict[str, str]:
 
 def _taesd(weights: Weights) -> dict[str, str]:
     return {n: f"taesd_{n}" if n.startswith(("encoder.", "decoder.")) else n for n in weights}
+
+
+def _codebook(weights: Weights) -> dict[str, str]:
+    return {n: re.sub(r"^vquantizer\.embedding\.", "vquantizer.codebook.", n) for n in weights}
+
+
+def _previewer(weights: Weights) -> dict[str, str]:
+    return {n: re.sub(r"^decoder\.", "previewer.", n) for n in weights}
 
 
 def _tiny_diffusers(weights: Weights) -> dict[str, str]:
@@ -159,4 +167,7 @@ _WAYS: Mapping[tuple[str, str], Rename] = {
     ("tiny", DIFFUSERS): _tiny_diffusers,
     ("dc_ae", DIFFUSERS): _same,
     ("wan", ORIGINAL): _same,
+    ("paella", ORIGINAL): _codebook,
+    ("paella", DIFFUSERS): _same,
+    ("effnet", ORIGINAL): _previewer,
 }

@@ -42,18 +42,19 @@ class Temporal(nn.Module):
 class LookBack(Temporal):
     """Puts the last frames before x in front of it. (T, C, H, W) -> (T + frames, C, H, W)
 
-    What came before the first frame are zeros, or that frame again (`repeats`).
+    What came before the first frame are zeros, or that frame again (`repeats`). A convolution that moves on by `step`
+    frames reads step - 1 fewer of those it has read: by these, less is put in front of the frames after.
     """
 
-    def __init__(self, frames: int, repeats: bool = False):
+    def __init__(self, frames: int, repeats: bool = False, step: int = 1):
         super().__init__()
-        self.frames, self.repeats = frames, repeats
+        self.frames, self.repeats, self.later = frames, repeats, frames - step + 1
 
     def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         if past is None:
             past = (x[:1] if self.repeats else torch.zeros_like(x[:1])).expand(self.frames, *x.shape[1:])
         seen = torch.cat([past, x])
-        return seen, seen[len(seen) - self.frames :].clone()
+        return seen, seen[len(seen) - self.later :].clone()
 
 
 class Conv3d(Window, nn.Conv3d):
@@ -61,13 +62,16 @@ class Conv3d(Window, nn.Conv3d):
 
     In space it pads, in time it does not: as a block it is a `LookBack` and itself, so the last frame it sees is its
     own, as in every causal VAE. `repeats`: before the first frame, and beyond the borders of a picture, the nearest is
-    seen again instead of zeros. `pad` = (before, after) in space.
+    seen again instead of zeros. `pad` = (before, after) in space. `around`: it sees as many frames after its own as
+    before, (T, c_in, H, W) -> (T, c_out, H', W'), and beyond both ends of the clip are zeros.
     """
 
     def __init__(self, c_in: int, c_out: int, kernel: Kernel = 3, *, stride: Kernel = 1,
-                 pad: tuple[int, int] | None = None, repeats: bool = False, bias: bool = True):  # fmt: skip
+                 pad: tuple[int, int] | None = None, repeats: bool = False, around: bool = False,
+                 bias: bool = True):  # fmt: skip
         nn.Conv3d.__init__(self, c_in, c_out, kernel, stride, bias=bias)
         self.frames, self.span, _ = self.kernel_size
+        self.around = self.frames // 2 if around else 0
         self.step, self.repeats = self.stride[1], repeats
         self.rows = pad or (self.span // 2, self.span // 2)
         self.border = "replicate" if repeats else "constant"
@@ -78,7 +82,8 @@ class Conv3d(Window, nn.Conv3d):
             super().reset_parameters()
 
     def ops(self) -> Ops:
-        return (LookBack(self.frames - 1, self.repeats), self) if self.frames > 1 else (self,)
+        looks_back = self.frames > 1 and not self.around
+        return (LookBack(self.frames - 1, self.repeats, self.stride[0]), self) if looks_back else (self,)
 
     def forward(self, input: Tensor) -> Tensor:
         before, after = self.rows
@@ -105,10 +110,11 @@ class Conv3d(Window, nn.Conv3d):
         if self.frames == 1 or (x.device.type != "cuda" and x.dtype.itemsize > 2):
             return self._tap_by_tap(x, pad)
         clip = x.transpose(0, 1)[None]
-        return F.conv3d(clip, self.weight, self.bias, self.stride, (0, *pad))[0].transpose(0, 1)
+        return F.conv3d(clip, self.weight, self.bias, self.stride, (self.around, *pad))[0].transpose(0, 1)
 
     def _tap_by_tap(self, x: Tensor, pad: tuple[int, int]) -> Tensor:
         """On a CPU 0.6 to 0.8 of the time of its convolution over frames; in half precision sums would be rounded."""
+        x = F.pad(x, (0,) * 6 + (self.around,) * 2) if self.around else x
         step, *stride = self.stride
         end = len(x) - self.frames + 1
         y: Tensor | None = None
@@ -127,8 +133,9 @@ class OneFrame(Window):
         self.rows, self.span, self.step, self.growth = conv.rows, conv.span, conv.step, conv.growth
         self.border = conv.border
         exact = torch.promote_types(conv.weight.dtype, torch.float32)
+        own = conv.frames - 1 - conv.around
         summed = conv.repeats and conv.frames > 1
-        self.weight = conv.weight.to(exact).sum(2).to(conv.weight.dtype) if summed else conv.taps()[-1]
+        self.weight = conv.weight.to(exact).sum(2).to(conv.weight.dtype) if summed else conv.taps()[own]
         self.made_bytes = self.weight.nbytes if summed else 0
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -144,6 +151,20 @@ class OneFrame(Window):
             return F.conv2d(x, self.weight, self.bias, self.step, (above, left))
         x = F.pad(x, sides, mode=self.border) if any(sides) else x
         return F.conv2d(x, self.weight, self.bias, self.step)
+
+
+class RepeatFrames(Temporal):
+    """Every frame twice, but the first. (T, C, H, W) -> (2T - 1, C, H, W)"""
+
+    growth = 2.0
+
+    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        once = 1 if past is None else 0
+        y = x[once:].permute(0, 2, 3, 1)[:, None].expand(-1, 2, -1, -1, -1).flatten(0, 1).permute(0, 3, 1, 2)
+        return torch.cat([x[:once], y]) if once else y, x[:0].clone()
+
+    def alone(self) -> Ops:
+        return ()
 
 
 class FramesToChannels(Temporal):
@@ -250,6 +271,11 @@ class GroupNormOverFrames(nn.GroupNorm):
         clip = input.permute(0, 2, 3, 1).reshape(1, t * h, w, c).permute(0, 3, 1, 2)
         return super().forward(clip).permute(0, 2, 3, 1).reshape(t, h, w, c).permute(0, 3, 1, 2)
 
+    def alone(self) -> Ops:
+        norm = nn.GroupNorm(self.num_groups, self.num_channels, self.eps, device="meta")
+        norm.weight, norm.bias = self.weight, self.bias
+        return (norm,)
+
 
 def alone(ops: Ops) -> Ops:
     """The same network for pictures, each of which is a clip of one frame: no op looks at more than one."""
@@ -261,7 +287,7 @@ def alone(ops: Ops) -> Ops:
             if result and isinstance(result[-1], LookBack):
                 result.pop()
             result.append(OneFrame(op))
-        elif isinstance(op, Temporal) and not isinstance(op, LookBack):
+        elif isinstance(op, (Temporal, GroupNormOverFrames, Global)) and not isinstance(op, LookBack):
             result += op.alone()
         else:
             result.append(op)
@@ -273,6 +299,7 @@ def is_cut(ops: Ops) -> bool:
     return not any(
         (isinstance(op, Residual) and not is_cut(op.body + op.skip))
         or isinstance(op, GroupNormOverFrames)
-        or (isinstance(op, Global) and op.over_frames)
+        or (isinstance(op, Conv3d) and op.around > 0)
+        or (isinstance(op, Global) and op.over_frames and not op.looks_back)
         for op in ops
     )

@@ -32,7 +32,7 @@ class VAE(Facts):
 
     family, config, name   which network it is, its sizes, and where it came from
     latent_space           whose latents it makes, a name in latents.SPACES; None if that is not known
-    and the facts of the config: latent_channels, spatial_ratio, temporal_ratio, in_channels, out_channels
+    and the facts of the config, see Facts
     """
 
     def __init__(self, network: Network, family: str, config: Config, *, name: str,
@@ -86,8 +86,8 @@ class VAE(Facts):
                progress: Progress | None = None) -> Tensor:  # fmt: skip
         """z (B, latent_channels, h, w), or (B, latent_channels, T, h, w) -> pixels, about [-1, 1], not clamped.
 
-        size: (H, W) to crop to, as `posterior.size` gives it (times `upscale` for an enlarging decoder). fp32 at least.
-        The other arguments as in `encode`. z of clips is decoded to as many frames as the family makes of it.
+        size: (H, W) that was encoded, as `posterior.size` gives it, to crop to. fp32 at least. Other arguments as in
+        `encode`. z of clips is decoded to as many frames as the family makes of it, but z of one frame always to one.
         image, mask: for the family 'asymmetric', both or neither: pixels (B, C, H, W) in [-1, 1] of the size z was
         encoded from, and (B, 1, H, W) in [0, 1], 0 where the decoder is to keep to the image, 1 where to z alone.
         Raises LatentMismatch, NumericalOverflow, DoesNotFit, BadPixels, and BadRequest if the file held no decoder.
@@ -98,22 +98,27 @@ class VAE(Facts):
         if tiles and beside is not None:
             raise BadRequest("blended tiles are decoded without an image and a mask: leave the tiles or these away.")
         one = partial(self._decoded, beside=beside, budget=budget, rows=rows, keep=keep)
-        one = partial(blended.run, one, tiles, self.spatial_ratio * self.upscale, cell=1) if tiles else one
+        one = partial(blended.run, one, tiles, self.decoded_ratio, cell=1) if tiles else one
         x = one(x, on_plan=on_plan, progress=progress)
-        x = x[..., : size[0] * self.upscale, : size[1] * self.upscale] if size else x
+        h, w = self.decoded_size(size) if size else x.shape[-2:]
+        x = x[..., :h, :w]
         return whole.run(door.unfolded(frames), x)
 
     def encode_rows(self, source: streaming.PixelRows, *, budget: Budget = None, rows: int | None = None,
                     keep: str | None = None, progress: Progress | None = None) -> Posterior:  # fmt: skip
         """A picture that is read band by band -> the posterior of its latent, as `encode` gives it for all its pixels.
 
-        The pixels are in memory as a whole only if the plan is to run whole. `source` may be read more than once.
+        The pixels are in memory as a whole only if the plan is to run whole, or if a picture is run as a clip of
+        several frames (HunyuanImage 3.0). `source` may be read more than once.
         Arguments and errors as in `encode`; whatever the source raises passes as it is.
         """
         demand_part(self.config, self.name, "encode")
         c, h, w = source.shape
         if c != self.in_channels or min(h, w) < 1:
             raise BadPixels(f"this picture is ({c}, {h}, {w}): '{self.name}' encodes ({self.in_channels}, H, W).")
+        if self.network.first_frames > 1:  # it is a clip of several frames that is run
+            picture = streaming.Picture(source, 1, self.device, self.dtype, door.demand_in_range).tensor()
+            return self.encode(picture, budget=budget, rows=rows, keep=keep, progress=progress)
         plan = self.plan("encode", (1, *source.shape), budget=budget, rows=rows, keep=keep, streamed=True)
         watch = Followed(self.network, plan, 1, progress)
         with self._memory("encoding", (1, *source.shape), watch):
@@ -127,12 +132,16 @@ class VAE(Facts):
                     ) -> Iterator[Tensor]:  # fmt: skip
         """z of one picture, (1, latent_channels, h, w) -> bands of its pixels (C, n, W) from the top, of any heights.
 
-        Together they are what `decode` gives. They are in memory as a whole only if the plan is to run whole. Closing
-        the iterator early gives back what is held. Arguments and errors as in `decode`, all raised at the call but for
-        NumericalOverflow, which comes with the band that is not finite, and running out of memory.
+        Together they are what `decode` gives. They are in memory as a whole only if the plan is to run whole, or as in
+        `encode_rows`. Closing the iterator early gives back what is held. Arguments and errors as in `decode`, all
+        raised at the call but for NumericalOverflow, which comes with the band that is not finite, and running out of
+        memory.
         """
         demand_part(self.config, self.name, "decode")
         x, _ = door.latent(self, z, size)
+        if self.network.first_frames > 1 and z.ndim == 4 and len(z) == 1:
+            picture = self.decode(z, size=size, budget=budget, rows=rows, keep=keep, progress=progress)
+            return iter(picture[0].split(streaming.HEIGHTS[0], -2))
         if len(x) != 1 or x.ndim != 4:
             raise BadRequest(
                 f"rows can be decoded of one picture, not of a latent of shape {tuple(z.shape)}: give them one by one."
@@ -143,10 +152,9 @@ class VAE(Facts):
     @torch.no_grad()
     def _decoded_rows(self, x: Tensor, plan: Plan, watch: Followed, size: tuple[int, int] | None) -> Iterator[Tensor]:
         with self._memory("decoding", x.shape, watch):
-            ops = fused(alone(self.network.decode_ops()))
-            for band in streaming.decode(
-                ops, self._from_latent(x), plan, watch, size and (size[0] * self.upscale, size[1] * self.upscale)
-            ):
+            ops = fused(self.network.decode_ops())
+            left = self.decoded_size(size) if size else None
+            for band in streaming.decode(ops, self._from_latent(x), plan, watch, left):
                 self._demand_finite(band, "the latent", "decode")
                 yield band[0]
             watch.ends()
@@ -223,7 +231,8 @@ class VAE(Facts):
 
     def _clips(self, ops: Ops, x: Tensor, plan: Plan, watch: Followed, encodes: bool) -> Tensor:
         """x: (B, C, T, H, W), run clip by clip."""
-        first, step = (self.network.first_frames, self.temporal_ratio or 1) if encodes else (1, 1)
+        net = self.network
+        first, step = (net.first_frames, net.next_frames or self.temporal_ratio or 1) if encodes else (1, 1)
         ops, results = fused(ops), list[Tensor]()
         for clip in x.transpose(1, 2):
             clip = pad_frames(pad_to(clip, self.spatial_ratio), first, step) if encodes else clip

@@ -151,7 +151,7 @@ def _socket_class() -> type:
             self.disable_offload = True  # plain torch layers: on the device as a whole, or not at all
             self.vae_dtype, self.device, self.size = vae.dtype, where, None
             self.latent_channels, self.output_channels = vae.latent_channels, vae.in_channels
-            self.upscale_ratio = self.downscale_ratio = vae.spatial_ratio
+            self.downscale_ratio, self.upscale_ratio = vae.spatial_ratio, vae.decoded_ratio
             self.memory_used_encode = partial(_memory, vae, "encode")
             self.memory_used_decode = partial(_memory, vae, "decode")
             self.process_input, self.process_output = _to_minus_one, _to_image_in_place

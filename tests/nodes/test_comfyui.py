@@ -104,6 +104,34 @@ def test_object_info_is_complete(server, node):
     assert f"# {info['display_name']}" in server.get(f"/extensions/comfyui-exact-vae/docs/{node}.md")
 
 
+def test_texts_are_merged_into_the_host_s(server):
+    merged = server.get("/i18n")
+    for language in ("en", "zh"):
+        texts = json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
+        assert {node: merged[language]["nodeDefs"][node] for node in texts} == texts
+        assert set(texts) == set(NODE_CLASS_MAPPINGS)
+
+
+def test_what_a_latent_remembers_goes_through_core_s_nodes(server):
+    """The size while it is true, and no longer."""
+    nodes = graph(
+        ("LoadImage", {"image": "odd.png"}),
+        ("ExactVAELoader", {"vae_name": built_in.NAME}),
+        ("ExactVAEEncode", {"pixels": ["1", 0], "vae": ["2", 0]}),
+        ("RepeatLatentBatch", {"samples": ["3", 0], "amount": 2}),
+        ("LatentFromBatch", {"samples": ["4", 0], "batch_index": 1, "length": 1}),
+        ("LatentComposite", {"samples_to": ["5", 0], "samples_from": ["3", 0], "x": 8, "y": 8, "feather": 0}),
+        ("LatentUpscaleBy", {"samples": ["6", 0], "upscale_method": "nearest-exact", "scale_by": 2.0}),
+        ("LatentCrop", {"samples": ["3", 0], "width": 64, "height": 64, "x": 8, "y": 0}),
+    )
+    for i, size in ((6, (61, 75, 3)), (7, (128, 160, 3)), (8, (64, 64, 3))):
+        shown = {
+            "9": {"class_type": "ExactVAEDecode", "inputs": {"samples": [str(i), 0], "vae": ["2", 0]}},
+            "10": {"class_type": "SaveImage", "inputs": {"images": ["9", 0], "filename_prefix": "tags"}},
+        }
+        assert in_comfyui(server, {**nodes, **shown}).shape == size
+
+
 def test_core_s_nodes_keep_their_names(server):
     assert server.get("/object_info/VAEDecode")["VAEDecode"]["display_name"] == "VAE Decode"
 

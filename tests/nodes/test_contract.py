@@ -16,6 +16,9 @@ CORE_IDS = {"VAELoader", "VAEEncode", "VAEDecode", "VAEEncodeTiled", "VAEDecodeT
             "EmptyLatentImage", "SaveLatent", "LoadLatent", "LatentInterpolate", "LoadImage", "SaveImage"}  # fmt: skip
 
 
+SOCKETS = {"VAE", "IMAGE", "MASK", "LATENT", "NOISE"}
+
+
 def inputs(cls) -> dict:
     types = cls.INPUT_TYPES()
     return {**types["required"], **types.get("optional", {})}
@@ -26,7 +29,10 @@ def test_id(node, cls):
     assert re.fullmatch(r"Exact[A-Za-z0-9]+", node)
     assert node not in CORE_IDS
     assert node == f"Exact{cls.__name__}"
-    assert "(Exact" in NODE_DISPLAY_NAME_MAPPINGS[node]
+    name = NODE_DISPLAY_NAME_MAPPINGS[node]
+    assert re.search(r"\(Exact(, (Tiled|for Inpainting|for VAE))?\)$", name), (
+        "what core says in brackets stands in ours"
+    )
 
 
 @NODES
@@ -49,9 +55,11 @@ def test_defaults_have_one_value(node, cls):
 @NODES
 def test_it_explains_itself(node, cls):
     assert cls.DESCRIPTION.endswith(".")
-    assert cls.SEARCH_ALIASES
+    assert cls.SEARCH_ALIASES and all(alias == alias.lower() for alias in cls.SEARCH_ALIASES)
+    assert len(set(cls.SEARCH_ALIASES)) == len(cls.SEARCH_ALIASES)
     assert cls.CATEGORY.startswith("Exact VAE")
-    assert len(cls.OUTPUT_TOOLTIPS) == len(cls.RETURN_TYPES)
+    assert len(cls.OUTPUT_TOOLTIPS) == len(cls.RETURN_TYPES) == len(getattr(cls, "RETURN_NAMES", cls.RETURN_TYPES))
+    assert all(tooltip.endswith(".") for tooltip in cls.OUTPUT_TOOLTIPS)
     for name, (_, options) in inputs(cls).items():
         assert options["tooltip"].strip().endswith("."), name
 
@@ -64,11 +72,32 @@ def test_numbers_have_bounds(node, cls):
 
 
 @NODES
+def test_an_output_node_shows_what_it_did(node, cls):
+    """One without outputs would never be run otherwise."""
+    assert cls.RETURN_TYPES or getattr(cls, "OUTPUT_NODE", False)
+
+
+@NODES
+def test_only_widgets_that_may_be_left_alone_are_folded_away(node, cls):
+    """Never a socket, and never what has to be chosen."""
+    types = cls.INPUT_TYPES()
+    folded = {name: kind for name, (kind, options) in inputs(cls).items() if options.get("advanced")}
+    assert not set(folded) & set(types["required"])
+    assert not [name for name, kind in folded.items() if isinstance(kind, str) and kind in SOCKETS]
+
+
+@NODES
 def test_help_page(node, cls):
-    """A page per node, naming every input."""
+    """A page per node, naming every input and every output."""
     page = (ROOT / WEB_DIRECTORY / "docs" / f"{node}.md").read_text()
     assert page.startswith(f"# {NODE_DISPLAY_NAME_MAPPINGS[node]}\n")
-    assert not [name for name in inputs(cls) if f"`{name}`" not in page]
+    outputs = getattr(cls, "RETURN_NAMES", cls.RETURN_TYPES)
+    assert not [name for name in (*inputs(cls), *outputs) if f"`{name}`" not in page]
+    assert ("\n## Outputs\n" in page) == bool(outputs)
+
+
+def test_there_is_no_page_too_many():
+    assert {path.stem for path in (ROOT / WEB_DIRECTORY / "docs").glob("*.md")} == set(NODE_CLASS_MAPPINGS)
 
 
 def test_core_s_parameter_names():

@@ -33,11 +33,23 @@ from torch import nn
         Conv2d(1, 1, stride=2, pad=(0, 1)),
         Conv2d(1, 1, stride=2),
         Conv2d(1, 1, pad=(1, 0)),
+        Conv2d(1, 1, border="replicate"),
         DoublingConv(Conv2d(1, 1)),
         PixelUnshuffle(),
         PixelUnshuffle(order="yxc"),
     ],
-    ids=["3x3", "1x1", "5x5", "down, padded below", "down", "padded above", "doubling", "unshuffle", "channel last"],
+    ids=[
+        "3x3",
+        "1x1",
+        "5x5",
+        "down, padded below",
+        "down",
+        "padded above",
+        "replicate",
+        "doubling",
+        "unshuffle",
+        "channel last",
+    ],
 )
 @torch.no_grad()
 def test_a_window_reads_just_the_rows_it_says(op):
@@ -53,8 +65,7 @@ def test_a_window_reads_just_the_rows_it_says(op):
         moved = {o for o in range(y.shape[2]) if (op(changed) - y)[:, :, o].abs().max() > 1e-6}
         reads = {s for s in range(steps) if 0 <= row - (s * op.step - above) < op.span}
         assert {o // op.makes for o in moved} == reads
-        zeros = torch.nn.functional.pad(x, (0, 0, above, below))
-        assert torch.allclose(op.within(zeros), y, atol=1e-6)
+        assert torch.allclose(op.within(nn.functional.pad(x, (0, 0, above, below), mode=op.border)), y, atol=1e-6)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -92,7 +103,7 @@ POINTWISE = [silu, relu, soft_clamp, Affine(2.0, -1.0), Upsample2x(), PixelShuff
              RepeatChannels(3), MeanChannels(2)]  # fmt: skip
 
 
-@pytest.mark.parametrize("op", POINTWISE, ids=str)
+@pytest.mark.parametrize("op", POINTWISE, ids=lambda op: getattr(op, "__name__", type(op).__name__))
 @torch.no_grad()
 def test_pointwise_ops_read_their_own_row(op):
     x = torch.rand(1, 4, 4, 4) + 0.1

@@ -39,7 +39,7 @@ WRITTEN = [
 
 def test_the_headers_are_of_every_family_that_is_written():
     families = {detected(name).family for name, _ in WRITTEN}
-    assert families == {"kl", "asymmetric", "vq", "hunyuan_image", "tiny", "dc_ae", "wan"}
+    assert families == {"kl", "asymmetric", "vq", "hunyuan_image", "tiny", "dc_ae", "wan", "paella", "effnet"}
 
 
 @pytest.mark.parametrize(("name", "layout"), WRITTEN)

@@ -101,8 +101,8 @@ def test_a_source_is_read_again_if_a_norm_s_input_is_not_held(vae):
 @pytest.mark.parametrize("keep", ["device", "disk"])
 def test_closing_early_gives_back_what_is_held(vae, keep, monkeypatch):
     kept, held = [], []
-    make, put = run._store, store.InRooms.put
-    monkeypatch.setattr(run, "_store", lambda *how: kept.append(make(*how)) or kept[-1])
+    make, put = run.store_of, store.InRooms.put
+    monkeypatch.setattr(run, "store_of", lambda *how: kept.append(make(*how)) or kept[-1])
 
     def noted(self, band):
         kept = put(self, band)
@@ -125,7 +125,7 @@ def test_closing_early_gives_back_what_is_held(vae, keep, monkeypatch):
 
 def test_an_error_of_progress_closes_too(vae, monkeypatch):
     kept, make = [], run._store
-    monkeypatch.setattr(run, "_store", lambda *how: kept.append(make(*how)) or kept[-1])
+    monkeypatch.setattr(run, "store_of", lambda *how: kept.append(make(*how)) or kept[-1])
 
     def stop(done, total):
         if done > 300:

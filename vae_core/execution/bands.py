@@ -20,6 +20,7 @@ from ..ops import Beside, Global, Op, Ops, Residual, Window
 from ..temporal import GroupNormOverFrames, Temporal
 from .held import Banding, Dropped, Flow, Hold, ReadAgain
 from .moments import Moments
+from .past import Past
 from .rows import ROWS, Reader, Rows, balanced, forked, handed, height, in_a_row
 from .store import Held
 from .watch import Watch
@@ -42,7 +43,7 @@ def _step(op: Op, source: Flow, banding: Banding, watch: Watch) -> Flow:
     if isinstance(op, nn.GroupNorm):
         return Normalised(op, _again(op, source, banding), watch)
     if isinstance(op, Global):
-        return Attended(op, source, watch)
+        return Attended(op, source, banding.past if op.looks_back else None, watch)
     if isinstance(op, Window):
         return Slid(op, source, banding, watch)
     if isinstance(op, Temporal) and banding.past:
@@ -183,14 +184,15 @@ class Normalised(Flow):
 
 
 class Attended(Flow):
-    """What all pixels say is gathered first."""
+    """What all pixels say is gathered first, those of earlier frames too if it looks back."""
 
-    def __init__(self, op: Global, source: Flow, watch: Watch):
-        self.op, self.source, self.watch = op, source, watch
+    def __init__(self, op: Global, source: Flow, past: Past | None, watch: Watch):
+        self.op, self.source, self.past, self.watch = op, source, past, watch
 
     def read(self, last: bool) -> Rows:
         self.watch.begins(self.op)
         memory = self.op.gathered(self.op.remember(band) for band in self.source.read(last=False))
+        memory = self.past.joined(self.op, memory) if self.past else memory
         yield from map(partial(self.made, memory), self.source.read(last))
 
     def made(self, memory: tuple[Tensor, ...], band: Tensor) -> Tensor:

@@ -10,12 +10,11 @@ from torch import Tensor
 from ..ops import Ops
 from ..temporal import is_cut
 from . import whole
-from .past import Past
-from .plan import DEVICE, Plan, Request
+from .past import GAPS, Past
+from .plan import DEVICE, SMALL, Plan, Request
 from .store import OnDevice
 
 AT_A_TIME = (8, 4, 2, 1)  # latent frames, the fastest first
-ON_CPU = (1,)  # there a frame is work enough, and what one op has made is in the caches for the next
 
 
 class ClipRequest(Request):
@@ -35,25 +34,36 @@ class ClipRequest(Request):
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
     ) -> Iterator[Plan]:
         in_one = keep is None and (rows is None or self.rows <= rows)
+        last = on_cpu and rows is None and self.rows > SMALL
+        if in_one and not last:
+            yield from self._in_one(on_cpu)
+        lowest = next(iter(self._parts((1,))), None)
+        for plan in (lowest or self).banded(elsewhere, rows, keep, on_cpu):
+            if not lowest:
+                yield plan
+            elif not plan.twice:  # no norm of a clip in parts sees more than a pixel
+                yield self._of(lowest, plan, on_cpu)
+        if in_one and last:
+            yield from self._in_one(on_cpu)
+
+    def _in_one(self, on_cpu: bool = False) -> Iterator[Plan]:
+        """Whole frames: all of them at once, or fewer. On a CPU one is work enough, and the caches hold more of it."""
         at_once = replace(self.whole, pictures=1)
-        if in_one and not (on_cpu and is_cut(self.ops)):
+        if on_cpu and is_cut(self.ops):
+            yield from (self._of(part, part.whole, on_cpu) for part in self._parts((1,)))
             yield at_once
-        if in_one:
-            yield from (self._of(part, part.whole) for part in self._parts(ON_CPU if on_cpu else AT_A_TIME))
-        lowest = self._parts((1,))
-        banded = (
-            (self._of(lowest[0], plan) for plan in lowest[0].banded(elsewhere, rows, keep, on_cpu))
-            if lowest
-            else self.banded(elsewhere, rows, keep, on_cpu)
-        )
-        yield from (plan for plan in banded if not plan.twice or not plan.frames)
-        if in_one and on_cpu and is_cut(self.ops):
+        else:
             yield at_once
+            yield from (self._of(part, part.whole, on_cpu) for part in self._parts(AT_A_TIME))
 
     def _parts(self, sizes: Iterable[int]) -> list["_Part"]:
         """Of so many latent frames each, if there are more in the clip; none if it can only be run at once."""
-        latents = 1 + -(-(len(self.x) - self.first) // self.step)
-        return [self._part(n) for n in sizes if n < latents] if is_cut(self.ops) else []
+        return [self._part(n) for n in sizes if n < self.latents] if is_cut(self.ops) else []
+
+    @property
+    def latents(self) -> int:
+        """Frames of the latent."""
+        return 1 + -(-(len(self.x) - self.first) // self.step)
 
     def _part(self, n: int) -> "_Part":
         if n not in self._known:
@@ -64,10 +74,11 @@ class ClipRequest(Request):
     def _known(self) -> dict[int, "_Part"]:
         return {}
 
-    def _of(self, part: "_Part", plan: Plan) -> Plan:
+    def _of(self, part: "_Part", plan: Plan, on_cpu: bool) -> Plan:
         """A plan for one part as the plan for all."""
         here = plan.keep == DEVICE
-        peak = plan.peak + sum(self._ends.values()) + (part.known if here else 0)
+        peak = plan.peak + sum(self._ends.values()) + (part.known if here else 0) + part.gathered
+        peak += GAPS if on_cpu else 0
         held = plan.held + (0 if here else part.known)
         return replace(plan, frames=part.n, pictures=1, peak=peak, held=held, work=self.whole.work, shape=self.shape)
 
@@ -84,15 +95,20 @@ class ClipRequest(Request):
 
 
 class _Part(Request):
-    """The next frames of a clip, when some have gone before."""
+    """The last frames of a clip, when all others have gone before.
+
+    known     bytes that are held of these
+    gathered  bytes of what attention remembers of them while it is put together: the parts, and the whole
+    """
 
     def __init__(self, clip: ClipRequest, n: int):
         past = Past(OnDevice())
         with torch.no_grad():
-            whole.run(clip.ops, clip.x[: clip.first + clip.step * (n - 1)], past=past)
+            whole.run(clip.ops, clip.x[: clip.first + clip.step * (clip.latents - n - 1)], past=past)
         super().__init__(clip.ops, clip.x[:1].expand(clip.step * n, *clip.x.shape[1:]), clip.scale)
         self.one = self.side = self.x
-        self.n, self.past, self.known = n, past, past.bytes
+        self.n, self.past, self.known = n, past, past.bytes + past.remembered_bytes
+        self.gathered = 2 * past.remembered_bytes
 
     @cached_property
     def _ends(self) -> dict[str, int]:

@@ -1,23 +1,32 @@
-"""What temporal ops know of earlier frames, while a clip is run in parts."""
+"""What ops know of earlier frames, while a clip is run in parts."""
 
 from collections import deque
 
 import torch
 from torch import Tensor
 
+from ..ops import Global
 from ..temporal import Temporal
 from .rows import ROWS, Rows
-from .store import Held, OnDevice, Store
+from .store import Held, OnDevice, Store, give_back_gaps
+
+GAPS = 2**26  # bytes of free memory in the heap of a CPU that are let be: faster to use again, but memory all the same
 
 
 class Past:
-    """For every temporal op: rows that lie in a store, from one part of the clip to the next."""
+    """For every temporal op rows that lie in a store, from one part of the clip to the next.
+
+    And for attention that looks back what it remembers of all frames so far: it grows with the clip.
+    """
 
     def __init__(self, store: Store):
         self.store = store
         self.known: dict[int, list[Held]] = {}
+        self.remembered: dict[int, list[tuple[Held, ...]]] = {}
 
     def put(self, rows: Tensor) -> Held:
+        if rows.device.type == "cpu":
+            give_back_gaps(GAPS)
         return self.store.put(rows) if rows.numel() else OnDevice().put(rows)  # no frames: a mark that there were some
 
     def keep(self, op: Temporal, held: list[Held]) -> None:
@@ -35,10 +44,22 @@ class Past:
         self.keep(op, [self.put(past)])
         return y
 
+    def joined(self, op: Global, memory: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """What the op remembers of the next frames, after what it does of those before."""
+        so_far = self.remembered.setdefault(id(op), [])
+        so_far.append(tuple(self.put(each) for each in memory))
+        if len(so_far) == 1:
+            return memory
+        return tuple(torch.cat([held.get() for held in each]) for each in zip(*so_far, strict=True))
+
     @property
     def bytes(self) -> int:
-        """Of all that is known."""
+        """Of all that is known but what attention remembers."""
         return sum(held.get().nbytes for bands in self.known.values() for held in bands)
+
+    @property
+    def remembered_bytes(self) -> int:
+        return sum(held.get().nbytes for parts in self.remembered.values() for part in parts for held in part)
 
 
 def _read(held: deque[Held]) -> Rows:

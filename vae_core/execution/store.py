@@ -97,8 +97,22 @@ class Rooms:
         self.free.setdefault(size, []).append(room)
 
 
-def give_back_gaps() -> None:
-    """Free memory between what the heap still holds goes to the system (glibc; others have no such call)."""
+class _Heap(ctypes.Structure):
+    """What glibc's mallinfo2 tells; `free` are the bytes of free chunks."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        "arena", "chunks", "fast_chunks", "maps", "mapped", "most", "fast_free", "used", "free", "top")]  # fmt: skip
+
+
+def give_back_gaps(beyond: int = 0) -> None:
+    """Free memory between what the heap still holds goes to the system, if it is more than so many bytes.
+
+    With glibc; others have no such calls, and nothing is done.
+    """
+    if beyond and (told := getattr(_C, "mallinfo2", None)):
+        told.restype = _Heap
+        if told().free <= beyond:
+            return
     if trim := getattr(_C, "malloc_trim", None):
         trim(0)
 

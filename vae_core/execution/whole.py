@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..ops import Beside, Op, Ops, Residual, has_besides
+from ..ops import Beside, Global, Op, Ops, Residual, has_besides
 from ..temporal import Temporal
 from .past import Past
 from .watch import Watch
@@ -26,6 +26,8 @@ class Around(NamedTuple):
     def apply(self, op: Op, x: Tensor) -> Tensor:
         if self.past and isinstance(op, Temporal):
             return self.past.after(op, x)
+        if self.past and isinstance(op, Global) and op.looks_back:
+            return op.recall(x, self.past.joined(op, op.remember(x)))
         return op(x)  # type: ignore[operator]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..ops import Beside, Conv2d, EveryNth, Ops, chain, plus, relu, silu, times
 from . import kl
-from .base import Family, Shapes
+from .base import Family, Member, Shapes
 from .blocks import Coder, Decoder
 
 CONDITION = "decoder.encoder."
@@ -96,4 +96,5 @@ FAMILY = Family(
     detect=detect,
     build=AsymmetricKL,
     example=AsymmetricConfig(**{**vars(_SD), "decoder": Coder((192, 384, 768, 768), (4,) * 4, (False,) * 4)}),
+    members=(Member("asymmetric decoders for SD 1.x (x1.5, x2)", 4, 8),),
 )

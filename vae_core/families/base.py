@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import nn
 
-from ..ops import Ops
+from ..ops import Ops, chain
 
 Shapes = Mapping[str, tuple[int, ...]]
 WIDEST = 2**15  # channels; more than any layer has, so what a damaged header may claim stays harmless
@@ -61,6 +61,7 @@ class Facts:
     """The facts of a config, for whatever has one.
 
     latent_channels, spatial_ratio   of the latent that nodes pass on (128 and 16 for FLUX.2)
+    decoded_ratio                    the same of the picture it decodes to; decoders may enlarge, or only preview
     temporal_ratio                   frames of a clip to one of its latent, None for a VAE of pictures
     in_channels, out_channels        of the pixels it encodes, and of those it decodes to
     """
@@ -76,8 +77,17 @@ class Facts:
         return self.config.spatial_ratio
 
     @property
+    def decoded_ratio(self) -> int:
+        return getattr(self.config, "decoded_ratio", self.config.spatial_ratio)
+
+    @property
     def temporal_ratio(self) -> int | None:
         return self.config.temporal_ratio
+
+    def decoded_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(H, W) of a picture that was encoded -> what is left of it once it is decoded."""
+        h, w = (-(-n * self.decoded_ratio // self.spatial_ratio) for n in size)
+        return h, w
 
     @property
     def in_channels(self) -> int:
@@ -86,11 +96,6 @@ class Facts:
     @property
     def out_channels(self) -> int:
         return self.config.out_channels
-
-    @property
-    def upscale(self) -> int:
-        """How much larger than the picture that was encoded is what is decoded: 1 but for enlarging decoders."""
-        return getattr(self.config, "upscale", 1)
 
 
 class Network(nn.Module):
@@ -101,7 +106,13 @@ class Network(nn.Module):
     """
 
     gaussian = True  # do the encoder's ops end in moments (mean, logvar), or in z itself?
-    first_frames = 1  # of a clip, that the first frame of its latent stands for; if 1, a picture is a clip of one frame
+    first_frames = 1  # of a clip, that the first frame of its latent stands for
+    next_frames: int | None = None  # so many follow, once or more often; None: as many as the temporal ratio
+
+    @property
+    def pictures_are_clips(self) -> bool:
+        """Are pictures run as clips of one frame? If not, `temporal.alone` of the ops does the same to a batch."""
+        return self.first_frames > 1
 
     def encode_ops(self) -> Ops:
         """pixels (B, C, H, W) in [-1, 1] -> moments (B, 2 * z_channels, h, w), or z if not `gaussian`"""
@@ -122,6 +133,22 @@ class Network(nn.Module):
         return ()
 
 
+class Row(nn.ModuleList):
+    """Blocks and ops, one after the other."""
+
+    def ops(self) -> Ops:
+        return chain(*self)
+
+
+class Member(NamedTuple):
+    """Files that are published, as the README lists them."""
+
+    models: str
+    channels: int  # of the latent
+    ratio: int
+    frames: int | None = None  # of a clip to one of its latent
+
+
 class Family(NamedTuple):
     """One architecture: how to tell it, and how to build it."""
 
@@ -131,6 +158,7 @@ class Family(NamedTuple):
     build: Callable[[Any], Network]
     example: Config  # a published member: what an unknown file is compared with
     published: Callable[[Any], bool] = lambda config: True  # does a config's channel count say whose latents these are?
+    members: tuple[Member, ...] = ()
 
 
 def vote(values: Iterable[int | None]) -> int | None:

@@ -29,8 +29,9 @@ from ..ops import (
     relu,
     silu,
 )
-from .base import Family, Halves, Network, Shapes, count, size, vote
-from .efficientvit import HEAD, EfficientViTBlock, ResBlock, RMSNorm
+from .base import Family, Halves, Member, Network, Row, Shapes, count, size, vote
+from .efficientvit import HEAD, EfficientViTBlock, ResBlock
+from .norms import RMSNorm
 
 SIDES = {"encoder": "encoder.down_blocks.", "decoder": "decoder.up_blocks."}
 
@@ -185,13 +186,6 @@ class Up(nn.Module):
         return (Residual(body, (RepeatChannels(self.times), PixelShuffle())),) if self.times else body
 
 
-class Stage(nn.ModuleList):
-    """Blocks of one resolution, and the way to the next."""
-
-    def ops(self) -> Ops:
-        return chain(*self)
-
-
 def blocks(c: Coder, i: int) -> list[EfficientViTBlock] | list[ResBlock]:
     """Those of stage i."""
     if c.attention[i]:
@@ -207,7 +201,7 @@ class Encoder(nn.Module):
         first, top = c.widths[0], c.widths[-1]
         self.conv_in = Conv2d(in_channels, first) if first else Down(in_channels, c.widths[1], c.shuffled, False)
         self.down_blocks = nn.ModuleList(
-            Stage([*blocks(c, i), *([Down(width, following, c.shuffled)] if width and following else [])])
+            Row([*blocks(c, i), *([Down(width, following, c.shuffled)] if width and following else [])])
             for i, (width, following) in enumerate(zip(c.widths, (*c.widths[1:], None), strict=True))
         )
         self.conv_out = Conv2d(top, z_channels)
@@ -227,7 +221,7 @@ class Decoder(nn.Module):
         self.conv_in = Conv2d(z_channels, top)
         self.times = top // z_channels if shortcut else 0
         self.up_blocks = nn.ModuleList(
-            Stage([*([Up(coarser, width, c.shuffled)] if width and coarser else []), *blocks(c, i)])
+            Row([*([Up(coarser, width, c.shuffled)] if width and coarser else []), *blocks(c, i)])
             for i, (width, coarser) in enumerate(zip(c.widths, (*c.widths[1:], None), strict=True))
         )
         narrow = first or c.widths[1]
@@ -276,4 +270,10 @@ FAMILY = Family(
         decoder=Coder(_WIDTHS, (3,) * 6, _VIT, (False,) * 6, (5,), shuffled=False, joined=False),
     ),
     published=is_published,
+    members=(
+        Member("Sana, DC-AE-Lite", 32, 32),
+        Member("DC-AE f32c32", 32, 32),
+        Member("DC-AE f64c128, also of DC-AE 1.5", 128, 64),
+        Member("DC-AE f128c512", 512, 128),
+    ),
 )

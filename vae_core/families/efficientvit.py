@@ -5,54 +5,15 @@ are those of diffusers. The one surprise: what is called q, k and v are thirds o
 into heads only then: head h takes channels 96 h ... 96 h + 95, in turn as query, key and value.
 """
 
-from collections.abc import Iterable
-from functools import reduce
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..ops import Conv2d, Global, Ops, Residual, Window, chain, relu, silu
+from ..ops import Conv2d, Ops, Residual, Sums, Window, chain, relu, silu
+from .norms import BatchNorm, RMSNorm
 
 HEAD = 32  # channels of a head
 WIDENING = 4  # of the gated convolutions
-
-
-class RMSNorm(nn.Module):
-    """Each pixel by the root mean square of its channels. Pointwise. (B, C, H, W) -> same"""
-
-    eps = 1e-5
-
-    def __init__(self, c: int):
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(c)), nn.Parameter(torch.zeros(c))
-
-    def forward(self, x: Tensor) -> Tensor:
-        exact = torch.promote_types(x.dtype, torch.float32)
-        length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=exact)
-        scale = torch.rsqrt(length * length / x.shape[1] + self.eps)
-        y = None if torch.is_grad_enabled() else torch.empty_like(x)  # one new picture, whatever the scale's dtype
-        weight, bias = (p[:, None, None] for p in (self.weight, self.bias))
-        return torch.addcmul(bias, torch.mul(x, scale, out=y), weight, out=y).to(x.dtype)
-
-
-class BatchNorm(nn.Module):
-    """Of statistics in the file. Pointwise. (B, C, H, W) -> same"""
-
-    eps = 1e-5
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, c: int):
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(c)), nn.Parameter(torch.zeros(c))
-        self.register_buffer("running_mean", torch.zeros(c))
-        self.register_buffer("running_var", torch.ones(c))
-
-    def forward(self, x: Tensor) -> Tensor:
-        exact = torch.promote_types(x.dtype, torch.float32)
-        mean, var, weight, bias = (t.to(exact) for t in (self.running_mean, self.running_var, self.weight, self.bias))
-        return F.batch_norm(x, mean, var, weight, bias, eps=self.eps)
 
 
 class ResBlock(nn.Module):
@@ -116,7 +77,7 @@ def _cropped(x: Tensor, rows: int) -> Tensor:
     return x.narrow(-2, rows, x.shape[-2] - 2 * rows)
 
 
-class LinearAttention(Global):
+class LinearAttention(Sums):
     """Attention whose weights are relu(q) . relu(k), each query's divided by their sum. (B, 3C, H, W) -> (B, C, H, W)
 
     That is relu(q) times sums over all pixels, of v relu(k)^T and of relu(k), which is all there is to remember.
@@ -125,15 +86,11 @@ class LinearAttention(Global):
     """
 
     eps = 1e-15
-    grows = False
 
     def remember(self, x: Tensor) -> tuple[Tensor, Tensor]:
         k, v = (_heads(x, i) for i in (1, 2))
         k = F.relu(k)
         return v @ k.transpose(-1, -2), k.sum(-1)[:, :, None]
-
-    def gathered(self, parts: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-        return reduce(lambda known, part: tuple(a + b for a, b in zip(known, part, strict=True)), parts)
 
     def recall(self, x: Tensor, memory: tuple[Tensor, ...]) -> Tensor:
         values, weights = memory

@@ -37,54 +37,6 @@ def _fits(shape: tuple[int, ...] | None, want: tuple[int | None, ...] | None) ->
 
 FOREIGN: tuple[Foreign, ...] = (
     Foreign(
-        "HunyuanImage 2.1 refiner / HunyuanVideo 1.5 (32 channels at 1/16, 3-D)",
-        names=("decoder.mid.block_1.norm1.gamma",),
-        marks=({"decoder.conv_in.conv.weight": (1024, 32, 3, 3, 3), "decoder.mid_block.resnets.0.norm1.gamma": None},),
-    ),
-    Foreign(
-        "HunyuanImage 3.0 (32 channels at 1/16, 3-D)",
-        marks=({"decoder.conv_in.weight": (1024, 32, 3, 3, 3)},),
-    ),
-    Foreign(
-        "HunyuanVideo (16 channels at 1/8, 3-D)",
-        marks=(
-            {"decoder.conv_in.conv.weight": (512, 16, 3, 3, 3), "decoder.mid.attn_1.norm.weight": None},
-            {
-                "decoder.conv_in.conv.weight": (512, 16, 3, 3, 3),
-                "decoder.mid_block.attentions.0.group_norm.weight": None,
-            },
-        ),
-    ),
-    Foreign(
-        "tiny video autoencoder (TAEHV)",
-        marks=(
-            {"decoder.22.bias": None, "decoder.1.weight": None},
-            {"decoder.0.weight": (None, None, 1, 1), "encoder.0.weight": None},
-        ),
-    ),
-    Foreign(
-        "Autoencoder-KL with a temporal decoder (Stable Video Diffusion)",
-        names=(
-            "decoder.mid.block_1.mix_factor",
-            "decoder.time_conv_out.weight",
-        ),
-    ),
-    Foreign(
-        "Stable Cascade stage A (4 channels at 1/4)",
-        names=(
-            "vquantizer.codebook.weight",
-            "vquantizer.embedding.weight",
-        ),
-    ),
-    Foreign(
-        "Stable Cascade stage C (16 channels)",
-        names=(
-            "encoder.mapper.0.weight",
-            "mapper.0.weight",
-        ),
-        marks=({"blocks.0.weight": (512, 16, 1, 1)},),
-    ),
-    Foreign(
         "KVAE 2-D (16 channels at 1/8)",
         marks=({"decoder.mid.block_1.norm1.norm_layer.weight": None, "decoder.conv_in.weight": (1024, 16, 3, 3)},),
     ),

@@ -24,7 +24,7 @@ from ..ops import (
     chain,
     silu,
 )
-from .base import Family, Halves, Network, Shapes, size, vote
+from .base import Family, Halves, Member, Network, Shapes, size, vote
 from .blocks import Coder, Middle, ResnetBlock, halved, is_2d, keeps_channels, norm, read_coder
 
 
@@ -172,4 +172,5 @@ FAMILY = Family(
         encoder=Coder(_WIDTHS, (2,) * 6, (False,) * 6, stem=128),
         decoder=Coder(_WIDTHS[::-1], (3,) * 6, (False,) * 6),
     ),
+    members=(Member("HunyuanImage 2.1", 64, 32),),
 )

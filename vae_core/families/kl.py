@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ops import Conv2d, Ops, chain
-from .base import Family, Halves, Network, Shapes, size, vote
+from .base import Family, Halves, Member, Network, Shapes, size, vote
 from .blocks import Coder, Decoder, Encoder, halved, is_2d, keeps_channels, makes_moments, read_coder
 
 
@@ -144,4 +144,11 @@ FAMILY = Family(
         post_quant_conv=True,
     ),
     published=is_published,
+    members=(
+        Member("SD 1.x, SD 2.x, PixArt-alpha, SDXL, PixArt-Sigma, AuraFlow, Kolors", 4, 8),
+        Member("SD x4 upscaler", 4, 4),
+        Member("SD 3.x", 16, 8),
+        Member("FLUX.1, Lumina 2, Z-Image, Chroma", 16, 8),
+        Member("FLUX.2", 128, 16),
+    ),
 )

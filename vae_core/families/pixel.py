@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from ..ops import Ops
-from .base import Family, Network, Shapes
+from .base import Family, Member, Network, Shapes
 
 MARK = "pixel_space_vae"
 
@@ -42,4 +42,11 @@ class PixelSpace(Network):
         return ()
 
 
-FAMILY = Family("pixel", "pixel space (no VAE)", detect, PixelSpace, PixelConfig())
+FAMILY = Family(
+    name="pixel",
+    title="pixel space (no VAE)",
+    detect=detect,
+    build=PixelSpace,
+    example=PixelConfig(),
+    members=(Member("pixel-space models (PixelFlow, Chroma Radiance)", 3, 1),),
+)

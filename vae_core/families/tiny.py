@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ops import Affine, Conv2d, Op, Ops, Residual, Upsample2x, chain, relu, soft_clamp
-from .base import Family, Halves, Network, Shapes, count, size, vote
+from .base import Family, Halves, Member, Network, Shapes, count, size, vote
 
 POOL_GROUPS, POOL_WIDTH = 4, 4  # the pool branch widens four times and normalises in four groups
 
@@ -201,4 +201,10 @@ FAMILY = Family(
     detect=detect,
     build=TinyAutoencoder,
     example=TinyConfig(4, Coder((64,) * 4, (1, 3, 3, 3)), Coder((64,) * 4, (3, 3, 3, 1))),
+    members=(
+        Member("TAESD, TAESDXL", 4, 8),
+        Member("TAESD3, TAEF1", 16, 8),
+        Member("TAEF2", 128, 16),
+        Member("TAESANA", 32, 32),
+    ),
 )

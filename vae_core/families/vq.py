@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops import Beside, Conv2d, Ops, Upsample2x, chain, plus, times
-from .base import Family, Halves, Network, Shapes, size, vote
+from .base import Family, Halves, Member, Network, Shapes, size, vote
 from .blocks import Coder, Decoder, Encoder, Norm, is_2d, keeps_channels, makes_moments, norm, read_coder
 
 CODES, MOST_CODES = 8192, 2**20
@@ -56,7 +56,7 @@ def detect(shapes: Shapes) -> VQConfig | None:
     return VQConfig(
         z_channels=z,
         embed_dim=embed,
-        codes=_codes(shapes),
+        codes=codes(shapes, "quantize.embedding.weight"),
         encoder=encoder,
         decoder=decoder,
         spatial=spatial,
@@ -65,10 +65,10 @@ def detect(shapes: Shapes) -> VQConfig | None:
     )
 
 
-def _codes(shapes: Shapes) -> int:
+def codes(shapes: Shapes, name: str) -> int:
     """Many more than channels; a usual number if the codebook is lost or absurd, which strict loading then says."""
-    codes, *_ = (*shapes.get("quantize.embedding.weight", ()), 0)
-    return codes if 0 < codes <= MOST_CODES else CODES
+    found, *_ = (*shapes.get(name, ()), 0)
+    return found if 0 < found <= MOST_CODES else CODES
 
 
 def _plain(shapes: Shapes) -> tuple[Shapes, bool]:
@@ -150,5 +150,9 @@ FAMILY = Family(
         codes=CODES,
         encoder=Coder(_AMUSED, (2,) * 5, (False,) * 5, mid_attention=False, stem=128),
         decoder=Coder(_AMUSED, (3,) * 5, (False,) * 5, mid_attention=False),
+    ),
+    members=(
+        Member("Kandinsky 2.x (MoVQ)", 4, 8),
+        Member("aMUSEd", 64, 16),
     ),
 )

@@ -31,7 +31,7 @@ from ..ops import (
     silu,
 )
 from ..temporal import ChannelsToFrames, Conv3d, DoubleFrames, FramesToChannels, HalveFrames
-from .base import Family, Halves, Network, Shapes, count, size, vote
+from .base import Family, Halves, Member, Network, Shapes, count, size, vote
 from .blocks import halved, tokens
 
 
@@ -68,6 +68,10 @@ class WanConfig(Halves):
     @property
     def spatial_ratio(self) -> int:
         return self.patch * 2 ** sum(level.resampled for level in self._levels)
+
+    @property
+    def decoded_ratio(self) -> int:
+        return self.spatial_ratio * self.upscale
 
     @property
     def temporal_ratio(self) -> int | None:
@@ -318,5 +322,15 @@ FAMILY = Family(
         z_channels=16,
         encoder=_published((96, 192, 384, 384), 2, (False, True, True)),
         decoder=_published((384, 384, 192, 96), 3, (True, True, False)),
+    ),
+    members=(
+        Member(
+            "Wan 2.1, Qwen-Image, Qwen-Image-Edit, Qwen-Image-Layered, Wan 2.1's decoder that doubles the size",
+            16,
+            8,
+            4,
+        ),
+        Member("Wan 2.2", 48, 16, 4),
+        Member("Qwen-Image-2.1", 64, 16),
     ),
 )

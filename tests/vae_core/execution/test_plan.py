@@ -201,12 +201,15 @@ def test_a_run_in_bands_holds_no_more_than_planned(family, config, part, rows):
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family.name != "pixel"], ids=lambda f: f.name)
 @pytest.mark.parametrize("part", ["encode", "decode"])
 def test_every_family_is_planned(family, part):
-    """A published member of each, at 512 pixels: bands need less, and give a picture of the same shape."""
+    """A published member of each, at 512 pixels: bands need less, and give a picture of the same shape.
+
+    Weights that are made for the run are there either way.
+    """
     config = family.example
     side = 512 // config.spatial_ratio
     shape = (1, 3, 512, 512) if part == "encode" else (1, config.latent_channels, side, side)
     found = planned(family.name, config, part, shape, torch.bfloat16)
-    assert found.in_bands(16).peak < 0.8 * found.whole.peak
+    assert found.in_bands(16).peak - found.summed < 0.8 * (found.whole.peak - found.summed)
     assert found.shape[-2:] == ((side, side) if part == "encode" else (512, 512))
 
 

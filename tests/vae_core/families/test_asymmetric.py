@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 from diffusers import AsymmetricAutoencoderKL
-from exact_vae.vae_core import BadPixels, BadRequest, LatentMismatch, detect, from_weights, load
+from exact_vae.vae_core import BadPixels, BadRequest, LatentMismatch, Tiles, detect, from_weights, load
 from exact_vae.vae_core.detection import expected_shapes
 from exact_vae.vae_core.families import asymmetric, kl
 from exact_vae.vae_core.families.asymmetric import AsymmetricConfig
@@ -126,6 +126,8 @@ def test_a_mask_of_ones_leaves_the_decoder_alone():
 def test_what_cannot_be_decoded_with_a_mask():
     vae = from_weights(random_weights("asymmetric", CONFIG))
     z, image, mask = torch.randn(1, 4, 3, 5), torch.zeros(1, 3, 12, 20), torch.ones(1, 1, 12, 20)
+    with pytest.raises(BadRequest, match="blended tiles are decoded without an image and a mask: leave the tiles or"):
+        vae.decode(z, image=image, mask=mask, tiles=Tiles(8, 4))
     with pytest.raises(BadRequest, match="give an image and a mask, or neither"):
         vae.decode(z, image=image)
     for bad in (mask[:, :, :8], mask.expand(1, 3, 12, 20), mask * 2, mask * torch.nan):

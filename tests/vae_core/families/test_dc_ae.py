@@ -210,6 +210,22 @@ def test_halves(tmp_path):
     assert (both.decode(z) - whole_one.decode(z)).abs().max() < 1e-12
 
 
+@pytest.mark.parametrize("name", [name for name in HEADERS if name.endswith(".original")])
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_bare_halves_in_the_authors_names(name, half):
+    """Whose names are alike: an encoder is not read as a decoder, nor the other way, also if a tensor is lost."""
+    shapes = header(name)["shapes"]
+    known = detect(shapes)
+    bare = {n.removeprefix(f"{half}."): s for n, s in shapes.items() if n.startswith(f"{half}.")}
+    found = detect(bare)
+    assert (found.family, found.layout, found.parts, found.is_whole) == ("dc_ae", half, (half,), True)
+    assert getattr(found.config, half) == getattr(known.config, half)
+    assert found.spatial_ratio == known.spatial_ratio
+    for lost in random.Random(0).sample(sorted(bare), 10):
+        found = detect({n: s for n, s in bare.items() if n != lost})
+        assert (found.layout, len(found.missing), found.unexpected) == (half, 1, ())
+
+
 @pytest.mark.parametrize(
     ("fact", "value"),
     [

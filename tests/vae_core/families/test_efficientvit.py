@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from exact_vae.vae_core.families.efficientvit import BatchNorm, LinearAttention, MultiScale, RMSNorm, Stacked
+from exact_vae.vae_core.families.efficientvit import LinearAttention, MultiScale, Stacked
+from exact_vae.vae_core.families.norms import BatchNorm, RMSNorm
 from exact_vae.vae_core.ops import Conv2d
 from torch import nn
 from torch.nn import functional as F

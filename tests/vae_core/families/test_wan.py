@@ -141,7 +141,7 @@ def test_the_enlarging_decoder(tmp_path):
     weights["decoder.conv_out.weight"] = torch.randn(12, 8, 3, 3, 3, dtype=torch.float64) / 10
     weights["decoder.conv_out.bias"] = torch.zeros(12, dtype=torch.float64)
     ours = from_weights(weights)
-    assert (ours.spatial_ratio, ours.upscale, ours.out_channels) == (8, 2, 3)
+    assert (ours.spatial_ratio, ours.decoded_ratio, ours.out_channels) == (8, 16, 3)
     last = known.decoder.conv_out
     last.weight.data, last.bias.data = weights["decoder.conv_out.weight"], weights["decoder.conv_out.bias"]
     known.decoder.conv_out.out_channels = 12
@@ -200,4 +200,4 @@ def test_published_files(name, channels, ratio, frames, colours, upscale):
     found = detect(header(name)["shapes"])
     assert found.is_whole and found.family == "wan"
     assert (found.latent_channels, found.spatial_ratio, found.temporal_ratio) == (channels, ratio, frames)
-    assert (found.in_channels, found.out_channels, found.upscale) == (colours, colours, upscale)
+    assert (found.in_channels, found.out_channels, found.decoded_ratio) == (colours, colours, ratio * upscale)

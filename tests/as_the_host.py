@@ -1,0 +1,178 @@
+"""Run in a bare interpreter: loads the pack as ComfyUI does, calls every node once, and tells what it saw as JSON.
+
+    python -I -B as_the_host.py PACK_FOLDER WORK_FOLDER
+
+The host names the module by the folder's absolute path with '.' as '_x_', and has its own modules first on sys.path.
+"""
+
+import copy
+import importlib.util
+import inspect
+import json
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy
+import psutil  # noqa: F401  what the host has imported before it loads any pack
+import safetensors.torch  # noqa: F401
+import torch
+
+# Modules that lie bare on the host's sys.path, and our own packages: nothing here may be imported without a dot.
+BARE = ("utils", "ops", "sd", "taesd", "nodes", "execution", "server", "vae_core", "cli", "headless", "training")
+OVERRIDES = {"ExactConvertLatent": {"latent_space": "sd1"}}  # the built-in VAE's latents are of no known space
+
+
+def load(folder: Path) -> types.ModuleType:
+    """As load_custom_node of the host's nodes.py does it."""
+    name = str(folder).replace(".", "_x_")
+    spec = importlib.util.spec_from_file_location(name, folder / "__init__.py")
+    assert spec and spec.loader
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def set_traps(folder: Path) -> None:
+    folder.mkdir()
+    for name in BARE:
+        (folder / f"{name}.py").write_text(f"raise ImportError('{name} was imported without a dot')\n")
+    sys.path.insert(0, str(folder))
+    sys.modules["exact_vae"] = None  # type: ignore[assignment]  # importing it raises, also where it is installed
+
+
+def declared(cls: Any) -> dict[str, Any]:
+    found = cls.INPUT_TYPES()
+    return {**found["required"], **found.get("optional", {})}
+
+
+def described(cls: Any) -> dict[str, Any]:
+    method = inspect.signature(getattr(cls, cls.FUNCTION))
+    return {
+        "inputs": {
+            name: [kind if isinstance(kind, str) else "COMBO", options["tooltip"]]
+            for name, (kind, options) in declared(cls).items()
+        },
+        "takes": list(method.parameters)[1:],
+        "returns": list(cls.RETURN_TYPES),
+        "module": cls.__module__,
+    }
+
+
+def arguments(node: str, cls: Any, sockets: dict[str, Any]) -> dict[str, Any]:
+    """Every declared input: what a wire brings, or what the widget shows at first."""
+    found = {}
+    for name, (kind, options) in declared(cls).items():
+        if isinstance(kind, list):
+            found[name] = options.get("default", kind[0])
+        else:
+            found[name] = sockets[kind] if kind in sockets else options["default"]
+    return {**found, **OVERRIDES.get(node, {})}
+
+
+def call(cls: Any, given: dict[str, Any]) -> tuple[Any, ...]:
+    with torch.inference_mode():  # as the host runs nodes
+        found = getattr(cls(), cls.FUNCTION)(**given)
+    return found["result"] if isinstance(found, dict) else found
+
+
+def frozen(value: Any) -> Any:
+    """A copy to compare with later; of a VAE its weights."""
+    if hasattr(value, "network"):
+        return {name: tensor.clone() for name, tensor in _tensors(value.network).items()}
+    return copy.deepcopy(value)
+
+
+def _tensors(thing: Any, above: str = "", seen: Any = None) -> dict[str, torch.Tensor]:
+    """All tensors that can be reached from a network, which is data."""
+    seen = set() if seen is None else seen
+    if isinstance(thing, torch.Tensor):
+        return {above: thing}
+    if id(thing) in seen or isinstance(thing, str | int | float | None | type):
+        return {}
+    seen.add(id(thing))
+    if isinstance(thing, dict):
+        parts = thing.items()
+    elif isinstance(thing, list | tuple):
+        parts = enumerate(thing)
+    else:
+        parts = getattr(thing, "__dict__", {}).items()
+    found: dict[str, torch.Tensor] = {}
+    for key, part in parts:
+        found |= _tensors(part, f"{above}.{key}", seen)
+    return found
+
+
+def same(now: Any, before: Any) -> bool:
+    if isinstance(now, torch.Tensor):
+        return isinstance(before, torch.Tensor) and now.dtype == before.dtype and torch.equal(now, before)
+    if isinstance(now, dict):
+        return now.keys() == before.keys() and all(same(now[key], before[key]) for key in now)
+    return now == before
+
+
+def run(pack: types.ModuleType) -> dict[str, Any]:
+    """Node -> how many results it gave, and the inputs that it changed."""
+    classes = pack.NODE_CLASS_MAPPINGS
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 20, 28, 3, generator=generator)
+    (vae,) = call(classes["ExactVAELoader"], {"vae_name": declared(classes["ExactVAELoader"])["vae_name"][0][0]})
+    (latent,) = call(classes["ExactVAEEncode"], {"pixels": image, "vae": vae})
+    mask = (torch.rand(1, 20, 28, generator=generator) > 0.7).float()
+    sockets = {"VAE": vae, "IMAGE": image, "MASK": mask, "LATENT": {**latent, "noise_mask": mask[:, None]}}
+    told = {}
+    for node, cls in classes.items():
+        given = arguments(node, cls, sockets)
+        before = {name: frozen(value) for name, value in given.items()}
+        results = call(cls, given)
+        changed = [name for name, value in given.items() if not same(frozen(value), before[name])]
+        told[node] = {"results": len(results), "changed": changed, "weights": len(frozen(vae))}
+    return told
+
+
+def settings() -> dict[str, Any]:
+    """What is one for the whole process, and no pack's to change."""
+    return {
+        "grad": torch.is_grad_enabled(),
+        "benchmark": torch.backends.cudnn.benchmark,
+        "tf32": torch.backends.cuda.matmul.allow_tf32,
+        "threads": torch.get_num_threads(),
+        "dtype": str(torch.get_default_dtype()),
+        "random": torch.initial_seed(),
+        "numpy": numpy.geterr(),
+        "cuda": torch.cuda.is_initialized(),
+    }
+
+
+def tops() -> set[str]:
+    return {name.partition(".")[0] for name, module in sys.modules.items() if module and not name.startswith("/")}
+
+
+def main(folder: Path, work: Path) -> dict[str, Any]:
+    set_traps(work / "bare")
+    before, loaded = settings(), tops()
+    pack = load(folder)
+    after, more = settings(), tops() - loaded - set(sys.stdlib_module_names)
+    made = sorted(path.name for path in work.iterdir())
+    nodes = {node: described(cls) for node, cls in pack.NODE_CLASS_MAPPINGS.items()}
+    surroundings = sys.modules[f"{pack.__name__}.nodes.host"].surroundings
+    (work / "models").mkdir()
+    with surroundings(work / "models", None, work / "output", work / "output"):  # Load Latent finds what Save wrote
+        ran = run(pack)
+    return {
+        "name": pack.__name__,
+        "web": pack.WEB_DIRECTORY,
+        "display": pack.NODE_DISPLAY_NAME_MAPPINGS,
+        "nodes": nodes,
+        "ran": ran,
+        "settings": [before, after],
+        "more modules": sorted(more),
+        "files made": made,
+        "bare": sorted(set(BARE) & set(sys.modules)),
+    }
+
+
+if __name__ == "__main__":
+    said = main(Path(sys.argv[1]), Path(sys.argv[2]))
+    Path(sys.argv[2], "said.json").write_text(json.dumps(said))

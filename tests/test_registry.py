@@ -1,0 +1,71 @@
+"""What the registry's archive holds, and what it reads of pyproject.toml.
+
+The archive is what git tracks less the patterns of .comfyignore, which are those of .gitignore: one without a leading
+slash leaves out folders of its name at any depth.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NEEDED = ("__init__.py", "pyproject.toml", "README.md", "LICENSE", "assets/*", "web/**/*.md", "locales/*/*.json",
+          "example_workflows/**/*.json", "example_workflows/*.jpg", "nodes/**/*.py", "vae_core/**/*.py",
+          "headless/*.py", "cli/*.py", "training/*.py")  # fmt: skip
+NOT_NEEDED = ("docs/figures", "tests", "benchmarks", "training/results")
+SYSTEMS = {"OS Independent", "Microsoft :: Windows", "POSIX :: Linux", "MacOS"}
+DEVICES = {"GPU :: NVIDIA CUDA", "GPU :: AMD ROCm", "GPU :: Intel Arc", "GPU :: Apple Metal", "NPU :: Huawei Ascend"}
+
+
+def left_out() -> list[str]:
+    lines = (ROOT / ".comfyignore").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    tomllib = pytest.importorskip("tomllib")  # since Python 3.11
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_patterns_stay_at_the_root():
+    for pattern in left_out():
+        assert re.fullmatch(r"/[\w./-]+/", pattern), pattern
+        assert (ROOT / pattern.strip("/")).is_dir(), pattern
+
+
+def test_what_the_pack_needs_is_in_it():
+    folders = [pattern.lstrip("/") for pattern in left_out()]
+    for glob in NEEDED:
+        files = [path.relative_to(ROOT).as_posix() for path in ROOT.glob(glob)]
+        assert files, glob
+        assert not [name for name in files if name.startswith(tuple(folders))], glob
+
+
+def test_what_it_does_not_need_is_not():
+    folders = tuple(pattern.lstrip("/") for pattern in left_out())
+    assert not [name for name in NOT_NEEDED if not f"{name}/".startswith(folders)]
+
+
+def test_the_project_as_the_registry_reads_it(project):
+    about, comfy = project["project"], project["tool"]["comfy"]
+    assert re.fullmatch(r"[A-Za-z][A-Za-z0-9]*([-_.][A-Za-z0-9]+)*", about["name"]) and len(about["name"]) < 100
+    assert re.fullmatch(r"\d+\.\d+\.\d+", about["version"])
+    assert about["license"] == "MIT" and about["urls"]["Repository"].startswith("https://github.com/")
+    assert re.fullmatch(r"[a-z0-9-]+", comfy["PublisherId"]) and comfy["DisplayName"]
+    assert re.fullmatch(r">=\d+\.\d+\.\d+", comfy["requires-comfyui"])
+    assert "web" not in comfy, "WEB_DIRECTORY is there: the host would list everything twice"
+
+
+def test_classifiers_are_known(project):
+    """One that is not empties the registry's whole list."""
+    for kind, known in (("Operating System :: ", SYSTEMS), ("Environment :: ", DEVICES)):
+        found = {one.removeprefix(kind) for one in project["project"]["classifiers"] if one.startswith(kind)}
+        assert found and found <= known
+
+
+def test_nothing_is_installed_into_the_host():
+    """The Manager installs requirements.txt line by line; all that is needed the host has brought."""
+    assert not (ROOT / "requirements.txt").exists() and not (ROOT / "install.py").exists()

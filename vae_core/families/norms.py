@@ -1,0 +1,47 @@
+"""Norms that look at single pixels: they need no statistics of the picture, or have them in the file."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class RMSNorm(nn.Module):
+    """Each pixel by the root mean square of its channels. Pointwise. (B, C, H, W) -> same"""
+
+    eps = 1e-5
+
+    def __init__(self, c: int):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(c)), nn.Parameter(torch.zeros(c))
+
+    def forward(self, x: Tensor) -> Tensor:
+        exact = torch.promote_types(x.dtype, torch.float32)
+        length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=exact)
+        scale = torch.rsqrt(length * length / x.shape[1] + self.eps)
+        y = None if torch.is_grad_enabled() else torch.empty_like(x)  # one new picture, whatever the scale's dtype
+        weight, bias = (p[:, None, None] for p in (self.weight, self.bias))
+        return torch.addcmul(bias, torch.mul(x, scale, out=y), weight, out=y).to(x.dtype)
+
+
+class BatchNorm(nn.Module):
+    """Of statistics in the file. Pointwise. (B, C, H, W) -> same
+
+    affine: do a weight and a bias follow?
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, c: int, eps: float = 1e-5, affine: bool = True):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(c)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(c)) if affine else None
+        self.register_buffer("running_mean", torch.zeros(c))
+        self.register_buffer("running_var", torch.ones(c))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        exact = torch.promote_types(x.dtype, torch.float32)
+        mean, var = self.running_mean.to(exact), self.running_var.to(exact)
+        weight, bias = (None if p is None else p.to(exact) for p in (self.weight, self.bias))
+        return F.batch_norm(x, mean, var, weight, bias, eps=self.eps)

@@ -1,0 +1,339 @@
+"""TAEHV and its kin: tiny causal autoencoders of clips, without norms or a posterior.
+
+TAEHV, TAEW2.1, TAECVX, TAEOS1.3 (16 channels), TAEH3 (24), TAEHV1.5 (32), TAEW2.2 (48), TAELTX-2 (128), and those
+with the wider 'super' decoder. Reference: madebyollin/taehv (MIT) taehv.py, whose layer numbers the parameters bear.
+Every block sees the frame before its own; before the first are zeros. So a clip is run a few frames at a time.
+
+Surprises. The networks see pixels in [0, 1], and scaled latents, those the diffusion model works on (see `tiny`). A
+latent frame is made of the last t frames that it stands for, the first one of t too; but decoded, it gives one frame
+first, and t of every later latent frame. A picture, a clip of one frame, is encoded as t of the same.
+
+TAEH3's encoder forgets all after 17 frames, and sees three black ones before the next. Its decoder forgets nothing, but
+of every five latent frames it gives 17.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isqrt
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..ops import Affine, Conv2d, Op, Ops, PixelShuffle, PixelUnshuffle, Residual, Upsample2x, chain, relu, soft_clamp
+from .base import Family, Halves, Member, Network, Shapes, count, size, vote
+from .tiny import Numbered
+from .tiny_frames import BesideBefore, DropFirst, FramesApart, FramesOfPicture, FramesTogether, LeadIn
+
+COLOURS = 3
+WIDENING = 4  # of the channels within a block of the super decoder
+# TAEH3 is told by its channels. Its clips have 17 n + 5 frames, of which it makes 5 n + 2 latents.
+H3_CHANNELS, H3_FRAMES, H3_LATENTS, H3_REST, H3_FIRST = 24, 17, 5, 5, 2
+
+
+@dataclass(frozen=True)
+class Level:
+    """One resolution: so many blocks of so many channels. in_time: is the number of frames changed beside it too?"""
+
+    width: int
+    blocks: int
+    in_time: bool
+
+    @property
+    def step(self) -> int:
+        return 2 if self.in_time else 1
+
+
+@dataclass(frozen=True)
+class Coder:
+    """One half. Levels in the order they run."""
+
+    levels: tuple[Level, ...]
+    outer: int  # channels where pixels are: of the encoder's first convolution, and before the decoder's last
+    superior: bool = False  # the 'super' decoder: depthwise convolutions, and pixels shuffled instead of doubled
+
+    @property
+    def frames(self) -> int:
+        """Of a clip to one of its latent."""
+        return 2 ** sum(level.in_time for level in self.levels)
+
+
+@dataclass(frozen=True)
+class TinyVideoConfig(Halves):
+    """patch: pixels each way that are traded for channels first and last.
+
+    light    LightX2V's networks of the same shapes: leaky ReLUs, and pixels in [-1, 1]. Nothing in a file tells them.
+    scaled   are there statistics that lead to raw latents?
+    """
+
+    z_channels: int
+    encoder: Coder | None
+    decoder: Coder | None
+    patch: int = 1
+    light: bool = False
+    scaled: bool = False
+    in_channels: int = COLOURS
+    out_channels: int = COLOURS
+
+    @property
+    def spatial_ratio(self) -> int:
+        return self.patch * 2 ** len(self._half.levels)
+
+    @property
+    def temporal_ratio(self) -> int | None:
+        return self.frames
+
+    @property
+    def frames(self) -> int:
+        return self._half.frames
+
+    @property
+    def _half(self) -> Coder:
+        half = self.encoder or self.decoder
+        assert half
+        return half
+
+    @property
+    def in_chunks(self) -> bool:
+        return self.z_channels == H3_CHANNELS
+
+
+def detect(shapes: Shapes) -> TinyVideoConfig | None:
+    encoder, decoder = _read(shapes, "encoder"), _read(shapes, "decoder")
+    for half, found in (("encoder", encoder), ("decoder", decoder)):
+        if not found and any(name.startswith(f"{half}.") for name in shapes):
+            return None
+    last = {half: f"{half}.{count(shapes, f'{half}.') - 1}" for half in ("encoder", "decoder")}
+    z = vote([size(shapes, f"decoder.{0 if decoder and decoder.superior else 1}.weight", 1),
+              *(size(shapes, f"{last['encoder']}.{t}") for t in _BOTH)])  # fmt: skip
+    traded = vote([size(shapes, "encoder.0.weight", 1), *(size(shapes, f"{last['decoder']}.{t}") for t in _BOTH)])
+    if not z or not traded or not (encoder or decoder):
+        return None
+    return TinyVideoConfig(z, encoder, decoder, max(1, isqrt(traded // COLOURS)), scaled="vae_scale" in shapes)
+
+
+_BOTH = ("weight", "bias")
+_IN_TIME = re.compile(r"(?:en|de)coder\.\d+\.conv\.weight$")
+_BLOCK = re.compile(r"\.conv\.\d+\.(?:weight|bias)$")
+
+
+def _read(shapes: Shapes, half: str) -> Coder | None:
+    """Walk the layer numbers: runs of blocks, with changes of resolution, and of time, before or after them."""
+    own = {name: shape for name, shape in shapes.items() if name.startswith(f"{half}.")}
+    if not any(map(_IN_TIME.match, own)):
+        return None
+    superior = any(f".conv.{i}." in name for name in own for i in (1, 3))
+    runs = list(_runs(own, half))
+    time = [-2] * len(runs) if half == "encoder" else [blocks + (3 if superior else 1) for _, blocks in runs]
+    levels = [
+        Level(width, blocks, _in_time(own, f"{half}.{first + at}.conv.weight"))
+        for (first, blocks), at in zip(runs, time, strict=True)
+        if (width := _width(own, half, first, blocks, superior))
+    ]
+    outer = vote(size(own, name, axis) for name, axis in _outer(count(own, f"{half}.") - 1))
+    return Coder(tuple(levels), outer, superior) if outer and levels and len(levels) == len(runs) else None
+
+
+def _outer(last: int) -> tuple[tuple[str, int], ...]:
+    """The tensors, and axes of them, that say how many channels there are where pixels are. last: layer of a half"""
+    return (("encoder.0.weight", 0), ("encoder.0.bias", 0), ("encoder.2.conv.weight", 0), ("encoder.3.weight", 1),
+            (f"decoder.{last}.weight", 1), (f"decoder.{last - 2}.weight", 0), (f"decoder.{last - 1}.conv.weight", 1)
+            )  # fmt: skip
+
+
+def _runs(own: Shapes, half: str) -> Iterator[tuple[int, int]]:
+    """(the number of the first block, how many follow one another)"""
+    blocks = {int(name.split(".")[1]) for name in own if _BLOCK.search(name) and name.split(".")[1].isdecimal()}
+    numbered = [i in blocks for i in range(count(own, f"{half}."))] + [False]
+    first = None
+    for i, is_block in enumerate(numbered):
+        if is_block and first is None:
+            first = i
+        elif not is_block and first is not None:
+            yield first, i - first
+            first = None
+
+
+def _width(own: Shapes, half: str, first: int, blocks: int, superior: bool) -> int | None:
+    tensors = ("3.weight",) if superior else ("0.weight", "0.bias", "2.weight", "2.bias", "4.weight", "4.bias")
+    return vote(size(own, f"{half}.{first + i}.conv.{t}") for i in range(blocks) for t in tensors)
+
+
+def _in_time(own: Shapes, name: str) -> bool:
+    """Twice as many channels on one side: one is of two frames."""
+    shape = own.get(name, ())
+    return len(shape) > 1 and max(shape[:2]) == 2 * min(shape[:2])
+
+
+def leaky_relu(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, 0.2, inplace=not torch.is_grad_enabled())
+
+
+class MemBlock(nn.Module):
+    """(T, C, H, W) -> same"""
+
+    def __init__(self, c: int, before: BesideBefore, act: Op):
+        super().__init__()
+        self.before, self.act = before, act
+        self.conv = nn.ModuleDict({"0": Conv2d(2 * c, c), "2": Conv2d(c, c), "4": Conv2d(c, c)})
+
+    def ops(self) -> Ops:
+        first, second, third = self.conv.values()
+        return (Residual((self.before, first, self.act, second, self.act, third)), self.act)
+
+
+class SuperMemBlock(nn.Module):
+    """(T, C, H, W) -> same"""
+
+    def __init__(self, c: int, before: BesideBefore, act: Op):
+        super().__init__()
+        self.before, self.act = before, act
+        self.conv = nn.ModuleDict({
+            "0": Conv2d(2 * c, 2 * c, 7, groups=2 * c, bias=False), "1": Conv2d(2 * c, WIDENING * c, 1),
+            "3": Conv2d(WIDENING * c, c, 1, bias=False),
+        })  # fmt: skip
+
+    def ops(self) -> Ops:
+        deep, widen, narrow = self.conv.values()
+        return (Residual((self.before, deep, widen, self.act, narrow)),)
+
+
+class TPool(nn.Module):
+    """(T, C, H, W) -> (T / frames, C, H, W)"""
+
+    def __init__(self, c: int, frames: int):
+        super().__init__()
+        self.together = FramesTogether(frames) if frames > 1 else None
+        self.conv = Conv2d(frames * c, c, 1, bias=False)
+
+    def ops(self) -> Ops:
+        return chain(self.together, self.conv)
+
+
+class TGrow(nn.Module):
+    """(T, C, H, W) -> (T * frames, C, H, W), then perhaps without the first of these"""
+
+    def __init__(self, c: int, frames: int, drop: Op | None):
+        super().__init__()
+        self.conv = Conv2d(c, frames * c, 1, bias=False)
+        self.apart, self.drop = FramesApart(frames) if frames > 1 else None, drop
+
+    def ops(self) -> Ops:
+        return chain(self.conv, self.apart, self.drop)
+
+
+class UpConv(Conv2d):
+    """Doubles pixels first: authors double them before a TGrow, which as a 1x1 convolution may as well come before."""
+
+    def ops(self) -> Ops:
+        return (Upsample2x(), self)
+
+
+def encoder(c: TinyVideoConfig, half: Coder, act: Op) -> Numbered:
+    """pixels (T, C, H, W), patches traded -> z (T / t, z_channels, h, w)"""
+    layers: list = [Conv2d(COLOURS * c.patch**2, half.outer), act]
+    width, frames = half.outer, half.frames
+    for level in half.levels:
+        frames //= level.step
+        layers += [TPool(width, level.step), Conv2d(width, level.width, stride=2, bias=False)]
+        chunk = (H3_LATENTS * frames, H3_FIRST * frames) if c.in_chunks else (0, 0)
+        layers += [MemBlock(level.width, BesideBefore(frames, *chunk), act) for _ in range(level.blocks)]
+        width = level.width
+    return Numbered([*layers, Conv2d(width, c.z_channels)])
+
+
+def decoder(c: TinyVideoConfig, half: Coder, act: Op) -> Numbered:
+    """z (T, z_channels, h, w) -> pixels (t T - t + 1, C, H, W), patches traded
+
+    No block follows the last TGrow, so frames that are not wanted can go there. Those of chunks go last: how many there
+    are of a part depends on its place in the clip, and a plan must not.
+    """
+    first = half.levels[0].width
+    layers: list = [Conv2d(c.z_channels, first, 1, bias=False)] if half.superior else [
+        soft_clamp, Conv2d(c.z_channels, first), act]  # fmt: skip
+    frames, last = 1, len(half.levels) - 1
+    drop = DropFirst(half.frames - 1, H3_LATENTS * half.frames if c.in_chunks else 0)
+    for i, level in enumerate(half.levels):
+        c_out = half.outer if i == last else half.levels[i + 1].width
+        block = SuperMemBlock if half.superior else MemBlock
+        layers += [block(level.width, BesideBefore(frames), act) for _ in range(level.blocks)]
+        frames *= level.step
+        dropped = drop if i == last and not c.in_chunks else None
+        if half.superior:
+            layers += [Conv2d(level.width, 4 * c_out), act, PixelShuffle(), TGrow(c_out, level.step, dropped)]
+        else:
+            layers += [None, TGrow(level.width, level.step, dropped), UpConv(level.width, c_out, bias=False)]
+    end = [Conv2d(half.outer, COLOURS * c.patch**2), drop if c.in_chunks else None]
+    return Numbered([*layers, *([] if half.superior else [act]), *end])
+
+
+class TinyVideoAutoencoder(Network):
+    gaussian = False
+    vae_scale: Tensor
+    vae_shift: Tensor
+
+    def __init__(self, c: TinyVideoConfig):
+        super().__init__()
+        act = leaky_relu if c.light else relu
+        self.encoder = encoder(c, c.encoder, act) if c.encoder else None
+        self.decoder = decoder(c, c.decoder, act) if c.decoder else None
+        self.patch, self.light, self.scaled, self.in_chunks = c.patch, c.light, c.scaled, c.in_chunks
+        self.frames = c.frames
+        self.first_frames = H3_REST if c.in_chunks else self.frames
+        self.next_frames = H3_FRAMES if c.in_chunks else self.frames
+        if c.scaled:
+            self.register_buffer("vae_scale", torch.ones(c.z_channels))
+            self.register_buffer("vae_shift", torch.zeros(c.z_channels))
+
+    @property
+    def pictures_are_clips(self) -> bool:
+        return False
+
+    def encode_ops(self) -> Ops:
+        lead = LeadIn(self.frames - 1, H3_FRAMES, H3_REST) if self.in_chunks else FramesOfPicture(self.frames)
+        traded = PixelUnshuffle(n=self.patch) if self.patch > 1 else None
+        return chain(None if self.light else Affine(0.5, 0.5), lead, traded, self.encoder)
+
+    def to_latent_ops(self) -> Ops:
+        return (self.to_raw,) if self.scaled else ()
+
+    def from_latent_ops(self) -> Ops:
+        return (self.to_scaled,) if self.scaled else ()
+
+    def decode_ops(self) -> Ops:
+        traded = PixelShuffle(n=self.patch) if self.patch > 1 else None
+        return chain(self.decoder, traded, None if self.light else Affine(2.0, -1.0))
+
+    def to_raw(self, z: Tensor) -> Tensor:
+        return z / _along(self.vae_scale, z) + _along(self.vae_shift, z)
+
+    def to_scaled(self, latent: Tensor) -> Tensor:
+        return (latent - _along(self.vae_shift, latent)) * _along(self.vae_scale, latent)
+
+
+def _along(statistics: Tensor, z: Tensor) -> Tensor:
+    """Of channels, which are dim 1 of pictures and of clips."""
+    return statistics.view(-1, *(1,) * (z.ndim - 2))
+
+
+def _published(widths: tuple[int, ...], in_time: tuple[bool, ...]) -> Coder:
+    return Coder(tuple(Level(w, 3, t) for w, t in zip(widths, in_time, strict=True)), 64)
+
+
+FAMILY = Family(
+    name="tiny_video",
+    title="tiny autoencoder of clips (TAEHV)",
+    detect=detect,
+    build=TinyVideoAutoencoder,
+    example=TinyVideoConfig(
+        16, _published((64,) * 3, (True, True, False)), _published((256, 128, 64), (False, True, True))
+    ),
+    members=(
+        Member("TAEHV, TAEW2.1, TAECVX, TAEOS1.3", 16, 8, 4),
+        Member("TAEH3", 24, 16, 4),
+        Member("TAEHV1.5, also the super variant", 32, 16, 4),
+        Member("TAEW2.2, also the super variant", 48, 16, 4),
+        Member("TAELTX-2", 128, 32, 8),
+    ),
+)
