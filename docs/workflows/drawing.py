@@ -13,6 +13,7 @@ LEFT, TOP, GAP, WIDTH, TITLE, SLOT, WIDGET = 40, 80, 60, 300, 30, 22, 26  # pixe
 HEIGHTS = {"PreviewImage": 300, "SaveImage": 340}
 TEXT = {"ExactVAECompare": 260, "ExactLatentInspect": 200}  # room for what a node of ours says when it has run
 SENTENCE = 60
+SILENT = ("ExactExamplePicture", "ExactLatentNoise", "ExactLatentInterpolate")
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,8 @@ def _height(kind: str) -> int:
     sockets = _sockets(kind)
     rows = max(len(sockets), len(outputs(kind)))
     widgets = sum(1 + _turns(kind, name) for name in declared(kind) if name not in sockets)
-    said = TEXT.get(kind, SENTENCE) if kind in NODE_CLASS_MAPPINGS else 0
+    speaks = kind in NODE_CLASS_MAPPINGS and kind not in SILENT
+    said = TEXT.get(kind, SENTENCE) if speaks else 0
     return SLOT * rows + WIDGET * widgets + WIDGET + said
 
 
@@ -236,7 +238,7 @@ def _note(recipe: Recipe, number: int, nodes: list[dict[str, Any]]) -> dict[str,
         "id": number,
         "type": "MarkdownNote",
         "pos": [LEFT, top],
-        "size": [right - GAP - LEFT, 170],
+        "size": [right - GAP - LEFT, 140],
         "flags": {},
         "order": number - 1,
         "mode": 0,
