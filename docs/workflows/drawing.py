@@ -230,15 +230,16 @@ def _lefts(recipe: Recipe) -> list[int]:
 
 
 def _note(recipe: Recipe, number: int, nodes: list[dict[str, Any]]) -> dict[str, Any]:
-    """Below the first two columns."""
-    right = _lefts(recipe)[2]
-    first = [n for n in nodes if n["pos"][0] < right]
-    top = max(n["pos"][1] + n["size"][1] for n in first) + TITLE + GAP
+    """Below the first column, or below the first two if they are about as high."""
+    lefts = _lefts(recipe)
+    bottoms = [max(_bottom(n) for n in nodes if n["pos"][0] == left) for left in lefts[:2]]
+    both = bottoms[1] < bottoms[0] + GAP * 4
+    top = max(bottoms[: 1 + both]) + TITLE + GAP
     return {
         "id": number,
         "type": "MarkdownNote",
         "pos": [LEFT, top],
-        "size": [right - GAP - LEFT, 140],
+        "size": [lefts[1 + both] - GAP - LEFT, 140 if both else 260],
         "flags": {},
         "order": number - 1,
         "mode": 0,
@@ -250,3 +251,7 @@ def _note(recipe: Recipe, number: int, nodes: list[dict[str, Any]]) -> dict[str,
         "color": "#432",
         "bgcolor": "#653",
     }
+
+
+def _bottom(node: dict[str, Any]) -> int:
+    return node["pos"][1] + node["size"][1]

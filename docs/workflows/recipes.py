@@ -25,13 +25,13 @@ def preview(name: str, column: int, images: str, output: int = 0, **more: Any) -
     return Box(name, "PreviewImage", column, {"images": (images, output)}, **more)
 
 
-def noise_row(spectrum: str) -> list[Box]:
+def noise_column(column: int, spectrum: str) -> list[Box]:
     inputs = {"vae": ("vae", 0), "width": 384, "height": 288, "spectrum": spectrum, "seed": 1}
     shown = {"samples": (spectrum, 0), "scale": 6}
     return [
-        Box(spectrum, "ExactLatentNoise", 1, inputs, f"Latent Noise: {spectrum}"),
-        Box(f"{spectrum} seen", "ExactLatentInspect", 2, shown),
-        preview(f"{spectrum} channels", 3, f"{spectrum} seen", 1, title=f"The channels of {spectrum} noise"),
+        Box(spectrum, "ExactLatentNoise", column, inputs, f"Latent Noise: {spectrum}"),
+        Box(f"{spectrum} seen", "ExactLatentInspect", column, shown),
+        preview(f"{spectrum} channels", column, f"{spectrum} seen", 1, title=f"The channels of {spectrum} noise"),
     ]
 
 
@@ -144,7 +144,7 @@ RECIPES = {
         "the lines on the nodes show. Models are trained with white noise; pink, Perlin's and pyramid noise hold "
         "more large shapes, and push a picture towards other compositions and stronger light and dark. Plug one "
         "into a sampler by the NOISE output, or add a little of it to a latent.",
-        [vae(), *(box for spectrum in SPECTRA for box in noise_row(spectrum))],
+        [vae(), *(box for i, spectrum in enumerate(SPECTRA) for box in noise_column(i + 1, spectrum))],
         [f"{spectrum} channels" for spectrum in SPECTRA],
     ),
     "posterior": Recipe(
