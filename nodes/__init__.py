@@ -2,6 +2,7 @@
 
 from .convert_latent import ConvertLatent
 from .empty_latent import EmptyLatent
+from .example_picture import ExamplePicture
 from .latent_inspect import LatentInspect
 from .latent_interpolate import LatentInterpolate
 from .latent_noise import LatentNoise
@@ -40,6 +41,7 @@ NODE_CLASS_MAPPINGS = {
     "ExactLatentInspect": LatentInspect,
     "ExactSaveLatent": SaveLatent,
     "ExactLoadLatent": LoadLatent,
+    "ExactExamplePicture": ExamplePicture,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -61,4 +63,5 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "ExactLatentInspect": "Latent Inspect (Exact)",
     "ExactSaveLatent": "Save Latent (Exact)",
     "ExactLoadLatent": "Load Latent (Exact)",
+    "ExactExamplePicture": "Example Picture (Exact)",
 }

@@ -81,9 +81,9 @@ def _tagged(latent: Tensor, tag: Tag | None) -> list[str]:
 
 def _looks_scaled(latent: Tensor, found: Statistics, tag: Tag | None) -> bool:
     """In each space it may be of, do its channels fit what is expected of scaled ones far better than of raw ones?"""
-    ratio = tag.ratio if tag else None
-    known = tag.space if tag and tag.space in SPACES else None
-    names: Sequence[str] = [known] if known else candidates(latent.shape[1], ratio)
+    if tag and tag.space not in SPACES:
+        return False  # of a VAE that is no model's, as the built-in one: nothing is expected of it
+    names: Sequence[str] = [tag.space] if tag and tag.space else candidates(latent.shape[1])
     names = [name for name in names if SPACES[name].std or SPACES[name].scale != 1]  # in others both are the same
     gaps = [_misfit(found, name, RAW) - _misfit(found, name, SCALED) for name in names]
     return bool(gaps) and sum(gaps) / len(gaps) > SURE and min(gaps) > SURE / 2

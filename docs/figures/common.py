@@ -1,7 +1,7 @@
 """What the figures share: two photographs, two networks, and grids of pictures. No text is drawn: fonts differ.
 
-Photographs: assets/photograph.jpg (pondering-heron, CC0) and chelsea.jpg beside this file (skimage's, Stefan van der
-Walt, CC0). Neither was ever trained on.
+Photographs: assets/photograph.jpg (pondering-heron, CC0) and assets/chelsea.jpg (skimage's, Stefan van der Walt,
+CC0). Neither was ever trained on.
 """
 
 import io
@@ -17,7 +17,7 @@ from torch import Tensor
 
 HERE = Path(__file__).parent
 TWIN = HERE.parents[1] / "training" / "results" / "without-kl.safetensors"
-HERON, CHELSEA = built_in.PHOTOGRAPH, HERE / "chelsea.jpg"
+HERON, CHELSEA = built_in.PHOTOGRAPHS["heron"], built_in.PHOTOGRAPHS["cat"]
 GAP = 4  # pixels of white between pictures
 
 

@@ -91,6 +91,8 @@ def test_help_page(node, cls):
     """A page per node, naming every input and every output."""
     page = (ROOT / WEB_DIRECTORY / "docs" / f"{node}.md").read_text()
     assert page.startswith(f"# {NODE_DISPLAY_NAME_MAPPINGS[node]}\n")
+    assert f"](pictures/{node}.png)" in page
+    assert 1_000 < (ROOT / WEB_DIRECTORY / "docs" / "pictures" / f"{node}.png").stat().st_size < 40_000
     outputs = getattr(cls, "RETURN_NAMES", cls.RETURN_TYPES)
     assert not [name for name in (*inputs(cls), *outputs) if f"`{name}`" not in page]
     assert ("\n## Outputs\n" in page) == bool(outputs)
@@ -126,7 +128,7 @@ def workflows() -> list[Path]:
 
 
 def test_there_is_an_example():
-    assert [p.stem for p in workflows()] == ["round_trip"]
+    assert "round_trip" in [p.stem for p in workflows()]
 
 
 @pytest.mark.parametrize("path", workflows(), ids=lambda p: p.stem)
@@ -139,6 +141,6 @@ def test_an_example_has_a_thumbnail_and_a_twin(path):
     assert {i: n["type"] for i, n in nodes.items()} == {i: n["class_type"] for i, n in twin.items()}
     links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     for i, node in nodes.items():
-        wired = {slot["name"]: links[slot["link"]] for slot in node["inputs"] if "link" in slot}
+        wired = {slot["name"]: links[slot["link"]] for slot in node["inputs"] if slot.get("link")}
         values = {n: v for n, v in node.get("widgets_values_named", {}).items() if n != "upload"}
         assert {**wired, **values} == twin[i]["inputs"]

@@ -1,0 +1,79 @@
+"""The files of example_workflows/: python docs/workflows [--only NAME] [--thumbnails]
+
+Each recipe becomes a workflow for the editor and its twin in api/ for `exact-vae run`. With --thumbnails each is run,
+and what it shows becomes its picture among ComfyUI's templates.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+from drawing import Recipe, in_api_format, in_editor_format, numbers
+from exact_vae import NODE_CLASS_MAPPINGS, headless
+from exact_vae.nodes import host
+from PIL import Image
+from recipes import RECIPES
+
+FOLDER = Path(__file__).parents[2] / "example_workflows"
+SIZE, GAP = (640, 480), 6  # of a thumbnail, in pixels
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description="Draw the example workflows.")
+    options.add_argument("--only", choices=list(RECIPES))
+    options.add_argument("--thumbnails", action="store_true", help="run them, and keep what they show")
+    chosen = options.parse_args()
+    for name in [chosen.only] if chosen.only else RECIPES:
+        for path, text in files(name).items():
+            path.write_text(text)
+        if chosen.thumbnails and RECIPES[name].thumbnail:
+            thumbnail(RECIPES[name]).save(FOLDER / f"{name}.jpg", quality=85, optimize=True)
+
+
+def files(name: str) -> dict[Path, str]:
+    recipe = RECIPES[name]
+    both = {f"{name}.json": in_editor_format(name, recipe), f"api/{name}.json": in_api_format(recipe)}
+    return {FOLDER / path: json.dumps(found, indent=1) + "\n" for path, found in both.items()}
+
+
+def thumbnail(recipe: Recipe) -> Image.Image:
+    """What the named nodes show: a row for each, of the batch's pictures, or all in one row if that is nearer 4:3."""
+    rows = shown(recipe)
+    flat = [[one for row in rows for one in row]]
+    sheets = [_sheet(rows), _sheet(flat), _sheet([[one] for one in flat[0]]), _sheet(_halves(flat[0]))]
+    sheet = min(sheets, key=lambda one: abs(one.width / one.height - SIZE[0] / SIZE[1]))
+    sheet.thumbnail(SIZE, Image.Resampling.LANCZOS)
+    return sheet
+
+
+def shown(recipe: Recipe) -> list[list[Image.Image]]:
+    with tempfile.TemporaryDirectory() as folder, host.surroundings(Path(folder), output=Path(folder)):
+        nodes = {**NODE_CLASS_MAPPINGS, **headless.core_nodes(folder, folder, folder, NODE_CLASS_MAPPINGS)}
+        outputs = headless.run(headless.parse(in_api_format(recipe)), nodes).outputs
+        images = [outputs[str(numbers(recipe)[name])]["images"] for name in recipe.thumbnail]
+        return [[Image.open(Path(folder, one["subfolder"], one["filename"])).copy() for one in row] for row in images]
+
+
+def _halves(pictures: list[Image.Image]) -> list[list[Image.Image]]:
+    half = (len(pictures) + 1) // 2
+    return [pictures[:half], pictures[half:]]
+
+
+def _sheet(rows: list[list[Image.Image]]) -> Image.Image:
+    rows = [row for row in rows if row]
+    widths = [sum(one.width + GAP for one in row) - GAP for row in rows]
+    heights = [max(one.height for one in row) for row in rows]
+    sheet = Image.new("RGB", (max(widths), sum(heights) + GAP * (len(rows) - 1)), "white")
+    top = 0
+    for row, height in zip(rows, heights, strict=True):
+        left = 0
+        for one in row:
+            sheet.paste(one, (left, top))
+            left += one.width + GAP
+        top += height + GAP
+    return sheet
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,257 @@
+"""From a list of nodes to a workflow: the editor's format (0.4), and the same graph in API format."""
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from exact_vae import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS, headless
+
+CORE = headless.core_nodes("input", "output", "temp", {})
+CORE_NAMES = {"PreviewImage": "Preview Image", "SaveImage": "Save Image"}
+VERSION = "0.1.0"
+LEFT, TOP, GAP, WIDTH, TITLE, SLOT, WIDGET = 40, 80, 60, 300, 30, 22, 26  # pixels, as the editor draws them
+HEIGHTS = {"PreviewImage": 300, "SaveImage": 340}
+TEXT = {"ExactVAECompare": 260, "ExactLatentInspect": 200}  # room for what a node of ours says when it has run
+SENTENCE = 60
+SILENT = ("ExactExamplePicture", "ExactLatentNoise", "ExactLatentInterpolate")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A core node that runs a diffusion model: what the headless runner has no class for."""
+
+    name: str
+    inputs: dict[str, tuple[str, Any]]  # name -> type, default; None for a socket
+    outputs: tuple[tuple[str, str], ...]  # name, type
+
+
+MODELS = {
+    "CheckpointLoaderSimple": Model(
+        "Load Checkpoint",
+        {"ckpt_name": ("COMBO", "v1-5-pruned-emaonly-fp16.safetensors")},
+        (("MODEL", "MODEL"), ("CLIP", "CLIP"), ("VAE", "VAE")),
+    ),
+    "CLIPTextEncode": Model(
+        "CLIP Text Encode (Prompt)",
+        {"clip": ("CLIP", None), "text": ("STRING", "")},
+        (("CONDITIONING", "CONDITIONING"),),
+    ),
+    "KSampler": Model(
+        "KSampler",
+        {
+            "model": ("MODEL", None),
+            "positive": ("CONDITIONING", None),
+            "negative": ("CONDITIONING", None),
+            "latent_image": ("LATENT", None),
+            "seed": ("INT", 0),
+            "steps": ("INT", 20),
+            "cfg": ("FLOAT", 7.0),
+            "sampler_name": ("COMBO", "dpmpp_2m"),
+            "scheduler": ("COMBO", "karras"),
+            "denoise": ("FLOAT", 1.0),
+        },
+        (("LATENT", "LATENT"),),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Box:
+    """A node. inputs: values of widgets, and (name of a node, output) for links; what is not given is the default."""
+
+    name: str
+    kind: str
+    column: int
+    inputs: dict[str, Any] = field(default_factory=dict)
+    title: str = ""
+    width: int = WIDTH
+    room: int = 0  # height, if it is not the one of its kind
+
+
+@dataclass(frozen=True)
+class Recipe:
+    note: str  # Markdown; its first line is the title
+    boxes: list[Box]
+    thumbnail: list[str]  # names of the nodes whose pictures it is made of
+
+
+def in_api_format(recipe: Recipe) -> dict[str, Any]:
+    ids = numbers(recipe)
+    return {
+        str(ids[box.name]): {
+            "class_type": box.kind,
+            "inputs": {n: _reference(v, ids) for n, v in values(box).items() if v is not None},
+            "_meta": {"title": box.title or shown_name(box.kind)},
+        }
+        for box in recipe.boxes
+    }
+
+
+def in_editor_format(name: str, recipe: Recipe) -> dict[str, Any]:
+    ids, wires = numbers(recipe), _wires(recipe)
+    nodes = [_node(box, order, ids, wires) for order, box in enumerate(recipe.boxes)]
+    _place(recipe, nodes)
+    last = len(recipe.boxes) + 1
+    return {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"exact-vae/{name}")),
+        "revision": 0,
+        "last_node_id": last,
+        "last_link_id": len(wires),
+        "nodes": [*nodes, _note(recipe, last, nodes)],
+        "links": wires,
+        "groups": [],
+        "config": {},
+        "extra": {},
+        "version": 0.4,
+    }
+
+
+def numbers(recipe: Recipe) -> dict[str, int]:
+    return {box.name: i + 1 for i, box in enumerate(recipe.boxes)}
+
+
+def shown_name(kind: str) -> str:
+    return NODE_DISPLAY_NAME_MAPPINGS.get(kind) or (MODELS[kind].name if kind in MODELS else CORE_NAMES[kind])
+
+
+def declared(kind: str) -> dict[str, tuple[str, Any]]:
+    """Each input: its type, and its default, None for a socket."""
+    if kind in MODELS:
+        return MODELS[kind].inputs
+    types = {**NODE_CLASS_MAPPINGS, **CORE}[kind].INPUT_TYPES()
+    return {name: _declared(*one) for name, one in {**types["required"], **types.get("optional", {})}.items()}
+
+
+def _declared(kind: Any, options: dict[str, Any] | None = None) -> tuple[str, Any]:
+    if isinstance(kind, list):
+        return "COMBO", (options or {}).get("default", kind[0] if kind else "")
+    return kind, (options or {}).get("default")
+
+
+def values(box: Box) -> dict[str, Any]:
+    """Every input, in order: given, or its default. Raises KeyError for one that the node has not."""
+    known = declared(box.kind)
+    for name in box.inputs:
+        known[name]
+    return {name: box.inputs.get(name, default) for name, (_, default) in known.items()}
+
+
+def outputs(kind: str) -> list[tuple[str, str]]:
+    if kind in MODELS:
+        return list(MODELS[kind].outputs)
+    cls = {**NODE_CLASS_MAPPINGS, **CORE}[kind]
+    return list(zip(getattr(cls, "RETURN_NAMES", cls.RETURN_TYPES), cls.RETURN_TYPES, strict=True))
+
+
+def _reference(value: Any, ids: dict[str, int]) -> Any:
+    return [str(ids[value[0]]), value[1]] if isinstance(value, tuple) else value
+
+
+def _sockets(kind: str) -> dict[str, str]:
+    return {name: type_ for name, (type_, default) in declared(kind).items() if default is None}
+
+
+def _wires(recipe: Recipe) -> list[list[Any]]:
+    """[number, from, output, to, input, type]"""
+    ids, wires = numbers(recipe), []
+    for box in recipe.boxes:
+        for slot, (name, kind) in enumerate(_sockets(box.kind).items()):
+            if name in box.inputs:
+                source, output = box.inputs[name]
+                wires.append([len(wires) + 1, ids[source], output, ids[box.name], slot, kind])
+    return wires
+
+
+def _node(box: Box, order: int, ids: dict[str, int], wires: list[list[Any]]) -> dict[str, Any]:
+    me, widgets = ids[box.name], {n: v for n, v in values(box).items() if n not in _sockets(box.kind)}
+    into = {wire[4]: wire[0] for wire in wires if wire[3] == me}
+    named = [{"name": n, "type": t, "link": into.get(i)} for i, (n, t) in enumerate(_sockets(box.kind).items())]
+    out = [
+        {"name": n, "type": t, "links": [wire[0] for wire in wires if wire[1:3] == [me, i]]}
+        for i, (n, t) in enumerate(outputs(box.kind))
+    ]
+    ours = (
+        {"cnr_id": "comfyui-exact-vae", "ver": VERSION} if box.kind in NODE_CLASS_MAPPINGS else {"cnr_id": "comfy-core"}
+    )
+    return {
+        "id": me,
+        "type": box.kind,
+        **({"title": box.title} if box.title else {}),
+        "size": [box.width, box.room or _height(box.kind)],
+        "flags": {},
+        "order": order,
+        "mode": 0,
+        "inputs": named,
+        "outputs": out,
+        "properties": {"Node name for S&R": box.kind, **ours},
+        "widgets_values": _positional(box.kind, widgets),
+        "widgets_values_named": widgets,
+    }
+
+
+def _positional(kind: str, widgets: dict[str, Any]) -> list[Any]:
+    """As the editor keeps them: behind a seed stands what it does after a run."""
+    return [one for name, value in widgets.items() for one in ([value, "fixed"] if _turns(kind, name) else [value])]
+
+
+def _turns(kind: str, name: str) -> bool:
+    if kind in MODELS:
+        return name == "seed"
+    types = {**NODE_CLASS_MAPPINGS, **CORE}[kind].INPUT_TYPES()
+    options = {**types["required"], **types.get("optional", {})}[name][1]
+    return bool(options.get("control_after_generate"))
+
+
+def _height(kind: str) -> int:
+    if kind in HEIGHTS:
+        return HEIGHTS[kind]
+    sockets = _sockets(kind)
+    rows = max(len(sockets), len(outputs(kind)))
+    widgets = sum(1 + _turns(kind, name) for name in declared(kind) if name not in sockets)
+    speaks = kind in NODE_CLASS_MAPPINGS and kind not in SILENT
+    said = TEXT.get(kind, SENTENCE) if speaks else 0
+    return SLOT * rows + WIDGET * widgets + WIDGET + said
+
+
+def _place(recipe: Recipe, nodes: list[dict[str, Any]]) -> None:
+    """Columns from left to right, in each the nodes from the top in the order of the recipe."""
+    lefts, bottoms = _lefts(recipe), dict[int, int]()
+    for box, node in zip(recipe.boxes, nodes, strict=True):
+        top = bottoms.get(box.column, TOP)
+        node["pos"] = [lefts[box.column], top]
+        bottoms[box.column] = top + node["size"][1] + TITLE + GAP
+
+
+def _lefts(recipe: Recipe) -> list[int]:
+    lefts = [LEFT]
+    for column in range(max(box.column for box in recipe.boxes) + 1):
+        lefts.append(lefts[-1] + GAP + max(box.width for box in recipe.boxes if box.column == column))
+    return lefts
+
+
+def _note(recipe: Recipe, number: int, nodes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Below the first column, or below the first two if they are about as high."""
+    lefts = _lefts(recipe)
+    bottoms = [max(_bottom(n) for n in nodes if n["pos"][0] == left) for left in lefts[:2]]
+    both = bottoms[1] < bottoms[0] + GAP * 4
+    top = max(bottoms[: 1 + both]) + TITLE + GAP
+    return {
+        "id": number,
+        "type": "MarkdownNote",
+        "pos": [LEFT, top],
+        "size": [lefts[1 + both] - GAP - LEFT, 140 if both else 260],
+        "flags": {},
+        "order": number - 1,
+        "mode": 0,
+        "inputs": [],
+        "outputs": [],
+        "title": "Read me",
+        "properties": {},
+        "widgets_values": [recipe.note],
+        "color": "#432",
+        "bgcolor": "#653",
+    }
+
+
+def _bottom(node: dict[str, Any]) -> int:
+    return node["pos"][1] + node["size"][1]

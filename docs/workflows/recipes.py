@@ -1,0 +1,238 @@
+"""The example workflows, an idea each: made of this pack's nodes, the built-in VAE and its photographs."""
+
+from typing import Any
+
+from drawing import Box, Recipe
+
+
+def picture(name: str = "picture", **inputs: Any) -> Box:
+    return Box(name, "ExactExamplePicture", 0, inputs)
+
+
+def vae(name: str = "vae", title: str = "", **inputs: Any) -> Box:
+    return Box(name, "ExactVAELoader", 0, {"vae_name": "exact-vae-demo (built in)", **inputs}, title)
+
+
+def encode(name: str, column: int, pixels: str, **inputs: Any) -> Box:
+    return Box(name, "ExactVAEEncode", column, {"pixels": (pixels, 0), "vae": ("vae", 0), **inputs})
+
+
+def decode(name: str, column: int, samples: str, **inputs: Any) -> Box:
+    return Box(name, "ExactVAEDecode", column, {"samples": (samples, 0), "vae": ("vae", 0), **inputs})
+
+
+def preview(name: str, column: int, images: str, output: int = 0, **more: Any) -> Box:
+    return Box(name, "PreviewImage", column, {"images": (images, output)}, **more)
+
+
+def noise_column(column: int, spectrum: str) -> list[Box]:
+    inputs = {"vae": ("vae", 0), "width": 384, "height": 288, "spectrum": spectrum, "seed": 1}
+    shown = {"samples": (spectrum, 0), "scale": 6}
+    return [
+        Box(spectrum, "ExactLatentNoise", column, inputs, f"Latent Noise: {spectrum}"),
+        Box(f"{spectrum} seen", "ExactLatentInspect", column, shown),
+        preview(f"{spectrum} channels", column, f"{spectrum} seen", 1, title=f"The channels of {spectrum} noise"),
+    ]
+
+
+SPECTRA = ("white", "pink", "perlin", "pyramid")
+
+RECIPES = {
+    "compare_vaes": Recipe(
+        "## Compare VAEs\nOne VAE is loaded twice, in fp32 and in bf16, and each takes a picture there and back "
+        "twice, exactly and in blended tiles. The table on the node says how near each came; the heat map shows "
+        "where they erred, black not at all, white by a fifth of the range or more. Choose two VAEs of yours "
+        "instead, and connect up to four.",
+        [
+            picture(width=256, height=320),
+            vae(dtype="fp32"),
+            vae("bf16", "The same in bf16", dtype="bf16"),
+            Box(
+                "compare",
+                "ExactVAECompare",
+                1,
+                {
+                    "image": ("picture", 0),
+                    "vae": ("vae", 0),
+                    "vae_2": ("bf16", 0),
+                    "mode": "both",
+                    "tile_size": 128,
+                    "overlap": 32,
+                },
+                width=560,
+            ),
+            preview("side by side", 2, "compare", 1, title="The picture, and what came back", width=560),
+            preview("heat map", 2, "compare", 2, title="Where they differ", width=560),
+        ],
+        ["side by side", "heat map"],
+    ),
+    "big_picture": Recipe(
+        "## A big picture in bounded memory\nBoth nodes run in bands of rows, each at most `tile_size` pixels high, "
+        "and keep on disk what they need again, so that memory does not grow with the picture. The result is that "
+        "of an untiled run: no seams, no shift of colour. Change `tile_size` and see that the picture stays and the "
+        "memory, which the nodes show, does not.",
+        [
+            picture(width=1536, height=864),
+            vae(),
+            Box(
+                "encode",
+                "ExactVAETiledEncode",
+                1,
+                {"pixels": ("picture", 0), "vae": ("vae", 0), "tile_size": 128, "keep": "disk"},
+            ),
+            Box(
+                "decode",
+                "ExactVAETiledDecode",
+                2,
+                {"samples": ("encode", 0), "vae": ("vae", 0), "tile_size": 64, "keep": "disk"},
+            ),
+            Box("save", "SaveImage", 3, {"images": ("decode", 0), "filename_prefix": "big_picture"}),
+        ],
+        ["save"],
+    ),
+    "inpaint_onto_original": Recipe(
+        "## Inpaint onto the original\nThe pixels under the mask are made grey and encoded; noise stands here for "
+        "the sampler that would work on them. A plain decode changes all of the picture, each time. Decoded onto "
+        "the original only the mask's part is new, and all around it stays to the bit, however often it is done.",
+        [
+            picture(),
+            vae(),
+            Box(
+                "hole",
+                "ExactVAEEncodeForInpaint",
+                1,
+                {"pixels": ("picture", 0), "vae": ("vae", 0), "mask": ("picture", 1)},
+            ),
+            Box(
+                "noise",
+                "ExactLatentNoise",
+                1,
+                {"samples": ("hole", 0), "add_to_samples": True, "spectrum": "pink", "strength": 0.3, "seed": 3},
+                "Noise, in a sampler's place",
+            ),
+            decode("plain", 2, "noise"),
+            preview("plain shown", 3, "plain", title="Plain: all of it has changed"),
+            Box(
+                "onto",
+                "ExactVAEDecodeOntoOriginal",
+                2,
+                {"samples": ("noise", 0), "vae": ("vae", 0), "image": ("picture", 0), "mask": ("picture", 1)},
+            ),
+            preview("onto shown", 3, "onto", title="Onto the original"),
+        ],
+        ["plain shown", "onto shown"],
+    ),
+    "latent_walk": Recipe(
+        "## A walk through latent space\nTwo photographs become two latents, and Latent Interpolate goes from one "
+        "to the other in steps, along a circle (slerp). Every point on the way decodes to a picture: the space has "
+        "no holes between its pictures, which is what the KL term of training is for. It is a fade rather than a "
+        "change of shape, as each latent pixel stands for its own place.",
+        [
+            picture(width=256, height=256),
+            picture("other", picture="cat", width=256, height=256),
+            vae(),
+            encode("a", 1, "picture"),
+            encode("b", 1, "other"),
+            Box("walk", "ExactLatentInterpolate", 2, {"samples1": ("a", 0), "samples2": ("b", 0), "steps": 6}),
+            decode("decode", 2, "walk"),
+            preview("shown", 3, "decode", title="From the heron to the cat", width=460, room=380),
+        ],
+        ["shown"],
+    ),
+    "noise_lab": Recipe(
+        "## Noise lab\nFour kinds of noise of the same seed, each with mean 0 and variance 1 in every channel, as "
+        "the lines on the nodes show. Models are trained with white noise; pink, Perlin's and pyramid noise hold "
+        "more large shapes, and push a picture towards other compositions and stronger light and dark. Plug one "
+        "into a sampler by the NOISE output, or add a little of it to a latent.",
+        [vae(), *(box for i, spectrum in enumerate(SPECTRA) for box in noise_column(i + 1, spectrum))],
+        [f"{spectrum} channels" for spectrum in SPECTRA],
+    ),
+    "posterior": Recipe(
+        "## A picture becomes a distribution\nThe encoder gives no point for a picture but a Gaussian: a mean and a "
+        "spread for every latent pixel. Samples of it decode to all but the same picture, so neighbours in the "
+        "latent space are neighbours in pictures; at five times the spread one sees what the VAE is least sure of, "
+        "the fine detail. The node says how large the spread is beside the latent itself.",
+        [
+            picture(picture="cat", width=256, height=256),
+            vae(),
+            encode("mean", 1, "picture"),
+            decode("mean decoded", 2, "mean"),
+            preview("mean shown", 3, "mean decoded", title="From the mean"),
+            *(
+                box
+                for times, title in ((1.0, "Samples"), (5.0, "Samples at five times the spread"))
+                for box in (
+                    Box(
+                        f"x{times}",
+                        "ExactLatentSample",
+                        1,
+                        {"vae": ("vae", 0), "pixels": ("picture", 0), "temperature": times},
+                        title,
+                    ),
+                    decode(f"x{times} decoded", 2, f"x{times}"),
+                    preview(f"x{times} shown", 3, f"x{times} decoded", title=title),
+                )
+            ),
+            Box("seen", "ExactLatentInspect", 2, {"samples": ("mean", 0), "vae": ("vae", 0)}),
+            preview("channels", 3, "seen", 1, title="The channels of the mean"),
+        ],
+        ["x1.0 shown", "x5.0 shown"],
+    ),
+    "completeness": Recipe(
+        "## What a decoder makes of chance\nEvery point drawn from the prior decodes to colours and blobs that the "
+        "decoder knows: there are no gaps, which is what completeness means. It is a picture of nothing, as the "
+        "prior draws each latent pixel alone; with brown noise neighbours agree, and larger shapes appear. How "
+        "latent pixels belong together is what a diffusion model learns.",
+        [
+            vae(),
+            Box(
+                "prior",
+                "ExactLatentSample",
+                1,
+                {"vae": ("vae", 0), "seed": 5, "width": 256, "height": 256},
+                "The prior, each latent pixel alone",
+            ),
+            Box(
+                "brown",
+                "ExactLatentNoise",
+                1,
+                {"vae": ("vae", 0), "seed": 5, "width": 256, "height": 256, "batch_size": 4, "spectrum": "brown"},
+                "Brown noise: neighbours agree",
+            ),
+            decode("prior decoded", 2, "prior"),
+            preview("prior shown", 3, "prior decoded", title="The prior, decoded"),
+            decode("brown decoded", 2, "brown"),
+            preview("brown shown", 3, "brown decoded", title="Brown noise, decoded"),
+        ],
+        ["prior shown", "brown shown"],
+    ),
+    "img2img": Recipe(
+        "## Image to image\nCore's sampler between our encode and decode, with the VAE of the checkpoint. **It "
+        "needs a checkpoint:** choose one of yours in Load Checkpoint, of SD 1.x, SD 2.x or SDXL. A picture of any "
+        "size comes back in just that size, and the nodes show how much memory the VAE took.",
+        [
+            picture(),
+            Box("model", "CheckpointLoaderSimple", 0),
+            Box(
+                "positive", "CLIPTextEncode", 1, {"clip": ("model", 1), "text": "a kingfisher on a branch, photograph"}
+            ),
+            Box("negative", "CLIPTextEncode", 1, {"clip": ("model", 1), "text": "blurry, text"}),
+            Box("encode", "ExactVAEEncode", 1, {"pixels": ("picture", 0), "vae": ("model", 2)}),
+            Box(
+                "sampler",
+                "KSampler",
+                2,
+                {
+                    "model": ("model", 0),
+                    "positive": ("positive", 0),
+                    "negative": ("negative", 0),
+                    "latent_image": ("encode", 0),
+                    "denoise": 0.6,
+                },
+            ),
+            Box("decode", "ExactVAEDecode", 2, {"samples": ("sampler", 0), "vae": ("model", 2)}),
+            Box("save", "SaveImage", 3, {"images": ("decode", 0), "filename_prefix": "img2img"}),
+        ],
+        [],
+    ),
+}

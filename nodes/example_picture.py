@@ -1,0 +1,67 @@
+"""Example Picture: a photograph that is always there, for workflows that must run on any machine."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..vae_core import built_in
+from . import host
+from .latent_inputs import choice, whole
+
+MASKED = 0.5  # of each side, across the ellipse
+
+
+class ExamplePicture:
+    DESCRIPTION = (
+        "One of two photographs that come with this pack, cut and resized to any size, and a mask over its middle. For "
+        "workflows that are to run without a file; put Load Image in its place for a picture of yours."
+    )
+    CATEGORY = "Exact VAE"
+    SEARCH_ALIASES = ["example image", "test image", "sample picture", "photograph", "demo image"]
+    RETURN_TYPES = ("IMAGE", "MASK")
+    OUTPUT_TOOLTIPS = ("The photograph, in [0, 1].", "1 in an ellipse in the middle, half as wide and half as high.")
+    FUNCTION = "give"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        which = "heron: a bird in a mangrove, much detail. cat: a face, soft fur. Both are in the public domain (CC0)."
+        side = "of the result, in pixels. What does not fit its shape is cut off on both sides."
+        return {
+            "required": {
+                "picture": choice(tuple(built_in.PHOTOGRAPHS), "heron", which),
+                "width": whole(512, 1, 16384, f"Width {side}", step=8),
+                "height": whole(384, 1, 16384, f"Height {side}", step=8),
+            }
+        }
+
+    def give(self, picture, width, height):
+        found = fitted(photograph(built_in.PHOTOGRAPHS[picture]), height, width)
+        return host.result(found.movedim(1, -1).contiguous()), host.result(ellipse(height, width))
+
+
+def photograph(path: Path) -> Tensor:
+    """-> (1, 3, H, W) in [0, 1]"""
+    from PIL import Image  # not at import, which is to cost nothing
+
+    with Image.open(path) as file:
+        levels = np.array(file.convert("RGB"))
+    return torch.from_numpy(levels).movedim(-1, 0)[None] / 255
+
+
+def fitted(picture: Tensor, height: int, width: int) -> Tensor:
+    """The largest middle part of this shape, resized."""
+    h, w = picture.shape[-2:]
+    scale = min(h / height, w / width)
+    rows, columns = max(round(height * scale), 1), max(round(width * scale), 1)
+    top, left = (h - rows) // 2, (w - columns) // 2
+    part = picture[..., top : top + rows, left : left + columns]
+    return F.interpolate(part, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def ellipse(height: int, width: int) -> Tensor:
+    """-> MASK (1, height, width)"""
+    y, x = ((torch.arange(n) + 0.5) * 2 / n - 1 for n in (height, width))
+    return ((y[:, None] ** 2 + x**2) <= MASKED**2).float()[None]

@@ -1,0 +1,81 @@
+"""The example workflows are what their recipes say, and they run."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from exact_vae import NODE_CLASS_MAPPINGS, headless
+from exact_vae.nodes import host
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "example_workflows"
+sys.path.insert(0, str(ROOT / "docs" / "workflows"))
+from drawing import MODELS, declared, outputs  # noqa: E402
+from recipes import RECIPES  # noqa: E402
+
+RUNNABLE = [name for name in RECIPES if name != "img2img"]  # which needs a diffusion model
+
+
+def written(name: str) -> dict:
+    return json.loads((FOLDER / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_files_are_those_of_the_recipe(name):
+    from drawing import in_api_format, in_editor_format
+
+    assert written(name) == in_editor_format(name, RECIPES[name])
+    assert json.loads((FOLDER / "api" / f"{name}.json").read_text()) == in_api_format(RECIPES[name])
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_links_join_what_fits(name):
+    """Each from an output of a type to an input of that type, as both ends say."""
+    workflow = written(name)
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    for number, source, out, target, into, kind in workflow["links"]:
+        assert number in nodes[source]["outputs"][out]["links"] and nodes[target]["inputs"][into]["link"] == number
+        assert outputs(nodes[source]["type"])[out][1] == kind
+        assert declared(nodes[target]["type"])[nodes[target]["inputs"][into]["name"]][0] == kind
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_no_node_lies_on_another(name):
+    boxes = [(*node["pos"], *node["size"]) for node in written(name)["nodes"]]
+    for i, (x, y, w, h) in enumerate(boxes):
+        for left, top, width, height in boxes[i + 1 :]:
+            assert x + w <= left or left + width <= x or y + h + 30 <= top or top + height + 30 <= y
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_note_explains_it_in_a_few_sentences(name):
+    (note,) = [node for node in written(name)["nodes"] if node["type"] == "MarkdownNote"]
+    title, text = note["widgets_values"][0].split("\n", 1)
+    assert title.startswith("## ")
+    assert 2 <= len(re.findall(r"[.:?] |\.$|\.\*\*", text)) <= 6
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_it_runs(tmp_path, name):
+    """In small, without ComfyUI: every node, with pictures for every node that shows some."""
+    graph = headless.load(FOLDER / "api" / f"{name}.json")
+    for node in graph.nodes.values():
+        quicker = {"width": "64", "height": "64", "dtype": "fp32" if node.title == "Load VAE (Exact)" else "auto"}
+        for name_of_input in quicker.keys() & node.inputs.keys():  # bf16 is slow on most CPUs
+            graph = graph.set(f"{node.id}.{name_of_input}", quicker[name_of_input])
+    nodes = {**NODE_CLASS_MAPPINGS, **headless.core_nodes(tmp_path, tmp_path, tmp_path, NODE_CLASS_MAPPINGS)}
+    with host.surroundings(tmp_path, output=tmp_path):
+        results = headless.run(graph, nodes)
+    assert results.report.ok
+    showing = [i for i, node in graph.nodes.items() if node.class_type in ("PreviewImage", "SaveImage")]
+    assert showing and all(results.outputs[i]["images"] for i in showing)
+    assert set(results.executed) == set(graph.nodes)
+
+
+def test_only_models_are_strange():
+    """Image to image needs a checkpoint; all its other nodes are known here, and their inputs right."""
+    graph = headless.load(FOLDER / "api" / "img2img.json")
+    nodes = {**NODE_CLASS_MAPPINGS, **headless.core_nodes("input", "output", "temp", NODE_CLASS_MAPPINGS)}
+    assert {node.class_type for node in graph.nodes.values()} - set(nodes) == set(MODELS)
