@@ -2,7 +2,7 @@
 
 import torch
 from common import CHELSEA, HERON, grid, shown, square, twin, vae
-from exact_vae.vae_core.noise import gaussian
+from exact_vae.vae_core.noise import Noise
 from PIL import Image
 
 SAMPLES = 4
@@ -10,7 +10,7 @@ RADIUS = 3.644  # of the ball where 99 % of a Gaussian in 4 dimensions lies
 
 
 def figure(side: int) -> Image.Image:
-    noise = gaussian((SAMPLES, 4, side // 8, side // 8), 0)
+    noise = Noise(0).draw((SAMPLES, 4, side // 8, side // 8))
     return grid([[shown(network.decode(z[None])) for z in noise] for network in (vae(), twin())])
 
 

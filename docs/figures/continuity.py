@@ -6,7 +6,7 @@ Above: the built-in VAE. Below: its twin trained without the KL term.
 from common import CHELSEA, grid, shown, square, twin, vae
 from exact_vae.vae_core import VAE
 from exact_vae.vae_core.measures import psnr
-from exact_vae.vae_core.noise import gaussian
+from exact_vae.vae_core.noise import Noise
 from PIL import Image
 from torch import Tensor
 
@@ -15,7 +15,7 @@ SHARES = (0, 1 / 8, 1 / 4, 1 / 2, 1)
 
 def decoded(network: VAE, side: int) -> list[Tensor]:
     z = network.encode(square(CHELSEA, side)).mode()
-    noise = gaussian(tuple(z.shape), 2)
+    noise = Noise(2).draw(z.shape)
     return [network.decode(z + share * z.std() * noise) for share in SHARES]
 
 

@@ -2,7 +2,7 @@
 
 from common import CHELSEA, grid, shown, square, vae
 from exact_vae.vae_core.measures import psnr
-from exact_vae.vae_core.noise import gaussian
+from exact_vae.vae_core.noise import Noise
 from PIL import Image
 from torch import Tensor
 
@@ -11,7 +11,7 @@ TIMES = (0, 1, 2, 4, 8)
 
 def decoded(side: int) -> list[Tensor]:
     posterior = vae().encode(square(CHELSEA, side))
-    noise = gaussian(tuple(posterior.mean.shape), 1)
+    noise = Noise(1).draw(posterior.mean.shape)
     return [vae().decode(posterior.mean + k * posterior.std * noise) for k in TIMES]
 
 

@@ -2,16 +2,10 @@
 
 import torch
 from common import CHELSEA, HERON, grid, shown, square, vae
+from exact_vae.vae_core.mixing import slerp
 from PIL import Image
-from torch import Tensor
 
 STEPS = 6
-
-
-def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """t of the way from a to b along the great circle (Shoemake 1985); a, b: one latent each, of unlike directions."""
-    angle = torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), 0).acos()
-    return (((1 - t) * angle).sin() * a + (t * angle).sin() * b) / angle.sin()
 
 
 def figure(side: int) -> Image.Image:
