@@ -1,4 +1,4 @@
-"""What is always there: two photographs (CC0), and a VAE: small, trained by `training/`, of 4 channels at 1/8."""
+"""What is always there: two photographs (CC0), and a VAE: small, made by `training/`, 4 channels at 1/8 like SD's."""
 
 from pathlib import Path
 

@@ -214,9 +214,10 @@ def _share(found: Detection) -> float:
 def _nearest(shapes: Shapes) -> str:
     """Which family comes nearest, by names, and what it lacks."""
     best: tuple[int, str, list[str], int] = (-1, "", [], 0)
+    readings = list(guesses(shapes))
     for family in FAMILIES:
         want = expected_shapes(family.name, family.example)
-        for reading in guesses(shapes):
+        for reading in readings:
             present = sum(name in reading.shapes for name in want)
             if present > best[0]:
                 missing = [name for name in want if name not in reading.shapes]
@@ -234,8 +235,8 @@ def _nearest(shapes: Shapes) -> str:
 def to_json(found: Inspection) -> dict[str, Any]:
     """All of an inspection as plain JSON values."""
     facts = {name: getattr(found, name) for name in (
-        "family", "title", "latent_channels", "spatial_ratio", "temporal_ratio", "in_channels", "out_channels",
-        "latent_space", "layout", "prefix", "parts", "tensors", "others", "bytes", "dtypes", "missing", "unexpected",
-        "misshapen", "metadata")}  # fmt: skip
+        "family", "title", "latent_channels", "spatial_ratio", "decoded_ratio", "temporal_ratio", "in_channels",
+        "out_channels", "latent_space", "layout", "prefix", "parts", "tensors", "others", "bytes", "dtypes", "missing",
+        "unexpected", "misshapen", "metadata")}  # fmt: skip
     config: Any = found.config
     return {"path": str(found.path), "files": [str(f) for f in found.files], **facts, "config": asdict(config)}

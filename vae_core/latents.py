@@ -233,5 +233,5 @@ class Tag:
 
     def _without_foreign_space(self) -> "Tag":
         """A space that is not known here, or of other channels, says nothing; all else may still be true."""
-        known = self.space in SPACES and SPACES[self.space].channels == self.channels
-        return self if known else replace(self, space=None)
+        space = SPACES.get(self.space or "")
+        return self if space and space.channels == self.channels else replace(self, space=None)

@@ -33,7 +33,7 @@ def request(
     if part not in ("encode", "decode"):
         raise BadRequest(f"there is no plan to '{part}': choose encode or decode.")
     twin, ratio = build(family, config).to(dtype), config.spatial_ratio
-    if len(shape) == 4 and config.temporal_ratio and twin.first_frames > 1:  # pictures are run as clips
+    if len(shape) == 4 and config.temporal_ratio and twin.pictures_are_clips:  # pictures are run as clips
         shape = (*shape[:2], 1, *shape[2:])
     h, w = shape[-2] + -shape[-2] % ratio * (part == "encode"), shape[-1] + -shape[-1] % ratio * (part == "encode")
     if len(shape) == 5 and config.temporal_ratio and (shape[2] > 1 or twin.pictures_are_clips):

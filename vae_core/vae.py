@@ -116,7 +116,7 @@ class VAE(Facts):
         c, h, w = source.shape
         if c != self.in_channels or min(h, w) < 1:
             raise BadPixels(f"this picture is ({c}, {h}, {w}): '{self.name}' encodes ({self.in_channels}, H, W).")
-        if self.network.first_frames > 1:  # it is a clip of several frames that is run
+        if self.network.pictures_are_clips:  # it is a clip of several frames that is run
             picture = streaming.Picture(source, 1, self.device, self.dtype, door.demand_in_range).tensor()
             return self.encode(picture, budget=budget, rows=rows, keep=keep, progress=progress)
         plan = self.plan("encode", (1, *source.shape), budget=budget, rows=rows, keep=keep, streamed=True)
@@ -139,7 +139,7 @@ class VAE(Facts):
         """
         demand_part(self.config, self.name, "decode")
         x, _ = door.latent(self, z, size)
-        if self.network.first_frames > 1 and z.ndim == 4 and len(z) == 1:
+        if self.network.pictures_are_clips and z.ndim == 4 and len(z) == 1:
             picture = self.decode(z, size=size, budget=budget, rows=rows, keep=keep, progress=progress)
             return iter(picture[0].split(streaming.HEIGHTS[0], -2))
         if len(x) != 1 or x.ndim != 4:

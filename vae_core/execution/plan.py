@@ -30,7 +30,7 @@ IN_FLIGHT = 8  # bands alive at once between two held activations: read, extende
 # More bands' worth of memory on a CPU: the gaps that tensors of many sizes leave in its heap. Found by measuring, see
 # benchmarks/results/time_and_memory_cpu_fp32.md; what is read back from a disk is a new tensor each time.
 GAPS_ON_CPU = {DEVICE: 5, DISK: 8}
-SUMMED = 3  # times weights that are made for the run: made, kept, and laid out anew by the backend at each call
+SUMMED = 3  # times the summed taps of DoublingConvs: made, kept, and laid out anew by the backend at each call
 REMEMBERED = 3  # activations alive at once while attention gathers what it remembers
 HEIGHTS = (64, 32, 16, 8)  # of bands, in rows of the picture, the fastest first
 # On a CPU low bands are as fast as the whole picture or faster: what one op has made is in the caches for the next.
@@ -154,7 +154,8 @@ class Request:
     @cached_property
     def summed(self) -> int:
         """Bytes of weights that are made for the run."""
-        return SUMMED * sum(op.made_bytes for op in leaves(self.ops) if isinstance(op, (DoublingConv, OneFrame)))
+        made = [op for op in leaves(self.ops) if isinstance(op, (DoublingConv, OneFrame))]
+        return sum(op.made_bytes * (SUMMED if isinstance(op, DoublingConv) else 1) for op in made)
 
     @cached_property
     def largest(self) -> tuple[int, ...]:

@@ -210,7 +210,8 @@ def test_every_family_is_planned(family, part):
     shape = (1, 3, 512, 512) if part == "encode" else (1, config.latent_channels, side, side)
     found = planned(family.name, config, part, shape, torch.bfloat16)
     assert found.in_bands(16).peak - found.summed < 0.8 * (found.whole.peak - found.summed)
-    assert found.shape[-2:] == ((side, side) if part == "encode" else (512, 512))
+    decoded = getattr(config, "decoded_ratio", config.spatial_ratio) * side
+    assert found.shape[-2:] == ((side, side) if part == "encode" else (decoded, decoded))
 
 
 @pytest.mark.parametrize("rows", [8, 32])

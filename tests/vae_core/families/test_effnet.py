@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from exact_vae.vae_core import BadRequest, detect, from_weights, load
+from exact_vae.vae_core import BadRequest, detect, from_weights, inspect, load
+from exact_vae.vae_core.describing import of_file
 from exact_vae.vae_core.detection import expected_shapes
 from exact_vae.vae_core.families.effnet import EffNetConfig
 from safetensors.torch import save_file
@@ -188,3 +189,8 @@ def test_round_trip_of_the_config(config):
 def test_title():
     title = detect(header("stable-cascade-stage-c.effnet-encoder")["shapes"]).title
     assert title == "EfficientNetV2 encoder and previewer, 16 channels at 1/32: Stable Cascade (stage C)"
+
+
+def test_an_inspection_says_how_large_a_preview_is(tmp_path, weights):
+    save_file({n: t.contiguous() for n, t in weights.items()}, tmp_path / "c.safetensors")
+    assert "decoded to 8 pixels for one of the latent" in of_file(inspect(tmp_path / "c.safetensors"))
