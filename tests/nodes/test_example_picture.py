@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from calling import returned
+from calling import call, returned, text
 from exact_vae.vae_core import built_in
 
 
@@ -26,3 +26,11 @@ def test_the_mask_is_in_the_middle():
     _, mask = returned("ExactExamplePicture", picture="cat", width=40, height=80)
     rows, columns = (mask[0].any(d).nonzero().flatten() for d in (1, 0))
     assert (rows[0], rows[-1], columns[0], columns[-1]) == (20, 59, 10, 29)
+
+
+def test_nothing_is_odd_about_its_latent():
+    """The built-in VAE is no model's: its spread, about 1, is no reason to call its latents scaled."""
+    image, _ = returned("ExactExamplePicture", picture="cat", width=128, height=128)
+    vae = call("ExactVAELoader", vae_name=built_in.NAME, dtype="fp32")
+    report = text("ExactLatentInspect", samples=call("ExactVAEEncode", pixels=image, vae=vae))
+    assert "shape" in report and "warning" not in report
