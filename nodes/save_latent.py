@@ -10,6 +10,11 @@ from . import host
 from .images import latent_of, tag_of
 from .latent_inputs import choice
 
+PREFIX = (
+    "How the file's name begins, in the output folder: may name subfolders and %year%, %month%, %day%, %hour%, "
+    "%minute%, %second%."
+)
+
 
 class SaveLatent:
     DESCRIPTION = (
@@ -25,15 +30,11 @@ class SaveLatent:
 
     @classmethod
     def INPUT_TYPES(cls):
-        prefix = (
-            "How the file's name begins, in the output folder: may name subfolders and %year%, %month%, %day%, %hour%, "
-            "%minute%, %second%."
-        )
         ending = ".latent: as core writes it. .safetensors: for other programs, the tensor is called latent."
         return {
             "required": {
                 "samples": ("LATENT", {"tooltip": "The latent to save, with its mask if it has one."}),
-                "filename_prefix": ("STRING", {"default": "latents/ComfyUI", "tooltip": prefix}),
+                "filename_prefix": ("STRING", {"default": "latents/ComfyUI", "tooltip": PREFIX}),
             },
             "optional": {"file_type": choice(SUFFIXES, NODE_SUFFIX, ending)},
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},

@@ -5,6 +5,7 @@ from ..vae_core.precision import DTYPES, named
 from ..vae_core.saving import LAYOUTS, ORIGINAL, save
 from . import host
 from .host_codec import HostCodec
+from .save_latent import PREFIX
 
 AS_IT_IS = "as it is"
 
@@ -23,10 +24,6 @@ class VAESave:
 
     @classmethod
     def INPUT_TYPES(cls):
-        prefix = (
-            "How the file's name begins, in the output folder: may name subfolders and %year%, %month%, %day%, %hour%, "
-            "%minute%, %second%."
-        )
         layout = (
             "How weights are named. original: as in their authors' files, which ComfyUI loads. diffusers: as in the "
             "folder vae of a diffusers model."
@@ -35,7 +32,7 @@ class VAESave:
         return {
             "required": {
                 "vae": ("VAE", {"tooltip": "The VAE, from any loader."}),
-                "filename_prefix": ("STRING", {"default": "vae/ComfyUI_vae", "tooltip": prefix}),
+                "filename_prefix": ("STRING", {"default": "vae/ComfyUI_vae", "tooltip": PREFIX}),
             },
             "optional": {
                 "layout": (list(LAYOUTS), {"default": ORIGINAL, "tooltip": layout}),

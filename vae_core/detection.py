@@ -24,7 +24,6 @@ class Detection(Facts):
     """A family, its config, and how the file names its tensors.
 
     layout, prefix                   see layouts.py
-    parts                            ('encoder', 'decoder'), or the one half the file holds
     missing, unexpected, misshapen   reference names the file lacks; its own names that are too many, or of a shape
                                      that the rest of the file contradicts
     and the facts of the config: latent_channels, spatial_ratio, temporal_ratio, in_channels, out_channels
@@ -39,10 +38,6 @@ class Detection(Facts):
     misshapen: tuple[str, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict, repr=False)  # reference name -> the file's name
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False)  # by reference name
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return self.config.parts
 
     @property
     def title(self) -> str:

@@ -12,27 +12,19 @@ from torch import Tensor
 
 from . import latents, precision
 from .errors import BadPixels, BadRequest, LatentMismatch, NumericalOverflow
-from .families import Network
+from .families import Config, Network
 from .ops import Ops
 from .padding import pad_to
 
 LARGEST_PIXEL = 100.0  # HDR pictures exceed 1, some by far; this tells a picture in 0...255
 
 
-class Codec(Protocol):
-    """What must be known of a VAE; for the facts see `families.Facts`."""
+class Codec(Config, Protocol):
+    """What must be known of a VAE; the facts are those of its config."""
 
     name: str
     network: Network
 
-    @property
-    def latent_channels(self) -> int: ...
-    @property
-    def spatial_ratio(self) -> int: ...
-    @property
-    def temporal_ratio(self) -> int | None: ...
-    @property
-    def in_channels(self) -> int: ...
     @property
     def title(self) -> str: ...
     @property

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from . import layouts_wan
 from .families.base import Shapes, count
+from .renaming import renamed, rules
 
 PREFIXES = ("", "first_stage_model.", "vae.", "model.", "first_stage.", "autoencoder.", "module.", "_orig_mod.")
 
@@ -199,7 +200,7 @@ def _diffusers(own: Shapes) -> dict[str, str]:
         return f"decoder.up.{top - int(match[1])}."  # diffusers counts from the lowest resolution
 
     ldm = _ldm(own)
-    return {name: re.sub(r"^decoder\.up_blocks\.(\d+)\.", turn, _translate(ldm[name])) for name in own}
+    return {name: re.sub(r"^decoder\.up_blocks\.(\d+)\.", turn, renamed(ldm[name], _DIFFUSERS)) for name in own}
 
 
 def _is_hunyuan_3d(own: Shapes) -> bool:
@@ -209,7 +210,7 @@ def _is_hunyuan_3d(own: Shapes) -> bool:
 
 def _straight_diffusers(own: Shapes) -> dict[str, str]:
     """The reference too counts from the lowest resolution (HunyuanVideo 1.5)."""
-    return {name: re.sub(r"^decoder\.up_blocks\.", "decoder.up.", _translate(name)) for name in own}
+    return {name: re.sub(r"^decoder\.up_blocks\.", "decoder.up.", renamed(name, _DIFFUSERS)) for name in own}
 
 
 def _flat_diffusers(own: Shapes) -> dict[str, str]:
@@ -229,7 +230,9 @@ def _flat_diffusers(own: Shapes) -> dict[str, str]:
     def place(match: re.Match[str]) -> str:
         return places.get(match[0], match[0])
 
-    return {name: _translate(re.sub(r"^(?:encoder\.down|decoder\.up)_blocks\.\d+\.", place, name)) for name in own}
+    return {
+        name: renamed(re.sub(r"^(?:encoder\.down|decoder\.up)_blocks\.\d+\.", place, name), _DIFFUSERS) for name in own
+    }
 
 
 def _cascade(own: Shapes) -> dict[str, str]:
@@ -243,70 +246,55 @@ NUMBERED_TWICE = re.compile(r"(?:encoder\.down|decoder\.up)_blocks\.\d+\.\d+\.")
 
 def _efficientvit(own: Shapes) -> dict[str, str]:
     """diffusers' names of DC-AE are the reference."""
-    names = {name: name for name in own}
-    for pattern, new in _EFFICIENTVIT:
-        names = {old: pattern.sub(new, name, count=1) for old, name in names.items()}
-    return names
+    return {name: renamed(name, _EFFICIENTVIT) for name in own}
 
 
-_EFFICIENTVIT = tuple(
-    (re.compile(pattern), new)
-    for pattern, new in (
-        (r"^encoder\.project_in\.conv\.", "encoder.conv_in."),
-        (r"^encoder\.project_out\.(?:main\.)?op_list\.0\.conv\.", "encoder.conv_out."),
-        (r"^decoder\.project_in\.(?:main\.)?conv\.", "decoder.conv_in."),
-        (r"^decoder\.project_out\.op_list\.0\.", "decoder.norm_out."),
-        (r"^decoder\.project_out\.op_list\.2\.conv\.", "decoder.conv_out."),
-        (r"^encoder\.stages\.(\d+)\.op_list\.", r"encoder.down_blocks.\1."),
-        (r"^decoder\.stages\.(\d+)\.op_list\.", r"decoder.up_blocks.\1."),
-        (r"\.context_module\.main\.", ".attn."),
-        (r"\.local_module\.main\.", ".conv_out."),
-        (r"\.main\.", "."),
-        (r"\.aggreg\.(\d+)\.0\.", r".to_qkv_multiscale.\1.proj_in."),
-        (r"\.aggreg\.(\d+)\.1\.", r".to_qkv_multiscale.\1.proj_out."),
-        (r"\.proj\.norm\.", ".norm_out."),
-        (r"\.proj\.conv\.", ".to_out."),
-        (r"\.(inverted|depth|point)_conv\.conv\.", r".conv_\1."),
-        (r"\.(?:point_conv|conv2)\.norm\.", ".norm."),
-        (r"_blocks\.(.+\.(?:qkv|conv[12]?))\.conv\.", r"_blocks.\1."),
-    )
+_EFFICIENTVIT = rules(
+    (r"^encoder\.project_in\.conv\.", "encoder.conv_in."),
+    (r"^encoder\.project_out\.(?:main\.)?op_list\.0\.conv\.", "encoder.conv_out."),
+    (r"^decoder\.project_in\.(?:main\.)?conv\.", "decoder.conv_in."),
+    (r"^decoder\.project_out\.op_list\.0\.", "decoder.norm_out."),
+    (r"^decoder\.project_out\.op_list\.2\.conv\.", "decoder.conv_out."),
+    (r"^encoder\.stages\.(\d+)\.op_list\.", r"encoder.down_blocks.\1."),
+    (r"^decoder\.stages\.(\d+)\.op_list\.", r"decoder.up_blocks.\1."),
+    (r"\.context_module\.main\.", ".attn."),
+    (r"\.local_module\.main\.", ".conv_out."),
+    (r"\.main\.", "."),
+    (r"\.aggreg\.(\d+)\.0\.", r".to_qkv_multiscale.\1.proj_in."),
+    (r"\.aggreg\.(\d+)\.1\.", r".to_qkv_multiscale.\1.proj_out."),
+    (r"\.proj\.norm\.", ".norm_out."),
+    (r"\.proj\.conv\.", ".to_out."),
+    (r"\.(inverted|depth|point)_conv\.conv\.", r".conv_\1."),
+    (r"\.(?:point_conv|conv2)\.norm\.", ".norm."),
+    (r"_blocks\.(.+\.(?:qkv|conv[12]?))\.conv\.", r"_blocks.\1."),
 )
 
 _ATTN = r"(\.attn(?:_1|\.\d+))\."
-_DIFFUSERS = tuple(
-    (re.compile(pattern), new)
-    for pattern, new in (
-        (r"^encoder\.down_blocks\.(\d+)\.", r"encoder.down.\1."),
-        (r"^decoder\.condition_encoder\.", "decoder.encoder."),
-        (r"\.mid_block\.resnets\.0\.", ".mid.block_1."),
-        (r"\.mid_block\.resnets\.1\.", ".mid.block_2."),
-        (r"\.mid_block\.attentions\.0\.", ".mid.attn_1."),
-        (r"\.resnets\.(\d+)\.", r".block.\1."),
-        (r"\.attentions\.(\d+)\.", r".attn.\1."),
-        (r"\.downsamplers\.0\.conv\.", ".downsample.conv."),
-        (r"\.upsamplers\.0\.conv\.", ".upsample.conv."),
-        (r"\.conv_shortcut\.", ".nin_shortcut."),
-        (r"\.spatial_res_block\.", "."),
-        (r"\.temporal_res_block\.norm1\.", ".time_stack.in_layers.0."),
-        (r"\.temporal_res_block\.conv1\.", ".time_stack.in_layers.2."),
-        (r"\.temporal_res_block\.norm2\.", ".time_stack.out_layers.0."),
-        (r"\.temporal_res_block\.conv2\.", ".time_stack.out_layers.3."),
-        (r"\.time_mixer\.mix_factor$", ".mix_factor"),
-        (r"^decoder\.time_conv_out\.", "decoder.conv_out.time_mix_conv."),
-        (r"\.conv_norm_out\.", ".norm_out."),
-        (_ATTN + r"(?:group|spatial)_norm\.", r"\1.norm."),
-        (_ATTN + r"(?:to_q|query)\.", r"\1.q."),
-        (_ATTN + r"(?:to_k|key)\.", r"\1.k."),
-        (_ATTN + r"(?:to_v|value)\.", r"\1.v."),
-        (_ATTN + r"(?:to_out\.0|proj_attn|proj)\.", r"\1.proj_out."),
-    )
+_DIFFUSERS = rules(
+    (r"^encoder\.down_blocks\.(\d+)\.", r"encoder.down.\1."),
+    (r"^decoder\.condition_encoder\.", "decoder.encoder."),
+    (r"\.mid_block\.resnets\.0\.", ".mid.block_1."),
+    (r"\.mid_block\.resnets\.1\.", ".mid.block_2."),
+    (r"\.mid_block\.attentions\.0\.", ".mid.attn_1."),
+    (r"\.resnets\.(\d+)\.", r".block.\1."),
+    (r"\.attentions\.(\d+)\.", r".attn.\1."),
+    (r"\.downsamplers\.0\.conv\.", ".downsample.conv."),
+    (r"\.upsamplers\.0\.conv\.", ".upsample.conv."),
+    (r"\.conv_shortcut\.", ".nin_shortcut."),
+    (r"\.spatial_res_block\.", "."),
+    (r"\.temporal_res_block\.norm1\.", ".time_stack.in_layers.0."),
+    (r"\.temporal_res_block\.conv1\.", ".time_stack.in_layers.2."),
+    (r"\.temporal_res_block\.norm2\.", ".time_stack.out_layers.0."),
+    (r"\.temporal_res_block\.conv2\.", ".time_stack.out_layers.3."),
+    (r"\.time_mixer\.mix_factor$", ".mix_factor"),
+    (r"^decoder\.time_conv_out\.", "decoder.conv_out.time_mix_conv."),
+    (r"\.conv_norm_out\.", ".norm_out."),
+    (_ATTN + r"(?:group|spatial)_norm\.", r"\1.norm."),
+    (_ATTN + r"(?:to_q|query)\.", r"\1.q."),
+    (_ATTN + r"(?:to_k|key)\.", r"\1.k."),
+    (_ATTN + r"(?:to_v|value)\.", r"\1.v."),
+    (_ATTN + r"(?:to_out\.0|proj_attn|proj)\.", r"\1.proj_out."),
 )
-
-
-def _translate(name: str) -> str:
-    for pattern, new in _DIFFUSERS:
-        name = pattern.sub(new, name, count=1)
-    return name
 
 
 RENAMES: Mapping[str, Rename] = {

@@ -3,6 +3,7 @@
 import re
 
 from .families.base import Shapes, count
+from .renaming import renamed, rules
 
 
 def is_diffusers(own: Shapes) -> bool:
@@ -19,7 +20,7 @@ def from_diffusers(own: Shapes) -> dict[str, str]:
     def place(match: re.Match[str]) -> str:
         return places.get(match[0], match[0])
 
-    return {name: _translate(_PLACE.sub(place, name, count=1)) for name in own}
+    return {name: renamed(_PLACE.sub(place, name, count=1), _NAMES) for name in own}
 
 
 _PLACE = re.compile(
@@ -53,30 +54,21 @@ def _places_in_a_row(own: Shapes) -> dict[str, str]:
     return places
 
 
-_NAMES = tuple(
-    (re.compile(pattern), new)
-    for pattern, new in (
-        (r"\.mid_block\.resnets\.0\.", ".middle.0."),
-        (r"\.mid_block\.attentions\.0\.", ".middle.1."),
-        (r"\.mid_block\.resnets\.1\.", ".middle.2."),
-        (r"\.norm1\.", ".residual.0."),
-        (r"\.norm2\.", ".residual.3."),
-        (r"(\.(?:(?:down|up)samples|middle)\.(?:\d+\.)+)conv1\.", r"\1residual.2."),
-        (r"(\.(?:(?:down|up)samples|middle)\.(?:\d+\.)+)conv2\.", r"\1residual.6."),
-        (r"\.conv_shortcut\.", ".shortcut."),
-        (r"\.norm_out\.", ".head.0."),
-        (r"\.conv_out\.", ".head.2."),
-        (r"\.conv_in\.", ".conv1."),
-        (r"^quant_conv\.", "conv1."),
-        (r"^post_quant_conv\.", "conv2."),
-    )
+_NAMES = rules(
+    (r"\.mid_block\.resnets\.0\.", ".middle.0."),
+    (r"\.mid_block\.attentions\.0\.", ".middle.1."),
+    (r"\.mid_block\.resnets\.1\.", ".middle.2."),
+    (r"\.norm1\.", ".residual.0."),
+    (r"\.norm2\.", ".residual.3."),
+    (r"(\.(?:(?:down|up)samples|middle)\.(?:\d+\.)+)conv1\.", r"\1residual.2."),
+    (r"(\.(?:(?:down|up)samples|middle)\.(?:\d+\.)+)conv2\.", r"\1residual.6."),
+    (r"\.conv_shortcut\.", ".shortcut."),
+    (r"\.norm_out\.", ".head.0."),
+    (r"\.conv_out\.", ".head.2."),
+    (r"\.conv_in\.", ".conv1."),
+    (r"^quant_conv\.", "conv1."),
+    (r"^post_quant_conv\.", "conv2."),
 )
-
-
-def _translate(name: str) -> str:
-    for pattern, new in _NAMES:
-        name = pattern.sub(new, name, count=1)
-    return name
 
 
 _OF_FRAMES = re.compile(

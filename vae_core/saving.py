@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .errors import BadRequest
 from .families.base import count
+from .renaming import renamed, rules
 from .vae import VAE
 from .writing import published
 
@@ -96,7 +97,7 @@ def _diffusers(weights: Weights) -> dict[str, str]:
     def turn(match: re.Match) -> str:
         return f"decoder.up_blocks.{top - int(match[1])}."  # diffusers counts from the lowest resolution
 
-    return {n: re.sub(r"^decoder\.up\.(\d+)\.", turn, _translate(n, _TO_DIFFUSERS)) for n in weights}
+    return {n: re.sub(r"^decoder\.up\.(\d+)\.", turn, renamed(n, _TO_DIFFUSERS)) for n in weights}
 
 
 def _flat_diffusers(weights: Weights) -> dict[str, str]:
@@ -111,22 +112,12 @@ def _flat_diffusers(weights: Weights) -> dict[str, str]:
         return places[match[0]]
 
     resampled = r"^(?:encoder\.down|decoder\.up)\.\d+\.(?:block\.\d+|(?:down|up)sample)\."
-    return {n: _translate(re.sub(resampled, place, n), _TO_FLAT) for n in weights}
+    return {n: renamed(re.sub(resampled, place, n), _TO_FLAT) for n in weights}
 
 
 def _in_order(step: tuple[int, bool, str]) -> tuple[int, bool, int]:
     level, resamples, what = step
     return level, resamples, int(what.rpartition(".")[2]) if not resamples else 0
-
-
-def _translate(name: str, rules: tuple[tuple[re.Pattern, str], ...]) -> str:
-    for pattern, new in rules:
-        name = pattern.sub(new, name, count=1)
-    return name
-
-
-def _rules(*rules: tuple[str, str]) -> tuple[tuple[re.Pattern, str], ...]:
-    return tuple((re.compile(pattern), new) for pattern, new in rules)
 
 
 _IS_ATTENTION = re.compile(r"\.attn(?:_1|\.\d+)?\.(?:q|k|v|proj_out|to_(?:q|k|v|out))\.weight$")
@@ -138,7 +129,7 @@ _MIDDLE = (
     (r"\.mid\.attn_1\.", ".mid_block.attentions.0."),
     (r"\.nin_shortcut\.", ".conv_shortcut."),
 )
-_TO_DIFFUSERS = _rules(
+_TO_DIFFUSERS = rules(
     (_ATTN + r"norm\.(?=norm_layer|conv_[yb])", r"\1.spatial_norm."),
     (_ATTN + r"norm\.", r"\1.group_norm."),
     (_ATTN + r"([qkv])\.", r"\1.to_\2."),
@@ -152,7 +143,7 @@ _TO_DIFFUSERS = _rules(
     (r"^decoder\.encoder\.", "decoder.condition_encoder."),
     (r"^encoder\.down\.(\d+)\.", r"encoder.down_blocks.\1."),
 )
-_TO_FLAT = _rules((_ATTN + r"([qkv])\.", r"\1.to_\2."), (_ATTN + r"proj_out\.", r"\1.proj."), *_MIDDLE)
+_TO_FLAT = rules((_ATTN + r"([qkv])\.", r"\1.to_\2."), (_ATTN + r"proj_out\.", r"\1.proj."), *_MIDDLE)
 
 _WAYS: Mapping[tuple[str, str], Rename] = {
     ("kl", ORIGINAL): _same,

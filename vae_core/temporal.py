@@ -113,7 +113,7 @@ class Conv3d(Window, nn.Conv3d):
         return F.conv3d(clip, self.weight, self.bias, self.stride, (self.around, *pad))[0].transpose(0, 1)
 
     def _tap_by_tap(self, x: Tensor, pad: tuple[int, int]) -> Tensor:
-        """On a CPU 0.6 to 0.8 of the time of its convolution over frames; in half precision sums would be rounded."""
+        """On a CPU 0.6 to 0.9 of the time of a convolution over several frames; half precision would round its sums."""
         x = F.pad(x, (0,) * 6 + (self.around,) * 2) if self.around else x
         step, *stride = self.stride
         end = len(x) - self.frames + 1

@@ -60,6 +60,7 @@ class Halves:
 class Facts:
     """The facts of a config, for whatever has one.
 
+    parts                            ('encoder', 'decoder'), or the one half there is
     latent_channels, spatial_ratio   of the latent that nodes pass on (128 and 16 for FLUX.2)
     decoded_ratio                    the same of the picture it decodes to; decoders may enlarge, or only preview
     temporal_ratio                   frames of a clip to one of its latent, None for a VAE of pictures
@@ -67,6 +68,10 @@ class Facts:
     """
 
     config: Config
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return self.config.parts
 
     @property
     def latent_channels(self) -> int:
