@@ -38,6 +38,21 @@ def noise_column(column: int, spectrum: str) -> list[Box]:
 SPECTRA = ("white", "pink", "perlin", "pyramid")
 
 RECIPES = {
+    "round_trip": Recipe(
+        "## Round trip\nA picture to its latent and back. Choose a VAE of yours in Load VAE: any file of "
+        "`models/vae`, `models/vae_approx` or `models/checkpoints`; `exact-vae-demo (built in)` comes with the pack, "
+        "and `pixel_space` gives the picture back unchanged. For a picture of yours put Load Image in Example "
+        "Picture's place.",
+        [
+            picture(),
+            vae(),
+            encode("encode", 1, "picture"),
+            decode("decode", 2, "encode"),
+            preview("before", 1, "picture", title="Before"),
+            Box("save", "SaveImage", 2, {"images": ("decode", 0), "filename_prefix": "round_trip"}, "After"),
+        ],
+        ["before", "save"],
+    ),
     "compare_vaes": Recipe(
         "## Compare VAEs\nOne VAE is loaded twice, in fp32 and in bf16, and each takes a picture there and back "
         "twice, exactly and in blended tiles. The table on the node says how near each came; the heat map shows "

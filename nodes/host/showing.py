@@ -53,7 +53,10 @@ def told(text: str, *result: Any) -> dict[str, Any]:
 
 
 def _show(text: str) -> None:
-    """The host draws progress text on any node; the "text" of its result only on its own Preview as Text."""
+    """The host draws progress text on any node; the "text" of its result only on its own Preview as Text.
+
+    Classic nodes break words where a line is full, and keep no space but the ends of lines: so each part gets a line.
+    """
     from comfy_execution.utils import get_executing_context
 
     running = get_executing_context()
@@ -62,4 +65,9 @@ def _show(text: str) -> None:
     from server import PromptServer
 
     if PromptServer.instance.client_id is not None:
-        PromptServer.instance.send_progress_text(text, running.node_id, PromptServer.instance.client_id)
+        PromptServer.instance.send_progress_text(_in_lines(text), running.node_id, PromptServer.instance.client_id)
+
+
+def _in_lines(text: str) -> str:
+    """A line for each part; two spaces end it for Nodes 2.0, which reads it as Markdown."""
+    return text.replace("; ", ";\n").replace("\n", "  \n")
