@@ -77,7 +77,7 @@ def _tagged(latent: Tensor, tag: Tag | None) -> list[str]:
         names = [SPACES[name].models for name in candidates(latent.shape[1])]
         return [f"of: {' or '.join(names[:4]) or 'nobody known'}, by its channels; it has no tag"]
     models = SPACES[tag.space].models if tag.space and tag.space in SPACES else f"a VAE of the family '{tag.family}'"
-    lines = [f"of: {models}, at 1/{tag.ratio}; {tag.convention}"]
+    lines = [f"of: {models}, at 1/{tag.ratio}, {tag.convention}"]
     return [*lines, *([f"picture: {tag.size[1]}x{tag.size[0]}"] if tag.size else [])]
 
 

@@ -2,6 +2,7 @@
 
 # pyright: reportMissingImports=false
 
+from pathlib import Path
 from typing import Any
 
 from ...vae_core.progress import Progress
@@ -50,6 +51,14 @@ def told(text: str, *result: Any) -> dict[str, Any]:
     shown = Shown()
     shown(text)
     return shown.beside(*result)
+
+
+def saved(path: Path, **files: dict[str, str]) -> dict[str, Any]:
+    """What a node returns that wrote a file. files: under what the host lists it, {"filename", "subfolder", "type"}."""
+    (file,) = files.values()
+    if in_comfyui():
+        _show(f"saved as {'/'.join(filter(None, (file['subfolder'], file['filename'])))} in the {file['type']} folder")
+    return {"ui": {"text": [str(path)], **{kind: [one] for kind, one in files.items()}}, "result": ()}
 
 
 def _show(text: str) -> None:
