@@ -1,7 +1,8 @@
 """Pictures of ComfyUI for the help pages and the README: python docs/screenshots [--url URL] [--only nodes|readme]
 
 A ComfyUI with this pack must run at the URL; its queue is used, and its output folder gets a few files. Chromium, its
-driver and the package selenium are needed, and nothing else.
+driver and the package selenium are needed; and, for the picture of img2img, any file in models/checkpoints that has the
+name of the checkpoint it asks for.
 """
 
 import argparse
@@ -19,7 +20,6 @@ QUALITY = 85
 GRAPHS = {
     README / "round_trip.jpg": "round_trip",
     README / "latent_walk.jpg": "latent_walk",
-    README / "compare_vaes.jpg": "compare_vaes",
 }
 WIDEST = 1400  # pixels of a picture in the README
 
@@ -41,9 +41,7 @@ def nodes(editor: Editor) -> None:
     editor.links(False)
     editor.open(RECIPE.workflow())
     editor.run()
-    # Load Latent has a file to show only now. The other nodes are not run again, and keep what they say.
-    editor.choose_first("ExactLoadLatent", "latent")
-    editor.run()
+    editor.choose_first("ExactLoadLatent", "latent")  # it has a file to show only now
     for kind in SHOWN:
         editor.grow(kind)
         note = PngImagePlugin.PngInfo()

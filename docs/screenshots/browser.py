@@ -61,7 +61,9 @@ class Editor:
         time.sleep(2)
 
     def run(self) -> None:
-        """Queue the workflow, and wait until it has ended and is drawn."""
+        """Queue the workflow, and wait until it has ended. Nothing comes from a cache, or nodes would say nothing."""
+        self._post("free", {"unload_models": True, "free_memory": True})
+        time.sleep(2)
         self.ask("await app.queuePrompt(0, 1)")
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end and self._busy():
@@ -117,6 +119,12 @@ class Editor:
         with urllib.request.urlopen(f"{self.url}/queue", timeout=60) as answer:
             queue = json.load(answer)
         return bool(queue["queue_running"] or queue["queue_pending"])
+
+    def _post(self, path: str, body: dict[str, Any]) -> None:
+        kind = {"Content-Type": "application/json"}
+        urllib.request.urlopen(
+            urllib.request.Request(f"{self.url}/{path}", json.dumps(body).encode(), kind), timeout=60
+        )
 
     def _click(self, path: str) -> None:
         self.driver.execute_script("arguments[0].click()", self.driver.find_element(By.XPATH, path))

@@ -14,7 +14,7 @@ SMALL = {"width": 256, "height": 192}
 SHOWN = tuple(NODE_CLASS_MAPPINGS)
 
 BOXES = [
-    Box("picture", "ExactExamplePicture", 0),
+    Box("picture", "ExactExamplePicture", 0, SMALL),
     Box("vae", "ExactVAELoader", 0, {"vae_name": "exact-vae-demo (built in)"}),
     Box("info", "ExactVAEInfo", 0, {"vae": VAE}, width=340, room=400),
     Box("save", "ExactVAESave", 0, {"vae": VAE}),
@@ -41,7 +41,7 @@ BOXES = [
     ),
     *(
         Box(f"{name} inspected", "ExactLatentInspect", 8, {"samples": (name, 0)})
-        for name in ("tiled encode", "noise", "walk", "sample", "empty", "convert", "load latent")
+        for name in ("tiled encode", "noise", "walk", "sample", "empty", "convert")
     ),
 ]  # fmt: skip
 

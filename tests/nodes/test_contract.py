@@ -1,11 +1,13 @@
 """What a node class must be for its hosts, and for the person who hovers over it."""
 
 import inspect
+import json
 import re
 from pathlib import Path
 
 import pytest
 from exact_vae import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS, WEB_DIRECTORY
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 NODES = pytest.mark.parametrize(("node", "cls"), NODE_CLASS_MAPPINGS.items(), ids=NODE_CLASS_MAPPINGS)
@@ -130,6 +132,15 @@ def test_core_s_parameter_names():
         assert {name: tiled[name][1]["default"] for name in core_s[2:]} == sizes
         assert core_s[:2] == list(inputs(NODE_CLASS_MAPPINGS[node.replace("Tiled", "")]))[:2]
         assert ours[:2] == ["mode", "keep"]  # last, or widgets of core's workflows would go astray
+
+
+@NODES
+def test_its_help_picture_shows_the_node_of_today(node, cls):
+    """Else: python docs/screenshots"""
+    names = list(getattr(cls, "RETURN_NAMES", cls.RETURN_TYPES))
+    today = {"name": NODE_DISPLAY_NAME_MAPPINGS[node], "outputs": names, "inputs": list(inputs(cls))}
+    with Image.open(ROOT / "web" / "docs" / "pictures" / f"{node}.png") as picture:
+        assert json.loads(picture.info["declares"]) == today
 
 
 def workflows() -> list[Path]:
