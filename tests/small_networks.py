@@ -133,7 +133,7 @@ def part_of(
         return run(alone(ops), _laid(x[None]), _plan(shape, numbers, 0, keep), Watch())[0]
     frames_of_one = network.next_frames or vae.temporal_ratio or 1
     first, step = (network.first_frames, frames_of_one) if part == "encode" else (1, 1)
-    x = _laid(x.transpose(0, 1))
+    x = x.transpose(0, 1)
     shape = whole.run(ops, x.clone()).shape
     result = torch.empty(shape, dtype=given_out(x.dtype))
     clips.run(ops, x, _plan(shape, numbers, frames, keep), Watch(), first, step, result)

@@ -242,7 +242,6 @@ class VAE(Facts):
         results = torch.empty((len(x), *plan.shape), dtype=given_out(x.dtype), device=x.device)
         for clip, place in zip(x.transpose(1, 2), results, strict=True):
             clip = pad_frames(pad_to(clip, self.spatial_ratio), first, step) if encodes else clip
-            clip = clip.contiguous(memory_format=torch.channels_last)
             clips.run(ops, clip, plan, watch, first, step, place)
         return results.transpose(1, 2)
 

@@ -26,6 +26,7 @@ def run(ops: Ops, x: Tensor, plan: Plan, watch: Watch, first: int, step: int, pl
     at = 0
     try:
         for part in _parts(x, plan.frames, first, step):
+            part = part.contiguous(memory_format=torch.channels_last)
             at += _one(ops, part, plan, watch, past, place[at:])
     finally:
         store.close()

@@ -35,7 +35,7 @@ def given(vae: VAE, part: str, latents: int) -> torch.Tensor:
     if part == "decode":
         channels, *shape = (vae.latent_channels, latents, 2, 3)
     x = torch.rand(channels, *shape[0 if vae.temporal_ratio else 1 :], generator=generator, dtype=torch.float64)
-    return 2 * x - 1 if part == "encode" else whole.run(net.from_latent_ops(), 4 * x[None] - 2)[0]
+    return 2 * x - 1 if part == "encode" else whole.run(net.from_latent_ops(), (4 * x[None] - 2).to(vae.dtype))[0]
 
 
 def apart(got: torch.Tensor, want: torch.Tensor) -> float:
