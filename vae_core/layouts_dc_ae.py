@@ -3,7 +3,6 @@
 They also hold the queries, keys and values of attention as one tensor, diffusers as three.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 
 import torch

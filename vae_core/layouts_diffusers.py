@@ -13,7 +13,7 @@ Names = dict[str, str]
 
 
 def from_turned(own: Shapes) -> Names:
-    """Autoencoder-KL and its kin: diffusers counts up_blocks from the lowest resolution, the reference from the highest."""
+    """Autoencoder-KL and its kin: diffusers counts up_blocks from the lowest resolution, the reference does not."""
     turned = _turned(own, "decoder.up_blocks.", "decoder.up.")
     return {name: _KL.read(renamed(turned[name], _OLDER)) for name in own}
 

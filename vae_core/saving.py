@@ -43,7 +43,7 @@ def save(vae: VAE, path: str | Path, layout: str = ORIGINAL, dtype: torch.dtype 
 
 
 def weights_as(vae: VAE, layout: str = ORIGINAL) -> dict[str, Tensor]:
-    """Its weights under the names, and in the shapes, of a layout; copied only if a layout joins them. Raises BadRequest."""
+    """Its weights under the names, and in the shapes, of a layout; copied only if it joins some. Raises BadRequest."""
     return {name: t for _, name, t in _written(vae, layout)}
 
 
