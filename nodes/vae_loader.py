@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 
 from ..vae_core import VAE, built_in, from_weights, load
-from ..vae_core.latents import SPACES
-from ..vae_core.loading import TINY, in_space, read_as_light
+from ..vae_core.latents import TINY_FILES
+from ..vae_core.loading import in_space, read_as_light
 from ..vae_core.precision import DTYPES
 from . import host
 
 PIXEL_SPACE, NONE, AUTOMATIC = "pixel_space", "none", "automatic"
-TOLD = [AUTOMATIC, *(name for name, space in SPACES.items() if set(TINY) & {*space.families})]
+TOLD = [AUTOMATIC, *dict.fromkeys(TINY_FILES.values())]  # the spaces that there are tiny VAEs for
 CHECKPOINTS = "checkpoints/"
 DEVICES = ("auto", "cpu", "cuda:0", "cuda:1", "cuda:2", "cuda:3")
 

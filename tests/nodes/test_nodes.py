@@ -55,7 +55,7 @@ def test_a_tiny_vae_is_told_whose_latents_it_reads(models):
 
 
 def test_all_spaces_of_tiny_vaes_can_be_told():
-    """A space is there if a tiny VAE takes it, and no other."""
+    """A space is there if a tiny VAE is published for it, and no other."""
     (told, options) = NODE_CLASS_MAPPINGS["ExactVAELoader"].INPUT_TYPES()["optional"]["latent_space"]
     assert set(told) == {"automatic", "sd1", "sdxl", "sd3", "flux1", "sana", "wan21", "wan22", "hunyuan-video",
                          "hunyuan-video-15"} and options["default"] == told[0]  # fmt: skip
