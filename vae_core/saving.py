@@ -1,6 +1,6 @@
 """A VAE to a file: the way back from reference names to those of a layout.
 
-original    the names of the authors' files, which ComfyUI reads: CompVis and Black Forest Labs (`ldm`); `taesd_...` of
+original    the names of the authors' files: CompVis and Black Forest Labs (`ldm`); `taesd_...` of
             tiny VAEs, both halves in one file; EfficientViT's; Stable Cascade's `codebook` and `previewer`
 diffusers   those of a diffusers folder's file
 
