@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 
-from ..vae_core import VAE, built_in, from_weights, load
+from ..vae_core import VAE, UnsupportedCheckpoint, built_in, from_weights, load
 from ..vae_core.latents import TINY_FILES
 from ..vae_core.loading import in_space, read_as_light
 from ..vae_core.precision import DTYPES
 from . import host
+from .core_vaes import pointed_to_core
 
 PIXEL_SPACE, NONE, AUTOMATIC = "pixel_space", "none", "automatic"
 TOLD = [AUTOMATIC, *dict.fromkeys(TINY_FILES.values())]  # the spaces that there are tiny VAEs for
@@ -138,7 +139,10 @@ def paths(name: str) -> Sequence[Path]:
 def _load(
     files: Sequence[Path], space: str | None, light: bool, dtype: torch.dtype | None, device: torch.device
 ) -> VAE:
-    return load(*files, dtype=dtype, device=device, latent_space=space, light=light)
+    try:
+        return load(*files, dtype=dtype, device=device, latent_space=space, light=light)
+    except UnsupportedCheckpoint as e:
+        raise pointed_to_core(e) from None
 
 
 def _pixel_space(space: str | None, light: bool, dtype: torch.dtype | None, device: torch.device) -> VAE:

@@ -6,8 +6,10 @@ import pytest
 import torch
 from calling import call, picture, text
 from exact_vae.nodes import NODE_CLASS_MAPPINGS, host
-from exact_vae.vae_core import BadPixels, BadRequest, LatentMismatch, built_in, load
+from exact_vae.nodes.core_vaes import SINCE
+from exact_vae.vae_core import BadPixels, BadRequest, LatentMismatch, UnsupportedCheckpoint, built_in, load
 from exact_vae.vae_core.families import tiny_video
+from exact_vae.vae_core.families.foreign import FOREIGN
 from safetensors.torch import save_file
 from samples import random_weights, small_kl
 
@@ -52,6 +54,24 @@ def test_a_tiny_vae_is_told_whose_latents_it_reads(models):
     for name, space in (("mine", "flux1"), ("small.safetensors", "sd1"), ("pixel_space", "sd1")):
         with pytest.raises(BadRequest, match=f"has no use for the latent space '{space}'"):
             call("ExactVAELoader", vae_name=name, latent_space=space)
+
+
+@pytest.mark.parametrize(
+    ("name", "since"),
+    [("decoder.conv_in.0.conv3d.weight", "0.3.11"), ("blocks.2.blocks.3.stack.5.weight", "October 2024"),
+     ("student.dconv_encoder.proj_out.weight", "0.29"), ("decoder.temp_conv_in.weight", None)],
+)  # fmt: skip
+def test_a_vae_that_core_alone_runs_is_left_to_it(models, name, since):
+    """Cosmos, Mochi and Mage-Flow; and Allegro, which core does not run either."""
+    save_file({name: torch.zeros(1)}, models / "vae" / "other.safetensors")
+    with pytest.raises(UnsupportedCheckpoint, match=r"'.*other\.safetensors': this is the VAE of") as e:
+        call("ExactVAELoader", vae_name="other.safetensors")
+    said = f"ComfyUI has run it since {since}, though not from every layout of its names: try core's Load VAE, whose"
+    assert (said in str(e.value)) == ("ComfyUI" in str(e.value)) == (since is not None)
+
+
+def test_core_vaes_are_those_that_are_not_run_here():
+    assert {row.title for row in FOREIGN} >= set(SINCE)
 
 
 def test_all_spaces_of_tiny_vaes_can_be_told():

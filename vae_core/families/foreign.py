@@ -1,7 +1,7 @@
 """VAEs that are recognised but not run: told apart so that a file of theirs is refused by its name.
 
 Marks are names, with a shape where names are not enough (None stands for any size). For every file at most one row
-or one family answers.
+or one family answers. Versions of diffusers are the first releases whose package has the class.
 """
 
 from collections.abc import Mapping
