@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...vae_core import VAE, BadRequest, BrokenCheckpoint, DoesNotFit, UnknownCheckpoint, from_weights, precision
+from ...vae_core.saving import ORIGINAL, weights_as
 from ..host_codec import HostCodec
 from .devices import device
 from .memory import budget_of, make_ready, most_it_could_use
@@ -159,11 +160,7 @@ def _socket_class() -> type:
 
         def get_sd(self) -> dict[str, Tensor]:
             """The weights under names that ComfyUI itself loads."""
-            weights = self.first_stage_model.network.state_dict()
-            tiny = self.first_stage_model.vae.family == "tiny"
-            return {
-                f"taesd_{n}" if tiny and n.startswith(("encoder.", "decoder.")) else n: t for n, t in weights.items()
-            }
+            return weights_as(self.first_stage_model.vae, ORIGINAL)
 
     return ExactVAE
 
