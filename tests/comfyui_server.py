@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 FOLDERS = ("custom_nodes", "input", "output", "temp", "user", "models/vae", "models/vae_approx", "models/checkpoints")
 
 
