@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from . import host
+from .clips import as_clip
 from .images import demand_same_vae, demand_sampled, latent_of, tag_of, to_image, to_pixels
 
 REFUSE, DECODE = EMPTY = ("refuse", "decode")
@@ -57,7 +58,7 @@ def decoded(
     samples: Any, vae: Any, empty: str = REFUSE, original: tuple[Tensor, Tensor] | None = None, **way: Any
 ) -> tuple[Tensor, host.Shown]:
     """The pixels of a latent, and how it ran. original: the IMAGE and the mask (B, 1, H, W) it is made for."""
-    latent, tag = latent_of(samples), tag_of(samples)
+    latent, tag = as_clip(latent_of(samples), host.look(vae)), tag_of(samples)
     codec = host.from_socket(vae, "decode", tuple(latent.shape), **way)
     demand_same_vae(tag, codec)
     if empty == REFUSE and latent.shape[1] == codec.latent_channels:

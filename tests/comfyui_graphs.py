@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from comfyui_server import failure
 from exact_vae import NODE_CLASS_MAPPINGS, headless
 from exact_vae.nodes import host
 from PIL import Image
@@ -55,8 +56,25 @@ def in_headless(server, nodes: dict, tmp_path) -> np.ndarray:
     return pixels(path)
 
 
-def random_file(server, name: str, of: str) -> None:
-    """A file of models/vae with the shapes of this header."""
+def written(server, *nodes: tuple[str, dict], of: tuple[int, int]):
+    """What a graph's node `of` gives at that output, as TestWrite of comfyui_pack.py wrote it."""
+    name = f"{abs(hash(repr((nodes, of))))}.pt"
+    entry = server.prompt(graph(*nodes, ("TestWrite", {"anything": [str(of[0]), of[1]], "name": name})))
+    assert entry["status"]["status_str"] == "success", failure(entry)
+    return torch.load(server.base / "output" / name, weights_only=True)
+
+
+def from_header(server, name: str, of: str, narrowed: int = 1) -> None:
+    """A file of models/vae of random weights, with the shapes of this header; layers so many times as narrow."""
     generator = torch.Generator().manual_seed(0)
-    weights = {n: (torch.randn(s, generator=generator) * 0.02).half() for n, s in header(of)["shapes"].items()}
+    weights = {}
+    for key, shape in header(of)["shapes"].items():
+        shape = [s // narrowed if narrowed > 1 and s % 96 == 0 else s for s in shape]
+        fan_in = max(1, torch.Size(shape[1:]).numel())
+        weights[key] = torch.randn(shape, generator=generator) * (fan_in**-0.5 if len(shape) > 1 else 0.1)
     save_file(weights, server.base / "models" / "vae" / name)
+
+
+def small_wan(server, name: str) -> None:
+    """Wan 2.1's VAE, a sixth as wide."""
+    from_header(server, name, "wan21.original", 6)

@@ -13,17 +13,28 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("custom_nodes", "input", "output", "temp", "user", "models/vae", "models/vae_approx", "models/checkpoints")
+FOLDERS = (
+    "custom_nodes",
+    "input",
+    "output",
+    "temp",
+    "user",
+    "models/vae",
+    "models/vae_approx",
+    "models/checkpoints",
+    "models/diffusion_models",
+)
 
 
 class Server:
     """EXACT_VAE_COMFYUI is ComfyUI's folder, EXACT_VAE_COMFYUI_PYTHON the interpreter that has its requirements."""
 
-    def __init__(self, comfyui: Path, base: Path):
+    def __init__(self, comfyui: Path, base: Path, *flags: str):
         self.base, self.log = base, base / "server.log"
         for folder in FOLDERS:
             (base / folder).mkdir(parents=True, exist_ok=True)
         (base / "custom_nodes" / "comfyui-exact-vae").symlink_to(ROOT)
+        (base / "custom_nodes" / "exact_vae_tests.py").symlink_to(Path(__file__).with_name("comfyui_pack.py"))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -37,7 +48,7 @@ class Server:
             f"sqlite:///{base}/user/db",
         ]
         quiet = ["--cpu", "--listen", "127.0.0.1", "--disable-auto-launch", "--disable-api-nodes"]
-        command = [python, "main.py", *quiet, *places]
+        command = [python, "main.py", *quiet, *places, *flags]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=comfyui, stdout=log, stderr=subprocess.STDOUT)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from comfyui_graphs import OURS, graph, in_comfyui, pixels, random_file
+from comfyui_graphs import OURS, graph, in_comfyui, pixels, small_wan
 from comfyui_server import failure
 from exact_vae.vae_core import built_in
 
@@ -73,7 +73,7 @@ def test_latents_go_through_files_and_core_s_nodes(server):
 
 @pytest.mark.parametrize("loader", ["ExactVAELoader", "VAELoader"])
 def test_an_empty_latent_of_clips(server, loader):
-    random_file(server, "wan.safetensors", "wan21.original")
+    small_wan(server, "wan.safetensors")
     nodes = graph(
         (loader, {"vae_name": "wan.safetensors"}),
         ("ExactEmptyLatent", {"vae": ["1", 0], "width": 64, "height": 48, "batch_size": 1, "length": 9}),
