@@ -64,6 +64,7 @@ def decoded(
     if empty == REFUSE and latent.shape[1] == codec.latent_channels:
         demand_sampled(latent, codec.spatial_ratio)
     size = tag.size_of(latent.shape) if tag else None
+    host.first_look(codec, latent, tag.space if tag else None)
     shown, budget = host.Shown(), host.budget(vae)
     beside = _beside(codec, latent, *original) if original and codec.family == "asymmetric" else {}
     pixels = codec.decode(latent, size=size, budget=budget, on_plan=shown, progress=host.progress(), **beside, **way)

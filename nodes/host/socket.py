@@ -15,6 +15,7 @@ from ...vae_core import VAE, BadRequest, BrokenCheckpoint, DoesNotFit, UnknownCh
 from ..clips import as_clip, decoded_frames, in_batches, latent_frames, without_rest
 from ..host_codec import HostCodec
 from .devices import device
+from .first_look import first_look
 from .memory import budget_of, make_ready, most_it_could_use
 from .place import in_comfyui
 from .showing import progress
@@ -169,6 +170,14 @@ def _socket_class() -> type:
             self.downscale_ratio = (partial(latent_frames, vae=vae), small, small)
             self.upscale_ratio = (partial(decoded_frames, vae=vae), large, large)
             self.downscale_index_formula, self.upscale_index_formula = (ratio, small, small), (ratio, large, large)
+
+        def decode(self, samples_in: Tensor, *more: Any, **options: Any) -> Tensor:
+            first_look(self.first_stage_model.vae, samples_in, may_fit=False)  # its weights may be elsewhere yet
+            return super().decode(samples_in, *more, **options)
+
+        def decode_tiled(self, samples: Tensor, *more: Any, **options: Any) -> Tensor:
+            first_look(self.first_stage_model.vae, samples, may_fit=False)
+            return super().decode_tiled(samples, *more, **options)
 
         def get_sd(self) -> dict[str, Tensor]:
             """The weights under names that ComfyUI itself loads."""
