@@ -134,15 +134,16 @@ class TestReport:
     def tell(self, of):
         import gc
 
+        import psutil
+
         gc.collect()
         tensors = {}
         for thing in gc.get_objects():
-            try:
-                if isinstance(thing, torch.Tensor) and thing.device.type == "cpu":
-                    tensors[thing.untyped_storage().data_ptr()] = thing.untyped_storage().nbytes()
-            except Exception:  # it is half gone
-                continue
-        return {"ui": {"bytes": [sum(tensors.values())]}}
+            if type(thing) in (torch.Tensor, torch.nn.Parameter) and thing.device.type == "cpu":
+                storage = thing.untyped_storage()
+                tensors[storage.data_ptr()] = storage.nbytes()
+        held = {"tensors": sum(tensors.values()), "resident": psutil.Process().memory_info().rss}
+        return {"ui": {"bytes": [held]}}
 
 
 NODES = (TestWrite, TestConditioning, TestClip, TestClipVision, TestStrangeVAE, TestReport)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from comfyui_server import Server
 from exact_vae.vae_core.families.kl import FAMILY
+from exact_vae.vae_core.families.tiny import FAMILY as TINY
 from PIL import Image
 from safetensors.torch import save_file
 from samples import random_weights
@@ -44,3 +45,12 @@ def server(comfyui, tmp_path_factory, taef2):
     started.wait()
     yield started
     started.stop()
+
+
+@pytest.fixture(scope="session")
+def taesd(server):
+    """Two halves of random weights by the name of SD 1.x's tiny VAE, by which its latents are known."""
+    weights = random_weights("tiny", TINY.example)
+    for half in ("encoder", "decoder"):
+        part = {n.removeprefix(f"{half}."): t for n, t in weights.items() if n.startswith(half)}
+        save_file(part, server.base / "models" / "vae_approx" / f"taesd_{half}.safetensors")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from comfyui_graphs import CORE, OURS, TILES, in_comfyui, in_headless, pixels, tall
-from comfyui_server import Browser, failure
+from comfyui_server import failure
 
 
 @pytest.mark.parametrize("loader", [OURS, CORE], ids=["our loader", "core's loader"])
@@ -40,18 +40,3 @@ def test_tiles_that_cannot_be_get_a_sentence(server):
     tiled = {**TILES, "overlap": 64, "mode": "blended approximate"}
     said = failure(server.prompt(tall(OURS, "ExactVAEEncode", "ExactVAETiledDecode", **tiled)))
     assert "tiles of 64 pixels cannot overlap by 64" in said
-
-
-def test_the_plan_is_drawn_on_the_node(server):
-    """As progress text, which the frontend draws on any node. A node that the cache answers for is not drawn anew."""
-    nodes = tall(OURS, "ExactVAEEncode", "ExactVAETiledDecode", **TILES, keep="device")
-    nodes["5"]["inputs"]["filename_prefix"] = "drawn"
-    browser = Browser(server)
-    try:
-        entry = server.prompt(nodes, client=browser.name)
-        texts = dict(browser.texts())
-    finally:
-        browser.close()
-    assert entry["status"]["status_str"] == "success"
-    assert texts["4"] == entry["outputs"]["4"]["text"][0]
-    assert texts["4"].startswith("bands of 64 rows, kept on the device; at most ")
