@@ -2,7 +2,6 @@
 
 import io
 import time
-from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -59,7 +58,7 @@ def test_a_first_look_at_what_is_decoded(server, taesd, node):
     factors = published("sd1", SPACES["sd1"])
     assert factors
     want = ((preview(latent, factors)[0].clamp(-1, 1) + 1) * 127.5).movedim(0, -1).numpy()
-    found = np.asarray(picture.resize((80, 64), Image.Resampling.BOX)).astype(float)
+    found = np.asarray(picture.resize((80, 64), Image.Resampling.NEAREST)).astype(float)
     assert np.corrcoef(found.ravel(), want.ravel())[0, 1] > 0.95
 
     with Browser(server) as browser:
@@ -90,7 +89,8 @@ def memory(server) -> tuple[int, int]:
 def test_a_long_run_stops_when_it_is_cancelled(server, node):
     """At once, also untiled; nothing of it stays in memory; and the next graph runs."""
     whole = long(node)
-    server.prompt(graph(*whole[:2], ("PreviewAny", {"source": ["2", 0]})))  # what is cached anyway
+    made = [("PreviewAny", {"source": [number, 0]}) for number in ("1", "2")]
+    server.prompt(graph(*whole[:2], *made))  # what is cached anyway
     tensors, resident = memory(server)
     far = 0.0
     with Browser(server) as browser:
@@ -108,6 +108,4 @@ def test_a_long_run_stops_when_it_is_cancelled(server, node):
     assert waited < AT_ONCE
     after = memory(server)
     assert after[0] - tensors < MIB and after[1] - resident < 64 * MIB
-    with suppress(AssertionError):
-        server.post("/free", free_memory=True)
     assert server.prompt(graph(BUILT_IN, ("ExactVAEInfo", {"vae_name": built_in.NAME})))["status"]["completed"]
