@@ -104,8 +104,9 @@ class Codec(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         """latent -> pixels in [-1, 1]"""
         with _plain_memory_errors():
-            pixels = self.vae.decode(as_clip(z, self.vae), budget=self._budget(), progress=progress())
-            return pixels if pixels.ndim == z.ndim else pixels[0].transpose(0, 1)
+            clip = as_clip(z, self.vae)
+            pixels = self.vae.decode(clip, budget=self._budget(), progress=progress())
+            return pixels if clip is z else pixels[0].transpose(0, 1)
 
     def _budget(self) -> int | None:
         from comfy import model_management

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from comfyui_graphs import TILES, graph, pixels, round_trip, small_wan, tall
+from comfyui_graphs import TILES, from_header, graph, pixels, round_trip, small_wan, tall
 from comfyui_server import failure
 from exact_vae.nodes.host_codec import TILED, WHOLE
 
@@ -25,21 +25,44 @@ def test_a_vae_of_another_family_is_left_to_core(server):
     assert "does not run this VAE's family and cannot name its weights" in said
 
 
-@pytest.mark.parametrize("loader", ["ExactVAELoader", "VAELoader"])
-def test_a_batch_is_a_clip_to_a_vae_of_clips(server, loader):
-    """As core's nodes take it: five frames are two of the latent, and come back as five pictures."""
+def clip(server, file: str, loader: str, encode: str, decode: str, amount: int) -> np.ndarray:
+    """So many frames, the last unlike the others, there and back."""
+    tiles = {"tile_size": 64, "overlap": 0, "temporal_size": 8, "temporal_overlap": 4}
+    nodes = graph(
+        ("LoadImage", {"image": "even.png"}),
+        ("RepeatImageBatch", {"image": ["1", 0], "amount": amount - 1}),
+        ("ImageInvert", {"image": ["1", 0]}),
+        ("ImageBatch", {"image1": ["2", 0], "image2": ["3", 0]}),
+        (loader, {"vae_name": file}),
+        (encode, {"pixels": ["4", 0], "vae": ["5", 0], **(tiles if "Tiled" in encode else {})}),
+        (decode, {"samples": ["6", 0], "vae": ["5", 0], **(tiles if "Tiled" in decode else {})}),
+        ("SaveImage", {"images": ["7", 0], "filename_prefix": "clip"}),
+    )
+    return np.stack([pixels(path) for path in sorted(server.pictures(server.prompt(nodes)))])
+
+
+@pytest.mark.parametrize(
+    ("loader", "encode", "decode"),
+    [
+        ("ExactVAELoader", "ExactVAEEncode", "ExactVAEDecode"),
+        ("VAELoader", "ExactVAEEncode", "ExactVAEDecode"),
+        ("ExactVAELoader", "VAEEncode", "VAEDecode"),
+    ],
+)
+@pytest.mark.parametrize(("file", "amount"), [("wan.safetensors", 5), ("svd.safetensors", 3)])
+def test_a_batch_is_a_clip_to_a_vae_of_clips(server, file, amount, loader, encode, decode):
+    """As core takes it: five frames are two of Wan's latent, and of SVD's each is one."""
     small_wan(server, "wan.safetensors")
+    if not (server.base / "models" / "vae" / "svd.safetensors").exists():
+        from_header(server, "svd.safetensors", "svd.ldm")
+    want = clip(server, file, "VAELoader", "VAEEncode", "VAEDecode", amount)
+    found = clip(server, file, loader, encode, decode, amount)
+    assert found.shape == (amount, 56, 72, 3) and np.abs(found - want).max() <= 1
 
-    def frames(encode: str, decode: str, loader: str) -> np.ndarray:
-        nodes = graph(
-            ("LoadImage", {"image": "even.png"}),
-            ("RepeatImageBatch", {"image": ["1", 0], "amount": 5}),
-            (loader, {"vae_name": "wan.safetensors"}),
-            (encode, {"pixels": ["2", 0], "vae": ["3", 0]}),
-            (decode, {"samples": ["4", 0], "vae": ["3", 0]}),
-            ("SaveImage", {"images": ["5", 0], "filename_prefix": "clip"}),
-        )
-        return np.stack([pixels(path) for path in sorted(server.pictures(server.prompt(nodes)))])
 
-    want, found = frames("VAEEncode", "VAEDecode", "VAELoader"), frames("ExactVAEEncode", "ExactVAEDecode", loader)
-    assert found.shape == (5, 56, 72, 3) and np.abs(found - want).max() <= 1
+def test_our_vae_of_clips_in_core_s_tiled_nodes(server):
+    """Six frames, of which core encodes five; in tiles of the same frames, rows and columns as those of core's VAE."""
+    small_wan(server, "wan.safetensors")
+    way = ("VAEEncodeTiled", "VAEDecodeTiled", 6)
+    want, found = (clip(server, "wan.safetensors", loader, *way) for loader in ("VAELoader", "ExactVAELoader"))
+    assert found.shape == want.shape == (5, 56, 72, 3) and np.abs(found - want).max() <= 1
