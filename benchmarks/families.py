@@ -67,7 +67,7 @@ def main() -> None:
     text = report(rows, options)
     print(text)
     if options.write:
-        name = f"families_{options.device.partition(':')[0]}_{options.dtype}.md"
+        name = f"families_{options.device.partition(':')[0]}_{options.dtype}_{options.size}px.md"
         (RESULTS / name).write_text(text + "\n")
 
 
