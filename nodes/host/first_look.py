@@ -36,7 +36,7 @@ def _wanted() -> bool:
 
 
 def _factors(vae: Any, latent: Tensor, space: str | None, may_fit: bool) -> Factors | None:
-    name = getattr(vae, "latent_space", None) or space
+    name = getattr(vae, "latent_space", None) or space or ""
     if name in SPACES and (found := published(name, SPACES[name])):
         return found
     if not hasattr(vae, "network"):  # one that is not ours to run

@@ -48,7 +48,7 @@ def test_a_first_look_at_what_is_decoded(server, taesd, node):
     """The latent in colour, in the size the host enlarges it to; and not for who wants no previews."""
     nodes = decoding(node, len(node))
     if node == "VAEDecodeTiled":
-        nodes[2][1].update(TILES)
+        nodes[2][1].update({**TILES, "tile_size": 256})
     with Browser(server) as browser:
         server.prompt(graph(*nodes), client=browser.name, preview_method="auto")
         (seen,) = [data for kind, data in browser.told() if kind == "picture"]
