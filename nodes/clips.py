@@ -27,6 +27,11 @@ def as_clip(latent: Tensor, vae: Any) -> Tensor:
     return latent.transpose(0, 1)[None] if latent.ndim == 4 and in_batches(vae) else latent
 
 
+def clip_shape(shape: tuple[int, ...], vae: Any) -> tuple[int, ...]:
+    """The same of its shape."""
+    return (1, shape[1], shape[0], *shape[2:]) if len(shape) == 4 and in_batches(vae) else tuple(shape)
+
+
 def decoded_frames(latent_frames: int, vae: Any) -> int:
     """Frames of a clip that so many of its latent stand for."""
     return max(0, (latent_frames - 1) * vae.temporal_ratio + 1)

@@ -58,8 +58,9 @@ def decoded(
     samples: Any, vae: Any, empty: str = REFUSE, original: tuple[Tensor, Tensor] | None = None, **way: Any
 ) -> tuple[Tensor, host.Shown]:
     """The pixels of a latent, and how it ran. original: the IMAGE and the mask (B, 1, H, W) it is made for."""
-    latent, tag = as_clip(latent_of(samples), host.look(vae)), tag_of(samples)
+    latent, tag = latent_of(samples), tag_of(samples)
     codec = host.from_socket(vae, "decode", tuple(latent.shape), **way)
+    latent = as_clip(latent, codec)
     demand_same_vae(tag, codec)
     if empty == REFUSE and latent.shape[1] == codec.latent_channels:
         demand_sampled(latent, codec.spatial_ratio)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...vae_core import VAE, BadRequest, BrokenCheckpoint, DoesNotFit, UnknownCheckpoint, from_weights, precision
-from ..clips import as_clip, decoded_frames, in_batches, latent_frames, without_rest
+from ..clips import as_clip, clip_shape, decoded_frames, in_batches, latent_frames, without_rest
 from ..host_codec import HostCodec
 from .devices import device
 from .first_look import first_look
@@ -192,9 +192,8 @@ def _socket_class() -> type:
 
 
 def _memory(vae: VAE, part: str, shape: tuple[int, ...], dtype: torch.dtype) -> int:
-    if part == "decode" and len(shape) == 4 and in_batches(vae):
-        shape = (1, shape[1], shape[0], *shape[2:])
-    return max(vae.peak_bytes(part, tuple(shape)), 1)
+    shape = clip_shape(shape, vae) if part == "decode" else tuple(shape)
+    return max(vae.peak_bytes(part, shape), 1)
 
 
 def _to_minus_one(image: Tensor) -> Tensor:

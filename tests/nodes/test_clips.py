@@ -47,7 +47,8 @@ def test_other_clips_are_one_latent(taehv):
     frames = torch.rand(5, 3, 16, 16)
     assert clips.of_frames(frames, taehv).shape == (1, 3, 5, 16, 16)
     z = torch.zeros(5, taehv.latent_channels, 2, 2)
-    assert clips.as_clip(z, taehv) is z
+    assert clips.as_clip(z, taehv) is z and clips.clip_shape(tuple(z.shape), taehv) == tuple(z.shape)
+    assert clips.clip_shape((5, 4, 2, 2), Fact(1)) == (1, 4, 5, 2, 2)
     assert [clips.latent_frames(n, taehv) for n in (1, 4, 5, 8, 9)] == [1, 1, 2, 2, 3]
     assert [clips.decoded_frames(n, taehv) for n in (0, 1, 2, 3)] == [0, 1, 5, 9]
 

@@ -34,11 +34,12 @@ def test_the_plan_is_drawn_on_the_node(server):
 
 def decoding(node: str, seed: int) -> tuple:
     """Of latents of SD 1.x, 64 x 80."""
+    tiles = {**TILES, "tile_size": 256} if node == "VAEDecodeTiled" else {}
     noise = {**NOISE[1], "width": 640, "height": 512, "seed": seed}
     return (
         ("ExactVAELoader", {"vae_name": "taesd"}),
         ("ExactLatentNoise", noise),
-        (node, {"samples": ["2", 0], "vae": ["1", 0]}),
+        (node, {"samples": ["2", 0], "vae": ["1", 0], **tiles}),
         ("PreviewImage", {"images": ["3", 0]}),
     )
 
@@ -47,8 +48,6 @@ def decoding(node: str, seed: int) -> tuple:
 def test_a_first_look_at_what_is_decoded(server, taesd, node):
     """The latent in colour, in the size the host enlarges it to; and not for who wants no previews."""
     nodes = decoding(node, len(node))
-    if node == "VAEDecodeTiled":
-        nodes[2][1].update({**TILES, "tile_size": 256})
     with Browser(server) as browser:
         server.prompt(graph(*nodes), client=browser.name, preview_method="auto")
         (seen,) = [data for kind, data in browser.told() if kind == "picture"]
