@@ -174,7 +174,10 @@ def _socket_class() -> type:
             self.downscale_index_formula, self.upscale_index_formula = (ratio, small, small), (ratio, large, large)
 
         def decode(self, samples_in: Tensor, *more: Any, **options: Any) -> Tensor:
-            first_look(self.first_stage_model.vae, samples_in, may_fit=False)  # its weights may be elsewhere yet
+            vae = self.first_stage_model.vae
+            first_look(vae, samples_in, may_fit=False)  # its weights may be elsewhere yet
+            if in_batches(vae):
+                model_management.free_memory(vae.peak_bytes("decode", clip_shape(samples_in.shape, vae)), self.device)
             return super().decode(samples_in, *more, **options)
 
         def decode_tiled(self, samples: Tensor, *more: Any, **options: Any) -> Tensor:
@@ -189,8 +192,10 @@ def _socket_class() -> type:
 
 
 def _memory(vae: VAE, part: str, shape: tuple[int, ...], dtype: torch.dtype) -> int:
-    shape = clip_shape(shape, vae) if part == "decode" else tuple(shape)
-    return max(vae.peak_bytes(part, shape), 1)
+    """What the host makes free, and divides free memory by to decode so many items of a batch at a time."""
+    if part == "decode" and in_batches(vae):
+        return 1  # they are the frames of one clip, never to be divided
+    return max(vae.peak_bytes(part, tuple(shape)), 1)
 
 
 def _to_minus_one(image: Tensor) -> Tensor:
