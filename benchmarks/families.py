@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent))
-from time_and_memory import MIB, RESULTS, watched
+from memory import MIB, watched
+from time_and_memory import RESULTS
 
 US, THEM = "Exact VAE", "diffusers"
 
@@ -140,7 +141,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         if options.device != "cpu":
             torch.cuda.synchronize()
         seconds = clock() - start
-    return {"seconds": seconds, "peak": memory(), "plan": getattr(run, "plan", "")}
+    return {"seconds": seconds, "peak": memory(), "plan": str(getattr(run, "plan", ""))}
 
 
 def latent(case: Case, size: int, frames: int, options: argparse.Namespace):
@@ -150,13 +151,14 @@ def latent(case: Case, size: int, frames: int, options: argparse.Namespace):
     return torch.randn(1, case.channels, *of_clips, size // case.ratio, size // case.ratio, device=options.device)
 
 
-def ours(weights: str, dtype, device: str):
+def ours(weights: str, dtype, device: str, **how):
+    """A function that decodes, and has the plan of its last run."""
     from exact_vae.vae_core import load
 
     vae = load(Path(weights), dtype=dtype, device=device)
 
     def run(z):
-        return vae.decode(z, on_plan=lambda plan: setattr(run, "plan", str(plan)))
+        return vae.decode(z, on_plan=lambda plan: setattr(run, "plan", plan), **how)
 
     return run
 

@@ -11,7 +11,6 @@ not the clock's: with one thread they hardly depend on what else the machine doe
 """
 
 import argparse
-import ctypes
 import json
 import os
 import platform
@@ -19,16 +18,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))
+from memory import MIB, watched
+
 RESULTS = Path(__file__).parent / "results"
-MIB = 2**20
 BLOCKS = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
 WIDTHS = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "latent_channels": 4, "sample_size": 512}
 
@@ -266,38 +265,6 @@ def comfyui(way: Way, task: Task) -> Prepared:
         return vae.encode_tiled(x) if tiled else vae.encode(x)
 
     return run, lambda x: {}
-
-
-@contextmanager
-def watched(device: str) -> Iterator[Callable[[], int]]:
-    """Gives a function that says, after the block, how many bytes it added at most."""
-    if device != "cpu":
-        import torch
-
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        yield lambda: torch.cuda.max_memory_allocated() - before
-        return
-    ctypes.CDLL(None).malloc_trim(0)  # what the small picture left
-    before, most, over = anonymous(), [0], threading.Event()
-
-    def sample() -> None:
-        while not over.wait(0.002):
-            most[0] = max(most[0], anonymous())
-
-    thread = threading.Thread(target=sample, daemon=True)
-    thread.start()
-    try:
-        yield lambda: max(most[0], anonymous()) - before
-    finally:
-        over.set()
-        thread.join()
-
-
-def anonymous() -> int:
-    """Bytes of this process that no file lies behind."""
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("RssAnon"))
 
 
 def report(rows: list[Row], options: argparse.Namespace) -> str:

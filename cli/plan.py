@@ -10,9 +10,8 @@ import torch
 
 from ..nodes import host
 from ..vae_core import built_in, inspect, planning, precision
-from ..vae_core.detection import demand_part, demand_whole
+from ..vae_core.detection import Detection, demand_part, demand_whole
 from ..vae_core.execution.budget import text
-from ..vae_core.families import Facts
 from ..vae_core.loading import own_dtype
 from ..vae_core.planning import Plan
 from .options import positive
@@ -67,12 +66,14 @@ def run(options: argparse.Namespace) -> None:
         print(table(ways, chosen, f"{what} in {named(dtype)} under {text(most)}"))
 
 
-def shape(options: argparse.Namespace, found: Facts) -> tuple[int, ...]:
+def shape(options: argparse.Namespace, found: Detection) -> tuple[int, ...]:
     """Of the pixels to encode, or of the latent to decode. Channels do not matter to a plan."""
     height, width = options.size
-    scale, step = (1, 1) if options.encode else (found.decoded_ratio, found.temporal_ratio or 1)
-    frames = [-(-(options.frames - 1) // step) + 1] if options.frames else []
-    return options.batch, 1, *frames, -(-height // scale), -(-width // scale)
+    scale, frames = 1, options.frames
+    if not options.encode:
+        scale = found.decoded_ratio
+        frames = planning.latent_frames(found.family, found.config, frames) if frames else None
+    return options.batch, 1, *([frames] if frames else []), -(-height // scale), -(-width // scale)
 
 
 def table(ways: list[Plan], chosen: Plan, title: str) -> str:

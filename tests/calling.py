@@ -3,6 +3,8 @@
 import torch
 from exact_vae.nodes import NODE_CLASS_MAPPINGS
 
+TAG = {"family": "kl", "channels": 4, "ratio": 8, "latent": [8, 8], "size": [60, 61]}  # of a latent (1, 4, 8, 8)
+
 
 def returned(node: str, **inputs):
     cls = NODE_CLASS_MAPPINGS[node]
@@ -22,3 +24,7 @@ def text(node: str, **inputs) -> str:
 
 def picture(h=20, w=28, channels=3):
     return torch.rand(1, h, w, channels, generator=torch.Generator().manual_seed(0))
+
+
+def latent(*shape, seed=1, **more):
+    return {"samples": torch.randn(shape, generator=torch.Generator().manual_seed(seed)), **more}

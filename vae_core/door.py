@@ -96,7 +96,8 @@ def beside(vae: Codec, image: Tensor | None, mask: Tensor | None, z: Tensor) -> 
 
 
 def demand_in_range(x: Tensor) -> None:
-    largest = x.detach().abs().max().item()
+    x = x.detach()
+    largest = max(-x.amin().item(), x.amax().item(), key=lambda n: (math.isnan(n), n))
     if not largest < LARGEST_PIXEL:  # also true of NaN
         found = f"reach {largest:g}" if math.isfinite(largest) else "hold NaN or infinity"
         raise BadPixels(f"these pixels {found}: a picture's must be numbers in [-1, 1] (an IMAGE's in [0, 1]).")

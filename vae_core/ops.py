@@ -88,6 +88,10 @@ class Window:
     growth: float = 1.0  # numbers of the result for each that is read
     border = "constant"  # beyond the borders of the picture: zeros, or with "replicate" the nearest pixel again
 
+    def steps(self, rows: int) -> int:
+        """How often it moves on over so many rows, those above and below counted."""
+        return max(0, (rows - self.span) // self.step + 1)
+
     def within(self, x: Tensor) -> Tensor:
         """The result for rows that bring all they need above and below with them: nothing is added there."""
         raise NotImplementedError
@@ -207,7 +211,7 @@ class Sums(Global):
 class Upsample2x(nn.Module):
     """Nearest neighbour, twice the rows and columns. Pointwise. (B, C, H, W) -> (B, C, 2H, 2W)"""
 
-    growth = 4.0
+    growth, makes = 4.0, 2
 
     def forward(self, x: Tensor) -> Tensor:
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
@@ -251,6 +255,7 @@ class PixelShuffle:
 
     def __init__(self, order: str = "cyx", n: int = 2):
         self.order, self.n = order, n
+        self.makes = n  # rows of each
 
     def __call__(self, x: Tensor) -> Tensor:
         (b, c, h, w), n = x.shape, self.n

@@ -63,6 +63,16 @@ def _of_clips(twin: Network, config: Config, part: str, shape: tuple[int, ...], 
     return ClipRequest(fused(twin.encode_ops()), pixels, 1, clips, first, step)
 
 
+def latent_frames(family: str, config: Config, frames: int) -> int:
+    """Of the latent of a clip of so many; as many as those if each is a picture to this VAE. One frame is a picture."""
+    if frames == 1 or not config.temporal_ratio:
+        return frames
+    twin = build(family, config)
+    first, step = twin.first_frames, twin.next_frames or config.temporal_ratio
+    later = (frames + missing_frames(frames, first, step) - first) // step
+    return twin.first_latents + later * twin.next_latents
+
+
 @contextmanager
 def _counting(part: str, shape: tuple[int, ...]) -> Iterator[None]:
     batch = math.prod((shape[0], *shape[2:-2]))

@@ -1,5 +1,6 @@
 """A VAE: pixels to a posterior, a latent to pixels. Everything is checked at this door, nothing further in."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -15,7 +16,7 @@ from .execution import blended, clips, streaming, whole
 from .execution.blended import TilePlan, Tiles
 from .execution.fused import fused
 from .execution.plan import Plan
-from .execution.run import run
+from .execution.run import given_out, run
 from .families import Config, Facts, Network
 from .ops import Ops
 from .padding import pad_frames, pad_to
@@ -164,8 +165,12 @@ class VAE(Facts):
         self._device = torch.device(device) if device else self._device
         self._dtype = dtype or self._dtype
         self.network.to(self._device)
-        for parameter in self.network.parameters() if dtype else ():
-            parameter.data = parameter.data.to(dtype)
+        if dtype:
+            exact = precision.at_least_fp32(dtype)
+            for parameter in self.network.parameters():
+                parameter.data = parameter.data.to(dtype)
+            for buffer in self.network.buffers():
+                buffer.data = buffer.data.to(exact)
         return self
 
     def plan(self, part: str, shape: Sequence[int], *, masked: bool = False, budget: Budget = None,
@@ -233,12 +238,12 @@ class VAE(Facts):
         """x: (B, C, T, H, W), run clip by clip."""
         net = self.network
         first, step = (net.first_frames, net.next_frames or self.temporal_ratio or 1) if encodes else (1, 1)
-        ops, results = fused(ops), list[Tensor]()
-        for clip in x.transpose(1, 2):
+        ops = fused(ops)
+        results = torch.empty((len(x), *plan.shape), dtype=given_out(x.dtype), device=x.device)
+        for clip, place in zip(x.transpose(1, 2), results, strict=True):
             clip = pad_frames(pad_to(clip, self.spatial_ratio), first, step) if encodes else clip
-            clip = clip.contiguous(memory_format=torch.channels_last)
-            results.append(clips.run(ops, clip, plan, watch, first, step))
-        return torch.stack(results).transpose(1, 2)
+            clips.run(ops, clip, plan, watch, first, step, place)
+        return results.transpose(1, 2)
 
     def _from_latent(self, x: Tensor) -> Tensor:
         """What the decoder reads."""
@@ -265,7 +270,7 @@ class VAE(Facts):
             ) from e
 
     def _demand_finite(self, x: Tensor, what: str, verb: str) -> None:
-        if torch.isfinite(x).all():
+        if math.isfinite(x.amin()) and math.isfinite(x.amax()):  # torch.isfinite makes another tensor of this size
             return
         half = self.dtype is torch.float16
         cure = f"{verb} it in bf16 or fp32" if half else "if another file of this VAE does not, this one is damaged"

@@ -10,6 +10,7 @@ from typing import Any
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
 
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--window-size=1600,1143",
@@ -101,9 +102,8 @@ class Editor:
     def templates(self, pack: str) -> bytes:
         """The templates of this pack, as they are offered: PNG."""
         self.ask("await app.extensionManager.command.execute('Comfy.BrowseTemplates')")
-        time.sleep(3)
-        self._click(f"//*[normalize-space(text())='{pack}']")
-        time.sleep(5)
+        self._click(pack)
+        time.sleep(8)
         dialog = self.driver.find_element(By.XPATH, "//*[@role='dialog']")
         return dialog.screenshot_as_png
 
@@ -126,8 +126,11 @@ class Editor:
             urllib.request.Request(f"{self.url}/{path}", json.dumps(body).encode(), kind), timeout=60
         )
 
-    def _click(self, path: str) -> None:
-        self.driver.execute_script("arguments[0].click()", self.driver.find_element(By.XPATH, path))
+    def _click(self, text: str) -> None:
+        """What says just this, once it is there."""
+        path = f"//*[normalize-space(text())='{text}']"
+        found = WebDriverWait(self.driver, 60).until(lambda driver: driver.find_element(By.XPATH, path))
+        self.driver.execute_script("arguments[0].click()", found)
 
     def _picture(self, bounds: list[float], scale: float = SHARP) -> bytes:
         """What lies within these bounds of the canvas, in a window that it fits, with nothing above it."""

@@ -10,6 +10,7 @@ from exact_vae.vae_core import load
 from exact_vae.vae_core.families.wan import Level, WanConfig
 from safetensors.torch import load_file, save_file
 from samples import random_weights
+from small_networks import SMALL
 
 
 def run(*arguments) -> int:
@@ -38,6 +39,16 @@ def test_a_clip(capsys, tmp_path):
     assert found.frames == 1 and found.shape == (9, 3, 48, 64)
     assert run("plan", *given, "--encode") == 0
     assert json.loads(capsys.readouterr().out)["plans"][0]["shape"] == [5, 8, 24, 32]
+
+
+@pytest.mark.parametrize(("frames", "decoded"), [(1, 1), (4, 1), (5, 5), (8, 5), (9, 9)])
+def test_a_clip_has_the_latent_that_its_family_makes_of_it(capsys, tmp_path, frames, decoded):
+    """TAEHV makes a latent frame of every four; decoded, the first of them gives one frame."""
+    save_file(random_weights(*SMALL["tiny_video"]), tmp_path / "taehv.safetensors")
+    given = (tmp_path / "taehv.safetensors", "64x48", "--frames", frames, "--json", "--dtype", "fp32")
+    assert run("plan", *given, "--device", "cpu") == 0
+    found = json.loads(capsys.readouterr().out)["plans"][0]["shape"]
+    assert found == ([decoded, 3, 48, 64] if decoded > 1 else [3, 48, 64])  # one latent frame is run as a picture
 
 
 def test_as_json(capsys, kl_file):

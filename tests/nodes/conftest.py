@@ -37,3 +37,10 @@ def models(tmp_path, kl_file):
 @pytest.fixture
 def vae(models):
     return call("ExactVAELoader", vae_name="small.safetensors")
+
+
+@pytest.fixture
+def folders(tmp_path, models):
+    """Those of results and of inputs, beside the models: out/ and in/."""
+    with host.surroundings(models, None, tmp_path / "out", tmp_path / "in"):
+        yield tmp_path

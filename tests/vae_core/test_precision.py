@@ -22,9 +22,11 @@ F64, F32, F16, BF16 = torch.float64, torch.float32, torch.float16, torch.bfloat1
         (CUDA, F32, None, True, BF16),
         (CUDA, F32, None, False, F32),
         (CUDA, F16, None, False, F32),
+        (CUDA, F16, None, True, BF16),
         (CUDA, F32, F16, True, F16),
         (CUDA, F64, None, True, F64),
         (MPS, BF16, None, True, F32),
+        (MPS, F16, None, True, F32),
         (MPS, F32, BF16, True, BF16),
     ],
 )

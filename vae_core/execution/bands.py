@@ -61,7 +61,7 @@ class Source(Flow):
     """A tensor (1, C, H, W), or (T, C, H, W), that somebody else keeps."""
 
     def __init__(self, x: Tensor, banding: Banding):
-        self.x, self.banding = x, banding
+        self.x, self.banding, self.rows = x, banding, x.shape[ROWS]
 
     def read(self, last: bool) -> Rows:
         return iter(self.x.split(height(in_a_row(self.x), self.banding.numbers), ROWS))
@@ -72,6 +72,7 @@ class Each(Flow):
 
     def __init__(self, op: Op, source: Flow, banding: Banding, watch: Watch):
         self.op, self.source, self.watch = op, source, watch
+        self.rows = getattr(op, "makes", 1) * source.rows
         growth = getattr(op, "growth", 1)
         self.numbers = max(1, int(banding.numbers / growth)) if growth > 1 else None
 
@@ -91,45 +92,44 @@ class Slid(Flow):
 
     def __init__(self, op: Window, source: Flow, banding: Banding, watch: Watch):
         self.op, self.source, self.watch = op, source, watch
+        self.rows = op.makes * op.steps(source.rows + sum(op.rows))
         self.numbers = max(1, int(banding.numbers / max(1, op.growth)))
 
     def read(self, last: bool) -> Rows:
-        window = _Sliding(self.op, self.watch)
+        window = _Sliding(self.op, self.source.rows, self.watch)
         for made in map(window.over, balanced(self.source.read(last), self.numbers)):
             yield from made
-        yield from window.end()
+        assert not window.left, "fewer rows than were announced"
 
 
 class _Sliding:
-    """A window on its way down, with the rows that it still needs."""
+    """A window on its way down, with the rows that it still needs. left: rows that are to come."""
 
-    def __init__(self, op: Window, watch: Watch):
-        self.op, self.watch = op, watch
+    def __init__(self, op: Window, rows: int, watch: Watch):
+        self.op, self.left, self.watch = op, rows, watch
         self.kept: Tensor | None = None
 
     def over(self, band: Tensor) -> Rows:
         """What can be made of a band and of those before it: one band, or none yet."""
-        if self.kept is None:
-            above = self.op.rows[0]
-            return self._made(F.pad(band, (0, 0, above, 0), mode=self.op.border) if above else band)
-        return self._made(torch.cat([self.kept, band], ROWS) if self.kept.shape[ROWS] else band)
-
-    def end(self) -> Rows:
-        """What is made of the last rows, and of the zeros below."""
-        assert self.kept is not None
-        below = self.op.rows[1]
-        return self._made(F.pad(self.kept, (0, 0, 0, below), mode=self.op.border) if below else self.kept)
+        self.left -= band.shape[ROWS]
+        if self.kept is None and not self.left:
+            return self._told(partial(self.op, band))  # type: ignore[operator]
+        above, below = self.op.rows[0] * (self.kept is None), self.op.rows[1] * (not self.left)
+        if self.kept is not None and self.kept.shape[ROWS]:
+            band = torch.cat([self.kept, band], ROWS)
+        return self._made(F.pad(band, (0, 0, above, below), mode=self.op.border) if above or below else band)
 
     def _made(self, x: Tensor) -> Rows:
         op = self.op
-        steps = max(0, (x.shape[ROWS] - op.span) // op.step + 1)
+        steps = op.steps(x.shape[ROWS])
         used = steps * op.step
         self.kept = x.narrow(ROWS, used, x.shape[ROWS] - used).clone(memory_format=torch.channels_last)
-        made: list[Tensor] = []
-        if steps:
-            self.watch.begins(op)
-            made.append(op.within(x.narrow(ROWS, 0, (steps - 1) * op.step + op.span)))
-            self.watch.made(op, made[0])
+        return self._told(lambda: op.within(x.narrow(ROWS, 0, (steps - 1) * op.step + op.span))) if steps else iter(())
+
+    def _told(self, run: Callable[[], Tensor]) -> Rows:
+        self.watch.begins(self.op)
+        made = [run()]
+        self.watch.made(self.op, made[0])
         return handed(made)
 
 
@@ -139,6 +139,7 @@ class Since(Flow):
     def __init__(self, op: Temporal, source: Flow, banding: Banding, watch: Watch):
         assert banding.past
         self.op, self.source, self.past, self.watch = op, source, banding.past, watch
+        self.rows = source.rows
         self.numbers = max(1, int(banding.numbers / op.growth))
 
     def read(self, last: bool) -> Rows:
@@ -159,7 +160,7 @@ class Normalised(Flow):
     """A group norm with the statistics of the whole picture: of each frame, or of all frames of a clip."""
 
     def __init__(self, op: nn.GroupNorm, source: ReadAgain, watch: Watch):
-        self.op, self.source, self.watch = op, source, watch
+        self.op, self.source, self.watch, self.rows = op, source, watch, source.rows
 
     def read(self, last: bool) -> Rows:
         moments = self.source.moments()
@@ -188,6 +189,7 @@ class Attended(Flow):
 
     def __init__(self, op: Global, source: Flow, past: Past | None, watch: Watch):
         self.op, self.source, self.past, self.watch = op, source, past, watch
+        self.rows = source.rows
 
     def read(self, last: bool) -> Rows:
         self.watch.begins(self.op)
@@ -210,13 +212,14 @@ class Sum(Flow):
         self.shared, self.ports = shared, (_Port(shared), _Port(shared))
         self.body = flow(op.body, self.ports[0], banding, watch)
         self.skip = flow(op.skip, self.ports[1], banding, watch)
+        self.rows = self.body.rows
 
     def read(self, last: bool) -> Rows:
         if self.stops:
             self.ports[1].final = last
         else:
             for port, rows in zip(self.ports, forked(self.shared.read(last)), strict=True):
-                port.rows = rows
+                port.given = rows
         skip = Reader(self.skip.read(last))
         yield from map(partial(_added, skip), self.body.read(last))
         skip.finish()
@@ -232,6 +235,7 @@ class Joined(Flow):
     def __init__(self, op: Beside, source: Flow, banding: Banding, watch: Watch):
         assert banding.beside
         self.join, self.source, self.side = op.join, source, flow(op.side, banding.beside, banding, watch)
+        self.rows = source.rows
 
     def read(self, last: bool) -> Rows:
         side = Reader(self.side.read(last))
@@ -247,16 +251,16 @@ class _Port(ReadAgain):
     """One of the two ways into a residual block."""
 
     def __init__(self, shared: Flow):
-        self.shared, self.final = shared, False
-        self.rows: Rows | None = None
+        self.shared, self.final, self.rows = shared, False, shared.rows
+        self.given: Rows | None = None
 
     def moments(self) -> Moments:
         assert isinstance(self.shared, Hold)
         return self.shared.moments()
 
     def read(self, last: bool) -> Rows:
-        if self.rows is not None:
-            rows, self.rows = self.rows, None
+        if self.given is not None:
+            rows, self.given = self.given, None
             return rows
         return self.shared.read(last and self.final)
 

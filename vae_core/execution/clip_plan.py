@@ -78,7 +78,7 @@ class ClipRequest(Request):
         """A plan for one part as the plan for all."""
         here = plan.keep == DEVICE
         peak = plan.peak + sum(self._ends.values()) + (part.known if here else 0) + part.gathered
-        peak += GAPS if on_cpu else 0
+        peak += min(GAPS, plan.peak) if on_cpu else 0
         held = plan.held + (0 if here else part.known)
         return replace(plan, frames=part.n, pictures=1, peak=peak, held=held, work=self.whole.work, shape=self.shape)
 

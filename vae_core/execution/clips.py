@@ -11,26 +11,25 @@ from . import whole
 from .bands import Source
 from .past import Past
 from .plan import Plan
-from .run import gather, given_out, in_bands, store_of
+from .run import gather, in_bands, store_of
 from .watch import Watch
 
 
 @torch.no_grad()
-def run(ops: Ops, x: Tensor, plan: Plan, watch: Watch, first: int, step: int) -> Tensor:
-    """x: (T, C, H, W), one clip -> its result (T', C', H', W') in fp32 at least.
+def run(ops: Ops, x: Tensor, plan: Plan, watch: Watch, first: int, step: int, place: Tensor) -> None:
+    """x: (T, C, H, W), one clip; its result goes to its place, of the plan's shape (T', C', H', W').
 
     first, step: frames of x that the first frame of a latent stands for, and each later one; 1, 1 to decode.
     """
-    result = torch.empty(plan.shape, dtype=given_out(x.dtype), device=x.device)
     store = store_of(plan.keep, x.device)
     past = Past(store) if plan.frames else None
     at = 0
     try:
         for part in _parts(x, plan.frames, first, step):
-            at += _one(ops, part, plan, watch, past, result[at:])
+            part = part.contiguous(memory_format=torch.channels_last)
+            at += _one(ops, part, plan, watch, past, place[at:])
     finally:
         store.close()
-    return result
 
 
 def _parts(x: Tensor, frames: int, first: int, step: int) -> Iterator[Tensor]:

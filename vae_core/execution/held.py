@@ -9,7 +9,9 @@ from .store import Held, Store
 
 
 class Flow:
-    """Bands of rows (1, C, rows, W) of a picture, or (T, C, rows, W) of a clip, from the top down."""
+    """Bands of rows (1, C, n, W) of a picture, or (T, C, n, W) of a clip, from the top down; `rows` in all."""
+
+    rows: int
 
     def read(self, last: bool) -> Rows:
         """`last`: nobody will read it again. Bands are not to be written to but by in-place ops right after."""
@@ -45,7 +47,7 @@ class Hold(ReadAgain):
 
     def __init__(self, source: Flow, banding: Banding):
         self.source: Flow | None = source
-        self.banding = banding
+        self.banding, self.rows = banding, source.rows
         self.held: list[Held | None] = []  # None: let go of
         self.gone = 0  # bands that have been let go of, from the top
         self.passed: dict[int, int] = {}  # of every reader at work: the bands it needs no more
@@ -91,7 +93,7 @@ class Dropped(ReadAgain):
     """A flow that is computed again whenever it is read: time instead of memory."""
 
     def __init__(self, source: Flow):
-        self.source = source
+        self.source, self.rows = source, source.rows
         self._moments: Moments | None = None
 
     def moments(self) -> Moments:

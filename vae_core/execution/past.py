@@ -8,9 +8,9 @@ from torch import Tensor
 from ..ops import Global
 from ..temporal import Temporal
 from .rows import ROWS, Rows
-from .store import Held, OnDevice, Store, give_back_gaps
+from .store import Gaps, Held, OnDevice, Store
 
-GAPS = 2**26  # bytes of free memory in the heap of a CPU that are let be: faster to use again, but memory all the same
+GAPS = 2**28  # bytes that the heap of a CPU may grow before its gaps are given back: they are faster to use again
 
 
 class Past:
@@ -20,13 +20,13 @@ class Past:
     """
 
     def __init__(self, store: Store):
-        self.store = store
+        self.store, self.gaps = store, Gaps(GAPS)
         self.known: dict[int, list[Held]] = {}
         self.remembered: dict[int, list[tuple[Held, ...]]] = {}
 
     def put(self, rows: Tensor) -> Held:
         if rows.device.type == "cpu":
-            give_back_gaps(GAPS)
+            self.gaps.check()
         return self.store.put(rows) if rows.numel() else OnDevice().put(rows)  # no frames: a mark that there were some
 
     def keep(self, op: Temporal, held: list[Held]) -> None:

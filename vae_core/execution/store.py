@@ -97,24 +97,35 @@ class Rooms:
         self.free.setdefault(size, []).append(room)
 
 
-class _Heap(ctypes.Structure):
-    """What glibc's mallinfo2 tells; `free` are the bytes of free chunks."""
-
-    _fields_ = [(name, ctypes.c_size_t) for name in (
-        "arena", "chunks", "fast_chunks", "maps", "mapped", "most", "fast_free", "used", "free", "top")]  # fmt: skip
+_trim = getattr(_C, "malloc_trim", None)  # glibc's; others have no such call, and nothing is done
 
 
-def give_back_gaps(beyond: int = 0) -> None:
-    """Free memory between what the heap still holds goes to the system, if it is more than so many bytes.
+def give_back_gaps() -> None:
+    """Free memory between what the heap still holds goes to the system."""
+    if _trim:
+        _trim(0)
 
-    With glibc; others have no such calls, and nothing is done.
+
+class Gaps:
+    """Gives back the gaps of the heap whenever this process has grown by `beyond` bytes since it last did.
+
+    To give them back all the time would cost more than it saves: what is used again has to be cleared anew.
     """
-    if beyond and (told := getattr(_C, "mallinfo2", None)):
-        told.restype = _Heap
-        if told().free <= beyond:
-            return
-    if trim := getattr(_C, "malloc_trim", None):
-        trim(0)
+
+    def __init__(self, beyond: int):
+        self.beyond = beyond
+        self.since = _resident() if _trim else 0
+
+    def check(self) -> None:
+        if _trim and _resident() > self.since + self.beyond:
+            give_back_gaps()
+            self.since = _resident()
+
+
+def _resident() -> int:
+    """Bytes of this process in memory, but for those of files."""
+    resident, shared = Path("/proc/self/statm").read_text().split()[1:3]
+    return (int(resident) - int(shared)) * mmap.PAGESIZE
 
 
 class InRooms:

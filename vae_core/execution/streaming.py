@@ -121,7 +121,7 @@ class PictureFlow(Flow):
     """The very bands that `Source` would make of the picture as a tensor."""
 
     def __init__(self, picture: Picture, numbers: int):
-        self.picture, self.numbers = picture, numbers
+        self.picture, self.numbers, self.rows = picture, numbers, picture.height
 
     def read(self, last: bool) -> Rows:
         return self.picture.bands(height(self.picture.channels * self.picture.width, self.numbers))

@@ -29,7 +29,7 @@ from ..ops import (
     relu,
     silu,
 )
-from .base import Family, Halves, Member, Network, Row, Shapes, count, size, vote
+from .base import Family, Halves, Member, Network, Rounding, Row, Shapes, count, size, vote
 from .efficientvit import HEAD, EfficientViTBlock, ResBlock
 from .norms import RMSNorm
 
@@ -276,4 +276,5 @@ FAMILY = Family(
         Member("DC-AE f64c128, also of DC-AE 1.5", 128, 64),
         Member("DC-AE f128c512", 512, 128),
     ),
+    rounding=Rounding(overflows="Sana's: bf16 or fp32 only (diffusers' documentation of AutoencoderDC)"),
 )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ops import Conv2d, Ops, chain
-from .base import Family, Halves, Member, Network, Shapes, size, vote
+from .base import Family, Halves, Member, Network, Rounding, Shapes, size, vote
 from .blocks import Coder, Decoder, Encoder, halved, is_2d, keeps_channels, makes_moments, read_coder
 
 
@@ -150,5 +150,8 @@ FAMILY = Family(
         Member("SD 3.x", 16, 8),
         Member("FLUX.1, Lumina 2, Z-Image, Chroma", 16, 8),
         Member("FLUX.2", 128, 16),
+    ),
+    rounding=Rounding(
+        overflows="SDXL's (madebyollin/sdxl-vae-fp16-fix); black pictures of FLUX.1 and SD 3 on MPS (InvokeAI #7208)"
     ),
 )

@@ -282,6 +282,7 @@ class TinyVideoAutoencoder(Network):
         self.frames = c.frames
         self.first_frames = H3_REST if c.in_chunks else self.frames
         self.next_frames = H3_FRAMES if c.in_chunks else self.frames
+        self.first_latents, self.next_latents = (H3_FIRST, H3_LATENTS) if c.in_chunks else (1, 1)
         if c.scaled:
             self.register_buffer("vae_scale", torch.ones(c.z_channels))
             self.register_buffer("vae_shift", torch.zeros(c.z_channels))

@@ -31,7 +31,7 @@ from ..ops import (
     silu,
 )
 from ..temporal import ChannelsToFrames, Conv3d, DoubleFrames, FramesToChannels, HalveFrames
-from .base import Family, Halves, Member, Network, Shapes, count, size, vote
+from .base import Family, Halves, Member, Network, Rounding, Shapes, count, size, vote
 from .blocks import halved, tokens
 
 
@@ -332,5 +332,8 @@ FAMILY = Family(
         ),
         Member("Wan 2.2", 48, 16, 4),
         Member("Qwen-Image-2.1", 64, 16),
+    ),
+    rounding=Rounding(
+        overflows="black or grey pictures (forge-classic #1325); fp32 is recommended (diffusers' documentation of Wan)"
     ),
 )

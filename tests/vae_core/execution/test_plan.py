@@ -1,10 +1,10 @@
 """Plans are counted by the executors themselves, so what they say is checked against what a run does."""
 
 import math
-import weakref
 
 import pytest
 import torch
+from alive import Alive
 from exact_vae.vae_core import DoesNotFit, from_weights
 from exact_vae.vae_core.detection import build
 from exact_vae.vae_core.execution.bands import Source, flow
@@ -22,8 +22,6 @@ from exact_vae.vae_core.ops import Conv2d, DoublingConv, leaves
 from exact_vae.vae_core.planning import request as planned
 from samples import random_weights, small_kl
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 GIB = 2**30
 
@@ -142,32 +140,6 @@ def test_work_of_grouped_convolutions():
         conv, scales = Conv2d(96, 96, groups=96), dc_ae.EfficientViTBlock(32, (5,), True).attn.to_qkv_multiscale
         assert work(conv, conv(x)) == 96 * 8 * 6 * 9
         assert scales and work(scales, scales(x)) == 96 * 8 * 6 * (25 + 32)
-
-
-class Alive(TorchDispatchMode):
-    """Counts the bytes of tensors that are made and not gone yet."""
-
-    def __init__(self):
-        super().__init__()
-        self.known: set[int] = set()
-        self.now = self.most = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        made = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(made):
-            if isinstance(tensor, torch.Tensor) and (storage := tensor.untyped_storage())._cdata not in self.known:
-                self._count(storage._cdata, storage.nbytes())
-                weakref.finalize(storage, self._uncount, storage._cdata, storage.nbytes())
-        return made
-
-    def _count(self, key: int, size: int) -> None:
-        self.known.add(key)
-        self.now += size
-        self.most = max(self.most, self.now)
-
-    def _uncount(self, key: int, size: int) -> None:
-        self.known.discard(key)
-        self.now -= size
 
 
 SANA = next(family.example for family in FAMILIES if family.name == "dc_ae")

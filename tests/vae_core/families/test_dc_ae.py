@@ -321,21 +321,6 @@ def test_bands_at_ratio_32(size, numbers):
         assert (got - want).abs().max() < 1e-12 * want.abs().max()
 
 
-@pytest.mark.parametrize(("dtype", "most"), [(torch.bfloat16, 0.03), (torch.float16, 0.004)])
-@pytest.mark.parametrize("kind", KINDS)
-@torch.no_grad()
-def test_half_precision(kind, dtype, most):
-    """From the same rounded weights and inputs: the error against the truth in float64, whole and in bands."""
-    weights = {name: t.to(dtype) for name, t in theirs(kind, 2).state_dict().items()}
-    exact, rough = from_weights(weights, dtype=torch.float64), from_weights(weights, dtype=dtype)
-    x = pictures(exact.in_channels, exact.spatial_ratio, (6, 8)).to(dtype)
-    z = exact.encode(x.double()).mode()
-    truth = exact.decode(z.to(dtype).double())
-    for rows in (None, 8):
-        assert (rough.encode(x, rows=rows).mode() - z).norm() < most * z.norm()
-        assert (rough.decode(z.to(dtype), rows=rows) - truth).norm() < most * truth.norm()
-
-
 def test_statistics_of_batch_norms_keep_fp32():
     vae = from_weights(theirs("first").state_dict(), dtype=torch.bfloat16)
     norms = [m for m in vae.network.modules() if isinstance(m, dc_ae.ResBlock) and hasattr(m.norm, "running_var")]

@@ -5,6 +5,7 @@ import torch
 from diffusers import AutoencoderKLQwenImage, AutoencoderKLQwenImage21, AutoencoderKLWan
 from diffusers.models.autoencoders import autoencoder_kl_qwenimage, autoencoder_kl_qwenimage21, autoencoder_kl_wan
 from exact_vae.vae_core import BadRequest, detect, from_weights, load
+from exact_vae.vae_core.families.wan import RMSNorm
 from safetensors.torch import save_file
 from samples import header, shake
 
@@ -130,6 +131,21 @@ def test_memory_of_a_plan_grows_with_the_result_alone():
         plan, ends = ours.plan("decode", (1, 4, t, 16, 16)), 8 * (4 * t * 16**2 + 3 * (4 * t - 3) * 128**2)
         peaks.append(plan.peak - ends)
     assert peaks[0] == peaks[1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("grad", [False, True])
+def test_norms_of_half_precision_are_in_fp32(dtype, grad):
+    """Of channels whose squares fp16 cannot hold, and of none at all; the input stays as it is."""
+    norm, x = RMSNorm(8).to(dtype), (torch.randn(2, 8, 3, 5) * 1000).to(dtype)
+    norm.gamma.data.normal_()
+    x[:, :, 0, 0] = 0
+    kept, gamma = x.clone(), norm.gamma.double().view(8, 1, 1)
+    with torch.set_grad_enabled(grad):
+        y = norm(x)
+    want = torch.nn.functional.normalize(x.double(), dim=1) * 8**0.5 * gamma
+    assert y.dtype is dtype and torch.equal(x, kept)
+    assert torch.allclose(y.double(), want, rtol=2 * torch.finfo(dtype).eps, atol=0)
 
 
 @torch.no_grad()

@@ -1,0 +1,33 @@
+"""What a run holds, tensor by tensor, on any device."""
+
+import weakref
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class Alive(TorchDispatchMode):
+    """Counts the bytes of tensors that are made and not gone yet."""
+
+    def __init__(self):
+        super().__init__()
+        self.known: set[int] = set()
+        self.now = self.most = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, torch.Tensor) and (storage := tensor.untyped_storage())._cdata not in self.known:
+                self._count(storage._cdata, storage.nbytes())
+                weakref.finalize(storage, self._uncount, storage._cdata, storage.nbytes())
+        return made
+
+    def _count(self, key: int, size: int) -> None:
+        self.known.add(key)
+        self.now += size
+        self.most = max(self.most, self.now)
+
+    def _uncount(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.now -= size

@@ -1,0 +1,148 @@
+"""A small network of every family, several where it has ops that others of its files do not run: fast in float64."""
+
+import torch
+from exact_vae.vae_core import VAE, from_weights
+from exact_vae.vae_core.execution import clips, whole
+from exact_vae.vae_core.execution.fused import fused
+from exact_vae.vae_core.execution.plan import DEVICE, Plan
+from exact_vae.vae_core.execution.run import given_out, run
+from exact_vae.vae_core.execution.watch import Watch
+from exact_vae.vae_core.families import (
+    FAMILIES,
+    Config,
+    asymmetric,
+    blocks,
+    dc_ae,
+    effnet,
+    hunyuan_image,
+    hunyuan_video,
+    hunyuan_video_15,
+    paella,
+    pixel,
+    svd,
+    tiny,
+    tiny_video,
+    vq,
+    wan,
+)
+from exact_vae.vae_core.temporal import alone
+from samples import random_weights, small_kl
+
+ONE_EACH, TWO = blocks.Coder((32, 64), (1, 1), (False, True), stem=32), blocks.Coder((32, 64), (2, 1), (False,) * 2)
+TRADED = (32, 32, 64)
+PLAIN_DC = dc_ae.Coder((32, 32, 64), (1, 1, 1), (False, True, True), (False,) * 3, (5,), shuffled=False, joined=False)
+SHUFFLED, BATCH_NORMED = (
+    dc_ae.Coder((0, 32, 64), (0, 1, 1), (False, False, True), (False, norm, False), (), True, joined=True)
+    for norm in (False, True)
+)
+
+
+def _wan(residual: bool, **more) -> wan.WanConfig:
+    """The decoder doubles frames at other resolutions than the encoder halves them, as the published ones do."""
+    down = (wan.Level(8, 1, True), wan.Level(16, 1, True, True), wan.Level(16, 1, True, True), wan.Level(16, 1, False))
+    up = (wan.Level(32, 1, True, True), wan.Level(32, 1, True, True), wan.Level(16, 1, True), wan.Level(16, 1, False))
+    return wan.WanConfig(4, down, up, residual=residual, **more)
+
+
+def _tiny_video(z: int, up: tuple[int, ...], superior: bool = False, **more) -> tiny_video.TinyVideoConfig:
+    def coder(widths: tuple[int, ...], in_time: tuple[bool, ...], superior: bool = False) -> tiny_video.Coder:
+        levels = (tiny_video.Level(width, 1, twice) for width, twice in zip(widths, in_time, strict=True))
+        return tiny_video.Coder(tuple(levels), 8, superior)
+
+    down, up_coder = coder((8, 8, 8), (True, True, False)), coder(up, (False, True, True), superior)
+    return tiny_video.TinyVideoConfig(z, down, up_coder, **more)
+
+
+_TRADING = hunyuan_video_15.TradingConfig(
+    4,
+    blocks.Coder(TRADED, (1,) * 3, (False,) * 3, stem=32),
+    blocks.Coder(TRADED[::-1], (1,) * 3, (False,) * 3),
+    encoder_in_time=(False, True),
+    decoder_in_time=(True, False),
+)
+SMALL: dict[str, tuple[str, Config]] = {
+    "kl": ("kl", small_kl(encoder=ONE_EACH, decoder=TWO)),
+    "kl: FLUX.2": ("kl", small_kl(encoder=ONE_EACH, decoder=TWO, z_channels=4, embed_dim=4, patch=2)),
+    "asymmetric": ("asymmetric", asymmetric.AsymmetricConfig(**vars(small_kl(encoder=ONE_EACH, decoder=TWO)))),
+    "svd": ("svd", svd.SVDConfig(**vars(small_kl(encoder=ONE_EACH, decoder=TWO)))),
+    "vq": ("vq", vq.VQConfig(4, 4, 20, ONE_EACH, TWO)),
+    "vq: MoVQ": ("vq", vq.VQConfig(4, 4, 20, ONE_EACH, TWO, spatial=True)),
+    "hunyuan_image": (
+        "hunyuan_image",
+        hunyuan_image.HunyuanImageConfig(
+            4, blocks.Coder((32, 64), (1, 1), (False,) * 2, stem=32), blocks.Coder((64, 32), (2, 1), (False,) * 2)
+        ),
+    ),
+    "dc_ae": ("dc_ae", dc_ae.DCAEConfig(4, PLAIN_DC, PLAIN_DC)),
+    "dc_ae: shuffled": ("dc_ae", dc_ae.DCAEConfig(4, SHUFFLED, BATCH_NORMED)),
+    "wan": ("wan", _wan(False)),
+    "wan: 2.2": ("wan", _wan(True, patch=2)),
+    "wan: Qwen-Image-2.1": ("wan", _wan(True, frames=1, in_channels=4, out_channels=4)),
+    "wan: enlarging": ("wan", _wan(False, upscale=2)),
+    "hunyuan_video": (
+        "hunyuan_video",
+        hunyuan_video.HunyuanVideoConfig(
+            4,
+            blocks.Coder(TRADED, (1,) * 3, (False,) * 3, stem=32),
+            blocks.Coder(TRADED, (1,) * 3, (False,) * 3),
+        ),
+    ),
+    "hunyuan_video_15": ("hunyuan_video_15", _TRADING),
+    "hunyuan_image_3": ("hunyuan_image_3", _TRADING),
+    "tiny": ("tiny", tiny.TinyConfig(4, tiny.Coder((64,) * 4, (1,) * 4), tiny.Coder((64,) * 4, (1,) * 4))),
+    "tiny: TAEF2": (
+        "tiny",
+        tiny.TinyConfig(4, tiny.Coder((64,) * 4, (1,) * 4, pool=True), tiny.Coder((64,) * 4, (1,) * 4, pool=True)),
+    ),
+    "paella": ("paella", paella.PaellaConfig(z_channels=3, codes=20, widths=(16, 24), blocks=2)),
+    "effnet": ("effnet", effnet.EffNetConfig(4, encoder=True, decoder=16)),
+    "tiny_video": ("tiny_video", _tiny_video(4, (16, 8, 8))),
+    "tiny_video: TAELTX": (
+        "tiny_video",
+        tiny_video.TinyVideoConfig(
+            4,
+            tiny_video.Coder(tuple(tiny_video.Level(8, 1, True) for _ in range(3)), 8),
+            tiny_video.Coder(tuple(tiny_video.Level(8, 1, True) for _ in range(3)), 8),
+            patch=2,
+        ),
+    ),
+    "tiny_video: super": ("tiny_video", _tiny_video(4, (16, 12, 8), superior=True, patch=2)),
+    "tiny_video: TAEH3": ("tiny_video", _tiny_video(24, (16, 8, 8), patch=2)),
+    "pixel": ("pixel", pixel.PixelConfig()),
+}
+assert {family for family, _ in SMALL.values()} == {family.name for family in FAMILIES}
+
+
+def small(kind: str, dtype: torch.dtype = torch.float64) -> VAE:
+    """One of them with random weights."""
+    return from_weights(random_weights(*SMALL[kind], dtype), kind, dtype)
+
+
+def part_of(
+    vae: VAE, part: str, x: torch.Tensor, numbers: int = 0, frames: int = 0, keep: str = DEVICE
+) -> torch.Tensor:
+    """What the executors make of one clip (C, T, H, W) or one picture (C, H, W): moments or z, or pixels; not planned.
+
+    numbers  in a band; 0: whole
+    frames   of the latent at a time; 0: all
+    """
+    network = vae.network
+    ops = fused(network.encode_ops() if part == "encode" else network.decode_ops())
+    if x.ndim == 3:
+        shape = whole.run(alone(ops), x[None].clone()).shape[1:]
+        return run(alone(ops), _laid(x[None]), _plan(shape, numbers, 0, keep), Watch())[0]
+    frames_of_one = network.next_frames or vae.temporal_ratio or 1
+    first, step = (network.first_frames, frames_of_one) if part == "encode" else (1, 1)
+    x = x.transpose(0, 1)
+    shape = whole.run(ops, x.clone()).shape
+    result = torch.empty(shape, dtype=given_out(x.dtype))
+    clips.run(ops, x, _plan(shape, numbers, frames, keep), Watch(), first, step, result)
+    return result.transpose(0, 1)
+
+
+def _laid(x: torch.Tensor) -> torch.Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _plan(shape: torch.Size, numbers: int, frames: int, keep: str) -> Plan:
+    return Plan(1, min(numbers, 1), keep, (), 0, 0, 0.0, tuple(shape), numbers, frames)

@@ -1,0 +1,36 @@
+"""Clips run a few frames at a time: what is held does not grow with them."""
+
+import pytest
+import torch
+from alive import Alive
+from exact_vae.vae_core.execution import clips, run
+from exact_vae.vae_core.execution.store import OnDevice
+from small_networks import small
+
+
+@pytest.fixture
+def counted_stores(monkeypatch):
+    """Bands stay tensors like any other: the rooms of a CPU would not be counted."""
+    for module in (clips, run):
+        monkeypatch.setattr(module, "store_of", lambda keep, device: OnDevice())
+
+
+@pytest.mark.parametrize("how", [{"rows": 1000}, {"rows": 8}], ids=["whole rows", "bands"])
+@pytest.mark.parametrize("kind", ["wan", "wan: 2.2", "tiny_video"])
+@pytest.mark.parametrize("part", ["encode", "decode"])
+@torch.no_grad()
+def test_a_clip_of_any_length_takes_the_same_memory(counted_stores, kind, part, how):
+    """Besides the latent and the pixels, and with the checks of both: three times the frames, not a byte more."""
+    vae = small(kind, torch.float32)
+    besides = []
+    for frames in (4, 12):
+        z, channels = torch.randn(1, vae.latent_channels, frames, 4, 4), vae.in_channels
+        pixels = vae.network.first_frames + (frames - 1) * (vae.temporal_ratio or 1)
+        x = z if part == "decode" else torch.rand(1, channels, pixels, 4 * vae.spatial_ratio, 4 * vae.spatial_ratio)
+        plan = vae.plan(part, x.shape, **how)
+        assert plan.frames == 1 and bool(plan.rows) == (how["rows"] == 8)
+        with Alive() as alive:
+            y = vae.decode(x, **how) if part == "decode" else vae.encode(x, **how).mean
+        made = y.nbytes * (2 if part == "encode" and vae.network.gaussian else 1)  # mean and logvar
+        besides.append(alive.most - x.nbytes - made)
+    assert besides[0] == besides[1] > 0
