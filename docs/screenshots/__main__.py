@@ -58,7 +58,7 @@ def readme(editor: Editor) -> None:
         _save(path, editor.graph())
     editor.open(json.loads((EXAMPLES / "img2img.json").read_text()))
     _save(EXAMPLES / "img2img.jpg", editor.graph(), 900)
-    _save(README / "templates.jpg", editor.templates("exact-vae"))
+    _save(README / "templates.jpg", editor.templates("comfyui-exact-vae"))
 
 
 def _save(path: Path, picture: bytes, widest: int = WIDEST) -> None:

@@ -101,6 +101,7 @@ class Editor:
 
     def templates(self, pack: str) -> bytes:
         """The templates of this pack, as they are offered: PNG."""
+        self._load_page()
         self.ask("await app.extensionManager.command.execute('Comfy.BrowseTemplates')")
         self._click(pack)
         time.sleep(8)
@@ -128,7 +129,7 @@ class Editor:
 
     def _click(self, text: str) -> None:
         """What says just this, once it is there."""
-        path = f"//*[normalize-space(text())='{text}']"
+        path = f"//*[@role='dialog']//*[not(*) and normalize-space(.)='{text}']"
         found = WebDriverWait(self.driver, 60).until(lambda driver: driver.find_element(By.XPATH, path))
         self.driver.execute_script("arguments[0].click()", found)
 

@@ -99,7 +99,7 @@ def test_core_s_nodes_run_our_vae_under_the_host_s_budget(comfyui, monkeypatch):
 def test_a_plan_is_drawn_on_the_node_that_runs_for_the_one_who_asked(comfyui):
     shown = host.Shown()
     shown("whole; at most 1 MiB")
-    assert comfyui.sent == [("whole; at most 1 MiB", "7", "me")]
+    assert comfyui.sent == [("whole;  \nat most 1 MiB", "7", "me")]  # a line each, in Markdown too
     assert shown.beside(1, 2) == {"ui": {"text": ["whole; at most 1 MiB"]}, "result": (1, 2)}
     comfyui.server.client_id = None  # a graph that came over the API: nobody is looking
     shown("again")

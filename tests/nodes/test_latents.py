@@ -263,7 +263,7 @@ def test_a_graph_of_them_runs_headless(folders, vae):
 
     shown = run(nodes).outputs
     assert shown["5"]["latents"][0]["filename"] == "x_00001_.latent"
-    assert "shape      (2, 4, 5, 8)" in shown["6"]["text"][0]
+    assert "shape: (2, 4, 5, 8)" in shown["6"]["text"][0]
     again = {
         "1": nodes["1"],
         "2": ("ExactLoadLatent", {"latent": "latents/x_00001_.latent [output]"}),

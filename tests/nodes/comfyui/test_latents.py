@@ -52,7 +52,7 @@ def test_latents_go_through_files_and_core_s_nodes(server):
     entry = server.prompt(nodes)
     (path,) = server.pictures(entry)
     want = pixels(path)
-    assert want.shape == (50, 70, 3) and "shape      (1, 4, 7, 9)" in entry["outputs"]["5"]["text"][0]
+    assert want.shape == (50, 70, 3) and "shape: (1, 4, 7, 9)" in entry["outputs"]["5"]["text"][0]
     saved = server.base / "output" / "latents"
     (server.base / "input" / "ours.latent").write_bytes((saved / "ours_00001_.latent").read_bytes())
     ways = (
@@ -80,7 +80,7 @@ def test_an_empty_latent_of_clips(server, loader):
         ("ExactLatentInspect", {"samples": ["2", 0]}),
     )
     shown = server.prompt(nodes)["outputs"]["3"]["text"][0]
-    assert "shape      (1, 16, 3, 6, 8)" in shown and "every number is 0" in shown
+    assert "shape: (1, 16, 3, 6, 8)" in shown and "every number is 0" in shown
 
 
 def test_an_empty_latent_gets_a_sentence(server):
