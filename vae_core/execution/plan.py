@@ -154,8 +154,8 @@ class Request:
     @cached_property
     def summed(self) -> int:
         """Bytes of weights that are made for the run."""
-        made = ((getattr(op, "made_bytes", 0), SUMMED if isinstance(op, DoublingConv) else 1) for op in leaves(self.ops))
-        return sum(size * times for size, times in made)
+        made = ((op, getattr(op, "made_bytes", 0)) for op in leaves(self.ops))
+        return sum(size * (SUMMED if isinstance(op, DoublingConv) else 1) for op, size in made)
 
     @cached_property
     def largest(self) -> tuple[int, ...]:

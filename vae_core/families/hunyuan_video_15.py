@@ -16,7 +16,18 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ..ops import MeanChannels, Op, Ops, PixelShuffle, PixelUnshuffle, RepeatChannels, Residual, chain, keeps_scale, silu
+from ..ops import (
+    MeanChannels,
+    Op,
+    Ops,
+    PixelShuffle,
+    PixelUnshuffle,
+    RepeatChannels,
+    Residual,
+    chain,
+    keeps_scale,
+    silu,
+)
 from ..temporal import Temporal
 from .base import Family, Halves, Member, Network, Shapes, size, vote
 from .blocks import SIDES, Coder, halved, read_coder
