@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ..vae_core.colour import ALPHA, AUTOMATIC
 from ..vae_core.padding import crop_to
+from .clips import of_frames
 from .images import WHITE, with_alpha
 
 LARGEST_SEED = 2**64 - 1
@@ -49,4 +50,4 @@ def prepared(image: Any, vae: Any, odd_sizes: str, alpha: str, background: str) 
     """IMAGE -> (pixels as this VAE encodes them, a note for the person); the frames of a clip go together."""
     pixels, note = with_alpha(image, vae.in_channels, alpha, background)
     pixels = crop_to(pixels, vae.spatial_ratio) if odd_sizes == CROP else pixels
-    return (pixels.transpose(0, 1)[None] if vae.temporal_ratio else pixels), note
+    return of_frames(pixels, vae), note

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..vae_core.latents import Tag
 from . import host
+from .clips import in_batches, latent_frames
 from .host_codec import HostCodec
 from .images import TAG
 
@@ -20,9 +21,10 @@ class Geometry(NamedTuple):
     ratio: int
 
     def shape(self, batch: int, width: int, height: int, length: int = 1) -> tuple[int, ...]:
-        """(B, C, h, w), or (B, C, T, h, w) of a VAE of clips. Sizes in pixels, rounded up; length in frames."""
+        """As clips.py says. Sizes in pixels, rounded up; length in frames."""
         side = (-(-height // self.ratio), -(-width // self.ratio))
         frames = _frames(self.vae, length)
+        batch *= length if self.vae is not None and in_batches(self.vae) else 1
         return (batch, self.channels, *([frames] if frames else []), *side)
 
     def tagged(self, latent: Tensor, width: int, height: int) -> dict[str, Any]:
@@ -53,5 +55,6 @@ def _frames(vae: Any, length: int) -> int | None:
         rule = thing.downscale_ratio[0] if isinstance(thing.downscale_ratio, tuple) else None
         is_clip = callable(rule) and getattr(thing, "latent_dim", 2) == 3
         return int(rule(length)) if is_clip else None  # type: ignore[operator]
-    ratio = vae.temporal_ratio if vae is not None else None
-    return (length - 1) // ratio + 1 if ratio else None
+    if vae is None or not vae.temporal_ratio or in_batches(vae):
+        return None
+    return latent_frames(length, vae)

@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from . import host
+from .clips import as_clip
 from .images import demand_same_vae, demand_sampled, latent_of, tag_of, to_image, to_pixels
 
 REFUSE, DECODE = EMPTY = ("refuse", "decode")
@@ -59,10 +60,12 @@ def decoded(
     """The pixels of a latent, and how it ran. original: the IMAGE and the mask (B, 1, H, W) it is made for."""
     latent, tag = latent_of(samples), tag_of(samples)
     codec = host.from_socket(vae, "decode", tuple(latent.shape), **way)
+    latent = as_clip(latent, codec)
     demand_same_vae(tag, codec)
     if empty == REFUSE and latent.shape[1] == codec.latent_channels:
         demand_sampled(latent, codec.spatial_ratio)
     size = tag.size_of(latent.shape) if tag else None
+    host.first_look(codec, latent, tag.space if tag else None)
     shown, budget = host.Shown(), host.budget(vae)
     beside = _beside(codec, latent, *original) if original and codec.family == "asymmetric" else {}
     pixels = codec.decode(latent, size=size, budget=budget, on_plan=shown, progress=host.progress(), **beside, **way)

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import torch
 
-from ..vae_core import VAE, built_in, from_weights, load
+from ..vae_core import VAE, UnsupportedCheckpoint, built_in, from_weights, load
+from ..vae_core.latents import TINY_FILES
+from ..vae_core.loading import in_space, read_as_light
 from ..vae_core.precision import DTYPES
 from . import host
+from .core_vaes import pointed_to_core
 
-PIXEL_SPACE, NONE = "pixel_space", "none"
+PIXEL_SPACE, NONE, AUTOMATIC = "pixel_space", "none", "automatic"
+TOLD = [AUTOMATIC, *dict.fromkeys(TINY_FILES.values())]  # the spaces that there are tiny VAEs for
 CHECKPOINTS = "checkpoints/"
 DEVICES = ("auto", "cpu", "cuda:0", "cuda:1", "cuda:2", "cuda:3")
 
@@ -67,11 +71,31 @@ class VAELoader:
                         "vae_name, or joins it.",
                     },
                 ),
+                "latent_space": (
+                    TOLD,
+                    {
+                        "default": AUTOMATIC,
+                        "advanced": True,
+                        "tooltip": "For tiny VAEs, whose weights do not say whose latents they were trained on: the "
+                        "model's, whose raw latents the VAE then gives and takes as other VAEs do. automatic: what the "
+                        "file or its author's name for it says, otherwise the VAE's own, scaled latents.",
+                    },
+                ),
+                "light": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "advanced": True,
+                        "tooltip": "For tiny VAEs of clips. Off: read as TAEHV's author made them (taehv, taew2_1). "
+                        "On: as one of LightX2V's (lighttaehy1_5), which has other activations and another range of "
+                        "pixels. Nothing in the file tells which; the wrong one gives wrong colours.",
+                    },
+                ),
             },
         }
 
-    def load(self, vae_name: str, dtype: str = "auto", device: str = "auto", other_half: str = NONE):
-        made = host.to_socket(loader_of(vae_name, other_half), dtype, device)
+    def load(self, vae_name, dtype="auto", device="auto", other_half=NONE, latent_space=AUTOMATIC, light=False):
+        made = host.to_socket(loader_of(vae_name, other_half, latent_space, light), dtype, device)
         return host.told(f"{host.look(made).title}; {host.runs_in(made)}", made)
 
 
@@ -93,11 +117,12 @@ def names() -> list[str]:
     ]
 
 
-def loader_of(name: str, other_half: str = NONE) -> host.Load:
+def loader_of(name: str, other_half: str = NONE, latent_space: str = AUTOMATIC, light: bool = False) -> host.Load:
     """How to load what was chosen: called once, and again if the host wants a copy on another device."""
+    space = None if latent_space == AUTOMATIC else latent_space
     if name == PIXEL_SPACE:
-        return _pixel_space
-    return partial(_load, [*paths(name), *(paths(other_half) if other_half != NONE else ())])
+        return partial(_pixel_space, space, light)
+    return partial(_load, [*paths(name), *(paths(other_half) if other_half != NONE else ())], space, light)
 
 
 def paths(name: str) -> Sequence[Path]:
@@ -112,12 +137,19 @@ def paths(name: str) -> Sequence[Path]:
     return [host.path("vae_approx", file) for file in sorted(both, key=_is_decoder)] or [host.path("vae_approx", name)]
 
 
-def _load(files: Sequence[Path], dtype: torch.dtype | None, device: torch.device) -> VAE:
-    return load(*files, dtype=dtype, device=device)
+def _load(
+    files: Sequence[Path], space: str | None, light: bool, dtype: torch.dtype | None, device: torch.device
+) -> VAE:
+    try:
+        return load(*files, dtype=dtype, device=device, latent_space=space, light=light)
+    except UnsupportedCheckpoint as e:
+        raise pointed_to_core(e) from None
 
 
-def _pixel_space(dtype: torch.dtype | None, device: torch.device) -> VAE:
-    return from_weights({"pixel_space_vae": torch.tensor(1.0)}, PIXEL_SPACE).to(device, dtype or torch.float32)
+def _pixel_space(space: str | None, light: bool, dtype: torch.dtype | None, device: torch.device) -> VAE:
+    vae = from_weights({"pixel_space_vae": torch.tensor(1.0)}, PIXEL_SPACE).to(device, dtype or torch.float32)
+    vae = in_space(vae, space) if space else vae
+    return read_as_light(vae) if light else vae
 
 
 def _stem(name: str) -> str:

@@ -93,7 +93,7 @@ def detect(shapes: Mapping[str, tuple[int, ...]]) -> Detection:
         return found
     for prefix in PREFIXES:
         if row := recognise(strip(shapes, prefix)):
-            raise UnsupportedCheckpoint(f"this is the VAE of {row.title}, which is not supported yet.")
+            raise UnsupportedCheckpoint(row.sentence, row.title)
     raise UnknownCheckpoint(_nearest(shapes))
 
 
@@ -132,7 +132,8 @@ def detect_in(checkpoint: Checkpoint) -> Detection:
     try:
         return detect(checkpoint.shapes)
     except UnknownCheckpoint as e:
-        raise type(e)(f"'{checkpoint.path}': {e}") from None
+        e.args = (f"'{checkpoint.path}': {e}",)
+        raise e from None
 
 
 def demand_whole(found: Detection, path: Path | str) -> None:

@@ -34,7 +34,11 @@ class UnknownCheckpoint(VAEError):
 
 
 class UnsupportedCheckpoint(UnknownCheckpoint):
-    """The file is recognised, but its network is not one this library runs."""
+    """The file is recognised, but its network is not one this library runs. title: whose VAE it is."""
+
+    def __init__(self, sentence: str, title: str = ""):
+        super().__init__(sentence)
+        self.title = title
 
 
 class BrokenCheckpoint(VAEError):

@@ -18,12 +18,13 @@ Only names and shapes are looked at, never a tensor, a dtype or a file name.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from . import layouts_wan
-from .families.base import Shapes, count
-from .renaming import renamed, rules
+from . import layouts_dc_ae, layouts_wan
+from . import layouts_diffusers as kin
+from .families.base import Shapes
+from .renaming import both_ways
 
 PREFIXES = ("", "first_stage_model.", "vae.", "model.", "first_stage.", "autoencoder.", "module.", "_orig_mod.")
 
@@ -109,9 +110,8 @@ def _readings(own: Shapes) -> Iterator[tuple[str, Rename]]:
         yield "ldm", _ldm
     if has("encoder.down_blocks.", "decoder.up_blocks."):
         legacy = any(".query." in name or ".proj_attn." in name for name in own)
-        flat = any(re.match(r"(?:encoder\.down|decoder\.up)_blocks\.\d+\.(?:norm|conv)\d\.", name) for name in own)
-        rename = _flat_diffusers if flat else _straight_diffusers if _is_hunyuan_3d(own) else _diffusers
-        yield ("diffusers-legacy" if legacy else "diffusers"), rename
+        straight = kin.from_straight if kin.is_hunyuan_3d(own) else _diffusers
+        yield ("diffusers-legacy" if legacy else "diffusers"), (kin.from_row if kin.is_row(own) else straight)
     if layouts_wan.is_diffusers(own):
         yield "diffusers", layouts_wan.from_diffusers
     if has("encoder.downsamples.", "decoder.upsamples."):
@@ -119,7 +119,7 @@ def _readings(own: Shapes) -> Iterator[tuple[str, Rename]]:
     if any(NUMBERED_TWICE.match(name) for name in own):
         yield "diffusers", _same
     if has("encoder.stages.", "decoder.stages."):
-        yield "original", _efficientvit
+        yield "original", layouts_dc_ae.from_original
     if has("taesd_encoder.", "taesd_decoder."):
         yield "taesd", _taesd
     if has("encoder.layers.", "decoder.layers."):
@@ -146,8 +146,8 @@ def _bare_halves(own: Shapes) -> Iterator[tuple[str, Rename]]:
             yield half, _half(half, _diffusers)
             yield half, _half(half, _same)
     if "stages" in tops and "project_in" in tops:  # the two halves' names are alike: what fits better counts
-        yield "encoder", _half("encoder", _efficientvit)
-        yield "decoder", _half("decoder", _efficientvit)
+        yield "encoder", _half("encoder", layouts_dc_ae.from_original)
+        yield "decoder", _half("decoder", layouts_dc_ae.from_original)
     if "backbone" in tops:
         yield "encoder", _half("encoder", _same)
     if "blocks" in tops:
@@ -193,116 +193,38 @@ def _tiny_diffusers(own: Shapes) -> dict[str, str]:
     return {name: re.sub(r"^(encoder|decoder)\.layers\.(\d+)\.", number, name) for name in own}
 
 
+def to_tiny_diffusers(names: Iterable[str]) -> dict[str, str]:
+    def number(match: re.Match) -> str:
+        return f"{match[1]}.layers.{int(match[2]) - (match[1] == 'decoder')}."
+
+    return {name: re.sub(r"^(encoder|decoder)\.(\d+)\.", number, name) for name in names}
+
+
 def _diffusers(own: Shapes) -> dict[str, str]:
-    top = count(own, "decoder.up_blocks.") - 1
-
-    def turn(match: re.Match) -> str:
-        return f"decoder.up.{top - int(match[1])}."  # diffusers counts from the lowest resolution
-
     ldm = _ldm(own)
-    return {name: re.sub(r"^decoder\.up_blocks\.(\d+)\.", turn, renamed(ldm[name], _DIFFUSERS)) for name in own}
-
-
-def _is_hunyuan_3d(own: Shapes) -> bool:
-    """RMS norms, and convolutions wrapped for causality."""
-    return any(name.endswith(".norm1.gamma") for name in own) and any(name.endswith(".conv1.conv.bias") for name in own)
-
-
-def _straight_diffusers(own: Shapes) -> dict[str, str]:
-    """The reference too counts from the lowest resolution (HunyuanVideo 1.5)."""
-    return {name: re.sub(r"^decoder\.up_blocks\.", "decoder.up.", renamed(name, _DIFFUSERS)) for name in own}
-
-
-def _flat_diffusers(own: Shapes) -> dict[str, str]:
-    """Blocks and resampling numbered in one row: what follows a resampling is the next level."""
-    places: dict[str, str] = {}
-    for row, side, resampling in (("encoder.down_blocks.", "encoder.down.", "downsample."),
-                                  ("decoder.up_blocks.", "decoder.up.", "upsample.")):  # fmt: skip
-        level = block = 0
-        for i in range(count(own, row)):
-            if f"{row}{i}.conv.weight" in own or f"{row}{i}.conv.bias" in own:
-                places[f"{row}{i}."] = f"{side}{level}.{resampling}"
-                level, block = level + 1, 0
-            else:
-                places[f"{row}{i}."] = f"{side}{level}.block.{block}."
-                block += 1
-
-    def place(match: re.Match[str]) -> str:
-        return places.get(match[0], match[0])
-
-    return {
-        name: renamed(re.sub(r"^(?:encoder\.down|decoder\.up)_blocks\.\d+\.", place, name), _DIFFUSERS) for name in own
-    }
+    reference = kin.from_turned({ldm[name]: shape for name, shape in own.items()})
+    return {name: reference[ldm[name]] for name in own}
 
 
 def _cascade(own: Shapes) -> dict[str, str]:
     """diffusers' names of stage A are the reference; stage C's decoder is called so."""
-    renamed = {name: re.sub(r"^previewer\.", "decoder.", name) for name in own}
-    return {old: re.sub(r"^vquantizer\.codebook\.", "vquantizer.embedding.", new) for old, new in renamed.items()}
+    return {name: _CASCADE.read(name) for name in own}
 
 
+def to_cascade(names: Iterable[str]) -> dict[str, str]:
+    return {name: _CASCADE.write(name) for name in names}
+
+
+_CASCADE = both_ways(("^previewer.", "^decoder."), ("^vquantizer.codebook.", "^vquantizer.embedding."))
 NUMBERED_TWICE = re.compile(r"(?:encoder\.down|decoder\.up)_blocks\.\d+\.\d+\.")
-
-
-def _efficientvit(own: Shapes) -> dict[str, str]:
-    """diffusers' names of DC-AE are the reference."""
-    return {name: renamed(name, _EFFICIENTVIT) for name in own}
-
-
-_EFFICIENTVIT = rules(
-    (r"^encoder\.project_in\.conv\.", "encoder.conv_in."),
-    (r"^encoder\.project_out\.(?:main\.)?op_list\.0\.conv\.", "encoder.conv_out."),
-    (r"^decoder\.project_in\.(?:main\.)?conv\.", "decoder.conv_in."),
-    (r"^decoder\.project_out\.op_list\.0\.", "decoder.norm_out."),
-    (r"^decoder\.project_out\.op_list\.2\.conv\.", "decoder.conv_out."),
-    (r"^encoder\.stages\.(\d+)\.op_list\.", r"encoder.down_blocks.\1."),
-    (r"^decoder\.stages\.(\d+)\.op_list\.", r"decoder.up_blocks.\1."),
-    (r"\.context_module\.main\.", ".attn."),
-    (r"\.local_module\.main\.", ".conv_out."),
-    (r"\.main\.", "."),
-    (r"\.aggreg\.(\d+)\.0\.", r".to_qkv_multiscale.\1.proj_in."),
-    (r"\.aggreg\.(\d+)\.1\.", r".to_qkv_multiscale.\1.proj_out."),
-    (r"\.proj\.norm\.", ".norm_out."),
-    (r"\.proj\.conv\.", ".to_out."),
-    (r"\.(inverted|depth|point)_conv\.conv\.", r".conv_\1."),
-    (r"\.(?:point_conv|conv2)\.norm\.", ".norm."),
-    (r"_blocks\.(.+\.(?:qkv|conv[12]?))\.conv\.", r"_blocks.\1."),
-)
-
-_ATTN = r"(\.attn(?:_1|\.\d+))\."
-_DIFFUSERS = rules(
-    (r"^encoder\.down_blocks\.(\d+)\.", r"encoder.down.\1."),
-    (r"^decoder\.condition_encoder\.", "decoder.encoder."),
-    (r"\.mid_block\.resnets\.0\.", ".mid.block_1."),
-    (r"\.mid_block\.resnets\.1\.", ".mid.block_2."),
-    (r"\.mid_block\.attentions\.0\.", ".mid.attn_1."),
-    (r"\.resnets\.(\d+)\.", r".block.\1."),
-    (r"\.attentions\.(\d+)\.", r".attn.\1."),
-    (r"\.downsamplers\.0\.conv\.", ".downsample.conv."),
-    (r"\.upsamplers\.0\.conv\.", ".upsample.conv."),
-    (r"\.conv_shortcut\.", ".nin_shortcut."),
-    (r"\.spatial_res_block\.", "."),
-    (r"\.temporal_res_block\.norm1\.", ".time_stack.in_layers.0."),
-    (r"\.temporal_res_block\.conv1\.", ".time_stack.in_layers.2."),
-    (r"\.temporal_res_block\.norm2\.", ".time_stack.out_layers.0."),
-    (r"\.temporal_res_block\.conv2\.", ".time_stack.out_layers.3."),
-    (r"\.time_mixer\.mix_factor$", ".mix_factor"),
-    (r"^decoder\.time_conv_out\.", "decoder.conv_out.time_mix_conv."),
-    (r"\.conv_norm_out\.", ".norm_out."),
-    (_ATTN + r"(?:group|spatial)_norm\.", r"\1.norm."),
-    (_ATTN + r"(?:to_q|query)\.", r"\1.q."),
-    (_ATTN + r"(?:to_k|key)\.", r"\1.k."),
-    (_ATTN + r"(?:to_v|value)\.", r"\1.v."),
-    (_ATTN + r"(?:to_out\.0|proj_attn|proj)\.", r"\1.proj_out."),
-)
 
 
 RENAMES: Mapping[str, Rename] = {
     "ldm": _ldm,
     "diffusers": _diffusers,
-    "original": _efficientvit,
+    "original": layouts_dc_ae.from_original,
     "diffusers (numbered twice)": _same,
-    "diffusers (HunyuanVideo 1.5)": _straight_diffusers,
+    "diffusers (HunyuanVideo 1.5)": kin.from_straight,
     "diffusers (Wan)": layouts_wan.from_diffusers,
     "taesd": _taesd,
     "diffusers (tiny)": _tiny_diffusers,

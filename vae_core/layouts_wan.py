@@ -1,9 +1,12 @@
 """Names of Wan's autoencoders: those of its authors are the reference, diffusers has its own."""
 
 import re
+from collections.abc import Iterable
+
+from torch import Tensor
 
 from .families.base import Shapes, count
-from .renaming import renamed, rules
+from .renaming import both_ways, moved
 
 
 def is_diffusers(own: Shapes) -> bool:
@@ -16,13 +19,38 @@ def from_diffusers(own: Shapes) -> dict[str, str]:
     """Wan 2.1 numbers blocks and changes of resolution of a half in one row, Wan 2.2 within levels."""
     nested = any(".downsampler." in name or ".upsampler." in name for name in own)
     places = _places_in_levels(own) if nested else _places_in_a_row(own)
-
-    def place(match: re.Match[str]) -> str:
-        return places.get(match[0], match[0])
-
-    return {name: renamed(_PLACE.sub(place, name, count=1), _NAMES) for name in own}
+    return {name: _NAMES.read(moved(name, _PLACE, places)) for name in own}
 
 
+def to_diffusers(names: Iterable[str]) -> dict[str, str]:
+    names = list(names)
+    blocks = {match[0] for name in names if (match := _BLOCK.match(name))}
+    places: dict[str, str] = {}
+    level = number = 0
+    for block in sorted(blocks, key=_numbers):
+        half, side, i, *nested = _BLOCK.match(block).groups()  # type: ignore[union-attr]
+        resamples = any(name.startswith((f"{block}resample.", f"{block}time_conv.")) for name in names)
+        if nested != [None]:
+            places[block] = f"{half}.{side}_blocks.{i}." + (f"{side}sampler." if resamples else f"resnets.{nested[0]}.")
+        elif half == "encoder":
+            places[block] = f"encoder.down_blocks.{i}."
+        elif resamples:
+            places[block], level, number = f"decoder.up_blocks.{level}.upsamplers.0.", level + 1, 0
+        else:
+            places[block], number = f"decoder.up_blocks.{level}.resnets.{number}.", number + 1
+    return {name: _NAMES.write(moved(name, _BLOCK, places)) for name in names}
+
+
+def without_time(t: Tensor) -> Tensor:
+    """A convolution over one frame as files for pictures hold it."""
+    return t[:, :, 0] if t.ndim == 5 else t
+
+
+def _numbers(block: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", block)]
+
+
+_BLOCK = re.compile(r"^(encoder|decoder)\.(down|up)samples\.(\d+)\.(?:(?:down|up)samples\.(\d+)\.)?")
 _PLACE = re.compile(
     r"^(?:encoder\.down|decoder\.up)_blocks\.\d+\.(?:resnets\.\d+\.|(?:down|up)samplers?\.(?:0\.)?(?=resample|time_conv))?"
 )
@@ -54,20 +82,20 @@ def _places_in_a_row(own: Shapes) -> dict[str, str]:
     return places
 
 
-_NAMES = rules(
-    (r"\.mid_block\.resnets\.0\.", ".middle.0."),
-    (r"\.mid_block\.attentions\.0\.", ".middle.1."),
-    (r"\.mid_block\.resnets\.1\.", ".middle.2."),
-    (r"\.norm1\.", ".residual.0."),
-    (r"\.norm2\.", ".residual.3."),
-    (r"(\.(?:(?:down|up)samples|middle)\.(?:\d+\.)+)conv1\.", r"\1residual.2."),
-    (r"(\.(?:(?:down|up)samples|middle)\.(?:\d+\.)+)conv2\.", r"\1residual.6."),
-    (r"\.conv_shortcut\.", ".shortcut."),
-    (r"\.norm_out\.", ".head.0."),
-    (r"\.conv_out\.", ".head.2."),
-    (r"\.conv_in\.", ".conv1."),
-    (r"^quant_conv\.", "conv1."),
-    (r"^post_quant_conv\.", "conv2."),
+_NAMES = both_ways(
+    (".mid_block.resnets.0.", ".middle.0."),
+    (".mid_block.attentions.0.", ".middle.1."),
+    (".mid_block.resnets.1.", ".middle.2."),
+    (".norm1.", ".residual.0."),
+    (".norm2.", ".residual.3."),
+    (".conv1.", ".residual.2."),
+    (".conv2.", ".residual.6."),
+    (".conv_shortcut.", ".shortcut."),
+    (".norm_out.", ".head.0."),
+    (".conv_out.", ".head.2."),
+    (".conv_in.", ".conv1."),
+    ("^quant_conv.", "^conv1."),
+    ("^post_quant_conv.", "^conv2."),
 )
 
 

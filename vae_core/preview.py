@@ -96,16 +96,25 @@ def fit(vae: Any) -> Factors:
 
     vae: a `VAE`, or what has its `encode` (or `decode`), `in_channels`, `latent_channels` and `spatial_ratio`.
     """
-    network = getattr(vae, "network", None)
-    mark = None if network is None else f"{fingerprint(network)} {vae.latent_space}"
-    if mark is None or mark not in _fitted:
-        factors = least_squares(*probes(vae))
-        if mark is None:
-            return factors
-        _fitted[mark] = factors
+    found, mark = remembered(vae), _mark(vae)
+    if found is None:
+        found = least_squares(*probes(vae))
+        if mark is not None:
+            _fitted[mark] = found
         while len(_fitted) > REMEMBERED:
             _fitted.popitem(last=False)
-    return _fitted[mark]
+    return found
+
+
+def remembered(vae: Any) -> Factors | None:
+    """What was fitted for this VAE before, if it was."""
+    return _fitted.get(_mark(vae) or "")
+
+
+def _mark(vae: Any) -> str | None:
+    """By which a VAE is known again; None if it is not one of ours."""
+    network = getattr(vae, "network", None)
+    return None if network is None else f"{fingerprint(network)} {vae.latent_space}"
 
 
 def probes(vae: Any) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """What a run tells while it works: how far it is, and where it stopped."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from .execution.watch import Watch
 
 Progress = Callable[[int, int], None]
 TICKS = 1000  # what progress counts to
+PATIENCE = 0.5  # seconds; then it is told again, though nothing has changed: whoever watches may want to stop
 
 
 class Followed(Watch):
@@ -17,7 +19,7 @@ class Followed(Watch):
 
     def __init__(self, network: nn.Module, plan: Plan, pictures: int, progress: Progress | None):
         self.network, self.progress, self.total = network, progress, plan.work * pictures
-        self.done, self.told = 0.0, -1
+        self.done, self.told, self.when = 0.0, -1, 0.0
         self.op: Any = None
 
     def begins(self, op: Any) -> None:
@@ -32,10 +34,11 @@ class Followed(Watch):
         self._tell()
 
     def _tell(self) -> None:
-        """In steps of a part in a thousand."""
+        """In steps of a part in a thousand; of a run of hours more often."""
         step = int(TICKS * min(1.0, self.done / self.total)) if self.total else TICKS
-        if self.progress and step > self.told:
-            self.told = step
+        now = time.monotonic()
+        if self.progress and (step > self.told or now - self.when > PATIENCE):
+            self.told, self.when = step, now
             self.progress(step, TICKS)
 
     @property

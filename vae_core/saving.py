@@ -1,26 +1,28 @@
 """A VAE to a file: the way back from reference names to those of a layout.
 
-original    the names of the authors' files: CompVis and Black Forest Labs (`ldm`); `taesd_...` of tiny VAEs, both
-            halves in one file; Stable Cascade's `codebook` and `previewer`
+original    the names of the authors' files: CompVis and Black Forest Labs (`ldm`); `taesd_...` of
+            tiny VAEs, both halves in one file; EfficientViT's; Stable Cascade's `codebook` and `previewer`
 diffusers   those of a diffusers folder's file
+
+What a layout calls the same tensors stands in layouts.py and beside it. What it holds otherwise stands here.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from . import layouts, layouts_dc_ae, layouts_wan
+from . import layouts_diffusers as kin
 from .errors import BadRequest
-from .families.base import count
-from .renaming import renamed, rules
 from .vae import VAE
 from .writing import published
 
 Weights = Mapping[str, Tensor]
-Rename = Callable[[Weights], dict[str, str]]  # weights under reference names -> reference name to the layout's
 ORIGINAL, DIFFUSERS = LAYOUTS = ("original", "diffusers")
 
 
@@ -34,131 +36,112 @@ def save(vae: VAE, path: str | Path, layout: str = ORIGINAL, dtype: torch.dtype 
         name: (t.to("cpu", t.dtype if reference in exact else dtype or t.dtype)).clone(
             memory_format=torch.contiguous_format
         )
-        for reference, name, t in _renamed(vae, layout)
+        for reference, name, t in _written(vae, layout)
     }
     with published(Path(path)) as part:
         save_file(tensors, part, metadata={"format": "pt"})  # diffusers asks for the format
 
 
 def weights_as(vae: VAE, layout: str = ORIGINAL) -> dict[str, Tensor]:
-    """Its weights under the names, and in the shapes, of a layout; not copied. Raises BadRequest."""
-    return {name: t for _, name, t in _renamed(vae, layout)}
+    """Its weights under the names, and in the shapes, of a layout; copied only if it joins some. Raises BadRequest."""
+    return {name: t for _, name, t in _written(vae, layout)}
 
 
 def layouts_of(family: str) -> tuple[str, ...]:
     return tuple(layout for layout in LAYOUTS if (family, layout) in _WAYS)
 
 
-def _renamed(vae: VAE, layout: str) -> list[tuple[str, str, Tensor]]:
+class Way(NamedTuple):
+    """How a layout says what a family holds. Weights and names are the reference's.
+
+    names      reference names and config -> reference name to the layout's
+    attention  dimensions of the weights of attention's 1x1 convolutions
+    held       weights and config -> the tensors that the layout holds
+    """
+
+    names: Callable[[list[str], Any], dict[str, str]]
+    attention: int = 4
+    held: Callable[[Weights, Any], Weights] = lambda weights, config: weights
+
+
+def _written(vae: VAE, layout: str) -> Iterator[tuple[str, str, Tensor]]:
     """(reference name, the layout's, the tensor in its shape)"""
     known = layouts_of(vae.family)
     if layout not in known:
-        can = f"choose {' or '.join(known)}" if known else "it cannot be saved"
-        raise BadRequest(f"'{vae.name}' is {vae.title}, which has no layout '{layout}': {can}.")
-    weights = vae.network.state_dict()
-    names = _WAYS[vae.family, layout](weights)
-    linear = layout == DIFFUSERS and vae.family in _LINEAR_ATTENTION
-    return [(old, names[old], _linear(t) if linear and _IS_ATTENTION.search(old) else t) for old, t in weights.items()]
+        raise BadRequest(f"'{vae.name}' is {vae.title}, which has no layout '{layout}': choose {' or '.join(known)}.")
+    way = _WAYS[vae.family, layout]
+    weights = way.held(vae.network.state_dict(), vae.config)
+    names = way.names(list(weights), vae.config)
+    for reference, t in weights.items():
+        yield reference, names[reference], _in_dimensions(t, way.attention) if _ATTENTION.search(reference) else t
 
 
-def _linear(t: Tensor) -> Tensor:
-    """Attention's 1x1 convolutions (C, C, 1, 1) as diffusers holds them: (C, C)."""
-    return t.flatten(1) if t.ndim == 4 else t
+def _in_dimensions(t: Tensor, dimensions: int) -> Tensor:
+    """(C, C, 1, 1) as a linear layer's (C, C), or as a convolution's over one frame, (C, C, 1, 1, 1)."""
+    return t.reshape(*t.shape[:2], *(1,) * (dimensions - 2))
 
 
-def _same(weights: Weights) -> dict[str, str]:
-    return {name: name for name in weights}
+_ATTENTION = re.compile(r"\.attn(?:_1|\.\d+)?\.(?:q|k|v|proj_out|to_(?:q|k|v|out))\.weight$")
 
 
-def _taesd(weights: Weights) -> dict[str, str]:
-    return {n: f"taesd_{n}" if n.startswith(("encoder.", "decoder.")) else n for n in weights}
+def _same(names: list[str], config: Any) -> dict[str, str]:
+    return {name: name for name in names}
 
 
-def _codebook(weights: Weights) -> dict[str, str]:
-    return {n: re.sub(r"^vquantizer\.embedding\.", "vquantizer.codebook.", n) for n in weights}
+def _by(rename: Callable[[list[str]], dict[str, str]]) -> Callable[[list[str], Any], dict[str, str]]:
+    return lambda names, config: rename(names)
 
 
-def _previewer(weights: Weights) -> dict[str, str]:
-    return {n: re.sub(r"^decoder\.", "previewer.", n) for n in weights}
+def _taesd(names: list[str], config: Any) -> dict[str, str]:
+    return {n: f"taesd_{n}" if n.startswith(("encoder.", "decoder.")) else n for n in names}
 
 
-def _tiny_diffusers(weights: Weights) -> dict[str, str]:
-    """diffusers does not count the decoder's clamp, so its layers are one behind."""
-
-    def number(match: re.Match) -> str:
-        return f"{match[1]}.layers.{int(match[2]) - (match[1] == 'decoder')}."
-
-    return {n: re.sub(r"^(encoder|decoder)\.(\d+)\.", number, n) for n in weights}
+def _frames_of_one_tap(weights: Weights, config: Any) -> Weights:
+    """diffusers holds no convolutions over frames if none sees another frame (Qwen-Image-2.1)."""
+    taps = {t.shape[2] for t in weights.values() if t.ndim == 5}
+    return {n: layouts_wan.without_time(t) for n, t in weights.items()} if taps == {1} else weights
 
 
-def _diffusers(weights: Weights) -> dict[str, str]:
-    top = count({name: tuple(t.shape) for name, t in weights.items()}, "decoder.up.") - 1
-
-    def turn(match: re.Match) -> str:
-        return f"decoder.up_blocks.{top - int(match[1])}."  # diffusers counts from the lowest resolution
-
-    return {n: re.sub(r"^decoder\.up\.(\d+)\.", turn, renamed(n, _TO_DIFFUSERS)) for n in weights}
-
-
-def _flat_diffusers(weights: Weights) -> dict[str, str]:
-    """Blocks and resampling numbered in one row, in the order they run."""
-    places: dict[str, str] = {}
-    for side, row in (("encoder.down.", "encoder.down_blocks."), ("decoder.up.", "decoder.up_blocks.")):
-        found = [re.match(rf"{re.escape(side)}(\d+)\.(block\.\d+|(?:down|up)sample)\.", n) for n in weights]
-        steps = {(int(m[1]), "sample" in m[2], m[2]): m[0] for m in found if m}
-        places |= {steps[key]: f"{row}{i}." for i, key in enumerate(sorted(steps, key=_in_order))}
-
-    def place(match: re.Match) -> str:
-        return places[match[0]]
-
-    resampled = r"^(?:encoder\.down|decoder\.up)\.\d+\.(?:block\.\d+|(?:down|up)sample)\."
-    return {n: renamed(re.sub(resampled, place, n), _TO_FLAT) for n in weights}
+def _quant_conv_inside(weights: Weights, config: Any) -> Weights:
+    """SVD's authors have none: one 1x1 convolution after another, 3x3, is a 3x3 convolution."""
+    if "quant_conv.weight" not in weights:
+        return weights
+    of = {name: weights[name].double() for name in ("quant_conv.weight", "quant_conv.bias", *_LAST)}
+    mix = of["quant_conv.weight"].flatten(1)
+    folded = {
+        _LAST[0]: torch.einsum("oc,cikl->oikl", mix, of[_LAST[0]]),
+        _LAST[1]: mix @ of[_LAST[1]] + of["quant_conv.bias"],
+    }
+    kept = {name: t for name, t in weights.items() if not name.startswith("quant_conv.")}
+    return kept | {name: t.to(weights[name].dtype) for name, t in folded.items()}
 
 
-def _in_order(step: tuple[int, bool, str]) -> tuple[int, bool, int]:
-    level, resamples, what = step
-    return level, resamples, int(what.rpartition(".")[2]) if not resamples else 0
+def _quant_conv_beside(weights: Weights, config: Any) -> Weights:
+    """diffusers' SVD always has one: where there is none, one that changes nothing."""
+    if _LAST[0] not in weights or "quant_conv.weight" in weights:
+        return weights
+    bias = weights[_LAST[1]]
+    same = torch.eye(len(bias), dtype=bias.dtype, device=bias.device)[..., None, None]
+    return {**weights, "quant_conv.weight": same, "quant_conv.bias": torch.zeros_like(bias)}
 
 
-_IS_ATTENTION = re.compile(r"\.attn(?:_1|\.\d+)?\.(?:q|k|v|proj_out|to_(?:q|k|v|out))\.weight$")
-_LINEAR_ATTENTION = ("kl", "asymmetric", "vq", "dc_ae")
-_ATTN = r"(\.attn(?:_1|\.\d+))\."
-_MIDDLE = (
-    (r"\.mid\.block_1\.", ".mid_block.resnets.0."),
-    (r"\.mid\.block_2\.", ".mid_block.resnets.1."),
-    (r"\.mid\.attn_1\.", ".mid_block.attentions.0."),
-    (r"\.nin_shortcut\.", ".conv_shortcut."),
-)
-_TO_DIFFUSERS = rules(
-    (_ATTN + r"norm\.(?=norm_layer|conv_[yb])", r"\1.spatial_norm."),
-    (_ATTN + r"norm\.", r"\1.group_norm."),
-    (_ATTN + r"([qkv])\.", r"\1.to_\2."),
-    (_ATTN + r"proj_out\.", r"\1.to_out.0."),
-    (r"\.norm_out\.", ".conv_norm_out."),
-    (r"\.upsample\.conv\.", ".upsamplers.0.conv."),
-    (r"\.downsample\.conv\.", ".downsamplers.0.conv."),
-    *_MIDDLE,
-    (r"\.attn\.(\d+)\.", r".attentions.\1."),
-    (r"\.block\.(\d+)\.", r".resnets.\1."),
-    (r"^decoder\.encoder\.", "decoder.condition_encoder."),
-    (r"^encoder\.down\.(\d+)\.", r"encoder.down_blocks.\1."),
-)
-_TO_FLAT = rules((_ATTN + r"([qkv])\.", r"\1.to_\2."), (_ATTN + r"proj_out\.", r"\1.proj."), *_MIDDLE)
+_LAST = ("encoder.conv_out.weight", "encoder.conv_out.bias")
 
-_WAYS: Mapping[tuple[str, str], Rename] = {
-    ("kl", ORIGINAL): _same,
-    ("kl", DIFFUSERS): _diffusers,
-    ("asymmetric", ORIGINAL): _same,
-    ("asymmetric", DIFFUSERS): _diffusers,
-    ("vq", ORIGINAL): _same,
-    ("vq", DIFFUSERS): _diffusers,
-    ("hunyuan_image", ORIGINAL): _same,
-    ("hunyuan_image", DIFFUSERS): _flat_diffusers,
-    ("tiny", ORIGINAL): _taesd,
-    ("tiny", DIFFUSERS): _tiny_diffusers,
-    ("dc_ae", DIFFUSERS): _same,
-    ("wan", ORIGINAL): _same,
-    ("paella", ORIGINAL): _codebook,
-    ("paella", DIFFUSERS): _same,
-    ("effnet", ORIGINAL): _previewer,
+_WAYS: Mapping[tuple[str, str], Way] = {
+    **{(family, ORIGINAL): Way(_same) for family in ("kl", "asymmetric", "vq", "hunyuan_image", "wan", "pixel")},
+    **{(family, ORIGINAL): Way(_same, 5) for family in ("hunyuan_video", "hunyuan_video_15", "hunyuan_image_3")},
+    **{(family, DIFFUSERS): Way(_by(kin.to_turned), 2) for family in ("kl", "asymmetric", "vq", "hunyuan_video")},
+    ("svd", ORIGINAL): Way(_same, held=_quant_conv_inside),
+    ("svd", DIFFUSERS): Way(_by(kin.to_turned_in_time), 2, _quant_conv_beside),
+    ("hunyuan_image", DIFFUSERS): Way(_by(kin.to_row)),
+    ("hunyuan_video_15", DIFFUSERS): Way(_by(kin.to_straight), 5),
+    ("dc_ae", ORIGINAL): Way(layouts_dc_ae.to_original, held=lambda weights, config: layouts_dc_ae.joined(weights)),
+    ("dc_ae", DIFFUSERS): Way(_same, 2, held=lambda weights, config: layouts_dc_ae.split(weights)),
+    ("wan", DIFFUSERS): Way(_by(layouts_wan.to_diffusers), held=_frames_of_one_tap),
+    ("tiny", ORIGINAL): Way(_taesd),
+    ("tiny", DIFFUSERS): Way(_by(layouts.to_tiny_diffusers)),
+    ("tiny_video", ORIGINAL): Way(_same),
+    ("paella", ORIGINAL): Way(_by(layouts.to_cascade)),
+    ("paella", DIFFUSERS): Way(_same),
+    ("effnet", ORIGINAL): Way(_by(layouts.to_cascade)),
 }

@@ -5,6 +5,7 @@ socket carries an object that core nodes and other packs accept as a VAE; elsewh
 """
 
 from .devices import device, result
+from .first_look import first_look
 from .given_files import found, listed
 from .memory import budget
 from .models import files, new_file, path
@@ -20,6 +21,7 @@ __all__ = [
     "budget",
     "device",
     "files",
+    "first_look",
     "found",
     "from_socket",
     "geometry",

@@ -8,6 +8,7 @@ import torch
 
 from ...vae_core import VAE, planning
 from ...vae_core.execution.budget import MARGIN
+from ..clips import clip_shape
 
 
 def budget(thing: Any) -> int | None:
@@ -36,6 +37,7 @@ def most_it_could_use(thing: Any, vae: VAE, part: str, shape: tuple[int, ...], t
         return 0
     from comfy import model_management
 
+    shape = clip_shape(shape, vae) if part == "decode" else shape
     total = model_management.get_total_memory(thing.device) - thing.patcher.model_size()
     if tiles:
         shape = tiles.within(shape, 1 if part == "encode" else vae.decoded_ratio)

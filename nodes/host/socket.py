@@ -12,8 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ...vae_core import VAE, BadRequest, BrokenCheckpoint, DoesNotFit, UnknownCheckpoint, from_weights, precision
+from ...vae_core.saving import ORIGINAL, weights_as
+from ..clips import as_clip, clip_shape, decoded_frames, in_batches, latent_frames, without_rest
 from ..host_codec import HostCodec
 from .devices import device
+from .first_look import first_look
 from .memory import budget_of, make_ready, most_it_could_use
 from .place import in_comfyui
 from .showing import progress
@@ -94,14 +97,17 @@ class Codec(nn.Module):
         self.vae, self.network = vae, vae.network
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """pixels (B, C, H, W) in [-1, 1] -> the latent's mode"""
+        """pixels (B, C, H, W), or (B, C, T, H, W) of clips, in [-1, 1] -> the latent's mode"""
         with _plain_memory_errors():
+            pixels = without_rest(pixels, self.vae)
             return self.vae.encode(pixels, budget=self._budget(), progress=progress()).mode()
 
     def decode(self, z: Tensor) -> Tensor:
         """latent -> pixels in [-1, 1]"""
         with _plain_memory_errors():
-            return self.vae.decode(z, budget=self._budget(), progress=progress())
+            clip = as_clip(z, self.vae)
+            pixels = self.vae.decode(clip, budget=self._budget(), progress=progress())
+            return pixels if clip is z else pixels[0].transpose(0, 1)
 
     def _budget(self) -> int | None:
         from comfy import model_management
@@ -152,23 +158,43 @@ def _socket_class() -> type:
             self.vae_dtype, self.device, self.size = vae.dtype, where, None
             self.latent_channels, self.output_channels = vae.latent_channels, vae.in_channels
             self.downscale_ratio, self.upscale_ratio = vae.spatial_ratio, vae.decoded_ratio
+            if vae.temporal_ratio and not in_batches(vae):
+                self._count_frames(vae, vae.temporal_ratio)
             self.memory_used_encode = partial(_memory, vae, "encode")
             self.memory_used_decode = partial(_memory, vae, "decode")
             self.process_input, self.process_output = _to_minus_one, _to_image_in_place
             self.model_size()
 
+        def _count_frames(self, vae: VAE, ratio: int) -> None:
+            """As the host does for VAEs of clips: rules for frames, then rows, then columns."""
+            self.latent_dim, self.not_video = 3, vae.network.pictures_are_clips
+            small, large = vae.spatial_ratio, vae.decoded_ratio
+            self.downscale_ratio = (partial(latent_frames, vae=vae), small, small)
+            self.upscale_ratio = (partial(decoded_frames, vae=vae), large, large)
+            self.downscale_index_formula, self.upscale_index_formula = (ratio, small, small), (ratio, large, large)
+
+        def decode(self, samples_in: Tensor, *more: Any, **options: Any) -> Tensor:
+            vae = self.first_stage_model.vae
+            first_look(vae, samples_in, may_fit=False)  # its weights may be elsewhere yet
+            if in_batches(vae):
+                model_management.free_memory(vae.peak_bytes("decode", clip_shape(samples_in.shape, vae)), self.device)
+            return super().decode(samples_in, *more, **options)
+
+        def decode_tiled(self, samples: Tensor, *more: Any, **options: Any) -> Tensor:
+            first_look(self.first_stage_model.vae, samples, may_fit=False)
+            return super().decode_tiled(samples, *more, **options)
+
         def get_sd(self) -> dict[str, Tensor]:
             """The weights under names that ComfyUI itself loads."""
-            weights = self.first_stage_model.network.state_dict()
-            tiny = self.first_stage_model.vae.family == "tiny"
-            return {
-                f"taesd_{n}" if tiny and n.startswith(("encoder.", "decoder.")) else n: t for n, t in weights.items()
-            }
+            return weights_as(self.first_stage_model.vae, ORIGINAL)
 
     return ExactVAE
 
 
 def _memory(vae: VAE, part: str, shape: tuple[int, ...], dtype: torch.dtype) -> int:
+    """What the host makes free, and divides free memory by to decode so many items of a batch at a time."""
+    if part == "decode" and in_batches(vae):
+        return 1  # they are the frames of one clip, never to be divided
     return max(vae.peak_bytes(part, tuple(shape)), 1)
 
 

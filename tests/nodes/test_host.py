@@ -1,4 +1,4 @@
-"""What nodes/host asks of ComfyUI, told to stand-ins of it; the real one is in test_comfyui.py."""
+"""What nodes/host asks of ComfyUI, told to stand-ins of it; the real one is in comfyui/."""
 
 import sys
 from types import ModuleType, SimpleNamespace

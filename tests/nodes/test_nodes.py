@@ -6,7 +6,10 @@ import pytest
 import torch
 from calling import call, picture, text
 from exact_vae.nodes import NODE_CLASS_MAPPINGS, host
-from exact_vae.vae_core import BadPixels, BadRequest, LatentMismatch, built_in, load
+from exact_vae.nodes.core_vaes import SINCE
+from exact_vae.vae_core import BadPixels, BadRequest, LatentMismatch, UnsupportedCheckpoint, built_in, load
+from exact_vae.vae_core.families import tiny_video
+from exact_vae.vae_core.families.foreign import FOREIGN
 from safetensors.torch import save_file
 from samples import random_weights, small_kl
 
@@ -40,6 +43,55 @@ def test_tiny_halves_are_loaded_together_in_their_models_space(models):
     x = torch.rand(1, 3, 16, 16)
     assert torch.allclose(known.encode(x).mode() * 0.18215, unknown.encode(x).mode(), atol=1e-6)
     assert call("ExactVAELoader", vae_name="alone_decoder.safetensors").config.parts == ("decoder",)
+
+
+def test_a_tiny_vae_is_told_whose_latents_it_reads(models):
+    z = torch.randn(1, 4, 3, 3)
+    known, told = (call("ExactVAELoader", vae_name=name, **{"latent_space": space})
+                   for name, space in (("taesd", "automatic"), ("mine", "sd1")))  # fmt: skip
+    assert torch.equal(known.decode(z), told.decode(z)) and told.latent_space == "sd1"
+    assert not torch.allclose(call("ExactVAELoader", vae_name="mine").decode(z), told.decode(z), atol=1e-3)
+    for name, space in (("mine", "flux1"), ("small.safetensors", "sd1"), ("pixel_space", "sd1")):
+        with pytest.raises(BadRequest, match=f"has no use for the latent space '{space}'"):
+            call("ExactVAELoader", vae_name=name, latent_space=space)
+
+
+@pytest.mark.parametrize(
+    ("name", "since"),
+    [("decoder.conv_in.0.conv3d.weight", "0.3.11"), ("blocks.2.blocks.3.stack.5.weight", "October 2024"),
+     ("student.dconv_encoder.proj_out.weight", "0.29"), ("decoder.temp_conv_in.weight", None)],
+)  # fmt: skip
+def test_a_vae_that_core_alone_runs_is_left_to_it(models, name, since):
+    """Cosmos, Mochi and Mage-Flow; and Allegro, which core does not run either."""
+    save_file({name: torch.zeros(1)}, models / "vae" / "other.safetensors")
+    with pytest.raises(UnsupportedCheckpoint, match=r"'.*other\.safetensors': this is the VAE of") as e:
+        call("ExactVAELoader", vae_name="other.safetensors")
+    said = f"ComfyUI has run it since {since}, though not from every layout of its names: try core's Load VAE, whose"
+    assert (said in str(e.value)) == ("ComfyUI" in str(e.value)) == (since is not None)
+
+
+def test_core_vaes_are_those_that_are_not_run_here():
+    assert {row.title for row in FOREIGN} >= set(SINCE)
+
+
+def test_all_spaces_of_tiny_vaes_can_be_told():
+    """A space is there if a tiny VAE is published for it, and no other."""
+    (told, options) = NODE_CLASS_MAPPINGS["ExactVAELoader"].INPUT_TYPES()["optional"]["latent_space"]
+    assert set(told) == {"automatic", "sd1", "sdxl", "sd3", "flux1", "sana", "wan21", "wan22", "hunyuan-video",
+                         "hunyuan-video-15"} and options["default"] == told[0]  # fmt: skip
+
+
+def test_light_vaes_of_clips_are_read_as_such_if_asked(models):
+    config = tiny_video.FAMILY.example
+    save_file(random_weights("tiny_video", config), models / "vae_approx" / "clips.safetensors")
+    z = torch.randn(1, config.z_channels, 2, 3, 3)
+    plain, light = (call("ExactVAELoader", vae_name="clips.safetensors", light=light) for light in (False, True))
+    assert torch.equal(light.decode(z), load(models / "vae_approx" / "clips.safetensors", light=True).decode(z))
+    assert torch.equal(plain.decode(z), load(models / "vae_approx" / "clips.safetensors").decode(z))
+    assert not torch.allclose(light.decode(z), plain.decode(z), atol=1e-2)
+    for name in ("small.safetensors", "taesd", "pixel_space"):
+        with pytest.raises(BadRequest, match="cannot be read as LightX2V's tiny VAE of clips"):
+            call("ExactVAELoader", vae_name=name, light=True)
 
 
 @pytest.mark.parametrize(

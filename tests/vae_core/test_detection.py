@@ -97,10 +97,50 @@ def test_at_most_one_answer(name):
     assert len(families | others) == (0 if name in NEGATIVE else 1)
 
 
+REFUSED = {  # by how a header's name begins: whose VAE, its facts, and where it runs
+    "allegro": ("Allegro", "4 channels at 1/8, 1 frame to 4", "0.32.0 (AutoencoderKLAllegro)"),
+    "cogvideox": ("CogVideoX", "16 channels at 1/8, 1 frame to 4", "0.30.0 (AutoencoderKLCogVideoX)"),
+    "consistency-decoder": ("SD's consistency decoder", "4 channels at 1/8", "0.23.0 (ConsistencyDecoderVAE)"),
+    "cosmos": ("Cosmos", "16 channels at 1/8, 1 frame to 8", "0.34.0 (AutoencoderKLCosmos)"),
+    "easyanimate": ("EasyAnimate", "16 channels at 1/8, 1 frame to 4", "0.33.0 (AutoencoderKLMagvit)"),
+    "kandinsky6-sr": ("Kandinsky 6 super-resolution", "64 channels at 1/16, 1 frame to 4", "0.42.0 (Kandinsky6SRVAE)"),
+    "kvae-2d": ("KVAE 2-D", "16 channels at 1/8", "0.38.0 (AutoencoderKLKVAE)"),
+    "kvae-3d": ("KVAE 3-D", "16 channels at 1/8, 1 frame to 4", "0.38.0 (AutoencoderKLKVAEVideo)"),
+    "ltx": (
+        "LTX-Video", "128 channels at 1/32, 1 frame to 8",
+        "0.32.0 (AutoencoderKLLTXVideo), LTX-2's since 0.37.0 (AutoencoderKLLTX2Video)",
+    ),
+    "mage": ("Mage-Flow", "128 channels at 1/16", ""),
+    "minimax-h3": ("MiniMax-H3", "24 channels at 1/16, 1 frame to 4", "0.40.0 (AutoencoderKLMiniMaxH3)"),
+    "mochi": ("Mochi", "12 channels at 1/8, 1 frame to 6", "0.32.0 (AutoencoderKLMochi)"),
+    "rae": ("RAE", "768 channels at 1/16", "0.37.0 (AutoencoderRAE)"),
+    "seedvr2": ("SeedVR2", "16 channels at 1/8, 1 frame to 4", ""),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_vaes_are_refused_by_name(name):
-    with pytest.raises(UnsupportedCheckpoint, match=r"this is the VAE of .+, which is not supported yet\."):
+    title, facts, diffusers = next(row for start, row in REFUSED.items() if name.startswith(start))
+    with pytest.raises(UnsupportedCheckpoint) as e:
         detect(header(name)["shapes"])
+    elsewhere = f": diffusers runs it since {diffusers}" if diffusers else ""
+    assert str(e.value) == f"this is the VAE of {title} ({facts}), which is not supported yet{elsewhere}."
+    assert e.value.title == title
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_facts_of_other_vaes_are_those_of_their_headers(name):
+    (row,) = (row for prefix in PREFIXES for row in FOREIGN if row.matches(strip(header(name)["shapes"], prefix)))
+    known = header(name)["expected"]
+    assert (row.of.channels, row.of.ratio) == (known["latent_channels"], known["spatial_compression"])
+    assert row.of.frames == known["temporal_compression"]
+
+
+def test_diffusers_has_the_classes_that_are_named():
+    import diffusers
+
+    named = [name for row in FOREIGN for name in re.findall(r"\((\w+)\)", row.diffusers)]
+    assert len(named) == 13 and all(hasattr(diffusers, name) for name in named)
 
 
 @pytest.mark.parametrize("name", NEGATIVE)

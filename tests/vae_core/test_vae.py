@@ -4,7 +4,16 @@ import itertools
 
 import pytest
 import torch
-from exact_vae.vae_core import BadPixels, BadRequest, DoesNotFit, LatentMismatch, NumericalOverflow, from_weights, load
+from exact_vae.vae_core import (
+    BadPixels,
+    BadRequest,
+    DoesNotFit,
+    LatentMismatch,
+    NumericalOverflow,
+    from_weights,
+    load,
+    progress,
+)
 from exact_vae.vae_core.families.blocks import Coder
 from exact_vae.vae_core.families.vq import VQConfig
 from exact_vae.vae_core.ops import Conv2d
@@ -85,8 +94,17 @@ def test_progress_counts_work(vae, doing, how):
     getattr(vae, doing)(x, **how, progress=lambda done, total: calls.append((done, total)))
     done = [call[0] for call in calls]
     assert {call[1] for call in calls} == {1000} and done[0] == 0 and done[-1] == 1000
-    assert done == sorted(set(done)) and len(done) > 20
+    assert done == sorted(done) and len(set(done)) > 20
     assert max(b - a for a, b in itertools.pairwise(done)) < 200
+
+
+def test_a_run_of_hours_may_be_stopped_between_its_thousandths(vae, monkeypatch):
+    """Before every op, once there was no word for a while."""
+    calls, clock = [], itertools.count()
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(progress, "TICKS", 2)
+    vae.decode(torch.zeros(1, 4, 8, 8), progress=lambda done, total: calls.append(done))
+    assert len(calls) > 20 and set(calls) == {0, 1, 2}
 
 
 def test_progress_may_stop_the_run(vae):

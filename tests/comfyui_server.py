@@ -10,20 +10,33 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).parents[2]
-FOLDERS = ("custom_nodes", "input", "output", "temp", "user", "models/vae", "models/vae_approx", "models/checkpoints")
+ROOT = Path(__file__).parents[1]
+FOLDERS = (
+    "custom_nodes",
+    "input",
+    "output",
+    "temp",
+    "user",
+    "models/vae",
+    "models/vae_approx",
+    "models/checkpoints",
+    "models/diffusion_models",
+)
 
 
 class Server:
     """EXACT_VAE_COMFYUI is ComfyUI's folder, EXACT_VAE_COMFYUI_PYTHON the interpreter that has its requirements."""
 
-    def __init__(self, comfyui: Path, base: Path):
+    def __init__(self, comfyui: Path, base: Path, *flags: str):
         self.base, self.log = base, base / "server.log"
         for folder in FOLDERS:
             (base / folder).mkdir(parents=True, exist_ok=True)
         (base / "custom_nodes" / "comfyui-exact-vae").symlink_to(ROOT)
+        (base / "custom_nodes" / "exact_vae_tests.py").symlink_to(Path(__file__).with_name("comfyui_pack.py"))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -37,7 +50,7 @@ class Server:
             f"sqlite:///{base}/user/db",
         ]
         quiet = ["--cpu", "--listen", "127.0.0.1", "--disable-auto-launch", "--disable-api-nodes"]
-        command = [python, "main.py", *quiet, *places]
+        command = [python, "main.py", *quiet, *places, *flags]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=comfyui, stdout=log, stderr=subprocess.STDOUT)
 
@@ -60,22 +73,32 @@ class Server:
             body = answer.read()
         return json.loads(body) if "json" in answer.headers.get("Content-Type", "") else body.decode()
 
-    def prompt(self, graph: dict, seconds: float = 300, client: str | None = None) -> dict:
-        """The graph's history entry, when it has ended. A refused graph is an AssertionError with the host's words."""
-        body = json.dumps({"prompt": graph, **({"client_id": client} if client else {})}).encode()
+    def post(self, path: str, **body):
+        """What it answers, if that is JSON. A refusal is an AssertionError with the host's words."""
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/prompt", body, {"Content-Type": "application/json"}
+            f"http://127.0.0.1:{self.port}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
-                number = json.load(answer)["prompt_id"]
+                return json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as e:
             raise AssertionError(e.read().decode()) from e
+
+    def prompt(self, graph: dict, seconds: float = 300, client: str | None = None, **extra) -> dict:
+        """The graph's history entry, when it has ended. client: who is told of it; extra: as the editor sends it."""
+        return self.ended(self.begun(graph, client, **extra), seconds)
+
+    def begun(self, graph: dict, client: str | None = None, **extra) -> str:
+        """The graph's number."""
+        somebody = {"client_id": client} if client else {}
+        return self.post("/prompt", prompt=graph, extra_data=extra, **somebody)["prompt_id"]
+
+    def ended(self, number: str, seconds: float = 300) -> dict:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if found := self.get(f"/history/{number}"):
                 return found[number]
-            time.sleep(0.2)
+            time.sleep(0.1)
         raise AssertionError("the prompt did not end")
 
     def pictures(self, entry: dict) -> list[Path]:
@@ -100,16 +123,23 @@ class Browser:
         while self.stream.readline().strip():
             pass
 
-    def texts(self) -> list[tuple[str, str]]:
-        """(node id, text) of every progress text, until the graph has ended."""
-        found = []
+    def told(self) -> Iterator[tuple[str, Any]]:
+        """(type, data) of every message as it comes, until the graph has ended.
+
+        Progress texts are of type 'text', (node id, text); preview pictures of type 'picture', the bytes of a file.
+        """
         while True:
             kind, body = self.frame()
-            if kind == 1 and json.loads(body)["type"] in ("execution_success", "execution_error"):
-                return found
+            if kind == 1:
+                message = json.loads(body)
+                yield message["type"], message["data"]
+                if message["type"] in ("execution_success", "execution_error", "execution_interrupted"):
+                    return
             if kind == 2 and body[:4] == b"\0\0\0\3":
                 length = int.from_bytes(body[4:8], "big")
-                found.append((body[8 : 8 + length].decode(), body[8 + length :].decode()))
+                yield "text", (body[8 : 8 + length].decode(), body[8 + length :].decode())
+            if kind == 2 and body[:4] == b"\0\0\0\1":
+                yield "picture", body[8:]
 
     def frame(self) -> tuple[int, bytes]:
         first, length = self.stream.read(2)
@@ -117,7 +147,10 @@ class Browser:
             length = struct.unpack(*((">H", self.stream.read(2)) if length == 126 else (">Q", self.stream.read(8))))[0]
         return first & 15, self.stream.read(length)
 
-    def close(self) -> None:
+    def __enter__(self) -> "Browser":
+        return self
+
+    def __exit__(self, *_) -> None:
         self.stream.close()
         self.socket.close()
 

@@ -1,0 +1,52 @@
+"""Clips as ComfyUI passes them on.
+
+IMAGE    the frames follow one another, (T, H, W, C)
+LATENT   (B, C, t, h, w); but of a VAE that keeps every frame (SVD) they follow one another too: (T, C, h, w); and a
+         VAE whose pictures are run as clips (HunyuanImage 3.0) makes one of each, (B, C, 1, h, w)
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+
+def in_batches(vae: Any) -> bool:
+    """Are clips of this VAE batches of frames?"""
+    return vae.temporal_ratio == 1
+
+
+def of_frames(pixels: Tensor, vae: Any) -> Tensor:
+    """Pixels of an IMAGE, (T, C, H, W), as this VAE encodes them."""
+    if not vae.temporal_ratio or in_batches(vae):
+        return pixels
+    return pixels[:, :, None] if vae.network.pictures_are_clips else pixels.transpose(0, 1)[None]
+
+
+def as_clip(latent: Tensor, vae: Any) -> Tensor:
+    """(T, C, h, w) -> (1, C, T, h, w) for a VAE whose clips are batches of frames; any other latent as it is."""
+    return latent.transpose(0, 1)[None] if latent.ndim == 4 and in_batches(vae) else latent
+
+
+def clip_shape(shape: tuple[int, ...], vae: Any) -> tuple[int, ...]:
+    """The same of its shape."""
+    return (1, shape[1], shape[0], *shape[2:]) if len(shape) == 4 and in_batches(vae) else tuple(shape)
+
+
+def decoded_frames(latent_frames: int, vae: Any) -> int:
+    """Frames of a clip that so many of its latent stand for."""
+    return max(0, (latent_frames - 1) * vae.temporal_ratio + 1)
+
+
+def latent_frames(frames: int, vae: Any) -> int:
+    """Frames of the latent of so many; what is left over at the end has none, as in core."""
+    return max(0, (frames - 1) // vae.temporal_ratio + 1)
+
+
+def without_rest(pixels: Tensor, vae: Any) -> Tensor:
+    """The frames of (B, C, T, H, W) that have a latent frame in core, which drops the others where they are too few.
+
+    Core's nodes count on as many latent frames. A VAE that takes the first frame for several fills up the last.
+    """
+    if pixels.ndim != 5 or not vae.temporal_ratio or vae.network.first_frames > 1:
+        return pixels
+    return pixels[:, :, : decoded_frames(latent_frames(pixels.shape[2], vae), vae)]

@@ -1,0 +1,84 @@
+"""What a VAE is, and VAEs written to files."""
+
+import numpy as np
+import pytest
+import torch
+from comfyui_graphs import CORE, OURS, graph, in_comfyui, pixels, round_trip
+from comfyui_server import failure
+from exact_vae.vae_core import load
+from safetensors.torch import load_file
+
+
+@pytest.mark.parametrize("name", ["sd.safetensors", "taef2"])
+def test_saved_by_core_s_node(server, name):
+    """VAESave writes what our loader holds, in names that both loaders know."""
+    nodes = graph(
+        ("ExactVAELoader", {"vae_name": name}), ("VAESave", {"vae": ["1", 0], "filename_prefix": f"vae/{name}"})
+    )
+    assert server.prompt(nodes)["status"]["status_str"] == "success"
+    (saved,) = (server.base / "output" / "vae").glob(f"{name}*.safetensors")
+    assert load(saved).latent_channels == (4 if name == "sd.safetensors" else 128)
+    again = server.base / "models" / "vae" / f"again_{name}.safetensors"
+    again.write_bytes(saved.read_bytes())
+    if name == "sd.safetensors":
+        weights = load_file(server.base / "models" / "vae" / name)
+        assert all(torch.equal(t.to(weights[n].dtype), weights[n]) for n, t in load_file(saved).items())
+        reloaded = round_trip("even.png", ("VAELoader", {"vae_name": again.name}), "VAEEncode", "VAEDecode")
+        assert (
+            np.abs(
+                in_comfyui(server, reloaded)
+                - in_comfyui(server, round_trip("even.png", CORE, "VAEEncode", "VAEDecode"))
+            ).max()
+            <= 1
+        )
+
+
+def test_vaes_are_compared(server):
+    nodes = graph(
+        ("LoadImage", {"image": "odd.png"}),
+        OURS,
+        CORE,
+        ("ExactVAECompare", {"image": ["1", 0], "vae": ["2", 0], "vae_2": ["3", 0], "mode": "both", "tile_size": 64,
+                             "overlap": 32}),
+        ("SaveImage", {"images": ["4", 1], "filename_prefix": "beside"}),
+        ("SaveImage", {"images": ["4", 2], "filename_prefix": "heat"}),
+        ("PreviewAny", {"source": ["4", 0]}),
+    )  # fmt: skip
+    entry = server.prompt(nodes)
+    beside, heat = sorted(server.pictures(entry))
+    assert pixels(beside).shape == (61, 5 * 75 + 4 * 8, 3) and pixels(heat).shape == (61, 4 * 75 + 3 * 8, 3)
+    (report,) = entry["outputs"]["4"]["text"]
+    assert len(report.splitlines()) == 5 and "vae_2: the VAE of a core loader" in report
+    assert entry["outputs"]["7"]["text"] == [report]
+
+
+@pytest.mark.parametrize("loader", [OURS, CORE], ids=["our loader", "core's loader"])
+def test_a_vae_is_described(server, loader):
+    nodes = graph(
+        loader,
+        ("ExactVAEInfo", {"vae_name": "the VAE that is connected", "vae": ["1", 0]}),
+        ("ExactVAEInfo", {"vae_name": "sd.safetensors"}),
+    )
+    shown = server.prompt(nodes)["outputs"]
+    for node in ("2", "3"):
+        assert "Autoencoder-KL (2-D), 4 channels at 1/8" in shown[node]["text"][0]
+
+
+@pytest.mark.parametrize("loader", [OURS, CORE], ids=["our loader", "core's loader"])
+@pytest.mark.parametrize("layout", ["original", "diffusers"])
+def test_what_our_node_saves_core_loads(server, loader, layout):
+    save = {"vae": ["1", 0], "filename_prefix": f"vae/ours_{layout}", "layout": layout}
+    entry = server.prompt(graph(loader, ("ExactVAESave", save)))
+    (file,) = entry["outputs"]["2"]["files"]
+    saved = server.base / "output" / file["subfolder"] / file["filename"]
+    assert load(saved).latent_channels == 4
+    again = server.base / "models" / "vae" / f"ours_{layout}.safetensors"
+    again.write_bytes(saved.read_bytes())
+    want = in_comfyui(server, round_trip("even.png", CORE, "VAEEncode", "VAEDecode"))
+    back = round_trip("even.png", ("VAELoader", {"vae_name": again.name}), "VAEEncode", "VAEDecode")
+    assert np.abs(in_comfyui(server, back) - want).max() <= 1
+
+
+def test_a_place_outside_of_the_output_folder_gets_a_sentence(server):
+    said = failure(server.prompt(graph(OURS, ("ExactVAESave", {"vae": ["1", 0], "filename_prefix": "../../x"}))))
+    assert "'../../x' is no place in the output folder" in said
