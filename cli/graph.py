@@ -1,4 +1,4 @@
-"""exact-vae run: a workflow of ComfyUI's (API format), without ComfyUI."""
+"""exact-vae run: a workflow of ComfyUI's, without ComfyUI."""
 
 import argparse
 from pathlib import Path
@@ -20,8 +20,8 @@ def setting(text: str) -> tuple[str, str]:
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("run", help="a workflow in API format, without ComfyUI")
-    command.add_argument("graph", type=Path, metavar="GRAPH.json", help="exported from ComfyUI with Export (API)")
+    command = commands.add_parser("run", help="a workflow, without ComfyUI")
+    command.add_argument("graph", type=Path, metavar="WORKFLOW.json", help="as ComfyUI saves or exports it")
     more = "replace an input of a node; may be given several times"
     command.add_argument("--set", dest="settings", action="append", default=[], type=setting, metavar=HOW, help=more)
     command.add_argument("--input", type=Path, default=Path("input"), metavar="DIR", help="where pictures are read")
@@ -32,9 +32,6 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    graph = headless.load(options.graph)
-    for where, value in options.settings:
-        graph = graph.set(where, value)
     if not options.models.is_dir() and options.models != MODELS:
         raise BadRequest(f"there is no folder of models '{options.models}'.")
     temp = options.output / "temp"
@@ -45,6 +42,9 @@ def run(options: argparse.Namespace) -> None:
         def started(node: headless.Node) -> None:
             drawn.name(node.title or node.class_type)
 
+        graph = headless.load(options.graph, nodes)
+        for where, value in options.settings:
+            graph = graph.set(where, value)
         results = headless.run(graph, nodes, on_start=started)
     for ui in results.outputs.values():
         for file in (*ui.get("images", ()), *ui.get("latents", ()), *ui.get("files", ())):

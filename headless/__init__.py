@@ -1,12 +1,13 @@
 """Graphs without ComfyUI: read them, check them, run them with the node classes you give.
 
 nodes = {**pack, **core_nodes("input", "output", "temp", pack)}
-results = run(load("workflow_api.json").set("3.seed", "7"), nodes)
+results = run(load("workflow.json", nodes).set("3.seed", "7"), nodes)
 """
 
 from .check import Report, check
 from .core_nodes import CORE_ALIASES, core_nodes
-from .graph import Graph, GraphError, Node, load, parse
+from .graph import Graph, GraphError, Node
+from .reading import load, parse
 from .run import Results, run
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""API-format graphs: what `POST /prompt` takes and "Export (API)" writes.
+"""A graph of nodes, as the API format has it.
 
 A graph stays JSON all the way: a link is the list ["<id>", slot], and a list that is a value stays wrapped as
 {"__value__": [...]}. So a value that looks like a link is never taken for one; `literal` unwraps it where it is read.
@@ -6,10 +6,8 @@ A graph stays JSON all the way: a link is the list ["<id>", slot], and a list th
 
 import difflib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from ..vae_core.errors import VAEError, some
@@ -89,34 +87,6 @@ class Graph:
         return (exact or known or splits)[0]
 
 
-def load(path: str | os.PathLike[str]) -> Graph:
-    """Read a graph from a JSON file. Raises GraphError."""
-    try:
-        return parse(json.loads(Path(path).read_text(encoding="utf-8-sig")))
-    except OSError as error:
-        raise _refusal(f"cannot read the graph '{path}': {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise _refusal(f"'{path}' is not JSON: {error}") from error
-    except GraphError as error:
-        raise _refusal(f"'{path}': {error}") from error
-
-
-def parse(obj: Any) -> Graph:
-    """obj: {"<id>": {"class_type", "inputs", "_meta"}}, or the body of POST /prompt around it. Raises GraphError."""
-    pnginfo = None
-    if _is_request(obj):
-        pnginfo = _mapping(_mapping(obj.get("extra_data")).get("extra_pnginfo")) or None
-        obj = obj["prompt"]
-    if not isinstance(obj, dict):
-        raise _refusal("a graph is a JSON object of nodes by their ids")
-    if isinstance(obj.get("nodes"), list):
-        raise _refusal(
-            'this graph is in the format of the editor: export it with "Export (API)", '
-            'in older versions "Save (API Format)", and use that file'
-        )
-    return Graph({node_id: _node(node_id, entry) for node_id, entry in obj.items()}, pnginfo)
-
-
 def link(value: Any) -> tuple[str, int] | None:
     """(node id, output slot) if the host reads this value as a link, else None."""
     if not isinstance(value, list) or len(value) != 2:
@@ -141,21 +111,6 @@ def wrapped(value: Any) -> Any:
 def nearest(name: str, names: Mapping[str, Any]) -> list[str]:
     """The few names most like this one, for sentences about a slip of the pen."""
     return difflib.get_close_matches(name, list(names), n=3, cutoff=0.6)
-
-
-def _is_request(obj: Any) -> bool:
-    # A node whose id is "prompt" has a class; the body of a request has not.
-    return isinstance(obj, dict) and isinstance(obj.get("prompt"), dict) and "class_type" not in obj["prompt"]
-
-
-def _node(node_id: str, entry: Any) -> Node:
-    if not isinstance(entry, dict):
-        raise _refusal(f"node {node_id} is not a JSON object with class_type and inputs")
-    inputs = entry.get("inputs", {})
-    if not isinstance(inputs, dict):
-        raise _refusal(f"the inputs of node {node_id} are not a JSON object")
-    title = _mapping(entry.get("_meta")).get("title")
-    return Node(node_id, _text(entry.get("class_type")), inputs, _text(title))
 
 
 def _node_json(node: Node) -> dict[str, Any]:
@@ -185,16 +140,3 @@ def _instead(name: str, names: Mapping[str, Any]) -> str:
     if near:
         return f"; nearest is '{near[0]}'"
     return f"; it has {some(names, 6)}" if names else ""
-
-
-def _refusal(sentence: str) -> GraphError:
-    error = {"type": "invalid_prompt", "message": sentence, "details": "", "extra_info": {}}
-    return GraphError(sentence, {"error": error, "node_errors": {}})
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""

@@ -32,8 +32,8 @@ class ExamplePicture:
         return {
             "required": {
                 "picture": choice(tuple(built_in.PHOTOGRAPHS), "heron", which),
-                "width": whole(512, 1, 16384, f"Width {side}", step=8),
-                "height": whole(384, 1, 16384, f"Height {side}", step=8),
+                "width": whole(512, 1, 16384, f"Width {side}"),
+                "height": whole(384, 1, 16384, f"Height {side}"),
             }
         }
 

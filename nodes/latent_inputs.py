@@ -30,8 +30,8 @@ def size_inputs() -> dict[str, Any]:
         for side in ("Width", "Height")
     )
     return {
-        "width": whole(512, 1, 65536, width, step=8),
-        "height": whole(512, 1, 65536, height, step=8),
+        "width": whole(512, 1, 65536, width),
+        "height": whole(512, 1, 65536, height),
         "batch_size": whole(1, 1, 4096, "How many latents."),
     }
 

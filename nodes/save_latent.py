@@ -46,7 +46,7 @@ class SaveLatent:
         mask = mask if isinstance(mask, Tensor) else None
         texts = _texts(prompt, extra_pnginfo)
         write_latent(path, latent, tag, texts, mask=mask, index=samples.get("batch_index"))
-        return {"ui": {"text": [str(path)], "latents": [shown]}, "result": ()}
+        return host.saved(path, latents=shown)
 
 
 def _texts(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:

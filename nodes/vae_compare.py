@@ -27,7 +27,7 @@ class VAECompare:
     RETURN_TYPES = ("STRING", "IMAGE", "IMAGE")
     RETURN_NAMES = ("report", "side_by_side", "heat_map")
     OUTPUT_TOOLTIPS = (
-        "The table, a line for each run.",
+        "A table in Markdown, a row for each run: for Preview as Text, or a file.",
         "The picture, then what came back of it, from left to right in the order of the table.",
         "Where each differs from the picture: black not at all, then red, then white.",
     )
@@ -53,7 +53,7 @@ class VAECompare:
                 "mode": ([EXACT, BLENDED, BOTH], {"default": EXACT, "tooltip": modes}),
                 "tile_size": ("INT", {**size, "default": 512, "tooltip": "Side of a blended tile in pixels."}),
                 "overlap": ("INT", {**size, "min": 0, "default": 64, "tooltip": "Pixels that blended tiles share."}),
-                "white": ("FLOAT", {"default": WHITE_HOT, "min": 0.001, "max": 1.0, "step": 0.01, "tooltip": white}),
+                "white": ("FLOAT", {"default": WHITE_HOT, "min": 0.01, "max": 1.0, "step": 0.01, "tooltip": white}),
             },
         }
 
@@ -64,9 +64,13 @@ class VAECompare:
         ways = tiles.get(mode, [*tiles[EXACT], *tiles[BLENDED]])
         vaes = {"vae": vae, "vae_2": vae_2, "vae_3": vae_3, "vae_4": vae_4}
         trips = [_trip(name, one, picture, way) for name, one in vaes.items() if one is not None for way in ways]
-        report, picture = comparing.table(trips), picture.cpu()
+        picture = picture.cpu()
         shown = (comparing.side_by_side(picture, trips), comparing.heat_maps(picture, trips, white))
-        return host.told(report, report, *(host.result(one.movedim(1, -1).contiguous()) for one in shown))
+        return host.told(
+            comparing.said(trips),
+            comparing.table(trips),
+            *(host.result(one.movedim(1, -1).contiguous()) for one in shown),
+        )
 
 
 def _trip(name: str, vae: Any, picture: Tensor, tiles: ClipTiles | None) -> RoundTrip | Overflow:

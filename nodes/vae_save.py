@@ -46,4 +46,4 @@ class VAESave:
             raise BadRequest("this pack does not run this VAE's family and cannot name its weights: use core's node.")
         path, shown = host.new_file(filename_prefix, ".safetensors")
         save(found, path, layout, None if dtype == AS_IT_IS else named(dtype))
-        return {"ui": {"text": [str(path)], "files": [shown]}, "result": ()}
+        return host.saved(path, files=shown)

@@ -89,11 +89,18 @@ def round_trip(
 
 
 def table(trips: Sequence[RoundTrip | Overflow]) -> str:
-    """Lines for people: a row for each, then what went wrong."""
+    """A table in Markdown whose columns are in line as plain text too: a row for each, then what went wrong."""
     cells = [["", *COLUMNS], *([trip.name, *_cells(trip)] for trip in trips)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    rows = ["  ".join((row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:]))).rstrip() for row in cells]
-    return "\n".join((*rows, *(trip.fault for trip in trips if isinstance(trip, Overflow))))
+    header, *rows = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in cells]
+    ruler = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    faults = [trip.fault for trip in trips if isinstance(trip, Overflow)]
+    return "\n".join([f"| {' | '.join(row)} |" for row in (header, ruler, *rows)] + [f"\n{fault}" for fault in faults])
+
+
+def said(trips: Sequence[RoundTrip | Overflow]) -> str:
+    """The same in lines that need no columns, two for each: a figure stands behind its name."""
+    return "\n\n".join(map(_said, trips))
 
 
 def side_by_side(image: Tensor, trips: Sequence[RoundTrip | Overflow]) -> Tensor:
@@ -139,7 +146,9 @@ def _nats(posterior: Posterior) -> float | None:
     return nats or None
 
 
-COLUMNS = ("PSNR", "SSIM", "max error", "colour shift", "KL", "encode", "decode", "peak")
+QUALITY = ("PSNR", "SSIM", "max error", "colour shift", "KL")
+COST = ("encode", "decode", "peak")
+COLUMNS = (*QUALITY, *COST)
 
 
 def _cells(trip: RoundTrip | Overflow) -> list[str]:
@@ -155,6 +164,16 @@ def _cells(trip: RoundTrip | Overflow) -> list[str]:
         f"{trip.decode:.2f} s",
         "-" if trip.peak is None else memory.text(trip.peak),
     ]
+
+
+def _said(trip: RoundTrip | Overflow) -> str:
+    if isinstance(trip, Overflow):
+        return f"{trip.name}\n{trip.fault}"
+    cells = dict(zip(COLUMNS, _cells(trip), strict=True))
+    cost, quality = (
+        ", ".join(f"{name} {cells[name]}" for name in names if cells[name] != "-") for names in (COST, QUALITY)
+    )
+    return f"{trip.name}; {cost}\n{quality}"
 
 
 def _decoded(image: Tensor, trip: RoundTrip | Overflow) -> Tensor:

@@ -44,7 +44,7 @@ def of_vae(vae: VAE, runs_in: str) -> str:
 
 def lines(rows: Mapping[str, str]) -> str:
     """One line for each that has a text."""
-    return "\n".join(f"{name:<11}{text}" for name, text in rows.items() if text)
+    return "\n".join(f"{name + ':':<12}{text}" for name, text in rows.items() if text)
 
 
 def _facts(of: Inspection | VAE) -> dict[str, str]:

@@ -44,13 +44,10 @@ def statistics(latent: Tensor) -> Statistics:
 def report(latent: Tensor, tag: Tag | None = None, vae: str | None = None) -> str:
     """Lines for people. vae: the fingerprint of the VAE it is looked at with, if any."""
     found = statistics(latent)
-    head = [f"shape      {tuple(latent.shape)}, {str(latent.dtype).removeprefix('torch.')}", *_tagged(latent, tag)]
-    rows = [f"{'channel':>7}{'mean':>10}{'std':>10}{'min':>10}{'max':>10}"]
-    for i in range(min(len(found.mean), ROWS)):
-        numbers = (column[i].item() for column in found[:4])
-        rows.append(f"{i:>7}" + "".join(f"{n:>10.3f}" for n in numbers))
-    rows += [f"    ... and {len(found.mean) - ROWS} more"] if len(found.mean) > ROWS else []
-    return "\n".join([*head, *(f"warning    {one}" for one in warnings(latent, found, tag, vae)), "", *rows])
+    head = [f"shape: {tuple(latent.shape)}, {str(latent.dtype).removeprefix('torch.')}", *_tagged(latent, tag)]
+    rows = [_row(found, i) for i in range(min(len(found.mean), ROWS))]
+    rows += [f"... and {len(found.mean) - ROWS} more"] if len(found.mean) > ROWS else []
+    return "\n".join([*head, *(f"warning: {one}" for one in warnings(latent, found, tag, vae)), "", *rows])
 
 
 def warnings(latent: Tensor, found: Statistics, tag: Tag | None = None, vae: str | None = None) -> list[str]:
@@ -70,13 +67,18 @@ def warnings(latent: Tensor, found: Statistics, tag: Tag | None = None, vae: str
     return odd
 
 
+def _row(found: Statistics, channel: int) -> str:
+    mean, std, least, most = (column[channel].item() for column in found[:4])
+    return f"channel {channel}: mean {mean:.3f}, std {std:.3f}, min {least:.3f}, max {most:.3f}"
+
+
 def _tagged(latent: Tensor, tag: Tag | None) -> list[str]:
     if tag is None:
         names = [SPACES[name].models for name in candidates(latent.shape[1])]
-        return [f"of         {' or '.join(names[:4]) or 'nobody known'}, by its channels; it has no tag"]
+        return [f"of: {' or '.join(names[:4]) or 'nobody known'}, by its channels; it has no tag"]
     models = SPACES[tag.space].models if tag.space and tag.space in SPACES else f"a VAE of the family '{tag.family}'"
-    lines = [f"of         {models}, at 1/{tag.ratio}; {tag.convention}"]
-    return [*lines, *([f"picture    {tag.size[1]}x{tag.size[0]}"] if tag.size else [])]
+    lines = [f"of: {models}, at 1/{tag.ratio}, {tag.convention}"]
+    return [*lines, *([f"picture: {tag.size[1]}x{tag.size[0]}"] if tag.size else [])]
 
 
 def _looks_scaled(latent: Tensor, found: Statistics, tag: Tag | None) -> bool:

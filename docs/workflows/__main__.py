@@ -1,7 +1,7 @@
 """The files of example_workflows/: python docs/workflows [--only NAME] [--thumbnails]
 
-Each recipe becomes a workflow for the editor and its twin in api/ for `exact-vae run`. With --thumbnails each is run,
-and what it shows becomes its picture among ComfyUI's templates.
+Each recipe becomes a workflow, for ComfyUI and for `exact-vae run`. With --thumbnails each is run without ComfyUI, and
+what it shows becomes its picture among ComfyUI's templates.
 """
 
 import argparse
@@ -9,7 +9,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from drawing import Recipe, in_api_format, in_editor_format, numbers
+from drawing import Recipe, in_editor_format, numbers
 from exact_vae import NODE_CLASS_MAPPINGS, headless
 from exact_vae.nodes import host
 from PIL import Image
@@ -25,16 +25,9 @@ def main() -> None:
     options.add_argument("--thumbnails", action="store_true", help="run them, and keep what they show")
     chosen = options.parse_args()
     for name in [chosen.only] if chosen.only else RECIPES:
-        for path, text in files(name).items():
-            path.write_text(text)
+        (FOLDER / f"{name}.json").write_text(json.dumps(in_editor_format(name, RECIPES[name]), indent=1) + "\n")
         if chosen.thumbnails and RECIPES[name].thumbnail:
             thumbnail(RECIPES[name]).save(FOLDER / f"{name}.jpg", quality=85, optimize=True)
-
-
-def files(name: str) -> dict[Path, str]:
-    recipe = RECIPES[name]
-    both = {f"{name}.json": in_editor_format(name, recipe), f"api/{name}.json": in_api_format(recipe)}
-    return {FOLDER / path: json.dumps(found, indent=1) + "\n" for path, found in both.items()}
 
 
 def thumbnail(recipe: Recipe) -> Image.Image:
@@ -50,7 +43,7 @@ def thumbnail(recipe: Recipe) -> Image.Image:
 def shown(recipe: Recipe) -> list[list[Image.Image]]:
     with tempfile.TemporaryDirectory() as folder, host.surroundings(Path(folder), output=Path(folder)):
         nodes = {**NODE_CLASS_MAPPINGS, **headless.core_nodes(folder, folder, folder, NODE_CLASS_MAPPINGS)}
-        outputs = headless.run(headless.parse(in_api_format(recipe)), nodes).outputs
+        outputs = headless.run(headless.parse(in_editor_format("", recipe), nodes), nodes).outputs
         images = [outputs[str(numbers(recipe)[name])]["images"] for name in recipe.thumbnail]
         return [[Image.open(Path(folder, one["subfolder"], one["filename"])).copy() for one in row] for row in images]
 

@@ -1,13 +1,12 @@
-"""From a list of nodes to a workflow: the editor's format (0.4), and the same graph in API format."""
+"""From a list of nodes to a workflow as the editor saves it (version 0.4)."""
 
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from exact_vae import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS, headless
+from exact_vae import NODE_CLASS_MAPPINGS, headless
 
 CORE = headless.core_nodes("input", "output", "temp", {})
-CORE_NAMES = {"PreviewImage": "Preview Image", "SaveImage": "Save Image"}
 VERSION = "0.1.0"
 LEFT, TOP, GAP, WIDTH, TITLE, SLOT, WIDGET = 40, 80, 60, 300, 30, 22, 26  # pixels, as the editor draws them
 HEIGHTS = {"PreviewImage": 300, "SaveImage": 340}
@@ -20,24 +19,20 @@ SILENT = ("ExactExamplePicture", "ExactLatentNoise", "ExactLatentInterpolate")
 class Model:
     """A core node that runs a diffusion model: what the headless runner has no class for."""
 
-    name: str
     inputs: dict[str, tuple[str, Any]]  # name -> type, default; None for a socket
     outputs: tuple[tuple[str, str], ...]  # name, type
 
 
 MODELS = {
     "CheckpointLoaderSimple": Model(
-        "Load Checkpoint",
         {"ckpt_name": ("COMBO", "v1-5-pruned-emaonly-fp16.safetensors")},
         (("MODEL", "MODEL"), ("CLIP", "CLIP"), ("VAE", "VAE")),
     ),
     "CLIPTextEncode": Model(
-        "CLIP Text Encode (Prompt)",
         {"clip": ("CLIP", None), "text": ("STRING", "")},
         (("CONDITIONING", "CONDITIONING"),),
     ),
     "KSampler": Model(
-        "KSampler",
         {
             "model": ("MODEL", None),
             "positive": ("CONDITIONING", None),
@@ -75,18 +70,6 @@ class Recipe:
     thumbnail: list[str]  # names of the nodes whose pictures it is made of
 
 
-def in_api_format(recipe: Recipe) -> dict[str, Any]:
-    ids = numbers(recipe)
-    return {
-        str(ids[box.name]): {
-            "class_type": box.kind,
-            "inputs": {n: _reference(v, ids) for n, v in values(box).items() if v is not None},
-            "_meta": {"title": box.title or shown_name(box.kind)},
-        }
-        for box in recipe.boxes
-    }
-
-
 def in_editor_format(name: str, recipe: Recipe) -> dict[str, Any]:
     ids, wires = numbers(recipe), _wires(recipe)
     nodes = [_node(box, order, ids, wires) for order, box in enumerate(recipe.boxes)]
@@ -108,10 +91,6 @@ def in_editor_format(name: str, recipe: Recipe) -> dict[str, Any]:
 
 def numbers(recipe: Recipe) -> dict[str, int]:
     return {box.name: i + 1 for i, box in enumerate(recipe.boxes)}
-
-
-def shown_name(kind: str) -> str:
-    return NODE_DISPLAY_NAME_MAPPINGS.get(kind) or (MODELS[kind].name if kind in MODELS else CORE_NAMES[kind])
 
 
 def declared(kind: str) -> dict[str, tuple[str, Any]]:
@@ -143,10 +122,6 @@ def outputs(kind: str) -> list[tuple[str, str]]:
     return list(zip(getattr(cls, "RETURN_NAMES", cls.RETURN_TYPES), cls.RETURN_TYPES, strict=True))
 
 
-def _reference(value: Any, ids: dict[str, int]) -> Any:
-    return [str(ids[value[0]]), value[1]] if isinstance(value, tuple) else value
-
-
 def _sockets(kind: str) -> dict[str, str]:
     return {name: type_ for name, (type_, default) in declared(kind).items() if default is None}
 
@@ -170,9 +145,7 @@ def _node(box: Box, order: int, ids: dict[str, int], wires: list[list[Any]]) -> 
         {"name": n, "type": t, "links": [wire[0] for wire in wires if wire[1:3] == [me, i]]}
         for i, (n, t) in enumerate(outputs(box.kind))
     ]
-    ours = (
-        {"cnr_id": "comfyui-exact-vae", "ver": VERSION} if box.kind in NODE_CLASS_MAPPINGS else {"cnr_id": "comfy-core"}
-    )
+    ours = {"cnr_id": "exact-vae", "ver": VERSION} if box.kind in NODE_CLASS_MAPPINGS else {"cnr_id": "comfy-core"}
     return {
         "id": me,
         "type": box.kind,

@@ -38,6 +38,21 @@ def noise_column(column: int, spectrum: str) -> list[Box]:
 SPECTRA = ("white", "pink", "perlin", "pyramid")
 
 RECIPES = {
+    "round_trip": Recipe(
+        "## Round trip\nA picture to its latent and back. Choose a VAE of yours in Load VAE: any file of "
+        "`models/vae`, `models/vae_approx` or `models/checkpoints`; `exact-vae-demo (built in)` comes with the pack, "
+        "and `pixel_space` gives the picture back unchanged. For a picture of yours put Load Image in Example "
+        "Picture's place.",
+        [
+            picture(),
+            vae(),
+            encode("encode", 1, "picture"),
+            decode("decode", 2, "encode"),
+            preview("before", 1, "picture", title="Before"),
+            Box("save", "SaveImage", 3, {"images": ("decode", 0), "filename_prefix": "round_trip"}, "After"),
+        ],
+        ["before", "save"],
+    ),
     "compare_vaes": Recipe(
         "## Compare VAEs\nOne VAE is loaded twice, in fp32 and in bf16, and each takes a picture there and back "
         "twice, exactly and in blended tiles. The table on the node says how near each came; the heat map shows "
@@ -106,19 +121,19 @@ RECIPES = {
             Box(
                 "noise",
                 "ExactLatentNoise",
-                1,
+                2,
                 {"samples": ("hole", 0), "add_to_samples": True, "spectrum": "pink", "strength": 0.3, "seed": 3},
                 "Noise, in a sampler's place",
             ),
-            decode("plain", 2, "noise"),
-            preview("plain shown", 3, "plain", title="Plain: all of it has changed"),
+            decode("plain", 3, "noise"),
+            preview("plain shown", 4, "plain", title="Plain: all of it has changed"),
             Box(
                 "onto",
                 "ExactVAEDecodeOntoOriginal",
-                2,
+                3,
                 {"samples": ("noise", 0), "vae": ("vae", 0), "image": ("picture", 0), "mask": ("picture", 1)},
             ),
-            preview("onto shown", 3, "onto", title="Onto the original"),
+            preview("onto shown", 4, "onto", title="Onto the original"),
         ],
         ["plain shown", "onto shown"],
     ),
@@ -134,8 +149,8 @@ RECIPES = {
             encode("a", 1, "picture"),
             encode("b", 1, "other"),
             Box("walk", "ExactLatentInterpolate", 2, {"samples1": ("a", 0), "samples2": ("b", 0), "steps": 6}),
-            decode("decode", 2, "walk"),
-            preview("shown", 3, "decode", title="From the heron to the cat", width=460, room=380),
+            decode("decode", 3, "walk"),
+            preview("shown", 4, "decode", title="From the heron to the cat", width=460, room=380),
         ],
         ["shown"],
     ),
@@ -230,8 +245,8 @@ RECIPES = {
                     "denoise": 0.6,
                 },
             ),
-            Box("decode", "ExactVAEDecode", 2, {"samples": ("sampler", 0), "vae": ("model", 2)}),
-            Box("save", "SaveImage", 3, {"images": ("decode", 0), "filename_prefix": "img2img"}),
+            Box("decode", "ExactVAEDecode", 3, {"samples": ("sampler", 0), "vae": ("model", 2)}),
+            Box("save", "SaveImage", 4, {"images": ("decode", 0), "filename_prefix": "img2img"}),
         ],
         [],
     ),

@@ -10,7 +10,7 @@ from .given_files import found, listed
 from .memory import budget
 from .models import files, new_file, path
 from .place import Surroundings, in_comfyui, surroundings
-from .showing import Shown, progress, told
+from .showing import Shown, progress, saved, told
 from .socket import Codec, Load, from_socket, geometry, look, runs_in, to_socket
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "progress",
     "result",
     "runs_in",
+    "saved",
     "surroundings",
     "to_socket",
     "told",

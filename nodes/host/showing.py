@@ -2,6 +2,7 @@
 
 # pyright: reportMissingImports=false
 
+from pathlib import Path
 from typing import Any
 
 from ...vae_core.progress import Progress
@@ -52,8 +53,19 @@ def told(text: str, *result: Any) -> dict[str, Any]:
     return shown.beside(*result)
 
 
+def saved(path: Path, **files: dict[str, str]) -> dict[str, Any]:
+    """What a node returns that wrote a file. files: under what the host lists it, {"filename", "subfolder", "type"}."""
+    (file,) = files.values()
+    if in_comfyui():
+        _show(f"saved as {'/'.join(filter(None, (file['subfolder'], file['filename'])))} in the {file['type']} folder")
+    return {"ui": {"text": [str(path)], **{kind: [one] for kind, one in files.items()}}, "result": ()}
+
+
 def _show(text: str) -> None:
-    """The host draws progress text on any node; the "text" of its result only on its own Preview as Text."""
+    """The host draws progress text on any node; the "text" of its result only on its own Preview as Text.
+
+    Classic nodes break words where a line is full, and keep no space but the ends of lines: so each part gets a line.
+    """
     from comfy_execution.utils import get_executing_context
 
     running = get_executing_context()
@@ -62,4 +74,9 @@ def _show(text: str) -> None:
     from server import PromptServer
 
     if PromptServer.instance.client_id is not None:
-        PromptServer.instance.send_progress_text(text, running.node_id, PromptServer.instance.client_id)
+        PromptServer.instance.send_progress_text(_in_lines(text), running.node_id, PromptServer.instance.client_id)
+
+
+def _in_lines(text: str) -> str:
+    """A line for each part; two spaces end it for Nodes 2.0, which reads it as Markdown."""
+    return text.replace("; ", ";\n").replace("\n", "  \n")

@@ -41,7 +41,7 @@ def fails(capsys, *arguments) -> str:
 def test_inspect(capsys, kl_file):
     assert run("inspect", kl_file) == 0
     text = capsys.readouterr().out
-    assert "4 channels at 1/4" in text and "layout     ldm" in text and "missing" not in text
+    assert "4 channels at 1/4" in text and "layout:     ldm" in text and "missing" not in text
 
 
 def test_inspect_as_json(capsys, kl_file):
@@ -58,7 +58,7 @@ def test_inspect_tells_what_is_missing(capsys, tmp_path, kl_file):
     del weights["decoder.conv_out.bias"]
     save_file(weights, tmp_path / "bad.safetensors")
     assert run("inspect", tmp_path / "bad.safetensors") == 0
-    assert "missing    decoder.conv_out.bias" in capsys.readouterr().out
+    assert "missing:    decoder.conv_out.bias" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".latent"])
@@ -97,6 +97,16 @@ def test_a_batch_becomes_several_files(capsys, tmp_path, kl_file):
     assert sorted(p.name for p in tmp_path.glob("out*")) == ["out_00001.png", "out_00002.png"]
 
 
+def round_trip(folder: Path, picture: str) -> Path:
+    """The example workflow, with a picture of one's own in the example's place."""
+    workflow = json.loads((ROOT / "example_workflows" / "round_trip.json").read_text())
+    (first,) = [node for node in workflow["nodes"] if node["type"] == "ExactExamplePicture"]
+    first.update(type="LoadImage", widgets_values=[picture, "image"], widgets_values_named={})
+    workflow["nodes"] = [node for node in workflow["nodes"] if node["type"] != "PreviewImage"]
+    (folder / "workflow.json").write_text(json.dumps(workflow))
+    return folder / "workflow.json"
+
+
 def test_graph_command_line_and_python_agree(capsys, tmp_path, taef2, photo):
     """TAEF2 on a photograph of odd size: one picture, three ways."""
     for folder in ("input", "models/vae_approx"):
@@ -108,7 +118,7 @@ def test_graph_command_line_and_python_agree(capsys, tmp_path, taef2, photo):
     source = tmp_path / "input" / "example.png"
     assert run("encode", source, tmp_path / "a.safetensors", "--vae", *taef2) == 0
     assert run("decode", tmp_path / "a.safetensors", tmp_path / "a.png", "--vae", taef2[1]) == 0
-    graph = ROOT / "example_workflows" / "api" / "round_trip.json"
+    graph = round_trip(tmp_path, "example.png")
     folders = ("--input", tmp_path / "input", "--output", tmp_path / "output", "--models", tmp_path / "models")
     capsys.readouterr()
     assert run("run", graph, "--set", "2.vae_name=taef2", *folders) == 0
@@ -160,7 +170,7 @@ def test_more_bad_input(capsys, tmp_path, kl_file, picture):
     assert "it is a folder" in fails(capsys, "decode", latent, tmp_path / "folder.png", "--vae", kl_file)
     assert "cannot be used" in fails(capsys, "decode", latent, tmp_path / "o.png", "--vae", kl_file, "--device", "meta")
     assert "the ending of no picture" in fails(capsys, "decode", latent, tmp_path / "o.ico", "--vae", kl_file)
-    graph = ROOT / "example_workflows" / "api" / "round_trip.json"
+    graph = ROOT / "example_workflows" / "round_trip.json"
     assert "no folder of models" in fails(capsys, "run", graph, "--models", tmp_path / "no")
     tag = {"exact_vae": '{"size": [-5, 3], "latent": [2, 2]}'}
     save_file({"latent": torch.zeros(1, 4, 2, 2)}, latent, metadata=tag)

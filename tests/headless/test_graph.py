@@ -122,13 +122,10 @@ def test_set_lists_the_nodes_there_are():
     assert said.startswith("there is no node '9' in this graph; it has node 1 (EmptyImage, 'Sky'), node 2 (Blur)")
 
 
-def test_a_graph_of_the_editor_is_refused_with_the_way_out():
+def test_a_graph_of_the_editor_needs_the_classes_of_its_nodes():
     said = sentence(parse, {"nodes": [], "links": [], "version": 0.4})
-    assert said == (
-        'this graph is in the format of the editor: export it with "Export (API)", '
-        'in older versions "Save (API Format)", and use that file'
-    )
-    assert "Export (API)" in sentence(parse, {"prompt": {"nodes": []}})
+    assert said == "this graph is in the format of the editor: say with which node classes it is to be read"
+    assert parse({"nodes": [], "links": [], "version": 0.4}, {}).nodes == {}
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from samples import random_weights, small_kl
 
 
 def table(report: str) -> list[list[str]]:
-    """Cells, split where two spaces or more are."""
-    return [[cell for cell in line.split("  ") if cell.strip()] for line in report.splitlines()]
+    """Cells of a table in Markdown, without the line below its header."""
+    rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in report.splitlines() if "|" in line]
+    return [row for row in rows if set(row[0]) != {"-"}]
 
 
 def test_vaes_are_compared_in_numbers_and_pictures(models, vae):
@@ -23,15 +24,17 @@ def test_vaes_are_compared_in_numbers_and_pictures(models, vae):
     found = returned("ExactVAECompare", image=image, vae=vae, vae_3=double)
     report, beside, heat = found["result"]
     header, first, second = table(report)
-    assert found["ui"]["text"] == [report]
-    columns = [cell.strip() for cell in header]
-    assert columns == ["PSNR", "SSIM", "max error", "colour shift", "KL", "encode", "decode", "peak"]
-    assert first[0].strip() == "vae: small.safetensors, float32 on cpu"
-    assert second[0].strip() == "vae_3: small.safetensors, float64 on cpu"
+    assert header == ["PSNR", "SSIM", "max error", "colour shift", "KL", "encode", "decode", "peak"]
+    assert first[0] == "vae: small.safetensors, float32 on cpu"
+    assert second[0] == "vae_3: small.safetensors, float64 on cpu"
     back = call("ExactVAEDecode", samples=call("ExactVAEEncode", pixels=image, vae=vae), vae=vae)
-    assert first[1].strip() == f"{measures.psnr(image.movedim(-1, 1), back.movedim(-1, 1)).item():.2f} dB"
+    assert first[1] == f"{measures.psnr(image.movedim(-1, 1), back.movedim(-1, 1)).item():.2f} dB"
     nats = vae.encode(image.movedim(-1, 1) * 2 - 1).kl().item() / (4 * 8 * 11)
     assert f"{nats:.2f} nats" in report
+    assert len({len(line) for line in report.splitlines()}) == 1  # in a fixed font its columns are in line
+    cost, quality, _, other, _ = found["ui"]["text"][0].splitlines()
+    assert cost == f"{first[0]}; encode {first[6]}, decode {first[7]}, peak {first[8]}"
+    assert quality.startswith(f"PSNR {first[1]}, SSIM {first[2]}, max error") and other.startswith(second[0] + "; ")
     assert beside.shape == (1, 30, 3 * 42 + 2 * 8, 3) and heat.shape == (1, 30, 2 * 42 + 8, 3)
     assert torch.equal(beside[:, :, :42], image) and torch.allclose(beside[:, :, 50:92], back, atol=1e-6)
 
@@ -39,7 +42,7 @@ def test_vaes_are_compared_in_numbers_and_pictures(models, vae):
 def test_both_modes_of_a_vae(vae):
     found = returned("ExactVAECompare", image=picture(150, 37), vae=vae, mode="both", tile_size=64, overlap=16)
     _, exact, blended = table(found["result"][0])
-    assert exact[0].strip() + ", blended" == blended[0].strip()
+    assert exact[0] + ", blended" == blended[0]
     assert exact[1] != blended[1]
     (only,) = table(call("ExactVAECompare", image=picture(150, 37), vae=vae, mode="blended approximate", tile_size=64,
                          overlap=16))[1:]  # fmt: skip
@@ -49,8 +52,10 @@ def test_both_modes_of_a_vae(vae):
 def test_a_vae_that_overflows_gets_a_line(vae):
     weights = random_weights("kl", small_kl())
     broken = from_weights({n: t / (0 if n == "decoder.conv_out.bias" else 1) for n, t in weights.items()}, "hot")
-    report, beside, heat = returned("ExactVAECompare", image=picture(16, 16), vae=vae, vae_2=broken)["result"]
-    assert table(report)[2][1].strip() == "overflowed"
+    found = returned("ExactVAECompare", image=picture(16, 16), vae=vae, vae_2=broken)
+    report, beside, heat = found["result"]
+    assert "vae_2: hot, float32 on cpu\n'hot' overflowed in float32" in found["ui"]["text"][0]
+    assert table(report)[2][1] == "overflowed"
     assert report.splitlines()[-1].startswith("'hot' overflowed in float32: the latent was finite, the result is not")
     assert beside[:, :, -16:].abs().max() == 0 and heat.shape == (1, 16, 40, 3)
 
@@ -63,19 +68,19 @@ def test_white_is_the_error_that_is_drawn_white(vae):
 
 def test_a_file_is_described_without_loading_it(models):
     info = call("ExactVAEInfo", vae_name="small.safetensors")
-    assert "family     Autoencoder-KL (2-D), 4 channels at 1/4" in info
-    assert "holds      encoder and decoder" in info and "stored as" in info
+    assert "family:     Autoencoder-KL (2-D), 4 channels at 1/4" in info
+    assert "holds:      encoder and decoder" in info and "stored as" in info
     assert call("ExactVAEInfo", vae_name="taesd").count("family") == 2  # its two halves
     assert "no" in call("ExactVAEInfo", vae_name="pixel_space")
     lacking = {n: t for n, t in load_file(models / "vae" / "small.safetensors").items() if n != "decoder.norm_out.bias"}
     save_file(lacking, models / "vae" / "lacking.safetensors")
-    assert "missing    decoder.norm_out.bias" in call("ExactVAEInfo", vae_name="lacking.safetensors")
+    assert "missing:    decoder.norm_out.bias" in call("ExactVAEInfo", vae_name="lacking.safetensors")
 
 
 def test_what_is_connected_is_described_as_it_is_loaded(models):
     vae = call("ExactVAELoader", vae_name="small.safetensors", dtype="bf16", device="cpu")
     info = text("ExactVAEInfo", vae_name="the VAE that is connected", vae=vae)
-    assert "VAE        small.safetensors" in info and "runs in    bfloat16 on cpu" in info and "million" in info
+    assert "VAE:        small.safetensors" in info and "runs in:    bfloat16 on cpu" in info and "million" in info
     with pytest.raises(BadRequest, match="the VAE input holds no VAE"):
         call("ExactVAEInfo", vae_name="the VAE that is connected")
 

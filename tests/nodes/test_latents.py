@@ -201,8 +201,8 @@ def inspect(samples, **how):
 def test_inspection(vae):
     encoded = call("ExactVAEEncode", pixels=picture(), vae=vae)
     report, channels, preview = inspect(encoded, vae=vae, scale=4)
-    assert report.startswith("shape      (1, 4, 5, 7), float32\nof         a VAE of the family 'kl', at 1/4; raw")
-    assert "picture    28x20" in report and report == text("ExactLatentInspect", samples=encoded, vae=vae)
+    assert report.startswith("shape: (1, 4, 5, 7), float32\nof: a VAE of the family 'kl', at 1/4, raw")
+    assert "picture: 28x20" in report and report == text("ExactLatentInspect", samples=encoded, vae=vae)
     assert channels.shape[0] == 1 and channels.shape[-1] == 3
     assert preview.shape == (1, 20, 28, 3) and preview.min() >= 0 and preview.max() <= 1
     clip = inspect(latent(2, 16, 3, 4, 5), scale=2)

@@ -158,10 +158,10 @@ def test_a_report():
     vae: VAE = load()
     tag = Tag("kl", 4, 8, (2, 3), (16, 20), space="sd1")
     text = report(torch.randn(1, 4, 2, 3), tag, fingerprint(vae.network))
-    assert "of         SD 1.x, SD 2.x, PixArt-alpha, at 1/8; raw\npicture    20x16\n" in text
-    assert len(text.split("\n\n")[1].splitlines()) == 5
+    assert "of: SD 1.x, SD 2.x, PixArt-alpha, at 1/8, raw\npicture: 20x16\n" in text
+    assert len(text.split("\n\n")[1].splitlines()) == 4
     many = report(torch.randn(1, 128, 2, 3))
-    assert "of         FLUX.2 or DC-AE in-1.0 or DC-AE mix-1.0 or LTX-Video, by its channels" in many and many.endswith(
+    assert "of: FLUX.2 or DC-AE in-1.0 or DC-AE mix-1.0 or LTX-Video, by its channels" in many and many.endswith(
         "... and 96 more"
     )
     assert "nobody known, by its channels" in report(torch.randn(1, 99, 2, 3))

@@ -1,6 +1,4 @@
-"""The example workflows run, as the editor sends them; img2img, which needs a model, in test_models.py."""
-
-import json
+"""The example workflows run, read as the editor sends them; img2img, which needs a model, in test_models.py."""
 
 import numpy as np
 import pytest
@@ -9,24 +7,24 @@ from comfyui_server import ROOT
 from exact_vae import NODE_CLASS_MAPPINGS, headless
 from exact_vae.nodes import host
 
-TWINS = ROOT / "example_workflows" / "api"
-RUNNABLE = [path.stem for path in sorted(TWINS.glob("*.json")) if path.stem != "img2img"]
+FOLDER = ROOT / "example_workflows"
+RUNNABLE = [path.stem for path in sorted(FOLDER.glob("*.json")) if path.stem != "img2img"]
 SHOWING = ("PreviewImage", "SaveImage")
 
 
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_it_runs_and_shows_what_the_headless_runner_shows(server, tmp_path, name):
     """In small, and in fp32: bf16 is slow on most CPUs."""
-    nodes = json.loads((TWINS / f"{name}.json").read_text())
-    (server.base / "input" / "example.png").write_bytes((server.base / "input" / "odd.png").read_bytes())
+    core = headless.core_nodes(server.base / "input", tmp_path, tmp_path, NODE_CLASS_MAPPINGS)
+    known = {**NODE_CLASS_MAPPINGS, **core}
+    nodes = headless.load(FOLDER / f"{name}.json", known).to_json()
     for node in nodes.values():
         quicker = {"width": 72, "height": 64, "dtype": "fp32"}
         node["inputs"] |= {key: quicker[key] for key in quicker.keys() & node["inputs"].keys()}
     found = server.prompt(nodes)
     assert found["status"]["status_str"] == "success"
-    core = headless.core_nodes(server.base / "input", tmp_path, tmp_path, NODE_CLASS_MAPPINGS)
     with host.surroundings(server.base / "models", output=tmp_path):
-        want = headless.run(headless.parse(nodes), {**NODE_CLASS_MAPPINGS, **core})
+        want = headless.run(headless.parse(nodes), known)
     assert want.report.ok
     showing = [number for number, node in nodes.items() if node["class_type"] in SHOWING]
     assert showing

@@ -47,9 +47,9 @@ def test_vaes_are_compared(server):
     entry = server.prompt(nodes)
     beside, heat = sorted(server.pictures(entry))
     assert pixels(beside).shape == (61, 5 * 75 + 4 * 8, 3) and pixels(heat).shape == (61, 4 * 75 + 3 * 8, 3)
-    (report,) = entry["outputs"]["4"]["text"]
-    assert len(report.splitlines()) == 5 and "vae_2: the VAE of a core loader" in report
-    assert entry["outputs"]["7"]["text"] == [report]
+    (lines,), (table,) = entry["outputs"]["4"]["text"], entry["outputs"]["7"]["text"]
+    assert "vae_2: the VAE of a core loader" in lines and lines.count("PSNR") == 4
+    assert len(table.splitlines()) == 6 and "| vae_2: the VAE of a core loader" in table
 
 
 @pytest.mark.parametrize("loader", [OURS, CORE], ids=["our loader", "core's loader"])

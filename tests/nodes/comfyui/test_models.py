@@ -1,13 +1,12 @@
 """Around core's samplers, with diffusion models that are tiny but real to it."""
 
-import json
-
 import numpy as np
 import pytest
 import tiny_models
 import torch
 from comfyui_graphs import from_header, graph, in_comfyui, pixels, written
 from comfyui_server import ROOT
+from exact_vae import NODE_CLASS_MAPPINGS, headless
 from exact_vae.vae_core import load
 from safetensors.torch import load_file
 
@@ -115,7 +114,7 @@ def checkpoint(server):
 
 def test_image_to_image_runs(server, checkpoint):
     """The example workflow, with a small picture."""
-    nodes = json.loads((ROOT / "example_workflows" / "api" / "img2img.json").read_text())
+    nodes = headless.load(ROOT / "example_workflows" / "img2img.json", NODE_CLASS_MAPPINGS).to_json()
     nodes["1"]["inputs"] |= {"width": 75, "height": 61}
     nodes["2"]["inputs"]["ckpt_name"] = checkpoint
     found = in_comfyui(server, nodes)

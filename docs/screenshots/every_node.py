@@ -1,0 +1,63 @@
+"""One workflow with every node of the pack once, so that each can be pictured after a run."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from exact_vae import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
+from drawing import Box, Recipe, in_editor_format
+
+PICTURE, VAE, LATENT = ("picture", 0), ("vae", 0), ("encode", 0)
+SMALL = {"width": 256, "height": 192}
+SHOWN = tuple(NODE_CLASS_MAPPINGS)
+
+BOXES = [
+    Box("picture", "ExactExamplePicture", 0, SMALL),
+    Box("vae", "ExactVAELoader", 0, {"vae_name": "exact-vae-demo (built in)"}),
+    Box("info", "ExactVAEInfo", 0, {"vae": VAE}, width=340, room=400),
+    Box("save", "ExactVAESave", 0, {"vae": VAE}),
+    Box("encode", "ExactVAEEncode", 1, {"pixels": PICTURE, "vae": VAE}),
+    Box("decode", "ExactVAEDecode", 1, {"samples": LATENT, "vae": VAE}),
+    Box("tiled encode", "ExactVAETiledEncode", 1, {"pixels": PICTURE, "vae": VAE}),
+    Box("tiled decode", "ExactVAETiledDecode", 2, {"samples": LATENT, "vae": VAE}),
+    Box("hole", "ExactVAEEncodeForInpaint", 2, {"pixels": PICTURE, "vae": VAE, "mask": ("picture", 1)}),
+    Box("onto", "ExactVAEDecodeOntoOriginal", 2,
+        {"samples": LATENT, "vae": VAE, "image": PICTURE, "mask": ("picture", 1)}),
+    Box("compare", "ExactVAECompare", 3, {"image": PICTURE, "vae": VAE}, width=520),
+    Box("noise", "ExactLatentNoise", 3, {"vae": VAE, **SMALL}),
+    Box("walk", "ExactLatentInterpolate", 4, {"samples1": LATENT, "samples2": ("hole", 0), "steps": 2}),
+    Box("sample", "ExactLatentSample", 4, {"vae": VAE, **SMALL}),
+    Box("empty", "ExactEmptyLatent", 4, {"vae": VAE, **SMALL}),
+    Box("convert", "ExactConvertLatent", 5, {"samples": LATENT, "latent_space": "sd1"}),
+    Box("inspect", "ExactLatentInspect", 5, {"samples": LATENT, "vae": VAE}, width=440),
+    Box("save latent", "ExactSaveLatent", 6, {"samples": LATENT}),
+    Box("load latent", "ExactLoadLatent", 6),
+    # What is shown must be read by a node that shows.
+    *(
+        Box(f"{name} shown", "PreviewImage", 7, {"images": (name, output)})
+        for name, output in {"decode": 0, "tiled decode": 0, "onto": 0, "inspect": 1}.items()
+    ),
+    *(
+        Box(f"{name} inspected", "ExactLatentInspect", 8, {"samples": (name, 0)})
+        for name in ("tiled encode", "noise", "walk", "sample", "empty", "convert")
+    ),
+]  # fmt: skip
+
+
+class _EveryNode(Recipe):
+    def workflow(self) -> dict[str, Any]:
+        return in_editor_format("every_node", self)
+
+
+RECIPE = _EveryNode("## Every node\nFor pictures of them.", BOXES, [])
+
+
+def declared_by(kind: str) -> dict[str, Any]:
+    """What a picture of this node shows of it: a picture is stale when this has changed."""
+    cls = NODE_CLASS_MAPPINGS[kind]
+    types = cls.INPUT_TYPES()
+    inputs = {**types["required"], **types.get("optional", {})}
+    names = getattr(cls, "RETURN_NAMES", cls.RETURN_TYPES)
+    return {"name": NODE_DISPLAY_NAME_MAPPINGS[kind], "outputs": list(names), "inputs": list(inputs)}

@@ -1,0 +1,68 @@
+"""Graphs from files: workflows as the editor saves them, or the API format, which `POST /prompt` takes."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .editor import from_editor, is_workflow
+from .graph import Graph, GraphError, Node
+
+
+def load(path: str | os.PathLike[str], nodes: Mapping[str, type] | None = None) -> Graph:
+    """Read a graph from a JSON file, see `parse`. Raises GraphError."""
+    try:
+        return parse(json.loads(Path(path).read_text(encoding="utf-8-sig")), nodes)
+    except OSError as error:
+        raise _refusal(f"cannot read the graph '{path}': {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise _refusal(f"'{path}' is not JSON: {error}") from error
+    except GraphError as error:
+        raise _refusal(f"'{path}': {error}") from error
+
+
+def parse(obj: Any, nodes: Mapping[str, type] | None = None) -> Graph:
+    """obj: {"<id>": {"class_type", "inputs", "_meta"}}, the body of POST /prompt around it, or an editor's workflow.
+
+    nodes: class_type -> V1 node class; only a workflow of the editor needs them. Raises GraphError.
+    """
+    pnginfo = None
+    if _is_request(obj):
+        pnginfo = _mapping(_mapping(obj.get("extra_data")).get("extra_pnginfo")) or None
+        obj = obj["prompt"]
+    if not isinstance(obj, dict):
+        raise _refusal("a graph is a JSON object of nodes by their ids")
+    if is_workflow(obj):
+        if nodes is None:
+            raise _refusal("this graph is in the format of the editor: say with which node classes it is to be read")
+        return from_editor(obj, nodes)
+    return Graph({node_id: _node(node_id, entry) for node_id, entry in obj.items()}, pnginfo)
+
+
+def _is_request(obj: Any) -> bool:
+    # A node whose id is "prompt" has a class; the body of a request has not.
+    return isinstance(obj, dict) and isinstance(obj.get("prompt"), dict) and "class_type" not in obj["prompt"]
+
+
+def _node(node_id: str, entry: Any) -> Node:
+    if not isinstance(entry, dict):
+        raise _refusal(f"node {node_id} is not a JSON object with class_type and inputs")
+    inputs = entry.get("inputs", {})
+    if not isinstance(inputs, dict):
+        raise _refusal(f"the inputs of node {node_id} are not a JSON object")
+    title = _mapping(entry.get("_meta")).get("title")
+    return Node(node_id, _text(entry.get("class_type")), inputs, _text(title))
+
+
+def _refusal(sentence: str) -> GraphError:
+    error = {"type": "invalid_prompt", "message": sentence, "details": "", "extra_info": {}}
+    return GraphError(sentence, {"error": error, "node_errors": {}})
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
