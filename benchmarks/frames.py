@@ -50,7 +50,7 @@ def main() -> None:
     text = report(rows, options)
     print(text)
     if options.write:
-        name = f"frames_{options.device.partition(':')[0]}_{options.dtype}_{options.size}.md"
+        name = f"frames_{options.device.partition(':')[0]}_{options.dtype}_{options.size}px.md"
         (RESULTS / name).write_text(text + "\n")
 
 

@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     try:
         from . import codec, demo, graph, inspect, plan, train
     except ModuleNotFoundError as e:  # the command line is a guest: nodes and library do without its packages
-        raise SystemExit(f"exact-vae needs '{e.name}': pip install 'comfyui-exact-vae[cli]'") from e
+        raise SystemExit(f"exact-vae needs '{e.name}': pip install 'exact-vae[cli]'") from e
     root = argparse.ArgumentParser(prog="exact-vae", description="The autoencoders of diffusion models.")
     commands = root.add_subparsers(metavar="COMMAND", required=True)
     for module in (demo, inspect, plan, codec, graph, train):

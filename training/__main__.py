@@ -13,7 +13,7 @@ from ..vae_core.errors import BadRequest
 from ..vae_core.precision import usable
 from ..vae_core.writing import made, published
 
-INSTALL = "training needs '{}': pip install 'comfyui-exact-vae[train]'"
+INSTALL = "training needs '{}': pip install 'exact-vae[train]'"
 try:
     from tqdm import tqdm
 

@@ -91,7 +91,7 @@ def _unusable(path: Path, smallest: int) -> str | None:
     except BadRequest as e:
         return str(e).partition(" cannot be read as a picture: ")[2].partition("; take it out")[0] or str(e)
     except ModuleNotFoundError as e:
-        return f"it needs '{e.name}': pip install 'comfyui-exact-vae[train]'"
+        return f"it needs '{e.name}': pip install 'exact-vae[train]'"
     width, height = picture.size
     return f"it has {width}x{height} pixels, crops {smallest}x{smallest}" if min(width, height) < smallest else None
 

@@ -19,7 +19,7 @@ they must follow an op that makes a new tensor.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, Literal, NamedTuple, Union
+from typing import Any, Literal, NamedTuple, TypeVar, Union
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ from torch.nn import functional as F
 
 Op = Union[Callable[[Tensor], Tensor], "Residual", "Beside"]
 Ops = tuple[Op, ...]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +74,12 @@ def leaves(ops: Ops) -> Iterator[Op]:
 def has_besides(ops: Ops) -> bool:
     """Does any of these ops look at a second picture?"""
     return any(isinstance(op, Beside) or (isinstance(op, Residual) and has_besides(op.body + op.skip)) for op in ops)
+
+
+def keeps_scale(op: T) -> T:
+    """Marks ops, by their class or function: of numbers twice as large they make numbers twice as large."""
+    setattr(op, "keeps_scale", True)  # noqa: B010, a type has no such attribute to a type checker
+    return op
 
 
 class Window:
@@ -174,6 +181,7 @@ class Global(nn.Module):
     grows = True  # does what is remembered grow with the picture?
     over_frames = False  # does it see other frames of a clip?
     looks_back = False  # and of these only the ones before: what is remembered of them serves those after
+    last = ""  # the name of the convolution that makes its result, if one does
 
     def remember(self, x: Tensor) -> tuple[Tensor, ...]:
         """What the others need to know of these pixels. Tensors (B, heads, pixels, C)."""
@@ -208,6 +216,7 @@ class Sums(Global):
         return reduce(lambda known, part: tuple(a + b for a, b in zip(known, part, strict=True)), parts)
 
 
+@keeps_scale
 class Upsample2x(nn.Module):
     """Nearest neighbour, twice the rows and columns. Pointwise. (B, C, H, W) -> (B, C, 2H, 2W)"""
 
@@ -217,6 +226,7 @@ class Upsample2x(nn.Module):
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
+@keeps_scale
 class EveryNth(Window):
     """The first pixel of n x n, as nearest neighbour keeps it. (B, C, nH, nW) -> (B, C, H, W)"""
 
@@ -231,6 +241,7 @@ class EveryNth(Window):
         return self(x)
 
 
+@keeps_scale
 class PixelUnshuffle(Window):
     """n x n pixels become one of n^2 times the channels. (B, C, nH, nW) -> (B, n^2 C, H, W)
 
@@ -250,6 +261,7 @@ class PixelUnshuffle(Window):
         return self(x)
 
 
+@keeps_scale
 class PixelShuffle:
     """The way back. Pointwise. (B, n^2 C, H, W) -> (B, C, nH, nW)"""
 
@@ -264,6 +276,7 @@ class PixelShuffle:
         return x.permute(0, 1, row, 2, column, channel).reshape(b, n * h, n * w, c // n**2).permute(0, 3, 1, 2)
 
 
+@keeps_scale
 class RepeatChannels(NamedTuple):
     """Each channel so many times in a row. Pointwise. (B, C, H, W) -> (B, times * C, H, W)"""
 
@@ -279,6 +292,7 @@ class RepeatChannels(NamedTuple):
         return x.reshape(b, h, w, c * self.times).permute(0, 3, 1, 2)
 
 
+@keeps_scale
 class MeanChannels(NamedTuple):
     """The mean of every `group` channels in a row. Pointwise. (B, group * C, H, W) -> (B, C, H, W)"""
 

@@ -2,8 +2,9 @@
 
 CPU     the file's own dtype, if the processor computes it well; otherwise float32. Never fp16, whose
         convolutions have no fast kernel on a CPU (a thousand times slower).
-CUDA    bf16 where the chip has it (compute capability 8.0), otherwise float32: the activations of SDXL's
-        VAE exceed fp16's largest number, 65504, and come out as NaN. fp16 is for those who ask for it.
+CUDA    bf16 where the chip has it (compute capability 8.0), otherwise float32. fp16 is for those who ask for
+        it: it ends at 65504, which activations exceed. Those of SDXL's VAE and of all others whose stream
+        only norms read are scaled down for it (execution/rescaled.py); Sana's are not.
 other   float32, until measured: bf16 has given NaN on MPS (Qwen-Image), fp16 black pictures (FLUX.1).
 """
 

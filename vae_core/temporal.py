@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .ops import Global, Op, Ops, Residual, Window
+from .ops import Global, Op, Ops, Residual, Window, keeps_scale
 
 Kernel = int | tuple[int, int, int]
 
@@ -39,6 +39,7 @@ class Temporal(nn.Module):
         return self.after(input, None)[0]
 
 
+@keeps_scale
 class LookBack(Temporal):
     """Puts the last frames before x in front of it. (T, C, H, W) -> (T + frames, C, H, W)
 
@@ -153,6 +154,7 @@ class OneFrame(Window):
         return F.conv2d(x, self.weight, self.bias, self.step)
 
 
+@keeps_scale
 class RepeatFrames(Temporal):
     """Every frame twice, but the first. (T, C, H, W) -> (2T - 1, C, H, W)"""
 
@@ -167,6 +169,7 @@ class RepeatFrames(Temporal):
         return ()
 
 
+@keeps_scale
 class FramesToChannels(Temporal):
     """Frames become channels of one, (channel, frame) in turn. (T, C, H, W) -> (T / n, n C, H, W)
 
@@ -187,12 +190,14 @@ class FramesToChannels(Temporal):
     def alone(self) -> Ops:
         return (self._first,)
 
+    @keeps_scale
     def _first(self, x: Tensor) -> Tensor:
         y = x.new_zeros(len(x), *x.shape[2:], x.shape[1], self.n)
         y[..., -1] = x.permute(0, 2, 3, 1)
         return y.flatten(-2).permute(0, 3, 1, 2)
 
 
+@keeps_scale
 class ChannelsToFrames(Temporal):
     """The way back. (T, n C, H, W) -> (n T, C, H, W), without the n - 1 before the first frame."""
 
@@ -209,11 +214,12 @@ class ChannelsToFrames(Temporal):
     def alone(self) -> Ops:
         return (self._last,)
 
+    @keeps_scale
     def _last(self, x: Tensor) -> Tensor:
         return x[:, self.n - 1 :: self.n].contiguous(memory_format=torch.channels_last)
 
 
-class _TimeConv(nn.Conv3d, Temporal):
+class TimeConv(nn.Conv3d, Temporal):
     """A convolution over frames alone, which leaves the first frame of a clip as it is."""
 
     def __init__(self, c: int, c_out: int, frames: int, step: int):
@@ -233,7 +239,7 @@ class _TimeConv(nn.Conv3d, Temporal):
         return self.after(input, None)[0]
 
 
-class DoubleFrames(_TimeConv):
+class DoubleFrames(TimeConv):
     """Makes two frames of each but the first. (T, C, H, W) -> (2T - 1, C, H, W)"""
 
     growth = 2.0
@@ -251,7 +257,7 @@ class DoubleFrames(_TimeConv):
         return torch.cat([first, y.flatten(0, 1).permute(0, 3, 1, 2)]), past
 
 
-class HalveFrames(_TimeConv):
+class HalveFrames(TimeConv):
     """Makes one frame of two and the one before them; the first stays. (2T - 1, C, H, W) -> (T, C, H, W)"""
 
     def __init__(self, c: int, frames: int):

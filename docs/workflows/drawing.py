@@ -145,9 +145,7 @@ def _node(box: Box, order: int, ids: dict[str, int], wires: list[list[Any]]) -> 
         {"name": n, "type": t, "links": [wire[0] for wire in wires if wire[1:3] == [me, i]]}
         for i, (n, t) in enumerate(outputs(box.kind))
     ]
-    ours = (
-        {"cnr_id": "comfyui-exact-vae", "ver": VERSION} if box.kind in NODE_CLASS_MAPPINGS else {"cnr_id": "comfy-core"}
-    )
+    ours = {"cnr_id": "exact-vae", "ver": VERSION} if box.kind in NODE_CLASS_MAPPINGS else {"cnr_id": "comfy-core"}
     return {
         "id": me,
         "type": box.kind,

@@ -106,7 +106,7 @@ def test_a_package_that_is_not_installed(capsys, tmp_path, data, monkeypatch):
     (data / "held_out" / "y.JXL").write_text("")
     monkeypatch.setitem(sys.modules, "pillow_jxl", None)
     said = fails(capsys, "evaluate", "--data", data, "--out", tmp_path / "out", "--long-side", "8")
-    assert said == "training needs 'pillow_jxl': pip install 'comfyui-exact-vae[train]'\n"
+    assert said == "training needs 'pillow_jxl': pip install 'exact-vae[train]'\n"
 
 
 @pytest.mark.parametrize(("command", "again"), [("train", True), ("evaluate", False)])

@@ -78,7 +78,7 @@ def test_too_few(tmp_path):
 def test_a_plugin_that_is_missing(folder, monkeypatch):
     (folder / "x.jxl").write_text("")
     monkeypatch.setitem(__import__("sys").modules, "pillow_jxl", None)
-    assert survey(folder, 48).skipped == {"x.jxl": "it needs 'pillow_jxl': pip install 'comfyui-exact-vae[train]'"}
+    assert survey(folder, 48).skipped == {"x.jxl": "it needs 'pillow_jxl': pip install 'exact-vae[train]'"}
 
 
 def test_a_step_sees_the_same_crops_however_they_are_shared(folder):

@@ -1,16 +1,21 @@
-"""The same network in fewer steps: ops that are cheaper together than one after the other."""
+"""The same network in fewer steps: ops that are cheaper together than one after the other. In fp16 also `rescaled`."""
 
 from ..ops import Beside, Conv2d, DoublingConv, Op, Ops, Residual, Upsample2x
+from .rescaled import in_fp16, rescaled
 
 
 def fused(ops: Ops) -> Ops:
     """Ops that compute the same. Weights that are made for it live as long as what is returned."""
+    return _fused(rescaled(ops) if in_fp16(ops) else ops)
+
+
+def _fused(ops: Ops) -> Ops:
     result: list[Op] = []
     for op in ops:
         if isinstance(op, Residual):
-            result.append(Residual(fused(op.body), fused(op.skip)))
+            result.append(Residual(_fused(op.body), _fused(op.skip)))
         elif isinstance(op, Beside):
-            result.append(Beside(fused(op.side), op.join))
+            result.append(Beside(_fused(op.side), op.join))
         elif isinstance(op, Conv2d) and result and isinstance(result[-1], Upsample2x) and _keeps_size(op):
             result[-1] = DoublingConv(op)
         else:

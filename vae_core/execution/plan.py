@@ -154,8 +154,8 @@ class Request:
     @cached_property
     def summed(self) -> int:
         """Bytes of weights that are made for the run."""
-        made = [op for op in leaves(self.ops) if isinstance(op, (DoublingConv, OneFrame))]
-        return sum(op.made_bytes * (SUMMED if isinstance(op, DoublingConv) else 1) for op in made)
+        made = ((op, getattr(op, "made_bytes", 0)) for op in leaves(self.ops))
+        return sum(size * (SUMMED if isinstance(op, DoublingConv) else 1) for op, size in made)
 
     @cached_property
     def largest(self) -> tuple[int, ...]:

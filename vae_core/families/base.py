@@ -162,7 +162,8 @@ class Rounding(NamedTuple):
     all families whole and in bands, encoding and decoding: up to 0.017 in bf16, whose numbers have 8 bits, and up to
     0.0021 in fp16, whose have 11. Stated are about twice these.
 
-    overflows: which published weights exceed fp16's largest number, 65504, and who says so; '' if no one does
+    overflows: which published weights exceed fp16's largest number, 65504, and who says so; '' if no one does. What
+    only norms read is run at a smaller scale in fp16 (execution/rescaled.py), so such weights may run all the same
     """
 
     bf16: float = 0.035

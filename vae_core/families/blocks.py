@@ -124,6 +124,8 @@ class ResnetBlock(nn.Module):
 class AttnBlock(Global):
     """Single-head self-attention over all pixels. (B, C, H, W) -> same"""
 
+    last = "proj_out"
+
     def __init__(self, c: int, norm: Norm = norm):
         super().__init__()
         self.norm = norm(c)

@@ -70,7 +70,7 @@ class ResnetBlock(nn.Module):
 class AttnBlock(Global):
     """Single-head self-attention over all pixels of a clip, or of its frames so far. (T, C, H, W) -> same"""
 
-    over_frames = True
+    over_frames, last = True, "proj_out"
 
     def __init__(self, c: int, kit: Kit):
         super().__init__()

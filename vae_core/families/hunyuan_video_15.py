@@ -16,7 +16,18 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ..ops import MeanChannels, Op, Ops, PixelShuffle, PixelUnshuffle, RepeatChannels, Residual, chain, silu
+from ..ops import (
+    MeanChannels,
+    Op,
+    Ops,
+    PixelShuffle,
+    PixelUnshuffle,
+    RepeatChannels,
+    Residual,
+    chain,
+    keeps_scale,
+    silu,
+)
 from ..temporal import Temporal
 from .base import Family, Halves, Member, Network, Shapes, size, vote
 from .blocks import SIDES, Coder, halved, read_coder
@@ -122,6 +133,7 @@ class Trade(Temporal):
         return (self.first,)
 
 
+@keeps_scale
 class Joined(Trade):
     """Two frames become channels of one, (frame, channel). (2T - 1, C, H, W), or 2T -> (T, 2C, H, W), before `later`
 
@@ -136,6 +148,7 @@ class Joined(Trade):
         return self.later(y) if self.later else y  # type: ignore[operator]
 
 
+@keeps_scale
 class Parted(Trade):
     """The way back. (T, 2C, H, W), after `later` -> (2T - 1, C, H, W), or 2T"""
 
@@ -150,10 +163,12 @@ class Parted(Trade):
         return y.reshape(2 * t, h, w, c // 2).permute(0, 3, 1, 2)
 
 
+@keeps_scale
 def _twice(x: Tensor) -> Tensor:
     return torch.cat([x, x], 1)
 
 
+@keeps_scale
 def _half(x: Tensor) -> Tensor:
     """The first half of the channels that each of four pixels gets."""
     b, c, h, w = x.shape

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..ops import Conv2d, Ops, Residual, chain, silu
+from ..ops import Conv2d, Ops, Residual, chain, keeps_scale, silu
 from ..temporal import Conv3d, GroupNormOverFrames
 from . import kl
 from .base import Family, Member, Shapes
@@ -68,6 +68,7 @@ class VideoResnetBlock(ResnetBlock):
     def ops(self) -> Ops:
         return (*super().ops(), Residual((*self.time_stack.ops(), self.share)))
 
+    @keeps_scale
     def share(self, x: Tensor) -> Tensor:
         return x * self.mix_factor.sigmoid()
 

@@ -11,6 +11,7 @@ what comes after sees zeros where it was. So a picture is a clip of one frame, a
 import math
 import re
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -157,6 +158,12 @@ class RMSNorm(nn.Module):
         y = None if torch.is_grad_enabled() else torch.empty_like(x)  # one new picture, whatever the scale's dtype
         return torch.mul(x, scale, out=y).mul_(self.gamma.view(-1, 1, 1)).to(x.dtype)
 
+    def reading(self, scale: float) -> "RMSNorm":
+        """The same for pictures that are `scale` times as large as they should be, with the same weights."""
+        norm = copy(self)
+        norm.least = self.least * scale
+        return norm
+
 
 class ResidualBlock(nn.Module):
     """(T, c_in, H, W) -> (T, c_out, H, W)"""
@@ -177,6 +184,8 @@ class ResidualBlock(nn.Module):
 
 class AttentionBlock(Global):
     """Single-head self-attention over all pixels of a frame. (T, C, H, W) -> same"""
+
+    last = "proj"
 
     def __init__(self, c: int):
         super().__init__()
