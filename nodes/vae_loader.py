@@ -50,8 +50,8 @@ class VAELoader:
                     {
                         "default": "auto",
                         "tooltip": "What the VAE computes in. auto: bf16 on a GPU that has it, otherwise fp32. "
-                        "fp16 is safe for SDXL's VAE too, whose layers are scaled down for it without changing the "
-                        "picture; on a CPU, where it has no fast kernels, fp32 is used instead.",
+                        "In fp16 layers are scaled down, which changes no picture, so that VAEs like SDXL's do not "
+                        "overflow; on a CPU, where it has no fast kernels, fp32 is used instead.",
                     },
                 ),
                 "device": (
