@@ -1,6 +1,6 @@
 """The whole GPU path in one call: is it right, how fast is it, how much memory does it take.
 
-    python benchmarks/on_gpu.py [--device cuda] [--size 256] [--right-only]
+    python benchmarks/on_gpu.py [--device cuda] [--size 256] [--dtypes fp32 bf16 fp16] [--right-only]
 
 First each VAE of families.py and an SD-class one decode and encode on the device in fp32 (TF32 off), bf16 and fp16,
 whole and in bands of rows, beside the same in float64 on the CPU: a table in results/. Then time_and_memory.py and
@@ -59,6 +59,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--size", type=int, default=256, help="side of the pictures whose numbers are compared")
+    parser.add_argument("--dtypes", nargs="+", default=list(DTYPES), choices=DTYPES)
     parser.add_argument("--right-only", action="store_true", help="no times")
     return parser.parse_args()
 
@@ -72,8 +73,8 @@ def right(case: Case, options: argparse.Namespace) -> Iterator[Found]:
         true = load(Path(weights), dtype=torch.float64)
         latent = true.encode(pixels).mode()
         given = {"encode": (pixels, latent), "decode": (latent, true.decode(latent))}
-        for name, dtype in DTYPES.items():
-            vae = load(Path(weights), dtype=dtype, device=options.device)
+        for name in options.dtypes:
+            vae = load(Path(weights), dtype=DTYPES[name], device=options.device)
             for part, (x, wanted) in given.items():
                 yield Found(case.title, part, name, *errors(vae, part, x, wanted))
 
