@@ -125,12 +125,13 @@ def in_a_process(number: int, who: str, weights: str) -> dict[str, Any]:
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     """In a process of its own: load, run once on a small latent, then measure."""
     import torch
+    from exact_vae.vae_core.precision import DTYPES
 
     torch.set_grad_enabled(False)
     torch.manual_seed(1)
     number, who, weights = options.task
     case = CASES[int(number)]
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[options.dtype]
+    dtype = DTYPES[options.dtype]
     run = ours(weights, dtype, options.device) if who == US else theirs(case, weights, dtype, options.device)
     run(latent(case, 64, 1, options))
     z = latent(case, options.size, options.frames if case.clip else 1, options)

@@ -90,11 +90,12 @@ def in_a_process(frames: int, who: str, weights: str, options: argparse.Namespac
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     """In a process of its own: load, run once on a small latent of two frames, then measure."""
     import torch
+    from exact_vae.vae_core.precision import DTYPES
 
     torch.set_grad_enabled(False)
     torch.manual_seed(1)
     frames, who, weights = int(options.task[0]), *options.task[1:]
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[options.dtype]
+    dtype = DTYPES[options.dtype]
     how = {"rows": options.rows} if options.rows else {}
     make = ours(weights, dtype, options.device, **how) if who == US else theirs(WAN, weights, dtype, options.device)
     make(latent(32, FRAMES_OF_A_LATENT + 1, options.device))

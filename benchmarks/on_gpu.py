@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 
 import torch
 from exact_vae.vae_core import load
+from exact_vae.vae_core.precision import DTYPES
 
 sys.path.insert(0, str(Path(__file__).parent))
 from families import CASES, Case, write_weights
 from time_and_memory import BLOCKS, RESULTS, WIDTHS
 
 SD = Case("SD-class", "AutoencoderKL", {**WIDTHS, **BLOCKS}, 4, 8)
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SPEED = (
     "time_and_memory.py --sizes 1024 2048 --dtype bf16",
     "time_and_memory.py --sizes 1024 --dtype fp16",
@@ -59,7 +59,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--size", type=int, default=256, help="side of the pictures whose numbers are compared")
-    parser.add_argument("--dtypes", nargs="+", default=list(DTYPES), choices=DTYPES)
+    parser.add_argument("--dtypes", nargs="+", default=["fp32", "bf16", "fp16"], choices=DTYPES)
     parser.add_argument("--right-only", action="store_true", help="no times")
     return parser.parse_args()
 

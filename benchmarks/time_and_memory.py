@@ -227,8 +227,9 @@ def into_file(bands: Iterator[Any], height: int, width: int) -> None:
 def theirs(way: Way, task: Task) -> Prepared:
     import torch
     from diffusers import AutoencoderKL
+    from exact_vae.vae_core.precision import DTYPES
 
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[task.dtype]
+    dtype = DTYPES[task.dtype]
     vae = AutoencoderKL.from_pretrained(task.weights, torch_dtype=dtype).to(task.device)
     vae.to(memory_format=torch.channels_last)
     if way.how["run"] == "tiled":

@@ -88,5 +88,12 @@ def test_a_vae_that_this_pack_does_not_run_is_not_run_for_it(comfyui):
     assert len(comfyui.sent) == 1
 
 
-def test_without_comfyui_nothing_happens(vae):
+def test_without_comfyui_nothing_is_run_or_sent(vae, monkeypatch):
+    looked: list[object] = []
+    module = sys.modules[host.first_look.__module__]
+    monkeypatch.setattr(module, "_wanted", lambda: True)
+    monkeypatch.setattr(module, "fit", looked.append)
+    monkeypatch.setattr(module, "_send", looked.append)
+    host.first_look(vae, latent(1, 4, 128, 128), "sd1")
     host.first_look(vae, latent(1, 4, 128, 128))
+    assert looked == []

@@ -285,3 +285,21 @@ def test_a_shortcut_that_is_too_short_is_no_silent_end():
     half = Conv2d(1, 1, 3, stride=2)
     with pytest.raises(AssertionError, match="fewer rows"), torch.no_grad():
         in_bands((Residual((Conv2d(1, 1),), (half,)),), torch.randn(1, 1, 9, 1), Banding(3, OnDevice()))
+
+
+@pytest.mark.parametrize(("numbers", "calls"), [(3, 3), (9, 1)])
+@torch.no_grad()
+def test_no_convolution_runs_for_the_last_row_alone(numbers, calls):
+    """Each call lays out its weights anew: at a low resolution, where a picture is one band, it would cost as much."""
+    made: list[int] = []
+    ops, x = (Conv2d(1, 1),), torch.randn(1, 1, 9, 1)
+    got = in_bands(ops, x, Banding(numbers, OnDevice()), lambda op, band: made.append(band.shape[-2]))
+    assert torch.allclose(got, ops[0](x), atol=1e-6) and sum(made) == 9 and len(made) == calls
+
+
+def test_a_source_that_ends_too_early_is_no_silent_end():
+    banding = Banding(3, OnDevice())
+    source = Source(torch.randn(1, 1, 9, 1), banding)
+    source.rows = 12
+    with pytest.raises(AssertionError, match="than were announced"), torch.no_grad():
+        list(flow((Conv2d(1, 1),), source, banding, Watch()).read(last=True))

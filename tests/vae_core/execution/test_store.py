@@ -3,7 +3,8 @@ import os
 import pytest
 import torch
 from exact_vae.vae_core import BadRequest
-from exact_vae.vae_core.execution.store import InRooms, InSystemMemory, OnDevice, OnDisk, Rooms
+from exact_vae.vae_core.execution import store
+from exact_vae.vae_core.execution.store import Gaps, InRooms, InSystemMemory, OnDevice, OnDisk, Rooms
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
@@ -61,3 +62,14 @@ def test_rooms_of_another_size_are_given_back():
     for rows in (6, 5):
         rooms.tensor(torch.Size((1, 2, rows, 4)), torch.float32)  # made and let go of
     assert sum(len(spare) for spare in rooms.free.values()) == 1
+
+
+def test_gaps_are_given_back_when_the_process_has_grown(monkeypatch):
+    """Since the last time, not since the beginning: or every write beyond would give all back again."""
+    size, given_back = [100], []
+    monkeypatch.setattr(store, "_resident", lambda: size[0])
+    monkeypatch.setattr(store, "_trim", given_back.append)
+    gaps = Gaps(beyond=10)
+    for size[0], times in ((110, 0), (111, 1), (120, 1), (121, 1), (122, 2)):
+        gaps.check()
+        assert len(given_back) == times

@@ -6,7 +6,7 @@ from exact_vae.vae_core import detect, from_weights
 from exact_vae.vae_core.execution import whole
 from exact_vae.vae_core.families.blocks import Coder
 from exact_vae.vae_core.families.hunyuan_video_15 import TradingConfig
-from samples import header, random_weights
+from samples import clip, header, moments, near, random_weights
 from torch.nn import functional as F
 
 EXACT = 1e-9
@@ -104,20 +104,6 @@ def weights():
 @pytest.fixture(scope="module")
 def ours(weights):
     return from_weights(weights)
-
-
-def clip(channels: int, frames: int, *size: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(frames)
-    return torch.rand(2, channels, frames, *size, generator=generator, dtype=torch.float64) * 2 - 1
-
-
-def near(a: torch.Tensor, b: torch.Tensor) -> float:
-    assert a.shape == b.shape
-    return float((a - b).abs().max() / b.abs().max())
-
-
-def moments(posterior) -> torch.Tensor:
-    return torch.cat([posterior.mean, posterior.logvar], 1)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from exact_vae.vae_core.execution.past import Past
 from exact_vae.vae_core.execution.store import OnDevice
 from exact_vae.vae_core.temporal import Conv3d
 from safetensors.torch import save_file
-from samples import header, shake
+from samples import clip, header, moments, near, shake
 
 EXACT = 1e-9
 TRADING = {"latent_channels": 4, "block_out_channels": (32, 32, 64, 64, 64), "layers_per_block": 1}
@@ -28,16 +28,6 @@ def theirs(make, config):
     for name, gamma in known.named_parameters():
         gamma.data += 0.1 * torch.randn_like(gamma) if name.endswith("gamma") else 0
     return known
-
-
-def clip(channels: int, frames: int, *size: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(frames)
-    return torch.rand(2, channels, frames, *size, generator=generator, dtype=torch.float64) * 2 - 1
-
-
-def near(a: torch.Tensor, b: torch.Tensor) -> float:
-    assert a.shape == b.shape
-    return float((a - b).abs().max() / b.abs().max())
 
 
 def ldm_names(weights: dict[str, torch.Tensor], turned: bool) -> dict[str, torch.Tensor]:
@@ -145,10 +135,6 @@ def test_a_convolution_that_skips_frames_in_parts():
     x, past = clip(2, 9, 4, 5)[0].transpose(0, 1), Past(OnDevice())
     parts = [whole.run(ops, part, past=past) for part in (x[:1], x[1:5], x[5:7], x[7:])]
     assert near(torch.cat(parts), whole.run(ops, x)) < 1e-12
-
-
-def moments(posterior) -> torch.Tensor:
-    return torch.cat([posterior.mean, posterior.logvar], 1)
 
 
 @pytest.mark.parametrize("family", KINDS)

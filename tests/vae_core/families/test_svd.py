@@ -6,7 +6,7 @@ from diffusers import AutoencoderKLTemporalDecoder
 from exact_vae.vae_core import detect, from_weights
 from exact_vae.vae_core.execution import whole
 from exact_vae.vae_core.temporal import is_cut
-from samples import header, shake
+from samples import header, near, shake
 
 EXACT = 1e-9
 
@@ -35,11 +35,6 @@ def ours(theirs):
 def latent(frames: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(2, 4, frames, 6, 5, generator=generator, dtype=torch.float64)
-
-
-def near(a: torch.Tensor, b: torch.Tensor) -> float:
-    assert a.shape == b.shape
-    return float((a - b).abs().max() / b.abs().max())
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5])

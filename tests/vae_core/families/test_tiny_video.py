@@ -9,7 +9,7 @@ from exact_vae.vae_core.latents import SPACES
 from exact_vae.vae_core.loading import read_as_light
 from exact_vae.vae_core.temporal import is_cut
 from safetensors.torch import save_file
-from samples import header, random_weights
+from samples import header, near, random_weights
 from torch.nn import functional as F
 
 EXACT = 1e-12
@@ -116,11 +116,6 @@ def walked_decode(kind: str, weights: dict, z: torch.Tensor, act=F.relu) -> torc
 def clip(frames: int, ratio: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(frames)
     return torch.rand(2, 3, frames, 3 * ratio, 2 * ratio, generator=generator, dtype=torch.float64)
-
-
-def near(a: torch.Tensor, b: torch.Tensor) -> float:
-    assert a.shape == b.shape
-    return float((a - b).abs().max() / b.abs().max())
 
 
 @pytest.mark.parametrize(("kind", "frames"), [(kind, t) for kind in KINDS for t in FRAMES[kind]])

@@ -7,7 +7,7 @@ from diffusers.models.autoencoders import autoencoder_kl_qwenimage, autoencoder_
 from exact_vae.vae_core import BadRequest, detect, from_weights, load
 from exact_vae.vae_core.families.wan import RMSNorm
 from safetensors.torch import save_file
-from samples import header, shake
+from samples import clip, header, near, shake
 
 EXACT = 1e-9
 SMALL = {"base_dim": 8, "z_dim": 4, "num_res_blocks": 1}
@@ -39,16 +39,6 @@ def theirs(kind: str):
     for name, gamma in known.named_parameters():
         gamma.data += 0.1 * torch.randn_like(gamma) if name.endswith("gamma") else 0
     return known
-
-
-def clip(channels: int, frames: int, *size: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(frames)
-    return torch.rand(2, channels, frames, *size, generator=generator, dtype=torch.float64) * 2 - 1
-
-
-def near(a: torch.Tensor, b: torch.Tensor) -> float:
-    assert a.shape == b.shape
-    return float((a - b).abs().max() / b.abs().max())
 
 
 @pytest.mark.parametrize(
