@@ -1,4 +1,4 @@
-"""Exact VAE: every VAE file, any picture size, the exact picture."""
+"""Exact VAE: every VAE file, any image size, the exact image."""
 
 from .nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 

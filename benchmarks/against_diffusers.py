@@ -40,7 +40,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--size", type=int, default=256, help="side of the picture in pixels")
+    parser.add_argument("--size", type=int, default=256, help="side of the image in pixels")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--write", action="store_true")
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""Decoding with other families beside diffusers: Qwen-Image (a picture, a clip), HunyuanImage 2.1, Sana.
+"""Decoding with other families beside diffusers: Qwen-Image (an image, a clip), HunyuanImage 2.1, Sana.
 
     python benchmarks/families.py [--size 512] [--frames 9] [--runs 3] [--device cpu] [--dtype fp32] [--threads 1]
                                   [--only WORD] [--write]
@@ -50,7 +50,7 @@ SANA = {
     "decoder_act_fns": "silu",
 }  # fmt: skip
 CASES = (
-    Case("Qwen-Image, a picture", "AutoencoderKLQwenImage", {}, 16, 8),
+    Case("Qwen-Image, an image", "AutoencoderKLQwenImage", {}, 16, 8),
     Case("Qwen-Image, a clip", "AutoencoderKLQwenImage", {}, 16, 8, clip=True),
     Case("HunyuanImage 2.1", "AutoencoderKLHunyuanImage", {
         "in_channels": 3, "out_channels": 3, "latent_channels": 64, "layers_per_block": 2, "sample_size": 384,
@@ -74,7 +74,7 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=512, help="side of the pictures, in pixels")
+    parser.add_argument("--size", type=int, default=512, help="side of the images, in pixels")
     parser.add_argument("--frames", type=int, default=9, help="of the clip, 4n + 1")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--device", default="cpu")
@@ -169,7 +169,7 @@ def theirs(case: Case, weights: str, dtype, device: str):
     import torch
 
     vae = getattr(diffusers, case.made).from_pretrained(weights, torch_dtype=dtype).to(device)
-    # torch has one channels_last for pictures and one for clips: each convolution gets its own.
+    # torch has one channels_last for images and one for clips: each convolution gets its own.
     for tensor in vae.parameters():
         if tensor.ndim in (4, 5):
             kind = torch.channels_last if tensor.ndim == 4 else torch.channels_last_3d

@@ -57,7 +57,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, nargs="+", default=[1, 5, 17, 33], help="of the clips, 4n + 1")
-    parser.add_argument("--size", type=int, default=128, help="side of the pictures, in pixels")
+    parser.add_argument("--size", type=int, default=128, help="side of the images, in pixels")
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")

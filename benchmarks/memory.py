@@ -21,7 +21,7 @@ def watched(device: str) -> Iterator[Callable[[], int]]:
         before = torch.cuda.memory_allocated()
         yield lambda: torch.cuda.max_memory_allocated() - before
         return
-    ctypes.CDLL(None).malloc_trim(0)  # what the small picture left
+    ctypes.CDLL(None).malloc_trim(0)  # what the small image left
     before, most, over = anonymous(), [0], threading.Event()
 
     def sample() -> None:

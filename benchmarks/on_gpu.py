@@ -58,7 +58,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--size", type=int, default=256, help="side of the pictures whose numbers are compared")
+    parser.add_argument("--size", type=int, default=256, help="side of the images whose numbers are compared")
     parser.add_argument("--dtypes", nargs="+", default=["fp32", "bf16", "fp16"], choices=DTYPES)
     parser.add_argument("--right-only", action="store_true", help="no times")
     return parser.parse_args()

@@ -1,13 +1,13 @@
-"""Time and peak memory of encoding and decoding beside diffusers (and ComfyUI): the same weights, the same pictures.
+"""Time and peak memory of encoding and decoding beside diffusers (and ComfyUI): the same weights, the same images.
 
     python benchmarks/time_and_memory.py [--sizes 512 1024] [--runs 3] [--device cpu] [--dtype fp32]
                                          [--threads 1] [--comfyui FOLDER [--comfyui-python PYTHON]] [--write]
 
-An SD-class VAE (84 million random weights) works on one picture. Every figure comes from a process of its own that does
+An SD-class VAE (84 million random weights) works on one image. Every figure comes from a process of its own that does
 nothing else; runs of all ways follow one another in turn, and medians are kept. Memory is what a run adds to the loaded
 VAE: on a CPU anonymous pages (those of files apart), on CUDA what torch has allocated. On a CPU seconds are its own,
 not the clock's: with one thread they hardly depend on what else the machine does.
-`--write` keeps a table and a picture in results/.
+`--write` keeps a table and an image in results/.
 """
 
 import argparse
@@ -95,7 +95,7 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024], help="sides of the pictures, in pixels")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024], help="sides of the images, in pixels")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
@@ -162,7 +162,7 @@ def in_a_process(way: Way, size: int, weights: str, options: argparse.Namespace)
 
 
 def measured(task: Task) -> dict[str, Any]:
-    """In a process of its own: load, run once on a small picture, then measure."""
+    """In a process of its own: load, run once on a small image, then measure."""
     import torch
 
     torch.manual_seed(1)
@@ -170,8 +170,8 @@ def measured(task: Task) -> dict[str, Any]:
     way = Way(**task.way)
     prepare = {OURS: ours, DIFFUSERS: theirs, COMFYUI: comfyui}[way.who]
     run, facts = prepare(way, task)
-    run(picture(way, 64, task), warm=True)
-    x = picture(way, task.size, task)
+    run(image(way, 64, task), warm=True)
+    x = image(way, task.size, task)
     more = facts(x)
     clock = time.process_time if task.device == "cpu" else time.perf_counter
     with watched(task.device) as memory:
@@ -183,7 +183,7 @@ def measured(task: Task) -> dict[str, Any]:
     return {"seconds": seconds, "peak": memory(), **more}
 
 
-def picture(way: Way, size: int, task: Task):
+def image(way: Way, size: int, task: Task):
     """What goes in: a latent, or pixels in [-1, 1]."""
     import torch
 
@@ -217,9 +217,9 @@ def ours(way: Way, task: Task) -> Prepared:
 
 def into_file(bands: Iterator[Any], height: int, width: int) -> None:
     """Bands (3, n, W) to a TIFF file, as they come."""
-    from exact_vae.headless import pictures, tiff
+    from exact_vae.headless import image_files, tiff
 
-    levels = (pictures.levels((band.movedim(0, -1) + 1) / 2) for band in bands)
+    levels = (image_files.levels((band.movedim(0, -1) + 1) / 2) for band in bands)
     with tempfile.TemporaryDirectory() as place:
         tiff.write(Path(place) / "decoded.tif", (height, width, 3), levels)
 
@@ -243,7 +243,7 @@ def theirs(way: Way, task: Task) -> Prepared:
         return decode(x).sample if way.part == "decode" else encode(x).latent_dist.mode()
 
     if way.how["run"] == "compiled":
-        run(picture(way, task.size, task), True)
+        run(image(way, task.size, task), True)
     return run, lambda x: {}
 
 
@@ -287,7 +287,7 @@ def report(rows: list[Row], options: argparse.Namespace) -> str:
 
 
 def section(rows: list[Row]) -> Iterator[str]:
-    yield "| picture | who and how | seconds | ratio | peak, MiB | ratio | planned, MiB | plan |"
+    yield "| image | who and how | seconds | ratio | peak, MiB | ratio | planned, MiB | plan |"
     yield "|---|---|---|---|---|---|---|---|"
     reference = {row.size: row for row in rows if row.way.who == DIFFUSERS and row.way.how["run"] == "whole"}
     for row in rows:
@@ -310,7 +310,7 @@ def draw(rows: list[Row], path: Path) -> None:
             own = [row for row in rows if row.way.title == title and row.way.part == "decode"]
             values = [getattr(row, key) / (MIB if key == "peak" else 1) for row in own]
             axes.plot([row.size for row in own], values, "o-", label=title)
-        axes.set(xscale="log", yscale="log", xlabel="side of the picture, pixels", ylabel=f"decode, {unit}")
+        axes.set(xscale="log", yscale="log", xlabel="side of the image, pixels", ylabel=f"decode, {unit}")
         axes.set_xticks(sorted({row.size for row in rows}), labels=sorted({row.size for row in rows}), minor=False)
         axes.minorticks_off()
         axes.grid(alpha=0.3)

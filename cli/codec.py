@@ -1,4 +1,4 @@
-"""exact-vae encode and decode: a picture to a latent file, and back."""
+"""exact-vae encode and decode: an image to a latent file, and back."""
 
 import argparse
 import math
@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..headless import pictures, tiff
+from ..headless import image_files, tiff
 from ..nodes.images import demand_same_vae, to_image, to_pixels
 from ..vae_core import VAE, BadRequest, Posterior
 from ..vae_core.latent_files import read_latent, write_latent
@@ -21,12 +21,12 @@ LATENTS = (".safetensors", ".latent")
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    encode = commands.add_parser("encode", help="a picture to its latent")
-    encode.add_argument("image", type=Path, metavar="IMAGE", help="a picture of any size; .tif is read row by row")
+    encode = commands.add_parser("encode", help="an image to its latent")
+    encode.add_argument("image", type=Path, metavar="IMAGE", help="an image of any size; .tif is read row by row")
     encode.add_argument("latent", type=Path, metavar="LATENT", help="to write: .safetensors, or .latent for ComfyUI")
     encode.add_argument("--sample", type=seed, metavar="SEED", help="sample the posterior (default: mode)")
     encode.set_defaults(do=run_encode)
-    decode = commands.add_parser("decode", help="a latent to its picture")
+    decode = commands.add_parser("decode", help="a latent to its image")
     decode.add_argument("latent", type=Path, metavar="LATENT", help="a .safetensors or .latent file")
     to = decode.add_mutually_exclusive_group(required=True)
     to.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help="to write: .tif (row by row), .png, .jpg ...")
@@ -65,7 +65,7 @@ def encoded(vae: VAE, options: argparse.Namespace) -> Posterior:
     with memory(options) as how, bar("encode") as progress:
         if file:
             return vae.encode_rows(rows.PixelsOf(file, vae.in_channels), progress=progress, **how)
-        image, _ = pictures.read(options.image)
+        image, _ = image_files.read(options.image)
         return vae.encode(to_pixels(image, vae.in_channels), progress=progress, **how)
 
 
@@ -84,11 +84,11 @@ def run_decode(options: argparse.Namespace) -> None:
             written = [options.image]
         else:
             pixels = vae.decode(latent, size=size, progress=progress, **how)
-            written, (height, width) = pictures.write(options.image, to_image(pixels).cpu()), pixels.shape[-2:]
+            written, (height, width) = image_files.write(options.image, to_image(pixels).cpu()), pixels.shape[-2:]
     for path in written:
         print(f"{path}: {width}x{height}")
 
 
 def is_one(latent: Tensor) -> bool:
-    """One picture's, and no batch or clip?"""
+    """One image's, and no batch or clip?"""
     return latent.ndim < 4 or math.prod((latent.shape[0], *latent.shape[2:-2])) == 1

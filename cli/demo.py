@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from ..headless import pictures
+from ..headless import image_files
 from ..nodes.images import to_image, to_pixels
 from ..vae_core import VAE, Posterior, built_in, measures, views
 from ..vae_core.writing import made
@@ -18,7 +18,7 @@ from .report import write_report
 
 T = TypeVar("T")
 CAPTIONS = {
-    "original.png": "the picture",
+    "original.png": "the image",
     "decoded.png": "encoded and decoded",
     "latent.png": "the channels of its latent: grey is the mean, black and white three standard deviations from it",
     "error.png": f"where they differ: black not at all, white by {views.WHITE_HOT:.0%} of the range or more",
@@ -28,9 +28,7 @@ PAGE = "report.html"
 
 def add(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("demo", help="a photograph through a VAE and back, measured")
-    command.add_argument(
-        "image", nargs="?", type=Path, metavar="IMAGE", help="a picture (default: one that is shipped)"
-    )
+    command.add_argument("image", nargs="?", type=Path, metavar="IMAGE", help="an image (default: one that is shipped)")
     command.add_argument(
         "--out", type=Path, default=Path("exact-vae-demo"), metavar="DIR", help="the folder to write to"
     )
@@ -42,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
     source = options.image or built_in.PHOTOGRAPH
     for name in (*CAPTIONS, PAGE):
         demand_new(options.out / name, [source, *options.vae])
-    image = pictures.read(source)[0][:1]
+    image = image_files.read(source)[0][:1]
     vae, loading = timed(lambda: load_vae(options))
     made(options.out)  # what cannot be written is said before the work
     with bar("encode") as progress:
@@ -51,7 +49,7 @@ def run(options: argparse.Namespace) -> None:
         pixels, decoding = timed(lambda: vae.decode(posterior.mode(), size=posterior.size, progress=progress))
     decoded = to_image(pixels)[..., :3].cpu()
     facts = {
-        "picture": f"{source.name}, {image.shape[2]}x{image.shape[1]}",
+        "image": f"{source.name}, {image.shape[2]}x{image.shape[1]}",
         "VAE": f"{vae.name}: {vae.title}",
         **facts_of(posterior, image, vae),
         **nearness(planes(image), planes(decoded)),
@@ -81,13 +79,13 @@ def nearness(a: Tensor, b: Tensor) -> dict[str, str]:
 def write(
     folder: Path, image: Tensor, decoded: Tensor, posterior: Posterior, title: str, facts: dict[str, str]
 ) -> None:
-    """The pictures and the page about them."""
+    """The images and the page about them."""
     latent = posterior.mode().cpu()
     enlarged = max(1, round(image.shape[2] / latent.shape[-1] / 2))
     channels = views.latent_channels(latent, enlarged)
     error = views.heat_map(planes(image), planes(decoded))
     for name, one in zip(CAPTIONS, (image, decoded, channels.movedim(1, -1), error.movedim(1, -1)), strict=True):
-        pictures.write(folder / name, one)
+        image_files.write(folder / name, one)
     write_report(folder / PAGE, title, facts, {caption: folder / name for name, caption in CAPTIONS.items()})
 
 

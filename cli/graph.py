@@ -24,7 +24,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument("graph", type=Path, metavar="WORKFLOW.json", help="as ComfyUI saves or exports it")
     more = "replace an input of a node; may be given several times"
     command.add_argument("--set", dest="settings", action="append", default=[], type=setting, metavar=HOW, help=more)
-    command.add_argument("--input", type=Path, default=Path("input"), metavar="DIR", help="where pictures are read")
+    command.add_argument("--input", type=Path, default=Path("input"), metavar="DIR", help="where images are read")
     command.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="where results are written")
     command.add_argument("--models", type=Path, default=MODELS, metavar="DIR",
                          help="where vae/, vae_approx/ and checkpoints/ are")  # fmt: skip

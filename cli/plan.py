@@ -1,4 +1,4 @@
-"""exact-vae plan: how a file would encode or decode a picture, and in how much memory, without running it."""
+"""exact-vae plan: how a file would encode or decode an image, and in how much memory, without running it."""
 
 import argparse
 import json
@@ -20,16 +20,16 @@ SIZE = re.compile(r"(\d+)x(\d+)")
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("plan", help="how a picture would be decoded, and in how much memory")
+    command = commands.add_parser("plan", help="how an image would be decoded, and in how much memory")
     command.add_argument("file", type=Path, metavar="FILE", nargs="?", help="a VAE (default: the built-in one)")
-    command.add_argument("size", type=size, metavar="WIDTHxHEIGHT", help="of the picture, in pixels")
+    command.add_argument("size", type=size, metavar="WIDTHxHEIGHT", help="of the image, in pixels")
     command.add_argument("--budget", metavar="MEMORY", help="6GiB, 500MB ... (default: what is free now)")
     command.add_argument("--encode", action="store_true", help="plan encoding instead of decoding")
     command.add_argument(
-        "--stream", action="store_true", help="to or from a .tif, row by row: the picture is not in memory"
+        "--stream", action="store_true", help="to or from a .tif, row by row: the image is not in memory"
     )
-    command.add_argument("--batch", type=positive, default=1, metavar="N", help="so many pictures, or clips")
-    command.add_argument("--frames", type=positive, metavar="N", help="clips of so many frames instead of pictures")
+    command.add_argument("--batch", type=positive, default=1, metavar="N", help="so many images, or clips")
+    command.add_argument("--frames", type=positive, metavar="N", help="clips of so many frames instead of images")
     command.add_argument("--dtype", default="auto", choices=["auto", *precision.DTYPES], help="what to compute in")
     command.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 ...")
     command.add_argument("--json", action="store_true", help="print everything as JSON")
@@ -84,7 +84,7 @@ def table(ways: list[Plan], chosen: Plan, title: str) -> str:
 
 
 def _cells(way: Plan, least: float) -> tuple[str, ...]:
-    how = (str(way.rows or "whole"), str(way.pictures), str(way.frames or "all"), way.keep)
+    how = (str(way.rows or "whole"), str(way.images), str(way.frames or "all"), way.keep)
     return (*how, text(way.peak), text(way.held) if way.held else "", f"{way.work / least:.2f}" if least else "")
 
 

@@ -1,4 +1,4 @@
-"""One page of HTML: measures in a table, pictures beside one another. The pictures lie beside the page."""
+"""One page of HTML: measures in a table, images beside one another. The images lie beside the page."""
 
 from collections.abc import Mapping
 from html import escape
@@ -35,10 +35,10 @@ ROW = "  <tr><td>{}</td><td>{}</td></tr>"
 FIGURE = '  <figure><img src="{0}" alt="{1}"><figcaption>{1}</figcaption></figure>'
 
 
-def write_report(page: Path, title: str, facts: Mapping[str, str], pictures: Mapping[str, Path]) -> None:
-    """facts: name to text, the table. pictures: caption to file; each must lie in the folder of the page."""
+def write_report(page: Path, title: str, facts: Mapping[str, str], images: Mapping[str, Path]) -> None:
+    """facts: name to text, the table. images: caption to file; each must lie in the folder of the page."""
     rows = [ROW.format(escape(name), escape(text)) for name, text in facts.items()]
-    figures = [FIGURE.format(escape(path.name), escape(caption)) for caption, path in pictures.items()]
+    figures = [FIGURE.format(escape(path.name), escape(caption)) for caption, path in images.items()]
     text = PAGE.substitute(title=escape(title), rows="\n".join(rows), figures="\n".join(figures))
     with published(page) as part:
         part.write_text(text, encoding="utf-8")

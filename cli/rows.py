@@ -1,4 +1,4 @@
-"""Picture files row by row where the format can: TIFF. Others are put together in memory, in bytes."""
+"""Image files row by row where the format can: TIFF. Others are put together in memory, in bytes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..headless import pictures, tiff
+from ..headless import image_files, tiff
 from ..nodes.images import to_image, to_pixels
 from ..vae_core import BadPixels, DoesNotFit
 from ..vae_core.execution import budget as memory
 
-READING = 40  # bytes a pixel, at most, while a picture is read whole: as bytes, in [0, 1], in [-1, 1]
-WRITING = 2  # times its bytes, while a picture is written whole
+READING = 40  # bytes a pixel, at most, while an image is read whole: as bytes, in [0, 1], in [-1, 1]
+WRITING = 2  # times its bytes, while an image is written whole
 
 
 class PixelsOf:
@@ -29,9 +29,9 @@ class PixelsOf:
 
 
 def write(path: Path, shape: tuple[int, int, int], bands: Iterator[Tensor]) -> None:
-    """bands: pixels (C, n, W) from the top, of a picture of shape (C, H, W)."""
+    """bands: pixels (C, n, W) from the top, of an image of shape (C, H, W)."""
     channels, height, width = shape
-    levels = (pictures.levels(to_image(band[None])[0]) for band in bands)
+    levels = (image_files.levels(to_image(band[None])[0]) for band in bands)
     if path.suffix.lower() in tiff.SUFFIXES:
         tiff.write(path, (height, width, channels), levels)
         return
@@ -42,19 +42,19 @@ def write(path: Path, shape: tuple[int, int, int], bands: Iterator[Tensor]) -> N
     for band in levels:
         whole[top : top + len(band)] = band
         top += len(band)
-    pictures.write_levels(path, whole)
+    image_files.write_levels(path, whole)
 
 
 def demand_savable(path: Path, channels: int) -> None:
     """Said before anything is computed."""
-    pictures.format_of(path)
+    image_files.format_of(path)
     if channels not in (1, 3, 4):
-        raise BadPixels(f"'{path}' cannot be written: a picture file has 1, 3 or 4 channels, these pixels {channels}.")
+        raise BadPixels(f"'{path}' cannot be written: an image file has 1, 3 or 4 channels, these pixels {channels}.")
 
 
 def demand_readable(path: Path) -> None:
     """There is memory to read it whole."""
-    height, width = pictures.size_of(path)
+    height, width = image_files.size_of(path)
     demand_room(path, "read", height * width * READING)
 
 

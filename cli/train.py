@@ -1,4 +1,4 @@
-"""exact-vae train: fine-tune a VAE on pictures of one's own.
+"""exact-vae train: fine-tune a VAE on images of one's own.
 
 On several GPUs: torchrun --nproc-per-node N -m exact_vae.cli train ...
 """
@@ -31,10 +31,8 @@ LISTED = 20  # files that are skipped are named up to so many, the others in the
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser(
-        "train", help="fine-tune a VAE on pictures of your own, or go on where it was stopped"
-    )
-    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="pictures; one of five is held out")
+    command = commands.add_parser("train", help="fine-tune a VAE on images of your own, or go on where it was stopped")
+    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="images; one of five is held out")
     command.add_argument("--vae", type=Path, metavar="FILE", help="an Autoencoder-KL (default: the built-in VAE)")
     command.add_argument("--out", type=Path, metavar="FILE", help="to write: .safetensors (default: NAME-tuned)")
     part = "decoder: latents stay what they are; all: the encoder too"
@@ -67,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
     out = target(options, subject)
     state = out.with_suffix(".state")
     with joined(device) as processes, stoppable():
-        with bar("look at pictures") if processes.leads else nullcontext() as looked:
+        with bar("look at images") if processes.leads else nullcontext() as looked:
             found = survey(options.data, options.crop, (out, state, report_of(out)), looked)
         course = tuning.course(subject, found, wanted(options), options.crop, options.batch, processes)
         with memory(options):
@@ -140,7 +138,7 @@ def facts_of(subject: tuning.Subject, trainer: Trainer, found: Found) -> dict[st
     return {
         "VAE": f"{subject.vae.name}: {subject.vae.title}",
         "trained": what,
-        "pictures": f"{len(found.train)} to train on, {len(found.held_out)} held out",
+        "images": f"{len(found.train)} to train on, {len(found.held_out)} held out",
         "course": f"{r.steps} steps of {crop.batch} crops of {crop.crops[0]} pixels, rate {r.learning_rate:g}",
     }
 

@@ -1,7 +1,7 @@
 """The few core nodes a graph about VAEs needs, under the ids ComfyUI gives them, for running without ComfyUI.
 
 They behave as the core nodes of the same name do, with the same inputs, file names and pixels, but for two things:
-16-bit greyscale is read as such, and a picture with NaN is refused instead of saved black. Ids whose work our own nodes
+16-bit greyscale is read as such, and an image with NaN is refused instead of saved black. Ids whose work our own nodes
 do are an explicit table, CORE_ALIASES.
 """
 
@@ -19,7 +19,7 @@ from ..vae_core.errors import BadRequest
 from ..vae_core.latent_files import read_latent, write_latent
 from ..vae_core.numbering import Series, series
 from ..vae_core.writing import published
-from . import pictures
+from . import image_files
 from .folders import Folders
 
 CORE_ALIASES: Mapping[str, str] = MappingProxyType(
@@ -58,15 +58,15 @@ def core_nodes(
 class LoadImage:
     folders: ClassVar[Folders]
     RETURN_TYPES = ("IMAGE", "MASK")
-    OUTPUT_TOOLTIPS = ("The picture, or all frames of a moving one.", "1 where the picture is transparent.")
+    OUTPUT_TOOLTIPS = ("The image, or all frames of a moving one.", "1 where the image is transparent.")
     FUNCTION = "load_image"
     CATEGORY = "image"
-    DESCRIPTION = "Reads a picture from the input folder: turned as its camera held it; grey ones keep 16 bits."
+    DESCRIPTION = "Reads an image from the input folder: turned as its camera held it; grey ones keep 16 bits."
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         tip = "A file in the input folder, also in a subfolder; 'x.png [output]' means one in the output folder."
-        names = cls.folders.names(pictures.SUFFIXES)
+        names = cls.folders.names(image_files.SUFFIXES)
         return {"required": {"image": (names, {"image_upload": True, "tooltip": tip})}}
 
     @classmethod
@@ -79,7 +79,7 @@ class LoadImage:
 
     def load_image(self, image: str) -> tuple[Tensor, Tensor]:
         """-> IMAGE (B, H, W, 3) in [0, 1], MASK (B, H, W)."""
-        return pictures.read(self.folders.find(image))
+        return image_files.read(self.folders.find(image))
 
 
 class SaveImage:
@@ -97,7 +97,7 @@ class SaveImage:
         tip = "How file names begin; may name subfolders and %width%, %height%, %year%, %month%, %day%, %batch_num%."
         return {
             "required": {
-                "images": ("IMAGE", {"tooltip": "The pictures to save; what is below 0 or above 1 is clipped."}),
+                "images": ("IMAGE", {"tooltip": "The images to save; what is below 0 or above 1 is clipped."}),
                 "filename_prefix": ("STRING", {"default": "ComfyUI", "tooltip": tip}),
             },
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
@@ -107,14 +107,14 @@ class SaveImage:
         self, images: Tensor, filename_prefix: str = "ComfyUI", prompt: Any = None, extra_pnginfo: Any = None
     ) -> dict[str, Any]:
         """images: (B, H, W, C) in [0, 1], C 1, 3 or 4. Raises BadPixels on NaN, BadRequest on an unusable place."""
-        pictures.checked(images)
+        image_files.checked(images)
         tokens = {"width": images.shape[2], "height": images.shape[1]}
         files = series(self.folders.of(self.kind), filename_prefix, tokens)
         texts = _texts(prompt, extra_pnginfo)
         names = [files.file_name(i, ".png") for i in range(len(images))]
-        for name, picture in zip(names, images, strict=True):
+        for name, image in zip(names, images, strict=True):
             with published(files.folder / name) as part:
-                pictures.write_png(part, picture, texts, self.compress_level)
+                image_files.write_png(part, image, texts, self.compress_level)
         return {"ui": {"images": _shown(files, names, self.kind)}}
 
 
@@ -203,8 +203,8 @@ class EmptyLatentImage:
         side = {"default": 512, "min": 16, "max": 16384, "step": 8}
         return {
             "required": {
-                "width": ("INT", {**side, "tooltip": "Width of the picture in pixels; the latent has an eighth."}),
-                "height": ("INT", {**side, "tooltip": "Height of the picture in pixels; the latent has an eighth."}),
+                "width": ("INT", {**side, "tooltip": "Width of the image in pixels; the latent has an eighth."}),
+                "height": ("INT", {**side, "tooltip": "Height of the image in pixels; the latent has an eighth."}),
                 "batch_size": ("INT", {"default": 1, "min": 1, "max": 4096, "tooltip": "How many latents."}),
             }
         }
@@ -222,10 +222,10 @@ class EmptySD3LatentImage(EmptyLatentImage):
 
 class EmptyImage:
     RETURN_TYPES = ("IMAGE",)
-    OUTPUT_TOOLTIPS = ("Pictures of one colour.",)
+    OUTPUT_TOOLTIPS = ("Images of one colour.",)
     FUNCTION = "generate"
     CATEGORY = "image"
-    DESCRIPTION = "Pictures of one colour."
+    DESCRIPTION = "Images of one colour."
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -235,7 +235,7 @@ class EmptyImage:
             "required": {
                 "width": ("INT", {**side, "tooltip": "Width in pixels."}),
                 "height": ("INT", {**side, "tooltip": "Height in pixels."}),
-                "batch_size": ("INT", {"default": 1, "min": 1, "max": 4096, "tooltip": "How many pictures."}),
+                "batch_size": ("INT", {"default": 1, "min": 1, "max": 4096, "tooltip": "How many images."}),
                 "color": ("INT", {"default": 0, "min": 0, "max": 0xFFFFFF, "display": "color", "tooltip": tip}),
             }
         }

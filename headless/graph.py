@@ -40,7 +40,7 @@ class Node:
 @dataclass(frozen=True)
 class Graph:
     nodes: Mapping[str, Node]
-    pnginfo: Mapping[str, Any] | None = None  # what saved pictures carry besides the graph, as "workflow"
+    pnginfo: Mapping[str, Any] | None = None  # what saved images carry besides the graph, as "workflow"
 
     def set(self, address: str, text: str) -> "Graph":
         """The same graph with one input changed: set("3.seed", "7").

@@ -1,7 +1,7 @@
-"""TIFF files row by row, so that a picture may be larger than memory.
+"""TIFF files row by row, so that an image may be larger than memory.
 
-Read are grey and RGB pictures of 8 or 16 bits, in strips or tiles; a strip or a row of tiles is in memory at a time.
-What else a TIFF may be (palettes, CMYK, other bits, several pages ...) is left to `pictures`, which reads it whole.
+Read are grey and RGB images of 8 or 16 bits, in strips or tiles; a strip or a row of tiles is in memory at a time.
+What else a TIFF may be (palettes, CMYK, other bits, several pages ...) is left to `images`, which reads it whole.
 """
 
 import logging
@@ -27,12 +27,12 @@ STRIP = 2**18  # bytes, about; what is written has strips of so many
 CLASSIC = 2**32 - 2**20  # bytes, less room for tags: what offsets of 32 bits reach; beyond it is BigTIFF
 LOSSLESS = (COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE, COMPRESSION.PACKBITS,
             COMPRESSION.LZMA, COMPRESSION.ZSTD)  # fmt: skip
-ORIENTATION, UPRIGHT = 274, 1  # the tag, and the value of a picture that is read as it is seen
+ORIENTATION, UPRIGHT = 274, 1  # the tag, and the value of an image that is read as it is seen
 SILENT = logging.NullHandler()  # what is wrong with a file is said in a sentence, once
 
 
 class TiffRows:
-    """A picture in a TIFF file. shape: (H, W, C), C 1 to 4: grey or RGB, and alpha."""
+    """An image in a TIFF file. shape: (H, W, C), C 1 to 4: grey or RGB, and alpha."""
 
     def __init__(self, path: Path, page: TiffPage):
         self.path = path
@@ -49,13 +49,13 @@ class TiffRows:
 
 
 def rows(path: Path) -> TiffRows | None:
-    """The picture in this file; None if it is none that can be read row by row."""
+    """The image in this file; None if it is none that can be read row by row."""
     if path.suffix.lower() not in SUFFIXES:
         return None
     try:
         with _opened(path) as file:
             return TiffRows(path, _first(file)) if _is_plain(file) else None
-    except Exception:  # a damaged file may raise anything: `pictures` will say what is wrong with it
+    except Exception:  # a damaged file may raise anything: `images` will say what is wrong with it
         return None
 
 
@@ -97,7 +97,7 @@ def _said(path: Path) -> Iterator[None]:
     except VAEError:
         raise
     except Exception as error:
-        raise BadPixels(f"cannot read '{path.name}' as a picture: {error}.") from error
+        raise BadPixels(f"cannot read '{path.name}' as an image: {error}.") from error
 
 
 def _first(file: TiffFile) -> TiffPage:
@@ -108,7 +108,7 @@ def _first(file: TiffFile) -> TiffPage:
 
 
 def _is_plain(file: TiffFile) -> bool:
-    """Is it one picture, whose numbers are its pixels from left to right and top to bottom?"""
+    """Is it one image, whose numbers are its pixels from left to right and top to bottom?"""
     page = _first(file)
     aside = (one for one in file.pages if isinstance(one, TiffPage) and (one.is_reduced or one.is_mask))
     samples = {PHOTOMETRIC.MINISBLACK: (1, 2), PHOTOMETRIC.RGB: (3, 4)}
@@ -165,7 +165,7 @@ def _part(page: TiffPage) -> tuple[int, int]:
 
 
 def _stored(page: TiffPage, path: Path) -> Iterator[np.ndarray]:
-    """(n, W, C) of a picture that lies in the file as it is. Read, not mapped: a map of a file that shrinks kills."""
+    """(n, W, C) of an image that lies in the file as it is. Read, not mapped: a map of a file that shrinks kills."""
     h, w, planes = page.imagelength, page.imagewidth, _planes(page)
     across = page.samplesperpixel // planes
     dtype = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)

@@ -2,7 +2,7 @@
 
 from .convert_latent import ConvertLatent
 from .empty_latent import EmptyLatent
-from .example_picture import ExamplePicture
+from .example_image import ExampleImage
 from .latent_inspect import LatentInspect
 from .latent_interpolate import LatentInterpolate
 from .latent_noise import LatentNoise
@@ -41,7 +41,7 @@ NODE_CLASS_MAPPINGS = {
     "ExactLatentInspect": LatentInspect,
     "ExactSaveLatent": SaveLatent,
     "ExactLoadLatent": LoadLatent,
-    "ExactExamplePicture": ExamplePicture,
+    "ExactExampleImage": ExampleImage,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -63,5 +63,5 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "ExactLatentInspect": "Latent Inspect (Exact)",
     "ExactSaveLatent": "Save Latent (Exact)",
     "ExactLoadLatent": "Load Latent (Exact)",
-    "ExactExamplePicture": "Example Picture (Exact)",
+    "ExactExampleImage": "Example Image (Exact)",
 }

@@ -2,7 +2,7 @@
 
 IMAGE    the frames follow one another, (T, H, W, C)
 LATENT   (B, C, t, h, w); but of a VAE that keeps every frame (SVD) they follow one another too: (T, C, h, w); and a
-         VAE whose pictures are run as clips (HunyuanImage 3.0) makes one of each, (B, C, 1, h, w)
+         VAE whose images are run as clips (HunyuanImage 3.0) makes one of each, (B, C, 1, h, w)
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ def of_frames(pixels: Tensor, vae: Any) -> Tensor:
     """Pixels of an IMAGE, (T, C, H, W), as this VAE encodes them."""
     if not vae.temporal_ratio or in_batches(vae):
         return pixels
-    return pixels[:, :, None] if vae.network.pictures_are_clips else pixels.transpose(0, 1)[None]
+    return pixels[:, :, None] if vae.network.images_are_clips else pixels.transpose(0, 1)[None]
 
 
 def as_clip(latent: Tensor, vae: Any) -> Tensor:

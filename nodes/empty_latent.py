@@ -7,13 +7,13 @@ from .latent_inputs import length_input, size_inputs
 class EmptyLatent:
     DESCRIPTION = (
         "An empty latent for a sampler to start from, with the channels and the ratio of a VAE, of any size: for every "
-        "model the right one, pictures and clips. It remembers the size, so that VAE Decode (Exact) gives just that."
+        "model the right one, images and clips. It remembers the size, so that VAE Decode (Exact) gives just that."
     )
     CATEGORY = "Exact VAE/latent"
     SEARCH_ALIASES = ["empty latent", "empty latent image", "new latent", "latent size", "empty sd3 latent",
                       "empty flux latent", "empty video latent"]  # fmt: skip
     RETURN_TYPES = ("LATENT",)
-    OUTPUT_TOOLTIPS = ("Zeros, with a note of the VAE and of the picture's size.",)
+    OUTPUT_TOOLTIPS = ("Zeros, with a note of the VAE and of the image's size.",)
     FUNCTION = "generate"
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What the encode nodes take beside a picture and a VAE, and how a picture is made ready for one."""
+"""What the encode nodes take beside an image and a VAE, and how an image is made ready for one."""
 
 from typing import Any
 
@@ -29,16 +29,16 @@ def posterior_inputs() -> dict[str, Any]:
     }
 
 
-def picture_inputs() -> dict[str, Any]:
+def image_inputs() -> dict[str, Any]:
     sizes = (
-        "A picture that is no multiple of the VAE's ratio. pad: continued at its right and lower edge by its mirror "
+        "An image that is no multiple of the VAE's ratio. pad: continued at its right and lower edge by its mirror "
         "image; the latent remembers the size. crop: its middle, as core does."
     )
     alpha = (
         "Transparency. automatic: kept by a VAE that has a channel for it, left out by others, as core does; the node "
-        "says so. drop: left out. composite: the picture laid on the background. keep: refused by other VAEs."
+        "says so. drop: left out. composite: the image laid on the background. keep: refused by other VAEs."
     )
-    background = "For alpha = composite: the colour behind the picture, as #rrggbb."
+    background = "For alpha = composite: the colour behind the image, as #rrggbb."
     return {
         "odd_sizes": (list(ODD_SIZES), {"default": PAD, "advanced": True, "tooltip": sizes}),
         "alpha": (list(ALPHA), {"default": AUTOMATIC, "advanced": True, "tooltip": alpha}),

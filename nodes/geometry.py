@@ -28,7 +28,7 @@ class Geometry(NamedTuple):
         return (batch, self.channels, *([frames] if frames else []), *side)
 
     def tagged(self, latent: Tensor, width: int, height: int) -> dict[str, Any]:
-        """A LATENT that remembers for whom it is and the size of its picture, if it is a VAE's.
+        """A LATENT that remembers for whom it is and the size of its image, if it is a VAE's.
 
         No VAE made its numbers, so it remembers none: a sampler will, and the fingerprint would go with them.
         """
@@ -49,7 +49,7 @@ def of(vae: Any) -> Geometry:
 
 
 def _frames(vae: Any, length: int) -> int | None:
-    """Of the latent of a clip; None for a VAE of pictures. The first frame stands alone, as in all causal VAEs."""
+    """Of the latent of a clip; None for a VAE of images. The first frame stands alone, as in all causal VAEs."""
     if isinstance(vae, HostCodec):
         thing = vae.thing
         rule = thing.downscale_ratio[0] if isinstance(thing.downscale_ratio, tuple) else None

@@ -39,7 +39,7 @@ class HostCodec:
         size = (pixels.shape[-2], pixels.shape[-1])
         image = (pad_to(pixels, self.spatial_ratio).movedim(1, -1) + 1) / 2
         latent = (
-            self.thing.encode_tiled(image, **_of_picture(tiles, self.spatial_ratio))
+            self.thing.encode_tiled(image, **_of_image(tiles, self.spatial_ratio))
             if tiles
             else self.thing.encode(image)
         )
@@ -71,8 +71,8 @@ class HostCodec:
         return {**sides, "tile_t": long, "overlap_t": max(1, min(long // 2, tiles.frame_overlap // frames))}
 
 
-def _of_picture(tiles: ClipTiles, ratio: int) -> dict[str, int]:
-    """And in those of the picture when it encodes."""
+def _of_image(tiles: ClipTiles, ratio: int) -> dict[str, int]:
+    """And in those of the image when it encodes."""
     side = max(2, tiles.size // ratio)
     sides = {"tile_x": side * ratio, "tile_y": side * ratio, "overlap": _shared(tiles.overlap // ratio, side) * ratio}
     return {**sides, "tile_t": tiles.frames, "overlap_t": min(tiles.frame_overlap, tiles.frames - 1)}

@@ -1,7 +1,7 @@
 """Between what nodes pass on and what the library works with.
 
 IMAGE (B, H, W, C) in [0, 1]          <->  pixels (B, C, H, W) in [-1, 1]
-LATENT {"samples": ..., "exact_vae"}  <->  a latent, and its tag: whose it is, how large the picture was
+LATENT {"samples": ..., "exact_vae"}  <->  a latent, and its tag: whose it is, how large the image was
 """
 
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ def latent_of(samples: Mapping[str, Any]) -> Tensor:
     latent = samples.get("samples") if isinstance(samples, Mapping) else None
     if not isinstance(latent, Tensor):
         kind = type(latent if isinstance(samples, Mapping) else samples).__name__
-        raise LatentMismatch(f"this LATENT holds no picture's latent but {kind}: connect one that a VAE can decode.")
+        raise LatentMismatch(f"this LATENT holds no image's latent but {kind}: connect one that a VAE can decode.")
     return latent
 
 
@@ -92,7 +92,7 @@ def demand_same_vae(tag: Tag | None, vae: Any) -> None:
 
 
 def demand_sampled(latent: Tensor, ratio: int) -> None:
-    """Zeros are what a sampler starts from. In a space of pixels, at 1/1, they are a grey picture."""
+    """Zeros are what a sampler starts from. In a space of pixels, at 1/1, they are a grey image."""
     if ratio > 1 and not latent.any():
         raise LatentMismatch(
             "every number of this latent is 0: it is an empty latent that no sampler has worked on. Put a sampler "

@@ -18,12 +18,12 @@ def mask_for(mask: Any, image: Tensor) -> Tensor:
     image = demand_image(image)
     found = masks.fitted(mask, (image.shape[1], image.shape[2])).to(image.device)
     if len(found) not in (1, len(image)):
-        raise BadRequest(f"there are {len(found)} masks for {len(image)} pictures: give one, or one for each.")
+        raise BadRequest(f"there are {len(found)} masks for {len(image)} images: give one, or one for each.")
     return found
 
 
 def masked_image(image: Tensor, mask: Any) -> Tensor:
-    """The picture, neutral where the mask is 1. Its alpha stays."""
+    """The image, neutral where the mask is 1. Its alpha stays."""
     hole = mask_for(mask, image).round().movedim(1, -1)
     alphas = 1 - image.shape[-1] % 2
     colours, alpha = image.split([image.shape[-1] - alphas, alphas], -1)
@@ -41,7 +41,7 @@ def put_onto(image: Tensor, pixels: Tensor, mask: Tensor, feather: int, match_co
     original = _coloured(image.movedim(-1, 1))
     new = to_image(pixels).movedim(-1, 1).to(image.device)
     if len({len(original), len(new)} - {1}) > 1:
-        raise BadRequest(f"{len(new)} pictures were decoded for {len(original)} originals: give one, or one for each.")
+        raise BadRequest(f"{len(new)} images were decoded for {len(original)} originals: give one, or one for each.")
     new = _in_place(new, original, ratio)
     new = colour_matched(new, original.to(new), mask).clamp(0, 1) if match_colour else new
     return onto(original, new, masks.feathered(mask, feather)).movedim(1, -1).contiguous()
@@ -54,11 +54,11 @@ def _coloured(original: Tensor) -> Tensor:
 
 
 def _in_place(new: Tensor, original: Tensor, ratio: int) -> Tensor:
-    """Decoded pictures, of the original's size: of an odd size they were padded, or cropped to their middle by core."""
+    """Decoded images, of the original's size: of an odd size they were padded, or cropped to their middle by core."""
     (h, w), (height, width) = new.shape[-2:], original.shape[-2:]
     if max(abs(h - height), abs(w - width)) >= max(ratio, 1) or (h - height) * (w - width) < 0:
         raise BadPixels(
-            f"the decoded picture is {w}x{h}, the original {width}x{height}: connect the picture that was encoded, and "
+            f"the decoded image is {w}x{h}, the original {width}x{height}: connect the image that was encoded, and "
             "encode it in its own size."
         )
     if h >= height and w >= width:

@@ -25,7 +25,7 @@ def choice(words: tuple[str, ...], default: str, tooltip: str, **options: Any):
 def size_inputs() -> dict[str, Any]:
     """Core's names and defaults. Sizes that are no multiple of the ratio are rounded up, and cropped when decoded."""
     width, height = (
-        f"{side} of the picture in pixels. Any: what is no multiple of the VAE's ratio is rounded up, and cropped "
+        f"{side} of the image in pixels. Any: what is no multiple of the VAE's ratio is rounded up, and cropped "
         "again when VAE Decode (Exact) decodes it."
         for side in ("Width", "Height")
     )
@@ -37,7 +37,7 @@ def size_inputs() -> dict[str, Any]:
 
 
 def length_input() -> dict[str, Any]:
-    length = "Frames of the clip, for VAEs of clips; 1 is a picture. Rounded down to what the VAE can make."
+    length = "Frames of the clip, for VAEs of clips; 1 is an image. Rounded down to what the VAE can make."
     return {"length": whole(1, 1, 16384, length, advanced=True)}
 
 
@@ -49,7 +49,7 @@ def seed_input() -> dict[str, Any]:
 def source_input() -> dict[str, Any]:
     source = (
         "cpu: as core draws noise. nvidia: as PyTorch draws it on an NVIDIA GPU, and A1111 there, but on any machine; "
-        "equal to it but for rounding, while a picture's latent has no more numbers than the GPU has threads."
+        "equal to it but for rounding, while an image's latent has no more numbers than the GPU has threads."
     )
     return {"source": choice(SOURCES, CPU, source)}
 

@@ -1,4 +1,4 @@
-"""Latent Inspect: what is in a latent, in numbers and in pictures."""
+"""Latent Inspect: what is in a latent, in numbers and in images."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,7 +10,7 @@ from ..vae_core.conventions import RAW, convert
 from ..vae_core.fingerprint import fingerprint
 from ..vae_core.latent_report import report
 from ..vae_core.latents import SPACES, Tag
-from ..vae_core.preview import CELLS, PICTURES, fit, flat, preview, principal, published
+from ..vae_core.preview import CELLS, IMAGES, fit, flat, preview, principal, published
 from ..vae_core.views import latent_channels
 from . import host
 from .images import demand_same_vae, latent_of, tag_of, to_image
@@ -31,7 +31,7 @@ class LatentInspect:
     OUTPUT_TOOLTIPS = (
         "The lines that the node shows.",
         "The channels of each item, side by side: grey at their mean, black and white three standard deviations away.",
-        "A small picture in colour: with a VAE its colours; without one those of its models if they are published, "
+        "A small image in colour: with a VAE its colours; without one those of its models if they are published, "
         "otherwise false colours.",
     )
     FUNCTION = "inspect"
@@ -40,7 +40,7 @@ class LatentInspect:
     @classmethod
     def INPUT_TYPES(cls):
         vae = (
-            "The VAE of the latent. It shows the true colours: it is run once on small pictures, to find what its "
+            "The VAE of the latent. It shows the true colours: it is run once on small images, to find what its "
             "channels look like."
         )
         scale = "How large a latent pixel is drawn, in pixels."
@@ -78,5 +78,5 @@ def _probe(vae: Any) -> tuple[str, tuple[int, ...]]:
     channels, ratio = host.geometry(vae)
     config = getattr(host.look(vae), "config", None)
     if config and "encoder" not in config.parts:
-        return "decode", (PICTURES, channels, CELLS, CELLS)
+        return "decode", (IMAGES, channels, CELLS, CELLS)
     return "encode", (1, 3, CELLS * ratio, CELLS * ratio)

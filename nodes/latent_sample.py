@@ -1,4 +1,4 @@
-"""Latent Sample: random points of a VAE's latent space, anywhere or around a picture."""
+"""Latent Sample: random points of a VAE's latent space, anywhere or around an image."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ PRIOR = "standard normal"
 
 class LatentSample:
     DESCRIPTION = (
-        "Random points of a VAE's latent space. With a picture: samples of the Gaussian that the encoder gives for it, "
+        "Random points of a VAE's latent space. With an image: samples of the Gaussian that the encoder gives for it, "
         "which show how sure the VAE is of each detail. Without: samples of the prior, for every latent pixel alone, "
         "which show what a decoder makes of chance."
     )
@@ -26,13 +26,13 @@ class LatentSample:
     SEARCH_ALIASES = ["sample posterior", "sample prior", "random latent", "vae sample", "reparameterize",
                       "latent variance"]  # fmt: skip
     RETURN_TYPES = ("LATENT",)
-    OUTPUT_TOOLTIPS = ("The samples as a batch of raw latents: all of the first picture, then all of the next.",)
+    OUTPUT_TOOLTIPS = ("The samples as a batch of raw latents: all of the first image, then all of the next.",)
     FUNCTION = "sample"
 
     @classmethod
     def INPUT_TYPES(cls):
         sizes = size_inputs()
-        pixels = "Pictures to sample around. Without them: samples of the prior, of the size below."
+        pixels = "Images to sample around. Without them: samples of the prior, of the size below."
         temperature = "Times the standard deviation. 0: the mode, which VAE Encode gives. 1: as trained. More: wilder."
         spread = (
             "For the prior: mean and spread of each channel. standard normal: 0 and 1, the prior that VAEs are trained "
@@ -42,7 +42,7 @@ class LatentSample:
             "required": {
                 "vae": ("VAE", {"tooltip": "The VAE, from any loader."}),
                 **seed_input(),
-                "samples_per_picture": whole(4, 1, 4096, "How many samples of each picture, or of the prior."),
+                "samples_per_image": whole(4, 1, 4096, "How many samples of each image, or of the prior."),
                 "temperature": number(1.0, 0.0, 100.0, temperature),
             },
             "optional": {
@@ -53,19 +53,19 @@ class LatentSample:
             },
         }
 
-    def sample(self, vae, seed, samples_per_picture, temperature, pixels=None, width=512, height=512,
+    def sample(self, vae, seed, samples_per_image, temperature, pixels=None, width=512, height=512,
                latent_space=PRIOR):  # fmt: skip
         if pixels is not None:
-            return around(pixels, vae, seed, samples_per_picture, temperature)
+            return around(pixels, vae, seed, samples_per_image, temperature)
         where = geometry.of(vae)
-        noise = Noise(seed).draw(where.shape(samples_per_picture, width, height)) * temperature
+        noise = Noise(seed).draw(where.shape(samples_per_image, width, height)) * temperature
         latent = noise if latent_space == PRIOR else convert(noise, space(latent_space), NORMALISED, RAW)
-        said = f"{samples_per_picture} samples of the prior: {tuple(latent.shape)}"
+        said = f"{samples_per_image} samples of the prior: {tuple(latent.shape)}"
         return host.told(said, where.tagged(host.result(latent), width, height))
 
 
 def around(pixels: Any, vae: Any, seed: int, count: int, temperature: float) -> dict[str, Any]:
-    """Samples of the posterior of each picture. Sample i is that of VAE Encode (Exact) with seed + i."""
+    """Samples of the posterior of each image. Sample i is that of VAE Encode (Exact) with seed + i."""
     b, h, w, _ = demand_image(pixels).shape
     codec = host.from_socket(vae, "encode", (b, 3, h, w))
     x, _ = prepared(pixels, codec, PAD, "automatic", WHITE)
@@ -78,6 +78,6 @@ def around(pixels: Any, vae: Any, seed: int, count: int, temperature: float) -> 
 
 def _said(std: Tensor, mean: Tensor, count: int) -> str:
     if not std.any():
-        return f"{count} times the same: this VAE gives a point for a picture, and no Gaussian to sample"
+        return f"{count} times the same: this VAE gives a point for an image, and no Gaussian to sample"
     share = (std.square().mean() / mean.var()).sqrt().item()
-    return f"{count} samples of each picture; standard deviation {std.mean().item():.3g}, {share:.2%} of the latent's"
+    return f"{count} samples of each image; standard deviation {std.mean().item():.3g}, {share:.2%} of the latent's"

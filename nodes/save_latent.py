@@ -19,7 +19,7 @@ PREFIX = (
 class SaveLatent:
     DESCRIPTION = (
         "Writes a latent to the output folder, in its own dtype, with its mask and with all it remembers: whose it is, "
-        "what its numbers mean, the picture's size, the VAE that made it. Core's Load Latent reads .latent files too."
+        "what its numbers mean, the image's size, the VAE that made it. Core's Load Latent reads .latent files too."
     )
     CATEGORY = "Exact VAE/latent"
     SEARCH_ALIASES = ["save latent", "export latent", "latent to file", "write latent", "keep latent"]

@@ -16,7 +16,7 @@ def inputs(step: int) -> dict[str, Any]:
         "a tile."
     )
     mode = (
-        "exact: in bands of rows, the picture of VAE Decode (Exact) and VAE Encode (Exact). blended approximate: in "
+        "exact: in bands of rows, the image of VAE Decode (Exact) and VAE Encode (Exact). blended approximate: in "
         "tiles that are faded into one another, as core does it, once over; other colours and seams may show."
     )
     keep = (

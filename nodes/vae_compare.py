@@ -1,4 +1,4 @@
-"""Compare VAE: one picture through several VAEs, in numbers and side by side."""
+"""Compare VAE: one image through several VAEs, in numbers and side by side."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ BOTH = "both"
 
 class VAECompare:
     DESCRIPTION = (
-        "Sends a picture through one VAE or several and back, and measures what came back: PSNR, SSIM, the largest "
+        "Sends an image through one VAE or several and back, and measures what came back: PSNR, SSIM, the largest "
         "error, the shift of colour, KL, time and memory. Load one file in several dtypes to compare those; mode both "
         "also runs each in blended tiles. A VAE that overflows gets a line that says so."
     )
@@ -28,8 +28,8 @@ class VAECompare:
     RETURN_NAMES = ("report", "side_by_side", "heat_map")
     OUTPUT_TOOLTIPS = (
         "A table in Markdown, a row for each run: for Preview as Text, or a file.",
-        "The picture, then what came back of it, from left to right in the order of the table.",
-        "Where each differs from the picture: black not at all, then red, then white.",
+        "The image, then what came back of it, from left to right in the order of the table.",
+        "Where each differs from the image: black not at all, then red, then white.",
     )
     FUNCTION = "compare"
     OUTPUT_NODE = True
@@ -37,7 +37,7 @@ class VAECompare:
     @classmethod
     def INPUT_TYPES(cls):
         modes = (
-            "exact: whole or in bands, the same picture. blended approximate: in tiles that are faded into one "
+            "exact: whole or in bands, the same image. blended approximate: in tiles that are faded into one "
             "another. both: a line for each."
         )
         white = "The error that is drawn white in the heat map, as a share of the whole range."
@@ -45,7 +45,7 @@ class VAECompare:
         other = "Another VAE, or the same one in another dtype."
         return {
             "required": {
-                "image": ("IMAGE", {"tooltip": "The picture, or several of one size: figures are then their means."}),
+                "image": ("IMAGE", {"tooltip": "The image, or several of one size: figures are then their means."}),
                 "vae": ("VAE", {"tooltip": "A VAE, from any loader."}),
             },
             "optional": {
@@ -59,13 +59,13 @@ class VAECompare:
 
     def compare(self, image, vae, vae_2=None, vae_3=None, vae_4=None, mode=EXACT, tile_size=512, overlap=64,
                 white=WHITE_HOT):  # fmt: skip
-        picture = as_channels(demand_image(image).movedim(-1, 1).float(), 3)[0]
+        image = as_channels(demand_image(image).movedim(-1, 1).float(), 3)[0]
         tiles = {EXACT: [None], BLENDED: [ClipTiles(tile_size, overlap)]}
         ways = tiles.get(mode, [*tiles[EXACT], *tiles[BLENDED]])
         vaes = {"vae": vae, "vae_2": vae_2, "vae_3": vae_3, "vae_4": vae_4}
-        trips = [_trip(name, one, picture, way) for name, one in vaes.items() if one is not None for way in ways]
-        picture = picture.cpu()
-        shown = (comparing.side_by_side(picture, trips), comparing.heat_maps(picture, trips, white))
+        trips = [_trip(name, one, image, way) for name, one in vaes.items() if one is not None for way in ways]
+        image = image.cpu()
+        shown = (comparing.side_by_side(image, trips), comparing.heat_maps(image, trips, white))
         return host.told(
             comparing.said(trips),
             comparing.table(trips),
@@ -73,10 +73,10 @@ class VAECompare:
         )
 
 
-def _trip(name: str, vae: Any, picture: Tensor, tiles: ClipTiles | None) -> RoundTrip | Overflow:
+def _trip(name: str, vae: Any, image: Tensor, tiles: ClipTiles | None) -> RoundTrip | Overflow:
     def ready(part: str, shape: tuple[int, ...]) -> tuple[Any, Any]:
         codec = host.from_socket(vae, part, shape, **({"tiles": tiles} if tiles else {}))
         return codec, host.budget(vae)
 
     what = f"{name}: {host.look(vae).name}, {host.runs_in(vae)}{', blended' if tiles else ''}"
-    return comparing.round_trip(what, ready, picture, tiles=tiles, progress=host.progress())
+    return comparing.round_trip(what, ready, image, tiles=tiles, progress=host.progress())

@@ -1,4 +1,4 @@
-"""VAE Decode: a latent to its picture."""
+"""VAE Decode: a latent to its image."""
 
 from typing import Any
 
@@ -13,20 +13,20 @@ REFUSE, DECODE = EMPTY = ("refuse", "decode")
 
 class VAEDecode:
     DESCRIPTION = (
-        "Decodes a latent to the picture: whole while that fits into free memory, otherwise in bands of rows, which "
-        "give the same picture. The node shows which. A latent of another VAE, or with NaN in it, is refused with a "
-        "sentence, not made into a black picture. The picture has the size that was encoded, odd sizes too."
+        "Decodes a latent to the image: whole while that fits into free memory, otherwise in bands of rows, which "
+        "give the same image. The node shows which. A latent of another VAE, or with NaN in it, is refused with a "
+        "sentence, not made into a black image. The image has the size that was encoded, odd sizes too."
     )
     CATEGORY = "Exact VAE"
     SEARCH_ALIASES = ["vae decode", "decode latent", "latent to image", "render latent", "hdr decode"]
     RETURN_TYPES = ("IMAGE",)
-    OUTPUT_TOOLTIPS = ("The picture, in [0, 1] unless clamp is off. The frames of a clip follow one another.",)
+    OUTPUT_TOOLTIPS = ("The image, in [0, 1] unless clamp is off. The frames of a clip follow one another.",)
     FUNCTION = "decode"
 
     @classmethod
     def INPUT_TYPES(cls):
         clamp = (
-            "On: the picture is cut to [0, 1], as core does. Off: as the decoder gives it, also below 0 and above 1, "
+            "On: the image is cut to [0, 1], as core does. Off: as the decoder gives it, also below 0 and above 1, "
             "for grading and for files of floats."
         )
         empty = (
@@ -45,10 +45,10 @@ class VAEDecode:
         }
 
     def decode(self, samples, vae, *, clamp=True, empty_latent=REFUSE):
-        return shown_picture(samples, vae, clamp, empty_latent)
+        return shown_image(samples, vae, clamp, empty_latent)
 
 
-def shown_picture(samples: Any, vae: Any, clamp: bool, empty: str, **way: Any) -> dict[str, Any]:
+def shown_image(samples: Any, vae: Any, clamp: bool, empty: str, **way: Any) -> dict[str, Any]:
     """What a decode node returns. `way` of running: as `VAE.decode` takes it."""
     pixels, shown = decoded(samples, vae, empty, **way)
     return shown.beside(host.result(to_image(pixels, clamp)))
@@ -73,7 +73,7 @@ def decoded(
 
 
 def _beside(vae: Any, latent: Tensor, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """What a decoder looks at that knows the picture around a mask; nothing if the latent is not of this picture."""
+    """What a decoder looks at that knows the image around a mask; nothing if the latent is not of this image."""
     if tuple(-(-n // vae.spatial_ratio) for n in mask.shape[2:]) != tuple(latent.shape[2:]):
         return {}
     pixels = to_pixels(image, vae.in_channels).expand(len(latent), -1, -1, -1)

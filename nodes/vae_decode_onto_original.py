@@ -1,4 +1,4 @@
-"""VAE Decode onto Original: what was made anew under a mask, put into the picture it was made for."""
+"""VAE Decode onto Original: what was made anew under a mask, put into the image it was made for."""
 
 from . import host
 from .inpainting import mask_for, put_onto
@@ -7,7 +7,7 @@ from .vae_decode import VAEDecode, decoded
 
 class VAEDecodeOntoOriginal:
     DESCRIPTION = (
-        "Decodes a latent and puts it into the original picture under the mask. Outside of the mask the picture is the "
+        "Decodes a latent and puts it into the original image under the mask. Outside of the mask the image is the "
         "original to the bit, however often it is inpainted; at the mask's edge one fades into the other."
     )
     CATEGORY = "Exact VAE"
@@ -18,15 +18,15 @@ class VAEDecodeOntoOriginal:
 
     @classmethod
     def INPUT_TYPES(cls):
-        image = "The picture that was encoded. Of another size than the decoded one it is refused."
+        image = "The image that was encoded. Of another size than the decoded one it is refused."
         mask = (
-            "1 where the decoded picture is to be seen, 0 where the original stays. Grow it beforehand if the sampler "
+            "1 where the decoded image is to be seen, 0 where the original stays. Grow it beforehand if the sampler "
             "worked on a grown mask and you want all of that. Of another size it is resized."
         )
         feather = "Pixels over which the new part fades in, at the mask's edge and within the mask. 0: as the mask is."
         colour = (
             "Shift the new part's colours by what the VAE and the sampler changed around the mask, as averages over "
-            "cells of 32 pixels. For seams that show as a change of tone. Not if the whole picture was made anew."
+            "cells of 32 pixels. For seams that show as a change of tone. Not if the whole image was made anew."
         )
         return {
             "required": {

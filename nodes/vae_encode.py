@@ -1,18 +1,18 @@
-"""VAE Encode: a picture to its latent."""
+"""VAE Encode: an image to its latent."""
 
 from typing import Any
 
 import torch
 
 from . import host
-from .encoding import PAD, picture_inputs, posterior_inputs, prepared
+from .encoding import PAD, image_inputs, posterior_inputs, prepared
 from .images import WHITE, with_tag
 
 
 class VAEEncode:
     DESCRIPTION = (
-        "Encodes a picture of any size: whole while that fits into free memory, otherwise in bands of rows, which give "
-        "the same latent. The node shows which. A picture that is no multiple of the VAE's ratio is continued at its "
+        "Encodes an image of any size: whole while that fits into free memory, otherwise in bands of rows, which give "
+        "the same latent. The node shows which. An image that is no multiple of the VAE's ratio is continued at its "
         "edges, and the latent remembers the size, so that VAE Decode (Exact) gives it back. The latent is the mode of "
         "the posterior, or a sample of it."
     )
@@ -20,19 +20,19 @@ class VAEEncode:
     SEARCH_ALIASES = ["vae encode", "encode image", "image to latent", "posterior", "img2img"]
     RETURN_TYPES = ("LATENT",)
     OUTPUT_TOOLTIPS = (
-        "The raw latent, as every VAE Encode gives it, with a note of whose it is and the picture's size.",
+        "The raw latent, as every VAE Encode gives it, with a note of whose it is and the image's size.",
     )
     FUNCTION = "encode"
 
     @classmethod
     def INPUT_TYPES(cls):
-        pixels = "The picture, or several; the frames of a clip, for a VAE of clips. Grey is taken as RGB."
+        pixels = "The image, or several; the frames of a clip, for a VAE of clips. Grey is taken as RGB."
         return {
             "required": {
                 "pixels": ("IMAGE", {"tooltip": pixels}),
                 "vae": ("VAE", {"tooltip": "The VAE to encode with, from any loader."}),
             },
-            "optional": {**posterior_inputs(), **picture_inputs()},
+            "optional": {**posterior_inputs(), **image_inputs()},
         }
 
     def encode(self, pixels, vae, *, posterior="mode", seed=0, odd_sizes=PAD, alpha="automatic", background=WHITE):
@@ -40,10 +40,10 @@ class VAEEncode:
 
 
 def encoded(
-    pixels: Any, vae: Any, posterior: str, seed: int, picture: tuple[str, str, str], **way: Any
+    pixels: Any, vae: Any, posterior: str, seed: int, image: tuple[str, str, str], **way: Any
 ) -> dict[str, Any]:
-    """What an encode node returns. picture: see `encoding.prepared`. `way` of running: as `VAE.encode` takes it."""
-    x, note = prepared(pixels, host.look(vae), *picture)
+    """What an encode node returns. image: see `encoding.prepared`. `way` of running: as `VAE.encode` takes it."""
+    x, note = prepared(pixels, host.look(vae), *image)
     codec = host.from_socket(vae, "encode", tuple(x.shape), **way)
     shown, budget = host.Shown(note), host.budget(vae)
     found = codec.encode(x, budget=budget, on_plan=shown, progress=host.progress(), **way)

@@ -1,4 +1,4 @@
-"""VAE Encode (for Inpainting): a picture with a hole, and the mask that tells a sampler where it is."""
+"""VAE Encode (for Inpainting): an image with a hole, and the mask that tells a sampler where it is."""
 
 from . import host
 from .encoding import CROP, ODD_SIZES, PAD
@@ -9,7 +9,7 @@ from .vae_encode import VAEEncode, encoded
 
 class VAEEncodeForInpaint:
     DESCRIPTION = (
-        "Encodes a picture whose pixels under the mask are made grey, and hands on the mask, grown, so that a sampler "
+        "Encodes an image whose pixels under the mask are made grey, and hands on the mask, grown, so that a sampler "
         "works only there. The mask covers whole latent pixels, on the VAE's own grid of 8, 16, 32 ... pixels: none "
         "that it touches is left out. For models that were trained to inpaint, and for a denoise of 1."
     )
@@ -21,13 +21,13 @@ class VAEEncodeForInpaint:
 
     @classmethod
     def INPUT_TYPES(cls):
-        mask = "1 where the picture is to be made anew. Of another size it is resized."
+        mask = "1 where the image is to be made anew. Of another size it is resized."
         grow = (
             "How many pixels wider and higher the mask becomes, so that the new part has a margin to join in, as in "
-            "core. The picture is made grey only under the mask as it was."
+            "core. The image is made grey only under the mask as it was."
         )
         sizes = (
-            "A picture that is no multiple of the VAE's ratio. pad: it and the mask are continued at the right and "
+            "An image that is no multiple of the VAE's ratio. pad: it and the mask are continued at the right and "
             "lower edge by their mirror image; the latent remembers the size. crop: the middle, as core does."
         )
         return {

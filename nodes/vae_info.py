@@ -39,7 +39,7 @@ class VAEInfo:
 
 def of_name(name: str) -> str:
     if name == PIXEL_SPACE:
-        return describing.lines({"VAE": name, "family": "none: the model works on pixels, and a latent is a picture"})
+        return describing.lines({"VAE": name, "family": "none: the model works on pixels, and a latent is an image"})
     return "\n\n".join(describing.of_file(inspect(path)) for path in paths(name))
 
 

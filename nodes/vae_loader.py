@@ -50,7 +50,7 @@ class VAELoader:
                     {
                         "default": "auto",
                         "tooltip": "What the VAE computes in. auto: bf16 on a GPU that has it, otherwise fp32. "
-                        "In fp16 layers are scaled down, which changes no picture, so that VAEs like SDXL's do not "
+                        "In fp16 layers are scaled down, which changes no image, so that VAEs like SDXL's do not "
                         "overflow; on a CPU, where it has no fast kernels, fp32 is used instead.",
                     },
                 ),

@@ -22,7 +22,7 @@ def text(node: str, **inputs) -> str:
     return shown
 
 
-def picture(h=20, w=28, channels=3):
+def sample_image(h=20, w=28, channels=3):
     return torch.rand(1, h, w, channels, generator=torch.Generator().manual_seed(0))
 
 

@@ -1,4 +1,4 @@
-"""Graphs in API format, and their pictures out of a real ComfyUI and out of the headless runner."""
+"""Graphs in API format, and their images out of a real ComfyUI and out of the headless runner."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def in_comfyui(server, nodes: dict) -> np.ndarray:
-    (path,) = server.pictures(server.prompt(nodes))
+    (path,) = server.images(server.prompt(nodes))
     return pixels(path)
 
 

@@ -69,7 +69,7 @@ class TestClip:
 
 
 class TestClipVision:
-    """An encoder of pictures that sees their mean."""
+    """An encoder of images that sees their mean."""
 
     RETURN_TYPES, FUNCTION, CATEGORY = ("CLIP_VISION",), "make", "tests"
 

@@ -101,7 +101,7 @@ class Server:
             time.sleep(0.1)
         raise AssertionError("the prompt did not end")
 
-    def pictures(self, entry: dict) -> list[Path]:
+    def images(self, entry: dict) -> list[Path]:
         """The files an ended prompt saved."""
         assert entry["status"]["status_str"] == "success", failure(entry)
         shown = [image for ui in entry["outputs"].values() for image in ui.get("images", ())]
@@ -126,7 +126,7 @@ class Browser:
     def told(self) -> Iterator[tuple[str, Any]]:
         """(type, data) of every message as it comes, until the graph has ended.
 
-        Progress texts are of type 'text', (node id, text); preview pictures of type 'picture', the bytes of a file.
+        Progress texts are of type 'text', (node id, text); preview images of type 'image', the bytes of a file.
         """
         while True:
             kind, body = self.frame()
@@ -139,7 +139,7 @@ class Browser:
                 length = int.from_bytes(body[4:8], "big")
                 yield "text", (body[8 : 8 + length].decode(), body[8 + length :].decode())
             if kind == 2 and body[:4] == b"\0\0\0\1":
-                yield "picture", body[8:]
+                yield "image", body[8:]
 
     def frame(self) -> tuple[int, bytes]:
         first, length = self.stream.read(2)

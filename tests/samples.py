@@ -61,7 +61,7 @@ def shake(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     return module.double().eval()
 
 
-def pictures(channels: int, ratio: int, seed: int = 0) -> torch.Tensor:
+def random_images(channels: int, ratio: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(2, channels, 3 * ratio, 5 * ratio, generator=generator, dtype=torch.float64) * 2 - 1
 

@@ -121,7 +121,7 @@ def small(kind: str, dtype: torch.dtype = torch.float64) -> VAE:
 def part_of(
     vae: VAE, part: str, x: torch.Tensor, numbers: int = 0, frames: int = 0, keep: str = DEVICE
 ) -> torch.Tensor:
-    """What the executors make of one clip (C, T, H, W) or one picture (C, H, W): moments or z, or pixels; not planned.
+    """What the executors make of one clip (C, T, H, W) or one image (C, H, W): moments or z, or pixels; not planned.
 
     numbers  in a band; 0: whole
     frames   of the latent at a time; 0: all

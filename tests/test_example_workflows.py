@@ -58,7 +58,7 @@ def test_a_note_explains_it_in_a_few_sentences(name):
 
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_it_runs(tmp_path, name):
-    """In small, without ComfyUI: every node, with pictures for every node that shows some."""
+    """In small, without ComfyUI: every node, with images for every node that shows some."""
     nodes = {**NODE_CLASS_MAPPINGS, **headless.core_nodes(tmp_path, tmp_path, tmp_path, NODE_CLASS_MAPPINGS)}
     graph = headless.load(FOLDER / f"{name}.json", nodes)
     for node in graph.nodes.values():

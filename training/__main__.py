@@ -18,7 +18,7 @@ try:
     from tqdm import tqdm
 
     from . import curves, pixel_art, results, sources, tuning
-    from .pictures import Pictures, Pyramid, listed, photographs
+    from .images import Images, Pyramid, listed, photographs
     from .recipe import RECIPES, Recipe
     from .trainer import Trainer
 except ModuleNotFoundError as e:
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except VAEError as e:
         print(f"training: {e}", file=sys.stderr)
         return 1
-    except ModuleNotFoundError as e:  # what only some pictures need
+    except ModuleNotFoundError as e:  # what only some images need
         print(INSTALL.format(e.name), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     sizes = "shrink the photographs to this long side (default: 768, and then as they are)"
     measuring.add_argument("--long-side", type=positive, action="append", metavar="PIXELS", help=sizes)
     measuring.set_defaults(do=evaluate)
-    drawing = commands.add_parser("pixel-art", help="draw pictures of one style, to fine-tune on")
+    drawing = commands.add_parser("pixel-art", help="draw images of one style, to fine-tune on")
     drawing.add_argument("--data", type=Path, required=True, metavar="DIR", help="where they go")
     drawing.set_defaults(do=lambda options: pixel_art.draw(options.data))
     for command in (fetching, training, measuring):
@@ -96,16 +96,16 @@ def train(options: argparse.Namespace) -> None:
     results.export(trainer, options.run / f"{recipe.name}.safetensors", sources.CREDIT)
 
 
-def gathered(folder: Path, recipe: Recipe) -> Pictures:
+def gathered(folder: Path, recipe: Recipe) -> Images:
     """The photographs that the recipe's crops are cut from. Raises BadRequest if none is large enough for all crops."""
     crops = [size for phase in recipe.phases for size in phase.crops]
-    pyramids = [Pyramid(picture, min(crops)) for picture in photographs(folder)]
+    pyramids = [Pyramid(image, min(crops)) for image in photographs(folder)]
     if max(pyramid.short for pyramid in pyramids) < max(crops):
         raise BadRequest(
             f"no photograph in '{folder}' has the {max(crops)}x{max(crops)} pixels of the largest crops of "
             f"'{recipe.name}': put larger ones there."
         )
-    return Pictures(pyramids, share_drawn=recipe.drawn, seed=recipe.seed)
+    return Images(pyramids, share_drawn=recipe.drawn, seed=recipe.seed)
 
 
 def chosen(device: str) -> torch.device:

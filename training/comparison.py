@@ -1,4 +1,4 @@
-"""What fine-tuning changed: pictures that were held out, through the VAE as it was and as it is."""
+"""What fine-tuning changed: images that were held out, through the VAE as it was and as it is."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,14 +20,14 @@ class Compared(NamedTuple):
 
 
 def compare(before: VAE, after: VAE, found: Found, long_side: int | None = LONG_SIDE) -> Iterator[Compared]:
-    """Each picture that is held out, shrunk to this long side if it is longer, decoded from the mode."""
+    """Each image that is held out, shrunk to this long side if it is longer, decoded from the mode."""
     for name in found.held_out:
-        picture = fitted(upright(found.folder / name), long_side)
-        yield Compared(measured(before, picture, name), measured(after, picture, name))
+        image = fitted(upright(found.folder / name), long_side)
+        yield Compared(measured(before, image, name), measured(after, image, name))
 
 
 def table(rows: Sequence[Compared]) -> str:
-    """Markdown: a row for each picture and one for their mean, every measure before and after."""
+    """Markdown: a row for each image and one for their mean, every measure before and after."""
     lines = [
         "| held out | size | PSNR, dB: before | after | SSIM: before | after | colour shift, %: before | after |",
         "|---|---|---|---|---|---|---|---|",
@@ -54,7 +54,7 @@ def skipped(found: Found, most: int | None = None) -> str:
 
 
 def write_report(folder: Path, title: str, facts: Mapping[str, str], rows: Sequence[Compared], found: Found) -> None:
-    """A page of Markdown, and a sheet of every held-out picture: as it is, decoded before, decoded after."""
+    """A page of Markdown, and a sheet of every held-out image: as it is, decoded before, decoded after."""
     made(folder)
     said = "\n".join(f"- {name}: {text}" for name, text in facts.items())
     how = "Decoded from the mode, computed in float32. Original, before, after:"

@@ -1,7 +1,7 @@
-"""A person's own pictures: which of them can be used, and crops of them, opened whenever they are wanted.
+"""A person's own images: which of them can be used, and crops of them, opened whenever they are wanted.
 
-Thousands of pictures do not fit into memory: as many as fit are kept, the others are read again. What a step sees
-depends on the seed, the numbers of the step and of the crop, and the pictures alone.
+Thousands of images do not fit into memory: as many as fit are kept, the others are read again. What a step sees
+depends on the seed, the numbers of the step and of the crop, and the images alone.
 """
 
 import hashlib
@@ -15,16 +15,16 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..vae_core.errors import BadRequest, some
-from .pictures import SHRINK, SUFFIXES, opened
+from .images import SHRINK, SUFFIXES, opened
 
-LARGEST = 1600  # pixels of the short side from which crops are cut; larger pictures are shrunk to it first
-KEPT = 2**31  # bytes of pictures that are kept in memory
-HELD_OUT, SHARE_HELD_OUT = 12, 5  # so many pictures at most, and one of so many
+LARGEST = 1600  # pixels of the short side from which crops are cut; larger images are shrunk to it first
+KEPT = 2**31  # bytes of images that are kept in memory
+HELD_OUT, SHARE_HELD_OUT = 12, 5  # so many images at most, and one of so many
 
 
 @dataclass(frozen=True)
 class Found:
-    """What is in a folder: pictures to train on, pictures held out to measure with, and what is no use, and why.
+    """What is in a folder: images to train on, images held out to measure with, and what is no use, and why.
 
     Names are paths within the folder.
     """
@@ -36,7 +36,7 @@ class Found:
 
     @property
     def digest(self) -> str:
-        """Of the names and bytes of the pictures that are trained on."""
+        """Of the names and bytes of the images that are trained on."""
         sizes = [f"{name}\0{(self.folder / name).stat().st_size}\n" for name in self.train]
         return hashlib.sha256("".join(sizes).encode()).hexdigest()
 
@@ -46,10 +46,10 @@ def survey(
 ) -> Found:
     """Open every file of a folder and its subfolders.
 
-    smallest   sides, in pixels, that a picture must have
+    smallest   sides, in pixels, that an image must have
     without    files and folders that are not looked at
     One of five, twelve at most, is held out: which ones depends on their names alone. Raises BadRequest if the folder
-    cannot be read or has fewer than two pictures that can be used.
+    cannot be read or has fewer than two images that can be used.
     """
     paths = sorted(_files(folder, {path.absolute() for path in without}))
     usable, skipped = [], {}
@@ -85,19 +85,19 @@ def _files(folder: Path, without: set[Path]) -> Iterator[Path]:
 def _unusable(path: Path, smallest: int) -> str | None:
     """Why a file is no use, if it is not."""
     if path.suffix.lower() not in SUFFIXES:
-        return "it has the ending of no picture"
+        return "it has the ending of no image"
     try:
-        picture = opened(path)
+        image = opened(path)
     except BadRequest as e:
-        return str(e).partition(" cannot be read as a picture: ")[2].partition("; take it out")[0] or str(e)
+        return str(e).partition(" cannot be read as an image: ")[2].partition("; take it out")[0] or str(e)
     except ModuleNotFoundError as e:
         return f"it needs '{e.name}': pip install 'exact-vae[train]'"
-    width, height = picture.size
+    width, height = image.size
     return f"it has {width}x{height} pixels, crops {smallest}x{smallest}" if min(width, height) < smallest else None
 
 
 def _too_few(folder: Path, usable: list[str], skipped: dict[str, str]) -> str:
-    found = "one picture that can be used" if usable else "no picture that can be used"
+    found = "one image that can be used" if usable else "no image that can be used"
     why = some([f"'{name}' ({why})" for name, why in skipped.items()])
     return f"'{folder}' has {found}, but at least two are needed, one of them to measure with" + (
         f"; of no use: {why}." if skipped else "."
@@ -105,12 +105,12 @@ def _too_few(folder: Path, usable: list[str], skipped: dict[str, str]) -> str:
 
 
 def upright(path: Path) -> Image.Image:
-    """A picture in RGB, turned as its camera says. Raises BadRequest."""
+    """An image in RGB, turned as its camera says. Raises BadRequest."""
     return ImageOps.exif_transpose(opened(path))
 
 
 class Folder:
-    """Crops of the pictures that are trained on, from their own sizes down to the crop's, half of them mirrored."""
+    """Crops of the images that are trained on, from their own sizes down to the crop's, half of them mirrored."""
 
     def __init__(self, found: Found, seed: int):
         self.paths, self.seed = [found.folder / name for name in found.train], seed
@@ -122,28 +122,28 @@ class Folder:
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
     def _crop(self, size: int, rng: np.random.Generator) -> np.ndarray:
-        picture = self._picture(self.paths[rng.integers(len(self.paths))])
-        crop = np.asarray(cut(picture, size, rng), np.float32) / np.float32(127.5) - 1
+        image = self._image(self.paths[rng.integers(len(self.paths))])
+        crop = np.asarray(cut(image, size, rng), np.float32) / np.float32(127.5) - 1
         return np.ascontiguousarray(crop[:, ::-1] if rng.random() < 0.5 else crop)
 
-    def _picture(self, path: Path) -> Image.Image:
+    def _image(self, path: Path) -> Image.Image:
         if path in self._kept:
             return self._kept[path]
-        picture = upright(path)
-        bytes_of = 3 * picture.width * picture.height
+        image = upright(path)
+        bytes_of = 3 * image.width * image.height
         if bytes_of <= self._room:
             self._room -= bytes_of
-            self._kept[path] = picture
-        return picture
+            self._kept[path] = image
+        return image
 
 
-def cut(picture: Image.Image, size: int, rng: np.random.Generator) -> Image.Image:
-    """A crop of size x size pixels of the picture, which may have been shrunk."""
-    shorts = ladder(min(*picture.size, LARGEST), size)
-    scale = min(picture.size) / shorts[rng.integers(len(shorts))]
-    left, top = (scale * rng.integers(int(n / scale + 1e-6) - size + 1) for n in picture.size)
-    box = (left, top, min(left + size * scale, picture.width), min(top + size * scale, picture.height))
-    return picture.resize((size, size), Image.Resampling.LANCZOS, box)
+def cut(image: Image.Image, size: int, rng: np.random.Generator) -> Image.Image:
+    """A crop of size x size pixels of the image, which may have been shrunk."""
+    shorts = ladder(min(*image.size, LARGEST), size)
+    scale = min(image.size) / shorts[rng.integers(len(shorts))]
+    left, top = (scale * rng.integers(int(n / scale + 1e-6) - size + 1) for n in image.size)
+    box = (left, top, min(left + size * scale, image.width), min(top + size * scale, image.height))
+    return image.resize((size, size), Image.Resampling.LANCZOS, box)
 
 
 def ladder(largest: int, smallest: int) -> list[int]:

@@ -1,7 +1,7 @@
-"""A network that grows: it first learns small pictures without its top levels, which costs little.
+"""A network that grows: it first learns small images without its top levels, which costs little.
 
-Karras et al. 2017 (https://arxiv.org/abs/1710.10196) grew networks to make them stable; here it makes them cheap: a
-picture half as large has a quarter of the pixels, and the levels below the top learn the same from it.
+Karras et al. 2017 (https://arxiv.org/abs/1710.10196) grew networks to make them stable; here it makes them cheap: an
+image half as large has a quarter of the pixels, and the levels below the top learn the same from it.
 """
 
 import torch
@@ -14,7 +14,7 @@ FIRST_LOGVAR = -6.0
 
 
 def without_top(network: AutoencoderKL, skip: int) -> tuple[Ops, Ops]:
-    """The ops to encode and to decode pictures 1/2^skip as large, past the top `skip` levels."""
+    """The ops to encode and to decode images 1/2^skip as large, past the top `skip` levels."""
     e, d = network.encoder, network.decoder
     if not skip or e is None or d is None:
         return network.encode_ops(), network.decode_ops()

@@ -1,4 +1,4 @@
-"""Twenty-odd pictures of one style, drawn: landscapes of an old game, in twelve colours and large square pixels.
+"""Twenty-odd images of one style, drawn: landscapes of an old game, in twelve colours and large square pixels.
 
 `python -m exact_vae.training pixel-art --data DIR` draws them; results/pixel-art.md is what fine-tuning on them gives.
 """
@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..vae_core.writing import made, published
 
-CELLS, SIDE = 64, 4  # of a picture, and of a cell in pixels
+CELLS, SIDE = 64, 4  # of an image, and of a cell in pixels
 PALETTE = np.array(
     [(13, 16, 43), (38, 43, 99), (94, 84, 142), (190, 114, 133), (246, 180, 128), (255, 236, 179), (24, 56, 44),
      (42, 99, 60), (106, 158, 70), (92, 58, 46), (170, 70, 52), (236, 236, 224)], np.uint8)  # fmt: skip
@@ -74,7 +74,7 @@ def house(cells: np.ndarray, x: int, ground: int, n: int, rng: np.random.Generat
 
 
 def draw(folder: Path, count: int = 25) -> None:
-    """The same pictures whenever it is called."""
+    """The same images whenever it is called."""
     made(folder)
     for i in range(count):
         with published(folder / f"{i:02}.png") as part:

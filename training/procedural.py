@@ -1,4 +1,4 @@
-"""Pictures that photographs lack: hard edges, smooth gradients, text, stripes, flat colour."""
+"""Images that photographs lack: hard edges, smooth gradients, text, stripes, flat colour."""
 
 from collections.abc import Callable
 
@@ -10,12 +10,12 @@ WORDS = ("VAE", "latent", "decode", "mean", "Gaussian", "pixel", "0123456789", "
 
 
 def drawn(size: int, rng: np.random.Generator) -> np.ndarray:
-    """A picture of size x size pixels: (H, W, 3) uint8."""
-    picture = gradient(size, rng)
+    """An image of size x size pixels: (H, W, 3) uint8."""
+    image = gradient(size, rng)
     kinds: tuple[Callable[..., None], ...] = (shapes, text, stripes)
     for kind in rng.choice(len(kinds), rng.integers(0, 3), replace=False):
-        kinds[kind](picture, rng)
-    return np.asarray(picture)
+        kinds[kind](image, rng)
+    return np.asarray(image)
 
 
 def colour(rng: np.random.Generator) -> Colour:
@@ -31,8 +31,8 @@ def gradient(size: int, rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(corners).resize((size, size), Image.Resampling.BILINEAR)
 
 
-def shapes(picture: Image.Image, rng: np.random.Generator) -> None:
-    draw, n = ImageDraw.Draw(picture), picture.width
+def shapes(image: Image.Image, rng: np.random.Generator) -> None:
+    draw, n = ImageDraw.Draw(image), image.width
     for _ in range(rng.integers(1, 6)):
         points = rng.integers(-n // 4, n + n // 4, (rng.integers(3, 6), 2))
         if rng.random() < 0.5:
@@ -42,16 +42,16 @@ def shapes(picture: Image.Image, rng: np.random.Generator) -> None:
             draw.ellipse((x0, y0, x1, y1), fill=colour(rng), outline=colour(rng), width=int(rng.integers(1, 4)))
 
 
-def text(picture: Image.Image, rng: np.random.Generator) -> None:
-    draw, n = ImageDraw.Draw(picture), picture.width
+def text(image: Image.Image, rng: np.random.Generator) -> None:
+    draw, n = ImageDraw.Draw(image), image.width
     font = ImageFont.load_default(size=int(rng.integers(8, 40)))
     for _ in range(rng.integers(1, 5)):
         at = (int(rng.integers(-8, n)), int(rng.integers(-8, n)))
         draw.text(at, " ".join(rng.choice(WORDS, 3)), fill=colour(rng), font=font)
 
 
-def stripes(picture: Image.Image, rng: np.random.Generator) -> None:
-    draw, n, period = ImageDraw.Draw(picture), picture.width, int(rng.integers(4, 24))
+def stripes(image: Image.Image, rng: np.random.Generator) -> None:
+    draw, n, period = ImageDraw.Draw(image), image.width, int(rng.integers(4, 24))
     slope, ink = int(rng.integers(-n, n)), colour(rng)
     for x in range(-n, 2 * n, period):
         draw.line((x, 0, x + slope, n), fill=ink, width=max(1, period // int(rng.integers(2, 5))))

@@ -13,8 +13,8 @@ DECODER, ALL = "decoder", "all"
 class Phase:
     """From `start` (a share of the steps) on: `batch` square crops, of each of these sizes (in pixels) in turn.
 
-    Group norms see the whole picture: only crops nearly as large teach a network what their statistics will be.
-    skip: the network grows. First it learns pictures 1/2^skip as large, without its top levels, which costs little.
+    Group norms see the whole image: only crops nearly as large teach a network what their statistics will be.
+    skip: the network grows. First it learns images 1/2^skip as large, without its top levels, which costs little.
     """
 
     start: float
@@ -27,7 +27,7 @@ class Phase:
 class Course:
     """One training run, but for its network. Two of the same with the same number of threads end bit-equal.
 
-    kl_weight counts nats per pixel value: with a decoder seen as a Gaussian of variance s^2 around the picture,
+    kl_weight counts nats per pixel value: with a decoder seen as a Gaussian of variance s^2 around the image,
     2 * s^2 is the weight of the evidence lower bound (Kingma & Welling 2013), 0 trains without a prior.
     """
 
@@ -48,7 +48,7 @@ class Course:
     kl_weight: float = 0.02
     coarse_weight: float = 0.25  # of the error at 1/2, 1/4 and 1/8 of the size, each
     edge_weight: float = 0.02  # of the error of the gradients
-    drawn: float = 0.12  # share of procedural pictures
+    drawn: float = 0.12  # share of procedural images
     seed: int = 20
 
     def phase(self, step: int) -> Phase:
@@ -89,10 +89,10 @@ class Recipe(Course):
 
 @dataclass(frozen=True)
 class Tuning(Course):
-    """How a VAE that is trained already is fine-tuned: gently, at full size from the start, on pictures alone.
+    """How a VAE that is trained already is fine-tuned: gently, at full size from the start, on images alone.
 
     part      'decoder': the encoder is left as it is, and so are all latents; 'all': both
-    source    what the run began with: digests of the VAE's weights and of the pictures
+    source    what the run began with: digests of the VAE's weights and of the images
     A tenth of the rate the built-in VAE was trained with.
     """
 

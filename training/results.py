@@ -12,7 +12,7 @@ from safetensors.torch import save
 
 from ..vae_core import VAE, measures
 from ..vae_core.writing import published
-from .pictures import opened, shrunk
+from .images import opened, shrunk
 from .recipe import Recipe
 from .trainer import Trainer
 
@@ -54,21 +54,21 @@ def measure(vae: VAE, photographs: Iterable[Path], long_side: int | None) -> Ite
         yield measured(vae, fitted(opened(path), long_side), path.name)
 
 
-def fitted(picture: Image.Image, long_side: int | None) -> Image.Image:
-    """The picture, shrunk to this long side if it is longer."""
-    if not long_side or long_side >= max(picture.size):
-        return picture
-    return shrunk(picture, max(1, round(min(picture.size) * long_side / max(picture.size))))
+def fitted(image: Image.Image, long_side: int | None) -> Image.Image:
+    """The image, shrunk to this long side if it is longer."""
+    if not long_side or long_side >= max(image.size):
+        return image
+    return shrunk(image, max(1, round(min(image.size) * long_side / max(image.size))))
 
 
-def measured(vae: VAE, picture: Image.Image, name: str) -> Measured:
-    x = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None] / 255
+def measured(vae: VAE, image: Image.Image, name: str) -> Measured:
+    x = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None] / 255
     posterior = vae.encode(x * 2 - 1)
     y = ((vae.decode(posterior.mode(), size=posterior.size) + 1) / 2).clamp(0, 1).cpu()
     decoded = Image.fromarray((y[0].permute(1, 2, 0) * 255).round().byte().numpy())
     return Measured(
         name=name,
-        original=picture,
+        original=image,
         decoded=decoded,
         psnr=measures.psnr(x, y).item(),
         ssim=measures.ssim(x, y).item(),
@@ -115,12 +115,12 @@ def sheet(cells: Sequence[Image.Image], path: Path) -> None:
         whole.save(part, "JPEG", quality=85)
 
 
-def cell(pictures: Sequence[Image.Image], caption: str) -> Image.Image:
-    """Pictures of one shape, one above the other."""
-    width, n = SHEET_WIDTH - 8, len(pictures)
-    height = max(1, round(width * pictures[0].height / pictures[0].width))
-    image = Image.new("RGB", (SHEET_WIDTH, n * (height + 2) + 24), "white")
-    for i, picture in enumerate(pictures):
-        image.paste(picture.resize((width, height), Image.Resampling.LANCZOS), (4, 4 + i * (height + 2)))
-    ImageDraw.Draw(image).text((4, n * (height + 2) + 6), caption, fill="black")
-    return image
+def cell(images: Sequence[Image.Image], caption: str) -> Image.Image:
+    """Images of one shape, one above the other."""
+    width, n = SHEET_WIDTH - 8, len(images)
+    height = max(1, round(width * images[0].height / images[0].width))
+    sheet = Image.new("RGB", (SHEET_WIDTH, n * (height + 2) + 24), "white")
+    for i, image in enumerate(images):
+        sheet.paste(image.resize((width, height), Image.Resampling.LANCZOS), (4, 4 + i * (height + 2)))
+    ImageDraw.Draw(sheet).text((4, n * (height + 2) + 6), caption, fill="black")
+    return sheet

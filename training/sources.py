@@ -42,7 +42,7 @@ class Package:
 
 
 SIDES = ("train", "held_out")
-CREDIT = "photographs under CC0 or in the public domain, each named in training/DATA.md, and procedural pictures"
+CREDIT = "photographs under CC0 or in the public domain, each named in training/DATA.md, and procedural images"
 BUDGIE = "usr/share/backgrounds/budgie/{}.jxl"
 SKIMAGE = "skimage/data/{}"
 

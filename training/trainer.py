@@ -20,8 +20,8 @@ from ..vae_core.families.kl import AutoencoderKL
 from ..vae_core.posterior import Posterior
 from ..vae_core.writing import published
 from .growing import start_gently, without_top
+from .images import Crops
 from .losses import Loss, loss_of
-from .pictures import Crops
 from .processes import Processes
 from .recipe import Course, Recipe
 
@@ -61,7 +61,7 @@ class Trainer:
     """
 
     recipe: Course
-    pictures: Crops
+    images: Crops
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     start: InitVar[AutoencoderKL | None] = None
     processes: Processes = field(default_factory=Processes)
@@ -105,7 +105,7 @@ class Trainer:
         """Of this process's share of the crops of a step."""
         r, phase = self.recipe, self.recipe.phase(step)
         share = self.processes.share(phase.batch)
-        x = self.pictures.batch(step, phase.crops[step % len(phase.crops)], phase.batch, share)
+        x = self.images.batch(step, phase.crops[step % len(phase.crops)], phase.batch, share)
         x = F.avg_pool2d(x, 2**phase.skip).to(self.device, memory_format=torch.channels_last)
 
         def noise(mean: Tensor) -> Tensor:

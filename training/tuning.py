@@ -1,4 +1,4 @@
-"""Fine-tuning of any Autoencoder-KL on a person's own pictures: what it starts from, how it runs, what it leaves.
+"""Fine-tuning of any Autoencoder-KL on a person's own images: what it starts from, how it runs, what it leaves.
 
 The network is that of the file, the course a gentle one (`recipe.Tuning`), the result the file again with other numbers
 in what was trained, so it loads wherever the file did.
@@ -63,7 +63,7 @@ def subject(path: Path | None) -> Subject:
     demand_part(found.config, name, "encode")
     demand_part(found.config, name, "decode")
     if (found.in_channels, found.out_channels) != (3, 3):
-        raise BadRequest(f"'{name}' cannot be fine-tuned: its pictures do not have 3 channels.")
+        raise BadRequest(f"'{name}' cannot be fine-tuned: its images do not have 3 channels.")
     stored = {checkpoint.entries[old].dtype for old in found.names.values()}
     if narrow := sorted(dtype for dtype in stored if dtype in FLOATS and FLOATS[dtype].itemsize < 2):
         raise BadRequest(f"'{name}' cannot be fine-tuned: its weights are stored as {narrow[0]}; take the file before.")
@@ -71,7 +71,7 @@ def subject(path: Path | None) -> Subject:
 
 
 def course(subject: Subject, found: Found, chosen: Tuning, crop: int, batch: int, processes: Processes) -> Tuning:
-    """The course for these pictures. Raises BadRequest for crops and batches that cannot be."""
+    """The course for these images. Raises BadRequest for crops and batches that cannot be."""
     unit = math.lcm(subject.found.spatial_ratio, *SCALES)
     if crop % unit:
         raise BadRequest(
@@ -115,7 +115,7 @@ def kl_at_rest(trainer: Trainer) -> float:
     r, network, processes = trainer.recipe, trainer.network, trainer.processes
     phase, sums = r.phase(1), torch.zeros(2)
     for step in range(1, PROBED + 1):
-        x = trainer.pictures.batch(step, phase.crops[0], phase.batch, processes.share(phase.batch)).to(trainer.device)
+        x = trainer.images.batch(step, phase.crops[0], phase.batch, processes.share(phase.batch)).to(trainer.device)
         posterior = Posterior.of_moments(whole.run(network.encode_ops(), x))
         noise = torch.Generator().manual_seed(step * processes.count + processes.rank)
         sampled, still = (

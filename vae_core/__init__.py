@@ -1,4 +1,4 @@
-"""The autoencoders of diffusion models: every file, any size, the exact picture.
+"""The autoencoders of diffusion models: every file, any size, the exact image.
 
 vae = load("ae.safetensors", dtype=torch.bfloat16, device="cuda")
 posterior = vae.encode(pixels)                  # (B, 3, H, W) in [-1, 1]

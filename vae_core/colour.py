@@ -1,4 +1,4 @@
-"""Channels of pictures: grey, RGB, alpha. Pictures are (B, C, H, W) in [0, 1], C 1 (grey), 2 (and alpha), 3 or 4."""
+"""Channels of images: grey, RGB, alpha. Images are (B, C, H, W) in [0, 1], C 1 (grey), 2 (and alpha), 3 or 4."""
 
 import re
 
@@ -16,7 +16,7 @@ def as_channels(
     """image -> (one of so many channels, what was done to its transparency, '' if nothing).
 
     alpha   'automatic': kept if there is a channel for it, otherwise left out; 'drop': left out, all is opaque;
-            'composite': the picture laid on the background, '#rrggbb'; 'keep': kept, or BadRequest
+            'composite': the image laid on the background, '#rrggbb'; 'keep': kept, or BadRequest
     """
     colours, opacity = _split(image)
     if alpha == COMPOSITE:

@@ -1,4 +1,4 @@
-"""How near a picture comes back from a VAE, in how much time and memory: one round trip, and a table of several."""
+"""How near an image comes back from a VAE, in how much time and memory: one round trip, and a table of several."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +18,12 @@ from .posterior import Posterior
 from .progress import Progress
 
 Ready = Callable[[str, tuple[int, ...]], tuple[Any, Any]]  # ('encode' or 'decode', a shape) -> (the VAE, its budget)
-GAP = 8  # white pixels between pictures side by side
+GAP = 8  # white pixels between images side by side
 
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """A batch of pictures through a VAE and back. Figures are means over the batch, errors are the largest of it.
+    """A batch of images through a VAE and back. Figures are means over the batch, errors are the largest of it.
 
     decoded         (B, 3, H, W) in [0, 1]
     psnr, ssim      see measures.py; max_error and colour_shift are shares of the whole range
@@ -109,7 +109,7 @@ def side_by_side(image: Tensor, trips: Sequence[RoundTrip | Overflow]) -> Tensor
 
 
 def heat_maps(image: Tensor, trips: Sequence[RoundTrip | Overflow], white: float = views.WHITE_HOT) -> Tensor:
-    """(B, 3, H, W'): where each differs from the picture, see `views.heat_map`."""
+    """(B, 3, H, W'): where each differs from the image, see `views.heat_map`."""
     return _in_a_row([views.heat_map(image, _decoded(image, trip), white) for trip in trips])
 
 
@@ -180,6 +180,6 @@ def _decoded(image: Tensor, trip: RoundTrip | Overflow) -> Tensor:
     return torch.zeros_like(image) if isinstance(trip, Overflow) else trip.decoded
 
 
-def _in_a_row(pictures: Sequence[Tensor]) -> Tensor:
-    gap = torch.ones_like(pictures[0][..., :GAP])
-    return torch.cat([part for picture in pictures for part in (gap, picture.to(gap))][1:], -1)
+def _in_a_row(images: Sequence[Tensor]) -> Tensor:
+    gap = torch.ones_like(images[0][..., :GAP])
+    return torch.cat([part for image in images for part in (gap, image.to(gap))][1:], -1)

@@ -1,4 +1,4 @@
-"""One picture put into another under a mask. Pictures are (B, C, H, W) in [0, 1], masks (B, 1, H, W)."""
+"""One image put into another under a mask. Images are (B, C, H, W) in [0, 1], masks (B, 1, H, W)."""
 
 import torch
 from torch import Tensor

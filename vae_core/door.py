@@ -1,6 +1,6 @@
 """What comes to a VAE is checked here, and brought into the shape that networks run in; nothing is checked further in.
 
-Networks run on batches of pictures, (B, C, H, W). Only a VAE of clips sees a clip as more than so many pictures; to it
+Networks run on batches of images, (B, C, H, W). Only a VAE of clips sees a clip as more than so many images; to it
 they go as clips, (B, C, T, H, W).
 """
 
@@ -16,7 +16,7 @@ from .families import Config, Network
 from .ops import Ops
 from .padding import pad_to
 
-LARGEST_PIXEL = 100.0  # HDR pictures exceed 1, some by far; this tells a picture in 0...255
+LARGEST_PIXEL = 100.0  # HDR images exceed 1, some by far; this tells an image in 0...255
 
 
 class Codec(Config, Protocol):
@@ -34,11 +34,11 @@ class Codec(Config, Protocol):
 
 
 def takes_clips(vae: Codec, frames: int) -> bool:
-    """Are these run as a clip? One frame is a picture to most VAEs of clips."""
-    return bool(vae.temporal_ratio) and (frames > 1 or vae.network.pictures_are_clips)
+    """Are these run as a clip? One frame is an image to most VAEs of clips."""
+    return bool(vae.temporal_ratio) and (frames > 1 or vae.network.images_are_clips)
 
 
-def pictures(vae: Codec, pixels: Tensor) -> tuple[Tensor, int | None]:
+def images(vae: Codec, pixels: Tensor) -> tuple[Tensor, int | None]:
     """Pixels as they are run, and the frames in each clip if clips are to be made of them again afterwards."""
     if not isinstance(pixels, Tensor):
         raise BadPixels(f"pixels must be a tensor, not {type(pixels).__name__}.")
@@ -56,7 +56,7 @@ def pictures(vae: Codec, pixels: Tensor) -> tuple[Tensor, int | None]:
 def latent(vae: Codec, z: Tensor, size: tuple[int, int] | None) -> tuple[Tensor, int | None]:
     """The same of a latent."""
     if size and min(size) < 1:
-        raise BadRequest(f"a picture cannot be cropped to {size[1]}x{size[0]}.")
+        raise BadRequest(f"an image cannot be cropped to {size[1]}x{size[0]}.")
     if not isinstance(z, Tensor):
         raise LatentMismatch(f"a latent must be a tensor, not {type(z).__name__}.")
     x, frames = folded(vae, z)
@@ -80,7 +80,7 @@ def beside(vae: Codec, image: Tensor | None, mask: Tensor | None, z: Tensor) -> 
         raise BadRequest(f"'{vae.name}' cannot decode with an image and a mask: it is {vae.title}.")
     if image is None or mask is None:
         raise BadRequest("give an image and a mask, or neither.")
-    pixels, _ = pictures(vae, image)
+    pixels, _ = images(vae, image)
     masks, _ = folded(vae, mask)
     if masks.shape != (len(pixels), 1, *pixels.shape[-2:]) or not (masks.amin() >= 0 and masks.amax() <= 1):
         raise BadPixels(
@@ -100,13 +100,13 @@ def demand_in_range(x: Tensor) -> None:
     largest = max(-x.amin().item(), x.amax().item(), key=lambda n: (math.isnan(n), n))
     if not largest < LARGEST_PIXEL:  # also true of NaN
         found = f"reach {largest:g}" if math.isfinite(largest) else "hold NaN or infinity"
-        raise BadPixels(f"these pixels {found}: a picture's must be numbers in [-1, 1] (an IMAGE's in [0, 1]).")
+        raise BadPixels(f"these pixels {found}: an image's must be numbers in [-1, 1] (an IMAGE's in [0, 1]).")
 
 
 def folded(vae: Codec, x: Tensor) -> tuple[Tensor, int | None]:
-    """Frames as pictures, (B, C, T, H, W) -> (B * T, C, H, W) and T, unless the VAE runs them as clips: then None.
+    """Frames as images, (B, C, T, H, W) -> (B * T, C, H, W) and T, unless the VAE runs them as clips: then None.
 
-    Pictures as clips of one frame, and 0, if the VAE runs no others; clips of one frame as they are, and -1.
+    Images as clips of one frame, and 0, if the VAE runs no others; clips of one frame as they are, and -1.
     """
     if takes_clips(vae, 1) and (x.ndim == 4 or (x.ndim == 5 and x.shape[2] == 1)):
         return (x[:, :, None], 0) if x.ndim == 4 else (x, -1)
@@ -118,7 +118,7 @@ def folded(vae: Codec, x: Tensor) -> tuple[Tensor, int | None]:
 def unfolded(frames: int | None) -> Ops:
     """The way back: (B * T, C, h, w) -> (B, C, T, h, w).
 
-    Of a picture that was run as a clip the last frame is kept: (B, C, t, h, w) -> (B, C, h, w), of -1 (B, C, 1, h, w).
+    Of an image that was run as a clip the last frame is kept: (B, C, t, h, w) -> (B, C, h, w), of -1 (B, C, 1, h, w).
     """
 
     def unfold(x: Tensor) -> Tensor:

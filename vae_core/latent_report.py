@@ -12,7 +12,7 @@ from .latents import SPACES, Tag, candidates
 from .preview import flat
 
 SURE = 1.0  # nats by which one convention must fit better than the other before anything is said (in any space: half)
-ALONE = 0.05  # correlation of neighbours below which there is no picture
+ALONE = 0.05  # correlation of neighbours below which there is no image
 FEWEST = 256  # numbers in a channel, for statistics to mean something
 ROWS = 32  # channels that are listed
 
@@ -78,7 +78,7 @@ def _tagged(latent: Tensor, tag: Tag | None) -> list[str]:
         return [f"of: {' or '.join(names[:4]) or 'nobody known'}, by its channels; it has no tag"]
     models = SPACES[tag.space].models if tag.space and tag.space in SPACES else f"a VAE of the family '{tag.family}'"
     lines = [f"of: {models}, at 1/{tag.ratio}, {tag.convention}"]
-    return [*lines, *([f"picture: {tag.size[1]}x{tag.size[0]}"] if tag.size else [])]
+    return [*lines, *([f"image: {tag.size[1]}x{tag.size[0]}"] if tag.size else [])]
 
 
 def _looks_scaled(latent: Tensor, found: Statistics, tag: Tag | None) -> bool:

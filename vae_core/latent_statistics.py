@@ -1,6 +1,6 @@
 """Mean and standard deviation of each channel of raw latents, as the authors of models measured and published them.
 
-A Gaussian of these is the best guess at a latent that one can make without a picture; a diffusion model of such a space
+A Gaussian of these is the best guess at a latent that one can make without an image; a diffusion model of such a space
 works on (raw - mean) / std.
 """
 

@@ -157,10 +157,10 @@ def models(channels: int, ratio: int | None = None, family: str | None = None) -
 
 @dataclass(frozen=True)
 class Tag:
-    """What a latent should remember: whose it is, what its numbers mean, and how large the picture was.
+    """What a latent should remember: whose it is, what its numbers mean, and how large the image was.
 
     latent       the (h, w) the tag was made for; a latent of another size has been edited since, and the size of its
-                 picture with it
+                 image with it
     convention   'raw', or what conventions.py made of it
     space        the name of its latent space, if the VAE knows it
     vae          the fingerprint of the VAE that made it
@@ -170,27 +170,27 @@ class Tag:
     channels: int
     ratio: int
     latent: tuple[int, int]
-    size: tuple[int, int] | None = None  # (H, W) of the picture
+    size: tuple[int, int] | None = None  # (H, W) of the image
     convention: str = RAW
     space: str | None = None
     vae: str | None = None
 
     @classmethod
     def of(cls, latent: Tensor, family: str, ratio: int, size: tuple[int, int] | None, vae: Any = None) -> "Tag":
-        """latent: (B, C, h, w) or (B, C, T, h, w); size: (H, W) of its picture; vae: whose it is, if that is ours."""
+        """latent: (B, C, h, w) or (B, C, T, h, w); size: (H, W) of its image; vae: whose it is, if that is ours."""
         h, w = latent.shape[-2:]
         network = getattr(vae, "network", None)
         mark = None if network is None else fingerprint(network)
         return cls(family, latent.shape[1], ratio, (h, w), size, space=getattr(vae, "latent_space", None), vae=mark)
 
     def size_of(self, latent_shape: tuple[int, ...]) -> tuple[int, int] | None:
-        """The size to crop the decoded picture to, if this latent is still the one that was tagged."""
+        """The size to crop the decoded image to, if this latent is still the one that was tagged."""
         return self.size if tuple(latent_shape[-2:]) == self.latent else None
 
     def fitted(self, latent_shape: tuple[int, ...]) -> "Tag | None":
         """What of this tag is still true of a latent of this shape: nothing if its channels are others.
 
-        Nor of one that is no picture's and no clip's: a sampler of sound may have put it in the same place.
+        Nor of one that is no image's and no clip's: a sampler of sound may have put it in the same place.
         """
         if len(latent_shape) not in (4, 5) or latent_shape[1] != self.channels:
             return None
@@ -225,7 +225,7 @@ class Tag:
         return tag._without_foreign_space() if tag._is_possible() else None
 
     def _is_possible(self) -> bool:
-        """Its numbers are those of a latent, and the picture fits into what that decodes to."""
+        """Its numbers are those of a latent, and the image fits into what that decodes to."""
         if min(self.channels, self.ratio, *self.latent) < 1:
             return False
         pairs = list(zip(self.size or (), self.latent, strict=False))

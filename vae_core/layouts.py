@@ -86,7 +86,7 @@ def naming(prefix: str, layout: str, own: Shapes, rename: Rename) -> Naming:
 
 
 def _as_conv(name: str, shape: tuple[int, ...], one_frame: bool) -> tuple[int, ...]:
-    """The shape of a convolution of pictures.
+    """The shape of a convolution of images.
 
     Attention's 1x1 convolutions are stored as Linear by diffusers, (C, C) is (C, C, 1, 1), and over one frame in
     networks of clips: (C, C, 1, 1, 1). HunyuanImage's first file holds no others: (C, C, 1, 3, 3).

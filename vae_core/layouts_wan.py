@@ -42,7 +42,7 @@ def to_diffusers(names: Iterable[str]) -> dict[str, str]:
 
 
 def without_time(t: Tensor) -> Tensor:
-    """A convolution over one frame as files for pictures hold it."""
+    """A convolution over one frame as files for images hold it."""
     return t[:, :, 0] if t.ndim == 5 else t
 
 
@@ -105,5 +105,5 @@ _OF_FRAMES = re.compile(
 
 
 def over_frames(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a convolution over frames; files for pictures leave out the one tap in time it has."""
+    """The shape of a convolution over frames; files for images leave out the one tap in time it has."""
     return (*shape[:2], 1, *shape[2:]) if len(shape) == 4 and _OF_FRAMES.search(name) else shape

@@ -1,4 +1,4 @@
-"""Masks: 1 where a picture is to be made anew, 0 where it is to stay. (B, 1, H, W) in [0, 1]."""
+"""Masks: 1 where an image is to be made anew, 0 where it is to stay. (B, 1, H, W) in [0, 1]."""
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ def to_cells(mask: Tensor, ratio: int) -> Tensor:
 def feathered(mask: Tensor, width: int) -> Tensor:
     """Fading to 0 within the mask, over so many pixels at its edges; never outside of it.
 
-    Where the mask is narrower than twice the width it fades faster, so that its middle stays at 1. The picture's
+    Where the mask is narrower than twice the width it fades faster, so that its middle stays at 1. The image's
     edge is no edge of the mask.
     """
     inside = (mask > 0).to(mask)

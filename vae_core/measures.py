@@ -1,4 +1,4 @@
-"""How near two pictures are. Pictures are (B, C, H, W) in [0, 1]; results are (B,), in float64."""
+"""How near two images are. Images are (B, C, H, W) in [0, 1]; results are (B,), in float64."""
 
 import torch
 from torch import Tensor
@@ -11,16 +11,16 @@ STABILITY = (0.01**2, 0.03**2)
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
-    """Peak signal to noise ratio in decibels, 10 log10(1 / mean squared error); infinite for equal pictures."""
+    """Peak signal to noise ratio in decibels, 10 log10(1 / mean squared error); infinite for equal images."""
     a, b = _pair(a, b)
     return -10 * (a - b).square().flatten(1).mean(1).log10()
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Structural similarity, 1 for equal pictures: the mean over channels and over all windows within the picture.
+    """Structural similarity, 1 for equal images: the mean over channels and over all windows within the image.
 
     Wang, Bovik, Sheikh & Simoncelli 2004, "Image quality assessment: from error visibility to structural similarity":
-    Gaussian windows of 11 x 11 pixels and sigma 1.5; a picture smaller than that is one window.
+    Gaussian windows of 11 x 11 pixels and sigma 1.5; an image smaller than that is one window.
     """
     a, b = _pair(a, b)
     mean_a, mean_b, aa, bb, ab = map(_blurred, (a, b, a * a, b * b, a * b))
@@ -39,7 +39,7 @@ def colour_shift(a: Tensor, b: Tensor) -> Tensor:
 
 def _pair(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     if a.shape != b.shape or a.ndim != 4:
-        raise BadPixels(f"pictures to compare have one shape (B, C, H, W); these have {(*a.shape,)} and {(*b.shape,)}.")
+        raise BadPixels(f"images to compare have one shape (B, C, H, W); these have {(*a.shape,)} and {(*b.shape,)}.")
     return a.double(), b.double()
 
 

@@ -6,10 +6,10 @@ a network whole, in bands of rows, or to plan either.
 
     pointwise      a bare function or module    each pixel on its own
     Window         .rows, .span, .step          a few neighbouring rows
-    nn.GroupNorm                                two numbers per group, over the whole picture
+    nn.GroupNorm                                two numbers per group, over the whole image
     Global         (attention)                  every pixel at once
     Residual       .body, .skip                 two paths, added
-    Beside         .side, .join                 a second picture, made of the run's input, joined row by row
+    Beside         .side, .join                 a second image, made of the run's input, joined row by row
 
 Shapes are (B, C, H, W), of a clip (T, C, H, W), see `temporal`; rows are dim -2.
 Activations write in place when no gradient is wanted, so
@@ -42,7 +42,7 @@ class Residual:
 class Beside:
     """join(x, side(what the run was given)): for networks that look at their input again on the way.
 
-    What the side makes has as many rows and columns as x. A run can be given another picture to look at than its input.
+    What the side makes has as many rows and columns as x. A run can be given another image to look at than its input.
     join may write to x, so a Beside must follow an op that makes a new tensor.
     """
 
@@ -72,7 +72,7 @@ def leaves(ops: Ops) -> Iterator[Op]:
 
 
 def has_besides(ops: Ops) -> bool:
-    """Does any of these ops look at a second picture?"""
+    """Does any of these ops look at a second image?"""
     return any(isinstance(op, Beside) or (isinstance(op, Residual) and has_besides(op.body + op.skip)) for op in ops)
 
 
@@ -85,7 +85,7 @@ def keeps_scale(op: T) -> T:
 class Window:
     """An op that reads `span` rows to make one, and moves `step` rows on for the next one.
 
-    At the borders of the picture it sees `rows` = (above, below) rows that are not there.
+    At the borders of the image it sees `rows` = (above, below) rows that are not there.
     """
 
     rows: tuple[int, int] = (0, 0)
@@ -93,7 +93,7 @@ class Window:
     step: int = 1
     makes: int = 1  # rows of the result for each step
     growth: float = 1.0  # numbers of the result for each that is read
-    border = "constant"  # beyond the borders of the picture: zeros, or with "replicate" the nearest pixel again
+    border = "constant"  # beyond the borders of the image: zeros, or with "replicate" the nearest pixel again
 
     def steps(self, rows: int) -> int:
         """How often it moves on over so many rows, those above and below counted."""
@@ -152,14 +152,14 @@ class Conv2d(Window, nn.Conv2d):
 class DoublingConv(Window):
     """`Upsample2x` and the 3 x 3 convolution after it, in one. (B, c_in, H, W) -> (B, c_out, 2H, 2W)
 
-    Two of three taps meet the same pixel of the small picture. Summed beforehand, they are a transposed convolution of
-    4 x 4 taps and stride 2: the same result with 4/9 of the multiplications, and the doubled picture never exists.
+    Two of three taps meet the same pixel of the small image. Summed beforehand, they are a transposed convolution of
+    4 x 4 taps and stride 2: the same result with 4/9 of the multiplications, and the doubled image never exists.
     """
 
     rows, span, makes = (1, 1), 3, 2
 
     def __init__(self, conv: Conv2d):
-        # Row j of the doubled picture is row j // 2 of the small one.
+        # Row j of the doubled image is row j // 2 of the small one.
         taps = torch.tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
         exact = torch.promote_types(conv.weight.dtype, torch.float32)
         taps = taps.to(conv.weight.device, exact)
@@ -176,9 +176,9 @@ class DoublingConv(Window):
 
 
 class Global(nn.Module):
-    """An op that must see the whole picture: each part of it asks what is remembered of all of it."""
+    """An op that must see the whole image: each part of it asks what is remembered of all of it."""
 
-    grows = True  # does what is remembered grow with the picture?
+    grows = True  # does what is remembered grow with the image?
     over_frames = False  # does it see other frames of a clip?
     looks_back = False  # and of these only the ones before: what is remembered of them serves those after
     last = ""  # the name of the convolution that makes its result, if one does
@@ -196,7 +196,7 @@ class Global(nn.Module):
         raise NotImplementedError
 
     def alone(self) -> Ops:
-        """What it comes to on pictures, that is on clips of one frame."""
+        """What it comes to on images, that is on clips of one frame."""
         return (self,)
 
     def work(self, made: Tensor) -> float:

@@ -26,17 +26,17 @@ def request(
 ) -> Request:  # fmt: skip
     """To 'encode' pixels or 'decode' a latent of this shape, (B, C, H, W) or (B, C, T, H, W); C is the config's own.
 
-    streamed: the picture comes or goes row by row.
-    masked: decode beside a picture and its mask.
+    streamed: the image comes or goes row by row.
+    masked: decode beside an image and its mask.
     Raises BadRequest for another part, DoesNotFit for more pixels than can be counted.
     """
     if part not in ("encode", "decode"):
         raise BadRequest(f"there is no plan to '{part}': choose encode or decode.")
     twin, ratio = build(family, config).to(dtype), config.spatial_ratio
-    if len(shape) == 4 and config.temporal_ratio and twin.pictures_are_clips:  # pictures are run as clips
+    if len(shape) == 4 and config.temporal_ratio and twin.images_are_clips:  # images are run as clips
         shape = (*shape[:2], 1, *shape[2:])
     h, w = shape[-2] + -shape[-2] % ratio * (part == "encode"), shape[-1] + -shape[-1] % ratio * (part == "encode")
-    if len(shape) == 5 and config.temporal_ratio and (shape[2] > 1 or twin.pictures_are_clips):
+    if len(shape) == 5 and config.temporal_ratio and (shape[2] > 1 or twin.images_are_clips):
         with _counting(part, shape):
             return _of_clips(twin, config, part, (shape[0], shape[2], h, w), dtype)
     batch = math.prod((shape[0], *shape[2:-2]))
@@ -64,7 +64,7 @@ def _of_clips(twin: Network, config: Config, part: str, shape: tuple[int, ...], 
 
 
 def latent_frames(family: str, config: Config, frames: int) -> int:
-    """Of the latent of a clip of so many; as many as those if each is a picture to this VAE. One frame is a picture."""
+    """Of the latent of a clip of so many; as many as those if each is an image to this VAE. One frame is an image."""
     if frames == 1 or not config.temporal_ratio:
         return frames
     twin = build(family, config)
@@ -92,7 +92,7 @@ def plan(
     """The fastest way that fits.
 
     budget  bytes on the device, also as '2GiB'; None: what is free now
-    rows    of the picture in a band at most, at least 1; None: the plan's choice, which may be to run whole
+    rows    of the image in a band at most, at least 1; None: the plan's choice, which may be to run whole
     keep    where bands are held: 'device', 'system memory' (of a CPU, the same) or 'disk'; None: the plan's choice
     Raises DoesNotFit, BadRequest.
     """

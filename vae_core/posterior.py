@@ -1,4 +1,4 @@
-"""What an encoder says of a picture: a Gaussian for every pixel of the latent.
+"""What an encoder says of an image: a Gaussian for every pixel of the latent.
 
 Kingma & Welling 2013 (https://arxiv.org/abs/1312.6114). The encoder's last convolution gives `moments`,
 the mean and the logarithm of the variance, one after the other along the channels.
@@ -19,7 +19,7 @@ class Posterior:
     """A diagonal Gaussian over z, and the way from z to the latent that diffusion models see.
 
     mean, logvar, std, var   (B, z_channels, h, w), fp32 or better; of clips, (B * T, z_channels, h, w)
-    size                     (H, W) of the picture that was encoded, before it was padded to the ratio
+    size                     (H, W) of the image that was encoded, before it was padded to the ratio
     """
 
     def __init__(self, mean: Tensor, logvar: Tensor | None, to_latent: Ops = (), size: tuple[int, int] | None = None):

@@ -5,7 +5,7 @@ CPU     the file's own dtype, if the processor computes it well; otherwise float
 CUDA    bf16 where the chip has it (compute capability 8.0), otherwise float32. fp16 is for those who ask for
         it: it ends at 65504, which activations exceed. Those of SDXL's VAE and of all others whose stream
         only norms read are scaled down for it (execution/rescaled.py); Sana's are not.
-other   float32, until measured: bf16 has given NaN on MPS (Qwen-Image), fp16 black pictures (FLUX.1).
+other   float32, until measured: bf16 has given NaN on MPS (Qwen-Image), fp16 black images (FLUX.1).
 """
 
 import torch

@@ -1,6 +1,6 @@
-"""A picture of a latent without decoding it: three linear combinations of its channels.
+"""An image of a latent without decoding it: three linear combinations of its channels.
 
-For a few spaces the factors are published. For any VAE they can be fitted: pictures made for it are encoded, and their
+For a few spaces the factors are published. For any VAE they can be fitted: images made for it are encoded, and their
 colours, averaged over the cells of the latent, are what a combination of channels has to come nearest to.
 """
 
@@ -19,7 +19,7 @@ from .latents import LatentSpace
 from .noise import Noise
 from .spectra import coloured, standardised
 
-PICTURES, CELLS = 4, 16  # that a VAE is fitted on: so many pictures of so many cells each way
+IMAGES, CELLS = 4, 16  # that a VAE is fitted on: so many images of so many cells each way
 CONTRAST, POWER = 0.6, -3  # of their colours: the standard deviation, and the power of a frequency, by trial
 RIDGE = 1e-4  # of the mean variance of a channel: combinations of many channels stay small
 REMEMBERED = 16  # VAEs
@@ -118,7 +118,7 @@ def _mark(vae: Any) -> str | None:
 
 
 def probes(vae: Any) -> tuple[Tensor, Tensor]:
-    """(latent (N, C, h, w), the mean colour of each of its cells (N, 3, h, w)), of pictures made for it.
+    """(latent (N, C, h, w), the mean colour of each of its cells (N, 3, h, w)), of images made for it.
 
     A decoder alone is asked what it makes of smooth noise.
     """
@@ -126,8 +126,8 @@ def probes(vae: Any) -> tuple[Tensor, Tensor]:
     if "encoder" not in parts:
         latent = _smooth(vae.latent_channels, CELLS)
         return latent, _cells([vae.decode(_alone(one, vae)) for one in latent], latent)
-    pixels = pictures(vae.spatial_ratio)
-    given = torch.cat([pixels, torch.ones(PICTURES, vae.in_channels - 3, *pixels.shape[2:])], 1)
+    pixels = images(vae.spatial_ratio)
+    given = torch.cat([pixels, torch.ones(IMAGES, vae.in_channels - 3, *pixels.shape[2:])], 1)
     latents = [vae.encode(_alone(one, vae)).mode() for one in given]
     latent = torch.cat([flat(one.float().cpu())[:1] for one in latents])
     return latent, _cells(list(pixels[:, None]), latent)
@@ -139,12 +139,12 @@ def _alone(one: Tensor, vae: Any) -> Tensor:
 
 
 def _cells(pixels: Sequence[Tensor], latent: Tensor) -> Tensor:
-    """The mean colour of each picture (the first frame of each clip) over the cells of its latent."""
+    """The mean colour of each image (the first frame of each clip) over the cells of its latent."""
     first = torch.cat([flat(one.float().cpu())[:1, :3] for one in pixels])
     return F.adaptive_avg_pool2d(first, (latent.shape[-2], latent.shape[-1]))
 
 
-def pictures(ratio: int) -> Tensor:
+def images(ratio: int) -> Tensor:
     """Clouds of colour, smoother than photographs: it is their large shapes that a preview shows. In [-1, 1]."""
     grey, colour = _smooth(1, CELLS * ratio), _smooth(3, CELLS * ratio)
     return (CONTRAST * (grey + colour) / 2**0.5).clamp(-1, 1)
@@ -176,10 +176,10 @@ def principal(latent: Tensor) -> Tensor:
 
 
 def flat(latent: Tensor) -> Tensor:
-    """(B, C, T, h, w) -> (B * T, C, h, w); pictures as they are."""
+    """(B, C, T, h, w) -> (B * T, C, h, w); images as they are."""
     return latent.transpose(1, 2).flatten(0, 1) if latent.ndim == 5 else latent
 
 
 def _smooth(channels: int, side: int) -> Tensor:
-    """Noise of variance 1, most of it in large shapes. (PICTURES, channels, side, side)"""
-    return standardised(coloured(Noise(0).draw((PICTURES, channels, side, side)), POWER))
+    """Noise of variance 1, most of it in large shapes. (IMAGES, channels, side, side)"""
+    return standardised(coloured(Noise(0).draw((IMAGES, channels, side, side)), POWER))

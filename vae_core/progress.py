@@ -17,8 +17,8 @@ PATIENCE = 0.5  # seconds; then it is told again, though nothing has changed: wh
 class Followed(Watch):
     """Follows a run from op to op: for progress, and to say where it stopped."""
 
-    def __init__(self, network: nn.Module, plan: Plan, pictures: int, progress: Progress | None):
-        self.network, self.progress, self.total = network, progress, plan.work * pictures
+    def __init__(self, network: nn.Module, plan: Plan, images: int, progress: Progress | None):
+        self.network, self.progress, self.total = network, progress, plan.work * images
         self.done, self.told, self.when = 0.0, -1, 0.0
         self.op: Any = None
 

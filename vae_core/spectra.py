@@ -60,7 +60,7 @@ def standardised(noise: Tensor) -> Tensor:
 
 
 def _perlin(normal: Normal, planes: int, h: int, w: int) -> Tensor:
-    """Octaves of gradient noise, from half the picture down to two pixels. Perlin 2002, "Improving noise"."""
+    """Octaves of gradient noise, from half the image down to two pixels. Perlin 2002, "Improving noise"."""
     octaves = max(1, int(math.log2(max(h, w))) - 1)
     parts = (_gradients(normal, planes, h, w, 2.0**i) * PERSISTENCE ** (octaves - i) for i in range(1, octaves + 1))
     return torch.stack(list(parts)).sum(0)

@@ -1,8 +1,8 @@
 """The operations that look at other frames of a clip.
 
-A clip goes through a network as a batch, (T, C, H, W), frame by frame: all that works on pictures works on its frames,
+A clip goes through a network as a batch, (T, C, H, W), frame by frame: all that works on images works on its frames,
 and in memory (channels last) that is what a convolution in three dimensions reads. Only the ops of this file make a
-difference between a clip and so many pictures.
+difference between a clip and so many images.
 
 A long clip is run a few frames at a time, if no op but a `Temporal` sees more than one frame. What such an op must know
 of earlier frames it is given back, as its `past`.
@@ -32,7 +32,7 @@ class Temporal(nn.Module):
         raise NotImplementedError
 
     def alone(self) -> Ops:
-        """What it comes to on pictures, that is on clips of one frame: ops for a batch of them."""
+        """What it comes to on images, that is on clips of one frame: ops for a batch of them."""
         raise NotImplementedError
 
     def forward(self, input: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class Conv3d(Window, nn.Conv3d):
     """Convolution over frames, rows and columns. (T + k - 1, c_in, H, W) -> (T, c_out, H', W')
 
     In space it pads, in time it does not: as a block it is a `LookBack` and itself, so the last frame it sees is its
-    own, as in every causal VAE. `repeats`: before the first frame, and beyond the borders of a picture, the nearest is
+    own, as in every causal VAE. `repeats`: before the first frame, and beyond the borders of an image, the nearest is
     seen again instead of zeros. `pad` = (before, after) in space. `around`: it sees as many frames after its own as
     before, (T, c_in, H, W) -> (T, c_out, H', W'), and beyond both ends of the clip are zeros.
     """
@@ -127,7 +127,7 @@ class Conv3d(Window, nn.Conv3d):
 
 
 class OneFrame(Window):
-    """What a `Conv3d` does to clips of one frame: the taps that meet it, as a convolution of pictures."""
+    """What a `Conv3d` does to clips of one frame: the taps that meet it, as a convolution of images."""
 
     def __init__(self, conv: Conv3d):
         self.conv, self.bias = conv, conv.bias
@@ -284,7 +284,7 @@ class GroupNormOverFrames(nn.GroupNorm):
 
 
 def alone(ops: Ops) -> Ops:
-    """The same network for pictures, each of which is a clip of one frame: no op looks at more than one."""
+    """The same network for images, each of which is a clip of one frame: no op looks at more than one."""
     result: list[Op] = []
     for op in ops:
         if isinstance(op, Residual):

@@ -67,7 +67,7 @@ class VAE(Facts):
 
         A VAE of clips makes one latent of the frames, continued with the last one to a number it can encode; any other
         one of each.
-        Any size: a picture that is no multiple of the ratio is continued at its right and lower edge (mirrored), and
+        Any size: an image that is no multiple of the ratio is continued at its right and lower edge (mirrored), and
         `posterior.size` remembers what to crop to. `progress(done, total)` counts work, and may raise to stop.
         budget, rows, keep: how much memory to use and how, see `plan`; they do not change the result but for rounding.
         tiles: run it in tiles that are blended, see `execution.blended`: approximate. The budget is then one tile's.
@@ -75,7 +75,7 @@ class VAE(Facts):
         Raises BadPixels, NumericalOverflow, DoesNotFit, and BadRequest if the file held no encoder.
         """
         demand_part(self.config, self.name, "encode")
-        x, frames = door.pictures(self, pixels)
+        x, frames = door.images(self, pixels)
         size = (x.shape[-2], x.shape[-1])
         one = partial(self._encoded, budget=budget, rows=rows, keep=keep)
         one = partial(blended.run, one, tiles, self.spatial_ratio, cell=self.spatial_ratio) if tiles else one
@@ -107,31 +107,31 @@ class VAE(Facts):
 
     def encode_rows(self, source: streaming.PixelRows, *, budget: Budget = None, rows: int | None = None,
                     keep: str | None = None, progress: Progress | None = None) -> Posterior:  # fmt: skip
-        """A picture that is read band by band -> the posterior of its latent, as `encode` gives it for all its pixels.
+        """An image that is read band by band -> the posterior of its latent, as `encode` gives it for all its pixels.
 
-        The pixels are in memory as a whole only if the plan is to run whole, or if a picture is run as a clip of
+        The pixels are in memory as a whole only if the plan is to run whole, or if an image is run as a clip of
         several frames (HunyuanImage 3.0). `source` may be read more than once.
         Arguments and errors as in `encode`; whatever the source raises passes as it is.
         """
         demand_part(self.config, self.name, "encode")
         c, h, w = source.shape
         if c != self.in_channels or min(h, w) < 1:
-            raise BadPixels(f"this picture is ({c}, {h}, {w}): '{self.name}' encodes ({self.in_channels}, H, W).")
-        if self.network.pictures_are_clips:  # it is a clip of several frames that is run
-            picture = streaming.Picture(source, 1, self.device, self.dtype, door.demand_in_range).tensor()
-            return self.encode(picture, budget=budget, rows=rows, keep=keep, progress=progress)
+            raise BadPixels(f"this image is ({c}, {h}, {w}): '{self.name}' encodes ({self.in_channels}, H, W).")
+        if self.network.images_are_clips:  # it is a clip of several frames that is run
+            image = streaming.StreamedImage(source, 1, self.device, self.dtype, door.demand_in_range).tensor()
+            return self.encode(image, budget=budget, rows=rows, keep=keep, progress=progress)
         plan = self.plan("encode", (1, *source.shape), budget=budget, rows=rows, keep=keep, streamed=True)
         watch = Followed(self.network, plan, 1, progress)
         with self._memory("encoding", (1, *source.shape), watch):
-            picture = streaming.Picture(source, self.spatial_ratio, self.device, self.dtype, door.demand_in_range)
-            z = streaming.encode(fused(alone(self.network.encode_ops())), picture, plan, watch)
+            image = streaming.StreamedImage(source, self.spatial_ratio, self.device, self.dtype, door.demand_in_range)
+            z = streaming.encode(fused(alone(self.network.encode_ops())), image, plan, watch)
             watch.ends()
         return self._posterior(z, (h, w), None)
 
     def decode_rows(self, z: Tensor, *, size: tuple[int, int] | None = None, budget: Budget = None,
                     rows: int | None = None, keep: str | None = None, progress: Progress | None = None
                     ) -> Iterator[Tensor]:  # fmt: skip
-        """z of one picture, (1, latent_channels, h, w) -> bands of its pixels (C, n, W) from the top, of any heights.
+        """z of one image, (1, latent_channels, h, w) -> bands of its pixels (C, n, W) from the top, of any heights.
 
         Together they are what `decode` gives. They are in memory as a whole only if the plan is to run whole, or as in
         `encode_rows`. Closing the iterator early gives back what is held. Arguments and errors as in `decode`, all
@@ -140,12 +140,12 @@ class VAE(Facts):
         """
         demand_part(self.config, self.name, "decode")
         x, _ = door.latent(self, z, size)
-        if self.network.pictures_are_clips and z.ndim == 4 and len(z) == 1:
-            picture = self.decode(z, size=size, budget=budget, rows=rows, keep=keep, progress=progress)
-            return iter(picture[0].split(streaming.HEIGHTS[0], -2))
+        if self.network.images_are_clips and z.ndim == 4 and len(z) == 1:
+            image = self.decode(z, size=size, budget=budget, rows=rows, keep=keep, progress=progress)
+            return iter(image[0].split(streaming.HEIGHTS[0], -2))
         if len(x) != 1 or x.ndim != 4:
             raise BadRequest(
-                f"rows can be decoded of one picture, not of a latent of shape {tuple(z.shape)}: give them one by one."
+                f"rows can be decoded of one image, not of a latent of shape {tuple(z.shape)}: give them one by one."
             )
         plan = self.plan("decode", x.shape, budget=budget, rows=rows, keep=keep, streamed=True)
         return self._decoded_rows(x, plan, Followed(self.network, plan, 1, progress), size)
@@ -180,7 +180,7 @@ class VAE(Facts):
         shape     (B, C, H, W) or (B, C, T, H, W); C is the VAE's own, whatever is given
         masked    decode with an image and a mask
         budget    bytes it may use on its device beside the weights, also as '2GiB'; None: what is free now
-        rows      of the picture in a band at most, fewer if it would not fit; None: the plan's choice
+        rows      of the image in a band at most, fewer if it would not fit; None: the plan's choice
         keep      where bands are held: 'device', 'system memory' (of a CPU, the same), 'disk'; None: the plan's choice
         streamed  for `encode_rows` and `decode_rows`
         Raises DoesNotFit, saying by how much, and BadRequest, also if the file held no such half.
@@ -210,7 +210,7 @@ class VAE(Facts):
                 else self._run(ops, pad_to(x, self.spatial_ratio), plan, watch)
             )
             watch.ends()
-            self._demand_finite(z, "the picture", "encode")
+            self._demand_finite(z, "the image", "encode")
         return z
 
     def _decoded(self, x: Tensor, *, beside: Tensor | None, on_plan: OnPlan | None, progress: Progress | None,
@@ -225,10 +225,10 @@ class VAE(Facts):
             self._demand_finite(x, "the latent", "decode")
         return x
 
-    def _begun(self, plan: Plan, pictures: int, on_plan: OnPlan | None, progress: Progress | None) -> Followed:
+    def _begun(self, plan: Plan, images: int, on_plan: OnPlan | None, progress: Progress | None) -> Followed:
         if on_plan:
             on_plan(plan)
-        return Followed(self.network, plan, pictures, progress)
+        return Followed(self.network, plan, images, progress)
 
     def _run(self, ops: Ops, x: Tensor, plan: Plan, watch: Followed, beside: Tensor | None = None) -> Tensor:
         # One layout of memory, however the caller's tensor lies: kernels differ in rounding, and pixels must not.
@@ -251,7 +251,7 @@ class VAE(Facts):
         return whole.run(self.network.from_latent_ops(), x).to(self.dtype)
 
     def _posterior(self, z: Tensor, size: tuple[int, int], frames: int | None) -> Posterior:
-        self._demand_finite(z, "the picture", "encode")
+        self._demand_finite(z, "the image", "encode")
         to_latent = (*self.network.to_latent_ops(), *door.unfolded(frames))
         make = Posterior.of_moments if self.network.gaussian else Posterior.of_point
         return make(z, to_latent, size)
@@ -266,7 +266,7 @@ class VAE(Facts):
                 raise
             raise DoesNotFit(
                 f"{doing} {_size(shape)} with '{self.name}' ran out of memory{watch.where}: "
-                "use a smaller picture or batch, or bf16."
+                "use a smaller image or batch, or bf16."
             ) from e
 
     def _demand_finite(self, x: Tensor, what: str, verb: str) -> None:

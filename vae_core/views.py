@@ -1,4 +1,4 @@
-"""Pictures of what is no picture: errors as heat, latents as grey channels. All are (B, 3, H, W) in [0, 1]."""
+"""Images of what is no image: errors as heat, latents as grey channels. All are (B, 3, H, W) in [0, 1]."""
 
 import math
 

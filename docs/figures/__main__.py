@@ -26,11 +26,11 @@ def main() -> None:
     chosen.out.mkdir(parents=True, exist_ok=True)
     for name in [chosen.only] if chosen.only else SIDES:
         module = import_module(name)
-        picture = module.figure(chosen.side or SIDES[name])
+        image = module.figure(chosen.side or SIDES[name])
         if chosen.png:
-            picture.save(chosen.out / f"{name}.png", optimize=True)
+            image.save(chosen.out / f"{name}.png", optimize=True)
         else:
-            write(picture, chosen.out / name)
+            write(image, chosen.out / name)
         if hasattr(module, "facts"):
             print(f"\n{name}\n\n" + "\n".join(module.facts(MEASURED)))
 

@@ -35,7 +35,7 @@ def enlarged(pixels: Tensor) -> np.ndarray:
 
 
 def edges(pixels: Tensor) -> float:
-    """The mean difference of neighbouring pixels: less where a picture is blurred."""
+    """The mean difference of neighbouring pixels: less where an image is blurred."""
     return (pixels.diff(dim=-1).abs().mean() + pixels.diff(dim=-2).abs().mean()).item()
 
 

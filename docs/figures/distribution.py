@@ -1,6 +1,6 @@
-"""A picture, the Gaussian its encoder describes for every latent value, and one sample of it.
+"""An image, the Gaussian its encoder describes for every latent value, and one sample of it.
 
-Above: the picture; the means of the 4 channels (black -3, white 3). Middle: decoded from the mean; the standard
+Above: the image; the means of the 4 channels (black -3, white 3). Middle: decoded from the mean; the standard
 deviations (black 0, white 0.5). Below: decoded from a sample; the sample (black -3, white 3).
 """
 
@@ -14,10 +14,10 @@ def figure(side: int) -> Image.Image:
     posterior = vae().encode(x)
     sample = posterior.sample(torch.Generator().manual_seed(0))
     maps = ((posterior.mean, -3, 3), (posterior.std, 0, 0.5), (sample, -3, 3))
-    pictures = (x, vae().decode(posterior.mode()), vae().decode(sample))
+    images = (x, vae().decode(posterior.mode()), vae().decode(sample))
     return grid([
-        [shown(picture), *(grey(plane, low, high, side) for plane in planes[0])]
-        for picture, (planes, low, high) in zip(pictures, maps, strict=True)
+        [shown(image), *(grey(plane, low, high, side) for plane in planes[0])]
+        for image, (planes, low, high) in zip(images, maps, strict=True)
     ])  # fmt: skip
 
 

@@ -21,7 +21,7 @@ def figure(side: int) -> Image.Image:
 
 def facts(side: int) -> list[str]:
     x, mode, *others = (y.clamp(-1, 1) / 2 + 0.5 for y in (square(CHELSEA, side), *decoded(side)))
-    lines = ["| k | PSNR against the photograph | against the mode's picture |", "|---|---|---|"]
+    lines = ["| k | PSNR against the photograph | against the mode's image |", "|---|---|---|"]
     lines.append(f"| 0, the mode | {psnr(x, mode).item():.1f} dB | |")
     for k, y in zip(TIMES[1:], others, strict=True):
         lines.append(f"| {k} | {psnr(x, y).item():.1f} dB | {psnr(mode, y).item():.1f} dB |")

@@ -1,6 +1,6 @@
-"""A picture of 61 x 45 pixels and a ratio of 8. Every square is what one latent pixel stands for.
+"""An image of 61 x 45 pixels and a ratio of 8. Every square is what one latent pixel stands for.
 
-The picture over the squares; continued to 64 x 48 by mirroring (lighter), which is encoded; decoded and cropped; what a
+The image over the squares; continued to 64 x 48 by mirroring (lighter), which is encoded; decoded and cropped; what a
 crop to a multiple of 8 would have left.
 """
 
@@ -21,15 +21,13 @@ def figure(side: int) -> Image.Image:
     light = shown(padded)
     light[HEIGHT:], light[:, WIDTH:] = light[HEIGHT:] // 2 + 127, light[:, WIDTH:] // 2 + 127
     times = max(1, side // padded.shape[-1])
-    return grid(
-        [[on_squares(picture, padded.shape[-2:], times) for picture in (shown(x), light, shown(back), cropped)]]
-    )
+    return grid([[on_squares(image, padded.shape[-2:], times) for image in (shown(x), light, shown(back), cropped)]])
 
 
-def on_squares(picture: np.ndarray, size: tuple[int, ...], times: int) -> np.ndarray:
-    """The picture at the upper left of a white sheet, every pixel `times` wide, under lines every RATIO pixels."""
+def on_squares(image: np.ndarray, size: tuple[int, ...], times: int) -> np.ndarray:
+    """The image at the upper left of a white sheet, every pixel `times` wide, under lines every RATIO pixels."""
     sheet = np.full((*size, 3), 255, np.uint8)
-    sheet[: picture.shape[0], : picture.shape[1]] = picture
+    sheet[: image.shape[0], : image.shape[1]] = image
     sheet = sheet.repeat(times, 0).repeat(times, 1)
     step = RATIO * times
     sheet[step::step], sheet[:, step::step] = 128, 128

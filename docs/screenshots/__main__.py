@@ -1,7 +1,7 @@
-"""Pictures of ComfyUI for the help pages and the README: python docs/screenshots [--url URL] [--only nodes|readme]
+"""Images of ComfyUI for the help pages and the README: python docs/screenshots [--url URL] [--only nodes|readme]
 
 A ComfyUI with this pack must run at the URL; its queue is used, and its output folder gets a few files. Chromium, its
-driver and the package selenium are needed; and, for the picture of img2img, any file in models/checkpoints that has the
+driver and the package selenium are needed; and, for the image of img2img, any file in models/checkpoints that has the
 name of the checkpoint it asks for.
 """
 
@@ -15,17 +15,17 @@ from every_node import RECIPE, SHOWN, declared_by
 from PIL import Image, PngImagePlugin
 
 ROOT = Path(__file__).parents[2]
-HELP, README, EXAMPLES = ROOT / "web" / "docs" / "pictures", ROOT / "docs" / "pictures", ROOT / "example_workflows"
+HELP, README, EXAMPLES = ROOT / "web" / "docs" / "images", ROOT / "docs" / "images", ROOT / "example_workflows"
 QUALITY = 85
 GRAPHS = {
     README / "round_trip.jpg": "round_trip",
     README / "latent_walk.jpg": "latent_walk",
 }
-WIDEST = 1400  # pixels of a picture in the README
+WIDEST = 1400  # pixels of an image in the README
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description="Take the pictures of ComfyUI.")
+    options = argparse.ArgumentParser(description="Take the images of ComfyUI.")
     options.add_argument("--url", default="http://127.0.0.1:8188")
     options.add_argument("--only", choices=["nodes", "readme"])
     chosen = options.parse_args()
@@ -46,8 +46,8 @@ def nodes(editor: Editor) -> None:
         editor.grow(kind)
         note = PngImagePlugin.PngInfo()
         note.add_text("declares", json.dumps(declared_by(kind)))
-        picture = Image.open(io.BytesIO(editor.node(kind))).convert("RGB").quantize(64, dither=Image.Dither.NONE)
-        picture.save(HELP / f"{kind}.png", pnginfo=note, optimize=True)
+        image = Image.open(io.BytesIO(editor.node(kind))).convert("RGB").quantize(64, dither=Image.Dither.NONE)
+        image.save(HELP / f"{kind}.png", pnginfo=note, optimize=True)
     editor.links(True)
 
 
@@ -61,8 +61,8 @@ def readme(editor: Editor) -> None:
     _save(README / "templates.jpg", editor.templates("comfyui-exact-vae"))
 
 
-def _save(path: Path, picture: bytes, widest: int = WIDEST) -> None:
-    image = Image.open(io.BytesIO(picture)).convert("RGB")
+def _save(path: Path, png: bytes, widest: int = WIDEST) -> None:
+    image = Image.open(io.BytesIO(png)).convert("RGB")
     image.thumbnail((widest, widest), Image.Resampling.LANCZOS)
     image.save(path, quality=QUALITY, optimize=True)
 

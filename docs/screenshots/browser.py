@@ -23,7 +23,7 @@ SETTINGS = {
     "Comfy.Graph.CanvasInfo": False,
 }
 SPLINES, HIDDEN = 2, -1  # ways to draw links
-SHARP = 2  # pixels of a picture for one of the editor
+SHARP = 2  # pixels of an image for one of the editor
 MARGIN, TITLE = 10, 30  # pixels of the editor
 PATIENCE = 600  # seconds
 
@@ -87,17 +87,17 @@ class Editor:
         self.ask(FIND + GROW, kind)
 
     def node(self, kind: str) -> bytes:
-        """A picture of the first node of this class, by itself, as PNG."""
+        """An image of the first node of this class, by itself, as PNG."""
         bounds = self.ask(FIND + "return [...node.pos, ...node.size]", kind)
         x, y, w, h = bounds
-        return self._picture([x, y - TITLE, w, h + TITLE])
+        return self._image([x, y - TITLE, w, h + TITLE])
 
     def graph(self) -> bytes:
-        """A picture of the whole workflow, as PNG."""
+        """An image of the whole workflow, as PNG."""
         boxes = self.ask("return app.graph._nodes.map(n => [n.pos[0], n.pos[1], n.size[0], n.size[1]])")
         left, top = min(b[0] for b in boxes), min(b[1] for b in boxes) - TITLE
         right, bottom = max(b[0] + b[2] for b in boxes), max(b[1] + b[3] for b in boxes)
-        return self._picture([left, top, right - left, bottom - top], scale=1)
+        return self._image([left, top, right - left, bottom - top], scale=1)
 
     def templates(self, pack: str) -> bytes:
         """The templates of this pack, as they are offered: PNG."""
@@ -133,7 +133,7 @@ class Editor:
         found = WebDriverWait(self.driver, 60).until(lambda driver: driver.find_element(By.XPATH, path))
         self.driver.execute_script("arguments[0].click()", found)
 
-    def _picture(self, bounds: list[float], scale: float = SHARP) -> bytes:
+    def _image(self, bounds: list[float], scale: float = SHARP) -> bytes:
         """What lies within these bounds of the canvas, in a window that it fits, with nothing above it."""
         x, y, w, h = bounds
         width, height = int(w) + 2 * MARGIN, int(h) + 2 * MARGIN

@@ -9,23 +9,23 @@ from exact_vae import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflows"))
 from drawing import Box, Recipe, in_editor_format
 
-PICTURE, VAE, LATENT = ("picture", 0), ("vae", 0), ("encode", 0)
+IMAGE, VAE, LATENT = ("image", 0), ("vae", 0), ("encode", 0)
 SMALL = {"width": 256, "height": 192}
 SHOWN = tuple(NODE_CLASS_MAPPINGS)
 
 BOXES = [
-    Box("picture", "ExactExamplePicture", 0, SMALL),
+    Box("image", "ExactExampleImage", 0, SMALL),
     Box("vae", "ExactVAELoader", 0, {"vae_name": "exact-vae-demo (built in)"}),
     Box("info", "ExactVAEInfo", 0, {"vae": VAE}, width=340, room=400),
     Box("save", "ExactVAESave", 0, {"vae": VAE}),
-    Box("encode", "ExactVAEEncode", 1, {"pixels": PICTURE, "vae": VAE}),
+    Box("encode", "ExactVAEEncode", 1, {"pixels": IMAGE, "vae": VAE}),
     Box("decode", "ExactVAEDecode", 1, {"samples": LATENT, "vae": VAE}),
-    Box("tiled encode", "ExactVAETiledEncode", 1, {"pixels": PICTURE, "vae": VAE}),
+    Box("tiled encode", "ExactVAETiledEncode", 1, {"pixels": IMAGE, "vae": VAE}),
     Box("tiled decode", "ExactVAETiledDecode", 2, {"samples": LATENT, "vae": VAE}),
-    Box("hole", "ExactVAEEncodeForInpaint", 2, {"pixels": PICTURE, "vae": VAE, "mask": ("picture", 1)}),
+    Box("hole", "ExactVAEEncodeForInpaint", 2, {"pixels": IMAGE, "vae": VAE, "mask": ("image", 1)}),
     Box("onto", "ExactVAEDecodeOntoOriginal", 2,
-        {"samples": LATENT, "vae": VAE, "image": PICTURE, "mask": ("picture", 1)}),
-    Box("compare", "ExactVAECompare", 3, {"image": PICTURE, "vae": VAE}, width=520),
+        {"samples": LATENT, "vae": VAE, "image": IMAGE, "mask": ("image", 1)}),
+    Box("compare", "ExactVAECompare", 3, {"image": IMAGE, "vae": VAE}, width=520),
     Box("noise", "ExactLatentNoise", 3, {"vae": VAE, **SMALL}),
     Box("walk", "ExactLatentInterpolate", 4, {"samples1": LATENT, "samples2": ("hole", 0), "steps": 2}),
     Box("sample", "ExactLatentSample", 4, {"vae": VAE, **SMALL}),
@@ -51,11 +51,11 @@ class _EveryNode(Recipe):
         return in_editor_format("every_node", self)
 
 
-RECIPE = _EveryNode("## Every node\nFor pictures of them.", BOXES, [])
+RECIPE = _EveryNode("## Every node\nFor images of them.", BOXES, [])
 
 
 def declared_by(kind: str) -> dict[str, Any]:
-    """What a picture of this node shows of it: a picture is stale when this has changed."""
+    """What an image of this node shows of it: an image is stale when this has changed."""
     cls = NODE_CLASS_MAPPINGS[kind]
     types = cls.INPUT_TYPES()
     inputs = {**types["required"], **types.get("optional", {})}

@@ -1,7 +1,7 @@
 """The files of example_workflows/: python docs/workflows [--only NAME] [--thumbnails]
 
 Each recipe becomes a workflow, for ComfyUI and for `exact-vae run`. With --thumbnails each is run without ComfyUI, and
-what it shows becomes its picture among ComfyUI's templates.
+what it shows becomes its image among ComfyUI's templates.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def thumbnail(recipe: Recipe) -> Image.Image:
-    """What the named nodes show: a row for each, of the batch's pictures, or all in one row if that is nearer 4:3."""
+    """What the named nodes show: a row for each, of the batch's images, or all in one row if that is nearer 4:3."""
     rows = shown(recipe)
     flat = [[one for row in rows for one in row]]
     sheets = [_sheet(rows), _sheet(flat), _sheet([[one] for one in flat[0]]), _sheet(_halves(flat[0]))]
@@ -48,9 +48,9 @@ def shown(recipe: Recipe) -> list[list[Image.Image]]:
         return [[Image.open(Path(folder, one["subfolder"], one["filename"])).copy() for one in row] for row in images]
 
 
-def _halves(pictures: list[Image.Image]) -> list[list[Image.Image]]:
-    half = (len(pictures) + 1) // 2
-    return [pictures[:half], pictures[half:]]
+def _halves(images: list[Image.Image]) -> list[list[Image.Image]]:
+    half = (len(images) + 1) // 2
+    return [images[:half], images[half:]]
 
 
 def _sheet(rows: list[list[Image.Image]]) -> Image.Image:

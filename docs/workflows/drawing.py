@@ -12,7 +12,7 @@ LEFT, TOP, GAP, WIDTH, TITLE, SLOT, WIDGET = 40, 80, 60, 300, 30, 22, 26  # pixe
 HEIGHTS = {"PreviewImage": 300, "SaveImage": 340}
 TEXT = {"ExactVAECompare": 260, "ExactLatentInspect": 200}  # room for what a node of ours says when it has run
 SENTENCE = 60
-SILENT = ("ExactExamplePicture", "ExactLatentNoise", "ExactLatentInterpolate")
+SILENT = ("ExactExampleImage", "ExactLatentNoise", "ExactLatentInterpolate")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Box:
 class Recipe:
     note: str  # Markdown; its first line is the title
     boxes: list[Box]
-    thumbnail: list[str]  # names of the nodes whose pictures it is made of
+    thumbnail: list[str]  # names of the nodes whose images it is made of
 
 
 def in_editor_format(name: str, recipe: Recipe) -> dict[str, Any]:

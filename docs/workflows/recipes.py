@@ -5,8 +5,8 @@ from typing import Any
 from drawing import Box, Recipe
 
 
-def picture(name: str = "picture", **inputs: Any) -> Box:
-    return Box(name, "ExactExamplePicture", 0, inputs)
+def image(name: str = "image", **inputs: Any) -> Box:
+    return Box(name, "ExactExampleImage", 0, inputs)
 
 
 def vae(name: str = "vae", title: str = "", **inputs: Any) -> Box:
@@ -39,27 +39,27 @@ SPECTRA = ("white", "pink", "perlin", "pyramid")
 
 RECIPES = {
     "round_trip": Recipe(
-        "## Round trip\nA picture to its latent and back. Choose a VAE of yours in Load VAE: any file of "
+        "## Round trip\nA image to its latent and back. Choose a VAE of yours in Load VAE: any file of "
         "`models/vae`, `models/vae_approx` or `models/checkpoints`; `exact-vae-demo (built in)` comes with the pack, "
-        "and `pixel_space` gives the picture back unchanged. For a picture of yours put Load Image in Example "
-        "Picture's place.",
+        "and `pixel_space` gives the image back unchanged. For an image of yours put Load Image in Example "
+        "Image's place.",
         [
-            picture(),
+            image(),
             vae(),
-            encode("encode", 1, "picture"),
+            encode("encode", 1, "image"),
             decode("decode", 2, "encode"),
-            preview("before", 1, "picture", title="Before"),
+            preview("before", 1, "image", title="Before"),
             Box("save", "SaveImage", 3, {"images": ("decode", 0), "filename_prefix": "round_trip"}, "After"),
         ],
         ["before", "save"],
     ),
     "compare_vaes": Recipe(
-        "## Compare VAEs\nOne VAE is loaded twice, in fp32 and in bf16, and each takes a picture there and back "
+        "## Compare VAEs\nOne VAE is loaded twice, in fp32 and in bf16, and each takes an image there and back "
         "twice, exactly and in blended tiles. The table on the node says how near each came; the heat map shows "
         "where they erred, black not at all, white by a fifth of the range or more. Choose two VAEs of yours "
         "instead, and connect up to four.",
         [
-            picture(width=256, height=320),
+            image(width=256, height=320),
             vae(dtype="fp32"),
             vae("bf16", "The same in bf16", dtype="bf16"),
             Box(
@@ -67,7 +67,7 @@ RECIPES = {
                 "ExactVAECompare",
                 1,
                 {
-                    "image": ("picture", 0),
+                    "image": ("image", 0),
                     "vae": ("vae", 0),
                     "vae_2": ("bf16", 0),
                     "mode": "both",
@@ -76,24 +76,24 @@ RECIPES = {
                 },
                 width=560,
             ),
-            preview("side by side", 2, "compare", 1, title="The picture, and what came back", width=560),
+            preview("side by side", 2, "compare", 1, title="The image, and what came back", width=560),
             preview("heat map", 2, "compare", 2, title="Where they differ", width=560),
         ],
         ["side by side", "heat map"],
     ),
-    "big_picture": Recipe(
-        "## A big picture in bounded memory\nBoth nodes run in bands of rows, each at most `tile_size` pixels high, "
-        "and keep on disk what they need again, so that memory does not grow with the picture. The result is that "
-        "of an untiled run: no seams, no shift of colour. Change `tile_size` and see that the picture stays and the "
+    "big_image": Recipe(
+        "## A big image in bounded memory\nBoth nodes run in bands of rows, each at most `tile_size` pixels high, "
+        "and keep on disk what they need again, so that memory does not grow with the image. The result is that "
+        "of an untiled run: no seams, no shift of colour. Change `tile_size` and see that the image stays and the "
         "memory, which the nodes show, does not.",
         [
-            picture(width=1536, height=864),
+            image(width=1536, height=864),
             vae(),
             Box(
                 "encode",
                 "ExactVAETiledEncode",
                 1,
-                {"pixels": ("picture", 0), "vae": ("vae", 0), "tile_size": 128, "keep": "disk"},
+                {"pixels": ("image", 0), "vae": ("vae", 0), "tile_size": 128, "keep": "disk"},
             ),
             Box(
                 "decode",
@@ -101,22 +101,22 @@ RECIPES = {
                 2,
                 {"samples": ("encode", 0), "vae": ("vae", 0), "tile_size": 64, "keep": "disk"},
             ),
-            Box("save", "SaveImage", 3, {"images": ("decode", 0), "filename_prefix": "big_picture"}),
+            Box("save", "SaveImage", 3, {"images": ("decode", 0), "filename_prefix": "big_image"}),
         ],
         ["save"],
     ),
     "inpaint_onto_original": Recipe(
         "## Inpaint onto the original\nThe pixels under the mask are made grey and encoded; noise stands here for "
-        "the sampler that would work on them. A plain decode changes all of the picture, each time. Decoded onto "
+        "the sampler that would work on them. A plain decode changes all of the image, each time. Decoded onto "
         "the original only the mask's part is new, and all around it stays to the bit, however often it is done.",
         [
-            picture(),
+            image(),
             vae(),
             Box(
                 "hole",
                 "ExactVAEEncodeForInpaint",
                 1,
-                {"pixels": ("picture", 0), "vae": ("vae", 0), "mask": ("picture", 1)},
+                {"pixels": ("image", 0), "vae": ("vae", 0), "mask": ("image", 1)},
             ),
             Box(
                 "noise",
@@ -131,7 +131,7 @@ RECIPES = {
                 "onto",
                 "ExactVAEDecodeOntoOriginal",
                 3,
-                {"samples": ("noise", 0), "vae": ("vae", 0), "image": ("picture", 0), "mask": ("picture", 1)},
+                {"samples": ("noise", 0), "vae": ("vae", 0), "image": ("image", 0), "mask": ("image", 1)},
             ),
             preview("onto shown", 4, "onto", title="Onto the original"),
         ],
@@ -139,14 +139,14 @@ RECIPES = {
     ),
     "latent_walk": Recipe(
         "## A walk through latent space\nTwo photographs become two latents, and Latent Interpolate goes from one "
-        "to the other in steps, along a circle (slerp). Every point on the way decodes to a picture: the space has "
-        "no holes between its pictures, which is what the KL term of training is for. It is a fade rather than a "
+        "to the other in steps, along a circle (slerp). Every point on the way decodes to an image: the space has "
+        "no holes between its images, which is what the KL term of training is for. It is a fade rather than a "
         "change of shape, as each latent pixel stands for its own place.",
         [
-            picture(width=256, height=256),
-            picture("other", picture="cat", width=256, height=256),
+            image(width=256, height=256),
+            image("other", image="cat", width=256, height=256),
             vae(),
-            encode("a", 1, "picture"),
+            encode("a", 1, "image"),
             encode("b", 1, "other"),
             Box("walk", "ExactLatentInterpolate", 2, {"samples1": ("a", 0), "samples2": ("b", 0), "steps": 6}),
             decode("decode", 3, "walk"),
@@ -157,20 +157,20 @@ RECIPES = {
     "noise_lab": Recipe(
         "## Noise lab\nFour kinds of noise of the same seed, each with mean 0 and variance 1 in every channel, as "
         "the lines on the nodes show. Models are trained with white noise; pink, Perlin's and pyramid noise hold "
-        "more large shapes, and push a picture towards other compositions and stronger light and dark. Plug one "
+        "more large shapes, and push an image towards other compositions and stronger light and dark. Plug one "
         "into a sampler by the NOISE output, or add a little of it to a latent.",
         [vae(), *(box for i, spectrum in enumerate(SPECTRA) for box in noise_column(i + 1, spectrum))],
         [f"{spectrum} channels" for spectrum in SPECTRA],
     ),
     "posterior": Recipe(
-        "## A picture becomes a distribution\nThe encoder gives no point for a picture but a Gaussian: a mean and a "
-        "spread for every latent pixel. Samples of it decode to all but the same picture, so neighbours in the "
-        "latent space are neighbours in pictures; at five times the spread one sees what the VAE is least sure of, "
+        "## An image becomes a distribution\nThe encoder gives no point for an image but a Gaussian: a mean and a "
+        "spread for every latent pixel. Samples of it decode to all but the same image, so neighbours in the "
+        "latent space are neighbours in images; at five times the spread one sees what the VAE is least sure of, "
         "the fine detail. The node says how large the spread is beside the latent itself.",
         [
-            picture(picture="cat", width=256, height=256),
+            image(image="cat", width=256, height=256),
             vae(),
-            encode("mean", 1, "picture"),
+            encode("mean", 1, "image"),
             decode("mean decoded", 2, "mean"),
             preview("mean shown", 3, "mean decoded", title="From the mean"),
             *(
@@ -181,7 +181,7 @@ RECIPES = {
                         f"x{times}",
                         "ExactLatentSample",
                         1,
-                        {"vae": ("vae", 0), "pixels": ("picture", 0), "temperature": times},
+                        {"vae": ("vae", 0), "pixels": ("image", 0), "temperature": times},
                         title,
                     ),
                     decode(f"x{times} decoded", 2, f"x{times}"),
@@ -195,7 +195,7 @@ RECIPES = {
     ),
     "completeness": Recipe(
         "## What a decoder makes of chance\nEvery point drawn from the prior decodes to colours and blobs that the "
-        "decoder knows: there are no gaps, which is what completeness means. It is a picture of nothing, as the "
+        "decoder knows: there are no gaps, which is what completeness means. It is an image of nothing, as the "
         "prior draws each latent pixel alone; with brown noise neighbours agree, and larger shapes appear. How "
         "latent pixels belong together is what a diffusion model learns.",
         [
@@ -223,16 +223,16 @@ RECIPES = {
     ),
     "img2img": Recipe(
         "## Image to image\nCore's sampler between our encode and decode, with the VAE of the checkpoint. **It "
-        "needs a checkpoint:** choose one of yours in Load Checkpoint, of SD 1.x, SD 2.x or SDXL. A picture of any "
+        "needs a checkpoint:** choose one of yours in Load Checkpoint, of SD 1.x, SD 2.x or SDXL. An image of any "
         "size comes back in just that size, and the nodes show how much memory the VAE took.",
         [
-            picture(),
+            image(),
             Box("model", "CheckpointLoaderSimple", 0),
             Box(
                 "positive", "CLIPTextEncode", 1, {"clip": ("model", 1), "text": "a kingfisher on a branch, photograph"}
             ),
             Box("negative", "CLIPTextEncode", 1, {"clip": ("model", 1), "text": "blurry, text"}),
-            Box("encode", "ExactVAEEncode", 1, {"pixels": ("picture", 0), "vae": ("model", 2)}),
+            Box("encode", "ExactVAEEncode", 1, {"pixels": ("image", 0), "vae": ("model", 2)}),
             Box(
                 "sampler",
                 "KSampler",

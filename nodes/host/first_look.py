@@ -1,4 +1,4 @@
-"""A first look at a long decode: a small picture of the latent itself, which the host draws on the node meanwhile.
+"""A first look at a long decode: a small image of the latent itself, which the host draws on the node meanwhile.
 
 Only if the user has chosen previews (`--preview-method`, or the editor's settings), as for samplers.
 """
@@ -10,11 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from ...vae_core.latents import SPACES
-from ...vae_core.preview import CELLS, PICTURES, Factors, fit, flat, preview, published, remembered
+from ...vae_core.preview import CELLS, IMAGES, Factors, fit, flat, preview, published, remembered
 from .place import in_comfyui
 
 LONG = 64**2  # latent pixels; fewer are decoded before anybody could look
-WORTH_FITTING = 16 * PICTURES * CELLS**2  # the VAE is run on a sixteenth of these, once; an encoder is the cheaper half
+WORTH_FITTING = 16 * IMAGES * CELLS**2  # the VAE is run on a sixteenth of these, once; an encoder is the cheaper half
 
 
 def first_look(vae: Any, latent: Tensor, space: str | None = None, may_fit: bool = True) -> None:
@@ -51,5 +51,5 @@ def _send(pixels: Tensor) -> None:
     from comfy.cli_args import args
     from PIL import Image
 
-    picture = Image.fromarray(((pixels + 1) * 127.5).round().clamp(0, 255).byte().movedim(0, -1).numpy())
-    comfy.utils.ProgressBar(1).update_absolute(0, 1, ("JPEG", picture, args.preview_size))
+    image = Image.fromarray(((pixels + 1) * 127.5).round().clamp(0, 255).byte().movedim(0, -1).numpy())
+    comfy.utils.ProgressBar(1).update_absolute(0, 1, ("JPEG", image, args.preview_size))

@@ -18,9 +18,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def picture(tmp_path):
+def image(tmp_path):
     levels = np.random.default_rng(0).integers(0, 256, (21, 30, 3)).astype(np.uint8)
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     Image.fromarray(levels).save(path)
     return path
 
@@ -62,31 +62,31 @@ def test_inspect_tells_what_is_missing(capsys, tmp_path, kl_file):
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".latent"])
-def test_round_trip(capsys, tmp_path, kl_file, picture, suffix):
+def test_round_trip(capsys, tmp_path, kl_file, image, suffix):
     latent, out = tmp_path / f"latent{suffix}", tmp_path / "out.png"
-    assert run("encode", picture, latent, "--vae", kl_file) == 0
+    assert run("encode", image, latent, "--vae", kl_file) == 0
     assert run("decode", latent, out, "--vae", kl_file) == 0
     assert "30x21" in capsys.readouterr().out
     vae = load(kl_file)
-    levels = torch.from_numpy(np.array(Image.open(picture))).float() / 255
+    levels = torch.from_numpy(np.array(Image.open(image))).float() / 255
     posterior = vae.encode(levels.movedim(-1, 0)[None] * 2 - 1)
     assert torch.equal(read_latent(latent)[0], posterior.mode())
     want = (to_image(vae.decode(posterior.mode(), size=(21, 30)))[0] * 255).to(torch.uint8)
     assert np.array_equal(np.array(Image.open(out)), want.numpy())
 
 
-def test_a_sample_needs_a_seed(tmp_path, kl_file, picture):
+def test_a_sample_needs_a_seed(tmp_path, kl_file, image):
     paths = [tmp_path / f"{i}.safetensors" for i in range(3)]
     for path, seed in zip(paths, (1, 1, 2), strict=True):
-        assert run("encode", picture, path, "--vae", kl_file, "--sample", seed) == 0
+        assert run("encode", image, path, "--vae", kl_file, "--sample", seed) == 0
     a, b, c = (read_latent(path)[0] for path in paths)
     assert torch.equal(a, b) and not torch.equal(a, c)
 
 
 @pytest.mark.parametrize("ending", [".jpg", ".webp", ".tif", ".bmp"])
-def test_formats(tmp_path, kl_file, picture, ending):
+def test_formats(tmp_path, kl_file, image, ending):
     latent, out = tmp_path / "latent.safetensors", tmp_path / f"out{ending}"
-    run("encode", picture, latent, "--vae", kl_file)
+    run("encode", image, latent, "--vae", kl_file)
     assert run("decode", latent, out, "--vae", kl_file) == 0
     assert Image.open(out).size == (30, 21)
 
@@ -97,18 +97,18 @@ def test_a_batch_becomes_several_files(capsys, tmp_path, kl_file):
     assert sorted(p.name for p in tmp_path.glob("out*")) == ["out_00001.png", "out_00002.png"]
 
 
-def round_trip(folder: Path, picture: str) -> Path:
-    """The example workflow, with a picture of one's own in the example's place."""
+def round_trip(folder: Path, image: str) -> Path:
+    """The example workflow, with an image of one's own in the example's place."""
     workflow = json.loads((ROOT / "example_workflows" / "round_trip.json").read_text())
-    (first,) = [node for node in workflow["nodes"] if node["type"] == "ExactExamplePicture"]
-    first.update(type="LoadImage", widgets_values=[picture, "image"], widgets_values_named={})
+    (first,) = [node for node in workflow["nodes"] if node["type"] == "ExactExampleImage"]
+    first.update(type="LoadImage", widgets_values=[image, "image"], widgets_values_named={})
     workflow["nodes"] = [node for node in workflow["nodes"] if node["type"] != "PreviewImage"]
     (folder / "workflow.json").write_text(json.dumps(workflow))
     return folder / "workflow.json"
 
 
 def test_graph_command_line_and_python_agree(capsys, tmp_path, taef2, photo):
-    """TAEF2 on a photograph of odd size: one picture, three ways."""
+    """TAEF2 on a photograph of odd size: one image, three ways."""
     for folder in ("input", "models/vae_approx"):
         (tmp_path / folder).mkdir(parents=True)
     for half in taef2:
@@ -131,22 +131,22 @@ def test_graph_command_line_and_python_agree(capsys, tmp_path, taef2, photo):
     assert np.array_equal(np.array(Image.open(tmp_path / "a.png")), python)
 
 
-def test_bad_input_gets_one_sentence(capsys, tmp_path, kl_file, picture):
+def test_bad_input_gets_one_sentence(capsys, tmp_path, kl_file, image):
     text = tmp_path / "text.safetensors"
     text.write_text("this is no VAE, but a text")
-    run("encode", picture, tmp_path / "good.safetensors", "--vae", kl_file)
+    run("encode", image, tmp_path / "good.safetensors", "--vae", kl_file)
     save_file({"latent": torch.zeros(1, 16, 2, 2)}, tmp_path / "other.safetensors")
     capsys.readouterr()
     latent, out = tmp_path / "good.safetensors", tmp_path / "out.png"
     assert "is text, not a safetensors file" in fails(capsys, "inspect", text)
     assert "there is no file" in fails(capsys, "inspect", tmp_path / "none.safetensors")
-    assert "is text" in fails(capsys, "encode", picture, latent, "--vae", text)
-    assert "as a picture" in fails(capsys, "encode", text, latent, "--vae", kl_file)
+    assert "is text" in fails(capsys, "encode", image, latent, "--vae", text)
+    assert "as an image" in fails(capsys, "encode", text, latent, "--vae", kl_file)
     assert "there is no latent file" in fails(capsys, "decode", tmp_path / "none", out, "--vae", kl_file)
     assert "has 16 channels" in fails(capsys, "decode", tmp_path / "other.safetensors", out, "--vae", kl_file)
-    assert "the ending of no picture" in fails(capsys, "decode", latent, tmp_path / "out.xyz", "--vae", kl_file)
+    assert "the ending of no image" in fails(capsys, "decode", latent, tmp_path / "out.xyz", "--vae", kl_file)
     assert "cannot be written" in fails(capsys, "decode", latent, tmp_path / "no" / "out.png", "--vae", kl_file)
-    assert "cannot be written" in fails(capsys, "encode", picture, tmp_path / "no" / "l.latent", "--vae", kl_file)
+    assert "cannot be written" in fails(capsys, "encode", image, tmp_path / "no" / "l.latent", "--vae", kl_file)
     assert "cannot be used" in fails(capsys, "decode", latent, out, "--vae", kl_file, "--device", "cuda:77")
     assert "cannot be used" in fails(capsys, "decode", latent, out, "--vae", kl_file, "--device", "nonsense")
     assert "no use for the latent space" in fails(
@@ -155,21 +155,21 @@ def test_bad_input_gets_one_sentence(capsys, tmp_path, kl_file, picture):
     assert not out.exists()
 
 
-def test_what_is_read_is_not_written_over(capsys, tmp_path, kl_file, picture):
+def test_what_is_read_is_not_written_over(capsys, tmp_path, kl_file, image):
     kept = kl_file.read_bytes()
-    assert "is what is read here" in fails(capsys, "encode", picture, kl_file, "--vae", kl_file)
-    assert "has the ending of no latent" in fails(capsys, "encode", picture, picture, "--vae", kl_file)
-    assert kl_file.read_bytes() == kept and Image.open(picture).size == (30, 21)
+    assert "is what is read here" in fails(capsys, "encode", image, kl_file, "--vae", kl_file)
+    assert "has the ending of no latent" in fails(capsys, "encode", image, image, "--vae", kl_file)
+    assert kl_file.read_bytes() == kept and Image.open(image).size == (30, 21)
 
 
-def test_more_bad_input(capsys, tmp_path, kl_file, picture):
+def test_more_bad_input(capsys, tmp_path, kl_file, image):
     latent = tmp_path / "good.safetensors"
-    run("encode", picture, latent, "--vae", kl_file)
+    run("encode", image, latent, "--vae", kl_file)
     capsys.readouterr()
     (tmp_path / "folder.png").mkdir()
     assert "it is a folder" in fails(capsys, "decode", latent, tmp_path / "folder.png", "--vae", kl_file)
     assert "cannot be used" in fails(capsys, "decode", latent, tmp_path / "o.png", "--vae", kl_file, "--device", "meta")
-    assert "the ending of no picture" in fails(capsys, "decode", latent, tmp_path / "o.ico", "--vae", kl_file)
+    assert "the ending of no image" in fails(capsys, "decode", latent, tmp_path / "o.ico", "--vae", kl_file)
     graph = ROOT / "example_workflows" / "round_trip.json"
     assert "no folder of models" in fails(capsys, "run", graph, "--models", tmp_path / "no")
     tag = {"exact_vae": '{"size": [-5, 3], "latent": [2, 2]}'}
@@ -178,12 +178,12 @@ def test_more_bad_input(capsys, tmp_path, kl_file, picture):
     assert Image.open(tmp_path / "o.png").size == (8, 8)
 
 
-def test_core_s_workflow_runs_unchanged(capsys, tmp_path, kl_file, picture):
+def test_core_s_workflow_runs_unchanged(capsys, tmp_path, kl_file, image):
     """Core's ids, core's inputs: a workflow made without this pack runs without ComfyUI."""
     (tmp_path / "models" / "vae").mkdir(parents=True)
     shutil.copy(kl_file, tmp_path / "models" / "vae" / "my.safetensors")
     graph = {
-        "1": {"class_type": "LoadImage", "inputs": {"image": picture.name}},
+        "1": {"class_type": "LoadImage", "inputs": {"image": image.name}},
         "2": {"class_type": "VAELoader", "inputs": {"vae_name": "my.safetensors"}},
         "3": {"class_type": "VAEEncodeTiled", "inputs": {"pixels": ["1", 0], "vae": ["2", 0], "tile_size": 512,
               "overlap": 64, "temporal_size": 64, "temporal_overlap": 8}},
@@ -222,8 +222,8 @@ def test_a_graph_with_an_unknown_node(capsys, tmp_path):
     assert "there is no node class 'ExactVAEDecod' here; nearest is ExactVAEDecode" in fails(capsys, "run", graph)
 
 
-def test_without_a_vae_the_built_in_one_is_taken(capsys, tmp_path, picture):
-    assert run("encode", picture, tmp_path / "a.latent") == 0
+def test_without_a_vae_the_built_in_one_is_taken(capsys, tmp_path, image):
+    assert run("encode", image, tmp_path / "a.latent") == 0
     assert run("decode", tmp_path / "a.latent", tmp_path / "copy.png") == 0
     assert Image.open(tmp_path / "copy.png").size == (30, 21)
     assert read_latent(tmp_path / "a.latent")[0].shape == (1, 4, 3, 4)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from exact_vae.cli import main
-from exact_vae.headless import pictures
+from exact_vae.headless import image_files
 from exact_vae.vae_core import VAE, built_in, measures, views
 from PIL import Image
 
@@ -20,32 +20,32 @@ def facts(text: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def picture(tmp_path):
+def image(tmp_path):
     path = tmp_path / "my <photo>.png"
     Image.open(built_in.PHOTOGRAPH).crop((300, 100, 397, 161)).save(path)
     return path
 
 
 def planes(path) -> "measures.Tensor":
-    return pictures.read(path)[0].movedim(-1, 1)
+    return image_files.read(path)[0].movedim(-1, 1)
 
 
-def test_a_picture_of_the_user_s(picture, tmp_path, capsys):
+def test_an_image_of_the_user_s(image, tmp_path, capsys):
     out = tmp_path / "new" / "folder"
-    assert run("demo", picture, "--out", out) == 0
+    assert run("demo", image, "--out", out) == 0
     told = facts(capsys.readouterr().out)
     assert {path.name for path in out.iterdir()} == WRITTEN
-    a, b = planes(picture), planes(out / "decoded.png")
+    a, b = planes(image), planes(out / "decoded.png")
     assert a.shape == b.shape == planes(out / "original.png").shape == planes(out / "error.png").shape
     assert float(told["PSNR"].split()[0]) == pytest.approx(measures.psnr(a, b).item(), abs=0.1)
     assert float(told["SSIM"]) == pytest.approx(measures.ssim(a, b).item(), abs=0.005)
     assert (planes(out / "error.png") - views.heat_map(a, b)).abs().mean() < 0.03
-    assert "97x61" in told["picture"] and "4 channels at 1/8" in told["VAE"]
+    assert "97x61" in told["image"] and "4 channels at 1/8" in told["VAE"]
     assert told["report"] == str(out / "report.html")
 
 
-def test_the_page_shows_the_pictures_and_the_measures(picture, tmp_path, capsys):
-    assert run("demo", picture, "--out", tmp_path / "out") == 0
+def test_the_page_shows_the_images_and_the_measures(image, tmp_path, capsys):
+    assert run("demo", image, "--out", tmp_path / "out") == 0
     page = (tmp_path / "out" / "report.html").read_text()
     told = facts(capsys.readouterr().out)
     assert all(f'src="{name}"' in page for name in WRITTEN - {"report.html"})
@@ -53,21 +53,21 @@ def test_the_page_shows_the_pictures_and_the_measures(picture, tmp_path, capsys)
     assert "my &lt;photo&gt;.png" in page and "<photo>" not in page
 
 
-def test_without_a_picture_the_shipped_one_is_taken(tmp_path, capsys, monkeypatch):
+def test_without_an_image_the_shipped_one_is_taken(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run("demo") == 0
     told = facts(capsys.readouterr().out)
-    assert told["picture"] == "photograph.jpg, 750x422"
+    assert told["image"] == "photograph.jpg, 750x422"
     assert Image.open(tmp_path / "exact-vae-demo" / "decoded.png").size == (750, 422)
 
 
-def test_a_vae_of_the_user_s(picture, kl_file, tmp_path, capsys):
-    assert run("demo", picture, "--vae", kl_file, "--out", tmp_path / "out") == 0
+def test_a_vae_of_the_user_s(image, kl_file, tmp_path, capsys):
+    assert run("demo", image, "--vae", kl_file, "--out", tmp_path / "out") == 0
     assert "4 channels at 1/4" in facts(capsys.readouterr().out)["VAE"]
 
 
-def test_what_is_read_is_not_written_over(picture, tmp_path, capsys):
-    assert run("demo", picture, "--out", tmp_path / "out") == 0
+def test_what_is_read_is_not_written_over(image, tmp_path, capsys):
+    assert run("demo", image, "--out", tmp_path / "out") == 0
     before = (tmp_path / "out" / "decoded.png").read_bytes()
     capsys.readouterr()
     assert run("demo", tmp_path / "out" / "decoded.png", "--out", tmp_path / "out") == 1
@@ -75,10 +75,10 @@ def test_what_is_read_is_not_written_over(picture, tmp_path, capsys):
     assert (tmp_path / "out" / "decoded.png").read_bytes() == before
 
 
-@pytest.mark.parametrize("found", ["not there", "no picture"])
-def test_no_picture(found, tmp_path, capsys):
+@pytest.mark.parametrize("found", ["not there", "no image"])
+def test_no_image(found, tmp_path, capsys):
     path = tmp_path / "x.png"
-    if found == "no picture":
+    if found == "no image":
         path.write_text("hello")
     assert run("demo", path, "--out", tmp_path / "out") == 1
     said = capsys.readouterr()
@@ -86,14 +86,14 @@ def test_no_picture(found, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_place_that_cannot_be_written_is_said_before_the_work(picture, tmp_path, capsys, monkeypatch):
+def test_a_place_that_cannot_be_written_is_said_before_the_work(image, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(VAE, "encode", lambda *_, **__: pytest.fail("it was encoded"))
     (tmp_path / "file").write_text("")
     for name, words in (("file", "it is a file, not a folder"), ("x" * 300, "File name too long")):
-        assert run("demo", picture, "--out", tmp_path / name) == 1
+        assert run("demo", image, "--out", tmp_path / name) == 1
         assert f"{name}' cannot be written: {words}." in capsys.readouterr().err
 
 
-def test_a_folder_is_no_picture(tmp_path, capsys):
+def test_a_folder_is_no_image(tmp_path, capsys):
     assert run("demo", tmp_path, "--out", tmp_path / "out") == 1
-    assert capsys.readouterr().err == f"exact-vae: cannot read '{tmp_path.name}' as a picture: Is a directory\n"
+    assert capsys.readouterr().err == f"exact-vae: cannot read '{tmp_path.name}' as an image: Is a directory\n"

@@ -48,7 +48,7 @@ def test_a_clip_has_the_latent_that_its_family_makes_of_it(capsys, tmp_path, fra
     given = (tmp_path / "taehv.safetensors", "64x48", "--frames", frames, "--json", "--dtype", "fp32")
     assert run("plan", *given, "--device", "cpu") == 0
     found = json.loads(capsys.readouterr().out)["plans"][0]["shape"]
-    assert found == ([decoded, 3, 48, 64] if decoded > 1 else [3, 48, 64])  # one latent frame is run as a picture
+    assert found == ([decoded, 3, 48, 64] if decoded > 1 else [3, 48, 64])  # one latent frame is run as an image
 
 
 def test_as_json(capsys, kl_file):
@@ -58,11 +58,11 @@ def test_as_json(capsys, kl_file):
     facts = json.loads(capsys.readouterr().out)
     chosen = facts["plans"][facts["chosen"]]
     assert facts["budget"] == 2**30
-    assert (chosen["pictures"], chosen["rows"], chosen["shape"]) == (1, 16, [8, 128, 128])
+    assert (chosen["images"], chosen["rows"], chosen["shape"]) == (1, 16, [8, 128, 128])
     assert chosen["peak"] <= 2**30 and chosen["work"] > 1e9
 
 
-def test_a_picture_that_is_streamed_is_not_counted(capsys, kl_file):
+def test_an_image_that_is_streamed_is_not_counted(capsys, kl_file):
     peaks = []
     for more in ([], ["--stream"]):
         assert run("plan", kl_file, "1024x1024", "--json", "--dtype", "fp32", *more) == 0
@@ -123,7 +123,7 @@ def test_what_cannot_be_met(options, words, capsys):
 
 
 @pytest.mark.parametrize("number", ["0", "-2", "1.5", "many", ""])
-def test_no_number_of_pictures(number, capsys):
+def test_no_number_of_images(number, capsys):
     with pytest.raises(SystemExit) as error:
         run("plan", "512x512", "--batch", number)
     assert error.value.code == 2

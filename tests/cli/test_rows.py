@@ -1,4 +1,4 @@
-"""Pictures as files row by row: the same pixels as whole, and never half a file under the name that was asked for."""
+"""Images as files row by row: the same pixels as whole, and never half a file under the name that was asked for."""
 
 import os
 import signal
@@ -23,17 +23,17 @@ WAYS = [[], ["--rows", 8], ["--rows", 8, "--keep", "disk"], ["--keep", "device"]
 
 
 @pytest.fixture
-def picture(tmp_path) -> np.ndarray:
-    """The pixels of picture.tif and picture.png."""
+def image(tmp_path) -> np.ndarray:
+    """The pixels of image.tif and image.png."""
     levels = np.random.default_rng(0).integers(0, 256, (*SIZE, 3)).astype(np.uint8)
-    tifffile.imwrite(tmp_path / "picture.tif", levels, photometric="rgb", rowsperstrip=9, compression="zlib")
-    Image.fromarray(levels).save(tmp_path / "picture.png")
+    tifffile.imwrite(tmp_path / "image.tif", levels, photometric="rgb", rowsperstrip=9, compression="zlib")
+    Image.fromarray(levels).save(tmp_path / "image.png")
     return levels
 
 
 @pytest.fixture
-def latent(tmp_path, kl_file, picture):
-    assert call("encode", tmp_path / "picture.png", tmp_path / "latent.safetensors", "--vae", kl_file) == 0
+def latent(tmp_path, kl_file, image):
+    assert call("encode", tmp_path / "image.png", tmp_path / "latent.safetensors", "--vae", kl_file) == 0
     return tmp_path / "latent.safetensors"
 
 
@@ -65,11 +65,11 @@ def test_decoded_to_a_tif(capsys, tmp_path, kl_file, latent, how):
 
 
 @pytest.mark.parametrize("how", WAYS, ids=str)
-def test_encoded_from_a_tif(tmp_path, kl_file, picture, how):
+def test_encoded_from_a_tif(tmp_path, kl_file, image, how):
     latents = []
     for ending in ("tif", "png"):
         path = tmp_path / f"{ending}.latent"
-        assert call("encode", tmp_path / f"picture.{ending}", path, "--vae", kl_file, "--sample", 3, *how) == 0
+        assert call("encode", tmp_path / f"image.{ending}", path, "--vae", kl_file, "--sample", 3, *how) == 0
         latents.append(read_latent(path)[0])
     assert torch.equal(*latents)
 
@@ -94,8 +94,8 @@ def test_grey_is_repeated_and_alpha_dropped(tmp_path, kl_file, channels):
     assert torch.equal(read_latent(tmp_path / "tif.latent")[0], read_latent(tmp_path / "png.latent")[0])
 
 
-def test_other_tifs_are_read_whole(tmp_path, kl_file, picture):
-    frames = [Image.fromarray(picture), Image.fromarray(255 - picture)]
+def test_other_tifs_are_read_whole(tmp_path, kl_file, image):
+    frames = [Image.fromarray(image), Image.fromarray(255 - image)]
     frames[0].save(tmp_path / "two.tif", save_all=True, append_images=frames[1:])
     assert call("encode", tmp_path / "two.tif", tmp_path / "two.latent", "--vae", kl_file, "--rows", 8) == 0
     assert len(read_latent(tmp_path / "two.latent")[0]) == 2
@@ -107,7 +107,7 @@ def test_a_batch_to_tifs(tmp_path, kl_file):
     assert sorted(p.name for p in tmp_path.glob("out*")) == ["out_00001.tif", "out_00002.tif"]
 
 
-def test_a_clip_of_one_frame_is_a_picture(tmp_path, kl_file):
+def test_a_clip_of_one_frame_is_an_image(tmp_path, kl_file):
     save_file({"latent": torch.randn(1, 4, 1, 3, 5)}, tmp_path / "clip.safetensors")
     assert call("decode", tmp_path / "clip.safetensors", tmp_path / "out.tif", "--vae", kl_file) == 0
     assert Image.open(tmp_path / "out.tif").size == (20, 12)
@@ -125,7 +125,7 @@ def test_scratch_files_lie_where_they_should(tmp_path, kl_file, latent, monkeypa
     assert os.environ[scratch.VARIABLE] == str(tmp_path)
 
 
-def test_what_cannot_be_done_is_said(capsys, tmp_path, kl_file, latent, picture):
+def test_what_cannot_be_done_is_said(capsys, tmp_path, kl_file, latent, image):
     out, vae = tmp_path / "out.tif", ("--vae", kl_file)
     assert "needs" in fails(capsys, "decode", latent, out, *vae, "--budget", "1kB")
     assert "no amount of memory" in fails(capsys, "decode", latent, out, *vae, "--budget", "lots")
@@ -134,30 +134,30 @@ def test_what_cannot_be_done_is_said(capsys, tmp_path, kl_file, latent, picture)
     assert "cannot be written" in fails(capsys, "decode", latent, tmp_path / "none" / "out.tif", *vae)
     (tmp_path / "folder.tif").mkdir()
     assert "it is a folder" in fails(capsys, "decode", latent, tmp_path / "folder.tif", *vae)
-    assert "is what is read here" in fails(capsys, "encode", tmp_path / "picture.tif", kl_file, *vae)
+    assert "is what is read here" in fails(capsys, "encode", tmp_path / "image.tif", kl_file, *vae)
     for shape in [(4,), (4, 3, 3), (0, 4, 2, 2)]:
         save_file({"latent": torch.zeros(shape)}, tmp_path / "odd.safetensors")
         assert "this is no latent" in fails(capsys, "decode", tmp_path / "odd.safetensors", out, *vae)
     assert not out.exists()
 
 
-def test_bad_tifs_are_named(capsys, tmp_path, kl_file, picture):
+def test_bad_tifs_are_named(capsys, tmp_path, kl_file, image):
     path, out = tmp_path / "bad.tif", tmp_path / "bad.latent"
     command = ("encode", path, out, "--vae", kl_file)
-    path.write_bytes((tmp_path / "picture.tif").read_bytes()[:-100])
+    path.write_bytes((tmp_path / "image.tif").read_bytes()[:-100])
     assert "'bad.tif' is cut short: 1 of its 7 parts are not in the file" in fails(capsys, *command)
     assert "'bad.tif' is cut short" in fails(capsys, *command, "--rows", 8)
-    path.write_text("no picture at all")
-    assert "cannot read 'bad.tif' as a picture" in fails(capsys, *command)
-    tifffile.imwrite(path, picture.astype(np.float32), photometric="rgb")
-    assert "cannot read 'bad.tif' as a picture" in fails(capsys, *command)
+    path.write_text("no image at all")
+    assert "cannot read 'bad.tif' as an image" in fails(capsys, *command)
+    tifffile.imwrite(path, image.astype(np.float32), photometric="rgb")
+    assert "cannot read 'bad.tif' as an image" in fails(capsys, *command)
     assert not out.exists()
 
 
-def test_a_picture_that_memory_cannot_hold_is_not_tried(capsys, tmp_path, kl_file, latent, monkeypatch):
+def test_an_image_that_memory_cannot_hold_is_not_tried(capsys, tmp_path, kl_file, latent, monkeypatch):
     monkeypatch.setattr(budget, "free", lambda device: 61 * 30 * 3)
-    said = fails(capsys, "encode", tmp_path / "picture.png", tmp_path / "a.latent", "--vae", kl_file)
-    assert "picture.png' must be read as a whole" in said and "use a TIFF file" in said
+    said = fails(capsys, "encode", tmp_path / "image.png", tmp_path / "a.latent", "--vae", kl_file)
+    assert "image.png' must be read as a whole" in said and "use a TIFF file" in said
     monkeypatch.setattr(budget, "free", lambda device: 61 * 30 * 3)
     command = ("decode", latent, tmp_path / "a.png", "--vae", kl_file, "--budget", "100MB")
     assert "a.png' must be written as a whole" in fails(capsys, *command)
@@ -188,7 +188,7 @@ sys.exit(cli.main(sys.argv[2:]))
     ("end", "before"),
     [(signal.SIGKILL, None), (signal.SIGKILL, b"old"), (signal.SIGTERM, None), (signal.SIGINT, b"old"), ("full", None)],
 )
-def test_half_a_picture_is_never_left(tmp_path, kl_file, end, before):
+def test_half_an_image_is_never_left(tmp_path, kl_file, end, before):
     """However the run ends. What had the name before keeps it."""
     save_file({"latent": torch.zeros(1, 4, 128, 32)}, tmp_path / "tall.safetensors")
     out = tmp_path / "out"

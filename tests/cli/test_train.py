@@ -17,7 +17,7 @@ from exact_vae.training.trainer import Trainer
 from exact_vae.vae_core import VAE, inspect, load
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from samples import pictures as noise
+from samples import random_images as noise
 from samples import random_weights, small_kl
 
 QUICK = ("--crop", 16, "--batch", 2, "--threads", 1)
@@ -26,7 +26,7 @@ PYTHON = (sys.executable, "-m", "exact_vae.cli", "train")
 
 @pytest.fixture
 def data(tmp_path) -> Path:
-    """Six pictures."""
+    """Six images."""
     folder = tmp_path / "data"
     folder.mkdir()
     for i in range(6):
@@ -112,7 +112,7 @@ def test_all_trains_the_encoder_too(tmp_path, kl_file, data):
     assert sum(not torch.equal(before[name], after[name]) for name in before) > 0.9 * len(before)
 
 
-def test_fine_tuning_helps_on_such_pictures(tmp_path, kl_file, data, capsys):
+def test_fine_tuning_helps_on_such_images(tmp_path, kl_file, data, capsys):
     """Random weights know nothing, so there is much to learn."""
     out = tmp_path / "tuned.safetensors"
     assert train("--data", data, "--vae", kl_file, "--out", out, "--steps", 60, "--rate", 2e-3) == 0
@@ -132,7 +132,7 @@ def test_what_is_of_no_use_is_listed_at_the_end(tmp_path, kl_file, data, capsys)
         (data / f"caption {i:02}.txt").write_text("a caption")
     assert train("--data", data, "--vae", kl_file, "--out", tmp_path / "t.safetensors", "--steps", 1) == 0
     said = capsys.readouterr().out.split("Skipped, 32 of 38 files:")[1]
-    assert "- broken.png: " in said and "- caption 00.txt: it has the ending of no picture" in said
+    assert "- broken.png: " in said and "- caption 00.txt: it has the ending of no image" in said
     assert said.endswith("- and 12 more\n") and said.count("\n- ") == 21
     report = (tmp_path / "t-report" / "report.md").read_text()
     assert report.count("\n- caption") == 30 and "- dot.png: it has 1x1 pixels, crops 16x16" in report
@@ -174,7 +174,7 @@ def test_two_processes_end_as_one_does(tmp_path, kl_file, data):
     assert {p.name for p in tmp_path.glob("two*")} == {"two.safetensors", "two-report"}
 
 
-def test_a_run_of_other_pictures_is_not_gone_on_with(tmp_path, kl_file, data, capsys, monkeypatch):
+def test_a_run_of_other_images_is_not_gone_on_with(tmp_path, kl_file, data, capsys, monkeypatch):
     out = tmp_path / "t.safetensors"
     stopped = Trainer.save
 
@@ -228,7 +228,7 @@ def test_what_cannot_be_fine_tuned(capsys, tmp_path, data, kl_file):
 def test_numbers_that_do_not_fit(capsys, data, kl_file, tmp_path):
     common = ("--data", data, "--vae", kl_file, "--out", tmp_path / "t.safetensors")
     assert "use a multiple of 8" in fails(capsys, *common, "--crop", 20)
-    assert "no picture that can be used" in fails(capsys, *common, "--crop", 64)
+    assert "no image that can be used" in fails(capsys, *common, "--crop", 64)
     for option, value in (("--steps", "0"), ("--rate", "0"), ("--rate", "nan"), ("--rate", "x"), ("--part", "encoder")):
         with pytest.raises(SystemExit) as error:
             train(*common, option, value)

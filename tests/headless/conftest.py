@@ -20,10 +20,10 @@ def nodes(folders):
 
 @pytest.fixture
 def put(folders):
-    def save(picture: Image.Image, name: str = "x.png", **options) -> str:
+    def save(image: Image.Image, name: str = "x.png", **options) -> str:
         path = folders.input / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path, **options)
+        image.save(path, **options)
         return name
 
     return save

@@ -79,7 +79,7 @@ def test_links_as_objects():
     assert read(objects) == read(workflow)
 
 
-def test_saved_pictures_carry_the_workflow():
+def test_saved_images_carry_the_workflow():
     workflow = known("subgraph")["workflow"]
     assert parse(workflow, NODES).pnginfo == {"workflow": workflow}
 
@@ -91,11 +91,11 @@ def test_titles_are_those_that_somebody_chose():
 
 
 def test_a_control_stands_behind_a_seed_and_a_button_behind_an_upload():
-    picture = node(1, "LoadImage", values=["a.png", "image"])
+    image = node(1, "LoadImage", values=["a.png", "image"])
     sample = node(2, "ExactLatentSample", values=[5, "randomize", 3])
-    found = read(flow(picture, sample))
+    found = read(flow(image, sample))
     assert found["1"][1] == {"image": "a.png"}
-    assert (found["2"][1]["seed"], found["2"][1]["samples_per_picture"]) == (5, 3)
+    assert (found["2"][1]["seed"], found["2"][1]["samples_per_image"]) == (5, 3)
 
 
 def test_values_that_an_older_file_lacks_are_defaults():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from exact_vae.headless import pictures, tiff
+from exact_vae.headless import image_files, tiff
 from exact_vae.vae_core import BadPixels, BadRequest
 from PIL import Image
 
@@ -16,23 +16,23 @@ def drawn(channels: int = 3, dtype=np.uint8, size=SIZE) -> np.ndarray:
     return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
 
 
-def written(path, picture: np.ndarray, **how):
-    kind = "rgb" if picture.ndim == 3 and 2 not in picture.shape[-1:] else "minisblack"
-    tifffile.imwrite(path, picture, **{"photometric": kind, **how})
+def written(path, image: np.ndarray, **how):
+    kind = "rgb" if image.ndim == 3 and 2 not in image.shape[-1:] else "minisblack"
+    tifffile.imwrite(path, image, **{"photometric": kind, **how})
     return path
 
 
 def read(path) -> torch.Tensor:
     file = tiff.rows(path)
     assert file
-    picture = torch.cat(list(file.read()))
-    assert tuple(picture.shape) == file.shape
-    assert torch.equal(picture, torch.cat(list(file.read())))  # and again
-    return picture
+    image = torch.cat(list(file.read()))
+    assert tuple(image.shape) == file.shape
+    assert torch.equal(image, torch.cat(list(file.read())))  # and again
+    return image
 
 
-def same(got: torch.Tensor, picture: np.ndarray) -> bool:
-    want = torch.from_numpy(picture.astype(np.float32) / np.iinfo(picture.dtype).max)
+def same(got: torch.Tensor, image: np.ndarray) -> bool:
+    want = torch.from_numpy(image.astype(np.float32) / np.iinfo(image.dtype).max)
     return torch.equal(got, want if want.ndim == 3 else want.unsqueeze(-1))
 
 
@@ -52,40 +52,40 @@ FILES = {
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("how", FILES.values(), ids=list(FILES))
-def test_every_way_to_store_a_picture(tmp_path, monkeypatch, how, channels, dtype):
+def test_every_way_to_store_an_image(tmp_path, monkeypatch, how, channels, dtype):
     monkeypatch.setattr(tiff, "PIECE", 1000)
-    picture = drawn(channels, dtype)
-    assert same(read(written(tmp_path / "a.tif", picture, **how)), picture)
+    image = drawn(channels, dtype)
+    assert same(read(written(tmp_path / "a.tif", image, **how)), image)
 
 
 @pytest.mark.parametrize("how", [{}, {"rowsperstrip": 7, "compression": "zlib"}, {"tile": (16, 16)}], ids=str)
 def test_planes_one_after_the_other(tmp_path, monkeypatch, how):
     monkeypatch.setattr(tiff, "PIECE", 1000)
-    picture = drawn(3, np.uint16)
-    path = written(tmp_path / "a.tif", np.moveaxis(picture, -1, 0), planarconfig="separate", **how)
-    assert same(read(path), picture)
+    image = drawn(3, np.uint16)
+    path = written(tmp_path / "a.tif", np.moveaxis(image, -1, 0), planarconfig="separate", **how)
+    assert same(read(path), image)
 
 
 def test_grey_with_alpha(tmp_path):
-    picture = drawn(2)
-    path = written(tmp_path / "a.tif", picture, planarconfig="contig", extrasamples=["unassalpha"])
-    assert same(read(path), picture)
+    image = drawn(2)
+    path = written(tmp_path / "a.tif", image, planarconfig="contig", extrasamples=["unassalpha"])
+    assert same(read(path), image)
 
 
 @pytest.mark.parametrize("compression", [None, "tiff_adobe_deflate", "packbits"])
 def test_files_of_another_writer(tmp_path, compression):
-    picture = drawn()
-    Image.fromarray(picture).save(tmp_path / "a.tiff", compression=compression)
-    assert same(read(tmp_path / "a.tiff"), picture)
-    assert torch.equal(read(tmp_path / "a.tiff"), pictures.read(tmp_path / "a.tiff")[0][0])
+    image = drawn()
+    Image.fromarray(image).save(tmp_path / "a.tiff", compression=compression)
+    assert same(read(tmp_path / "a.tiff"), image)
+    assert torch.equal(read(tmp_path / "a.tiff"), image_files.read(tmp_path / "a.tiff")[0][0])
 
 
 def test_smaller_copies_are_passed_over(tmp_path):
-    picture = drawn()
+    image = drawn()
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
-        file.write(picture, photometric="rgb")
-        file.write(picture[::2, ::2], photometric="rgb", subfiletype=1)
-    assert same(read(tmp_path / "a.tif"), picture)
+        file.write(image, photometric="rgb")
+        file.write(image[::2, ::2], photometric="rgb", subfiletype=1)
+    assert same(read(tmp_path / "a.tif"), image)
 
 
 def test_no_more_than_a_strip_is_read_at_a_time(tmp_path, monkeypatch):
@@ -98,29 +98,29 @@ def test_no_more_than_a_strip_is_read_at_a_time(tmp_path, monkeypatch):
 
 
 def test_what_is_left_to_be_read_whole(tmp_path):
-    path, picture = tmp_path / "a.tif", drawn()
-    colours = Image.fromarray(picture).convert("P")
+    path, image = tmp_path / "a.tif", drawn()
+    colours = Image.fromarray(image).convert("P")
     colours.save(path)
     assert tiff.rows(path) is None
-    assert torch.equal(pictures.read(path)[0][0], torch.from_numpy(np.array(colours.convert("RGB"))).float() / 255)
+    assert torch.equal(image_files.read(path)[0][0], torch.from_numpy(np.array(colours.convert("RGB"))).float() / 255)
     for other in (
-        lambda: Image.fromarray(picture).convert("CMYK").save(path),
-        lambda: Image.fromarray(picture).convert("1").save(path),
-        lambda: Image.fromarray(picture).save(path, compression="tiff_jpeg"),
-        lambda: Image.fromarray(picture).save(path, save_all=True, append_images=[Image.fromarray(picture)]),
-        lambda: Image.fromarray(picture).save(path, tiffinfo={tiff.ORIENTATION: 6}),
+        lambda: Image.fromarray(image).convert("CMYK").save(path),
+        lambda: Image.fromarray(image).convert("1").save(path),
+        lambda: Image.fromarray(image).save(path, compression="tiff_jpeg"),
+        lambda: Image.fromarray(image).save(path, save_all=True, append_images=[Image.fromarray(image)]),
+        lambda: Image.fromarray(image).save(path, tiffinfo={tiff.ORIENTATION: 6}),
         lambda: written(path, drawn(1), photometric="miniswhite"),
         lambda: written(path, drawn(4), extrasamples=["assocalpha"]),
     ):
         other()
         assert tiff.rows(path) is None
-        assert pictures.read(path)[0].shape[-1] == 3
+        assert image_files.read(path)[0].shape[-1] == 3
 
 
 def test_files_that_are_none(tmp_path):
     for name in ("text.tif", "none.tif", "a.png"):
         if name == "text.tif":
-            (tmp_path / name).write_text("this is no picture")
+            (tmp_path / name).write_text("this is no image")
         assert tiff.rows(tmp_path / name) is None
     Image.fromarray(drawn()).save(tmp_path / "png.tif", format="PNG")
     assert tiff.rows(tmp_path / "png.tif") is None
@@ -152,7 +152,7 @@ def test_damaged_compression(tmp_path):
     data = bytearray(path.read_bytes())
     data[-300:-200] = bytes(100)
     path.write_bytes(data)
-    with pytest.raises(BadPixels, match=r"cannot read 'a.tif' as a picture: .*zlib|decompress"):
+    with pytest.raises(BadPixels, match=r"cannot read 'a.tif' as an image: .*zlib|decompress"):
         list(tiff.rows(path).read())  # type: ignore[union-attr]
 
 
@@ -160,11 +160,11 @@ def test_damaged_compression(tmp_path):
 @pytest.mark.parametrize("size", [(53, 37), (1, 1), (3, 3), (4, 4)], ids=str)
 def test_what_is_written_is_read_by_all(tmp_path, monkeypatch, channels, size):
     monkeypatch.setattr(tiff, "STRIP", 1000)
-    picture = drawn(channels, size=size).reshape(*size, channels)
-    tiff.write(tmp_path / "a.tif", (*size, channels), iter(np.array_split(picture, 5)))
-    assert same(read(tmp_path / "a.tif"), picture)
-    assert np.array_equal(np.array(Image.open(tmp_path / "a.tif")).reshape(picture.shape), picture)
-    assert np.array_equal(tifffile.imread(tmp_path / "a.tif").reshape(picture.shape), picture)
+    image = drawn(channels, size=size).reshape(*size, channels)
+    tiff.write(tmp_path / "a.tif", (*size, channels), iter(np.array_split(image, 5)))
+    assert same(read(tmp_path / "a.tif"), image)
+    assert np.array_equal(np.array(Image.open(tmp_path / "a.tif")).reshape(image.shape), image)
+    assert np.array_equal(tifffile.imread(tmp_path / "a.tif").reshape(image.shape), image)
     assert [p.name for p in tmp_path.iterdir()] == ["a.tif"]
 
 

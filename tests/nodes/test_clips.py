@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from calling import picture
+from calling import sample_image
 from exact_vae.nodes import NODE_CLASS_MAPPINGS, clips
 from exact_vae.vae_core import from_weights
 from exact_vae.vae_core.families import svd, tiny_video
@@ -26,7 +26,7 @@ def run(node: str, **inputs):
 
 
 def test_a_clip_of_svd_is_a_batch_of_latents_and_is_decoded_as_one(svd_vae):
-    image = torch.cat([picture(16, 16), picture(16, 16).flip(1), picture(16, 16).flip(2)])
+    image = torch.cat([sample_image(16, 16), sample_image(16, 16).flip(1), sample_image(16, 16).flip(2)])
     latent = run("ExactVAEEncode", pixels=image, vae=svd_vae)["samples"]
     assert latent.ndim == 4 and len(latent) == 3
     found = run("ExactVAEDecode", samples={"samples": latent}, vae=svd_vae)
@@ -56,9 +56,9 @@ def test_other_clips_are_one_latent(taehv):
 class Fact:
     """Of a VAE: frames to a latent frame, and how its clips begin."""
 
-    def __init__(self, ratio: int | None, first: int = 1, pictures_are_clips: bool = False):
+    def __init__(self, ratio: int | None, first: int = 1, images_are_clips: bool = False):
         self.temporal_ratio, self.network = ratio, self
-        self.first_frames, self.pictures_are_clips = first, pictures_are_clips
+        self.first_frames, self.images_are_clips = first, images_are_clips
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ class Fact:
         (Fact(4), (1, 3, 5, 8, 8)),
         (Fact(4, 4, True), (5, 3, 1, 8, 8)),
     ],
-    ids=["pictures", "SVD", "Wan", "HunyuanImage 3.0"],
+    ids=["images", "SVD", "Wan", "HunyuanImage 3.0"],
 )
 def test_frames_go_to_a_vae_as_it_encodes_them(vae, shape):
     assert clips.of_frames(torch.zeros(5, 3, 8, 8), vae).shape == shape

@@ -102,8 +102,8 @@ def test_help_page(node, cls):
     """A page per node, naming every input and every output."""
     page = (ROOT / WEB_DIRECTORY / "docs" / f"{node}.md").read_text()
     assert page.startswith(f"# {NODE_DISPLAY_NAME_MAPPINGS[node]}\n")
-    assert f"](pictures/{node}.png)" in page
-    assert 1_000 < (ROOT / WEB_DIRECTORY / "docs" / "pictures" / f"{node}.png").stat().st_size < 40_000
+    assert f"](images/{node}.png)" in page
+    assert 1_000 < (ROOT / WEB_DIRECTORY / "docs" / "images" / f"{node}.png").stat().st_size < 40_000
     outputs = getattr(cls, "RETURN_NAMES", cls.RETURN_TYPES)
     assert not [name for name in (*inputs(cls), *outputs) if f"`{name}`" not in page]
     assert ("\n## Outputs\n" in page) == bool(outputs)
@@ -135,12 +135,12 @@ def test_core_s_parameter_names():
 
 
 @NODES
-def test_its_help_picture_shows_the_node_of_today(node, cls):
+def test_its_help_image_shows_the_node_of_today(node, cls):
     """Else: python docs/screenshots"""
     names = list(getattr(cls, "RETURN_NAMES", cls.RETURN_TYPES))
     today = {"name": NODE_DISPLAY_NAME_MAPPINGS[node], "outputs": names, "inputs": list(inputs(cls))}
-    with Image.open(ROOT / "web" / "docs" / "pictures" / f"{node}.png") as picture:
-        assert json.loads(picture.info["declares"]) == today
+    with Image.open(ROOT / "web" / "docs" / "images" / f"{node}.png") as image:
+        assert json.loads(image.info["declares"]) == today
 
 
 def workflows() -> list[Path]:

@@ -14,7 +14,7 @@ from samples import random_weights, small_kl
 
 @pytest.fixture
 def comfyui(monkeypatch):
-    """Pictures that are sent to it, and the arguments of its command line."""
+    """Images that are sent to it, and the arguments of its command line."""
     sent = []
     bar = SimpleNamespace(update_absolute=lambda done, total, look: sent.append(look))
     args = SimpleNamespace(preview_method="auto", preview_size=512)
@@ -46,12 +46,12 @@ def latent(*shape: int) -> torch.Tensor:
 def test_a_known_space_is_shown_by_its_published_factors(comfyui, vae):
     z = latent(2, 4, 48, 64)
     host.first_look(vae, z, "sd1")
-    ((kind, picture, largest),) = comfyui.sent
-    assert (kind, picture.size, largest) == ("JPEG", (64, 48), 512)
+    ((kind, image, largest),) = comfyui.sent
+    assert (kind, image.size, largest) == ("JPEG", (64, 48), 512)
     factors = preview.published("sd1", SPACES["sd1"])
     assert factors
     want = ((preview.preview(z[:1], factors)[0].clamp(-1, 1) + 1) * 127.5).movedim(0, -1)
-    found = torch.from_numpy(np.array(picture))
+    found = torch.from_numpy(np.array(image))
     assert (found - want).abs().max() <= 0.51
 
 
@@ -76,7 +76,7 @@ def test_other_factors_are_fitted_where_that_is_cheap_and_then_known(comfyui, va
     monkeypatch.setattr(type(vae), "encode", None)  # from here on it is not run
     host.first_look(vae, small, may_fit=False)
     host.first_look(from_weights(random_weights("kl", small_kl())), large)
-    assert [picture.size for _, picture, _ in comfyui.sent] == [(128, 128), (64, 64), (128, 128)]
+    assert [image.size for _, image, _ in comfyui.sent] == [(128, 128), (64, 64), (128, 128)]
 
 
 def test_a_vae_that_this_pack_does_not_run_is_not_run_for_it(comfyui):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from calling import call, picture, returned, text
+from calling import call, returned, sample_image, text
 from exact_vae import NODE_CLASS_MAPPINGS, headless
 from exact_vae.nodes import host
 from exact_vae.vae_core import BadRequest, from_weights, inspect, load, measures
@@ -18,8 +18,8 @@ def table(report: str) -> list[list[str]]:
     return [row for row in rows if set(row[0]) != {"-"}]
 
 
-def test_vaes_are_compared_in_numbers_and_pictures(models, vae):
-    image = picture(30, 42)
+def test_vaes_are_compared_in_numbers_and_images(models, vae):
+    image = sample_image(30, 42)
     double = call("ExactVAELoader", vae_name="small.safetensors", dtype="fp64")
     found = returned("ExactVAECompare", image=image, vae=vae, vae_3=double)
     report, beside, heat = found["result"]
@@ -40,19 +40,19 @@ def test_vaes_are_compared_in_numbers_and_pictures(models, vae):
 
 
 def test_both_modes_of_a_vae(vae):
-    found = returned("ExactVAECompare", image=picture(150, 37), vae=vae, mode="both", tile_size=64, overlap=16)
+    found = returned("ExactVAECompare", image=sample_image(150, 37), vae=vae, mode="both", tile_size=64, overlap=16)
     _, exact, blended = table(found["result"][0])
     assert exact[0] + ", blended" == blended[0]
     assert exact[1] != blended[1]
-    (only,) = table(call("ExactVAECompare", image=picture(150, 37), vae=vae, mode="blended approximate", tile_size=64,
-                         overlap=16))[1:]  # fmt: skip
+    (only,) = table(call("ExactVAECompare", image=sample_image(150, 37), vae=vae, mode="blended approximate",
+                         tile_size=64, overlap=16))[1:]  # fmt: skip
     assert only[:5] == blended[:5]
 
 
 def test_a_vae_that_overflows_gets_a_line(vae):
     weights = random_weights("kl", small_kl())
     broken = from_weights({n: t / (0 if n == "decoder.conv_out.bias" else 1) for n, t in weights.items()}, "hot")
-    found = returned("ExactVAECompare", image=picture(16, 16), vae=vae, vae_2=broken)
+    found = returned("ExactVAECompare", image=sample_image(16, 16), vae=vae, vae_2=broken)
     report, beside, heat = found["result"]
     assert "vae_2: hot, float32 on cpu\n'hot' overflowed in float32" in found["ui"]["text"][0]
     assert table(report)[2][1] == "overflowed"
@@ -61,7 +61,7 @@ def test_a_vae_that_overflows_gets_a_line(vae):
 
 
 def test_white_is_the_error_that_is_drawn_white(vae):
-    image = picture(16, 16)
+    image = sample_image(16, 16)
     hot, cold = (returned("ExactVAECompare", image=image, vae=vae, white=w)["result"][2] for w in (0.01, 1.0))
     assert hot.mean() > cold.mean()
 

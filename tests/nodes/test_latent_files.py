@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from calling import TAG, call, latent, picture, returned
+from calling import TAG, call, latent, returned, sample_image
 from exact_vae import NODE_CLASS_MAPPINGS
 from exact_vae.nodes import host
 from exact_vae.vae_core import BadRequest
@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 @pytest.mark.parametrize("file_type", [".latent", ".safetensors"])
 def test_saved_and_loaded(folders, vae, file_type):
-    given = call("ExactVAEEncode", pixels=picture(), vae=vae)
+    given = call("ExactVAEEncode", pixels=sample_image(), vae=vae)
     given = {**given, "noise_mask": torch.rand(1, 1, 20, 28), "batch_index": [7]}
     how = {"samples": given, "filename_prefix": "deep/er/x", "file_type": file_type, "prompt": {"1": 2}}
     (shown,) = returned("ExactSaveLatent", **how)["ui"]["latents"]

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from calling import TAG, call, latent, picture, returned, text
+from calling import TAG, call, latent, returned, sample_image, text
 from exact_vae import NODE_CLASS_MAPPINGS, headless
 from exact_vae.nodes import geometry
 from exact_vae.nodes.host_codec import HostCodec
@@ -124,8 +124,8 @@ def test_what_two_latents_remember_differently_is_forgotten():
 
 def test_samples_of_a_posterior(vae):
     """Sample i is that of VAE Encode with seed + i; at temperature 0 all are the mode."""
-    batch = torch.cat([picture(), picture().flip(1)])
-    how = {"vae": vae, "pixels": batch, "seed": 5, "samples_per_picture": 3}
+    batch = torch.cat([sample_image(), sample_image().flip(1)])
+    how = {"vae": vae, "pixels": batch, "seed": 5, "samples_per_image": 3}
     found = call("ExactLatentSample", temperature=1.0, **how)
     assert found["samples"].shape == (6, 4, 5, 7) and found["exact_vae"]["size"] == (20, 28)
     for i in range(3):
@@ -133,19 +133,19 @@ def test_samples_of_a_posterior(vae):
         assert torch.equal(found["samples"][i::3], want)
     mode = call("ExactVAEEncode", pixels=batch, vae=vae)["samples"]
     assert torch.equal(call("ExactLatentSample", temperature=0.0, **how)["samples"][0::3], mode)
-    assert "3 samples of each picture; standard deviation " in text("ExactLatentSample", temperature=1.0, **how)
+    assert "3 samples of each image; standard deviation " in text("ExactLatentSample", temperature=1.0, **how)
 
 
 def test_a_vae_without_a_posterior_says_so(models):
     tiny = call("ExactVAELoader", vae_name="taesd")
-    how = {"vae": tiny, "pixels": picture(16, 16), "seed": 5, "samples_per_picture": 2, "temperature": 1.0}
-    assert "this VAE gives a point for a picture" in text("ExactLatentSample", **how)
+    how = {"vae": tiny, "pixels": sample_image(16, 16), "seed": 5, "samples_per_image": 2, "temperature": 1.0}
+    assert "this VAE gives a point for an image" in text("ExactLatentSample", **how)
     found = call("ExactLatentSample", **how)["samples"]
     assert torch.equal(found[0], found[1])
 
 
 def test_samples_of_the_prior(vae):
-    how = {"vae": vae, "seed": 5, "samples_per_picture": 3, "temperature": 2.0, "width": 30, "height": 18}
+    how = {"vae": vae, "seed": 5, "samples_per_image": 3, "temperature": 2.0, "width": 30, "height": 18}
     found = call("ExactLatentSample", **how)
     assert torch.equal(found["samples"], 2 * Noise(5).draw((3, 4, 5, 8)))
     assert call("ExactVAEDecode", samples=found, vae=vae).shape == (3, 18, 30, 3)
@@ -199,10 +199,10 @@ def inspect(samples, **how):
 
 
 def test_inspection(vae):
-    encoded = call("ExactVAEEncode", pixels=picture(), vae=vae)
+    encoded = call("ExactVAEEncode", pixels=sample_image(), vae=vae)
     report, channels, preview = inspect(encoded, vae=vae, scale=4)
     assert report.startswith("shape: (1, 4, 5, 7), float32\nof: a VAE of the family 'kl', at 1/4, raw")
-    assert "picture: 28x20" in report and report == text("ExactLatentInspect", samples=encoded, vae=vae)
+    assert "image: 28x20" in report and report == text("ExactLatentInspect", samples=encoded, vae=vae)
     assert channels.shape[0] == 1 and channels.shape[-1] == 3
     assert preview.shape == (1, 20, 28, 3) and preview.min() >= 0 and preview.max() <= 1
     clip = inspect(latent(2, 16, 3, 4, 5), scale=2)
@@ -220,14 +220,14 @@ def test_inspection_without_a_vae_is_by_published_factors():
 def test_inspection_of_a_broken_latent(vae):
     broken = latent(1, 4, 8, 8)
     broken["samples"][0, 0, 0, 0] = float("nan")
-    report, *pictures = inspect(broken, vae=vae)
+    report, *images = inspect(broken, vae=vae)
     assert "1 of its 256 numbers are NaN or infinite" in report
-    assert all(torch.isfinite(one).all() for one in pictures)
+    assert all(torch.isfinite(one).all() for one in images)
 
 
 def test_inspection_names_another_vae(vae, tmp_path):
     other = from_weights({n: t * 1.01 for n, t in random_weights("kl", small_kl()).items()})
-    encoded = call("ExactVAEEncode", pixels=picture(64, 64), vae=other)
+    encoded = call("ExactVAEEncode", pixels=sample_image(64, 64), vae=other)
     assert "another VAE made it" in inspect(encoded, vae=vae)[0]
     assert "another VAE made it" not in inspect(encoded, vae=other)[0]
     with pytest.raises(LatentMismatch, match="this latent has 16 channels, but it is looked at as one of 4"):

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 import torch
-from calling import call, picture, text
+from calling import call, sample_image, text
 from exact_vae.nodes import NODE_CLASS_MAPPINGS, host
 from exact_vae.nodes.core_vaes import SINCE
 from exact_vae.vae_core import BadPixels, BadRequest, LatentMismatch, UnsupportedCheckpoint, built_in, load
@@ -103,8 +103,8 @@ def test_a_name_that_is_not_listed(models, name):
 
 
 @pytest.mark.parametrize("size", [(20, 28), (21, 27), (3, 2)])
-def test_a_picture_of_any_size_comes_back_in_its_size(vae, size):
-    latent = call("ExactVAEEncode", pixels=picture(*size), vae=vae)
+def test_an_image_of_any_size_comes_back_in_its_size(vae, size):
+    latent = call("ExactVAEEncode", pixels=sample_image(*size), vae=vae)
     assert latent["samples"].shape == (1, 4, -(-size[0] // 4), -(-size[1] // 4))
     for node in ("ExactVAEDecode", "ExactVAETiledDecode"):
         image = call(node, samples=latent, vae=vae)
@@ -114,8 +114,8 @@ def test_a_picture_of_any_size_comes_back_in_its_size(vae, size):
 
 @pytest.mark.parametrize("keep", ["automatic", "device", "system memory", "disk"])
 @pytest.mark.parametrize("tile_size", [64, 96])
-def test_exact_tiles_do_not_change_the_picture(vae, tile_size, keep):
-    image, how = picture(150, 37), {"tile_size": tile_size, "keep": keep}
+def test_exact_tiles_do_not_change_the_image(vae, tile_size, keep):
+    image, how = sample_image(150, 37), {"tile_size": tile_size, "keep": keep}
     latent, tiled = (
         call("ExactVAEEncode", pixels=image, vae=vae),
         call("ExactVAETiledEncode", pixels=image, vae=vae, **how),
@@ -128,13 +128,13 @@ def test_exact_tiles_do_not_change_the_picture(vae, tile_size, keep):
 
 
 def test_a_tiled_encode_samples_as_the_plain_one_does(vae):
-    how = {"pixels": picture(), "vae": vae, "posterior": "sample", "seed": 3}
+    how = {"pixels": sample_image(), "vae": vae, "posterior": "sample", "seed": 3}
     plain, tiled = call("ExactVAEEncode", **how), call("ExactVAETiledEncode", **how)
     assert torch.equal(plain["samples"], tiled["samples"])
 
 
 def test_nodes_show_how_they_ran(vae):
-    image = picture(150, 37)
+    image = sample_image(150, 37)
     latent = call("ExactVAEEncode", pixels=image, vae=vae)
     for part, given in (("Encode", {"pixels": image}), ("Decode", {"samples": latent})):
         assert text(f"ExactVAE{part}", vae=vae, **given).startswith("bands of 16 rows, kept on the device; at most ")
@@ -155,7 +155,7 @@ def test_tiles_that_cannot_be(vae):
 
 
 def test_nodes_equal_the_library(vae):
-    image = picture(21, 27)
+    image = sample_image(21, 27)
     latent = call("ExactVAEEncode", pixels=image, vae=vae)
     posterior = vae.encode(image.movedim(-1, 1) * 2 - 1)
     assert torch.equal(latent["samples"], posterior.mode())
@@ -164,24 +164,24 @@ def test_nodes_equal_the_library(vae):
 
 
 def test_the_size_is_forgotten_when_the_latent_is_resized(vae):
-    latent = call("ExactVAEEncode", pixels=picture(21, 27), vae=vae)
+    latent = call("ExactVAEEncode", pixels=sample_image(21, 27), vae=vae)
     larger = {**latent, "samples": latent["samples"].repeat_interleave(2, -1).repeat_interleave(2, -2)}
     assert call("ExactVAEDecode", samples=larger, vae=vae).shape == (1, 48, 56, 3)
 
 
 def test_a_sample_is_made_by_its_seed(vae):
     def latent(**how):
-        return call("ExactVAEEncode", pixels=picture(), vae=vae, **how)["samples"]
+        return call("ExactVAEEncode", pixels=sample_image(), vae=vae, **how)["samples"]
 
     assert torch.equal(latent(posterior="sample", seed=1), latent(posterior="sample", seed=1))
     assert not torch.equal(latent(posterior="sample", seed=1), latent(posterior="sample", seed=2))
     assert torch.equal(latent(seed=1), latent(seed=2))
-    want = vae.encode(picture().movedim(-1, 1) * 2 - 1).sample(torch.Generator().manual_seed(1))
+    want = vae.encode(sample_image().movedim(-1, 1) * 2 - 1).sample(torch.Generator().manual_seed(1))
     assert torch.equal(latent(posterior="sample", seed=1), want)
 
 
 def test_grey_and_alpha(vae):
-    rgb = picture()
+    rgb = sample_image()
     rgba = torch.cat([rgb, torch.rand(1, 20, 28, 1)], -1)
     grey = rgb[..., :1]
     one = call("ExactVAEEncode", pixels=rgb, vae=vae)["samples"]
@@ -201,7 +201,7 @@ def test_a_clip_s_frames_follow_one_another(vae):
 def test_bad_input_gets_a_sentence(vae):
     with pytest.raises(LatentMismatch, match="this latent has 16 channels"):
         call("ExactVAEDecode", samples={"samples": torch.zeros(1, 16, 2, 2)}, vae=vae)
-    with pytest.raises(LatentMismatch, match="this LATENT holds no picture's latent but list"):
+    with pytest.raises(LatentMismatch, match="this LATENT holds no image's latent but list"):
         call("ExactVAEDecode", samples={"samples": []}, vae=vae)
     tag = {"family": "kl", "channels": 4, "ratio": 8, "latent": [2, 2], "size": [16, 16]}
     with pytest.raises(LatentMismatch, match=r"made by a VAE of the family 'kl' at 1/8 \(SD 1.x.* works at 1/4"):
@@ -228,7 +228,7 @@ def test_dtypes(models, dtype):
     vae = call("ExactVAELoader", vae_name="small.safetensors", dtype=dtype, device="cpu")
     want = {"bf16": torch.bfloat16, "fp64": torch.float64}.get(dtype, torch.float32)
     assert vae.dtype is want
-    latent = call("ExactVAEEncode", pixels=picture(), vae=vae)
+    latent = call("ExactVAEEncode", pixels=sample_image(), vae=vae)
     assert latent["samples"].dtype is torch.float32
     assert call("ExactVAEDecode", samples=latent, vae=vae).dtype is torch.float32
 

@@ -6,7 +6,7 @@ fits the tensor must be dropped, and what was never possible must not be believe
 
 import pytest
 import torch
-from calling import call, picture, returned, text
+from calling import call, returned, sample_image, text
 from exact_vae.nodes.images import changed, tag_of
 from exact_vae.vae_core import from_weights
 from exact_vae.vae_core.errors import LatentMismatch
@@ -17,7 +17,7 @@ SIZE = (21, 27)  # in pixels; the small VAE's ratio is 4, so its latent is 6x7
 
 @pytest.fixture
 def encoded(vae):
-    return call("ExactVAEEncode", pixels=picture(*SIZE), vae=vae)
+    return call("ExactVAEEncode", pixels=sample_image(*SIZE), vae=vae)
 
 
 def with_samples(latent, change):
@@ -79,7 +79,7 @@ def test_all_is_dropped_in_a_latent_of_another_kind(encoded, shape):
 
 def test_of_a_batch_of_two_the_first_one_s_tag_counts(encoded, vae):
     """LatentBatch resizes the second to the first, and copies the first one's dict."""
-    other = call("ExactVAEEncode", pixels=picture(24, 28), vae=vae)
+    other = call("ExactVAEEncode", pixels=sample_image(24, 28), vae=vae)
     both = {**encoded, "samples": torch.cat([encoded["samples"], other["samples"]]), "batch_index": [0, 1]}
     assert call("ExactVAEDecode", samples=both, vae=vae).shape == (2, *SIZE, 3)
     turned = {**other, "samples": both["samples"]}
@@ -116,7 +116,7 @@ def test_a_space_of_other_channels_is_not_believed(encoded, space):
 
 
 def test_a_convention_of_a_later_version_is_refused(encoded, vae):
-    """To take such numbers for raw ones would give a wrong picture."""
+    """To take such numbers for raw ones would give a wrong image."""
     strange = {**encoded, "exact_vae": {**encoded["exact_vae"], "convention": "squared"}}
     with pytest.raises(LatentMismatch, match="the numbers of this latent are squared"):
         call("ExactVAEDecode", samples=strange, vae=vae)
@@ -128,7 +128,7 @@ def test_what_was_made_from_nothing_remembers_no_vae(vae):
     made = [
         call("ExactEmptyLatent", vae=vae, batch_size=1, **size),
         call("ExactLatentNoise", vae=vae, seed=0, batch_size=1, strength=1.0, **size),
-        call("ExactLatentSample", vae=vae, seed=0, samples_per_picture=1, temperature=1.0, **size),
+        call("ExactLatentSample", vae=vae, seed=0, samples_per_image=1, temperature=1.0, **size),
     ]
     other = from_weights({n: t * 1.01 for n, t in random_weights("kl", small_kl()).items()})
     for latent in made:

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from exact_vae.training import pictures
+from exact_vae.training import images
 from exact_vae.training.__main__ import main
 from exact_vae.training.procedural import drawn
 from exact_vae.training.trainer import Trainer
@@ -37,7 +37,7 @@ def forbidden(*_, **__):
 def test_places_that_cannot_be_written_are_said_before_the_work(capsys, tmp_path, data, monkeypatch):
     file = tmp_path / "file"
     file.write_text("")
-    monkeypatch.setattr(pictures, "opened", forbidden)
+    monkeypatch.setattr(images, "opened", forbidden)
     monkeypatch.setattr("urllib.request.urlopen", forbidden)
     monkeypatch.setattr(VAE, "encode", forbidden)
     assert "file/train' cannot be written: Not a directory" in fails(capsys, "fetch", "--data", file)
@@ -49,7 +49,7 @@ def test_places_that_cannot_be_written_are_said_before_the_work(capsys, tmp_path
 def test_photographs_that_cannot_be_read(command, side, capsys, tmp_path, data):
     arguments = (command, "--data", data, {"train": "--run", "evaluate": "--out"}[command], tmp_path / "out")
     (data / side / "x.png").write_text("no photograph")
-    assert f"{side}/x.png' cannot be read as a picture: " in fails(capsys, *arguments)
+    assert f"{side}/x.png' cannot be read as an image: " in fails(capsys, *arguments)
     (data / side / "x.png").unlink()
     assert f"there are no photographs in '{data / side}': run fetch first" in fails(capsys, *arguments)
     (data / side).rmdir()
@@ -70,7 +70,7 @@ def test_a_vae_that_cannot_be_measured(capsys, tmp_path, data, kl_file):
 
 
 def test_a_device_that_is_not_there(capsys, tmp_path, data, monkeypatch):
-    monkeypatch.setattr(pictures, "opened", forbidden)
+    monkeypatch.setattr(images, "opened", forbidden)
     said = fails(capsys, "train", "--data", data, "--run", tmp_path / "run", "--device", "cuda:77")
     assert "the device 'cuda:77' cannot be used" in said
 

@@ -9,7 +9,7 @@ from exact_vae.vae_core import BadRequest
 from PIL import Image
 
 
-def picture(width: int, height: int, seed: int = 0) -> Image.Image:
+def image(width: int, height: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
@@ -17,15 +17,15 @@ def picture(width: int, height: int, seed: int = 0) -> Image.Image:
 def folder(tmp_path):
     (tmp_path / "more" / "deep").mkdir(parents=True)
     for i in range(8):
-        picture(70, 50, i).save(tmp_path / f"{i}.png")
-    picture(50, 60).save(tmp_path / "more" / "deep" / "a.jpg")
-    picture(48, 60).save(tmp_path / "more" / "b.webp")
+        image(70, 50, i).save(tmp_path / f"{i}.png")
+    image(50, 60).save(tmp_path / "more" / "deep" / "a.jpg")
+    image(48, 60).save(tmp_path / "more" / "b.webp")
     return tmp_path
 
 
 def test_what_is_of_no_use_is_listed_with_its_reason(folder):
     (folder / "notes.txt").write_text("a caption")
-    (folder / "text.png").write_text("no picture")
+    (folder / "text.png").write_text("no image")
     (folder / "0.png").write_bytes((folder / "0.png").read_bytes()[:2000])
     (folder / "empty.jpg").write_bytes(b"")
     (folder / ".hidden.png").write_text("")
@@ -33,7 +33,7 @@ def test_what_is_of_no_use_is_listed_with_its_reason(folder):
     Image.new("RGB", (1, 1)).save(folder / "more" / "dot.png")
     found = survey(folder, 48)
     assert set(found.skipped) == {"notes.txt", "text.png", "0.png", "empty.jpg", "more/dot.png"}
-    assert found.skipped["notes.txt"] == "it has the ending of no picture"
+    assert found.skipped["notes.txt"] == "it has the ending of no image"
     assert found.skipped["more/dot.png"] == "it has 1x1 pixels, crops 48x48"
     assert "truncated" in found.skipped["0.png"] and "identify" in found.skipped["text.png"]
     assert not any("take it out" in why for why in found.skipped.values())
@@ -47,12 +47,12 @@ def test_what_is_of_no_use_is_listed_with_its_reason(folder):
 
 def test_what_is_held_out_depends_on_names_alone(folder):
     before = survey(folder, 48)
-    (folder / "text.png").write_text("no picture")
+    (folder / "text.png").write_text("no image")
     after = survey(folder, 48)
     assert len(before.held_out) == 2 and before.held_out == after.held_out
     digest = before.digest
     assert after.digest == digest
-    picture(90, 90).save(folder / before.train[0])
+    image(90, 90).save(folder / before.train[0])
     assert survey(folder, 48).digest != digest
 
 
@@ -63,12 +63,12 @@ def test_own_results_are_not_looked_at(folder):
 
 
 def test_too_few(tmp_path):
-    with pytest.raises(BadRequest, match=r"has no picture that can be used, but at least two are needed.*with\.$"):
+    with pytest.raises(BadRequest, match=r"has no image that can be used, but at least two are needed.*with\.$"):
         survey(tmp_path, 8)
-    picture(9, 9).save(tmp_path / "a.png")
-    picture(9, 7).save(tmp_path / "b.png")
+    image(9, 9).save(tmp_path / "a.png")
+    image(9, 7).save(tmp_path / "b.png")
     with pytest.raises(
-        BadRequest, match=r"one picture that can be used.*of no use: 'b\.png' \(it has 9x7 pixels, crops 8x8\)\.$"
+        BadRequest, match=r"one image that can be used.*of no use: 'b\.png' \(it has 9x7 pixels, crops 8x8\)\.$"
     ):
         survey(tmp_path, 8)
     with pytest.raises(BadRequest, match=r"nowhere' cannot be read: No such file"):
@@ -101,7 +101,7 @@ def test_what_is_kept_in_memory_changes_nothing(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("size", [(60, 40), (40, 61), (40, 40), (41, 200)])
-def test_crops_lie_within_the_picture(size):
+def test_crops_lie_within_the_image(size):
     """Red grows to the right and green downwards, so a crop tells where it was and how much it was shrunk."""
     width, height = size
     y, x = np.mgrid[:height, :width]
@@ -113,7 +113,7 @@ def test_crops_lie_within_the_picture(size):
         assert abs(steps[0] - steps[1]) < 0.15
 
 
-def test_sizes_of_a_picture():
+def test_sizes_of_an_image():
     assert ladder(60, 20) == [60, 40, 26]
     assert ladder(20, 20) == [20]
 
@@ -121,5 +121,5 @@ def test_sizes_of_a_picture():
 def test_cameras_say_which_way_is_up(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
-    picture(30, 20).save(tmp_path / "x.jpg", exif=exif)
+    image(30, 20).save(tmp_path / "x.jpg", exif=exif)
     assert upright(tmp_path / "x.jpg").size == (20, 30)

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 from exact_vae.training import sources
-from exact_vae.training.pictures import opened
+from exact_vae.training.images import opened
 from exact_vae.training.sources import PACKAGES, SIDES, Package, fetch
 from exact_vae.vae_core import BadRequest
 

@@ -14,8 +14,8 @@ import torch
 from exact_vae.training import curves, results
 from exact_vae.training.__main__ import main
 from exact_vae.training.growing import without_top
+from exact_vae.training.images import Images, Pyramid
 from exact_vae.training.losses import loss_of
-from exact_vae.training.pictures import Pictures, Pyramid
 from exact_vae.training.procedural import drawn
 from exact_vae.training.recipe import DEMO, RECIPES, TINY
 from exact_vae.training.trainer import Trainer
@@ -29,14 +29,14 @@ from torch.nn.functional import avg_pool2d
 FALL = 3.0  # by how much training for TINY.steps steps divides the loss of its first steps, at least
 
 
-def pictures() -> Pictures:
+def images() -> Images:
     photographs = [Pyramid(Image.fromarray(drawn(96, np.random.default_rng(i))), 16) for i in range(8)]
-    return Pictures(photographs, share_drawn=TINY.drawn, seed=TINY.seed)
+    return Images(photographs, share_drawn=TINY.drawn, seed=TINY.seed)
 
 
 @pytest.fixture(scope="module")
 def trained() -> Trainer:
-    trainer = Trainer(TINY, pictures())
+    trainer = Trainer(TINY, images())
     trainer.run()
     return trainer
 
@@ -49,18 +49,18 @@ def test_the_loss_falls(trained):
 
 def test_the_average_is_what_is_written_and_it_loads_like_any_file(trained, tmp_path):
     path = tmp_path / "tiny.safetensors"
-    results.export(trained, path, "drawn pictures")
+    results.export(trained, path, "drawn images")
     found = inspect(path)
     assert (found.family, found.layout, found.latent_channels, found.spatial_ratio) == ("kl", "ldm", 4, 2)
     weights = load_file(path)
     assert all(torch.equal(t, trained.average.state_dict()[name].half()) for name, t in weights.items())
-    x = pictures().batch(0, 32, 1)
+    x = images().batch(0, 32, 1)
     error = (load(path, dtype=torch.float32).decode(load(path, dtype=torch.float32).encode(x).mode()) - x).square()
     assert error.mean() < 0.75 * (x - x.mean((2, 3), keepdim=True)).square().mean()
 
 
 def test_the_file_may_be_read_by_whoever_may_read_others(trained, tmp_path):
-    results.export(trained, tmp_path / "tiny.safetensors", "drawn pictures")
+    results.export(trained, tmp_path / "tiny.safetensors", "drawn images")
     (tmp_path / "other").write_text("")
     assert (tmp_path / "tiny.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
 
@@ -118,7 +118,7 @@ def waiting_for(path: Path, process: subprocess.Popen) -> None:
 
 def test_a_state_of_another_recipe_is_refused(trained, tmp_path):
     trained.save(tmp_path / "state")
-    other = Trainer(replace(TINY, kl_weight=1.0), pictures())
+    other = Trainer(replace(TINY, kl_weight=1.0), images())
     with pytest.raises(BadRequest, match="another recipe"):
         other.restore(tmp_path / "state")
 
@@ -131,12 +131,12 @@ def test_recipes_say_all_there_is_to_say():
 
 
 def test_growing_by_a_level_hardly_changes_what_is_computed():
-    """A new top level repeats and averages, so a smooth picture comes out of the grown network as it did before.
+    """A new top level repeats and averages, so a smooth image comes out of the grown network as it did before.
 
     Measured: 0.06 to 0.16 for networks that are started gently, 1.3 to 2.2 for those that are not.
     """
     recipe = replace(TINY, widths=(64, 64, 64))
-    gentle = Trainer(recipe, pictures()).network
+    gentle = Trainer(recipe, images()).network
     torch.manual_seed(recipe.seed)
     plain = AutoencoderKL(recipe.config)
     assert max(changes_by_growing(gentle)) < 0.3
@@ -164,7 +164,7 @@ def change(before: torch.Tensor, after: torch.Tensor) -> float:
 
 
 def test_skipping_keeps_sizes():
-    network = Trainer(replace(TINY, widths=(64, 64, 64)), pictures()).network
+    network = Trainer(replace(TINY, widths=(64, 64, 64)), images()).network
     for skip, ratio in ((0, 4), (1, 2)):
         encode, decode = without_top(network, skip)
         z = whole.run(encode, torch.zeros(1, 3, 16, 16)).chunk(2, 1)[0]
@@ -182,7 +182,7 @@ def test_the_loss_is_what_it_says():
 
 
 def test_runs_of_one_seed_are_equal(trained):
-    again = Trainer(TINY, pictures())
+    again = Trainer(TINY, images())
     again.run(until=10)
     once_more = copy.deepcopy(again)
     again.run(until=20)

@@ -88,7 +88,7 @@ def test_a_changed_header_is_never_another_family_s(name):
             continue
         found = detect(shapes)
         assert len(found.missing) == len(lost) and set(found.unexpected) == surplus
-        # The only witness of how many colours a picture has may be bent: then it says so of another VAE.
+        # The only witness of how many colours an image has may be bent: then it says so of another VAE.
         assert bool(found.misshapen) == bool(bent) or (found.in_channels, found.out_channels) != colours
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from exact_vae.headless import pictures
+from exact_vae.headless import image_files
 from exact_vae.training.recipe import DEMO
 from exact_vae.vae_core import BrokenCheckpoint, Tiles, built_in, inspect, load
 from exact_vae.vae_core.families.kl import FAMILY
@@ -18,7 +18,7 @@ PSNR, COLOUR_SHIFT = 24.5, 0.018
 @pytest.fixture(scope="module")
 def photograph() -> torch.Tensor:
     """(1, 3, 422, 750) in [0, 1]"""
-    return pictures.read(built_in.PHOTOGRAPH)[0].movedim(-1, 1)
+    return image_files.read(built_in.PHOTOGRAPH)[0].movedim(-1, 1)
 
 
 def test_its_shapes_say_what_it_is():
@@ -62,7 +62,7 @@ def test_a_photograph_it_never_saw_comes_back(photograph):
     assert colour_shift(photograph, decoded).item() < COLOUR_SHIFT
 
 
-def test_bands_give_its_picture_and_blended_tiles_do_not(photograph):
+def test_bands_give_its_image_and_blended_tiles_do_not(photograph):
     """The numbers of web/docs/ExactVAETiledDecode.md."""
     vae = load(dtype=torch.float32)
     z = vae.encode(photograph * 2 - 1).mode()
@@ -98,7 +98,7 @@ def test_its_family_states_its_rounding(photograph, dtype):
         assert (got - want).square().mean().sqrt() < stated * want.std()
 
 
-def test_diffusers_loads_it_and_gives_the_same_picture(photograph):
+def test_diffusers_loads_it_and_gives_the_same_image(photograph):
     diffusers = pytest.importorskip("diffusers")
     config = {"in_channels": 3, "out_channels": 3, "latent_channels": 4, "layers_per_block": 1,
               "block_out_channels": (64, 64, 64, 128), "down_block_types": ("DownEncoderBlock2D",) * 4,

@@ -36,7 +36,7 @@ def test_a_feather_stays_within_the_mask_and_reaches_1(width):
         assert torch.equal(found > 0, mask > 0)
         assert found.amax() == 1 and (found <= 1).all()
     edge = masks.feathered(square(left=0), 3)
-    assert edge[0, 0, 10, 0] == 1  # the picture's edge is none of the mask's
+    assert edge[0, 0, 10, 0] == 1  # the image's edge is none of the mask's
 
 
 def test_outside_of_the_mask_is_the_original_to_the_bit():

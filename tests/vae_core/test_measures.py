@@ -37,14 +37,14 @@ def test_ssim_is_that_of_scikit_image(size):
     assert ssim(a, b).tolist() == pytest.approx(expected, abs=1e-12)
 
 
-def test_equal_pictures():
+def test_equal_images():
     a, _ = pair(20, 20)
     assert psnr(a, a).tolist() == [math.inf, math.inf]
     assert ssim(a, a).tolist() == pytest.approx([1, 1])
     assert colour_shift(a, a).tolist() == [0, 0]
 
 
-def test_a_picture_smaller_than_the_window():
+def test_an_image_smaller_than_the_window():
     a, b = pair(3, 5)
     assert -1 <= ssim(a, b)[0] < 1
 
@@ -57,6 +57,6 @@ def test_the_shift_is_of_the_channel_that_moved_most():
     assert colour_shift(a, b).tolist() == pytest.approx([0.02])
 
 
-def test_pictures_of_two_shapes_are_no_pair():
+def test_images_of_two_shapes_are_no_pair():
     with pytest.raises(BadPixels, match="one shape"):
         psnr(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 5))

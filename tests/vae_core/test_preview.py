@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 
 def explained(found, want) -> float:
-    """The share of a picture's variance that a preview has."""
+    """The share of an image's variance that a preview has."""
     rest = (found - want).square().mean() / (want - want.mean((0, 2, 3), keepdim=True)).square().mean()
     return 1 - rest.item()
 
@@ -33,7 +33,7 @@ def test_least_squares_finds_a_line():
     assert torch.allclose(found.weight, weight, atol=1e-3) and torch.allclose(found.bias, bias, atol=1e-3)
 
 
-def test_a_fitted_preview_is_near_the_picture(photo):
+def test_a_fitted_preview_is_near_the_image(photo):
     """Without decoding: of the photograph's cells it has most. Fitted on the photograph itself it would be 0.95."""
     vae = load(built_in.VAE_FILE)
     x = photo.movedim(-1, 1) * 2 - 1
@@ -120,7 +120,7 @@ def said(latent, tag=None, vae=None) -> str:
 
 
 def sampled(channels=4, spread=1.0):
-    """As smooth as a latent of a picture is."""
+    """As smooth as a latent of an image is."""
     return Noise(1, spectrum="pink").draw((1, channels, 32, 32)) * spread
 
 
@@ -158,7 +158,7 @@ def test_a_report():
     vae: VAE = load()
     tag = Tag("kl", 4, 8, (2, 3), (16, 20), space="sd1")
     text = report(torch.randn(1, 4, 2, 3), tag, fingerprint(vae.network))
-    assert "of: SD 1.x, SD 2.x, PixArt-alpha, at 1/8, raw\npicture: 20x16\n" in text
+    assert "of: SD 1.x, SD 2.x, PixArt-alpha, at 1/8, raw\nimage: 20x16\n" in text
     assert len(text.split("\n\n")[1].splitlines()) == 4
     many = report(torch.randn(1, 128, 2, 3))
     assert "of: FLUX.2 or DC-AE in-1.0 or DC-AE mix-1.0 or LTX-Video, by its channels" in many and many.endswith(

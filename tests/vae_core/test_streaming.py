@@ -1,4 +1,4 @@
-"""Pictures that come and go row by row are those that come and go whole, in far less memory."""
+"""Images that come and go row by row are those that come and go whole, in far less memory."""
 
 import json
 import os
@@ -55,7 +55,7 @@ class Pixels:
 @pytest.mark.parametrize("how", WAYS, ids=str)
 @pytest.mark.parametrize("size", [(37, 30), (3, 50), (1, 1)], ids=str)
 @pytest.mark.parametrize("name", ["kl", "tiny", "flux2"])
-def test_rows_are_those_of_the_whole_picture_to_the_bit(name, size, how):
+def test_rows_are_those_of_the_whole_image_to_the_bit(name, size, how):
     vae = network(name)
     x = torch.rand(1, 3, *size) * 2 - 1
     want, got = vae.encode(x, **how), vae.encode_rows(Pixels(x, 7), **how)
@@ -78,25 +78,25 @@ def test_bands_come_before_the_last_is_made(vae):
 
 @pytest.mark.parametrize("ratio", [1, 2, 8, 32])
 @pytest.mark.parametrize("size", [(1, 1), (2, 9), (9, 2), (17, 15), (33, 64)], ids=str)
-def test_pictures_are_continued_as_tensors_are(size, ratio):
+def test_images_are_continued_as_tensors_are(size, ratio):
     x = torch.randn(1, 3, *size)
     for n in (1, 4, 50):
-        picture = streaming.Picture(Pixels(x, n), ratio, torch.device("cpu"), torch.float64, lambda band: None)
-        assert torch.equal(picture.tensor(), pad_to(x.double(), ratio))
-        assert torch.equal(torch.cat(list(picture.bands(5)), -2), pad_to(x.double(), ratio))
+        image = streaming.StreamedImage(Pixels(x, n), ratio, torch.device("cpu"), torch.float64, lambda band: None)
+        assert torch.equal(image.tensor(), pad_to(x.double(), ratio))
+        assert torch.equal(torch.cat(list(image.bands(5)), -2), pad_to(x.double(), ratio))
 
 
 @torch.no_grad()
 def test_a_source_is_read_again_if_a_norm_s_input_is_not_held(vae):
     pixels = Pixels(torch.rand(1, 3, 32, 32))
-    picture = streaming.Picture(pixels, 4, torch.device("cpu"), torch.float64, lambda band: None)
+    image = streaming.StreamedImage(pixels, 4, torch.device("cpu"), torch.float64, lambda band: None)
     encoder = deepcopy(vae.network.encoder).double()
     ops = (encoder.conv_in, encoder.down[0].block[0].norm1)
     once = replace(vae.plan("encode", (1, 3, 32, 32), rows=8, streamed=True), shape=(32, 32, 32))
-    want = whole.run(ops, picture.tensor())
+    want = whole.run(ops, image.tensor())
     for plan, reads in ((once, 1), (replace(once, twice=(1,)), 2)):
         before = pixels.reads
-        assert torch.allclose(streaming.encode(ops, picture, plan, run.Watch()), want, atol=1e-12)
+        assert torch.allclose(streaming.encode(ops, image, plan, run.Watch()), want, atol=1e-12)
         assert pixels.reads == before + reads
 
 
@@ -153,7 +153,7 @@ def test_bands_are_the_reader_s_own():
     assert torch.equal(z, kept)
 
 
-def test_the_picture_is_not_counted(vae):
+def test_the_image_is_not_counted(vae):
     wide = (1, 4, 4096, 64)
     here, streamed = (vae.plan("decode", wide, rows=8, keep="disk", streamed=s) for s in (False, True))
     assert here.peak - streamed.peak == 3 * 4096 * 64 * 16 * 4
@@ -182,14 +182,14 @@ def test_what_is_wrong_is_said_at_the_call(vae):
     with pytest.raises(LatentMismatch, match="has 16 channels"):
         vae.decode_rows(torch.zeros(1, 16, 2, 2))
     with pytest.raises(
-        BadRequest, match=r"rows can be decoded of one picture, not of a latent of shape \(1, 4, 3, 2, 2\)"
+        BadRequest, match=r"rows can be decoded of one image, not of a latent of shape \(1, 4, 3, 2, 2\)"
     ):
         vae.decode_rows(torch.zeros(1, 4, 3, 2, 2))
     with pytest.raises(BadRequest, match="cannot be cropped to 3x-2"):
         vae.decode_rows(torch.zeros(1, 4, 2, 2), size=(-2, 3))
     with pytest.raises(BadRequest, match="0 rows"):
         vae.decode_rows(torch.zeros(1, 4, 2, 2), rows=0)
-    with pytest.raises(BadPixels, match=r"this picture is \(1, 8, 8\): 'small.safetensors' encodes \(3, H, W\)"):
+    with pytest.raises(BadPixels, match=r"this image is \(1, 8, 8\): 'small.safetensors' encodes \(3, H, W\)"):
         vae.encode_rows(Pixels(torch.zeros(1, 1, 8, 8)))
 
 
@@ -206,10 +206,10 @@ class Lying(Pixels):
 @pytest.mark.parametrize(
     ("bands", "words"),
     [
-        ([torch.zeros(3, 5, 8)], "this picture ends after 5 of its 9 rows"),
+        ([torch.zeros(3, 5, 8)], "this image ends after 5 of its 9 rows"),
         (
             [torch.zeros(3, 5, 8), torch.zeros(3, 5, 8)],
-            r"10 rows of this picture end with float32 of .*\(3, 5, 8\)",
+            r"10 rows of this image end with float32 of .*\(3, 5, 8\)",
         ),
         ([torch.zeros(3, 9, 7)], r"float32 of shape \(3, 9, 7\): all are floating-point, \(3, 9, 8\)"),
         ([torch.zeros(3, 9, 8, dtype=torch.uint8)], "uint8 of shape"),
@@ -275,13 +275,13 @@ print(json.dumps([b - a for a, b in zip(short, tall)]))
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux how much memory is used")
-def test_memory_does_not_grow_with_the_picture(tmp_path):
-    """A picture of 24 MiB in fp32 comes and goes; its latent of 2 MiB is in memory, a few times on its way."""
+def test_memory_does_not_grow_with_the_image(tmp_path):
+    """An image of 24 MiB in fp32 comes and goes; its latent of 2 MiB is in memory, a few times on its way."""
     path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
     # What is freed is given back at once, so that what is used can be told.
     told = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "32768"}
     done = subprocess.run([sys.executable, "-c", MEASURE, str(tmp_path)], capture_output=True, text=True, env=told)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)  # for decoding, for encoding
-    picture = 3 * 8192 * 256 * 4
-    assert max(found) < picture / 2
+    image = 3 * 8192 * 256 * 4
+    assert max(found) < image / 2

@@ -37,7 +37,7 @@ def test_any_size_comes_back(vae, size):
     assert vae.decode(latent, size=posterior.size).shape == x.shape
 
 
-def test_an_odd_picture_is_continued_by_its_mirror_image(vae):
+def test_an_odd_image_is_continued_by_its_mirror_image(vae):
     x = torch.rand(1, 3, 10, 8) * 2 - 1
     mirrored = torch.cat([x, x.flip(2)[:, :, 1:3]], 2)
     assert torch.equal(vae.encode(x).mode(), vae.encode(mirrored).mode())
@@ -49,7 +49,7 @@ def test_the_layout_of_memory_changes_nothing(vae):
     assert torch.equal(vae.decode(z), vae.decode(z.transpose(2, 3).contiguous().transpose(2, 3)))
 
 
-def test_frames_are_pictures_to_a_vae_of_pictures(vae):
+def test_frames_are_images_to_a_vae_of_images(vae):
     clip = torch.rand(2, 3, 5, 8, 12) * 2 - 1
     latent = vae.encode(clip).mode()
     assert latent.shape == (2, 4, 5, 2, 3)
@@ -78,7 +78,7 @@ def test_what_fp16_cannot_hold_is_never_passed_on(how):
         assert vae.to(dtype=dtype).decode(z, **how).isfinite().all() and vae.encode(x, **how).mean.isfinite().all()
     vae.to(dtype=torch.float16)
     words = "'x' overflowed in float16: the {} was finite, the result is not; {} it in bf16 or fp32."
-    for run, given, what, verb in ((vae.decode, z, "latent", "decode"), (vae.encode, x, "picture", "encode")):
+    for run, given, what, verb in ((vae.decode, z, "latent", "decode"), (vae.encode, x, "image", "encode")):
         with pytest.raises(NumericalOverflow) as error:
             run(given, **how)
         assert str(error.value) == words.format(what, verb)
@@ -124,7 +124,7 @@ def test_progress_may_stop_the_run(vae):
     [
         (torch.full((1, 3, 8, 8), float("nan")), "these pixels hold NaN or infinity"),
         (torch.full((1, 3, 8, 8), float("inf")), "these pixels hold NaN or infinity"),
-        (torch.full((1, 3, 8, 8), 255.0), r"these pixels reach 255: a picture's must be numbers in \[-1, 1\]"),
+        (torch.full((1, 3, 8, 8), 255.0), r"these pixels reach 255: an image's must be numbers in \[-1, 1\]"),
         (torch.zeros(1, 4, 8, 8), r"of shape \(1, 4, 8, 8\): 'small.safetensors' encodes"),
         (torch.zeros(3, 8, 8), r"of shape \(3, 8, 8\)"),
         (torch.zeros(1, 3, 0, 8), r"of shape \(1, 3, 0, 8\)"),
@@ -171,7 +171,7 @@ def test_says_whether_the_latent_or_the_vae_broke():
     with pytest.raises(NumericalOverflow, match="'x' overflowed in float32: the latent was finite, the result is not"):
         vae.decode(torch.zeros(1, 4, 2, 2))
     weights["quant_conv.bias"] = torch.full((8,), float("nan"))
-    with pytest.raises(NumericalOverflow, match="the picture was finite, the result is not"):
+    with pytest.raises(NumericalOverflow, match="the image was finite, the result is not"):
         from_weights(weights, "x").encode(torch.zeros(1, 3, 8, 8))
 
 
@@ -197,7 +197,7 @@ def test_out_of_memory_names_the_op_and_what_to_do(vae, monkeypatch, error):
         vae.decode(torch.zeros(1, 4, 3, 2))
     assert str(e.value) == (
         "decoding 1 x 2x3 with 'small.safetensors' ran out of memory at decoder.up.1.block.0.conv2: "
-        "use a smaller picture or batch, or bf16."
+        "use a smaller image or batch, or bf16."
     )
     assert e.value.__cause__ is error
 
@@ -219,20 +219,20 @@ def test_peak_bytes_takes_only_the_size(vae):
     assert vae.peak_bytes("encode", (1, 3, 30, 30)) == vae.peak_bytes("encode", (1, 3, 32, 32))
 
 
-WHOLE, BANDS = "whole", "bands"  # of pictures 64 or 60 rows high
+WHOLE, BANDS = "whole", "bands"  # of images 64 or 60 rows high
 WAYS = [
     ({"rows": 8}, BANDS),
     ({"rows": 1000}, WHOLE),
     ({"rows": 3, "keep": "disk"}, BANDS),
     ({"keep": "device"}, BANDS),
-    ({"budget": 1.1}, WHOLE),  # times what one picture takes
+    ({"budget": 1.1}, WHOLE),  # times what one image takes
     ({"budget": 0.95}, BANDS),
 ]
 
 
 @pytest.mark.parametrize(("how", "chosen"), WAYS, ids=str)
 @pytest.mark.parametrize("doing", ["encode", "decode"])
-def test_no_way_of_running_changes_the_picture(how, chosen, doing):
+def test_no_way_of_running_changes_the_image(how, chosen, doing):
     vae = from_weights(random_weights("kl", small_kl(), torch.float64))
     x = torch.rand(3, 3, 61, 62).double() if doing == "encode" else torch.rand(3, 4, 15, 16).double()
     if "budget" in how:

@@ -1,11 +1,11 @@
 """Run a network on bands of rows, with the same result as running it whole.
 
-Every op becomes a flow: something that can be read from the top of the picture to its end, band by band, and read again
+Every op becomes a flow: something that can be read from the top of the image to its end, band by band, and read again
 if need be. Windows keep the few rows they still need. A group norm reads its flow twice, once for the statistics and
-once for the picture; attention too. What is read more than once is held (`store`), or computed again.
+once for the image; attention too. What is read more than once is held (`store`), or computed again.
 
 A flow is told when it is read for the last time, so a held band goes when its last reader has it: while a residual
-block's sum grows, the two pictures it is made of shrink. And whoever hands a band on keeps no hold of it: a generator
+block's sum grows, the two images it is made of shrink. And whoever hands a band on keeps no hold of it: a generator
 that waits would, by its variables, so bands pass through `map`, or out of a list.
 """
 
@@ -88,7 +88,7 @@ class Each(Flow):
 
 
 class Slid(Flow):
-    """A window: rows it still needs are kept, the picture's borders are zeros."""
+    """A window: rows it still needs are kept, the image's borders are zeros."""
 
     def __init__(self, op: Window, source: Flow, banding: Banding, watch: Watch):
         self.op, self.source, self.watch = op, source, watch
@@ -157,7 +157,7 @@ class Since(Flow):
 
 
 class Normalised(Flow):
-    """A group norm with the statistics of the whole picture: of each frame, or of all frames of a clip."""
+    """A group norm with the statistics of the whole image: of each frame, or of all frames of a clip."""
 
     def __init__(self, op: nn.GroupNorm, source: ReadAgain, watch: Watch):
         self.op, self.source, self.watch, self.rows = op, source, watch, source.rows
@@ -230,7 +230,7 @@ def _added(skip: Reader, band: Tensor) -> Tensor:
 
 
 class Joined(Flow):
-    """What a Beside makes is read in the very rows of the picture it is joined to."""
+    """What a Beside makes is read in the very rows of the image it is joined to."""
 
     def __init__(self, op: Beside, source: Flow, banding: Banding, watch: Watch):
         assert banding.beside
@@ -266,5 +266,5 @@ class _Port(ReadAgain):
 
 
 def stops(ops: Ops) -> bool:
-    """Does any of these ops need the whole picture before it gives the first row?"""
+    """Does any of these ops need the whole image before it gives the first row?"""
     return any(isinstance(op, (nn.GroupNorm, Global)) or (isinstance(op, Residual) and stops(op.body)) for op in ops)

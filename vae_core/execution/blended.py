@@ -1,4 +1,4 @@
-"""Run a picture in square tiles and fade each into its neighbours: small in memory, but not the whole run's picture.
+"""Run an image in square tiles and fade each into its neighbours: small in memory, but not the whole run's image.
 
 Each tile is run on its own, so group norms see the statistics of that tile and attention no further than it, and every
 cut shows the network zeros where there are neighbours. Bands have none of this; this mode is what they are compared
@@ -22,7 +22,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Tiles:
-    """size, overlap: of square tiles, in pixels of the picture, both ways. Raises BadRequest."""
+    """size, overlap: of square tiles, in pixels of the image, both ways. Raises BadRequest."""
 
     size: int = 512
     overlap: int = 64
@@ -37,13 +37,13 @@ class Tiles:
             )
 
     def within(self, shape: tuple[int, ...], ratio: int) -> tuple[int, ...]:
-        """The shape of one tile of (B, ..., H, W) that has one row to `ratio` of the picture (1 for pixels)."""
+        """The shape of one tile of (B, ..., H, W) that has one row to `ratio` of the image (1 for pixels)."""
         return (*shape[:-2], *(min(n, max(1, self.size // ratio)) for n in shape[-2:]))
 
 
 @dataclass(frozen=True)
 class TilePlan:
-    """How a picture is run in tiles: so many, each by this plan."""
+    """How an image is run in tiles: so many, each by this plan."""
 
     tiles: Tiles
     count: int
@@ -82,7 +82,7 @@ def run(
     """x (B, C, H, W) in tiles -> what `one` would make of it, approximately; the same if one tile holds all of it.
 
     one    called with a tile, on_plan= and progress=; its result has some whole number of rows to one of the latent
-    ratio  pixels of the picture to one of the latent
+    ratio  pixels of the image to one of the latent
     cell   rows of x to one of the latent: 1 to decode, `ratio` to encode; what is over at the end belongs to the last
     """
     if tiles.size < ratio:
@@ -99,7 +99,7 @@ def run(
         canvas = canvas or _Canvas(made, rows, columns)
         canvas.add(made, i)
     assert canvas is not None
-    return canvas.picture
+    return canvas.image
 
 
 def spans(length: int, size: int, overlap: int) -> list[Span]:
@@ -141,12 +141,12 @@ class _Canvas:
         self.spans = list(product(rows, columns))
         self.scale = made.shape[-2] // (rows[0].end - rows[0].start)
         shape = (*made.shape[:-2], rows[-1].end * self.scale, columns[-1].end * self.scale)
-        self.picture = made.new_zeros(shape, dtype=torch.promote_types(made.dtype, torch.float32))
-        self.weights = list(product(*(fades(side, self.scale, self.picture) for side in (rows, columns))))
+        self.image = made.new_zeros(shape, dtype=torch.promote_types(made.dtype, torch.float32))
+        self.weights = list(product(*(fades(side, self.scale, self.image) for side in (rows, columns))))
 
     def add(self, made: Tensor, i: int) -> None:
         (row, column), (of_rows, of_columns) = self.spans[i], self.weights[i]
-        place = self.picture[..., row.of(self.scale), column.of(self.scale)]
+        place = self.image[..., row.of(self.scale), column.of(self.scale)]
         place += made.to(place.dtype) * (of_rows[:, None] * of_columns)
 
 

@@ -49,7 +49,7 @@ class ClipRequest(Request):
 
     def _in_one(self, on_cpu: bool = False) -> Iterator[Plan]:
         """Whole frames: all of them at once, or fewer. On a CPU one is work enough, and the caches hold more of it."""
-        at_once = replace(self.whole, pictures=1)
+        at_once = replace(self.whole, images=1)
         if on_cpu and is_cut(self.ops):
             yield from (self._of(part, part.whole, on_cpu) for part in self._parts((1,)))
             yield at_once
@@ -81,7 +81,7 @@ class ClipRequest(Request):
         peak = plan.peak + sum(self._ends.values()) + (part.known if here else 0) + part.gathered
         peak += min(GAPS, int(SCATTERED * plan.peak)) if on_cpu else 0
         held = plan.held + (0 if here else part.known)
-        return replace(plan, frames=part.n, pictures=1, peak=peak, held=held, work=self.whole.work, shape=self.shape)
+        return replace(plan, frames=part.n, images=1, peak=peak, held=held, work=self.whole.work, shape=self.shape)
 
     @cached_property
     def shape(self) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Flows: what can be read from the top of a picture to its end, band by band; and flows that are held for later."""
+"""Flows: what can be read from the top of an image to its end, band by band; and flows that are held for later."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from .store import Held, Store
 
 
 class Flow:
-    """Bands of rows (1, C, n, W) of a picture, or (T, C, n, W) of a clip, from the top down; `rows` in all."""
+    """Bands of rows (1, C, n, W) of an image, or (T, C, n, W) of a clip, from the top down; `rows` in all."""
 
     rows: int
 

@@ -1,4 +1,4 @@
-"""What a group norm must know of a picture, gathered band by band."""
+"""What a group norm must know of an image, gathered band by band."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from torch import Tensor
 class Moments(NamedTuple):
     """Of every frame and channel: how many numbers, their mean, the sum of their squared deviations from it.
 
-    mean, squares: (T, C), T = 1 for a picture; fp32 or better.
+    mean, squares: (T, C), T = 1 for an image; fp32 or better.
     """
 
     n: int

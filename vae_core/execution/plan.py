@@ -32,29 +32,29 @@ IN_FLIGHT = 8  # bands alive at once between two held activations: read, extende
 GAPS_ON_CPU = {DEVICE: 5, DISK: 8}
 SUMMED = 3  # times the summed taps of DoublingConvs: made, kept, and laid out anew by the backend at each call
 REMEMBERED = 3  # activations alive at once while attention gathers what it remembers
-HEIGHTS = (64, 32, 16, 8)  # of bands, in rows of the picture, the fastest first
-# On a CPU low bands are as fast as the whole picture or faster: what one op has made is in the caches for the next.
+HEIGHTS = (64, 32, 16, 8)  # of bands, in rows of the image, the fastest first
+# On a CPU low bands are as fast as the whole image or faster: what one op has made is in the caches for the next.
 HEIGHTS_ON_CPU = (16, 8)
-SMALL = 64  # rows of a picture that is not worth cutting
+SMALL = 64  # rows of an image that is not worth cutting
 
 
 @dataclass(frozen=True)
 class Plan:
     """One way to run a request, and what it takes.
 
-    pictures  of the batch at a time
-    rows      of the picture in a band; 0: pictures run whole
+    images  of the batch at a time
+    rows      of the image in a band; 0: images run whole
     keep      where bands are held that are read again: 'device', 'system memory' or 'disk'
     twice     group norms (by their number among the leaves) whose input is computed twice instead of held
     peak      bytes on the device at most: input, activations and result, without weights
     held      bytes elsewhere at most, in system memory or on disk
-    work      multiplications of one picture
-    shape     of the result for one picture: (C, H, W)
+    work      multiplications of one image
+    shape     of the result for one image: (C, H, W)
     numbers   in a band
     frames    of a clip's latent at a time; 0: all of them
     """
 
-    pictures: int
+    images: int
     rows: int
     keep: str
     twice: tuple[int, ...]
@@ -68,7 +68,7 @@ class Plan:
     def __str__(self) -> str:
         """'bands of 32 rows, kept in system memory; at most 812 MiB (and 4.0 GiB of system memory)'"""
         how = "whole" if not self.rows else f"bands of {self.rows} rows, kept {_where(self.keep)}"
-        one = f", {self.pictures} at a time" if self.pictures > 1 else ""
+        one = f", {self.images} at a time" if self.images > 1 else ""
         one = f", {self.frames} latent frame{'s' * (self.frames > 1)} at a time" if self.frames else one
         again = ", the largest computed twice" if self.twice else ""
         more = f" (and {text(self.held)} of {self.keep})" if self.held else ""
@@ -82,7 +82,7 @@ def _where(keep: str) -> str:
 class Request:
     """What is to be run: ops on the meta device, fused as they will be, and the input's shape.
 
-    scale     rows of the picture to one row of the input (8 to decode with a VAE of ratio 8, 1 to encode)
+    scale     rows of the image to one row of the input (8 to decode with a VAE of ratio 8, 1 to encode)
     streamed  'input' or 'result' if in bands that one comes or goes row by row, and so is never there
     beside    what Besides look at; None: the input
     """
@@ -96,20 +96,20 @@ class Request:
 
     @cached_property
     def whole(self) -> Plan:
-        """All pictures at once."""
+        """All images at once."""
         with torch.no_grad():
             peak = whole.peak_bytes(self.ops, self.x, beside=self.beside, past=self.past)[0]
         peak += sum(self._ends.values()) + self.summed
         return Plan(len(self.x), 0, DEVICE, (), peak, 0, self._counted(()).work, self.shape)
 
-    def split(self, pictures: int) -> Plan:
-        """Whole, but only so many pictures at a time."""
+    def split(self, images: int) -> Plan:
+        """Whole, but only so many images at a time."""
         ends = sum(self._ends.values()) + self.summed
-        per_picture = (self.whole.peak - ends) / len(self.x)
-        return replace(self.whole, pictures=pictures, peak=int(per_picture * pictures + ends))
+        per_image = (self.whole.peak - ends) / len(self.x)
+        return replace(self.whole, images=images, peak=int(per_image * images + ends))
 
     def in_bands(self, rows: int, keep: str = DEVICE, twice: tuple[int, ...] = (), on_cpu: bool = False) -> Plan:
-        """One picture after the other, in bands. `on_cpu`: whether the device is one."""
+        """One image after the other, in bands. `on_cpu`: whether the device is one."""
         counted = self._counted(twice)
         numbers = max(1, int(counted.widest * rows))
         alive = IN_FLIGHT + (GAPS_ON_CPU[keep] if on_cpu else 0)
@@ -144,12 +144,12 @@ class Request:
                 yield self.in_bands(heights[-1], DEVICE, self.largest, on_cpu)
 
     def _in_one(self) -> Iterator[Plan]:
-        """Whole pictures: all of them at once, or fewer."""
+        """Whole images: all of them at once, or fewer."""
         yield self.whole
-        pictures = len(self.x) // 2
-        while pictures:
-            yield self.split(pictures)
-            pictures //= 2
+        images = len(self.x) // 2
+        while images:
+            yield self.split(images)
+            images //= 2
 
     @cached_property
     def summed(self) -> int:
@@ -170,7 +170,7 @@ class Request:
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
-        """Of the result for one picture."""
+        """Of the result for one image."""
         with torch.no_grad():
             return tuple(whole.run(self.ops, self.one, beside=self.side).shape[1:])
 
@@ -192,7 +192,7 @@ class Request:
 
 
 class _Count(Watch):
-    """One picture run in a single band on the meta device."""
+    """One image run in a single band on the meta device."""
 
     def __init__(self, request: Request, twice: tuple[int, ...]):
         ledger = _Ledger()
@@ -281,14 +281,14 @@ def choose(
         )
     raise DoesNotFit(
         f"{what} needs {text(smallest.peak)} even at its smallest ({smallest}), but only {text(budget)} may be used: "
-        "use a smaller picture, bf16, or a larger budget."
+        "use a smaller image, bf16, or a larger budget."
     )
 
 
 def _waiting(ops: Ops, x: Tensor, beside: Tensor, now: int = 0) -> tuple[int, int, Tensor]:
     """(the most numbers that wait for the band after, those in the end, the result).
 
-    Where a picture is held, what waited before is done with.
+    Where an image is held, what waited before is done with.
     """
     most = now
     for op in ops:

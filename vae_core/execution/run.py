@@ -27,19 +27,19 @@ def run(ops: Ops, x: Tensor, plan: Plan, watch: Watch, beside: Tensor | None = N
     sides = x if beside is None else beside
     result = torch.empty((len(x), *plan.shape), dtype=given_out(x.dtype), device=x.device)
     if not plan.rows:
-        n = plan.pictures
+        n = plan.images
         for part, side, place in zip(x.split(n), sides.split(n), result.split(n), strict=True):
             place.copy_(whole.run(ops, part, watch, side))
         return result
-    for picture, side, place in zip(x.split(1), sides.split(1), result.split(1), strict=True):
-        gather(in_bands(ops, partial(Source, picture), plan, watch, x.device, partial(Source, side)), place)
+    for image, side, place in zip(x.split(1), sides.split(1), result.split(1), strict=True):
+        gather(in_bands(ops, partial(Source, image), plan, watch, x.device, partial(Source, side)), place)
     return result
 
 
 @torch.no_grad()
 def in_bands(ops: Ops, source: Callable[[Banding], Flow], plan: Plan, watch: Watch, device: torch.device,
              beside: Callable[[Banding], Flow] | None = None, past: Past | None = None) -> Rows:  # fmt: skip
-    """The result for one picture, band by band from the top. Closing it early gives back what is held for it.
+    """The result for one image, band by band from the top. Closing it early gives back what is held for it.
 
     beside  what Besides look at; None: the source
     past    of a clip that is run in parts: what is known of those before

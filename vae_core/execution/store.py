@@ -36,7 +36,7 @@ class Held(Protocol):
 class Store(Protocol):
     def put(self, band: Tensor) -> Held: ...
     def tidy(self) -> None:
-        """A good moment to, for whoever leaves things behind: before a run, and when a whole picture has been put."""
+        """A good moment to, for whoever leaves things behind: before a run, and when a whole image has been put."""
         ...
 
     def close(self) -> None:

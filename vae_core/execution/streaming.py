@@ -1,4 +1,4 @@
-"""Pictures that come and go row by row: what is decoded is never there as a whole, nor is what is encoded.
+"""Images that come and go row by row: what is decoded is never there as a whole, nor is what is encoded.
 
 A run in bands reads its source and makes its result from the top, so both may be files larger than memory.
 """
@@ -25,7 +25,7 @@ LAYOUT = torch.channels_last
 
 
 class PixelRows(Protocol):
-    """A picture that is read from its top, as often as is asked."""
+    """An image that is read from its top, as often as is asked."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -54,17 +54,17 @@ def decode(ops: Ops, z: Tensor, plan: Plan, watch: Watch, size: tuple[int, int] 
 
 
 @torch.no_grad()
-def encode(ops: Ops, picture: "Picture", plan: Plan, watch: Watch) -> Tensor:
+def encode(ops: Ops, image: "StreamedImage", plan: Plan, watch: Watch) -> Tensor:
     """The result, (1, C, h, w), in fp32 at least."""
     if not plan.rows:
-        return run(ops, picture.tensor(), plan, watch)
-    result = torch.empty((1, *plan.shape), dtype=given_out(picture.dtype), device=picture.device)
-    bands = in_bands(ops, lambda banding: PictureFlow(picture, banding.numbers), plan, watch, picture.device)
+        return run(ops, image.tensor(), plan, watch)
+    result = torch.empty((1, *plan.shape), dtype=given_out(image.dtype), device=image.device)
+    bands = in_bands(ops, lambda banding: ImageFlow(image, banding.numbers), plan, watch, image.device)
     gather(bands, result)
     return result
 
 
-class Picture:
+class StreamedImage:
     """What an encoder sees of rows: continued to a multiple of the ratio, on its device and in its dtype.
 
     check: called with every band of the rows, raises if it cannot be encoded.
@@ -108,20 +108,18 @@ class Picture:
             found += band.shape[ROWS]
             if band.shape != (c, band.shape[ROWS], w) or found > h or not band.is_floating_point():
                 what = f"{str(band.dtype).removeprefix('torch.')} of shape {tuple(band.shape)}"
-                raise BadPixels(
-                    f"{found} rows of this picture end with {what}: all are floating-point, ({c}, {h}, {w})."
-                )
+                raise BadPixels(f"{found} rows of this image end with {what}: all are floating-point, ({c}, {h}, {w}).")
             self.check(band)
             yield band.unsqueeze(0)
         if found < h:
-            raise BadPixels(f"this picture ends after {found} of its {h} rows.")
+            raise BadPixels(f"this image ends after {found} of its {h} rows.")
 
 
-class PictureFlow(Flow):
-    """The very bands that `Source` would make of the picture as a tensor."""
+class ImageFlow(Flow):
+    """The very bands that `Source` would make of the image as a tensor."""
 
-    def __init__(self, picture: Picture, numbers: int):
-        self.picture, self.numbers, self.rows = picture, numbers, picture.height
+    def __init__(self, image: StreamedImage, numbers: int):
+        self.image, self.numbers, self.rows = image, numbers, image.height
 
     def read(self, last: bool) -> Rows:
-        return self.picture.bands(height(self.picture.channels * self.picture.width, self.numbers))
+        return self.image.bands(height(self.image.channels * self.image.width, self.numbers))

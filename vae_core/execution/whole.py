@@ -1,4 +1,4 @@
-"""Run a network the ordinary way: the whole picture in memory, op after op.
+"""Run a network the ordinary way: the whole image in memory, op after op.
 
 Exactness of every other way of running is measured against this one.
 """
@@ -41,7 +41,7 @@ def run(ops: Ops, x: Tensor, watch: Watch = NOBODY, beside: Tensor | None = None
 
 
 def _run(ops: Ops, at: list[Tensor], around: Around) -> Tensor:
-    """`at` holds the picture alone: once an op has read it, nobody keeps it."""
+    """`at` holds the image alone: once an op has read it, nobody keeps it."""
     for op in ops:
         if isinstance(op, Residual):
             at.append(_residual(op, at, around))

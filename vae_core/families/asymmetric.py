@@ -1,11 +1,11 @@
-"""Autoencoder-KL with a wider decoder that also looks at the picture outside a mask.
+"""Autoencoder-KL with a wider decoder that also looks at the image outside a mask.
 
 The decoders x1.5 and x2 for SD's latents. Zhu et al. 2023, "Designing a Better Asymmetric VQGAN for StableDiffusion"
 (https://arxiv.org/abs/2306.04632); reference: diffusers' AsymmetricAutoencoderKL. The parameters bear the names of the
 authors' own files.
 
-Without a picture and a mask it is an Autoencoder-KL like others, and its condition encoder rests. With them, what the
-encoder says of the picture takes the place of the decoder's own where the mask is 0, in every level.
+Without an image and a mask it is an Autoencoder-KL like others, and its condition encoder rests. With them, what the
+encoder says of the image takes the place of the decoder's own where the mask is 0, in every level.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ def detect(shapes: Shapes) -> AsymmetricConfig | None:
 
 
 class ConditionEncoder(nn.Module):
-    """What a picture has to say to every level of the decoder: two convolutions at full size, then one a halving."""
+    """What an image has to say to every level of the decoder: two convolutions at full size, then one a halving."""
 
     def __init__(self, c: Coder, in_channels: int):
         super().__init__()
@@ -48,7 +48,7 @@ class ConditionEncoder(nn.Module):
         return chain(*ops)
 
 
-def picture(beside: Tensor) -> Tensor:
+def image(beside: Tensor) -> Tensor:
     return beside[:, :-1]
 
 
@@ -61,7 +61,7 @@ def invert(x: Tensor) -> Tensor:
 
 
 class MaskedDecoder(Decoder):
-    """Beside it lie a picture that is 0 where the mask is 1, and the mask: (B, out_channels + 1, H, W)."""
+    """Beside it lie an image that is 0 where the mask is 1, and the mask: (B, out_channels + 1, H, W)."""
 
     def __init__(self, c: Coder, z_channels: int, out_channels: int):
         super().__init__(c, z_channels, out_channels)
@@ -73,9 +73,9 @@ class MaskedDecoder(Decoder):
         return chain(self.conv_in, self.mid, *levels, *end)
 
     def blended(self, halvings: int, convs: int) -> Ops:
-        """x * mask + picture's features * (1 - mask), at 1 / 2^halvings."""
+        """x * mask + image's features * (1 - mask), at 1 / 2^halvings."""
         small = (mask, *((EveryNth(2**halvings),) if halvings else ()))
-        features = (picture, *self.encoder.first(convs), Beside((*small, invert), times))
+        features = (image, *self.encoder.first(convs), Beside((*small, invert), times))
         return Beside(small, times), Beside(features, plus)
 
 

@@ -32,7 +32,7 @@ class Config(Protocol):
 class Halves:
     """The facts of most configs: an encoder and a decoder, or one of them, with one of `widths` for each resolution.
 
-    z is the latent, and the VAE is one of pictures; a config of which that is not true overrides what differs.
+    z is the latent, and the VAE is one of images; a config of which that is not true overrides what differs.
     """
 
     encoder: Any
@@ -62,8 +62,8 @@ class Facts:
 
     parts                            ('encoder', 'decoder'), or the one half there is
     latent_channels, spatial_ratio   of the latent that nodes pass on (128 and 16 for FLUX.2)
-    decoded_ratio                    the same of the picture it decodes to; decoders may enlarge, or only preview
-    temporal_ratio                   frames of a clip to one of its latent, None for a VAE of pictures
+    decoded_ratio                    the same of the image it decodes to; decoders may enlarge, or only preview
+    temporal_ratio                   frames of a clip to one of its latent, None for a VAE of images
     in_channels, out_channels        of the pixels it encodes, and of those it decodes to
     """
 
@@ -90,7 +90,7 @@ class Facts:
         return self.config.temporal_ratio
 
     def decoded_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(H, W) of a picture that was encoded -> what is left of it once it is decoded."""
+        """(H, W) of an image that was encoded -> what is left of it once it is decoded."""
         h, w = (-(-n * self.decoded_ratio // self.spatial_ratio) for n in size)
         return h, w
 
@@ -116,8 +116,8 @@ class Network(nn.Module):
     first_latents = next_latents = 1  # latent frames that each of these becomes
 
     @property
-    def pictures_are_clips(self) -> bool:
-        """Are pictures run as clips of one frame? If not, `temporal.alone` of the ops does the same to a batch."""
+    def images_are_clips(self) -> bool:
+        """Are images run as clips of one frame? If not, `temporal.alone` of the ops does the same to a batch."""
         return self.first_frames > 1
 
     def encode_ops(self) -> Ops:
@@ -135,7 +135,7 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def masked_decode_ops(self) -> Ops:
-        """The same for a run beside a masked picture and its mask, (B, C + 1, H, W); () if the decoder takes none."""
+        """The same for a run beside a masked image and its mask, (B, C + 1, H, W); () if the decoder takes none."""
         return ()
 
 

@@ -43,7 +43,7 @@ SIDES = {"encoder": "down", "decoder": "up"}
 
 
 def is_2d(shapes: Shapes) -> bool:
-    """Convolutions of pictures, in levels, and nothing of another network."""
+    """Convolutions of images, in levels, and nothing of another network."""
     if any(map(FOREIGN.search, shapes)):
         return False
     for half, side in SIDES.items():

@@ -1,4 +1,4 @@
-"""Deep Compression Autoencoder: a latent 1/32, 1/64 or 1/128 the size of the picture, no posterior.
+"""Deep Compression Autoencoder: a latent 1/32, 1/64 or 1/128 the size of the image, no posterior.
 
 Sana and DC-AE-Lite (32 channels), DC-AE in-1.0 and mix-1.0 (32, 128, 512), DC-AE 1.5 (128). Chen et al. 2024
 (https://arxiv.org/abs/2410.10733); reference: mit-han-lab/efficientvit efficientvit/models/efficientvit/dc_ae.py and
@@ -129,7 +129,7 @@ def _looks_2d(stages: Iterable[Shapes]) -> bool:
 
 
 def _scales(stages: Sequence[Shapes], widths: Sequence[int]) -> tuple[int, ...]:
-    """The last projection of attention reads one picture more for each scale."""
+    """The last projection of attention reads one image more for each scale."""
     ratios = [(size(stage, name, 1) or 0) // width - 1 for stage, width in zip(stages, widths, strict=True) if width
               for name in stage if name.endswith(".attn.to_out.weight")]  # fmt: skip
     kernels = (f".attn.to_qkv_multiscale.{i}.proj_in.weight" for i in range(min(vote(ratios) or 0, 8)))

@@ -81,7 +81,7 @@ class LinearAttention(Sums):
     """Attention whose weights are relu(q) . relu(k), each query's divided by their sum. (B, 3C, H, W) -> (B, C, H, W)
 
     That is relu(q) times sums over all pixels, of v relu(k)^T and of relu(k), which is all there is to remember.
-    They exceed half precision, and are taken in fp32 at least. The authors weigh pixel by pixel in pictures of no more
+    They exceed half precision, and are taken in fp32 at least. The authors weigh pixel by pixel in images of no more
     than 32 pixels, to save work; the result is the same.
     """
 

@@ -1,12 +1,12 @@
-"""Stage C of Stable Cascade: an EfficientNetV2-S that encodes pictures to 1/32, and a small decoder for previews.
+"""Stage C of Stable Cascade: an EfficientNetV2-S that encodes images to 1/32, and a small decoder for previews.
 
 Tan & Le 2021 (https://arxiv.org/abs/2104.00298); Pernias et al. 2023 (https://arxiv.org/abs/2306.00637). Reference:
 Stability-AI/StableCascade modules/effnet.py and previewer.py (MIT), torchvision's efficientnet_v2_s (BSD), whose names
 the parameters bear under `encoder.backbone.`.
 
 Three surprises. The encoder sees pixels in [0, 1] less ImageNet's mean, by its deviation. What it makes is read by
-stage B, not decoded: the previewer gives a picture of 8 pixels to one of the latent, a quarter of the size that was
-encoded. And Stable Cascade's latents are usually made at about 1/42: pictures are scaled down before they are encoded.
+stage B, not decoded: the previewer gives an image of 8 pixels to one of the latent, a quarter of the size that was
+encoded. And Stable Cascade's latents are usually made at about 1/42: images are scaled down before they are encoded.
 """
 
 import re
@@ -22,7 +22,7 @@ from .base import Family, Halves, Member, Network, Row, Shapes, size, vote
 from .norms import BatchNorm
 from .tiny import Numbered
 
-RATIO, PREVIEW = 32, 8  # pixels to one of the latent: of the picture that is encoded, of the one that is decoded
+RATIO, PREVIEW = 32, 8  # pixels to one of the latent: of the image that is encoded, of the one that is decoded
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation of its pixels
 EPS = 1e-3  # of the backbone's batch norms (torchvision efficientnet.py)
 FEATURES = 1280

@@ -1,11 +1,11 @@
-"""The autoencoder of HunyuanImage 2.1: 64 channels at 1/32, for pictures alone.
+"""The autoencoder of HunyuanImage 2.1: 64 channels at 1/32, for images alone.
 
 Reference: diffusers' AutoencoderKLHunyuanImage; the parameters bear the names of Tencent's own file. Its resampling is
 that of DC-AE (Chen et al. 2024, https://arxiv.org/abs/2410.10733): pixels are traded for channels, beside a shortcut
 without parameters.
 
 Two surprises. Unlike in other LDM names, `up.0` is the lowest resolution and runs first. And four pixels become
-channels in the order (row, column, channel); torch's order gives a picture of the right size, and wrong.
+channels in the order (row, column, channel); torch's order gives an image of the right size, and wrong.
 """
 
 from dataclasses import dataclass

@@ -1,10 +1,10 @@
-"""The autoencoder of HunyuanImage 3.0: 32 channels at 1/16, made for clips and used for pictures.
+"""The autoencoder of HunyuanImage 3.0: 32 channels at 1/16, made for clips and used for images.
 
 It is HunyuanVideo 1.5's with group norms over all frames, and nothing causal: convolutions see the frame after too, and
 attention all frames. No diffusers class reads it; what is known was read off the shapes of Tencent's file and, as
 facts, off the Apache-2.0 ports of vLLM-Omni and SGLang (runtime/models/vaes/hunyuan_image3.py).
 
-The surprise: no frame is special, so a latent frame stands for four. A picture is four frames of the same when it is
+The surprise: no frame is special, so a latent frame stands for four. An image is four frames of the same when it is
 encoded, and the last of four when it is decoded.
 """
 

@@ -5,7 +5,7 @@ the parameters bear the names of Tencent's file. It is latent diffusion's autoen
 Group norms take all frames of a clip together, so a clip is run with all its frames; rows can still be a few at a time.
 
 Two surprises. Borders are not zeros: the nearest pixel, and the first frame, are seen again. And the first frame stands
-alone: frames are doubled and halved after it, so a picture is a clip of one frame.
+alone: frames are doubled and halved after it, so an image is a clip of one frame.
 """
 
 from dataclasses import dataclass

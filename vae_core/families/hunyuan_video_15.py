@@ -1,13 +1,13 @@
 """The autoencoder of HunyuanVideo 1.5, and of HunyuanImage 2.1's refiner: 32 channels at 1/16, a latent frame for four.
 
-Reference: diffusers' AutoencoderKLHunyuanVideo15 and AutoencoderKLHunyuanImageRefiner (which are the same for a
-picture); the parameters bear the names of Tencent's files. Its resampling is that of DC-AE (Chen et al. 2024,
+Reference: diffusers' AutoencoderKLHunyuanVideo15 and AutoencoderKLHunyuanImageRefiner (which are the same for an
+image); the parameters bear the names of Tencent's files. Its resampling is that of DC-AE (Chen et al. 2024,
 https://arxiv.org/abs/2410.10733): pixels, and pairs of frames, are traded for channels, beside a shortcut without
 parameters. `up.0` is the lowest resolution and runs first, as in HunyuanImage 2.1.
 
 Two surprises. Pixels and frames become channels in the order (frame, row, column, channel). And the first frame has no
 partner: its channels are given twice, or halved, but in its shortcut twice as many are averaged, or half as many
-repeated. So a picture is a clip of one frame.
+repeated. So an image is a clip of one frame.
 """
 
 from dataclasses import dataclass

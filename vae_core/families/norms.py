@@ -1,4 +1,4 @@
-"""Norms that look at single pixels: they need no statistics of the picture, or have them in the file."""
+"""Norms that look at single pixels: they need no statistics of the image, or have them in the file."""
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ class RMSNorm(nn.Module):
         exact = torch.promote_types(x.dtype, torch.float32)
         length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=exact)
         scale = torch.rsqrt(length * length / x.shape[1] + self.eps)
-        y = None if torch.is_grad_enabled() else torch.empty_like(x)  # one new picture, whatever the scale's dtype
+        y = None if torch.is_grad_enabled() else torch.empty_like(x)  # one new image, whatever the scale's dtype
         weight, bias = (p[:, None, None] for p in (self.weight, self.bias))
         return torch.addcmul(bias, torch.mul(x, scale, out=y), weight, out=y).to(x.dtype)
 

@@ -4,7 +4,7 @@ Rampas et al. 2022 (https://arxiv.org/abs/2211.07292), Pernias et al. 2023 (http
 Reference: diffusers' PaellaVQModel, whose names the parameters bear, and Stability-AI/StableCascade modules/stage_a.py
 (MIT).
 
-Three surprises. The network sees pixels in [0, 1]. Its convolutions continue a picture by its outermost pixels, not by
+Three surprises. The network sees pixels in [0, 1]. Its convolutions continue an image by its outermost pixels, not by
 zeros. And its codebook rests: both models' latents are continuous, and their pipelines decode them as they are.
 `network.vquantizer` does it by hand.
 """

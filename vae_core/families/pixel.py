@@ -1,4 +1,4 @@
-"""Pixel-space models have no VAE: their latent is the picture itself, in [-1, 1].
+"""Pixel-space models have no VAE: their latent is the image itself, in [-1, 1].
 
 PixelFlow, Chroma Radiance, Z-Image pixel, HiDream-O1, PixelDiT. The custom is to mark this codec by a single scalar,
 `pixel_space_vae`. It is a change of range from [0, 1], and so the identity here, where pixels are in [-1, 1] already.

@@ -25,7 +25,7 @@ class Coder:
 
     widths: tuple[int, ...]  # channels of each level
     blocks: tuple[int, ...]  # residual blocks of each level
-    pool: bool = False  # TAEF2: the blocks of the lowest resolution also see the whole picture's statistics
+    pool: bool = False  # TAEF2: the blocks of the lowest resolution also see the whole image's statistics
     stem: int | None = None  # TAESANA's encoder: two strided convolutions come first, the first this wide
 
 

@@ -9,8 +9,8 @@ from ..ops import Ops
 from ..temporal import Temporal
 
 
-class FramesOfPicture(Temporal):
-    """Clips pass. Of a picture become as many frames, all the same."""
+class FramesOfImage(Temporal):
+    """Clips pass. Of an image become as many frames, all the same."""
 
     def __init__(self, frames: int):
         super().__init__()
@@ -24,7 +24,7 @@ class FramesOfPicture(Temporal):
 
 
 class LeadIn(Temporal):
-    """Puts n black frames before every chunk of a clip, and before a picture.
+    """Puts n black frames before every chunk of a clip, and before an image.
 
     begun: where in its chunk the first part of a clip ends.
     """
@@ -46,7 +46,7 @@ class LeadIn(Temporal):
 
 
 class Copies(NamedTuple):
-    """Each picture so many times; with `dark`, all but the last are black. (B, C, H, W) -> (frames B, C, H, W)"""
+    """Each image so many times; with `dark`, all but the last are black. (B, C, H, W) -> (frames B, C, H, W)"""
 
     frames: int
     dark: bool = False
@@ -65,7 +65,7 @@ class Copies(NamedTuple):
 class BesideBefore(Temporal):
     """Each frame, and as more channels the frame before it. (T, C, H, W) -> (T, 2C, H, W)
 
-    frames         those of a picture; before the first, as before that of a clip, are zeros
+    frames         those of an image; before the first, as before that of a clip, are zeros
     chunk, begun   so many frames on it begins anew; the first part of a clip is `begun` frames into its chunk
     """
 
@@ -83,11 +83,11 @@ class BesideBefore(Temporal):
         return torch.cat([x, before], 1), x[-1:].clone()
 
     def alone(self) -> Ops:
-        return (BeforeInPicture(self.frames),)
+        return (BeforeInImage(self.frames),)
 
 
-class BeforeInPicture(NamedTuple):
-    """The same in so many frames of each picture."""
+class BeforeInImage(NamedTuple):
+    """The same in so many frames of each image."""
 
     frames: int
     growth = 2.0
@@ -99,7 +99,7 @@ class BeforeInPicture(NamedTuple):
 
 
 class DropFirst(Temporal):
-    """Leaves out the first n frames of a clip, or of every `chunk` of frames; of a picture's, all but the last."""
+    """Leaves out the first n frames of a clip, or of every `chunk` of frames; of an image's, all but the last."""
 
     def __init__(self, n: int, chunk: int = 0):
         super().__init__()

@@ -6,7 +6,7 @@ Every block sees the frame before its own; before the first are zeros. So a clip
 
 Surprises. The networks see pixels in [0, 1], and scaled latents, those the diffusion model works on (see `tiny`). A
 latent frame is made of the last t frames that it stands for, the first one of t too; but decoded, it gives one frame
-first, and t of every later latent frame. A picture, a clip of one frame, is encoded as t of the same.
+first, and t of every later latent frame. An image, a clip of one frame, is encoded as t of the same.
 
 TAEH3's encoder forgets all after 17 frames, and sees three black ones before the next. Its decoder forgets nothing, but
 of every five latent frames it gives 17.
@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from ..ops import Affine, Conv2d, Op, Ops, PixelShuffle, PixelUnshuffle, Residual, Upsample2x, chain, relu, soft_clamp
 from .base import Family, Halves, Member, Network, Shapes, count, size, vote
 from .tiny import Numbered
-from .tiny_frames import BesideBefore, DropFirst, FramesApart, FramesOfPicture, FramesTogether, LeadIn
+from .tiny_frames import BesideBefore, DropFirst, FramesApart, FramesOfImage, FramesTogether, LeadIn
 
 COLOURS = 3
 WIDENING = 4  # of the channels within a block of the super decoder
@@ -288,11 +288,11 @@ class TinyVideoAutoencoder(Network):
             self.register_buffer("vae_shift", torch.zeros(c.z_channels))
 
     @property
-    def pictures_are_clips(self) -> bool:
+    def images_are_clips(self) -> bool:
         return False
 
     def encode_ops(self) -> Ops:
-        lead = LeadIn(self.frames - 1, H3_FRAMES, H3_REST) if self.in_chunks else FramesOfPicture(self.frames)
+        lead = LeadIn(self.frames - 1, H3_FRAMES, H3_REST) if self.in_chunks else FramesOfImage(self.frames)
         traded = PixelUnshuffle(n=self.patch) if self.patch > 1 else None
         return chain(None if self.light else Affine(0.5, 0.5), lead, traded, self.encoder)
 
@@ -314,7 +314,7 @@ class TinyVideoAutoencoder(Network):
 
 
 def _along(statistics: Tensor, z: Tensor) -> Tensor:
-    """Of channels, which are dim 1 of pictures and of clips."""
+    """Of channels, which are dim 1 of images and of clips."""
     return statistics.view(-1, *(1,) * (z.ndim - 2))
 
 

@@ -96,7 +96,7 @@ class Codebook(nn.Module):
 
 
 class SpatialNorm(nn.Module):
-    """A group norm, then scale and shift at every pixel from z, doubled so many times to the picture's size."""
+    """A group norm, then scale and shift at every pixel from z, doubled so many times to the image's size."""
 
     def __init__(self, c: int, z_channels: int, doublings: int):
         super().__init__()

@@ -1,11 +1,11 @@
-"""The causal autoencoders of clips by Wan: 2.1 (also Qwen-Image's), 2.2, and Qwen-Image-2.1's for pictures.
+"""The causal autoencoders of clips by Wan: 2.1 (also Qwen-Image's), 2.2, and Qwen-Image-2.1's for images.
 
 Reference: Wan-Video/Wan2.1 wan/modules/vae.py and Wan-Video/Wan2.2 wan/modules/vae2_2.py, whose names the parameters
 bear, and diffusers' AutoencoderKLWan and AutoencoderKLQwenImage21. No norm looks beyond a pixel and attention stays in
 its frame, so a clip of any length is run a few frames at a time in the same memory.
 
 The surprise: the first frame stands alone. It becomes a latent frame of its own, time convolutions pass it by, and
-what comes after sees zeros where it was. So a picture is a clip of one frame, and only the last taps in time touch it.
+what comes after sees zeros where it was. So an image is a clip of one frame, and only the last taps in time touch it.
 """
 
 import math
@@ -50,10 +50,10 @@ class Level:
 class WanConfig(Halves):
     """Levels of both halves in the order they run.
 
-    frames    taps in time of the 3 x 3 convolutions; with 1 it is a VAE of pictures
+    frames    taps in time of the 3 x 3 convolutions; with 1 it is a VAE of images
     residual  are levels bridged by shortcuts without parameters, as in Wan 2.2?
     patch     pixels each way that are traded for channels first and last
-    upscale   how much larger than the picture that was encoded is what is decoded
+    upscale   how much larger than the image that was encoded is what is decoded
     """
 
     z_channels: int
@@ -155,11 +155,11 @@ class RMSNorm(nn.Module):
         exact = torch.promote_types(x.dtype, torch.float32)
         length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=exact)
         scale = math.sqrt(x.shape[1]) / length.clamp_min(self.least)
-        y = None if torch.is_grad_enabled() else torch.empty_like(x)  # one new picture, whatever the scale's dtype
+        y = None if torch.is_grad_enabled() else torch.empty_like(x)  # one new image, whatever the scale's dtype
         return torch.mul(x, scale, out=y).mul_(self.gamma.view(-1, 1, 1)).to(x.dtype)
 
     def reading(self, scale: float) -> "RMSNorm":
-        """The same for pictures that are `scale` times as large as they should be, with the same weights."""
+        """The same for images that are `scale` times as large as they should be, with the same weights."""
         norm = copy(self)
         norm.least = self.least * scale
         return norm
@@ -343,6 +343,6 @@ FAMILY = Family(
         Member("Qwen-Image-2.1", 64, 16),
     ),
     rounding=Rounding(
-        overflows="black or grey pictures (forge-classic #1325); fp32 is recommended (diffusers' documentation of Wan)"
+        overflows="black or grey images (forge-classic #1325); fp32 is recommended (diffusers' documentation of Wan)"
     ),
 )

@@ -28,7 +28,7 @@ def comfyui() -> Path:
 
 @pytest.fixture(scope="session")
 def server(comfyui, tmp_path_factory, taef2):
-    """One for all tests, with an SD VAE of random weights, alone and in a full checkpoint, and three pictures."""
+    """One for all tests, with an SD VAE of random weights, alone and in a full checkpoint, and three images."""
     base = tmp_path_factory.mktemp("comfyui")
     started = Server(comfyui, base)
     for half in taef2:

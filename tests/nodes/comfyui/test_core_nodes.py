@@ -7,7 +7,7 @@ from comfyui_server import failure
 
 TINY, WAN = "tiny.safetensors", "wan.safetensors"
 WAN22, HUNYUAN15 = "tiny_wan22.safetensors", "tiny_hunyuan15.safetensors"
-PIXELS = "pixel_space"  # for nodes that enlarge pictures to a million pixels
+PIXELS = "pixel_space"  # for nodes that enlarge images to a million pixels
 SMALL = {"width": 64, "height": 64, "length": 5, "video_frames": 5, "batch_size": 1}
 
 # With which VAE, and with what beside the defaults of its inputs.
@@ -83,8 +83,8 @@ NOT_RUN = {
     "LTXVImgToVideoInplace": LTX,
     "LTXVLatentUpsampler": "needs a model that enlarges latents",
     "LTXVReferenceAudio": SOUND,
-    "MiniMaxH3AddGuide": "works on a latent of pictures and sound in one",
-    "MiniMaxH3ImageToVideo": "needs its text encoder, which is shown the pictures",
+    "MiniMaxH3AddGuide": "works on a latent of images and sound in one",
+    "MiniMaxH3ImageToVideo": "needs its text encoder, which is shown the images",
     "MiniMaxH3ReferenceToVideo": SOUND,
     "QwenImageDiffsynthControlnet": PATCH,
     "SDPoseKeypointExtractor": "needs a model of poses",

@@ -11,13 +11,13 @@ def test_a_vae_of_another_family_is_left_to_core(server):
     """Our nodes call core's own methods."""
     loader = ("TestStrangeVAE", {})
     entry = server.prompt(round_trip("odd.png", loader, "ExactVAEEncode", "ExactVAEDecode"))
-    assert [pixels(path).shape for path in server.pictures(entry)] == [(61, 75, 3)]  # core would crop
+    assert [pixels(path).shape for path in server.images(entry)] == [(61, 75, 3)]  # core would crop
     assert entry["outputs"]["4"]["text"] == [WHOLE]
     tiled = tall(loader, "ExactVAETiledEncode", "ExactVAETiledDecode", **TILES)
     for node in ("3", "4"):
         tiled[node]["inputs"]["mode"] = "blended approximate"
     entry = server.prompt(tiled)
-    assert [pixels(path).shape for path in server.pictures(entry)] == [(183, 75, 3)]
+    assert [pixels(path).shape for path in server.images(entry)] == [(183, 75, 3)]
     assert entry["outputs"]["3"]["text"] == entry["outputs"]["4"]["text"] == [TILED]
     info = graph(loader, ("ExactVAEInfo", {"vae_name": "the VAE that is connected", "vae": ["1", 0]}))
     assert "this pack does not run" in server.prompt(info)["outputs"]["2"]["text"][0]
@@ -38,7 +38,7 @@ def clip(server, file: str, loader: str, encode: str, decode: str, amount: int) 
         (decode, {"samples": ["6", 0], "vae": ["5", 0], **(tiles if "Tiled" in decode else {})}),
         ("SaveImage", {"images": ["7", 0], "filename_prefix": "clip"}),
     )
-    return np.stack([pixels(path) for path in sorted(server.pictures(server.prompt(nodes)))])
+    return np.stack([pixels(path) for path in sorted(server.images(server.prompt(nodes)))])
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def test_a_flag_decides_what_our_vae_runs_in(comfyui, tmp_path, flags):
         nodes = graph(
             ("ExactVAELoader", {"vae_name": built_in.NAME}),
             ("ExactVAELoader", {"vae_name": built_in.NAME, "dtype": "fp32"}),
-            ("ExactExamplePicture", {"picture": "cat", "width": 32, "height": 24}),
+            ("ExactExampleImage", {"image": "cat", "width": 32, "height": 24}),
             ("VAEEncode", {"pixels": ["3", 0], "vae": ["1", 0]}),
             ("ExactVAEDecode", {"samples": ["4", 0], "vae": ["1", 0]}),
             ("PreviewImage", {"images": ["5", 0]}),
@@ -25,7 +25,7 @@ def test_a_flag_decides_what_our_vae_runs_in(comfyui, tmp_path, flags):
         )
         entry = server.prompt(nodes)
         shown = [entry["outputs"][node]["text"][0] for node in ("1", "2")]
-        assert len(server.pictures(entry)) == 1
+        assert len(server.images(entry)) == 1
     finally:
         server.stop()
     assert shown[0].endswith(f"; {AUTO[flags]} on cpu") and shown[1].endswith("; float32 on cpu")

@@ -34,7 +34,7 @@ def test_noise_for_a_vae(server):
         ("ExactVAEDecode", {"samples": ["2", 0], "vae": ["1", 0]}),
         ("SaveImage", {"images": ["3", 0], "filename_prefix": "noise"}),
     )
-    assert [pixels(p).shape for p in server.pictures(server.prompt(nodes))] == [(56, 72, 3)] * 2
+    assert [pixels(p).shape for p in server.images(server.prompt(nodes))] == [(56, 72, 3)] * 2
 
 
 def test_latents_go_through_files_and_core_s_nodes(server):
@@ -50,7 +50,7 @@ def test_latents_go_through_files_and_core_s_nodes(server):
         ("SaveImage", {"images": ["6", 0], "filename_prefix": "direct"}),
     )
     entry = server.prompt(nodes)
-    (path,) = server.pictures(entry)
+    (path,) = server.images(entry)
     want = pixels(path)
     assert want.shape == (50, 70, 3) and "shape: (1, 4, 7, 9)" in entry["outputs"]["5"]["text"][0]
     saved = server.base / "output" / "latents"

@@ -86,7 +86,7 @@ def test_the_size_and_whose_it_is_survive_the_sampler(models):
         ("ExactVAEDecode", {"samples": ["11", 0], "vae": ["2", 0]}),
         ("SaveImage", {"images": ["12", 0], "filename_prefix": "sampled"}),
     ]
-    shown = models.pictures(models.prompt(graph(*with_ours(), *decode)))
+    shown = models.images(models.prompt(graph(*with_ours(), *decode)))
     assert [pixels(path).shape for path in shown] == [(61, 75, 3)] * 2
 
 
@@ -113,7 +113,7 @@ def checkpoint(server):
 
 
 def test_image_to_image_runs(server, checkpoint):
-    """The example workflow, with a small picture."""
+    """The example workflow, with a small image."""
     nodes = headless.load(ROOT / "example_workflows" / "img2img.json", NODE_CLASS_MAPPINGS).to_json()
     nodes["1"]["inputs"] |= {"width": 75, "height": 61}
     nodes["2"]["inputs"]["ckpt_name"] = checkpoint

@@ -1,4 +1,4 @@
-"""A picture to a latent and back: our nodes, core's nodes, either loader."""
+"""An image to a latent and back: our nodes, core's nodes, either loader."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_pixels_equal_the_headless_run(server, tmp_path, image, name):
 @pytest.mark.parametrize("loader", [OURS, CORE], ids=["our loader", "core's loader"])
 @pytest.mark.parametrize("encode", ["ExactVAEEncode", "VAEEncode", "ExactVAETiledEncode"])
 @pytest.mark.parametrize("decode", ["ExactVAEDecode", "VAEDecode", "ExactVAETiledDecode"])
-def test_every_way_through_gives_one_picture(server, loader, encode, decode):
+def test_every_way_through_gives_one_image(server, loader, encode, decode):
     """Either loader, either encoder, either decoder: the same pixels, but for the last bit."""
     want = in_comfyui(server, round_trip("even.png", CORE, "VAEEncode", "VAEDecode"))
     got = in_comfyui(server, round_trip("even.png", loader, encode, decode))
@@ -29,7 +29,7 @@ def test_every_way_through_gives_one_picture(server, loader, encode, decode):
 
 
 def test_cropping_is_core_s(server):
-    """The picture that core's encoder sees of an odd one."""
+    """The image that core's encoder sees of an odd one."""
     want = in_comfyui(server, round_trip("odd.png", CORE, "VAEEncode", "VAEDecode"))
     nodes = round_trip("odd.png", OURS, "ExactVAEEncode", "ExactVAEDecode")
     nodes["3"]["inputs"]["odd_sizes"] = "crop"
@@ -37,7 +37,7 @@ def test_cropping_is_core_s(server):
 
 
 def test_our_vae_in_core_s_tiled_decode(server):
-    """Core's tiles are no exact picture, but they must be as good with our VAE as with core's."""
+    """Core's tiles are no exact image, but they must be as good with our VAE as with core's."""
     want = in_comfyui(server, round_trip("even.png", CORE, "VAEEncode", "VAEDecodeTiled", **TILES))
     got = in_comfyui(server, round_trip("even.png", OURS, "VAEEncode", "VAEDecodeTiled", **TILES))
     assert np.abs(got - want).max() <= 1

@@ -8,11 +8,11 @@ from comfyui_server import failure
 
 @pytest.mark.parametrize("loader", [OURS, CORE], ids=["our loader", "core's loader"])
 @pytest.mark.parametrize("keep", ["automatic", "disk"])
-def test_bands_give_the_picture_of_the_whole(server, tmp_path, loader, keep):
+def test_bands_give_the_image_of_the_whole(server, tmp_path, loader, keep):
     want = in_comfyui(server, tall(loader, "ExactVAEEncode", "ExactVAEDecode"))
     nodes = tall(loader, "ExactVAETiledEncode", "ExactVAETiledDecode", **TILES, keep=keep)
     entry = server.prompt(nodes)
-    (path,) = server.pictures(entry)
+    (path,) = server.images(entry)
     assert np.abs(pixels(path) - want).max() <= 1
     where = {"automatic": "on the device", "disk": "on disk"}[keep]
     for node in ("3", "4"):
@@ -22,11 +22,11 @@ def test_bands_give_the_picture_of_the_whole(server, tmp_path, loader, keep):
 
 
 @pytest.mark.parametrize("loader", [OURS, CORE], ids=["our loader", "core's loader"])
-def test_blended_tiles_are_another_picture(server, loader):
+def test_blended_tiles_are_another_image(server, loader):
     """As core's are, which runs them three times; both are about as far from the whole."""
     want = in_comfyui(server, tall(loader, "ExactVAEEncode", "ExactVAEDecode"))
     entry = server.prompt(tall(loader, "ExactVAEEncode", "ExactVAETiledDecode", **TILES, mode="blended approximate"))
-    (path,) = server.pictures(entry)
+    (path,) = server.images(entry)
     (shown,) = entry["outputs"]["4"]["text"]
     assert shown.startswith("blended, approximate: 10 tiles of 64 pixels, 32 shared; each whole; at most ")
     ours = np.abs(pixels(path) - want).mean()

@@ -50,23 +50,23 @@ def test_a_first_look_at_what_is_decoded(server, taesd, node):
     nodes = decoding(node, len(node))
     with Browser(server) as browser:
         server.prompt(graph(*nodes), client=browser.name, preview_method="auto")
-        (seen,) = [data for kind, data in browser.told() if kind == "picture"]
-    picture = Image.open(io.BytesIO(seen))
-    assert (picture.format, picture.size) == ("JPEG", (512, 410))
+        (seen,) = [data for kind, data in browser.told() if kind == "image"]
+    image = Image.open(io.BytesIO(seen))
+    assert (image.format, image.size) == ("JPEG", (512, 410))
     latent = written(server, *nodes[:2], of=(2, 0))["samples"]
     factors = published("sd1", SPACES["sd1"])
     assert factors
     want = ((preview(latent, factors)[0].clamp(-1, 1) + 1) * 127.5).movedim(0, -1).numpy()
-    found = np.asarray(picture.resize((80, 64), Image.Resampling.NEAREST)).astype(float)
+    found = np.asarray(image.resize((80, 64), Image.Resampling.NEAREST)).astype(float)
     assert np.corrcoef(found.ravel(), want.ravel())[0, 1] > 0.95
 
     with Browser(server) as browser:
         server.prompt(graph(*decoding(node, 99)), client=browser.name)
-        assert not [data for kind, data in browser.told() if kind == "picture"]
+        assert not [data for kind, data in browser.told() if kind == "image"]
 
 
 def long(node: str) -> list:
-    """Nodes that end with this one at work on a large picture."""
+    """Nodes that end with this one at work on a large image."""
     if "Decode" in node:
         last = (node, {"samples": ["2", 0], "vae": ["1", 0], **({"tile_size": 256} if "Tiled" in node else {})})
         return [BUILT_IN, NOISE, last, ("PreviewImage", {"images": ["3", 0]})]

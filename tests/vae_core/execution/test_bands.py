@@ -1,4 +1,4 @@
-"""Bands of any height, held anywhere, give the picture of the whole run."""
+"""Bands of any height, held anywhere, give the image of the whole run."""
 
 import weakref
 
@@ -82,11 +82,11 @@ def test_bands_equal_the_whole(name, size, numbers):
     assert apart(in_bands(net.encode_ops(), x, Banding(numbers, OnDevice())), moments) < 1e-12
 
 
-@pytest.mark.parametrize("given", [False, True], ids=["the input", "another picture"])
+@pytest.mark.parametrize("given", [False, True], ids=["the input", "another image"])
 @pytest.mark.parametrize("numbers", HEIGHTS)
 @torch.no_grad()
 def test_besides_in_bands_equal_the_whole(numbers, given):
-    """After norms, inside residual blocks, one inside the other; beside the input, or a picture four times as large."""
+    """After norms, inside residual blocks, one inside the other; beside the input, or an image four times as large."""
     fit = (EveryNth(4),) if given else ()
     modulate = Beside((*fit, Conv2d(3, 8), Upsample2x(), Beside((*fit, Conv2d(3, 8, 1), Upsample2x()), times)), times)
     block = Residual(
@@ -290,7 +290,7 @@ def test_a_shortcut_that_is_too_short_is_no_silent_end():
 @pytest.mark.parametrize(("numbers", "calls"), [(3, 3), (9, 1)])
 @torch.no_grad()
 def test_no_convolution_runs_for_the_last_row_alone(numbers, calls):
-    """Each call lays out its weights anew: at a low resolution, where a picture is one band, it would cost as much."""
+    """Each call lays out its weights anew: at a low resolution, where an image is one band, it would cost as much."""
     made: list[int] = []
     ops, x = (Conv2d(1, 1),), torch.randn(1, 1, 9, 1)
     got = in_bands(ops, x, Banding(numbers, OnDevice()), lambda op, band: made.append(band.shape[-2]))

@@ -182,7 +182,7 @@ def test_bad_input_is_refused_before_the_first_tile(vaes):
     assert not plans
 
 
-def test_a_tile_of_a_latent_and_of_a_picture():
+def test_a_tile_of_a_latent_and_of_an_image():
     assert Tiles(512).within((1, 4, 200, 30), 8) == (1, 4, 64, 30)
     assert Tiles(512).within((1, 3, 1600, 240), 1) == (1, 3, 512, 240)
     assert Tiles(8, 0).within((1, 4, 3, 2, 2), 16) == (1, 4, 3, 1, 1)

@@ -74,13 +74,13 @@ def test_the_fastest_that_fits_is_chosen(large, budget, mode):
 def test_a_batch_is_split_before_bands_are_cut():
     three = request(32, batch=5)
     plans = list(three.ways({}))
-    assert [p.pictures for p in plans[:3]] == [5, 2, 1]
+    assert [p.images for p in plans[:3]] == [5, 2, 1]
     assert plans[0].peak > 2 * plans[1].peak > 2 * plans[2].peak > 0
-    assert choose(three, plans[1].peak, {}, what="this").pictures == 2
+    assert choose(three, plans[1].peak, {}, what="this").images == 2
 
 
 def test_rows_are_the_most_there_may_be(large):
-    """Fewer if memory is short, whole if the picture has no more."""
+    """Fewer if memory is short, whole if the image has no more."""
     places = {DISK: 100 * GIB}
     assert choose(large, 8 * GIB, places, rows=512, what="this").rows == 512
     assert 8 <= choose(large, GIB, places, rows=512, what="this").rows < 512
@@ -122,7 +122,7 @@ def test_encoders_are_planned_too():
 
 
 def test_what_linear_attention_remembers_is_next_to_nothing():
-    """Sana's decoder at 2048 pixels: a bounded number of bands, and one picture held where attention is, 512 wide."""
+    """Sana's decoder at 2048 pixels: a bounded number of bands, and one image held where attention is, 512 wide."""
     ops = fused(build("dc_ae", dc_ae.FAMILY.example).to(torch.bfloat16).decode_ops())
     sana = Request(ops, torch.empty(1, 32, 64, 64, device="meta", dtype=torch.bfloat16), 32)
     held, ends = 512 * 256**2 * 2, 3 * 2048**2 * 4 + 32 * 64**2 * 2
@@ -151,7 +151,7 @@ TINY = next(family.example for family in FAMILIES if family.name == "tiny")
 @pytest.mark.parametrize(("family", "config"), [("kl", FAMILY.example), ("tiny", TINY), ("dc_ae", SANA)])
 @torch.no_grad()
 def test_a_run_in_bands_holds_no_more_than_planned(family, config, part, rows):
-    """Every tensor counted, with norms that hold pictures and without, where all layers are under way at once."""
+    """Every tensor counted, with norms that hold images and without, where all layers are under way at once."""
     with torch.device("meta"):
         network = build(family, config).to(torch.bfloat16)
         if part == "encode":
@@ -173,7 +173,7 @@ def test_a_run_in_bands_holds_no_more_than_planned(family, config, part, rows):
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family.name != "pixel"], ids=lambda f: f.name)
 @pytest.mark.parametrize("part", ["encode", "decode"])
 def test_every_family_is_planned(family, part):
-    """A published member of each, at 512 pixels: bands need less, and give a picture of the same shape.
+    """A published member of each, at 512 pixels: bands need less, and give an image of the same shape.
 
     Weights that are made for the run are there either way.
     """
@@ -190,7 +190,7 @@ def test_every_family_is_planned(family, part):
 @pytest.mark.parametrize("masked", [False, True], ids=["MoVQ", "a masked decode"])
 @torch.no_grad()
 def test_a_run_with_besides_keeps_to_its_plan(masked, rows):
-    """Bands of a second picture are alive beside those of the first."""
+    """Bands of a second image are alive beside those of the first."""
     coder = Coder((32, 64, 64), (1, 1, 1), (False,) * 3, mid_attention=False, stem=32)
     family, config = "vq", VQConfig(4, 4, 10, coder, coder, spatial=True)
     if masked:

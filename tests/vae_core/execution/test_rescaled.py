@@ -37,7 +37,7 @@ def is_norm(op) -> bool:
 
 
 def pixels_or_z(vae, part: str) -> Tensor:
-    """(C, T, H, W), or (C, H, W) of a VAE of pictures."""
+    """(C, T, H, W), or (C, H, W) of a VAE of images."""
     generator = torch.Generator().manual_seed(5)
     net, ratio = vae.network, vae.spatial_ratio
     if part == "encode":
@@ -66,10 +66,10 @@ def test_it_computes_the_same(kind, part, monkeypatch):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_norm_reads_what_is_small(kind):
-    """Of clips and of pictures. What is shrunk comes back at most once, where the stream itself is the result."""
+    """Of clips and of images. What is shrunk comes back at most once, where the stream itself is the result."""
     vae = small(kind)
     for ops in (vae.network.encode_ops(), vae.network.decode_ops(), vae.network.masked_decode_ops()):
-        for seen in (ops, alone(ops) if not vae.network.pictures_are_clips else ()):
+        for seen in (ops, alone(ops) if not vae.network.images_are_clips else ()):
             made = list(leaves(rescaled(seen)))
             norms, own = [[op for op in some if is_norm(op)] for some in (made, list(leaves(seen)))]
             assert len(norms) == len(own) and not {id(op) for op in norms} & {id(op) for op in own}
@@ -148,9 +148,9 @@ def test_it_is_so_at_the_door(tmp_path, monkeypatch):
     want, within = exact.decode(z), ROUNDING["kl"].fp16
     for got in (vae.decode(z), vae.decode(z, rows=4), torch.cat(list(vae.decode_rows(z, rows=4)), -2)[None]):
         assert (got - want).square().mean().sqrt() <= within * want.std()
-    picture = want.clamp(-1, 1)
-    z = exact.encode(picture).mean
-    assert (vae.encode(picture).mean - z).square().mean().sqrt() <= within * z.std()
+    image = want.clamp(-1, 1)
+    z = exact.encode(image).mean
+    assert (vae.encode(image).mean - z).square().mean().sqrt() <= within * z.std()
     save(vae, tmp_path / "x.safetensors")
     saved = load_file(tmp_path / "x.safetensors")
     assert saved.keys() == weights.keys() and all(torch.equal(saved[n], weights[n]) for n in saved)

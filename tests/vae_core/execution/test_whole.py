@@ -18,7 +18,7 @@ def test_runs_op_after_op():
 
 
 @torch.no_grad()
-def test_a_beside_looks_at_the_run_s_input_or_at_another_picture():
+def test_a_beside_looks_at_the_run_s_input_or_at_another_image():
     x, other = torch.randn(2, 1, 2, 3, 3)
     add_input = Beside((Affine(5.0, 0.0),), plus)
     ops = (Affine(2.0, 0.0), Residual((Affine(3.0, 0.0), add_input)), Beside((Affine(1.0, 0.0), add_input), times))
@@ -65,7 +65,7 @@ def test_every_op_is_announced():
 
 @torch.no_grad()
 def test_peak_of_a_chain():
-    """A convolution holds what it reads and what it makes; a residual also holds the picture it adds."""
+    """A convolution holds what it reads and what it makes; a residual also holds the image it adds."""
     with torch.device("meta"):
         x, wide, back = torch.empty(1, 4, 8, 8), Conv2d(4, 16), Conv2d(16, 4)
     assert whole.peak_bytes((wide, back), x)[0] == x.nbytes + 4 * x.nbytes

@@ -10,7 +10,7 @@ from exact_vae.vae_core.detection import expected_shapes
 from exact_vae.vae_core.families import asymmetric, kl
 from exact_vae.vae_core.families.asymmetric import AsymmetricConfig
 from exact_vae.vae_core.families.blocks import Coder
-from samples import pictures, random_weights, shake, small_kl
+from samples import random_images, random_weights, shake, small_kl
 
 EXACT = 1e-9
 CONFIG = AsymmetricConfig(**{**vars(small_kl()), "decoder": Coder((32, 64, 96), (2, 2, 2), (False,) * 3)})
@@ -40,7 +40,7 @@ def test_equals_diffusers(tmp_path, seed):
     known.save_pretrained(tmp_path)
     ours = load(tmp_path, dtype=torch.float64)
     assert (ours.family, ours.spatial_ratio) == ("asymmetric", 8)
-    x = pictures(3, 8, seed)
+    x = random_images(3, 8, seed)
     want, got = known.encode(x).latent_dist, ours.encode(x)
     assert (got.mean - want.mean).abs().max() < EXACT
     assert (got.logvar - want.logvar).abs().max() < EXACT
@@ -78,7 +78,7 @@ def test_other_groups_are_refused(tmp_path, groups):
 
 
 def masked(seed: int, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pictures in [-1, 1], and masks that are 0, 1, and between."""
+    """Images in [-1, 1], and masks that are 0, 1, and between."""
     generator = torch.Generator().manual_seed(seed)
     image = torch.rand(2, 3, *size, generator=generator, dtype=torch.float64) * 2 - 1
     return image, torch.rand(2, 1, *size, generator=generator, dtype=torch.float64).mul(3).sub(1).clamp(0, 1)

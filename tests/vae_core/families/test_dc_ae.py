@@ -95,7 +95,7 @@ def in_float64(monkeypatch):
         monkeypatch.setattr(module, "torch", Torch())
 
 
-def pictures(channels: int, ratio: int, size: tuple[int, int] = (3, 5)) -> torch.Tensor:
+def images(channels: int, ratio: int, size: tuple[int, int] = (3, 5)) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.rand(2, channels, size[0] * ratio, size[1] * ratio, generator=generator, dtype=torch.float64) * 2 - 1
 
@@ -109,7 +109,7 @@ def test_equals_diffusers(tmp_path, in_float64, kind, seed):
     ours = load(tmp_path)
     assert (ours.family, ours.dtype, ours.spatial_ratio) == ("dc_ae", torch.float64, other.spatial_compression_ratio)
     for size in ((1, 1), (2, 5), (5, 7)):  # up to 32 pixels, they weigh pixel by pixel
-        x = pictures(ours.in_channels, ours.spatial_ratio, size)
+        x = images(ours.in_channels, ours.spatial_ratio, size)
         z = other.encode(x).latent
         assert (ours.encode(x).mode() - z).abs().max() < EXACT
         assert (ours.decode(z + 0.1) - other.decode(z + 0.1).sample).abs().max() < EXACT
@@ -119,7 +119,7 @@ def test_equals_diffusers(tmp_path, in_float64, kind, seed):
 def test_equals_diffusers_as_it_is():
     other = theirs("sana", 1).float()
     ours = from_weights(other.state_dict())
-    x = pictures(ours.in_channels, ours.spatial_ratio).float()
+    x = images(ours.in_channels, ours.spatial_ratio).float()
     z = other.encode(x).latent
     assert torch.allclose(ours.encode(x).mode(), z, atol=1e-4)
     assert torch.allclose(ours.decode(z), other.decode(z).sample, atol=1e-4)
@@ -189,7 +189,7 @@ def test_both_layouts_are_one_network(kind, seed):
     found = detect({name: tuple(tensor.shape) for name, tensor in renamed.items()})
     assert (found.layout, found.is_whole) == ("original", True)
     a, b = from_weights(other), from_weights(renamed)
-    x = pictures(a.in_channels, a.spatial_ratio)
+    x = images(a.in_channels, a.spatial_ratio)
     z = a.encode(x).mode()
     assert torch.equal(b.encode(x).mode(), z)
     assert torch.equal(b.decode(z), a.decode(z))
@@ -204,7 +204,7 @@ def test_halves(tmp_path):
         save_file(part, tmp_path / f"{half}.safetensors")
     whole_one, both = from_weights(other), load(tmp_path / "encoder.safetensors", tmp_path / "decoder.safetensors")
     assert both.config == whole_one.config
-    x = pictures(both.in_channels, both.spatial_ratio)
+    x = images(both.in_channels, both.spatial_ratio)
     z = whole_one.encode(x).mode()
     assert (both.encode(x).mode() - z).abs().max() < 1e-12
     assert (both.decode(z) - whole_one.decode(z)).abs().max() < 1e-12
@@ -310,7 +310,7 @@ DEEP = DCAEConfig(
 @pytest.mark.parametrize("size", [(1, 3), (3, 1), (5, 2)], ids=str)
 @torch.no_grad()
 def test_bands_at_ratio_32(size, numbers):
-    """One row of the latent is 32 of the picture; what a band sees must not be what attention decides by."""
+    """One row of the latent is 32 of the image; what a band sees must not be what attention decides by."""
     network = assemble("dc_ae", DEEP, random_weights("dc_ae", DEEP), torch.float64, torch.device("cpu"))
     z = torch.randn(1, 32, *size, dtype=torch.float64)
     banding = Banding(numbers, OnDevice())

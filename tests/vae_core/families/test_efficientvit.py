@@ -35,7 +35,7 @@ def test_what_is_remembered_of_parts_adds_up(dtype):
     op, x = LinearAttention(), torch.randn(1, 192, 20, 6, dtype=dtype)
     memory = op.gathered(op.remember(band) for band in x.split([1, 7, 12], -2))
     assert all(m.dtype is dtype for m in memory)
-    assert max(m.shape[-2] * m.shape[-1] for m in memory) == 32 * 32  # however large the picture
+    assert max(m.shape[-2] * m.shape[-1] for m in memory) == 32 * 32  # however large the image
     got = torch.cat([op.recall(band, memory) for band in x.split([5, 15], -2)], -2)
     assert (got - op(x)).abs().max() < (1e-12 if dtype is torch.float64 else 1e-5)
 

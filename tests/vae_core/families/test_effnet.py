@@ -88,7 +88,7 @@ def previewer() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def weights() -> dict[str, torch.Tensor]:
-    """So large that a picture is still seen after all layers, and no larger: they would amplify roundings."""
+    """So large that an image is still seen after all layers, and no larger: they would amplify roundings."""
     made = random_weights("effnet", FULL, torch.float64)
     return {name: 1.2 * t if t.ndim == 4 else t for name, t in made.items()}
 
@@ -114,7 +114,7 @@ def test_encodes_as_the_authors(weights, backbone):
     mean, std = (torch.tensor(n, dtype=x.dtype).view(3, 1, 1) for n in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     want = mapper(reference((x - mean) / std))
     got = from_weights(weights).encode(2 * x - 1).mode()
-    assert got.shape == (2, 16, 2, 3) and got.std((2, 3)).min() > 0.01  # the picture is seen
+    assert got.shape == (2, 16, 2, 3) and got.std((2, 3)).min() > 0.01  # the image is seen
     assert (got - want).abs().max() < EXACT * want.abs().max()
 
 
@@ -146,8 +146,8 @@ def test_bands(weights, rows):
     x = torch.rand(1, 3, 100, 64, dtype=torch.float64) * 2 - 1
     whole, bands = vae.encode(x).mode(), vae.encode(x, rows=rows).mode()
     assert (bands - whole).abs().max() < 1e-12 * whole.abs().max()
-    picture = vae.decode(whole)
-    assert (vae.decode(whole, rows=rows) - picture).abs().max() < 1e-12 * picture.abs().max()
+    image = vae.decode(whole)
+    assert (vae.decode(whole, rows=rows) - image).abs().max() < 1e-12 * image.abs().max()
 
 
 @torch.no_grad()
@@ -157,10 +157,10 @@ def test_a_preview_is_a_quarter_of_what_was_encoded(weights):
     assert (vae.spatial_ratio, vae.decoded_ratio) == (32, 8)
     posterior = vae.encode(torch.zeros(1, 3, 100, 65))
     assert posterior.mode().shape == (1, 16, 4, 3)
-    picture = vae.decode(posterior.mode(), size=posterior.size)
-    assert picture.shape == (1, 3, 25, 17)
+    image = vae.decode(posterior.mode(), size=posterior.size)
+    assert image.shape == (1, 3, 25, 17)
     rows = torch.cat(list(vae.decode_rows(posterior.mode(), size=posterior.size)), 1)
-    assert torch.allclose(rows[None], picture, atol=1e-5)
+    assert torch.allclose(rows[None], image, atol=1e-5)
 
 
 @torch.no_grad()

@@ -27,7 +27,7 @@ def of_clips() -> list[str]:
 
 
 def given(vae: VAE, part: str, latents: int) -> torch.Tensor:
-    """A picture (C, H, W), or a clip of so many latent frames (C, T, H, W), or what is decoded to it."""
+    """An image (C, H, W), or a clip of so many latent frames (C, T, H, W), or what is decoded to it."""
     generator = torch.Generator().manual_seed(latents)
     net, ratio = vae.network, vae.spatial_ratio
     frames = net.first_frames + (latents - 1) * (net.next_frames or vae.temporal_ratio or 1)
@@ -58,7 +58,7 @@ def test_bands_and_frames_are_the_whole(kind, part):
     assert (vae.family, vae.config) == (family, config)
     x = given(vae, part, 4)
     want = part_of(vae, part, x)
-    assert apart(part_of(vae, part, -x), want) > 1e-4, "the result does not depend on the picture"
+    assert apart(part_of(vae, part, -x), want) > 1e-4, "the result does not depend on the image"
     cut = x.ndim == 4 and is_cut(vae.network.encode_ops() if part == "encode" else vae.network.decode_ops())
     assert cut == (x.ndim == 4 and (kind, part) not in AT_ONCE)
     for way in (*BANDS[family == "effnet" :], *(FRAMES if cut else ())):  # whose many layers are slow row by row
@@ -67,10 +67,10 @@ def test_bands_and_frames_are_the_whole(kind, part):
 
 @pytest.mark.parametrize("kind", of_clips())
 @torch.no_grad()
-def test_pictures_in_bands_are_the_whole(kind):
-    """Of networks of clips: the rewritten network that sees one frame. One runs pictures as clips."""
+def test_images_in_bands_are_the_whole(kind):
+    """Of networks of clips: the rewritten network that sees one frame. One runs images as clips."""
     vae = small(kind)
-    for part in ("encode", "decode") if not vae.network.pictures_are_clips else ():
+    for part in ("encode", "decode") if not vae.network.images_are_clips else ():
         x = given(vae, part, 1)[:, 0]
         for numbers in (1, 300):
             assert apart(part_of(vae, part, x, numbers), part_of(vae, part, x)) < EXACT
@@ -105,7 +105,7 @@ def test_latent_frames_are_those_that_encoding_makes(kind):
         assert latent_frames(family, config, frames) == found
 
 
-def test_a_vae_of_pictures_makes_a_latent_of_each_frame():
+def test_a_vae_of_images_makes_a_latent_of_each_frame():
     assert latent_frames(*SMALL["kl"], 7) == 7
 
 

@@ -9,7 +9,7 @@ from exact_vae.vae_core import detect, from_weights, inspect, load
 from exact_vae.vae_core.detection import expected_shapes
 from exact_vae.vae_core.families.hunyuan_image import Coder, HunyuanImageConfig
 from safetensors.torch import save_file
-from samples import header, pictures, random_weights, shake
+from samples import header, random_images, random_weights, shake
 
 EXACT = 1e-9
 
@@ -68,7 +68,7 @@ def test_equals_diffusers(tmp_path, seed):
     ours = load(tmp_path, dtype=torch.float64)
     assert ours.family == "hunyuan_image"
     assert ours.spatial_ratio == known.config.spatial_compression_ratio
-    x = pictures(ours.in_channels, ours.spatial_ratio, seed)
+    x = random_images(ours.in_channels, ours.spatial_ratio, seed)
     want, got = known.encode(x).latent_dist, ours.encode(x)
     assert (got.mean - want.mean).abs().max() < EXACT
     assert (got.logvar - want.logvar).abs().max() < EXACT
@@ -90,7 +90,7 @@ def test_layouts_are_names_only(tmp_path, seed):
     ours = from_weights(weights)
     found = inspect(tmp_path / "first.ckpt")
     assert (found.layout, found.prefix, found.is_whole) == ("ldm", "vae.", True)
-    x = pictures(ours.in_channels, ours.spatial_ratio, seed)
+    x = random_images(ours.in_channels, ours.spatial_ratio, seed)
     z = ours.encode(x).mode()
     for other in (load(tmp_path / "first.ckpt"), load(tmp_path / "ldm.safetensors")):
         assert other.config == ours.config

@@ -124,7 +124,7 @@ def test_a_clip_is_continued_to_a_multiple_of_four(ours):
 
 
 @torch.no_grad()
-def test_a_picture_is_four_frames_and_the_last_of_four(ours, weights):
+def test_an_image_is_four_frames_and_the_last_of_four(ours, weights):
     """Each of a batch for itself, with a dimension of frames or without."""
     known = Plain(weights)
     x = clip(3, 1, 32, 48)
@@ -153,8 +153,8 @@ def test_bands_are_the_clip_at_once(ours):
 
 
 @torch.no_grad()
-def test_rows_of_a_picture(ours):
-    """What is read and written row by row is the same, though never without the whole picture."""
+def test_rows_of_an_image(ours):
+    """What is read and written row by row is the same, though never without the whole image."""
 
     class Rows:
         shape = (3, 30, 40)

@@ -68,7 +68,7 @@ def test_equals_diffusers(family, frames, layout):
 
 
 @torch.no_grad()
-def test_the_refiner_is_hunyuan_video_15_for_pictures():
+def test_the_refiner_is_hunyuan_video_15_for_images():
     known = theirs(AutoencoderKLHunyuanImageRefiner, TRADING)
     ours = from_weights(known.state_dict())
     assert ours.family == "hunyuan_video_15"
@@ -80,7 +80,7 @@ def test_the_refiner_is_hunyuan_video_15_for_pictures():
 
 @pytest.mark.parametrize("family", KINDS)
 @torch.no_grad()
-def test_pictures_are_clips_of_one_frame(family):
+def test_images_are_clips_of_one_frame(family):
     """Each of a batch for itself, whole and in bands."""
     ours = from_weights(theirs(*KINDS[family]).state_dict())
     ratio = ours.spatial_ratio

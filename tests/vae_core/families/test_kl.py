@@ -11,7 +11,7 @@ from exact_vae.vae_core import BrokenCheckpoint, UnknownCheckpoint, detect, from
 from exact_vae.vae_core.detection import expected_shapes
 from exact_vae.vae_core.families import kl
 from safetensors.torch import load_file, save_file
-from samples import pictures, shake, small_kl
+from samples import random_images, shake, small_kl
 
 EXACT = 1e-10
 
@@ -44,7 +44,7 @@ def test_equals_diffusers(tmp_path, seed):
     theirs = shake(AutoencoderKL(**random_facts(seed)), seed)
     theirs.save_pretrained(tmp_path)
     ours = load(tmp_path, dtype=torch.float64)
-    x = pictures(ours.in_channels, ours.spatial_ratio, seed)
+    x = random_images(ours.in_channels, ours.spatial_ratio, seed)
     want = theirs.encode(x).latent_dist
     got = ours.encode(x)
     assert (got.mean - want.mean).abs().max() < EXACT
@@ -64,7 +64,7 @@ def test_flux2_equals_diffusers(tmp_path):
     theirs.save_pretrained(tmp_path)
     ours = load(tmp_path, dtype=torch.float64)
     assert (ours.latent_channels, ours.spatial_ratio, theirs.config.batch_norm_eps) == (32, 16, 1e-4)
-    x = pictures(3, 16)
+    x = random_images(3, 16)
     moments = theirs.encode(x).latent_dist
     b, c, h, w = moments.mean.shape
     patches = (
@@ -86,7 +86,7 @@ def test_flux2_statistics_keep_fp32(tmp_path):
     assert ours.dtype is torch.bfloat16
     assert ours.network.bn.running_var.dtype is torch.float32
     ours.network.bn.running_var.uniform_(1e-5, 1e-3)
-    posterior = ours.encode(pictures(3, 4))
+    posterior = ours.encode(random_images(3, 4))
     assert posterior.mode().dtype is torch.float32
     want = torch.nn.functional.pixel_unshuffle(posterior.mean.double(), 2)
     want = want / (ours.network.bn.running_var.double()[:, None, None] + 1e-4).sqrt()
@@ -106,7 +106,7 @@ def test_old_attention_names(tmp_path):
         weights[name] = tensor.contiguous()
     ours = from_weights(weights)
     assert detect({n: tuple(t.shape) for n, t in weights.items()}).layout == "diffusers-legacy"
-    x = pictures(ours.in_channels, ours.spatial_ratio)
+    x = random_images(ours.in_channels, ours.spatial_ratio)
     assert (ours.encode(x).mean - theirs.encode(x).latent_dist.mean).abs().max() < EXACT
 
 
@@ -154,7 +154,7 @@ def test_halves(tmp_path):
     whole = load(tmp_path / "whole.safetensors", dtype=torch.float64)
     both = load(tmp_path / "encoder.safetensors", tmp_path / "decoder.safetensors", dtype=torch.float64)
     swapped = load(tmp_path / "decoder.safetensors", tmp_path / "encoder.safetensors", dtype=torch.float64)
-    x = pictures(3, 4)
+    x = random_images(3, 4)
     for vae in (both, swapped):
         assert vae.config == whole.config
         assert torch.equal(vae.encode(x).mode(), whole.encode(x).mode())
@@ -175,7 +175,7 @@ def test_bare_halves_of_diffusers(tmp_path, legacy):
         part = {n.removeprefix(f"{half}."): t for n, t in weights.items() if n.startswith((f"{half}.", quant))}
         save_file(part, tmp_path / f"{half}.safetensors")
     ours = load(tmp_path / "encoder.safetensors", tmp_path / "decoder.safetensors")
-    x = pictures(ours.in_channels, ours.spatial_ratio)
+    x = random_images(ours.in_channels, ours.spatial_ratio)
     assert (ours.encode(x).mean - theirs.encode(x).latent_dist.mean).abs().max() < EXACT
     z = ours.encode(x).mode()
     assert (ours.decode(z) - theirs.decode(z).sample).abs().max() < EXACT
@@ -248,6 +248,6 @@ def test_black_forest_names(tmp_path):
         for n, t in weights.items()
     }
     a, b = from_weights(weights), from_weights(inside)
-    x = pictures(3, 8)
+    x = random_images(3, 8)
     assert torch.equal(a.encode(x).mode(), b.encode(x).mode())
     assert a.config == b.config

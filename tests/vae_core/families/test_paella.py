@@ -10,7 +10,7 @@ from exact_vae.vae_core.detection import expected_shapes
 from exact_vae.vae_core.families import paella
 from exact_vae.vae_core.families.paella import PaellaConfig
 from exact_vae.vae_core.ops import Conv2d
-from samples import header, pictures, random_weights, shake
+from samples import header, random_images, random_weights, shake
 
 EXACT = 1e-9
 SMALL = PaellaConfig(z_channels=3, codes=20, widths=(16, 24, 40), blocks=2)
@@ -43,7 +43,7 @@ def test_equals_diffusers(tmp_path, seed):
     known.save_pretrained(tmp_path)
     ours = load(tmp_path, dtype=torch.float64)
     assert ours.family == "paella"
-    x = pictures(3, ours.spatial_ratio, seed)
+    x = random_images(3, ours.spatial_ratio, seed)
     z = known.encode((x + 1) / 2).latents
     got = ours.encode(x)
     assert (got.mode() - z).abs().max() < EXACT and got.std.abs().max() == 0
@@ -61,18 +61,18 @@ def test_bands(rows):
     x = torch.rand(1, 3, 41, 30, dtype=torch.float64) * 2 - 1
     whole, bands = vae.encode(x).mode(), vae.encode(x, rows=rows).mode()
     assert (bands - whole).abs().max() < 1e-12 * whole.abs().max()
-    picture = vae.decode(whole, size=(41, 30))
-    assert picture.shape == x.shape
-    assert (vae.decode(whole, size=(41, 30), rows=rows) - picture).abs().max() < 1e-12 * picture.abs().max()
+    image = vae.decode(whole, size=(41, 30))
+    assert image.shape == x.shape
+    assert (vae.decode(whole, size=(41, 30), rows=rows) - image).abs().max() < 1e-12 * image.abs().max()
 
 
 @torch.no_grad()
 def test_the_authors_names():
-    """In a full checkpoint too: the same weights, the same pictures."""
+    """In a full checkpoint too: the same weights, the same images."""
     weights = random_weights("paella", SMALL, torch.float64)
     original = {f"vae.{name.replace('embedding', 'codebook')}": tensor for name, tensor in weights.items()}
     a, b = from_weights(weights), from_weights({**original, "model.diffusion_model.down_blocks.0.0.kv": torch.ones(1)})
-    x = pictures(3, a.spatial_ratio)
+    x = random_images(3, a.spatial_ratio)
     assert torch.equal(a.encode(x).mode(), b.encode(x).mode())
     assert detect({name: t.shape for name, t in original.items()}).layout == "original"
 
@@ -86,7 +86,7 @@ def test_round_trip_of_the_config(config):
 @pytest.mark.parametrize(("dtype", "most"), [(torch.bfloat16, 2**-8), (torch.float16, 2**-11)])
 @torch.no_grad()
 def test_depthwise_convolutions_are_rounded_once(dtype, most):
-    """In half precision they sum in fp32; and there are pictures that are continued by their outermost pixels."""
+    """In half precision they sum in fp32; and there are images that are continued by their outermost pixels."""
     conv, x = Conv2d(16, 16, groups=16, border="replicate").to(dtype), torch.randn(1, 16, 9, 7).to(dtype)
     got, truth = conv(x).double(), conv.double()(x.double())
     assert ((got - truth).abs() <= 1.01 * most * truth.abs() + 1e-6).all()

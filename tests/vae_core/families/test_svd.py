@@ -52,7 +52,7 @@ def test_equals_diffusers(theirs, ours, frames):
 
 
 @torch.no_grad()
-def test_pictures_are_clips_of_one_frame(theirs, ours):
+def test_images_are_clips_of_one_frame(theirs, ours):
     z = latent(1)
     assert near(ours.decode(z[:, :, 0]), ours.decode(z)[:, :, 0]) < 1e-12
     assert near(ours.decode(z[:, :, 0]), theirs.decode(z[:, :, 0], num_frames=1).sample) < EXACT

@@ -18,7 +18,7 @@ TAEF2 = TinyConfig(32, Coder((64,) * 4, (1, 3, 3, 3), pool=True), Coder((64,) * 
 
 @torch.no_grad()
 def test_taef2_equals_the_author(taef2, shared):
-    """Real weights on a photograph: latent and picture as computed by the author's code in fp32 on a CPU."""
+    """Real weights on a photograph: latent and image as computed by the author's code in fp32 on a CPU."""
     known = load_file(shared / "weights" / "taef2_reference.safetensors")
     vae = load(*taef2)
     assert (vae.dtype, vae.latent_channels, vae.spatial_ratio) == (torch.float32, 128, 16)

@@ -133,7 +133,7 @@ def test_equals_a_walk_through_the_layers(kind, frames):
 
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_pictures_are_clips_of_one_frame(kind):
+def test_images_are_clips_of_one_frame(kind):
     """Of a clip too short to encode its frame is repeated; one is decoded from the first latent frame. TAEH3 could not
     encode one frame as a clip, but it encodes the first of a clip by itself."""
     weights = weights_of(kind)
@@ -193,7 +193,7 @@ def test_parts_of_any_length_are_the_clip_at_once(kind, n):
 
 
 @torch.no_grad()
-def test_rows_of_a_picture_come_and_go():
+def test_rows_of_an_image_come_and_go():
     ours = from_weights(weights_of("patches"))
 
     class Pixels:
@@ -258,7 +258,7 @@ def test_options_of_loading(tmp_path):
 
 @torch.no_grad()
 def test_raw_latents_of_wan(tmp_path):
-    """A mean and a std for each channel, on clips and on pictures."""
+    """A mean and a std for each channel, on clips and on images."""
     weights = random_weights("tiny_video", TinyVideoConfig(16, KINDS["taehv"].encoder, KINDS["taehv"].decoder))
     save_file(weights, tmp_path / "taew2_1.safetensors")
     known, plain, space = load(tmp_path / "taew2_1.safetensors"), from_weights(weights), SPACES["wan21"]
@@ -291,7 +291,7 @@ def test_published_files(name, channels, ratio, frames):
 
 @pytest.mark.parametrize("kind", ["taehv", "taeh3"])
 @torch.no_grad()
-def test_no_picture_sees_another(kind):
+def test_no_image_sees_another(kind):
     ours = from_weights(weights_of(kind))
     x = torch.cat([2 * clip(t, 16)[:, :, 0] - 1 for t in (1, 2)])
     z = ours.encode(x).mode()

@@ -12,7 +12,7 @@ from exact_vae.vae_core.families import vq
 from exact_vae.vae_core.families.blocks import Coder
 from exact_vae.vae_core.families.vq import Codebook, VQConfig
 from exact_vae.vae_core.posterior import Posterior
-from samples import header, pictures, random_weights, shake
+from samples import header, random_images, random_weights, shake
 
 EXACT = 1e-9
 
@@ -52,7 +52,7 @@ def test_vqgan_equals_diffusers(tmp_path, seed):
     known.save_pretrained(tmp_path)
     ours = load(tmp_path, dtype=torch.float64)
     assert (ours.family, ours.config.spatial) == ("vq", False)
-    x = pictures(3, ours.spatial_ratio, seed)
+    x = random_images(3, ours.spatial_ratio, seed)
     z = known.encode(x).latents
     got = ours.encode(x)
     assert (got.mode() - z).abs().max() < EXACT
@@ -71,7 +71,7 @@ def test_movq_equals_diffusers(tmp_path, seed):
     known.save_pretrained(tmp_path)
     ours = load(tmp_path, dtype=torch.float64)
     assert (ours.family, ours.config.spatial) == ("vq", True)
-    x = pictures(3, ours.spatial_ratio, seed)
+    x = random_images(3, ours.spatial_ratio, seed)
     z = known.encode(x).latents
     assert (ours.encode(x).mode() - z).abs().max() < EXACT
     assert (ours.decode(z) - known.decode(z, force_not_quantize=True).sample).abs().max() < EXACT
@@ -104,7 +104,7 @@ def test_layouts_are_names_only(seed, spatial):
     weights = {name: t.contiguous() for name, t in known.state_dict().items()}
     a, b = from_weights(weights), from_weights(original(weights, len(known.config.block_out_channels)))
     assert a.config == b.config
-    x = pictures(3, a.spatial_ratio, seed)
+    x = random_images(3, a.spatial_ratio, seed)
     z = a.encode(x).mode()
     assert (b.encode(x).mode() - z).abs().max() < 1e-12
     assert (b.decode(z) - a.decode(z)).abs().max() < 1e-12

@@ -62,7 +62,7 @@ def test_equals_diffusers(kind, frames):
 
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_pictures_are_clips_of_one_frame(kind):
+def test_images_are_clips_of_one_frame(kind):
     ours = from_weights(theirs(kind).state_dict())
     ratio = ours.spatial_ratio
     x = clip(ours.in_channels, 1, 2 * ratio, ratio)
@@ -158,17 +158,17 @@ def test_the_enlarging_decoder(tmp_path):
     assert near(ours.decode(z[:, :, 0], rows=8), ours.decode(z[:, :, 0])) < 1e-12
 
 
-def test_files_for_pictures_leave_out_the_tap_in_time(tmp_path):
+def test_files_for_images_leave_out_the_tap_in_time(tmp_path):
     """Qwen-Image-2.1 as diffusers saves it, and a re-export of Qwen-Image without time convolutions."""
     save_file({n: t.contiguous() for n, t in theirs("Qwen-Image-2.1").state_dict().items()}, tmp_path / "q.safetensors")
     found = load(tmp_path / "q.safetensors", dtype=torch.float64)
     assert found.temporal_ratio is None and found.family == "wan"
     known = theirs("2.1").state_dict()
     flat = {n: t[:, :, -1] if t.ndim == 5 else t for n, t in known.items() if ".time_conv." not in n}
-    ours, pictures = from_weights(known), from_weights({n: t.contiguous() for n, t in flat.items()})
+    ours, images = from_weights(known), from_weights({n: t.contiguous() for n, t in flat.items()})
     z = clip(4, 1, 3, 2)[:, :, 0]
-    assert pictures.temporal_ratio is None
-    assert near(pictures.decode(z), ours.decode(z)) < 1e-12
+    assert images.temporal_ratio is None
+    assert near(images.decode(z), ours.decode(z)) < 1e-12
 
 
 def test_halves(tmp_path):

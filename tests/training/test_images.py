@@ -1,42 +1,42 @@
 import numpy as np
 import pytest
 import torch
-from exact_vae.training.pictures import Pictures, Pyramid, listed, opened, photographs, shrunk, varied
+from exact_vae.training.images import Images, Pyramid, listed, opened, photographs, shrunk, varied
 from exact_vae.training.procedural import drawn
 from exact_vae.vae_core import BadRequest
 from PIL import Image
 
 
-def picture(width: int = 90, height: int = 60) -> Image.Image:
+def image(width: int = 90, height: int = 60) -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-def test_a_step_sees_the_same_pictures_whenever_it_is_asked():
-    a, b = (Pictures([Pyramid(picture(), 16)], share_drawn=0.5, seed=3) for _ in range(2))
+def test_a_step_sees_the_same_images_whenever_it_is_asked():
+    a, b = (Images([Pyramid(image(), 16)], share_drawn=0.5, seed=3) for _ in range(2))
     a.batch(1, 16, 4)
     assert torch.equal(a.batch(7, 16, 4), b.batch(7, 16, 4))
     assert not torch.equal(a.batch(7, 16, 4), a.batch(8, 16, 4))
 
 
 def test_batches_are_pixels():
-    x = Pictures([Pyramid(picture(), 16)], share_drawn=0.3, seed=0).batch(0, 16, 6)
+    x = Images([Pyramid(image(), 16)], share_drawn=0.3, seed=0).batch(0, 16, 6)
     assert x.shape == (6, 3, 16, 16) and x.dtype == torch.float32
     assert x.min() >= -1 and x.max() <= 1
 
 
 def test_crops_come_from_every_size_that_holds_them():
-    pyramid = Pyramid(picture(), 16)
+    pyramid = Pyramid(image(), 16)
     assert [min(level.shape[:2]) for level in pyramid.levels] == [60, 40, 26, 17]
     assert all(pyramid.crop(26, np.random.default_rng(i)).shape == (26, 26, 3) for i in range(20))
 
 
 def test_small_photographs_are_passed_over_for_large_crops():
-    pictures = Pictures([Pyramid(picture(20, 20), 16), Pyramid(picture(), 16)], share_drawn=0, seed=0)
-    assert pictures.batch(0, 48, 8).shape == (8, 3, 48, 48)
+    images = Images([Pyramid(image(20, 20), 16), Pyramid(image(), 16)], share_drawn=0, seed=0)
+    assert images.batch(0, 48, 8).shape == (8, 3, 48, 48)
 
 
 def test_shrinking_keeps_the_shape():
-    assert shrunk(picture(90, 60), 20).size == (30, 20)
+    assert shrunk(image(90, 60), 20).size == (30, 20)
 
 
 def test_variation_keeps_range_and_size():
@@ -45,10 +45,10 @@ def test_variation_keeps_range_and_size():
     assert all(crop.shape == (8, 8, 3) and crop.min() >= -1 and crop.max() <= 1 for crop in crops)
 
 
-def test_drawn_pictures_differ_and_are_rgb():
-    pictures = [drawn(32, np.random.default_rng(i)) for i in range(40)]
-    assert all(p.shape == (32, 32, 3) and p.dtype == np.uint8 for p in pictures)
-    assert len({p.tobytes() for p in pictures}) == 40
+def test_drawn_images_differ_and_are_rgb():
+    images = [drawn(32, np.random.default_rng(i)) for i in range(40)]
+    assert all(p.shape == (32, 32, 3) and p.dtype == np.uint8 for p in images)
+    assert len({p.tobytes() for p in images}) == 40
 
 
 def test_photographs_are_told_by_their_suffix(tmp_path):
@@ -69,34 +69,34 @@ def test_a_folder_without_photographs(tmp_path):
 
 @pytest.mark.parametrize("end", [0, 20, 300])
 def test_a_broken_photograph_is_named(tmp_path, end):
-    picture().save(tmp_path / "x.png")
+    image().save(tmp_path / "x.png")
     (tmp_path / "x.png").write_bytes((tmp_path / "x.png").read_bytes()[:end])
-    with pytest.raises(BadRequest, match=rf"^'{tmp_path}/x.png' cannot be read as a picture: .*; take it out"):
+    with pytest.raises(BadRequest, match=rf"^'{tmp_path}/x.png' cannot be read as an image: .*; take it out"):
         list(photographs(tmp_path))
 
 
 @pytest.mark.parametrize("pixels", [4000, 2000], ids=["a warning of Pillow's", "an error of Pillow's"])
 def test_a_suspiciously_large_photograph(tmp_path, monkeypatch, pixels):
-    picture(90, 60).save(tmp_path / "x.png")
+    image(90, 60).save(tmp_path / "x.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels)
     with pytest.raises(
-        BadRequest, match=r"x.png' cannot be read as a picture: Image size \(5400 pixels\) exceeds limit"
+        BadRequest, match=r"x.png' cannot be read as an image: Image size \(5400 pixels\) exceeds limit"
     ):
         opened(tmp_path / "x.png")
 
 
 def test_a_folder_is_no_photograph(tmp_path):
     (tmp_path / "x.png").mkdir()
-    with pytest.raises(BadRequest, match="cannot be read as a picture: Is a directory; take it out"):
+    with pytest.raises(BadRequest, match="cannot be read as an image: Is a directory; take it out"):
         list(photographs(tmp_path))
 
 
 def test_photographs_smaller_than_any_crop_are_left_out():
-    pictures = Pictures([Pyramid(picture(10, 10), 16), Pyramid(picture(), 16)], share_drawn=0, seed=0)
-    assert [pyramid.short for pyramid in pictures.photographs] == [0, 60]
-    assert pictures.batch(0, 16, 8).shape == (8, 3, 16, 16)
+    images = Images([Pyramid(image(10, 10), 16), Pyramid(image(), 16)], share_drawn=0, seed=0)
+    assert [pyramid.short for pyramid in images.photographs] == [0, 60]
+    assert images.batch(0, 16, 8).shape == (8, 3, 16, 16)
 
 
 def test_nothing_to_train_from():
     with pytest.raises(BadRequest, match="no photographs"):
-        Pictures([], share_drawn=0.5, seed=0)
+        Images([], share_drawn=0.5, seed=0)

@@ -28,11 +28,11 @@ class Crops(Protocol):
 class Pyramid:
     """A photograph in several sizes, so that crops show both leaves and forests. Items: (H, W, 3) uint8."""
 
-    def __init__(self, picture: Image.Image, smallest: int, largest: int = 1600):
+    def __init__(self, image: Image.Image, smallest: int, largest: int = 1600):
         self.levels: list[np.ndarray] = []
-        short = min(*picture.size, largest)
+        short = min(*image.size, largest)
         while short >= smallest:
-            self.levels.append(np.asarray(shrunk(picture, short)))
+            self.levels.append(np.asarray(shrunk(image, short)))
             short = int(short / SHRINK)
 
     @property
@@ -47,29 +47,29 @@ class Pyramid:
         return level[y : y + size, x : x + size]
 
 
-def shrunk(picture: Image.Image, short: int) -> Image.Image:
-    """The picture with its short side `short` pixels long."""
-    scale = short / min(picture.size)
-    width, height = (max(short, round(n * scale)) for n in picture.size)
-    return picture.resize((width, height), Image.Resampling.LANCZOS)
+def shrunk(image: Image.Image, short: int) -> Image.Image:
+    """The image with its short side `short` pixels long."""
+    scale = short / min(image.size)
+    width, height = (max(short, round(n * scale)) for n in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def opened(path: Path) -> Image.Image:
-    """A picture in RGB. Raises BadRequest for a file that is none, is broken, or is suspiciously large."""
+    """An image in RGB. Raises BadRequest for a file that is none, is broken, or is suspiciously large."""
     if path.suffix.lower() == ".jxl":
         import pillow_jxl  # noqa: F401  # teaches Pillow the format
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
-                return picture.convert("RGB")
+            with Image.open(path) as image:
+                return image.convert("RGB")
     except Exception as e:  # a damaged file may raise anything inside its decoder
         why = (e.strerror if isinstance(e, OSError) else None) or str(e) or type(e).__name__
-        raise BadRequest(f"'{path}' cannot be read as a picture: {why.rstrip('.')}; take it out or replace it.") from e
+        raise BadRequest(f"'{path}' cannot be read as an image: {why.rstrip('.')}; take it out or replace it.") from e
 
 
 def listed(folder: Path) -> list[Path]:
-    """The pictures of a folder, in the order of their names. Raises BadRequest if there are none."""
+    """The images of a folder, in the order of their names. Raises BadRequest if there are none."""
     try:
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     except FileNotFoundError:
@@ -82,11 +82,11 @@ def listed(folder: Path) -> list[Path]:
 
 
 def photographs(folder: Path) -> Iterator[Image.Image]:
-    """The pictures of a folder, opened one after the other. Raises BadRequest."""
+    """The images of a folder, opened one after the other. Raises BadRequest."""
     yield from map(opened, listed(folder))
 
 
-class Pictures:
+class Images:
     """Batches of crops from a folder of photographs, mixed with drawn ones."""
 
     def __init__(self, photographs: Sequence[Pyramid], *, share_drawn: float, seed: int):

@@ -1,4 +1,4 @@
-"""Picture files <-> IMAGE (B, H, W, 3) float32 in [0, 1] and MASK (B, H, W), 1 where the picture is transparent."""
+"""Image files <-> IMAGE (B, H, W, 3) float32 in [0, 1] and MASK (B, H, W), 1 where the image is transparent."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -15,13 +15,13 @@ from ..vae_core.writing import published
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".apng", ".avif", ".jfif")
 _OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
-_NO_MASK = (64, 64)  # the host's size for the mask of a picture without alpha
+_NO_MASK = (64, 64)  # the host's size for the mask of an image without alpha
 
 
 def read(path: Path) -> tuple[Tensor, Tensor]:
     """-> IMAGE (B, H, W, 3), MASK (B, H, W). Frames of another size than the first are left out, as in the host.
 
-    Without alpha the mask is zeros (B, 64, 64). Raises BadPixels for a file that is no picture, or a broken one.
+    Without alpha the mask is zeros (B, 64, 64). Raises BadPixels for a file that is no image, or a broken one.
     """
     try:
         with _any_size(), Image.open(path) as file:
@@ -30,7 +30,7 @@ def read(path: Path) -> tuple[Tensor, Tensor]:
         raise
     except Exception as error:  # a damaged file may raise anything inside its decoder
         why = error.strerror if isinstance(error, OSError) else None
-        raise BadPixels(f"cannot read '{path.name}' as a picture: {why or error}") from error
+        raise BadPixels(f"cannot read '{path.name}' as an image: {why or error}") from error
     frames = [one for one in frames if one[0].shape == frames[0][0].shape]
     return _batch([colours for colours, _ in frames]), _masks(frames)
 
@@ -39,49 +39,49 @@ def checked(images: Any) -> Tensor:
     """images: IMAGE (B, H, W, C), C 1, 3 or 4, finite. Raises BadPixels."""
     if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[-1] not in (1, 3, 4):
         found = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
-        raise BadPixels(f"pictures to save are (B, H, W, C) with 1, 3 or 4 channels; this is {found}")
-    for i, picture in enumerate(images):
-        if not torch.isfinite(picture).all():
-            raise BadPixels(f"picture {i + 1} of {len(images)} holds NaN or Inf, so it is not saved as black")
+        raise BadPixels(f"images to save are (B, H, W, C) with 1, 3 or 4 channels; this is {found}")
+    for i, image in enumerate(images):
+        if not torch.isfinite(image).all():
+            raise BadPixels(f"image {i + 1} of {len(images)} holds NaN or Inf, so it is not saved as black")
     return images
 
 
-def write_png(path: Path, picture: Tensor, texts: Mapping[str, str], level: int) -> None:
-    """picture: (H, W, C), C 1, 3 or 4. texts: kept in the file. level: 0 to 9, how hard to compress."""
+def write_png(path: Path, image: Tensor, texts: Mapping[str, str], level: int) -> None:
+    """image: (H, W, C), C 1, 3 or 4. texts: kept in the file. level: 0 to 9, how hard to compress."""
     info = PngImagePlugin.PngInfo()
     for name, text in texts.items():
         info.add_text(name, text)
-    _image(levels(picture)).save(path, format="PNG", pnginfo=info, compress_level=level)
+    _image(levels(image)).save(path, format="PNG", pnginfo=info, compress_level=level)
 
 
 def write(path: Path, images: Tensor) -> list[Path]:
     """images: (B, H, W, C). One file in the format its ending names, or for a batch several, path_00001 and so on.
 
-    Raises BadPixels, and BadRequest for an ending that is no picture's or a place that cannot be written.
+    Raises BadPixels, and BadRequest for an ending that is no image's or a place that cannot be written.
     """
     many = len(images) > 1
     paths = [path.with_stem(f"{path.stem}_{i + 1:05}") if many else path for i in range(len(images))]
-    for one, picture in zip(paths, checked(images), strict=True):
-        write_levels(one, levels(picture))
+    for one, image in zip(paths, checked(images), strict=True):
+        write_levels(one, levels(image))
     return paths
 
 
-def write_levels(path: Path, picture: np.ndarray) -> None:
-    """picture: (H, W, C) of bytes, C 1, 3 or 4. Raises BadRequest as `write` does."""
+def write_levels(path: Path, image: np.ndarray) -> None:
+    """image: (H, W, C) of bytes, C 1, 3 or 4. Raises BadRequest as `write` does."""
     kind = format_of(path)
     with published(path) as part:
         try:
-            _image(picture).save(part, format=kind, **_OPTIONS.get(kind, {}))
+            _image(image).save(part, format=kind, **_OPTIONS.get(kind, {}))
         except ValueError as error:  # a format's own limits: WebP's sides, for one
             raise BadRequest(f"'{path}' cannot be written: {error}.") from error
 
 
 def format_of(path: Path) -> str:
-    """The format its ending names. Raises BadRequest for one that is no picture's."""
+    """The format its ending names. Raises BadRequest for one that is no image's."""
     Image.init()
     kind = Image.EXTENSION.get(path.suffix.lower())
     if path.suffix.lower() not in SUFFIXES or kind not in Image.SAVE:
-        raise BadRequest(f"'{path}' has the ending of no picture: use .png, .jpg, .webp or .tif.")
+        raise BadRequest(f"'{path}' has the ending of no image: use .png, .jpg, .webp or .tif.")
     return kind
 
 
@@ -91,17 +91,17 @@ def size_of(path: Path) -> tuple[int, int]:
         with _any_size(), Image.open(path) as file:
             return file.height, file.width
     except Exception as error:
-        raise BadPixels(f"cannot read '{path.name}' as a picture: {error}") from error
+        raise BadPixels(f"cannot read '{path.name}' as an image: {error}") from error
 
 
-def levels(picture: Tensor) -> np.ndarray:
+def levels(image: Tensor) -> np.ndarray:
     """(H, W, C) in [0, 1] -> the bytes that a file has."""
     # Truncated, not rounded: so the pixels of the file are those that ComfyUI's SaveImage would write.
-    return (picture.float() * 255).clamp(0, 255).to(torch.uint8).cpu().numpy()
+    return (image.float() * 255).clamp(0, 255).to(torch.uint8).cpu().numpy()
 
 
-def _image(picture: np.ndarray) -> Image.Image:
-    return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+def _image(image: np.ndarray) -> Image.Image:
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
 @contextlib.contextmanager
@@ -115,7 +115,7 @@ def _any_size() -> Iterator[None]:
 
 
 def _frames(file: Image.Image) -> Iterator[Image.Image]:
-    # The further pictures in a camera's MPO are previews or the other eye, not frames.
+    # The further images in a camera's MPO are previews or the other eye, not frames.
     return iter([file]) if file.format == "MPO" else iter(ImageSequence.Iterator(file))
 
 
@@ -125,7 +125,7 @@ def _frame(frame: Image.Image) -> tuple[Tensor, Tensor | None]:
     if frame.mode.startswith("I"):
         return _sixteen_bit(frame).unsqueeze(-1).repeat(1, 1, 3), None
     if frame.mode == "F":
-        raise BadPixels("a picture of floating point numbers has no agreed white: save it with 8 or 16 bits")
+        raise BadPixels("an image of floating point numbers has no agreed white: save it with 8 or 16 bits")
     has_alpha = bool({"A", "a"} & set(frame.getbands())) or "transparency" in frame.info
     values = torch.from_numpy(np.array(frame.convert("RGBA" if has_alpha else "RGB"))).float().div_(255)
     return values[..., :3].contiguous(), values[..., 3] if has_alpha else None
@@ -134,7 +134,7 @@ def _frame(frame: Image.Image) -> tuple[Tensor, Tensor | None]:
 def _sixteen_bit(frame: Image.Image) -> Tensor:
     levels = np.array(frame).astype(np.float32)
     if levels.min() < 0 or levels.max() > 65535:
-        raise BadPixels("a picture of more than 16 bits a channel has no agreed white: save it with 8 or 16 bits")
+        raise BadPixels("an image of more than 16 bits a channel has no agreed white: save it with 8 or 16 bits")
     return torch.from_numpy(levels).div_(65535)
 
 

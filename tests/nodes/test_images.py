@@ -1,8 +1,8 @@
-"""What encode and decode nodes do with pictures that are not plain RGB of a fitting size, and with strange latents."""
+"""What encode and decode nodes do with images that are not plain RGB of a fitting size, and with strange latents."""
 
 import pytest
 import torch
-from calling import call, picture, text
+from calling import call, sample_image, text
 from exact_vae.nodes import host
 from exact_vae.vae_core import BadPixels, BadRequest, LatentMismatch, from_weights
 from safetensors.torch import load_file, save_file
@@ -17,7 +17,7 @@ def latent(vae, image, node="ExactVAEEncode", **how):
 
 
 def transparent(h=16, w=20):
-    image = picture(h, w, 4)
+    image = sample_image(h, w, 4)
     image[..., 3] = (image[..., 3] > 0.5).float()
     return image
 
@@ -54,7 +54,7 @@ def test_a_colour_that_is_none(vae, colour):
 
 
 def test_grey_is_taken_as_rgb(vae):
-    grey = picture(16, 20, 1)
+    grey = sample_image(16, 20, 1)
     want = latent(vae, grey.expand(-1, -1, -1, 3))
     assert torch.equal(latent(vae, grey), want)
     assert torch.equal(latent(vae, torch.cat([grey, torch.ones_like(grey)], -1)), want)
@@ -62,12 +62,12 @@ def test_grey_is_taken_as_rgb(vae):
 
 @ENCODERS
 def test_an_odd_size_is_cropped_to_its_middle_on_request(vae, node):
-    image = picture(23, 18)  # 20 x 16 are left: 1 row above and 2 below, 1 column on either side
+    image = sample_image(23, 18)  # 20 x 16 are left: 1 row above and 2 below, 1 column on either side
     found = call(node, pixels=image, vae=vae, odd_sizes="crop")
     assert torch.equal(found["samples"], latent(vae, image[:, 1:21, 1:17]))
     assert call("ExactVAEDecode", samples=found, vae=vae).shape == (1, 20, 16, 3)
-    with pytest.raises(BadPixels, match="a picture of 3x9 has nothing left when it is cropped to multiples of 4"):
-        latent(vae, picture(9, 3), odd_sizes="crop")
+    with pytest.raises(BadPixels, match="an image of 3x9 has nothing left when it is cropped to multiples of 4"):
+        latent(vae, sample_image(9, 3), odd_sizes="crop")
 
 
 @DECODERS
@@ -89,7 +89,7 @@ def test_an_empty_latent_is_refused_unless_asked_for(vae, node):
     assert call(node, samples=empty, vae=vae).shape == (2, 16, 16, 3)
 
 
-def test_zeros_are_a_picture_in_a_space_of_pixels(models):
+def test_zeros_are_an_image_in_a_space_of_pixels(models):
     vae = call("ExactVAELoader", vae_name="pixel_space")
     grey = torch.full((1, 4, 4, 3), 0.5)
     back = call("ExactVAEDecode", samples=call("ExactVAEEncode", pixels=grey, vae=vae), vae=vae)

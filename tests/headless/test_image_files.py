@@ -1,4 +1,4 @@
-"""The core nodes: pictures in and out of their folders, with the names and pixels of the host."""
+"""The core nodes: images in and out of their folders, with the names and pixels of the host."""
 
 import json
 import re
@@ -34,10 +34,10 @@ def test_alpha_becomes_the_mask_and_colours_stay(put, load):
 
 
 def test_palette_with_transparency(put, load):
-    picture = Image.new("P", (2, 1))
-    picture.putpalette([255, 0, 0, 0, 0, 255])
-    picture.putdata([0, 1])
-    image, mask = load(put(picture, transparency=1))
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putdata([0, 1])
+    image, mask = load(put(image, transparency=1))
     assert torch.equal(image[0, 0, 0], torch.tensor([1.0, 0, 0]))
     assert torch.equal(mask, torch.tensor([[[0.0, 1.0]]]))
 
@@ -59,16 +59,16 @@ def test_sixteen_bits_keep_their_precision(put, load, dtype):
 
 
 def test_more_than_sixteen_bits_are_refused(put, load):
-    with pytest.raises(BadPixels, match=r"^a picture of more than 16 bits a channel has no agreed white"):
+    with pytest.raises(BadPixels, match=r"^an image of more than 16 bits a channel has no agreed white"):
         load(put(grey([[0, 65536]], np.int32), "x.tif"))
 
 
 def test_floating_point_is_refused(put, load):
-    with pytest.raises(BadPixels, match=r"^a picture of floating point numbers has no agreed white"):
+    with pytest.raises(BadPixels, match=r"^an image of floating point numbers has no agreed white"):
         load(put(grey([[0, 1]], np.float32), "x.tif"))
 
 
-def test_the_camera_turns_the_picture(put, load):
+def test_the_camera_turns_the_image(put, load):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter to the right
     image, _ = load(put(grey([[0, 255]]), exif=exif))
@@ -90,7 +90,7 @@ def test_frames_with_and_without_alpha_get_masks_of_one_size(put, load):
     assert torch.equal(mask, torch.stack([torch.zeros(2, 4), torch.ones(2, 4)]))
 
 
-def test_pictures_beyond_pillows_limit(put, load, monkeypatch):
+def test_images_beyond_pillows_limit(put, load, monkeypatch):
     name = put(Image.new("L", (30, 10)))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     assert load(name)[0].shape == (1, 10, 30, 3)
@@ -102,7 +102,7 @@ def test_a_broken_file_is_named(folders, put, load, end):
     put(Image.effect_noise((64, 64), 50))
     path = folders.input / "x.png"
     path.write_bytes(path.read_bytes()[:end])
-    with pytest.raises(BadPixels, match=r"^cannot read 'x\.png' as a picture: "):
+    with pytest.raises(BadPixels, match=r"^cannot read 'x\.png' as an image: "):
         load("x.png")
 
 
@@ -134,7 +134,7 @@ def test_validation_names_the_file(nodes):
     assert found["details"] == f"image - {said}"
 
 
-def test_the_combo_lists_pictures_only(folders, put, nodes):
+def test_the_combo_lists_images_only(folders, put, nodes):
     for name in ("b.png", "a.PNG", "sub/c.png"):
         put(grey([[0]]), name)
     (folders.input / "notes.txt").write_text("")
@@ -173,7 +173,7 @@ def test_channels(folders, save, channels, mode):
 
 def test_numbers_go_on_where_they_stopped(folders, save):
     folders.output.mkdir()
-    for name in ("pic_00041_.png", "picture_00099_.png", "pic_x_.png", "pic_00050_.txt.bak"):
+    for name in ("pic_00041_.png", "image_00099_.png", "pic_x_.png", "pic_00050_.txt.bak"):
         (folders.output / name).write_bytes(b"")
     names = [entry["filename"] for entry in save(torch.zeros(2, 1, 1, 3))]
     assert names == ["pic_00051_.png", "pic_00052_.png"]
@@ -213,10 +213,10 @@ def test_the_graph_is_in_the_file(folders, nodes):
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_pictures_that_are_not_finite_are_not_saved(folders, save, bad):
+def test_images_that_are_not_finite_are_not_saved(folders, save, bad):
     images = torch.zeros(2, 1, 1, 3)
     images[1, 0, 0, 2] = bad
-    with pytest.raises(BadPixels, match=r"^picture 2 of 2 holds NaN or Inf"):
+    with pytest.raises(BadPixels, match=r"^image 2 of 2 holds NaN or Inf"):
         save(images)
     assert not list(folders.output.glob("*"))
 
@@ -224,8 +224,8 @@ def test_pictures_that_are_not_finite_are_not_saved(folders, save, bad):
 @pytest.mark.parametrize(
     "images, found", [(torch.zeros(4, 4, 3), r"\(4, 4, 3\)"), (torch.zeros(1, 4, 4, 2), r"2\)"), ([], "list")]
 )
-def test_what_is_no_picture_is_refused(save, images, found):
-    with pytest.raises(BadPixels, match=rf"^pictures to save are \(B, H, W, C\) .* this is .*{found}$"):
+def test_what_is_no_image_is_refused(save, images, found):
+    with pytest.raises(BadPixels, match=rf"^images to save are \(B, H, W, C\) .* this is .*{found}$"):
         save(images)
 
 

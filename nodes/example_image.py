@@ -1,4 +1,4 @@
-"""Example Picture: a photograph that is always there, for workflows that must run on any machine."""
+"""Example Image: a photograph that is always there, for workflows that must run on any machine."""
 
 from pathlib import Path
 
@@ -14,13 +14,13 @@ from .latent_inputs import choice, whole
 MASKED = 0.5  # of each side, across the ellipse
 
 
-class ExamplePicture:
+class ExampleImage:
     DESCRIPTION = (
         "One of two photographs that come with this pack, cut and resized to any size, and a mask over its middle. For "
-        "workflows that are to run without a file; put Load Image in its place for a picture of yours."
+        "workflows that are to run without a file; put Load Image in its place for an image of yours."
     )
     CATEGORY = "Exact VAE"
-    SEARCH_ALIASES = ["example image", "test image", "sample picture", "photograph", "demo image"]
+    SEARCH_ALIASES = ["example image", "test image", "sample image", "photograph", "demo image"]
     RETURN_TYPES = ("IMAGE", "MASK")
     OUTPUT_TOOLTIPS = ("The photograph, in [0, 1].", "1 in an ellipse in the middle, half as wide and half as high.")
     FUNCTION = "give"
@@ -31,14 +31,14 @@ class ExamplePicture:
         side = "of the result, in pixels. What does not fit its shape is cut off on both sides."
         return {
             "required": {
-                "picture": choice(tuple(built_in.PHOTOGRAPHS), "heron", which),
+                "image": choice(tuple(built_in.PHOTOGRAPHS), "heron", which),
                 "width": whole(512, 1, 16384, f"Width {side}"),
                 "height": whole(384, 1, 16384, f"Height {side}"),
             }
         }
 
-    def give(self, picture, width, height):
-        found = fitted(photograph(built_in.PHOTOGRAPHS[picture]), height, width)
+    def give(self, image, width, height):
+        found = fitted(photograph(built_in.PHOTOGRAPHS[image]), height, width)
         return host.result(found.movedim(1, -1).contiguous()), host.result(ellipse(height, width))
 
 
@@ -51,13 +51,13 @@ def photograph(path: Path) -> Tensor:
     return torch.from_numpy(levels).movedim(-1, 0)[None] / 255
 
 
-def fitted(picture: Tensor, height: int, width: int) -> Tensor:
+def fitted(image: Tensor, height: int, width: int) -> Tensor:
     """The largest middle part of this shape, resized."""
-    h, w = picture.shape[-2:]
+    h, w = image.shape[-2:]
     scale = min(h / height, w / width)
     rows, columns = max(round(height * scale), 1), max(round(width * scale), 1)
     top, left = (h - rows) // 2, (w - columns) // 2
-    part = picture[..., top : top + rows, left : left + columns]
+    part = image[..., top : top + rows, left : left + columns]
     return F.interpolate(part, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
 
 
