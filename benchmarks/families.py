@@ -125,7 +125,7 @@ def in_a_process(number: int, who: str, weights: str) -> dict[str, Any]:
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     """In a process of its own: load, run once on a small latent, then measure."""
     import torch
-    from exact_vae.vae_core.precision import DTYPES
+    from exact_vae.vae_core.dtypes import DTYPES
 
     torch.set_grad_enabled(False)
     torch.manual_seed(1)

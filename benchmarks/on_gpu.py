@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 from exact_vae.vae_core import load
-from exact_vae.vae_core.precision import DTYPES
+from exact_vae.vae_core.dtypes import DTYPES
 
 sys.path.insert(0, str(Path(__file__).parent))
 from families import CASES, Case, write_weights

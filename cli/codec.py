@@ -10,9 +10,7 @@ from torch import Tensor
 from ..headless import image_files, tiff
 from ..nodes.images import demand_same_vae, to_image, to_pixels
 from ..vae_core import VAE, BadRequest, Posterior
-from ..vae_core.latent_files import read_latent, write_latent
-from ..vae_core.latents import Tag
-from ..vae_core.noise import SEEDS
+from ..vae_core.latents import SEEDS, Tag, read_latent, write_latent
 from . import rows
 from .options import add_memory, add_vae, demand_new, load_vae, memory
 from .progress import bar

@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 
 from ..nodes import host
-from ..vae_core import built_in, inspect, planning, precision
-from ..vae_core.detection import Detection, demand_part, demand_whole
-from ..vae_core.execution.budget import text
-from ..vae_core.loading import own_dtype
-from ..vae_core.planning import Plan
+from ..vae_core import dtypes as precision
+from ..vae_core import inspect
+from ..vae_core.checkpoints import Detection, built_in, demand_whole, own_dtype
+from ..vae_core.execution import Plan, text
+from ..vae_core.execution.plans import choose as planning
+from ..vae_core.families import demand_part
 from .options import positive
 
 SIZE = re.compile(r"(\d+)x(\d+)")

@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from ..vae_core.writing import published
+from ..vae_core.files import published
 
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">

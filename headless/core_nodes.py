@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from ..vae_core.errors import BadRequest
-from ..vae_core.latent_files import read_latent, write_latent
-from ..vae_core.numbering import Series, series
-from ..vae_core.writing import published
+from ..vae_core.files import Series, published, series
+from ..vae_core.latents import read_latent, write_latent
 from . import image_files
 from .folders import Folders
 

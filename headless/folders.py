@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..vae_core.errors import BadRequest
-from ..vae_core.numbering import inside
+from ..vae_core.files import inside
 
 
 @dataclass(frozen=True)

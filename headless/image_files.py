@@ -11,7 +11,7 @@ from PIL import Image, ImageOps, ImageSequence, PngImagePlugin
 from torch import Tensor
 
 from ..vae_core.errors import BadPixels, BadRequest, VAEError
-from ..vae_core.writing import published
+from ..vae_core.files import published
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".apng", ".avif", ".jfif")
 _OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}

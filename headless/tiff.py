@@ -18,8 +18,8 @@ from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG, TiffFile, TiffPage
 from torch import Tensor
 
 from ..vae_core.errors import BadPixels, BadRequest, VAEError
-from ..vae_core.execution.budget import text
-from ..vae_core.writing import published
+from ..vae_core.execution import text
+from ..vae_core.files import published
 
 SUFFIXES = (".tif", ".tiff")
 PIECE = 2**18  # bytes to read at a time where the file allows any; as pixels, on their way, sixteen times as many

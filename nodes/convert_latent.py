@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 
-from ..vae_core.conventions import CONVENTIONS, RAW, SCALED, convert
-from ..vae_core.latents import SPACES, Tag
+from ..vae_core.latents import CONVENTIONS, RAW, SCALED, SPACES, Tag, convert
 from . import host
 from .images import changed, latent_of, tag_of
 from .latent_inputs import AUTO, choice, space_input, space_of

@@ -4,8 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..vae_core.colour import ALPHA, AUTOMATIC
-from ..vae_core.padding import crop_to
+from ..vae_core.images import ALPHA, AUTOMATIC, crop_to
 from .clips import of_frames
 from .images import WHITE, with_alpha
 

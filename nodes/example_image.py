@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..vae_core import built_in
+from ..vae_core.checkpoints import built_in
 from . import host
 from .latent_inputs import choice, whole
 

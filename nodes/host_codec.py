@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ..vae_core import Posterior, Tiles
-from ..vae_core.padding import pad_to
+from ..vae_core.images import pad_to
 
 WHOLE = "by ComfyUI's own VAE (this pack does not run its family): whole, or in blended tiles if memory runs out"
 TILED = "by ComfyUI's own VAE (this pack does not run its family): in blended tiles, approximate"

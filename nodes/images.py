@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ..vae_core import BadPixels, LatentMismatch
-from ..vae_core.colour import AUTOMATIC, as_channels
+from ..vae_core.images import AUTOMATIC, as_channels
 from ..vae_core.latents import RAW, SPACES, Tag, models
 
 TAG = "exact_vae"

@@ -5,9 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..vae_core import BadPixels, BadRequest, masks
-from ..vae_core.compositing import colour_matched, onto
-from ..vae_core.padding import crop_to, pad_to
+from ..vae_core import BadPixels, BadRequest
+from ..vae_core.images import colour_matched, crop_to, masks, onto, pad_to
 from .images import demand_image, to_image
 
 NEUTRAL = 0.5  # what an encoder reads as 0: neither dark nor bright

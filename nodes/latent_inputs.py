@@ -2,9 +2,19 @@
 
 from typing import Any
 
-from ..vae_core import BadRequest, spectra
-from ..vae_core.latents import SPACES, LatentSpace, Tag, candidates, space
-from ..vae_core.noise import BATCH_SEEDS, CPU, INCREMENT, SOURCES
+from ..vae_core import BadRequest
+from ..vae_core.latents import (
+    BATCH_SEEDS,
+    CPU,
+    INCREMENT,
+    SOURCES,
+    SPACES,
+    LatentSpace,
+    Tag,
+    candidates,
+    space,
+    spectra,
+)
 from .encoding import LARGEST_SEED
 
 AUTO = "auto"

@@ -6,12 +6,22 @@ from typing import Any
 from torch import Tensor
 
 from ..vae_core import VAE
-from ..vae_core.conventions import RAW, convert
-from ..vae_core.fingerprint import fingerprint
-from ..vae_core.latent_report import report
-from ..vae_core.latents import SPACES, Tag
-from ..vae_core.preview import CELLS, IMAGES, fit, flat, preview, principal, published
-from ..vae_core.views import latent_channels
+from ..vae_core.images import latent_channels
+from ..vae_core.latents import (
+    CELLS,
+    IMAGES,
+    RAW,
+    SPACES,
+    Tag,
+    convert,
+    fingerprint,
+    fit,
+    flat,
+    preview,
+    principal,
+    published,
+)
+from ..vae_core.reports import report
 from . import host
 from .images import demand_same_vae, latent_of, tag_of, to_image
 from .latent_inputs import whole

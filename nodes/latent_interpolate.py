@@ -3,8 +3,7 @@
 from typing import Any
 
 from ..vae_core import LatentMismatch
-from ..vae_core.latents import RAW, Tag
-from ..vae_core.mixing import METHODS, SLERP, mix, walk
+from ..vae_core.latents import METHODS, RAW, SLERP, Tag, mix, walk
 from . import host
 from .images import changed, latent_of, tag_of
 from .latent_inputs import choice, number, whole

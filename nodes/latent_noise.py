@@ -6,8 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..vae_core.latents import RAW
-from ..vae_core.noise import Noise
+from ..vae_core.latents import RAW, Noise
 from . import geometry, host
 from .images import changed, latent_of, tag_of
 from .latent_inputs import batch_seeds_input, length_input, noise_inputs, number, seed_input, size_inputs, whole

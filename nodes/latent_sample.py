@@ -5,9 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..vae_core.conventions import NORMALISED, RAW, convert
-from ..vae_core.latents import SPACES, space
-from ..vae_core.noise import Noise
+from ..vae_core.latents import NORMALISED, RAW, SPACES, Noise, convert, space
 from . import geometry, host
 from .encoding import PAD, prepared
 from .images import WHITE, demand_image, with_tag

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..vae_core import BadRequest
-from ..vae_core.latent_files import SUFFIXES, read_stored
+from ..vae_core.latents import SUFFIXES, read_stored
 from . import host
 from .images import TAG
 

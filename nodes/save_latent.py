@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..vae_core.latent_files import NODE_SUFFIX, SUFFIXES, write_latent
+from ..vae_core.latents import NODE_SUFFIX, SUFFIXES, write_latent
 from . import host
 from .images import latent_of, tag_of
 from .latent_inputs import choice

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..vae_core.execution.plan import KEEP
+from ..vae_core.execution import KEEP
 from .host_codec import ClipTiles
 
 MODES = EXACT, BLENDED = ("exact", "blended approximate")

@@ -4,10 +4,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..vae_core import comparing
-from ..vae_core.colour import as_channels
-from ..vae_core.comparing import Overflow, RoundTrip
-from ..vae_core.views import WHITE_HOT
+from ..vae_core.images import WHITE_HOT, as_channels
+from ..vae_core.reports import Overflow, RoundTrip, comparison
 from . import host
 from .host_codec import ClipTiles
 from .images import demand_image
@@ -65,10 +63,10 @@ class VAECompare:
         vaes = {"vae": vae, "vae_2": vae_2, "vae_3": vae_3, "vae_4": vae_4}
         trips = [_trip(name, one, image, way) for name, one in vaes.items() if one is not None for way in ways]
         image = image.cpu()
-        shown = (comparing.side_by_side(image, trips), comparing.heat_maps(image, trips, white))
+        shown = (comparison.side_by_side(image, trips), comparison.heat_maps(image, trips, white))
         return host.told(
-            comparing.said(trips),
-            comparing.table(trips),
+            comparison.said(trips),
+            comparison.table(trips),
             *(host.result(one.movedim(1, -1).contiguous()) for one in shown),
         )
 
@@ -79,4 +77,4 @@ def _trip(name: str, vae: Any, image: Tensor, tiles: ClipTiles | None) -> RoundT
         return codec, host.budget(vae)
 
     what = f"{name}: {host.look(vae).name}, {host.runs_in(vae)}{', blended' if tiles else ''}"
-    return comparing.round_trip(what, ready, image, tiles=tiles, progress=host.progress())
+    return comparison.round_trip(what, ready, image, tiles=tiles, progress=host.progress())

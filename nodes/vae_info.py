@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from ..vae_core import describing, inspect
+from ..vae_core import inspect
+from ..vae_core.reports import description
 from . import host
 from .host_codec import HostCodec
 from .vae_loader import PIXEL_SPACE, names, paths
@@ -39,15 +40,15 @@ class VAEInfo:
 
 def of_name(name: str) -> str:
     if name == PIXEL_SPACE:
-        return describing.lines({"VAE": name, "family": "none: the model works on pixels, and a latent is an image"})
-    return "\n\n".join(describing.of_file(inspect(path)) for path in paths(name))
+        return description.lines({"VAE": name, "family": "none: the model works on pixels, and a latent is an image"})
+    return "\n\n".join(description.of_file(inspect(path)) for path in paths(name))
 
 
 def of_socket(vae: Any) -> str:
     found = host.look(vae)
     if not isinstance(found, HostCodec):
-        return describing.of_vae(found, host.runs_in(vae))
-    return describing.lines(
+        return description.of_vae(found, host.runs_in(vae))
+    return description.lines(
         {
             "VAE": type(vae.first_stage_model).__name__,
             "family": "one that this pack does not run; ComfyUI does",

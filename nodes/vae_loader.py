@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from ..vae_core import VAE, UnsupportedCheckpoint, built_in, from_weights, load
+from ..vae_core import VAE, UnsupportedCheckpoint, from_weights, load
+from ..vae_core.checkpoints import built_in, in_space, read_as_light
+from ..vae_core.dtypes import DTYPES
 from ..vae_core.latents import TINY_FILES
-from ..vae_core.loading import in_space, read_as_light
-from ..vae_core.precision import DTYPES
 from . import host
 from .core_vaes import pointed_to_core
 

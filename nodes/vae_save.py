@@ -1,8 +1,8 @@
 """Save VAE: to a file, in the names of a layout."""
 
 from ..vae_core import BadRequest
-from ..vae_core.precision import DTYPES, named
-from ..vae_core.saving import LAYOUTS, ORIGINAL, save
+from ..vae_core.checkpoints import LAYOUTS, ORIGINAL, save
+from ..vae_core.dtypes import DTYPES, named
 from . import host
 from .host_codec import HostCodec
 from .save_latent import PREFIX

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from exact_vae.vae_core.families import FAMILIES
-from exact_vae.vae_core.families.foreign import FOREIGN
+from exact_vae.vae_core.families.unsupported import FOREIGN
 
 README = Path(__file__).parents[1] / "README.md"
 START, END = "<!-- files: made by tests/readme_tables.py -->\n", "<!-- end of files -->\n"

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import torch
-from exact_vae.vae_core.detection import expected_shapes
 from exact_vae.vae_core.families import Config
 from exact_vae.vae_core.families.kl import Coder, KLConfig
+from exact_vae.vae_core.families.registry import expected_shapes
 
 HEADERS = Path(__file__).parent / "headers"
 

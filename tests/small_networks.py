@@ -3,15 +3,14 @@
 import torch
 from exact_vae.vae_core import VAE, from_weights
 from exact_vae.vae_core.execution import clips, whole
-from exact_vae.vae_core.execution.fused import fused
-from exact_vae.vae_core.execution.plan import DEVICE, Plan
+from exact_vae.vae_core.execution.observer import Watch
+from exact_vae.vae_core.execution.plans.request import DEVICE, Plan
+from exact_vae.vae_core.execution.rewrite.fuse import fused
 from exact_vae.vae_core.execution.run import given_out, run
-from exact_vae.vae_core.execution.watch import Watch
 from exact_vae.vae_core.families import (
     FAMILIES,
     Config,
     asymmetric,
-    blocks,
     dc_ae,
     effnet,
     hunyuan_image,
@@ -25,10 +24,11 @@ from exact_vae.vae_core.families import (
     vq,
     wan,
 )
-from exact_vae.vae_core.temporal import alone
+from exact_vae.vae_core.families.blocks import ldm
+from exact_vae.vae_core.ops import alone
 from samples import random_weights, small_kl
 
-ONE_EACH, TWO = blocks.Coder((32, 64), (1, 1), (False, True), stem=32), blocks.Coder((32, 64), (2, 1), (False,) * 2)
+ONE_EACH, TWO = ldm.Coder((32, 64), (1, 1), (False, True), stem=32), ldm.Coder((32, 64), (2, 1), (False,) * 2)
 TRADED = (32, 32, 64)
 PLAIN_DC = dc_ae.Coder((32, 32, 64), (1, 1, 1), (False, True, True), (False,) * 3, (5,), shuffled=False, joined=False)
 SHUFFLED, BATCH_NORMED = (
@@ -55,8 +55,8 @@ def _tiny_video(z: int, up: tuple[int, ...], superior: bool = False, **more) -> 
 
 _TRADING = hunyuan_video_15.TradingConfig(
     4,
-    blocks.Coder(TRADED, (1,) * 3, (False,) * 3, stem=32),
-    blocks.Coder(TRADED[::-1], (1,) * 3, (False,) * 3),
+    ldm.Coder(TRADED, (1,) * 3, (False,) * 3, stem=32),
+    ldm.Coder(TRADED[::-1], (1,) * 3, (False,) * 3),
     encoder_in_time=(False, True),
     decoder_in_time=(True, False),
 )
@@ -70,7 +70,7 @@ SMALL: dict[str, tuple[str, Config]] = {
     "hunyuan_image": (
         "hunyuan_image",
         hunyuan_image.HunyuanImageConfig(
-            4, blocks.Coder((32, 64), (1, 1), (False,) * 2, stem=32), blocks.Coder((64, 32), (2, 1), (False,) * 2)
+            4, ldm.Coder((32, 64), (1, 1), (False,) * 2, stem=32), ldm.Coder((64, 32), (2, 1), (False,) * 2)
         ),
     ),
     "dc_ae": ("dc_ae", dc_ae.DCAEConfig(4, PLAIN_DC, PLAIN_DC)),
@@ -83,8 +83,8 @@ SMALL: dict[str, tuple[str, Config]] = {
         "hunyuan_video",
         hunyuan_video.HunyuanVideoConfig(
             4,
-            blocks.Coder(TRADED, (1,) * 3, (False,) * 3, stem=32),
-            blocks.Coder(TRADED, (1,) * 3, (False,) * 3),
+            ldm.Coder(TRADED, (1,) * 3, (False,) * 3, stem=32),
+            ldm.Coder(TRADED, (1,) * 3, (False,) * 3),
         ),
     ),
     "hunyuan_video_15": ("hunyuan_video_15", _TRADING),

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
-from ..vae_core import VAEError, built_in, load
+from ..vae_core import VAEError, load
+from ..vae_core.checkpoints import built_in
+from ..vae_core.dtypes import usable
 from ..vae_core.errors import BadRequest
-from ..vae_core.precision import usable
-from ..vae_core.writing import made, published
+from ..vae_core.files import made, published
 
 INSTALL = "training needs '{}': pip install 'exact-vae[train]'"
 try:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..vae_core import VAE
-from ..vae_core.writing import made, published
+from ..vae_core.files import made, published
 from .folder import Found, upright
 from .results import LONG_SIDE, Measured, cell, fitted, measured, sheet
 

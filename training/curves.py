@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..vae_core.writing import published
+from ..vae_core.files import published
 
 
 def draw_curves(history: list[dict[str, float]], path: Path, smooth: int = 10) -> None:

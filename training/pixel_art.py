@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..vae_core.writing import made, published
+from ..vae_core.files import made, published
 
 CELLS, SIDE = 64, 4  # of an image, and of a cell in pixels
 PALETTE = np.array(

@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ..vae_core.checkpoints import OWNS
 from ..vae_core.families.kl import Coder, KLConfig
-from ..vae_core.loading import OWNS
 
 DECODER, ALL = "decoder", "all"
 

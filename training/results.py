@@ -10,8 +10,9 @@ import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import save
 
-from ..vae_core import VAE, measures
-from ..vae_core.writing import published
+from ..vae_core import VAE
+from ..vae_core.files import published
+from ..vae_core.images import metrics
 from .images import opened, shrunk
 from .recipe import Recipe
 from .trainer import Trainer
@@ -70,9 +71,9 @@ def measured(vae: VAE, image: Image.Image, name: str) -> Measured:
         name=name,
         original=image,
         decoded=decoded,
-        psnr=measures.psnr(x, y).item(),
-        ssim=measures.ssim(x, y).item(),
-        colour_shift=measures.colour_shift(x, y).item(),
+        psnr=metrics.psnr(x, y).item(),
+        ssim=metrics.ssim(x, y).item(),
+        colour_shift=metrics.colour_shift(x, y).item(),
         nats=posterior.kl().item() / posterior.mean.numel(),
     )
 

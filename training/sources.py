@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from ..vae_core.errors import BadRequest
-from ..vae_core.writing import made, published
+from ..vae_core.files import made, published
 
 DEBIAN = (
     "https://deb.debian.org/debian/pool/main/",

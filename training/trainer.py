@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from ..vae_core.errors import BadRequest, NumericalOverflow
 from ..vae_core.execution import whole
 from ..vae_core.families.kl import AutoencoderKL
+from ..vae_core.files import published
 from ..vae_core.posterior import Posterior
-from ..vae_core.writing import published
 from .growing import start_gently, without_top
 from .images import Crops
 from .losses import Loss, loss_of

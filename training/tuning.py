@@ -13,14 +13,23 @@ from pathlib import Path
 
 import torch
 
-from ..vae_core import VAE, BadRequest, built_in, load
-from ..vae_core.checkpoint import DAMAGE, Checkpoint, open_checkpoint
-from ..vae_core.detection import Detection, demand_part, demand_whole, detect_in, title
+from ..vae_core import VAE, BadRequest, load
+from ..vae_core.checkpoints import (
+    DAMAGE,
+    FLOATS,
+    Checkpoint,
+    Detection,
+    built_in,
+    demand_whole,
+    detect_in,
+    in_file,
+    open_checkpoint,
+    rewrite,
+)
 from ..vae_core.execution import whole
+from ..vae_core.families import demand_part, title
 from ..vae_core.families.kl import AutoencoderKL
-from ..vae_core.loading import FLOATS
 from ..vae_core.posterior import Posterior
-from ..vae_core.rewriting import in_file, rewrite
 from .folder import Folder, Found
 from .losses import SCALES, loss_of
 from .processes import Processes

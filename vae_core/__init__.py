@@ -6,7 +6,7 @@ latent = posterior.mode()                       # or posterior.sample(generator)
 pixels = vae.decode(latent, size=posterior.size)
 """
 
-from .detection import Detection, Inspection, detect, inspect
+from .checkpoints import Detection, Inspection, detect, from_weights, inspect, load
 from .errors import (
     BadPixels,
     BadRequest,
@@ -18,8 +18,7 @@ from .errors import (
     UnsupportedCheckpoint,
     VAEError,
 )
-from .execution.blended import Tiles
-from .loading import from_weights, load
+from .execution import Tiles
 from .posterior import Posterior
 from .vae import VAE
 

@@ -9,20 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import door, planning, precision
-from .detection import demand_part, title
+from . import dtypes, inputs
 from .errors import BadPixels, BadRequest, DoesNotFit, NumericalOverflow
-from .execution import blended, clips, streaming, whole
-from .execution.blended import TilePlan, Tiles
-from .execution.fused import fused
-from .execution.plan import Plan
+from .execution import clips, streaming, whole
+from .execution import tiles as blended
+from .execution.plans import choose as planning
+from .execution.plans.request import Plan
+from .execution.progress import Followed, Progress
+from .execution.rewrite.fuse import fused
 from .execution.run import given_out, run
+from .execution.tiles import TilePlan, Tiles
 from .families import Config, Facts, Network
-from .ops import Ops
-from .padding import pad_frames, pad_to
+from .families.registry import demand_part, title
+from .images.padding import pad_frames, pad_to
+from .ops import Ops, alone
 from .posterior import Posterior
-from .progress import Followed, Progress
-from .temporal import alone
 
 Budget = int | str | None
 OnPlan = Callable[[Plan | TilePlan], None]  # told how it will be run, just before it is
@@ -75,7 +76,7 @@ class VAE(Facts):
         Raises BadPixels, NumericalOverflow, DoesNotFit, and BadRequest if the file held no encoder.
         """
         demand_part(self.config, self.name, "encode")
-        x, frames = door.images(self, pixels)
+        x, frames = inputs.images(self, pixels)
         size = (x.shape[-2], x.shape[-1])
         one = partial(self._encoded, budget=budget, rows=rows, keep=keep)
         one = partial(blended.run, one, tiles, self.spatial_ratio, cell=self.spatial_ratio) if tiles else one
@@ -94,8 +95,8 @@ class VAE(Facts):
         Raises LatentMismatch, NumericalOverflow, DoesNotFit, BadPixels, and BadRequest if the file held no decoder.
         """
         demand_part(self.config, self.name, "decode")
-        x, frames = door.latent(self, z, size)
-        beside = door.beside(self, image, mask, x)
+        x, frames = inputs.latent(self, z, size)
+        beside = inputs.beside(self, image, mask, x)
         if tiles and beside is not None:
             raise BadRequest("blended tiles are decoded without an image and a mask: leave the tiles or these away.")
         one = partial(self._decoded, beside=beside, budget=budget, rows=rows, keep=keep)
@@ -103,7 +104,7 @@ class VAE(Facts):
         x = one(x, on_plan=on_plan, progress=progress)
         h, w = self.decoded_size(size) if size else x.shape[-2:]
         x = x[..., :h, :w]
-        return whole.run(door.unfolded(frames), x)
+        return whole.run(inputs.unfolded(frames), x)
 
     def encode_rows(self, source: streaming.PixelRows, *, budget: Budget = None, rows: int | None = None,
                     keep: str | None = None, progress: Progress | None = None) -> Posterior:  # fmt: skip
@@ -118,12 +119,12 @@ class VAE(Facts):
         if c != self.in_channels or min(h, w) < 1:
             raise BadPixels(f"this image is ({c}, {h}, {w}): '{self.name}' encodes ({self.in_channels}, H, W).")
         if self.network.images_are_clips:  # it is a clip of several frames that is run
-            image = streaming.StreamedImage(source, 1, self.device, self.dtype, door.demand_in_range).tensor()
+            image = streaming.StreamedImage(source, 1, self.device, self.dtype, inputs.demand_in_range).tensor()
             return self.encode(image, budget=budget, rows=rows, keep=keep, progress=progress)
         plan = self.plan("encode", (1, *source.shape), budget=budget, rows=rows, keep=keep, streamed=True)
         watch = Followed(self.network, plan, 1, progress)
         with self._memory("encoding", (1, *source.shape), watch):
-            image = streaming.StreamedImage(source, self.spatial_ratio, self.device, self.dtype, door.demand_in_range)
+            image = streaming.StreamedImage(source, self.spatial_ratio, self.device, self.dtype, inputs.demand_in_range)
             z = streaming.encode(fused(alone(self.network.encode_ops())), image, plan, watch)
             watch.ends()
         return self._posterior(z, (h, w), None)
@@ -139,7 +140,7 @@ class VAE(Facts):
         memory.
         """
         demand_part(self.config, self.name, "decode")
-        x, _ = door.latent(self, z, size)
+        x, _ = inputs.latent(self, z, size)
         if self.network.images_are_clips and z.ndim == 4 and len(z) == 1:
             image = self.decode(z, size=size, budget=budget, rows=rows, keep=keep, progress=progress)
             return iter(image[0].split(streaming.HEIGHTS[0], -2))
@@ -166,7 +167,7 @@ class VAE(Facts):
         self._dtype = dtype or self._dtype
         self.network.to(self._device)
         if dtype:
-            exact = precision.at_least_fp32(dtype)
+            exact = dtypes.at_least_fp32(dtype)
             for parameter in self.network.parameters():
                 parameter.data = parameter.data.to(dtype)
             for buffer in self.network.buffers():
@@ -247,12 +248,12 @@ class VAE(Facts):
 
     def _from_latent(self, x: Tensor) -> Tensor:
         """What the decoder reads."""
-        x = x.to(self.device, precision.at_least_fp32(self.dtype))
+        x = x.to(self.device, dtypes.at_least_fp32(self.dtype))
         return whole.run(self.network.from_latent_ops(), x).to(self.dtype)
 
     def _posterior(self, z: Tensor, size: tuple[int, int], frames: int | None) -> Posterior:
         self._demand_finite(z, "the image", "encode")
-        to_latent = (*self.network.to_latent_ops(), *door.unfolded(frames))
+        to_latent = (*self.network.to_latent_ops(), *inputs.unfolded(frames))
         make = Posterior.of_moments if self.network.gaussian else Posterior.of_point
         return make(z, to_latent, size)
 

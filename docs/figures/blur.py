@@ -4,7 +4,7 @@ encoded at twice the size (four times the numbers), decoded and shrunk. The eye 
 import numpy as np
 import torch
 from common import CHELSEA, grid, shown, square, vae
-from exact_vae.vae_core.measures import psnr
+from exact_vae.vae_core.images import psnr
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d

@@ -5,7 +5,7 @@ The principal components of the photograph's own blocks. Last: the built-in VAE,
 
 import torch
 from common import HERON, grid, shown, square, vae
-from exact_vae.vae_core.measures import psnr, ssim
+from exact_vae.vae_core.images import psnr, ssim
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import fold, unfold

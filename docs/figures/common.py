@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from exact_vae.vae_core import VAE, built_in, load
+from exact_vae.vae_core import VAE, load
+from exact_vae.vae_core.checkpoints import built_in
 from PIL import Image
 from torch import Tensor
 

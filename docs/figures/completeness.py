@@ -2,7 +2,7 @@
 
 import torch
 from common import CHELSEA, HERON, grid, shown, square, twin, vae
-from exact_vae.vae_core.noise import Noise
+from exact_vae.vae_core.latents import Noise
 from PIL import Image
 
 SAMPLES = 4

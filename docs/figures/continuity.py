@@ -5,8 +5,8 @@ Above: the built-in VAE. Below: its twin trained without the KL term.
 
 from common import CHELSEA, grid, shown, square, twin, vae
 from exact_vae.vae_core import VAE
-from exact_vae.vae_core.measures import psnr
-from exact_vae.vae_core.noise import Noise
+from exact_vae.vae_core.images import psnr
+from exact_vae.vae_core.latents import Noise
 from PIL import Image
 from torch import Tensor
 

@@ -1,8 +1,8 @@
 """One photograph decoded from the mode and from samples: z = mean + k * std * noise, for k = 0, 1, 2, 4, 8."""
 
 from common import CHELSEA, grid, shown, square, vae
-from exact_vae.vae_core.measures import psnr
-from exact_vae.vae_core.noise import Noise
+from exact_vae.vae_core.images import psnr
+from exact_vae.vae_core.latents import Noise
 from PIL import Image
 from torch import Tensor
 

@@ -6,7 +6,7 @@ crop to a multiple of 8 would have left.
 
 import numpy as np
 from common import CHELSEA, grid, shown, square, vae
-from exact_vae.vae_core.padding import pad_to
+from exact_vae.vae_core.images import pad_to
 from PIL import Image
 
 HEIGHT, WIDTH, RATIO = 45, 61, 8

@@ -2,7 +2,7 @@
 
 import torch
 from common import CHELSEA, HERON, grid, shown, square, vae
-from exact_vae.vae_core.mixing import slerp
+from exact_vae.vae_core.latents import slerp
 from PIL import Image
 
 STEPS = 6

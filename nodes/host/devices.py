@@ -5,7 +5,7 @@
 import torch
 from torch import Tensor
 
-from ...vae_core import precision
+from ...vae_core import dtypes
 from .place import in_comfyui
 
 
@@ -26,4 +26,4 @@ def device(name: str = "auto") -> torch.device:
         return model_management.vae_device()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return precision.usable(name)
+    return dtypes.usable(name)

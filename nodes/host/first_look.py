@@ -9,8 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...vae_core.latents import SPACES
-from ...vae_core.preview import CELLS, IMAGES, Factors, fit, flat, preview, published, remembered
+from ...vae_core.latents import CELLS, IMAGES, SPACES, Factors, fit, flat, preview, published, remembered
 from .place import in_comfyui
 
 LONG = 64**2  # latent pixels; fewer are decoded before anybody could look

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ...vae_core import BadRequest
-from ...vae_core.numbering import inside
+from ...vae_core.files import inside
 from .place import Surroundings, given, in_comfyui
 
 OUTPUT = " [output]"  # the host's own mark of a name in its output folder

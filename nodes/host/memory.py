@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
-from ...vae_core import VAE, planning
-from ...vae_core.execution.budget import MARGIN
+from ...vae_core import VAE
+from ...vae_core.execution import MARGIN
+from ...vae_core.execution.plans import choose as planning
 from ..clips import clip_shape
 
 

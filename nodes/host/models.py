@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 
 from ...vae_core import BadRequest
-from ...vae_core.numbering import Series, series
-from ...vae_core.writing import made
+from ...vae_core.files import Series, made, series
 from .place import given, in_comfyui
 
 SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")

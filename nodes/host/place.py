@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
 
-from ...vae_core.progress import Progress
+from ...vae_core.execution import Progress
 
 
 class Surroundings(NamedTuple):

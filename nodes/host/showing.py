@@ -5,7 +5,7 @@
 from pathlib import Path
 from typing import Any
 
-from ...vae_core.progress import Progress
+from ...vae_core.execution import Progress
 from .place import given, in_comfyui
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...vae_core import VAE, BadRequest, BrokenCheckpoint, DoesNotFit, UnknownCheckpoint, from_weights, precision
-from ...vae_core.saving import ORIGINAL, weights_as
+from ...vae_core import VAE, BadRequest, BrokenCheckpoint, DoesNotFit, UnknownCheckpoint, dtypes, from_weights
+from ...vae_core.checkpoints import ORIGINAL, weights_as
 from ..clips import as_clip, clip_shape, decoded_frames, in_batches, latent_frames, without_rest
 from ..host_codec import HostCodec
 from .devices import device
@@ -28,7 +28,7 @@ Load = Callable[[torch.dtype | None, torch.device], VAE]  # (dtype asked for, de
 
 def to_socket(load: Load, dtype: str = "auto", device_name: str = "auto") -> Any:
     """What a loader puts on the VAE socket. `load` may be called again, for a copy on another device."""
-    where, asked = device(device_name), precision.named(dtype)
+    where, asked = device(device_name), dtypes.named(dtype)
     return _socket(load, asked, where) if in_comfyui() else load(asked, where)
 
 
@@ -129,7 +129,7 @@ def _socket(load: Load, asked: torch.dtype | None, where: torch.device) -> Any:
     from comfy import model_management
 
     dtype = asked or model_management.vae_dtype(where, [torch.bfloat16, torch.float32])
-    vae = load(precision.choose(where, dtype, dtype), torch.device("cpu"))  # the host moves it when it is needed
+    vae = load(dtypes.choose(where, dtype, dtype), torch.device("cpu"))  # the host moves it when it is needed
     made = _socket_class()(vae, where)
     made.patcher.cached_patcher_init = (_fresh_patcher, (load, asked, where))
     return made

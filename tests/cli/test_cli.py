@@ -10,7 +10,7 @@ import torch
 from exact_vae.cli import main
 from exact_vae.nodes.images import to_image
 from exact_vae.vae_core import load
-from exact_vae.vae_core.latent_files import read_latent
+from exact_vae.vae_core.latents.files import read_latent
 from PIL import Image
 from safetensors.torch import load_file, save_file
 

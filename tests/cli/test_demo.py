@@ -5,7 +5,9 @@ import re
 import pytest
 from exact_vae.cli import main
 from exact_vae.headless import image_files
-from exact_vae.vae_core import VAE, built_in, measures, views
+from exact_vae.vae_core import VAE
+from exact_vae.vae_core.checkpoints import built_in
+from exact_vae.vae_core.images import heatmaps, metrics
 from PIL import Image
 
 WRITTEN = {"original.png", "decoded.png", "latent.png", "error.png", "report.html"}
@@ -26,7 +28,7 @@ def image(tmp_path):
     return path
 
 
-def planes(path) -> "measures.Tensor":
+def planes(path) -> "metrics.Tensor":
     return image_files.read(path)[0].movedim(-1, 1)
 
 
@@ -37,9 +39,9 @@ def test_an_image_of_the_user_s(image, tmp_path, capsys):
     assert {path.name for path in out.iterdir()} == WRITTEN
     a, b = planes(image), planes(out / "decoded.png")
     assert a.shape == b.shape == planes(out / "original.png").shape == planes(out / "error.png").shape
-    assert float(told["PSNR"].split()[0]) == pytest.approx(measures.psnr(a, b).item(), abs=0.1)
-    assert float(told["SSIM"]) == pytest.approx(measures.ssim(a, b).item(), abs=0.005)
-    assert (planes(out / "error.png") - views.heat_map(a, b)).abs().mean() < 0.03
+    assert float(told["PSNR"].split()[0]) == pytest.approx(metrics.psnr(a, b).item(), abs=0.1)
+    assert float(told["SSIM"]) == pytest.approx(metrics.ssim(a, b).item(), abs=0.005)
+    assert (planes(out / "error.png") - heatmaps.heat_map(a, b)).abs().mean() < 0.03
     assert "97x61" in told["image"] and "4 channels at 1/8" in told["VAE"]
     assert told["report"] == str(out / "report.html")
 

@@ -263,7 +263,7 @@ def test_the_weight_at_rest_is_what_the_built_in_vae_was_trained_with(tmp_path):
     """0.02 in its recipe. The photograph was never trained on; measured on 8 photographs: 0.022."""
     from exact_vae.training.folder import Folder, Found
     from exact_vae.training.recipe import ALL, Phase, Tuning
-    from exact_vae.vae_core import built_in
+    from exact_vae.vae_core.checkpoints import built_in
 
     found = Found(built_in.PHOTOGRAPH.parent, (built_in.PHOTOGRAPH.name,), ())
     course = Tuning("x", phases=(Phase(0.0, (128,), 1),), part=ALL)

@@ -247,7 +247,7 @@ def test_a_write_that_breaks_off_leaves_nothing(folders, save, monkeypatch):
 
 
 def test_an_existing_file_is_replaced_only_when_all_is_written(folders, monkeypatch):
-    from exact_vae.vae_core.writing import published
+    from exact_vae.vae_core.files.atomic import published
 
     target = folders.input / "x"
     target.write_text("old")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from calling import call, returned, text
-from exact_vae.vae_core import built_in
+from exact_vae.vae_core.checkpoints import built_in
 
 
 @pytest.mark.parametrize("image", built_in.PHOTOGRAPHS)

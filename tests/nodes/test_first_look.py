@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from exact_vae.nodes import host
-from exact_vae.vae_core import from_weights, preview
-from exact_vae.vae_core.latents import SPACES
+from exact_vae.vae_core import from_weights
+from exact_vae.vae_core.latents import preview
+from exact_vae.vae_core.latents.spaces import SPACES
 from samples import random_weights, small_kl
 
 

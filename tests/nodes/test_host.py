@@ -8,7 +8,8 @@ import torch
 from exact_vae.nodes import host
 from exact_vae.nodes.host import socket
 from exact_vae.nodes.host_codec import TILED, WHOLE, ClipTiles, HostCodec
-from exact_vae.vae_core import DoesNotFit, from_weights, planning
+from exact_vae.vae_core import DoesNotFit, from_weights
+from exact_vae.vae_core.execution.plans import choose as planning
 from exact_vae.vae_core.families.kl import FAMILY
 from samples import random_weights, small_kl
 

@@ -7,7 +7,8 @@ import torch
 from calling import call, returned, sample_image, text
 from exact_vae import NODE_CLASS_MAPPINGS, headless
 from exact_vae.nodes import host
-from exact_vae.vae_core import BadRequest, from_weights, inspect, load, measures
+from exact_vae.vae_core import BadRequest, from_weights, inspect, load
+from exact_vae.vae_core.images import metrics
 from safetensors.torch import load_file, save_file
 from samples import random_weights, small_kl
 
@@ -28,7 +29,7 @@ def test_vaes_are_compared_in_numbers_and_images(models, vae):
     assert first[0] == "vae: small.safetensors, float32 on cpu"
     assert second[0] == "vae_3: small.safetensors, float64 on cpu"
     back = call("ExactVAEDecode", samples=call("ExactVAEEncode", pixels=image, vae=vae), vae=vae)
-    assert first[1] == f"{measures.psnr(image.movedim(-1, 1), back.movedim(-1, 1)).item():.2f} dB"
+    assert first[1] == f"{metrics.psnr(image.movedim(-1, 1), back.movedim(-1, 1)).item():.2f} dB"
     nats = vae.encode(image.movedim(-1, 1) * 2 - 1).kl().item() / (4 * 8 * 11)
     assert f"{nats:.2f} nats" in report
     assert len({len(line) for line in report.splitlines()}) == 1  # in a fixed font its columns are in line

@@ -9,8 +9,8 @@ from exact_vae import NODE_CLASS_MAPPINGS, headless
 from exact_vae.nodes import geometry
 from exact_vae.nodes.host_codec import HostCodec
 from exact_vae.vae_core import BadRequest, LatentMismatch, from_weights
-from exact_vae.vae_core.latents import SPACES
-from exact_vae.vae_core.noise import Noise
+from exact_vae.vae_core.latents.noise import Noise
+from exact_vae.vae_core.latents.spaces import SPACES
 from samples import random_weights, small_kl
 
 SIZE = {"width": 30, "height": 18, "batch_size": 2}

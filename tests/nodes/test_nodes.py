@@ -7,9 +7,10 @@ import torch
 from calling import call, sample_image, text
 from exact_vae.nodes import NODE_CLASS_MAPPINGS, host
 from exact_vae.nodes.core_vaes import SINCE
-from exact_vae.vae_core import BadPixels, BadRequest, LatentMismatch, UnsupportedCheckpoint, built_in, load
+from exact_vae.vae_core import BadPixels, BadRequest, LatentMismatch, UnsupportedCheckpoint, load
+from exact_vae.vae_core.checkpoints import built_in
 from exact_vae.vae_core.families import tiny_video
-from exact_vae.vae_core.families.foreign import FOREIGN
+from exact_vae.vae_core.families.unsupported import FOREIGN
 from safetensors.torch import save_file
 from samples import random_weights, small_kl
 

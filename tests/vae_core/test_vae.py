@@ -4,17 +4,9 @@ import itertools
 
 import pytest
 import torch
-from exact_vae.vae_core import (
-    BadPixels,
-    BadRequest,
-    DoesNotFit,
-    LatentMismatch,
-    NumericalOverflow,
-    from_weights,
-    load,
-    progress,
-)
-from exact_vae.vae_core.families.blocks import Coder
+from exact_vae.vae_core import BadPixels, BadRequest, DoesNotFit, LatentMismatch, NumericalOverflow, from_weights, load
+from exact_vae.vae_core.execution import progress
+from exact_vae.vae_core.families.blocks.ldm import Coder
 from exact_vae.vae_core.families.vq import VQConfig
 from exact_vae.vae_core.ops import Conv2d
 from samples import random_weights, small_kl

@@ -1,1 +1,20 @@
-"""The ways of running a network: one file each. None of them knows a family by name."""
+"""How is it run? Whole, in bands of rows, clips a few frames at a time, or in blended tiles; and what each costs."""
+
+from . import whole
+from .plans.budget import MARGIN, text
+from .plans.request import DEVICE, DISK, KEEP, SYSTEM, Plan
+from .progress import Progress
+from .tiles import Tiles
+
+__all__ = [
+    "DEVICE",
+    "DISK",
+    "KEEP",
+    "MARGIN",
+    "SYSTEM",
+    "Plan",
+    "Progress",
+    "Tiles",
+    "text",
+    "whole",
+]

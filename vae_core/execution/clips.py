@@ -8,11 +8,11 @@ from torch import Tensor
 
 from ..ops import Ops
 from . import whole
-from .bands import Source
-from .past import Past
-from .plan import Plan
+from .bands.flows import Source
+from .bands.state import Past
+from .observer import Watch
+from .plans.request import Plan
 from .run import gather, in_bands, store_of
-from .watch import Watch
 
 
 @torch.no_grad()

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from ..ops import Ops, leaves
 from . import whole
-from .bands import Source, flow
-from .held import Banding, Flow
-from .past import Past
-from .plan import DISK, SYSTEM, Plan
-from .rows import ROWS, Rows
-from .store import InRooms, InSystemMemory, OnDevice, OnDisk, Store
-from .watch import Watch
+from .bands.flows import Source, flow
+from .bands.holding import Banding, Flow
+from .bands.readers import ROWS, Rows
+from .bands.state import Past
+from .bands.stores import InRooms, InSystemMemory, OnDevice, OnDisk, Store
+from .observer import Watch
+from .plans.request import DISK, SYSTEM, Plan
 
 
 @torch.no_grad()

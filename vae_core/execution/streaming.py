@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import BadPixels
+from ..images.padding import padding
 from ..ops import Ops
-from ..padding import padding
-from .bands import Source
-from .held import Flow
-from .plan import HEIGHTS, Plan
-from .rows import ROWS, Reader, Rows, height
+from .bands.flows import Source
+from .bands.holding import Flow
+from .bands.readers import ROWS, Reader, Rows, height
+from .observer import Watch
+from .plans.request import HEIGHTS, Plan
 from .run import gather, given_out, in_bands, run
-from .watch import Watch
 
 LAYOUT = torch.channels_last
 

@@ -8,10 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..ops import Beside, Global, Op, Ops, Residual, has_besides
-from ..temporal import Temporal
-from .past import Past
-from .watch import Watch
+from ..ops import Beside, Global, Op, Ops, Residual, Temporal, has_besides
+from .bands.state import Past
+from .observer import Watch
 
 NOBODY = Watch()
 

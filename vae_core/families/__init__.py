@@ -1,40 +1,6 @@
-"""The families this library runs, one file each. For every file at most one of them answers, so order is free."""
+"""Which network is this? One file for each family, and nothing else beside what all of them share."""
 
-from . import (
-    asymmetric,
-    dc_ae,
-    effnet,
-    hunyuan_image,
-    hunyuan_image_3,
-    hunyuan_video,
-    hunyuan_video_15,
-    kl,
-    paella,
-    pixel,
-    svd,
-    tiny,
-    tiny_video,
-    vq,
-    wan,
-)
-from .base import Config, Facts, Family, Network, Shapes
+from .blocks.base import Config, Facts, Family, Network, Shapes
+from .registry import FAMILIES, build, demand_part, title
 
-__all__ = ["FAMILIES", "Config", "Facts", "Family", "Network", "Shapes"]
-
-FAMILIES: tuple[Family, ...] = (
-    kl.FAMILY,
-    asymmetric.FAMILY,
-    svd.FAMILY,
-    vq.FAMILY,
-    hunyuan_image.FAMILY,
-    dc_ae.FAMILY,
-    wan.FAMILY,
-    hunyuan_video.FAMILY,
-    hunyuan_video_15.FAMILY,
-    hunyuan_image_3.FAMILY,
-    tiny.FAMILY,
-    paella.FAMILY,
-    effnet.FAMILY,
-    tiny_video.FAMILY,
-    pixel.FAMILY,
-)
+__all__ = ["FAMILIES", "Config", "Facts", "Family", "Network", "Shapes", "build", "demand_part", "title"]

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ..ops import Beside, Conv2d, EveryNth, Ops, chain, plus, relu, silu, times
 from . import kl
-from .base import Family, Member, Shapes
-from .blocks import Coder, Decoder
+from .blocks.base import Family, Member, Shapes
+from .blocks.ldm import Coder, Decoder
 
 CONDITION = "decoder.encoder."
 

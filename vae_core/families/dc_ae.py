@@ -29,9 +29,9 @@ from ..ops import (
     relu,
     silu,
 )
-from .base import Family, Halves, Member, Network, Rounding, Row, Shapes, count, size, vote
-from .efficientvit import HEAD, EfficientViTBlock, ResBlock
-from .norms import RMSNorm
+from .blocks.base import Family, Halves, Member, Network, Rounding, Row, Shapes, count, size, vote
+from .blocks.efficientvit import HEAD, EfficientViTBlock, ResBlock
+from .blocks.norms import RMSNorm
 
 SIDES = {"encoder": "encoder.down_blocks.", "decoder": "decoder.up_blocks."}
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops import Affine, Conv2d, Ops, Residual, Sums, chain, silu
-from .base import Family, Halves, Member, Network, Row, Shapes, size, vote
-from .norms import BatchNorm
+from .blocks.base import Family, Halves, Member, Network, Row, Shapes, size, vote
+from .blocks.norms import BatchNorm
 from .tiny import Numbered
 
 RATIO, PREVIEW = 32, 8  # pixels to one of the latent: of the image that is encoded, of the one that is decoded

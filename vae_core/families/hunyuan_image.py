@@ -13,19 +13,9 @@ from itertools import pairwise
 
 from torch import nn
 
-from ..ops import (
-    Conv2d,
-    MeanChannels,
-    Ops,
-    PixelShuffle,
-    PixelUnshuffle,
-    RepeatChannels,
-    Residual,
-    chain,
-    silu,
-)
-from .base import Family, Halves, Member, Network, Shapes, size, vote
-from .blocks import Coder, Middle, ResnetBlock, halved, is_2d, keeps_channels, norm, read_coder
+from ..ops import Conv2d, MeanChannels, Ops, PixelShuffle, PixelUnshuffle, RepeatChannels, Residual, chain, silu
+from .blocks.base import Family, Halves, Member, Network, Shapes, size, vote
+from .blocks.ldm import Coder, Middle, ResnetBlock, halved, is_2d, keeps_channels, norm, read_coder
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ The surprise: no frame is special, so a latent frame stands for four. An image i
 encoded, and the last of four when it is decoded.
 """
 
-from .base import Family, Member, Shapes
-from .blocks_3d import AROUND
+from .blocks.base import Family, Member, Shapes
+from .blocks.ldm_3d import AROUND
 from .hunyuan_video_15 import PUBLISHED, HunyuanVideo15VAE, TradingConfig, read
 
 

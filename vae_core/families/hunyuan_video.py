@@ -12,11 +12,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..ops import Ops, Upsample2x, chain, silu
-from ..temporal import Conv3d, RepeatFrames
-from .base import Family, Halves, Member, Network, Shapes, size, vote
-from .blocks import Coder, halved, read_coder
-from .blocks_3d import GROUPED, Causal, Middle, ResnetBlock, group_norm, keeps_channels, reads_as, unwrapped
+from ..ops import Conv3d, Ops, RepeatFrames, Upsample2x, chain, silu
+from .blocks.base import Family, Halves, Member, Network, Shapes, size, vote
+from .blocks.ldm import Coder, halved, read_coder
+from .blocks.ldm_3d import GROUPED, Causal, Middle, ResnetBlock, group_norm, keeps_channels, reads_as, unwrapped
 
 IN_TIME = 2  # changes of resolution, the last ones of each half, that change the number of frames too
 

@@ -24,14 +24,14 @@ from ..ops import (
     PixelUnshuffle,
     RepeatChannels,
     Residual,
+    Temporal,
     chain,
     keeps_scale,
     silu,
 )
-from ..temporal import Temporal
-from .base import Family, Halves, Member, Network, Shapes, size, vote
-from .blocks import SIDES, Coder, halved, read_coder
-from .blocks_3d import RMS, Kit, Middle, ResnetBlock, keeps_channels, reads_as, unwrapped
+from .blocks.base import Family, Halves, Member, Network, Shapes, size, vote
+from .blocks.ldm import SIDES, Coder, halved, read_coder
+from .blocks.ldm_3d import RMS, Kit, Middle, ResnetBlock, keeps_channels, reads_as, unwrapped
 
 ORDER = "yxc"
 

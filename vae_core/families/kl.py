@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ..ops import Conv2d, Ops, chain
-from .base import Family, Halves, Member, Network, Rounding, Shapes, size, vote
-from .blocks import Coder, Decoder, Encoder, halved, is_2d, keeps_channels, makes_moments, read_coder
+from .blocks.base import Family, Halves, Member, Network, Rounding, Shapes, size, vote
+from .blocks.ldm import Coder, Decoder, Encoder, halved, is_2d, keeps_channels, makes_moments, read_coder
 
 
 @dataclass(frozen=True)

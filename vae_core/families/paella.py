@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops import Affine, Conv2d, Ops, PixelShuffle, PixelUnshuffle, Residual, Window, chain, times
-from .base import Family, Member, Network, Row, Shapes, count, size, vote
-from .norms import BatchNorm
+from .blocks.base import Family, Member, Network, Row, Shapes, count, size, vote
+from .blocks.norms import BatchNorm
 from .vq import CODES, Codebook, codes
 
 PATCH = 2  # pixels of a side that become one of four times the channels, before the first level

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from ..ops import Ops
-from .base import Family, Member, Network, Shapes
+from .blocks.base import Family, Member, Network, Shapes
 
 MARK = "pixel_space_vae"
 

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..ops import Conv2d, Ops, Residual, chain, keeps_scale, silu
-from ..temporal import Conv3d, GroupNormOverFrames
+from ..ops import Conv2d, Conv3d, GroupNormOverFrames, Ops, Residual, chain, keeps_scale, silu
 from . import kl
-from .base import Family, Member, Shapes
-from .blocks import GROUPS, Coder, Decoder, ResnetBlock
+from .blocks.base import Family, Member, Shapes
+from .blocks.ldm import GROUPS, Coder, Decoder, ResnetBlock
 
 IN_TIME = re.compile(r"^decoder\..*\.(?:time_stack\.|mix_factor$|time_mix_conv\.)")
 FRAMES = (3, 1, 1)  # the kernel of every temporal convolution

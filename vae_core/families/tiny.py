@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ops import Affine, Conv2d, Op, Ops, Residual, Upsample2x, chain, relu, soft_clamp
-from .base import Family, Halves, Member, Network, Shapes, count, size, vote
+from .blocks.base import Family, Halves, Member, Network, Shapes, count, size, vote
 
 POOL_GROUPS, POOL_WIDTH = 4, 4  # the pool branch widens four times and normalises in four groups
 

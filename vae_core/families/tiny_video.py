@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops import Affine, Conv2d, Op, Ops, PixelShuffle, PixelUnshuffle, Residual, Upsample2x, chain, relu, soft_clamp
-from .base import Family, Halves, Member, Network, Shapes, count, size, vote
+from .blocks.base import Family, Halves, Member, Network, Shapes, count, size, vote
+from .blocks.tiny_frames import BesideBefore, DropFirst, FramesApart, FramesOfImage, FramesTogether, LeadIn
 from .tiny import Numbered
-from .tiny_frames import BesideBefore, DropFirst, FramesApart, FramesOfImage, FramesTogether, LeadIn
 
 COLOURS = 3
 WIDENING = 4  # of the channels within a block of the super decoder

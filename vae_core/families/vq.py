@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops import Beside, Conv2d, Ops, Upsample2x, chain, plus, times
-from .base import Family, Halves, Member, Network, Shapes, size, vote
-from .blocks import Coder, Decoder, Encoder, Norm, is_2d, keeps_channels, makes_moments, norm, read_coder
+from .blocks.base import Family, Halves, Member, Network, Shapes, size, vote
+from .blocks.ldm import Coder, Decoder, Encoder, Norm, is_2d, keeps_channels, makes_moments, norm, read_coder
 
 CODES, MOST_CODES = 8192, 2**20
 DISTANCES = 2**24  # between pixels and codes, computed at once

@@ -19,8 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops import (
+    ChannelsToFrames,
     Conv2d,
+    Conv3d,
+    DoubleFrames,
+    FramesToChannels,
     Global,
+    HalveFrames,
     MeanChannels,
     Ops,
     PixelShuffle,
@@ -31,9 +36,8 @@ from ..ops import (
     chain,
     silu,
 )
-from ..temporal import ChannelsToFrames, Conv3d, DoubleFrames, FramesToChannels, HalveFrames
-from .base import Family, Halves, Member, Network, Rounding, Shapes, count, size, vote
-from .blocks import halved, tokens
+from .blocks.base import Family, Halves, Member, Network, Rounding, Shapes, count, size, vote
+from .blocks.ldm import halved, tokens
 
 
 @dataclass(frozen=True)

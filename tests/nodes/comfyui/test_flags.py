@@ -3,7 +3,7 @@
 import pytest
 from comfyui_graphs import graph
 from comfyui_server import Server
-from exact_vae.vae_core import built_in
+from exact_vae.vae_core.checkpoints import built_in
 
 AUTO = {("--fp16-vae",): "float32", ("--bf16-vae", "--cpu-vae"): "bfloat16", ("--fp32-vae",): "float32"}
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from comfyui_graphs import OURS, TILES, graph, tall, written
 from comfyui_server import Browser
-from exact_vae.vae_core import built_in
-from exact_vae.vae_core.latents import SPACES
-from exact_vae.vae_core.preview import preview, published
+from exact_vae.vae_core.checkpoints import built_in
+from exact_vae.vae_core.latents.preview import preview, published
+from exact_vae.vae_core.latents.spaces import SPACES
 from PIL import Image
 
 SIDE = 1024

@@ -4,7 +4,7 @@ import pytest
 import torch
 from alive import Alive
 from exact_vae.vae_core.execution import clips, run
-from exact_vae.vae_core.execution.store import OnDevice
+from exact_vae.vae_core.execution.bands.stores import OnDevice
 from small_networks import small
 
 

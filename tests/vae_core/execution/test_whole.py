@@ -2,9 +2,9 @@
 
 import torch
 from exact_vae.vae_core import from_weights
-from exact_vae.vae_core.detection import build
 from exact_vae.vae_core.execution import whole
-from exact_vae.vae_core.execution.watch import Watch
+from exact_vae.vae_core.execution.observer import Watch
+from exact_vae.vae_core.families.registry import build
 from exact_vae.vae_core.ops import Affine, Beside, Conv2d, Residual, leaves, plus, times
 from samples import random_weights, small_kl
 

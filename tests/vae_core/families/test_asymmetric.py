@@ -6,10 +6,10 @@ import pytest
 import torch
 from diffusers import AsymmetricAutoencoderKL
 from exact_vae.vae_core import BadPixels, BadRequest, LatentMismatch, Tiles, detect, from_weights, load
-from exact_vae.vae_core.detection import expected_shapes
 from exact_vae.vae_core.families import asymmetric, kl
 from exact_vae.vae_core.families.asymmetric import AsymmetricConfig
-from exact_vae.vae_core.families.blocks import Coder
+from exact_vae.vae_core.families.blocks.ldm import Coder
+from exact_vae.vae_core.families.registry import expected_shapes
 from samples import random_images, random_weights, shake, small_kl
 
 EXACT = 1e-9

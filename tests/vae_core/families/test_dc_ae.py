@@ -9,16 +9,16 @@ import torch
 from diffusers import AutoencoderDC
 from diffusers.models import attention_processor, normalization
 from exact_vae.vae_core import UnknownCheckpoint, detect, from_weights, load
-from exact_vae.vae_core.detection import build, expected_shapes
+from exact_vae.vae_core.checkpoints.loading import assemble
 from exact_vae.vae_core.execution import whole
-from exact_vae.vae_core.execution.bands import Source, flow
-from exact_vae.vae_core.execution.fused import fused
-from exact_vae.vae_core.execution.held import Banding
-from exact_vae.vae_core.execution.store import OnDevice
-from exact_vae.vae_core.execution.watch import Watch
+from exact_vae.vae_core.execution.bands.flows import Source, flow
+from exact_vae.vae_core.execution.bands.holding import Banding
+from exact_vae.vae_core.execution.bands.stores import OnDevice
+from exact_vae.vae_core.execution.observer import Watch
+from exact_vae.vae_core.execution.rewrite.fuse import fused
 from exact_vae.vae_core.families import dc_ae
 from exact_vae.vae_core.families.dc_ae import Coder, DCAEConfig
-from exact_vae.vae_core.loading import assemble
+from exact_vae.vae_core.families.registry import build, expected_shapes
 from safetensors.torch import save_file
 from samples import header, header_names, random_weights
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 from exact_vae.vae_core import BadRequest, detect, from_weights, inspect, load
-from exact_vae.vae_core.describing import of_file
-from exact_vae.vae_core.detection import expected_shapes
 from exact_vae.vae_core.families.effnet import EffNetConfig
+from exact_vae.vae_core.families.registry import expected_shapes
+from exact_vae.vae_core.reports.description import of_file
 from safetensors.torch import save_file
 from samples import header, random_weights
 from torch import nn

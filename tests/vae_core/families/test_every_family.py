@@ -7,11 +7,11 @@ import pytest
 import torch
 from exact_vae.vae_core import VAE, from_weights
 from exact_vae.vae_core.execution import whole
-from exact_vae.vae_core.execution.plan import DISK
+from exact_vae.vae_core.execution.plans.choose import latent_frames
+from exact_vae.vae_core.execution.plans.choose import request as planned
+from exact_vae.vae_core.execution.plans.request import DISK
 from exact_vae.vae_core.families import FAMILIES
-from exact_vae.vae_core.planning import latent_frames
-from exact_vae.vae_core.planning import request as planned
-from exact_vae.vae_core.temporal import is_cut
+from exact_vae.vae_core.ops import is_cut
 from samples import random_weights
 from small_networks import SMALL, part_of
 from small_networks import small as made_anew

@@ -6,8 +6,8 @@ import pytest
 import torch
 from diffusers import AutoencoderKLHunyuanImage
 from exact_vae.vae_core import detect, from_weights, inspect, load
-from exact_vae.vae_core.detection import expected_shapes
 from exact_vae.vae_core.families.hunyuan_image import Coder, HunyuanImageConfig
+from exact_vae.vae_core.families.registry import expected_shapes
 from safetensors.torch import save_file
 from samples import header, random_images, random_weights, shake
 

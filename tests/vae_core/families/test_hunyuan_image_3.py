@@ -4,7 +4,7 @@ import pytest
 import torch
 from exact_vae.vae_core import detect, from_weights
 from exact_vae.vae_core.execution import whole
-from exact_vae.vae_core.families.blocks import Coder
+from exact_vae.vae_core.families.blocks.ldm import Coder
 from exact_vae.vae_core.families.hunyuan_video_15 import TradingConfig
 from samples import clip, header, moments, near, random_weights
 from torch.nn import functional as F

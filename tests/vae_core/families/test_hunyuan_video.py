@@ -5,9 +5,9 @@ import torch
 from diffusers import AutoencoderKLHunyuanImageRefiner, AutoencoderKLHunyuanVideo, AutoencoderKLHunyuanVideo15
 from exact_vae.vae_core import BadRequest, detect, from_weights, load
 from exact_vae.vae_core.execution import whole
-from exact_vae.vae_core.execution.past import Past
-from exact_vae.vae_core.execution.store import OnDevice
-from exact_vae.vae_core.temporal import Conv3d
+from exact_vae.vae_core.execution.bands.state import Past
+from exact_vae.vae_core.execution.bands.stores import OnDevice
+from exact_vae.vae_core.ops import Conv3d
 from safetensors.torch import save_file
 from samples import clip, header, moments, near, shake
 

@@ -8,8 +8,8 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderKLFlux2
 from diffusers.models.attention_processor import Attention
 from exact_vae.vae_core import BrokenCheckpoint, UnknownCheckpoint, detect, from_weights, load
-from exact_vae.vae_core.detection import expected_shapes
 from exact_vae.vae_core.families import kl
+from exact_vae.vae_core.families.registry import expected_shapes
 from safetensors.torch import load_file, save_file
 from samples import random_images, shake, small_kl
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from diffusers.pipelines.deprecated.wuerstchen.modeling_paella_vq_model import PaellaVQModel
 from exact_vae.vae_core import detect, from_weights, load
-from exact_vae.vae_core.detection import expected_shapes
 from exact_vae.vae_core.families import paella
 from exact_vae.vae_core.families.paella import PaellaConfig
+from exact_vae.vae_core.families.registry import expected_shapes
 from exact_vae.vae_core.ops import Conv2d
 from samples import header, random_images, random_weights, shake
 

@@ -5,7 +5,7 @@ import torch
 from diffusers import AutoencoderKLTemporalDecoder
 from exact_vae.vae_core import detect, from_weights
 from exact_vae.vae_core.execution import whole
-from exact_vae.vae_core.temporal import is_cut
+from exact_vae.vae_core.ops import is_cut
 from samples import header, near, shake
 
 EXACT = 1e-9

@@ -4,9 +4,9 @@ import pytest
 import torch
 from diffusers import AutoencoderTiny
 from exact_vae.vae_core import BadRequest, BrokenCheckpoint, detect, from_weights, load
-from exact_vae.vae_core.detection import expected_shapes
+from exact_vae.vae_core.families.registry import expected_shapes
 from exact_vae.vae_core.families.tiny import Coder, TinyConfig
-from exact_vae.vae_core.latents import SPACES
+from exact_vae.vae_core.latents.spaces import SPACES
 from safetensors.torch import load_file
 from samples import random_weights
 from torch.nn import functional as F

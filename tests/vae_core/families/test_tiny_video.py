@@ -3,11 +3,11 @@
 import pytest
 import torch
 from exact_vae.vae_core import BadRequest, detect, from_weights, load
-from exact_vae.vae_core.detection import expected_shapes
+from exact_vae.vae_core.checkpoints.loading import read_as_light
+from exact_vae.vae_core.families.registry import expected_shapes
 from exact_vae.vae_core.families.tiny_video import Coder, Level, TinyVideoConfig
-from exact_vae.vae_core.latents import SPACES
-from exact_vae.vae_core.loading import read_as_light
-from exact_vae.vae_core.temporal import is_cut
+from exact_vae.vae_core.latents.spaces import SPACES
+from exact_vae.vae_core.ops import is_cut
 from safetensors.torch import save_file
 from samples import header, near, random_weights
 from torch.nn import functional as F
@@ -179,8 +179,8 @@ def test_parts_and_bands_are_the_clip_at_once(kind):
 def test_parts_of_any_length_are_the_clip_at_once(kind, n):
     """Where a chunk of TAEH3 begins does not depend on the parts a clip is cut into."""
     from exact_vae.vae_core.execution import whole
-    from exact_vae.vae_core.execution.past import Past
-    from exact_vae.vae_core.execution.store import OnDevice
+    from exact_vae.vae_core.execution.bands.state import Past
+    from exact_vae.vae_core.execution.bands.stores import OnDevice
 
     network = from_weights(weights_of(kind)).network
     first, step = network.first_frames, network.next_frames

@@ -7,9 +7,9 @@ import pytest
 import torch
 from diffusers import VQModel
 from exact_vae.vae_core import detect, from_weights, load
-from exact_vae.vae_core.detection import expected_shapes
 from exact_vae.vae_core.families import vq
-from exact_vae.vae_core.families.blocks import Coder
+from exact_vae.vae_core.families.blocks.ldm import Coder
+from exact_vae.vae_core.families.registry import expected_shapes
 from exact_vae.vae_core.families.vq import Codebook, VQConfig
 from exact_vae.vae_core.posterior import Posterior
 from samples import header, random_images, random_weights, shake

@@ -1,0 +1,303 @@
+"""Which VAE a file holds: every header we know, and what is not one."""
+
+import random
+import re
+
+import pytest
+import torch
+from exact_vae.vae_core import BrokenCheckpoint, UnknownCheckpoint, UnsupportedCheckpoint, detect, inspect, load
+from exact_vae.vae_core.families import FAMILIES
+from exact_vae.vae_core.families.names.layouts import PREFIXES, namings, strip
+from exact_vae.vae_core.families.registry import build, expected_shapes
+from exact_vae.vae_core.families.unsupported import FOREIGN
+from safetensors.torch import save_file
+from samples import header, header_names, random_weights, small_kl
+
+SUPPORTED = {"kl-conv2d": "kl", "taesd": "tiny", "taesd-f32": "tiny", "pixel": "pixel", "dc-ae": "dc_ae",
+             "hunyuan-dcae2d": "hunyuan_image", "asymmetric-kl": "asymmetric",
+             "vq-movq": "vq", "vq-kl-like": "vq", "paella-vq": "paella", "cascade-stage-c": "effnet",
+             "wan-causal3d": "wan", "wan22-residual3d": "wan", "qwen21-residual2d": "wan",
+             "hunyuan-kl3d": "hunyuan_video", "hunyuan-dcae3d-causal": "hunyuan_video_15",
+             "hunyuan-dcae3d": "hunyuan_image_3",
+             "taehv": "tiny_video", "taehv-super": "tiny_video", "kl-conv2d-temporal": "svd"}  # fmt: skip
+OURS = [name for name in header_names() if header(name)["arch"] in SUPPORTED]
+NEGATIVE = [name for name in header_names() if name.startswith("none.")]
+OTHERS = [name for name in header_names() if name not in {*OURS, *NEGATIVE}]
+
+HUNYUAN = ["hunyuanvideo.diffusers", "hunyuanimage21-refiner.diffusers", "hunyuanimage3.ldm"]
+CLIPS = ["taehv.original", "taeltx_2.original", "taehv1_5_super.original", "svd.ldm", "svd.diffusers"]
+DC_AE = ["dc-ae-f32c32-sana.diffusers", "dc-ae-f32c32.original", "dc-ae-lite-f32c32.diffusers"]
+
+# The headers' words for a layout that are not ours: a full checkpoint is a prefix, not a layout, and what one host
+# calls its own is the authors' names, a pair of tiny halves, or the mark of pixel space.
+LAYOUTS = {
+    ("kl", "comfy"): "ldm",
+    ("tiny", "comfy"): "taesd",
+    ("tiny_video", "original"): "module",
+    ("pixel", "comfy"): "pixel",
+    ("hunyuan_video", "comfy"): "ldm",
+    ("hunyuan_video_15", "comfy"): "ldm",
+    ("hunyuan_image_3", "comfy"): "ldm",
+    ("wan", "comfy"): "original",
+    ("wan", "ldm"): "original",
+    ("paella", "comfy"): "original",
+    ("paella", "ldm"): "original",
+    ("effnet", "comfy"): "original",
+    ("effnet", "effnet-encoder"): "encoder",
+    ("effnet", "previewer"): "decoder",
+}
+
+
+def test_there_are_headers_of_every_kind():
+    assert (len(OURS) > 40, len(NEGATIVE) >= 6, len(OTHERS) > 15) == (True, True, True)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_facts(name):
+    known = header(name)
+    found, want = detect(known["shapes"]), known["expected"]
+    assert found.family == SUPPORTED[known["arch"]]
+    assert (found.latent_channels, found.spatial_ratio) == (want["latent_channels"], want["spatial_compression"])
+    traded = max(1, found.decoded_ratio // found.spatial_ratio) ** 2  # an enlarging decoder's channels are pixels
+    assert (found.in_channels, found.out_channels * traded) == (want["in_channels"], want["out_channels"])
+    assert found.temporal_ratio == want["temporal_compression"]
+    assert found.prefix == known["prefix"]
+    layout = "ldm" if known["layout"].endswith("-prefixed") else known["layout"]
+    assert found.layout == LAYOUTS.get((found.family, layout), layout)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_fits_to_the_last_tensor(name):
+    """The network built from the config has just the tensors of the file, and loads them strictly."""
+    known = header(name)
+    found = detect(known["shapes"])
+    assert found.is_whole
+    network = build(found.family, found.config)
+    meta = {new: torch.empty(shape, device="meta") for new, shape in found.shapes.items()}
+    network.load_state_dict(meta, strict=True, assign=True)
+    decoys = [n for n in known["shapes"] if not n.startswith(known["prefix"])]
+    unused = re.compile(r"num_batches_tracked$|\.temb_proj\.")  # the latter in the host's own modules alone
+    counted = [n for n in known["shapes"] if n not in decoys and not unused.search(n)]
+    assert len(counted) == len(found.names)
+
+
+@pytest.mark.parametrize("name", header_names())
+def test_at_most_one_answer(name):
+    """Families and the rows of known others exclude each other, so their order never matters."""
+    shapes = header(name)["shapes"]
+    families = {f.name for reading in namings(shapes) for f in FAMILIES if f.detect(reading.shapes)}
+    others = {row.title for prefix in PREFIXES for row in FOREIGN if row.matches(strip(shapes, prefix))}
+    assert len(families | others) == (0 if name in NEGATIVE else 1)
+
+
+REFUSED = {  # by how a header's name begins: whose VAE, its facts, and where it runs
+    "allegro": ("Allegro", "4 channels at 1/8, 1 frame to 4", "0.32.0 (AutoencoderKLAllegro)"),
+    "cogvideox": ("CogVideoX", "16 channels at 1/8, 1 frame to 4", "0.30.0 (AutoencoderKLCogVideoX)"),
+    "consistency-decoder": ("SD's consistency decoder", "4 channels at 1/8", "0.23.0 (ConsistencyDecoderVAE)"),
+    "cosmos": ("Cosmos", "16 channels at 1/8, 1 frame to 8", "0.34.0 (AutoencoderKLCosmos)"),
+    "easyanimate": ("EasyAnimate", "16 channels at 1/8, 1 frame to 4", "0.33.0 (AutoencoderKLMagvit)"),
+    "kandinsky6-sr": ("Kandinsky 6 super-resolution", "64 channels at 1/16, 1 frame to 4", "0.42.0 (Kandinsky6SRVAE)"),
+    "kvae-2d": ("KVAE 2-D", "16 channels at 1/8", "0.38.0 (AutoencoderKLKVAE)"),
+    "kvae-3d": ("KVAE 3-D", "16 channels at 1/8, 1 frame to 4", "0.38.0 (AutoencoderKLKVAEVideo)"),
+    "ltx": (
+        "LTX-Video", "128 channels at 1/32, 1 frame to 8",
+        "0.32.0 (AutoencoderKLLTXVideo), LTX-2's since 0.37.0 (AutoencoderKLLTX2Video)",
+    ),
+    "mage": ("Mage-Flow", "128 channels at 1/16", ""),
+    "minimax-h3": ("MiniMax-H3", "24 channels at 1/16, 1 frame to 4", "0.40.0 (AutoencoderKLMiniMaxH3)"),
+    "mochi": ("Mochi", "12 channels at 1/8, 1 frame to 6", "0.32.0 (AutoencoderKLMochi)"),
+    "rae": ("RAE", "768 channels at 1/16", "0.37.0 (AutoencoderRAE)"),
+    "seedvr2": ("SeedVR2", "16 channels at 1/8, 1 frame to 4", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_vaes_are_refused_by_name(name):
+    title, facts, diffusers = next(row for start, row in REFUSED.items() if name.startswith(start))
+    with pytest.raises(UnsupportedCheckpoint) as e:
+        detect(header(name)["shapes"])
+    elsewhere = f": diffusers runs it since {diffusers}" if diffusers else ""
+    assert str(e.value) == f"this is the VAE of {title} ({facts}), which is not supported yet{elsewhere}."
+    assert e.value.title == title
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_facts_of_other_vaes_are_those_of_their_headers(name):
+    (row,) = (row for prefix in PREFIXES for row in FOREIGN if row.matches(strip(header(name)["shapes"], prefix)))
+    known = header(name)["expected"]
+    assert (row.of.channels, row.of.ratio) == (known["latent_channels"], known["spatial_compression"])
+    assert row.of.frames == known["temporal_compression"]
+
+
+def test_diffusers_has_the_classes_that_are_named():
+    import diffusers
+
+    named = [name for row in FOREIGN for name in re.findall(r"\((\w+)\)", row.diffusers)]
+    assert len(named) == 13 and all(hasattr(diffusers, name) for name in named)
+
+
+@pytest.mark.parametrize("name", NEGATIVE)
+def test_what_is_no_vae_is_refused(name):
+    shapes = header(name)["shapes"]
+    with pytest.raises(UnknownCheckpoint) as e:
+        detect(shapes)
+    assert not isinstance(e.value, UnsupportedCheckpoint)
+    assert f"no VAE was found among these {len(shapes)} tensors" in str(e.value)
+    assert ("nearest is" in str(e.value) and "are missing" in str(e.value)) or "none has a name" in str(e.value)
+
+
+def test_a_unet_is_told_what_it_lacks(tmp_path):
+    path = tmp_path / "unet.safetensors"
+    save_file({n: torch.zeros(1) for n in header("none.sd15-unet-diffusers")["shapes"]}, path)
+    with pytest.raises(UnknownCheckpoint) as e:
+        load(path)
+    assert str(e.value).startswith(f"'{path}': no VAE was found among these 686 tensors; nearest is Autoencoder-KL")
+    assert "encoder.down.0.block.0.norm1.weight" in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sd1.ldm", "sdxl.checkpoint-prefixed", "sd1.diffusers-legacy", "taesd.comfy", "flux2.diffusers", *DC_AE],
+)
+def test_order_and_decoys_change_nothing(name):
+    shapes = header(name)["shapes"]
+    names = list(shapes)
+    random.Random(0).shuffle(names)
+    found, shuffled = detect(shapes), detect({n: shapes[n] for n in names})
+    assert (found.config, found.layout, found.prefix) == (shuffled.config, shuffled.layout, shuffled.prefix)
+    if found.prefix:
+        decoys = {
+            "text_encoders.decoder.conv_in.weight": (512, 4, 3, 3),
+            "audio_vae.decoder.up.0.block.0.conv1.weight": (7, 7),
+        }
+        assert detect(shapes | decoys).config == found.config
+
+
+@pytest.mark.parametrize("prefix", [p for p in PREFIXES if p])
+@pytest.mark.parametrize("name", ["sd3.ldm", "taesd3.diffusers", *DC_AE])
+def test_prefixes(name, prefix):
+    shapes = header(name)["shapes"]
+    found = detect({f"{prefix}{n}": s for n, s in shapes.items()})
+    assert (found.prefix, found.config) == (prefix, detect(shapes).config)
+
+
+def test_a_prefix_counts_only_at_the_start():
+    shapes = {f"other.first_stage_model.{n}": s for n, s in header("sd1.ldm")["shapes"].items()}
+    with pytest.raises(UnknownCheckpoint):
+        detect(shapes)
+
+
+@pytest.mark.parametrize(
+    "name", ["sd1.ldm", "sd1.diffusers", "flux2.ldm", "taef2.comfy", "taesd.diffusers", "hunyuanimage21.ldm",
+             "hunyuanimage21.diffusers", "asymmetric-kl-x-2.ldm", "asymmetric-kl-x-2.diffusers",
+             "amused-vq.diffusers", "kandinsky-movq.ldm", "kandinsky-movq.diffusers",
+             *HUNYUAN, *DC_AE, *CLIPS]
+)  # fmt: skip
+def test_any_missing_tensor_is_named(name):
+    """Whichever one is missing: the family is still told, and the tensor named."""
+    shapes = header(name)["shapes"]
+    for lost in random.Random(1).sample(sorted(shapes), 40):
+        if lost.endswith("num_batches_tracked"):
+            continue
+        found = detect({n: s for n, s in shapes.items() if n != lost})
+        assert not found.is_whole, lost
+        original = detect(shapes)
+        assert {original.names[n] for n in found.missing} == {lost}, lost
+
+
+@pytest.mark.parametrize(
+    "name", ["sd1.ldm", "sd3.diffusers", "taef1.comfy", "hunyuanimage21.original-prefixed", "hunyuanimage21.diffusers",
+             "asymmetric-kl-x-2.ldm", "asymmetric-kl-x-2.diffusers", "amused-vq.diffusers", "kandinsky-movq.ldm",
+             *HUNYUAN, *DC_AE, *CLIPS]
+)  # fmt: skip
+def test_any_misshapen_tensor_is_named(name):
+    shapes = header(name)["shapes"]
+    for bent in random.Random(2).sample(sorted(n for n, s in shapes.items() if s), 40):
+        wrong = (shapes[bent][0] + 64, *shapes[bent][1:])
+        found = detect({**shapes, bent: wrong})
+        assert not found.is_whole
+        assert any(bent in fault for fault in found.misshapen), bent
+
+
+@pytest.mark.parametrize(
+    "name", ["sd1.ldm", "sd1.diffusers", "flux2.ldm", "taef2.comfy", "taesd.decoder", "hunyuanimage21.diffusers",
+             "hunyuanimage21.ldm", "asymmetric-kl-x-2.diffusers", "amused-vq.diffusers",
+             "kandinsky-movq.ldm",
+             *HUNYUAN, *DC_AE, *CLIPS]
+)  # fmt: skip
+def test_no_damage_to_a_header_is_more_than_a_sentence(name):
+    """Whatever the shapes are changed to: a detection that is not whole, or a VAEError; never another exception."""
+    shapes, pick = header(name)["shapes"], random.Random(3)
+    for _ in range(60):
+        bent = dict(shapes)
+        for tensor in pick.sample(sorted(bent), pick.choice([1, 1, 5, 40])):
+            bent[tensor] = pick.choice(
+                [(), (0,), (1,), (2**40,), (0, 0, 3, 3), (4, 4, 3, 3), (7, 5, 3, 3, 3), (33,) * 4]
+            )
+        for tensor in pick.sample(sorted(bent), pick.choice([0, 1, 30])):
+            bent[tensor.replace(".0.", f".{pick.choice([1, 12, 9999])}.")] = bent.pop(tensor)
+        try:
+            assert not detect(bent).is_whole or bent == shapes
+        except UnknownCheckpoint as e:
+            assert "no VAE was found" in str(e) or "is not supported yet" in str(e)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "shape"),
+    [
+        ("decoder.conv_in.weight", (512, 36)),
+        ("decoder.conv_in.weight", (512, 4, 3, 3, 3)),
+        ("encoder.conv_out.weight", (8, 9)),
+    ],
+)
+def test_a_tensor_of_another_rank_is_named(tensor, shape):
+    found = detect({**header("sd1.ldm")["shapes"], tensor: shape})
+    assert [fault.split()[0] for fault in found.misshapen] == [tensor]
+
+
+def test_shapes_may_be_lists():
+    shapes = header("sd1.ldm")["shapes"]
+    assert detect({n: list(s) for n, s in shapes.items()}).is_whole
+
+
+def test_one_absurd_number_is_not_a_thousand_blocks():
+    shapes = header("sd1.ldm")["shapes"] | {"decoder.up.0.block.998.conv1.weight": (128, 128, 3, 3)}
+    assert detect(shapes).unexpected == ("decoder.up.0.block.998.conv1.weight",)
+
+
+@pytest.mark.parametrize("name", ["sd1.ldm", "sdxl.checkpoint-prefixed", "wan21.original", "dc-ae-f32c32.diffusers"])
+def test_leftovers_are_not_the_network(name):
+    """Losses and averages of training, and what a diffusion model does to latents; at the top level, and only there."""
+    known = header(name)
+    shapes, prefix = known["shapes"], known["prefix"]
+    extra = {"loss.logvar": (), "loss.discriminator.main.0.weight": (64, 3, 4, 4), "model_ema.decay": (),
+             "latents_mean": (16,), "latents_std": (16,), "scaling_factor": (), "shift_factor": ()}  # fmt: skip
+    assert detect(shapes | {prefix + n: s for n, s in extra.items()}).is_whole
+    assert detect(shapes | {f"{prefix}encoder.latents_mean": (16,)}).unexpected == (f"{prefix}encoder.latents_mean",)
+    assert detect(shapes | {f"{prefix}latents_weight": (16,)}).unexpected == (f"{prefix}latents_weight",)
+
+
+def test_broken_files_are_refused_with_the_tensors_named(tmp_path):
+    weights = random_weights("kl", small_kl())
+    path = tmp_path / "bad.safetensors"
+    lost = weights.pop("decoder.mid.block_1.conv2.bias")
+    save_file(weights, path)
+    with pytest.raises(BrokenCheckpoint, match=r"1 of its tensors is missing \(decoder.mid.block_1.conv2.bias\)"):
+        load(path)
+    save_file({**weights, "decoder.mid.block_1.conv2.bias": lost.repeat(2)}, path)
+    with pytest.raises(
+        BrokenCheckpoint, match=r"wrong shape \(decoder.mid.block_1.conv2.bias \[128\] instead of \[64\]\)"
+    ):
+        load(path)
+    save_file({**weights, "decoder.mid.block_1.conv2.bias": lost, "decoder.extra.weight": lost.clone()}, path)
+    with pytest.raises(BrokenCheckpoint, match=r"1 of its tensors is unexpected \(decoder.extra.weight\)"):
+        load(path)
+    assert inspect(path).unexpected == ("decoder.extra.weight",)
+
+
+def test_inspection(kl_file):
+    found = inspect(kl_file)
+    assert (found.family, found.layout, found.prefix, found.parts) == ("kl", "ldm", "", ("encoder", "decoder"))
+    assert found.dtypes == {"F32": found.tensors}
+    assert found.bytes == sum(4 * torch.Size(s).numel() for s in expected_shapes("kl", small_kl()).values())
+    assert (found.missing, found.unexpected, found.misshapen, found.others) == ((), (), (), 0)

@@ -1,0 +1,129 @@
+"""What is written is named as in real files, loads here strictly, and in diffusers."""
+
+from functools import cache
+
+import pytest
+import torch
+from exact_vae.vae_core import BadRequest, UnknownCheckpoint, detect, from_weights, load
+from exact_vae.vae_core.checkpoints.saving import LAYOUTS, layouts_of, save, weights_as
+from exact_vae.vae_core.families import FAMILIES
+from exact_vae.vae_core.families import tiny as tiny_family
+from exact_vae.vae_core.families.registry import build
+from exact_vae.vae_core.vae import VAE
+from safetensors import safe_open
+from safetensors.torch import load_file
+from samples import header, header_names, random_weights, small_kl
+
+
+@cache
+def detected(name: str):
+    try:
+        return detect(header(name)["shapes"])
+    except UnknownCheckpoint:
+        return None
+
+
+def on_meta(found) -> VAE:
+    network = build(found.family, found.config)
+    return VAE(network, found.family, found.config, name="x", dtype=torch.float32, device=torch.device("meta"))
+
+
+HOW = {"ldm": "original", "taesd": "original", "original": "original", "module": "original", "pixel": "original",
+       "diffusers": "diffusers"}  # fmt: skip
+
+
+def is_written(name: str) -> bool:
+    """A checkpoint's prefix is not, nor are halves alone, nor taesd.py's module: that becomes a `taesd` file."""
+    found = detected(name)
+    return bool(found and found.layout in HOW and len(found.parts) == 2 and not found.prefix) and not (
+        found.family == "tiny" and found.layout == "module"
+    )
+
+
+def plain(name: str) -> dict[str, tuple[int, ...]]:
+    """The shapes of the header, less what nothing reads."""
+    own = {n: s for n, s in header(name)["shapes"].items() if n in set(detected(name).names.values())}
+    if name == "flux2.ldm":  # whose quant convs lie inside the halves; ours are where ComfyUI's file has them
+        return {n.removeprefix("encoder.").removeprefix("decoder.") if "quant_conv" in n else n: s
+                for n, s in own.items()}  # fmt: skip
+    return own
+
+
+FILES = [name for name in header_names() if is_written(name)]
+STATISTICS = ("vae_scale", "vae_shift")  # of a tiny VAE; only ComfyUI's files hold them
+PAIRS = [
+    (one, other) for one in FILES for other in FILES
+    if one.partition(".")[0] == other.partition(".")[0] and detected(one).family == detected(other).family
+]  # fmt: skip
+
+
+def test_the_headers_are_of_every_family_in_every_layout():
+    found = {(detected(other).family, HOW[detected(other).layout]) for _, other in PAIRS}
+    assert found == {(family.name, layout) for family in FAMILIES for layout in layouts_of(family.name)}
+    both = {detected(one).family for one, other in PAIRS if detected(one).layout != detected(other).layout}
+    assert both == {family.name for family in FAMILIES if len(layouts_of(family.name)) == 2}
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS)
+def test_a_real_file_in_the_layout_of_another_has_its_names_and_shapes(one, other):
+    ours = {n: tuple(t.shape) for n, t in weights_as(on_meta(detected(one)), HOW[detected(other).layout]).items()}
+    theirs = plain(other)
+    if detected(one).family == "tiny":
+        ours, theirs = ({n: s for n, s in file.items() if n not in STATISTICS} for file in (ours, theirs))
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("family", "config"), [("kl", small_kl()), ("tiny", tiny_family.FAMILY.example)])
+def test_what_is_saved_loads_to_the_same_vae(tmp_path, family, config, layout):
+    vae = from_weights(random_weights(family, config))
+    save(vae, tmp_path / "x.safetensors", layout)
+    again = load(tmp_path / "x.safetensors")
+    assert again.config == vae.config
+    ours, theirs = vae.network.state_dict(), again.network.state_dict()
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[n], theirs[n]) for n in ours)
+
+
+def test_loads_strictly_in_diffusers(tmp_path):
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+    vae = from_weights(random_weights("kl", small_kl(), torch.float64))
+    save(vae, tmp_path / "x.safetensors", "diffusers")
+    kinds = {"down_block_types": ("DownEncoderBlock2D",) * 3, "up_block_types": ("UpDecoderBlock2D",) * 3}
+    twin = (
+        AutoencoderKL(block_out_channels=(32, 64, 64), layers_per_block=1, latent_channels=4, **kinds).double().eval()
+    )
+    twin.load_state_dict(load_file(tmp_path / "x.safetensors"), strict=True)
+    x = torch.rand(1, 3, 16, 24, dtype=torch.float64) * 2 - 1
+    with torch.no_grad():
+        assert torch.allclose(twin.encode(x).latent_dist.mean, vae.encode(x).mean, atol=1e-9)
+        z = vae.encode(x).mode()
+        assert torch.allclose(twin.decode(z).sample, vae.decode(z), atol=1e-9)
+
+
+def test_dtype_is_cast_but_for_statistics(tmp_path):
+    config = small_kl(z_channels=2, embed_dim=2, patch=2)
+    vae = from_weights(random_weights("kl", config))
+    save(vae, tmp_path / "x.safetensors", dtype=torch.float16)
+    kept = load_file(tmp_path / "x.safetensors")
+    assert kept["encoder.conv_in.weight"].dtype is torch.float16
+    assert kept["bn.running_var"].dtype is torch.float32
+    with safe_open(tmp_path / "x.safetensors", "pt") as opened:
+        assert opened.metadata() == {"format": "pt"}
+    assert vae.dtype is torch.float32
+
+
+def test_a_tiny_vae_keeps_its_scale(tmp_path):
+    weights = random_weights("tiny", tiny_family.FAMILY.example)
+    weights |= {"vae_scale": torch.tensor(0.5), "vae_shift": torch.tensor(0.25)}
+    vae = from_weights(weights)
+    save(vae, tmp_path / "x.safetensors")
+    z = torch.randn(1, vae.latent_channels, 4, 4)
+    assert torch.equal(load(tmp_path / "x.safetensors").decode(z), vae.decode(z))
+
+
+def test_a_layout_that_is_not_there(tmp_path):
+    pixel = from_weights({"pixel_space_vae": torch.tensor(1.0)}, "pixel_space")
+    with pytest.raises(BadRequest, match="which has no layout 'diffusers': choose original"):
+        save(pixel, tmp_path / "x.safetensors", "diffusers")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,199 @@
+"""Each family, small, in each of its layouts: read again, to the same bits; and by diffusers, strictly."""
+
+import pytest
+import torch
+from diffusers import (
+    AsymmetricAutoencoderKL,
+    AutoencoderDC,
+    AutoencoderKL,
+    AutoencoderKLFlux2,
+    AutoencoderKLHunyuanImage,
+    AutoencoderKLHunyuanVideo,
+    AutoencoderKLHunyuanVideo15,
+    AutoencoderKLQwenImage,
+    AutoencoderKLQwenImage21,
+    AutoencoderKLTemporalDecoder,
+    AutoencoderKLWan,
+    AutoencoderTiny,
+    VQModel,
+)
+from diffusers.pipelines.deprecated.wuerstchen.modeling_paella_vq_model import PaellaVQModel
+from exact_vae.vae_core import VAE, from_weights, inspect, load
+from exact_vae.vae_core.checkpoints.saving import layouts_of, save, weights_as
+from exact_vae.vae_core.families import FAMILIES, tiny_video
+from exact_vae.vae_core.families.blocks.ldm import Coder
+from exact_vae.vae_core.families.effnet import EffNetConfig
+from exact_vae.vae_core.families.hunyuan_video_15 import TradingConfig
+from exact_vae.vae_core.families.pixel import PixelConfig
+from exact_vae.vae_core.families.tiny_video import TinyVideoConfig
+from safetensors.torch import load_file
+from samples import random_weights
+
+DOWN, UP = "DownEncoderBlock2D", "UpDecoderBlock2D"
+WAN = {"base_dim": 8, "z_dim": 4, "num_res_blocks": 1}
+VIDEO = {"latent_channels": 4, "block_out_channels": (32, 32, 64, 64), "layers_per_block": 1}
+TWO = {"down_block_types": (DOWN,) * 2, "up_block_types": (UP,) * 2, "block_out_channels": (32, 64)}
+DC = {
+    "encoder_block_types": ("ResBlock", "ResBlock", "EfficientViTBlock"),
+    "decoder_block_types": ("ResBlock", "ResBlock", "EfficientViTBlock"),
+    "encoder_block_out_channels": (32, 64, 64),
+    "decoder_block_out_channels": (32, 64, 64),
+    "latent_channels": 16,
+}
+THEIRS = {
+    "kl": (AutoencoderKL, {**TWO, "latent_channels": 4}),
+    "kl FLUX.2": (AutoencoderKLFlux2, {**TWO, "latent_channels": 4}),
+    "asymmetric": (
+        AsymmetricAutoencoderKL,
+        {"down_block_types": (DOWN,) * 4, "down_block_out_channels": (32,) * 4, "up_block_types": (UP,) * 4}
+        | {"up_block_out_channels": (32, 64, 64, 64), "layers_per_up_block": 2},
+    ),
+    "svd": (
+        AutoencoderKLTemporalDecoder,
+        {"block_out_channels": (32, 64), "down_block_types": (DOWN,) * 2, "layers_per_block": 2},
+    ),
+    "vq": (VQModel, {**TWO, "latent_channels": 4, "num_vq_embeddings": 17}),
+    "vq MoVQ": (
+        VQModel,
+        {"down_block_types": (DOWN, "AttnDownEncoderBlock2D"), "up_block_types": ("AttnUpDecoderBlock2D", UP)}
+        | {"block_out_channels": (32, 64), "latent_channels": 4, "num_vq_embeddings": 17, "norm_type": "spatial"},
+    ),
+    "hunyuan_image": (
+        AutoencoderKLHunyuanImage,
+        {"in_channels": 3, "out_channels": 3, "latent_channels": 4, "block_out_channels": (32, 32, 64)}
+        | {"layers_per_block": 1, "spatial_compression_ratio": 4, "sample_size": 64},
+    ),
+    "hunyuan_video": (AutoencoderKLHunyuanVideo, VIDEO),
+    "hunyuan_video_15": (AutoencoderKLHunyuanVideo15, {**VIDEO, "block_out_channels": (32, 32, 64, 64, 64)}),
+    "dc_ae": (
+        AutoencoderDC,
+        {**DC, "encoder_layers_per_block": (0, 1, 2), "decoder_layers_per_block": (0, 2, 1)}
+        | {"encoder_qkv_multiscales": ((),) * 3, "decoder_qkv_multiscales": ((),) * 3}
+        | {"decoder_norm_types": ["batch_norm", "batch_norm", "rms_norm"], "decoder_act_fns": ["relu", "relu", "silu"]},
+    ),
+    "dc_ae Sana": (
+        AutoencoderDC,
+        {**DC, "encoder_layers_per_block": (1, 2, 1), "decoder_layers_per_block": (2, 1, 1)}
+        | {"encoder_qkv_multiscales": ((), (), (3, 5)), "decoder_qkv_multiscales": ((), (), (5,))}
+        | {"downsample_block_type": "Conv", "upsample_block_type": "interpolate"},
+    ),
+    "dc_ae 1.5": (
+        AutoencoderDC,
+        {**DC, "encoder_layers_per_block": (0, 1, 2), "decoder_layers_per_block": (0, 2, 1), "latent_channels": 48}
+        | {"encoder_block_types": ("ResBlock",) * 3, "decoder_block_types": ("ResBlock",) * 3}
+        | {"encoder_qkv_multiscales": ((),) * 3, "decoder_qkv_multiscales": ((),) * 3}
+        | {"encoder_out_shortcut": False, "decoder_in_shortcut": False},
+    ),
+    "wan": (AutoencoderKLWan, {**WAN, "dim_mult": [1, 2, 2, 4], "temperal_downsample": [True, False, True]}),
+    "wan RGBA": (AutoencoderKLQwenImage, {**WAN, "input_channels": 4}),
+    "wan 2.2": (
+        AutoencoderKLWan,
+        {**WAN, "decoder_base_dim": 16, "is_residual": True, "patch_size": 2, "scale_factor_spatial": 16}
+        | {"in_channels": 12, "out_channels": 12},
+    ),
+    "wan Qwen-Image-2.1": (AutoencoderKLQwenImage21, {**WAN, "decoder_base_dim": 16}),
+    "tiny": (AutoencoderTiny, {}),
+    "paella": (PaellaVQModel, {"levels": 2, "bottleneck_blocks": 1, "embed_dim": 24, "num_vq_embeddings": 20}),
+}
+HALF = tiny_video.FAMILY.example
+OURS = {
+    "hunyuan_image_3": TradingConfig(
+        z_channels=4,
+        encoder=Coder((32, 32, 64, 64, 64), (1,) * 5, (False,) * 5, stem=32),
+        decoder=Coder((64, 64, 64, 32, 32), (2,) * 5, (False,) * 5),
+    ),
+    "effnet": EffNetConfig(16, encoder=True, decoder=64),
+    "tiny_video": TinyVideoConfig(16, HALF.encoder, HALF.decoder),
+    "pixel": PixelConfig(),
+}
+
+
+def test_every_family_is_here():
+    assert {kind.split()[0] for kind in (*THEIRS, *OURS)} == {family.name for family in FAMILIES}
+    assert {kind.split()[0] for kind in THEIRS} == {f.name for f in FAMILIES if "diffusers" in layouts_of(f.name)}
+    assert all(layouts_of(family.name)[0] == "original" for family in FAMILIES)
+
+
+def shaken(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Every number another, so that no two tensors can be taken for one another."""
+    generator = torch.Generator().manual_seed(0)
+    moves = {n: 0.1 * torch.randn(t.shape, generator=generator) for n, t in weights.items() if t.is_floating_point()}
+    return {n: (t + moves[n]).abs() if n.endswith("_var") else t + moves.get(n, 0) for n, t in weights.items()}
+
+
+def small(kind: str) -> VAE:
+    torch.manual_seed(0)
+    if kind in OURS:
+        return from_weights(random_weights(kind, OURS[kind]))
+    make, config = THEIRS[kind]
+    return from_weights(shaken(make(**config).state_dict()))
+
+
+def latent(vae: VAE) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    frames = (3,) if vae.temporal_ratio else ()
+    return torch.randn(1, vae.latent_channels, *frames, 4, 4, generator=generator)
+
+
+def in_layouts(kinds) -> list[tuple[str, str]]:
+    return [(kind, layout) for kind in kinds for layout in layouts_of(kind.split()[0])]
+
+
+@pytest.mark.parametrize(("kind", "layout"), in_layouts([*THEIRS, *OURS]))
+@torch.no_grad()
+def test_what_is_saved_decodes_to_the_same_bits(tmp_path, kind, layout):
+    vae = small(kind)
+    assert vae.family == kind.split()[0]
+    save(vae, tmp_path / "x.safetensors", layout)
+    found = inspect(tmp_path / "x.safetensors")
+    assert (found.family, found.prefix, found.is_whole) == (vae.family, "", True)
+    assert (found.layout == "diffusers") == (layout == "diffusers")
+    again = load(tmp_path / "x.safetensors")
+    for other in {*layouts_of(vae.family)} - ({"original"} if vae.family == "svd" else set()):
+        ours, theirs = weights_as(vae, other), weights_as(again, other)
+        if vae.family == "svd" and layout == "original":  # which has no quant conv: another encoder, see below
+            ours, theirs = ({n: t for n, t in w.items() if n.startswith("decoder.")} for w in (ours, theirs))
+        assert ours.keys() == theirs.keys() and all(torch.equal(ours[n], theirs[n]) for n in ours)
+    z = latent(vae)
+    assert torch.equal(again.decode(z), vae.decode(z))
+
+
+@pytest.mark.parametrize("kind", THEIRS)
+def test_diffusers_reads_strictly_what_is_saved(tmp_path, kind):
+    torch.manual_seed(0)
+    make, config = THEIRS[kind]
+    known = make(**config)
+    vae = small(kind)
+    weights = shaken(known.state_dict())
+    save(vae, tmp_path / "original.safetensors")
+    save(load(tmp_path / "original.safetensors"), tmp_path / "x.safetensors", "diffusers")  # there and back
+    known.load_state_dict(load_file(tmp_path / "x.safetensors"), strict=True)
+    folded = ("quant_conv.", "encoder.conv_out.") if kind == "svd" else ()
+    for name, t in known.state_dict().items():
+        if t.is_floating_point() and not name.startswith(folded or "\0"):
+            assert torch.equal(t, weights[name]), name
+
+
+@torch.no_grad()
+def test_the_quant_conv_of_svd_is_folded_into_the_convolution_before_it(tmp_path):
+    vae = small("svd")
+    save(vae, tmp_path / "x.safetensors", "original")
+    again = load(tmp_path / "x.safetensors")
+    assert vae.config.quant_conv and not again.config.quant_conv
+    x = torch.rand(1, 3, 3, 8, 8) * 2 - 1
+    assert torch.allclose(again.encode(x).mean, vae.encode(x).mean, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", ["original", "diffusers"])
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+@pytest.mark.parametrize("kind", ["kl", "dc_ae", "wan", "tiny", "hunyuan_video_15"])
+def test_halves_alone(tmp_path, kind, half, layout):
+    whole = small(kind)
+    side = {"encoder": ("encoder.", "quant_conv.", "conv1."), "decoder": ("decoder.", "post_quant_conv.", "conv2.")}
+    one = from_weights({n: t for n, t in whole.network.state_dict().items() if n.startswith(side[half])})
+    assert one.parts == (half,)
+    save(one, tmp_path / "x.safetensors", layout)
+    again = load(tmp_path / "x.safetensors")
+    assert again.config.parts == (half,)
+    ours, theirs = weights_as(one, "diffusers"), weights_as(again, "diffusers")
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[n], theirs[n]) for n in ours)

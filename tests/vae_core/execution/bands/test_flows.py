@@ -1,0 +1,305 @@
+"""Bands of any height, held anywhere, give the image of the whole run."""
+
+import weakref
+
+import pytest
+import torch
+from exact_vae.vae_core.checkpoints.loading import assemble
+from exact_vae.vae_core.execution import whole
+from exact_vae.vae_core.execution.bands.flows import Each, Normalised, Source, flow
+from exact_vae.vae_core.execution.bands.holding import Banding, Dropped, Hold
+from exact_vae.vae_core.execution.bands.moments import Moments
+from exact_vae.vae_core.execution.bands.readers import Reader, balanced, forked
+from exact_vae.vae_core.execution.bands.stores import InSystemMemory, OnDevice, OnDisk
+from exact_vae.vae_core.execution.observer import Watch
+from exact_vae.vae_core.execution.rewrite.fuse import fused
+from exact_vae.vae_core.families import FAMILIES, dc_ae
+from exact_vae.vae_core.families.blocks.ldm import Coder
+from exact_vae.vae_core.families.hunyuan_image import HunyuanImageConfig
+from exact_vae.vae_core.families.registry import build
+from exact_vae.vae_core.families.vq import VQConfig
+from exact_vae.vae_core.ops import Affine, Beside, Conv2d, EveryNth, Residual, Upsample2x, leaves, plus, silu, times
+from samples import random_weights, small_kl
+from torch import nn
+
+TINY = next(family.example for family in FAMILIES if family.name == "tiny")
+HUNYUAN = HunyuanImageConfig(
+    4, Coder((32, 32, 64), (1, 1, 1), (False,) * 3, stem=32), Coder((64, 64, 32), (2, 1, 1), (False,) * 3)
+)
+SHORTCUTS = Coder((32, 64, 32), (1, 1, 1), (False, True, False), stem=32)
+PLAIN = dc_ae.Coder((32, 32, 64), (1, 2, 1), (False, True, True), (False,) * 3, (3, 5), shuffled=False, joined=False)
+SHUFFLED = dc_ae.Coder(
+    (0, 32, 64), (0, 1, 2), (False, False, True), (False, True, False), (), shuffled=True, joined=True
+)
+MOVQ = VQConfig(4, 4, 20, SHORTCUTS, SHORTCUTS, spatial=True)
+NETWORKS = {
+    "kl": ("kl", small_kl()),
+    "kl with attention in its levels": ("kl", small_kl(encoder=SHORTCUTS, decoder=SHORTCUTS)),
+    "tiny": ("tiny", TINY),
+    "dc_ae": ("dc_ae", dc_ae.DCAEConfig(4, PLAIN, PLAIN)),
+    "dc_ae, shuffled": ("dc_ae", dc_ae.DCAEConfig(4, SHUFFLED, SHUFFLED)),
+    "hunyuan_image": ("hunyuan_image", HUNYUAN),
+    "MoVQ": ("vq", MOVQ),
+}
+STORES = {"device": OnDevice, "system memory": InSystemMemory, "disk": OnDisk}
+HEIGHTS = [1, 40, 700, 10**9]  # numbers in a band
+
+
+def network(name: str, dtype: torch.dtype = torch.float64) -> nn.Module:
+    family, config = NETWORKS[name]
+    return assemble(family, config, random_weights(family, config), dtype, torch.device("cpu"))
+
+
+class Told(Watch):
+    """Calls a function with every op and the band it has made."""
+
+    def __init__(self, tell):
+        self.made = tell
+
+
+def in_bands(ops, x: torch.Tensor, banding: Banding, tell=lambda op, band: None) -> torch.Tensor:
+    x = x.contiguous(memory_format=torch.channels_last)
+    return torch.cat(list(flow(fused(ops), Source(x, banding), banding, Told(tell)).read(last=True)), -2)
+
+
+def apart(got: torch.Tensor, want: torch.Tensor) -> float:
+    assert got.shape == want.shape
+    return float((got - want).abs().max() / want.abs().max())
+
+
+@pytest.mark.parametrize("numbers", HEIGHTS)
+@pytest.mark.parametrize("size", [(1, 2), (2, 7), (13, 9), (16, 16)], ids=str)
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.no_grad()
+def test_bands_equal_the_whole(name, size, numbers):
+    net = network(name)
+    torch.manual_seed(1)  # of two pixels, some have next to no variance to be divided by
+    z = torch.randn(1, 4, *size, dtype=torch.float64)
+    pixels = whole.run(net.decode_ops(), z.clone())
+    assert apart(in_bands(net.decode_ops(), z, Banding(numbers, OnDevice())), pixels) < 1e-12
+    x = torch.rand_like(pixels) * 2 - 1
+    moments = whole.run(net.encode_ops(), x.clone())
+    assert apart(in_bands(net.encode_ops(), x, Banding(numbers, OnDevice())), moments) < 1e-12
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["the input", "another image"])
+@pytest.mark.parametrize("numbers", HEIGHTS)
+@torch.no_grad()
+def test_besides_in_bands_equal_the_whole(numbers, given):
+    """After norms, inside residual blocks, one inside the other; beside the input, or an image four times as large."""
+    fit = (EveryNth(4),) if given else ()
+    modulate = Beside((*fit, Conv2d(3, 8), Upsample2x(), Beside((*fit, Conv2d(3, 8, 1), Upsample2x()), times)), times)
+    block = Residual(
+        (nn.GroupNorm(2, 8), modulate, silu, Conv2d(8, 8), Beside((*fit, Upsample2x(), Conv2d(3, 8)), plus))
+    )
+    ops = (Conv2d(3, 8), Beside((*fit, Conv2d(3, 8, 5)), plus), Upsample2x(), Conv2d(8, 8), block, block)
+    for op in leaves(ops):
+        if isinstance(op, nn.Module):
+            op.double()
+    x = torch.randn(1, 3, 7, 5, dtype=torch.float64)
+    other = torch.randn(1, 3, 28, 20, dtype=torch.float64)
+    want = whole.run(ops, x.clone(), beside=other if given else None)
+    banding = Banding(numbers, OnDevice())
+    banding = banding._replace(beside=Source(other, banding)) if given else banding
+    assert apart(in_bands(ops, x, banding), want) < 1e-12
+
+
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.no_grad()
+def test_wherever_bands_are_held(name, store):
+    net, z = network(name), torch.randn(1, 4, 12, 8, dtype=torch.float64)
+    kept = z.clone()
+    held = STORES[store]()
+    assert apart(in_bands(net.decode_ops(), z, Banding(500, held)), whole.run(net.decode_ops(), z.clone())) < 1e-12
+    assert torch.equal(z, kept)
+    held.close()
+    held.close()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_rounding_is_no_worse_than_that_of_the_whole(dtype):
+    """Against the truth in float64, from the same rounded weights."""
+    family, config = NETWORKS["kl"]
+    weights = {name: t.to(dtype) for name, t in random_weights(family, config).items()}
+    exact, rough = (assemble(family, config, weights, d, torch.device("cpu")) for d in (torch.float64, dtype))
+    z = torch.randn(1, 4, 16, 16).to(dtype)
+    truth = whole.run(exact.decode_ops(), z.double())
+    error = {
+        "whole": (whole.run(rough.decode_ops(), z.clone()).double() - truth).square().mean().sqrt(),
+        "bands": (in_bands(rough.decode_ops(), z, Banding(4000, OnDevice())).double() - truth).square().mean().sqrt(),
+    }
+    assert error["bands"] < 1.05 * error["whole"]
+
+
+class Ledger(OnDevice):
+    """Counts the numbers that are held."""
+
+    def __init__(self):
+        self.now = self.most = 0
+
+    def put(self, band):
+        held, ledger, size = super().put(band), self, band.numel()
+        ledger.now += size
+        ledger.most = max(ledger.most, ledger.now)
+        let_go = held.release
+        held.release = lambda: (setattr(ledger, "now", ledger.now - size), let_go())  # type: ignore[method-assign]
+        return held
+
+
+@torch.no_grad()
+def test_a_residual_block_peaks_near_two_activations():
+    body = (nn.GroupNorm(2, 8), Conv2d(8, 8), nn.GroupNorm(2, 8), Conv2d(8, 8))
+    ops = (Residual(body), Residual(body), nn.GroupNorm(2, 8))
+    ledger, x = Ledger(), torch.randn(1, 8, 64, 10)
+    in_bands(ops, x, Banding(4 * 80, ledger))
+    assert 2 * x.numel() <= ledger.most <= 2.2 * x.numel()
+    assert ledger.now == 0  # and all of it is gone in the end
+
+
+@torch.no_grad()
+def test_a_network_without_norms_holds_nothing():
+    ledger = Ledger()
+    ops = (Conv2d(3, 8), Residual((Conv2d(8, 8), Conv2d(8, 8))), Upsample2x(), Conv2d(8, 3))
+    in_bands(ops, torch.randn(1, 3, 40, 10), Banding(100, ledger))
+    assert ledger.most == 0
+
+
+@torch.no_grad()
+def test_what_is_dropped_is_computed_again():
+    x, norm, conv = torch.randn(1, 8, 30, 10, dtype=torch.float64), nn.GroupNorm(2, 8).double(), Conv2d(8, 8).double()
+    banding, made = Banding(200, OnDevice()), []
+    source = flow((conv,), Source(x, banding), banding, Told(lambda op, band: made.append(band.shape[-2])))
+    dropped = Normalised(norm, Dropped(source), Watch())
+    assert apart(torch.cat(list(dropped.read(last=True)), -2), norm(conv(x))) < 1e-12
+    assert sum(made) == 2 * 30
+
+
+def test_a_run_can_be_stopped():
+    banding = Banding(50, OnDevice())
+
+    def stop(op, band):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), torch.no_grad():
+        in_bands((Conv2d(3, 3),), torch.randn(1, 3, 9, 9), banding, stop)
+
+
+@torch.no_grad()
+def test_every_row_of_every_op_is_announced():
+    rows: dict[int, int] = {}
+    ops = network("kl").decode_ops()
+
+    def count(op, band):
+        if isinstance(op, nn.Module):
+            rows[id(op)] = rows.get(id(op), 0) + band.shape[-2]
+
+    in_bands(ops, torch.randn(1, 4, 7, 5, dtype=torch.float64), Banding(300, OnDevice()), count)
+    assert set(rows.values()) == {7, 14, 28}
+
+
+def test_moments_survive_a_large_mean():
+    """Sums of squares would have lost the variance entirely."""
+    x = 1000 + 0.01 * torch.randn(1, 8, 64, 64)
+    parts = [Moments.of(band) for band in x.split(5, -2)]
+    found = parts[0]
+    for part in parts[1:]:
+        found = found.merged(part)
+    mean, var = found.of_groups(4)
+    groups = x.double().reshape(4, -1)
+    assert torch.allclose(mean[0].double(), groups.mean(1).repeat_interleave(2), rtol=1e-7)
+    assert torch.allclose(var[0].double(), groups.var(1, unbiased=False).repeat_interleave(2), rtol=2e-2)
+    assert found.n == 64 * 64
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_moments_of_half_precision_are_in_fp32(dtype):
+    x = (3 + torch.randn(1, 4, 9, 11)).to(dtype)
+    found = Moments.of(x)
+    assert found.mean.dtype == found.squares.dtype == torch.float32
+    assert torch.allclose(found.mean[0], x.double().mean((0, 2, 3)).float(), atol=1e-5)
+
+
+def test_balanced_bands_are_of_about_one_height():
+    x = torch.arange(100.0).reshape(1, 1, 100, 1)
+    pieces = list(balanced(iter(x.split([1, 1, 1, 40, 2, 30, 25], -2)), 10))
+    assert torch.equal(torch.cat(pieces, -2), x)
+    assert all(5 <= piece.shape[-2] <= 15 for piece in pieces)
+    assert [p.shape[-2] for p in balanced(iter([x[..., :3, :]]), 10)] == [3]
+
+
+def test_a_reader_takes_any_number_of_rows():
+    x = torch.arange(20.0).reshape(1, 1, 20, 1)
+    reader = Reader(iter(x.split([7, 1, 12], -2)))
+    taken = [reader.read(n) for n in (2, 5, 6, 1, 6)]
+    assert [t.shape[-2] for t in taken] == [2, 5, 6, 1, 6]
+    assert torch.equal(torch.cat(taken, -2), x)
+
+
+def test_a_fork_lets_go_of_what_both_have_read():
+    bands = iter([torch.zeros(1), torch.ones(1)])
+    left, right = forked(bands)
+    assert next(left) == 0 and next(left) == 1
+    assert [float(b) for b in right] == [0, 1] and list(left) == []
+
+
+@torch.no_grad()
+def test_a_hold_is_filled_once():
+    banding, made = Banding(4, OnDevice()), []
+    tell = Told(lambda op, band: made.append(op))
+    source = Each(Affine(2.0, 0.0), Source(torch.ones(1, 1, 8, 2), banding), banding, tell)
+    hold = Hold(source, banding)
+    for last in (False, False, True):
+        assert sum(band.sum() for band in hold.read(last)) == 32
+    assert len(made) == 4 and hold.gone == len(hold.held)
+
+
+@torch.no_grad()
+def test_the_meta_device_runs_it_too():
+    """So a plan can be made without numbers."""
+    net = build("kl", small_kl())
+    y = in_bands(net.decode_ops(), torch.empty(1, 4, 6, 6, device="meta"), Banding(100, OnDevice()))
+    assert y.shape == (1, 3, 24, 24) and y.is_meta
+
+
+@torch.no_grad()
+def test_a_long_network_keeps_few_bands():
+    """Generators that wait must not hold what they have handed on: forty layers, as many bands otherwise."""
+    gone: list[weakref.ref] = []
+    most = 0
+
+    def count(op, band):
+        nonlocal most
+        gone.append(weakref.ref(band))
+        most = max(most, sum(ref() is not None for ref in gone))
+
+    ops = (Conv2d(4, 4), *(Residual((Conv2d(4, 4), Affine(2.0, 0.0), Conv2d(4, 4))) for _ in range(13)))
+    banding = Banding(10 * 24, OnDevice())
+    for _ in flow(ops, Source(torch.randn(1, 4, 200, 6), banding), banding, Told(count)).read(last=True):
+        pass
+    assert 2 <= most <= 8
+
+
+def test_a_shortcut_that_is_too_short_is_no_silent_end():
+    half = Conv2d(1, 1, 3, stride=2)
+    with pytest.raises(AssertionError, match="fewer rows"), torch.no_grad():
+        in_bands((Residual((Conv2d(1, 1),), (half,)),), torch.randn(1, 1, 9, 1), Banding(3, OnDevice()))
+
+
+@pytest.mark.parametrize(("numbers", "calls"), [(3, 3), (9, 1)])
+@torch.no_grad()
+def test_no_convolution_runs_for_the_last_row_alone(numbers, calls):
+    """Each call lays out its weights anew: at a low resolution, where an image is one band, it would cost as much."""
+    made: list[int] = []
+    ops, x = (Conv2d(1, 1),), torch.randn(1, 1, 9, 1)
+    got = in_bands(ops, x, Banding(numbers, OnDevice()), lambda op, band: made.append(band.shape[-2]))
+    assert torch.allclose(got, ops[0](x), atol=1e-6) and sum(made) == 9 and len(made) == calls
+
+
+def test_a_source_that_ends_too_early_is_no_silent_end():
+    banding = Banding(3, OnDevice())
+    source = Source(torch.randn(1, 1, 9, 1), banding)
+    source.rows = 12
+    with pytest.raises(AssertionError, match="than were announced"), torch.no_grad():
+        list(flow((Conv2d(1, 1),), source, banding, Watch()).read(last=True))

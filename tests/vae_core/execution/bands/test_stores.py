@@ -1,0 +1,75 @@
+import os
+
+import pytest
+import torch
+from exact_vae.vae_core import BadRequest
+from exact_vae.vae_core.execution.bands import stores
+from exact_vae.vae_core.execution.bands.stores import Gaps, InRooms, InSystemMemory, OnDevice, OnDisk, Rooms
+
+DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("make", [OnDevice, InRooms, InSystemMemory, OnDisk])
+def test_what_is_put_comes_back(make, dtype):
+    store = make()
+    bands = [torch.randn(1, 3, n, 5).to(dtype).contiguous(memory_format=torch.channels_last) for n in (1, 4, 2)]
+    held = [store.put(band) for band in bands]
+    for one, band in reversed(list(zip(held, bands, strict=True))):
+        assert one.rows == band.shape[-2]
+        assert torch.equal(one.get(), band) and torch.equal(one.get(), band)
+        assert one.get().is_contiguous(memory_format=torch.channels_last)
+        one.release()
+    store.close()
+
+
+def test_room_on_disk_is_used_again(tmp_path):
+    store, band = OnDisk(tmp_path), torch.randn(1, 2, 3, 4)
+    for _ in range(5):
+        held = [store.put(band) for _ in range(2)]
+        for one in held:
+            one.release()
+    assert store.end == 2 * band.nbytes
+
+
+def test_the_scratch_file_has_no_name(tmp_path):
+    store = OnDisk(tmp_path)
+    store.put(torch.zeros(1, 1, 1, 1))
+    if os.name == "posix":
+        assert list(tmp_path.iterdir()) == []
+    store.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(BadRequest, match="cannot be written"):
+        OnDisk(tmp_path / "none")
+
+
+def test_a_room_is_used_again_only_when_nothing_lies_in_it():
+    rooms, shape = Rooms(), torch.Size((1, 2, 6, 4))
+    first = rooms.tensor(shape, torch.float32).fill_(1)
+    place, rest = first.data_ptr(), first[:, :, 2:4]
+    del first
+    second = rooms.tensor(shape, torch.float32).fill_(2)
+    assert second.data_ptr() != place and (rest == 1).all()
+    del rest
+    assert rooms.tensor(shape, torch.float32).data_ptr() == place and (second == 2).all()
+
+
+def test_rooms_of_another_size_are_given_back():
+    rooms = Rooms()
+    for rows in (6, 5):
+        rooms.tensor(torch.Size((1, 2, rows, 4)), torch.float32)  # made and let go of
+    assert sum(len(spare) for spare in rooms.free.values()) == 1
+
+
+def test_gaps_are_given_back_when_the_process_has_grown(monkeypatch):
+    """Since the last time, not since the beginning: or every write beyond would give all back again."""
+    size, given_back = [100], []
+    monkeypatch.setattr(stores, "_resident", lambda: size[0])
+    monkeypatch.setattr(stores, "_trim", given_back.append)
+    gaps = Gaps(beyond=10)
+    for size[0], times in ((110, 0), (111, 1), (120, 1), (121, 1), (122, 2)):
+        gaps.check()
+        assert len(given_back) == times

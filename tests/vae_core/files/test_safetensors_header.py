@@ -1,0 +1,91 @@
+"""Headers of safetensors files: what is refused, and in which words."""
+
+import json
+import struct
+
+import pytest
+import torch
+from exact_vae.vae_core import BrokenCheckpoint, inspect
+from exact_vae.vae_core.files.safetensors_header import read_header
+from safetensors.torch import save_file
+
+
+def write(path, header, data: bytes = b"") -> None:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def entry(shape=(2,), offsets=(0, 8), dtype="F32") -> dict:
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
+
+
+def test_reads_what_safetensors_writes(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file({"x": torch.zeros(2, 3), "y": torch.zeros(4, dtype=torch.bfloat16)}, path, metadata={"k": "v"})
+    header, metadata = read_header(path)
+    assert {name: (tuple(i["shape"]), i["dtype"]) for name, i in header.items()} == {
+        "x": ((2, 3), "F32"),
+        "y": ((4,), "BF16"),
+    }
+    assert metadata == {"k": "v"}
+
+
+@pytest.mark.parametrize(
+    ("header", "data", "words"),
+    [
+        (b"{    ", b"", "cannot be read"),
+        (b"[" * 100_000, b"", "cannot be read"),
+        (b'{"a": 1, "a": 2}', b"", "a name occurs twice"),
+        (b"[1, 2]", b"", "no table of tensors"),
+        ({"x": 3}, b"", "no dtype, shape and data_offsets"),
+        ({"x": entry(dtype="F31")}, b"\0" * 8, "the unknown dtype 'F31'"),
+        ({"x": entry(shape=(-2,))}, b"\0" * 8, "the impossible shape [-2]"),
+        ({"x": entry(shape=(True, 2))}, b"\0" * 8, "the impossible shape"),
+        ({"x": entry(shape=(1.0, 2))}, b"\0" * 8, "the impossible shape"),
+        ({"x": entry(shape=(2**62, 2**62))}, b"\0" * 8, "the impossible shape"),
+        ({"x": entry(shape=(2**62, 2**62, 0), offsets=(0, 0))}, b"", "the impossible shape"),
+        ({"a\ud800": entry()}, b"\0" * 8, "the unprintable name"),
+        ({"a\nb": entry()}, b"\0" * 8, "the unprintable name"),
+        (json.dumps({"x": entry()}).encode("utf-16"), b"\0" * 8, "cannot be read"),
+        (b"\xef\xbb\xbf" + json.dumps({"x": entry()}).encode(), b"\0" * 8, "cannot be read"),
+        ({"x": entry(offsets=(0,))}, b"\0" * 8, "the impossible offsets"),
+        ({"x": entry(offsets=(8, 16))}, b"\0" * 16, "should begin at 0"),
+        ({"x": entry(), "y": entry()}, b"\0" * 8, "should begin at 8"),
+        ({"x": entry(offsets=(0, 12))}, b"\0" * 12, "takes 8 bytes"),
+        ({"x": entry()}, b"\0" * 7, "is cut off: its header describes 8 bytes of tensors, the file holds 7"),
+        ({"x": entry()}, b"\0" * 9, "is damaged: its header describes 8 bytes of tensors, the file holds 9"),
+        ({"__metadata__": {"a": 1}, "x": entry()}, b"\0" * 8, "the metadata in its header is not text"),
+    ],
+)
+def test_refuses_a_hostile_header(tmp_path, header, data, words):
+    path = tmp_path / "bad.safetensors"
+    write(path, header, data)
+    with pytest.raises(BrokenCheckpoint) as e:
+        read_header(path)
+    assert words in str(e.value)
+    assert str(path) in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "only 0 bytes long"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
+            "is text, not a safetensors file: it begins with 'version '",
+        ),
+        (b"<!DOCTYPE html><html>", "is text"),
+        (b"PK\x03\x04" + b"\0" * 40, "is a PyTorch pickle"),
+        (struct.pack("<Q", 10**12) + b"{}", "or cut off: its header would take 1000000000000 of its 10 bytes"),
+        (struct.pack("<Q", 2**64 - 1) + b"{}", "or cut off"),
+    ],
+)
+def test_refuses_what_is_no_safetensors_file(tmp_path, content, words):
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(BrokenCheckpoint, match=r"download it again|give it the ending"):
+        inspect(path)
+    with pytest.raises(BrokenCheckpoint) as e:
+        inspect(path)
+    assert words in str(e.value)

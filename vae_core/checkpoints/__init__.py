@@ -1,0 +1,35 @@
+"""What is in this file? Reading, detection, loading and saving."""
+
+from . import built_in
+from .detection import Detection, Inspection, demand_whole, detect, detect_in, inspect, to_json
+from .files import DAMAGE, Checkpoint, open_checkpoint
+from .loading import FLOATS, OWNS, from_weights, in_space, load, own_dtype, read_as_light
+from .rewriting import in_file, rewrite
+from .saving import LAYOUTS, ORIGINAL, save, weights_as
+
+__all__ = [
+    "DAMAGE",
+    "FLOATS",
+    "LAYOUTS",
+    "ORIGINAL",
+    "OWNS",
+    "Checkpoint",
+    "Detection",
+    "Inspection",
+    "built_in",
+    "demand_whole",
+    "detect",
+    "detect_in",
+    "from_weights",
+    "in_file",
+    "in_space",
+    "inspect",
+    "load",
+    "open_checkpoint",
+    "own_dtype",
+    "read_as_light",
+    "rewrite",
+    "save",
+    "to_json",
+    "weights_as",
+]

@@ -1,0 +1,196 @@
+"""Which VAE is this? Read from names and shapes alone."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import BrokenCheckpoint, UnknownCheckpoint, UnsupportedCheckpoint, some
+from ..families import FAMILIES, Config, Facts, Shapes
+from ..families.names.layouts import PREFIXES, Naming, guesses, namings, strip
+from ..families.registry import expected_shapes, spaces, title
+from ..families.unsupported import recognise
+from .files import Checkpoint, open_checkpoint
+from .latent_space_hints import whose
+
+FIT = 0.5  # a family fits if this share of its tensors is there, in shape
+
+
+@dataclass(frozen=True, eq=False)
+class Detection(Facts):
+    """A family, its config, and how the file names its tensors.
+
+    layout, prefix                   see layouts.py
+    missing, unexpected, misshapen   reference names the file lacks; its own names that are too many, or of a shape
+                                     that the rest of the file contradicts
+    and the facts of the config: latent_channels, spatial_ratio, temporal_ratio, in_channels, out_channels
+    """
+
+    family: str
+    config: Config
+    layout: str
+    prefix: str
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    misshapen: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict, repr=False)  # reference name -> the file's name
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False)  # by reference name
+
+    @property
+    def title(self) -> str:
+        return title(self.family, self.config)
+
+    @property
+    def is_whole(self) -> bool:
+        return not (self.missing or self.unexpected or self.misshapen)
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection(Detection):
+    """A detection, and what the file's header says of the VAE's tensors."""
+
+    path: Path = Path()
+    files: tuple[Path, ...] = ()
+    tensors: int = 0  # of the VAE
+    others: int = 0  # of whatever else is in a full checkpoint
+    bytes: int = 0  # of the VAE's tensors
+    dtypes: Mapping[str, int] = field(default_factory=dict)  # in safetensors' words: {'F32': 248}
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    latent_space: str | None = None  # its name in latents.SPACES, if that is known
+
+
+def detect(shapes: Mapping[str, tuple[int, ...]]) -> Detection:
+    """The one family these names and shapes belong to, bare or inside a full checkpoint.
+
+    shapes: name -> shape, as in the file. Raises UnknownCheckpoint, naming the nearest family and what it lacks, or
+    UnsupportedCheckpoint for a VAE that is known but not run. What is missing or too many is reported, not raised.
+    """
+    shapes = {name: tuple(shape) for name, shape in shapes.items()}
+    found = max(_detections(shapes), key=_share, default=None)
+    if found is not None and _share(found) >= FIT:
+        return found
+    for prefix in PREFIXES:
+        if row := recognise(strip(shapes, prefix)):
+            raise UnsupportedCheckpoint(row.sentence, row.title)
+    raise UnknownCheckpoint(_nearest(shapes))
+
+
+def inspect(path: str | Path) -> Inspection:
+    """What a file is, from its header alone: no tensor is read.
+
+    Raises what `detect` does, BrokenCheckpoint for a damaged file and BadRequest for one that is not there.
+    """
+    return inspect_checkpoint(open_checkpoint(path))
+
+
+def inspect_checkpoint(checkpoint: Checkpoint) -> Inspection:
+    found = detect_in(checkpoint)
+    names = set(found.names.values())
+    own = [name for name in checkpoint.entries if name in names]
+    return Inspection(
+        **vars(found),
+        path=checkpoint.path,
+        files=checkpoint.files,
+        tensors=len(own),
+        others=len(checkpoint.entries) - len(own),
+        bytes=checkpoint.bytes(own),
+        dtypes=checkpoint.dtypes(own),
+        metadata=checkpoint.metadata,
+        latent_space=space_of(found, checkpoint),
+    )
+
+
+def space_of(found: Detection, checkpoint: Checkpoint) -> str | None:
+    """Whose latents they are, by what lies around the VAE in its file or folder."""
+    return whose(spaces(found.family, found.config), checkpoint.entries, checkpoint.metadata, checkpoint.path)
+
+
+def detect_in(checkpoint: Checkpoint) -> Detection:
+    """`detect`, its sentences beginning with the file's name."""
+    try:
+        return detect(checkpoint.shapes)
+    except UnknownCheckpoint as e:
+        e.args = (f"'{checkpoint.path}': {e}",)
+        raise e from None
+
+
+def demand_whole(found: Detection, path: Path | str) -> None:
+    """Raise BrokenCheckpoint, naming the tensors, unless every one is there in shape and none is too many."""
+    if found.is_whole:
+        return
+    faults = [
+        f"{len(names)} of its tensors {verb} ({some(names)})"
+        for names, verb in (
+            (found.missing, "are missing" if len(found.missing) > 1 else "is missing"),
+            (found.misshapen, "have the wrong shape" if len(found.misshapen) > 1 else "has the wrong shape"),
+            (found.unexpected, "are unexpected" if len(found.unexpected) > 1 else "is unexpected"),
+        )
+        if names
+    ]
+    raise BrokenCheckpoint(
+        f"'{path}' is broken: it is a VAE ({found.title}), but {' and '.join(faults)}; get or convert the file again."
+    )
+
+
+def compare(family: str, config: Config, reading: Naming) -> Detection:
+    """The detection, with all that the config and the file disagree on."""
+    want, have = expected_shapes(family, config), reading.shapes
+    return Detection(
+        family=family,
+        config=config,
+        layout=reading.layout,
+        prefix=reading.prefix,
+        missing=tuple(name for name in want if name not in have),
+        unexpected=tuple(reading.names[name] for name in have if name not in want),
+        misshapen=tuple(
+            f"{reading.names[name]} {list(have[name])} instead of {list(want[name])}"
+            for name in have
+            if name in want and have[name] != want[name]
+        ),
+        names=reading.names,
+        shapes=have,
+    )
+
+
+def _detections(shapes: Shapes) -> Iterable[Detection]:
+    for reading in namings(shapes):
+        for family in FAMILIES:
+            if (config := family.detect(reading.shapes)) is not None:
+                yield compare(family.name, config, reading)
+
+
+def _share(found: Detection) -> float:
+    """The share of the tensors the config asks for that the file has in shape."""
+    wanted = len(expected_shapes(found.family, found.config))
+    return (wanted - len(found.missing) - len(found.misshapen)) / max(wanted, 1)
+
+
+def _nearest(shapes: Shapes) -> str:
+    """Which family comes nearest, by names, and what it lacks."""
+    best: tuple[int, str, list[str], int] = (-1, "", [], 0)
+    readings = list(guesses(shapes))
+    for family in FAMILIES:
+        want = expected_shapes(family.name, family.example)
+        for reading in readings:
+            present = sum(name in reading.shapes for name in want)
+            if present > best[0]:
+                missing = [name for name in want if name not in reading.shapes]
+                best = (present, family.title, missing, len(want))
+    present, name, missing, wanted = best
+    if present <= 0:
+        return f"no VAE was found among these {len(shapes)} tensors: none has a name that a VAE's has."
+    lacks = f"{some(missing)} are missing" if missing else "their shapes are not those of such a network"
+    return (
+        f"no VAE was found among these {len(shapes)} tensors; nearest is {name}, {present} of whose {wanted} names are "
+        f"there, but {lacks}."
+    )
+
+
+def to_json(found: Inspection) -> dict[str, Any]:
+    """All of an inspection as plain JSON values."""
+    facts = {name: getattr(found, name) for name in (
+        "family", "title", "latent_channels", "spatial_ratio", "decoded_ratio", "temporal_ratio", "in_channels",
+        "out_channels", "latent_space", "layout", "prefix", "parts", "tensors", "others", "bytes", "dtypes", "missing",
+        "unexpected", "misshapen", "metadata")}  # fmt: skip
+    config: Any = found.config
+    return {"path": str(found.path), "files": [str(f) for f in found.files], **facts, "config": asdict(config)}

@@ -1,0 +1,215 @@
+"""Files of weights: what is inside without reading it, then the tensors themselves from a memory map.
+
+    *.safetensors                       the header is parsed and checked here, the tensors come from safetensors
+    *.ckpt *.pt *.pth *.bin             pickles, read with weights_only=True or not at all
+    a folder                            of a diffusers model: its VAE, whole or in shards with an index
+
+Neither is trusted; header.py says what is checked.
+"""
+
+import json
+import pickle
+import re
+import struct
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors
+import torch
+from torch import Tensor
+
+from ..errors import BadRequest, BrokenCheckpoint, UnknownCheckpoint
+from ..files.safetensors_header import read_header, tensor_bytes
+
+PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+WEIGHT_FILES = tuple(
+    f"diffusion_pytorch_model{kind}" for kind in (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
+)
+LDM = {"norm_num_groups": 32, "act_fn": "silu"}
+USUAL = {"AutoencoderKL": LDM, "AsymmetricAutoencoderKL": LDM, "VQModel": LDM, "AutoencoderTiny": {"act_fn": "relu"}}
+
+# What torch.load raises for files that are cut off, bent or no pickles at all.
+DAMAGE = (RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError,
+          struct.error)  # fmt: skip
+
+# torch's dtypes in safetensors' words, for tensors that come from a pickle.
+WORDS = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
+         torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8",
+         torch.bool: "BOOL", torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2"}  # fmt: skip
+
+
+class Entry(NamedTuple):
+    """One tensor of a file: its shape, its dtype in safetensors' words, and the file."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    file: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The tensors of one or several files, by name. Nothing is read until `tensors` is called."""
+
+    path: Path
+    entries: Mapping[str, Entry]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    loaded: Mapping[str, Tensor] = field(default_factory=dict, repr=False)  # a pickle's tensors, memory-mapped
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: entry.shape for name, entry in self.entries.items()}
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(dict.fromkeys(entry.file for entry in self.entries.values()))
+
+    def dtypes(self, names: Iterable[str]) -> dict[str, int]:
+        """How many of these tensors are stored in each dtype, the commonest first."""
+        return dict(Counter(self.entries[name].dtype for name in names).most_common())
+
+    def bytes(self, names: Iterable[str]) -> int:
+        return sum(tensor_bytes(self.entries[name].shape, self.entries[name].dtype) for name in names)
+
+    def tensors(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        """(name, tensor on the memory map) in the order asked for; nothing is copied."""
+        wanted = list(names)
+        yield from ((name, self.loaded[name]) for name in wanted if name in self.loaded)
+        for file in self.files:
+            mapped = [name for name in wanted if self.entries[name].file == file and name not in self.loaded]
+            if mapped:
+                yield from _mapped(file, mapped)
+
+
+def _mapped(file: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
+    try:
+        with safetensors.safe_open(file, framework="pt") as opened:
+            yield from ((name, opened.get_tensor(name)) for name in names)
+    except (safetensors.SafetensorError, OSError) as e:
+        raise BrokenCheckpoint(f"'{file}' cannot be read: {e}") from e
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """What is in a file, or in a folder of a diffusers model.
+
+    Raises BadRequest if there is nothing to open, BrokenCheckpoint and UnknownCheckpoint if it is no file of weights.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            return _open_folder(path)
+        if not path.is_file():
+            raise BadRequest(f"there is no file '{path}'.")
+        return _open_pickle(path) if path.suffix.lower() in PICKLES else _open_safetensors(path)
+    except OSError as e:
+        raise BadRequest(f"'{path}' cannot be read: {e.strerror or e}.") from e
+
+
+def _open_folder(folder: Path) -> Checkpoint:
+    for place in (folder, folder / "vae"):
+        for name in WEIGHT_FILES:
+            index, file = place / f"{name}.index.json", place / name
+            if index.is_file() or file.is_file():
+                _demand_usual(place / "config.json")
+                return _open_shards(index) if index.is_file() else open_checkpoint(file)
+    raise BadRequest(f"the folder '{folder}' holds no VAE: neither it nor its folder 'vae' has a {WEIGHT_FILES[0]}.")
+
+
+def _open_shards(index: Path) -> Checkpoint:
+    """An index names the file of every tensor; only files beside it are opened."""
+    try:
+        names = set(json.loads(index.read_text())["weight_map"].values())
+        shards = [index.parent / Path(name).name for name in sorted(names)]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+        raise BrokenCheckpoint(f"'{index}' is no index of shards: it has no 'weight_map'.") from e
+    if lost := [shard.name for shard in shards if not shard.is_file()]:
+        raise BadRequest(f"'{index}' names files that are not beside it: {', '.join(lost)[:200]}.")
+    return combine([open_checkpoint(shard) for shard in shards], path=index.parent)
+
+
+def _demand_usual(config: Path) -> None:
+    """What shapes cannot tell and a folder's config can: refuse groups and activations no published VAE has."""
+    try:
+        facts = json.loads(config.read_text()) if config.is_file() else {}
+    except (ValueError, RecursionError) as e:
+        raise BrokenCheckpoint(f"'{config}' cannot be read: {e}.") from e
+    if not isinstance(facts, dict):
+        raise BrokenCheckpoint(f"'{config}' cannot be read: it is no table of settings.")
+    kind = str(facts.get("_class_name"))
+    usual = next((settings for start, settings in USUAL.items() if kind.startswith(start)), {})
+    usual = _usual_dc_ae(facts) if kind == "AutoencoderDC" else usual
+    for name, value in usual.items():
+        if facts.get(name, value) != value:
+            raise UnknownCheckpoint(f"'{config}' has {name} {facts[name]!r}: only VAEs with {value!r} are supported.")
+
+
+def _usual_dc_ae(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What families/dc_ae.py takes for granted, of networks with these blocks and norms."""
+    decoder, encoder = ("EfficientViTBlock" in str(facts.get(f"{half}_block_types")) for half in ("decoder", "encoder"))
+    shortcuts = decoder or encoder or facts.get("latent_channels", 32) in range(33)
+    norms, acts = (facts.get(f"decoder_{name}") for name in ("norm_types", "act_fns"))
+    stages = max(len(each) if isinstance(each, list) else 1 for each in (norms, acts))
+    norms, own = (each if isinstance(each, list) else [each] * stages for each in (norms, acts or "silu"))
+    usual = ["relu" if norm == "batch_norm" else "silu" for norm in norms]
+    return {
+        "attention_head_dim": 32,
+        "decoder_act_fns": acts if own == usual else usual,
+        "decoder_conv_act_fn": "relu" if decoder else "silu",
+        "encoder_out_shortcut": shortcuts,
+        "decoder_in_shortcut": shortcuts,
+    }
+
+
+def combine(parts: list[Checkpoint], path: Path) -> Checkpoint:
+    """Several files as one; where two hold the same name, the later one counts."""
+    entries, metadata, loaded = {}, {}, {}
+    for part in parts:
+        entries |= part.entries
+        metadata |= part.metadata
+        loaded |= part.loaded
+    return Checkpoint(path, entries, metadata, loaded)
+
+
+def _open_safetensors(path: Path) -> Checkpoint:
+    header, metadata = read_header(path)
+    entries = {name: Entry(tuple(info["shape"]), info["dtype"], path) for name, info in header.items()}
+    return Checkpoint(path, entries, metadata)
+
+
+def _open_pickle(path: Path) -> Checkpoint:
+    weights = {str(k): v for k, v in _state_dict(_unpickle(path)).items() if isinstance(v, Tensor)}
+    if not weights:
+        raise UnknownCheckpoint(f"'{path}' holds no tensors by name: it is no file of weights.")
+    if odd := {str(t.dtype) for t in weights.values() if t.dtype not in WORDS}:
+        raise UnknownCheckpoint(f"'{path}' holds tensors of {', '.join(sorted(odd))}: a VAE's are plain numbers.")
+    entries = {name: Entry(tuple(t.shape), WORDS[t.dtype], path) for name, t in weights.items()}
+    return Checkpoint(path, entries, {}, weights)
+
+
+def _unpickle(path: Path) -> Any:
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"PK"  # files of torch < 1.6 are not zip archives and cannot be mapped
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except pickle.UnpicklingError as e:
+        raise BrokenCheckpoint(_refused(path, e)) from e
+    except DAMAGE as e:
+        raise BrokenCheckpoint(f"'{path}' is damaged or no PyTorch file; download it again.") from e
+
+
+def _refused(path: Path, e: Exception) -> str:
+    found = re.search(r"GLOBAL (\S+)", str(e))
+    what = f"code ({found[1]})" if found else "objects"
+    return f"'{path}' holds {what} beside its weights and was not opened; use a .safetensors file instead."
+
+
+def _state_dict(content: Any) -> Mapping[str, Any]:
+    """The table of weights, nested under 'state_dict' or not."""
+    while isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    return content if isinstance(content, Mapping) else {}

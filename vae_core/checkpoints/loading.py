@@ -1,0 +1,214 @@
+"""From files to a VAE that is ready: built without memory, weights assigned from the memory map, strictly."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .. import dtypes
+from ..errors import BadRequest, BrokenCheckpoint
+from ..families import Config, Network
+from ..families.names.layouts import Naming
+from ..families.registry import build, family_named, spaces
+from ..latents import spaces as latents
+from ..latents.conventions import SCALED, line
+from ..latents.spaces import LatentSpace
+from ..vae import VAE
+from . import built_in
+from .detection import Detection, compare, demand_whole, detect, detect_in, space_of
+from .files import Checkpoint, open_checkpoint
+from .latent_space_hints import whose
+
+FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+          "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}  # fmt: skip
+OWNS = {"encoder": ("encoder.", "quant_conv."), "decoder": ("decoder.", "post_quant_conv.")}
+TINY = ("tiny", "tiny_video")
+Source = tuple[Checkpoint, str]  # where a tensor is: the file, and its name there
+
+
+def load(
+    *paths: str | Path,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    latent_space: str | None = None,
+    light: bool = False,
+) -> VAE:
+    """A VAE from a file, a diffusers folder, a full checkpoint, or an encoder and a decoder in two files.
+
+    paths           none: the built-in VAE
+    dtype, device   None: what the device computes well (precision.py), on the CPU
+    latent_space    for tiny VAEs, whose weights do not say whose latents they were trained on: 'sd1', 'sdxl', 'sd3',
+                    'flux1' or 'sana' makes them give and take raw latents as the other VAEs do; those of clips take
+                    'wan21', 'wan22', 'hunyuan-video' or 'hunyuan-video-15'. None: what the author's file names say
+                    (taesd, taesdxl, taesd3, taef1, taesana, taew2_1, taew2_2, taehv, taehv1_5), else the network's
+                    own, scaled
+    light           for tiny VAEs of clips: LightX2V trained networks of the same shapes with leaky ReLUs, and pixels in
+                    [-1, 1] (lighttaehy1_5). Nothing in a file tells; without it, it is read as TAEHV's author does
+
+    A later file replaces that half of an earlier one: `load('flux2-vae.safetensors', 'small_decoder.safetensors')`.
+    Raises UnknownCheckpoint, BrokenCheckpoint, BadRequest.
+    """
+    checkpoints = [open_checkpoint(p) for p in paths or (built_in.VAE_FILE,)]
+    name = " + ".join(c.path.name or str(c.path) for c in checkpoints)
+    found, sources = _together(checkpoints)
+    demand_whole(found, name)
+    where = dtypes.usable(device or "cpu")
+    own = own_dtype(Counter(checkpoint.entries[old].dtype for checkpoint, old in sources.values()), name)
+    dtype = dtypes.choose(where, own, dtype)
+    network = assemble(found.family, found.config, _read(sources), dtype, where)
+    vae = VAE(network, found.family, found.config, name=name, dtype=dtype, device=where)
+    if found.family not in TINY:
+        vae.latent_space = space_of(found, checkpoints[0])
+    space = latent_space or _author_s_space(found, checkpoints)
+    vae = in_space(vae, space) if space else vae
+    return read_as_light(vae) if light else vae
+
+
+def _author_s_space(found: Detection, checkpoints: list[Checkpoint]) -> str | None:
+    """The latent space of a tiny VAE that does not carry its scale, by the name of its file."""
+    space = latents.space_of_file(checkpoints[0].path.name)
+    fits = found.family in TINY and space and latents.space(space).channels == found.latent_channels
+    return space if fits and not getattr(found.config, "scaled", True) else None
+
+
+def from_weights(
+    weights: Mapping[str, Tensor],
+    name: str = "these weights",
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+) -> VAE:
+    """A VAE around tensors that are in memory already, in any layout.
+
+    dtype, device   None: those of the largest tensor. What has both already is not copied.
+    Raises UnknownCheckpoint, BrokenCheckpoint.
+    """
+    found = detect({k: tuple(t.shape) for k, t in weights.items()})
+    demand_whole(found, name)
+    floats = [t for t in weights.values() if t.is_floating_point()]
+    if not floats:
+        raise BrokenCheckpoint(f"{name} are stored as integers: quantised VAEs are not supported.")
+    largest = max(floats, key=Tensor.numel)
+    dtype, device = dtype or largest.dtype, device or largest.device
+    tensors = {new: weights[old] for new, old in found.names.items()}
+    network = assemble(found.family, found.config, tensors, dtype, device)
+    space = None if found.family in TINY else whose(spaces(found.family, found.config), weights)
+    return VAE(network, found.family, found.config, name=name, dtype=dtype, device=device, latent_space=space)
+
+
+def own_dtype(stored: Mapping[str, int], name: str) -> torch.dtype:
+    """The dtype most of the weights are stored in. Raises BrokenCheckpoint for integers: they are quantised.
+
+    stored: how many tensors are of each dtype, in safetensors' words: {'F32': 248}
+    """
+    if odd := sorted(stored.keys() - FLOATS.keys()):
+        raise BrokenCheckpoint(f"'{name}' stores weights as {', '.join(odd)}: quantised VAEs are not supported.")
+    return FLOATS[max(sorted(stored), key=lambda dtype: stored[dtype])]
+
+
+def in_space(vae: VAE, latent_space: str) -> VAE:
+    """The same tiny VAE, giving and taking the raw latents of this space instead of scaled ones."""
+    space = latents.space(latent_space)
+    if vae.family not in TINY or vae.family not in space.families or space.channels != vae.latent_channels:
+        raise BadRequest(
+            f"'{vae.name}' has no use for the latent space '{latent_space}' ({space.channels} channels): it is "
+            f"{vae.title}; only a tiny VAE of as many channels needs to be told."
+        )
+    weights = {**vae.network.state_dict(), **_statistics(vae.family, space)}
+    return _again(vae, replace(vae.config, scaled=True), weights, latent_space)  # type: ignore[type-var]
+
+
+def _statistics(family: str, space: LatentSpace) -> dict[str, Tensor]:
+    """scaled = (raw - vae_shift) * vae_scale: of TAESD one number for all channels, of VAEs of clips one for each."""
+    if family == "tiny":
+        return {"vae_scale": torch.tensor(space.scale), "vae_shift": torch.tensor(space.shift)}
+    shift, scale = line(space, SCALED)
+    return {"vae_scale": scale, "vae_shift": shift}
+
+
+def read_as_light(vae: VAE) -> VAE:
+    """The same weights as a network of LightX2V's."""
+    if vae.family != "tiny_video":
+        raise BadRequest(f"'{vae.name}' cannot be read as LightX2V's tiny VAE of clips: it is {vae.title}.")
+    config = replace(vae.config, light=True)  # type: ignore[type-var]
+    return _again(vae, config, vae.network.state_dict(), vae.latent_space)
+
+
+def _again(vae: VAE, config: Config, weights: Mapping[str, Tensor], latent_space: str | None) -> VAE:
+    network = assemble(vae.family, config, weights, vae.dtype, vae.device)
+    return VAE(
+        network, vae.family, config, name=vae.name, dtype=vae.dtype, device=vae.device, latent_space=latent_space
+    )
+
+
+def assemble(
+    family: str, config: Config, weights: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device
+) -> Network:
+    """A network with these tensors, by reference name: cast and moved if they must be, otherwise not copied.
+
+    Statistics of a latent space (buffers) keep fp32 at least, whatever the weights run in.
+    """
+    network = build(family, config)
+    shapes = {name: t.shape for name, t in network.state_dict().items()}
+    buffers = {name for name, _ in network.named_buffers()}
+    exact = dtypes.at_least_fp32(dtype)
+    network.load_state_dict(
+        {
+            name: weights[name].reshape(shape).to(device, exact if name in buffers else dtype)
+            for name, shape in shapes.items()
+        },
+        strict=True,
+        assign=True,
+    )
+    return network.requires_grad_(False).eval()
+
+
+def _together(checkpoints: list[Checkpoint]) -> tuple[Detection, dict[str, Source]]:
+    """All files as one VAE: what it is, and where each tensor (by reference name) is."""
+    found = [detect_in(checkpoint) for checkpoint in checkpoints]
+    if len(found) == 1:
+        return found[0], {new: (checkpoints[0], old) for new, old in found[0].names.items()}
+    _demand_partners(found, checkpoints)
+    sources: dict[str, Source] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for checkpoint, one in zip(checkpoints, found, strict=True):
+        replaced = tuple(name for part in one.parts for name in OWNS[part])
+        sources = {name: source for name, source in sources.items() if not name.startswith(replaced)}
+        sources |= {new: (checkpoint, old) for new, old in one.names.items()}
+        shapes |= one.shapes
+    shapes = {name: shapes[name] for name in sources}
+    config = family_named(found[0].family).detect(shapes)
+    layout = "+".join(one.layout for one in found)
+    names = {new: old for new, (_, old) in sources.items()}
+    return compare(found[0].family, config or found[0].config, Naming("", layout, shapes, names)), sources
+
+
+def _demand_partners(found: list[Detection], checkpoints: list[Checkpoint]) -> None:
+    """Files that are to make one VAE must be of one family, channels and ratio, and not the same half twice."""
+    first = found[0]
+    for other, checkpoint in zip(found[1:], checkpoints[1:], strict=True):
+        a, b = checkpoints[0].path.name, checkpoint.path.name
+        if (other.family, *_fit(other)) != (first.family, *_fit(first)):
+            raise BrokenCheckpoint(f"'{a}' ({first.title}) and '{b}' ({other.title}) do not make one VAE.")
+        if other.parts == first.parts:
+            what = f"{first.parts[0]}s" if len(first.parts) == 1 else "whole VAEs"
+            raise BrokenCheckpoint(f"'{a}' and '{b}' are both {what}: give one VAE, or an encoder and a decoder.")
+
+
+def _fit(found: Detection) -> tuple[int, int]:
+    """(channels of z, ratio of the network): what two halves must agree on. A bare half knows no patches."""
+    patch = getattr(found.config, "patch", None) or 1
+    return found.latent_channels // patch**2, found.spatial_ratio // patch
+
+
+def _read(sources: Mapping[str, Source]) -> dict[str, Tensor]:
+    """Every tensor on its file's memory map, by reference name."""
+    reference = {(id(checkpoint), old): new for new, (checkpoint, old) in sources.items()}
+    checkpoints = {id(checkpoint): checkpoint for checkpoint, _ in sources.values()}
+    return {
+        reference[key, old]: tensor
+        for key, checkpoint in checkpoints.items()
+        for old, tensor in checkpoint.tensors(name for owner, name in sources.values() if owner is checkpoint)
+    }

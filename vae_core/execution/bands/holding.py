@@ -1,0 +1,108 @@
+"""Flows: what can be read from the top of an image to its end, band by band; and flows that are held for later."""
+
+from typing import NamedTuple
+
+from .moments import Moments, added
+from .readers import Rows, balanced
+from .state import Past
+from .stores import Held, Store
+
+
+class Flow:
+    """Bands of rows (1, C, n, W) of an image, or (T, C, n, W) of a clip, from the top down; `rows` in all."""
+
+    rows: int
+
+    def read(self, last: bool) -> Rows:
+        """`last`: nobody will read it again. Bands are not to be written to but by in-place ops right after."""
+        raise NotImplementedError
+
+
+class Banding(NamedTuple):
+    """How a network is run in bands.
+
+    numbers  in one band, at every resolution: rows x width x channels
+    store    where is held what is read again
+    dropped  ids of group norms whose input is computed twice instead of held
+    beside   what Besides look at; None: the source of the whole flow
+    past     of a clip that is run in parts: what is known of the parts before
+    """
+
+    numbers: int
+    store: Store
+    dropped: frozenset[int] = frozenset()
+    beside: Flow | None = None
+    past: Past | None = None
+
+
+class ReadAgain(Flow):
+    """What may be read several times at no cost, and knows its moments."""
+
+    def moments(self) -> Moments:
+        raise NotImplementedError
+
+
+class Hold(ReadAgain):
+    """A flow that is computed once and held in a store."""
+
+    def __init__(self, source: Flow, banding: Banding):
+        self.source: Flow | None = source
+        self.banding, self.rows = banding, source.rows
+        self.held: list[Held | None] = []  # None: let go of
+        self.gone = 0  # bands that have been let go of, from the top
+        self.passed: dict[int, int] = {}  # of every reader at work: the bands it needs no more
+        self.final: int | None = None  # the reader who is the last
+        self._moments: Moments | None = None
+
+    def fill(self) -> None:
+        if self.source is None:
+            return
+        source, self.source = self.source, None
+        for band in balanced(source.read(last=True), self.banding.numbers):
+            self._moments = added(self._moments, band)
+            self.held.append(self.banding.store.put(band))
+        self.banding.store.tidy()
+
+    def moments(self) -> Moments:
+        self.fill()
+        assert self._moments is not None
+        return self._moments
+
+    def read(self, last: bool) -> Rows:
+        self.fill()
+        reader = len(self.passed) + 1
+        self.passed[reader] = 0
+        self.final = reader if last else self.final
+        for i, held in enumerate(self.held):
+            assert held is not None
+            band = [held.get()]
+            self.passed[reader] = i + 1  # what it has in its hands the store need not hold
+            self._let_go()
+            yield band.pop()
+
+    def _let_go(self) -> None:
+        """Of bands that the last reader has passed, and others who still read too."""
+        while self.final and self.gone < min(self.passed.values()):
+            held, self.held[self.gone] = self.held[self.gone], None
+            assert held is not None
+            held.release()
+            self.gone += 1
+
+
+class Dropped(ReadAgain):
+    """A flow that is computed again whenever it is read: time instead of memory."""
+
+    def __init__(self, source: Flow):
+        self.source, self.rows = source, source.rows
+        self._moments: Moments | None = None
+
+    def moments(self) -> Moments:
+        if self._moments is None:
+            for band in self.source.read(last=False):
+                self._moments = added(self._moments, band)
+        assert self._moments is not None
+        return self._moments
+
+    def read(self, last: bool) -> Rows:
+        self.moments()
+        return self.source.read(last)

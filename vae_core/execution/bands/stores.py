@@ -1,0 +1,226 @@
+"""Where bands are held until they are read for the last time: on the device, in system memory, or in a scratch file."""
+
+import ctypes
+import mmap
+import os
+import tempfile
+import weakref
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ...errors import BadRequest
+from ...files.atomic import writable
+from ..plans import scratch
+
+PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}  # else it counts as shared
+_C = ctypes.CDLL(None) if os.name == "posix" else None
+
+
+class Held(Protocol):
+    """One band that a store keeps."""
+
+    rows: int
+
+    def get(self) -> Tensor:
+        """The band, on the device. Not to be written to."""
+        ...
+
+    def release(self) -> None:
+        """It will not be asked for again."""
+        ...
+
+
+class Store(Protocol):
+    def put(self, band: Tensor) -> Held: ...
+    def tidy(self) -> None:
+        """A good moment to, for whoever leaves things behind: before a run, and when a whole image has been put."""
+        ...
+
+    def close(self) -> None:
+        """Give back all that is held. May be called more than once."""
+        ...
+
+
+class OnDevice:
+    """Bands stay where they were made."""
+
+    def put(self, band: Tensor) -> Held:
+        return _Kept(band)
+
+    def tidy(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class _Kept:
+    def __init__(self, band: Tensor):
+        self.rows, self.band = band.shape[-2], band
+
+    def get(self) -> Tensor:
+        return self.band
+
+    def release(self) -> None:
+        del self.band
+
+
+class Rooms:
+    """Memory for bands on a CPU, beside the heap.
+
+    Among the short-lived tensors of a run they would keep the heap from closing its gaps: a banded decode took a
+    quarter more memory. A room that no tensor lies in any more is given to a band of the same size, or else back.
+    """
+
+    def __init__(self) -> None:
+        self.free: dict[int, list[mmap.mmap]] = {}
+
+    def tensor(self, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """(B, C, H, W) in channels_last, of any numbers."""
+        b, c, h, w = shape
+        flat = torch.frombuffer(self._room(shape.numel() * dtype.itemsize), dtype=dtype)
+        return flat.view(b, h, w, c).permute(0, 3, 1, 2)
+
+    def _room(self, size: int) -> ctypes.Array:
+        """Torch holds on to it while any tensor lies in it."""
+        if size not in self.free:
+            self.free.clear()
+        room = spare.pop() if (spare := self.free.get(size)) else mmap.mmap(-1, size, **PRIVATE)
+        held = (ctypes.c_ubyte * size).from_buffer(room)
+        weakref.finalize(held, self._left, room, size).atexit = False
+        return held
+
+    def _left(self, room: mmap.mmap, size: int) -> None:
+        self.free.setdefault(size, []).append(room)
+
+
+_trim = getattr(_C, "malloc_trim", None)  # glibc's; others have no such call, and nothing is done
+
+
+def give_back_gaps() -> None:
+    """Free memory between what the heap still holds goes to the system."""
+    if _trim:
+        _trim(0)
+
+
+class Gaps:
+    """Gives back the gaps of the heap whenever this process has grown by `beyond` bytes since it last did.
+
+    To give them back all the time would cost more than it saves: what is used again has to be cleared anew.
+    """
+
+    def __init__(self, beyond: int):
+        self.beyond = beyond
+        self.since = _resident() if _trim else 0
+
+    def check(self) -> None:
+        if _trim and _resident() > self.since + self.beyond:
+            give_back_gaps()
+            self.since = _resident()
+
+
+def _resident() -> int:
+    """Bytes of this process in memory, but for those of files."""
+    resident, shared = Path("/proc/self/statm").read_text().split()[1:3]
+    return (int(resident) - int(shared)) * mmap.PAGESIZE
+
+
+class InRooms:
+    """Bands of a CPU in rooms."""
+
+    def __init__(self) -> None:
+        self.rooms = Rooms()
+
+    def put(self, band: Tensor) -> Held:
+        return _Kept(self.rooms.tensor(band.shape, band.dtype).copy_(band))
+
+    def tidy(self) -> None:
+        give_back_gaps()
+
+    def close(self) -> None:
+        pass
+
+
+class InSystemMemory:
+    """Bands of a GPU in pinned memory of the host. Copies run beside the computation, in the order of its stream."""
+
+    def put(self, band: Tensor) -> Held:
+        return _Moved(band)
+
+    def tidy(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class _Moved:
+    def __init__(self, band: Tensor):
+        self.rows, self.device = band.shape[-2], band.device
+        pinned = band.device.type == "cuda"
+        self.band = torch.empty_like(band, device="cpu", pin_memory=pinned).copy_(band, non_blocking=pinned)
+
+    def get(self) -> Tensor:
+        return self.band.to(self.device, non_blocking=True)
+
+    def release(self) -> None:
+        del self.band
+
+
+class OnDisk:
+    """Bands in a scratch file. It has no name: whatever ends the run, a kill too, the space is free again.
+
+    Room that a released band leaves is given to a band of the same size. Without a `folder`, where `scratch` says.
+    """
+
+    def __init__(self, folder: str | Path | None = None):
+        self.folder = Path(folder) if folder else scratch.folder()
+        with writable(self.folder):
+            self.file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115  # closed by `close`
+        self.end = 0
+        self.free: dict[int, list[int]] = {}
+        self.rooms = Rooms()
+
+    def put(self, band: Tensor) -> Held:
+        return _Written(self, band)
+
+    def tidy(self) -> None:
+        give_back_gaps()
+
+    def close(self) -> None:
+        self.file.close()
+
+    def room(self, size: int) -> int:
+        """Where `size` bytes may be written."""
+        if spare := self.free.get(size):
+            return spare.pop()
+        self.end += size
+        return self.end - size
+
+
+class _Written:
+    def __init__(self, store: OnDisk, band: Tensor):
+        self.store, self.rows = store, band.shape[-2]
+        self.shape, self.dtype, self.device = band.shape, band.dtype, band.device
+        self.size, self.at = band.nbytes, store.room(band.nbytes)
+        with writable(store.folder):
+            self.store.file.seek(self.at)
+            self.store.file.write(_bytes(band.cpu()).numpy().data)
+
+    def get(self) -> Tensor:
+        band = self.store.rooms.tensor(self.shape, self.dtype)
+        self.store.file.seek(self.at)
+        if self.store.file.readinto(_bytes(band).numpy().data) != self.size:  # type: ignore[union-attr]
+            raise BadRequest(f"the scratch file in '{self.store.folder}' lost what was written: use another disk.")
+        return band.to(self.device)
+
+    def release(self) -> None:
+        self.store.free.setdefault(self.size, []).append(self.at)
+
+
+def _bytes(band: Tensor) -> Tensor:
+    """In the order of channels_last; the same memory if it lies so."""
+    return band.permute(0, 2, 3, 1).contiguous().view(-1).view(torch.uint8)

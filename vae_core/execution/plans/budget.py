@@ -1,0 +1,58 @@
+"""How much memory there is: what a person allows, or what is free at this moment."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+import torch
+
+from ...errors import BadRequest
+
+UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+MARGIN = 0.1  # of what is free, left to others and to what no plan foresees
+
+# Linux containers are told by these files, of version 2 and 1, what they may use and what they do use.
+CGROUPS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        "/sys/fs/cgroup/memory/memory.stat",
+    ),
+)
+
+
+def parsed(size: int | str) -> int:
+    """2147483648, '2GiB', '500 MB', '1.5g' -> bytes. Raises BadRequest."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([kmgt]?i?)b?\s*", str(size).lower())
+    if not found or found[2] not in UNITS or not float(found[1]):
+        raise BadRequest(f"'{size}' is no amount of memory: give bytes, or a number with a unit, as 2GiB or 500MB.")
+    return int(float(found[1]) * UNITS[found[2]])
+
+
+def free(device: torch.device) -> int:
+    """Bytes that may be used on this device now: what is free, less a margin."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(
+            device
+        )  # torch's own, to be used again
+        return int((torch.cuda.mem_get_info(device)[0] + unused) * (1 - MARGIN))
+    return int(min([psutil.virtual_memory().available, *_left_in_cgroups()]) * (1 - MARGIN))
+
+
+def _left_in_cgroups() -> Iterable[int]:
+    for limit, usage, statistics in CGROUPS:
+        try:
+            most, used = (int(Path(path).read_text()) for path in (limit, usage))
+            found = re.search(r"^(?:total_)?inactive_file (\d+)$", Path(statistics).read_text(), re.MULTILINE)
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+        yield max(0, most - used + (int(found[1]) if found else 0))  # cached files give way
+
+
+def text(size: float) -> str:
+    """1.5 GiB, 320 MiB, 0.6 MiB"""
+    if size >= 2**30:
+        return f"{size / 2**30:.1f} GiB"
+    return f"{size / 2**20:.{0 if size >= 10 * 2**20 else 1}f} MiB"

@@ -1,0 +1,49 @@
+"""What a run tells while it works: how far it is, and where it stopped."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from .observer import Watch
+from .plans.request import Plan, work
+
+Progress = Callable[[int, int], None]
+TICKS = 1000  # what progress counts to
+PATIENCE = 0.5  # seconds; then it is told again, though nothing has changed: whoever watches may want to stop
+
+
+class Followed(Watch):
+    """Follows a run from op to op: for progress, and to say where it stopped."""
+
+    def __init__(self, network: nn.Module, plan: Plan, images: int, progress: Progress | None):
+        self.network, self.progress, self.total = network, progress, plan.work * images
+        self.done, self.told, self.when = 0.0, -1, 0.0
+        self.op: Any = None
+
+    def begins(self, op: Any) -> None:
+        self.op = op
+        self._tell()
+
+    def made(self, op: Any, x: Tensor) -> None:
+        self.done += work(op, x)
+
+    def ends(self) -> None:
+        self.done = self.total
+        self._tell()
+
+    def _tell(self) -> None:
+        """In steps of a part in a thousand; of a run of hours more often."""
+        step = int(TICKS * min(1.0, self.done / self.total)) if self.total else TICKS
+        now = time.monotonic()
+        if self.progress and (step > self.told or now - self.when > PATIENCE):
+            self.told, self.when = step, now
+            self.progress(step, TICKS)
+
+    @property
+    def where(self) -> str:
+        """' at decoder.up.1.block.0.conv2', '' before the first op."""
+        names = {id(module): name for name, module in self.network.named_modules()}
+        name = names.get(id(getattr(self.op, "conv", self.op))) or getattr(self.op, "__name__", type(self.op).__name__)
+        return f" at {name}" if self.op else ""

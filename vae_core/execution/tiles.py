@@ -1,0 +1,158 @@
+"""Run an image in square tiles and fade each into its neighbours: small in memory, but not the whole run's image.
+
+Each tile is run on its own, so group norms see the statistics of that tile and attention no further than it, and every
+cut shows the network zeros where there are neighbours. Bands have none of this; this mode is what they are compared
+with.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise, product
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..errors import BadRequest
+from .plans.request import Plan
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """size, overlap: of square tiles, in pixels of the image, both ways. Raises BadRequest."""
+
+    size: int = 512
+    overlap: int = 64
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.overlap < 0:
+            raise BadRequest(f"there are no tiles of {self.size} pixels that overlap by {self.overlap}.")
+        if self.overlap >= self.size:
+            raise BadRequest(
+                f"tiles of {self.size} pixels cannot overlap by {self.overlap}: choose an overlap that is smaller than "
+                "the tile, an eighth of it is usual."
+            )
+
+    def within(self, shape: tuple[int, ...], ratio: int) -> tuple[int, ...]:
+        """The shape of one tile of (B, ..., H, W) that has one row to `ratio` of the image (1 for pixels)."""
+        return (*shape[:-2], *(min(n, max(1, self.size // ratio)) for n in shape[-2:]))
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """How an image is run in tiles: so many, each by this plan."""
+
+    tiles: Tiles
+    count: int
+    each: Plan
+
+    def __str__(self) -> str:
+        """'blended, approximate: 6 tiles of 512 pixels, 64 shared; each whole; at most 812 MiB'"""
+        if self.count == 1:
+            return f"one tile, nothing to blend: {self.each}"
+        tiles = f"{self.count} tiles of {self.tiles.size} pixels, {self.tiles.overlap} shared"
+        return f"blended, approximate: {tiles}; each {self.each}"
+
+
+class Span(NamedTuple):
+    """Part of a side, in pixels of the latent, and how much of it the span before and the next one have in common."""
+
+    start: int
+    end: int
+    before: int
+    after: int
+
+    def of(self, scale: int) -> slice:
+        return slice(self.start * scale, self.end * scale)
+
+
+def run(
+    one: Callable[..., Tensor],
+    tiles: Tiles,
+    ratio: int,
+    x: Tensor,
+    *,
+    cell: int,
+    on_plan: Callable[[Any], None] | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """x (B, C, H, W) in tiles -> what `one` would make of it, approximately; the same if one tile holds all of it.
+
+    one    called with a tile, on_plan= and progress=; its result has some whole number of rows to one of the latent
+    ratio  pixels of the image to one of the latent
+    cell   rows of x to one of the latent: 1 to decode, `ratio` to encode; what is over at the end belongs to the last
+    """
+    if tiles.size < ratio:
+        raise BadRequest(
+            f"tiles of {tiles.size} pixels are too small for a VAE that works at 1/{ratio}: choose {ratio} or more."
+        )
+    rows, columns = (spans(-(-n // cell), tiles.size // ratio, tiles.overlap // ratio) for n in x.shape[-2:])
+    count = len(rows) * len(columns)
+    canvas: _Canvas | None = None
+    for i, (row, column) in enumerate(product(rows, columns)):
+        told = partial(_tell_plan, on_plan, tiles, count) if on_plan and not i else None
+        moved = partial(_tell_progress, progress, i, count) if progress else None
+        made = one(x[..., row.of(cell), column.of(cell)], on_plan=told, progress=moved)
+        canvas = canvas or _Canvas(made, rows, columns)
+        canvas.add(made, i)
+    assert canvas is not None
+    return canvas.image
+
+
+def spans(length: int, size: int, overlap: int) -> list[Span]:
+    """Spans of one size that cover a side and have at least `overlap` in common, evenly spread; one if it is enough."""
+    if length <= size:
+        return [Span(0, length, 0, 0)]
+    overlap = min(overlap, size - 1)
+    last = -(-(length - size) // (size - overlap))
+    starts = [round(i * (length - size) / last) for i in range(last + 1)]
+    common = [0, *(a + size - b for a, b in pairwise(starts)), 0]
+    return [Span(a, a + size, common[i], common[i + 1]) for i, a in enumerate(starts)]
+
+
+def fades(spans: list[Span], scale: int, like: Tensor) -> list[Tensor]:
+    """The weight of every pixel of every span: it rises and falls in a line where others have it too. The sum is 1."""
+    weights = [_fade(span, scale, like) for span in spans]
+    total = like.new_zeros(spans[-1].end * scale)
+    for span, weight in zip(spans, weights, strict=True):
+        total[span.of(scale)] += weight
+    return [weight / total[span.of(scale)] for span, weight in zip(spans, weights, strict=True)]
+
+
+def _fade(span: Span, scale: int, like: Tensor) -> Tensor:
+    weight = like.new_ones((span.end - span.start) * scale)
+    before, after = span.before * scale, span.after * scale
+    weight[:before] *= _ramp(before, like)
+    weight[len(weight) - after :] *= _ramp(after, like).flip(0)
+    return weight
+
+
+def _ramp(n: int, like: Tensor) -> Tensor:
+    return (torch.arange(n, dtype=like.dtype, device=like.device) + 0.5) / max(n, 1)
+
+
+class _Canvas:
+    """Where tiles are added up. The weights of rows and of columns are multiplied: each sums to 1, so all do."""
+
+    def __init__(self, made: Tensor, rows: list[Span], columns: list[Span]):
+        self.spans = list(product(rows, columns))
+        self.scale = made.shape[-2] // (rows[0].end - rows[0].start)
+        shape = (*made.shape[:-2], rows[-1].end * self.scale, columns[-1].end * self.scale)
+        self.image = made.new_zeros(shape, dtype=torch.promote_types(made.dtype, torch.float32))
+        self.weights = list(product(*(fades(side, self.scale, self.image) for side in (rows, columns))))
+
+    def add(self, made: Tensor, i: int) -> None:
+        (row, column), (of_rows, of_columns) = self.spans[i], self.weights[i]
+        place = self.image[..., row.of(self.scale), column.of(self.scale)]
+        place += made.to(place.dtype) * (of_rows[:, None] * of_columns)
+
+
+def _tell_plan(on_plan: Callable[[Any], None], tiles: Tiles, count: int, each: Plan) -> None:
+    on_plan(TilePlan(tiles, count, each))
+
+
+def _tell_progress(progress: Progress, i: int, count: int, done: int, total: int) -> None:
+    progress(i * total + done, count * total)

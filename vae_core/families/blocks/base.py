@@ -1,0 +1,204 @@
+"""What every family offers: a config read from shapes, and a network made of ops."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from torch import nn
+
+from ...ops import Ops, chain
+
+Shapes = Mapping[str, tuple[int, ...]]
+WIDEST = 2**15  # channels; more than any layer has, so what a damaged header may claim stays harmless
+
+
+class Config(Protocol):
+    """The facts a config states. Channels and ratio are those of the latent that diffusion models see."""
+
+    @property
+    def parts(self) -> tuple[str, ...]: ...
+    @property
+    def latent_channels(self) -> int: ...
+    @property
+    def spatial_ratio(self) -> int: ...
+    @property
+    def temporal_ratio(self) -> int | None: ...
+    @property
+    def in_channels(self) -> int: ...
+    @property
+    def out_channels(self) -> int: ...
+
+
+class Halves:
+    """The facts of most configs: an encoder and a decoder, or one of them, with one of `widths` for each resolution.
+
+    z is the latent, and the VAE is one of images; a config of which that is not true overrides what differs.
+    """
+
+    encoder: Any
+    decoder: Any
+    z_channels: int
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(half for half in ("encoder", "decoder") if getattr(self, half))
+
+    @property
+    def latent_channels(self) -> int:
+        return self.z_channels
+
+    @property
+    def spatial_ratio(self) -> int:
+        coder = self.encoder or self.decoder
+        return 2 ** (len(coder.widths) - 1)
+
+    @property
+    def temporal_ratio(self) -> int | None:
+        return None
+
+
+class Facts:
+    """The facts of a config, for whatever has one.
+
+    parts                            ('encoder', 'decoder'), or the one half there is
+    latent_channels, spatial_ratio   of the latent that nodes pass on (128 and 16 for FLUX.2)
+    decoded_ratio                    the same of the image it decodes to; decoders may enlarge, or only preview
+    temporal_ratio                   frames of a clip to one of its latent, None for a VAE of images
+    in_channels, out_channels        of the pixels it encodes, and of those it decodes to
+    """
+
+    config: Config
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return self.config.parts
+
+    @property
+    def latent_channels(self) -> int:
+        return self.config.latent_channels
+
+    @property
+    def spatial_ratio(self) -> int:
+        return self.config.spatial_ratio
+
+    @property
+    def decoded_ratio(self) -> int:
+        return getattr(self.config, "decoded_ratio", self.config.spatial_ratio)
+
+    @property
+    def temporal_ratio(self) -> int | None:
+        return self.config.temporal_ratio
+
+    def decoded_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(H, W) of an image that was encoded -> what is left of it once it is decoded."""
+        h, w = (-(-n * self.decoded_ratio // self.spatial_ratio) for n in size)
+        return h, w
+
+    @property
+    def in_channels(self) -> int:
+        return self.config.in_channels
+
+    @property
+    def out_channels(self) -> int:
+        return self.config.out_channels
+
+
+class Network(nn.Module):
+    """An autoencoder whose submodules bear the checkpoint's names (those of the family's reference layout).
+
+    z is what the encoder describes and the decoder reads; the latent is z as diffusion models see it. Most
+    families have nothing between the two. Ops between them run in fp32 or better, whatever the weights are.
+    """
+
+    gaussian = True  # do the encoder's ops end in moments (mean, logvar), or in z itself?
+    first_frames = 1  # of a clip, that the first frames of its latent stand for
+    next_frames: int | None = None  # so many follow, once or more often; None: as many as the temporal ratio
+    first_latents = next_latents = 1  # latent frames that each of these becomes
+
+    @property
+    def images_are_clips(self) -> bool:
+        """Are images run as clips of one frame? If not, `temporal.alone` of the ops does the same to a batch."""
+        return self.first_frames > 1
+
+    def encode_ops(self) -> Ops:
+        """pixels (B, C, H, W) in [-1, 1] -> moments (B, 2 * z_channels, h, w), or z if not `gaussian`"""
+        raise NotImplementedError
+
+    def to_latent_ops(self) -> Ops:
+        return ()
+
+    def from_latent_ops(self) -> Ops:
+        return ()
+
+    def decode_ops(self) -> Ops:
+        """z (B, z_channels, h, w) -> pixels (B, C, H, W), about [-1, 1]"""
+        raise NotImplementedError
+
+    def masked_decode_ops(self) -> Ops:
+        """The same for a run beside a masked image and its mask, (B, C + 1, H, W); () if the decoder takes none."""
+        return ()
+
+
+class Row(nn.ModuleList):
+    """Blocks and ops, one after the other."""
+
+    def ops(self) -> Ops:
+        return chain(*self)
+
+
+class Member(NamedTuple):
+    """Files that are published, as the README lists them."""
+
+    models: str
+    channels: int  # of the latent
+    ratio: int
+    frames: int | None = None  # of a clip to one of its latent
+
+
+class Rounding(NamedTuple):
+    """What computing in half precision changes at most: root mean square, by the standard deviation of fp32's result.
+
+    The weights and what goes in are rounded before, the same for both. Measured on small networks of random weights,
+    all families whole and in bands, encoding and decoding: up to 0.017 in bf16, whose numbers have 8 bits, and up to
+    0.0021 in fp16, whose have 11. Stated are about twice these.
+
+    overflows: which published weights exceed fp16's largest number, 65504, and who says so; '' if no one does. What
+    only norms read is run at a smaller scale in fp16 (execution/rescaled.py), so such weights may run all the same
+    """
+
+    bf16: float = 0.035
+    fp16: float = 0.0045
+    overflows: str = ""
+
+
+class Family(NamedTuple):
+    """One architecture: how to tell it, and how to build it."""
+
+    name: str
+    title: str
+    detect: Callable[[Shapes], Any]  # shapes under reference names -> Config, or None if this is another network
+    build: Callable[[Any], Network]
+    example: Config  # a published member: what an unknown file is compared with
+    published: Callable[[Any], bool] = lambda config: True  # does a config's channel count say whose latents these are?
+    members: tuple[Member, ...] = ()
+    rounding: Rounding = Rounding()
+
+
+def vote(values: Iterable[int | None]) -> int | None:
+    """The commonest value; None if there is none. One misshapen tensor among several does not change a config."""
+    counts = Counter(v for v in values if v is not None)
+    return counts.most_common(1)[0][0] if counts else None
+
+
+def size(shapes: Shapes, name: str, axis: int = 0) -> int | None:
+    """shapes[name][axis], or None if there is no such tensor or axis, or it is absurd."""
+    shape = shapes.get(name, ())
+    return shape[axis] if len(shape) > axis and 0 < shape[axis] <= WIDEST else None
+
+
+def count(shapes: Shapes, prefix: str) -> int:
+    """How many numbered items follow the prefix: 'decoder.up.' -> 4 for decoder.up.0 ... decoder.up.3."""
+    heads = {name[len(prefix) :].partition(".")[0] for name in shapes if name.startswith(prefix)}
+    numbers = [int(h) for h in heads if h.isdecimal() and len(h) < 4]
+    last = max(numbers, default=-1) + 1
+    return last if last <= 2 * len(numbers) + 2 else len(numbers)  # one absurd number is not a thousand blocks

@@ -1,0 +1,138 @@
+"""What frames do in the tiny autoencoders of clips: see the one before, become channels, begin and end clips."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...ops import Ops, Temporal
+
+
+class FramesOfImage(Temporal):
+    """Clips pass. Of an image become as many frames, all the same."""
+
+    def __init__(self, frames: int):
+        super().__init__()
+        self.frames = frames
+
+    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        return x, x[:0].clone()
+
+    def alone(self) -> Ops:
+        return (Copies(self.frames),)
+
+
+class LeadIn(Temporal):
+    """Puts n black frames before every chunk of a clip, and before an image.
+
+    begun: where in its chunk the first part of a clip ends.
+    """
+
+    def __init__(self, n: int, chunk: int, begun: int):
+        super().__init__()
+        self.n, self.chunk, self.begun = n, chunk, begun
+        self.growth = 1 + n
+
+    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        left = 0 if past is None else self.chunk - self.begun
+        black, parts = x.new_zeros(self.n, *x.shape[1:]), [x[:left]]
+        for chunk in x[left:].split(self.chunk) if len(x) > left else ():
+            parts += [black, chunk]
+        return torch.cat(parts), x[:0].clone()
+
+    def alone(self) -> Ops:
+        return (Copies(self.n + 1, dark=True),)
+
+
+class Copies(NamedTuple):
+    """Each image so many times; with `dark`, all but the last are black. (B, C, H, W) -> (frames B, C, H, W)"""
+
+    frames: int
+    dark: bool = False
+
+    @property
+    def growth(self) -> int:
+        return self.frames
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y = x.permute(0, 2, 3, 1)[:, None].repeat(1, self.frames, 1, 1, 1)
+        if self.dark:
+            y[:, :-1] = 0
+        return y.flatten(0, 1).permute(0, 3, 1, 2)
+
+
+class BesideBefore(Temporal):
+    """Each frame, and as more channels the frame before it. (T, C, H, W) -> (T, 2C, H, W)
+
+    frames         those of an image; before the first, as before that of a clip, are zeros
+    chunk, begun   so many frames on it begins anew; the first part of a clip is `begun` frames into its chunk
+    """
+
+    growth = 2.0
+
+    def __init__(self, frames: int, chunk: int = 0, begun: int = 0):
+        super().__init__()
+        self.frames, self.chunk, self.begun = frames, chunk, begun
+
+    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        before = torch.cat([torch.zeros_like(x[:1]) if past is None else past, x[:-1]])
+        if self.chunk:
+            at = 0 if past is None else self.begun
+            before[-at % self.chunk :: self.chunk] = 0
+        return torch.cat([x, before], 1), x[-1:].clone()
+
+    def alone(self) -> Ops:
+        return (BeforeInImage(self.frames),)
+
+
+class BeforeInImage(NamedTuple):
+    """The same in so many frames of each image."""
+
+    frames: int
+    growth = 2.0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        before = torch.cat([x[:1], x[:-1]])
+        before[:: self.frames] = 0
+        return torch.cat([x, before], 1)
+
+
+class DropFirst(Temporal):
+    """Leaves out the first n frames of a clip, or of every `chunk` of frames; of an image's, all but the last."""
+
+    def __init__(self, n: int, chunk: int = 0):
+        super().__init__()
+        self.n, self.chunk = n, chunk
+
+    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        if not self.chunk:
+            return x[self.n :] if past is None else x, x[:0].clone()
+        at = 0 if past is None else len(past)
+        kept = [i for i in range(len(x)) if (at + i) % self.chunk >= self.n]
+        return x[kept], x.new_zeros((at + len(x)) % self.chunk, 0, *x.shape[2:])  # remembers the number alone
+
+    def alone(self) -> Ops:
+        return (self._last,)
+
+    def _last(self, x: Tensor) -> Tensor:
+        return x[self.n :: self.n + 1].contiguous(memory_format=torch.channels_last)
+
+
+class FramesTogether(NamedTuple):
+    """n frames become channels of one, (frame, channel). (T, C, H, W) -> (T / n, n C, H, W)"""
+
+    n: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y = x.permute(0, 2, 3, 1).unflatten(0, (-1, self.n)).permute(0, 2, 3, 1, 4)
+        return y.flatten(-2).permute(0, 3, 1, 2)
+
+
+class FramesApart(NamedTuple):
+    """The way back. (T, n C, H, W) -> (n T, C, H, W)"""
+
+    n: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y = x.permute(0, 2, 3, 1).unflatten(-1, (self.n, -1)).permute(0, 3, 1, 2, 4)
+        return y.flatten(0, 1).permute(0, 3, 1, 2)

@@ -1,0 +1,146 @@
+"""VAEs that are recognised but not run: told apart so that a file of theirs is refused by its name.
+
+Marks are names, with a shape where names are not enough (None stands for any size). For every file at most one row
+or one family answers. Versions of diffusers are the first releases whose package has the class.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from .blocks.base import Member, Shapes
+
+Mark = Mapping[str, tuple[int | None, ...] | None]
+
+
+class Foreign(NamedTuple):
+    """Files of others.
+
+    of          whose they are
+    diffusers   the first version of diffusers that runs it, and the class that does
+    names       any of which is proof
+    marks       any of which is, if all its names have their shapes
+    """
+
+    of: Member
+    diffusers: str = ""
+    names: tuple[str, ...] = ()
+    marks: tuple[Mark, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return self.of.models
+
+    @property
+    def sentence(self) -> str:
+        title, channels, ratio, frames = self.of
+        elsewhere = f": diffusers runs it since {self.diffusers}" if self.diffusers else ""
+        facts = f"{channels} channels at 1/{ratio}" + (f", 1 frame to {frames}" if frames else "")
+        return f"this is the VAE of {title} ({facts}), which is not supported yet{elsewhere}."
+
+    def matches(self, shapes: Shapes) -> bool:
+        alone = any(name in shapes for name in self.names)
+        return alone or any(all(_fits(shapes.get(name), want) for name, want in mark.items()) for mark in self.marks)
+
+
+def recognise(shapes: Shapes) -> Foreign | None:
+    """The row these names (without prefix) belong to."""
+    return next((row for row in FOREIGN if row.matches(shapes)), None)
+
+
+def _fits(shape: tuple[int, ...] | None, want: tuple[int | None, ...] | None) -> bool:
+    if shape is None or want is None:
+        return shape is not None
+    return len(shape) == len(want) and all(w in (None, s) for s, w in zip(shape, want, strict=True))
+
+
+FOREIGN: tuple[Foreign, ...] = (
+    Foreign(
+        Member("KVAE 2-D", 16, 8),
+        diffusers="0.38.0 (AutoencoderKLKVAE)",
+        marks=({"decoder.mid.block_1.norm1.norm_layer.weight": None, "decoder.conv_in.weight": (1024, 16, 3, 3)},),
+    ),
+    Foreign(
+        Member("KVAE 3-D", 16, 8, 4),
+        diffusers="0.38.0 (AutoencoderKLKVAEVideo)",
+        marks=({"decoder.conv_in.conv.weight": (1024, 16, 3, 3, 3)},),
+    ),
+    Foreign(
+        Member("Kandinsky 6 super-resolution", 64, 16, 4),
+        diffusers="0.42.0 (Kandinsky6SRVAE)",
+        marks=({"decoder.conv_in.conv.weight": (2048, 64, 3, 3, 3)},),
+    ),
+    Foreign(
+        Member("CogVideoX", 16, 8, 4),
+        diffusers="0.30.0 (AutoencoderKLCogVideoX)",
+        marks=(
+            {"decoder.conv_in.conv.weight": (512, 16, 3, 3, 3), "decoder.mid.block_1.norm1.norm_layer.weight": None},
+            {
+                "decoder.conv_in.conv.weight": (512, 16, 3, 3, 3),
+                "decoder.mid_block.resnets.0.norm1.norm_layer.weight": None,
+            },
+        ),
+    ),
+    Foreign(
+        Member("LTX-Video", 128, 32, 8),
+        diffusers="0.32.0 (AutoencoderKLLTXVideo), LTX-2's since 0.37.0 (AutoencoderKLLTX2Video)",
+        marks=({"decoder.conv_in.conv.weight": (None, 128, 3, 3, 3)},),
+    ),
+    Foreign(
+        Member("Mochi", 12, 8, 6),
+        diffusers="0.32.0 (AutoencoderKLMochi)",
+        names=(
+            "decoder.blocks.2.blocks.3.stack.5.weight",
+            "blocks.2.blocks.3.stack.5.weight",
+            "layers.4.layers.1.attn_block.attn.qkv.weight",
+        ),
+        marks=({"decoder.conv_in.weight": (768, 12, 1, 1, 1)},),
+    ),
+    Foreign(
+        Member("Cosmos", 16, 8, 8),
+        diffusers="0.34.0 (AutoencoderKLCosmos)",
+        names=(
+            "decoder.conv_in.0.conv3d.weight",
+            "decoder.conv_in.conv_s.weight",
+        ),
+    ),
+    Foreign(
+        Member("Mage-Flow", 128, 16),
+        names=(
+            "dconv_encoder.proj_out.weight",
+            "student.dconv_encoder.proj_out.weight",
+        ),
+    ),
+    Foreign(
+        Member("SeedVR2", 16, 8, 4),
+        names=("decoder.up_blocks.2.upsamplers.0.upscale_conv.weight",),
+    ),
+    Foreign(
+        Member("MiniMax-H3", 24, 16, 4),
+        diffusers="0.40.0 (AutoencoderKLMiniMaxH3)",
+        names=("decoder.transformer_blocks.0.scale1",),
+        marks=({"encoder.conv_out.weight": (48, 1024, 3, 3, 3)},),
+    ),
+    Foreign(
+        Member("Allegro", 4, 8, 4),
+        diffusers="0.32.0 (AutoencoderKLAllegro)",
+        names=("decoder.temp_conv_in.weight",),
+    ),
+    Foreign(
+        Member("EasyAnimate", 16, 8, 4),
+        diffusers="0.33.0 (AutoencoderKLMagvit)",
+        marks=({"decoder.conv_in.weight": (512, 16, 3, 3, 3), "decoder.mid_block.convs.0.norm1.weight": None},),
+    ),
+    Foreign(
+        Member("RAE", 768, 16),
+        diffusers="0.37.0 (AutoencoderRAE)",
+        names=("encoder.embeddings.patch_embeddings.projection.weight",),
+    ),
+    Foreign(
+        Member("SD's consistency decoder", 4, 8),
+        diffusers="0.23.0 (ConsistencyDecoderVAE)",
+        names=(
+            "decoder_unet.conv_in.weight",
+            "embed_image.f.weight",
+        ),
+    ),
+)

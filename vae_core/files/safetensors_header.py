@@ -1,0 +1,117 @@
+"""The header of a safetensors file: names, dtypes, shapes and offsets, without reading a tensor.
+
+8 bytes of length, a JSON table of that length, then the tensors' bytes (https://github.com/huggingface/safetensors).
+A header is not trusted: every entry is checked, and all of them together must account for every byte of the file.
+"""
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import BrokenCheckpoint
+
+Info = Mapping[str, Any]
+
+LARGEST_HEADER = 100_000_000  # bytes; the format's own limit
+BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F6_E2M3": 6,
+        "F6_E3M2": 6, "F4": 4, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8,
+        "BOOL": 8, "C64": 64}  # fmt: skip
+AGAIN = "download it again"
+
+
+def tensor_bytes(shape: tuple[int, ...] | list[int], dtype: str) -> int:
+    return math.prod(shape) * BITS[dtype] // 8
+
+
+def read_header(path: Path) -> tuple[dict[str, Info], dict[str, str]]:
+    """(name -> {dtype, shape, data_offsets}, metadata). Raises BrokenCheckpoint for a header that does not hold."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        n = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 2 <= n <= min(LARGEST_HEADER, size - 8):
+            raise BrokenCheckpoint(_no_header(path, start, size, n))
+        header = _parse(path, file.read(n))
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise BrokenCheckpoint(f"'{path}' is damaged: the metadata in its header is not text; {AGAIN}.")
+    _check(path, header, size - 8 - n)
+    return header, metadata
+
+
+def _no_header(path: Path, start: bytes, size: int, n: int) -> str:
+    if size < 10:
+        return f"'{path}' is no safetensors file: it is only {size} bytes long; {AGAIN}."
+    if start[:4] == b"PK\x03\x04" or start[:2] == b"\x80\x02":
+        return f"'{path}' is a PyTorch pickle, not a safetensors file: give it the ending .pt."
+    if all(32 <= byte < 127 or byte in b"\r\n\t" for byte in start):
+        return f"'{path}' is text, not a safetensors file: it begins with {start.decode()!r}; {AGAIN}."
+    return f"'{path}' is no safetensors file, or cut off: its header would take {n} of its {size} bytes; {AGAIN}."
+
+
+def _parse(path: Path, text: bytes) -> dict[str, Any]:
+    try:
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as e:
+        raise BrokenCheckpoint(f"'{path}' is damaged: its header cannot be read ({e}); {AGAIN}.") from e
+    if not isinstance(header, dict):
+        raise BrokenCheckpoint(f"'{path}' is damaged: its header is no table of tensors; {AGAIN}.")
+    return header
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        raise ValueError("a name occurs twice")
+    return table
+
+
+def _check(path: Path, header: Mapping[str, Info], data: int) -> None:
+    """Tensors lie one after another, each as long as its shape says, and fill the file."""
+    for name, info in header.items():
+        if not name.isprintable():
+            raise BrokenCheckpoint(
+                f"'{path}' is damaged: it has a tensor with the unprintable name {name[:80]!a}; {AGAIN}."
+            )
+        if problem := _problem(info):
+            raise BrokenCheckpoint(f"'{path}' is damaged: '{name[:80]}' has {problem}; {AGAIN}.")
+    end = 0
+    for name, info in sorted(header.items(), key=_offsets):
+        begin, stop = info["data_offsets"]
+        length = tensor_bytes(info["shape"], info["dtype"])
+        if begin != end or stop - begin != length:
+            raise BrokenCheckpoint(
+                f"'{path}' is damaged: '{name[:80]}' takes {length} bytes and should begin at {end}, "
+                f"its header says {begin} to {stop}; {AGAIN}."
+            )
+        end = stop
+    if end != data:
+        what = "cut off" if data < end else "damaged"
+        raise BrokenCheckpoint(
+            f"'{path}' is {what}: its header describes {end} bytes of tensors, the file holds {data}; {AGAIN}."
+        )
+
+
+def _offsets(item: tuple[str, Info]) -> tuple[int, int]:
+    begin, stop = item[1]["data_offsets"]
+    return begin, stop
+
+
+def _problem(info: Any) -> str | None:
+    """What is wrong with one entry, if anything."""
+    if not isinstance(info, dict) or set(info) != {"dtype", "shape", "data_offsets"}:
+        return "no dtype, shape and data_offsets"
+    if not isinstance(info["dtype"], str) or info["dtype"] not in BITS:
+        return f"the unknown dtype {str(info['dtype'])[:40]!r}"
+    if not _are_sizes(info["shape"]) or len(info["shape"]) > 16 or math.prod(n or 1 for n in info["shape"]) >= 2**63:
+        return f"the impossible shape {str(info['shape'])[:80]}"
+    if not _are_sizes(info["data_offsets"]) or len(info["data_offsets"]) != 2:
+        return f"the impossible offsets {str(info['data_offsets'])[:80]}"
+    return None
+
+
+def _are_sizes(numbers: Any) -> bool:
+    return isinstance(numbers, list) and all(type(n) is int and 0 <= n < 2**63 for n in numbers)

@@ -1,0 +1,66 @@
+"""Files that count up in a folder, named by a prefix that a graph gives: an untrusted text."""
+
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import BadRequest
+from .atomic import made, writable
+
+_BATCH = "%batch_num%"
+
+
+@dataclass(frozen=True)
+class Series:
+    """Files that count up: stem_00001_.png, stem_00002_.png."""
+
+    folder: Path
+    subfolder: str
+    stem: str
+    first: int
+
+    def file_name(self, index: int, suffix: str) -> str:
+        """The name of the index-th file of a run."""
+        return f"{self.stem.replace(_BATCH, str(index))}_{self.first + index:05}_{suffix}"
+
+
+def series(folder: Path, prefix: str, tokens: Mapping[str, int]) -> Series:
+    """The next free names under a prefix, whose folder is made if need be.
+
+    prefix may name subfolders, and %width%, %height% (from `tokens`), %year% ... %second% and %batch_num%.
+    Raises BadRequest for a place outside the folder, or one that cannot be written.
+    """
+    subfolder, stem = os.path.split(os.path.normpath(_expanded(prefix, tokens)))
+    stem = "" if stem == "." else stem
+    target = inside(folder, subfolder)
+    with writable(target):
+        taken = [one.name for one in made(target).iterdir()]
+    return Series(target, subfolder.replace(os.sep, "/"), stem, _next_number(stem, taken))
+
+
+def inside(folder: Path, name: str) -> Path:
+    """folder/name, if that is in the folder. Links in the folder are the user's own and are followed."""
+    root = os.path.abspath(folder)
+    path = Path(os.path.abspath(os.path.join(root, name)))
+    if not path.is_relative_to(root):
+        raise BadRequest(f"'{name}' lies outside the folder '{root}'; a graph reads and writes only inside it")
+    return path
+
+
+def _expanded(prefix: str, tokens: Mapping[str, int]) -> str:
+    now = time.localtime()
+    parts = {"month": now.tm_mon, "day": now.tm_mday, "hour": now.tm_hour, "minute": now.tm_min, "second": now.tm_sec}
+    texts = {name: f"{value:02}" for name, value in parts.items()} | {"year": str(now.tm_year)}
+    for name, text in {**texts, **{name: str(value) for name, value in tokens.items()}}.items():
+        prefix = prefix.replace(f"%{name}%", text)
+    return prefix
+
+
+def _next_number(stem: str, taken: list[str]) -> int:
+    # Two files of one run differ in %batch_num%, and still count in one series.
+    pattern = re.compile(re.escape(stem).replace(re.escape(_BATCH), r"\d+") + r"_(\d+)_?(\..*)?")
+    numbers = [int(found[1]) for found in map(pattern.fullmatch, taken) if found]
+    return max(numbers, default=0) + 1

@@ -1,0 +1,45 @@
+"""Masks: 1 where an image is to be made anew, 0 where it is to stay. (B, 1, H, W) in [0, 1]."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import BadRequest
+
+
+def fitted(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """mask (H, W), (B, H, W) or (B, 1, H, W) -> (B, 1, *size), resized if it is of another size."""
+    if not isinstance(mask, Tensor) or mask.ndim not in (2, 3, 4) or 0 in mask.shape or not torch.isfinite(mask).all():
+        found = f"of shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
+        raise BadRequest(f"this mask is {found}: numbers in [0, 1] of shape (B, H, W) are needed.")
+    mask = mask.reshape(-1, 1, *mask.shape[-2:]).float().clamp(0, 1)
+    return mask if mask.shape[-2:] == size else F.interpolate(mask, size, mode="bilinear")
+
+
+def grown(mask: Tensor, by: int) -> Tensor:
+    """Rounded to 0 and 1, and `by - 1` pixels wider and higher; of an even number, the odd pixel is below and right."""
+    before, after = by // 2, (by - 1) // 2
+    mask = mask.round()
+    return F.max_pool2d(F.pad(mask, (before, after, before, after)), by, 1) if by > 1 else mask
+
+
+def to_cells(mask: Tensor, ratio: int) -> Tensor:
+    """Widened to whole latent pixels: each of them that the mask touches. Sides must be multiples of the ratio."""
+    return F.max_pool2d(mask, ratio).repeat_interleave(ratio, -1).repeat_interleave(ratio, -2)
+
+
+def feathered(mask: Tensor, width: int) -> Tensor:
+    """Fading to 0 within the mask, over so many pixels at its edges; never outside of it.
+
+    Where the mask is narrower than twice the width it fades faster, so that its middle stays at 1. The image's
+    edge is no edge of the mask.
+    """
+    inside = (mask > 0).to(mask)
+    depth = rest = inside  # pixels to the nearest one outside, at most `width`
+    for _ in range(width - 1):
+        rest = -F.max_pool2d(F.pad(-rest, (1, 1, 1, 1), value=-1.0), 3, 1)
+        depth = depth + rest
+    reach = F.max_pool2d(depth, (2 * width + 1, 1), 1, (width, 0))
+    reach = F.max_pool2d(reach, (1, 2 * width + 1), 1, (0, width))
+    share = depth / reach.clamp(min=1)
+    return mask * share * share * (3 - 2 * share) if width else mask

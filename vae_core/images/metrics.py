@@ -1,0 +1,59 @@
+"""How near two images are. Images are (B, C, H, W) in [0, 1]; results are (B,), in float64."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import BadPixels
+
+WINDOW, SIGMA = 11, 1.5  # of SSIM, as in the paper
+STABILITY = (0.01**2, 0.03**2)
+
+
+def psnr(a: Tensor, b: Tensor) -> Tensor:
+    """Peak signal to noise ratio in decibels, 10 log10(1 / mean squared error); infinite for equal images."""
+    a, b = _pair(a, b)
+    return -10 * (a - b).square().flatten(1).mean(1).log10()
+
+
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Structural similarity, 1 for equal images: the mean over channels and over all windows within the image.
+
+    Wang, Bovik, Sheikh & Simoncelli 2004, "Image quality assessment: from error visibility to structural similarity":
+    Gaussian windows of 11 x 11 pixels and sigma 1.5; an image smaller than that is one window.
+    """
+    a, b = _pair(a, b)
+    mean_a, mean_b, aa, bb, ab = map(_blurred, (a, b, a * a, b * b, a * b))
+    c1, c2 = STABILITY
+    var_a, var_b, covariance = aa - mean_a**2, bb - mean_b**2, ab - mean_a * mean_b
+    luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
+    structure = (2 * covariance + c2) / (var_a + var_b + c2)
+    return (luminance * structure).flatten(1).mean(1)
+
+
+def colour_shift(a: Tensor, b: Tensor) -> Tensor:
+    """The largest difference between the means of a channel; 0.005 is half a percent of the whole range."""
+    a, b = _pair(a, b)
+    return (a - b).flatten(2).mean(2).abs().amax(1)
+
+
+def _pair(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    if a.shape != b.shape or a.ndim != 4:
+        raise BadPixels(f"images to compare have one shape (B, C, H, W); these have {(*a.shape,)} and {(*b.shape,)}.")
+    return a.double(), b.double()
+
+
+def _blurred(x: Tensor) -> Tensor:
+    """Weighted means under the window, wherever it fits: (B, C, H, W) -> (B, C, H - 10, W - 10)"""
+    channels = x.shape[1]
+    for dim in (-2, -1):
+        taps = _taps(min(WINDOW, x.shape[dim])).to(x)
+        shape = (channels, 1, len(taps), 1) if dim == -2 else (channels, 1, 1, len(taps))
+        x = F.conv2d(x, taps.reshape(1, 1, *shape[2:]).expand(shape), groups=channels)
+    return x
+
+
+def _taps(n: int) -> Tensor:
+    at = torch.arange(n, dtype=torch.float64) - (n - 1) / 2
+    weights = (-0.5 * (at / SIGMA) ** 2).exp()
+    return weights / weights.sum()

@@ -1,0 +1,94 @@
+"""Files of latents: safetensors with one tensor `latent` and its tag, or the `.latent` files that nodes save.
+
+A `.latent` file holds `latent_tensor`, and a marker without which it was multiplied by SD 1's scale (files from
+before March 2023). Either may hold a mask, and which items of a larger batch its items are; who does not know them
+passes them over.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from ..errors import BadRequest, LatentMismatch, some
+from ..files.atomic import published
+from ..files.safetensors_header import read_header
+from .spaces import SPACES, Tag
+
+TAG = "exact_vae"  # in the metadata: the tag, as JSON
+INDEX = "batch_index"  # in the metadata: a list, as JSON
+NODE_SUFFIX, NODE_TENSOR, NODE_MARKER = ".latent", "latent_tensor", "latent_format_version_0"
+TENSOR, MASK = "latent", "noise_mask"
+SUFFIXES = (NODE_SUFFIX, ".safetensors")
+
+
+class Stored(NamedTuple):
+    """latent: float32 at least; mask: as it was; items: for each item, its number in the batch it was taken from."""
+
+    latent: Tensor
+    tag: Tag | None = None
+    mask: Tensor | None = None
+    items: list[int] | None = None
+
+
+def write_latent(path: str | Path, latent: Tensor, tag: Tag | None = None, texts: Mapping[str, str] | None = None, *,
+                 mask: Tensor | None = None, index: Sequence[int] | None = None) -> None:  # fmt: skip
+    """latent: of any shape, in its own dtype. As a `.latent` if the path says so. Raises BadRequest if it cannot be."""
+    path = Path(path)
+    tensors = {TENSOR: _plain(latent)}
+    if path.suffix.lower() == NODE_SUFFIX:
+        tensors = {NODE_TENSOR: _plain(latent), NODE_MARKER: torch.zeros(0)}
+    if mask is not None:
+        tensors[MASK] = _plain(mask)
+    known = {TAG: tag.to_json() if tag else None, INDEX: json.dumps(list(index)) if index else None}
+    metadata = {**(texts or {}), **{name: text for name, text in known.items() if text}}
+    with published(path) as part:
+        part.write_bytes(save(tensors, metadata=metadata))
+
+
+def read_stored(path: str | Path) -> Stored:
+    """Raises BadRequest, BrokenCheckpoint, and LatentMismatch for other contents."""
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise BadRequest(f"there is no latent file '{path}'.")
+        names, metadata = read_header(path)
+        found = load_file(path)
+    except (OSError, SafetensorError, NotImplementedError) as e:
+        raise BadRequest(f"'{path}' cannot be read: {e}.") from e
+    if TENSOR not in found and NODE_TENSOR not in found:
+        here = some(names)
+        raise LatentMismatch(f"'{path}' holds no latent: it needs a tensor '{TENSOR}' or '{NODE_TENSOR}', not {here}.")
+    old = TENSOR not in found and NODE_MARKER not in found
+    latent = found[TENSOR if TENSOR in found else NODE_TENSOR].to(torch.float32)
+    tag = Tag.from_json(metadata[TAG]) if TAG in metadata else None
+    return Stored(
+        latent / SPACES["sd1"].scale if old else latent,
+        tag.fitted(tuple(latent.shape)) if tag and latent.ndim in (4, 5) else None,
+        found.get(MASK),
+        _index(metadata.get(INDEX), len(latent)),
+    )
+
+
+def read_latent(path: str | Path) -> tuple[Tensor, Tag | None]:
+    """The latent in float32, and its tag. Raises as `read_stored` does."""
+    return read_stored(path)[:2]
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().contiguous()
+
+
+def _index(text: str | None, items: int) -> list[int] | None:
+    """None for what is no list of as many whole numbers."""
+    try:
+        found = json.loads(text or "null")
+    except (ValueError, RecursionError):
+        return None
+    fits = isinstance(found, list) and len(found) == items and all(type(n) is int and n >= 0 for n in found)
+    return found if fits else None

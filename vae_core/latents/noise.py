@@ -1,0 +1,91 @@
+"""Noise from a seed, the same on every machine: float32 on the CPU, whatever the latent is and wherever it lives."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ..errors import BadRequest
+from . import spectra
+from .interpolation import slerp
+from .philox import NvidiaStream
+
+SEEDS = 2**64
+SOURCES = CPU, NVIDIA = ("cpu", "nvidia")
+BATCH_SEEDS = INCREMENT, SINGLE, SAME = ("increment", "single", "same")
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A recipe: `draw` makes the noise of a latent's shape.
+
+    source               'cpu': PyTorch's generator on a CPU. 'nvidia': its generator on an NVIDIA GPU, computed on the
+                         CPU (philox.py), which is what A1111 draws there
+    batch_seeds          'increment': item i has the noise of seed + i, so that each can be made again alone. 'single':
+                         all items are drawn one after the other from one stream. 'same': every item has that of seed
+    spectrum             'white', or one of `spectra.SPECTRA`
+    variation_seed       of other noise, always seed + i for item i ...
+    variation_strength   ... and how far to go towards it, 0 to 1, along the circle
+    Raises BadRequest for words that mean nothing.
+    """
+
+    seed: int = 0
+    source: str = CPU
+    batch_seeds: str = INCREMENT
+    spectrum: str = spectra.WHITE
+    variation_seed: int = 0
+    variation_strength: float = 0.0
+
+    def __post_init__(self):
+        for word, words in ((self.source, SOURCES), (self.batch_seeds, BATCH_SEEDS), (self.spectrum, spectra.SPECTRA)):
+            if word not in words:
+                raise BadRequest(f"noise cannot be '{word}': choose one of {', '.join(words)}.")
+
+    def draw(self, shape: Sequence[int], index: Sequence[int] | None = None) -> Tensor:
+        """Noise of mean 0 and variance 1, (B, C, h, w) or (B, C, T, h, w), float32 on the CPU.
+
+        index: which item of its batch each item is, for a batch that was taken out of a larger one; None: 0, 1, 2 ...
+        """
+        shape = tuple(shape)
+        index = range(shape[0]) if index is None else index
+        if len(index) != shape[0] or min(index, default=0) < 0:
+            raise BadRequest(f"{shape[0]} items cannot be items {list(index)[:9]} of a batch: one number for each.")
+        noise = self._items(shape[1:], index, self.seed, self.batch_seeds)
+        if not self.variation_strength:
+            return noise
+        return slerp(noise, self._items(shape[1:], index, self.variation_seed, INCREMENT), self.variation_strength)
+
+    def _items(self, shape: tuple[int, ...], index: Sequence[int], seed: int, batch_seeds: str) -> Tensor:
+        if not index:
+            return torch.empty(0, *shape)
+        if batch_seeds == SINGLE:
+            return self._one_after_the_other(shape, index, seed)
+        seeds = [seed + i if batch_seeds == INCREMENT else seed for i in index]
+        drawn = {s: self._item(_stream(self.source, s), shape) for s in dict.fromkeys(seeds)}
+        return torch.stack([drawn[s] for s in seeds])
+
+    def _one_after_the_other(self, shape: tuple[int, ...], index: Sequence[int], seed: int) -> Tensor:
+        normal = _stream(self.source, seed)
+        if self.spectrum == spectra.WHITE and list(index) == list(range(len(index))):
+            return normal((len(index), *shape))  # in one go, as hosts do, who have no other order
+        drawn = [self._item(normal, shape) for _ in range(max(index) + 1)]
+        return torch.stack([drawn[i] for i in index])
+
+    def _item(self, normal: spectra.Normal, shape: tuple[int, ...]) -> Tensor:
+        return spectra.draw(self.spectrum, normal, shape)
+
+
+def _stream(source: str, seed: int) -> spectra.Normal:
+    """Shape -> the next white noise from this seed."""
+    return partial(_nvidia, NvidiaStream(seed % SEEDS)) if source == NVIDIA else _cpu(seed % SEEDS)
+
+
+def _cpu(seed: int) -> spectra.Normal:
+    return partial(torch.randn, generator=torch.Generator().manual_seed(seed))
+
+
+def _nvidia(stream: NvidiaStream, shape: tuple[int, ...]) -> Tensor:
+    return torch.from_numpy(stream.numbers(math.prod(shape))).reshape(shape)

@@ -1,0 +1,185 @@
+"""An image of a latent without decoding it: three linear combinations of its channels.
+
+For a few spaces the factors are published. For any VAE they can be fitted: images made for it are encoded, and their
+colours, averaged over the cells of the latent, are what a combination of channels has to come nearest to.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import LatentMismatch
+from .conventions import RAW, SCALED, convert
+from .fingerprint import fingerprint
+from .noise import Noise
+from .spaces import LatentSpace
+from .spectra import coloured, standardised
+
+IMAGES, CELLS = 4, 16  # that a VAE is fitted on: so many images of so many cells each way
+CONTRAST, POWER = 0.6, -3  # of their colours: the standard deviation, and the power of a frequency, by trial
+RIDGE = 1e-4  # of the mean variance of a channel: combinations of many channels stay small
+REMEMBERED = 16  # VAEs
+
+
+class Factors(NamedTuple):
+    """pixels in [-1, 1] = channels @ weight + bias. weight (C, 3), bias (3,), float32."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+# For scaled latents. InvokeAI (Apache-2.0), invokeai/app/util/step_callback.py: SD 1 by @keturn, @erucipe and
+# @torridgristle (discuss.huggingface.co/t/decoding-latents-to-rgb-without-upscaling/23204), SDXL by @StAlKeR7779,
+# SD 3 and CogView4 by its scripts/generate_vae_linear_approximation.py.
+# fmt: off
+PUBLISHED: Mapping[str, tuple[tuple[float, float, float], ...]] = {
+    "sd1": (
+        (0.3444, 0.1385, 0.0670), (0.1247, 0.4027, 0.1494), (-0.3192, 0.2513, 0.2103), (-0.1307, -0.1874, -0.7445),
+    ),
+    "sdxl": (
+        (0.3816, 0.4930, 0.5320), (-0.3753, 0.1631, 0.1739), (0.1770, 0.3588, -0.2048), (-0.4350, -0.2644, -0.4289),
+    ),
+    "sd3": (
+        (-0.05240681, 0.03251581, 0.0749016), (-0.0580572, 0.00759826, 0.05729818),
+        (0.16144888, 0.01270368, -0.03768577), (0.14418615, 0.08460266, 0.15941818),
+        (0.04894035, 0.0056485, -0.06686988), (0.05187166, 0.19222395, 0.06261094),
+        (0.1539433, 0.04818359, 0.07103094), (-0.08601796, 0.09013458, 0.10893912),
+        (-0.12398469, -0.06766567, 0.0033688), (-0.0439737, 0.07825329, 0.02258823),
+        (0.03101129, 0.06382551, 0.07753657), (-0.01315361, 0.08554491, -0.08772475),
+        (0.06464487, 0.05914605, 0.13262741), (-0.07863674, -0.02261737, -0.12761454),
+        (-0.09923835, -0.08010759, -0.06264447), (-0.03392309, -0.0804029, -0.06078822),
+    ),
+    "cogview4": (
+        (0.00408832, -0.00082485, -0.00214816), (0.00084172, 0.00132241, 0.00842067),
+        (-0.00466737, -0.00983181, -0.00699561), (0.03698397, -0.04797235, 0.03585809),
+        (0.00234701, -0.00124326, 0.00080869), (-0.00723903, -0.00388422, -0.00656606),
+        (-0.00970917, -0.00467356, -0.00971113), (0.17292486, -0.03452463, -0.1457515),
+        (0.02330308, 0.02942557, 0.02704329), (-0.00903131, -0.01499841, -0.01432564),
+        (0.01250298, 0.0019407, -0.02168986), (0.01371188, 0.00498283, -0.01302135),
+        (0.42396525, 0.4280575, 0.42148206), (0.00983825, 0.00613302, 0.00610316),
+        (0.00473307, -0.00889551, -0.00915924), (-0.00955853, -0.00980067, -0.00977842),
+    ),
+}
+# fmt: on
+
+_fitted: "OrderedDict[str, Factors]" = OrderedDict()
+
+
+def preview(latent: Tensor, factors: Factors) -> Tensor:
+    """latent (B, C, h, w), as the factors are for -> pixels (B, 3, h, w), about [-1, 1]. Raises LatentMismatch."""
+    if latent.shape[1] != len(factors.weight):
+        raise LatentMismatch(
+            f"this latent has {latent.shape[1]} channels, but it is looked at as one of {len(factors.weight)}: use the "
+            "VAE of the model that made it."
+        )
+    weight, bias = (t.to(latent) for t in factors)
+    return torch.einsum("bchw,cr->brhw", latent, weight) + bias[:, None, None]
+
+
+def published(name: str, space: LatentSpace) -> Factors | None:
+    """The published factors of a space, for raw latents; None if there are none."""
+    if name not in PUBLISHED:
+        return None
+    weight = torch.tensor(PUBLISHED[name])
+    # A line is known by two points: what the factors make of zeros, and of one in each channel.
+    points = torch.cat([torch.zeros(1, space.channels), torch.eye(space.channels)])[..., None, None]
+    scaled = convert(points, space, RAW, SCALED)[..., 0, 0] @ weight
+    return Factors(scaled[1:] - scaled[0], scaled[0])
+
+
+def fit(vae: Any) -> Factors:
+    """Factors for the latents of this VAE; the VAE is run once, and what it gave is remembered.
+
+    vae: a `VAE`, or what has its `encode` (or `decode`), `in_channels`, `latent_channels` and `spatial_ratio`.
+    """
+    found, mark = remembered(vae), _mark(vae)
+    if found is None:
+        found = least_squares(*probes(vae))
+        if mark is not None:
+            _fitted[mark] = found
+        while len(_fitted) > REMEMBERED:
+            _fitted.popitem(last=False)
+    return found
+
+
+def remembered(vae: Any) -> Factors | None:
+    """What was fitted for this VAE before, if it was."""
+    return _fitted.get(_mark(vae) or "")
+
+
+def _mark(vae: Any) -> str | None:
+    """By which a VAE is known again; None if it is not one of ours."""
+    network = getattr(vae, "network", None)
+    return None if network is None else f"{fingerprint(network)} {vae.latent_space}"
+
+
+def probes(vae: Any) -> tuple[Tensor, Tensor]:
+    """(latent (N, C, h, w), the mean colour of each of its cells (N, 3, h, w)), of images made for it.
+
+    A decoder alone is asked what it makes of smooth noise.
+    """
+    parts = getattr(getattr(vae, "config", None), "parts", ("encoder", "decoder"))
+    if "encoder" not in parts:
+        latent = _smooth(vae.latent_channels, CELLS)
+        return latent, _cells([vae.decode(_alone(one, vae)) for one in latent], latent)
+    pixels = images(vae.spatial_ratio)
+    given = torch.cat([pixels, torch.ones(IMAGES, vae.in_channels - 3, *pixels.shape[2:])], 1)
+    latents = [vae.encode(_alone(one, vae)).mode() for one in given]
+    latent = torch.cat([flat(one.float().cpu())[:1] for one in latents])
+    return latent, _cells(list(pixels[:, None]), latent)
+
+
+def _alone(one: Tensor, vae: Any) -> Tensor:
+    """As a batch of one, or as a clip of one frame for a VAE of clips."""
+    return one[None] if getattr(vae, "temporal_ratio", None) is None else one[None, :, None]
+
+
+def _cells(pixels: Sequence[Tensor], latent: Tensor) -> Tensor:
+    """The mean colour of each image (the first frame of each clip) over the cells of its latent."""
+    first = torch.cat([flat(one.float().cpu())[:1, :3] for one in pixels])
+    return F.adaptive_avg_pool2d(first, (latent.shape[-2], latent.shape[-1]))
+
+
+def images(ratio: int) -> Tensor:
+    """Clouds of colour, smoother than photographs: it is their large shapes that a preview shows. In [-1, 1]."""
+    grey, colour = _smooth(1, CELLS * ratio), _smooth(3, CELLS * ratio)
+    return (CONTRAST * (grey + colour) / 2**0.5).clamp(-1, 1)
+
+
+def least_squares(latent: Tensor, pixels: Tensor) -> Factors:
+    """The factors that come nearest to these pixels. latent (N, C, h, w), pixels (N, 3, h, w)."""
+    x, y = (t.double().movedim(1, -1).flatten(0, 2) for t in (latent, pixels))
+    mean_x, mean_y = x.mean(0), y.mean(0)
+    x, y = x - mean_x, y - mean_y
+    squares = x.T @ x
+    ridge = RIDGE * squares.diagonal().mean().clamp(min=1e-12) * torch.eye(len(squares), dtype=x.dtype)
+    weight = torch.linalg.solve(squares + ridge, x.T @ y)
+    return Factors(weight.float(), (mean_y - mean_x @ weight).float())
+
+
+def principal(latent: Tensor) -> Tensor:
+    """Its three main directions as red, green and blue: false colours, for a latent of which nothing is known.
+
+    latent (B, C, h, w) -> pixels (B, 3, h, w) in [-1, 1], each reaching its ends at three standard deviations.
+    """
+    x = latent.float().movedim(1, -1).flatten(0, 2)
+    x = x - x.mean(0)
+    values, directions = torch.linalg.eigh((x.T @ x / len(x)).double())
+    main = directions.flip(1)[:, :3] / values.flip(0)[:3].clamp(min=1e-12).sqrt() / 3
+    main = F.pad(main * torch.where(main.sum(0) < 0, -1.0, 1.0), (0, 3 - main.shape[1]))  # one sign, not either
+    shape = (len(latent), *latent.shape[2:], 3)
+    return (x @ main.float()).reshape(shape).movedim(-1, 1).clamp(-1, 1)
+
+
+def flat(latent: Tensor) -> Tensor:
+    """(B, C, T, h, w) -> (B * T, C, h, w); images as they are."""
+    return latent.transpose(1, 2).flatten(0, 1) if latent.ndim == 5 else latent
+
+
+def _smooth(channels: int, side: int) -> Tensor:
+    """Noise of variance 1, most of it in large shapes. (IMAGES, channels, side, side)"""
+    return standardised(coloured(Noise(0).draw((IMAGES, channels, side, side)), POWER))

@@ -1,0 +1,127 @@
+"""Ops that read a few neighbouring rows, and the doubling of rows. Shapes are (B, C, H, W)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .tree import keeps_scale
+
+
+class Window:
+    """An op that reads `span` rows to make one, and moves `step` rows on for the next one.
+
+    At the borders of the image it sees `rows` = (above, below) rows that are not there.
+    """
+
+    rows: tuple[int, int] = (0, 0)
+    span: int = 1
+    step: int = 1
+    makes: int = 1  # rows of the result for each step
+    growth: float = 1.0  # numbers of the result for each that is read
+    border = "constant"  # beyond the borders of the image: zeros, or with "replicate" the nearest pixel again
+
+    def steps(self, rows: int) -> int:
+        """How often it moves on over so many rows, those above and below counted."""
+        return max(0, (rows - self.span) // self.step + 1)
+
+    def within(self, x: Tensor) -> Tensor:
+        """The result for rows that bring all they need above and below with them: nothing is added there."""
+        raise NotImplementedError
+
+
+class Conv2d(Window, nn.Conv2d):
+    """Padded convolution. (B, c_in, H, W) -> (B, c_out, H', W')
+
+    `pad` = (before, after) zeros in both directions; by default as many on both sides as keep the size.
+    LDM's downsampling pads (0, 1): one row below and one column on the right.
+    `groups`: channels see only those of their own group.
+    `border`: 'replicate' for the outermost pixels again instead of zeros, as many on both sides.
+    """
+
+    def __init__(self, c_in: int, c_out: int, kernel_size: int = 3, *, stride: int = 1,
+                 pad: tuple[int, int] | None = None, groups: int = 1, bias: bool = True,
+                 border: Literal["constant", "replicate"] = "constant"):  # fmt: skip
+        self.rows = before, after = pad or (kernel_size // 2, kernel_size // 2)
+        self.border = border
+        self.span, self.step, self.growth = kernel_size, stride, c_out / c_in / stride**2
+        even = before if before == after else 0  # what the backend pads without a copy
+        nn.Conv2d.__init__(
+            self,
+            c_in,
+            c_out,
+            kernel_size,
+            stride,
+            even,
+            groups=groups,
+            bias=bias,
+            padding_mode="zeros" if border == "constant" else border,
+        )
+
+    def reset_parameters(self) -> None:
+        if not self.weight.is_meta:  # on the meta device there is nothing to draw numbers for, but it takes its time
+            super().reset_parameters()
+
+    def forward(self, input: Tensor) -> Tensor:
+        before, after = self.rows
+        return super().forward(input if before == after else F.pad(input, (before, after) * 2))
+
+    def within(self, x: Tensor) -> Tensor:
+        before, after = self.rows
+        if self.border != "constant":
+            x, before = F.pad(x, (before, after, 0, 0), mode=self.border), 0
+        elif before != after:
+            x, before = F.pad(x, (before, after)), 0
+        return F.conv2d(x, self.weight, self.bias, self.stride, (0, before), groups=self.groups)
+
+
+class DoublingConv(Window):
+    """`Upsample2x` and the 3 x 3 convolution after it, in one. (B, c_in, H, W) -> (B, c_out, 2H, 2W)
+
+    Two of three taps meet the same pixel of the small image. Summed beforehand, they are a transposed convolution of
+    4 x 4 taps and stride 2: the same result with 4/9 of the multiplications, and the doubled image never exists.
+    """
+
+    rows, span, makes = (1, 1), 3, 2
+
+    def __init__(self, conv: Conv2d):
+        # Row j of the doubled image is row j // 2 of the small one.
+        taps = torch.tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
+        exact = torch.promote_types(conv.weight.dtype, torch.float32)
+        taps = taps.to(conv.weight.device, exact)
+        weight = torch.einsum("ak,oikl,bl->ioab", taps, conv.weight.to(exact), taps)
+        self.growth = 4 * conv.growth
+        self.conv, self.weight, self.bias = conv, weight.to(conv.weight.dtype).contiguous(), conv.bias
+        self.made_bytes = self.weight.nbytes
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=1)
+
+    def within(self, x: Tensor) -> Tensor:
+        return F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=(3, 1))
+
+
+@keeps_scale
+class Upsample2x(nn.Module):
+    """Nearest neighbour, twice the rows and columns. Pointwise. (B, C, H, W) -> (B, C, 2H, 2W)"""
+
+    growth, makes = 4.0, 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+@keeps_scale
+class EveryNth(Window):
+    """The first pixel of n x n, as nearest neighbour keeps it. (B, C, nH, nW) -> (B, C, H, W)"""
+
+    def __init__(self, n: int):
+        self.span = self.step = n
+        self.growth = 1 / n**2
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x[..., :: self.step, :: self.step]
+
+    def within(self, x: Tensor) -> Tensor:
+        return self(x)

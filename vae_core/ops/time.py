@@ -1,0 +1,313 @@
+"""The operations that look at other frames of a clip.
+
+A clip goes through a network as a batch, (T, C, H, W), frame by frame: all that works on images works on its frames,
+and in memory (channels last) that is what a convolution in three dimensions reads. Only the ops of this file make a
+difference between a clip and so many images.
+
+A long clip is run a few frames at a time, if no op but a `Temporal` sees more than one frame. What such an op must know
+of earlier frames it is given back, as its `past`.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .rows import Window
+from .tree import Op, Ops, Residual, keeps_scale
+from .whole_image import Global
+
+Kernel = int | tuple[int, int, int]
+
+
+class Temporal(nn.Module):
+    """An op that looks at earlier frames too, in each row at that row alone."""
+
+    growth = 1.0  # numbers of the result for each that is read
+
+    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The result for the next frames x, (T, C, rows, W), and what is to be known of them later: as many rows.
+
+        past: what it gave with the frames before, None at the beginning of a clip.
+        """
+        raise NotImplementedError
+
+    def alone(self) -> Ops:
+        """What it comes to on images, that is on clips of one frame: ops for a batch of them."""
+        raise NotImplementedError
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.after(input, None)[0]
+
+
+@keeps_scale
+class LookBack(Temporal):
+    """Puts the last frames before x in front of it. (T, C, H, W) -> (T + frames, C, H, W)
+
+    What came before the first frame are zeros, or that frame again (`repeats`). A convolution that moves on by `step`
+    frames reads step - 1 fewer of those it has read: by these, less is put in front of the frames after.
+    """
+
+    def __init__(self, frames: int, repeats: bool = False, step: int = 1):
+        super().__init__()
+        self.frames, self.repeats, self.later = frames, repeats, frames - step + 1
+
+    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        if past is None:
+            past = (x[:1] if self.repeats else torch.zeros_like(x[:1])).expand(self.frames, *x.shape[1:])
+        seen = torch.cat([past, x])
+        return seen, seen[len(seen) - self.later :].clone()
+
+
+class Conv3d(Window, nn.Conv3d):
+    """Convolution over frames, rows and columns. (T + k - 1, c_in, H, W) -> (T, c_out, H', W')
+
+    In space it pads, in time it does not: as a block it is a `LookBack` and itself, so the last frame it sees is its
+    own, as in every causal VAE. `repeats`: before the first frame, and beyond the borders of an image, the nearest is
+    seen again instead of zeros. `pad` = (before, after) in space. `around`: it sees as many frames after its own as
+    before, (T, c_in, H, W) -> (T, c_out, H', W'), and beyond both ends of the clip are zeros.
+    """
+
+    def __init__(self, c_in: int, c_out: int, kernel: Kernel = 3, *, stride: Kernel = 1,
+                 pad: tuple[int, int] | None = None, repeats: bool = False, around: bool = False,
+                 bias: bool = True):  # fmt: skip
+        nn.Conv3d.__init__(self, c_in, c_out, kernel, stride, bias=bias)
+        self.frames, self.span, _ = self.kernel_size
+        self.around = self.frames // 2 if around else 0
+        self.step, self.repeats = self.stride[1], repeats
+        self.rows = pad or (self.span // 2, self.span // 2)
+        self.border = "replicate" if repeats else "constant"
+        self.growth = c_out / c_in / self.step**2
+
+    def reset_parameters(self) -> None:
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+    def ops(self) -> Ops:
+        looks_back = self.frames > 1 and not self.around
+        return (LookBack(self.frames - 1, self.repeats, self.stride[0]), self) if looks_back else (self,)
+
+    def forward(self, input: Tensor) -> Tensor:
+        before, after = self.rows
+        if before == after and not self.repeats:
+            return self._convolved(input, (before, before))
+        return self._convolved(self._bordered(input, (before, after, before, after)), (0, 0))
+
+    def within(self, x: Tensor) -> Tensor:
+        before, after = self.rows
+        if before == after and not self.repeats:
+            return self._convolved(x, (0, before))
+        return self._convolved(self._bordered(x, (before, after, 0, 0)), (0, 0))
+
+    def _bordered(self, x: Tensor, sides: Sequence[int]) -> Tensor:
+        return F.pad(x, sides, mode=self.border) if any(sides) else x
+
+    def taps(self) -> tuple[Tensor, ...]:
+        """The weights of each frame, (c_out, c_in, k, k). The first call lays them out one after the other."""
+        if not self.weight[:, :, 0].is_contiguous():
+            self.weight.data = self.weight.permute(2, 0, 1, 3, 4).contiguous().permute(1, 2, 0, 3, 4)
+        return self.weight.unbind(2)
+
+    def _convolved(self, x: Tensor, pad: tuple[int, int]) -> Tensor:
+        if self.frames == 1 or (x.device.type != "cuda" and x.dtype.itemsize > 2):
+            return self._tap_by_tap(x, pad)
+        clip = x.transpose(0, 1)[None]
+        return F.conv3d(clip, self.weight, self.bias, self.stride, (self.around, *pad))[0].transpose(0, 1)
+
+    def _tap_by_tap(self, x: Tensor, pad: tuple[int, int]) -> Tensor:
+        """On a CPU 0.6 to 0.9 of the time of a convolution over several frames; half precision would round its sums."""
+        x = F.pad(x, (0,) * 6 + (self.around,) * 2) if self.around else x
+        step, *stride = self.stride
+        end = len(x) - self.frames + 1
+        y: Tensor | None = None
+        for i, tap in enumerate(self.taps()):
+            part = F.conv2d(x[i : end + i : step], tap, None if i else self.bias, stride, pad)
+            y = part if y is None else y + part if torch.is_grad_enabled() else y.add_(part)
+        assert y is not None
+        return y
+
+
+class OneFrame(Window):
+    """What a `Conv3d` does to clips of one frame: the taps that meet it, as a convolution of images."""
+
+    def __init__(self, conv: Conv3d):
+        self.conv, self.bias = conv, conv.bias
+        self.rows, self.span, self.step, self.growth = conv.rows, conv.span, conv.step, conv.growth
+        self.border = conv.border
+        exact = torch.promote_types(conv.weight.dtype, torch.float32)
+        own = conv.frames - 1 - conv.around
+        summed = conv.repeats and conv.frames > 1
+        self.weight = conv.weight.to(exact).sum(2).to(conv.weight.dtype) if summed else conv.taps()[own]
+        self.made_bytes = self.weight.nbytes if summed else 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        before, after = self.rows
+        return self._convolved(x, (before, after, before, after))
+
+    def within(self, x: Tensor) -> Tensor:
+        return self._convolved(x, (*self.rows, 0, 0))
+
+    def _convolved(self, x: Tensor, sides: tuple[int, int, int, int]) -> Tensor:
+        left, right, above, below = sides
+        if self.border == "constant" and left == right and above == below:
+            return F.conv2d(x, self.weight, self.bias, self.step, (above, left))
+        x = F.pad(x, sides, mode=self.border) if any(sides) else x
+        return F.conv2d(x, self.weight, self.bias, self.step)
+
+
+@keeps_scale
+class RepeatFrames(Temporal):
+    """Every frame twice, but the first. (T, C, H, W) -> (2T - 1, C, H, W)"""
+
+    growth = 2.0
+
+    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        once = 1 if past is None else 0
+        y = x[once:].permute(0, 2, 3, 1)[:, None].expand(-1, 2, -1, -1, -1).flatten(0, 1).permute(0, 3, 1, 2)
+        return torch.cat([x[:once], y]) if once else y, x[:0].clone()
+
+    def alone(self) -> Ops:
+        return ()
+
+
+@keeps_scale
+class FramesToChannels(Temporal):
+    """Frames become channels of one, (channel, frame) in turn. (T, C, H, W) -> (T / n, n C, H, W)
+
+    Before the first frame are n - 1 of zeros, so that it has a group of its own.
+    """
+
+    def __init__(self, n: int):
+        super().__init__()
+        self.n = n
+
+    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        missing = -len(x) % self.n if past is None else 0
+        x = torch.cat([x.new_zeros(missing, *x.shape[1:]), x]) if missing else x
+        t, c, h, w = x.shape
+        y = x.permute(0, 2, 3, 1).reshape(t // self.n, self.n, h, w, c)
+        return y.permute(0, 2, 3, 4, 1).reshape(t // self.n, h, w, c * self.n).permute(0, 3, 1, 2), x[:0].clone()
+
+    def alone(self) -> Ops:
+        return (self._first,)
+
+    @keeps_scale
+    def _first(self, x: Tensor) -> Tensor:
+        y = x.new_zeros(len(x), *x.shape[2:], x.shape[1], self.n)
+        y[..., -1] = x.permute(0, 2, 3, 1)
+        return y.flatten(-2).permute(0, 3, 1, 2)
+
+
+@keeps_scale
+class ChannelsToFrames(Temporal):
+    """The way back. (T, n C, H, W) -> (n T, C, H, W), without the n - 1 before the first frame."""
+
+    def __init__(self, n: int):
+        super().__init__()
+        self.n = n
+
+    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        t, c, h, w = x.shape
+        y = x.permute(0, 2, 3, 1).reshape(t, h, w, c // self.n, self.n).permute(0, 4, 1, 2, 3)
+        y = y.reshape(t * self.n, h, w, c // self.n).permute(0, 3, 1, 2)
+        return y if past is not None else y[self.n - 1 :], x[:0].clone()
+
+    def alone(self) -> Ops:
+        return (self._last,)
+
+    @keeps_scale
+    def _last(self, x: Tensor) -> Tensor:
+        return x[:, self.n - 1 :: self.n].contiguous(memory_format=torch.channels_last)
+
+
+class TimeConv(nn.Conv3d, Temporal):
+    """A convolution over frames alone, which leaves the first frame of a clip as it is."""
+
+    def __init__(self, c: int, c_out: int, frames: int, step: int):
+        nn.Conv3d.__init__(self, c, c_out, (frames, 1, 1), (step if frames > 1 else 1, 1, 1))
+        self.frames = frames
+
+    reset_parameters = Conv3d.reset_parameters
+
+    def over(self, x: Tensor) -> Tensor:
+        clip = x.transpose(0, 1)[None]
+        return F.conv3d(clip, self.weight, self.bias, self.stride)[0].transpose(0, 1)
+
+    def alone(self) -> Ops:
+        return ()
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.after(input, None)[0]
+
+
+class DoubleFrames(TimeConv):
+    """Makes two frames of each but the first. (T, C, H, W) -> (2T - 1, C, H, W)"""
+
+    growth = 2.0
+
+    def __init__(self, c: int, frames: int):
+        super().__init__(c, 2 * c, frames, 1)
+
+    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        first, x = (x[:1], x[1:]) if past is None else (x[:0], x)
+        seen = torch.cat([x.new_zeros(self.frames - 1, *x.shape[1:]) if past is None else past, x])
+        past = seen[len(seen) - self.frames + 1 :].clone()
+        if not len(x):
+            return first, past
+        y = self.over(seen).permute(0, 2, 3, 1).unflatten(-1, (2, -1)).permute(0, 3, 1, 2, 4)
+        return torch.cat([first, y.flatten(0, 1).permute(0, 3, 1, 2)]), past
+
+
+class HalveFrames(TimeConv):
+    """Makes one frame of two and the one before them; the first stays. (2T - 1, C, H, W) -> (T, C, H, W)"""
+
+    def __init__(self, c: int, frames: int):
+        super().__init__(c, c, frames, 2)
+
+    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        first, seen = (x[:1], x) if past is None else (x[:0], torch.cat([past, x]))
+        y = torch.cat([first, self.over(seen)]) if len(seen) >= self.frames else first
+        return y, seen[-1:].clone()
+
+
+class GroupNormOverFrames(nn.GroupNorm):
+    """A group norm whose statistics are those of all frames of a clip together. (T, C, H, W) -> same"""
+
+    def forward(self, input: Tensor) -> Tensor:
+        t, c, h, w = input.shape
+        clip = input.permute(0, 2, 3, 1).reshape(1, t * h, w, c).permute(0, 3, 1, 2)
+        return super().forward(clip).permute(0, 2, 3, 1).reshape(t, h, w, c).permute(0, 3, 1, 2)
+
+    def alone(self) -> Ops:
+        norm = nn.GroupNorm(self.num_groups, self.num_channels, self.eps, device="meta")
+        norm.weight, norm.bias = self.weight, self.bias
+        return (norm,)
+
+
+def alone(ops: Ops) -> Ops:
+    """The same network for images, each of which is a clip of one frame: no op looks at more than one."""
+    result: list[Op] = []
+    for op in ops:
+        if isinstance(op, Residual):
+            result.append(Residual(alone(op.body), alone(op.skip)))
+        elif isinstance(op, Conv3d):
+            if result and isinstance(result[-1], LookBack):
+                result.pop()
+            result.append(OneFrame(op))
+        elif isinstance(op, (Temporal, GroupNormOverFrames, Global)) and not isinstance(op, LookBack):
+            result += op.alone()
+        else:
+            result.append(op)
+    return tuple(result)
+
+
+def is_cut(ops: Ops) -> bool:
+    """Can a clip be run a few frames at a time? Not if an op sees all frames at once."""
+    return not any(
+        (isinstance(op, Residual) and not is_cut(op.body + op.skip))
+        or isinstance(op, GroupNormOverFrames)
+        or (isinstance(op, Conv3d) and op.around > 0)
+        or (isinstance(op, Global) and op.over_frames and not op.looks_back)
+        for op in ops
+    )

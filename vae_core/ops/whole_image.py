@@ -1,0 +1,50 @@
+"""Ops that see the whole image at once: attention, and sums over all pixels."""
+
+from collections.abc import Iterable
+from functools import reduce
+
+import torch
+from torch import Tensor, nn
+
+from .tree import Ops
+
+
+class Global(nn.Module):
+    """An op that must see the whole image: each part of it asks what is remembered of all of it."""
+
+    grows = True  # does what is remembered grow with the image?
+    over_frames = False  # does it see other frames of a clip?
+    looks_back = False  # and of these only the ones before: what is remembered of them serves those after
+    last = ""  # the name of the convolution that makes its result, if one does
+
+    def remember(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What the others need to know of these pixels. Tensors (B, heads, pixels, C)."""
+        raise NotImplementedError
+
+    def gathered(self, parts: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """What is remembered of several parts, as if they were one."""
+        return tuple(torch.cat(each, -2) for each in zip(*parts, strict=True))
+
+    def recall(self, x: Tensor, memory: tuple[Tensor, ...]) -> Tensor:
+        """The result for these pixels, from what is remembered of all."""
+        raise NotImplementedError
+
+    def alone(self) -> Ops:
+        """What it comes to on images, that is on clips of one frame."""
+        return (self,)
+
+    def work(self, made: Tensor) -> float:
+        """Multiplications for what was made: of attention, and its four projections."""
+        return made.numel() * (4 * made.shape[1] + 2 * made.shape[-1] * made.shape[-2])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.recall(x, self.remember(x))
+
+
+class Sums(Global):
+    """A Global for which sums over all pixels are enough to remember: the parts' are added."""
+
+    grows = False
+
+    def gathered(self, parts: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        return reduce(lambda known, part: tuple(a + b for a, b in zip(known, part, strict=True)), parts)

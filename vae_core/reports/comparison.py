@@ -1,0 +1,185 @@
+"""How near an image comes back from a VAE, in how much time and memory: one round trip, and a table of several."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import NumericalOverflow
+from ..execution.plans import budget as memory
+from ..execution.progress import Progress
+from ..execution.tiles import Tiles
+from ..images import heatmaps, metrics
+from ..images.channels import as_channels
+from ..posterior import Posterior
+
+Ready = Callable[[str, tuple[int, ...]], tuple[Any, Any]]  # ('encode' or 'decode', a shape) -> (the VAE, its budget)
+GAP = 8  # white pixels between images side by side
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """A batch of images through a VAE and back. Figures are means over the batch, errors are the largest of it.
+
+    decoded         (B, 3, H, W) in [0, 1]
+    psnr, ssim      see measures.py; max_error and colour_shift are shares of the whole range
+    kl              nats for each value of z, from N(0, 1); None for a VAE without a posterior
+    encode, decode  seconds
+    peak            bytes beside the weights at most: on CUDA measured, elsewhere as planned; None if nobody knows
+    """
+
+    name: str
+    decoded: Tensor
+    psnr: float
+    ssim: float
+    max_error: float
+    colour_shift: float
+    kl: float | None
+    encode: float
+    decode: float
+    peak: int | None
+
+
+@dataclass(frozen=True)
+class Overflow:
+    """Instead of a round trip: what the VAE said when its numbers became too large."""
+
+    name: str
+    fault: str
+
+
+def round_trip(
+    name: str, ready: Ready, image: Tensor, *, tiles: Tiles | None = None, progress: Progress | None = None
+) -> RoundTrip | Overflow:
+    """image: (B, 3, H, W) in [0, 1]. `ready` gives the VAE when it is needed, and the memory it may use.
+
+    Raises what `VAE.encode` and `VAE.decode` do, but for NumericalOverflow, which is a finding.
+    """
+    halves = _Half(tiles, progress), _Half(tiles, progress)
+    try:
+        vae, budget = ready("encode", tuple(image.shape))
+        x = as_channels(image, vae.in_channels)[0] * 2 - 1
+        with halves[0].measured(vae, budget) as how:
+            posterior = vae.encode(x, **how)
+            z = posterior.mode().cpu()
+        vae, budget = ready("decode", tuple(z.shape))
+        with halves[1].measured(vae, budget) as how:
+            pixels = vae.decode(z, size=posterior.size, **how).cpu()
+    except NumericalOverflow as e:
+        return Overflow(name, str(e))
+    decoded = ((pixels[:, :3] + 1) / 2).clamp(0, 1).float()
+    peaks = [half.peak for half in halves if half.peak is not None]
+    image = image.cpu().float()
+    return RoundTrip(
+        name=name,
+        decoded=decoded,
+        psnr=metrics.psnr(image, decoded).mean().item(),
+        ssim=metrics.ssim(image, decoded).mean().item(),
+        max_error=(image - decoded).abs().amax().item(),
+        colour_shift=metrics.colour_shift(image, decoded).amax().item(),
+        kl=_nats(posterior),
+        encode=halves[0].seconds,
+        decode=halves[1].seconds,
+        peak=max(peaks, default=None),
+    )
+
+
+def table(trips: Sequence[RoundTrip | Overflow]) -> str:
+    """A table in Markdown whose columns are in line as plain text too: a row for each, then what went wrong."""
+    cells = [["", *COLUMNS], *([trip.name, *_cells(trip)] for trip in trips)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    header, *rows = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in cells]
+    ruler = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    faults = [trip.fault for trip in trips if isinstance(trip, Overflow)]
+    return "\n".join([f"| {' | '.join(row)} |" for row in (header, ruler, *rows)] + [f"\n{fault}" for fault in faults])
+
+
+def said(trips: Sequence[RoundTrip | Overflow]) -> str:
+    """The same in lines that need no columns, two for each: a figure stands behind its name."""
+    return "\n\n".join(map(_said, trips))
+
+
+def side_by_side(image: Tensor, trips: Sequence[RoundTrip | Overflow]) -> Tensor:
+    """image (B, 3, H, W) in [0, 1] -> (B, 3, H, W'): it, and what came back of it, black where nothing came back."""
+    return _in_a_row([image, *(_decoded(image, trip) for trip in trips)])
+
+
+def heat_maps(image: Tensor, trips: Sequence[RoundTrip | Overflow], white: float = heatmaps.WHITE_HOT) -> Tensor:
+    """(B, 3, H, W'): where each differs from the image, see `views.heat_map`."""
+    return _in_a_row([heatmaps.heat_map(image, _decoded(image, trip), white) for trip in trips])
+
+
+class _Half:
+    """Encoding or decoding: how it is asked for, how long it took, and in how much memory."""
+
+    def __init__(self, tiles: Tiles | None, progress: Progress | None):
+        self.tiles, self.progress = tiles, progress
+        self.seconds, self.peak = 0.0, None
+
+    @contextmanager
+    def measured(self, vae: Any, budget: Any) -> Iterator[dict[str, Any]]:
+        device = getattr(vae, "device", torch.device("cpu"))
+        start, before = time.perf_counter(), _reset_peak(device)
+        way = {"tiles": self.tiles, "progress": self.progress, "budget": budget, "on_plan": self._planned}
+        yield way
+        self.seconds = time.perf_counter() - start
+        self.peak = self.peak if before is None else torch.cuda.max_memory_allocated(device) - before
+
+    def _planned(self, plan: Any) -> None:
+        self.peak = getattr(getattr(plan, "each", plan), "peak", None)
+
+
+def _reset_peak(device: torch.device) -> int | None:
+    """Bytes in use now, from which on the peak is counted; None where torch does not count."""
+    if device.type != "cuda":
+        return None
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_allocated(device)
+
+
+def _nats(posterior: Posterior) -> float | None:
+    nats = posterior.kl().mean().item() / posterior.mean[0].numel()
+    return nats or None
+
+
+QUALITY = ("PSNR", "SSIM", "max error", "colour shift", "KL")
+COST = ("encode", "decode", "peak")
+COLUMNS = (*QUALITY, *COST)
+
+
+def _cells(trip: RoundTrip | Overflow) -> list[str]:
+    if isinstance(trip, Overflow):
+        return ["overflowed", *["-"] * (len(COLUMNS) - 1)]
+    return [
+        f"{trip.psnr:.2f} dB",
+        f"{trip.ssim:.4f}",
+        f"{trip.max_error:.1%}",
+        f"{trip.colour_shift:.2%}",
+        "-" if trip.kl is None else f"{trip.kl:.2f} nats",
+        f"{trip.encode:.2f} s",
+        f"{trip.decode:.2f} s",
+        "-" if trip.peak is None else memory.text(trip.peak),
+    ]
+
+
+def _said(trip: RoundTrip | Overflow) -> str:
+    if isinstance(trip, Overflow):
+        return f"{trip.name}\n{trip.fault}"
+    cells = dict(zip(COLUMNS, _cells(trip), strict=True))
+    cost, quality = (
+        ", ".join(f"{name} {cells[name]}" for name in names if cells[name] != "-") for names in (COST, QUALITY)
+    )
+    return f"{trip.name}; {cost}\n{quality}"
+
+
+def _decoded(image: Tensor, trip: RoundTrip | Overflow) -> Tensor:
+    return torch.zeros_like(image) if isinstance(trip, Overflow) else trip.decoded
+
+
+def _in_a_row(images: Sequence[Tensor]) -> Tensor:
+    gap = torch.ones_like(images[0][..., :GAP])
+    return torch.cat([part for image in images for part in (gap, image.to(gap))][1:], -1)

@@ -1,0 +1,59 @@
+"""What a VAE is, in lines for people: a file by its header, or one that is loaded."""
+
+from collections.abc import Mapping
+
+from ..checkpoints.detection import Inspection
+from ..errors import some
+from ..latents.spaces import SPACES
+from ..vae import VAE
+
+
+def of_file(found: Inspection) -> str:
+    tensors = f"{found.tensors}, {found.bytes / 2**20:.1f} MiB"
+    return lines(
+        {
+            "file": str(found.path),
+            "family": found.title,
+            **_facts(found),
+            "holds": " and ".join(found.parts),
+            "layout": found.layout + (f", under '{found.prefix}'" if found.prefix else ""),
+            "tensors": tensors + (f" (and {found.others} of other networks)" if found.others else ""),
+            "stored as": ", ".join(f"{count} {dtype}" for dtype, count in found.dtypes.items()),
+            "missing": some(found.missing, 10),
+            "unexpected": some(found.unexpected, 10),
+            "misshapen": some(found.misshapen, 10),
+        }
+    )
+
+
+def of_vae(vae: VAE, runs_in: str) -> str:
+    """runs_in: 'bfloat16 on cuda:0'"""
+    numbers = sum(p.numel() for p in vae.network.parameters())
+    size = sum(p.numel() * p.element_size() for p in vae.network.parameters())
+    return lines(
+        {
+            "VAE": vae.name,
+            "family": vae.title,
+            **_facts(vae),
+            "holds": " and ".join(vae.config.parts),
+            "runs in": runs_in,
+            "weights": f"{numbers / 1e6:.1f} million, {size / 2**20:.1f} MiB",
+        }
+    )
+
+
+def lines(rows: Mapping[str, str]) -> str:
+    """One line for each that has a text."""
+    return "\n".join(f"{name + ':':<12}{text}" for name, text in rows.items() if text)
+
+
+def _facts(of: Inspection | VAE) -> dict[str, str]:
+    other = of.decoded_ratio != of.spatial_ratio
+    decoded = f"; decoded to {of.decoded_ratio} pixels for one of the latent" if other else ""
+    frames = f", 1 frame to {of.temporal_ratio}" if of.temporal_ratio else ""
+    space = of.latent_space and f"the latents of {SPACES[of.latent_space].models} ({of.latent_space})"
+    return {
+        "latent": f"{of.latent_channels} channels at 1/{of.spatial_ratio}{frames}",
+        "speaks": space or "",
+        "pixels": f"{of.in_channels} channels in, {of.out_channels} out{decoded}",
+    }
