@@ -10,7 +10,7 @@ from exact_vae.vae_core.latents.noise import Noise
 from exact_vae.vae_core.latents.preview import PUBLISHED, Factors, fit, least_squares, preview, principal, published
 from exact_vae.vae_core.latents.spaces import SPACES, Tag
 from exact_vae.vae_core.reports.latent import report, statistics, warnings
-from samples import random_weights, small_kl
+from support.random_networks import random_weights, small_kl
 from torch.nn import functional as F
 
 

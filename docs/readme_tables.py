@@ -1,4 +1,4 @@
-"""The README's list of files, from the families themselves. `python tests/readme_tables.py` writes it anew."""
+"""The README's list of files, from the families themselves. `python docs/readme_tables.py` writes it anew."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from exact_vae.vae_core.families import FAMILIES
 from exact_vae.vae_core.families.unsupported import FOREIGN
 
 README = Path(__file__).parents[1] / "README.md"
-START, END = "<!-- files: made by tests/readme_tables.py -->\n", "<!-- end of files -->\n"
+START, END = "<!-- files: made by docs/readme_tables.py -->\n", "<!-- end of files -->\n"
 
 
 def files() -> str:
