@@ -5,8 +5,8 @@ from typing import Any
 from torch import Tensor
 
 from . import host
-from .clips import as_clip
-from .images import demand_same_vae, demand_sampled, latent_of, tag_of, to_image, to_pixels
+from .clips import to_clip_latent
+from .images import demand_not_empty, demand_same_vae, latent_of, tag_of, to_image, to_pixels
 
 REFUSE, DECODE = EMPTY = ("refuse", "decode")
 
@@ -45,34 +45,34 @@ class VAEDecode:
         }
 
     def decode(self, samples, vae, *, clamp=True, empty_latent=REFUSE):
-        return shown_image(samples, vae, clamp, empty_latent)
+        return decode_to_image(samples, vae, clamp, empty_latent)
 
 
-def shown_image(samples: Any, vae: Any, clamp: bool, empty: str, **way: Any) -> dict[str, Any]:
+def decode_to_image(samples: Any, vae: Any, clamp: bool, empty: str, **way: Any) -> dict[str, Any]:
     """What a decode node returns. `way` of running: as `VAE.decode` takes it."""
-    pixels, shown = decoded(samples, vae, empty, **way)
+    pixels, shown = decode_pixels(samples, vae, empty, **way)
     return shown.beside(host.result(to_image(pixels, clamp)))
 
 
-def decoded(
+def decode_pixels(
     samples: Any, vae: Any, empty: str = REFUSE, original: tuple[Tensor, Tensor] | None = None, **way: Any
 ) -> tuple[Tensor, host.Shown]:
     """The pixels of a latent, and how it ran. original: the IMAGE and the mask (B, 1, H, W) it is made for."""
     latent, tag = latent_of(samples), tag_of(samples)
     codec = host.from_socket(vae, "decode", tuple(latent.shape), **way)
-    latent = as_clip(latent, codec)
+    latent = to_clip_latent(latent, codec)
     demand_same_vae(tag, codec)
     if empty == REFUSE and latent.shape[1] == codec.latent_channels:
-        demand_sampled(latent, codec.spatial_ratio)
+        demand_not_empty(latent, codec.spatial_ratio)
     size = tag.size_of(latent.shape) if tag else None
     host.first_look(codec, latent, tag.space if tag else None)
     shown, budget = host.Shown(), host.budget(vae)
-    beside = _beside(codec, latent, *original) if original and codec.family == "asymmetric" else {}
+    beside = _original_inputs(codec, latent, *original) if original and codec.family == "asymmetric" else {}
     pixels = codec.decode(latent, size=size, budget=budget, on_plan=shown, progress=host.progress(), **beside, **way)
     return pixels, shown
 
 
-def _beside(vae: Any, latent: Tensor, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
+def _original_inputs(vae: Any, latent: Tensor, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
     """What a decoder looks at that knows the image around a mask; nothing if the latent is not of this image."""
     if tuple(-(-n // vae.spatial_ratio) for n in mask.shape[2:]) != tuple(latent.shape[2:]):
         return {}

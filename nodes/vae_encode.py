@@ -5,8 +5,8 @@ from typing import Any
 import torch
 
 from . import host
-from .encoding import PAD, image_inputs, posterior_inputs, prepared
-from .images import WHITE, with_tag
+from .encoding import PAD, image_inputs, posterior_inputs, prepare_pixels
+from .images import WHITE, tag_latent
 
 
 class VAEEncode:
@@ -36,17 +36,17 @@ class VAEEncode:
         }
 
     def encode(self, pixels, vae, *, posterior="mode", seed=0, odd_sizes=PAD, alpha="automatic", background=WHITE):
-        return encoded(pixels, vae, posterior, seed, (odd_sizes, alpha, background))
+        return encode_to_latent(pixels, vae, posterior, seed, (odd_sizes, alpha, background))
 
 
-def encoded(
+def encode_to_latent(
     pixels: Any, vae: Any, posterior: str, seed: int, image: tuple[str, str, str], **way: Any
 ) -> dict[str, Any]:
     """What an encode node returns. image: see `encoding.prepared`. `way` of running: as `VAE.encode` takes it."""
-    x, note = prepared(pixels, host.look(vae), *image)
+    x, note = prepare_pixels(pixels, host.look(vae), *image)
     codec = host.from_socket(vae, "encode", tuple(x.shape), **way)
     shown, budget = host.Shown(note), host.budget(vae)
     found = codec.encode(x, budget=budget, on_plan=shown, progress=host.progress(), **way)
     generator = torch.Generator().manual_seed(seed)
     latent = found.mode() if posterior == "mode" else found.sample(generator)
-    return shown.beside(with_tag(host.result(latent), codec.family, codec.spatial_ratio, found.size, codec))
+    return shown.beside(tag_latent(host.result(latent), codec.family, codec.spatial_ratio, found.size, codec))
