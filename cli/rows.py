@@ -62,6 +62,7 @@ def demand_room(path: Path, done: str, size: int) -> None:
     free = memory.free(torch.device("cpu"))
     if size > free:
         raise DoesNotFit(
-            f"'{path}' must be {done} as a whole, which takes {memory.text(size)}, but {memory.text(free)} are free: "
-            "use a TIFF file (uncompressed or deflate, of 8 or 16 bits), which is read and written row by row."
+            f"'{path}' must be {done} as a whole, which takes {memory.format_bytes(size)}, but "
+            f"{memory.format_bytes(free)} are free: use a TIFF file (uncompressed or deflate, of 8 or 16 bits), which "
+            "is read and written row by row."
         )
