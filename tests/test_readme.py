@@ -18,7 +18,7 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_the_list_of_files_is_that_of_the_families():
-    assert readme_tables.written(README) == README, "run `python docs/readme_tables.py`"
+    assert readme_tables.write_files(README) == README, "run `python docs/readme_tables.py`"
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
