@@ -12,8 +12,7 @@ from ..nodes import host
 from ..vae_core import dtypes as precision
 from ..vae_core import inspect
 from ..vae_core.checkpoints import Detection, built_in, demand_whole, own_dtype
-from ..vae_core.execution import Plan, format_bytes
-from ..vae_core.execution.plans import choose as planning
+from ..vae_core.execution import Plan, format_bytes, planning
 from ..vae_core.families import demand_part
 from .options import positive
 

@@ -20,7 +20,8 @@ from exact_vae.vae_core.families import dc_ae
 from exact_vae.vae_core.families.dc_ae import Coder, DCAEConfig
 from exact_vae.vae_core.families.registry import build, expected_shapes
 from safetensors.torch import save_file
-from samples import header, header_names, random_weights
+from support.headers import header, header_names
+from support.random_networks import random_weights
 
 EXACT = 1e-9
 VIT, RES = "EfficientViTBlock", "ResBlock"

@@ -12,9 +12,9 @@ from exact_vae.vae_core.execution.plans.choose import request as planned
 from exact_vae.vae_core.execution.plans.request import DISK
 from exact_vae.vae_core.families import FAMILIES
 from exact_vae.vae_core.ops import splits_in_time
-from samples import random_weights
-from small_networks import SMALL, part_of
-from small_networks import small as made_anew
+from support.random_networks import random_weights
+from support.small_networks import SMALL, part_of
+from support.small_networks import small as made_anew
 
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ROUNDING = {family.name: family.rounding for family in FAMILIES}

@@ -26,8 +26,8 @@ from exact_vae.vae_core.ops import (
     times,
 )
 from safetensors.torch import load_file
-from samples import random_weights, shake
-from small_networks import SMALL, part_of, small
+from support.random_networks import random_weights, shake
+from support.small_networks import SMALL, part_of, small
 from torch import Tensor, nn
 
 EXACT = 1e-12

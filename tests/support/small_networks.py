@@ -26,7 +26,8 @@ from exact_vae.vae_core.families import (
 )
 from exact_vae.vae_core.families.blocks import ldm
 from exact_vae.vae_core.ops import as_single_frame
-from samples import random_weights, small_kl
+
+from support.random_networks import random_weights, small_kl
 
 ONE_EACH, TWO = ldm.Coder((32, 64), (1, 1), (False, True), stem=32), ldm.Coder((32, 64), (2, 1), (False,) * 2)
 TRADED = (32, 32, 64)
