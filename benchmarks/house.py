@@ -135,7 +135,8 @@ def write_table(figures: dict[str, dict[str, float]], folders: dict[str, Path], 
         [
             "# The house",
             "",
-            f"{commits}. Times are medians of {runs} processes on one thread, of the processor except for the import, torch {torch.__version__}, "
+            f"{commits}. Times are medians of {runs} processes on one thread, in seconds of the processor, but "
+            f"for the import, which `-X importtime` measures by the clock. torch {torch.__version__}, "
             f"Python {platform.python_version()}, {platform.machine()}. Made by `python benchmarks/house.py`, which "
             "says what each figure means.",
             "",
