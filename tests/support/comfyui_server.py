@@ -29,14 +29,22 @@ FOLDERS = (
 
 
 class Server:
-    """EXACT_VAE_COMFYUI is ComfyUI's folder, EXACT_VAE_COMFYUI_PYTHON the interpreter that has its requirements."""
+    """A ComfyUI with this pack.
 
-    def __init__(self, comfyui: Path, base: Path, *flags: str):
+    comfyui      its folder
+    base         a folder for models, inputs and outputs
+    flags        more options of its command line
+    test_nodes   install the nodes of comfyui_test_nodes.py, too
+    The interpreter is the one that EXACT_VAE_COMFYUI_PYTHON names, otherwise this one.
+    """
+
+    def __init__(self, comfyui: Path, base: Path, *flags: str, test_nodes: bool = True):
         self.base, self.log = base, base / "server.log"
         for folder in FOLDERS:
             (base / folder).mkdir(parents=True, exist_ok=True)
         (base / "custom_nodes" / "comfyui-exact-vae").symlink_to(ROOT)
-        (base / "custom_nodes" / "exact_vae_tests.py").symlink_to(Path(__file__).with_name("comfyui_test_nodes.py"))
+        if test_nodes:
+            (base / "custom_nodes" / "exact_vae_tests.py").symlink_to(Path(__file__).with_name("comfyui_test_nodes.py"))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
