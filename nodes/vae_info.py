@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..vae_core import inspect
-from ..vae_core.reports import description
+from ..vae_core.reports import describe_file, describe_vae, format_rows
 from . import host
 from .host_codec import HostCodec
 from .vae_loader import PIXEL_SPACE, find_paths, list_names
@@ -34,23 +34,21 @@ class VAEInfo:
         }
 
     def describe(self, vae_name, vae=None):
-        text = describe_connected(vae) if vae_name == CONNECTED else describe_file_of(vae_name)
+        text = describe_connected(vae) if vae_name == CONNECTED else describe_name(vae_name)
         return host.told(text, text)
 
 
-def describe_file_of(name: str) -> str:
+def describe_name(name: str) -> str:
     if name == PIXEL_SPACE:
-        return description.format_rows(
-            {"VAE": name, "family": "none: the model works on pixels, and a latent is an image"}
-        )
-    return "\n\n".join(description.describe_file(inspect(path)) for path in find_paths(name))
+        return format_rows({"VAE": name, "family": "none: the model works on pixels, and a latent is an image"})
+    return "\n\n".join(describe_file(inspect(path)) for path in find_paths(name))
 
 
 def describe_connected(vae: Any) -> str:
     found = host.look(vae)
     if not isinstance(found, HostCodec):
-        return description.describe_vae(found, host.runs_in(vae))
-    return description.format_rows(
+        return describe_vae(found, host.runs_in(vae))
+    return format_rows(
         {
             "VAE": type(vae.first_stage_model).__name__,
             "family": "one that this pack does not run; ComfyUI does",

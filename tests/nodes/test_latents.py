@@ -230,7 +230,7 @@ def test_inspection_names_another_vae(vae, tmp_path):
     encoded = call("ExactVAEEncode", pixels=sample_image(64, 64), vae=other)
     assert "another VAE made it" in inspect(encoded, vae=vae)[0]
     assert "another VAE made it" not in inspect(encoded, vae=other)[0]
-    with pytest.raises(LatentMismatch, match="this latent has 16 channels, but it is looked at as one of 4"):
+    with pytest.raises(LatentMismatch, match="this latent has 16 channels, but the preview is for 4"):
         inspect(latent(1, 16, 8, 8), vae=vae)
 
 
