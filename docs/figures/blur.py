@@ -44,7 +44,6 @@ def facts(side: int) -> list[str]:
     x = found["the photograph"]
     lines = ["| | edges, of the photograph's | PSNR |", "|---|---|---|"]
     for name, y in list(found.items())[1:]:
-        lines.append(
-            f"| {name} | {edges(y) / edges(x):.0%} | {psnr(to_unit_range(x), to_unit_range(y)).item():.1f} dB |"
-        )
+        decibels = psnr(to_unit_range(x), to_unit_range(y)).item()
+        lines.append(f"| {name} | {edges(y) / edges(x):.0%} | {decibels:.1f} dB |")
     return lines

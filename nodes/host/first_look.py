@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ...vae_core.images import to_levels, to_unit_range
 from ...vae_core.latents import (
     CELLS,
     IMAGES,

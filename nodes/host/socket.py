@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...vae_core import VAE, BadRequest, BrokenCheckpoint, DoesNotFit, UnknownCheckpoint, dtypes, from_weights
 from ...vae_core.checkpoints import ORIGINAL, weights_as
+from ...vae_core.images import to_pixel_range
 from ..clips import clip_shape, decoded_frames, drop_extra_frames, frames_are_batch, latent_frames, to_clip_latent
 from ..host_codec import HostCodec
 from .devices import device

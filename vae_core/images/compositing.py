@@ -39,7 +39,7 @@ def match_colours(new: Tensor, original: Tensor, mask: Tensor, cell: int = CELL)
 
 
 def _fill(sums: Tensor, weights: Tensor) -> Tensor:
-    """(values times their weights, weights) -> values; where a weight is missing, values of the surroundings fill in."""
+    """(values times weights, weights) -> values; where the weight is 0, the surroundings fill in."""
     h, w = sums.shape[-2:]
     if max(h, w) == 1:
         return sums / weights.clamp(min=1e-6)

@@ -8,7 +8,7 @@ from ..errors import BadPixels
 
 
 def padding(h: int, w: int, ratio: int) -> tuple[int, int, str]:
-    """(rows to add below, columns to add at the right, mode of `F.pad`). Small images repeat their edge, others mirror."""
+    """(rows to add below, columns to add at the right, mode of `F.pad`). Small images cannot be mirrored."""
     below, right = -h % ratio, -w % ratio
     return below, right, "reflect" if below < h and right < w else "replicate"
 

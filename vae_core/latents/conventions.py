@@ -27,7 +27,7 @@ class Scaling(NamedTuple):
 
 
 def scaling_of(space: LatentSpace, convention: str) -> Scaling:
-    """Offset and gain of each channel that lead from raw to a convention. Raises BadRequest for an unknown convention."""
+    """Offset and gain of each channel from raw to a convention. Raises BadRequest for an unknown convention."""
     if convention not in CONVENTIONS:
         raise BadRequest(f"a latent is not '{convention}': choose one of {', '.join(CONVENTIONS)}.")
     zero, one = torch.zeros(space.channels, dtype=torch.float64), torch.ones(space.channels, dtype=torch.float64)

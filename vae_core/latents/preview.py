@@ -152,7 +152,7 @@ def _cell_colours(pixels: Sequence[Tensor], latent: Tensor) -> Tensor:
 
 
 def make_images(ratio: int) -> Tensor:
-    """Clouds of colour: (IMAGES, 3, H, W) in [-1, 1]. Smoother than photographs, as a preview shows large shapes only."""
+    """Clouds of colour: (IMAGES, 3, H, W) in [-1, 1]. Smooth, because a preview shows large shapes only."""
     grey, colour = _draw_smooth(1, CELLS * ratio), _draw_smooth(3, CELLS * ratio)
     return (CONTRAST * (grey + colour) / 2**0.5).clamp(-1, 1)
 
@@ -178,9 +178,8 @@ def false_colours(latent: Tensor) -> Tensor:
     x = x - x.mean(0)
     values, directions = torch.linalg.eigh((x.T @ x / len(x)).double())
     main = directions.flip(1)[:, :3] / values.flip(0)[:3].clamp(min=1e-12).sqrt() / 3
-    main = F.pad(
-        main * torch.where(main.sum(0) < 0, -1.0, 1.0), (0, 3 - main.shape[1])
-    )  # fix the sign, which is arbitrary
+    main = main * torch.where(main.sum(0) < 0, -1.0, 1.0)  # the sign of an eigenvector is arbitrary: fix it
+    main = F.pad(main, (0, 3 - main.shape[1]))
     shape = (len(latent), *latent.shape[2:], 3)
     return (x @ main.float()).reshape(shape).movedim(-1, 1).clamp(-1, 1)
 

@@ -92,7 +92,7 @@ def round_trip(
 
 
 def format_table(trips: Sequence[RoundTrip | Overflow]) -> str:
-    """A Markdown table, aligned as plain text too: a row for each round trip, then the faults of those that overflowed."""
+    """A Markdown table, also aligned as plain text: a row for each round trip, then the faults of overflows."""
     cells = [["", *COLUMNS], *([trip.name, *_format_cells(trip)] for trip in trips)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     header, *rows = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in cells]

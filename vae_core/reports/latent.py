@@ -60,18 +60,14 @@ def find_warnings(
     """A sentence for each thing that is wrong with a latent. vae: fingerprint of the VAE that will decode it."""
     numbers = latent.numel() / latent.shape[1]
     if found.broken:
-        return [
-            f"{found.broken} of its {latent.numel()} numbers are NaN or infinite: the VAE or sampler that made it overflowed."
-        ]
+        return [f"{found.broken} of its {latent.numel()} numbers are NaN or infinite: its VAE or sampler overflowed."]
     if not latent.any():
         return ["every number is 0: no sampler has worked on this empty latent."]
     odd = []
     if numbers >= FEWEST and abs(found.neighbours) < ALONE:
         odd.append("neighbouring pixels are not correlated: this is noise that no sampler has worked on.")
     elif numbers >= FEWEST and (tag is None or tag.convention == RAW) and _looks_scaled(latent, found, tag):
-        odd.append(
-            "its statistics are those of a scaled latent, not of a raw one: use Convert Latent from scaled to raw."
-        )
+        odd.append("its statistics are those of a scaled latent, not a raw one: use Convert Latent from scaled to raw.")
     if tag and tag.vae and vae and tag.vae != vae:
         odd.append("another VAE made it, or the same VAE in another dtype (fp16): colours may shift.")
     return odd

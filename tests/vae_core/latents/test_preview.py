@@ -149,7 +149,7 @@ def test_what_is_odd():
 def test_it_looks_scaled(space, raw):
     one = SPACES[space]
     tag = Tag("kl", one.channels, one.ratio, (32, 32), space=space)
-    assert "a scaled latent, not of a raw one" in said(sampled(one.channels), tag) or space == "flux1"
+    assert "a scaled latent, not a raw one" in said(sampled(one.channels), tag) or space == "flux1"
     assert said(sampled(one.channels, raw) + one.shift, tag) == ""
     assert said(sampled(one.channels), Tag("kl", one.channels, one.ratio, (32, 32), None, "scaled", space)) == ""
 
