@@ -10,8 +10,7 @@ from typing import Any
 from ..nodes import host
 from ..vae_core import VAE, BadRequest, load
 from ..vae_core.dtypes import DTYPES, named
-from ..vae_core.execution import DEVICE, DISK, SYSTEM
-from ..vae_core.execution.plans import scratch
+from ..vae_core.execution import DEVICE, DISK, SYSTEM, scratch
 from ..vae_core.latents import SPACES
 
 KEEP = {"device": DEVICE, "system": SYSTEM, "disk": DISK}

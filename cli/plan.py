@@ -12,8 +12,7 @@ from ..nodes import host
 from ..vae_core import dtypes as precision
 from ..vae_core import inspect
 from ..vae_core.checkpoints import Detection, built_in, demand_whole, own_dtype
-from ..vae_core.execution import Plan, text
-from ..vae_core.execution.plans import choose as planning
+from ..vae_core.execution import Plan, format_bytes, planning
 from ..vae_core.families import demand_part
 from .options import positive
 
@@ -64,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
         facts = {"budget": most, "chosen": ways.index(chosen), "plans": [asdict(way) for way in ways]}
         print(json.dumps(facts, indent=2))
     else:
-        print(table(ways, chosen, f"{what} in {named(dtype)} under {text(most)}"))
+        print(table(ways, chosen, f"{what} in {named(dtype)} under {format_bytes(most)}"))
 
 
 def shape(options: argparse.Namespace, found: Detection) -> tuple[int, ...]:
@@ -86,7 +85,8 @@ def table(ways: list[Plan], chosen: Plan, title: str) -> str:
 
 def _cells(way: Plan, least: float) -> tuple[str, ...]:
     how = (str(way.rows or "whole"), str(way.images), str(way.frames or "all"), way.keep)
-    return (*how, text(way.peak), text(way.held) if way.held else "", f"{way.work / least:.2f}" if least else "")
+    held = format_bytes(way.held) if way.held else ""
+    return (*how, format_bytes(way.peak), held, f"{way.work / least:.2f}" if least else "")
 
 
 def _line(arrow: str, cells: tuple[str, ...]) -> str:

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..vae_core import Posterior
 from ..vae_core.errors import BadRequest, NumericalOverflow
 from ..vae_core.execution import whole
 from ..vae_core.families.kl import AutoencoderKL
 from ..vae_core.files import write_atomically
-from ..vae_core.posterior import Posterior
 from .growing import start_gently, without_top
 from .images import Crops
 from .losses import Loss, loss_of

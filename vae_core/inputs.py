@@ -73,7 +73,7 @@ def latent(vae: Codec, z: Tensor, size: tuple[int, int] | None) -> tuple[Tensor,
     return x, frames
 
 
-def beside(vae: Codec, image: Tensor | None, mask: Tensor | None, z: Tensor) -> Tensor | None:
+def side_input(vae: Codec, image: Tensor | None, mask: Tensor | None, z: Tensor) -> Tensor | None:
     """(B, C + 1, H, W): the image, 0 where the mask is 1, and the mask. None if neither is given."""
     if image is None and mask is None:
         return None

@@ -10,19 +10,19 @@ import torch
 from torch import Tensor
 
 from . import dtypes, inputs
-from .errors import BadPixels, BadRequest, DoesNotFit, NumericalOverflow
+from .errors import BadPixels, BadRequest, DoesNotFit, NumericalOverflow, is_out_of_memory
 from .execution import clips, streaming, whole
 from .execution import tiles as blended
 from .execution.plans import choose as planning
 from .execution.plans.request import Plan
-from .execution.progress import Followed, Progress
-from .execution.rewrite.fuse import fused
-from .execution.run import given_out, run
+from .execution.progress import Progress, ProgressObserver
+from .execution.rewrite.fuse import fuse
+from .execution.run import result_dtype, run
 from .execution.tiles import TilePlan, Tiles
 from .families import Config, Facts, Network
 from .families.registry import demand_part, title
 from .images.padding import pad_frames, pad_to
-from .ops import Ops, alone
+from .ops import Ops, as_single_frame
 from .posterior import Posterior
 
 Budget = int | str | None
@@ -96,10 +96,10 @@ class VAE(Facts):
         """
         demand_part(self.config, self.name, "decode")
         x, frames = inputs.latent(self, z, size)
-        beside = inputs.beside(self, image, mask, x)
-        if tiles and beside is not None:
+        side_input = inputs.side_input(self, image, mask, x)
+        if tiles and side_input is not None:
             raise BadRequest("blended tiles are decoded without an image and a mask: leave the tiles or these away.")
-        one = partial(self._decoded, beside=beside, budget=budget, rows=rows, keep=keep)
+        one = partial(self._decoded, side_input=side_input, budget=budget, rows=rows, keep=keep)
         one = partial(blended.run, one, tiles, self.decoded_ratio, cell=1) if tiles else one
         x = one(x, on_plan=on_plan, progress=progress)
         h, w = self.decoded_size(size) if size else x.shape[-2:]
@@ -122,11 +122,11 @@ class VAE(Facts):
             image = streaming.StreamedImage(source, 1, self.device, self.dtype, inputs.demand_in_range).tensor()
             return self.encode(image, budget=budget, rows=rows, keep=keep, progress=progress)
         plan = self.plan("encode", (1, *source.shape), budget=budget, rows=rows, keep=keep, streamed=True)
-        watch = Followed(self.network, plan, 1, progress)
-        with self._memory("encoding", (1, *source.shape), watch):
+        observer = ProgressObserver(self.network, plan, 1, progress)
+        with self._memory("encoding", (1, *source.shape), observer):
             image = streaming.StreamedImage(source, self.spatial_ratio, self.device, self.dtype, inputs.demand_in_range)
-            z = streaming.encode(fused(alone(self.network.encode_ops())), image, plan, watch)
-            watch.ends()
+            z = streaming.encode(fuse(as_single_frame(self.network.encode_ops())), image, plan, observer)
+            observer.end_run()
         return self._posterior(z, (h, w), None)
 
     def decode_rows(self, z: Tensor, *, size: tuple[int, int] | None = None, budget: Budget = None,
@@ -149,17 +149,19 @@ class VAE(Facts):
                 f"rows can be decoded of one image, not of a latent of shape {tuple(z.shape)}: give them one by one."
             )
         plan = self.plan("decode", x.shape, budget=budget, rows=rows, keep=keep, streamed=True)
-        return self._decoded_rows(x, plan, Followed(self.network, plan, 1, progress), size)
+        return self._decoded_rows(x, plan, ProgressObserver(self.network, plan, 1, progress), size)
 
     @torch.no_grad()
-    def _decoded_rows(self, x: Tensor, plan: Plan, watch: Followed, size: tuple[int, int] | None) -> Iterator[Tensor]:
-        with self._memory("decoding", x.shape, watch):
-            ops = fused(self.network.decode_ops())
+    def _decoded_rows(
+        self, x: Tensor, plan: Plan, observer: ProgressObserver, size: tuple[int, int] | None
+    ) -> Iterator[Tensor]:
+        with self._memory("decoding", x.shape, observer):
+            ops = fuse(self.network.decode_ops())
             left = self.decoded_size(size) if size else None
-            for band in streaming.decode(ops, self._from_latent(x), plan, watch, left):
+            for band in streaming.decode(ops, self._from_latent(x), plan, observer, left):
                 self._demand_finite(band, "the latent", "decode")
                 yield band[0]
-            watch.ends()
+            observer.end_run()
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "VAE":
         """Move or cast the weights, in place as torch does. Statistics of a latent space stay fp32 at least."""
@@ -202,48 +204,60 @@ class VAE(Facts):
 
     def _encoded(self, x: Tensor, *, on_plan: OnPlan | None, progress: Progress | None, **way: Any) -> Tensor:
         plan = self.plan("encode", x.shape, **way)
-        watch = self._begun(plan, len(x), on_plan, progress)
-        with self._memory("encoding", x.shape, watch):
+        observer = self._begun(plan, len(x), on_plan, progress)
+        with self._memory("encoding", x.shape, observer):
             x, ops = x.to(self.device, self.dtype), self.network.encode_ops()
             z = (
-                self._clips(ops, x, plan, watch, True)
+                self._clips(ops, x, plan, observer, True)
                 if x.ndim == 5
-                else self._run(ops, pad_to(x, self.spatial_ratio), plan, watch)
+                else self._run(ops, pad_to(x, self.spatial_ratio), plan, observer)
             )
-            watch.ends()
+            observer.end_run()
             self._demand_finite(z, "the image", "encode")
         return z
 
-    def _decoded(self, x: Tensor, *, beside: Tensor | None, on_plan: OnPlan | None, progress: Progress | None,
+    def _decoded(self, x: Tensor, *, side_input: Tensor | None, on_plan: OnPlan | None, progress: Progress | None,
                  **way: Any) -> Tensor:  # fmt: skip
-        plan = self.plan("decode", x.shape, masked=beside is not None, **way)
-        watch = self._begun(plan, len(x), on_plan, progress)
-        with self._memory("decoding", x.shape, watch):
-            ops = self.network.decode_ops() if beside is None else self.network.masked_decode_ops()
+        plan = self.plan("decode", x.shape, masked=side_input is not None, **way)
+        observer = self._begun(plan, len(x), on_plan, progress)
+        with self._memory("decoding", x.shape, observer):
+            ops = self.network.decode_ops() if side_input is None else self.network.masked_decode_ops()
             x = self._from_latent(x)
-            x = self._run(ops, x, plan, watch, beside) if x.ndim == 4 else self._clips(ops, x, plan, watch, False)
-            watch.ends()
+            x = (
+                self._run(ops, x, plan, observer, side_input)
+                if x.ndim == 4
+                else self._clips(ops, x, plan, observer, False)
+            )
+            observer.end_run()
             self._demand_finite(x, "the latent", "decode")
         return x
 
-    def _begun(self, plan: Plan, images: int, on_plan: OnPlan | None, progress: Progress | None) -> Followed:
+    def _begun(self, plan: Plan, images: int, on_plan: OnPlan | None, progress: Progress | None) -> ProgressObserver:
         if on_plan:
             on_plan(plan)
-        return Followed(self.network, plan, images, progress)
+        return ProgressObserver(self.network, plan, images, progress)
 
-    def _run(self, ops: Ops, x: Tensor, plan: Plan, watch: Followed, beside: Tensor | None = None) -> Tensor:
+    def _run(
+        self, ops: Ops, x: Tensor, plan: Plan, observer: ProgressObserver, side_input: Tensor | None = None
+    ) -> Tensor:
         # One layout of memory, however the caller's tensor lies: kernels differ in rounding, and pixels must not.
-        return run(fused(alone(ops)), x.contiguous(memory_format=torch.channels_last), plan, watch, beside=beside)
+        return run(
+            fuse(as_single_frame(ops)),
+            x.contiguous(memory_format=torch.channels_last),
+            plan,
+            observer,
+            side_input=side_input,
+        )
 
-    def _clips(self, ops: Ops, x: Tensor, plan: Plan, watch: Followed, encodes: bool) -> Tensor:
+    def _clips(self, ops: Ops, x: Tensor, plan: Plan, observer: ProgressObserver, encodes: bool) -> Tensor:
         """x: (B, C, T, H, W), run clip by clip."""
         net = self.network
         first, step = (net.first_frames, net.next_frames or self.temporal_ratio or 1) if encodes else (1, 1)
-        ops = fused(ops)
-        results = torch.empty((len(x), *plan.shape), dtype=given_out(x.dtype), device=x.device)
+        ops = fuse(ops)
+        results = torch.empty((len(x), *plan.shape), dtype=result_dtype(x.dtype), device=x.device)
         for clip, place in zip(x.transpose(1, 2), results, strict=True):
             clip = pad_frames(pad_to(clip, self.spatial_ratio), first, step) if encodes else clip
-            clips.run(ops, clip, plan, watch, first, step, place)
+            clips.run(ops, clip, plan, observer, first, step, place)
         return results.transpose(1, 2)
 
     def _from_latent(self, x: Tensor) -> Tensor:
@@ -258,7 +272,7 @@ class VAE(Facts):
         return make(z, to_latent, size)
 
     @contextmanager
-    def _memory(self, doing: str, shape: Sequence[int], watch: Followed) -> Iterator[None]:
+    def _memory(self, doing: str, shape: Sequence[int], observer: ProgressObserver) -> Iterator[None]:
         """Says in a sentence that memory ran out, and where."""
         try:
             yield
@@ -266,7 +280,7 @@ class VAE(Facts):
             if not is_out_of_memory(e):
                 raise
             raise DoesNotFit(
-                f"{doing} {_size(shape)} with '{self.name}' ran out of memory{watch.where}: "
+                f"{doing} {_size(shape)} with '{self.name}' ran out of memory{observer.where}: "
                 "use a smaller image or batch, or bf16."
             ) from e
 
@@ -277,12 +291,6 @@ class VAE(Facts):
         cure = f"{verb} it in bf16 or fp32" if half else "if another file of this VAE does not, this one is damaged"
         dtype = str(self.dtype).removeprefix("torch.")
         raise NumericalOverflow(f"'{self.name}' overflowed in {dtype}: {what} was finite, the result is not; {cure}.")
-
-
-def is_out_of_memory(e: BaseException) -> bool:
-    """Without memory on a CPU torch raises a plain RuntimeError: its words are all there is to tell it by."""
-    words = ("can't allocate memory", "not enough memory")
-    return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or any(word in str(e) for word in words)
 
 
 def _size(shape: Sequence[int]) -> str:

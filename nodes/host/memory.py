@@ -41,7 +41,7 @@ def most_it_could_use(thing: Any, vae: VAE, part: str, shape: tuple[int, ...], t
     shape = clip_shape(shape, vae) if part == "decode" else shape
     total = model_management.get_total_memory(thing.device) - thing.patcher.model_size()
     if tiles:
-        shape = tiles.within(shape, 1 if part == "encode" else vae.decoded_ratio)
+        shape = tiles.tile_shape(shape, 1 if part == "encode" else vae.decoded_ratio)
     wanted = planning.request(vae.family, vae.config, part, shape, thing.vae_dtype)
     what = f"to {part} {shape[0]} x {shape[-1]}x{shape[-2]} with '{vae.name}'"
     return planning.plan(wanted, thing.device, budget=_without_reserve(total), what=what, **way).peak

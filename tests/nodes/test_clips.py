@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from calling import sample_image
 from exact_vae.nodes import NODE_CLASS_MAPPINGS, clips
 from exact_vae.vae_core import from_weights
 from exact_vae.vae_core.families import svd, tiny_video
-from samples import random_weights, small_kl
+from support.node_calls import sample_image
+from support.random_networks import random_weights, small_kl
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from exact_vae.nodes import host
 from exact_vae.vae_core import from_weights
 from exact_vae.vae_core.latents import preview
 from exact_vae.vae_core.latents.spaces import SPACES
-from samples import random_weights, small_kl
+from support.random_networks import random_weights, small_kl
 
 
 @pytest.fixture

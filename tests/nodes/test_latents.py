@@ -4,14 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from calling import TAG, call, latent, returned, sample_image, text
 from exact_vae import NODE_CLASS_MAPPINGS, headless
 from exact_vae.nodes import geometry
 from exact_vae.nodes.host_codec import HostCodec
 from exact_vae.vae_core import BadRequest, LatentMismatch, from_weights
 from exact_vae.vae_core.latents.noise import Noise
 from exact_vae.vae_core.latents.spaces import SPACES
-from samples import random_weights, small_kl
+from support.node_calls import TAG, call, latent, returned, sample_image, text
+from support.random_networks import random_weights, small_kl
 
 SIZE = {"width": 30, "height": 18, "batch_size": 2}
 

@@ -6,11 +6,11 @@ fits the tensor must be dropped, and what was never possible must not be believe
 
 import pytest
 import torch
-from calling import call, returned, sample_image, text
 from exact_vae.nodes.images import replace_latent, tag_of
 from exact_vae.vae_core import from_weights
 from exact_vae.vae_core.errors import LatentMismatch
-from samples import random_weights, small_kl
+from support.node_calls import call, returned, sample_image, text
+from support.random_networks import random_weights, small_kl
 
 SIZE = (21, 27)  # in pixels; the small VAE's ratio is 4, so its latent is 6x7
 

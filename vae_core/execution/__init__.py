@@ -1,7 +1,9 @@
 """How is it run? Whole, in bands of rows, clips a few frames at a time, or in blended tiles; and what each costs."""
 
 from . import whole
-from .plans.budget import MARGIN, text
+from .plans import budget, scratch
+from .plans import choose as planning
+from .plans.budget import MARGIN, format_bytes
 from .plans.request import DEVICE, DISK, KEEP, SYSTEM, Plan
 from .progress import Progress
 from .tiles import Tiles
@@ -15,6 +17,9 @@ __all__ = [
     "Plan",
     "Progress",
     "Tiles",
-    "text",
+    "budget",
+    "format_bytes",
+    "planning",
+    "scratch",
     "whole",
 ]

@@ -1,6 +1,21 @@
 """Which network is this? One file for each family, and nothing else beside what all of them share."""
 
 from .blocks.base import Config, Facts, Family, Network, Shapes
+from .blocks.ldm import Resample, ResnetBlock
 from .registry import FAMILIES, build, demand_part, title
+from .unsupported import FOREIGN
 
-__all__ = ["FAMILIES", "Config", "Facts", "Family", "Network", "Shapes", "build", "demand_part", "title"]
+__all__ = [
+    "FAMILIES",
+    "FOREIGN",
+    "Config",
+    "Facts",
+    "Family",
+    "Network",
+    "Resample",
+    "ResnetBlock",
+    "Shapes",
+    "build",
+    "demand_part",
+    "title",
+]

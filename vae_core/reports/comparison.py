@@ -165,7 +165,7 @@ def _format_cells(trip: RoundTrip | Overflow) -> list[str]:
         "-" if trip.kl is None else f"{trip.kl:.2f} nats",
         f"{trip.encode:.2f} s",
         f"{trip.decode:.2f} s",
-        "-" if trip.peak is None else memory.text(trip.peak),
+        "-" if trip.peak is None else memory.format_bytes(trip.peak),
     ]
 
 

@@ -5,12 +5,12 @@ import time
 
 import numpy as np
 import pytest
-from comfyui_graphs import OURS, TILES, graph, tall, written
-from comfyui_server import Browser
 from exact_vae.vae_core.checkpoints import built_in
 from exact_vae.vae_core.latents.preview import preview, published_factors
 from exact_vae.vae_core.latents.spaces import SPACES
 from PIL import Image
+from support.comfyui_graphs import OURS, TILES, graph, tall, written
+from support.comfyui_server import Browser
 
 SIDE = 1024
 AT_ONCE = 5.0  # seconds, of which most is waiting for one step of the network on a busy machine

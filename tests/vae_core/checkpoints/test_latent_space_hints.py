@@ -11,7 +11,8 @@ from exact_vae.vae_core.families.registry import spaces
 from exact_vae.vae_core.latents.spaces import SPACES, find_spaces
 from exact_vae.vae_core.reports.description import describe_file
 from safetensors.torch import save_file
-from samples import header, random_weights, small_kl
+from support.headers import header
+from support.random_networks import random_weights, small_kl
 
 FOUR, SIXTEEN = find_spaces(4, 8, "kl"), find_spaces(16, 8, "kl")
 

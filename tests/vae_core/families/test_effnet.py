@@ -7,7 +7,8 @@ from exact_vae.vae_core.families.effnet import EffNetConfig
 from exact_vae.vae_core.families.registry import expected_shapes
 from exact_vae.vae_core.reports.description import describe_file
 from safetensors.torch import save_file
-from samples import header, random_weights
+from support.headers import header
+from support.random_networks import random_weights
 from torch import nn
 from torch.nn import functional as F
 

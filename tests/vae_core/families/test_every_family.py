@@ -11,10 +11,10 @@ from exact_vae.vae_core.execution.plans.choose import latent_frames
 from exact_vae.vae_core.execution.plans.choose import request as planned
 from exact_vae.vae_core.execution.plans.request import DISK
 from exact_vae.vae_core.families import FAMILIES
-from exact_vae.vae_core.ops import is_cut
-from samples import random_weights
-from small_networks import SMALL, part_of
-from small_networks import small as made_anew
+from exact_vae.vae_core.ops import splits_in_time
+from support.random_networks import random_weights
+from support.small_networks import SMALL, part_of
+from support.small_networks import small as made_anew
 
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ROUNDING = {family.name: family.rounding for family in FAMILIES}
@@ -59,7 +59,7 @@ def test_bands_and_frames_are_the_whole(kind, part):
     x = given(vae, part, 4)
     want = part_of(vae, part, x)
     assert apart(part_of(vae, part, -x), want) > 1e-4, "the result does not depend on the image"
-    cut = x.ndim == 4 and is_cut(vae.network.encode_ops() if part == "encode" else vae.network.decode_ops())
+    cut = x.ndim == 4 and splits_in_time(vae.network.encode_ops() if part == "encode" else vae.network.decode_ops())
     assert cut == (x.ndim == 4 and (kind, part) not in AT_ONCE)
     for way in (*BANDS[family == "effnet" :], *(FRAMES if cut else ())):  # whose many layers are slow row by row
         assert apart(part_of(vae, part, x, **way), want) < EXACT, way

@@ -19,7 +19,7 @@ from exact_vae.vae_core.latents.preview import (
 from exact_vae.vae_core.latents.spaces import SPACES
 from exact_vae.vae_core.latents.tag import Tag
 from exact_vae.vae_core.reports.latent import channel_statistics, describe_latent, find_warnings
-from samples import random_weights, small_kl
+from support.random_networks import random_weights, small_kl
 from torch.nn import functional as F
 
 

@@ -11,9 +11,9 @@ from ...errors import BadRequest, DoesNotFit
 from ...families import Config, Network
 from ...families.registry import build
 from ...images.padding import missing_frames
-from ...ops import alone
+from ...ops import as_single_frame
 from .. import whole
-from ..rewrite.fuse import fused
+from ..rewrite.fuse import fuse
 from . import budget as memory
 from . import scratch
 from .clip_request import ClipRequest
@@ -44,13 +44,13 @@ def request(
     with _counting(part, shape):
         if part == "encode":
             pixels = torch.empty(batch, config.in_channels, h, w, dtype=dtype)
-            return Request(fused(alone(twin.encode_ops())), pixels, 1, streamed="input" if streamed else None)
+            return Request(fuse(as_single_frame(twin.encode_ops())), pixels, 1, streamed="input" if streamed else None)
         z = whole.run(twin.from_latent_ops(), torch.empty(batch, config.latent_channels, h, w, dtype=dtype))
         scale = getattr(config, "decoded_ratio", ratio) * h // z.shape[-2]
         if masked:
-            beside = torch.empty(batch, config.out_channels + 1, ratio * h, ratio * w, dtype=dtype)
-            return Request(fused(twin.masked_decode_ops()), z, scale, beside=beside)
-        return Request(fused(alone(twin.decode_ops())), z, scale, streamed="result" if streamed else None)
+            side_input = torch.empty(batch, config.out_channels + 1, ratio * h, ratio * w, dtype=dtype)
+            return Request(fuse(twin.masked_decode_ops()), z, scale, side_input=side_input)
+        return Request(fuse(as_single_frame(twin.decode_ops())), z, scale, streamed="result" if streamed else None)
 
 
 def _of_clips(twin: Network, config: Config, part: str, shape: tuple[int, ...], dtype: torch.dtype) -> ClipRequest:
@@ -58,10 +58,10 @@ def _of_clips(twin: Network, config: Config, part: str, shape: tuple[int, ...], 
     clips, t, h, w = shape
     if part == "decode":
         z = torch.empty(t, config.latent_channels, h, w, dtype=dtype)
-        return ClipRequest(fused(twin.decode_ops()), z, config.spatial_ratio, clips, 1, 1)
+        return ClipRequest(fuse(twin.decode_ops()), z, config.spatial_ratio, clips, 1, 1)
     first, step = twin.first_frames, twin.next_frames or config.temporal_ratio or 1
     pixels = torch.empty(t + missing_frames(t, first, step), config.in_channels, h, w, dtype=dtype)
-    return ClipRequest(fused(twin.encode_ops()), pixels, 1, clips, first, step)
+    return ClipRequest(fuse(twin.encode_ops()), pixels, 1, clips, first, step)
 
 
 def latent_frames(family: str, config: Config, frames: int) -> int:
@@ -110,12 +110,12 @@ def plan(
 
 def ways(wanted: Request, device: torch.device) -> list[Plan]:
     """All that `plan` chooses from if neither rows nor keep are given, the fastest first."""
-    return list(wanted.ways(elsewhere(device), on_cpu=device.type == "cpu"))
+    return list(wanted.propose(elsewhere(device), on_cpu=device.type == "cpu"))
 
 
 def most(device: torch.device, budget: int | str | None) -> int:
     """Bytes that a plan may use on the device: the budget, or what is free now. Raises BadRequest."""
-    return memory.free(device) if budget is None else memory.parsed(budget)
+    return memory.free(device) if budget is None else memory.parse(budget)
 
 
 def elsewhere(device: torch.device) -> dict[str, int]:

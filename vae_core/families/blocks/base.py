@@ -117,7 +117,7 @@ class Network(nn.Module):
 
     @property
     def images_are_clips(self) -> bool:
-        """Are images run as clips of one frame? If not, `temporal.alone` of the ops does the same to a batch."""
+        """Are images run as clips of one frame? If not, `ops.as_single_frame` of the ops does the same to a batch."""
         return self.first_frames > 1
 
     def encode_ops(self) -> Ops:

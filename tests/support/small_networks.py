@@ -3,10 +3,10 @@
 import torch
 from exact_vae.vae_core import VAE, from_weights
 from exact_vae.vae_core.execution import clips, whole
-from exact_vae.vae_core.execution.observer import Watch
+from exact_vae.vae_core.execution.observer import Observer
 from exact_vae.vae_core.execution.plans.request import DEVICE, Plan
-from exact_vae.vae_core.execution.rewrite.fuse import fused
-from exact_vae.vae_core.execution.run import given_out, run
+from exact_vae.vae_core.execution.rewrite.fuse import fuse
+from exact_vae.vae_core.execution.run import result_dtype, run
 from exact_vae.vae_core.families import (
     FAMILIES,
     Config,
@@ -25,8 +25,9 @@ from exact_vae.vae_core.families import (
     wan,
 )
 from exact_vae.vae_core.families.blocks import ldm
-from exact_vae.vae_core.ops import alone
-from samples import random_weights, small_kl
+from exact_vae.vae_core.ops import as_single_frame
+
+from support.random_networks import random_weights, small_kl
 
 ONE_EACH, TWO = ldm.Coder((32, 64), (1, 1), (False, True), stem=32), ldm.Coder((32, 64), (2, 1), (False,) * 2)
 TRADED = (32, 32, 64)
@@ -127,16 +128,16 @@ def part_of(
     frames   of the latent at a time; 0: all
     """
     network = vae.network
-    ops = fused(network.encode_ops() if part == "encode" else network.decode_ops())
+    ops = fuse(network.encode_ops() if part == "encode" else network.decode_ops())
     if x.ndim == 3:
-        shape = whole.run(alone(ops), x[None].clone()).shape[1:]
-        return run(alone(ops), _laid(x[None]), _plan(shape, numbers, 0, keep), Watch())[0]
+        shape = whole.run(as_single_frame(ops), x[None].clone()).shape[1:]
+        return run(as_single_frame(ops), _laid(x[None]), _plan(shape, numbers, 0, keep), Observer())[0]
     frames_of_one = network.next_frames or vae.temporal_ratio or 1
     first, step = (network.first_frames, frames_of_one) if part == "encode" else (1, 1)
     x = x.transpose(0, 1)
     shape = whole.run(ops, x.clone()).shape
-    result = torch.empty(shape, dtype=given_out(x.dtype))
-    clips.run(ops, x, _plan(shape, numbers, frames, keep), Watch(), first, step, result)
+    result = torch.empty(shape, dtype=result_dtype(x.dtype))
+    clips.run(ops, x, _plan(shape, numbers, frames, keep), Observer(), first, step, result)
     return result.transpose(0, 1)
 
 
