@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from ..vae_core.latents import RAW, Noise
-from . import geometry, host
+from . import host
+from .geometry import LatentGeometry, latent_geometry
 from .images import latent_of, replace_latent, tag_of
 from .latent_inputs import (
     batch_seeds_input,
@@ -21,6 +22,7 @@ from .latent_inputs import (
 
 
 class LatentNoise:
+    DISPLAY_NAME = "Latent Noise (Exact)"
     DESCRIPTION = (
         "Makes noise with the channels and size that a VAE needs, or in the shape of another latent, alone or added to "
         "that latent. Gives the same noise to samplers that take a NOISE. The same seed gives the same noise on every "
@@ -46,6 +48,7 @@ class LatentNoise:
         shape_of = (
             "The noise takes the shape of this latent, with its batch and frames. The latent itself is not changed."
         )
+        shape_for = "The noise takes the channels and the ratio of this VAE."
         add = "On: add the noise to the latent of samples. Off: return the noise alone."
         alone = "Used if neither vae nor samples is connected:"
         return {
@@ -55,13 +58,7 @@ class LatentNoise:
                 "strength": float_input(1.0, 0.0, 1000.0, strength),
             },
             "optional": {
-                "vae": (
-                    "VAE",
-                    {
-                        "tooltip": "Its channels and ratio are used. If it is not connected, channels and ratio below "
-                        "are used."
-                    },
-                ),
+                "vae": ("VAE", {"tooltip": shape_for}),
                 "samples": ("LATENT", {"tooltip": shape_of}),
                 **batch_seeds_input(),
                 "channels": int_input(
@@ -80,7 +77,7 @@ class LatentNoise:
         noise = Noise(seed, source, batch_seeds, spectrum, variation_seed, variation_strength)
         if samples is not None:
             return draw_noise_like(samples, noise, strength, add_to_samples), SamplerNoise(noise)
-        made = geometry.latent_geometry(vae) if vae is not None else geometry.LatentGeometry(None, channels, ratio)
+        made = latent_geometry(vae) if vae is not None else LatentGeometry(None, channels, ratio)
         if strength == 0:
             return made.empty(batch_size, width, height, length), SamplerNoise(noise)
         drawn = host.result(noise.draw(made.shape(batch_size, width, height, length)) * strength)

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from ..vae_core.latents import NORMALISED, RAW, SPACES, Noise, convert, get_space
-from . import geometry, host
+from . import host
 from .encoding import PAD, prepare_pixels
+from .geometry import latent_geometry
 from .images import WHITE, demand_image, tag_latent
 from .latent_inputs import choice_input, float_input, int_input, seed_input, size_inputs
 
@@ -15,6 +16,7 @@ PRIOR = "standard normal"
 
 
 class LatentSample:
+    DISPLAY_NAME = "Latent Sample (Exact)"
     DESCRIPTION = (
         "Draws random latents. With an image, they are samples of the Gaussian that the encoder gives for it: decode "
         "them to see how sure the VAE is of each detail. Without an image, every latent pixel is drawn from the prior "
@@ -58,7 +60,7 @@ class LatentSample:
                latent_space=PRIOR):  # fmt: skip
         if pixels is not None:
             return sample_posterior(pixels, vae, seed, samples_per_image, temperature)
-        where = geometry.latent_geometry(vae)
+        where = latent_geometry(vae)
         noise = Noise(seed).draw(where.shape(samples_per_image, width, height)) * temperature
         latent = noise if latent_space == PRIOR else convert(noise, get_space(latent_space), NORMALISED, RAW)
         text = f"{samples_per_image} samples of the prior: {tuple(latent.shape)}"

@@ -11,6 +11,7 @@ AS_IT_IS = "as it is"
 
 
 class VAESave:
+    DISPLAY_NAME = "Save VAE (Exact)"
     DESCRIPTION = (
         "Writes a VAE to the output folder as safetensors, for ComfyUI, for the authors' own code or for diffusers. "
         "Use it to take the VAE out of a checkpoint, to join two halves in one file, or to change layout and dtype."
@@ -45,10 +46,7 @@ class VAESave:
     def save(self, vae, filename_prefix, layout=ORIGINAL, dtype=AS_IT_IS):
         found = host.look(vae)
         if isinstance(found, HostCodec):
-            raise BadRequest(
-                "this pack does not support the family of this VAE and cannot name its weights: use ComfyUI's own "
-                "VAESave."
-            )
+            raise BadRequest("this pack does not support the family of this VAE: use ComfyUI's own VAESave.")
         path, shown = host.new_file(filename_prefix, ".safetensors")
         save(found, path, layout, None if dtype == AS_IT_IS else named(dtype))
         return host.saved(path, files=shown)
