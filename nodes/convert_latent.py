@@ -5,7 +5,7 @@ from dataclasses import replace
 from ..vae_core.latents import CONVENTIONS, RAW, SCALED, SPACES, Tag, convert
 from . import host
 from .images import latent_of, replace_latent, tag_of
-from .latent_inputs import AUTO, choice_input, choose_space, space_input
+from .inputs import AUTO, choice_input, choose_space, space_input
 
 
 class ConvertLatent:

@@ -1,7 +1,7 @@
 """Empty Latent: zeros in the shape of a VAE's latents."""
 
 from .geometry import latent_geometry
-from .latent_inputs import length_input, size_inputs
+from .inputs import length_input, size_inputs
 
 
 class EmptyLatent:

@@ -7,8 +7,8 @@ from torch import Tensor
 from ..vae_core.images import ALPHA, AUTOMATIC, crop_to
 from .clips import to_clip_pixels
 from .images import WHITE, convert_with_alpha
+from .inputs import LARGEST_SEED, choice_input, int_input, text_input
 
-LARGEST_SEED = 2**64 - 1
 PAD, CROP = ODD_SIZES = ("pad", "crop")
 
 
@@ -18,10 +18,9 @@ def posterior_inputs() -> dict[str, Any]:
         "seed, as in training."
     )
     seed = "Used if posterior is sample. The same seed gives the same latent on every machine."
-    limits = {"default": 0, "min": 0, "max": LARGEST_SEED, "control_after_generate": False}
     return {
-        "posterior": (["mode", "sample"], {"default": "mode", "tooltip": posterior}),
-        "seed": ("INT", {**limits, "tooltip": seed}),
+        "posterior": choice_input(("mode", "sample"), "mode", posterior),
+        "seed": int_input(0, 0, LARGEST_SEED, seed, control_after_generate=False),
     }
 
 
@@ -37,9 +36,9 @@ def image_inputs() -> dict[str, Any]:
     )
     background = "Used if alpha is composite: the colour behind the image, as #rrggbb."
     return {
-        "odd_sizes": (list(ODD_SIZES), {"default": PAD, "advanced": True, "tooltip": sizes}),
-        "alpha": (list(ALPHA), {"default": AUTOMATIC, "advanced": True, "tooltip": alpha}),
-        "background": ("STRING", {"default": WHITE, "advanced": True, "tooltip": background}),
+        "odd_sizes": choice_input(ODD_SIZES, PAD, sizes, advanced=True),
+        "alpha": choice_input(ALPHA, AUTOMATIC, alpha, advanced=True),
+        "background": text_input(WHITE, background, advanced=True),
     }
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ..vae_core.checkpoints import built_in
 from . import host
-from .latent_inputs import choice_input, int_input
+from .inputs import choice_input, int_input
 
 MASKED = 0.5  # diameter of the ellipse, as a fraction of each side
 

@@ -24,7 +24,7 @@ from ..vae_core.latents import (
 from ..vae_core.reports import describe_latent
 from . import host
 from .images import demand_same_vae, latent_of, tag_of, to_image
-from .latent_inputs import int_input
+from .inputs import int_input
 
 
 class LatentInspect:

@@ -6,7 +6,7 @@ from ..vae_core import LatentMismatch
 from ..vae_core.latents import METHODS, RAW, SLERP, Tag, interpolate, walk
 from . import host
 from .images import latent_of, replace_latent, tag_of
-from .latent_inputs import choice_input, float_input, int_input
+from .inputs import choice_input, float_input, int_input
 
 PER_ITEM = ("noise_mask", "batch_index")  # keys that no longer hold for a batch of other items
 

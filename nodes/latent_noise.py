@@ -10,8 +10,9 @@ from ..vae_core.latents import RAW, Noise
 from . import host
 from .geometry import LatentGeometry, latent_geometry
 from .images import latent_of, replace_latent, tag_of
-from .latent_inputs import (
+from .inputs import (
     batch_seeds_input,
+    bool_input,
     float_input,
     int_input,
     length_input,
@@ -66,7 +67,7 @@ class LatentNoise:
                 ),
                 "ratio": int_input(8, 1, 256, f"{alone} pixels per latent pixel, in each direction.", advanced=True),
                 **noise_inputs(),
-                "add_to_samples": ("BOOLEAN", {"default": False, "tooltip": add}),
+                "add_to_samples": bool_input(False, add),
                 **length_input(),
             },
         }

@@ -10,7 +10,7 @@ from . import host
 from .encoding import PAD, prepare_pixels
 from .geometry import latent_geometry
 from .images import WHITE, demand_image, tag_latent
-from .latent_inputs import choice_input, float_input, int_input, seed_input, size_inputs
+from .inputs import choice_input, float_input, int_input, seed_input, size_inputs
 
 PRIOR = "standard normal"
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from ..vae_core.execution import KEEP
 from .host_codec import ClipTiles
+from .inputs import choice_input, int_input
 
 MODES = EXACT, BLENDED = ("exact", "blended approximate")
 PLACES = (AUTOMATIC, *_) = ("automatic", *KEEP)
@@ -15,6 +16,9 @@ def inputs(step: int) -> dict[str, Any]:
         "exact: the largest number of pixel rows in a band; the result does not depend on it. blended approximate: the "
         "side of a tile in pixels."
     )
+    overlap = "Used in blended approximate: pixels that neighbouring tiles share."
+    frames = "Used in blended approximate, for VAEs of video: frames of a tile."
+    shared = "Used in blended approximate, for VAEs of video: frames that neighbouring tiles share."
     mode = (
         "exact: run in bands of rows, with the result of VAE Decode (Exact) and VAE Encode (Exact). blended "
         "approximate: run in overlapping tiles and blend them, as ComfyUI does; colours may shift and seams may show."
@@ -24,14 +28,12 @@ def inputs(step: int) -> dict[str, Any]:
         "then in system memory, then in a scratch file on disk."
     )
     return {
-        "tile_size": _size(512, 64, 4096, step, size),
-        "overlap": _size(64, 0, 4096, 32, "Used in blended approximate: pixels that neighbouring tiles share."),
-        "temporal_size": _size(64, 8, 4096, 4, "Used in blended approximate, for VAEs of video: frames of a tile."),
-        "temporal_overlap": _size(
-            8, 4, 4096, 4, "Used in blended approximate, for VAEs of video: frames that neighbouring tiles share."
-        ),
-        "mode": (list(MODES), {"default": EXACT, "tooltip": mode}),
-        "keep": (list(PLACES), {"default": AUTOMATIC, "advanced": True, "tooltip": keep}),
+        "tile_size": int_input(512, 64, 4096, size, step=step, advanced=True),
+        "overlap": int_input(64, 0, 4096, overlap, step=32, advanced=True),
+        "temporal_size": int_input(64, 8, 4096, frames, step=4, advanced=True),
+        "temporal_overlap": int_input(8, 4, 4096, shared, step=4, advanced=True),
+        "mode": choice_input(MODES, EXACT, mode),
+        "keep": choice_input(PLACES, AUTOMATIC, keep, advanced=True),
     }
 
 
@@ -42,7 +44,3 @@ def way(
     if mode == BLENDED:
         return {"tiles": ClipTiles(tile_size, overlap, temporal_size, temporal_overlap)}
     return {"rows": tile_size, "keep": None if keep == AUTOMATIC else keep}
-
-
-def _size(default: int, least: int, most: int, step: int, tooltip: str):
-    return ("INT", {"default": default, "min": least, "max": most, "step": step, "advanced": True, "tooltip": tooltip})

@@ -9,6 +9,7 @@ from ..vae_core.reports import Overflow, RoundTrip, comparison
 from . import host
 from .host_codec import ClipTiles
 from .images import demand_image
+from .inputs import choice_input, float_input, int_input
 from .tiling import BLENDED, EXACT
 
 BOTH = "both"
@@ -40,30 +41,21 @@ class VAECompare:
             "blend them. both: a row for each."
         )
         white = "The error that is drawn white in the heat map, as a fraction of the full range."
-        size = {"min": 64, "max": 4096, "step": 32, "advanced": True}
+        side = "Used in blended tiles: side of a tile in pixels."
+        overlap = "Used in blended tiles: pixels that neighbouring tiles share."
+        image = "One image, or several of one size. Figures are means over them, errors the largest."
         other = "Another VAE, or the same VAE in another dtype."
         return {
             "required": {
-                "image": ("IMAGE", {"tooltip": "The image, or several of one size: figures are then their means."}),
+                "image": ("IMAGE", {"tooltip": image}),
                 "vae": ("VAE", {"tooltip": "A VAE, from any loader."}),
             },
             "optional": {
                 **{f"vae_{i}": ("VAE", {"tooltip": other}) for i in (2, 3, 4)},
-                "mode": ([EXACT, BLENDED, BOTH], {"default": EXACT, "tooltip": modes}),
-                "tile_size": (
-                    "INT",
-                    {**size, "default": 512, "tooltip": "Used in blended tiles: side of a tile in pixels."},
-                ),
-                "overlap": (
-                    "INT",
-                    {
-                        **size,
-                        "min": 0,
-                        "default": 64,
-                        "tooltip": "Used in blended tiles: pixels that neighbouring tiles share.",
-                    },
-                ),
-                "white": ("FLOAT", {"default": WHITE_HOT, "min": 0.01, "max": 1.0, "step": 0.01, "tooltip": white}),
+                "mode": choice_input((EXACT, BLENDED, BOTH), EXACT, modes),
+                "tile_size": int_input(512, 64, 4096, side, step=32, advanced=True),
+                "overlap": int_input(64, 0, 4096, overlap, step=32, advanced=True),
+                "white": float_input(WHITE_HOT, 0.01, 1.0, white),
             },
         }
 

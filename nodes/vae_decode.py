@@ -7,6 +7,7 @@ from torch import Tensor
 from . import host
 from .clips import to_clip_latent
 from .images import demand_not_empty, demand_same_vae, latent_of, tag_of, to_image, to_pixels
+from .inputs import bool_input, choice_input
 
 REFUSE, DECODE = EMPTY = ("refuse", "decode")
 
@@ -40,8 +41,8 @@ class VAEDecode:
                 "vae": ("VAE", {"tooltip": "The VAE of the model that made the latent, from any loader."}),
             },
             "optional": {
-                "clamp": ("BOOLEAN", {"default": True, "advanced": True, "tooltip": clamp}),
-                "empty_latent": (list(EMPTY), {"default": REFUSE, "advanced": True, "tooltip": empty}),
+                "clamp": bool_input(True, clamp, advanced=True),
+                "empty_latent": choice_input(EMPTY, REFUSE, empty, advanced=True),
             },
         }
 

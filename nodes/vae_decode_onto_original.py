@@ -2,6 +2,7 @@
 
 from . import host
 from .inpainting import composite_decoded, fit_mask
+from .inputs import bool_input, int_input
 from .vae_decode import VAEDecode, decode_pixels
 
 
@@ -36,8 +37,8 @@ class VAEDecodeOntoOriginal:
                 "mask": ("MASK", {"tooltip": mask}),
             },
             "optional": {
-                "feather": ("INT", {"default": 16, "min": 0, "max": 256, "step": 1, "tooltip": feather}),
-                "match_colour": ("BOOLEAN", {"default": False, "tooltip": colour}),
+                "feather": int_input(16, 0, 256, feather),
+                "match_colour": bool_input(False, colour),
             },
         }
 

@@ -4,6 +4,7 @@ from . import host
 from .encoding import CROP, ODD_SIZES, PAD
 from .images import WHITE, demand_image
 from .inpainting import grey_out, make_noise_mask
+from .inputs import choice_input, int_input
 from .vae_encode import VAEEncode, encode_to_latent
 
 
@@ -35,9 +36,9 @@ class VAEEncodeForInpaint:
             "required": {
                 **VAEEncode.INPUT_TYPES()["required"],
                 "mask": ("MASK", {"tooltip": mask}),
-                "grow_mask_by": ("INT", {"default": 6, "min": 0, "max": 64, "step": 1, "tooltip": grow}),
+                "grow_mask_by": int_input(6, 0, 64, grow),
             },
-            "optional": {"odd_sizes": (list(ODD_SIZES), {"default": PAD, "advanced": True, "tooltip": sizes})},
+            "optional": {"odd_sizes": choice_input(ODD_SIZES, PAD, sizes, advanced=True)},
         }
 
     def encode(self, pixels, vae, mask, grow_mask_by, odd_sizes=PAD):

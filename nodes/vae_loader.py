@@ -12,6 +12,7 @@ from ..vae_core.dtypes import DTYPES
 from ..vae_core.latents import TINY_FILES
 from . import host
 from .core_vaes import point_to_core
+from .inputs import bool_input, choice_input
 
 PIXEL_SPACE, NONE, AUTOMATIC = "pixel_space", "none", "automatic"
 SPACE_CHOICES = [AUTOMATIC, *dict.fromkeys(TINY_FILES.values())]  # the latent spaces of tiny VAEs
@@ -34,65 +35,37 @@ class VAELoader:
 
     @classmethod
     def INPUT_TYPES(cls):
+        name = (
+            "A file of models/vae; a tiny VAE of models/vae_approx, whose two halves are one entry; the VAE inside a "
+            "file of models/checkpoints; the small VAE built into this pack; or pixel_space, for models that work on "
+            "pixels and have no VAE."
+        )
+        dtype = (
+            "The precision the VAE computes in. auto: bf16 on a GPU that supports it, otherwise fp32. In fp16, layers "
+            "are scaled down inside, so that VAEs like SDXL's do not overflow; the image stays the same. A CPU has no "
+            "fast fp16 and uses fp32 instead."
+        )
+        device = "The device the VAE runs on. auto: the one ComfyUI chooses."
+        half = "A file with only an encoder or only a decoder. It replaces that half of vae_name, or completes it."
+        space = (
+            "For tiny VAEs, whose weights do not say which model's latents they use. Choose the model, and the VAE "
+            "works with its raw latents, as other VAEs do. automatic: what the file, or its author's name for it, "
+            "says; otherwise the VAE's own, scaled latents."
+        )
+        light = (
+            "For tiny VAEs of clips. Off: read the file as one of TAEHV's author (taehv, taew2_1). On: read it as one "
+            "of LightX2V (lighttaehy1_5), with other activations and another range of pixels. Nothing in the file "
+            "tells them apart, and the wrong choice gives wrong colours."
+        )
+        halves = [NONE, *host.files("vae"), *host.files("vae_approx")]
         return {
-            "required": {
-                "vae_name": (
-                    list_names(),
-                    {
-                        "tooltip": "A file of models/vae; a tiny VAE of models/vae_approx, whose two halves are one "
-                        "entry; the VAE inside a file of models/checkpoints; the small VAE built into this pack; or "
-                        "pixel_space, for models that work on pixels and have no VAE."
-                    },
-                )
-            },
+            "required": {"vae_name": (list_names(), {"tooltip": name})},
             "optional": {
-                "dtype": (
-                    ["auto", *DTYPES],
-                    {
-                        "default": "auto",
-                        "tooltip": "The precision the VAE computes in. auto: bf16 on a GPU that supports it, otherwise "
-                        "fp32. In fp16, layers are scaled down inside, so that VAEs like SDXL's do not overflow; the "
-                        "image stays the same. A CPU has no fast fp16 and uses fp32 instead.",
-                    },
-                ),
-                "device": (
-                    list(DEVICES),
-                    {
-                        "default": "auto",
-                        "advanced": True,
-                        "tooltip": "The device the VAE runs on. auto: the one ComfyUI chooses.",
-                    },
-                ),
-                "other_half": (
-                    [NONE, *host.files("vae"), *host.files("vae_approx")],
-                    {
-                        "default": NONE,
-                        "advanced": True,
-                        "tooltip": "A file with only an encoder or only a decoder. It replaces that half of vae_name, "
-                        "or completes it.",
-                    },
-                ),
-                "latent_space": (
-                    SPACE_CHOICES,
-                    {
-                        "default": AUTOMATIC,
-                        "advanced": True,
-                        "tooltip": "For tiny VAEs, whose weights do not say which model's latents they use. Choose the "
-                        "model, and the VAE works with its raw latents, as other VAEs do. automatic: what the file, or "
-                        "its author's name for it, says; otherwise the VAE's own, scaled latents.",
-                    },
-                ),
-                "light": (
-                    "BOOLEAN",
-                    {
-                        "default": False,
-                        "advanced": True,
-                        "tooltip": "For tiny VAEs of clips. Off: read the file as one of TAEHV's author (taehv, "
-                        "taew2_1). On: read it as one of LightX2V (lighttaehy1_5), with other activations and another "
-                        "range of pixels. Nothing in the file tells them apart, and the wrong choice gives wrong "
-                        "colours.",
-                    },
-                ),
+                "dtype": choice_input(("auto", *DTYPES), "auto", dtype),
+                "device": choice_input(DEVICES, "auto", device, advanced=True),
+                "other_half": choice_input(halves, NONE, half, advanced=True),
+                "latent_space": choice_input(SPACE_CHOICES, AUTOMATIC, space, advanced=True),
+                "light": bool_input(False, light, advanced=True),
             },
         }
 

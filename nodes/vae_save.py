@@ -5,6 +5,7 @@ from ..vae_core.checkpoints import LAYOUTS, ORIGINAL, save
 from ..vae_core.dtypes import DTYPES, named
 from . import host
 from .host_codec import HostCodec
+from .inputs import choice_input, text_input
 from .save_latent import PREFIX
 
 AS_IT_IS = "as it is"
@@ -35,11 +36,11 @@ class VAESave:
         return {
             "required": {
                 "vae": ("VAE", {"tooltip": "The VAE, from any loader."}),
-                "filename_prefix": ("STRING", {"default": "vae/ComfyUI_vae", "tooltip": PREFIX}),
+                "filename_prefix": text_input("vae/ComfyUI_vae", PREFIX),
             },
             "optional": {
-                "layout": (list(LAYOUTS), {"default": ORIGINAL, "tooltip": layout}),
-                "dtype": ([AS_IT_IS, *DTYPES], {"default": AS_IT_IS, "tooltip": dtype}),
+                "layout": choice_input(LAYOUTS, ORIGINAL, layout),
+                "dtype": choice_input((AS_IT_IS, *DTYPES), AS_IT_IS, dtype),
             },
         }
 

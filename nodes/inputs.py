@@ -1,5 +1,6 @@
 """Inputs that several nodes share: numbers, choices, sizes, noise, latent spaces."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..vae_core import BadRequest
@@ -7,6 +8,7 @@ from ..vae_core.latents import (
     BATCH_SEEDS,
     CPU,
     INCREMENT,
+    SEEDS,
     SOURCES,
     SPACES,
     LatentSpace,
@@ -15,9 +17,9 @@ from ..vae_core.latents import (
     get_space,
     spectra,
 )
-from .encoding import LARGEST_SEED
 
 AUTO = "auto"
+LARGEST_SEED = SEEDS - 1
 
 
 def int_input(default: int, least: int, most: int, tooltip: str, **options: Any):
@@ -28,7 +30,15 @@ def float_input(default: float, least: float, most: float, tooltip: str, **optio
     return ("FLOAT", {"default": default, "min": least, "max": most, "step": 0.01, "tooltip": tooltip, **options})
 
 
-def choice_input(words: tuple[str, ...], default: str, tooltip: str, **options: Any):
+def bool_input(default: bool, tooltip: str, **options: Any):
+    return ("BOOLEAN", {"default": default, "tooltip": tooltip, **options})
+
+
+def text_input(default: str, tooltip: str, **options: Any):
+    return ("STRING", {"default": default, "tooltip": tooltip, **options})
+
+
+def choice_input(words: Sequence[str], default: str, tooltip: str, **options: Any):
     return (list(words), {"default": default, "tooltip": tooltip, **options})
 
 
