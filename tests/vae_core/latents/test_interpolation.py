@@ -51,9 +51,9 @@ def test_one_for_many():
     for method in ("slerp", "lerp"):
         assert near(interpolate(a, b, 0.3, method), interpolate(a.repeat(3, 1, 1, 1), b, 0.3, method)) < 1e-12
     for wrong in (randn(2, 4, 4, 4), randn(1, 8, 4, 4), randn(1, 4, 4, 5), randn(1, 4, 1, 4, 4)):
-        with pytest.raises(BadRequest, match=r"cannot be mixed: they need the same channels and size"):
+        with pytest.raises(BadRequest, match=r"cannot be interpolated: they need the same channels and size"):
             interpolate(wrong, b, 0.5)
-    with pytest.raises(BadRequest, match="there is no way 'cubic' between two latents: choose slerp or lerp"):
+    with pytest.raises(BadRequest, match="there is no interpolation 'cubic': choose slerp or lerp"):
         interpolate(a, b, 0.5, "cubic")
 
 
