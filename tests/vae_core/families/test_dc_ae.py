@@ -20,9 +20,9 @@ from exact_vae.vae_core.families import dc_ae
 from exact_vae.vae_core.families.dc_ae import Coder, DCAEConfig
 from exact_vae.vae_core.families.registry import build, expected_shapes
 from safetensors.torch import save_file
-from support.closeness import near
 from support.headers import header, header_names
 from support.random_networks import random_weights
+from support.tensors import near
 
 EXACT = 1e-9
 VIT, RES = "EfficientViTBlock", "ResBlock"

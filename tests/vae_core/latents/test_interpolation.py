@@ -4,7 +4,7 @@ import pytest
 import torch
 from exact_vae.vae_core import BadRequest
 from exact_vae.vae_core.latents.interpolation import interpolate, lerp, slerp, walk
-from support.closeness import near
+from support.tensors import near
 
 
 def randn(*shape, seed=0):

@@ -19,8 +19,8 @@ from exact_vae.vae_core.families.hunyuan_image import HunyuanImageConfig
 from exact_vae.vae_core.families.registry import build
 from exact_vae.vae_core.families.vq import VQConfig
 from exact_vae.vae_core.ops import Affine, Conv2d, EveryNth, Residual, SideInput, Upsample2x, leaves, plus, silu, times
-from support.closeness import roundings
 from support.random_networks import random_weights, small_kl
+from support.tensors import roundings
 from torch import nn
 
 TINY = next(family.example for family in FAMILIES if family.name == "tiny")
