@@ -44,7 +44,7 @@ def square(path: Path, side: int) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 127.5 - 1
 
 
-def shown(pixels: Tensor) -> np.ndarray:
+def to_bytes(pixels: Tensor) -> np.ndarray:
     """pixels (1, 3, H, W) in [-1, 1] -> (H, W, 3) uint8"""
     levels = ((pixels[0] + 1) * 127.5).clamp(0, 255).round()
     return levels.permute(1, 2, 0).byte().numpy()
