@@ -13,7 +13,7 @@ from ..nodes.images import to_image, to_pixels
 from ..vae_core import VAE, Posterior
 from ..vae_core.checkpoints import built_in
 from ..vae_core.files import make_folder
-from ..vae_core.images import heatmaps, metrics
+from ..vae_core.images import WHITE_HOT, channel_grid, colour_shift, heat_map, psnr, ssim
 from .options import add_vae, demand_new, load_vae
 from .progress import bar
 from .report import write_report
@@ -23,7 +23,7 @@ CAPTIONS = {
     "original.png": "the image",
     "decoded.png": "encoded and decoded",
     "latent.png": "the channels of its latent: grey is the mean, black and white three standard deviations from it",
-    "error.png": f"where they differ: black not at all, white by {heatmaps.WHITE_HOT:.0%} of the range or more",
+    "error.png": f"where they differ: black not at all, white by {WHITE_HOT:.0%} of the range or more",
 }
 PAGE = "report.html"
 
@@ -72,9 +72,9 @@ def list_facts(posterior: Posterior, image: Tensor, vae: VAE) -> dict[str, str]:
 
 def compare(a: Tensor, b: Tensor) -> dict[str, str]:
     return {
-        "PSNR": f"{metrics.psnr(a, b).item():.2f} dB",
-        "SSIM": f"{metrics.ssim(a, b).item():.4f}",
-        "colour shift": f"{metrics.colour_shift(a, b).item():.2%} of the range",
+        "PSNR": f"{psnr(a, b).item():.2f} dB",
+        "SSIM": f"{ssim(a, b).item():.4f}",
+        "colour shift": f"{colour_shift(a, b).item():.2%} of the range",
     }
 
 
@@ -84,8 +84,8 @@ def write_files(
     """The images and the page about them."""
     latent = posterior.mode().cpu()
     enlarged = max(1, round(image.shape[2] / latent.shape[-1] / 2))
-    channels = heatmaps.channel_grid(latent, enlarged)
-    error = heatmaps.heat_map(to_planes(image), to_planes(decoded))
+    channels = channel_grid(latent, enlarged)
+    error = heat_map(to_planes(image), to_planes(decoded))
     for name, one in zip(CAPTIONS, (image, decoded, channels.movedim(1, -1), error.movedim(1, -1)), strict=True):
         image_files.write(folder / name, one)
     write_report(folder / PAGE, title, facts, {caption: folder / name for name, caption in CAPTIONS.items()})

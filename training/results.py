@@ -12,7 +12,7 @@ from safetensors.torch import save
 
 from ..vae_core import VAE
 from ..vae_core.files import write_atomically
-from ..vae_core.images import metrics
+from ..vae_core.images import colour_shift, psnr, ssim, to_levels, to_pixel_range, to_unit_range
 from .images import open_image, shrink
 from .recipe import Recipe
 from .trainer import Trainer
@@ -64,16 +64,16 @@ def shrink_to(image: Image.Image, long_side: int | None) -> Image.Image:
 
 def measure_image(vae: VAE, image: Image.Image, name: str) -> Measurement:
     x = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None] / 255
-    posterior = vae.encode(x * 2 - 1)
-    y = ((vae.decode(posterior.mode(), size=posterior.size) + 1) / 2).clamp(0, 1).cpu()
-    decoded = Image.fromarray((y[0].permute(1, 2, 0) * 255).round().byte().numpy())
+    posterior = vae.encode(to_pixel_range(x))
+    y = to_unit_range(vae.decode(posterior.mode(), size=posterior.size)).clamp(0, 1).cpu()
+    decoded = Image.fromarray(to_levels(y[0]).permute(1, 2, 0).numpy())
     return Measurement(
         name=name,
         original=image,
         decoded=decoded,
-        psnr=metrics.psnr(x, y).item(),
-        ssim=metrics.ssim(x, y).item(),
-        colour_shift=metrics.colour_shift(x, y).item(),
+        psnr=psnr(x, y).item(),
+        ssim=ssim(x, y).item(),
+        colour_shift=colour_shift(x, y).item(),
         nats=posterior.kl().item() / posterior.mean.numel(),
     )
 

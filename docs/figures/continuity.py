@@ -5,7 +5,7 @@ Above: the built-in VAE. Below: its twin trained without the KL term.
 
 from common import CHELSEA, grid, square, to_bytes, twin, vae
 from exact_vae.vae_core import VAE
-from exact_vae.vae_core.images import psnr
+from exact_vae.vae_core.images import psnr, to_unit_range
 from exact_vae.vae_core.latents import Noise
 from PIL import Image
 from torch import Tensor
@@ -25,7 +25,7 @@ def figure(side: int) -> Image.Image:
 
 def facts(side: int) -> list[str]:
     lines = ["| noise, of the spread | built-in VAE | twin without KL |", "|---|---|---|"]
-    ours, theirs = ([y.clamp(-1, 1) / 2 + 0.5 for y in decode_all(network, side)] for network in (vae(), twin()))
+    ours, theirs = ([to_unit_range(y.clamp(-1, 1)) for y in decode_all(network, side)] for network in (vae(), twin()))
     for share, a, b in zip(SHARES[1:], ours[1:], theirs[1:], strict=True):
         lines.append(f"| {share:g} | {psnr(ours[0], a).item():.1f} dB | {psnr(theirs[0], b).item():.1f} dB |")
     return lines

@@ -118,7 +118,7 @@ def test_a_space_of_other_channels_is_not_believed(encoded, space):
 def test_a_convention_of_a_later_version_is_refused(encoded, vae):
     """To take such numbers for raw ones would give a wrong image."""
     strange = {**encoded, "exact_vae": {**encoded["exact_vae"], "convention": "squared"}}
-    with pytest.raises(LatentMismatch, match="the numbers of this latent are squared"):
+    with pytest.raises(LatentMismatch, match="this latent is squared"):
         call("ExactVAEDecode", samples=strange, vae=vae)
 
 
