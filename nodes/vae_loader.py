@@ -9,12 +9,11 @@ import torch
 from ..vae_core import VAE, UnsupportedCheckpoint, from_weights, load
 from ..vae_core.checkpoints import built_in, in_space, read_as_light
 from ..vae_core.dtypes import DTYPES
-from ..vae_core.latents import TINY_FILES
+from ..vae_core.families import selectable_spaces
 from . import host
 from .core_vaes import pointed_to_core
 
 PIXEL_SPACE, NONE, AUTOMATIC = "pixel_space", "none", "automatic"
-TOLD = [AUTOMATIC, *dict.fromkeys(TINY_FILES.values())]  # the spaces that there are tiny VAEs for
 CHECKPOINTS = "checkpoints/"
 DEVICES = ("auto", "cpu", "cuda:0", "cuda:1", "cuda:2", "cuda:3")
 
@@ -72,7 +71,7 @@ class VAELoader:
                     },
                 ),
                 "latent_space": (
-                    TOLD,
+                    [AUTOMATIC, *selectable_spaces()],
                     {
                         "default": AUTOMATIC,
                         "advanced": True,

@@ -7,7 +7,7 @@ from .fingerprint import fingerprint
 from .interpolation import METHODS, SLERP, mix, slerp, walk
 from .noise import BATCH_SEEDS, CPU, INCREMENT, SEEDS, SOURCES, Noise
 from .preview import CELLS, IMAGES, Factors, fit, flat, preview, principal, published, remembered
-from .spaces import SPACES, TINY_FILES, LatentSpace, Tag, candidates, models, space
+from .spaces import SPACES, LatentSpace, Tag, candidates, models, space
 
 __all__ = [
     "BATCH_SEEDS",
@@ -26,7 +26,6 @@ __all__ = [
     "SOURCES",
     "SPACES",
     "SUFFIXES",
-    "TINY_FILES",
     "Factors",
     "LatentSpace",
     "Noise",
