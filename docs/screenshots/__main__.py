@@ -20,7 +20,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from browser import Editor
-from every_node import RECIPE, SHOWN, declared_by
+from every_node import RECIPE, SHOWN, list_declared
 from PIL import Image, PngImagePlugin
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +74,7 @@ def take_nodes(editor: Editor) -> None:
     for kind in SHOWN:
         editor.grow(kind)
         note = PngImagePlugin.PngInfo()
-        note.add_text("declares", json.dumps(declared_by(kind)))
+        note.add_text("declares", json.dumps(list_declared(kind)))
         image = Image.open(io.BytesIO(editor.node(kind))).convert("RGB").quantize(64, dither=Image.Dither.NONE)
         image.save(HELP / f"{kind}.png", pnginfo=note, optimize=True)
     editor.links(True)

@@ -94,14 +94,14 @@ class Server:
 
     def prompt(self, graph: dict, seconds: float = 300, client: str | None = None, **extra) -> dict:
         """The graph's history entry, when it has ended. client: who is told of it; extra: as the editor sends it."""
-        return self.ended(self.begun(graph, client, **extra), seconds)
+        return self.wait_for_end(self.queue(graph, client, **extra), seconds)
 
-    def begun(self, graph: dict, client: str | None = None, **extra) -> str:
+    def queue(self, graph: dict, client: str | None = None, **extra) -> str:
         """The graph's number."""
         somebody = {"client_id": client} if client else {}
         return self.post("/prompt", prompt=graph, extra_data=extra, **somebody)["prompt_id"]
 
-    def ended(self, number: str, seconds: float = 300) -> dict:
+    def wait_for_end(self, number: str, seconds: float = 300) -> dict:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if found := self.get(f"/history/{number}"):
@@ -131,7 +131,7 @@ class Browser:
         while self.stream.readline().strip():
             pass
 
-    def told(self) -> Iterator[tuple[str, Any]]:
+    def listen(self) -> Iterator[tuple[str, Any]]:
         """(type, data) of every message as it comes, until the graph has ended.
 
         Progress texts are of type 'text', (node id, text); preview images of type 'image', the bytes of a file.
