@@ -23,4 +23,4 @@ class EmptyLatent:
         return {"required": {"vae": ("VAE", {"tooltip": vae}), **size_inputs()}, "optional": length_input()}
 
     def generate(self, vae, width, height, batch_size, length=1):
-        return (latent_geometry(vae).empty(batch_size, width, height, length),)
+        return (latent_geometry(vae).make_empty(batch_size, width, height, length),)

@@ -80,7 +80,7 @@ class LatentNoise:
             return draw_noise_like(samples, noise, strength, add_to_samples), SamplerNoise(noise)
         made = latent_geometry(vae) if vae is not None else LatentGeometry(None, channels, ratio)
         if strength == 0:
-            return made.empty(batch_size, width, height, length), SamplerNoise(noise)
+            return made.make_empty(batch_size, width, height, length), SamplerNoise(noise)
         drawn = host.result(noise.draw(made.shape(batch_size, width, height, length)) * strength)
         return made.tag_latent(drawn, width, height), SamplerNoise(noise)
 

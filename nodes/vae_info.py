@@ -6,7 +6,7 @@ from ..vae_core import inspect
 from ..vae_core.reports import describe_file, describe_vae, format_rows
 from . import host
 from .host_codec import HostCodec
-from .vae_loader import PIXEL_SPACE, find_paths, list_names
+from .vae_files import PIXEL_SPACE, find_paths, list_names
 
 CONNECTED = "the VAE that is connected"  # an entry of the menu
 
