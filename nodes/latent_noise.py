@@ -23,7 +23,6 @@ from .inputs import (
 
 
 class LatentNoise:
-    DISPLAY_NAME = "Latent Noise (Exact)"
     DESCRIPTION = (
         "Makes noise with the channels and size that a VAE needs, or in the shape of another latent, alone or added to "
         "that latent. Gives the same noise to samplers that take a NOISE. The same seed gives the same noise on every "

@@ -12,7 +12,6 @@ CONNECTED = "the VAE that is connected"  # an entry of the menu
 
 
 class VAEInfo:
-    DISPLAY_NAME = "VAE Info (Exact)"
     DESCRIPTION = (
         "Describes a VAE: its family, the models whose latents it uses, channels, ratio, the halves it holds, and how "
         "its weights are stored. For a file it reads the header only, and lists missing and surplus weights. A "

@@ -21,7 +21,6 @@ DEVICES = ("auto", "cpu", "cuda:0", "cuda:1", "cuda:2", "cuda:3")
 
 
 class VAELoader:
-    DISPLAY_NAME = "Load VAE (Exact)"
     DESCRIPTION = (
         "Loads a VAE of any supported family. Its family, channels and ratio are read from the names and shapes of its "
         "weights. If weights are missing, surplus or misshapen, the error names them. The node also takes the VAE out "

@@ -1,5 +1,6 @@
 """The first look at a long decode, told to stand-ins of ComfyUI; the real one is in comfyui/."""
 
+import importlib
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -8,7 +9,6 @@ import pytest
 import torch
 from exact_vae.nodes import host
 from exact_vae.vae_core import from_weights
-from exact_vae.vae_core.latents import preview
 from exact_vae.vae_core.latents.spaces import SPACES
 from support.random_networks import random_weights, small_kl
 
@@ -31,6 +31,7 @@ def comfyui(monkeypatch):
         vars(module).update(contents)
         monkeypatch.setitem(sys.modules, name, module)
     sys.modules["comfy"].utils = sys.modules["comfy.utils"]  # type: ignore[attr-defined]
+    preview = importlib.import_module("exact_vae.vae_core.latents.preview")  # the package has a function of this name
     monkeypatch.setattr(preview, "_fitted", type(preview._fitted)())
     return SimpleNamespace(sent=sent, args=args)
 
