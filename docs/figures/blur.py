@@ -3,7 +3,7 @@ encoded at twice the size (four times the numbers), decoded and shrunk. The eye 
 
 import numpy as np
 import torch
-from common import CHELSEA, grid, shown, square, vae
+from common import CHELSEA, grid, square, to_bytes, vae
 from exact_vae.vae_core.images import psnr, to_unit_range
 from PIL import Image
 from torch import Tensor
@@ -27,11 +27,11 @@ def versions(side: int) -> dict[str, Tensor]:
 
 def figure(side: int) -> Image.Image:
     a, b = side // 4, side * 5 // 8
-    return grid([[enlarged(y[..., a:b, a:b]) for y in versions(side).values()]])
+    return grid([[enlarge(y[..., a:b, a:b]) for y in versions(side).values()]])
 
 
-def enlarged(pixels: Tensor) -> np.ndarray:
-    return shown(pixels.repeat_interleave(2, -1).repeat_interleave(2, -2))
+def enlarge(pixels: Tensor) -> np.ndarray:
+    return to_bytes(pixels.repeat_interleave(2, -1).repeat_interleave(2, -2))
 
 
 def edges(pixels: Tensor) -> float:

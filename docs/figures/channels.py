@@ -4,7 +4,7 @@ The principal components of the photograph's own blocks. Last: the built-in VAE,
 """
 
 import torch
-from common import HERON, grid, shown, square, vae
+from common import HERON, grid, square, to_bytes, vae
 from exact_vae.vae_core.images import psnr, ssim, to_unit_range
 from PIL import Image
 from torch import Tensor
@@ -26,7 +26,7 @@ def linear(x: Tensor, channels: int) -> Tensor:
 def figure(side: int) -> Image.Image:
     x = square(HERON, side)
     y = vae().decode(vae().encode(x).mode())
-    return grid([[shown(x), *(shown(linear(x, n)) for n in CHANNELS), shown(y)]])
+    return grid([[to_bytes(x), *(to_bytes(linear(x, n)) for n in CHANNELS), to_bytes(y)]])
 
 
 def facts(side: int) -> list[str]:

@@ -45,7 +45,7 @@ def square(path: Path, side: int) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 127.5 - 1
 
 
-def shown(pixels: Tensor) -> np.ndarray:
+def to_bytes(pixels: Tensor) -> np.ndarray:
     """pixels (1, 3, H, W) in [-1, 1] -> (H, W, 3) uint8"""
     return to_levels(to_unit_range(pixels[0])).permute(1, 2, 0).numpy()
 

@@ -10,7 +10,7 @@ from exact_vae.nodes.host_codec import HostCodec
 from exact_vae.vae_core import BadRequest, LatentMismatch, from_weights
 from exact_vae.vae_core.latents.noise import Noise
 from exact_vae.vae_core.latents.spaces import SPACES
-from support.node_calls import TAG, call, latent, returned, sample_image, text
+from support.node_calls import TAG, call, latent, run_node, sample_image, text
 from support.random_networks import random_weights, small_kl
 
 SIZE = {"width": 30, "height": 18, "batch_size": 2}
@@ -48,7 +48,7 @@ def test_strength_0_is_an_empty_latent(vae):
 
 def test_noise_for_samplers(vae):
     """What a NOISE socket carries: drawn in the shape of the latent that is sampled, of variance 1."""
-    _, found = returned("ExactLatentNoise", seed=3, **SIZE, strength=0.5, vae=vae)
+    _, found = run_node("ExactLatentNoise", seed=3, **SIZE, strength=0.5, vae=vae)
     assert found.seed == 3
     given = {"samples": torch.zeros(3, 16, 2, 2)}
     assert torch.equal(found.generate_noise(given), Noise(3).draw((3, 16, 2, 2)))
@@ -195,7 +195,7 @@ def test_scaled_latents_are_not_decoded(vae):
 
 
 def inspect(samples, **how):
-    return returned("ExactLatentInspect", samples=samples, **how)["result"]
+    return run_node("ExactLatentInspect", samples=samples, **how)["result"]
 
 
 def test_inspection(vae):
