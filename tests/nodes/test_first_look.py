@@ -12,6 +12,8 @@ from exact_vae.vae_core import from_weights
 from exact_vae.vae_core.latents.spaces import SPACES
 from support.random_networks import random_weights, small_kl
 
+preview = importlib.import_module("exact_vae.vae_core.latents.preview")  # the package has a function of this name
+
 
 @pytest.fixture
 def comfyui(monkeypatch):
@@ -31,7 +33,6 @@ def comfyui(monkeypatch):
         vars(module).update(contents)
         monkeypatch.setitem(sys.modules, name, module)
     sys.modules["comfy"].utils = sys.modules["comfy.utils"]  # type: ignore[attr-defined]
-    preview = importlib.import_module("exact_vae.vae_core.latents.preview")  # the package has a function of this name
     monkeypatch.setattr(preview, "_fitted", type(preview._fitted)())
     return SimpleNamespace(sent=sent, args=args)
 
