@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(INSTALL.format(e.name), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        again = "; the same command goes on from the last saved step" if options.do is train else ""
+        again = "; the same command continues from the last saved step" if options.do is train else ""
         print(f"training: stopped{again}.", file=sys.stderr)
         return 130
     return 0

@@ -186,7 +186,7 @@ def test_a_run_of_other_images_is_not_gone_on_with(tmp_path, kl_file, data, caps
     monkeypatch.setattr(Trainer, "save", stop)
     arguments = ("--data", data, "--vae", kl_file, "--out", out, "--steps", 2)
     assert train(*arguments, "--save-every", 1) == 130
-    assert "the same command goes on from the last saved step" in capsys.readouterr().err
+    assert "the same command continues from the last saved step" in capsys.readouterr().err
     monkeypatch.undo()
     for other in (("--rate", 1e-3), ("--part", "all"), ("--seed", 1)):
         assert "t.state' is a run of another recipe" in fails(capsys, *arguments, *other)

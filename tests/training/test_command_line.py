@@ -119,7 +119,7 @@ def test_stopped_by_hand(command, again, capsys, tmp_path, data, monkeypatch):
     out = {"train": ["--recipe", "tiny", "--run"], "evaluate": ["--out"]}[command]
     assert main([command, "--data", str(data), *out, str(tmp_path / "out")]) == 130
     said = capsys.readouterr().err
-    assert said.startswith("training: stopped") and ("goes on from the last saved step" in said) == again
+    assert said.startswith("training: stopped") and ("continues from the last saved step" in said) == again
 
 
 def test_a_vae_is_named_by_its_file(tmp_path, data, kl_file, monkeypatch):
