@@ -16,7 +16,7 @@ Ui = dict[str, list[Any]]
 
 
 def invoke(method: Callable[..., Any], inputs: Mapping[str, list[Any]], takes_lists: bool) -> list[Any]:
-    """What each call returned. Shorter lists repeat their last item. takes_lists: call once, with the lists themselves."""
+    """What each call returned. Shorter lists repeat their last item. takes_lists: one call with the lists."""
     calls = [dict(inputs)] if takes_lists else _split_calls(inputs)
     return [_wait_for(method(**arguments)) for arguments in calls]
 

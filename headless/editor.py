@@ -188,7 +188,7 @@ def _find_exit(scope: Scope, slot: int) -> Place | None:
 
 
 def _find_passed_input(node: Json, slot: int, wanted: Any) -> Json | None:
-    """The input that a bypassed node passes to this output: the one beside it if the type fits, or the first that fits."""
+    """The input that a bypassed node passes to this output: the one beside it, or the first whose type fits."""
     inputs, given = node.get("inputs") or [], node["outputs"][slot]["type"]
     beside = inputs[slot] if slot < len(inputs) else None
     if wanted == "*":

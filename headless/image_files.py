@@ -55,7 +55,7 @@ def write_png(path: Path, image: Tensor, texts: Mapping[str, str], level: int) -
 
 
 def write(path: Path, images: Tensor) -> list[Path]:
-    """Write images (B, H, W, C) in [0, 1]: one file in the format that its name ends in; for a batch path_00001 and so on.
+    """Write images (B, H, W, C) in [0, 1], in the format that the name ends in; a batch as path_00001, path_00002 ...
 
     Raises BadPixels for unusable images, BadRequest for an unknown format or a place that cannot be written.
     """
