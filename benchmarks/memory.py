@@ -1,6 +1,6 @@
 """Measures how much memory a piece of work adds to its process.
 
-On a CPU it samples the anonymous pages (without mapped files) every two milliseconds; on CUDA it asks torch for its peak.
+On a CPU it samples the anonymous pages (without mapped files) every two milliseconds; on CUDA torch keeps the peak.
 """
 
 import ctypes
