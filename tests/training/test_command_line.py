@@ -37,7 +37,7 @@ def forbidden(*_, **__):
 def test_places_that_cannot_be_written_are_said_before_the_work(capsys, tmp_path, data, monkeypatch):
     file = tmp_path / "file"
     file.write_text("")
-    monkeypatch.setattr(images, "opened", forbidden)
+    monkeypatch.setattr(images, "open_image", forbidden)
     monkeypatch.setattr("urllib.request.urlopen", forbidden)
     monkeypatch.setattr(VAE, "encode", forbidden)
     assert "file/train' cannot be written: Not a directory" in fails(capsys, "fetch", "--data", file)
@@ -70,7 +70,7 @@ def test_a_vae_that_cannot_be_measured(capsys, tmp_path, data, kl_file):
 
 
 def test_a_device_that_is_not_there(capsys, tmp_path, data, monkeypatch):
-    monkeypatch.setattr(images, "opened", forbidden)
+    monkeypatch.setattr(images, "open_image", forbidden)
     said = fails(capsys, "train", "--data", data, "--run", tmp_path / "run", "--device", "cuda:77")
     assert "the device 'cuda:77' cannot be used" in said
 
