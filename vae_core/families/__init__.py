@@ -1,8 +1,9 @@
 """Which network is this? One file for each family, and nothing else beside what all of them share."""
 
-from .blocks.base import Config, Facts, Family, Network, Shapes
+from .blocks.base import Config, Facts, Family, Network
 from .blocks.ldm import Resample, ResnetBlock
-from .registry import FAMILIES, build, demand_part, title
+from .registry import FAMILIES, build, demand_part, selectable_spaces, title
+from .shapes import Shapes
 from .unsupported import FOREIGN
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "Shapes",
     "build",
     "demand_part",
+    "selectable_spaces",
     "title",
 ]
