@@ -45,8 +45,6 @@ def apart(got: torch.Tensor, want: torch.Tensor) -> float:
 
 BANDS = ({"numbers": 1}, {"numbers": 3000, "keep": DISK})
 FRAMES = ({"frames": 1}, {"frames": 3}, {"frames": 1, "numbers": 3000}, {"frames": 3, "numbers": 1, "keep": DISK})
-AT_ONCE = {("hunyuan_video", "encode"), ("hunyuan_video", "decode"), ("hunyuan_image_3", "encode"),
-           ("hunyuan_image_3", "decode"), ("svd", "decode")}  # fmt: skip
 
 
 @pytest.mark.parametrize("part", ["encode", "decode"])

@@ -31,8 +31,6 @@ from support.small_networks import SMALL, run_half, small
 from torch import Tensor, nn
 
 EXACT = 1e-12
-RESCALED = ("kl", "asymmetric", "svd", "vq", "hunyuan_image", "wan", "hunyuan_video", "hunyuan_video_15",
-            "hunyuan_image_3")  # fmt: skip
 KINDS = [kind for kind in SMALL if kind.split(":")[0] in RESCALED]
 ROUNDING = {family.name: family.rounding for family in FAMILIES}
 
