@@ -17,9 +17,9 @@ def in_batches(vae: Any) -> bool:
 
 def of_frames(pixels: Tensor, vae: Any) -> Tensor:
     """Pixels of an IMAGE, (T, C, H, W), as this VAE encodes them."""
-    if not vae.temporal_ratio or in_batches(vae):
+    if vae.clip_law is None or in_batches(vae):
         return pixels
-    return pixels[:, :, None] if vae.network.images_are_clips else pixels.transpose(0, 1)[None]
+    return pixels[:, :, None] if vae.clip_law.images_are_clips else pixels.transpose(0, 1)[None]
 
 
 def as_clip(latent: Tensor, vae: Any) -> Tensor:
@@ -47,6 +47,6 @@ def without_rest(pixels: Tensor, vae: Any) -> Tensor:
 
     Core's nodes count on as many latent frames. A VAE that takes the first frame for several fills up the last.
     """
-    if pixels.ndim != 5 or not vae.temporal_ratio or vae.network.first_frames > 1:
+    if pixels.ndim != 5 or vae.clip_law is None or vae.clip_law.first > 1:
         return pixels
     return pixels[:, :, : decoded_frames(latent_frames(pixels.shape[2], vae), vae)]

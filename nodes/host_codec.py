@@ -25,7 +25,7 @@ class HostCodec:
     """Same calls as `VAE`. Of the ways of running it knows the host's: all at once, or in tiles."""
 
     family, name = "host", "this VAE"
-    temporal_ratio = None  # the host makes clips of frames itself
+    temporal_ratio = clip_law = None  # the host makes clips of frames itself
 
     def __init__(self, thing: Any):
         self.thing = thing

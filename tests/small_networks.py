@@ -9,6 +9,7 @@ from exact_vae.vae_core.execution.rewrite.fuse import fused
 from exact_vae.vae_core.execution.run import given_out, run
 from exact_vae.vae_core.families import (
     FAMILIES,
+    ClipLaw,
     Config,
     asymmetric,
     dc_ae,
@@ -131,12 +132,11 @@ def part_of(
     if x.ndim == 3:
         shape = whole.run(alone(ops), x[None].clone()).shape[1:]
         return run(alone(ops), _laid(x[None]), _plan(shape, numbers, 0, keep), Watch())[0]
-    frames_of_one = network.next_frames or vae.temporal_ratio or 1
-    first, step = (network.first_frames, frames_of_one) if part == "encode" else (1, 1)
+    law = (network.clip_law if part == "encode" else None) or ClipLaw()
     x = x.transpose(0, 1)
     shape = whole.run(ops, x.clone()).shape
     result = torch.empty(shape, dtype=given_out(x.dtype))
-    clips.run(ops, x, _plan(shape, numbers, frames, keep), Watch(), first, step, result)
+    clips.run(ops, x, _plan(shape, numbers, frames, keep), Watch(), law.first, law.step, result)
     return result.transpose(0, 1)
 
 

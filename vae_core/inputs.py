@@ -36,7 +36,8 @@ class Codec(Config, Protocol):
 
 def takes_clips(vae: Codec, frames: int) -> bool:
     """Are these run as a clip? One frame is an image to most VAEs of clips."""
-    return bool(vae.temporal_ratio) and (frames > 1 or vae.network.images_are_clips)
+    law = vae.network.clip_law
+    return law is not None and (frames > 1 or law.images_are_clips)
 
 
 def images(vae: Codec, pixels: Tensor) -> tuple[Tensor, int | None]:

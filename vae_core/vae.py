@@ -19,9 +19,9 @@ from .execution.progress import Followed, Progress
 from .execution.rewrite.fuse import fused
 from .execution.run import given_out, run
 from .execution.tiles import TilePlan, Tiles
-from .families import Config, Facts, Network
+from .families import ClipLaw, Config, Facts, Network
 from .families.registry import demand_part, title
-from .images.padding import pad_frames, pad_to
+from .images.padding import pad_to, repeat_last_frame
 from .ops import Ops, alone
 from .posterior import Posterior
 
@@ -56,6 +56,11 @@ class VAE(Facts):
     def title(self) -> str:
         """'Autoencoder-KL (2-D), 4 channels at 1/8: SD 1.x, ... or SDXL, ...'"""
         return title(self.family, self.config)
+
+    @property
+    def clip_law(self) -> ClipLaw | None:
+        """Which frames of a clip become which of its latent; None for a VAE of images."""
+        return self.network.clip_law
 
     def __repr__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
@@ -118,7 +123,7 @@ class VAE(Facts):
         c, h, w = source.shape
         if c != self.in_channels or min(h, w) < 1:
             raise BadPixels(f"this image is ({c}, {h}, {w}): '{self.name}' encodes ({self.in_channels}, H, W).")
-        if self.network.images_are_clips:  # it is a clip of several frames that is run
+        if self.clip_law and self.clip_law.images_are_clips:  # it is a clip of several frames that is run
             image = streaming.StreamedImage(source, 1, self.device, self.dtype, inputs.demand_in_range).tensor()
             return self.encode(image, budget=budget, rows=rows, keep=keep, progress=progress)
         plan = self.plan("encode", (1, *source.shape), budget=budget, rows=rows, keep=keep, streamed=True)
@@ -141,7 +146,7 @@ class VAE(Facts):
         """
         demand_part(self.config, self.name, "decode")
         x, _ = inputs.latent(self, z, size)
-        if self.network.images_are_clips and z.ndim == 4 and len(z) == 1:
+        if self.clip_law and self.clip_law.images_are_clips and z.ndim == 4 and len(z) == 1:
             image = self.decode(z, size=size, budget=budget, rows=rows, keep=keep, progress=progress)
             return iter(image[0].split(streaming.HEIGHTS[0], -2))
         if len(x) != 1 or x.ndim != 4:
@@ -237,13 +242,13 @@ class VAE(Facts):
 
     def _clips(self, ops: Ops, x: Tensor, plan: Plan, watch: Followed, encodes: bool) -> Tensor:
         """x: (B, C, T, H, W), run clip by clip."""
-        net = self.network
-        first, step = (net.first_frames, net.next_frames or self.temporal_ratio or 1) if encodes else (1, 1)
+        law = self.network.clip_law if encodes else None
+        law = law or ClipLaw()  # which is also that of a latent: frame by frame
         ops = fused(ops)
         results = torch.empty((len(x), *plan.shape), dtype=given_out(x.dtype), device=x.device)
         for clip, place in zip(x.transpose(1, 2), results, strict=True):
-            clip = pad_frames(pad_to(clip, self.spatial_ratio), first, step) if encodes else clip
-            clips.run(ops, clip, plan, watch, first, step, place)
+            clip = repeat_last_frame(pad_to(clip, self.spatial_ratio), law.missing(len(clip))) if encodes else clip
+            clips.run(ops, clip, plan, watch, law.first, law.step, place)
         return results.transpose(1, 2)
 
     def _from_latent(self, x: Tensor) -> Tensor:

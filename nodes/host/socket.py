@@ -167,7 +167,7 @@ def _socket_class() -> type:
 
         def _count_frames(self, vae: VAE, ratio: int) -> None:
             """As the host does for VAEs of clips: rules for frames, then rows, then columns."""
-            self.latent_dim, self.not_video = 3, vae.network.images_are_clips
+            self.latent_dim, self.not_video = 3, bool(vae.clip_law and vae.clip_law.images_are_clips)
             small, large = vae.spatial_ratio, vae.decoded_ratio
             self.downscale_ratio = (partial(latent_frames, vae=vae), small, small)
             self.upscale_ratio = (partial(decoded_frames, vae=vae), large, large)

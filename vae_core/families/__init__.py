@@ -1,6 +1,6 @@
 """Which network is this? One file for each family, and nothing else beside what all of them share."""
 
-from .blocks.base import Config, Facts, Family, Network, Shapes
+from .blocks.base import ClipLaw, Config, Facts, Family, Network, Shapes
 from .registry import FAMILIES, build, demand_part, title
 
-__all__ = ["FAMILIES", "Config", "Facts", "Family", "Network", "Shapes", "build", "demand_part", "title"]
+__all__ = ["FAMILIES", "ClipLaw", "Config", "Facts", "Family", "Network", "Shapes", "build", "demand_part", "title"]

@@ -29,7 +29,7 @@ from ..ops import (
     keeps_scale,
     silu,
 )
-from .blocks.base import Family, Halves, Member, Network, Shapes, size, vote
+from .blocks.base import ClipLaw, Family, Halves, Member, Network, Shapes, size, vote
 from .blocks.ldm import SIDES, Coder, halved, read_coder
 from .blocks.ldm_3d import RMS, Kit, Middle, ResnetBlock, keeps_channels, reads_as, unwrapped
 
@@ -52,7 +52,7 @@ class TradingConfig(Halves):
     out_channels: int = 3
 
     @property
-    def temporal_ratio(self) -> int | None:
+    def temporal_ratio(self) -> int:
         return 2 ** sum(self.encoder_in_time if self.encoder else self.decoder_in_time)
 
 
@@ -274,6 +274,7 @@ class HunyuanVideo15VAE(Network):
         super().__init__()
         self.encoder = Encoder(c.encoder, c, self.kit) if c.encoder else None
         self.decoder = Decoder(c.decoder, c, self.kit) if c.decoder else None
+        self.clip_law = ClipLaw(1, c.temporal_ratio)
 
     def encode_ops(self) -> Ops:
         return chain(self.encoder)

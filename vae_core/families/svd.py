@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..ops import Conv2d, Conv3d, GroupNormOverFrames, Ops, Residual, chain, keeps_scale, silu
 from . import kl
-from .blocks.base import Family, Member, Shapes
+from .blocks.base import ClipLaw, Family, Member, Shapes
 from .blocks.ldm import GROUPS, Coder, Decoder, ResnetBlock
 
 IN_TIME = re.compile(r"^decoder\..*\.(?:time_stack\.|mix_factor$|time_mix_conv\.)")
@@ -103,6 +103,7 @@ class VideoKL(kl.AutoencoderKL):
     def __init__(self, c: SVDConfig):
         super().__init__(c)
         self.decoder = VideoDecoder(c.decoder, c.z_channels, c.out_channels) if c.decoder else None
+        self.clip_law = ClipLaw()
 
 
 FAMILY = Family(

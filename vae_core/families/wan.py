@@ -36,7 +36,7 @@ from ..ops import (
     chain,
     silu,
 )
-from .blocks.base import Family, Halves, Member, Network, Rounding, Shapes, count, size, vote
+from .blocks.base import ClipLaw, Family, Halves, Member, Network, Rounding, Shapes, count, size, vote
 from .blocks.ldm import halved, tokens
 
 
@@ -307,6 +307,7 @@ class WanVAE(Network):
     def __init__(self, c: WanConfig):
         super().__init__()
         self.patch, self.upscale = c.patch, c.upscale
+        self.clip_law = ClipLaw(1, c.temporal_ratio) if c.temporal_ratio else None
         self.encoder = Encoder(c.encoder, c) if c.encoder else None
         self.decoder = Decoder(c.decoder, c) if c.decoder else None
         self.conv1 = Conv3d(2 * c.z_channels, 2 * c.z_channels, 1) if c.encoder else None

@@ -10,7 +10,7 @@ from exact_vae.vae_core.execution import whole
 from exact_vae.vae_core.execution.plans.choose import latent_frames
 from exact_vae.vae_core.execution.plans.choose import request as planned
 from exact_vae.vae_core.execution.plans.request import DISK
-from exact_vae.vae_core.families import FAMILIES
+from exact_vae.vae_core.families import FAMILIES, ClipLaw
 from exact_vae.vae_core.ops import is_cut
 from samples import random_weights
 from small_networks import SMALL, part_of
@@ -30,7 +30,8 @@ def given(vae: VAE, part: str, latents: int) -> torch.Tensor:
     """An image (C, H, W), or a clip of so many latent frames (C, T, H, W), or what is decoded to it."""
     generator = torch.Generator().manual_seed(latents)
     net, ratio = vae.network, vae.spatial_ratio
-    frames = net.first_frames + (latents - 1) * (net.next_frames or vae.temporal_ratio or 1)
+    law = net.clip_law or ClipLaw()
+    frames = law.first + (latents - 1) * law.step
     channels, *shape = (vae.in_channels, frames, 2 * ratio, 3 * ratio)
     if part == "decode":
         channels, *shape = (vae.latent_channels, latents, 2, 3)
@@ -70,7 +71,7 @@ def test_bands_and_frames_are_the_whole(kind, part):
 def test_images_in_bands_are_the_whole(kind):
     """Of networks of clips: the rewritten network that sees one frame. One runs images as clips."""
     vae = small(kind)
-    for part in ("encode", "decode") if not vae.network.images_are_clips else ():
+    for part in ("encode", "decode") if not (vae.clip_law and vae.clip_law.images_are_clips) else ():
         x = given(vae, part, 1)[:, 0]
         for numbers in (1, 300):
             assert apart(part_of(vae, part, x, numbers), part_of(vae, part, x)) < EXACT

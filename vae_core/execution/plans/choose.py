@@ -8,9 +8,8 @@ from functools import lru_cache
 import torch
 
 from ...errors import BadRequest, DoesNotFit
-from ...families import Config, Network
+from ...families import ClipLaw, Config, Network
 from ...families.registry import build
-from ...images.padding import missing_frames
 from ...ops import alone
 from .. import whole
 from ..rewrite.fuse import fused
@@ -34,12 +33,13 @@ def request(
     if part not in ("encode", "decode"):
         raise BadRequest(f"there is no plan to '{part}': choose encode or decode.")
     twin, ratio = build(family, config).to(dtype), config.spatial_ratio
-    if len(shape) == 4 and config.temporal_ratio and twin.images_are_clips:  # images are run as clips
+    law = twin.clip_law
+    if len(shape) == 4 and law and law.images_are_clips:
         shape = (*shape[:2], 1, *shape[2:])
     h, w = shape[-2] + -shape[-2] % ratio * (part == "encode"), shape[-1] + -shape[-1] % ratio * (part == "encode")
-    if len(shape) == 5 and config.temporal_ratio and (shape[2] > 1 or twin.images_are_clips):
+    if len(shape) == 5 and law and (shape[2] > 1 or law.images_are_clips):
         with _counting(part, shape):
-            return _of_clips(twin, config, part, (shape[0], shape[2], h, w), dtype)
+            return _of_clips(twin, law, config, part, (shape[0], shape[2], h, w), dtype)
     batch = math.prod((shape[0], *shape[2:-2]))
     with _counting(part, shape):
         if part == "encode":
@@ -53,25 +53,22 @@ def request(
         return Request(fused(alone(twin.decode_ops())), z, scale, streamed="result" if streamed else None)
 
 
-def _of_clips(twin: Network, config: Config, part: str, shape: tuple[int, ...], dtype: torch.dtype) -> ClipRequest:
+def _of_clips(
+    twin: Network, law: ClipLaw, config: Config, part: str, shape: tuple[int, ...], dtype: torch.dtype
+) -> ClipRequest:
     """shape: (B, T, H, W)"""
     clips, t, h, w = shape
     if part == "decode":
         z = torch.empty(t, config.latent_channels, h, w, dtype=dtype)
         return ClipRequest(fused(twin.decode_ops()), z, config.spatial_ratio, clips, 1, 1)
-    first, step = twin.first_frames, twin.next_frames or config.temporal_ratio or 1
-    pixels = torch.empty(t + missing_frames(t, first, step), config.in_channels, h, w, dtype=dtype)
-    return ClipRequest(fused(twin.encode_ops()), pixels, 1, clips, first, step)
+    pixels = torch.empty(t + law.missing(t), config.in_channels, h, w, dtype=dtype)
+    return ClipRequest(fused(twin.encode_ops()), pixels, 1, clips, law.first, law.step)
 
 
 def latent_frames(family: str, config: Config, frames: int) -> int:
     """Of the latent of a clip of so many; as many as those if each is an image to this VAE. One frame is an image."""
-    if frames == 1 or not config.temporal_ratio:
-        return frames
-    twin = build(family, config)
-    first, step = twin.first_frames, twin.next_frames or config.temporal_ratio
-    later = (frames + missing_frames(frames, first, step) - first) // step
-    return twin.first_latents + later * twin.next_latents
+    law = build(family, config).clip_law
+    return law.latents(frames) if law and frames > 1 else frames
 
 
 @contextmanager

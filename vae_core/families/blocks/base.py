@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 from torch import nn
 
 from ...ops import Ops, chain
+from .clip_law import ClipLaw
 
 Shapes = Mapping[str, tuple[int, ...]]
 WIDEST = 2**15  # channels; more than any layer has, so what a damaged header may claim stays harmless
@@ -111,14 +112,7 @@ class Network(nn.Module):
     """
 
     gaussian = True  # do the encoder's ops end in moments (mean, logvar), or in z itself?
-    first_frames = 1  # of a clip, that the first frames of its latent stand for
-    next_frames: int | None = None  # so many follow, once or more often; None: as many as the temporal ratio
-    first_latents = next_latents = 1  # latent frames that each of these becomes
-
-    @property
-    def images_are_clips(self) -> bool:
-        """Are images run as clips of one frame? If not, `temporal.alone` of the ops does the same to a batch."""
-        return self.first_frames > 1
+    clip_law: ClipLaw | None = None  # None: a VAE of images
 
     def encode_ops(self) -> Ops:
         """pixels (B, C, H, W) in [-1, 1] -> moments (B, 2 * z_channels, h, w), or z if not `gaussian`"""

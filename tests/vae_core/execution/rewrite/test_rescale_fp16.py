@@ -40,7 +40,7 @@ def pixels_or_z(vae, part: str) -> Tensor:
     generator = torch.Generator().manual_seed(5)
     net, ratio = vae.network, vae.spatial_ratio
     if part == "encode":
-        frames = net.first_frames + (net.next_frames or vae.temporal_ratio or 1)
+        frames = net.clip_law.first + net.clip_law.step if net.clip_law else 2
         shape = (vae.in_channels, frames, 2 * ratio, 3 * ratio)
     else:
         shape = (vae.latent_channels, 2, 2, 3)
@@ -68,7 +68,7 @@ def test_every_norm_reads_what_is_small(kind):
     """Of clips and of images. What is shrunk comes back at most once, where the stream itself is the result."""
     vae = small(kind)
     for ops in (vae.network.encode_ops(), vae.network.decode_ops(), vae.network.masked_decode_ops()):
-        for seen in (ops, alone(ops) if not vae.network.images_are_clips else ()):
+        for seen in (ops, alone(ops) if not (vae.clip_law and vae.clip_law.images_are_clips) else ()):
             made = list(leaves(rescaled(seen)))
             norms, own = [[op for op in some if is_norm(op)] for some in (made, list(leaves(seen)))]
             assert len(norms) == len(own) and not {id(op) for op in norms} & {id(op) for op in own}
