@@ -10,7 +10,7 @@ from torch import Tensor
 from ..headless import image_files, tiff
 from ..nodes.images import to_image, to_pixels
 from ..vae_core import BadPixels, DoesNotFit
-from ..vae_core.execution.plans import budget as memory
+from ..vae_core.execution import free, text
 
 READING = 40  # bytes a pixel, at most, while an image is read whole: as bytes, in [0, 1], in [-1, 1]
 WRITING = 2  # times its bytes, while an image is written whole
@@ -59,9 +59,9 @@ def demand_readable(path: Path) -> None:
 
 
 def demand_room(path: Path, done: str, size: int) -> None:
-    free = memory.free(torch.device("cpu"))
-    if size > free:
+    left = free(torch.device("cpu"))
+    if size > left:
         raise DoesNotFit(
-            f"'{path}' must be {done} as a whole, which takes {memory.text(size)}, but {memory.text(free)} are free: "
+            f"'{path}' must be {done} as a whole, which takes {text(size)}, but {text(left)} are free: "
             "use a TIFF file (uncompressed or deflate, of 8 or 16 bits), which is read and written row by row."
         )

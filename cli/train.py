@@ -21,8 +21,8 @@ from ..training.processes import joined, local
 from ..training.recipe import ALL, DECODER, Tuning
 from ..training.trainer import Trainer
 from ..vae_core import BadRequest, DoesNotFit, load
+from ..vae_core.errors import is_out_of_memory
 from ..vae_core.files import made
-from ..vae_core.vae import is_out_of_memory
 from .options import demand_new, positive
 from .progress import bar
 

@@ -9,7 +9,6 @@ from torch import Tensor
 from ..vae_core.latents import Tag
 from . import host
 from .clips import in_batches, latent_frames
-from .host_codec import HostCodec
 from .images import TAG
 
 
@@ -50,7 +49,7 @@ def of(vae: Any) -> Geometry:
 
 def _frames(vae: Any, length: int) -> int | None:
     """Of the latent of a clip; None for a VAE of images. The first frame stands alone, as in all causal VAEs."""
-    if isinstance(vae, HostCodec):
+    if isinstance(vae, host.HostVAE):
         thing = vae.thing
         rule = thing.downscale_ratio[0] if isinstance(thing.downscale_ratio, tuple) else None
         is_clip = callable(rule) and getattr(thing, "latent_dim", 2) == 3

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..vae_core import VAE
+from ..vae_core import VAE, Half
 from ..vae_core.images import latent_channels
 from ..vae_core.latents import (
     CELLS,
@@ -14,7 +14,6 @@ from ..vae_core.latents import (
     SPACES,
     Tag,
     convert,
-    fingerprint,
     fit,
     flat,
     preview,
@@ -62,7 +61,7 @@ class LatentInspect:
     def inspect(self, samples, vae=None, scale=4):
         latent, tag = latent_of(samples), tag_of(samples)
         found = host.look(vae) if vae is not None else None
-        mark = fingerprint(found.network) if isinstance(found, VAE) else None
+        mark = found.fingerprint if isinstance(found, VAE) else None
         frames = flat(latent).float().nan_to_num(0, 0, 0)
         grid = latent_channels(frames, scale).movedim(1, -1).contiguous()
         colours = coloured(frames, tag, vae).repeat_interleave(scale, -1).repeat_interleave(scale, -2)
@@ -83,10 +82,10 @@ def coloured(latent: Tensor, tag: Tag | None, vae: Any) -> Tensor:
     return preview(latent, factors) if factors else principal(latent)
 
 
-def _probe(vae: Any) -> tuple[str, tuple[int, ...]]:
+def _probe(vae: Any) -> tuple[Half, tuple[int, ...]]:
     """What `fit` runs the VAE on: the half, and the shape."""
     channels, ratio = host.geometry(vae)
     config = getattr(host.look(vae), "config", None)
     if config and "encoder" not in config.parts:
-        return "decode", (IMAGES, channels, CELLS, CELLS)
-    return "encode", (1, 3, CELLS * ratio, CELLS * ratio)
+        return Half.DECODER, (IMAGES, channels, CELLS, CELLS)
+    return Half.ENCODER, (1, 3, CELLS * ratio, CELLS * ratio)

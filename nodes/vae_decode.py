@@ -1,9 +1,12 @@
 """VAE Decode: a latent to its image."""
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
+from ..vae_core import Half, RunOptions
+from ..vae_core.execution import DEFAULTS
 from . import host
 from .clips import as_clip
 from .images import demand_same_vae, demand_sampled, latent_of, tag_of, to_image, to_pixels
@@ -48,18 +51,22 @@ class VAEDecode:
         return shown_image(samples, vae, clamp, empty_latent)
 
 
-def shown_image(samples: Any, vae: Any, clamp: bool, empty: str, **way: Any) -> dict[str, Any]:
-    """What a decode node returns. `way` of running: as `VAE.decode` takes it."""
-    pixels, shown = decoded(samples, vae, empty, **way)
+def shown_image(samples: Any, vae: Any, clamp: bool, empty: str, options: RunOptions = DEFAULTS) -> dict[str, Any]:
+    """What a decode node returns."""
+    pixels, shown = decoded(samples, vae, empty, options=options)
     return shown.beside(host.result(to_image(pixels, clamp)))
 
 
 def decoded(
-    samples: Any, vae: Any, empty: str = REFUSE, original: tuple[Tensor, Tensor] | None = None, **way: Any
+    samples: Any,
+    vae: Any,
+    empty: str = REFUSE,
+    original: tuple[Tensor, Tensor] | None = None,
+    options: RunOptions = DEFAULTS,
 ) -> tuple[Tensor, host.Shown]:
     """The pixels of a latent, and how it ran. original: the IMAGE and the mask (B, 1, H, W) it is made for."""
     latent, tag = latent_of(samples), tag_of(samples)
-    codec = host.from_socket(vae, "decode", tuple(latent.shape), **way)
+    codec = host.from_socket(vae, Half.DECODER, tuple(latent.shape), options)
     latent = as_clip(latent, codec)
     demand_same_vae(tag, codec)
     if empty == REFUSE and latent.shape[1] == codec.latent_channels:
@@ -68,7 +75,8 @@ def decoded(
     host.first_look(codec, latent, tag.space if tag else None)
     shown, budget = host.Shown(), host.budget(vae)
     beside = _beside(codec, latent, *original) if original and codec.family == "asymmetric" else {}
-    pixels = codec.decode(latent, size=size, budget=budget, on_plan=shown, progress=host.progress(), **beside, **way)
+    options = replace(options, budget=budget, on_plan=shown, progress=host.progress())
+    pixels = codec.decode(latent, size=size, options=options, **beside)
     return pixels, shown
 
 

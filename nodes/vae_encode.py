@@ -1,9 +1,12 @@
 """VAE Encode: an image to its latent."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from ..vae_core import Half, RunOptions
+from ..vae_core.execution import DEFAULTS
 from . import host
 from .encoding import PAD, image_inputs, posterior_inputs, prepared
 from .images import WHITE, with_tag
@@ -40,13 +43,19 @@ class VAEEncode:
 
 
 def encoded(
-    pixels: Any, vae: Any, posterior: str, seed: int, image: tuple[str, str, str], **way: Any
+    pixels: Any,
+    vae: Any,
+    posterior: str,
+    seed: int,
+    image: tuple[str, str, str],
+    options: RunOptions = DEFAULTS,
 ) -> dict[str, Any]:
-    """What an encode node returns. image: see `encoding.prepared`. `way` of running: as `VAE.encode` takes it."""
+    """What an encode node returns. image: see `encoding.prepared`."""
     x, note = prepared(pixels, host.look(vae), *image)
-    codec = host.from_socket(vae, "encode", tuple(x.shape), **way)
+    codec = host.from_socket(vae, Half.ENCODER, tuple(x.shape), options)
     shown, budget = host.Shown(note), host.budget(vae)
-    found = codec.encode(x, budget=budget, on_plan=shown, progress=host.progress(), **way)
+    options = replace(options, budget=budget, on_plan=shown, progress=host.progress())
+    found = codec.encode(x, options=options)
     generator = torch.Generator().manual_seed(seed)
     latent = found.mode() if posterior == "mode" else found.sample(generator)
     return shown.beside(with_tag(host.result(latent), codec.family, codec.spatial_ratio, found.size, codec))

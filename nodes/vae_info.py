@@ -5,7 +5,6 @@ from typing import Any
 from ..vae_core import inspect
 from ..vae_core.reports import description
 from . import host
-from .host_codec import HostCodec
 from .vae_loader import PIXEL_SPACE, names, paths
 
 CONNECTED = "the VAE that is connected"
@@ -46,7 +45,7 @@ def of_name(name: str) -> str:
 
 def of_socket(vae: Any) -> str:
     found = host.look(vae)
-    if not isinstance(found, HostCodec):
+    if not isinstance(found, host.HostVAE):
         return description.of_vae(found, host.runs_in(vae))
     return description.lines(
         {

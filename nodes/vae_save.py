@@ -2,9 +2,8 @@
 
 from ..vae_core import BadRequest
 from ..vae_core.checkpoints import LAYOUTS, ORIGINAL, save
-from ..vae_core.dtypes import DTYPES, named
+from ..vae_core.dtypes import DTYPES, parse_dtype
 from . import host
-from .host_codec import HostCodec
 from .save_latent import PREFIX
 
 AS_IT_IS = "as it is"
@@ -42,8 +41,8 @@ class VAESave:
 
     def save(self, vae, filename_prefix, layout=ORIGINAL, dtype=AS_IT_IS):
         found = host.look(vae)
-        if isinstance(found, HostCodec):
+        if isinstance(found, host.HostVAE):
             raise BadRequest("this pack does not run this VAE's family and cannot name its weights: use core's node.")
         path, shown = host.new_file(filename_prefix, ".safetensors")
-        save(found, path, layout, None if dtype == AS_IT_IS else named(dtype))
+        save(found, path, layout, None if dtype == AS_IT_IS else parse_dtype(dtype))
         return host.saved(path, files=shown)

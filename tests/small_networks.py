@@ -2,11 +2,12 @@
 
 import torch
 from exact_vae.vae_core import VAE, from_weights
+from exact_vae.vae_core.dtypes import at_least_fp32
 from exact_vae.vae_core.execution import clips, whole
 from exact_vae.vae_core.execution.observer import Watch
 from exact_vae.vae_core.execution.plans.request import DEVICE, Plan
 from exact_vae.vae_core.execution.rewrite.fuse import fused
-from exact_vae.vae_core.execution.run import given_out, run
+from exact_vae.vae_core.execution.run import run
 from exact_vae.vae_core.families import (
     FAMILIES,
     ClipLaw,
@@ -135,7 +136,7 @@ def part_of(
     law = (network.clip_law if part == "encode" else None) or ClipLaw()
     x = x.transpose(0, 1)
     shape = whole.run(ops, x.clone()).shape
-    result = torch.empty(shape, dtype=given_out(x.dtype))
+    result = torch.empty(shape, dtype=at_least_fp32(x.dtype))
     clips.run(ops, x, _plan(shape, numbers, frames, keep), Watch(), law.first, law.step, result)
     return result.transpose(0, 1)
 

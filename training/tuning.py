@@ -27,7 +27,7 @@ from ..vae_core.checkpoints import (
     rewrite,
 )
 from ..vae_core.execution import whole
-from ..vae_core.families import demand_part, title
+from ..vae_core.families import Half, demand_part, title
 from ..vae_core.families.kl import AutoencoderKL
 from ..vae_core.posterior import Posterior
 from .folder import Folder, Found
@@ -69,8 +69,8 @@ def subject(path: Path | None) -> Subject:
         raise BadRequest(
             f"'{name}' cannot be fine-tuned: it is {title(found.family, found.config)}, no Autoencoder-KL."
         )
-    demand_part(found.config, name, "encode")
-    demand_part(found.config, name, "decode")
+    for half in Half:
+        demand_part(found.config, name, half)
     if (found.in_channels, found.out_channels) != (3, 3):
         raise BadRequest(f"'{name}' cannot be fine-tuned: its images do not have 3 channels.")
     stored = {checkpoint.entries[old].dtype for old in found.names.values()}

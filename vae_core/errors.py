@@ -11,6 +11,8 @@ VAEError                     nodes and the command line print it as it is
 └── DoesNotFit               even the smallest plan exceeds the budget: says by how much
 """
 
+import torch
+
 __all__ = [
     "BadPixels",
     "BadRequest",
@@ -21,6 +23,7 @@ __all__ = [
     "UnknownCheckpoint",
     "UnsupportedCheckpoint",
     "VAEError",
+    "is_out_of_memory",
     "some",
 ]
 
@@ -63,6 +66,12 @@ class BadRequest(VAEError):
 
 class DoesNotFit(VAEError):
     """More memory is needed than there is."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Does this say that there was no memory left? On a CPU torch raises a RuntimeError that only its words tell."""
+    words = ("can't allocate memory", "not enough memory")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(word in str(error) for word in words)
 
 
 def some(names, most: int = 3) -> str:

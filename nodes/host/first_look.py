@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...vae_core.latents import CELLS, IMAGES, SPACES, Factors, fit, flat, preview, published, remembered
+from ...vae_core.latents import CELLS, IMAGES, SPACES, Factors, fit, flat, preview, published
 from .place import in_comfyui
 
 LONG = 64**2  # latent pixels; fewer are decoded before anybody could look
@@ -41,7 +41,7 @@ def _factors(vae: Any, latent: Tensor, space: str | None, may_fit: bool) -> Fact
     if not hasattr(vae, "network"):  # one that is not ours to run
         return None
     worth = may_fit and latent.shape[0] * latent[0, 0].numel() >= WORTH_FITTING
-    return fit(vae) if worth else remembered(vae)
+    return fit(vae) if worth else vae.findings.factors
 
 
 def _send(pixels: Tensor) -> None:

@@ -7,7 +7,7 @@ import torch
 from calling import TAG, call, latent, returned, sample_image, text
 from exact_vae import NODE_CLASS_MAPPINGS, headless
 from exact_vae.nodes import geometry
-from exact_vae.nodes.host_codec import HostCodec
+from exact_vae.nodes.host import HostVAE
 from exact_vae.vae_core import BadRequest, LatentMismatch, from_weights
 from exact_vae.vae_core.latents.noise import Noise
 from exact_vae.vae_core.latents.spaces import SPACES
@@ -89,9 +89,9 @@ def test_frames_of_an_empty_latent():
 def test_frames_by_the_host_s_own_rule():
     thing = SimpleNamespace(output_channels=3, latent_channels=128, spacial_compression_encode=lambda: 32,
                             latent_dim=3, downscale_ratio=(lambda n: (n + 7) // 8, 32, 32))  # fmt: skip
-    assert geometry.Geometry(HostCodec(thing), 128, 32).shape(1, 64, 64, 17) == (1, 128, 3, 2, 2)
+    assert geometry.Geometry(HostVAE(thing), 128, 32).shape(1, 64, 64, 17) == (1, 128, 3, 2, 2)
     thing.latent_dim = 2
-    assert geometry.Geometry(HostCodec(thing), 128, 32).shape(1, 64, 64, 17) == (1, 128, 2, 2)
+    assert geometry.Geometry(HostVAE(thing), 128, 32).shape(1, 64, 64, 17) == (1, 128, 2, 2)
 
 
 def test_interpolation():

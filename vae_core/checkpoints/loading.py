@@ -55,9 +55,9 @@ def load(
     name = " + ".join(c.path.name or str(c.path) for c in checkpoints)
     found, sources = _together(checkpoints)
     demand_whole(found, name)
-    where = dtypes.usable(device or "cpu")
+    where = dtypes.demand_device(device or "cpu")
     own = own_dtype(Counter(checkpoint.entries[old].dtype for checkpoint, old in sources.values()), name)
-    dtype = dtypes.choose(where, own, dtype)
+    dtype = dtypes.choose_dtype(where, own, dtype)
     network = assemble(found.family, found.config, _read(sources), dtype, where)
     vae = VAE(network, found.family, found.config, name=name, dtype=dtype, device=where)
     if found.family not in TINY:
@@ -87,15 +87,20 @@ def from_weights(
     """
     found = detect({k: tuple(t.shape) for k, t in weights.items()})
     demand_whole(found, name)
-    floats = [t for t in weights.values() if t.is_floating_point()]
-    if not floats:
-        raise BrokenCheckpoint(f"{name} are stored as integers: quantised VAEs are not supported.")
-    largest = max(floats, key=Tensor.numel)
+    largest = max(demand_floats(weights, name), key=Tensor.numel)
     dtype, device = dtype or largest.dtype, device or largest.device
     tensors = {new: weights[old] for new, old in found.names.items()}
     network = assemble(found.family, found.config, tensors, dtype, device)
     space = None if found.family in TINY else whose(spaces(found.family, found.config), weights)
     return VAE(network, found.family, found.config, name=name, dtype=dtype, device=device, latent_space=space)
+
+
+def demand_floats(weights: Mapping[str, Tensor], name: str) -> list[Tensor]:
+    """The floating-point tensors, of any shape. Raises BrokenCheckpoint if there are none: weights are quantised."""
+    floats = [t for t in weights.values() if t.is_floating_point()]
+    if not floats:
+        raise BrokenCheckpoint(f"{name} are stored as integers: quantised VAEs are not supported.")
+    return floats
 
 
 def own_dtype(stored: Mapping[str, int], name: str) -> torch.dtype:

@@ -28,6 +28,7 @@ from . import (
     wan,
 )
 from .blocks.base import Config, Family, Network
+from .blocks.half import Half
 
 FAMILIES: tuple[Family, ...] = (
     kl.FAMILY,
@@ -67,12 +68,11 @@ def spaces(family: str, config: Config) -> tuple[str, ...]:
     return latents.candidates(config.latent_channels, config.spatial_ratio, family) if published else ()
 
 
-def demand_part(config: Config, name: str, part: str) -> None:
-    """Raise BadRequest unless there is the half that this takes. part: 'encode' or 'decode'."""
-    half = f"{part}r"
-    if half not in config.parts:
+def demand_part(config: Config, name: str, half: Half) -> None:
+    """Raise BadRequest unless a VAE of this config has this half."""
+    if half.noun not in config.parts:
         has = config.parts[0]
-        raise BadRequest(f"'{name}' holds only the {has}: load it together with the file of its {half}.")
+        raise BadRequest(f"'{name}' holds only the {has}: load it together with the file of its {half.noun}.")
 
 
 def build(family: str, config: Config) -> Network:

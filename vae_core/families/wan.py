@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..dtypes import at_least_fp32
 from ..ops import (
     ChannelsToFrames,
     Conv2d,
@@ -156,7 +157,7 @@ class RMSNorm(nn.Module):
         self.gamma = nn.Parameter(torch.ones(c, *(1,) * over))
 
     def forward(self, x: Tensor) -> Tensor:
-        exact = torch.promote_types(x.dtype, torch.float32)
+        exact = at_least_fp32(x.dtype)
         length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=exact)
         scale = math.sqrt(x.shape[1]) / length.clamp_min(self.least)
         y = None if torch.is_grad_enabled() else torch.empty_like(x)  # one new image, whatever the scale's dtype

@@ -3,10 +3,10 @@
 from . import spectra
 from .conventions import CONVENTIONS, NORMALISED, RAW, SCALED, convert
 from .files import NODE_SUFFIX, SUFFIXES, read_latent, read_stored, write_latent
-from .fingerprint import fingerprint
+from .fingerprint import digest_weights
 from .interpolation import METHODS, SLERP, mix, slerp, walk
 from .noise import BATCH_SEEDS, CPU, INCREMENT, SEEDS, SOURCES, Noise
-from .preview import CELLS, IMAGES, Factors, fit, flat, preview, principal, published, remembered
+from .preview import CELLS, IMAGES, Factors, Findings, fit, flat, preview, principal, published
 from .spaces import SPACES, TINY_FILES, LatentSpace, Tag, candidates, models, space
 
 __all__ = [
@@ -28,12 +28,13 @@ __all__ = [
     "SUFFIXES",
     "TINY_FILES",
     "Factors",
+    "Findings",
     "LatentSpace",
     "Noise",
     "Tag",
     "candidates",
     "convert",
-    "fingerprint",
+    "digest_weights",
     "fit",
     "flat",
     "mix",
@@ -43,7 +44,6 @@ __all__ = [
     "published",
     "read_latent",
     "read_stored",
-    "remembered",
     "slerp",
     "space",
     "spectra",

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..dtypes import at_least_fp32
 from ..errors import BadRequest, LatentMismatch
 from .spaces import RAW, LatentSpace, models
 
@@ -51,7 +52,7 @@ def convert(latent: Tensor, space: LatentSpace, origin: str, target: str) -> Ten
     there, back = (line(space, convention) for convention in (target, origin))
     gain = there.gain / back.gain
     offset = (back.offset - there.offset) * there.gain
-    dtype = torch.promote_types(latent.dtype, torch.float32)
+    dtype = at_least_fp32(latent.dtype)
     shape = (-1, *(1,) * (latent.ndim - 2))
     return latent.to(dtype) * _on(gain, latent, dtype).reshape(shape) + _on(offset, latent, dtype).reshape(shape)
 

@@ -4,8 +4,8 @@ For a few spaces the factors are published. For any VAE they can be fitted: imag
 colours, averaged over the cells of the latent, are what a combination of channels has to come nearest to.
 """
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from ..errors import LatentMismatch
 from .conventions import RAW, SCALED, convert
-from .fingerprint import fingerprint
 from .noise import Noise
 from .spaces import LatentSpace
 from .spectra import coloured, standardised
@@ -22,7 +21,6 @@ from .spectra import coloured, standardised
 IMAGES, CELLS = 4, 16  # that a VAE is fitted on: so many images of so many cells each way
 CONTRAST, POWER = 0.6, -3  # of their colours: the standard deviation, and the power of a frequency, by trial
 RIDGE = 1e-4  # of the mean variance of a channel: combinations of many channels stay small
-REMEMBERED = 16  # VAEs
 
 
 class Factors(NamedTuple):
@@ -30,6 +28,19 @@ class Factors(NamedTuple):
 
     weight: Tensor
     bias: Tensor
+
+
+@dataclass
+class Findings:
+    """What has been found out about the weights of a VAE. It holds as long as they do.
+
+    A VAE that is built again around the same weights may be given the findings of the first.
+    fingerprint  see `VAE.fingerprint`
+    factors      of its latents, see `fit`
+    """
+
+    fingerprint: str | None = None
+    factors: Factors | None = None
 
 
 # For scaled latents. InvokeAI (Apache-2.0), invokeai/app/util/step_callback.py: SD 1 by @keturn, @erucipe and
@@ -66,8 +77,6 @@ PUBLISHED: Mapping[str, tuple[tuple[float, float, float], ...]] = {
 }
 # fmt: on
 
-_fitted: "OrderedDict[str, Factors]" = OrderedDict()
-
 
 def preview(latent: Tensor, factors: Factors) -> Tensor:
     """latent (B, C, h, w), as the factors are for -> pixels (B, 3, h, w), about [-1, 1]. Raises LatentMismatch."""
@@ -92,29 +101,14 @@ def published(name: str, space: LatentSpace) -> Factors | None:
 
 
 def fit(vae: Any) -> Factors:
-    """Factors for the latents of this VAE; the VAE is run once, and what it gave is remembered.
+    """Factors for the raw latents of this VAE: weight (C, 3), bias (3,), float32.
 
-    vae: a `VAE`, or what has its `encode` (or `decode`), `in_channels`, `latent_channels` and `spatial_ratio`.
+    The VAE is run once on small images; its `findings` keep the factors. Raises what `VAE.encode` raises.
+    vae: a `VAE`, or what has its `findings`, `encode` (or `decode`), `in_channels`, `latent_channels`, `spatial_ratio`.
     """
-    found, mark = remembered(vae), _mark(vae)
-    if found is None:
-        found = least_squares(*probes(vae))
-        if mark is not None:
-            _fitted[mark] = found
-        while len(_fitted) > REMEMBERED:
-            _fitted.popitem(last=False)
-    return found
-
-
-def remembered(vae: Any) -> Factors | None:
-    """What was fitted for this VAE before, if it was."""
-    return _fitted.get(_mark(vae) or "")
-
-
-def _mark(vae: Any) -> str | None:
-    """By which a VAE is known again; None if it is not one of ours."""
-    network = getattr(vae, "network", None)
-    return None if network is None else f"{fingerprint(network)} {vae.latent_space}"
+    if vae.findings.factors is None:
+        vae.findings.factors = least_squares(*probes(vae))
+    return vae.findings.factors
 
 
 def probes(vae: Any) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ..errors import BadRequest
 from . import statistics as known
-from .fingerprint import fingerprint
 
 RAW = "raw"
 MOST = 4  # models that a sentence names
@@ -179,9 +178,8 @@ class Tag:
     def of(cls, latent: Tensor, family: str, ratio: int, size: tuple[int, int] | None, vae: Any = None) -> "Tag":
         """latent: (B, C, h, w) or (B, C, T, h, w); size: (H, W) of its image; vae: whose it is, if that is ours."""
         h, w = latent.shape[-2:]
-        network = getattr(vae, "network", None)
-        mark = None if network is None else fingerprint(network)
-        return cls(family, latent.shape[1], ratio, (h, w), size, space=getattr(vae, "latent_space", None), vae=mark)
+        tag = cls(family, latent.shape[1], ratio, (h, w), size)
+        return tag if vae is None else replace(tag, space=vae.latent_space, vae=vae.fingerprint)
 
     def size_of(self, latent_shape: tuple[int, ...]) -> tuple[int, int] | None:
         """The size to crop the decoded image to, if this latent is still the one that was tagged."""

@@ -10,14 +10,16 @@ import torch
 from torch import Tensor
 
 from ..errors import NumericalOverflow
+from ..execution.options import RunOptions
 from ..execution.plans import budget as memory
 from ..execution.progress import Progress
 from ..execution.tiles import Tiles
+from ..families import Half
 from ..images import heatmaps, metrics
 from ..images.channels import as_channels
 from ..posterior import Posterior
 
-Ready = Callable[[str, tuple[int, ...]], tuple[Any, Any]]  # ('encode' or 'decode', a shape) -> (the VAE, its budget)
+Ready = Callable[[Half, tuple[int, ...]], tuple[Any, Any]]  # (half, shape) -> (the VAE, its budget)
 GAP = 8  # white pixels between images side by side
 
 
@@ -61,14 +63,14 @@ def round_trip(
     """
     halves = _Half(tiles, progress), _Half(tiles, progress)
     try:
-        vae, budget = ready("encode", tuple(image.shape))
+        vae, budget = ready(Half.ENCODER, tuple(image.shape))
         x = as_channels(image, vae.in_channels)[0] * 2 - 1
         with halves[0].measured(vae, budget) as how:
-            posterior = vae.encode(x, **how)
+            posterior = vae.encode(x, options=how)
             z = posterior.mode().cpu()
-        vae, budget = ready("decode", tuple(z.shape))
+        vae, budget = ready(Half.DECODER, tuple(z.shape))
         with halves[1].measured(vae, budget) as how:
-            pixels = vae.decode(z, size=posterior.size, **how).cpu()
+            pixels = vae.decode(z, size=posterior.size, options=how).cpu()
     except NumericalOverflow as e:
         return Overflow(name, str(e))
     decoded = ((pixels[:, :3] + 1) / 2).clamp(0, 1).float()
@@ -121,11 +123,10 @@ class _Half:
         self.seconds, self.peak = 0.0, None
 
     @contextmanager
-    def measured(self, vae: Any, budget: Any) -> Iterator[dict[str, Any]]:
+    def measured(self, vae: Any, budget: Any) -> Iterator[RunOptions]:
         device = getattr(vae, "device", torch.device("cpu"))
         start, before = time.perf_counter(), _reset_peak(device)
-        way = {"tiles": self.tiles, "progress": self.progress, "budget": budget, "on_plan": self._planned}
-        yield way
+        yield RunOptions(tiles=self.tiles, progress=self.progress, budget=budget, on_plan=self._planned)
         self.seconds = time.perf_counter() - start
         self.peak = self.peak if before is None else torch.cuda.max_memory_allocated(device) - before
 

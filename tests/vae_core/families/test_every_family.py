@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from exact_vae.vae_core import VAE, from_weights
-from exact_vae.vae_core.execution import whole
-from exact_vae.vae_core.execution.plans.choose import latent_frames
-from exact_vae.vae_core.execution.plans.choose import request as planned
+from exact_vae.vae_core.execution import count_latent_frames, make_request, whole
 from exact_vae.vae_core.execution.plans.request import DISK
 from exact_vae.vae_core.families import FAMILIES, ClipLaw
 from exact_vae.vae_core.ops import is_cut
@@ -101,9 +99,9 @@ def test_half_precision(kind, dtype):
 def test_latent_frames_are_those_that_encoding_makes(kind):
     family, config = SMALL[kind]
     for frames in (1, 2, 4, 5, 8, 9, 22, 23, 39):
-        made = planned(family, config, "encode", (1, 3, frames, 32, 32), torch.float32)
+        made = make_request(family, config, Half.ENCODER, (1, 3, frames, 32, 32), torch.float32)
         found = made.shape[0] if len(made.shape) == 4 else 1
-        assert latent_frames(family, config, frames) == found
+        assert count_latent_frames(family, config, frames) == found
 
 
 def test_a_vae_of_images_makes_a_latent_of_each_frame():

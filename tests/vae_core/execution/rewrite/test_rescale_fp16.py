@@ -6,13 +6,11 @@ import pytest
 import torch
 from exact_vae.vae_core import NumericalOverflow, from_weights
 from exact_vae.vae_core.checkpoints.saving import save
-from exact_vae.vae_core.execution import whole
-from exact_vae.vae_core.execution.plans.choose import request
+from exact_vae.vae_core.execution import make_request, whole
 from exact_vae.vae_core.execution.progress import Followed
 from exact_vae.vae_core.execution.rewrite.fuse import fused
 from exact_vae.vae_core.execution.rewrite.rescale_fp16 import SCALE, rescaled
 from exact_vae.vae_core.families import FAMILIES
-from exact_vae.vae_core.latents.fingerprint import fingerprint
 from exact_vae.vae_core.ops import Affine, Beside, Conv2d, Residual, alone, chain, is_cut, leaves, silu, times
 from safetensors.torch import load_file
 from samples import random_weights, shake
@@ -153,7 +151,7 @@ def test_it_is_so_at_the_door(tmp_path, monkeypatch):
     save(vae, tmp_path / "x.safetensors")
     saved = load_file(tmp_path / "x.safetensors")
     assert saved.keys() == weights.keys() and all(torch.equal(saved[n], weights[n]) for n in saved)
-    assert fingerprint(vae.network) == fingerprint(exact.network)
+    assert vae.fingerprint == exact.fingerprint
     monkeypatch.setattr("exact_vae.vae_core.execution.rewrite.fuse.in_fp16", lambda ops: False)
     with pytest.raises(NumericalOverflow):
         vae.decode(z)
@@ -174,8 +172,8 @@ def test_the_plan_counts_the_weights_that_are_made():
     both = r"(post_quant_conv|decoder\..*(conv1|conv2|proj_out))\.(weight|bias)$"
     bias = r"decoder\..*(conv_in|nin_shortcut|sample\.conv)\.bias$"
     made = sum(2 * t.numel() for n, t in weights.items() if re.search(both, n) or re.search(bias, n))
-    assert request(family, config, "decode", (1, 4, 2, 2), torch.float16).summed == made
-    assert request(family, config, "decode", (1, 4, 2, 2), torch.bfloat16).summed == 0
+    assert make_request(family, config, Half.DECODER, (1, 4, 2, 2), torch.float16).summed == made
+    assert make_request(family, config, Half.DECODER, (1, 4, 2, 2), torch.bfloat16).summed == 0
 
 
 def test_errors_name_the_ops_of_the_network():
