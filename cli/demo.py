@@ -12,7 +12,7 @@ from ..headless import image_files
 from ..nodes.images import to_image, to_pixels
 from ..vae_core import VAE, Posterior
 from ..vae_core.checkpoints import built_in
-from ..vae_core.files import made
+from ..vae_core.files import make_folder
 from ..vae_core.images import heatmaps, metrics
 from .options import add_vae, demand_new, load_vae
 from .progress import bar
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
         demand_new(options.out / name, [source, *options.vae])
     image = image_files.read(source)[0][:1]
     vae, loading = timed(lambda: load_vae(options))
-    made(options.out)  # what cannot be written is said before the work
+    make_folder(options.out)  # what cannot be written is said before the work
     with bar("encode") as progress:
         posterior, encoding = timed(lambda: vae.encode(to_pixels(image, vae.in_channels), progress=progress))
     with bar("decode") as progress:
@@ -84,7 +84,7 @@ def write(
     """The images and the page about them."""
     latent = posterior.mode().cpu()
     enlarged = max(1, round(image.shape[2] / latent.shape[-1] / 2))
-    channels = heatmaps.latent_channels(latent, enlarged)
+    channels = heatmaps.channel_grid(latent, enlarged)
     error = heatmaps.heat_map(planes(image), planes(decoded))
     for name, one in zip(CAPTIONS, (image, decoded, channels.movedim(1, -1), error.movedim(1, -1)), strict=True):
         image_files.write(folder / name, one)

@@ -22,4 +22,4 @@ def run(options: argparse.Namespace) -> None:
         facts = [to_json(one) for one in found]
         print(json.dumps(facts if len(facts) > 1 else facts[0], indent=2))
     else:
-        print("\n\n".join(description.of_file(one) for one in found))
+        print("\n\n".join(description.describe_file(one) for one in found))

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..nodes import host
 from ..vae_core import VAE, BadRequest, RunOptions, load
 from ..vae_core.dtypes import DTYPES, parse_dtype
-from ..vae_core.execution import DEVICE, DISK, SYSTEM, VARIABLE
+from ..vae_core.execution import DEVICE, DISK, SYSTEM, scratch
 from ..vae_core.latents import SPACES
 
 KEEP = {"device": DEVICE, "system": SYSTEM, "disk": DISK}
@@ -39,23 +39,23 @@ def add_memory(command: argparse.ArgumentParser) -> None:
     command.add_argument("--budget", metavar="MEMORY", help="to use: 2GiB, 500MB ... (default: what is free)")
     command.add_argument("--rows", type=int, metavar="N", help="run in bands of N rows (default: if needed)")
     command.add_argument("--keep", choices=list(KEEP), help="where bands are held meanwhile (default: what fits)")
-    where = f"folder for what is held on disk (default: {VARIABLE}, or the system's temporary folder)"
+    where = f"folder for what is held on disk (default: {scratch.VARIABLE}, or the system's temporary folder)"
     command.add_argument("--scratch", type=Path, metavar="DIR", help=where)
 
 
 @contextmanager
 def memory(options: argparse.Namespace) -> Iterator[RunOptions]:
     """What `VAE.encode` and `VAE.decode` are told of memory; meanwhile scratch files lie where they should."""
-    before = os.environ.get(VARIABLE)
+    before = os.environ.get(scratch.VARIABLE)
     if options.scratch:
-        os.environ[VARIABLE] = str(options.scratch)
+        os.environ[scratch.VARIABLE] = str(options.scratch)
     try:
         keep = KEEP[options.keep] if options.keep else None
         yield RunOptions(budget=options.budget, rows=options.rows, keep=keep)
     finally:
         if options.scratch:
-            os.environ.pop(VARIABLE)
-            os.environ.update({VARIABLE: before} if before else {})
+            os.environ.pop(scratch.VARIABLE)
+            os.environ.update({scratch.VARIABLE: before} if before else {})
 
 
 def load_vae(options: argparse.Namespace) -> VAE:

@@ -12,7 +12,15 @@ from ..nodes import host
 from ..vae_core import Half, RunOptions, inspect
 from ..vae_core import dtypes as precision
 from ..vae_core.checkpoints import Detection, built_in, demand_whole, own_dtype
-from ..vae_core.execution import Plan, choose_plan, count_latent_frames, list_plans, make_request, read_budget, text
+from ..vae_core.execution import (
+    Plan,
+    choose_plan,
+    count_latent_frames,
+    format_bytes,
+    list_plans,
+    make_request,
+    read_budget,
+)
 from ..vae_core.families import demand_part
 from .options import positive
 
@@ -51,9 +59,8 @@ def run(options: argparse.Namespace) -> None:
     demand_whole(found, found.path)
     demand_part(found.config, found.path.name, half)
     device = host.device(options.device)
-    dtype = precision.choose_dtype(
-        device, own_dtype(found.dtypes, found.path.name), precision.parse_dtype(options.dtype)
-    )
+    own = own_dtype(found.dtypes, found.path.name)
+    dtype = precision.choose_dtype(device, own, precision.parse_dtype(options.dtype))
     streamed = options.stream and not options.frames
     request = make_request(found.family, found.config, half, shape(options, found), dtype, streamed=streamed)
     frames = f"x{options.frames}" if options.frames else ""
@@ -65,7 +72,7 @@ def run(options: argparse.Namespace) -> None:
         facts = {"budget": most, "chosen": ways.index(chosen), "plans": [asdict(way) for way in ways]}
         print(json.dumps(facts, indent=2))
     else:
-        print(table(ways, chosen, f"{what} in {named(dtype)} under {text(most)}"))
+        print(table(ways, chosen, f"{what} in {named(dtype)} under {format_bytes(most)}"))
 
 
 def shape(options: argparse.Namespace, found: Detection) -> tuple[int, ...]:
@@ -87,7 +94,8 @@ def table(ways: list[Plan], chosen: Plan, title: str) -> str:
 
 def _cells(way: Plan, least: float) -> tuple[str, ...]:
     how = (str(way.rows or "whole"), str(way.images), str(way.frames or "all"), way.keep)
-    return (*how, text(way.peak), text(way.held) if way.held else "", f"{way.work / least:.2f}" if least else "")
+    held = format_bytes(way.held) if way.held else ""
+    return (*how, format_bytes(way.peak), held, f"{way.work / least:.2f}" if least else "")
 
 
 def _line(arrow: str, cells: tuple[str, ...]) -> str:

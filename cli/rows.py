@@ -10,7 +10,7 @@ from torch import Tensor
 from ..headless import image_files, tiff
 from ..nodes.images import to_image, to_pixels
 from ..vae_core import BadPixels, DoesNotFit
-from ..vae_core.execution import free, text
+from ..vae_core.execution import budget as memory
 
 READING = 40  # bytes a pixel, at most, while an image is read whole: as bytes, in [0, 1], in [-1, 1]
 WRITING = 2  # times its bytes, while an image is written whole
@@ -59,9 +59,10 @@ def demand_readable(path: Path) -> None:
 
 
 def demand_room(path: Path, done: str, size: int) -> None:
-    left = free(torch.device("cpu"))
-    if size > left:
+    free = memory.free(torch.device("cpu"))
+    if size > free:
         raise DoesNotFit(
-            f"'{path}' must be {done} as a whole, which takes {text(size)}, but {text(left)} are free: "
-            "use a TIFF file (uncompressed or deflate, of 8 or 16 bits), which is read and written row by row."
+            f"'{path}' must be {done} as a whole, which takes {memory.format_bytes(size)}, but "
+            f"{memory.format_bytes(free)} are free: use a TIFF file (uncompressed or deflate, of 8 or 16 bits), which "
+            "is read and written row by row."
         )

@@ -22,7 +22,7 @@ from ..training.recipe import ALL, DECODER, Tuning
 from ..training.trainer import Trainer
 from ..vae_core import BadRequest, DoesNotFit, load
 from ..vae_core.errors import is_out_of_memory
-from ..vae_core.files import made
+from ..vae_core.files import make_folder
 from .options import demand_new, positive
 from .progress import bar
 
@@ -91,7 +91,7 @@ def target(options: argparse.Namespace, subject: tuning.Subject) -> Path:
     demand_new(out, list(subject.checkpoint.files))
     if out.is_dir():
         raise BadRequest(f"'{out}' cannot be written: it is a folder.")
-    made(out.absolute().parent)
+    make_folder(out.absolute().parent)
     return out
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..vae_core.errors import BadRequest
-from ..vae_core.files import Series, published, series
+from ..vae_core.files import Series, next_series, write_atomically
 from ..vae_core.latents import read_latent, write_latent
 from . import image_files
 from .folders import Folders
@@ -108,11 +108,11 @@ class SaveImage:
         """images: (B, H, W, C) in [0, 1], C 1, 3 or 4. Raises BadPixels on NaN, BadRequest on an unusable place."""
         image_files.checked(images)
         tokens = {"width": images.shape[2], "height": images.shape[1]}
-        files = series(self.folders.of(self.kind), filename_prefix, tokens)
+        files = next_series(self.folders.of(self.kind), filename_prefix, tokens)
         texts = _texts(prompt, extra_pnginfo)
         names = [files.file_name(i, ".png") for i in range(len(images))]
         for name, image in zip(names, images, strict=True):
-            with published(files.folder / name) as part:
+            with write_atomically(files.folder / name) as part:
                 image_files.write_png(part, image, texts, self.compress_level)
         return {"ui": {"images": _shown(files, names, self.kind)}}
 
@@ -156,7 +156,7 @@ class SaveLatent:
         self, samples: dict[str, Any], filename_prefix: str, prompt: Any = None, extra_pnginfo: Any = None
     ) -> dict[str, Any]:
         """samples: {"samples": raw latent of any shape}."""
-        files = series(self.folders.output, filename_prefix, {})
+        files = next_series(self.folders.output, filename_prefix, {})
         name = files.file_name(0, ".latent")
         write_latent(files.folder / name, samples["samples"], texts=_texts(prompt, extra_pnginfo))
         return {"ui": {"latents": _shown(files, [name], "output")}}

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps, ImageSequence, PngImagePlugin
 from torch import Tensor
 
 from ..vae_core.errors import BadPixels, BadRequest, VAEError
-from ..vae_core.files import published
+from ..vae_core.files import write_atomically
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".apng", ".avif", ".jfif")
 _OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
@@ -69,7 +69,7 @@ def write(path: Path, images: Tensor) -> list[Path]:
 def write_levels(path: Path, image: np.ndarray) -> None:
     """image: (H, W, C) of bytes, C 1, 3 or 4. Raises BadRequest as `write` does."""
     kind = format_of(path)
-    with published(path) as part:
+    with write_atomically(path) as part:
         try:
             _image(image).save(part, format=kind, **_OPTIONS.get(kind, {}))
         except ValueError as error:  # a format's own limits: WebP's sides, for one

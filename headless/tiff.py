@@ -18,8 +18,8 @@ from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG, TiffFile, TiffPage
 from torch import Tensor
 
 from ..vae_core.errors import BadPixels, BadRequest, VAEError
-from ..vae_core.execution import text
-from ..vae_core.files import published
+from ..vae_core.execution import format_bytes
+from ..vae_core.files import write_atomically
 
 SUFFIXES = (".tif", ".tiff")
 PIECE = 2**18  # bytes to read at a time where the file allows any; as pixels, on their way, sixteen times as many
@@ -66,9 +66,11 @@ def write(path: Path, shape: tuple[int, int, int], bands: Iterator[np.ndarray]) 
     """
     row = shape[1] * shape[2]
     size = shape[0] * row
-    with published(path) as part:
+    with write_atomically(path) as part:
         if (free := shutil.disk_usage(path.parent).free) < size:
-            raise BadRequest(f"'{path}' cannot be written: it needs {text(size)}, and {text(free)} are free there.")
+            raise BadRequest(
+                f"'{path}' cannot be written: it needs {format_bytes(size)}, and {format_bytes(free)} are free there."
+            )
         with tifffile.TiffWriter(part, bigtiff=size > CLASSIC) as file:
             file.write(
                 (band.tobytes() for band in bands),

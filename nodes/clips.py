@@ -10,26 +10,26 @@ from typing import Any
 from torch import Tensor
 
 
-def in_batches(vae: Any) -> bool:
+def frames_are_batch(vae: Any) -> bool:
     """Are clips of this VAE batches of frames?"""
     return vae.temporal_ratio == 1
 
 
-def of_frames(pixels: Tensor, vae: Any) -> Tensor:
+def to_clip_pixels(pixels: Tensor, vae: Any) -> Tensor:
     """Pixels of an IMAGE, (T, C, H, W), as this VAE encodes them."""
-    if vae.clip_law is None or in_batches(vae):
+    if vae.clip_law is None or frames_are_batch(vae):
         return pixels
     return pixels[:, :, None] if vae.clip_law.images_are_clips else pixels.transpose(0, 1)[None]
 
 
-def as_clip(latent: Tensor, vae: Any) -> Tensor:
+def to_clip_latent(latent: Tensor, vae: Any) -> Tensor:
     """(T, C, h, w) -> (1, C, T, h, w) for a VAE whose clips are batches of frames; any other latent as it is."""
-    return latent.transpose(0, 1)[None] if latent.ndim == 4 and in_batches(vae) else latent
+    return latent.transpose(0, 1)[None] if latent.ndim == 4 and frames_are_batch(vae) else latent
 
 
 def clip_shape(shape: tuple[int, ...], vae: Any) -> tuple[int, ...]:
     """The same of its shape."""
-    return (1, shape[1], shape[0], *shape[2:]) if len(shape) == 4 and in_batches(vae) else tuple(shape)
+    return (1, shape[1], shape[0], *shape[2:]) if len(shape) == 4 and frames_are_batch(vae) else tuple(shape)
 
 
 def decoded_frames(latent_frames: int, vae: Any) -> int:
@@ -42,7 +42,7 @@ def latent_frames(frames: int, vae: Any) -> int:
     return max(0, (frames - 1) // vae.temporal_ratio + 1)
 
 
-def without_rest(pixels: Tensor, vae: Any) -> Tensor:
+def drop_extra_frames(pixels: Tensor, vae: Any) -> Tensor:
     """The frames of (B, C, T, H, W) that have a latent frame in core, which drops the others where they are too few.
 
     Core's nodes count on as many latent frames. A VAE that takes the first frame for several fills up the last.

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from ..vae_core.latents import CONVENTIONS, RAW, SCALED, SPACES, Tag, convert
 from . import host
-from .images import changed, latent_of, tag_of
-from .latent_inputs import AUTO, choice, space_input, space_of
+from .images import latent_of, replace_latent, tag_of
+from .latent_inputs import AUTO, choice_input, choose_space, space_input
 
 
 class ConvertLatent:
@@ -31,19 +31,19 @@ class ConvertLatent:
         return {
             "required": {
                 "samples": ("LATENT", {"tooltip": "The latent. It is not changed."}),
-                "to": choice(CONVENTIONS, SCALED, target),
+                "to": choice_input(CONVENTIONS, SCALED, target),
             },
             "optional": {
-                "origin": choice((AUTO, *CONVENTIONS), AUTO, origin),
+                "origin": choice_input((AUTO, *CONVENTIONS), AUTO, origin),
                 **space_input(space),
             },
         }
 
     def convert(self, samples, to, origin=AUTO, latent_space=AUTO):
         latent, tag = latent_of(samples), tag_of(samples)
-        space = space_of(latent_space, tag, latent.shape[1])
+        space = choose_space(latent_space, tag, latent.shape[1])
         origin = (tag.convention if tag else RAW) if origin == AUTO else origin
         found = convert(latent, space, origin, to)
         tag = tag or Tag.of(latent, (*space.families, "unknown")[0], space.ratio, None)
         name = next(name for name, one in SPACES.items() if one is space)
-        return (changed(samples, host.result(found), replace(tag, convention=to, space=name)),)
+        return (replace_latent(samples, host.result(found), replace(tag, convention=to, space=name)),)

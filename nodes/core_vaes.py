@@ -15,7 +15,7 @@ SINCE = {
 }
 
 
-def pointed_to_core(refused: UnsupportedCheckpoint) -> UnsupportedCheckpoint:
+def point_to_core(refused: UnsupportedCheckpoint) -> UnsupportedCheckpoint:
     """The same, and since when ComfyUI runs it."""
     since = SINCE.get(refused.title)
     hint = (

@@ -22,4 +22,4 @@ class EmptyLatent:
         return {"required": {"vae": ("VAE", {"tooltip": vae}), **size_inputs()}, "optional": length_input()}
 
     def generate(self, vae, width, height, batch_size, length=1):
-        return (geometry.of(vae).empty(batch_size, width, height, length),)
+        return (geometry.latent_geometry(vae).empty(batch_size, width, height, length),)

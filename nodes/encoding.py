@@ -5,8 +5,8 @@ from typing import Any
 from torch import Tensor
 
 from ..vae_core.images import ALPHA, AUTOMATIC, crop_to
-from .clips import of_frames
-from .images import WHITE, with_alpha
+from .clips import to_clip_pixels
+from .images import WHITE, convert_with_alpha
 
 LARGEST_SEED = 2**64 - 1
 PAD, CROP = ODD_SIZES = ("pad", "crop")
@@ -45,8 +45,8 @@ def image_inputs() -> dict[str, Any]:
     }
 
 
-def prepared(image: Any, vae: Any, odd_sizes: str, alpha: str, background: str) -> tuple[Tensor, str]:
+def prepare_pixels(image: Any, vae: Any, odd_sizes: str, alpha: str, background: str) -> tuple[Tensor, str]:
     """IMAGE -> (pixels as this VAE encodes them, a note for the person); the frames of a clip go together."""
-    pixels, note = with_alpha(image, vae.in_channels, alpha, background)
+    pixels, note = convert_with_alpha(image, vae.in_channels, alpha, background)
     pixels = crop_to(pixels, vae.spatial_ratio) if odd_sizes == CROP else pixels
-    return of_frames(pixels, vae), note
+    return to_clip_pixels(pixels, vae), note

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ..vae_core.checkpoints import built_in
 from . import host
-from .latent_inputs import choice, whole
+from .latent_inputs import choice_input, int_input
 
 MASKED = 0.5  # of each side, across the ellipse
 
@@ -31,18 +31,18 @@ class ExampleImage:
         side = "of the result, in pixels. What does not fit its shape is cut off on both sides."
         return {
             "required": {
-                "image": choice(tuple(built_in.PHOTOGRAPHS), "heron", which),
-                "width": whole(512, 1, 16384, f"Width {side}"),
-                "height": whole(384, 1, 16384, f"Height {side}"),
+                "image": choice_input(tuple(built_in.PHOTOGRAPHS), "heron", which),
+                "width": int_input(512, 1, 16384, f"Width {side}"),
+                "height": int_input(384, 1, 16384, f"Height {side}"),
             }
         }
 
     def give(self, image, width, height):
-        found = fitted(photograph(built_in.PHOTOGRAPHS[image]), height, width)
-        return host.result(found.movedim(1, -1).contiguous()), host.result(ellipse(height, width))
+        found = crop_and_resize(read_photograph(built_in.PHOTOGRAPHS[image]), height, width)
+        return host.result(found.movedim(1, -1).contiguous()), host.result(ellipse_mask(height, width))
 
 
-def photograph(path: Path) -> Tensor:
+def read_photograph(path: Path) -> Tensor:
     """-> (1, 3, H, W) in [0, 1]"""
     from PIL import Image  # not at import, which is to cost nothing
 
@@ -51,7 +51,7 @@ def photograph(path: Path) -> Tensor:
     return torch.from_numpy(levels).movedim(-1, 0)[None] / 255
 
 
-def fitted(image: Tensor, height: int, width: int) -> Tensor:
+def crop_and_resize(image: Tensor, height: int, width: int) -> Tensor:
     """The largest middle part of this shape, resized."""
     h, w = image.shape[-2:]
     scale = min(h / height, w / width)
@@ -61,7 +61,7 @@ def fitted(image: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(part, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
 
 
-def ellipse(height: int, width: int) -> Tensor:
+def ellipse_mask(height: int, width: int) -> Tensor:
     """-> MASK (1, height, width)"""
     y, x = ((torch.arange(n) + 0.5) * 2 / n - 1 for n in (height, width))
     return ((y[:, None] ** 2 + x**2) <= MASKED**2).float()[None]

@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from ..vae_core import BadPixels, LatentMismatch
-from ..vae_core.images import AUTOMATIC, as_channels
-from ..vae_core.latents import RAW, SPACES, Tag, models
+from ..vae_core.images import AUTOMATIC, convert_channels
+from ..vae_core.latents import RAW, SPACES, Tag, name_models
 
 TAG = "exact_vae"
 WHITE = "#ffffff"
@@ -29,12 +29,12 @@ def demand_image(image: Any) -> Tensor:
 
 def to_pixels(image: Tensor, channels: int) -> Tensor:
     """IMAGE -> pixels of so many channels: grey is repeated, alpha dropped if there is no channel for it."""
-    return with_alpha(image, channels, AUTOMATIC, WHITE)[0]
+    return convert_with_alpha(image, channels, AUTOMATIC, WHITE)[0]
 
 
-def with_alpha(image: Tensor, channels: int, alpha: str, background: str) -> tuple[Tensor, str]:
+def convert_with_alpha(image: Tensor, channels: int, alpha: str, background: str) -> tuple[Tensor, str]:
     """IMAGE -> (pixels of so many channels, what was done to its transparency); see `colour.as_channels`."""
-    found, note = as_channels(demand_image(image).movedim(-1, 1).float(), channels, alpha, background)
+    found, note = convert_channels(demand_image(image).movedim(-1, 1).float(), channels, alpha, background)
     return found * 2 - 1, note
 
 
@@ -57,18 +57,22 @@ def latent_of(samples: Mapping[str, Any]) -> Tensor:
 def tag_of(samples: Mapping[str, Any]) -> Tag | None:
     """What of a LATENT's tag is still true; None if there is none, or if its latent has other channels by now."""
     tag = Tag.from_dict(samples.get(TAG))
-    return tag.fitted(tuple(samples["samples"].shape)) if tag else None
+    return tag.adapt_to(tuple(samples["samples"].shape)) if tag else None
 
 
-def with_tag(latent: Tensor, family: str, ratio: int, size: tuple[int, int] | None, vae: Any = None) -> dict[str, Any]:
+def tag_latent(
+    latent: Tensor, family: str, ratio: int, size: tuple[int, int] | None, vae: Any = None
+) -> dict[str, Any]:
     """A LATENT that remembers what it is; samplers carry the tag along. vae: whose it is, to be remembered too."""
     return {"samples": latent, TAG: Tag.of(latent, family, ratio, size, vae).to_dict()}
 
 
-def changed(samples: Mapping[str, Any], latent: Tensor, tag: Tag | None = None, drop: tuple[str, ...] = ()) -> Any:
+def replace_latent(
+    samples: Mapping[str, Any], latent: Tensor, tag: Tag | None = None, drop: tuple[str, ...] = ()
+) -> Any:
     """The LATENT with other numbers and another tag, without keys that are no longer true. Nothing is written to."""
     kept = {key: value for key, value in samples.items() if key not in (TAG, *drop)}
-    fitted = tag.fitted(tuple(latent.shape)) if tag else None
+    fitted = tag.adapt_to(tuple(latent.shape)) if tag else None
     return {**kept, "samples": latent, **({TAG: fitted.to_dict()} if fitted else {})}
 
 
@@ -82,8 +86,8 @@ def demand_same_vae(tag: Tag | None, vae: Any) -> None:
             f"the numbers of this latent are {tag.convention}, but '{vae.name}' reads raw ones: put Convert Latent "
             "(Exact) with to = raw before this node."
         )
-    if tag and (tag.ratio != vae.spatial_ratio or _strange(tag.family, vae.family, tag.channels, tag.ratio)):
-        whose = models(tag.channels, tag.ratio, tag.family) or models(tag.channels, tag.ratio)
+    if tag and (tag.ratio != vae.spatial_ratio or _is_foreign(tag.family, vae.family, tag.channels, tag.ratio)):
+        whose = name_models(tag.channels, tag.ratio, tag.family) or name_models(tag.channels, tag.ratio)
         made = f"by a VAE of the family '{tag.family}' at 1/{tag.ratio}{f' ({whose})' if whose else ''}"
         raise LatentMismatch(
             f"this latent was made {made}, but '{vae.name}' is of the family '{vae.family}' and works at "
@@ -91,7 +95,7 @@ def demand_same_vae(tag: Tag | None, vae: Any) -> None:
         )
 
 
-def demand_sampled(latent: Tensor, ratio: int) -> None:
+def demand_not_empty(latent: Tensor, ratio: int) -> None:
     """Zeros are what a sampler starts from. In a space of pixels, at 1/1, they are a grey image."""
     if ratio > 1 and not latent.any():
         raise LatentMismatch(
@@ -100,7 +104,7 @@ def demand_sampled(latent: Tensor, ratio: int) -> None:
         )
 
 
-def _strange(one: str, other: str, channels: int, ratio: int) -> bool:
+def _is_foreign(one: str, other: str, channels: int, ratio: int) -> bool:
     """Do both families have known latents of these channels, but none in common?"""
     known = [space.families for space in SPACES.values() if (space.channels, space.ratio) == (channels, ratio)]
     shared = one == other or any(one in families and other in families for families in known)

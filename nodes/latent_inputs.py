@@ -11,8 +11,8 @@ from ..vae_core.latents import (
     SPACES,
     LatentSpace,
     Tag,
-    candidates,
-    space,
+    find_spaces,
+    get_space,
     spectra,
 )
 from .encoding import LARGEST_SEED
@@ -20,15 +20,15 @@ from .encoding import LARGEST_SEED
 AUTO = "auto"
 
 
-def whole(default: int, least: int, most: int, tooltip: str, **options: Any):
+def int_input(default: int, least: int, most: int, tooltip: str, **options: Any):
     return ("INT", {"default": default, "min": least, "max": most, "tooltip": tooltip, **options})
 
 
-def number(default: float, least: float, most: float, tooltip: str, **options: Any):
+def float_input(default: float, least: float, most: float, tooltip: str, **options: Any):
     return ("FLOAT", {"default": default, "min": least, "max": most, "step": 0.01, "tooltip": tooltip, **options})
 
 
-def choice(words: tuple[str, ...], default: str, tooltip: str, **options: Any):
+def choice_input(words: tuple[str, ...], default: str, tooltip: str, **options: Any):
     return (list(words), {"default": default, "tooltip": tooltip, **options})
 
 
@@ -40,20 +40,20 @@ def size_inputs() -> dict[str, Any]:
         for side in ("Width", "Height")
     )
     return {
-        "width": whole(512, 1, 65536, width),
-        "height": whole(512, 1, 65536, height),
-        "batch_size": whole(1, 1, 4096, "How many latents."),
+        "width": int_input(512, 1, 65536, width),
+        "height": int_input(512, 1, 65536, height),
+        "batch_size": int_input(1, 1, 4096, "How many latents."),
     }
 
 
 def length_input() -> dict[str, Any]:
     length = "Frames of the clip, for VAEs of clips; 1 is an image. Rounded down to what the VAE can make."
-    return {"length": whole(1, 1, 16384, length, advanced=True)}
+    return {"length": int_input(1, 1, 16384, length, advanced=True)}
 
 
 def seed_input() -> dict[str, Any]:
     seed = "The same seed gives the same noise on every machine."
-    return {"seed": whole(0, 0, LARGEST_SEED, seed, control_after_generate=True)}
+    return {"seed": int_input(0, 0, LARGEST_SEED, seed, control_after_generate=True)}
 
 
 def source_input() -> dict[str, Any]:
@@ -61,7 +61,7 @@ def source_input() -> dict[str, Any]:
         "cpu: as core draws noise. nvidia: as PyTorch draws it on an NVIDIA GPU, and A1111 there, but on any machine; "
         "equal to it but for rounding, while an image's latent has no more numbers than the GPU has threads."
     )
-    return {"source": choice(SOURCES, CPU, source)}
+    return {"source": choice_input(SOURCES, CPU, source)}
 
 
 def noise_inputs() -> dict[str, Any]:
@@ -73,9 +73,9 @@ def noise_inputs() -> dict[str, Any]:
     variation = "How far to go towards other noise, along the circle. 0: not at all."
     return {
         **source_input(),
-        "spectrum": choice(spectra.SPECTRA, spectra.WHITE, kind),
-        "variation_seed": whole(0, 0, LARGEST_SEED, "The seed of that other noise, + i for item i.", advanced=True),
-        "variation_strength": number(0.0, 0.0, 1.0, variation, advanced=True),
+        "spectrum": choice_input(spectra.SPECTRA, spectra.WHITE, kind),
+        "variation_seed": int_input(0, 0, LARGEST_SEED, "The seed of that other noise, + i for item i.", advanced=True),
+        "variation_strength": float_input(0.0, 0.0, 1.0, variation, advanced=True),
     }
 
 
@@ -84,18 +84,18 @@ def batch_seeds_input() -> dict[str, Any]:
         "increment: item i has the noise of seed + i, so that each can be made again alone. single: one stream for the "
         "whole batch, as core draws it. same: all items have the noise of seed (A1111's variations)."
     )
-    return {"batch_seeds": choice(BATCH_SEEDS, INCREMENT, seeds)}
+    return {"batch_seeds": choice_input(BATCH_SEEDS, INCREMENT, seeds)}
 
 
 def space_input(tooltip: str) -> dict[str, Any]:
-    return {"latent_space": choice((AUTO, *SPACES), AUTO, tooltip)}
+    return {"latent_space": choice_input((AUTO, *SPACES), AUTO, tooltip)}
 
 
-def space_of(name: str, tag: Tag | None, channels: int) -> LatentSpace:
+def choose_space(name: str, tag: Tag | None, channels: int) -> LatentSpace:
     """The latent space that is chosen, or, on 'auto', the one its tag or its channels tell. Raises BadRequest."""
     if name != AUTO:
-        return space(name)
-    fitting = candidates(channels, tag.ratio if tag else None)
+        return get_space(name)
+    fitting = find_spaces(channels, tag.ratio if tag else None)
     known = tag.space if tag and tag.space in SPACES else fitting[0] if len(fitting) == 1 else None
     if known:
         return SPACES[known]

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from ..vae_core import VAE, Half
-from ..vae_core.images import latent_channels
+from ..vae_core.images import channel_grid
 from ..vae_core.latents import (
     CELLS,
     IMAGES,
@@ -14,16 +14,16 @@ from ..vae_core.latents import (
     SPACES,
     Tag,
     convert,
+    false_colours,
     fit,
-    flat,
+    flatten_frames,
     preview,
-    principal,
-    published,
+    published_factors,
 )
-from ..vae_core.reports import report
+from ..vae_core.reports import describe_latent
 from . import host
 from .images import demand_same_vae, latent_of, tag_of, to_image
-from .latent_inputs import whole
+from .latent_inputs import int_input
 
 
 class LatentInspect:
@@ -55,21 +55,21 @@ class LatentInspect:
         scale = "How large a latent pixel is drawn, in pixels."
         return {
             "required": {"samples": ("LATENT", {"tooltip": "The latent. It is not changed."})},
-            "optional": {"vae": ("VAE", {"tooltip": vae}), "scale": whole(4, 1, 64, scale)},
+            "optional": {"vae": ("VAE", {"tooltip": vae}), "scale": int_input(4, 1, 64, scale)},
         }
 
     def inspect(self, samples, vae=None, scale=4):
         latent, tag = latent_of(samples), tag_of(samples)
         found = host.look(vae) if vae is not None else None
         mark = found.fingerprint if isinstance(found, VAE) else None
-        frames = flat(latent).float().nan_to_num(0, 0, 0)
-        grid = latent_channels(frames, scale).movedim(1, -1).contiguous()
-        colours = coloured(frames, tag, vae).repeat_interleave(scale, -1).repeat_interleave(scale, -2)
-        text = report(latent, tag, mark)
+        frames = flatten_frames(latent).float().nan_to_num(0, 0, 0)
+        grid = channel_grid(frames, scale).movedim(1, -1).contiguous()
+        colours = draw_preview(frames, tag, vae).repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+        text = describe_latent(latent, tag, mark)
         return host.told(text, text, host.result(grid), host.result(to_image(colours)))
 
 
-def coloured(latent: Tensor, tag: Tag | None, vae: Any) -> Tensor:
+def draw_preview(latent: Tensor, tag: Tag | None, vae: Any) -> Tensor:
     """latent (N, C, h, w) -> pixels (N, 3, h, w): by the VAE, published factors of its space, or in false colours."""
     space = SPACES.get(tag.space or "") if tag else None
     if tag and space:
@@ -78,8 +78,8 @@ def coloured(latent: Tensor, tag: Tag | None, vae: Any) -> Tensor:
         codec = host.from_socket(vae, *_probe(vae))
         demand_same_vae(tag, codec)
         return preview(latent, fit(codec))
-    factors = published(tag.space or "", space) if tag and space else None
-    return preview(latent, factors) if factors else principal(latent)
+    factors = published_factors(tag.space or "", space) if tag and space else None
+    return preview(latent, factors) if factors else false_colours(latent)
 
 
 def _probe(vae: Any) -> tuple[Half, tuple[int, ...]]:

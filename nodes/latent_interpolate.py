@@ -3,10 +3,10 @@
 from typing import Any
 
 from ..vae_core import LatentMismatch
-from ..vae_core.latents import METHODS, RAW, SLERP, Tag, mix, walk
+from ..vae_core.latents import METHODS, RAW, SLERP, Tag, interpolate, walk
 from . import host
-from .images import changed, latent_of, tag_of
-from .latent_inputs import choice, number, whole
+from .images import latent_of, replace_latent, tag_of
+from .latent_inputs import choice_input, float_input, int_input
 
 PER_ITEM = ("noise_mask", "batch_index")  # what is no longer true of a batch with other items
 
@@ -33,22 +33,26 @@ class LatentInterpolate:
             "required": {
                 "samples1": ("LATENT", {"tooltip": f"Where a walk begins. {one}"}),
                 "samples2": ("LATENT", {"tooltip": f"Where it ends. {one}"}),
-                "ratio": number(1.0, 0.0, 1.0, ratio),
+                "ratio": float_input(1.0, 0.0, 1.0, ratio),
             },
             "optional": {
-                "method": choice(METHODS, SLERP, method),
-                "steps": whole(1, 1, 4096, steps),
+                "method": choice_input(METHODS, SLERP, method),
+                "steps": int_input(1, 1, 4096, steps),
             },
         }
 
     def op(self, samples1, samples2, ratio, method=SLERP, steps=1):
-        a, b, tag = latent_of(samples1), latent_of(samples2).to(latent_of(samples1).device), _both(samples1, samples2)
-        found = mix(a, b, 1 - ratio, method) if steps == 1 else walk(a, b, steps, method)
+        a, b, tag = (
+            latent_of(samples1),
+            latent_of(samples2).to(latent_of(samples1).device),
+            _common_tag(samples1, samples2),
+        )
+        found = interpolate(a, b, 1 - ratio, method) if steps == 1 else walk(a, b, steps, method)
         drop = PER_ITEM if len(found) != len(a) else ()
-        return (changed(samples1, host.result(found), tag, drop),)
+        return (replace_latent(samples1, host.result(found), tag, drop),)
 
 
-def _both(samples1: Any, samples2: Any) -> Tag | None:
+def _common_tag(samples1: Any, samples2: Any) -> Tag | None:
     """The tag that both agree on. Raises LatentMismatch for numbers of different meanings."""
     one, other = tag_of(samples1), tag_of(samples2)
     a, b = (tag.convention if tag else RAW for tag in (one, other))

@@ -8,8 +8,16 @@ from torch import Tensor
 
 from ..vae_core.latents import RAW, Noise
 from . import geometry, host
-from .images import changed, latent_of, tag_of
-from .latent_inputs import batch_seeds_input, length_input, noise_inputs, number, seed_input, size_inputs, whole
+from .images import latent_of, replace_latent, tag_of
+from .latent_inputs import (
+    batch_seeds_input,
+    float_input,
+    int_input,
+    length_input,
+    noise_inputs,
+    seed_input,
+    size_inputs,
+)
 
 
 class LatentNoise:
@@ -39,14 +47,16 @@ class LatentNoise:
             "required": {
                 **seed_input(),
                 **size_inputs(),
-                "strength": number(1.0, 0.0, 1000.0, strength),
+                "strength": float_input(1.0, 0.0, 1000.0, strength),
             },
             "optional": {
                 "vae": ("VAE", {"tooltip": "Gives the channels and the ratio. Without it: channels and ratio below."}),
                 "samples": ("LATENT", {"tooltip": shape_of}),
                 **batch_seeds_input(),
-                "channels": whole(4, 1, 4096, f"{alone} its channels (SD 1.x and SDXL 4, FLUX.1 16).", advanced=True),
-                "ratio": whole(8, 1, 256, f"{alone} pixels to one latent pixel, each way.", advanced=True),
+                "channels": int_input(
+                    4, 1, 4096, f"{alone} its channels (SD 1.x and SDXL 4, FLUX.1 16).", advanced=True
+                ),
+                "ratio": int_input(8, 1, 256, f"{alone} pixels to one latent pixel, each way.", advanced=True),
                 **noise_inputs(),
                 "add_to_samples": ("BOOLEAN", {"default": False, "tooltip": add}),
                 **length_input(),
@@ -58,12 +68,12 @@ class LatentNoise:
              add_to_samples=False, length=1):  # fmt: skip
         noise = Noise(seed, source, batch_seeds, spectrum, variation_seed, variation_strength)
         if samples is not None:
-            return in_shape_of(samples, noise, strength, add_to_samples), SamplerNoise(noise)
-        made = geometry.of(vae) if vae is not None else geometry.Geometry(None, channels, ratio)
+            return draw_noise_like(samples, noise, strength, add_to_samples), SamplerNoise(noise)
+        made = geometry.latent_geometry(vae) if vae is not None else geometry.LatentGeometry(None, channels, ratio)
         if strength == 0:
             return made.empty(batch_size, width, height, length), SamplerNoise(noise)
         drawn = host.result(noise.draw(made.shape(batch_size, width, height, length)) * strength)
-        return made.tagged(drawn, width, height), SamplerNoise(noise)
+        return made.tag_latent(drawn, width, height), SamplerNoise(noise)
 
 
 class SamplerNoise:
@@ -75,20 +85,20 @@ class SamplerNoise:
     def generate_noise(self, input_latent: Mapping[str, Any]) -> Tensor:
         """On the CPU, in the shape and dtype of the LATENT."""
         latent = latent_of(input_latent)
-        return self.noise.draw(latent.shape, _index(input_latent, len(latent))).to(latent.dtype)
+        return self.noise.draw(latent.shape, _batch_index(input_latent, len(latent))).to(latent.dtype)
 
 
-def in_shape_of(samples: Mapping[str, Any], noise: Noise, strength: float, add: bool) -> dict[str, Any]:
+def draw_noise_like(samples: Mapping[str, Any], noise: Noise, strength: float, add: bool) -> dict[str, Any]:
     """The LATENT with noise in the place of its numbers, or added to them."""
     latent, tag = latent_of(samples), tag_of(samples)
-    drawn = noise.draw(latent.shape, _index(samples, len(latent))).to(latent.device) * strength
+    drawn = noise.draw(latent.shape, _batch_index(samples, len(latent))).to(latent.device) * strength
     if add:
-        return changed(samples, host.result(latent + drawn), tag)
+        return replace_latent(samples, host.result(latent + drawn), tag)
     fresh = replace(tag, convention=RAW, vae=None) if tag else None  # no VAE made these numbers, nothing scaled them
-    return changed(samples, host.result(drawn), fresh, drop=("noise_mask",))
+    return replace_latent(samples, host.result(drawn), fresh, drop=("noise_mask",))
 
 
-def _index(samples: Mapping[str, Any], items: int) -> list[int] | None:
+def _batch_index(samples: Mapping[str, Any], items: int) -> list[int] | None:
     """For a batch that was taken out of a larger one: which of its items."""
     found = samples.get("batch_index")
     return list(found) if found is not None and len(found) == items else None

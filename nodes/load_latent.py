@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..vae_core import BadRequest
-from ..vae_core.latents import SUFFIXES, read_stored
+from ..vae_core.latents import SUFFIXES, read_latent_file
 from . import host
 from .images import TAG
 
@@ -38,7 +38,7 @@ class LoadLatent:
         return f"{latent} {stat.st_size} {stat.st_mtime_ns}"
 
     def load(self, latent):
-        stored = read_stored(host.found(latent))
+        stored = read_latent_file(host.found(latent))
         found: dict[str, Any] = {"samples": host.result(stored.latent)}
         known = {TAG: stored.tag and stored.tag.to_dict(), "noise_mask": stored.mask, "batch_index": stored.items}
         return ({**found, **{key: value for key, value in known.items() if value is not None}},)

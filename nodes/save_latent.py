@@ -8,7 +8,7 @@ from torch import Tensor
 from ..vae_core.latents import NODE_SUFFIX, SUFFIXES, write_latent
 from . import host
 from .images import latent_of, tag_of
-from .latent_inputs import choice
+from .latent_inputs import choice_input
 
 PREFIX = (
     "How the file's name begins, in the output folder: may name subfolders and %year%, %month%, %day%, %hour%, "
@@ -36,7 +36,7 @@ class SaveLatent:
                 "samples": ("LATENT", {"tooltip": "The latent to save, with its mask if it has one."}),
                 "filename_prefix": ("STRING", {"default": "latents/ComfyUI", "tooltip": PREFIX}),
             },
-            "optional": {"file_type": choice(SUFFIXES, NODE_SUFFIX, ending)},
+            "optional": {"file_type": choice_input(SUFFIXES, NODE_SUFFIX, ending)},
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
         }
 

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from ..vae_core import Half, RunOptions
-from ..vae_core.images import WHITE_HOT, as_channels
+from ..vae_core.images import WHITE_HOT, convert_channels
 from ..vae_core.reports import Overflow, RoundTrip, comparison
 from . import host
 from .images import demand_image
@@ -57,21 +57,23 @@ class VAECompare:
 
     def compare(self, image, vae, vae_2=None, vae_3=None, vae_4=None, mode=EXACT, tile_size=512, overlap=64,
                 white=WHITE_HOT):  # fmt: skip
-        image = as_channels(demand_image(image).movedim(-1, 1).float(), 3)[0]
+        image = convert_channels(demand_image(image).movedim(-1, 1).float(), 3)[0]
         tiles = {EXACT: [None], BLENDED: [host.ClipTiles(tile_size, overlap)]}
         ways = tiles.get(mode, [*tiles[EXACT], *tiles[BLENDED]])
         vaes = {"vae": vae, "vae_2": vae_2, "vae_3": vae_3, "vae_4": vae_4}
-        trips = [_trip(name, one, image, way) for name, one in vaes.items() if one is not None for way in ways]
+        trips = [
+            _run_round_trip(name, one, image, way) for name, one in vaes.items() if one is not None for way in ways
+        ]
         image = image.cpu()
-        shown = (comparison.side_by_side(image, trips), comparison.heat_maps(image, trips, white))
+        shown = (comparison.draw_side_by_side(image, trips), comparison.draw_heat_maps(image, trips, white))
         return host.told(
-            comparison.said(trips),
-            comparison.table(trips),
+            comparison.format_lines(trips),
+            comparison.format_table(trips),
             *(host.result(one.movedim(1, -1).contiguous()) for one in shown),
         )
 
 
-def _trip(name: str, vae: Any, image: Tensor, tiles: host.ClipTiles | None) -> RoundTrip | Overflow:
+def _run_round_trip(name: str, vae: Any, image: Tensor, tiles: host.ClipTiles | None) -> RoundTrip | Overflow:
     def ready(half: Half, shape: tuple[int, ...]) -> tuple[Any, Any]:
         codec = host.from_socket(vae, half, shape, RunOptions(tiles=tiles))
         return codec, host.budget(vae)

@@ -8,8 +8,8 @@ from torch import Tensor
 from ..vae_core import Half, RunOptions
 from ..vae_core.execution import DEFAULTS
 from . import host
-from .clips import as_clip
-from .images import demand_same_vae, demand_sampled, latent_of, tag_of, to_image, to_pixels
+from .clips import to_clip_latent
+from .images import demand_not_empty, demand_same_vae, latent_of, tag_of, to_image, to_pixels
 
 REFUSE, DECODE = EMPTY = ("refuse", "decode")
 
@@ -48,16 +48,16 @@ class VAEDecode:
         }
 
     def decode(self, samples, vae, *, clamp=True, empty_latent=REFUSE):
-        return shown_image(samples, vae, clamp, empty_latent)
+        return decode_to_image(samples, vae, clamp, empty_latent)
 
 
-def shown_image(samples: Any, vae: Any, clamp: bool, empty: str, options: RunOptions = DEFAULTS) -> dict[str, Any]:
+def decode_to_image(samples: Any, vae: Any, clamp: bool, empty: str, options: RunOptions = DEFAULTS) -> dict[str, Any]:
     """What a decode node returns."""
-    pixels, shown = decoded(samples, vae, empty, options=options)
+    pixels, shown = decode_pixels(samples, vae, empty, options=options)
     return shown.beside(host.result(to_image(pixels, clamp)))
 
 
-def decoded(
+def decode_pixels(
     samples: Any,
     vae: Any,
     empty: str = REFUSE,
@@ -67,20 +67,20 @@ def decoded(
     """The pixels of a latent, and how it ran. original: the IMAGE and the mask (B, 1, H, W) it is made for."""
     latent, tag = latent_of(samples), tag_of(samples)
     codec = host.from_socket(vae, Half.DECODER, tuple(latent.shape), options)
-    latent = as_clip(latent, codec)
+    latent = to_clip_latent(latent, codec)
     demand_same_vae(tag, codec)
     if empty == REFUSE and latent.shape[1] == codec.latent_channels:
-        demand_sampled(latent, codec.spatial_ratio)
+        demand_not_empty(latent, codec.spatial_ratio)
     size = tag.size_of(latent.shape) if tag else None
     host.first_look(codec, latent, tag.space if tag else None)
     shown, budget = host.Shown(), host.budget(vae)
-    beside = _beside(codec, latent, *original) if original and codec.family == "asymmetric" else {}
+    beside = _original_inputs(codec, latent, *original) if original and codec.family == "asymmetric" else {}
     options = replace(options, budget=budget, on_plan=shown, progress=host.progress())
     pixels = codec.decode(latent, size=size, options=options, **beside)
     return pixels, shown
 
 
-def _beside(vae: Any, latent: Tensor, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
+def _original_inputs(vae: Any, latent: Tensor, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
     """What a decoder looks at that knows the image around a mask; nothing if the latent is not of this image."""
     if tuple(-(-n // vae.spatial_ratio) for n in mask.shape[2:]) != tuple(latent.shape[2:]):
         return {}

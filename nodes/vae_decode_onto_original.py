@@ -1,8 +1,8 @@
 """VAE Decode onto Original: what was made anew under a mask, put into the image it was made for."""
 
 from . import host
-from .inpainting import mask_for, put_onto
-from .vae_decode import VAEDecode, decoded
+from .inpainting import composite_decoded, fit_mask
+from .vae_decode import VAEDecode, decode_pixels
 
 
 class VAEDecodeOntoOriginal:
@@ -41,7 +41,7 @@ class VAEDecodeOntoOriginal:
         }
 
     def decode(self, samples, vae, image, mask, *, feather=16, match_colour=False):
-        where = mask_for(mask, image)
-        pixels, shown = decoded(samples, vae, original=(image, where))
+        where = fit_mask(mask, image)
+        pixels, shown = decode_pixels(samples, vae, original=(image, where))
         ratio = host.geometry(vae)[1]
-        return shown.beside(host.result(put_onto(image, pixels, where, feather, match_colour, ratio)))
+        return shown.beside(host.result(composite_decoded(image, pixels, where, feather, match_colour, ratio)))

@@ -8,8 +8,8 @@ import torch
 from ..vae_core import Half, RunOptions
 from ..vae_core.execution import DEFAULTS
 from . import host
-from .encoding import PAD, image_inputs, posterior_inputs, prepared
-from .images import WHITE, with_tag
+from .encoding import PAD, image_inputs, posterior_inputs, prepare_pixels
+from .images import WHITE, tag_latent
 
 
 class VAEEncode:
@@ -39,10 +39,10 @@ class VAEEncode:
         }
 
     def encode(self, pixels, vae, *, posterior="mode", seed=0, odd_sizes=PAD, alpha="automatic", background=WHITE):
-        return encoded(pixels, vae, posterior, seed, (odd_sizes, alpha, background))
+        return encode_to_latent(pixels, vae, posterior, seed, (odd_sizes, alpha, background))
 
 
-def encoded(
+def encode_to_latent(
     pixels: Any,
     vae: Any,
     posterior: str,
@@ -51,11 +51,11 @@ def encoded(
     options: RunOptions = DEFAULTS,
 ) -> dict[str, Any]:
     """What an encode node returns. image: see `encoding.prepared`."""
-    x, note = prepared(pixels, host.look(vae), *image)
+    x, note = prepare_pixels(pixels, host.look(vae), *image)
     codec = host.from_socket(vae, Half.ENCODER, tuple(x.shape), options)
     shown, budget = host.Shown(note), host.budget(vae)
     options = replace(options, budget=budget, on_plan=shown, progress=host.progress())
     found = codec.encode(x, options=options)
     generator = torch.Generator().manual_seed(seed)
     latent = found.mode() if posterior == "mode" else found.sample(generator)
-    return shown.beside(with_tag(host.result(latent), codec.family, codec.spatial_ratio, found.size, codec))
+    return shown.beside(tag_latent(host.result(latent), codec.family, codec.spatial_ratio, found.size, codec))

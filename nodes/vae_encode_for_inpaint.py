@@ -3,8 +3,8 @@
 from . import host
 from .encoding import CROP, ODD_SIZES, PAD
 from .images import WHITE, demand_image
-from .inpainting import masked_image, noise_mask
-from .vae_encode import VAEEncode, encoded
+from .inpainting import grey_out, make_noise_mask
+from .vae_encode import VAEEncode, encode_to_latent
 
 
 class VAEEncodeForInpaint:
@@ -40,9 +40,9 @@ class VAEEncodeForInpaint:
         }
 
     def encode(self, pixels, vae, mask, grow_mask_by, odd_sizes=PAD):
-        hole = masked_image(demand_image(pixels), mask)
-        found = encoded(hole, vae, "mode", 0, (odd_sizes, "automatic", WHITE))
+        hole = grey_out(demand_image(pixels), mask)
+        found = encode_to_latent(hole, vae, "mode", 0, (odd_sizes, "automatic", WHITE))
         (latent,) = found["result"]
         ratio = host.geometry(vae)[1]
-        area = noise_mask(mask, tuple(pixels.shape[1:3]), grow_mask_by, ratio, crop=odd_sizes == CROP)
+        area = make_noise_mask(mask, tuple(pixels.shape[1:3]), grow_mask_by, ratio, crop=odd_sizes == CROP)
         return {**found, "result": ({**latent, "noise_mask": host.result(area)},)}

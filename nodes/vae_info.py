@@ -5,7 +5,7 @@ from typing import Any
 from ..vae_core import inspect
 from ..vae_core.reports import description
 from . import host
-from .vae_loader import PIXEL_SPACE, names, paths
+from .vae_loader import PIXEL_SPACE, find_paths, list_names
 
 CONNECTED = "the VAE that is connected"
 
@@ -28,26 +28,28 @@ class VAEInfo:
     def INPUT_TYPES(cls):
         name = "A file, as Load VAE (Exact) lists them; it is not loaded. Or the VAE that is connected."
         return {
-            "required": {"vae_name": ([CONNECTED, *names()], {"tooltip": name})},
+            "required": {"vae_name": ([CONNECTED, *list_names()], {"tooltip": name})},
             "optional": {"vae": ("VAE", {"tooltip": "A VAE, from any loader."})},
         }
 
     def describe(self, vae_name, vae=None):
-        text = of_socket(vae) if vae_name == CONNECTED else of_name(vae_name)
+        text = describe_connected(vae) if vae_name == CONNECTED else describe_file_of(vae_name)
         return host.told(text, text)
 
 
-def of_name(name: str) -> str:
+def describe_file_of(name: str) -> str:
     if name == PIXEL_SPACE:
-        return description.lines({"VAE": name, "family": "none: the model works on pixels, and a latent is an image"})
-    return "\n\n".join(description.of_file(inspect(path)) for path in paths(name))
+        return description.format_rows(
+            {"VAE": name, "family": "none: the model works on pixels, and a latent is an image"}
+        )
+    return "\n\n".join(description.describe_file(inspect(path)) for path in find_paths(name))
 
 
-def of_socket(vae: Any) -> str:
+def describe_connected(vae: Any) -> str:
     found = host.look(vae)
     if not isinstance(found, host.HostVAE):
-        return description.of_vae(found, host.runs_in(vae))
-    return description.lines(
+        return description.describe_vae(found, host.runs_in(vae))
+    return description.format_rows(
         {
             "VAE": type(vae.first_stage_model).__name__,
             "family": "one that this pack does not run; ComfyUI does",

@@ -11,10 +11,10 @@ from ..vae_core.checkpoints import built_in, in_space, read_as_light
 from ..vae_core.dtypes import DTYPES
 from ..vae_core.latents import TINY_FILES
 from . import host
-from .core_vaes import pointed_to_core
+from .core_vaes import point_to_core
 
 PIXEL_SPACE, NONE, AUTOMATIC = "pixel_space", "none", "automatic"
-TOLD = [AUTOMATIC, *dict.fromkeys(TINY_FILES.values())]  # the spaces that there are tiny VAEs for
+SPACE_CHOICES = [AUTOMATIC, *dict.fromkeys(TINY_FILES.values())]  # the spaces that there are tiny VAEs for
 CHECKPOINTS = "checkpoints/"
 DEVICES = ("auto", "cpu", "cuda:0", "cuda:1", "cuda:2", "cuda:3")
 
@@ -36,7 +36,7 @@ class VAELoader:
         return {
             "required": {
                 "vae_name": (
-                    names(),
+                    list_names(),
                     {
                         "tooltip": "Files of models/vae; tiny VAEs of models/vae_approx, two halves as one; VAEs in "
                         "models/checkpoints; a small VAE built into this pack; pixel_space for models that work on "
@@ -72,7 +72,7 @@ class VAELoader:
                     },
                 ),
                 "latent_space": (
-                    TOLD,
+                    SPACE_CHOICES,
                     {
                         "default": AUTOMATIC,
                         "advanced": True,
@@ -95,11 +95,11 @@ class VAELoader:
         }
 
     def load(self, vae_name, dtype="auto", device="auto", other_half=NONE, latent_space=AUTOMATIC, light=False):
-        made = host.to_socket(loader_of(vae_name, other_half, latent_space, light), dtype, device)
+        made = host.to_socket(make_loader(vae_name, other_half, latent_space, light), dtype, device)
         return host.told(f"{host.look(made).title}; {host.runs_in(made)}", made)
 
 
-def names() -> list[str]:
+def list_names() -> list[str]:
     """All that can be chosen, without opening a file."""
     approx, halves = host.files("vae_approx"), {}
     for name in approx:
@@ -117,15 +117,15 @@ def names() -> list[str]:
     ]
 
 
-def loader_of(name: str, other_half: str = NONE, latent_space: str = AUTOMATIC, light: bool = False) -> host.Load:
+def make_loader(name: str, other_half: str = NONE, latent_space: str = AUTOMATIC, light: bool = False) -> host.Load:
     """How to load what was chosen: called once, and again if the host wants a copy on another device."""
     space = None if latent_space == AUTOMATIC else latent_space
     if name == PIXEL_SPACE:
         return partial(_pixel_space, space, light)
-    return partial(_load, [*paths(name), *(paths(other_half) if other_half != NONE else ())], space, light)
+    return partial(_load, [*find_paths(name), *(find_paths(other_half) if other_half != NONE else ())], space, light)
 
 
-def paths(name: str) -> Sequence[Path]:
+def find_paths(name: str) -> Sequence[Path]:
     """The file, or both, behind a name that `names` lists."""
     if name == built_in.NAME:
         return [built_in.VAE_FILE]
@@ -143,7 +143,7 @@ def _load(
     try:
         return load(*files, dtype=dtype, device=device, latent_space=space, light=light)
     except UnsupportedCheckpoint as e:
-        raise pointed_to_core(e) from None
+        raise point_to_core(e) from None
 
 
 def _pixel_space(space: str | None, light: bool, dtype: torch.dtype | None, device: torch.device) -> VAE:

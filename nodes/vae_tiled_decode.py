@@ -1,7 +1,7 @@
 """VAE Decode (Tiled): in bands of a chosen height, or in blended tiles; with core's inputs, so that it can stand in."""
 
 from . import tiling
-from .vae_decode import REFUSE, VAEDecode, shown_image
+from .vae_decode import REFUSE, VAEDecode, decode_to_image
 
 
 class VAETiledDecode(VAEDecode):
@@ -21,4 +21,4 @@ class VAETiledDecode(VAEDecode):
     def decode(self, samples, vae, tile_size=512, overlap=64, temporal_size=64, temporal_overlap=8,
                mode=tiling.EXACT, keep=tiling.AUTOMATIC, *, clamp=True, empty_latent=REFUSE):  # fmt: skip
         options = tiling.run_options(tile_size, overlap, temporal_size, temporal_overlap, mode, keep)
-        return shown_image(samples, vae, clamp, empty_latent, options)
+        return decode_to_image(samples, vae, clamp, empty_latent, options)

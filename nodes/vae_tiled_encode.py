@@ -3,7 +3,7 @@
 from . import tiling
 from .encoding import PAD
 from .images import WHITE
-from .vae_encode import VAEEncode, encoded
+from .vae_encode import VAEEncode, encode_to_latent
 
 
 class VAETiledEncode(VAEEncode):
@@ -24,4 +24,4 @@ class VAETiledEncode(VAEEncode):
                mode=tiling.EXACT, keep=tiling.AUTOMATIC, *, posterior="mode", seed=0, odd_sizes=PAD, alpha="automatic",
                background=WHITE):  # fmt: skip
         options = tiling.run_options(tile_size, overlap, temporal_size, temporal_overlap, mode, keep)
-        return encoded(pixels, vae, posterior, seed, (odd_sizes, alpha, background), options)
+        return encode_to_latent(pixels, vae, posterior, seed, (odd_sizes, alpha, background), options)

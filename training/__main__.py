@@ -12,7 +12,7 @@ from ..vae_core import VAEError, load
 from ..vae_core.checkpoints import built_in
 from ..vae_core.dtypes import demand_device
 from ..vae_core.errors import BadRequest
-from ..vae_core.files import made, published
+from ..vae_core.files import make_folder, write_atomically
 
 INSTALL = "training needs '{}': pip install 'exact-vae[train]'"
 try:
@@ -86,7 +86,7 @@ def train(options: argparse.Namespace) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     recipe, device = RECIPES[options.recipe], chosen(options.device)
-    state = made(options.run) / f"{recipe.name}.state"  # what cannot be written is said before the work
+    state = make_folder(options.run) / f"{recipe.name}.state"  # what cannot be written is said before the work
     trainer = Trainer(recipe, gathered(options.data / "train", recipe), device)
     if state.exists():
         tuning.resume(trainer, state)
@@ -126,12 +126,12 @@ def kept(trainer: Trainer, state: Path, bar: tqdm, save_every: int) -> None:
 def evaluate(options: argparse.Namespace) -> None:
     paths = listed(options.data / "held_out")
     path = options.vae or built_in.VAE_FILE
-    vae, name, out = load(path), path.absolute().stem, made(options.out)
+    vae, name, out = load(path), path.absolute().stem, make_folder(options.out)
     sides = options.long_side or [results.LONG_SIDE, None]
     rows = {side: list(results.measure(vae, paths, side)) for side in sides}
     text = "\n\n".join(results.section(vae, side, rows[side]) for side in sides)
     print(text)
-    with published(out / f"{name}.md") as part:
+    with write_atomically(out / f"{name}.md") as part:
         part.write_text(f"# {name} on photographs it never saw\n\n{text}\n", encoding="utf-8")
     results.contact_sheet(rows[sides[0]], out / f"{name}.jpg")
 

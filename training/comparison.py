@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..vae_core import VAE
-from ..vae_core.files import made, published
+from ..vae_core.files import make_folder, write_atomically
 from .folder import Found, upright
 from .results import LONG_SIDE, Measured, cell, fitted, measured, sheet
 
@@ -55,11 +55,11 @@ def skipped(found: Found, most: int | None = None) -> str:
 
 def write_report(folder: Path, title: str, facts: Mapping[str, str], rows: Sequence[Compared], found: Found) -> None:
     """A page of Markdown, and a sheet of every held-out image: as it is, decoded before, decoded after."""
-    made(folder)
+    make_folder(folder)
     said = "\n".join(f"- {name}: {text}" for name, text in facts.items())
     how = "Decoded from the mode, computed in float32. Original, before, after:"
     parts = (f"# {title}", said, table(rows), how, f"![original, before, after]({SHEET})", skipped(found))
-    with published(folder / REPORT) as part:
+    with write_atomically(folder / REPORT) as part:
         part.write_text("\n\n".join(text for text in parts if text) + "\n", encoding="utf-8")
     sheet([cell((b.original, b.decoded, a.decoded), f"{b.name}  {b.psnr:.2f} -> {a.psnr:.2f} dB") for b, a in rows],
           folder / SHEET)  # fmt: skip

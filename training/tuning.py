@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ..vae_core import VAE, BadRequest, load
+from ..vae_core import VAE, BadRequest, Posterior, load
 from ..vae_core.checkpoints import (
     DAMAGE,
     FLOATS,
@@ -29,7 +29,6 @@ from ..vae_core.checkpoints import (
 from ..vae_core.execution import whole
 from ..vae_core.families import Half, demand_part, title
 from ..vae_core.families.kl import AutoencoderKL
-from ..vae_core.posterior import Posterior
 from .folder import Folder, Found
 from .losses import SCALES, loss_of
 from .processes import Processes

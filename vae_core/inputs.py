@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .dtypes import at_least_fp32
 from .errors import BadPixels, BadRequest, LatentMismatch, NumericalOverflow
+from .execution.options import RunOptions
 from .families import ClipLaw, Config, Network
 from .images.padding import pad_to
 from .latents import spaces
@@ -169,9 +170,16 @@ def check_range(x: Tensor) -> None:
         raise BadPixels(f"these pixels {found}: an image's must be numbers in [-1, 1] (an IMAGE's in [0, 1]).")
 
 
+def demand_no_tiles(options: RunOptions) -> RunOptions:
+    """The options themselves. Raises BadRequest if they ask for tiles, of an image that is run row by row."""
+    if options.tiles:
+        raise BadRequest("an image that comes or goes row by row is not run in blended tiles: leave the tiles away.")
+    return options
+
+
 def _describe_mismatch(vae: VAELike, z: Tensor) -> str:
     channels = z.shape[1]
-    whose = spaces.models(channels)
+    whose = spaces.name_models(channels)
     return (
         f"this latent has {channels} channels (shape {tuple(z.shape)}{f', as of {whose}' if whose else ''}), but "
         f"'{vae.name}' needs {vae.latent_channels}: it is {vae.title}. Use the VAE of the model that "

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .errors import DoesNotFit, NumericalOverflow, is_out_of_memory
-from .execution.progress import Followed
+from .execution.progress import ProgressObserver
 from .families import Half
 
 
@@ -35,16 +35,15 @@ def demand_finite(vae: Run, x: Tensor, half: Half) -> None:
 
 
 @contextmanager
-def name_memory_errors(vae: Run, half: Half, shape: Sequence[int], watch: Followed) -> Iterator[None]:
+def name_memory_errors(vae: Run, half: Half, shape: Sequence[int], observer: ProgressObserver) -> Iterator[None]:
     """Raises DoesNotFit in place of torch's and Python's errors for memory that ran out: says at what, and where."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as e:
         if not is_out_of_memory(e):
             raise
-        raise DoesNotFit(
-            f"{describe_run(half, shape, vae.name)} ran out of memory{watch.where}: use a smaller image or batch, or bf16."
-        ) from e
+        run = describe_run(half, shape, vae.name)
+        raise DoesNotFit(f"{run} ran out of memory{observer.where}: use a smaller image or batch, or bf16.") from e
 
 
 def describe_run(half: Half, shape: Sequence[int], name: str) -> str:

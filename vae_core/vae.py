@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from . import inputs
 from .dtypes import at_least_fp32
 from .errors import BadPixels, BadRequest
 from .execution import clips, streaming, tiles, whole
 from .execution.options import DEFAULTS, RunOptions
 from .execution.plans.choose import choose_plan, make_request
 from .execution.plans.request import Plan, Request
-from .execution.progress import Followed
-from .execution.rewrite.fuse import fused
+from .execution.progress import ProgressObserver
+from .execution.rewrite.fuse import fuse
 from .execution.run import run
 from .families import ClipLaw, Config, Facts, Half, Network
 from .families.registry import demand_part, title
 from .images.padding import pad_to, repeat_last_frame
-from .inputs import Folding, check_latent, check_masked_image, check_pixels, check_range
 from .latents.fingerprint import digest_weights
 from .latents.preview import Findings
-from .ops import Ops, alone
+from .ops import Ops, as_single_frame
 from .posterior import Posterior
 from .results import demand_finite, describe_run, name_memory_errors
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .execution.options import RunKeywords
+
+Size = tuple[int, int]  # (H, W)
 
 
 class VAE(Facts):
@@ -105,7 +107,7 @@ class VAE(Facts):
         """
         options = replace(options, **keywords)
         demand_part(self.config, self.name, Half.ENCODER)
-        x, folding = check_pixels(self, pixels)
+        x, folding = inputs.check_pixels(self, pixels)
         z = self._run_in_tiles(self._encode, x, options, ratio=self.spatial_ratio, cell=self.spatial_ratio)
         return self._make_posterior(z, (x.shape[-2], x.shape[-1]), folding)
 
@@ -113,7 +115,7 @@ class VAE(Facts):
         self,
         z: Tensor,
         *,
-        size: tuple[int, int] | None = None,
+        size: Size | None = None,
         image: Tensor | None = None,
         mask: Tensor | None = None,
         options: RunOptions = DEFAULTS,
@@ -132,13 +134,13 @@ class VAE(Facts):
         """
         options = replace(options, **keywords)
         demand_part(self.config, self.name, Half.DECODER)
-        x, folding = check_latent(self, z, size)
-        beside = check_masked_image(self, image, mask, x)
-        if options.tiles and beside is not None:
+        x, folding = inputs.check_latent(self, z, size)
+        side_input = inputs.check_masked_image(self, image, mask, x)
+        if options.tiles and side_input is not None:
             raise BadRequest("blended tiles are decoded without an image and a mask: leave the tiles or these away.")
 
         def decode_one(x: Tensor, options: RunOptions) -> Tensor:
-            return self._decode(x, beside, options)
+            return self._decode(x, side_input, options)
 
         x = self._run_in_tiles(decode_one, x, options, ratio=self.decoded_ratio, cell=1)
         demand_finite(self, x, Half.DECODER)
@@ -158,28 +160,28 @@ class VAE(Facts):
         several frames (HunyuanImage 3.0).
         Raises what `encode` raises; whatever the source raises passes as it is.
         """
-        options = _demand_no_tiles(replace(options, **keywords))
+        options = inputs.demand_no_tiles(replace(options, **keywords))
         demand_part(self.config, self.name, Half.ENCODER)
         c, h, w = source.shape
         if c != self.in_channels or min(h, w) < 1:
             raise BadPixels(f"this image is ({c}, {h}, {w}): '{self.name}' encodes ({self.in_channels}, H, W).")
-        if self._runs_images_as_clips:
-            image = streaming.StreamedImage(source, 1, self.device, self.dtype, check_range).tensor()
-            return self.encode(image, options=options)
         shape = (1, *source.shape)
+        if isinstance(inputs.choose_folding(self.clip_law, shape), inputs.ImagesAsClips):
+            image = streaming.StreamedImage(source, 1, self.device, self.dtype, inputs.check_range).tensor()
+            return self.encode(image, options=options)
         plan = self._choose_plan(Half.ENCODER, shape, options, streamed=True)
-        watch = self._start(plan, 1, options)
-        with name_memory_errors(self, Half.ENCODER, shape, watch):
-            image = streaming.StreamedImage(source, self.spatial_ratio, self.device, self.dtype, check_range)
-            z = streaming.encode(fused(alone(self.network.encode_ops())), image, plan, watch)
-            watch.ends()
-        return self._make_posterior(z, (h, w), Folding())
+        observer = self._start(plan, 1, options)
+        with name_memory_errors(self, Half.ENCODER, shape, observer):
+            image = streaming.StreamedImage(source, self.spatial_ratio, self.device, self.dtype, inputs.check_range)
+            z = streaming.encode(fuse(as_single_frame(self.network.encode_ops())), image, plan, observer)
+            observer.end_run()
+        return self._make_posterior(z, (h, w), inputs.Folding())
 
     def decode_rows(
         self,
         z: Tensor,
         *,
-        size: tuple[int, int] | None = None,
+        size: Size | None = None,
         options: RunOptions = DEFAULTS,
         **keywords: "Unpack[RunKeywords]",
     ) -> Iterator[Tensor]:
@@ -194,10 +196,10 @@ class VAE(Facts):
         Raises what `decode` raises, at the call; but NumericalOverflow comes with the band that is not finite, and
         DoesNotFit also where memory runs out.
         """
-        options = _demand_no_tiles(replace(options, **keywords))
+        options = inputs.demand_no_tiles(replace(options, **keywords))
         demand_part(self.config, self.name, Half.DECODER)
-        x, _ = check_latent(self, z, size)
-        if self._runs_images_as_clips and z.ndim == 4 and len(z) == 1:
+        x, folding = inputs.check_latent(self, z, size)
+        if isinstance(folding, inputs.ImagesAsClips) and len(z) == 1:
             image = self.decode(z, size=size, options=options)
             return iter(image[0].split(streaming.HEIGHTS[0], -2))
         if len(x) != 1 or x.ndim != 4:
@@ -208,14 +210,14 @@ class VAE(Facts):
         return self._decode_bands(x, plan, self._start(plan, 1, options), size)
 
     @torch.no_grad()
-    def _decode_bands(self, x: Tensor, plan: Plan, watch: Followed, size: tuple[int, int] | None) -> Iterator[Tensor]:
-        with name_memory_errors(self, Half.DECODER, x.shape, watch):
-            ops = fused(self.network.decode_ops())
+    def _decode_bands(self, x: Tensor, plan: Plan, observer: ProgressObserver, size: Size | None) -> Iterator[Tensor]:
+        with name_memory_errors(self, Half.DECODER, x.shape, observer):
+            ops = fuse(self.network.decode_ops())
             left = self.decoded_size(size) if size else None
-            for band in streaming.decode(ops, self._undo_latent(x), plan, watch, left):
+            for band in streaming.decode(ops, self._undo_latent(x), plan, observer, left):
                 demand_finite(self, band, Half.DECODER)
                 yield band[0]
-            watch.ends()
+            observer.end_run()
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "VAE":
         """Move or cast the weights, in place as torch does. Statistics of a latent space stay fp32 at least."""
@@ -266,13 +268,9 @@ class VAE(Facts):
         self, half: Half, shape: Sequence[int], options: RunOptions, *, streamed: bool = False, masked: bool = False
     ) -> Plan:
         if options.tiles:
-            shape = options.tiles.within(tuple(shape), 1 if half is Half.ENCODER else self.decoded_ratio)
+            shape = options.tiles.tile_shape(tuple(shape), 1 if half is Half.ENCODER else self.decoded_ratio)
         request = self._request(half, shape, streamed=streamed, masked=masked)
         return choose_plan(request, self.device, options, what=describe_run(half, shape, self.name))
-
-    @property
-    def _runs_images_as_clips(self) -> bool:
-        return self.clip_law is not None and self.clip_law.images_are_clips
 
     def _run_in_tiles(
         self, run_one: Callable[[Tensor, RunOptions], Tensor], x: Tensor, options: RunOptions, ratio: int, cell: int
@@ -291,49 +289,50 @@ class VAE(Facts):
     def _encode(self, x: Tensor, options: RunOptions) -> Tensor:
         """x: (B, C, H, W) or (B, C, T, H, W) -> the encoder's result."""
         plan = self._choose_plan(Half.ENCODER, x.shape, options)
-        watch = self._start(plan, len(x), options)
-        with name_memory_errors(self, Half.ENCODER, x.shape, watch):
+        observer = self._start(plan, len(x), options)
+        with name_memory_errors(self, Half.ENCODER, x.shape, observer):
             x = x.to(self.device, self.dtype)
             ops = self.network.encode_ops()
             if x.ndim == 5:
-                z = self._run_clips(ops, x, plan, watch, self.clip_law)
+                z = self._run_clips(ops, x, plan, observer, self.clip_law)
             else:
-                z = self._run_images(ops, pad_to(x, self.spatial_ratio), plan, watch)
-            watch.ends()
+                z = self._run_images(ops, pad_to(x, self.spatial_ratio), plan, observer, None)
+            observer.end_run()
         return z
 
-    def _decode(self, x: Tensor, beside: Tensor | None, options: RunOptions) -> Tensor:
+    def _decode(self, x: Tensor, side_input: Tensor | None, options: RunOptions) -> Tensor:
         """x: (B, C, h, w) or (B, C, T, h, w) -> the decoder's result."""
-        plan = self._choose_plan(Half.DECODER, x.shape, options, masked=beside is not None)
-        watch = self._start(plan, len(x), options)
-        with name_memory_errors(self, Half.DECODER, x.shape, watch):
-            ops = self.network.decode_ops() if beside is None else self.network.masked_decode_ops()
+        plan = self._choose_plan(Half.DECODER, x.shape, options, masked=side_input is not None)
+        observer = self._start(plan, len(x), options)
+        with name_memory_errors(self, Half.DECODER, x.shape, observer):
+            ops = self.network.decode_ops() if side_input is None else self.network.masked_decode_ops()
             x = self._undo_latent(x)
             if x.ndim == 5:
-                x = self._run_clips(ops, x, plan, watch, None)
+                x = self._run_clips(ops, x, plan, observer, None)
             else:
-                x = self._run_images(ops, x, plan, watch, beside)
-            watch.ends()
+                x = self._run_images(ops, x, plan, observer, side_input)
+            observer.end_run()
         return x
 
-    def _start(self, plan: Plan, images: int, options: RunOptions) -> Followed:
+    def _start(self, plan: Plan, images: int, options: RunOptions) -> ProgressObserver:
         if options.on_plan:
             options.on_plan(plan)
-        return Followed(self.network, plan, images, options.progress)
+        return ProgressObserver(self.network, plan, images, options.progress)
 
-    def _run_images(self, ops: Ops, x: Tensor, plan: Plan, watch: Followed, beside: Tensor | None = None) -> Tensor:
+    def _run_images(self, ops: Ops, x: Tensor, plan: Plan, observer: ProgressObserver, side: Tensor | None) -> Tensor:
         # One layout of memory, however the caller's tensor lies: kernels differ in rounding, and pixels must not.
-        return run(fused(alone(ops)), x.contiguous(memory_format=torch.channels_last), plan, watch, beside=beside)
+        x = x.contiguous(memory_format=torch.channels_last)
+        return run(fuse(as_single_frame(ops)), x, plan, observer, side_input=side)
 
-    def _run_clips(self, ops: Ops, x: Tensor, plan: Plan, watch: Followed, law: ClipLaw | None) -> Tensor:
+    def _run_clips(self, ops: Ops, x: Tensor, plan: Plan, observer: ProgressObserver, law: ClipLaw | None) -> Tensor:
         """x: (B, C, T, H, W), run clip by clip. law: to encode, by which each is continued; None to decode."""
-        ops = fused(ops)
+        ops = fuse(ops)
         results = torch.empty((len(x), *plan.shape), dtype=at_least_fp32(x.dtype), device=x.device)
         first, step = (law.first, law.step) if law else (1, 1)
         for clip, place in zip(x.transpose(1, 2), results, strict=True):
             if law:
                 clip = repeat_last_frame(pad_to(clip, self.spatial_ratio), law.missing(len(clip)))
-            clips.run(ops, clip, plan, watch, first, step, place)
+            clips.run(ops, clip, plan, observer, first, step, place)
         return results.transpose(1, 2)
 
     def _undo_latent(self, x: Tensor) -> Tensor:
@@ -341,14 +340,8 @@ class VAE(Facts):
         x = x.to(self.device, at_least_fp32(self.dtype))
         return whole.run(self.network.from_latent_ops(), x).to(self.dtype)
 
-    def _make_posterior(self, z: Tensor, size: tuple[int, int], folding: Folding) -> Posterior:
+    def _make_posterior(self, z: Tensor, size: Size, folding: inputs.Folding) -> Posterior:
         demand_finite(self, z, Half.ENCODER)
         to_latent = (*self.network.to_latent_ops(), folding.unfold)
         make = Posterior.of_moments if self.network.gaussian else Posterior.of_point
         return make(z, to_latent, size)
-
-
-def _demand_no_tiles(options: RunOptions) -> RunOptions:
-    if options.tiles:
-        raise BadRequest("an image that comes or goes row by row is not run in blended tiles: leave the tiles away.")
-    return options

@@ -44,7 +44,7 @@ def count_usable_bytes(
     shape = clip_shape(shape, vae) if half is Half.DECODER else shape
     total = model_management.get_total_memory(thing.device) - thing.patcher.model_size()
     if options.tiles:
-        shape = options.tiles.within(shape, 1 if half is Half.ENCODER else vae.decoded_ratio)
+        shape = options.tiles.tile_shape(shape, 1 if half is Half.ENCODER else vae.decoded_ratio)
     request = make_request(vae.family, vae.config, half, shape, thing.vae_dtype)
     what = f"to {half.verb} {shape[0]} x {shape[-1]}x{shape[-2]} with '{name}'"
     options = replace(options, budget=_subtract_reserve(total))

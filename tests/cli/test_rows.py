@@ -115,8 +115,8 @@ def test_a_clip_of_one_frame_is_an_image(tmp_path, kl_file):
 
 
 def test_scratch_files_lie_where_they_should(tmp_path, kl_file, latent, monkeypatch):
-    kept, make = [], run.store_of
-    monkeypatch.setattr(run, "store_of", lambda *how: kept.append(make(*how)) or kept[-1])
+    kept, make = [], run.make_store
+    monkeypatch.setattr(run, "make_store", lambda *how: kept.append(make(*how)) or kept[-1])
     monkeypatch.setenv(scratch.VARIABLE, str(tmp_path))
     (tmp_path / "scratch").mkdir()
     how = ("--vae", kl_file, "--rows", 8, "--keep", "disk")

@@ -17,8 +17,8 @@ from exact_vae.training.trainer import Trainer
 from exact_vae.vae_core import VAE, inspect, load
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from samples import random_images as noise
-from samples import random_weights, small_kl
+from support.random_networks import random_weights, small_kl
+from support.tensors import random_images as noise
 
 QUICK = ("--crop", 16, "--batch", 2, "--threads", 1)
 PYTHON = (sys.executable, "-m", "exact_vae.cli", "train")

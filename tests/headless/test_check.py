@@ -5,7 +5,7 @@ import json
 import pytest
 from exact_vae.headless import GraphError, check, parse
 from exact_vae.headless.check import upstream
-from nodes_to_check import (
+from support.nodes_to_check import (
     NODES,
     Save,
     checked,

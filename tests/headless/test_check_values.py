@@ -2,7 +2,7 @@
 
 import pytest
 from exact_vae.headless import check, parse
-from nodes_to_check import (
+from support.nodes_to_check import (
     NODES,
     Save,
     checked,

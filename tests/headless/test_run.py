@@ -5,7 +5,7 @@ import weakref
 
 import torch
 from exact_vae.headless import parse, run
-from nodes_to_run import Fake, Show, execute, failure, node, titled
+from support.nodes_to_run import Fake, Show, execute, failure, node, titled
 
 
 def test_values_flow_along_links():

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from exact_vae.vae_core.errors import BadPixels, VAEError
-from nodes_to_run import Boom, Fake, Show, Switch, execute, failure, node, titled
+from support.nodes_to_run import Boom, Fake, Show, Switch, execute, failure, node, titled
 
 
 def test_progress_and_start():

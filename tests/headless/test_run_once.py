@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 import torch
-from nodes_to_run import Add, Boom, Fake, Number, Switch, execute, node, titled
+from support.nodes_to_run import Add, Boom, Fake, Number, Switch, execute, node, titled
 
 
 @pytest.mark.parametrize("first, ran, value", [(True, "x", 1), (False, "y", 2)])

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from as_the_host import described
 from exact_vae import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+from support.load_like_comfyui import described
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "tests" / "as_the_host.py"
+SCRIPT = ROOT / "tests" / "support" / "load_like_comfyui.py"
 NODES = pytest.mark.parametrize("node", NODE_CLASS_MAPPINGS)
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from calling import call, returned, text
 from exact_vae.vae_core.checkpoints import built_in
+from support.node_calls import call, returned, text
 
 
 @pytest.mark.parametrize("image", built_in.PHOTOGRAPHS)

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from calling import call, sample_image
 from exact_vae.vae_core import BadPixels, BadRequest, from_weights
-from samples import random_weights, small_kl
+from support.node_calls import call, sample_image
+from support.random_networks import random_weights, small_kl
 
 
 def box(h=48, w=60, top=16, bottom=36, left=20, right=44):

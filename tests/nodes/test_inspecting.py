@@ -4,13 +4,13 @@ import json
 
 import pytest
 import torch
-from calling import call, returned, sample_image, text
 from exact_vae import NODE_CLASS_MAPPINGS, headless
 from exact_vae.nodes import host
 from exact_vae.vae_core import BadRequest, from_weights, inspect, load
 from exact_vae.vae_core.images import metrics
 from safetensors.torch import load_file, save_file
-from samples import random_weights, small_kl
+from support.node_calls import call, returned, sample_image, text
+from support.random_networks import random_weights, small_kl
 
 
 def table(report: str) -> list[list[str]]:

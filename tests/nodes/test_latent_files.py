@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
-from calling import TAG, call, latent, returned, sample_image
 from exact_vae import NODE_CLASS_MAPPINGS
 from exact_vae.nodes import host
 from exact_vae.vae_core import BadRequest
 from safetensors.torch import load_file, save_file
+from support.node_calls import TAG, call, latent, returned, sample_image
 
 
 @pytest.mark.parametrize("file_type", [".latent", ".safetensors"])

@@ -4,7 +4,6 @@ import shutil
 
 import pytest
 import torch
-from calling import call, sample_image, text
 from exact_vae.nodes import NODE_CLASS_MAPPINGS, host
 from exact_vae.nodes.core_vaes import SINCE
 from exact_vae.vae_core import BadPixels, BadRequest, LatentMismatch, UnsupportedCheckpoint, load
@@ -12,7 +11,8 @@ from exact_vae.vae_core.checkpoints import built_in
 from exact_vae.vae_core.families import tiny_video
 from exact_vae.vae_core.families.unsupported import FOREIGN
 from safetensors.torch import save_file
-from samples import random_weights, small_kl
+from support.node_calls import call, sample_image, text
+from support.random_networks import random_weights, small_kl
 
 
 def test_what_can_be_chosen(models):

@@ -6,11 +6,11 @@ fits the tensor must be dropped, and what was never possible must not be believe
 
 import pytest
 import torch
-from calling import call, returned, sample_image, text
-from exact_vae.nodes.images import changed, tag_of
+from exact_vae.nodes.images import replace_latent, tag_of
 from exact_vae.vae_core import from_weights
 from exact_vae.vae_core.errors import LatentMismatch
-from samples import random_weights, small_kl
+from support.node_calls import call, returned, sample_image, text
+from support.random_networks import random_weights, small_kl
 
 SIZE = (21, 27)  # in pixels; the small VAE's ratio is 4, so its latent is 6x7
 
@@ -61,7 +61,7 @@ def test_the_size_is_dropped_with_the_latent_s_own(encoded, vae, node):
 def test_a_size_that_was_dropped_does_not_come_back(encoded):
     """Upscaled by our own node's rules and scaled down again, a latent is no longer the one that was padded."""
     z = encoded["samples"]
-    larger = changed(encoded, CUTTING["LatentUpscaleBy"](z), tag_of(encoded))
+    larger = replace_latent(encoded, CUTTING["LatentUpscaleBy"](z), tag_of(encoded))
     again = with_samples(larger, lambda _: z)
     tag = tag_of(again)
     assert tag is not None and tag.size is None

@@ -18,7 +18,7 @@ from exact_vae.vae_core.execution import progress
 from exact_vae.vae_core.families.blocks.ldm import Coder
 from exact_vae.vae_core.families.vq import VQConfig
 from exact_vae.vae_core.ops import Conv2d
-from samples import random_weights, small_kl
+from support.random_networks import random_weights, small_kl
 
 CODER = Coder((32, 64), (1, 1), (False, False), stem=32)
 
@@ -215,7 +215,7 @@ def test_other_errors_pass_as_they_are(vae, monkeypatch):
 def test_peak_bytes_takes_only_the_size(vae):
     assert vae.peak_bytes("decode", (1, 4, 8, 8)) == vae.peak_bytes("decode", (1, 99, 8, 8))
     one, two, three = (vae.peak_bytes("decode", (n, 4, 8, 8)) for n in (1, 2, 3))
-    assert two - one == three - two > 0.5 * one - vae._request(Half.DECODER, (1, 4, 8, 8)).summed
+    assert two - one == three - two > 0.5 * one - vae._request(Half.DECODER, (1, 4, 8, 8)).temporary_weights
     assert vae.peak_bytes("decode", (1, 4, 2, 8, 8)) == vae.peak_bytes("decode", (2, 4, 8, 8))
     assert vae.peak_bytes("encode", (1, 3, 30, 30)) == vae.peak_bytes("encode", (1, 3, 32, 32))
 

@@ -14,7 +14,7 @@ from ..families import Config, Network
 from ..families.names.layouts import Naming
 from ..families.registry import build, family_named, spaces
 from ..latents import spaces as latents
-from ..latents.conventions import SCALED, line
+from ..latents.conventions import SCALED, scaling_of
 from ..latents.spaces import LatentSpace
 from ..vae import VAE
 from . import built_in
@@ -70,7 +70,7 @@ def load(
 def _author_s_space(found: Detection, checkpoints: list[Checkpoint]) -> str | None:
     """The latent space of a tiny VAE that does not carry its scale, by the name of its file."""
     space = latents.space_of_file(checkpoints[0].path.name)
-    fits = found.family in TINY and space and latents.space(space).channels == found.latent_channels
+    fits = found.family in TINY and space and latents.get_space(space).channels == found.latent_channels
     return space if fits and not getattr(found.config, "scaled", True) else None
 
 
@@ -115,7 +115,7 @@ def own_dtype(stored: Mapping[str, int], name: str) -> torch.dtype:
 
 def in_space(vae: VAE, latent_space: str) -> VAE:
     """The same tiny VAE, giving and taking the raw latents of this space instead of scaled ones."""
-    space = latents.space(latent_space)
+    space = latents.get_space(latent_space)
     if vae.family not in TINY or vae.family not in space.families or space.channels != vae.latent_channels:
         raise BadRequest(
             f"'{vae.name}' has no use for the latent space '{latent_space}' ({space.channels} channels): it is "
@@ -129,7 +129,7 @@ def _statistics(family: str, space: LatentSpace) -> dict[str, Tensor]:
     """scaled = (raw - vae_shift) * vae_scale: of TAESD one number for all channels, of VAEs of clips one for each."""
     if family == "tiny":
         return {"vae_scale": torch.tensor(space.scale), "vae_shift": torch.tensor(space.shift)}
-    shift, scale = line(space, SCALED)
+    shift, scale = scaling_of(space, SCALED)
     return {"vae_scale": scale, "vae_shift": shift}
 
 

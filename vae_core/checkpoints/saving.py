@@ -19,7 +19,7 @@ from torch import Tensor
 from ..errors import BadRequest
 from ..families.names import dc_ae, layouts, wan
 from ..families.names import diffusers as kin
-from ..files.atomic import published
+from ..files.atomic import write_atomically
 from ..vae import VAE
 
 Weights = Mapping[str, Tensor]
@@ -38,7 +38,7 @@ def save(vae: VAE, path: str | Path, layout: str = ORIGINAL, dtype: torch.dtype 
         )
         for reference, name, t in _written(vae, layout)
     }
-    with published(Path(path)) as part:
+    with write_atomically(Path(path)) as part:
         save_file(tensors, part, metadata={"format": "pt"})  # diffusers asks for the format
 
 

@@ -2,10 +2,10 @@
 
 from . import whole
 from .options import DEFAULTS, OnPlan, RunKeywords, RunOptions
-from .plans.budget import MARGIN, free, text
+from .plans import budget, scratch
+from .plans.budget import MARGIN, format_bytes
 from .plans.choose import choose_plan, count_latent_frames, list_plans, make_request, read_budget
 from .plans.request import DEVICE, DISK, KEEP, SYSTEM, Plan, Request
-from .plans.scratch import VARIABLE
 from .progress import Progress
 from .streaming import PixelRows
 from .tiles import TilePlan, Tiles
@@ -17,7 +17,6 @@ __all__ = [
     "KEEP",
     "MARGIN",
     "SYSTEM",
-    "VARIABLE",
     "OnPlan",
     "PixelRows",
     "Plan",
@@ -27,12 +26,13 @@ __all__ = [
     "RunOptions",
     "TilePlan",
     "Tiles",
+    "budget",
     "choose_plan",
     "count_latent_frames",
-    "free",
+    "format_bytes",
     "list_plans",
     "make_request",
     "read_budget",
-    "text",
+    "scratch",
     "whole",
 ]

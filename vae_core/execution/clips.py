@@ -10,24 +10,24 @@ from ..ops import Ops
 from . import whole
 from .bands.flows import Source
 from .bands.state import Past
-from .observer import Watch
+from .observer import Observer
 from .plans.request import Plan
-from .run import gather, in_bands, store_of
+from .run import gather, make_store, run_bands
 
 
 @torch.no_grad()
-def run(ops: Ops, x: Tensor, plan: Plan, watch: Watch, first: int, step: int, place: Tensor) -> None:
+def run(ops: Ops, x: Tensor, plan: Plan, observer: Observer, first: int, step: int, place: Tensor) -> None:
     """x: (T, C, H, W), one clip; its result goes to its place, of the plan's shape (T', C', H', W').
 
     first, step: frames of x that the first frame of a latent stands for, and each later one; 1, 1 to decode.
     """
-    store = store_of(plan.keep, x.device)
+    store = make_store(plan.keep, x.device)
     past = Past(store) if plan.frames else None
     at = 0
     try:
         for part in _parts(x, plan.frames, first, step):
             part = part.contiguous(memory_format=torch.channels_last)
-            at += _one(ops, part, plan, watch, past, place[at:])
+            at += _one(ops, part, plan, observer, past, place[at:])
     finally:
         store.close()
 
@@ -39,10 +39,10 @@ def _parts(x: Tensor, frames: int, first: int, step: int) -> Iterator[Tensor]:
     yield from x[end:].split(step * frames) if len(x) > end else ()
 
 
-def _one(ops: Ops, x: Tensor, plan: Plan, watch: Watch, past: Past | None, place: Tensor) -> int:
+def _one(ops: Ops, x: Tensor, plan: Plan, observer: Observer, past: Past | None, place: Tensor) -> int:
     """Puts the result for these frames at its place, and gives how many it has."""
     if not plan.rows:
-        y = whole.run(ops, x, watch, past=past)
+        y = whole.run(ops, x, observer, past=past)
         place[: len(y)] = y
         return len(y)
-    return gather(in_bands(ops, partial(Source, x), plan, watch, x.device, past=past), place)
+    return gather(run_bands(ops, partial(Source, x), plan, observer, x.device, past=past), place)

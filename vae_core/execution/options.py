@@ -39,7 +39,7 @@ class RunOptions:
         if self.rows is not None and self.rows < 1:
             raise BadRequest(f"a band cannot have {self.rows} rows: choose 1 or more.")
         if self.budget is not None:
-            memory.parsed(self.budget)
+            memory.parse(self.budget)
 
 
 class RunKeywords(TypedDict, total=False):

@@ -6,15 +6,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .observer import Watch
-from .plans.request import Plan, work
+from .observer import Observer
+from .plans.request import Plan, count_work
 
 Progress = Callable[[int, int], None]
 TICKS = 1000  # what progress counts to
 PATIENCE = 0.5  # seconds; then it is told again, though nothing has changed: whoever watches may want to stop
 
 
-class Followed(Watch):
+class ProgressObserver(Observer):
     """Follows a run from op to op: for progress, and to say where it stopped."""
 
     def __init__(self, network: nn.Module, plan: Plan, images: int, progress: Progress | None):
@@ -22,14 +22,14 @@ class Followed(Watch):
         self.done, self.told, self.when = 0.0, -1, 0.0
         self.op: Any = None
 
-    def begins(self, op: Any) -> None:
+    def begin_op(self, op: Any) -> None:
         self.op = op
         self._tell()
 
-    def made(self, op: Any, x: Tensor) -> None:
-        self.done += work(op, x)
+    def end_op(self, op: Any, x: Tensor) -> None:
+        self.done += count_work(op, x)
 
-    def ends(self) -> None:
+    def end_run(self) -> None:
         self.done = self.total
         self._tell()
 

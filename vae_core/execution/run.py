@@ -9,49 +9,49 @@ from torch import Tensor
 from ..dtypes import at_least_fp32
 from ..ops import Ops, leaves
 from . import whole
-from .bands.flows import Source, flow
+from .bands.flows import Source, build_flow
 from .bands.holding import Banding, Flow
 from .bands.readers import ROWS, Rows
 from .bands.state import Past
-from .bands.stores import InRooms, InSystemMemory, OnDevice, OnDisk, Store
-from .observer import Watch
+from .bands.stores import InMappedMemory, InSystemMemory, OnDevice, OnDisk, Store
+from .observer import Observer
 from .plans.request import DISK, SYSTEM, Plan
 
 
 @torch.no_grad()
-def run(ops: Ops, x: Tensor, plan: Plan, watch: Watch, beside: Tensor | None = None) -> Tensor:
+def run(ops: Ops, x: Tensor, plan: Plan, observer: Observer, side_input: Tensor | None = None) -> Tensor:
     """x: (B, C, H, W) -> the result in fp32 at least.
 
     ops     fused
-    beside  what Besides look at, (B, C, H, W); None: x
+    side_input  what SideInputs look at, (B, C, H, W); None: x
     """
-    sides = x if beside is None else beside
+    sides = x if side_input is None else side_input
     result = torch.empty((len(x), *plan.shape), dtype=at_least_fp32(x.dtype), device=x.device)
     if not plan.rows:
         n = plan.images
         for part, side, place in zip(x.split(n), sides.split(n), result.split(n), strict=True):
-            place.copy_(whole.run(ops, part, watch, side))
+            place.copy_(whole.run(ops, part, observer, side))
         return result
     for image, side, place in zip(x.split(1), sides.split(1), result.split(1), strict=True):
-        gather(in_bands(ops, partial(Source, image), plan, watch, x.device, partial(Source, side)), place)
+        gather(run_bands(ops, partial(Source, image), plan, observer, x.device, partial(Source, side)), place)
     return result
 
 
 @torch.no_grad()
-def in_bands(ops: Ops, source: Callable[[Banding], Flow], plan: Plan, watch: Watch, device: torch.device,
-             beside: Callable[[Banding], Flow] | None = None, past: Past | None = None) -> Rows:  # fmt: skip
+def run_bands(ops: Ops, source: Callable[[Banding], Flow], plan: Plan, observer: Observer, device: torch.device,
+             side_input: Callable[[Banding], Flow] | None = None, past: Past | None = None) -> Rows:  # fmt: skip
     """The result for one image, band by band from the top. Closing it early gives back what is held for it.
 
-    beside  what Besides look at; None: the source
+    side_input  what SideInputs look at; None: the source
     past    of a clip that is run in parts: what is known of those before
     """
-    store = store_of(plan.keep, device)
+    store = make_store(plan.keep, device)
     store.tidy()
     try:
         norms = list(leaves(ops))
         banding = Banding(plan.numbers, store, frozenset(id(norms[i]) for i in plan.twice), past=past)
-        banding = banding._replace(beside=beside(banding)) if beside else banding
-        yield from flow(ops, source(banding), banding, watch).read(last=True)
+        banding = banding._replace(side_input=side_input(banding)) if side_input else banding
+        yield from build_flow(ops, source(banding), banding, observer).read(last=True)
     finally:
         store.close()
 
@@ -66,9 +66,9 @@ def gather(bands: Rows, place: Tensor) -> int:
     return frames
 
 
-def store_of(keep: str, device: torch.device) -> Store:
+def make_store(keep: str, device: torch.device) -> Store:
     if keep == DISK:
         return OnDisk()
     if keep == SYSTEM:
         return InSystemMemory()
-    return InRooms() if device.type == "cpu" else OnDevice()
+    return InMappedMemory() if device.type == "cpu" else OnDevice()

@@ -18,9 +18,9 @@ from ..ops import Ops
 from .bands.flows import Source
 from .bands.holding import Flow
 from .bands.readers import ROWS, Reader, Rows, height
-from .observer import Watch
+from .observer import Observer
 from .plans.request import HEIGHTS, Plan
-from .run import gather, in_bands, run
+from .run import gather, run, run_bands
 
 LAYOUT = torch.channels_last
 
@@ -39,13 +39,13 @@ class PixelRows(Protocol):
 
 
 @torch.no_grad()
-def decode(ops: Ops, z: Tensor, plan: Plan, watch: Watch, size: tuple[int, int] | None) -> Rows:
+def decode(ops: Ops, z: Tensor, plan: Plan, observer: Observer, size: tuple[int, int] | None) -> Rows:
     """z: (1, C, h, w). The result cropped to size, (H, W), in bands (1, C, n, W) from the top, in fp32 at least."""
     z = z.contiguous(memory_format=LAYOUT)
     if plan.rows:
-        bands = in_bands(ops, partial(Source, z), plan, watch, z.device)
+        bands = run_bands(ops, partial(Source, z), plan, observer, z.device)
     else:
-        bands = iter(run(ops, z, plan, watch).split(HEIGHTS[0], ROWS))
+        bands = iter(run(ops, z, plan, observer).split(HEIGHTS[0], ROWS))
     left, width = size or plan.shape[1:]
     for band in bands:
         yield band[..., :left, :width].to(at_least_fp32(band.dtype), copy=True)
@@ -55,12 +55,12 @@ def decode(ops: Ops, z: Tensor, plan: Plan, watch: Watch, size: tuple[int, int] 
 
 
 @torch.no_grad()
-def encode(ops: Ops, image: "StreamedImage", plan: Plan, watch: Watch) -> Tensor:
+def encode(ops: Ops, image: "StreamedImage", plan: Plan, observer: Observer) -> Tensor:
     """The result, (1, C, h, w), in fp32 at least."""
     if not plan.rows:
-        return run(ops, image.tensor(), plan, watch)
+        return run(ops, image.tensor(), plan, observer)
     result = torch.empty((1, *plan.shape), dtype=at_least_fp32(image.dtype), device=image.device)
-    bands = in_bands(ops, lambda banding: ImageFlow(image, banding.numbers), plan, watch, image.device)
+    bands = run_bands(ops, lambda banding: ImageFlow(image, banding.numbers), plan, observer, image.device)
     gather(bands, result)
     return result
 

@@ -37,7 +37,7 @@ class Tiles:
                 "the tile, an eighth of it is usual."
             )
 
-    def within(self, shape: tuple[int, ...], ratio: int) -> tuple[int, ...]:
+    def tile_shape(self, shape: tuple[int, ...], ratio: int) -> tuple[int, ...]:
         """The shape of one tile of (B, ..., H, W) that has one row to `ratio` of the image (1 for pixels)."""
         return (*shape[:-2], *(min(n, max(1, self.size // ratio)) for n in shape[-2:]))
 

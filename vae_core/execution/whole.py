@@ -8,35 +8,37 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..ops import Beside, Global, Op, Ops, Residual, Temporal, has_besides
+from ..ops import Global, Op, Ops, Residual, SideInput, Temporal, has_side_inputs
 from .bands.state import Past
-from .observer import Watch
+from .observer import Observer
 
-NOBODY = Watch()
+NOBODY = Observer()
 
 
 class Around(NamedTuple):
     """What a run has beside its ops and their input."""
 
-    watch: Watch = NOBODY
-    beside: Tensor | None = None
+    observer: Observer = NOBODY
+    side_input: Tensor | None = None
     past: Past | None = None
 
     def apply(self, op: Op, x: Tensor) -> Tensor:
         if self.past and isinstance(op, Temporal):
-            return self.past.after(op, x)
+            return self.past.advance(op, x)
         if self.past and isinstance(op, Global) and op.looks_back:
-            return op.recall(x, self.past.joined(op, op.remember(x)))
+            return op.recall(x, self.past.extend_memory(op, op.remember(x)))
         return op(x)  # type: ignore[operator]
 
 
-def run(ops: Ops, x: Tensor, watch: Watch = NOBODY, beside: Tensor | None = None, past: Past | None = None) -> Tensor:
+def run(
+    ops: Ops, x: Tensor, observer: Observer = NOBODY, side_input: Tensor | None = None, past: Past | None = None
+) -> Tensor:
     """x through all ops.
 
-    beside  what Besides look at; None: x, as it is now
+    side_input  what SideInputs look at; None: x, as it is now
     past    if x are the next frames of a clip: what is known of those before; it is brought up to date
     """
-    return _run(ops, [x], Around(watch, x if beside is None and has_besides(ops) else beside, past))
+    return _run(ops, [x], Around(observer, x if side_input is None and has_side_inputs(ops) else side_input, past))
 
 
 def _run(ops: Ops, at: list[Tensor], around: Around) -> Tensor:
@@ -44,15 +46,15 @@ def _run(ops: Ops, at: list[Tensor], around: Around) -> Tensor:
     for op in ops:
         if isinstance(op, Residual):
             at.append(_residual(op, at, around))
-        elif isinstance(op, Beside):
-            assert around.beside is not None
-            side = _run(op.side, [around.beside], around)
+        elif isinstance(op, SideInput):
+            assert around.side_input is not None
+            side = _run(op.side, [around.side_input], around)
             at.append(op.join(at.pop(), side))
             del side
         else:
-            around.watch.begins(op)
+            around.observer.begin_op(op)
             at.append(around.apply(op, at.pop()))
-            around.watch.made(op, at[0])
+            around.observer.end_op(op, at[0])
     return at.pop()
 
 
@@ -63,23 +65,23 @@ def _residual(op: Residual, at: list[Tensor], around: Around) -> Tensor:
 
 
 def peak_bytes(
-    ops: Ops, x: Tensor, kept: tuple[Tensor, ...] = (), beside: Tensor | None = None, past: Past | None = None
+    ops: Ops, x: Tensor, kept: tuple[Tensor, ...] = (), side_input: Tensor | None = None, past: Past | None = None
 ) -> tuple[int, Tensor]:
     """(the most bytes of activations alive at once in `run(ops, x)`, its result); all on the meta device.
 
     Counts what the ops read and make; what a backend allocates inside an op is its own affair.
     `kept` is what others keep alive meanwhile.
     """
-    beside = x if beside is None else beside
+    side_input = x if side_input is None else side_input
     around = Around(past=past)
     peak = _bytes(x, *kept)
     for op in ops:
         if isinstance(op, Residual):
-            skip_peak, skip = peak_bytes(op.skip, x, (x, *kept), beside, past)
-            body_peak, y = peak_bytes(op.body, x, (skip, *kept), beside, past)
+            skip_peak, skip = peak_bytes(op.skip, x, (x, *kept), side_input, past)
+            body_peak, y = peak_bytes(op.body, x, (skip, *kept), side_input, past)
             peak = max(peak, skip_peak, body_peak)
-        elif isinstance(op, Beside):
-            side_peak, side = peak_bytes(op.side, beside, (x, *kept), beside, past)
+        elif isinstance(op, SideInput):
+            side_peak, side = peak_bytes(op.side, side_input, (x, *kept), side_input, past)
             y = op.join(x, side)
             peak = max(peak, side_peak)
         else:

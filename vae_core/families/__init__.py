@@ -2,16 +2,21 @@
 
 from .blocks.base import ClipLaw, Config, Facts, Family, Network, Shapes
 from .blocks.half import Half
+from .blocks.ldm import Resample, ResnetBlock
 from .registry import FAMILIES, build, demand_part, title
+from .unsupported import FOREIGN
 
 __all__ = [
     "FAMILIES",
+    "FOREIGN",
     "ClipLaw",
     "Config",
     "Facts",
     "Family",
     "Half",
     "Network",
+    "Resample",
+    "ResnetBlock",
     "Shapes",
     "build",
     "demand_part",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ..ops import Beside, Conv2d, EveryNth, Ops, chain, plus, relu, silu, times
+from ..ops import Conv2d, EveryNth, Ops, SideInput, chain, plus, relu, silu, times
 from . import kl
 from .blocks.base import Family, Member, Shapes
 from .blocks.ldm import Coder, Decoder
@@ -75,8 +75,8 @@ class MaskedDecoder(Decoder):
     def blended(self, halvings: int, convs: int) -> Ops:
         """x * mask + image's features * (1 - mask), at 1 / 2^halvings."""
         small = (mask, *((EveryNth(2**halvings),) if halvings else ()))
-        features = (image, *self.encoder.first(convs), Beside((*small, invert), times))
-        return Beside(small, times), Beside(features, plus)
+        features = (image, *self.encoder.first(convs), SideInput((*small, invert), times))
+        return SideInput(small, times), SideInput(features, plus)
 
 
 class AsymmetricKL(kl.AutoencoderKL):

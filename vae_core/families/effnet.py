@@ -189,7 +189,7 @@ class Encoder(nn.Module):
 class Doubling(nn.ConvTranspose2d):
     """Every pixel becomes 2 x 2. Pointwise. (B, c_in, H, W) -> (B, c_out, 2H, 2W)"""
 
-    makes = 2
+    rows_per_step = 2
 
     def __init__(self, c_in: int, c_out: int):
         super().__init__(c_in, c_out, 2, stride=2)

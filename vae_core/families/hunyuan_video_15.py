@@ -119,7 +119,7 @@ class Trade(Temporal):
         super().__init__()
         self.first, self.later = first, later
 
-    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+    def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.first is None or past is not None:
             return self.traded(x), x[:0].clone()
         made = self.first(x[:1])  # type: ignore[operator]
@@ -128,7 +128,7 @@ class Trade(Temporal):
     def traded(self, x: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def alone(self) -> Ops:
+    def as_single_frame(self) -> Ops:
         assert self.first is not None
         return (self.first,)
 

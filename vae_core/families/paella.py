@@ -121,13 +121,13 @@ class MixingBlock(nn.Module):
 class Up(Window, nn.ConvTranspose2d):
     """(B, c_in, H, W) -> (B, c_out, 2H, 2W)"""
 
-    rows, span, makes = (1, 1), 3, 2
+    rows, span, rows_per_step = (1, 1), 3, 2
 
     def __init__(self, c_in: int, c_out: int):
         nn.ConvTranspose2d.__init__(self, c_in, c_out, 4, stride=2, padding=1)
         self.growth = 4 * c_out / c_in
 
-    def within(self, x: Tensor) -> Tensor:
+    def apply_unpadded(self, x: Tensor) -> Tensor:
         return F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=(3, 1))
 
 

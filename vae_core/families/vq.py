@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..ops import Beside, Conv2d, Ops, Upsample2x, chain, plus, times
+from ..ops import Conv2d, Ops, SideInput, Upsample2x, chain, plus, times
 from .blocks.base import Family, Halves, Member, Network, Shapes, size, vote
 from .blocks.ldm import Coder, Decoder, Encoder, Norm, is_2d, keeps_channels, makes_moments, norm, read_coder
 
@@ -107,7 +107,7 @@ class SpatialNorm(nn.Module):
     def ops(self) -> Ops:
         # A 1x1 convolution and repeated pixels change places: it reads z before it is enlarged.
         larger = tuple(Upsample2x() for _ in range(self.doublings))
-        return (self.norm_layer, Beside((self.conv_y, *larger), times), Beside((self.conv_b, *larger), plus))
+        return (self.norm_layer, SideInput((self.conv_y, *larger), times), SideInput((self.conv_b, *larger), plus))
 
 
 class VQAutoencoder(Network):

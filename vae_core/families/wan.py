@@ -163,7 +163,7 @@ class RMSNorm(nn.Module):
         y = None if torch.is_grad_enabled() else torch.empty_like(x)  # one new image, whatever the scale's dtype
         return torch.mul(x, scale, out=y).mul_(self.gamma.view(-1, 1, 1)).to(x.dtype)
 
-    def reading(self, scale: float) -> "RMSNorm":
+    def absorb_scale(self, scale: float) -> "RMSNorm":
         """The same for images that are `scale` times as large as they should be, with the same weights."""
         norm = copy(self)
         norm.least = self.least * scale
@@ -190,7 +190,7 @@ class ResidualBlock(nn.Module):
 class AttentionBlock(Global):
     """Single-head self-attention over all pixels of a frame. (T, C, H, W) -> same"""
 
-    last = "proj"
+    last_conv = "proj"
 
     def __init__(self, c: int):
         super().__init__()

@@ -9,13 +9,13 @@ from ..errors import BadRequest
 
 
 @contextmanager
-def published(path: Path) -> Iterator[Path]:
+def write_atomically(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` to write to. It becomes `path` when all is written; never half a file there."""
     if not path.name or os.path.isdir(path):  # which does not raise for a path that may not be looked at
         raise BadRequest(f"'{path}' cannot be written: it is a folder.")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with writable(path):
+        with explain_write_errors(path):
             yield part
             os.replace(part, path)
     finally:
@@ -23,17 +23,17 @@ def published(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def made(folder: Path) -> Path:
+def make_folder(folder: Path) -> Path:
     """The folder, which is made if it is not there. Raises BadRequest if it cannot be."""
     if os.path.isfile(folder):
         raise BadRequest(f"'{folder}' cannot be written: it is a file, not a folder.")
-    with writable(folder):
+    with explain_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 @contextmanager
-def writable(path: Path) -> Iterator[None]:
+def explain_write_errors(path: Path) -> Iterator[None]:
     """Say in one sentence what cannot be written."""
     try:
         yield

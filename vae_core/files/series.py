@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BadRequest
-from .atomic import made, writable
+from .atomic import explain_write_errors, make_folder
 
 _BATCH = "%batch_num%"
 
@@ -27,21 +27,21 @@ class Series:
         return f"{self.stem.replace(_BATCH, str(index))}_{self.first + index:05}_{suffix}"
 
 
-def series(folder: Path, prefix: str, tokens: Mapping[str, int]) -> Series:
+def next_series(folder: Path, prefix: str, tokens: Mapping[str, int]) -> Series:
     """The next free names under a prefix, whose folder is made if need be.
 
     prefix may name subfolders, and %width%, %height% (from `tokens`), %year% ... %second% and %batch_num%.
     Raises BadRequest for a place outside the folder, or one that cannot be written.
     """
-    subfolder, stem = os.path.split(os.path.normpath(_expanded(prefix, tokens)))
+    subfolder, stem = os.path.split(os.path.normpath(_expand(prefix, tokens)))
     stem = "" if stem == "." else stem
-    target = inside(folder, subfolder)
-    with writable(target):
-        taken = [one.name for one in made(target).iterdir()]
+    target = resolve_inside(folder, subfolder)
+    with explain_write_errors(target):
+        taken = [one.name for one in make_folder(target).iterdir()]
     return Series(target, subfolder.replace(os.sep, "/"), stem, _next_number(stem, taken))
 
 
-def inside(folder: Path, name: str) -> Path:
+def resolve_inside(folder: Path, name: str) -> Path:
     """folder/name, if that is in the folder. Links in the folder are the user's own and are followed."""
     root = os.path.abspath(folder)
     path = Path(os.path.abspath(os.path.join(root, name)))
@@ -50,7 +50,7 @@ def inside(folder: Path, name: str) -> Path:
     return path
 
 
-def _expanded(prefix: str, tokens: Mapping[str, int]) -> str:
+def _expand(prefix: str, tokens: Mapping[str, int]) -> str:
     now = time.localtime()
     parts = {"month": now.tm_mon, "day": now.tm_mday, "hour": now.tm_hour, "minute": now.tm_min, "second": now.tm_sec}
     texts = {name: f"{value:02}" for name, value in parts.items()} | {"year": str(now.tm_year)}

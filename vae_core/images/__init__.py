@@ -1,9 +1,9 @@
 """What surrounds a VAE: channels, padding, masks, compositing, metrics."""
 
 from . import heatmaps, masks, metrics
-from .channels import ALPHA, AUTOMATIC, as_channels
-from .compositing import colour_matched, onto
-from .heatmaps import WHITE_HOT, latent_channels
+from .channels import ALPHA, AUTOMATIC, convert_channels
+from .compositing import composite, match_colours
+from .heatmaps import WHITE_HOT, channel_grid
 from .metrics import psnr, ssim
 from .padding import crop_to, pad_to
 
@@ -11,14 +11,14 @@ __all__ = [
     "ALPHA",
     "AUTOMATIC",
     "WHITE_HOT",
-    "as_channels",
-    "colour_matched",
+    "channel_grid",
+    "composite",
+    "convert_channels",
     "crop_to",
     "heatmaps",
-    "latent_channels",
     "masks",
+    "match_colours",
     "metrics",
-    "onto",
     "pad_to",
     "psnr",
     "ssim",

@@ -10,7 +10,7 @@ from ..errors import BadRequest
 AUTOMATIC, DROP, COMPOSITE, KEEP = ALPHA = ("automatic", "drop", "composite", "keep")
 
 
-def as_channels(
+def convert_channels(
     image: Tensor, channels: int, alpha: str = AUTOMATIC, background: str = "#ffffff"
 ) -> tuple[Tensor, str]:
     """image -> (one of so many channels, what was done to its transparency, '' if nothing).
@@ -20,7 +20,7 @@ def as_channels(
     """
     colours, opacity = _split(image)
     if alpha == COMPOSITE:
-        colours, opacity = over(colours, opacity, background), torch.ones_like(opacity)
+        colours, opacity = composite_over(colours, opacity, background), torch.ones_like(opacity)
     if alpha == DROP:
         opacity = torch.ones_like(opacity)
     if channels == 4:
@@ -31,12 +31,12 @@ def as_channels(
     return colours[:, :channels], "transparency is left out" if lost else ""
 
 
-def over(colours: Tensor, opacity: Tensor, background: str) -> Tensor:
+def composite_over(colours: Tensor, opacity: Tensor, background: str) -> Tensor:
     """colours (B, 3, H, W) laid on a background, as far as they are opaque."""
-    return torch.lerp(parsed(background).to(colours)[:, None, None], colours, opacity)
+    return torch.lerp(parse_colour(background).to(colours)[:, None, None], colours, opacity)
 
 
-def parsed(colour: str) -> Tensor:
+def parse_colour(colour: str) -> Tensor:
     """'#ff8000' or 'ff8000' -> (3,) in [0, 1]"""
     if not re.fullmatch(r"#?[0-9a-fA-F]{6}", colour.strip()):
         raise BadRequest(f"'{colour}' is no colour: write it as #rrggbb, white as #ffffff.")

@@ -15,7 +15,7 @@ def heat_map(a: Tensor, b: Tensor, white: float = WHITE_HOT) -> Tensor:
     return torch.cat([3 * heat, 3 * heat - 1, 3 * heat - 2], 1).clamp(0, 1)
 
 
-def latent_channels(z: Tensor, scale: int = 1, gap: int = 2) -> Tensor:
+def channel_grid(z: Tensor, scale: int = 1, gap: int = 2) -> Tensor:
     """z: (B, C, h, w). Its channels side by side in a grid as square as may be, every pixel `scale` wide.
 
     Each channel is grey at its mean and reaches black and white three standard deviations away.

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from ..errors import BadRequest
 
 
-def fitted(mask: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(mask: Tensor, size: tuple[int, int]) -> Tensor:
     """mask (H, W), (B, H, W) or (B, 1, H, W) -> (B, 1, *size), resized if it is of another size."""
     if not isinstance(mask, Tensor) or mask.ndim not in (2, 3, 4) or 0 in mask.shape or not torch.isfinite(mask).all():
         found = f"of shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
@@ -16,19 +16,19 @@ def fitted(mask: Tensor, size: tuple[int, int]) -> Tensor:
     return mask if mask.shape[-2:] == size else F.interpolate(mask, size, mode="bilinear")
 
 
-def grown(mask: Tensor, by: int) -> Tensor:
+def grow(mask: Tensor, by: int) -> Tensor:
     """Rounded to 0 and 1, and `by - 1` pixels wider and higher; of an even number, the odd pixel is below and right."""
     before, after = by // 2, (by - 1) // 2
     mask = mask.round()
     return F.max_pool2d(F.pad(mask, (before, after, before, after)), by, 1) if by > 1 else mask
 
 
-def to_cells(mask: Tensor, ratio: int) -> Tensor:
+def cover_cells(mask: Tensor, ratio: int) -> Tensor:
     """Widened to whole latent pixels: each of them that the mask touches. Sides must be multiples of the ratio."""
     return F.max_pool2d(mask, ratio).repeat_interleave(ratio, -1).repeat_interleave(ratio, -2)
 
 
-def feathered(mask: Tensor, width: int) -> Tensor:
+def feather(mask: Tensor, width: int) -> Tensor:
     """Fading to 0 within the mask, over so many pixels at its edges; never outside of it.
 
     Where the mask is narrower than twice the width it fades faster, so that its middle stays at 1. The image's

@@ -12,7 +12,7 @@ STABILITY = (0.01**2, 0.03**2)
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
     """Peak signal to noise ratio in decibels, 10 log10(1 / mean squared error); infinite for equal images."""
-    a, b = _pair(a, b)
+    a, b = _demand_pair(a, b)
     return -10 * (a - b).square().flatten(1).mean(1).log10()
 
 
@@ -22,8 +22,8 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     Wang, Bovik, Sheikh & Simoncelli 2004, "Image quality assessment: from error visibility to structural similarity":
     Gaussian windows of 11 x 11 pixels and sigma 1.5; an image smaller than that is one window.
     """
-    a, b = _pair(a, b)
-    mean_a, mean_b, aa, bb, ab = map(_blurred, (a, b, a * a, b * b, a * b))
+    a, b = _demand_pair(a, b)
+    mean_a, mean_b, aa, bb, ab = map(_blur, (a, b, a * a, b * b, a * b))
     c1, c2 = STABILITY
     var_a, var_b, covariance = aa - mean_a**2, bb - mean_b**2, ab - mean_a * mean_b
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
@@ -33,17 +33,17 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 def colour_shift(a: Tensor, b: Tensor) -> Tensor:
     """The largest difference between the means of a channel; 0.005 is half a percent of the whole range."""
-    a, b = _pair(a, b)
+    a, b = _demand_pair(a, b)
     return (a - b).flatten(2).mean(2).abs().amax(1)
 
 
-def _pair(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def _demand_pair(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     if a.shape != b.shape or a.ndim != 4:
         raise BadPixels(f"images to compare have one shape (B, C, H, W); these have {(*a.shape,)} and {(*b.shape,)}.")
     return a.double(), b.double()
 
 
-def _blurred(x: Tensor) -> Tensor:
+def _blur(x: Tensor) -> Tensor:
     """Weighted means under the window, wherever it fits: (B, C, H, W) -> (B, C, H - 10, W - 10)"""
     channels = x.shape[1]
     for dim in (-2, -1):

@@ -2,12 +2,22 @@
 
 from . import spectra
 from .conventions import CONVENTIONS, NORMALISED, RAW, SCALED, convert
-from .files import NODE_SUFFIX, SUFFIXES, read_latent, read_stored, write_latent
+from .files import NODE_SUFFIX, SUFFIXES, read_latent, read_latent_file, write_latent
 from .fingerprint import digest_weights
-from .interpolation import METHODS, SLERP, mix, slerp, walk
+from .interpolation import METHODS, SLERP, interpolate, slerp, walk
 from .noise import BATCH_SEEDS, CPU, INCREMENT, SEEDS, SOURCES, Noise
-from .preview import CELLS, IMAGES, Factors, Findings, fit, flat, preview, principal, published
-from .spaces import SPACES, TINY_FILES, LatentSpace, Tag, candidates, models, space
+from .preview import (
+    CELLS,
+    IMAGES,
+    Factors,
+    Findings,
+    false_colours,
+    fit,
+    flatten_frames,
+    preview,
+    published_factors,
+)
+from .spaces import SPACES, TINY_FILES, LatentSpace, Tag, find_spaces, get_space, name_models
 
 __all__ = [
     "BATCH_SEEDS",
@@ -32,20 +42,20 @@ __all__ = [
     "LatentSpace",
     "Noise",
     "Tag",
-    "candidates",
     "convert",
     "digest_weights",
+    "false_colours",
+    "find_spaces",
     "fit",
-    "flat",
-    "mix",
-    "models",
+    "flatten_frames",
+    "get_space",
+    "interpolate",
+    "name_models",
     "preview",
-    "principal",
-    "published",
+    "published_factors",
     "read_latent",
-    "read_stored",
+    "read_latent_file",
     "slerp",
-    "space",
     "spectra",
     "walk",
     "write_latent",

@@ -14,29 +14,29 @@ from torch import Tensor
 
 from ..dtypes import at_least_fp32
 from ..errors import BadRequest, LatentMismatch
-from .spaces import RAW, LatentSpace, models
+from .spaces import RAW, LatentSpace, name_models
 
 CONVENTIONS = RAW, SCALED, NORMALISED = (RAW, "scaled", "normalised")
 
 
-class Line(NamedTuple):
+class Scaling(NamedTuple):
     """number = (raw - offset) * gain, for each channel."""
 
     offset: Tensor
     gain: Tensor
 
 
-def line(space: LatentSpace, convention: str) -> Line:
+def scaling_of(space: LatentSpace, convention: str) -> Scaling:
     """Offset and gain of each channel, (C,), float64. Raises BadRequest for a convention there is none of."""
     if convention not in CONVENTIONS:
         raise BadRequest(f"a latent is not '{convention}': choose one of {', '.join(CONVENTIONS)}.")
     zero, one = torch.zeros(space.channels, dtype=torch.float64), torch.ones(space.channels, dtype=torch.float64)
     if convention == RAW:
-        return Line(zero, one)
+        return Scaling(zero, one)
     if not space.std:
-        return Line(zero + space.shift, one * space.scale)
+        return Scaling(zero + space.shift, one * space.scale)
     mean, std = (torch.tensor(values, dtype=torch.float64) for values in (space.mean, space.std))
-    return Line(mean, (space.scale if convention == SCALED else 1.0) / std)
+    return Scaling(mean, (space.scale if convention == SCALED else 1.0) / std)
 
 
 def convert(latent: Tensor, space: LatentSpace, origin: str, target: str) -> Tensor:
@@ -49,7 +49,7 @@ def convert(latent: Tensor, space: LatentSpace, origin: str, target: str) -> Ten
             f"this latent has the shape {tuple(latent.shape)}, but those of {space.models} have {space.channels} "
             f"channels{_whose(latent)}."
         )
-    there, back = (line(space, convention) for convention in (target, origin))
+    there, back = (scaling_of(space, convention) for convention in (target, origin))
     gain = there.gain / back.gain
     offset = (back.offset - there.offset) * there.gain
     dtype = at_least_fp32(latent.dtype)
@@ -62,5 +62,5 @@ def _on(numbers: Tensor, latent: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _whose(latent: Tensor) -> str:
-    whose = models(latent.shape[1]) if latent.ndim in (4, 5) else ""
+    whose = name_models(latent.shape[1]) if latent.ndim in (4, 5) else ""
     return f" (this one is of {whose})" if whose else ""

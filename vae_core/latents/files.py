@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ..errors import BadRequest, LatentMismatch, some
-from ..files.atomic import published
+from ..files.atomic import write_atomically
 from ..files.safetensors_header import read_header
 from .spaces import SPACES, Tag
 
@@ -27,7 +27,7 @@ TENSOR, MASK = "latent", "noise_mask"
 SUFFIXES = (NODE_SUFFIX, ".safetensors")
 
 
-class Stored(NamedTuple):
+class StoredLatent(NamedTuple):
     """latent: float32 at least; mask: as it was; items: for each item, its number in the batch it was taken from."""
 
     latent: Tensor
@@ -40,18 +40,18 @@ def write_latent(path: str | Path, latent: Tensor, tag: Tag | None = None, texts
                  mask: Tensor | None = None, index: Sequence[int] | None = None) -> None:  # fmt: skip
     """latent: of any shape, in its own dtype. As a `.latent` if the path says so. Raises BadRequest if it cannot be."""
     path = Path(path)
-    tensors = {TENSOR: _plain(latent)}
+    tensors = {TENSOR: _to_cpu(latent)}
     if path.suffix.lower() == NODE_SUFFIX:
-        tensors = {NODE_TENSOR: _plain(latent), NODE_MARKER: torch.zeros(0)}
+        tensors = {NODE_TENSOR: _to_cpu(latent), NODE_MARKER: torch.zeros(0)}
     if mask is not None:
-        tensors[MASK] = _plain(mask)
+        tensors[MASK] = _to_cpu(mask)
     known = {TAG: tag.to_json() if tag else None, INDEX: json.dumps(list(index)) if index else None}
     metadata = {**(texts or {}), **{name: text for name, text in known.items() if text}}
-    with published(path) as part:
+    with write_atomically(path) as part:
         part.write_bytes(save(tensors, metadata=metadata))
 
 
-def read_stored(path: str | Path) -> Stored:
+def read_latent_file(path: str | Path) -> StoredLatent:
     """Raises BadRequest, BrokenCheckpoint, and LatentMismatch for other contents."""
     path = Path(path)
     try:
@@ -67,24 +67,24 @@ def read_stored(path: str | Path) -> Stored:
     old = TENSOR not in found and NODE_MARKER not in found
     latent = found[TENSOR if TENSOR in found else NODE_TENSOR].to(torch.float32)
     tag = Tag.from_json(metadata[TAG]) if TAG in metadata else None
-    return Stored(
+    return StoredLatent(
         latent / SPACES["sd1"].scale if old else latent,
-        tag.fitted(tuple(latent.shape)) if tag and latent.ndim in (4, 5) else None,
+        tag.adapt_to(tuple(latent.shape)) if tag and latent.ndim in (4, 5) else None,
         found.get(MASK),
-        _index(metadata.get(INDEX), len(latent)),
+        _parse_index(metadata.get(INDEX), len(latent)),
     )
 
 
 def read_latent(path: str | Path) -> tuple[Tensor, Tag | None]:
     """The latent in float32, and its tag. Raises as `read_stored` does."""
-    return read_stored(path)[:2]
+    return read_latent_file(path)[:2]
 
 
-def _plain(tensor: Tensor) -> Tensor:
+def _to_cpu(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().contiguous()
 
 
-def _index(text: str | None, items: int) -> list[int] | None:
+def _parse_index(text: str | None, items: int) -> list[int] | None:
     """None for what is no list of as many whole numbers."""
     try:
         found = json.loads(text or "null")

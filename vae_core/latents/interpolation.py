@@ -36,7 +36,7 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     return (share_a.reshape(shape) * a + share_b.reshape(shape) * b).to(torch.promote_types(a.dtype, b.dtype))
 
 
-def mix(a: Tensor, b: Tensor, t: float, method: str = SLERP) -> Tensor:
+def interpolate(a: Tensor, b: Tensor, t: float, method: str = SLERP) -> Tensor:
     """t of the way from a to b. One of them may be a single item for all of the other's.
 
     Raises BadRequest for shapes that do not go together, or a method there is none of.
@@ -56,5 +56,5 @@ def mix(a: Tensor, b: Tensor, t: float, method: str = SLERP) -> Tensor:
 
 def walk(a: Tensor, b: Tensor, steps: int, method: str = SLERP) -> Tensor:
     """`steps` points from a to b, both included, as a batch: all steps of the first pair, then of the next."""
-    points = [mix(a, b, i / (steps - 1) if steps > 1 else 0.0, method) for i in range(steps)]
+    points = [interpolate(a, b, i / (steps - 1) if steps > 1 else 0.0, method) for i in range(steps)]
     return torch.stack(points, 1).flatten(0, 1)

@@ -64,11 +64,11 @@ class Noise:
         if batch_seeds == SINGLE:
             return self._one_after_the_other(shape, index, seed)
         seeds = [seed + i if batch_seeds == INCREMENT else seed for i in index]
-        drawn = {s: self._item(_stream(self.source, s), shape) for s in dict.fromkeys(seeds)}
+        drawn = {s: self._item(_open_stream(self.source, s), shape) for s in dict.fromkeys(seeds)}
         return torch.stack([drawn[s] for s in seeds])
 
     def _one_after_the_other(self, shape: tuple[int, ...], index: Sequence[int], seed: int) -> Tensor:
-        normal = _stream(self.source, seed)
+        normal = _open_stream(self.source, seed)
         if self.spectrum == spectra.WHITE and list(index) == list(range(len(index))):
             return normal((len(index), *shape))  # in one go, as hosts do, who have no other order
         drawn = [self._item(normal, shape) for _ in range(max(index) + 1)]
@@ -78,14 +78,14 @@ class Noise:
         return spectra.draw(self.spectrum, normal, shape)
 
 
-def _stream(source: str, seed: int) -> spectra.Normal:
+def _open_stream(source: str, seed: int) -> spectra.Normal:
     """Shape -> the next white noise from this seed."""
-    return partial(_nvidia, NvidiaStream(seed % SEEDS)) if source == NVIDIA else _cpu(seed % SEEDS)
+    return partial(_draw_nvidia, NvidiaStream(seed % SEEDS)) if source == NVIDIA else _cpu_stream(seed % SEEDS)
 
 
-def _cpu(seed: int) -> spectra.Normal:
+def _cpu_stream(seed: int) -> spectra.Normal:
     return partial(torch.randn, generator=torch.Generator().manual_seed(seed))
 
 
-def _nvidia(stream: NvidiaStream, shape: tuple[int, ...]) -> Tensor:
+def _draw_nvidia(stream: NvidiaStream, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(stream.numbers(math.prod(shape))).reshape(shape)

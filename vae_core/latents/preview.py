@@ -16,7 +16,7 @@ from ..errors import LatentMismatch
 from .conventions import RAW, SCALED, convert
 from .noise import Noise
 from .spaces import LatentSpace
-from .spectra import coloured, standardised
+from .spectra import shape_spectrum, standardise
 
 IMAGES, CELLS = 4, 16  # that a VAE is fitted on: so many images of so many cells each way
 CONTRAST, POWER = 0.6, -3  # of their colours: the standard deviation, and the power of a frequency, by trial
@@ -89,7 +89,7 @@ def preview(latent: Tensor, factors: Factors) -> Tensor:
     return torch.einsum("bchw,cr->brhw", latent, weight) + bias[:, None, None]
 
 
-def published(name: str, space: LatentSpace) -> Factors | None:
+def published_factors(name: str, space: LatentSpace) -> Factors | None:
     """The published factors of a space, for raw latents; None if there are none."""
     if name not in PUBLISHED:
         return None
@@ -107,44 +107,44 @@ def fit(vae: Any) -> Factors:
     vae: a `VAE`, or what has its `findings`, `encode` (or `decode`), `in_channels`, `latent_channels`, `spatial_ratio`.
     """
     if vae.findings.factors is None:
-        vae.findings.factors = least_squares(*probes(vae))
+        vae.findings.factors = fit_least_squares(*make_probes(vae))
     return vae.findings.factors
 
 
-def probes(vae: Any) -> tuple[Tensor, Tensor]:
+def make_probes(vae: Any) -> tuple[Tensor, Tensor]:
     """(latent (N, C, h, w), the mean colour of each of its cells (N, 3, h, w)), of images made for it.
 
     A decoder alone is asked what it makes of smooth noise.
     """
     parts = getattr(getattr(vae, "config", None), "parts", ("encoder", "decoder"))
     if "encoder" not in parts:
-        latent = _smooth(vae.latent_channels, CELLS)
-        return latent, _cells([vae.decode(_alone(one, vae)) for one in latent], latent)
-    pixels = images(vae.spatial_ratio)
+        latent = _draw_smooth(vae.latent_channels, CELLS)
+        return latent, _cell_colours([vae.decode(_as_single(one, vae)) for one in latent], latent)
+    pixels = make_images(vae.spatial_ratio)
     given = torch.cat([pixels, torch.ones(IMAGES, vae.in_channels - 3, *pixels.shape[2:])], 1)
-    latents = [vae.encode(_alone(one, vae)).mode() for one in given]
-    latent = torch.cat([flat(one.float().cpu())[:1] for one in latents])
-    return latent, _cells(list(pixels[:, None]), latent)
+    latents = [vae.encode(_as_single(one, vae)).mode() for one in given]
+    latent = torch.cat([flatten_frames(one.float().cpu())[:1] for one in latents])
+    return latent, _cell_colours(list(pixels[:, None]), latent)
 
 
-def _alone(one: Tensor, vae: Any) -> Tensor:
+def _as_single(one: Tensor, vae: Any) -> Tensor:
     """As a batch of one, or as a clip of one frame for a VAE of clips."""
     return one[None] if getattr(vae, "temporal_ratio", None) is None else one[None, :, None]
 
 
-def _cells(pixels: Sequence[Tensor], latent: Tensor) -> Tensor:
+def _cell_colours(pixels: Sequence[Tensor], latent: Tensor) -> Tensor:
     """The mean colour of each image (the first frame of each clip) over the cells of its latent."""
-    first = torch.cat([flat(one.float().cpu())[:1, :3] for one in pixels])
+    first = torch.cat([flatten_frames(one.float().cpu())[:1, :3] for one in pixels])
     return F.adaptive_avg_pool2d(first, (latent.shape[-2], latent.shape[-1]))
 
 
-def images(ratio: int) -> Tensor:
+def make_images(ratio: int) -> Tensor:
     """Clouds of colour, smoother than photographs: it is their large shapes that a preview shows. In [-1, 1]."""
-    grey, colour = _smooth(1, CELLS * ratio), _smooth(3, CELLS * ratio)
+    grey, colour = _draw_smooth(1, CELLS * ratio), _draw_smooth(3, CELLS * ratio)
     return (CONTRAST * (grey + colour) / 2**0.5).clamp(-1, 1)
 
 
-def least_squares(latent: Tensor, pixels: Tensor) -> Factors:
+def fit_least_squares(latent: Tensor, pixels: Tensor) -> Factors:
     """The factors that come nearest to these pixels. latent (N, C, h, w), pixels (N, 3, h, w)."""
     x, y = (t.double().movedim(1, -1).flatten(0, 2) for t in (latent, pixels))
     mean_x, mean_y = x.mean(0), y.mean(0)
@@ -155,7 +155,7 @@ def least_squares(latent: Tensor, pixels: Tensor) -> Factors:
     return Factors(weight.float(), (mean_y - mean_x @ weight).float())
 
 
-def principal(latent: Tensor) -> Tensor:
+def false_colours(latent: Tensor) -> Tensor:
     """Its three main directions as red, green and blue: false colours, for a latent of which nothing is known.
 
     latent (B, C, h, w) -> pixels (B, 3, h, w) in [-1, 1], each reaching its ends at three standard deviations.
@@ -169,11 +169,11 @@ def principal(latent: Tensor) -> Tensor:
     return (x @ main.float()).reshape(shape).movedim(-1, 1).clamp(-1, 1)
 
 
-def flat(latent: Tensor) -> Tensor:
+def flatten_frames(latent: Tensor) -> Tensor:
     """(B, C, T, h, w) -> (B * T, C, h, w); images as they are."""
     return latent.transpose(1, 2).flatten(0, 1) if latent.ndim == 5 else latent
 
 
-def _smooth(channels: int, side: int) -> Tensor:
+def _draw_smooth(channels: int, side: int) -> Tensor:
     """Noise of variance 1, most of it in large shapes. (IMAGES, channels, side, side)"""
-    return standardised(coloured(Noise(0).draw((IMAGES, channels, side, side)), POWER))
+    return standardise(shape_spectrum(Noise(0).draw((IMAGES, channels, side, side)), POWER))

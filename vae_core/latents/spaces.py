@@ -132,13 +132,13 @@ def space_of_file(name: str) -> str | None:
     return TINY_FILES.get(stem.removesuffix("_encoder").removesuffix("_decoder"))
 
 
-def space(name: str) -> LatentSpace:
+def get_space(name: str) -> LatentSpace:
     if name not in SPACES:
         raise BadRequest(f"there is no latent space '{name}': choose one of {', '.join(SPACES)}.")
     return SPACES[name]
 
 
-def candidates(channels: int, ratio: int | None = None, family: str | None = None) -> tuple[str, ...]:
+def find_spaces(channels: int, ratio: int | None = None, family: str | None = None) -> tuple[str, ...]:
     """The spaces of so many channels (at this ratio, of this family): all that a shape can tell."""
     return tuple(
         name
@@ -147,9 +147,9 @@ def candidates(channels: int, ratio: int | None = None, family: str | None = Non
     )
 
 
-def models(channels: int, ratio: int | None = None, family: str | None = None) -> str:
+def name_models(channels: int, ratio: int | None = None, family: str | None = None) -> str:
     """Whose latents have so many channels (at this ratio, of this family): 'SD 3.x or FLUX.1, ...', '' if nobody's."""
-    fitting = [SPACES[name].models for name in candidates(channels, ratio, family)]
+    fitting = [SPACES[name].models for name in find_spaces(channels, ratio, family)]
     more = [f"{len(fitting) - MOST} others"] if len(fitting) > MOST else []
     return " or ".join(fitting[:MOST] + more)
 
@@ -185,7 +185,7 @@ class Tag:
         """The size to crop the decoded image to, if this latent is still the one that was tagged."""
         return self.size if tuple(latent_shape[-2:]) == self.latent else None
 
-    def fitted(self, latent_shape: tuple[int, ...]) -> "Tag | None":
+    def adapt_to(self, latent_shape: tuple[int, ...]) -> "Tag | None":
         """What of this tag is still true of a latent of this shape: nothing if its channels are others.
 
         Nor of one that is no image's and no clip's: a sampler of sound may have put it in the same place.
@@ -220,7 +220,7 @@ class Tag:
             tag = cls(str(d["family"]), int(d["channels"]), int(d["ratio"]), (h, w), size, **words)  # type: ignore
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
             return None
-        return tag._without_foreign_space() if tag._is_possible() else None
+        return tag._drop_foreign_space() if tag._is_possible() else None
 
     def _is_possible(self) -> bool:
         """Its numbers are those of a latent, and the image fits into what that decodes to."""
@@ -229,7 +229,7 @@ class Tag:
         pairs = list(zip(self.size or (), self.latent, strict=False))
         return self.size is None or (len(self.size) == 2 and all(0 < pixels <= n * self.ratio for pixels, n in pairs))
 
-    def _without_foreign_space(self) -> "Tag":
+    def _drop_foreign_space(self) -> "Tag":
         """A space that is not known here, or of other channels, says nothing; all else may still be true."""
         space = SPACES.get(self.space or "")
         return self if space and space.channels == self.channels else replace(self, space=None)

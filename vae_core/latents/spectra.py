@@ -39,11 +39,11 @@ def draw(spectrum: str, normal: Normal, shape: tuple[int, ...]) -> Tensor:
     elif spectrum == PYRAMID:
         noise = _pyramid(normal, *planes)
     else:
-        noise = coloured(normal(planes), POWERS[spectrum])
-    return standardised(noise).reshape(shape)
+        noise = shape_spectrum(normal(planes), POWERS[spectrum])
+    return standardise(noise).reshape(shape)
 
 
-def coloured(white: Tensor, power: float) -> Tensor:
+def shape_spectrum(white: Tensor, power: float) -> Tensor:
     """white (..., h, w) -> noise whose power falls or grows with frequency as f ** power; without a mean."""
     h, w = white.shape[-2:]
     f = torch.hypot(torch.fft.fftfreq(h)[:, None], torch.fft.rfftfreq(w)[None])
@@ -52,7 +52,7 @@ def coloured(white: Tensor, power: float) -> Tensor:
     return torch.fft.irfft2(torch.fft.rfft2(white) * gain, s=(h, w))
 
 
-def standardised(noise: Tensor) -> Tensor:
+def standardise(noise: Tensor) -> Tensor:
     """Mean 0 and variance 1 in each plane."""
     noise = noise.double()
     noise = noise - noise.mean((-2, -1), keepdim=True)
@@ -77,11 +77,11 @@ def _gradients(normal: Normal, planes: int, h: int, w: int, spacing: float) -> T
     total = torch.zeros(planes, h, w)
     for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
         corner = slopes[:, :, row + i][:, :, :, column + j]
-        total += (corner[0] * (down - i) + corner[1] * (across - j)) * _share(down, i) * _share(across, j)
+        total += (corner[0] * (down - i) + corner[1] * (across - j)) * _fade(down, i) * _fade(across, j)
     return total
 
 
-def _share(at: Tensor, corner: int) -> Tensor:
+def _fade(at: Tensor, corner: int) -> Tensor:
     fade = at**3 * (at * (at * 6 - 15) + 10)
     return fade if corner else 1 - fade
 

@@ -26,15 +26,14 @@ from .time import (
     RepeatFrames,
     Temporal,
     TimeConv,
-    alone,
-    is_cut,
+    as_single_frame,
+    splits_in_time,
 )
-from .tree import Beside, Op, Ops, Residual, chain, has_besides, keeps_scale, leaves
+from .tree import Op, Ops, Residual, SideInput, chain, has_side_inputs, keeps_scale, leaves
 from .whole_image import Global, Sums
 
 __all__ = [
     "Affine",
-    "Beside",
     "ChannelsToFrames",
     "Conv2d",
     "Conv3d",
@@ -56,20 +55,21 @@ __all__ = [
     "RepeatChannels",
     "RepeatFrames",
     "Residual",
+    "SideInput",
     "Sums",
     "Temporal",
     "TimeConv",
     "Upsample2x",
     "Window",
-    "alone",
+    "as_single_frame",
     "chain",
-    "has_besides",
-    "is_cut",
+    "has_side_inputs",
     "keeps_scale",
     "leaves",
     "plus",
     "relu",
     "silu",
     "soft_clamp",
+    "splits_in_time",
     "times",
 ]

@@ -29,7 +29,7 @@ class PixelUnshuffle(Window):
         x = x.permute(0, 2, 3, 1).reshape(b, h // n, n, w // n, n, c)
         return x.permute(self.order).reshape(b, h // n, w // n, n**2 * c).permute(0, 3, 1, 2)
 
-    def within(self, x: Tensor) -> Tensor:
+    def apply_unpadded(self, x: Tensor) -> Tensor:
         return self(x)
 
 
@@ -39,7 +39,7 @@ class PixelShuffle:
 
     def __init__(self, order: str = "cyx", n: int = 2):
         self.order, self.n = order, n
-        self.makes = n  # rows of each
+        self.rows_per_step = n  # rows of each
 
     def __call__(self, x: Tensor) -> Tensor:
         (b, c, h, w), n = x.shape, self.n
@@ -93,12 +93,12 @@ def relu(x: Tensor) -> Tensor:
 
 
 def times(x: Tensor, y: Tensor) -> Tensor:
-    """x * y, for a Beside."""
+    """x * y, for a SideInput."""
     return x * y if torch.is_grad_enabled() else x.mul_(y)
 
 
 def plus(x: Tensor, y: Tensor) -> Tensor:
-    """x + y, for a Beside."""
+    """x + y, for a SideInput."""
     return x + y if torch.is_grad_enabled() else x.add_(y)
 
 

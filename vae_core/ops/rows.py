@@ -19,7 +19,7 @@ class Window:
     rows: tuple[int, int] = (0, 0)
     span: int = 1
     step: int = 1
-    makes: int = 1  # rows of the result for each step
+    rows_per_step: int = 1  # rows of the result for each step
     growth: float = 1.0  # numbers of the result for each that is read
     border = "constant"  # beyond the borders of the image: zeros, or with "replicate" the nearest pixel again
 
@@ -27,7 +27,7 @@ class Window:
         """How often it moves on over so many rows, those above and below counted."""
         return max(0, (rows - self.span) // self.step + 1)
 
-    def within(self, x: Tensor) -> Tensor:
+    def apply_unpadded(self, x: Tensor) -> Tensor:
         """The result for rows that bring all they need above and below with them: nothing is added there."""
         raise NotImplementedError
 
@@ -68,7 +68,7 @@ class Conv2d(Window, nn.Conv2d):
         before, after = self.rows
         return super().forward(input if before == after else F.pad(input, (before, after) * 2))
 
-    def within(self, x: Tensor) -> Tensor:
+    def apply_unpadded(self, x: Tensor) -> Tensor:
         before, after = self.rows
         if self.border != "constant":
             x, before = F.pad(x, (before, after, 0, 0), mode=self.border), 0
@@ -84,7 +84,7 @@ class DoublingConv(Window):
     4 x 4 taps and stride 2: the same result with 4/9 of the multiplications, and the doubled image never exists.
     """
 
-    rows, span, makes = (1, 1), 3, 2
+    rows, span, rows_per_step = (1, 1), 3, 2
 
     def __init__(self, conv: Conv2d):
         # Row j of the doubled image is row j // 2 of the small one.
@@ -94,12 +94,12 @@ class DoublingConv(Window):
         weight = torch.einsum("ak,oikl,bl->ioab", taps, conv.weight.to(exact), taps)
         self.growth = 4 * conv.growth
         self.conv, self.weight, self.bias = conv, weight.to(conv.weight.dtype).contiguous(), conv.bias
-        self.made_bytes = self.weight.nbytes
+        self.temporary_bytes = self.weight.nbytes
 
     def __call__(self, x: Tensor) -> Tensor:
         return F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=1)
 
-    def within(self, x: Tensor) -> Tensor:
+    def apply_unpadded(self, x: Tensor) -> Tensor:
         return F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=(3, 1))
 
 
@@ -107,7 +107,7 @@ class DoublingConv(Window):
 class Upsample2x(nn.Module):
     """Nearest neighbour, twice the rows and columns. Pointwise. (B, C, H, W) -> (B, C, 2H, 2W)"""
 
-    growth, makes = 4.0, 2
+    growth, rows_per_step = 4.0, 2
 
     def forward(self, x: Tensor) -> Tensor:
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
@@ -124,5 +124,5 @@ class EveryNth(Window):
     def __call__(self, x: Tensor) -> Tensor:
         return x[..., :: self.step, :: self.step]
 
-    def within(self, x: Tensor) -> Tensor:
+    def apply_unpadded(self, x: Tensor) -> Tensor:
         return self(x)

@@ -27,19 +27,19 @@ class Temporal(nn.Module):
 
     growth = 1.0  # numbers of the result for each that is read
 
-    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+    def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         """The result for the next frames x, (T, C, rows, W), and what is to be known of them later: as many rows.
 
         past: what it gave with the frames before, None at the beginning of a clip.
         """
         raise NotImplementedError
 
-    def alone(self) -> Ops:
+    def as_single_frame(self) -> Ops:
         """What it comes to on images, that is on clips of one frame: ops for a batch of them."""
         raise NotImplementedError
 
     def forward(self, input: Tensor) -> Tensor:
-        return self.after(input, None)[0]
+        return self.advance(input, None)[0]
 
 
 @keeps_scale
@@ -54,7 +54,7 @@ class LookBack(Temporal):
         super().__init__()
         self.frames, self.repeats, self.later = frames, repeats, frames - step + 1
 
-    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+    def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         if past is None:
             past = (x[:1] if self.repeats else torch.zeros_like(x[:1])).expand(self.frames, *x.shape[1:])
         seen = torch.cat([past, x])
@@ -92,16 +92,16 @@ class Conv3d(Window, nn.Conv3d):
     def forward(self, input: Tensor) -> Tensor:
         before, after = self.rows
         if before == after and not self.repeats:
-            return self._convolved(input, (before, before))
-        return self._convolved(self._bordered(input, (before, after, before, after)), (0, 0))
+            return self._convolve(input, (before, before))
+        return self._convolve(self._pad_borders(input, (before, after, before, after)), (0, 0))
 
-    def within(self, x: Tensor) -> Tensor:
+    def apply_unpadded(self, x: Tensor) -> Tensor:
         before, after = self.rows
         if before == after and not self.repeats:
-            return self._convolved(x, (0, before))
-        return self._convolved(self._bordered(x, (before, after, 0, 0)), (0, 0))
+            return self._convolve(x, (0, before))
+        return self._convolve(self._pad_borders(x, (before, after, 0, 0)), (0, 0))
 
-    def _bordered(self, x: Tensor, sides: Sequence[int]) -> Tensor:
+    def _pad_borders(self, x: Tensor, sides: Sequence[int]) -> Tensor:
         return F.pad(x, sides, mode=self.border) if any(sides) else x
 
     def taps(self) -> tuple[Tensor, ...]:
@@ -110,7 +110,7 @@ class Conv3d(Window, nn.Conv3d):
             self.weight.data = self.weight.permute(2, 0, 1, 3, 4).contiguous().permute(1, 2, 0, 3, 4)
         return self.weight.unbind(2)
 
-    def _convolved(self, x: Tensor, pad: tuple[int, int]) -> Tensor:
+    def _convolve(self, x: Tensor, pad: tuple[int, int]) -> Tensor:
         if self.frames == 1 or (x.device.type != "cuda" and x.dtype.itemsize > 2):
             return self._tap_by_tap(x, pad)
         clip = x.transpose(0, 1)[None]
@@ -140,16 +140,16 @@ class OneFrame(Window):
         own = conv.frames - 1 - conv.around
         summed = conv.repeats and conv.frames > 1
         self.weight = conv.weight.to(exact).sum(2).to(conv.weight.dtype) if summed else conv.taps()[own]
-        self.made_bytes = self.weight.nbytes if summed else 0
+        self.temporary_bytes = self.weight.nbytes if summed else 0
 
     def __call__(self, x: Tensor) -> Tensor:
         before, after = self.rows
-        return self._convolved(x, (before, after, before, after))
+        return self._convolve(x, (before, after, before, after))
 
-    def within(self, x: Tensor) -> Tensor:
-        return self._convolved(x, (*self.rows, 0, 0))
+    def apply_unpadded(self, x: Tensor) -> Tensor:
+        return self._convolve(x, (*self.rows, 0, 0))
 
-    def _convolved(self, x: Tensor, sides: tuple[int, int, int, int]) -> Tensor:
+    def _convolve(self, x: Tensor, sides: tuple[int, int, int, int]) -> Tensor:
         left, right, above, below = sides
         if self.border == "constant" and left == right and above == below:
             return F.conv2d(x, self.weight, self.bias, self.step, (above, left))
@@ -163,12 +163,12 @@ class RepeatFrames(Temporal):
 
     growth = 2.0
 
-    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+    def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         once = 1 if past is None else 0
         y = x[once:].permute(0, 2, 3, 1)[:, None].expand(-1, 2, -1, -1, -1).flatten(0, 1).permute(0, 3, 1, 2)
         return torch.cat([x[:once], y]) if once else y, x[:0].clone()
 
-    def alone(self) -> Ops:
+    def as_single_frame(self) -> Ops:
         return ()
 
 
@@ -183,14 +183,14 @@ class FramesToChannels(Temporal):
         super().__init__()
         self.n = n
 
-    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+    def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         missing = -len(x) % self.n if past is None else 0
         x = torch.cat([x.new_zeros(missing, *x.shape[1:]), x]) if missing else x
         t, c, h, w = x.shape
         y = x.permute(0, 2, 3, 1).reshape(t // self.n, self.n, h, w, c)
         return y.permute(0, 2, 3, 4, 1).reshape(t // self.n, h, w, c * self.n).permute(0, 3, 1, 2), x[:0].clone()
 
-    def alone(self) -> Ops:
+    def as_single_frame(self) -> Ops:
         return (self._first,)
 
     @keeps_scale
@@ -208,13 +208,13 @@ class ChannelsToFrames(Temporal):
         super().__init__()
         self.n = n
 
-    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+    def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         t, c, h, w = x.shape
         y = x.permute(0, 2, 3, 1).reshape(t, h, w, c // self.n, self.n).permute(0, 4, 1, 2, 3)
         y = y.reshape(t * self.n, h, w, c // self.n).permute(0, 3, 1, 2)
         return y if past is not None else y[self.n - 1 :], x[:0].clone()
 
-    def alone(self) -> Ops:
+    def as_single_frame(self) -> Ops:
         return (self._last,)
 
     @keeps_scale
@@ -231,15 +231,15 @@ class TimeConv(nn.Conv3d, Temporal):
 
     reset_parameters = Conv3d.reset_parameters
 
-    def over(self, x: Tensor) -> Tensor:
+    def convolve(self, x: Tensor) -> Tensor:
         clip = x.transpose(0, 1)[None]
         return F.conv3d(clip, self.weight, self.bias, self.stride)[0].transpose(0, 1)
 
-    def alone(self) -> Ops:
+    def as_single_frame(self) -> Ops:
         return ()
 
     def forward(self, input: Tensor) -> Tensor:
-        return self.after(input, None)[0]
+        return self.advance(input, None)[0]
 
 
 class DoubleFrames(TimeConv):
@@ -250,13 +250,13 @@ class DoubleFrames(TimeConv):
     def __init__(self, c: int, frames: int):
         super().__init__(c, 2 * c, frames, 1)
 
-    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+    def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         first, x = (x[:1], x[1:]) if past is None else (x[:0], x)
         seen = torch.cat([x.new_zeros(self.frames - 1, *x.shape[1:]) if past is None else past, x])
         past = seen[len(seen) - self.frames + 1 :].clone()
         if not len(x):
             return first, past
-        y = self.over(seen).permute(0, 2, 3, 1).unflatten(-1, (2, -1)).permute(0, 3, 1, 2, 4)
+        y = self.convolve(seen).permute(0, 2, 3, 1).unflatten(-1, (2, -1)).permute(0, 3, 1, 2, 4)
         return torch.cat([first, y.flatten(0, 1).permute(0, 3, 1, 2)]), past
 
 
@@ -266,9 +266,9 @@ class HalveFrames(TimeConv):
     def __init__(self, c: int, frames: int):
         super().__init__(c, c, frames, 2)
 
-    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+    def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         first, seen = (x[:1], x) if past is None else (x[:0], torch.cat([past, x]))
-        y = torch.cat([first, self.over(seen)]) if len(seen) >= self.frames else first
+        y = torch.cat([first, self.convolve(seen)]) if len(seen) >= self.frames else first
         return y, seen[-1:].clone()
 
 
@@ -280,33 +280,33 @@ class GroupNormOverFrames(nn.GroupNorm):
         clip = input.permute(0, 2, 3, 1).reshape(1, t * h, w, c).permute(0, 3, 1, 2)
         return super().forward(clip).permute(0, 2, 3, 1).reshape(t, h, w, c).permute(0, 3, 1, 2)
 
-    def alone(self) -> Ops:
+    def as_single_frame(self) -> Ops:
         norm = nn.GroupNorm(self.num_groups, self.num_channels, self.eps, device="meta")
         norm.weight, norm.bias = self.weight, self.bias
         return (norm,)
 
 
-def alone(ops: Ops) -> Ops:
+def as_single_frame(ops: Ops) -> Ops:
     """The same network for images, each of which is a clip of one frame: no op looks at more than one."""
     result: list[Op] = []
     for op in ops:
         if isinstance(op, Residual):
-            result.append(Residual(alone(op.body), alone(op.skip)))
+            result.append(Residual(as_single_frame(op.body), as_single_frame(op.skip)))
         elif isinstance(op, Conv3d):
             if result and isinstance(result[-1], LookBack):
                 result.pop()
             result.append(OneFrame(op))
         elif isinstance(op, (Temporal, GroupNormOverFrames, Global)) and not isinstance(op, LookBack):
-            result += op.alone()
+            result += op.as_single_frame()
         else:
             result.append(op)
     return tuple(result)
 
 
-def is_cut(ops: Ops) -> bool:
+def splits_in_time(ops: Ops) -> bool:
     """Can a clip be run a few frames at a time? Not if an op sees all frames at once."""
     return not any(
-        (isinstance(op, Residual) and not is_cut(op.body + op.skip))
+        (isinstance(op, Residual) and not splits_in_time(op.body + op.skip))
         or isinstance(op, GroupNormOverFrames)
         or (isinstance(op, Conv3d) and op.around > 0)
         or (isinstance(op, Global) and op.over_frames and not op.looks_back)

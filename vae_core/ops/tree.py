@@ -9,7 +9,7 @@ a network whole, in bands of rows, or to plan either.
     nn.GroupNorm                                two numbers per group, over the whole image
     Global         (attention)                  every pixel at once
     Residual       .body, .skip                 two paths, added
-    Beside         .side, .join                 a second image, made of the run's input, joined row by row
+    SideInput         .side, .join                 a second image, made of the run's input, joined row by row
 
 Shapes are (B, C, H, W), of a clip (T, C, H, W), see `temporal`; rows are dim -2.
 Activations write in place when no gradient is wanted, so
@@ -22,7 +22,7 @@ from typing import Any, TypeVar, Union
 
 from torch import Tensor
 
-Op = Union[Callable[[Tensor], Tensor], "Residual", "Beside"]
+Op = Union[Callable[[Tensor], Tensor], "Residual", "SideInput"]
 Ops = tuple[Op, ...]
 T = TypeVar("T")
 
@@ -36,11 +36,11 @@ class Residual:
 
 
 @dataclass(frozen=True, eq=False)
-class Beside:
+class SideInput:
     """join(x, side(what the run was given)): for networks that look at their input again on the way.
 
     What the side makes has as many rows and columns as x. A run can be given another image to look at than its input.
-    join may write to x, so a Beside must follow an op that makes a new tensor.
+    join may write to x, so a SideInput must follow an op that makes a new tensor.
     """
 
     side: Ops
@@ -62,15 +62,17 @@ def leaves(ops: Ops) -> Iterator[Op]:
         if isinstance(op, Residual):
             yield from leaves(op.skip)
             yield from leaves(op.body)
-        elif isinstance(op, Beside):
+        elif isinstance(op, SideInput):
             yield from leaves(op.side)
         else:
             yield op
 
 
-def has_besides(ops: Ops) -> bool:
+def has_side_inputs(ops: Ops) -> bool:
     """Does any of these ops look at a second image?"""
-    return any(isinstance(op, Beside) or (isinstance(op, Residual) and has_besides(op.body + op.skip)) for op in ops)
+    return any(
+        isinstance(op, SideInput) or (isinstance(op, Residual) and has_side_inputs(op.body + op.skip)) for op in ops
+    )
 
 
 def keeps_scale(op: T) -> T:

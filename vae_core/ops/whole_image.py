@@ -12,16 +12,16 @@ from .tree import Ops
 class Global(nn.Module):
     """An op that must see the whole image: each part of it asks what is remembered of all of it."""
 
-    grows = True  # does what is remembered grow with the image?
+    memory_grows = True  # does what is remembered grow with the image?
     over_frames = False  # does it see other frames of a clip?
     looks_back = False  # and of these only the ones before: what is remembered of them serves those after
-    last = ""  # the name of the convolution that makes its result, if one does
+    last_conv = ""  # the name of the convolution that makes its result, if one does
 
     def remember(self, x: Tensor) -> tuple[Tensor, ...]:
         """What the others need to know of these pixels. Tensors (B, heads, pixels, C)."""
         raise NotImplementedError
 
-    def gathered(self, parts: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    def merge(self, parts: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """What is remembered of several parts, as if they were one."""
         return tuple(torch.cat(each, -2) for each in zip(*parts, strict=True))
 
@@ -29,7 +29,7 @@ class Global(nn.Module):
         """The result for these pixels, from what is remembered of all."""
         raise NotImplementedError
 
-    def alone(self) -> Ops:
+    def as_single_frame(self) -> Ops:
         """What it comes to on images, that is on clips of one frame."""
         return (self,)
 
@@ -44,7 +44,7 @@ class Global(nn.Module):
 class Sums(Global):
     """A Global for which sums over all pixels are enough to remember: the parts' are added."""
 
-    grows = False
+    memory_grows = False
 
-    def gathered(self, parts: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    def merge(self, parts: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         return reduce(lambda known, part: tuple(a + b for a, b in zip(known, part, strict=True)), parts)

@@ -2,12 +2,12 @@
 
 from . import comparison, description
 from .comparison import Overflow, RoundTrip
-from .latent import report
+from .latent import describe_latent
 
 __all__ = [
     "Overflow",
     "RoundTrip",
     "comparison",
+    "describe_latent",
     "description",
-    "report",
 ]

@@ -16,7 +16,7 @@ from ..execution.progress import Progress
 from ..execution.tiles import Tiles
 from ..families import Half
 from ..images import heatmaps, metrics
-from ..images.channels import as_channels
+from ..images.channels import convert_channels
 from ..posterior import Posterior
 
 Ready = Callable[[Half, tuple[int, ...]], tuple[Any, Any]]  # (half, shape) -> (the VAE, its budget)
@@ -64,7 +64,7 @@ def round_trip(
     halves = _Half(tiles, progress), _Half(tiles, progress)
     try:
         vae, budget = ready(Half.ENCODER, tuple(image.shape))
-        x = as_channels(image, vae.in_channels)[0] * 2 - 1
+        x = convert_channels(image, vae.in_channels)[0] * 2 - 1
         with halves[0].measured(vae, budget) as how:
             posterior = vae.encode(x, options=how)
             z = posterior.mode().cpu()
@@ -90,9 +90,9 @@ def round_trip(
     )
 
 
-def table(trips: Sequence[RoundTrip | Overflow]) -> str:
+def format_table(trips: Sequence[RoundTrip | Overflow]) -> str:
     """A table in Markdown whose columns are in line as plain text too: a row for each, then what went wrong."""
-    cells = [["", *COLUMNS], *([trip.name, *_cells(trip)] for trip in trips)]
+    cells = [["", *COLUMNS], *([trip.name, *_format_cells(trip)] for trip in trips)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     header, *rows = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in cells]
     ruler = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
@@ -100,19 +100,19 @@ def table(trips: Sequence[RoundTrip | Overflow]) -> str:
     return "\n".join([f"| {' | '.join(row)} |" for row in (header, ruler, *rows)] + [f"\n{fault}" for fault in faults])
 
 
-def said(trips: Sequence[RoundTrip | Overflow]) -> str:
+def format_lines(trips: Sequence[RoundTrip | Overflow]) -> str:
     """The same in lines that need no columns, two for each: a figure stands behind its name."""
-    return "\n\n".join(map(_said, trips))
+    return "\n\n".join(map(_format_trip, trips))
 
 
-def side_by_side(image: Tensor, trips: Sequence[RoundTrip | Overflow]) -> Tensor:
+def draw_side_by_side(image: Tensor, trips: Sequence[RoundTrip | Overflow]) -> Tensor:
     """image (B, 3, H, W) in [0, 1] -> (B, 3, H, W'): it, and what came back of it, black where nothing came back."""
-    return _in_a_row([image, *(_decoded(image, trip) for trip in trips)])
+    return _join_in_a_row([image, *(_decoded_or_black(image, trip) for trip in trips)])
 
 
-def heat_maps(image: Tensor, trips: Sequence[RoundTrip | Overflow], white: float = heatmaps.WHITE_HOT) -> Tensor:
+def draw_heat_maps(image: Tensor, trips: Sequence[RoundTrip | Overflow], white: float = heatmaps.WHITE_HOT) -> Tensor:
     """(B, 3, H, W'): where each differs from the image, see `views.heat_map`."""
-    return _in_a_row([heatmaps.heat_map(image, _decoded(image, trip), white) for trip in trips])
+    return _join_in_a_row([heatmaps.heat_map(image, _decoded_or_black(image, trip), white) for trip in trips])
 
 
 class _Half:
@@ -152,7 +152,7 @@ COST = ("encode", "decode", "peak")
 COLUMNS = (*QUALITY, *COST)
 
 
-def _cells(trip: RoundTrip | Overflow) -> list[str]:
+def _format_cells(trip: RoundTrip | Overflow) -> list[str]:
     if isinstance(trip, Overflow):
         return ["overflowed", *["-"] * (len(COLUMNS) - 1)]
     return [
@@ -163,24 +163,24 @@ def _cells(trip: RoundTrip | Overflow) -> list[str]:
         "-" if trip.kl is None else f"{trip.kl:.2f} nats",
         f"{trip.encode:.2f} s",
         f"{trip.decode:.2f} s",
-        "-" if trip.peak is None else memory.text(trip.peak),
+        "-" if trip.peak is None else memory.format_bytes(trip.peak),
     ]
 
 
-def _said(trip: RoundTrip | Overflow) -> str:
+def _format_trip(trip: RoundTrip | Overflow) -> str:
     if isinstance(trip, Overflow):
         return f"{trip.name}\n{trip.fault}"
-    cells = dict(zip(COLUMNS, _cells(trip), strict=True))
+    cells = dict(zip(COLUMNS, _format_cells(trip), strict=True))
     cost, quality = (
         ", ".join(f"{name} {cells[name]}" for name in names if cells[name] != "-") for names in (COST, QUALITY)
     )
     return f"{trip.name}; {cost}\n{quality}"
 
 
-def _decoded(image: Tensor, trip: RoundTrip | Overflow) -> Tensor:
+def _decoded_or_black(image: Tensor, trip: RoundTrip | Overflow) -> Tensor:
     return torch.zeros_like(image) if isinstance(trip, Overflow) else trip.decoded
 
 
-def _in_a_row(images: Sequence[Tensor]) -> Tensor:
+def _join_in_a_row(images: Sequence[Tensor]) -> Tensor:
     gap = torch.ones_like(images[0][..., :GAP])
     return torch.cat([part for image in images for part in (gap, image.to(gap))][1:], -1)

@@ -8,9 +8,9 @@ from ..latents.spaces import SPACES
 from ..vae import VAE
 
 
-def of_file(found: Inspection) -> str:
+def describe_file(found: Inspection) -> str:
     tensors = f"{found.tensors}, {found.bytes / 2**20:.1f} MiB"
-    return lines(
+    return format_rows(
         {
             "file": str(found.path),
             "family": found.title,
@@ -26,11 +26,11 @@ def of_file(found: Inspection) -> str:
     )
 
 
-def of_vae(vae: VAE, runs_in: str) -> str:
+def describe_vae(vae: VAE, runs_in: str) -> str:
     """runs_in: 'bfloat16 on cuda:0'"""
     numbers = sum(p.numel() for p in vae.network.parameters())
     size = sum(p.numel() * p.element_size() for p in vae.network.parameters())
-    return lines(
+    return format_rows(
         {
             "VAE": vae.name,
             "family": vae.title,
@@ -42,7 +42,7 @@ def of_vae(vae: VAE, runs_in: str) -> str:
     )
 
 
-def lines(rows: Mapping[str, str]) -> str:
+def format_rows(rows: Mapping[str, str]) -> str:
     """One line for each that has a text."""
     return "\n".join(f"{name + ':':<12}{text}" for name, text in rows.items() if text)
 

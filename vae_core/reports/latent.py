@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..latents.conventions import RAW, SCALED, line
-from ..latents.preview import flat
-from ..latents.spaces import SPACES, Tag, candidates
+from ..latents.conventions import RAW, SCALED, scaling_of
+from ..latents.preview import flatten_frames
+from ..latents.spaces import SPACES, Tag, find_spaces
 
 SURE = 1.0  # nats by which one convention must fit better than the other before anything is said (in any space: half)
 ALONE = 0.05  # correlation of neighbours below which there is no image
@@ -17,7 +17,7 @@ FEWEST = 256  # numbers in a channel, for statistics to mean something
 ROWS = 32  # channels that are listed
 
 
-class Statistics(NamedTuple):
+class ChannelStatistics(NamedTuple):
     """Of each channel over all items, frames and pixels, (C,) float64. NaN and infinity are left out, but counted."""
 
     mean: Tensor
@@ -28,9 +28,9 @@ class Statistics(NamedTuple):
     neighbours: float  # mean correlation of neighbouring pixels; NaN if there are none
 
 
-def statistics(latent: Tensor) -> Statistics:
+def channel_statistics(latent: Tensor) -> ChannelStatistics:
     """latent: (B, C, h, w) or (B, C, T, h, w)"""
-    x = flat(latent).double()
+    x = flatten_frames(latent).double()
     finite = torch.isfinite(x)
     zeros = torch.where(finite, x, 0.0)
     count = finite.sum((0, 2, 3)).clamp(min=1)
@@ -38,19 +38,21 @@ def statistics(latent: Tensor) -> Statistics:
     centred = torch.where(finite, x - mean[:, None, None], 0.0)
     std = (centred.square().sum((0, 2, 3)) / count).sqrt()
     lowest, highest = (torch.where(finite, sign * x, -math.inf).amax((0, 2, 3)) * sign for sign in (-1, 1))
-    return Statistics(mean, std, lowest, highest, int((~finite).sum()), _neighbours(centred))
+    return ChannelStatistics(mean, std, lowest, highest, int((~finite).sum()), _neighbour_correlation(centred))
 
 
-def report(latent: Tensor, tag: Tag | None = None, vae: str | None = None) -> str:
+def describe_latent(latent: Tensor, tag: Tag | None = None, vae: str | None = None) -> str:
     """Lines for people. vae: the fingerprint of the VAE it is looked at with, if any."""
-    found = statistics(latent)
-    head = [f"shape: {tuple(latent.shape)}, {str(latent.dtype).removeprefix('torch.')}", *_tagged(latent, tag)]
-    rows = [_row(found, i) for i in range(min(len(found.mean), ROWS))]
+    found = channel_statistics(latent)
+    head = [f"shape: {tuple(latent.shape)}, {str(latent.dtype).removeprefix('torch.')}", *_describe_origin(latent, tag)]
+    rows = [_format_channel(found, i) for i in range(min(len(found.mean), ROWS))]
     rows += [f"... and {len(found.mean) - ROWS} more"] if len(found.mean) > ROWS else []
-    return "\n".join([*head, *(f"warning: {one}" for one in warnings(latent, found, tag, vae)), "", *rows])
+    return "\n".join([*head, *(f"warning: {one}" for one in find_warnings(latent, found, tag, vae)), "", *rows])
 
 
-def warnings(latent: Tensor, found: Statistics, tag: Tag | None = None, vae: str | None = None) -> list[str]:
+def find_warnings(
+    latent: Tensor, found: ChannelStatistics, tag: Tag | None = None, vae: str | None = None
+) -> list[str]:
     """What is odd about a latent, a sentence each."""
     numbers = latent.numel() / latent.shape[1]
     if found.broken:
@@ -67,37 +69,37 @@ def warnings(latent: Tensor, found: Statistics, tag: Tag | None = None, vae: str
     return odd
 
 
-def _row(found: Statistics, channel: int) -> str:
+def _format_channel(found: ChannelStatistics, channel: int) -> str:
     mean, std, least, most = (column[channel].item() for column in found[:4])
     return f"channel {channel}: mean {mean:.3f}, std {std:.3f}, min {least:.3f}, max {most:.3f}"
 
 
-def _tagged(latent: Tensor, tag: Tag | None) -> list[str]:
+def _describe_origin(latent: Tensor, tag: Tag | None) -> list[str]:
     if tag is None:
-        names = [SPACES[name].models for name in candidates(latent.shape[1])]
+        names = [SPACES[name].models for name in find_spaces(latent.shape[1])]
         return [f"of: {' or '.join(names[:4]) or 'nobody known'}, by its channels; it has no tag"]
     models = SPACES[tag.space].models if tag.space and tag.space in SPACES else f"a VAE of the family '{tag.family}'"
     lines = [f"of: {models}, at 1/{tag.ratio}, {tag.convention}"]
     return [*lines, *([f"image: {tag.size[1]}x{tag.size[0]}"] if tag.size else [])]
 
 
-def _looks_scaled(latent: Tensor, found: Statistics, tag: Tag | None) -> bool:
+def _looks_scaled(latent: Tensor, found: ChannelStatistics, tag: Tag | None) -> bool:
     """In each space it may be of, do its channels fit what is expected of scaled ones far better than of raw ones?"""
     if tag and tag.space not in SPACES:
         return False  # of a VAE that is no model's, as the built-in one: nothing is expected of it
-    names: Sequence[str] = [tag.space] if tag and tag.space else candidates(latent.shape[1])
+    names: Sequence[str] = [tag.space] if tag and tag.space else find_spaces(latent.shape[1])
     names = [name for name in names if SPACES[name].std or SPACES[name].scale != 1]  # in others both are the same
     gaps = [_misfit(found, name, RAW) - _misfit(found, name, SCALED) for name in names]
     return bool(gaps) and sum(gaps) / len(gaps) > SURE and min(gaps) > SURE / 2
 
 
-def _misfit(found: Statistics, name: str, convention: str) -> float:
+def _misfit(found: ChannelStatistics, name: str, convention: str) -> float:
     """Nats a channel, Kullback-Leibler from Gaussian to Gaussian: those found, and those expected of the space.
 
     Expected is mean 0 and variance scale**2 of normalised statistics, carried back to raw along the space's line.
     """
     space = SPACES[name]
-    to_scaled = line(space, SCALED)
+    to_scaled = scaling_of(space, SCALED)
     unit = space.scale if space.std else 1.0  # the standard deviation of a scaled channel
     if convention == RAW:
         mean, std = to_scaled.offset, unit / to_scaled.gain
@@ -107,7 +109,7 @@ def _misfit(found: Statistics, name: str, convention: str) -> float:
     return (share.square() / 2 + ((found.mean - mean) / std).square() / 2 - 0.5 - share.log()).mean().item()
 
 
-def _neighbours(centred: Tensor) -> float:
+def _neighbour_correlation(centred: Tensor) -> float:
     """Mean over channels of the correlation of pixels side by side, and one above the other."""
     pairs = [(centred[..., 1:], centred[..., :-1]), (centred[..., 1:, :], centred[..., :-1, :])]
     found = [_correlation(a, b) for a, b in pairs if a.numel()]

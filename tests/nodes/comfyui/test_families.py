@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from comfyui_graphs import TILES, from_header, graph, pixels, round_trip, small_wan, tall
-from comfyui_server import failure
 from exact_vae.nodes.host.host_vae import TILED, WHOLE
+from support.comfyui_graphs import TILES, from_header, graph, pixels, round_trip, small_wan, tall
+from support.comfyui_server import failure
 
 
 def test_a_vae_of_another_family_is_left_to_core(server):

@@ -2,17 +2,17 @@
 
 import numpy as np
 import pytest
-import tiny_models
 import torch
-from comfyui_graphs import from_header, graph, in_comfyui, pixels, written
-from comfyui_server import ROOT
 from exact_vae import NODE_CLASS_MAPPINGS, headless
 from exact_vae.vae_core import load
 from safetensors.torch import load_file
+from support import tiny_diffusion_models
+from support.comfyui_graphs import from_header, graph, in_comfyui, pixels, written
+from support.comfyui_server import ROOT
 
 VAE = ("ExactVAELoader", {"vae_name": "sd3_tiny.safetensors"})
 MODEL = ("UNETLoader", {"unet_name": "sd3.safetensors", "weight_dtype": "default"})
-TEXT = ("TestConditioning", {"width": tiny_models.TEXT, "pooled": tiny_models.TEXT, "seed": 3})
+TEXT = ("TestConditioning", {"width": tiny_diffusion_models.TEXT, "pooled": tiny_diffusion_models.TEXT, "seed": 3})
 SOURCE = [("LoadImage", {"image": "odd.png"}), VAE, MODEL, TEXT]
 SETTINGS = {"scheduler": "simple", "steps": 3, "denoise": 0.6}
 
@@ -20,7 +20,7 @@ SETTINGS = {"scheduler": "simple", "steps": 3, "denoise": 0.6}
 @pytest.fixture(scope="module")
 def models(server):
     """The server, with a model and the VAE of its latents."""
-    tiny_models.sd3(server.base / "models" / "diffusion_models" / "sd3.safetensors")
+    tiny_diffusion_models.sd3(server.base / "models" / "diffusion_models" / "sd3.safetensors")
     from_header(server, VAE[1]["vae_name"], "taesd3.comfy")
     return server
 
@@ -108,7 +108,7 @@ def test_a_tag_that_no_longer_fits_is_dropped(models):
 def checkpoint(server):
     """The name of an SD 1.5 with all its parts."""
     weights = load_file(server.base / "models" / "vae" / "sd.safetensors")
-    tiny_models.sd15(server.base / "models" / "checkpoints" / "sd15.ckpt", weights)
+    tiny_diffusion_models.sd15(server.base / "models" / "checkpoints" / "sd15.ckpt", weights)
     return "sd15.ckpt"
 
 

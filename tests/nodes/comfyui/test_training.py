@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from comfyui_graphs import written
 from exact_vae.cli import main
 from exact_vae.training.procedural import drawn
 from exact_vae.vae_core import load
 from exact_vae.vae_core.families.kl import FAMILY
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from samples import random_weights
+from support.comfyui_graphs import written
+from support.random_networks import random_weights
 
 
 def test_core_s_pixels_of_a_tuned_vae_are_ours(server, tmp_path):

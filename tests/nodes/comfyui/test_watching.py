@@ -5,12 +5,12 @@ import time
 
 import numpy as np
 import pytest
-from comfyui_graphs import OURS, TILES, graph, tall, written
-from comfyui_server import Browser
 from exact_vae.vae_core.checkpoints import built_in
-from exact_vae.vae_core.latents.preview import preview, published
+from exact_vae.vae_core.latents.preview import preview, published_factors
 from exact_vae.vae_core.latents.spaces import SPACES
 from PIL import Image
+from support.comfyui_graphs import OURS, TILES, graph, tall, written
+from support.comfyui_server import Browser
 
 SIDE = 1024
 AT_ONCE = 5.0  # seconds, of which most is waiting for one step of the network on a busy machine
@@ -54,7 +54,7 @@ def test_a_first_look_at_what_is_decoded(server, taesd, node):
     image = Image.open(io.BytesIO(seen))
     assert (image.format, image.size) == ("JPEG", (512, 410))
     latent = written(server, *nodes[:2], of=(2, 0))["samples"]
-    factors = published("sd1", SPACES["sd1"])
+    factors = published_factors("sd1", SPACES["sd1"])
     assert factors
     want = ((preview(latent, factors)[0].clamp(-1, 1) + 1) * 127.5).movedim(0, -1).numpy()
     found = np.asarray(image.resize((80, 64), Image.Resampling.NEAREST)).astype(float)

@@ -18,9 +18,9 @@ from exact_vae.vae_core.families import FAMILIES
 from exact_vae.vae_core.families.kl import Coder
 from exact_vae.vae_core.images.padding import pad_to
 from exact_vae.vae_core.ops import Conv2d
-from samples import random_weights, small_kl
+from support.random_networks import random_weights, small_kl
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 TINY = next(family.example for family in FAMILIES if family.name == "tiny")
 HALF = Coder((32, 64, 64), (1, 1, 1), (False,) * 3, mid_attention=False)
 NETWORKS = {
@@ -97,22 +97,22 @@ def test_a_source_is_read_again_if_a_norm_s_input_is_not_held(vae):
     want = whole.run(ops, image.tensor())
     for plan, reads in ((once, 1), (replace(once, twice=(1,)), 2)):
         before = pixels.reads
-        assert torch.allclose(streaming.encode(ops, image, plan, run.Watch()), want, atol=1e-12)
+        assert torch.allclose(streaming.encode(ops, image, plan, run.Observer()), want, atol=1e-12)
         assert pixels.reads == before + reads
 
 
 @pytest.mark.parametrize("keep", ["device", "disk"])
 def test_closing_early_gives_back_what_is_held(vae, keep, monkeypatch):
     kept, held = [], []
-    make, put = run.store_of, stores.InRooms.put
-    monkeypatch.setattr(run, "store_of", lambda *how: kept.append(make(*how)) or kept[-1])
+    make, put = run.make_store, stores.InMappedMemory.put
+    monkeypatch.setattr(run, "make_store", lambda *how: kept.append(make(*how)) or kept[-1])
 
     def noted(self, band):
         kept = put(self, band)
         held.append(weakref.ref(kept.get()))
         return kept
 
-    monkeypatch.setattr(stores.InRooms, "put", noted)
+    monkeypatch.setattr(stores.InMappedMemory, "put", noted)
     bands = vae.decode_rows(torch.zeros(1, 4, 32, 8), rows=4, keep=keep)
     next(bands)
     (one,) = kept
@@ -127,8 +127,8 @@ def test_closing_early_gives_back_what_is_held(vae, keep, monkeypatch):
 
 
 def test_an_error_of_progress_closes_too(vae, monkeypatch):
-    kept, make = [], run.store_of
-    monkeypatch.setattr(run, "store_of", lambda *how: kept.append(make(*how)) or kept[-1])
+    kept, make = [], run.make_store
+    monkeypatch.setattr(run, "make_store", lambda *how: kept.append(make(*how)) or kept[-1])
 
     def stop(done, total):
         if done > 300:
@@ -249,7 +249,7 @@ from exact_vae.cli import rows
 from exact_vae.headless import tiff
 from exact_vae.vae_core import from_weights
 from exact_vae.vae_core.families.kl import Coder
-from samples import random_weights, small_kl
+from support.random_networks import random_weights, small_kl
 
 most = 0
 def look(*progress):

@@ -8,7 +8,7 @@ from exact_vae.vae_core import BadRequest, NumericalOverflow, Tiles, from_weight
 from exact_vae.vae_core.execution import tiles as blended
 from exact_vae.vae_core.families.tiny import Coder, TinyConfig
 from exact_vae.vae_core.ops import Conv2d
-from samples import random_weights, small_kl
+from support.random_networks import random_weights, small_kl
 
 NETWORKS = {
     "group norms": ("kl", small_kl()),
@@ -141,7 +141,7 @@ def test_the_plan_is_told_once_and_progress_to_the_end(vaes):
     vae.decode(z, tiles=Tiles(64, 16), on_plan=plans.append, progress=lambda done, total: calls.append((done, total)))
     (plan,) = plans
     assert plan.count == 4  # 80 x 112 pixels
-    assert plan.each == vae.plan("decode", plan.tiles.within(z.shape, 4))
+    assert plan.each == vae.plan("decode", plan.tiles.tile_shape(z.shape, 4))
     assert plan.each.peak < vae.plan("decode", z.shape).peak
     assert str(plan).startswith("blended, approximate: 4 tiles of 64 pixels, 16 shared; each whole; at most ")
     assert calls[0] == (0, 4000) and calls[-1] == (4000, 4000)
@@ -183,6 +183,6 @@ def test_bad_input_is_refused_before_the_first_tile(vaes):
 
 
 def test_a_tile_of_a_latent_and_of_an_image():
-    assert Tiles(512).within((1, 4, 200, 30), 8) == (1, 4, 64, 30)
-    assert Tiles(512).within((1, 3, 1600, 240), 1) == (1, 3, 512, 240)
-    assert Tiles(8, 0).within((1, 4, 3, 2, 2), 16) == (1, 4, 3, 1, 1)
+    assert Tiles(512).tile_shape((1, 4, 200, 30), 8) == (1, 4, 64, 30)
+    assert Tiles(512).tile_shape((1, 3, 1600, 240), 1) == (1, 3, 512, 240)
+    assert Tiles(8, 0).tile_shape((1, 4, 3, 2, 2), 16) == (1, 4, 3, 1, 1)

@@ -3,10 +3,10 @@
 import torch
 from exact_vae.vae_core import from_weights
 from exact_vae.vae_core.execution import whole
-from exact_vae.vae_core.execution.observer import Watch
+from exact_vae.vae_core.execution.observer import Observer
 from exact_vae.vae_core.families.registry import build
-from exact_vae.vae_core.ops import Affine, Beside, Conv2d, Residual, leaves, plus, times
-from samples import random_weights, small_kl
+from exact_vae.vae_core.ops import Affine, Conv2d, Residual, SideInput, leaves, plus, times
+from support.random_networks import random_weights, small_kl
 
 
 @torch.no_grad()
@@ -20,11 +20,11 @@ def test_runs_op_after_op():
 @torch.no_grad()
 def test_a_beside_looks_at_the_run_s_input_or_at_another_image():
     x, other = torch.randn(2, 1, 2, 3, 3)
-    add_input = Beside((Affine(5.0, 0.0),), plus)
-    ops = (Affine(2.0, 0.0), Residual((Affine(3.0, 0.0), add_input)), Beside((Affine(1.0, 0.0), add_input), times))
+    add_input = SideInput((Affine(5.0, 0.0),), plus)
+    ops = (Affine(2.0, 0.0), Residual((Affine(3.0, 0.0), add_input)), SideInput((Affine(1.0, 0.0), add_input), times))
     for given, seen in ((None, x), (other, other)):
         want = (2 * x + 6 * x + 5 * seen) * (seen + 5 * seen)
-        assert torch.allclose(whole.run(ops, x.clone(), beside=given), want)
+        assert torch.allclose(whole.run(ops, x.clone(), side_input=given), want)
 
 
 def test_the_input_is_not_changed():
@@ -52,8 +52,8 @@ def test_every_op_is_announced():
     vae, seen = from_weights(random_weights("kl", small_kl())), []
     ops = vae.network.decode_ops()
 
-    class Told(Watch):
-        def begins(self, op):
+    class Told(Observer):
+        def begin_op(self, op):
             seen.append(op)
 
         def made(self, op, x):
@@ -71,9 +71,9 @@ def test_peak_of_a_chain():
     assert whole.peak_bytes((wide, back), x)[0] == x.nbytes + 4 * x.nbytes
     assert whole.peak_bytes((Residual((wide, back)),), x)[0] == 2 * x.nbytes + 4 * x.nbytes
     assert whole.peak_bytes((wide,), x)[1].shape == (1, 16, 8, 8)
-    beside = Beside((wide,), plus)  # what it is joined to, what it reads, what it makes
-    assert whole.peak_bytes((wide, beside), x)[0] == 4 * x.nbytes + x.nbytes + 4 * x.nbytes
-    assert whole.peak_bytes((wide, beside), x)[1].shape == (1, 16, 8, 8)
+    side_input = SideInput((wide,), plus)  # what it is joined to, what it reads, what it makes
+    assert whole.peak_bytes((wide, side_input), x)[0] == 4 * x.nbytes + x.nbytes + 4 * x.nbytes
+    assert whole.peak_bytes((wide, side_input), x)[1].shape == (1, 16, 8, 8)
 
 
 @torch.no_grad()

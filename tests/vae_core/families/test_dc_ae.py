@@ -11,16 +11,17 @@ from diffusers.models import attention_processor, normalization
 from exact_vae.vae_core import UnknownCheckpoint, detect, from_weights, load
 from exact_vae.vae_core.checkpoints.loading import assemble
 from exact_vae.vae_core.execution import whole
-from exact_vae.vae_core.execution.bands.flows import Source, flow
+from exact_vae.vae_core.execution.bands.flows import Source, build_flow
 from exact_vae.vae_core.execution.bands.holding import Banding
 from exact_vae.vae_core.execution.bands.stores import OnDevice
-from exact_vae.vae_core.execution.observer import Watch
-from exact_vae.vae_core.execution.rewrite.fuse import fused
+from exact_vae.vae_core.execution.observer import Observer
+from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.families import dc_ae
 from exact_vae.vae_core.families.dc_ae import Coder, DCAEConfig
 from exact_vae.vae_core.families.registry import build, expected_shapes
 from safetensors.torch import save_file
-from samples import header, header_names, random_weights
+from support.headers import header, header_names
+from support.random_networks import random_weights
 
 EXACT = 1e-9
 VIT, RES = "EfficientViTBlock", "ResBlock"
@@ -317,7 +318,7 @@ def test_bands_at_ratio_32(size, numbers):
     for ops, x in ((network.decode_ops(), z), (network.encode_ops(), torch.rand(1, 3, 32 * size[0], 32 * size[1]))):
         x = x.double()
         want = whole.run(ops, x.clone())
-        got = torch.cat(list(flow(fused(ops), Source(x, banding), banding, Watch()).read(last=True)), -2)
+        got = torch.cat(list(build_flow(fuse(ops), Source(x, banding), banding, Observer()).read(last=True)), -2)
         assert (got - want).abs().max() < 1e-12 * want.abs().max()
 
 

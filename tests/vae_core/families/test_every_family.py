@@ -8,11 +8,11 @@ import torch
 from exact_vae.vae_core import VAE, from_weights
 from exact_vae.vae_core.execution import count_latent_frames, make_request, whole
 from exact_vae.vae_core.execution.plans.request import DISK
-from exact_vae.vae_core.families import FAMILIES, ClipLaw
-from exact_vae.vae_core.ops import is_cut
-from samples import random_weights
-from small_networks import SMALL, part_of
-from small_networks import small as made_anew
+from exact_vae.vae_core.families import FAMILIES, ClipLaw, Half
+from exact_vae.vae_core.ops import splits_in_time
+from support.random_networks import random_weights
+from support.small_networks import SMALL, part_of
+from support.small_networks import small as made_anew
 
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ROUNDING = {family.name: family.rounding for family in FAMILIES}
@@ -58,7 +58,7 @@ def test_bands_and_frames_are_the_whole(kind, part):
     x = given(vae, part, 4)
     want = part_of(vae, part, x)
     assert apart(part_of(vae, part, -x), want) > 1e-4, "the result does not depend on the image"
-    cut = x.ndim == 4 and is_cut(vae.network.encode_ops() if part == "encode" else vae.network.decode_ops())
+    cut = x.ndim == 4 and splits_in_time(vae.network.encode_ops() if part == "encode" else vae.network.decode_ops())
     assert cut == (x.ndim == 4 and (kind, part) not in AT_ONCE)
     for way in (*BANDS[family == "effnet" :], *(FRAMES if cut else ())):  # whose many layers are slow row by row
         assert apart(part_of(vae, part, x, **way), want) < EXACT, way
@@ -105,7 +105,7 @@ def test_latent_frames_are_those_that_encoding_makes(kind):
 
 
 def test_a_vae_of_images_makes_a_latent_of_each_frame():
-    assert latent_frames(*SMALL["kl"], 7) == 7
+    assert count_latent_frames(*SMALL["kl"], 7) == 7
 
 
 def test_the_page_says_what_families_state():

@@ -6,7 +6,9 @@ from exact_vae.vae_core import detect, from_weights
 from exact_vae.vae_core.execution import whole
 from exact_vae.vae_core.families.blocks.ldm import Coder
 from exact_vae.vae_core.families.hunyuan_video_15 import TradingConfig
-from samples import clip, header, moments, near, random_weights
+from support.headers import header
+from support.random_networks import random_weights
+from support.tensors import clip, moments, near
 from torch.nn import functional as F
 
 EXACT = 1e-9

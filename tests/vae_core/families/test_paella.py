@@ -10,7 +10,9 @@ from exact_vae.vae_core.families import paella
 from exact_vae.vae_core.families.paella import PaellaConfig
 from exact_vae.vae_core.families.registry import expected_shapes
 from exact_vae.vae_core.ops import Conv2d
-from samples import header, random_images, random_weights, shake
+from support.headers import header
+from support.random_networks import random_weights, shake
+from support.tensors import random_images
 
 EXACT = 1e-9
 SMALL = PaellaConfig(z_channels=3, codes=20, widths=(16, 24, 40), blocks=2)

@@ -5,8 +5,10 @@ import torch
 from diffusers import AutoencoderKLTemporalDecoder
 from exact_vae.vae_core import detect, from_weights
 from exact_vae.vae_core.execution import whole
-from exact_vae.vae_core.ops import is_cut
-from samples import header, near, shake
+from exact_vae.vae_core.ops import splits_in_time
+from support.headers import header
+from support.random_networks import shake
+from support.tensors import near
 
 EXACT = 1e-9
 
@@ -61,7 +63,7 @@ def test_images_are_clips_of_one_frame(theirs, ours):
 @torch.no_grad()
 def test_bands_are_the_clip_at_once(ours):
     """All frames of a band: what comes later is seen too, so a clip is not cut in time but for encoding."""
-    assert not is_cut(ours.network.decode_ops()) and is_cut(ours.network.encode_ops())
+    assert not splits_in_time(ours.network.decode_ops()) and splits_in_time(ours.network.encode_ops())
     z = latent(5)
     want = torch.stack([whole.run(ours.network.decode_ops(), one) for one in z.transpose(1, 2)]).transpose(1, 2)
     for how in ({}, {"rows": 100}, {"rows": 4}, {"rows": 3, "keep": "disk"}):

@@ -8,7 +8,7 @@ from exact_vae.vae_core.families.registry import expected_shapes
 from exact_vae.vae_core.families.tiny import Coder, TinyConfig
 from exact_vae.vae_core.latents.spaces import SPACES
 from safetensors.torch import load_file
-from samples import random_weights
+from support.random_networks import random_weights
 from torch.nn import functional as F
 
 PLAIN = TinyConfig(4, Coder((64,) * 4, (1, 3, 3, 3)), Coder((64,) * 4, (3, 3, 3, 1)))

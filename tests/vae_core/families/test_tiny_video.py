@@ -7,9 +7,11 @@ from exact_vae.vae_core.checkpoints.loading import read_as_light
 from exact_vae.vae_core.families.registry import expected_shapes
 from exact_vae.vae_core.families.tiny_video import Coder, Level, TinyVideoConfig
 from exact_vae.vae_core.latents.spaces import SPACES
-from exact_vae.vae_core.ops import is_cut
+from exact_vae.vae_core.ops import splits_in_time
 from safetensors.torch import save_file
-from samples import header, near, random_weights
+from support.headers import header
+from support.random_networks import random_weights
+from support.tensors import near
 from torch.nn import functional as F
 
 EXACT = 1e-12
@@ -166,7 +168,7 @@ def test_parts_and_bands_are_the_clip_at_once(kind):
         ops = ours.network.encode_ops() if doing == "encode" else ours.network.decode_ops()
         filled = torch.cat([y, *[y[:, :, -1:]] * (-y.shape[2] % t)], 2) if (doing, t) == ("encode", 8) else y
         want = torch.stack([whole.run(ops, one) for one in filled.transpose(1, 2)]).transpose(1, 2)
-        assert is_cut(ops)
+        assert splits_in_time(ops)
         for how in HOW:
             assert ours.plan(doing, y.shape, **how).frames == 1
             got = getattr(ours, doing)(y, **how)

@@ -7,7 +7,9 @@ from diffusers.models.autoencoders import autoencoder_kl_qwenimage, autoencoder_
 from exact_vae.vae_core import BadRequest, detect, from_weights, load
 from exact_vae.vae_core.families.wan import RMSNorm
 from safetensors.torch import save_file
-from samples import clip, header, near, shake
+from support.headers import header
+from support.random_networks import shake
+from support.tensors import clip, near
 
 EXACT = 1e-9
 SMALL = {"base_dim": 8, "z_dim": 4, "num_res_blocks": 1}

@@ -4,7 +4,6 @@ import pytest
 import torch
 from exact_vae.vae_core.ops import (
     Affine,
-    Beside,
     Conv2d,
     DoublingConv,
     EveryNth,
@@ -13,6 +12,7 @@ from exact_vae.vae_core.ops import (
     PixelUnshuffle,
     RepeatChannels,
     Residual,
+    SideInput,
     Upsample2x,
     leaves,
     plus,
@@ -58,14 +58,16 @@ def test_a_window_reads_just_the_rows_it_says(op):
     x = torch.randn(1, 1, height, 8)
     y = op(x)
     steps = (height + above + below - op.span) // op.step + 1
-    assert y.shape[2] == steps * op.makes
+    assert y.shape[2] == steps * op.rows_per_step
     for row in range(height):
         changed = x.clone()
         changed[:, :, row] += 1
         moved = {o for o in range(y.shape[2]) if (op(changed) - y)[:, :, o].abs().max() > 1e-6}
         reads = {s for s in range(steps) if 0 <= row - (s * op.step - above) < op.span}
-        assert {o // op.makes for o in moved} == reads
-        assert torch.allclose(op.within(nn.functional.pad(x, (0, 0, above, below), mode=op.border)), y, atol=1e-6)
+        assert {o // op.rows_per_step for o in moved} == reads
+        assert torch.allclose(
+            op.apply_unpadded(nn.functional.pad(x, (0, 0, above, below), mode=op.border)), y, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -89,7 +91,7 @@ def test_shuffling():
 def test_every_nth_pixel_is_what_nearest_neighbours_keep():
     x = torch.randn(2, 3, 8, 12)
     assert torch.equal(EveryNth(4)(x), nn.functional.interpolate(x, size=(2, 3), mode="nearest"))
-    assert torch.equal(EveryNth(4).within(x[:, :, 4:]), EveryNth(4)(x)[:, :, 1:])
+    assert torch.equal(EveryNth(4).apply_unpadded(x[:, :, 4:]), EveryNth(4)(x)[:, :, 1:])
 
 
 def test_channels_repeated_and_their_means():
@@ -127,7 +129,7 @@ def test_activations_keep_what_gradients_need():
 def test_leaves_are_in_the_order_of_a_run():
     a, b, c, d = (Affine(float(i), 0.0) for i in range(4))
     assert list(leaves((a, Residual((b, c), skip=(d,))))) == [a, d, b, c]
-    assert list(leaves((a, Beside((b, Residual((c,))), times), d))) == [a, b, c, d]
+    assert list(leaves((a, SideInput((b, Residual((c,))), times), d))) == [a, b, c, d]
 
 
 @pytest.mark.parametrize(("join", "result"), [(times, 6.0), (plus, 5.0)])

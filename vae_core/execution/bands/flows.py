@@ -16,44 +16,44 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...ops import Beside, Global, GroupNormOverFrames, Op, Ops, Residual, Temporal, Window
-from ..observer import Watch
-from .holding import Banding, Dropped, Flow, Hold, ReadAgain
+from ...ops import Global, GroupNormOverFrames, Op, Ops, Residual, SideInput, Temporal, Window
+from ..observer import Observer
+from .holding import Banding, Flow, HeldFlow, RecomputedFlow, Rereadable
 from .moments import Moments
-from .readers import ROWS, Reader, Rows, balanced, forked, handed, height, in_a_row
+from .readers import ROWS, Reader, Rows, balance, drain, fork, height, numbers_per_row
 from .state import Past
-from .stores import Held
+from .stores import StoredBand
 
 
-def flow(ops: Ops, source: Flow, banding: Banding, watch: Watch) -> Flow:
-    """What the ops make of a source. `watch` is told of every band."""
-    banding = banding if banding.beside else banding._replace(beside=source)
+def build_flow(ops: Ops, source: Flow, banding: Banding, observer: Observer) -> Flow:
+    """What the ops make of a source. `observer` is told of every band."""
+    banding = banding if banding.side_input else banding._replace(side_input=source)
     made = source
     for op in ops:
-        made = _step(op, made, banding, watch)
+        made = _build_step(op, made, banding, observer)
     return made
 
 
-def _step(op: Op, source: Flow, banding: Banding, watch: Watch) -> Flow:
+def _build_step(op: Op, source: Flow, banding: Banding, observer: Observer) -> Flow:
     if isinstance(op, Residual):
-        return Sum(op, source, banding, watch)
-    if isinstance(op, Beside):
-        return Joined(op, source, banding, watch)
+        return ResidualSum(op, source, banding, observer)
+    if isinstance(op, SideInput):
+        return SideJoin(op, source, banding, observer)
     if isinstance(op, nn.GroupNorm):
-        return Normalised(op, _again(op, source, banding), watch)
+        return Normalization(op, _make_rereadable(op, source, banding), observer)
     if isinstance(op, Global):
-        return Attended(op, source, banding.past if op.looks_back else None, watch)
+        return Attention(op, source, banding.past if op.looks_back else None, observer)
     if isinstance(op, Window):
-        return Slid(op, source, banding, watch)
+        return SlidingWindow(op, source, banding, observer)
     if isinstance(op, Temporal) and banding.past:
-        return Since(op, source, banding, watch)
-    return Each(op, source, banding, watch)
+        return WithPast(op, source, banding, observer)
+    return Pointwise(op, source, banding, observer)
 
 
-def _again(op: nn.GroupNorm, source: Flow, banding: Banding) -> "ReadAgain":
-    if isinstance(source, ReadAgain):
+def _make_rereadable(op: nn.GroupNorm, source: Flow, banding: Banding) -> "Rereadable":
+    if isinstance(source, Rereadable):
         return source
-    return Dropped(source) if id(op) in banding.dropped else Hold(source, banding)
+    return RecomputedFlow(source) if id(op) in banding.recomputed else HeldFlow(source, banding)
 
 
 class Source(Flow):
@@ -63,115 +63,119 @@ class Source(Flow):
         self.x, self.banding, self.rows = x, banding, x.shape[ROWS]
 
     def read(self, last: bool) -> Rows:
-        return iter(self.x.split(height(in_a_row(self.x), self.banding.numbers), ROWS))
+        return iter(self.x.split(height(numbers_per_row(self.x), self.banding.numbers), ROWS))
 
 
-class Each(Flow):
+class Pointwise(Flow):
     """Pointwise."""
 
-    def __init__(self, op: Op, source: Flow, banding: Banding, watch: Watch):
-        self.op, self.source, self.watch = op, source, watch
-        self.rows = getattr(op, "makes", 1) * source.rows
+    def __init__(self, op: Op, source: Flow, banding: Banding, observer: Observer):
+        self.op, self.source, self.observer = op, source, observer
+        self.rows = getattr(op, "rows_per_step", 1) * source.rows
         growth = getattr(op, "growth", 1)
         self.numbers = max(1, int(banding.numbers / growth)) if growth > 1 else None
 
     def read(self, last: bool) -> Rows:
         rows = self.source.read(last)
-        return map(self.made, balanced(rows, self.numbers) if self.numbers else rows)
+        return map(self.apply, balance(rows, self.numbers) if self.numbers else rows)
 
-    def made(self, band: Tensor) -> Tensor:
-        self.watch.begins(self.op)
+    def apply(self, band: Tensor) -> Tensor:
+        self.observer.begin_op(self.op)
         y = self.op(band)  # type: ignore[operator]
-        self.watch.made(self.op, y)
+        self.observer.end_op(self.op, y)
         return y
 
 
-class Slid(Flow):
+class SlidingWindow(Flow):
     """A window: rows it still needs are kept, the image's borders are zeros."""
 
-    def __init__(self, op: Window, source: Flow, banding: Banding, watch: Watch):
-        self.op, self.source, self.watch = op, source, watch
-        self.rows = op.makes * op.steps(source.rows + sum(op.rows))
+    def __init__(self, op: Window, source: Flow, banding: Banding, observer: Observer):
+        self.op, self.source, self.observer = op, source, observer
+        self.rows = op.rows_per_step * op.steps(source.rows + sum(op.rows))
         self.numbers = max(1, int(banding.numbers / max(1, op.growth)))
 
     def read(self, last: bool) -> Rows:
-        window = _Sliding(self.op, self.source.rows, self.watch)
-        for made in map(window.over, balanced(self.source.read(last), self.numbers)):
+        window = _WindowPosition(self.op, self.source.rows, self.observer)
+        for made in map(window.slide, balance(self.source.read(last), self.numbers)):
             yield from made
         assert not window.left, "fewer rows than were announced"
 
 
-class _Sliding:
+class _WindowPosition:
     """A window on its way down, with the rows that it still needs. left: rows that are to come."""
 
-    def __init__(self, op: Window, rows: int, watch: Watch):
-        self.op, self.left, self.watch = op, rows, watch
+    def __init__(self, op: Window, rows: int, observer: Observer):
+        self.op, self.left, self.observer = op, rows, observer
         self.kept: Tensor | None = None
 
-    def over(self, band: Tensor) -> Rows:
+    def slide(self, band: Tensor) -> Rows:
         """What can be made of a band and of those before it: one band, or none yet."""
         self.left -= band.shape[ROWS]
         if self.kept is None and not self.left:
-            return self._told(partial(self.op, band))  # type: ignore[operator]
+            return self._observe(partial(self.op, band))  # type: ignore[operator]
         above, below = self.op.rows[0] * (self.kept is None), self.op.rows[1] * (not self.left)
         if self.kept is not None and self.kept.shape[ROWS]:
             band = torch.cat([self.kept, band], ROWS)
-        return self._made(F.pad(band, (0, 0, above, below), mode=self.op.border) if above or below else band)
+        return self._apply(F.pad(band, (0, 0, above, below), mode=self.op.border) if above or below else band)
 
-    def _made(self, x: Tensor) -> Rows:
+    def _apply(self, x: Tensor) -> Rows:
         op = self.op
         steps = op.steps(x.shape[ROWS])
         used = steps * op.step
         self.kept = x.narrow(ROWS, used, x.shape[ROWS] - used).clone(memory_format=torch.channels_last)
-        return self._told(lambda: op.within(x.narrow(ROWS, 0, (steps - 1) * op.step + op.span))) if steps else iter(())
+        return (
+            self._observe(lambda: op.apply_unpadded(x.narrow(ROWS, 0, (steps - 1) * op.step + op.span)))
+            if steps
+            else iter(())
+        )
 
-    def _told(self, run: Callable[[], Tensor]) -> Rows:
-        self.watch.begins(self.op)
+    def _observe(self, run: Callable[[], Tensor]) -> Rows:
+        self.observer.begin_op(self.op)
         made = [run()]
-        self.watch.made(self.op, made[0])
-        return handed(made)
+        self.observer.end_op(self.op, made[0])
+        return drain(made)
 
 
-class Since(Flow):
+class WithPast(Flow):
     """A temporal op on a part of a clip: beside each band it reads what is known of its rows."""
 
-    def __init__(self, op: Temporal, source: Flow, banding: Banding, watch: Watch):
+    def __init__(self, op: Temporal, source: Flow, banding: Banding, observer: Observer):
         assert banding.past
-        self.op, self.source, self.past, self.watch = op, source, banding.past, watch
+        self.op, self.source, self.past, self.observer = op, source, banding.past, observer
         self.rows = source.rows
         self.numbers = max(1, int(banding.numbers / op.growth))
 
     def read(self, last: bool) -> Rows:
-        known, kept = self.past.taken(self.op), list[Held]()
-        rows = balanced(self.source.read(last), self.numbers)
-        yield from map(partial(self.made, Reader(known) if known else None, kept), rows)
+        known, kept = self.past.take(self.op), list[StoredBand]()
+        rows = balance(self.source.read(last), self.numbers)
+        yield from map(partial(self.apply, Reader(known) if known else None, kept), rows)
         self.past.keep(self.op, kept)
 
-    def made(self, known: Reader | None, kept: list[Held], band: Tensor) -> Tensor:
-        self.watch.begins(self.op)
-        y, past = self.op.after(band, known.read(band.shape[ROWS]) if known else None)
+    def apply(self, known: Reader | None, kept: list[StoredBand], band: Tensor) -> Tensor:
+        self.observer.begin_op(self.op)
+        y, past = self.op.advance(band, known.read(band.shape[ROWS]) if known else None)
         kept.append(self.past.put(past))
-        self.watch.made(self.op, y)
+        self.observer.end_op(self.op, y)
         return y
 
 
-class Normalised(Flow):
+class Normalization(Flow):
     """A group norm with the statistics of the whole image: of each frame, or of all frames of a clip."""
 
-    def __init__(self, op: nn.GroupNorm, source: ReadAgain, watch: Watch):
-        self.op, self.source, self.watch, self.rows = op, source, watch, source.rows
+    def __init__(self, op: nn.GroupNorm, source: Rereadable, observer: Observer):
+        self.op, self.source, self.observer, self.rows = op, source, observer, source.rows
 
     def read(self, last: bool) -> Rows:
         moments = self.source.moments()
-        moments = moments.over_frames() if isinstance(self.op, GroupNormOverFrames) else moments
+        moments = moments.pool_frames() if isinstance(self.op, GroupNormOverFrames) else moments
         mean, var = moments.of_groups(self.op.num_groups)
-        yield from map(partial(self.made, mean, var), self.source.read(last))
+        yield from map(partial(self.apply, mean, var), self.source.read(last))
 
-    def made(self, mean: Tensor, var: Tensor, band: Tensor) -> Tensor:
+    def apply(self, mean: Tensor, var: Tensor, band: Tensor) -> Tensor:
         """mean, var: (1, C), or (T, C) with each frame's own."""
-        self.watch.begins(self.op)
+        self.observer.begin_op(self.op)
         y = self._one(mean[0], var[0], band) if len(mean) == 1 else self._each(mean, var, band)
-        self.watch.made(self.op, y)
+        self.observer.end_op(self.op, y)
         return y
 
     def _one(self, mean: Tensor, var: Tensor, band: Tensor) -> Tensor:
@@ -183,70 +187,70 @@ class Normalised(Flow):
         return torch.cat([self._one(*args) for args in zip(mean, var, band.split(1), strict=True)])
 
 
-class Attended(Flow):
+class Attention(Flow):
     """What all pixels say is gathered first, those of earlier frames too if it looks back."""
 
-    def __init__(self, op: Global, source: Flow, past: Past | None, watch: Watch):
-        self.op, self.source, self.past, self.watch = op, source, past, watch
+    def __init__(self, op: Global, source: Flow, past: Past | None, observer: Observer):
+        self.op, self.source, self.past, self.observer = op, source, past, observer
         self.rows = source.rows
 
     def read(self, last: bool) -> Rows:
-        self.watch.begins(self.op)
-        memory = self.op.gathered(self.op.remember(band) for band in self.source.read(last=False))
-        memory = self.past.joined(self.op, memory) if self.past else memory
-        yield from map(partial(self.made, memory), self.source.read(last))
+        self.observer.begin_op(self.op)
+        memory = self.op.merge(self.op.remember(band) for band in self.source.read(last=False))
+        memory = self.past.extend_memory(self.op, memory) if self.past else memory
+        yield from map(partial(self.apply, memory), self.source.read(last))
 
-    def made(self, memory: tuple[Tensor, ...], band: Tensor) -> Tensor:
+    def apply(self, memory: tuple[Tensor, ...], band: Tensor) -> Tensor:
         y = self.op.recall(band, memory)
-        self.watch.made(self.op, y)
+        self.observer.end_op(self.op, y)
         return y
 
 
-class Sum(Flow):
+class ResidualSum(Flow):
     """body + skip. The skip reads what both share after the body has, so it is the one that lets go of it."""
 
-    def __init__(self, op: Residual, source: Flow, banding: Banding, watch: Watch):
-        self.stops = stops(op.body)
-        shared = Hold(source, banding) if self.stops else source
+    def __init__(self, op: Residual, source: Flow, banding: Banding, observer: Observer):
+        self.needs_whole_image = needs_whole_image(op.body)
+        shared = HeldFlow(source, banding) if self.needs_whole_image else source
         self.shared, self.ports = shared, (_Port(shared), _Port(shared))
-        self.body = flow(op.body, self.ports[0], banding, watch)
-        self.skip = flow(op.skip, self.ports[1], banding, watch)
+        self.body = build_flow(op.body, self.ports[0], banding, observer)
+        self.skip = build_flow(op.skip, self.ports[1], banding, observer)
         self.rows = self.body.rows
 
     def read(self, last: bool) -> Rows:
-        if self.stops:
+        if self.needs_whole_image:
             self.ports[1].final = last
         else:
-            for port, rows in zip(self.ports, forked(self.shared.read(last)), strict=True):
+            for port, rows in zip(self.ports, fork(self.shared.read(last)), strict=True):
                 port.given = rows
         skip = Reader(self.skip.read(last))
-        yield from map(partial(_added, skip), self.body.read(last))
+        yield from map(partial(_add_skip, skip), self.body.read(last))
         skip.finish()
 
 
-def _added(skip: Reader, band: Tensor) -> Tensor:
+def _add_skip(skip: Reader, band: Tensor) -> Tensor:
     return band.add_(skip.read(band.shape[ROWS]))
 
 
-class Joined(Flow):
-    """What a Beside makes is read in the very rows of the image it is joined to."""
+class SideJoin(Flow):
+    """What a SideInput makes is read in the very rows of the image it is joined to."""
 
-    def __init__(self, op: Beside, source: Flow, banding: Banding, watch: Watch):
-        assert banding.beside
-        self.join, self.source, self.side = op.join, source, flow(op.side, banding.beside, banding, watch)
+    def __init__(self, op: SideInput, source: Flow, banding: Banding, observer: Observer):
+        assert banding.side_input
+        self.join, self.source, self.side = op.join, source, build_flow(op.side, banding.side_input, banding, observer)
         self.rows = source.rows
 
     def read(self, last: bool) -> Rows:
         side = Reader(self.side.read(last))
-        yield from map(partial(_joined, self.join, side), self.source.read(last))
+        yield from map(partial(_join_side, self.join, side), self.source.read(last))
         side.finish()
 
 
-def _joined(join: Callable[[Tensor, Tensor], Tensor], side: Reader, band: Tensor) -> Tensor:
+def _join_side(join: Callable[[Tensor, Tensor], Tensor], side: Reader, band: Tensor) -> Tensor:
     return join(band, side.read(band.shape[ROWS]))
 
 
-class _Port(ReadAgain):
+class _Port(Rereadable):
     """One of the two ways into a residual block."""
 
     def __init__(self, shared: Flow):
@@ -254,7 +258,7 @@ class _Port(ReadAgain):
         self.given: Rows | None = None
 
     def moments(self) -> Moments:
-        assert isinstance(self.shared, Hold)
+        assert isinstance(self.shared, HeldFlow)
         return self.shared.moments()
 
     def read(self, last: bool) -> Rows:
@@ -264,6 +268,9 @@ class _Port(ReadAgain):
         return self.shared.read(last and self.final)
 
 
-def stops(ops: Ops) -> bool:
+def needs_whole_image(ops: Ops) -> bool:
     """Does any of these ops need the whole image before it gives the first row?"""
-    return any(isinstance(op, (nn.GroupNorm, Global)) or (isinstance(op, Residual) and stops(op.body)) for op in ops)
+    return any(
+        isinstance(op, (nn.GroupNorm, Global)) or (isinstance(op, Residual) and needs_whole_image(op.body))
+        for op in ops
+    )

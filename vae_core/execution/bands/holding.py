@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from .moments import Moments, added
-from .readers import Rows, balanced
+from .moments import Moments, add_band
+from .readers import Rows, balance
 from .state import Past
-from .stores import Held, Store
+from .stores import Store, StoredBand
 
 
 class Flow:
@@ -23,32 +23,32 @@ class Banding(NamedTuple):
 
     numbers  in one band, at every resolution: rows x width x channels
     store    where is held what is read again
-    dropped  ids of group norms whose input is computed twice instead of held
-    beside   what Besides look at; None: the source of the whole flow
+    recomputed  ids of group norms whose input is computed twice instead of held
+    side_input   what SideInputs look at; None: the source of the whole flow
     past     of a clip that is run in parts: what is known of the parts before
     """
 
     numbers: int
     store: Store
-    dropped: frozenset[int] = frozenset()
-    beside: Flow | None = None
+    recomputed: frozenset[int] = frozenset()
+    side_input: Flow | None = None
     past: Past | None = None
 
 
-class ReadAgain(Flow):
+class Rereadable(Flow):
     """What may be read several times at no cost, and knows its moments."""
 
     def moments(self) -> Moments:
         raise NotImplementedError
 
 
-class Hold(ReadAgain):
+class HeldFlow(Rereadable):
     """A flow that is computed once and held in a store."""
 
     def __init__(self, source: Flow, banding: Banding):
         self.source: Flow | None = source
         self.banding, self.rows = banding, source.rows
-        self.held: list[Held | None] = []  # None: let go of
+        self.held: list[StoredBand | None] = []  # None: let go of
         self.gone = 0  # bands that have been let go of, from the top
         self.passed: dict[int, int] = {}  # of every reader at work: the bands it needs no more
         self.final: int | None = None  # the reader who is the last
@@ -58,8 +58,8 @@ class Hold(ReadAgain):
         if self.source is None:
             return
         source, self.source = self.source, None
-        for band in balanced(source.read(last=True), self.banding.numbers):
-            self._moments = added(self._moments, band)
+        for band in balance(source.read(last=True), self.banding.numbers):
+            self._moments = add_band(self._moments, band)
             self.held.append(self.banding.store.put(band))
         self.banding.store.tidy()
 
@@ -89,7 +89,7 @@ class Hold(ReadAgain):
             self.gone += 1
 
 
-class Dropped(ReadAgain):
+class RecomputedFlow(Rereadable):
     """A flow that is computed again whenever it is read: time instead of memory."""
 
     def __init__(self, source: Flow):
@@ -99,7 +99,7 @@ class Dropped(ReadAgain):
     def moments(self) -> Moments:
         if self._moments is None:
             for band in self.source.read(last=False):
-                self._moments = added(self._moments, band)
+                self._moments = add_band(self._moments, band)
         assert self._moments is not None
         return self._moments
 

@@ -28,13 +28,13 @@ class Moments(NamedTuple):
         n = x.shape[-1] * x.shape[-2]
         return cls(n, mean, var * n)
 
-    def merged(self, other: "Moments") -> "Moments":
+    def merge(self, other: "Moments") -> "Moments":
         """Of both together (Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for variances")."""
         n, apart = self.n + other.n, other.mean - self.mean
         mean = self.mean + apart * (other.n / n)
         return Moments(n, mean, self.squares + other.squares + apart**2 * (self.n * other.n / n))
 
-    def over_frames(self) -> "Moments":
+    def pool_frames(self) -> "Moments":
         """Of all frames together."""
         mean = self.mean.mean(0, keepdim=True)
         squares = self.squares.sum(0, keepdim=True) + self.n * (self.mean - mean).square().sum(0, keepdim=True)
@@ -48,7 +48,7 @@ class Moments(NamedTuple):
         return tuple(t.expand_as(means).flatten(1).contiguous() for t in (mean, var))  # type: ignore[return-value]
 
 
-def added(known: Moments | None, band: Tensor) -> Moments:
+def add_band(known: Moments | None, band: Tensor) -> Moments:
     """Of all bands so far and this one."""
     found = Moments.of(band)
-    return found if known is None else known.merged(found)
+    return found if known is None else known.merge(found)

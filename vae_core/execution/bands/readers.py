@@ -38,7 +38,7 @@ class Reader:
         next(self.rows, None)
 
 
-def forked(rows: Rows) -> tuple[Rows, Rows]:
+def fork(rows: Rows) -> tuple[Rows, Rows]:
     """Two readers of one flow; a band goes when both have read it. (itertools.tee keeps up to 57 of them.)"""
     queues: tuple[deque[Tensor], deque[Tensor]] = (deque(), deque())
 
@@ -56,23 +56,23 @@ def forked(rows: Rows) -> tuple[Rows, Rows]:
     return side(*queues), side(*reversed(queues))
 
 
-def balanced(rows: Iterable[Tensor], numbers: int) -> Rows:
+def balance(rows: Iterable[Tensor], numbers: int) -> Rows:
     """The same rows in bands of about so many numbers: short ones are joined with the next, tall ones split."""
     waiting: Tensor | None = None
     for band in rows:
         waiting = band if waiting is None else torch.cat([waiting, band], ROWS)
         del band
-        tall = height(in_a_row(waiting), numbers)
+        tall = height(numbers_per_row(waiting), numbers)
         if 2 * waiting.shape[ROWS] < tall:
             continue
-        cut = handed(waiting.tensor_split(max(1, round(waiting.shape[ROWS] / tall)), ROWS))
+        cut = drain(waiting.tensor_split(max(1, round(waiting.shape[ROWS] / tall)), ROWS))
         waiting = None
         yield from cut
     if waiting is not None:
         yield waiting
 
 
-def handed(bands: Iterable[Tensor]) -> Rows:
+def drain(bands: Iterable[Tensor]) -> Rows:
     """One after the other, without a hold of those that are gone."""
     left = deque(bands)
     del bands
@@ -80,7 +80,7 @@ def handed(bands: Iterable[Tensor]) -> Rows:
         yield left.popleft()
 
 
-def in_a_row(x: Tensor) -> int:
+def numbers_per_row(x: Tensor) -> int:
     """Numbers in a row, of all channels and frames."""
     return x.numel() // x.shape[ROWS]
 

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from ...ops import Global, Temporal
 from .readers import ROWS, Rows
-from .stores import Gaps, Held, OnDevice, Store
+from .stores import HeapTrimmer, OnDevice, Store, StoredBand
 
-GAPS = 2**28  # bytes that the heap of a CPU may grow before its gaps are given back: they are faster to use again
+HEAP_SLACK = 2**28  # bytes that the heap of a CPU may grow before its gaps are given back: they are faster to use again
 
 
 class Past:
@@ -19,49 +19,49 @@ class Past:
     """
 
     def __init__(self, store: Store):
-        self.store, self.gaps = store, Gaps(GAPS)
-        self.known: dict[int, list[Held]] = {}
-        self.remembered: dict[int, list[tuple[Held, ...]]] = {}
+        self.store, self.heap = store, HeapTrimmer(HEAP_SLACK)
+        self.known: dict[int, list[StoredBand]] = {}
+        self.memories: dict[int, list[tuple[StoredBand, ...]]] = {}
 
-    def put(self, rows: Tensor) -> Held:
+    def put(self, rows: Tensor) -> StoredBand:
         if rows.device.type == "cpu":
-            self.gaps.check()
+            self.heap.check()
         return self.store.put(rows) if rows.numel() else OnDevice().put(rows)  # no frames: a mark that there were some
 
-    def keep(self, op: Temporal, held: list[Held]) -> None:
+    def keep(self, op: Temporal, held: list[StoredBand]) -> None:
         self.known[id(op)] = held
 
-    def taken(self, op: Temporal) -> Rows | None:
+    def take(self, op: Temporal) -> Rows | None:
         """Bands from the top, each gone from the store when it is read; None at the beginning of a clip."""
         held = self.known.pop(id(op), None)
         return None if held is None else _read(deque(held))
 
-    def after(self, op: Temporal, x: Tensor) -> Tensor:
+    def advance(self, op: Temporal, x: Tensor) -> Tensor:
         """The op on the next frames, all their rows."""
-        known = self.taken(op)
-        y, past = op.after(x, None if known is None else torch.cat(list(known), ROWS))
+        known = self.take(op)
+        y, past = op.advance(x, None if known is None else torch.cat(list(known), ROWS))
         self.keep(op, [self.put(past)])
         return y
 
-    def joined(self, op: Global, memory: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def extend_memory(self, op: Global, memory: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """What the op remembers of the next frames, after what it does of those before."""
-        so_far = self.remembered.setdefault(id(op), [])
+        so_far = self.memories.setdefault(id(op), [])
         so_far.append(tuple(self.put(each) for each in memory))
         if len(so_far) == 1:
             return memory
         return tuple(torch.cat([held.get() for held in each]) for each in zip(*so_far, strict=True))
 
     @property
-    def bytes(self) -> int:
+    def row_bytes(self) -> int:
         """Of all that is known but what attention remembers."""
         return sum(held.get().nbytes for bands in self.known.values() for held in bands)
 
     @property
-    def remembered_bytes(self) -> int:
-        return sum(held.get().nbytes for parts in self.remembered.values() for part in parts for held in part)
+    def memory_bytes(self) -> int:
+        return sum(held.get().nbytes for parts in self.memories.values() for part in parts for held in part)
 
 
-def _read(held: deque[Held]) -> Rows:
+def _read(held: deque[StoredBand]) -> Rows:
     while held:
         one = held.popleft()
         band = [one.get()]

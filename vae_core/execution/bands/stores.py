@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from ...errors import BadRequest
-from ...files.atomic import writable
+from ...files.atomic import explain_write_errors
 from ..plans import scratch
 
 PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}  # else it counts as shared
 _C = ctypes.CDLL(None) if os.name == "posix" else None
 
 
-class Held(Protocol):
+class StoredBand(Protocol):
     """One band that a store keeps."""
 
     rows: int
@@ -34,7 +34,7 @@ class Held(Protocol):
 
 
 class Store(Protocol):
-    def put(self, band: Tensor) -> Held: ...
+    def put(self, band: Tensor) -> StoredBand: ...
     def tidy(self) -> None:
         """A good moment to, for whoever leaves things behind: before a run, and when a whole image has been put."""
         ...
@@ -47,8 +47,8 @@ class Store(Protocol):
 class OnDevice:
     """Bands stay where they were made."""
 
-    def put(self, band: Tensor) -> Held:
-        return _Kept(band)
+    def put(self, band: Tensor) -> StoredBand:
+        return _BandInPlace(band)
 
     def tidy(self) -> None:
         pass
@@ -57,7 +57,7 @@ class OnDevice:
         pass
 
 
-class _Kept:
+class _BandInPlace:
     def __init__(self, band: Tensor):
         self.rows, self.band = band.shape[-2], band
 
@@ -68,7 +68,7 @@ class _Kept:
         del self.band
 
 
-class Rooms:
+class MappedMemory:
     """Memory for bands on a CPU, beside the heap.
 
     Among the short-lived tensors of a run they would keep the heap from closing its gaps: a banded decode took a
@@ -100,13 +100,13 @@ class Rooms:
 _trim = getattr(_C, "malloc_trim", None)  # glibc's; others have no such call, and nothing is done
 
 
-def give_back_gaps() -> None:
+def trim_heap() -> None:
     """Free memory between what the heap still holds goes to the system."""
     if _trim:
         _trim(0)
 
 
-class Gaps:
+class HeapTrimmer:
     """Gives back the gaps of the heap whenever this process has grown by `beyond` bytes since it last did.
 
     To give them back all the time would cost more than it saves: what is used again has to be cleared anew.
@@ -118,7 +118,7 @@ class Gaps:
 
     def check(self) -> None:
         if _trim and _resident() > self.since + self.beyond:
-            give_back_gaps()
+            trim_heap()
             self.since = _resident()
 
 
@@ -128,17 +128,17 @@ def _resident() -> int:
     return (int(resident) - int(shared)) * mmap.PAGESIZE
 
 
-class InRooms:
+class InMappedMemory:
     """Bands of a CPU in rooms."""
 
     def __init__(self) -> None:
-        self.rooms = Rooms()
+        self.rooms = MappedMemory()
 
-    def put(self, band: Tensor) -> Held:
-        return _Kept(self.rooms.tensor(band.shape, band.dtype).copy_(band))
+    def put(self, band: Tensor) -> StoredBand:
+        return _BandInPlace(self.rooms.tensor(band.shape, band.dtype).copy_(band))
 
     def tidy(self) -> None:
-        give_back_gaps()
+        trim_heap()
 
     def close(self) -> None:
         pass
@@ -147,8 +147,8 @@ class InRooms:
 class InSystemMemory:
     """Bands of a GPU in pinned memory of the host. Copies run beside the computation, in the order of its stream."""
 
-    def put(self, band: Tensor) -> Held:
-        return _Moved(band)
+    def put(self, band: Tensor) -> StoredBand:
+        return _BandInSystemMemory(band)
 
     def tidy(self) -> None:
         pass
@@ -157,7 +157,7 @@ class InSystemMemory:
         pass
 
 
-class _Moved:
+class _BandInSystemMemory:
     def __init__(self, band: Tensor):
         self.rows, self.device = band.shape[-2], band.device
         pinned = band.device.type == "cuda"
@@ -178,17 +178,17 @@ class OnDisk:
 
     def __init__(self, folder: str | Path | None = None):
         self.folder = Path(folder) if folder else scratch.folder()
-        with writable(self.folder):
+        with explain_write_errors(self.folder):
             self.file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115  # closed by `close`
         self.end = 0
         self.free: dict[int, list[int]] = {}
-        self.rooms = Rooms()
+        self.rooms = MappedMemory()
 
-    def put(self, band: Tensor) -> Held:
-        return _Written(self, band)
+    def put(self, band: Tensor) -> StoredBand:
+        return _BandOnDisk(self, band)
 
     def tidy(self) -> None:
-        give_back_gaps()
+        trim_heap()
 
     def close(self) -> None:
         self.file.close()
@@ -201,12 +201,12 @@ class OnDisk:
         return self.end - size
 
 
-class _Written:
+class _BandOnDisk:
     def __init__(self, store: OnDisk, band: Tensor):
         self.store, self.rows = store, band.shape[-2]
         self.shape, self.dtype, self.device = band.shape, band.dtype, band.device
         self.size, self.at = band.nbytes, store.room(band.nbytes)
-        with writable(store.folder):
+        with explain_write_errors(store.folder):
             self.store.file.seek(self.at)
             self.store.file.write(_bytes(band.cpu()).numpy().data)
 

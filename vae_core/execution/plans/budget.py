@@ -23,7 +23,7 @@ CGROUPS = (
 )
 
 
-def parsed(size: int | str) -> int:
+def parse(size: int | str) -> int:
     """2147483648, '2GiB', '500 MB', '1.5g' -> bytes. Raises BadRequest."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([kmgt]?i?)b?\s*", str(size).lower())
     if not found or found[2] not in UNITS or not float(found[1]):
@@ -51,7 +51,7 @@ def _left_in_cgroups() -> Iterable[int]:
         yield max(0, most - used + (int(found[1]) if found else 0))  # cached files give way
 
 
-def text(size: float) -> str:
+def format_bytes(size: float) -> str:
     """1.5 GiB, 320 MiB, 0.6 MiB"""
     if size >= 2**30:
         return f"{size / 2**30:.1f} GiB"

@@ -10,10 +10,10 @@ import torch
 from ...errors import DoesNotFit
 from ...families import ClipLaw, Config, Half, Network
 from ...families.registry import build
-from ...ops import alone
+from ...ops import as_single_frame
 from .. import whole
 from ..options import DEFAULTS, RunOptions
-from ..rewrite.fuse import fused
+from ..rewrite.fuse import fuse
 from . import budget as memory
 from . import scratch
 from .clip_request import ClipRequest
@@ -58,16 +58,16 @@ def _request_clips(
     clips, _, t, *size = shape
     if half is Half.DECODER:
         z = torch.empty(t, config.latent_channels, *size, dtype=dtype)
-        return ClipRequest(fused(twin.decode_ops()), z, config.spatial_ratio, clips, 1, 1)
+        return ClipRequest(fuse(twin.decode_ops()), z, config.spatial_ratio, clips, 1, 1)
     pixels = torch.empty(t + law.missing(t), config.in_channels, *_pad_size(size, config.spatial_ratio), dtype=dtype)
-    return ClipRequest(fused(twin.encode_ops()), pixels, 1, clips, law.first, law.step)
+    return ClipRequest(fuse(twin.encode_ops()), pixels, 1, clips, law.first, law.step)
 
 
 def _request_encoding(
     twin: Network, config: Config, batch: int, size: tuple[int, int], dtype: torch.dtype, streamed: bool
 ) -> Request:
     pixels = torch.empty(batch, config.in_channels, *_pad_size(size, config.spatial_ratio), dtype=dtype)
-    return Request(fused(alone(twin.encode_ops())), pixels, 1, streamed="input" if streamed else None)
+    return Request(fuse(as_single_frame(twin.encode_ops())), pixels, 1, streamed="input" if streamed else None)
 
 
 def _request_decoding(
@@ -77,9 +77,9 @@ def _request_decoding(
     ratio = config.spatial_ratio
     scale = getattr(config, "decoded_ratio", ratio) * size[0] // z.shape[-2]
     if masked:
-        beside = torch.empty(batch, config.out_channels + 1, ratio * size[0], ratio * size[1], dtype=dtype)
-        return Request(fused(twin.masked_decode_ops()), z, scale, beside=beside)
-    return Request(fused(alone(twin.decode_ops())), z, scale, streamed="result" if streamed else None)
+        side_input = torch.empty(batch, config.out_channels + 1, ratio * size[0], ratio * size[1], dtype=dtype)
+        return Request(fuse(twin.masked_decode_ops()), z, scale, side_input=side_input)
+    return Request(fuse(as_single_frame(twin.decode_ops())), z, scale, streamed="result" if streamed else None)
 
 
 def _pad_size(size: Sequence[int], ratio: int) -> tuple[int, int]:
@@ -110,12 +110,12 @@ def choose_plan(request: Request, device: torch.device, options: RunOptions = DE
 
 def list_plans(request: Request, device: torch.device) -> list[Plan]:
     """All that `choose_plan` chooses from if neither rows nor keep are given, the fastest first."""
-    return list(request.ways(count_free_elsewhere(device), on_cpu=device.type == "cpu"))
+    return list(request.propose(count_free_elsewhere(device), on_cpu=device.type == "cpu"))
 
 
 def read_budget(device: torch.device, budget: int | str | None) -> int:
     """Bytes that a plan may use on the device: the budget, or what is free now. Raises BadRequest."""
-    return memory.free(device) if budget is None else memory.parsed(budget)
+    return memory.free(device) if budget is None else memory.parse(budget)
 
 
 def count_free_elsewhere(device: torch.device) -> dict[str, int]:

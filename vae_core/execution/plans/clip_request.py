@@ -7,9 +7,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ...ops import Ops, is_cut
+from ...ops import Ops, splits_in_time
 from .. import whole
-from ..bands.state import GAPS, Past
+from ..bands.state import HEAP_SLACK, Past
 from ..bands.stores import OnDevice
 from .request import DEVICE, SMALL, Plan, Request
 
@@ -30,55 +30,55 @@ class ClipRequest(Request):
         self.one = self.side = x
         self.clips, self.first, self.step = clips, first, step
 
-    def ways(
+    def propose(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
     ) -> Iterator[Plan]:
         in_one = keep is None and (rows is None or self.rows <= rows)
         last = on_cpu and rows is None and self.rows > SMALL
         if in_one and not last:
-            yield from self._in_one(on_cpu)
+            yield from self._propose_whole(on_cpu)
         lowest = next(iter(self._parts((1,))), None)
-        for plan in (lowest or self).banded(elsewhere, rows, keep, on_cpu):
+        for plan in (lowest or self).propose_bands(elsewhere, rows, keep, on_cpu):
             if not lowest:
                 yield plan
             elif not plan.twice:  # no norm of a clip in parts sees more than a pixel
-                yield self._of(lowest, plan, on_cpu)
+                yield self._combine(lowest, plan, on_cpu)
         if in_one and last:
-            yield from self._in_one(on_cpu)
+            yield from self._propose_whole(on_cpu)
 
-    def _in_one(self, on_cpu: bool = False) -> Iterator[Plan]:
+    def _propose_whole(self, on_cpu: bool = False) -> Iterator[Plan]:
         """Whole frames: all of them at once, or fewer. On a CPU one is work enough, and the caches hold more of it."""
         at_once = replace(self.whole, images=1)
-        if on_cpu and is_cut(self.ops):
-            yield from (self._of(part, part.whole, on_cpu) for part in self._parts((1,)))
+        if on_cpu and splits_in_time(self.ops):
+            yield from (self._combine(part, part.whole, on_cpu) for part in self._parts((1,)))
             yield at_once
         else:
             yield at_once
-            yield from (self._of(part, part.whole, on_cpu) for part in self._parts(AT_A_TIME))
+            yield from (self._combine(part, part.whole, on_cpu) for part in self._parts(AT_A_TIME))
 
-    def _parts(self, sizes: Iterable[int]) -> list["_Part"]:
+    def _parts(self, sizes: Iterable[int]) -> list["_LaterPart"]:
         """Of so many latent frames each, if there are more in the clip; none if it can only be run at once."""
-        return [self._part(n) for n in sizes if n < self.latents] if is_cut(self.ops) else []
+        return [self._part(n) for n in sizes if n < self.latents] if splits_in_time(self.ops) else []
 
     @property
     def latents(self) -> int:
         """Frames of the latent."""
         return 1 + -(-(len(self.x) - self.first) // self.step)
 
-    def _part(self, n: int) -> "_Part":
+    def _part(self, n: int) -> "_LaterPart":
         if n not in self._known:
-            self._known[n] = _Part(self, n)
+            self._known[n] = _LaterPart(self, n)
         return self._known[n]
 
     @cached_property
-    def _known(self) -> dict[int, "_Part"]:
+    def _known(self) -> dict[int, "_LaterPart"]:
         return {}
 
-    def _of(self, part: "_Part", plan: Plan, on_cpu: bool) -> Plan:
+    def _combine(self, part: "_LaterPart", plan: Plan, on_cpu: bool) -> Plan:
         """A plan for one part as the plan for all."""
         here = plan.keep == DEVICE
-        peak = plan.peak + sum(self._ends.values()) + (part.known if here else 0) + part.gathered
-        peak += min(GAPS, int(SCATTERED * plan.peak)) if on_cpu else 0
+        peak = plan.peak + sum(self._end_bytes.values()) + (part.known if here else 0) + part.gathered
+        peak += min(HEAP_SLACK, int(SCATTERED * plan.peak)) if on_cpu else 0
         held = plan.held + (0 if here else part.known)
         return replace(plan, frames=part.n, images=1, peak=peak, held=held, work=self.whole.work, shape=self.shape)
 
@@ -89,12 +89,12 @@ class ClipRequest(Request):
             return tuple(whole.run(self.ops, self.x).shape)
 
     @cached_property
-    def _ends(self) -> dict[str, int]:
+    def _end_bytes(self) -> dict[str, int]:
         result = torch.Size(self.shape).numel() * max(4, self.x.itemsize)
         return {"input": self.clips * self.x.nbytes, "result": self.clips * result}
 
 
-class _Part(Request):
+class _LaterPart(Request):
     """The last frames of a clip, when all others have gone before.
 
     known     bytes that are held of these
@@ -107,11 +107,11 @@ class _Part(Request):
             whole.run(clip.ops, clip.x[: clip.first + clip.step * (clip.latents - n - 1)], past=past)
         super().__init__(clip.ops, clip.x[:1].expand(clip.step * n, *clip.x.shape[1:]), clip.scale)
         self.one = self.side = self.x
-        self.n, self.past, self.known = n, past, past.bytes + past.remembered_bytes
-        self.gathered = 2 * past.remembered_bytes
+        self.n, self.past, self.known = n, past, past.row_bytes + past.memory_bytes
+        self.gathered = 2 * past.memory_bytes
 
     @cached_property
-    def _ends(self) -> dict[str, int]:
+    def _end_bytes(self) -> dict[str, int]:
         """Those of the clip are counted there."""
         return {}
 

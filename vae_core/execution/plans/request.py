@@ -14,22 +14,23 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import DoesNotFit
-from ...ops import Beside, DoublingConv, Global, OneFrame, Op, Ops, Residual, Window, leaves
+from ...ops import DoublingConv, Global, OneFrame, Op, Ops, Residual, SideInput, Window, leaves
 from .. import whole
-from ..bands.flows import Source, flow, stops
+from ..bands.flows import Source, build_flow, needs_whole_image
 from ..bands.holding import Banding
-from ..bands.readers import in_a_row
+from ..bands.readers import numbers_per_row
 from ..bands.state import Past
 from ..bands.stores import OnDevice
-from ..observer import Watch
-from .budget import text
+from ..observer import Observer
+from .budget import format_bytes
 
 DEVICE, SYSTEM, DISK = KEEP = ("device", "system memory", "disk")
 IN_FLIGHT = 8  # bands alive at once between two held activations: read, extended, normalised, made, joined, added
 # More bands' worth of memory on a CPU: the gaps that tensors of many sizes leave in its heap. Found by measuring, see
 # benchmarks/results/time_and_memory_cpu_fp32.md; what is read back from a disk is a new tensor each time.
 GAPS_ON_CPU = {DEVICE: 5, DISK: 8}
-SUMMED = 3  # times the summed taps of DoublingConvs: made, kept, and laid out anew by the backend at each call
+# Times the summed taps of DoublingConvs: made, kept, and laid out anew by the backend at each call.
+DOUBLING_COPIES = 3
 REMEMBERED = 3  # activations alive at once while attention gathers what it remembers
 HEIGHTS = (64, 32, 16, 8)  # of bands, in rows of the image, the fastest first
 # On a CPU low bands are as fast as the whole image or faster: what one op has made is in the caches for the next.
@@ -70,8 +71,8 @@ class Plan:
         one = f", {self.images} at a time" if self.images > 1 else ""
         one = f", {self.frames} latent frame{'s' * (self.frames > 1)} at a time" if self.frames else one
         again = ", the largest computed twice" if self.twice else ""
-        more = f" (and {text(self.held)} of {self.keep})" if self.held else ""
-        return f"{how}{one}{again}; at most {text(self.peak)}{more}"
+        more = f" (and {format_bytes(self.held)} of {self.keep})" if self.held else ""
+        return f"{how}{one}{again}; at most {format_bytes(self.peak)}{more}"
 
 
 def _where(keep: str) -> str:
@@ -83,13 +84,13 @@ class Request:
 
     scale     rows of the image to one row of the input (8 to decode with a VAE of ratio 8, 1 to encode)
     streamed  'input' or 'result' if in bands that one comes or goes row by row, and so is never there
-    beside    what Besides look at; None: the input
+    side_input    what SideInputs look at; None: the input
     """
 
-    def __init__(self, ops: Ops, x: Tensor, scale: int, streamed: str | None = None, beside: Tensor | None = None):
+    def __init__(self, ops: Ops, x: Tensor, scale: int, streamed: str | None = None, side_input: Tensor | None = None):
         self.ops, self.x, self.scale, self.streamed = ops, x, scale, streamed
-        self.beside = x if beside is None else beside
-        self.one, self.side = x[:1], self.beside[:1]
+        self.side_input = x if side_input is None else side_input
+        self.one, self.side = x[:1], self.side_input[:1]
         self.rows = x.shape[-2] * scale
         self.past: Past | None = None
 
@@ -97,40 +98,40 @@ class Request:
     def whole(self) -> Plan:
         """All images at once."""
         with torch.no_grad():
-            peak = whole.peak_bytes(self.ops, self.x, beside=self.beside, past=self.past)[0]
-        peak += sum(self._ends.values()) + self.summed
-        return Plan(len(self.x), 0, DEVICE, (), peak, 0, self._counted(()).work, self.shape)
+            peak = whole.peak_bytes(self.ops, self.x, side_input=self.side_input, past=self.past)[0]
+        peak += sum(self._end_bytes.values()) + self.temporary_weights
+        return Plan(len(self.x), 0, DEVICE, (), peak, 0, self._count(()).work, self.shape)
 
     def split(self, images: int) -> Plan:
         """Whole, but only so many images at a time."""
-        ends = sum(self._ends.values()) + self.summed
+        ends = sum(self._end_bytes.values()) + self.temporary_weights
         per_image = (self.whole.peak - ends) / len(self.x)
         return replace(self.whole, images=images, peak=int(per_image * images + ends))
 
-    def in_bands(self, rows: int, keep: str = DEVICE, twice: tuple[int, ...] = (), on_cpu: bool = False) -> Plan:
+    def plan_bands(self, rows: int, keep: str = DEVICE, twice: tuple[int, ...] = (), on_cpu: bool = False) -> Plan:
         """One image after the other, in bands. `on_cpu`: whether the device is one."""
-        counted = self._counted(twice)
+        counted = self._count(twice)
         numbers = max(1, int(counted.widest * rows))
         alive = IN_FLIGHT + (GAPS_ON_CPU[keep] if on_cpu else 0)
-        working = (alive * numbers + self.waiting) * self.x.itemsize
+        working = (alive * numbers + self.carried) * self.x.itemsize
         on_device = counted.held if keep == DEVICE else 0
-        ends = sum(size for end, size in self._ends.items() if end != self.streamed)
-        peak = max(on_device + working, counted.remembered + on_device) + ends + self.summed
+        ends = sum(size for end, size in self._end_bytes.items() if end != self.streamed)
+        peak = max(on_device + working, counted.remembered + on_device) + ends + self.temporary_weights
         return Plan(1, rows, keep, twice, peak, counted.held - on_device, counted.work, self.shape, numbers)
 
-    def ways(
+    def propose(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
     ) -> Iterator[Plan]:
         """All of them, the fastest first; no more than `rows` in a band, only kept in `keep`, if these are given."""
         in_one = keep is None and (rows is None or self.rows <= rows)
         last = on_cpu and rows is None and self.rows > SMALL
         if in_one and not last:
-            yield from self._in_one()
-        yield from self.banded(elsewhere, rows, keep, on_cpu)
+            yield from self._propose_whole()
+        yield from self.propose_bands(elsewhere, rows, keep, on_cpu)
         if in_one and last:
-            yield from self._in_one()
+            yield from self._propose_whole()
 
-    def banded(
+    def propose_bands(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
     ) -> Iterator[Plan]:
         """The ways in bands."""
@@ -138,11 +139,11 @@ class Request:
         heights = usual if rows is None else (rows, *(height for height in usual if height < rows))
         for place in (DEVICE, *elsewhere) if keep is None else (keep,):
             for height in heights:
-                yield self.in_bands(height, place, on_cpu=on_cpu)
-            if place == DEVICE and self.largest:
-                yield self.in_bands(heights[-1], DEVICE, self.largest, on_cpu)
+                yield self.plan_bands(height, place, on_cpu=on_cpu)
+            if place == DEVICE and self.largest_norms:
+                yield self.plan_bands(heights[-1], DEVICE, self.largest_norms, on_cpu)
 
-    def _in_one(self) -> Iterator[Plan]:
+    def _propose_whole(self) -> Iterator[Plan]:
         """Whole images: all of them at once, or fewer."""
         yield self.whole
         images = len(self.x) // 2
@@ -151,81 +152,81 @@ class Request:
             images //= 2
 
     @cached_property
-    def summed(self) -> int:
+    def temporary_weights(self) -> int:
         """Bytes of weights that are made for the run."""
-        made = ((op, getattr(op, "made_bytes", 0)) for op in leaves(self.ops))
-        return sum(size * (SUMMED if isinstance(op, DoublingConv) else 1) for op, size in made)
+        made = ((op, getattr(op, "temporary_bytes", 0)) for op in leaves(self.ops))
+        return sum(size * (DOUBLING_COPIES if isinstance(op, DoublingConv) else 1) for op, size in made)
 
     @cached_property
-    def largest(self) -> tuple[int, ...]:
+    def largest_norms(self) -> tuple[int, ...]:
         """The norms inside residual blocks at the highest resolution: dropping what they read saves most."""
-        return self._counted(()).inner
+        return self._count(()).inner
 
     @cached_property
-    def waiting(self) -> int:
+    def carried(self) -> int:
         """Numbers at most that windows and shortcuts keep from one band to the next."""
         with torch.no_grad():
-            return _waiting(self.ops, self.one, self.side)[0]
+            return _carried(self.ops, self.one, self.side)[0]
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
         """Of the result for one image."""
         with torch.no_grad():
-            return tuple(whole.run(self.ops, self.one, beside=self.side).shape[1:])
+            return tuple(whole.run(self.ops, self.one, side_input=self.side).shape[1:])
 
     @cached_property
-    def _ends(self) -> dict[str, int]:
+    def _end_bytes(self) -> dict[str, int]:
         """Bytes of the input and of the result, which is given out in fp32 at least."""
         result = len(self.x) * math.prod(self.shape) * max(4, self.x.itemsize)
-        beside = 0 if self.beside is self.x else self.beside.nbytes
-        return {"input": self.x.nbytes, "beside": beside, "result": result}
+        side_input = 0 if self.side_input is self.x else self.side_input.nbytes
+        return {"input": self.x.nbytes, "side_input": side_input, "result": result}
 
-    def _counted(self, twice: tuple[int, ...]) -> "_Count":
+    def _count(self, twice: tuple[int, ...]) -> "_BandedRun":
         if twice not in self._counts:
-            self._counts[twice] = _Count(self, twice)
+            self._counts[twice] = _BandedRun(self, twice)
         return self._counts[twice]
 
     @cached_property
-    def _counts(self) -> dict[tuple[int, ...], "_Count"]:
+    def _counts(self) -> dict[tuple[int, ...], "_BandedRun"]:
         return {}
 
 
-class _Count(Watch):
+class _BandedRun(Observer):
     """One image run in a single band on the meta device."""
 
     def __init__(self, request: Request, twice: tuple[int, ...]):
-        ledger = _Ledger()
+        ledger = CountingStore()
         self.work = self.widest = 0.0
         self.remembered = 0
         self.rows = request.rows
         norms = list(leaves(request.ops))
         banding = Banding(2**62, ledger, frozenset(id(norms[i]) for i in twice))
-        banding = banding._replace(beside=Source(request.side, banding), past=request.past)
+        banding = banding._replace(side_input=Source(request.side, banding), past=request.past)
         with torch.no_grad():
-            for _ in flow(request.ops, Source(request.one, banding), banding, self).read(last=True):
+            for _ in build_flow(request.ops, Source(request.one, banding), banding, self).read(last=True):
                 pass
         self.held = ledger.most
         self.inner = _inner_norms(request.ops, request.one)
 
-    def made(self, op: Op, x: Tensor) -> None:
-        self.work += work(op, x)
+    def end_op(self, op: Op, x: Tensor) -> None:
+        self.work += count_work(op, x)
         self.widest = max(self.widest, x.numel() / self.rows)
-        if isinstance(op, Global) and op.grows:
+        if isinstance(op, Global) and op.memory_grows:
             self.remembered = max(self.remembered, REMEMBERED * x.nbytes)
 
 
-class _Ledger(OnDevice):
+class CountingStore(OnDevice):
     """Counts the bytes that are held."""
 
     def __init__(self) -> None:
         self.now = self.most = 0
 
-    def put(self, band: Tensor) -> "_Counted":
-        return _Counted(self, band)
+    def put(self, band: Tensor) -> "_CountedBand":
+        return _CountedBand(self, band)
 
 
-class _Counted:
-    def __init__(self, ledger: _Ledger, band: Tensor):
+class _CountedBand:
+    def __init__(self, ledger: CountingStore, band: Tensor):
         self.ledger, self.band, self.rows = ledger, band, band.shape[-2]
         ledger.now += band.nbytes
         ledger.most = max(ledger.most, ledger.now)
@@ -237,7 +238,7 @@ class _Counted:
         self.ledger.now -= self.band.nbytes
 
 
-def work(op: Op, made: Tensor) -> float:
+def count_work(op: Op, made: Tensor) -> float:
     """Multiplications for what an op has made; of ops that do little, the numbers they touch."""
     if isinstance(op, Global):
         return op.work(made)
@@ -268,38 +269,38 @@ def choose(
     what        is run, for the error: "decoding 4096x4096 with 'ae.safetensors'"
     """
     smallest: Plan | None = None
-    for plan in request.ways(elsewhere, rows, keep, on_cpu):
+    for plan in request.propose(elsewhere, rows, keep, on_cpu):
         if plan.peak <= budget and plan.held <= elsewhere.get(plan.keep, 0):
             return plan
         smallest = plan if smallest is None or plan.peak < smallest.peak else smallest
     assert smallest is not None
     if smallest.peak <= budget:
         raise DoesNotFit(
-            f"{what} under {text(budget)} needs {text(smallest.held)} of {smallest.keep}, but only "
-            f"{text(elsewhere.get(smallest.keep, 0))} are free there: make room, or use a larger budget."
+            f"{what} under {format_bytes(budget)} needs {format_bytes(smallest.held)} of {smallest.keep}, but only "
+            f"{format_bytes(elsewhere.get(smallest.keep, 0))} are free there: make room, or use a larger budget."
         )
     raise DoesNotFit(
-        f"{what} needs {text(smallest.peak)} even at its smallest ({smallest}), but only {text(budget)} may be used: "
-        "use a smaller image, bf16, or a larger budget."
+        f"{what} needs {format_bytes(smallest.peak)} even at its smallest ({smallest}), but only "
+        f"{format_bytes(budget)} may be used: use a smaller image, bf16, or a larger budget."
     )
 
 
-def _waiting(ops: Ops, x: Tensor, beside: Tensor, now: int = 0) -> tuple[int, int, Tensor]:
+def _carried(ops: Ops, x: Tensor, side_input: Tensor, now: int = 0) -> tuple[int, int, Tensor]:
     """(the most numbers that wait for the band after, those in the end, the result).
 
     Where an image is held, what waited before is done with.
     """
     most = now
     for op in ops:
-        row = in_a_row(x)
+        row = numbers_per_row(x)
         if isinstance(op, Residual):
-            held = stops(op.body)
+            held = needs_whole_image(op.body)
             behind = sum(op.span - 1 for op in op.body if isinstance(op, Window))  # rows that the shortcut waits for
-            _, now, _ = _waiting(op.skip, x, beside, 0 if held else now + behind * row)
-            inner, now, x = _waiting(op.body, x, beside, now)
+            _, now, _ = _carried(op.skip, x, side_input, 0 if held else now + behind * row)
+            inner, now, x = _carried(op.body, x, side_input, now)
             most = max(most, inner)
-        elif isinstance(op, Beside):
-            inner, left, _ = _waiting(op.side, beside, beside)
+        elif isinstance(op, SideInput):
+            inner, left, _ = _carried(op.side, side_input, side_input)
             most, now = max(most, now + inner), now + left
         else:
             now += op.span * row if isinstance(op, Window) else 0
@@ -317,7 +318,7 @@ def _inner_norms(ops: Ops, x: Tensor) -> tuple[int, ...]:
         for n, op in enumerate(ops):
             if isinstance(op, Residual):
                 x = walk(op.body, x, True)
-            elif not isinstance(op, Beside):  # which changes no shape
+            elif not isinstance(op, SideInput):  # which changes no shape
                 if inside and n and isinstance(op, nn.GroupNorm):
                     found.append((x.nbytes, numbers[id(op)]))
                 x = op(x)

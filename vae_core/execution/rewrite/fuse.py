@@ -1,21 +1,21 @@
-"""The same network in fewer steps: ops that are cheaper together than one after the other. In fp16 also `rescaled`."""
+"""The same network in fewer steps: ops that are cheaper together than one after the other. In fp16 also `rescale`."""
 
-from ...ops import Beside, Conv2d, DoublingConv, Op, Ops, Residual, Upsample2x
-from .rescale_fp16 import in_fp16, rescaled
+from ...ops import Conv2d, DoublingConv, Op, Ops, Residual, SideInput, Upsample2x
+from .rescale_fp16 import computes_in_fp16, rescale
 
 
-def fused(ops: Ops) -> Ops:
+def fuse(ops: Ops) -> Ops:
     """Ops that compute the same. Weights that are made for it live as long as what is returned."""
-    return _fused(rescaled(ops) if in_fp16(ops) else ops)
+    return _fuse(rescale(ops) if computes_in_fp16(ops) else ops)
 
 
-def _fused(ops: Ops) -> Ops:
+def _fuse(ops: Ops) -> Ops:
     result: list[Op] = []
     for op in ops:
         if isinstance(op, Residual):
-            result.append(Residual(_fused(op.body), _fused(op.skip)))
-        elif isinstance(op, Beside):
-            result.append(Beside(_fused(op.side), op.join))
+            result.append(Residual(_fuse(op.body), _fuse(op.skip)))
+        elif isinstance(op, SideInput):
+            result.append(SideInput(_fuse(op.side), op.join))
         elif isinstance(op, Conv2d) and result and isinstance(result[-1], Upsample2x) and _keeps_size(op):
             result[-1] = DoublingConv(op)
         else:

@@ -12,7 +12,7 @@ which ops it concerns is read from any network's ops, so no family knows of it.
 Multiplying by a power of two rounds nothing, but below 6e-5, where numbers in fp16 have fewer digits: measured on the
 small networks of the tests and the built-in VAE, down to 2^-6 the error of fp16 stays what it is without.
 
-Ops are rewritten for a run, as `fused` does it; the weights of the VAE stay those of its file.
+Ops are rewritten for a run, as `fuse` does it; the weights of the VAE stay those of its file.
 """
 
 from copy import copy
@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...ops import Affine, Beside, Conv2d, Conv3d, Global, OneFrame, Op, Ops, Residual, TimeConv, leaves, plus, times
+from ...ops import Affine, Conv2d, Conv3d, Global, OneFrame, Op, Ops, Residual, SideInput, TimeConv, leaves, plus, times
 
 # The largest number reported from SDXL's decoder is 3.1e5, 5 times what fp16 holds:
 # https://dev.to/elise_moreau/the-sdxl-vae-overflow-that-decoded-black-images-in-fp16-46g6. So there is room to 2.1e6.
@@ -29,64 +29,64 @@ SCALE = 2.0**-5
 CONVS = (Conv2d, Conv3d, OneFrame)
 
 
-def in_fp16(ops: Ops) -> bool:
+def computes_in_fp16(ops: Ops) -> bool:
     """Do these ops compute in fp16?"""
     return any(isinstance(op, CONVS) and op.weight.dtype is torch.float16 for op in leaves(ops))
 
 
-def rescaled(ops: Ops, scale: float = SCALE) -> Ops:
+def rescale(ops: Ops, scale: float = SCALE) -> Ops:
     """Ops that compute the same, with what norms read `scale` times as large; a power of two.
 
     Weights that are made for it live as long as what is returned.
     """
-    return _rewritten(ops, 1.0, 1.0, scale)
+    return _rescale(ops, 1.0, 1.0, scale)
 
 
-def _rewritten(ops: Ops, now: float, end: float, scale: float) -> Ops:
+def _rescale(ops: Ops, now: float, end: float, scale: float) -> Ops:
     """now, end: how large what these ops read is to be taken, and what they make is to be; 1 or the scale."""
     result: list[Op] = []
     for i, op in enumerate(ops):
-        wanted = _wanted(ops[i + 1 :], end, scale)
+        wanted = _wanted_scale(ops[i + 1 :], end, scale)
         if isinstance(op, Residual):
             made = wanted if op.skip else now
-            result.append(Residual(_rewritten(op.body, now, made, scale), _rewritten(op.skip, now, made, scale)))
+            result.append(Residual(_rescale(op.body, now, made, scale), _rescale(op.skip, now, made, scale)))
             now = made
-        elif isinstance(op, Beside) and op.join in (times, plus):
-            result.append(Beside(_rewritten(op.side, 1.0, now if op.join is plus else 1.0, scale), op.join))
+        elif isinstance(op, SideInput) and op.join in (times, plus):
+            result.append(SideInput(_rescale(op.side, 1.0, now if op.join is plus else 1.0, scale), op.join))
         elif isinstance(op, CONVS):
-            result.append(_weighted(op, wanted / now, wanted))
+            result.append(_rescale_weights(op, wanted / now, wanted))
             now = wanted
         elif isinstance(op, TimeConv):
-            result.append(_weighted(op, 1.0, now))  # a first frame passes it as it is
+            result.append(_rescale_weights(op, 1.0, now))  # a first frame passes it as it is
         elif _is_norm(op) and now != 1:
-            result.append(_norm_of(op, now))
+            result.append(_rescale_norm(op, now))
             now = 1.0
         elif _keeps_scale(op):
             result.append(op)
-        elif isinstance(op, Global) and op.last:
-            result += [*_resized(now, 1.0), _projected(op, op.last, wanted)]
+        elif isinstance(op, Global) and op.last_conv:
+            result += [*_resize(now, 1.0), _rescale_projection(op, op.last_conv, wanted)]
             now = wanted
         else:
-            result += [*_resized(now, 1.0), op]
+            result += [*_resize(now, 1.0), op]
             now = 1.0
-    return (*result, *_resized(now, end))
+    return (*result, *_resize(now, end))
 
 
-def _resized(now: float, to: float) -> Ops:
+def _resize(now: float, to: float) -> Ops:
     return () if now == to else (Affine(to / now, 0.0),)
 
 
-def _wanted(ops: Ops, end: float, scale: float) -> float:
+def _wanted_scale(ops: Ops, end: float, scale: float) -> float:
     """How large what these ops read should be made."""
     if not ops:
         return end
-    op, after = ops[0], _wanted(ops[1:], end, scale)
+    op, after = ops[0], _wanted_scale(ops[1:], end, scale)
     if isinstance(op, Residual):
-        inside = _wanted(op.body, after, scale)
+        inside = _wanted_scale(op.body, after, scale)
         return inside if op.skip else max(inside, after)  # without a shortcut of its own it passes what it reads
     if _is_norm(op):
         return scale
-    passes = isinstance(op, (*CONVS, TimeConv)) or (isinstance(op, Beside) and op.join in (times, plus))
+    passes = isinstance(op, (*CONVS, TimeConv)) or (isinstance(op, SideInput) and op.join in (times, plus))
     return after if passes or _keeps_scale(op) else 1.0
 
 
@@ -95,49 +95,49 @@ def _keeps_scale(op: Op) -> bool:
 
 
 def _is_norm(op: Op) -> bool:
-    return isinstance(op, nn.GroupNorm) or hasattr(op, "reading")
+    return isinstance(op, nn.GroupNorm) or hasattr(op, "absorb_scale")
 
 
-def _norm_of(op: Any, scale: float) -> Any:
+def _rescale_norm(op: Any, scale: float) -> Any:
     """The norm for what is `scale` times as large as it should be."""
-    if hasattr(op, "reading"):
-        return _standing_for(op, op.reading(scale))
+    if hasattr(op, "absorb_scale"):
+        return _name_original(op, op.absorb_scale(scale))
     norm = copy(op)
     norm.eps = op.eps * scale**2
-    return _standing_for(op, norm)
+    return _name_original(op, norm)
 
 
-def _projected(op: Any, last: str, made: float) -> Any:
+def _rescale_projection(op: Any, last: str, made: float) -> Any:
     """Attention whose result is `made` times as large."""
     if made == 1:
         return op
-    twin, conv = copy(op), _weighted(getattr(op, last), made, made)
+    twin, conv = copy(op), _rescale_weights(getattr(op, last), made, made)
     twin._modules = {**op._modules, last: conv}
-    twin.made_bytes = conv.made_bytes
-    return _standing_for(op, twin)
+    twin.temporary_bytes = conv.temporary_bytes
+    return _name_original(op, twin)
 
 
-def _weighted(op: Any, weight: float, bias: float) -> Any:
+def _rescale_weights(op: Any, weight: float, bias: float) -> Any:
     """A convolution of so many times the weight and the bias; itself if both are 1."""
     if weight == bias == 1:
         return op
-    new = {"weight": _times(op.weight, weight), "bias": _times(op.bias, bias)}
+    new = {"weight": _multiply(op.weight, weight), "bias": _multiply(op.bias, bias)}
     twin = copy(op)
     if isinstance(op, nn.Module):
         twin._parameters = new  # the copy's own: the old dictionary is the VAE's
     else:
         twin.__dict__ |= new
-    kept = getattr(op, "made_bytes", 0) if weight == 1 else 0
+    kept = getattr(op, "temporary_bytes", 0) if weight == 1 else 0
     made = [t.nbytes for t in new.values() if t is not None and t is not op.weight and t is not op.bias]
-    twin.made_bytes = kept + sum(made)
-    return _standing_for(op, twin)
+    twin.temporary_bytes = kept + sum(made)
+    return _name_original(op, twin)
 
 
-def _times(x: Tensor | None, by: float) -> Tensor | None:
+def _multiply(x: Tensor | None, by: float) -> Tensor | None:
     return x if x is None or by == 1 else x * by
 
 
-def _standing_for(op: Op, twin: Any) -> Any:
+def _name_original(op: Op, twin: Any) -> Any:
     """The copy remembers which op it is a copy of: errors name that one. Not as a submodule, which it is not."""
     twin.__dict__["conv"] = getattr(op, "conv", op)
     return twin

@@ -53,8 +53,8 @@ class Scale(Window, nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.proj_out(self.proj_in(x))
 
-    def within(self, x: Tensor) -> Tensor:
-        return self.proj_out(self.proj_in.within(x))
+    def apply_unpadded(self, x: Tensor) -> Tensor:
+        return self.proj_out(self.proj_in.apply_unpadded(x))
 
 
 class MultiScale(Window, nn.ModuleList):
@@ -68,9 +68,9 @@ class MultiScale(Window, nn.ModuleList):
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([x, *(scale(x) for scale in self)], 1)
 
-    def within(self, x: Tensor) -> Tensor:
+    def apply_unpadded(self, x: Tensor) -> Tensor:
         scales: list[Scale] = list(self)  # type: ignore[arg-type]
-        near = (scale.within(_cropped(x, self.rows[0] - scale.rows[0])) for scale in scales)
+        near = (scale.apply_unpadded(_cropped(x, self.rows[0] - scale.rows[0])) for scale in scales)
         return torch.cat([_cropped(x, self.rows[0]), *near], 1)
 
 

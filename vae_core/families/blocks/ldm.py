@@ -124,7 +124,7 @@ class ResnetBlock(nn.Module):
 class AttnBlock(Global):
     """Single-head self-attention over all pixels. (B, C, H, W) -> same"""
 
-    last = "proj_out"
+    last_conv = "proj_out"
 
     def __init__(self, c: int, norm: Norm = norm):
         super().__init__()

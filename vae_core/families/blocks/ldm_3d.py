@@ -69,7 +69,7 @@ class ResnetBlock(nn.Module):
 class AttnBlock(Global):
     """Single-head self-attention over all pixels of a clip, or of its frames so far. (T, C, H, W) -> same"""
 
-    over_frames, last = True, "proj_out"
+    over_frames, last_conv = True, "proj_out"
 
     def __init__(self, c: int, kit: Kit):
         super().__init__()
@@ -97,7 +97,7 @@ class AttnBlock(Global):
             for one, to in zip(q.split(1), seen, strict=True)
         ])  # fmt: skip
 
-    def alone(self) -> Ops:
+    def as_single_frame(self) -> Ops:
         one = copy.copy(self)  # of the same weights
         one.over_frames = False
         return (one,)

@@ -15,10 +15,10 @@ class FramesOfImage(Temporal):
         super().__init__()
         self.frames = frames
 
-    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+    def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         return x, x[:0].clone()
 
-    def alone(self) -> Ops:
+    def as_single_frame(self) -> Ops:
         return (Copies(self.frames),)
 
 
@@ -33,14 +33,14 @@ class LeadIn(Temporal):
         self.n, self.chunk, self.begun = n, chunk, begun
         self.growth = 1 + n
 
-    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+    def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         left = 0 if past is None else self.chunk - self.begun
         black, parts = x.new_zeros(self.n, *x.shape[1:]), [x[:left]]
         for chunk in x[left:].split(self.chunk) if len(x) > left else ():
             parts += [black, chunk]
         return torch.cat(parts), x[:0].clone()
 
-    def alone(self) -> Ops:
+    def as_single_frame(self) -> Ops:
         return (Copies(self.n + 1, dark=True),)
 
 
@@ -74,14 +74,14 @@ class BesideBefore(Temporal):
         super().__init__()
         self.frames, self.chunk, self.begun = frames, chunk, begun
 
-    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+    def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         before = torch.cat([torch.zeros_like(x[:1]) if past is None else past, x[:-1]])
         if self.chunk:
             at = 0 if past is None else self.begun
             before[-at % self.chunk :: self.chunk] = 0
         return torch.cat([x, before], 1), x[-1:].clone()
 
-    def alone(self) -> Ops:
+    def as_single_frame(self) -> Ops:
         return (BeforeInImage(self.frames),)
 
 
@@ -104,14 +104,14 @@ class DropFirst(Temporal):
         super().__init__()
         self.n, self.chunk = n, chunk
 
-    def after(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+    def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         if not self.chunk:
             return x[self.n :] if past is None else x, x[:0].clone()
         at = 0 if past is None else len(past)
         kept = [i for i in range(len(x)) if (at + i) % self.chunk >= self.n]
         return x[kept], x.new_zeros((at + len(x)) % self.chunk, 0, *x.shape[2:])  # remembers the number alone
 
-    def alone(self) -> Ops:
+    def as_single_frame(self) -> Ops:
         return (self._last,)
 
     def _last(self, x: Tensor) -> Tensor:

@@ -6,20 +6,20 @@ import pytest
 import torch
 from exact_vae.vae_core.checkpoints.loading import assemble
 from exact_vae.vae_core.execution import whole
-from exact_vae.vae_core.execution.bands.flows import Each, Normalised, Source, flow
-from exact_vae.vae_core.execution.bands.holding import Banding, Dropped, Hold
+from exact_vae.vae_core.execution.bands.flows import Normalization, Pointwise, Source, build_flow
+from exact_vae.vae_core.execution.bands.holding import Banding, HeldFlow, RecomputedFlow
 from exact_vae.vae_core.execution.bands.moments import Moments
-from exact_vae.vae_core.execution.bands.readers import Reader, balanced, forked
+from exact_vae.vae_core.execution.bands.readers import Reader, balance, fork
 from exact_vae.vae_core.execution.bands.stores import InSystemMemory, OnDevice, OnDisk
-from exact_vae.vae_core.execution.observer import Watch
-from exact_vae.vae_core.execution.rewrite.fuse import fused
+from exact_vae.vae_core.execution.observer import Observer
+from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.families import FAMILIES, dc_ae
 from exact_vae.vae_core.families.blocks.ldm import Coder
 from exact_vae.vae_core.families.hunyuan_image import HunyuanImageConfig
 from exact_vae.vae_core.families.registry import build
 from exact_vae.vae_core.families.vq import VQConfig
-from exact_vae.vae_core.ops import Affine, Beside, Conv2d, EveryNth, Residual, Upsample2x, leaves, plus, silu, times
-from samples import random_weights, small_kl
+from exact_vae.vae_core.ops import Affine, Conv2d, EveryNth, Residual, SideInput, Upsample2x, leaves, plus, silu, times
+from support.random_networks import random_weights, small_kl
 from torch import nn
 
 TINY = next(family.example for family in FAMILIES if family.name == "tiny")
@@ -50,16 +50,16 @@ def network(name: str, dtype: torch.dtype = torch.float64) -> nn.Module:
     return assemble(family, config, random_weights(family, config), dtype, torch.device("cpu"))
 
 
-class Told(Watch):
+class Told(Observer):
     """Calls a function with every op and the band it has made."""
 
     def __init__(self, tell):
-        self.made = tell
+        self.end_op = tell
 
 
 def in_bands(ops, x: torch.Tensor, banding: Banding, tell=lambda op, band: None) -> torch.Tensor:
     x = x.contiguous(memory_format=torch.channels_last)
-    return torch.cat(list(flow(fused(ops), Source(x, banding), banding, Told(tell)).read(last=True)), -2)
+    return torch.cat(list(build_flow(fuse(ops), Source(x, banding), banding, Told(tell)).read(last=True)), -2)
 
 
 def apart(got: torch.Tensor, want: torch.Tensor) -> float:
@@ -88,19 +88,21 @@ def test_bands_equal_the_whole(name, size, numbers):
 def test_besides_in_bands_equal_the_whole(numbers, given):
     """After norms, inside residual blocks, one inside the other; beside the input, or an image four times as large."""
     fit = (EveryNth(4),) if given else ()
-    modulate = Beside((*fit, Conv2d(3, 8), Upsample2x(), Beside((*fit, Conv2d(3, 8, 1), Upsample2x()), times)), times)
-    block = Residual(
-        (nn.GroupNorm(2, 8), modulate, silu, Conv2d(8, 8), Beside((*fit, Upsample2x(), Conv2d(3, 8)), plus))
+    modulate = SideInput(
+        (*fit, Conv2d(3, 8), Upsample2x(), SideInput((*fit, Conv2d(3, 8, 1), Upsample2x()), times)), times
     )
-    ops = (Conv2d(3, 8), Beside((*fit, Conv2d(3, 8, 5)), plus), Upsample2x(), Conv2d(8, 8), block, block)
+    block = Residual(
+        (nn.GroupNorm(2, 8), modulate, silu, Conv2d(8, 8), SideInput((*fit, Upsample2x(), Conv2d(3, 8)), plus))
+    )
+    ops = (Conv2d(3, 8), SideInput((*fit, Conv2d(3, 8, 5)), plus), Upsample2x(), Conv2d(8, 8), block, block)
     for op in leaves(ops):
         if isinstance(op, nn.Module):
             op.double()
     x = torch.randn(1, 3, 7, 5, dtype=torch.float64)
     other = torch.randn(1, 3, 28, 20, dtype=torch.float64)
-    want = whole.run(ops, x.clone(), beside=other if given else None)
+    want = whole.run(ops, x.clone(), side_input=other if given else None)
     banding = Banding(numbers, OnDevice())
-    banding = banding._replace(beside=Source(other, banding)) if given else banding
+    banding = banding._replace(side_input=Source(other, banding)) if given else banding
     assert apart(in_bands(ops, x, banding), want) < 1e-12
 
 
@@ -170,8 +172,8 @@ def test_a_network_without_norms_holds_nothing():
 def test_what_is_dropped_is_computed_again():
     x, norm, conv = torch.randn(1, 8, 30, 10, dtype=torch.float64), nn.GroupNorm(2, 8).double(), Conv2d(8, 8).double()
     banding, made = Banding(200, OnDevice()), []
-    source = flow((conv,), Source(x, banding), banding, Told(lambda op, band: made.append(band.shape[-2])))
-    dropped = Normalised(norm, Dropped(source), Watch())
+    source = build_flow((conv,), Source(x, banding), banding, Told(lambda op, band: made.append(band.shape[-2])))
+    dropped = Normalization(norm, RecomputedFlow(source), Observer())
     assert apart(torch.cat(list(dropped.read(last=True)), -2), norm(conv(x))) < 1e-12
     assert sum(made) == 2 * 30
 
@@ -205,7 +207,7 @@ def test_moments_survive_a_large_mean():
     parts = [Moments.of(band) for band in x.split(5, -2)]
     found = parts[0]
     for part in parts[1:]:
-        found = found.merged(part)
+        found = found.merge(part)
     mean, var = found.of_groups(4)
     groups = x.double().reshape(4, -1)
     assert torch.allclose(mean[0].double(), groups.mean(1).repeat_interleave(2), rtol=1e-7)
@@ -223,10 +225,10 @@ def test_moments_of_half_precision_are_in_fp32(dtype):
 
 def test_balanced_bands_are_of_about_one_height():
     x = torch.arange(100.0).reshape(1, 1, 100, 1)
-    pieces = list(balanced(iter(x.split([1, 1, 1, 40, 2, 30, 25], -2)), 10))
+    pieces = list(balance(iter(x.split([1, 1, 1, 40, 2, 30, 25], -2)), 10))
     assert torch.equal(torch.cat(pieces, -2), x)
     assert all(5 <= piece.shape[-2] <= 15 for piece in pieces)
-    assert [p.shape[-2] for p in balanced(iter([x[..., :3, :]]), 10)] == [3]
+    assert [p.shape[-2] for p in balance(iter([x[..., :3, :]]), 10)] == [3]
 
 
 def test_a_reader_takes_any_number_of_rows():
@@ -239,7 +241,7 @@ def test_a_reader_takes_any_number_of_rows():
 
 def test_a_fork_lets_go_of_what_both_have_read():
     bands = iter([torch.zeros(1), torch.ones(1)])
-    left, right = forked(bands)
+    left, right = fork(bands)
     assert next(left) == 0 and next(left) == 1
     assert [float(b) for b in right] == [0, 1] and list(left) == []
 
@@ -248,8 +250,8 @@ def test_a_fork_lets_go_of_what_both_have_read():
 def test_a_hold_is_filled_once():
     banding, made = Banding(4, OnDevice()), []
     tell = Told(lambda op, band: made.append(op))
-    source = Each(Affine(2.0, 0.0), Source(torch.ones(1, 1, 8, 2), banding), banding, tell)
-    hold = Hold(source, banding)
+    source = Pointwise(Affine(2.0, 0.0), Source(torch.ones(1, 1, 8, 2), banding), banding, tell)
+    hold = HeldFlow(source, banding)
     for last in (False, False, True):
         assert sum(band.sum() for band in hold.read(last)) == 32
     assert len(made) == 4 and hold.gone == len(hold.held)
@@ -276,7 +278,7 @@ def test_a_long_network_keeps_few_bands():
 
     ops = (Conv2d(4, 4), *(Residual((Conv2d(4, 4), Affine(2.0, 0.0), Conv2d(4, 4))) for _ in range(13)))
     banding = Banding(10 * 24, OnDevice())
-    for _ in flow(ops, Source(torch.randn(1, 4, 200, 6), banding), banding, Told(count)).read(last=True):
+    for _ in build_flow(ops, Source(torch.randn(1, 4, 200, 6), banding), banding, Told(count)).read(last=True):
         pass
     assert 2 <= most <= 8
 
@@ -302,4 +304,4 @@ def test_a_source_that_ends_too_early_is_no_silent_end():
     source = Source(torch.randn(1, 1, 9, 1), banding)
     source.rows = 12
     with pytest.raises(AssertionError, match="than were announced"), torch.no_grad():
-        list(flow((Conv2d(1, 1),), source, banding, Watch()).read(last=True))
+        list(build_flow((Conv2d(1, 1),), source, banding, Observer()).read(last=True))

@@ -4,13 +4,20 @@ import pytest
 import torch
 from exact_vae.vae_core import BadRequest
 from exact_vae.vae_core.execution.bands import stores
-from exact_vae.vae_core.execution.bands.stores import Gaps, InRooms, InSystemMemory, OnDevice, OnDisk, Rooms
+from exact_vae.vae_core.execution.bands.stores import (
+    HeapTrimmer,
+    InMappedMemory,
+    InSystemMemory,
+    MappedMemory,
+    OnDevice,
+    OnDisk,
+)
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("make", [OnDevice, InRooms, InSystemMemory, OnDisk])
+@pytest.mark.parametrize("make", [OnDevice, InMappedMemory, InSystemMemory, OnDisk])
 def test_what_is_put_comes_back(make, dtype):
     store = make()
     bands = [torch.randn(1, 3, n, 5).to(dtype).contiguous(memory_format=torch.channels_last) for n in (1, 4, 2)]
@@ -47,7 +54,7 @@ def test_a_folder_that_is_not_there(tmp_path):
 
 
 def test_a_room_is_used_again_only_when_nothing_lies_in_it():
-    rooms, shape = Rooms(), torch.Size((1, 2, 6, 4))
+    rooms, shape = MappedMemory(), torch.Size((1, 2, 6, 4))
     first = rooms.tensor(shape, torch.float32).fill_(1)
     place, rest = first.data_ptr(), first[:, :, 2:4]
     del first
@@ -58,7 +65,7 @@ def test_a_room_is_used_again_only_when_nothing_lies_in_it():
 
 
 def test_rooms_of_another_size_are_given_back():
-    rooms = Rooms()
+    rooms = MappedMemory()
     for rows in (6, 5):
         rooms.tensor(torch.Size((1, 2, rows, 4)), torch.float32)  # made and let go of
     assert sum(len(spare) for spare in rooms.free.values()) == 1
@@ -69,7 +76,7 @@ def test_gaps_are_given_back_when_the_process_has_grown(monkeypatch):
     size, given_back = [100], []
     monkeypatch.setattr(stores, "_resident", lambda: size[0])
     monkeypatch.setattr(stores, "_trim", given_back.append)
-    gaps = Gaps(beyond=10)
+    gaps = HeapTrimmer(beyond=10)
     for size[0], times in ((110, 0), (111, 1), (120, 1), (121, 1), (122, 2)):
         gaps.check()
         assert len(given_back) == times

@@ -9,13 +9,13 @@ from exact_vae.vae_core.execution.plans import budget
     [(1024, 1024), ("1024", 1024), ("2GiB", 2**31), ("500 MB", 500_000_000), ("1.5g", 1_500_000_000), ("3kib", 3072)],
 )
 def test_amounts(said, bytes_):
-    assert budget.parsed(said) == bytes_
+    assert budget.parse(said) == bytes_
 
 
 @pytest.mark.parametrize("said", ["", "much", "-2GiB", "2 GiBs", "0", 0, "nan", None])
 def test_no_amounts(said):
     with pytest.raises(BadRequest, match="no amount of memory"):
-        budget.parsed(said)
+        budget.parse(said)
 
 
 def test_free_memory_is_what_the_machine_says():
@@ -36,4 +36,4 @@ def test_the_limit_of_a_container_counts(tmp_path, monkeypatch):
 
 def test_amounts_are_told_in_words():
     sizes = (2**31, 320 * 2**20, 10 * 2**20, 600 * 2**10)
-    assert [budget.text(size) for size in sizes] == ["2.0 GiB", "320 MiB", "10 MiB", "0.6 MiB"]
+    assert [budget.format_bytes(size) for size in sizes] == ["2.0 GiB", "320 MiB", "10 MiB", "0.6 MiB"]

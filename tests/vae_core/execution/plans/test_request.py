@@ -4,15 +4,14 @@ import math
 
 import pytest
 import torch
-from alive import Alive
 from exact_vae.vae_core import DoesNotFit, Half, from_weights
 from exact_vae.vae_core.execution import make_request
-from exact_vae.vae_core.execution.bands.flows import Source, flow
+from exact_vae.vae_core.execution.bands.flows import Source, build_flow
 from exact_vae.vae_core.execution.bands.holding import Banding
 from exact_vae.vae_core.execution.bands.stores import OnDevice
-from exact_vae.vae_core.execution.observer import Watch
-from exact_vae.vae_core.execution.plans.request import DEVICE, DISK, IN_FLIGHT, Request, choose, work
-from exact_vae.vae_core.execution.rewrite.fuse import fused
+from exact_vae.vae_core.execution.observer import Observer
+from exact_vae.vae_core.execution.plans.request import DEVICE, DISK, IN_FLIGHT, Request, choose, count_work
+from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.families import FAMILIES, dc_ae
 from exact_vae.vae_core.families.asymmetric import AsymmetricConfig
 from exact_vae.vae_core.families.blocks.ldm import Coder
@@ -20,14 +19,15 @@ from exact_vae.vae_core.families.kl import FAMILY
 from exact_vae.vae_core.families.registry import build
 from exact_vae.vae_core.families.vq import VQConfig
 from exact_vae.vae_core.ops import Conv2d, DoublingConv, leaves
-from samples import random_weights, small_kl
+from support.live_memory import LiveMemory
+from support.random_networks import random_weights, small_kl
 from torch import nn
 
 GIB = 2**30
 
 
 def request(size: int = 64, batch: int = 1, config=FAMILY.example, dtype=torch.bfloat16) -> Request:
-    ops = fused(build("kl", config).to(dtype).decode_ops())
+    ops = fuse(build("kl", config).to(dtype).decode_ops())
     return Request(ops, torch.empty(batch, 4, size, size, device="meta", dtype=dtype), 8)
 
 
@@ -40,9 +40,9 @@ def large() -> Request:
 def test_bands_need_less_than_the_whole_and_stores_still_less(large):
     whole, bands, again, disk = (
         large.whole,
-        large.in_bands(32),
-        large.in_bands(32, DEVICE, large.largest),
-        large.in_bands(32, DISK),
+        large.plan_bands(32),
+        large.plan_bands(32, DEVICE, large.largest_norms),
+        large.plan_bands(32, DISK),
     )
     assert whole.peak > 1.4 * bands.peak > 1.4 * again.peak > 1.4 * disk.peak
     assert disk.held > 0.7 * bands.peak and not bands.held
@@ -50,14 +50,14 @@ def test_bands_need_less_than_the_whole_and_stores_still_less(large):
 
 
 def test_lower_bands_need_less(large):
-    peaks = [large.in_bands(rows, DISK).peak for rows in (64, 32, 16, 8)]
+    peaks = [large.plan_bands(rows, DISK).peak for rows in (64, 32, 16, 8)]
     assert peaks == sorted(peaks, reverse=True)
 
 
 def test_the_largest_are_the_second_norms_at_full_size(large):
     norms = list(leaves(large.ops))
-    assert len(large.largest) == 3  # up.0 has three blocks
-    assert all(isinstance(norms[i], nn.GroupNorm) for i in large.largest)
+    assert len(large.largest_norms) == 3  # up.0 has three blocks
+    assert all(isinstance(norms[i], nn.GroupNorm) for i in large.largest_norms)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_the_fastest_that_fits_is_chosen(large, budget, mode):
 
 def test_a_batch_is_split_before_bands_are_cut():
     three = request(32, batch=5)
-    plans = list(three.ways({}))
+    plans = list(three.propose({}))
     assert [p.images for p in plans[:3]] == [5, 2, 1]
     assert plans[0].peak > 2 * plans[1].peak > 2 * plans[2].peak > 0
     assert choose(three, plans[1].peak, {}, what="this").images == 2
@@ -102,35 +102,35 @@ def test_a_full_disk_is_not_planned_with(large):
 
 def test_a_plan_tells_itself(large):
     assert str(large.whole).startswith("whole; at most ")
-    assert "bands of 16 rows, kept on disk" in str(large.in_bands(16, DISK))
+    assert "bands of 16 rows, kept on disk" in str(large.plan_bands(16, DISK))
 
 
 @torch.no_grad()
 def test_work_is_counted_in_multiplications():
     with torch.device("meta"):
         conv, x = Conv2d(3, 5), torch.empty(1, 3, 8, 6)
-        assert work(conv, conv(x)) == 5 * 8 * 6 * 3 * 9
+        assert count_work(conv, conv(x)) == 5 * 8 * 6 * 3 * 9
         doubled = DoublingConv(conv)
-    assert work(doubled, doubled(x)) == 5 * 16 * 12 * 3 * 4  # four taps of sixteen meet each pixel
+    assert count_work(doubled, doubled(x)) == 5 * 16 * 12 * 3 * 4  # four taps of sixteen meet each pixel
 
 
 def test_encoders_are_planned_too():
     config = small_kl()
-    ops = fused(build("kl", config).encode_ops())
+    ops = fuse(build("kl", config).encode_ops())
     plan = Request(ops, torch.empty(2, 3, 64, 64, device="meta"), 1)
-    assert plan.in_bands(16).peak < plan.whole.peak
+    assert plan.plan_bands(16).peak < plan.whole.peak
 
 
 def test_what_linear_attention_remembers_is_next_to_nothing():
     """Sana's decoder at 2048 pixels: a bounded number of bands, and one image held where attention is, 512 wide."""
-    ops = fused(build("dc_ae", dc_ae.FAMILY.example).to(torch.bfloat16).decode_ops())
+    ops = fuse(build("dc_ae", dc_ae.FAMILY.example).to(torch.bfloat16).decode_ops())
     sana = Request(ops, torch.empty(1, 32, 64, 64, device="meta", dtype=torch.bfloat16), 32)
     held, ends = 512 * 256**2 * 2, 3 * 2048**2 * 4 + 32 * 64**2 * 2
-    assert sana.in_bands(8, DISK).held == held
-    in_flight = (IN_FLIGHT * sana.in_bands(8).numbers + sana.waiting) * 2
-    assert sana.in_bands(8).peak == held + ends + in_flight
-    assert sana.whole.peak > 15 * sana.in_bands(8).peak
-    assert sana.whole.work == sana.in_bands(8).work
+    assert sana.plan_bands(8, DISK).held == held
+    in_flight = (IN_FLIGHT * sana.plan_bands(8).numbers + sana.carried) * 2
+    assert sana.plan_bands(8).peak == held + ends + in_flight
+    assert sana.whole.peak > 15 * sana.plan_bands(8).peak
+    assert sana.whole.work == sana.plan_bands(8).work
 
 
 @torch.no_grad()
@@ -138,8 +138,8 @@ def test_work_of_grouped_convolutions():
     with torch.device("meta"):
         x = torch.empty(1, 96, 8, 6)
         conv, scales = Conv2d(96, 96, groups=96), dc_ae.EfficientViTBlock(32, (5,), True).attn.to_qkv_multiscale
-        assert work(conv, conv(x)) == 96 * 8 * 6 * 9
-        assert scales and work(scales, scales(x)) == 96 * 8 * 6 * (25 + 32)
+        assert count_work(conv, conv(x)) == 96 * 8 * 6 * 9
+        assert scales and count_work(scales, scales(x)) == 96 * 8 * 6 * (25 + 32)
 
 
 SANA = next(family.example for family in FAMILIES if family.name == "dc_ae")
@@ -160,11 +160,11 @@ def test_a_run_in_bands_holds_no_more_than_planned(family, config, part, rows):
             ratio = config.spatial_ratio
             shape = (1, config.z_channels, 512 // ratio, 512 // ratio)
             ops, x, scale = network.decode_ops(), torch.empty(shape, dtype=torch.bfloat16), ratio
-        wanted = Request(fused(ops), x, scale)
-        plan, alive = wanted.in_bands(rows), Alive()
+        wanted = Request(fuse(ops), x, scale)
+        plan, alive = wanted.plan_bands(rows), LiveMemory()
         banding = Banding(plan.numbers, OnDevice())
         with alive:
-            for _ in flow(wanted.ops, Source(x, banding), banding, Watch()).read(last=True):
+            for _ in build_flow(wanted.ops, Source(x, banding), banding, Observer()).read(last=True):
                 pass
     ends = x.nbytes + math.prod(wanted.shape) * 4
     assert 0.3 * (plan.peak - ends) < alive.most < plan.peak - ends
@@ -181,7 +181,7 @@ def test_every_family_is_planned(family, part):
     side = 512 // config.spatial_ratio
     shape = (1, 3, 512, 512) if part == "encode" else (1, config.latent_channels, side, side)
     found = make_request(family.name, config, Half.of(part), shape, torch.bfloat16)
-    assert found.in_bands(16).peak - found.summed < 0.8 * (found.whole.peak - found.summed)
+    assert found.plan_bands(16).peak - found.temporary_weights < 0.8 * (found.whole.peak - found.temporary_weights)
     decoded = getattr(config, "decoded_ratio", config.spatial_ratio) * side
     assert found.shape[-2:] == ((side, side) if part == "encode" else (decoded, decoded))
 
@@ -200,6 +200,6 @@ def test_a_run_with_besides_keeps_to_its_plan(masked, rows):
     given = {"image": image, "mask": mask} if masked else {}
     plan = vae.plan("decode", z.shape, masked=masked, rows=rows, keep="device")
     vae.decode(z, rows=rows, keep="device", **given)  # so that what is made once is there
-    with Alive() as alive:
+    with LiveMemory() as alive:
         vae.decode(z, rows=rows, keep="device", **given)
     assert 0.4 * plan.peak < alive.most <= plan.peak  # the rest is for gaps in the heap

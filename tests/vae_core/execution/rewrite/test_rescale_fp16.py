@@ -7,14 +7,25 @@ import torch
 from exact_vae.vae_core import NumericalOverflow, from_weights
 from exact_vae.vae_core.checkpoints.saving import save
 from exact_vae.vae_core.execution import make_request, whole
-from exact_vae.vae_core.execution.progress import Followed
-from exact_vae.vae_core.execution.rewrite.fuse import fused
-from exact_vae.vae_core.execution.rewrite.rescale_fp16 import SCALE, rescaled
-from exact_vae.vae_core.families import FAMILIES
-from exact_vae.vae_core.ops import Affine, Beside, Conv2d, Residual, alone, chain, is_cut, leaves, silu, times
+from exact_vae.vae_core.execution.progress import ProgressObserver
+from exact_vae.vae_core.execution.rewrite.fuse import fuse
+from exact_vae.vae_core.execution.rewrite.rescale_fp16 import SCALE, rescale
+from exact_vae.vae_core.families import FAMILIES, Half
+from exact_vae.vae_core.ops import (
+    Affine,
+    Conv2d,
+    Residual,
+    SideInput,
+    as_single_frame,
+    chain,
+    leaves,
+    silu,
+    splits_in_time,
+    times,
+)
 from safetensors.torch import load_file
-from samples import random_weights, shake
-from small_networks import SMALL, part_of, small
+from support.random_networks import random_weights, shake
+from support.small_networks import SMALL, part_of, small
 from torch import Tensor, nn
 
 EXACT = 1e-12
@@ -30,7 +41,7 @@ def apart(got: Tensor, want: Tensor) -> float:
 
 
 def is_norm(op) -> bool:
-    return isinstance(op, nn.GroupNorm) or hasattr(op, "reading")
+    return isinstance(op, nn.GroupNorm) or hasattr(op, "absorb_scale")
 
 
 def pixels_or_z(vae, part: str) -> Tensor:
@@ -55,8 +66,8 @@ def test_it_computes_the_same(kind, part, monkeypatch):
     vae = small(kind)
     x = pixels_or_z(vae, part)
     want = part_of(vae, part, x)
-    cut = x.ndim == 4 and is_cut(vae.network.encode_ops() if part == "encode" else vae.network.decode_ops())
-    monkeypatch.setattr("exact_vae.vae_core.execution.rewrite.fuse.in_fp16", lambda ops: True)
+    cut = x.ndim == 4 and splits_in_time(vae.network.encode_ops() if part == "encode" else vae.network.decode_ops())
+    monkeypatch.setattr("exact_vae.vae_core.execution.rewrite.fuse.computes_in_fp16", lambda ops: True)
     for way in ({}, {"numbers": 200}, {"frames": 1, "numbers": 200})[: 3 if cut else 2]:
         assert apart(part_of(vae, part, x, **way), want) < EXACT, way
 
@@ -66,8 +77,8 @@ def test_every_norm_reads_what_is_small(kind):
     """Of clips and of images. What is shrunk comes back at most once, where the stream itself is the result."""
     vae = small(kind)
     for ops in (vae.network.encode_ops(), vae.network.decode_ops(), vae.network.masked_decode_ops()):
-        for seen in (ops, alone(ops) if not (vae.clip_law and vae.clip_law.images_are_clips) else ()):
-            made = list(leaves(rescaled(seen)))
+        for seen in (ops, as_single_frame(ops) if not (vae.clip_law and vae.clip_law.images_are_clips) else ()):
+            made = list(leaves(rescale(seen)))
             norms, own = [[op for op in some if is_norm(op)] for some in (made, list(leaves(seen)))]
             assert len(norms) == len(own) and not {id(op) for op in norms} & {id(op) for op in own}
             assert sum(isinstance(op, Affine) for op in made) <= ("hunyuan" in kind and kind != "hunyuan_video")
@@ -77,10 +88,10 @@ def test_every_norm_reads_what_is_small(kind):
 def test_a_masked_decode_is_the_same():
     vae = small("asymmetric")
     ops = vae.network.masked_decode_ops()
-    z, beside = torch.randn(1, 4, 2, 3, dtype=torch.float64), torch.rand(1, 4, 4, 6, dtype=torch.float64)
-    want = whole.run(ops, z, beside=beside)
-    assert apart(whole.run(rescaled(ops), z, beside=beside), want) < EXACT
-    assert apart(whole.run(ops, z, beside=1 - beside), want) > 1e-3
+    z, side_input = torch.randn(1, 4, 2, 3, dtype=torch.float64), torch.rand(1, 4, 4, 6, dtype=torch.float64)
+    want = whole.run(ops, z, side_input=side_input)
+    assert apart(whole.run(rescale(ops), z, side_input=side_input), want) < EXACT
+    assert apart(whole.run(ops, z, side_input=1 - side_input), want) > 1e-3
 
 
 @torch.no_grad()
@@ -91,17 +102,17 @@ def test_what_does_not_know_scales_is_given_its_own():
     body = Residual(chain(norm, silu, again))
     for ops in (
         (conv, body, torch.tanh),
-        (conv, body, Beside((Conv2d(4, 32).double(), silu), torch.maximum), norm),
+        (conv, body, SideInput((Conv2d(4, 32).double(), silu), torch.maximum), norm),
         (conv, body),
-        (conv, body, Beside((Conv2d(4, 32).double(),), times), norm),
+        (conv, body, SideInput((Conv2d(4, 32).double(),), times), norm),
         (conv, torch.tanh, Residual((norm, again)), Residual((silu,))),
         (norm, torch.tanh, body, norm),
     ):
         given = x if ops[0] is conv else x.repeat(1, 8, 1, 1)
         side = None if ops[0] is not conv else x
-        want = whole.run(ops, given, beside=side)
+        want = whole.run(ops, given, side_input=side)
         for scale in (SCALE, 2.0**-12):
-            assert apart(whole.run(rescaled(ops, scale), given, beside=side), want) < EXACT
+            assert apart(whole.run(rescale(ops, scale), given, side_input=side), want) < EXACT
 
 
 # Who writes the stream, and who changes its resolution or its channels: the same function at another scale.
@@ -132,7 +143,7 @@ def test_fp16_holds_what_would_overflow(kind, part, monkeypatch):
     for numbers in (0, 3000):
         got = part_of(rough, part, x, numbers)
         assert (got - want).square().mean().sqrt() <= ROUNDING[kind].fp16 * want.std()
-    monkeypatch.setattr("exact_vae.vae_core.execution.rewrite.fuse.in_fp16", lambda ops: False)
+    monkeypatch.setattr("exact_vae.vae_core.execution.rewrite.fuse.computes_in_fp16", lambda ops: False)
     assert not part_of(rough, part, x).isfinite().all()
 
 
@@ -152,7 +163,7 @@ def test_it_is_so_at_the_door(tmp_path, monkeypatch):
     saved = load_file(tmp_path / "x.safetensors")
     assert saved.keys() == weights.keys() and all(torch.equal(saved[n], weights[n]) for n in saved)
     assert vae.fingerprint == exact.fingerprint
-    monkeypatch.setattr("exact_vae.vae_core.execution.rewrite.fuse.in_fp16", lambda ops: False)
+    monkeypatch.setattr("exact_vae.vae_core.execution.rewrite.fuse.computes_in_fp16", lambda ops: False)
     with pytest.raises(NumericalOverflow):
         vae.decode(z)
 
@@ -161,7 +172,7 @@ def test_it_is_so_at_the_door(tmp_path, monkeypatch):
 def test_nothing_changes_but_in_fp16(dtype):
     network = small("kl", dtype).network
     ops = network.decode_ops()
-    norms, kept = ([op for op in leaves(some) if is_norm(op)] for some in (ops, fused(ops)))
+    norms, kept = ([op for op in leaves(some) if is_norm(op)] for some in (ops, fuse(ops)))
     assert all(a is b for a, b in zip(norms, kept, strict=True))
 
 
@@ -172,15 +183,15 @@ def test_the_plan_counts_the_weights_that_are_made():
     both = r"(post_quant_conv|decoder\..*(conv1|conv2|proj_out))\.(weight|bias)$"
     bias = r"decoder\..*(conv_in|nin_shortcut|sample\.conv)\.bias$"
     made = sum(2 * t.numel() for n, t in weights.items() if re.search(both, n) or re.search(bias, n))
-    assert make_request(family, config, Half.DECODER, (1, 4, 2, 2), torch.float16).summed == made
-    assert make_request(family, config, Half.DECODER, (1, 4, 2, 2), torch.bfloat16).summed == 0
+    assert make_request(family, config, Half.DECODER, (1, 4, 2, 2), torch.float16).temporary_weights == made
+    assert make_request(family, config, Half.DECODER, (1, 4, 2, 2), torch.bfloat16).temporary_weights == 0
 
 
 def test_errors_name_the_ops_of_the_network():
     vae = from_weights({n: t.half() for n, t in random_weights(*SMALL["kl"]).items()}, "x", torch.float16)
-    watch = Followed(vae.network, vae.plan("decode", (1, 4, 2, 2)), 1, None)
+    observer = ProgressObserver(vae.network, vae.plan("decode", (1, 4, 2, 2)), 1, None)
     names = set()
-    for op in leaves(fused(vae.network.decode_ops())):
-        watch.begins(op)
-        names.add(watch.where)
+    for op in leaves(fuse(vae.network.decode_ops())):
+        observer.begin_op(op)
+        names.add(observer.where)
     assert {" at decoder.conv_in", " at decoder.up.0.block.1.norm2", " at decoder.mid.attn_1"} <= names

@@ -33,7 +33,7 @@ def test_a_query_that_no_key_answers_gets_nothing():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_what_is_remembered_of_parts_adds_up(dtype):
     op, x = LinearAttention(), torch.randn(1, 192, 20, 6, dtype=dtype)
-    memory = op.gathered(op.remember(band) for band in x.split([1, 7, 12], -2))
+    memory = op.merge(op.remember(band) for band in x.split([1, 7, 12], -2))
     assert all(m.dtype is dtype for m in memory)
     assert max(m.shape[-2] * m.shape[-1] for m in memory) == 32 * 32  # however large the image
     got = torch.cat([op.recall(band, memory) for band in x.split([5, 15], -2)], -2)
@@ -50,7 +50,7 @@ def test_sums_that_half_precision_cannot_hold(dtype, most):
     sums = LinearAttention().remember(x)
     assert all(s.dtype is torch.float32 for s in sums) and max(s.max() for s in sums) > 65504
     bands = x.split(3, -2)
-    memory = LinearAttention().gathered(LinearAttention().remember(band) for band in bands)
+    memory = LinearAttention().merge(LinearAttention().remember(band) for band in bands)
     truth = weighed(x.double())
     for got in (LinearAttention()(x), torch.cat([LinearAttention().recall(band, memory) for band in bands], -2)):
         assert got.dtype is dtype
@@ -64,8 +64,8 @@ def test_scales_read_just_the_rows_they_say(kernels):
     y, (above, below) = op(x), op.rows
     assert op.span == max(kernels) == above + below + 1
     assert torch.equal(y[:, :96], x)
-    assert (op.within(F.pad(x, (0, 0, above, below))) - y).abs().max() < 1e-12
-    assert (op.within(x) - y[:, :, above : 12 - below]).abs().max() < 1e-12
+    assert (op.apply_unpadded(F.pad(x, (0, 0, above, below))) - y).abs().max() < 1e-12
+    assert (op.apply_unpadded(x) - y[:, :, above : 12 - below]).abs().max() < 1e-12
     for row in range(12):
         changed = x.clone()
         changed[:, :, row] += 1

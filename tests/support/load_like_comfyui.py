@@ -1,6 +1,6 @@
 """Run in a bare interpreter: loads the pack as ComfyUI does, calls every node once, and tells what it saw as JSON.
 
-    python -I -B as_the_host.py PACK_FOLDER WORK_FOLDER
+    python -I -B load_like_comfyui.py PACK_FOLDER WORK_FOLDER
 
 The host names the module by the folder's absolute path with '.' as '_x_', and has its own modules first on sys.path.
 """

@@ -4,9 +4,9 @@ import torch
 from exact_vae.vae_core import VAE, from_weights
 from exact_vae.vae_core.dtypes import at_least_fp32
 from exact_vae.vae_core.execution import clips, whole
-from exact_vae.vae_core.execution.observer import Watch
+from exact_vae.vae_core.execution.observer import Observer
 from exact_vae.vae_core.execution.plans.request import DEVICE, Plan
-from exact_vae.vae_core.execution.rewrite.fuse import fused
+from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.execution.run import run
 from exact_vae.vae_core.families import (
     FAMILIES,
@@ -27,8 +27,9 @@ from exact_vae.vae_core.families import (
     wan,
 )
 from exact_vae.vae_core.families.blocks import ldm
-from exact_vae.vae_core.ops import alone
-from samples import random_weights, small_kl
+from exact_vae.vae_core.ops import as_single_frame
+
+from support.random_networks import random_weights, small_kl
 
 ONE_EACH, TWO = ldm.Coder((32, 64), (1, 1), (False, True), stem=32), ldm.Coder((32, 64), (2, 1), (False,) * 2)
 TRADED = (32, 32, 64)
@@ -129,15 +130,15 @@ def part_of(
     frames   of the latent at a time; 0: all
     """
     network = vae.network
-    ops = fused(network.encode_ops() if part == "encode" else network.decode_ops())
+    ops = fuse(network.encode_ops() if part == "encode" else network.decode_ops())
     if x.ndim == 3:
-        shape = whole.run(alone(ops), x[None].clone()).shape[1:]
-        return run(alone(ops), _laid(x[None]), _plan(shape, numbers, 0, keep), Watch())[0]
+        shape = whole.run(as_single_frame(ops), x[None].clone()).shape[1:]
+        return run(as_single_frame(ops), _laid(x[None]), _plan(shape, numbers, 0, keep), Observer())[0]
     law = (network.clip_law if part == "encode" else None) or ClipLaw()
     x = x.transpose(0, 1)
     shape = whole.run(ops, x.clone()).shape
     result = torch.empty(shape, dtype=at_least_fp32(x.dtype))
-    clips.run(ops, x, _plan(shape, numbers, frames, keep), Watch(), law.first, law.step, result)
+    clips.run(ops, x, _plan(shape, numbers, frames, keep), Observer(), law.first, law.step, result)
     return result.transpose(0, 1)
 
 

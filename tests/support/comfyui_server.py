@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FOLDERS = (
     "custom_nodes",
     "input",
@@ -36,7 +36,7 @@ class Server:
         for folder in FOLDERS:
             (base / folder).mkdir(parents=True, exist_ok=True)
         (base / "custom_nodes" / "comfyui-exact-vae").symlink_to(ROOT)
-        (base / "custom_nodes" / "exact_vae_tests.py").symlink_to(Path(__file__).with_name("comfyui_pack.py"))
+        (base / "custom_nodes" / "exact_vae_tests.py").symlink_to(Path(__file__).with_name("comfyui_test_nodes.py"))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
