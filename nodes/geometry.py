@@ -39,7 +39,7 @@ class LatentGeometry(NamedTuple):
     def empty(self, batch: int, width: int, height: int, length: int = 1) -> dict[str, Any]:
         """Zeros, and the ratios, by which a sampler of another model can resize them."""
         zeros = host.result(torch.zeros(self.shape(batch, width, height, length)))
-        return {**self.tag_latent(zeros, width, height), "downscale_ratio_spacial": self.ratio}
+        return {**self.tag_latent(zeros, width, height), host.RATIO: self.ratio}
 
 
 def latent_geometry(vae: Any) -> LatentGeometry:
@@ -50,10 +50,7 @@ def latent_geometry(vae: Any) -> LatentGeometry:
 def _latent_frames(vae: Any, length: int) -> int | None:
     """Of the latent of a clip; None for a VAE of images. The first frame stands alone, as in all causal VAEs."""
     if isinstance(vae, host.HostVAE):
-        thing = vae.thing
-        rule = thing.downscale_ratio[0] if isinstance(thing.downscale_ratio, tuple) else None
-        is_clip = callable(rule) and getattr(thing, "latent_dim", 2) == 3
-        return int(rule(length)) if is_clip else None  # type: ignore[operator]
+        return vae.count_latent_frames(length)
     if vae is None or not vae.temporal_ratio or frames_are_batch(vae):
         return None
     return latent_frames(length, vae)

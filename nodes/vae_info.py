@@ -51,7 +51,7 @@ def describe_connected(vae: Any) -> str:
         return description.describe_vae(found, host.runs_in(vae))
     return description.format_rows(
         {
-            "VAE": type(vae.first_stage_model).__name__,
+            "VAE": found.network_name,
             "family": "one that this pack does not run; ComfyUI does",
             "latent": f"{found.latent_channels} channels at 1/{found.spatial_ratio}",
             "runs in": host.runs_in(vae),

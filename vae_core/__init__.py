@@ -26,7 +26,7 @@ from .latents import SPACES, Factors, LatentSpace, Noise, Tag, convert, fit, pre
 from .posterior import Posterior
 from .vae import VAE
 
-__version__ = "0.1.0"  # also in pyproject.toml, where ComfyUI's registry reads it; a test compares the two
+__version__ = "0.1.0"  # also in pyproject.toml, where registries read it; a test compares the two
 
 __all__ = [
     "SPACES",

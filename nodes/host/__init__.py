@@ -7,7 +7,7 @@ socket carries an object that core nodes and other packs accept as a VAE; elsewh
 from .devices import device, result
 from .first_look import first_look
 from .given_files import found, listed
-from .host_vae import ClipTiles, HostVAE
+from .host_vae import RATIO, ClipTiles, HostVAE
 from .memory import budget
 from .models import files, new_file, path
 from .place import Surroundings, in_comfyui, surroundings
@@ -15,6 +15,7 @@ from .showing import Shown, progress, saved, told
 from .socket import HostModel, Load, from_socket, geometry, look, runs_in, to_socket
 
 __all__ = [
+    "RATIO",
     "ClipTiles",
     "HostModel",
     "HostVAE",

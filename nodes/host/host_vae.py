@@ -27,6 +27,9 @@ class ClipTiles(Tiles):
     frame_overlap: int = 8
 
 
+RATIO = "downscale_ratio_spacial"  # in a LATENT: pixels to one of its pixels, by which a sampler may resize it
+
+
 class HostVAE:
     """Same calls as `VAE`. Of the ways of running it knows the host's: all at once, or in tiles."""
 
@@ -39,6 +42,18 @@ class HostVAE:
         self.findings = Findings()
         self.in_channels, self.latent_channels = thing.output_channels, thing.latent_channels
         self.spatial_ratio = thing.spacial_compression_encode()
+
+    @property
+    def network_name(self) -> str:
+        """The class of the host's network, which is all that is known of its family."""
+        return type(self.thing.first_stage_model).__name__
+
+    def count_latent_frames(self, frames: int) -> int | None:
+        """Frames of the latent of a clip, by the host's own rule; None for a VAE of images."""
+        ratios = self.thing.downscale_ratio
+        rule = ratios[0] if isinstance(ratios, tuple) else None
+        is_clip = callable(rule) and getattr(self.thing, "latent_dim", 2) == 3
+        return int(rule(frames)) if is_clip else None  # type: ignore[operator]
 
     def encode(self, pixels: Tensor, *, options: RunOptions = DEFAULTS, **keywords: "Unpack[RunKeywords]") -> Posterior:
         """pixels (B, C, H, W) in [-1, 1] -> the latent, as a posterior without spread."""
