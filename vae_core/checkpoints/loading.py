@@ -80,8 +80,10 @@ def from_weights(
     dtype: torch.dtype | None = None,
     device: torch.device | None = None,
 ) -> VAE:
-    """A VAE around tensors that are in memory already, in any layout.
+    """A VAE around tensors that are in memory already.
 
+    weights         name -> tensor, in any layout of a family, each of any shape and dtype that the family has
+    name            what the VAE is called in sentences
     dtype, device   None: those of the largest tensor. What has both already is not copied.
     Raises UnknownCheckpoint, BrokenCheckpoint.
     """

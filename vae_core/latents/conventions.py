@@ -40,9 +40,11 @@ def scaling_of(space: LatentSpace, convention: str) -> Scaling:
 
 
 def convert(latent: Tensor, space: LatentSpace, origin: str, target: str) -> Tensor:
-    """latent (B, C, h, w) or (B, C, T, h, w) of one convention -> the same in another; fp32 at least.
+    """A latent of one convention as one of another, in its own shape, fp32 at least.
 
-    Raises LatentMismatch if the latent is of no such space.
+    latent          (B, C, h, w) or (B, C, T, h, w) with the channels of the space, floating-point
+    origin, target  'raw', 'scaled' or 'normalised'
+    Raises LatentMismatch if the latent is not of this space, BadRequest for a convention that is none of these.
     """
     if latent.ndim not in (4, 5) or latent.shape[1] != space.channels:
         raise LatentMismatch(

@@ -38,7 +38,15 @@ class StoredLatent(NamedTuple):
 
 def write_latent(path: str | Path, latent: Tensor, tag: Tag | None = None, texts: Mapping[str, str] | None = None, *,
                  mask: Tensor | None = None, index: Sequence[int] | None = None) -> None:  # fmt: skip
-    """latent: of any shape, in its own dtype. As a `.latent` if the path says so. Raises BadRequest if it cannot be."""
+    """Write a latent to a file: as nodes' `.latent` if the path ends so, otherwise as safetensors.
+
+    latent  of any shape, in its own dtype
+    tag     whose it is and what its numbers mean
+    texts   more metadata, by name
+    mask    of any shape: the part that a sampler works on
+    index   for each item, its number in the batch it was taken from
+    Raises BadRequest if the file cannot be written.
+    """
     path = Path(path)
     tensors = {TENSOR: _to_cpu(latent)}
     if path.suffix.lower() == NODE_SUFFIX:
@@ -76,7 +84,11 @@ def read_latent_file(path: str | Path) -> StoredLatent:
 
 
 def read_latent(path: str | Path) -> tuple[Tensor, Tag | None]:
-    """The latent in float32, and its tag. Raises as `read_stored` does."""
+    """The latent, of any shape, in float32, and its tag if it has one.
+
+    Raises BadRequest for a file that cannot be read, BrokenCheckpoint for a damaged one, and LatentMismatch for one
+    that holds no latent.
+    """
     return read_latent_file(path)[:2]
 
 

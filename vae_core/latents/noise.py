@@ -48,6 +48,7 @@ class Noise:
         """Noise of mean 0 and variance 1, (B, C, h, w) or (B, C, T, h, w), float32 on the CPU.
 
         index: which item of its batch each item is, for a batch that was taken out of a larger one; None: 0, 1, 2 ...
+        Raises BadRequest unless the index has a number for each item.
         """
         shape = tuple(shape)
         index = range(shape[0]) if index is None else index

@@ -79,7 +79,11 @@ PUBLISHED: Mapping[str, tuple[tuple[float, float, float], ...]] = {
 
 
 def preview(latent: Tensor, factors: Factors) -> Tensor:
-    """latent (B, C, h, w), as the factors are for -> pixels (B, 3, h, w), about [-1, 1]. Raises LatentMismatch."""
+    """A small image of a latent, without decoding it: pixels (B, 3, h, w), about [-1, 1], in the latent's dtype.
+
+    latent: (B, C, h, w), floating-point, of the convention and with the channels C that the factors are for.
+    Raises LatentMismatch for other channels.
+    """
     if latent.shape[1] != len(factors.weight):
         raise LatentMismatch(
             f"this latent has {latent.shape[1]} channels, but it is looked at as one of {len(factors.weight)}: use the "

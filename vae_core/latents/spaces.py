@@ -176,7 +176,12 @@ class Tag:
 
     @classmethod
     def of(cls, latent: Tensor, family: str, ratio: int, size: tuple[int, int] | None, vae: Any = None) -> "Tag":
-        """latent: (B, C, h, w) or (B, C, T, h, w); size: (H, W) of its image; vae: whose it is, if that is ours."""
+        """The tag of a raw latent. Raises nothing of its own.
+
+        latent  (B, C, h, w) or (B, C, T, h, w), of any dtype
+        size    (H, W) of its image
+        vae     the VAE that made it, which has a `latent_space` and a `fingerprint`; None: not known
+        """
         h, w = latent.shape[-2:]
         tag = cls(family, latent.shape[1], ratio, (h, w), size)
         return tag if vae is None else replace(tag, space=vae.latent_space, vae=vae.fingerprint)
