@@ -15,7 +15,7 @@ from ..vae_core.latents import SPACES
 KEEP = {"device": DEVICE, "system": SYSTEM, "disk": DISK}
 
 
-def positive(said: str) -> int:
+def parse_positive(said: str) -> int:
     """A whole number above 0. For argparse, which prints the sentence."""
     if not said.isdecimal() or not int(said):
         raise argparse.ArgumentTypeError(f"a whole number above 0 is needed, not '{said}'")
@@ -44,7 +44,7 @@ def add_memory(command: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def memory(options: argparse.Namespace) -> Iterator[RunOptions]:
+def memory_options(options: argparse.Namespace) -> Iterator[RunOptions]:
     """What `VAE.encode` and `VAE.decode` are told of memory; meanwhile scratch files lie where they should."""
     before = os.environ.get(scratch.VARIABLE)
     if options.scratch:

@@ -1,4 +1,4 @@
-"""Example Image: a photograph that is always there, for workflows that must run on any machine."""
+"""Example Image: a photograph that comes with the pack, for workflows that must run on any machine."""
 
 from pathlib import Path
 
@@ -9,26 +9,33 @@ from torch.nn import functional as F
 
 from ..vae_core.checkpoints import built_in
 from . import host
-from .latent_inputs import choice_input, int_input
+from .inputs import choice_input, int_input
 
-MASKED = 0.5  # of each side, across the ellipse
+MASKED = 0.5  # diameter of the ellipse, as a fraction of each side
 
 
 class ExampleImage:
+    DISPLAY_NAME = "Example Image (Exact)"
     DESCRIPTION = (
-        "One of two photographs that come with this pack, cut and resized to any size, and a mask over its middle. For "
-        "workflows that are to run without a file; put Load Image in its place for an image of yours."
+        "Gives one of two photographs that come with this pack, cropped and resized to any size, and a mask over its "
+        "middle. Workflows with it run without a file. Replace it with Load Image to use your own image."
     )
     CATEGORY = "Exact VAE"
     SEARCH_ALIASES = ["example image", "test image", "sample image", "photograph", "demo image"]
     RETURN_TYPES = ("IMAGE", "MASK")
-    OUTPUT_TOOLTIPS = ("The photograph, in [0, 1].", "1 in an ellipse in the middle, half as wide and half as high.")
+    OUTPUT_TOOLTIPS = (
+        "The photograph.",
+        "1 in an ellipse in the middle that is half as wide and half as high as the image.",
+    )
     FUNCTION = "give"
 
     @classmethod
     def INPUT_TYPES(cls):
-        which = "heron: a bird in a mangrove, much detail. cat: a face, soft fur. Both are in the public domain (CC0)."
-        side = "of the result, in pixels. What does not fit its shape is cut off on both sides."
+        which = (
+            "heron: a bird in a mangrove, with much detail. cat: a face with soft fur. Both are in the public domain "
+            "(CC0)."
+        )
+        side = "of the result in pixels. Parts of the photograph that do not fit its shape are cropped on both sides."
         return {
             "required": {
                 "image": choice_input(tuple(built_in.PHOTOGRAPHS), "heron", which),
@@ -43,8 +50,8 @@ class ExampleImage:
 
 
 def read_photograph(path: Path) -> Tensor:
-    """-> (1, 3, H, W) in [0, 1]"""
-    from PIL import Image  # not at import, which is to cost nothing
+    """-> (1, 3, H, W) in [0, 1], float32"""
+    from PIL import Image  # here, so that importing the pack stays fast
 
     with Image.open(path) as file:
         levels = np.array(file.convert("RGB"))
@@ -52,7 +59,7 @@ def read_photograph(path: Path) -> Tensor:
 
 
 def crop_and_resize(image: Tensor, height: int, width: int) -> Tensor:
-    """The largest middle part of this shape, resized."""
+    """(B, C, H, W) in [0, 1] -> (B, C, height, width) in [0, 1]: the largest middle part of this shape, resized."""
     h, w = image.shape[-2:]
     scale = min(h / height, w / width)
     rows, columns = max(round(height * scale), 1), max(round(width * scale), 1)
@@ -62,6 +69,6 @@ def crop_and_resize(image: Tensor, height: int, width: int) -> Tensor:
 
 
 def ellipse_mask(height: int, width: int) -> Tensor:
-    """-> MASK (1, height, width)"""
+    """-> MASK (1, height, width), 0 or 1, float32"""
     y, x = ((torch.arange(n) + 0.5) * 2 / n - 1 for n in (height, width))
     return ((y[:, None] ** 2 + x**2) <= MASKED**2).float()[None]

@@ -1,4 +1,4 @@
-"""Load Latent: from the input folder or the output folder, with all that was saved with it."""
+"""Load Latent: a latent from a file, with its mask and its tag."""
 
 from typing import Any
 
@@ -9,10 +9,11 @@ from .images import TAG
 
 
 class LoadLatent:
+    DISPLAY_NAME = "Load Latent (Exact)"
     DESCRIPTION = (
-        "Reads a latent from the input folder or the output folder, subfolders too: what Save Latent (Exact) wrote, "
-        "with its mask and what it remembers; what core's Save Latent wrote; and .safetensors files with a tensor "
-        "called latent. Old files of core's, scaled for SD 1, are scaled back."
+        "Reads a latent from the input folder, the output folder or their subfolders. It reads files of Save Latent "
+        "(Exact), with the mask and everything the latent remembered; files of ComfyUI's own Save Latent; and "
+        ".safetensors files with a tensor named latent. Old files of ComfyUI, scaled for SD 1, are scaled back."
     )
     CATEGORY = "Exact VAE/latent"
     SEARCH_ALIASES = ["load latent", "open latent", "import latent", "latent from file", "read latent"]
@@ -22,13 +23,13 @@ class LoadLatent:
 
     @classmethod
     def INPUT_TYPES(cls):
-        name = "A file of the input folder; with [output] behind it, of the output folder, where it was saved."
+        name = "A file in the input folder. Files in the output folder, where latents are saved, end with [output]."
         return {"required": {"latent": (host.listed(SUFFIXES), {"tooltip": name})}}
 
     @classmethod
     def VALIDATE_INPUTS(cls, latent):
         try:
-            return latent is None or bool(host.found(latent))  # None: another node will give it
+            return latent is None or bool(host.found(latent))  # None: it comes from another node
         except BadRequest as e:
             return str(e)
 

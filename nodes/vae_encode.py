@@ -1,4 +1,4 @@
-"""VAE Encode: an image to its latent."""
+"""VAE Encode: an image to a latent."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,23 +13,22 @@ from .images import WHITE, tag_latent
 
 
 class VAEEncode:
+    DISPLAY_NAME = "VAE Encode (Exact)"
     DESCRIPTION = (
-        "Encodes an image of any size: whole while that fits into free memory, otherwise in bands of rows, which give "
-        "the same latent. The node shows which. An image that is no multiple of the VAE's ratio is continued at its "
-        "edges, and the latent remembers the size, so that VAE Decode (Exact) gives it back. The latent is the mode of "
-        "the posterior, or a sample of it."
+        "Encodes an image of any size. It runs whole if that fits into free memory, and otherwise in bands of rows, "
+        "with the same result. The node shows which. If the sides are not multiples of the VAE's ratio, the image is "
+        "padded, the latent remembers the size, and VAE Decode (Exact) returns it. The latent is the mode of the "
+        "posterior, or a sample of it."
     )
     CATEGORY = "Exact VAE"
     SEARCH_ALIASES = ["vae encode", "encode image", "image to latent", "posterior", "img2img"]
     RETURN_TYPES = ("LATENT",)
-    OUTPUT_TOOLTIPS = (
-        "The raw latent, as every VAE Encode gives it, with a note of whose it is and the image's size.",
-    )
+    OUTPUT_TOOLTIPS = ("The raw latent, as every VAE Encode gives it. It remembers the VAE and the size of the image.",)
     FUNCTION = "encode"
 
     @classmethod
     def INPUT_TYPES(cls):
-        pixels = "The image, or several; the frames of a clip, for a VAE of clips. Grey is taken as RGB."
+        pixels = "One image or several. For a VAE of clips they are the frames of a clip. Grey images are read as RGB."
         return {
             "required": {
                 "pixels": ("IMAGE", {"tooltip": pixels}),
@@ -50,7 +49,10 @@ def encode_to_latent(
     image: tuple[str, str, str],
     options: RunOptions = DEFAULTS,
 ) -> dict[str, Any]:
-    """What an encode node returns. image: see `encoding.prepared`."""
+    """Encode an IMAGE to what an encode node returns.
+
+    image: odd_sizes, alpha and background, see `encoding.prepare_pixels`.
+    """
     x, note = prepare_pixels(pixels, host.look(vae), *image)
     codec = host.from_socket(vae, Half.ENCODER, tuple(x.shape), options)
     shown, budget = host.Shown(note), host.budget(vae)

@@ -1,4 +1,4 @@
-"""VAE Encode (Tiled): in bands of a chosen height, or in blended tiles; with core's inputs, so that it can stand in."""
+"""VAE Encode (Tiled): encode in bands of a chosen height, or in blended tiles. Inputs are those of ComfyUI's node."""
 
 from . import tiling
 from .encoding import PAD
@@ -7,13 +7,14 @@ from .vae_encode import VAEEncode, encode_to_latent
 
 
 class VAETiledEncode(VAEEncode):
+    DISPLAY_NAME = "VAE Encode (Exact, Tiled)"
     DESCRIPTION = (
-        "Encodes in bands of rows to the very latent VAE Encode (Exact) gives, whatever the size of the bands. Or, on "
-        "request, in blended tiles as core does: not the same latent. Takes the inputs of core's VAE "
-        "Encode (Tiled). The node shows how it ran and in how much memory."
+        "Encodes in bands of rows to exactly the latent of VAE Encode (Exact), whatever the size of the bands. On "
+        "request it encodes in blended tiles as ComfyUI does, which gives a different latent. It has the inputs of "
+        "ComfyUI's own VAE Encode (Tiled). The node shows how it ran and how much memory it took."
     )
     SEARCH_ALIASES = ["tiled vae", "vae encode tiled", "vae encode low vram", "out of memory encode"]
-    OUTPUT_TOOLTIPS = ("The raw latent; with mode exact, that of VAE Encode (Exact).",)
+    OUTPUT_TOOLTIPS = ("The raw latent. In mode exact it is that of VAE Encode (Exact).",)
 
     @classmethod
     def INPUT_TYPES(cls):

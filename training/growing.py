@@ -13,7 +13,7 @@ from ..vae_core.ops import Ops, chain, silu
 FIRST_LOGVAR = -6.0
 
 
-def without_top(network: AutoencoderKL, skip: int) -> tuple[Ops, Ops]:
+def ops_without_top(network: AutoencoderKL, skip: int) -> tuple[Ops, Ops]:
     """The ops to encode and to decode images 1/2^skip as large, past the top `skip` levels."""
     e, d = network.encoder, network.decoder
     if not skip or e is None or d is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ...vae_core.images import to_levels, to_unit_range
 from ...vae_core.latents import (
     CELLS,
     IMAGES,
@@ -59,5 +60,5 @@ def _send(pixels: Tensor) -> None:
     from comfy.cli_args import args
     from PIL import Image
 
-    image = Image.fromarray(((pixels + 1) * 127.5).round().clamp(0, 255).byte().movedim(0, -1).numpy())
+    image = Image.fromarray(to_levels(to_unit_range(pixels)).movedim(0, -1).numpy())
     comfy.utils.ProgressBar(1).update_absolute(0, 1, ("JPEG", image, args.preview_size))

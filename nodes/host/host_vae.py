@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...vae_core import Posterior, RunOptions, Tiles
 from ...vae_core.execution import DEFAULTS
-from ...vae_core.images import pad_to
+from ...vae_core.images import pad_to, to_pixel_range, to_unit_range
 from ...vae_core.latents import Findings
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class HostVAE:
         """pixels (B, C, H, W) in [-1, 1] -> the latent, as a posterior without spread."""
         tiles = _start(replace(options, **keywords))
         size = (pixels.shape[-2], pixels.shape[-1])
-        image = (pad_to(pixels, self.spatial_ratio).movedim(1, -1) + 1) / 2
+        image = to_unit_range(pad_to(pixels, self.spatial_ratio)).movedim(1, -1)
         latent = (
             self.thing.encode_tiled(image, **_of_image(tiles, self.spatial_ratio))
             if tiles
@@ -78,7 +78,7 @@ class HostVAE:
         """z (B, latent_channels, h, w), or (B, latent_channels, T, h, w) -> pixels (B, C, H, W) in [-1, 1]."""
         tiles = _start(replace(options, **keywords))
         image = self.thing.decode_tiled(z, **self._of_latent(tiles)) if tiles else self.thing.decode(z)
-        pixels = image.flatten(0, -4).movedim(-1, 1) * 2 - 1  # from (B, H, W, C), or (B, T, H, W, C) of a clip
+        pixels = to_pixel_range(image.flatten(0, -4).movedim(-1, 1))  # from (B, H, W, C), or (B, T, H, W, C) of a clip
         larger = self.thing.spacial_compression_decode() // self.spatial_ratio  # some decode to twice the size
         return pixels[..., : size[0] * larger, : size[1] * larger] if size else pixels
 

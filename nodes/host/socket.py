@@ -26,6 +26,7 @@ from ...vae_core import (
 )
 from ...vae_core.checkpoints import ORIGINAL, demand_floats, demand_whole, weights_as
 from ...vae_core.execution import DEFAULTS
+from ...vae_core.images import to_pixel_range
 from ..clips import clip_shape, decoded_frames, drop_extra_frames, frames_are_batch, latent_frames, to_clip_latent
 from .devices import device
 from .first_look import first_look
@@ -195,7 +196,7 @@ def _socket_class() -> type:
                 self._count_frames(vae, vae.temporal_ratio)
             self.memory_used_encode = partial(_memory, vae, "encode")
             self.memory_used_decode = partial(_memory, vae, "decode")
-            self.process_input, self.process_output = _to_minus_one, _to_image_in_place
+            self.process_input, self.process_output = to_pixel_range, _to_image_in_place
             self.model_size()
 
         def _count_frames(self, vae: VAE, ratio: int) -> None:
@@ -229,10 +230,6 @@ def _memory(vae: VAE, part: str, shape: tuple[int, ...], dtype: torch.dtype) -> 
     if part == "decode" and frames_are_batch(vae):
         return 1  # they are the frames of one clip, never to be divided
     return max(vae.peak_bytes(part, tuple(shape)), 1)
-
-
-def _to_minus_one(image: Tensor) -> Tensor:
-    return image * 2 - 1
 
 
 def _to_image_in_place(pixels: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ def in_headless(server, nodes: dict, tmp_path) -> np.ndarray:
     return pixels(path)
 
 
-def written(server, *nodes: tuple[str, dict], of: tuple[int, int]):
+def run_and_read(server, *nodes: tuple[str, dict], of: tuple[int, int]):
     """What a graph's node `of` gives at that output, as TestWrite of comfyui_test_nodes.py wrote it."""
     name = f"{abs(hash(repr((nodes, of))))}.pt"
     entry = server.prompt(graph(*nodes, ("TestWrite", {"anything": [str(of[0]), of[1]], "name": name})))

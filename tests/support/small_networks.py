@@ -121,7 +121,7 @@ def small(kind: str, dtype: torch.dtype = torch.float64) -> VAE:
     return from_weights(random_weights(*SMALL[kind], dtype), kind, dtype)
 
 
-def part_of(
+def run_half(
     vae: VAE, part: str, x: torch.Tensor, numbers: int = 0, frames: int = 0, keep: str = DEVICE
 ) -> torch.Tensor:
     """What the executors make of one clip (C, T, H, W) or one image (C, H, W): moments or z, or pixels; not planned.
@@ -133,7 +133,7 @@ def part_of(
     ops = fuse(network.encode_ops() if part == "encode" else network.decode_ops())
     if x.ndim == 3:
         shape = whole.run(as_single_frame(ops), x[None].clone()).shape[1:]
-        return run(as_single_frame(ops), _laid(x[None]), _plan(shape, numbers, 0, keep), Observer())[0]
+        return run(as_single_frame(ops), _channels_last(x[None]), _plan(shape, numbers, 0, keep), Observer())[0]
     law = (network.clip_law if part == "encode" else None) or ClipLaw()
     x = x.transpose(0, 1)
     shape = whole.run(ops, x.clone()).shape
@@ -142,7 +142,7 @@ def part_of(
     return result.transpose(0, 1)
 
 
-def _laid(x: torch.Tensor) -> torch.Tensor:
+def _channels_last(x: torch.Tensor) -> torch.Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 

@@ -1,5 +1,7 @@
 """Random images and clips, and how far apart two tensors are."""
 
+from collections.abc import Callable, Iterable
+
 import torch
 
 
@@ -23,3 +25,15 @@ def near(a: torch.Tensor, b: torch.Tensor) -> float:
     """The largest difference, by the largest number of the second."""
     assert a.shape == b.shape
     return float((a - b).abs().max() / b.abs().max())
+
+
+def roundings(truth: Callable, drawings: Iterable[torch.Tensor], *ways: Callable) -> list[float]:
+    """How far each way of computing is from the truth, as root mean square over all that was drawn.
+
+    Of one drawing it would say little: what a few statistics of a norm are off by is in all its numbers.
+    """
+    squares = torch.zeros(len(ways), dtype=torch.float64)
+    for x in drawings:
+        want = truth(x)
+        squares += torch.stack([(way(x) - want).double().square().mean() for way in ways])
+    return squares.sqrt().tolist()

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, numbered series, and the header of safetensors."""
+"""Files: written atomically, numbered in series, and the header of safetensors."""
 
 from .atomic import make_folder, write_atomically
 from .series import Series, next_series, resolve_inside

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and what cannot be written is said in one sentence."""
+"""Writing files atomically, with errors that say in one sentence what could not be written."""
 
 import os
 from collections.abc import Iterator
@@ -10,8 +10,11 @@ from ..errors import BadRequest
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to. It becomes `path` when all is written; never half a file there."""
-    if not path.name or os.path.isdir(path):  # which does not raise for a path that may not be looked at
+    """Give a temporary path to write to, and rename it to `path` at the end. After an error `path` is as it was before.
+
+    Raises BadRequest if `path` is a folder or cannot be written.
+    """
+    if not path.name or os.path.isdir(path):  # unlike Path.is_dir, it never raises PermissionError
         raise BadRequest(f"'{path}' cannot be written: it is a folder.")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -24,7 +27,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
 
 
 def make_folder(folder: Path) -> Path:
-    """The folder, which is made if it is not there. Raises BadRequest if it cannot be."""
+    """Make a folder and its parents if they do not exist, and return it. Raises BadRequest if that is impossible."""
     if os.path.isfile(folder):
         raise BadRequest(f"'{folder}' cannot be written: it is a file, not a folder.")
     with explain_write_errors(folder):
@@ -34,7 +37,7 @@ def make_folder(folder: Path) -> Path:
 
 @contextmanager
 def explain_write_errors(path: Path) -> Iterator[None]:
-    """Say in one sentence what cannot be written."""
+    """Turn an OSError inside the `with` into a BadRequest that says which path cannot be written, and why."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Files that count up in a folder, named by a prefix that a graph gives: an untrusted text."""
+"""Numbered files in a folder. Their prefix comes from a graph, so it is not trusted."""
 
 import os
 import re
@@ -15,7 +15,7 @@ _BATCH = "%batch_num%"
 
 @dataclass(frozen=True)
 class Series:
-    """Files that count up: stem_00001_.png, stem_00002_.png."""
+    """Numbered files: stem_00001_.png, stem_00002_.png."""
 
     folder: Path
     subfolder: str
@@ -28,10 +28,11 @@ class Series:
 
 
 def next_series(folder: Path, prefix: str, tokens: Mapping[str, int]) -> Series:
-    """The next free names under a prefix, whose folder is made if need be.
+    """The next free numbers for a prefix. Makes the prefix's subfolder.
 
-    prefix may name subfolders, and %width%, %height% (from `tokens`), %year% ... %second% and %batch_num%.
-    Raises BadRequest for a place outside the folder, or one that cannot be written.
+    prefix: may contain subfolders, %width%, %height% (from `tokens`), %year%, %month%, %day%, %hour%, %minute%,
+    %second% and %batch_num%.
+    Raises BadRequest for a place outside the folder, and for one that cannot be written.
     """
     subfolder, stem = os.path.split(os.path.normpath(_expand(prefix, tokens)))
     stem = "" if stem == "." else stem
@@ -42,7 +43,7 @@ def next_series(folder: Path, prefix: str, tokens: Mapping[str, int]) -> Series:
 
 
 def resolve_inside(folder: Path, name: str) -> Path:
-    """folder/name, if that is in the folder. Links in the folder are the user's own and are followed."""
+    """folder/name. Raises BadRequest if it lies outside the folder. Symbolic links inside it are the user's own."""
     root = os.path.abspath(folder)
     path = Path(os.path.abspath(os.path.join(root, name)))
     if not path.is_relative_to(root):
@@ -60,7 +61,7 @@ def _expand(prefix: str, tokens: Mapping[str, int]) -> str:
 
 
 def _next_number(stem: str, taken: list[str]) -> int:
-    # Two files of one run differ in %batch_num%, and still count in one series.
+    # Files of one run that differ in %batch_num% are numbered as one series.
     pattern = re.compile(re.escape(stem).replace(re.escape(_BATCH), r"\d+") + r"_(\d+)_?(\..*)?")
     numbers = [int(found[1]) for found in map(pattern.fullmatch, taken) if found]
     return max(numbers, default=0) + 1

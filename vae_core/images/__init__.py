@@ -1,25 +1,29 @@
-"""What surrounds a VAE: channels, padding, masks, compositing, metrics."""
+"""Images before and after a VAE: ranges, channels, padding, masks, compositing, metrics, heat maps."""
 
-from . import heatmaps, masks, metrics
+from . import masks
 from .channels import ALPHA, AUTOMATIC, convert_channels
 from .compositing import composite, match_colours
-from .heatmaps import WHITE_HOT, channel_grid
-from .metrics import psnr, ssim
+from .heatmaps import WHITE_HOT, channel_grid, heat_map
+from .metrics import colour_shift, psnr, ssim
 from .padding import crop_to, pad_to
+from .ranges import to_levels, to_pixel_range, to_unit_range
 
 __all__ = [
     "ALPHA",
     "AUTOMATIC",
     "WHITE_HOT",
     "channel_grid",
+    "colour_shift",
     "composite",
     "convert_channels",
     "crop_to",
-    "heatmaps",
+    "heat_map",
     "masks",
     "match_colours",
-    "metrics",
     "pad_to",
     "psnr",
     "ssim",
+    "to_levels",
+    "to_pixel_range",
+    "to_unit_range",
 ]

@@ -1,4 +1,4 @@
-"""What do these numbers mean? Latent spaces, conventions, files, noise, previews."""
+"""What do the numbers of a latent mean? Latent spaces, conventions, tags, files, noise, previews."""
 
 from . import spectra
 from .conventions import CONVENTIONS, NORMALISED, RAW, SCALED, convert
@@ -17,7 +17,8 @@ from .preview import (
     preview,
     published_factors,
 )
-from .spaces import SPACES, TINY_FILES, LatentSpace, Tag, find_spaces, get_space, name_models
+from .spaces import SPACES, TINY_FILES, LatentSpace, find_spaces, get_space, name_models
+from .tag import Tag
 
 __all__ = [
     "BATCH_SEEDS",

@@ -1,8 +1,8 @@
-"""Files of latents: safetensors with one tensor `latent` and its tag, or the `.latent` files that nodes save.
+"""Files of latents: `.safetensors` with a tensor `latent`, or the `.latent` files that ComfyUI's nodes save.
 
-A `.latent` file holds `latent_tensor`, and a marker without which it was multiplied by SD 1's scale (files from
-before March 2023). Either may hold a mask, and which items of a larger batch its items are; who does not know them
-passes them over.
+A `.latent` file holds a tensor `latent_tensor`, and an empty tensor that marks it as not scaled: files from before
+March 2023 lack the mark and were multiplied by SD 1's scale. Both kinds may also hold a tag, a mask, and the numbers
+that the items had in a larger batch; other programs ignore these.
 """
 
 import json
@@ -18,17 +18,24 @@ from torch import Tensor
 from ..errors import BadRequest, LatentMismatch, some
 from ..files.atomic import write_atomically
 from ..files.safetensors_header import read_header
-from .spaces import SPACES, Tag
+from .spaces import SPACES
+from .tag import Tag
 
-TAG = "exact_vae"  # in the metadata: the tag, as JSON
-INDEX = "batch_index"  # in the metadata: a list, as JSON
+TAG = "exact_vae"  # metadata: the tag, as JSON
+INDEX = "batch_index"  # metadata: a list, as JSON
 NODE_SUFFIX, NODE_TENSOR, NODE_MARKER = ".latent", "latent_tensor", "latent_format_version_0"
 TENSOR, MASK = "latent", "noise_mask"
 SUFFIXES = (NODE_SUFFIX, ".safetensors")
 
 
 class StoredLatent(NamedTuple):
-    """latent: float32 at least; mask: as it was; items: for each item, its number in the batch it was taken from."""
+    """What a file of a latent holds.
+
+    latent  as it was written, any shape, float32
+    tag     None if there is none, or if it does not fit the latent
+    mask    as it was written, any shape and dtype
+    items   for each item, its number in the batch that it was taken from
+    """
 
     latent: Tensor
     tag: Tag | None = None
@@ -36,15 +43,20 @@ class StoredLatent(NamedTuple):
     items: list[int] | None = None
 
 
-def write_latent(path: str | Path, latent: Tensor, tag: Tag | None = None, texts: Mapping[str, str] | None = None, *,
-                 mask: Tensor | None = None, index: Sequence[int] | None = None) -> None:  # fmt: skip
-    """Write a latent to a file: as nodes' `.latent` if the path ends so, otherwise as safetensors.
+def write_latent(
+    path: str | Path,
+    latent: Tensor,
+    tag: Tag | None = None,
+    texts: Mapping[str, str] | None = None,
+    *,
+    mask: Tensor | None = None,
+    index: Sequence[int] | None = None,
+) -> None:
+    """Write a latent to a file: a `.latent` if the path ends so, safetensors otherwise.
 
-    latent  of any shape, in its own dtype
-    tag     whose it is and what its numbers mean
-    texts   more metadata, by name
-    mask    of any shape: the part that a sampler works on
-    index   for each item, its number in the batch it was taken from
+    latent, mask  any shape, range and dtype; written as they are
+    texts         more entries for the file's metadata
+    index         for each item, its number in the batch that it was taken from
     Raises BadRequest if the file cannot be written.
     """
     path = Path(path)
@@ -60,7 +72,10 @@ def write_latent(path: str | Path, latent: Tensor, tag: Tag | None = None, texts
 
 
 def read_latent_file(path: str | Path) -> StoredLatent:
-    """Raises BadRequest, BrokenCheckpoint, and LatentMismatch for other contents."""
+    """Read a file that `write_latent` or ComfyUI's Save Latent wrote.
+
+    Raises BadRequest if it cannot be read, BrokenCheckpoint if it is damaged, LatentMismatch if it holds no latent.
+    """
     path = Path(path)
     try:
         if not path.is_file():
@@ -84,10 +99,10 @@ def read_latent_file(path: str | Path) -> StoredLatent:
 
 
 def read_latent(path: str | Path) -> tuple[Tensor, Tag | None]:
-    """The latent, of any shape, in float32, and its tag if it has one.
+    """(latent of any shape, float32; its tag or None).
 
-    Raises BadRequest for a file that cannot be read, BrokenCheckpoint for a damaged one, and LatentMismatch for one
-    that holds no latent.
+    Raises BadRequest for a file that cannot be read, LatentMismatch for one that holds no latent, and BrokenCheckpoint
+    for a damaged one.
     """
     return read_latent_file(path)[:2]
 
@@ -97,7 +112,7 @@ def _to_cpu(tensor: Tensor) -> Tensor:
 
 
 def _parse_index(text: str | None, items: int) -> list[int] | None:
-    """None for what is no list of as many whole numbers."""
+    """The numbers in this JSON list; None if it is no list of one whole number for each item."""
     try:
         found = json.loads(text or "null")
     except (ValueError, RecursionError):

@@ -1,7 +1,8 @@
-"""An image of a latent without decoding it: three linear combinations of its channels.
+"""Previews: an image of a latent without decoding it, from three linear combinations of its channels.
 
-For a few spaces the factors are published. For any VAE they can be fitted: images made for it are encoded, and their
-colours, averaged over the cells of the latent, are what a combination of channels has to come nearest to.
+For a few latent spaces the factors of these combinations are published. For any VAE they can be fitted: synthetic
+images are encoded, their colours are averaged over the cells of the latent, and the factors are the least squares fit
+of these colours.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,13 +19,14 @@ from .noise import Noise
 from .spaces import LatentSpace
 from .spectra import shape_spectrum, standardise
 
-IMAGES, CELLS = 4, 16  # that a VAE is fitted on: so many images of so many cells each way
-CONTRAST, POWER = 0.6, -3  # of their colours: the standard deviation, and the power of a frequency, by trial
-RIDGE = 1e-4  # of the mean variance of a channel: combinations of many channels stay small
+IMAGES, CELLS = 4, 16  # a VAE is fitted on so many images, of so many latent pixels each way
+CONTRAST = 0.6  # standard deviation of their colours, found by trial
+POWER = -3  # exponent of their power spectrum, found by trial
+RIDGE = 1e-4  # regularisation, relative to the mean variance of a channel: keeps factors of many channels small
 
 
 class Factors(NamedTuple):
-    """pixels in [-1, 1] = channels @ weight + bias. weight (C, 3), bias (3,), float32."""
+    """pixels in [-1, 1] = channels @ weight + bias, with weight (C, 3) and bias (3,), float32."""
 
     weight: Tensor
     bias: Tensor
@@ -79,14 +81,15 @@ PUBLISHED: Mapping[str, tuple[tuple[float, float, float], ...]] = {
 
 
 def preview(latent: Tensor, factors: Factors) -> Tensor:
-    """A small image of a latent, without decoding it: pixels (B, 3, h, w), about [-1, 1], in the latent's dtype.
+    """Turn a latent into a small image.
 
-    latent: (B, C, h, w), floating-point, of the convention and with the channels C that the factors are for.
-    Raises LatentMismatch for other channels.
+    latent: (B, C, h, w), floating dtype, in the convention that the factors are for; those of `fit` and
+    `published_factors` are for raw latents.
+    Returns pixels (B, 3, h, w), about [-1, 1], in the same dtype. Raises LatentMismatch for other channels.
     """
     if latent.shape[1] != len(factors.weight):
         raise LatentMismatch(
-            f"this latent has {latent.shape[1]} channels, but it is looked at as one of {len(factors.weight)}: use the "
+            f"this latent has {latent.shape[1]} channels, but the preview is for {len(factors.weight)}: use the "
             "VAE of the model that made it."
         )
     weight, bias = (t.to(latent) for t in factors)
@@ -94,11 +97,11 @@ def preview(latent: Tensor, factors: Factors) -> Tensor:
 
 
 def published_factors(name: str, space: LatentSpace) -> Factors | None:
-    """The published factors of a space, for raw latents; None if there are none."""
+    """The published factors of a space, for its raw latents; None if nobody has published any."""
     if name not in PUBLISHED:
         return None
     weight = torch.tensor(PUBLISHED[name])
-    # A line is known by two points: what the factors make of zeros, and of one in each channel.
+    # The factors are for scaled latents. Those for raw ones follow from what zeros and unit vectors become.
     points = torch.cat([torch.zeros(1, space.channels), torch.eye(space.channels)])[..., None, None]
     scaled = convert(points, space, RAW, SCALED)[..., 0, 0] @ weight
     return Factors(scaled[1:] - scaled[0], scaled[0])
@@ -116,9 +119,9 @@ def fit(vae: Any) -> Factors:
 
 
 def make_probes(vae: Any) -> tuple[Tensor, Tensor]:
-    """(latent (N, C, h, w), the mean colour of each of its cells (N, 3, h, w)), of images made for it.
+    """Pairs to fit factors on: (latent (N, C, h, w), mean colours of its cells (N, 3, h, w)), both float32.
 
-    A decoder alone is asked what it makes of smooth noise.
+    Synthetic images are encoded. If the VAE has no encoder, smooth noise is decoded.
     """
     parts = getattr(getattr(vae, "config", None), "parts", ("encoder", "decoder"))
     if "encoder" not in parts:
@@ -132,24 +135,24 @@ def make_probes(vae: Any) -> tuple[Tensor, Tensor]:
 
 
 def _as_single(one: Tensor, vae: Any) -> Tensor:
-    """As a batch of one, or as a clip of one frame for a VAE of clips."""
+    """(C, h, w) -> a batch of one image, or a clip of one frame for a VAE of clips."""
     return one[None] if getattr(vae, "temporal_ratio", None) is None else one[None, :, None]
 
 
 def _cell_colours(pixels: Sequence[Tensor], latent: Tensor) -> Tensor:
-    """The mean colour of each image (the first frame of each clip) over the cells of its latent."""
+    """Mean colours of images (the first frame of each clip) over the cells of the latent. -> (N, 3, h, w) float32"""
     first = torch.cat([flatten_frames(one.float().cpu())[:1, :3] for one in pixels])
     return F.adaptive_avg_pool2d(first, (latent.shape[-2], latent.shape[-1]))
 
 
 def make_images(ratio: int) -> Tensor:
-    """Clouds of colour, smoother than photographs: it is their large shapes that a preview shows. In [-1, 1]."""
+    """Clouds of colour: (IMAGES, 3, H, W) in [-1, 1]. Smooth, because a preview shows large shapes only."""
     grey, colour = _draw_smooth(1, CELLS * ratio), _draw_smooth(3, CELLS * ratio)
     return (CONTRAST * (grey + colour) / 2**0.5).clamp(-1, 1)
 
 
 def fit_least_squares(latent: Tensor, pixels: Tensor) -> Factors:
-    """The factors that come nearest to these pixels. latent (N, C, h, w), pixels (N, 3, h, w)."""
+    """The factors that fit these pixels (N, 3, h, w) best, given the latent (N, C, h, w)."""
     x, y = (t.double().movedim(1, -1).flatten(0, 2) for t in (latent, pixels))
     mean_x, mean_y = x.mean(0), y.mean(0)
     x, y = x - mean_x, y - mean_y
@@ -160,24 +163,26 @@ def fit_least_squares(latent: Tensor, pixels: Tensor) -> Factors:
 
 
 def false_colours(latent: Tensor) -> Tensor:
-    """Its three main directions as red, green and blue: false colours, for a latent of which nothing is known.
+    """Show the three principal components of a latent as red, green and blue, if nothing is known about it.
 
-    latent (B, C, h, w) -> pixels (B, 3, h, w) in [-1, 1], each reaching its ends at three standard deviations.
+    latent: (B, C, h, w), any range and dtype. Returns pixels (B, 3, h, w), float32; -1 and 1 are three standard
+    deviations away.
     """
     x = latent.float().movedim(1, -1).flatten(0, 2)
     x = x - x.mean(0)
     values, directions = torch.linalg.eigh((x.T @ x / len(x)).double())
     main = directions.flip(1)[:, :3] / values.flip(0)[:3].clamp(min=1e-12).sqrt() / 3
-    main = F.pad(main * torch.where(main.sum(0) < 0, -1.0, 1.0), (0, 3 - main.shape[1]))  # one sign, not either
+    main = main * torch.where(main.sum(0) < 0, -1.0, 1.0)  # the sign of an eigenvector is arbitrary: fix it
+    main = F.pad(main, (0, 3 - main.shape[1]))
     shape = (len(latent), *latent.shape[2:], 3)
     return (x @ main.float()).reshape(shape).movedim(-1, 1).clamp(-1, 1)
 
 
 def flatten_frames(latent: Tensor) -> Tensor:
-    """(B, C, T, h, w) -> (B * T, C, h, w); images as they are."""
+    """(B, C, T, h, w) -> (B * T, C, h, w), any range and dtype; images are returned as they are."""
     return latent.transpose(1, 2).flatten(0, 1) if latent.ndim == 5 else latent
 
 
 def _draw_smooth(channels: int, side: int) -> Tensor:
-    """Noise of variance 1, most of it in large shapes. (IMAGES, channels, side, side)"""
+    """Noise of variance 1, mostly large shapes: (IMAGES, channels, side, side) float32."""
     return standardise(shape_spectrum(Noise(0).draw((IMAGES, channels, side, side)), POWER))

@@ -1,4 +1,4 @@
-"""What a latent looks like from outside: statistics of its channels, and what is odd about it."""
+"""Description of a latent for people: statistics of its channels, and warnings."""
 
 import math
 from collections.abc import Sequence
@@ -9,16 +9,17 @@ from torch import Tensor
 
 from ..latents.conventions import RAW, SCALED, scaling_of
 from ..latents.preview import flatten_frames
-from ..latents.spaces import SPACES, Tag, find_spaces
+from ..latents.spaces import SPACES, find_spaces
+from ..latents.tag import Tag
 
-SURE = 1.0  # nats by which one convention must fit better than the other before anything is said (in any space: half)
-ALONE = 0.05  # correlation of neighbours below which there is no image
-FEWEST = 256  # numbers in a channel, for statistics to mean something
-ROWS = 32  # channels that are listed
+SURE = 1.0  # nats by which a convention must fit better before there is a warning; in each single space, half of it
+ALONE = 0.05  # correlation of neighbouring pixels below which a latent is noise and no image
+FEWEST = 256  # numbers per channel below which statistics say nothing
+ROWS = 32  # most channels that are listed
 
 
 class ChannelStatistics(NamedTuple):
-    """Of each channel over all items, frames and pixels, (C,) float64. NaN and infinity are left out, but counted."""
+    """Per channel, over all items, frames and pixels: (C,) float64. NaN and infinity are left out, and counted."""
 
     mean: Tensor
     std: Tensor
@@ -29,7 +30,7 @@ class ChannelStatistics(NamedTuple):
 
 
 def channel_statistics(latent: Tensor) -> ChannelStatistics:
-    """latent: (B, C, h, w) or (B, C, T, h, w)"""
+    """Statistics of a latent (B, C, h, w) or (B, C, T, h, w), any range and dtype."""
     x = flatten_frames(latent).double()
     finite = torch.isfinite(x)
     zeros = torch.where(finite, x, 0.0)
@@ -42,7 +43,10 @@ def channel_statistics(latent: Tensor) -> ChannelStatistics:
 
 
 def describe_latent(latent: Tensor, tag: Tag | None = None, vae: str | None = None) -> str:
-    """Lines for people. vae: the fingerprint of the VAE it is looked at with, if any."""
+    """Lines for people about a latent: shape, models, warnings, statistics of each channel.
+
+    latent: (B, C, h, w) or (B, C, T, h, w), any range and dtype. vae: fingerprint of the VAE that will decode it.
+    """
     found = channel_statistics(latent)
     head = [f"shape: {tuple(latent.shape)}, {str(latent.dtype).removeprefix('torch.')}", *_describe_origin(latent, tag)]
     rows = [_format_channel(found, i) for i in range(min(len(found.mean), ROWS))]
@@ -53,19 +57,19 @@ def describe_latent(latent: Tensor, tag: Tag | None = None, vae: str | None = No
 def find_warnings(
     latent: Tensor, found: ChannelStatistics, tag: Tag | None = None, vae: str | None = None
 ) -> list[str]:
-    """What is odd about a latent, a sentence each."""
+    """A sentence for each thing that is wrong with a latent. vae: fingerprint of the VAE that will decode it."""
     numbers = latent.numel() / latent.shape[1]
     if found.broken:
-        return [f"{found.broken} of its {latent.numel()} numbers are NaN or infinite: what made it overflowed."]
+        return [f"{found.broken} of its {latent.numel()} numbers are NaN or infinite: its VAE or sampler overflowed."]
     if not latent.any():
         return ["every number is 0: no sampler has worked on this empty latent."]
     odd = []
     if numbers >= FEWEST and abs(found.neighbours) < ALONE:
-        odd.append("neighbouring pixels have nothing in common: this is noise that no sampler has worked on.")
+        odd.append("neighbouring pixels are not correlated: this is noise that no sampler has worked on.")
     elif numbers >= FEWEST and (tag is None or tag.convention == RAW) and _looks_scaled(latent, found, tag):
-        odd.append("its spread is that of a scaled latent, not of a raw one: use Convert Latent from scaled to raw.")
+        odd.append("its statistics are those of a scaled latent, not a raw one: use Convert Latent from scaled to raw.")
     if tag and tag.vae and vae and tag.vae != vae:
-        odd.append("another VAE made it, or the same one in other numbers (fp16): colours may shift.")
+        odd.append("another VAE made it, or the same VAE in another dtype (fp16): colours may shift.")
     return odd
 
 
@@ -84,9 +88,9 @@ def _describe_origin(latent: Tensor, tag: Tag | None) -> list[str]:
 
 
 def _looks_scaled(latent: Tensor, found: ChannelStatistics, tag: Tag | None) -> bool:
-    """In each space it may be of, do its channels fit what is expected of scaled ones far better than of raw ones?"""
+    """Do its statistics fit scaled latents far better than raw ones, in every space that it may belong to?"""
     if tag and tag.space not in SPACES:
-        return False  # of a VAE that is no model's, as the built-in one: nothing is expected of it
+        return False  # a VAE that belongs to no model, such as the built-in one: nothing is known about its latents
     names: Sequence[str] = [tag.space] if tag and tag.space else find_spaces(latent.shape[1])
     names = [name for name in names if SPACES[name].std or SPACES[name].scale != 1]  # in others both are the same
     gaps = [_misfit(found, name, RAW) - _misfit(found, name, SCALED) for name in names]
@@ -94,9 +98,10 @@ def _looks_scaled(latent: Tensor, found: ChannelStatistics, tag: Tag | None) -> 
 
 
 def _misfit(found: ChannelStatistics, name: str, convention: str) -> float:
-    """Nats a channel, Kullback-Leibler from Gaussian to Gaussian: those found, and those expected of the space.
+    """KL divergence in nats per channel from the Gaussians expected in this space to those found.
 
-    Expected is mean 0 and variance scale**2 of normalised statistics, carried back to raw along the space's line.
+    Scaled latents are expected to have mean 0 and variance scale**2 (1 in a space without statistics per channel);
+    raw ones what this becomes when it is converted to raw.
     """
     space = SPACES[name]
     to_scaled = scaling_of(space, SCALED)
@@ -110,7 +115,7 @@ def _misfit(found: ChannelStatistics, name: str, convention: str) -> float:
 
 
 def _neighbour_correlation(centred: Tensor) -> float:
-    """Mean over channels of the correlation of pixels side by side, and one above the other."""
+    """Mean over channels of the correlation of horizontal and vertical neighbours; NaN without neighbours."""
     pairs = [(centred[..., 1:], centred[..., :-1]), (centred[..., 1:, :], centred[..., :-1, :])]
     found = [_correlation(a, b) for a, b in pairs if a.numel()]
     return torch.stack(found).mean().item() if found else math.nan

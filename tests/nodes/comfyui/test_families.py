@@ -22,7 +22,7 @@ def test_a_vae_of_another_family_is_left_to_core(server):
     info = graph(loader, ("ExactVAEInfo", {"vae_name": "the VAE that is connected", "vae": ["1", 0]}))
     assert "this pack does not run" in server.prompt(info)["outputs"]["2"]["text"][0]
     said = failure(server.prompt(graph(loader, ("ExactVAESave", {"vae": ["1", 0], "filename_prefix": "x"}))))
-    assert "does not run this VAE's family and cannot name its weights" in said
+    assert "does not support the family of this VAE" in said
 
 
 def clip(server, file: str, loader: str, encode: str, decode: str, amount: int) -> np.ndarray:

@@ -145,7 +145,7 @@ def test_a_clip_of_another_length_is_continued_with_its_last_frame(family):
     ours = from_weights(theirs(*KINDS[family]).state_dict())
     x = clip(3, 3, 16, 16)
     longer = torch.cat([x, x[:, :, -1:], x[:, :, -1:]], 2)
-    assert torch.equal(ours.encode(x).mean, ours.encode(longer).mean)
+    assert near(ours.encode(x).mean, ours.encode(longer).mean) < 1e-12
 
 
 def test_halves(tmp_path):

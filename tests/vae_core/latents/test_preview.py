@@ -15,7 +15,8 @@ from exact_vae.vae_core.latents.preview import (
     preview,
     published_factors,
 )
-from exact_vae.vae_core.latents.spaces import SPACES, Tag
+from exact_vae.vae_core.latents.spaces import SPACES
+from exact_vae.vae_core.latents.tag import Tag
 from exact_vae.vae_core.reports.latent import channel_statistics, describe_latent, find_warnings
 from support.random_networks import random_weights, small_kl
 from torch.nn import functional as F
@@ -76,7 +77,7 @@ def test_published_factors(name):
 def test_a_latent_of_other_channels():
     factors = published_factors("sd1", SPACES["sd1"])
     assert factors
-    with pytest.raises(LatentMismatch, match="this latent has 16 channels, but it is looked at as one of 4"):
+    with pytest.raises(LatentMismatch, match="this latent has 16 channels, but the preview is for 4"):
         preview(torch.zeros(1, 16, 2, 2), factors)
 
 
@@ -141,7 +142,7 @@ def test_what_is_odd():
     broken = sampled()
     broken[0, 1, 2, 3] = float("nan")
     assert "1 of its 4096 numbers are NaN or infinite" in said(broken)
-    assert "nothing in common: this is noise" in said(Noise(0).draw((1, 4, 32, 32)))
+    assert "not correlated: this is noise" in said(Noise(0).draw((1, 4, 32, 32)))
     assert said(sampled(spread=5.0)) == ""
 
 
@@ -149,7 +150,7 @@ def test_what_is_odd():
 def test_it_looks_scaled(space, raw):
     one = SPACES[space]
     tag = Tag("kl", one.channels, one.ratio, (32, 32), space=space)
-    assert "a scaled latent, not of a raw one" in said(sampled(one.channels), tag) or space == "flux1"
+    assert "a scaled latent, not a raw one" in said(sampled(one.channels), tag) or space == "flux1"
     assert said(sampled(one.channels, raw) + one.shift, tag) == ""
     assert said(sampled(one.channels), Tag("kl", one.channels, one.ratio, (32, 32), None, "scaled", space)) == ""
 

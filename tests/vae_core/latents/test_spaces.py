@@ -4,7 +4,8 @@ import pytest
 import torch
 from exact_vae.vae_core import BadRequest, BrokenCheckpoint, LatentMismatch, load
 from exact_vae.vae_core.latents.files import read_latent, read_latent_file, write_latent
-from exact_vae.vae_core.latents.spaces import SPACES, Tag, find_spaces, get_space, name_models, space_of_file
+from exact_vae.vae_core.latents.spaces import SPACES, find_spaces, get_space, name_models, space_of_file
+from exact_vae.vae_core.latents.tag import Tag
 from safetensors.torch import load_file, save_file
 
 TAG = Tag("kl", 4, 8, (5, 7), (39, 51))

@@ -1,5 +1,6 @@
-"""What several latent nodes take: sizes, noise, latent spaces; and how they become recipes."""
+"""Inputs that several nodes share: numbers, choices, sizes, noise, latent spaces."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..vae_core import BadRequest
@@ -7,6 +8,7 @@ from ..vae_core.latents import (
     BATCH_SEEDS,
     CPU,
     INCREMENT,
+    SEEDS,
     SOURCES,
     SPACES,
     LatentSpace,
@@ -15,9 +17,9 @@ from ..vae_core.latents import (
     get_space,
     spectra,
 )
-from .encoding import LARGEST_SEED
 
 AUTO = "auto"
+LARGEST_SEED = SEEDS - 1
 
 
 def int_input(default: int, least: int, most: int, tooltip: str, **options: Any):
@@ -28,26 +30,34 @@ def float_input(default: float, least: float, most: float, tooltip: str, **optio
     return ("FLOAT", {"default": default, "min": least, "max": most, "step": 0.01, "tooltip": tooltip, **options})
 
 
-def choice_input(words: tuple[str, ...], default: str, tooltip: str, **options: Any):
+def bool_input(default: bool, tooltip: str, **options: Any):
+    return ("BOOLEAN", {"default": default, "tooltip": tooltip, **options})
+
+
+def text_input(default: str, tooltip: str, **options: Any):
+    return ("STRING", {"default": default, "tooltip": tooltip, **options})
+
+
+def choice_input(words: Sequence[str], default: str, tooltip: str, **options: Any):
     return (list(words), {"default": default, "tooltip": tooltip, **options})
 
 
 def size_inputs() -> dict[str, Any]:
-    """Core's names and defaults. Sizes that are no multiple of the ratio are rounded up, and cropped when decoded."""
+    """width, height and batch_size, with ComfyUI's names and defaults."""
     width, height = (
-        f"{side} of the image in pixels. Any: what is no multiple of the VAE's ratio is rounded up, and cropped "
-        "again when VAE Decode (Exact) decodes it."
+        f"{side} of the image in pixels. If it is not a multiple of the VAE's ratio, the latent is rounded up, and VAE "
+        "Decode (Exact) crops the image to this size."
         for side in ("Width", "Height")
     )
     return {
         "width": int_input(512, 1, 65536, width),
         "height": int_input(512, 1, 65536, height),
-        "batch_size": int_input(1, 1, 4096, "How many latents."),
+        "batch_size": int_input(1, 1, 4096, "Number of latents."),
     }
 
 
 def length_input() -> dict[str, Any]:
-    length = "Frames of the clip, for VAEs of clips; 1 is an image. Rounded down to what the VAE can make."
+    length = "Number of frames, for VAEs of clips. 1 is an image. It is rounded down to a number the VAE can make."
     return {"length": int_input(1, 1, 16384, length, advanced=True)}
 
 
@@ -58,31 +68,33 @@ def seed_input() -> dict[str, Any]:
 
 def source_input() -> dict[str, Any]:
     source = (
-        "cpu: as core draws noise. nvidia: as PyTorch draws it on an NVIDIA GPU, and A1111 there, but on any machine; "
-        "equal to it but for rounding, while an image's latent has no more numbers than the GPU has threads."
+        "cpu: draw noise as ComfyUI does. nvidia: draw it as PyTorch and A1111 do on an NVIDIA GPU, on any machine. It "
+        "is equal to rounding while an image's latent has no more numbers than the GPU has threads."
     )
     return {"source": choice_input(SOURCES, CPU, source)}
 
 
 def noise_inputs() -> dict[str, Any]:
-    """Beside the seed. Appended to a node's inputs, for graphs that were saved before they were there."""
+    """Source, spectrum and variation. They stand last, so that graphs saved without them still load."""
     kind = (
-        "white: as models are trained with. pink, brown: more of it in large shapes; blue, violet: in fine grain. "
-        "perlin: clouds. pyramid: white noise of all sizes. Each with variance 1 in every channel."
+        "white: the noise that models are trained with. pink, brown: more large shapes. blue, violet: more fine grain. "
+        "perlin: clouds. pyramid: a sum of white noise of all sizes. All have variance 1 in every channel."
     )
-    variation = "How far to go towards other noise, along the circle. 0: not at all."
+    variation = "How far to go towards a second noise: 0 is not at all, 1 is all the way."
     return {
         **source_input(),
         "spectrum": choice_input(spectra.SPECTRA, spectra.WHITE, kind),
-        "variation_seed": int_input(0, 0, LARGEST_SEED, "The seed of that other noise, + i for item i.", advanced=True),
+        "variation_seed": int_input(
+            0, 0, LARGEST_SEED, "Seed of the second noise. Item i of the batch uses this seed + i.", advanced=True
+        ),
         "variation_strength": float_input(0.0, 0.0, 1.0, variation, advanced=True),
     }
 
 
 def batch_seeds_input() -> dict[str, Any]:
     seeds = (
-        "increment: item i has the noise of seed + i, so that each can be made again alone. single: one stream for the "
-        "whole batch, as core draws it. same: all items have the noise of seed (A1111's variations)."
+        "increment: item i is drawn from seed + i, so that each can be made again alone. single: the whole batch is "
+        "drawn from one stream, as ComfyUI does. same: every item is drawn from the seed, as for A1111's variations."
     )
     return {"batch_seeds": choice_input(BATCH_SEEDS, INCREMENT, seeds)}
 
@@ -92,7 +104,7 @@ def space_input(tooltip: str) -> dict[str, Any]:
 
 
 def choose_space(name: str, tag: Tag | None, channels: int) -> LatentSpace:
-    """The latent space that is chosen, or, on 'auto', the one its tag or its channels tell. Raises BadRequest."""
+    """The chosen latent space; for 'auto', the one of the tag or of the channels. Raises BadRequest if several fit."""
     if name != AUTO:
         return get_space(name)
     fitting = find_spaces(channels, tag.ratio if tag else None)
@@ -101,7 +113,7 @@ def choose_space(name: str, tag: Tag | None, channels: int) -> LatentSpace:
         return SPACES[known]
     either = ", ".join(f"{one} ({SPACES[one].models})" for one in fitting)
     raise BadRequest(
-        f"it is not known whose latent of {channels} channels this is: choose the latent_space, one of {either}."
+        f"several models have latents with {channels} channels: choose the latent_space, one of {either}."
         if either
-        else f"no latent space of {channels} channels is known: its scale has to be found in its model's papers."
+        else f"no latent space with {channels} channels is known, so this latent cannot be converted."
     )
