@@ -9,13 +9,12 @@ import torch
 from ..vae_core import VAE, UnsupportedCheckpoint, from_weights, load
 from ..vae_core.checkpoints import built_in, in_space, read_as_light
 from ..vae_core.dtypes import DTYPES
-from ..vae_core.latents import TINY_FILES
+from ..vae_core.families import selectable_spaces
 from . import host
 from .core_vaes import point_to_core
 from .inputs import bool_input, choice_input
 
 PIXEL_SPACE, NONE, AUTOMATIC = "pixel_space", "none", "automatic"
-SPACE_CHOICES = [AUTOMATIC, *dict.fromkeys(TINY_FILES.values())]  # the latent spaces of tiny VAEs
 CHECKPOINTS = "checkpoints/"
 DEVICES = ("auto", "cpu", "cuda:0", "cuda:1", "cuda:2", "cuda:3")
 
@@ -64,7 +63,7 @@ class VAELoader:
                 "dtype": choice_input(("auto", *DTYPES), "auto", dtype),
                 "device": choice_input(DEVICES, "auto", device, advanced=True),
                 "other_half": choice_input(halves, NONE, half, advanced=True),
-                "latent_space": choice_input(SPACE_CHOICES, AUTOMATIC, space, advanced=True),
+                "latent_space": choice_input([AUTOMATIC, *selectable_spaces()], AUTOMATIC, space, advanced=True),
                 "light": bool_input(False, light, advanced=True),
             },
         }

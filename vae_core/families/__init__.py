@@ -1,9 +1,10 @@
 """Which network is this? One file for each family, and nothing else beside what all of them share."""
 
-from .blocks.base import ClipLaw, Config, Facts, Family, Network, Shapes
+from .blocks.base import ClipLaw, Config, Facts, Family, Network
 from .blocks.half import Half
 from .blocks.ldm import Resample, ResnetBlock
-from .registry import FAMILIES, build, demand_part, title
+from .registry import FAMILIES, build, demand_part, selectable_spaces, title
+from .shapes import Shapes
 from .unsupported import FOREIGN
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "Shapes",
     "build",
     "demand_part",
+    "selectable_spaces",
     "title",
 ]

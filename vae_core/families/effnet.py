@@ -19,8 +19,10 @@ from torch.nn import functional as F
 
 from ..dtypes import at_least_fp32
 from ..ops import Affine, Conv2d, Ops, Residual, Sums, chain, silu
-from .blocks.base import Family, Halves, Member, Network, Row, Shapes, size, vote
+from .blocks.base import Family, Halves, Member, Network, Row
 from .blocks.norms import BatchNorm
+from .names import cascade
+from .shapes import Shapes, size, vote
 from .tiny import Numbered
 
 RATIO, PREVIEW = 32, 8  # pixels to one of the latent: of the image that is encoded, of the one that is decoded
@@ -233,5 +235,6 @@ FAMILY = Family(
     detect=detect,
     build=EffNet,
     example=EffNetConfig(z_channels=16, encoder=True, decoder=512),
+    layouts=(cascade.STAGE_C, *cascade.STAGE_C_HALVES),
     members=(Member("Stable Cascade's stage C: encoder, previewer", 16, 32),),
 )

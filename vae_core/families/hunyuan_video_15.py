@@ -29,9 +29,11 @@ from ..ops import (
     keeps_scale,
     silu,
 )
-from .blocks.base import ClipLaw, Family, Halves, Member, Network, Shapes, size, vote
+from .blocks.base import ClipLaw, Family, Halves, Member, Network
 from .blocks.ldm import SIDES, Coder, halved, read_coder
 from .blocks.ldm_3d import RMS, Kit, Middle, ResnetBlock, keeps_channels, reads_as, unwrapped
+from .names import diffusers, ldm
+from .shapes import Shapes, size, vote
 
 ORDER = "yxc"
 
@@ -297,5 +299,6 @@ FAMILY = Family(
     detect=detect,
     build=HunyuanVideo15VAE,
     example=PUBLISHED,
+    layouts=(ldm.LDM_OF_CLIPS, diffusers.STRAIGHT, *ldm.HALVES, *diffusers.TURNED_HALVES),
     members=(Member("HunyuanVideo 1.5, HunyuanImage 2.1's refiner", 32, 16, 4),),
 )

@@ -21,9 +21,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..latents.conventions import SCALED, scaling_of
+from ..latents.spaces import LatentSpace
 from ..ops import Affine, Conv2d, Op, Ops, PixelShuffle, PixelUnshuffle, Residual, Upsample2x, chain, relu, soft_clamp
-from .blocks.base import ClipLaw, Family, Halves, Member, Network, Shapes, count, size, vote
+from .blocks.base import ClipLaw, Family, Halves, Member, Network, Scaling
 from .blocks.tiny_frames import BesideBefore, DropFirst, FramesApart, FramesOfImage, FramesTogether, LeadIn
+from .names import keep_names
+from .names import tiny as names
+from .shapes import Shapes, count, size, vote
 from .tiny import Numbered
 
 COLOURS = 3
@@ -317,6 +322,21 @@ def _published(widths: tuple[int, ...], in_time: tuple[bool, ...]) -> Coder:
     return Coder(tuple(Level(w, 3, t) for w, t in zip(widths, in_time, strict=True)), 64)
 
 
+def statistics(space: LatentSpace) -> dict[str, Tensor]:
+    """A number for each channel: scaled = (raw - vae_shift) * vae_scale."""
+    shift, scale = scaling_of(space, SCALED)
+    return {"vae_scale": scale, "vae_shift": shift}
+
+
+FILES = {
+    "taehv": "hunyuan-video",
+    "taew2_1": "wan21",
+    "taew2_2": "wan22",
+    "taew2_2_super": "wan22",
+    "taehv1_5": "hunyuan-video-15",
+    "taehv1_5_super": "hunyuan-video-15",
+}
+
 FAMILY = Family(
     name="tiny_video",
     title="tiny autoencoder of clips (TAEHV)",
@@ -325,6 +345,9 @@ FAMILY = Family(
     example=TinyVideoConfig(
         16, _published((64,) * 3, (True, True, False)), _published((256, 128, 64), (False, True, True))
     ),
+    layouts=(names.MODULE._replace(write=keep_names), *names.MODULE_HALVES),
+    scaling=Scaling(statistics, FILES),
+    light=True,
     members=(
         Member("TAEHV, TAEW2.1, TAECVX, TAEOS1.3", 16, 8, 4),
         Member("TAEH3", 24, 16, 4),

@@ -37,8 +37,10 @@ from ..ops import (
     chain,
     silu,
 )
-from .blocks.base import ClipLaw, Family, Halves, Member, Network, Rounding, Shapes, count, size, vote
+from .blocks.base import ClipLaw, Family, Halves, Member, Network, Rounding
 from .blocks.ldm import halved, tokens
+from .names import wan as names
+from .shapes import Shapes, count, size, vote
 
 
 @dataclass(frozen=True)
@@ -338,6 +340,7 @@ FAMILY = Family(
         encoder=_published((96, 192, 384, 384), 2, (False, True, True)),
         decoder=_published((384, 384, 192, 96), 3, (True, True, False)),
     ),
+    layouts=(names.WAN_DIFFUSERS, names.WAN),
     members=(
         Member(
             "Wan 2.1, Qwen-Image, Qwen-Image-Edit, Qwen-Image-Layered, Wan 2.1's decoder that doubles the size",

@@ -17,7 +17,7 @@ from .preview import (
     preview,
     published_factors,
 )
-from .spaces import SPACES, TINY_FILES, LatentSpace, find_spaces, get_space, name_models
+from .spaces import SPACES, LatentSpace, find_spaces, get_space, name_models
 from .tag import Tag
 
 __all__ = [
@@ -37,7 +37,6 @@ __all__ = [
     "SOURCES",
     "SPACES",
     "SUFFIXES",
-    "TINY_FILES",
     "Factors",
     "Findings",
     "LatentSpace",

@@ -114,28 +114,6 @@ SPACES: Mapping[str, LatentSpace] = {
 }
 
 
-# Tiny VAEs do not say whose latents they were trained on; their authors say it by the names of the files.
-TINY_FILES = {
-    "taesd": "sd1",
-    "taesdxl": "sdxl",
-    "taesd3": "sd3",
-    "taef1": "flux1",
-    "taesana": "sana",
-    "taehv": "hunyuan-video",
-    "taew2_1": "wan21",
-    "taew2_2": "wan22",
-    "taew2_2_super": "wan22",
-    "taehv1_5": "hunyuan-video-15",
-    "taehv1_5_super": "hunyuan-video-15",
-}
-
-
-def space_of_file(name: str) -> str | None:
-    """'taesdxl_decoder.pth' -> 'sdxl'; None for a name that says nothing."""
-    stem = name.partition(".")[0].lower()
-    return TINY_FILES.get(stem.removesuffix("_encoder").removesuffix("_decoder"))
-
-
 def get_space(name: str) -> LatentSpace:
     """The latent space of this name, a key of SPACES. Raises BadRequest if there is none."""
     if name not in SPACES:

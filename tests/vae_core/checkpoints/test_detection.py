@@ -7,7 +7,7 @@ import pytest
 import torch
 from exact_vae.vae_core import BrokenCheckpoint, UnknownCheckpoint, UnsupportedCheckpoint, detect, inspect, load
 from exact_vae.vae_core.families import FAMILIES
-from exact_vae.vae_core.families.names.layouts import PREFIXES, namings, strip
+from exact_vae.vae_core.families.names import PREFIXES, Readings, strip
 from exact_vae.vae_core.families.registry import build, expected_shapes
 from exact_vae.vae_core.families.unsupported import FOREIGN
 from safetensors.torch import save_file
@@ -86,7 +86,9 @@ def test_fits_to_the_last_tensor(name):
 def test_at_most_one_answer(name):
     """Families and the rows of known others exclude each other, so their order never matters."""
     shapes = header(name)["shapes"]
-    families = {f.name for reading in namings(shapes) for f in FAMILIES if f.detect(reading.shapes)}
+    file = Readings(shapes)
+    found = ((family, r) for family in FAMILIES for prefix in file.own for r in file.under(prefix, family.layouts))
+    families = {family.name for family, reading in found if family.detect(reading.shapes)}
     others = {row.title for prefix in PREFIXES for row in FOREIGN if row.matches(strip(shapes, prefix))}
     assert len(families | others) == (0 if name in NEGATIVE else 1)
 
