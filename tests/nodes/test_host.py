@@ -109,6 +109,18 @@ def test_a_plan_is_drawn_on_the_node_that_runs_for_the_one_who_asked(comfyui):
     assert len(comfyui.sent) == 1
 
 
+def test_core_s_vae_is_rebuilt_once_a_run_and_keeps_what_was_found_out(comfyui, monkeypatch):
+    built, build = [], socket.from_weights
+    monkeypatch.setattr(socket, "from_weights", lambda *how: built.append(how) or build(*how))
+    thing = on_gpu(from_weights(random_weights("kl", small_kl())))
+    thing.first_stage_model, thing.device, thing.vae_dtype = thing.first_stage_model.network, torch.device("cpu"), None
+    first = host.from_socket(thing, Half.DECODER, (1, 4, 2, 2))
+    assert len(built) == 1
+    mark = first.fingerprint
+    again = host.from_socket(thing, Half.DECODER, (1, 4, 2, 2))
+    assert again is not first and again.findings.fingerprint == mark
+
+
 class Foreign:
     """As core's VAE of a family that this pack does not run: 1/16, 1/4 in time."""
 

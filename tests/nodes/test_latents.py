@@ -78,7 +78,7 @@ def test_an_empty_latent_has_the_shape_of_its_vae_s(vae):
 
 
 def test_frames_of_an_empty_latent():
-    clips = SimpleNamespace(temporal_ratio=4, family="wan", latent_space="wan21")
+    clips = SimpleNamespace(temporal_ratio=4, family="wan", latent_space="wan21", fingerprint="0" * 16)
     made = geometry.LatentGeometry(clips, 16, 8)
     shapes = {n: made.shape(1, 64, 64, n)[2] for n in (1, 4, 5, 8, 9, 81)}
     assert shapes == {1: 1, 4: 1, 5: 2, 8: 2, 9: 3, 81: 21}

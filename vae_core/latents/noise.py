@@ -73,7 +73,7 @@ class Noise:
     def _one_after_the_other(self, shape: tuple[int, ...], index: Sequence[int], seed: int) -> Tensor:
         normal = _open_stream(self.source, seed)
         if self.spectrum == spectra.WHITE and list(index) == list(range(len(index))):
-            return normal((len(index), *shape))  # all at once, as ComfyUI does: its numbers come in another order
+            return normal((len(index), *shape))  # at once, as core does: in another order
         drawn = [self._item(normal, shape) for _ in range(max(index) + 1)]
         return torch.stack([drawn[i] for i in index])
 
