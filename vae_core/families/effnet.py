@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..dtypes import at_least_fp32
 from ..ops import Affine, Conv2d, Ops, Residual, Sums, chain, silu
 from .blocks.base import Family, Halves, Member, Network, Row
 from .blocks.norms import BatchNorm
@@ -124,7 +125,7 @@ class SqueezeExcitation(Sums):
         self.fc1, self.fc2 = Conv2d(c, squeezed, 1), Conv2d(squeezed, c, 1)
 
     def remember(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        exact = torch.promote_types(x.dtype, torch.float32)
+        exact = at_least_fp32(x.dtype)
         total = x.sum((2, 3), dtype=exact)[:, None, None]
         return total, torch.full_like(total[..., :1], x.shape[-1] * x.shape[-2])
 

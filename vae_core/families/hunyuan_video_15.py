@@ -29,7 +29,7 @@ from ..ops import (
     keeps_scale,
     silu,
 )
-from .blocks.base import Family, Halves, Member, Network
+from .blocks.base import ClipLaw, Family, Halves, Member, Network
 from .blocks.ldm import SIDES, Coder, halved, read_coder
 from .blocks.ldm_3d import RMS, Kit, Middle, ResnetBlock, keeps_channels, reads_as, unwrapped
 from .names import diffusers, ldm
@@ -54,7 +54,7 @@ class TradingConfig(Halves):
     out_channels: int = 3
 
     @property
-    def temporal_ratio(self) -> int | None:
+    def temporal_ratio(self) -> int:
         return 2 ** sum(self.encoder_in_time if self.encoder else self.decoder_in_time)
 
 
@@ -276,6 +276,7 @@ class HunyuanVideo15VAE(Network):
         super().__init__()
         self.encoder = Encoder(c.encoder, c, self.kit) if c.encoder else None
         self.decoder = Decoder(c.decoder, c, self.kit) if c.decoder else None
+        self.clip_law = ClipLaw(1, c.temporal_ratio)
 
     def encode_ops(self) -> Ops:
         return chain(self.encoder)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..ops import Conv2d, Conv3d, GroupNormOverFrames, Ops, Residual, chain, keeps_scale, silu
 from . import kl
-from .blocks.base import Family, Member
+from .blocks.base import ClipLaw, Family, Member
 from .blocks.ldm import GROUPS, Coder, Decoder, ResnetBlock
 from .names import diffusers, ldm
 from .names.layout import Weights
@@ -107,6 +107,7 @@ class VideoKL(kl.AutoencoderKL):
     def __init__(self, c: SVDConfig):
         super().__init__(c)
         self.decoder = VideoDecoder(c.decoder, c.z_channels, c.out_channels) if c.decoder else None
+        self.clip_law = ClipLaw()
 
 
 def fold_quant_conv(weights: Weights, config: SVDConfig) -> Weights:

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from ..latents.conventions import SCALED, scaling_of
 from ..latents.spaces import LatentSpace
 from ..ops import Affine, Conv2d, Op, Ops, PixelShuffle, PixelUnshuffle, Residual, Upsample2x, chain, relu, soft_clamp
-from .blocks.base import Family, Halves, Member, Network, Scaling
+from .blocks.base import ClipLaw, Family, Halves, Member, Network, Scaling
 from .blocks.tiny_frames import BesideBefore, DropFirst, FramesApart, FramesOfImage, FramesTogether, LeadIn
 from .names import keep_names
 from .names import tiny as names
@@ -285,16 +285,11 @@ class TinyVideoAutoencoder(Network):
         self.decoder = decoder(c, c.decoder, act) if c.decoder else None
         self.patch, self.light, self.scaled, self.in_chunks = c.patch, c.light, c.scaled, c.in_chunks
         self.frames = c.frames
-        self.first_frames = H3_REST if c.in_chunks else self.frames
-        self.next_frames = H3_FRAMES if c.in_chunks else self.frames
-        self.first_latents, self.next_latents = (H3_FIRST, H3_LATENTS) if c.in_chunks else (1, 1)
+        in_chunks = ClipLaw(H3_REST, H3_FRAMES, H3_FIRST, H3_LATENTS)
+        self.clip_law = in_chunks if c.in_chunks else ClipLaw(c.frames, c.frames)
         if c.scaled:
             self.register_buffer("vae_scale", torch.ones(c.z_channels))
             self.register_buffer("vae_shift", torch.zeros(c.z_channels))
-
-    @property
-    def images_are_clips(self) -> bool:
-        return False
 
     def encode_ops(self) -> Ops:
         lead = LeadIn(self.frames - 1, H3_FRAMES, H3_REST) if self.in_chunks else FramesOfImage(self.frames)
