@@ -42,7 +42,7 @@ def _parts(x: Tensor, frames: int, first: int, step: int) -> Iterator[Tensor]:
 def _one(ops: Ops, x: Tensor, plan: Plan, observer: Observer, past: Past | None, place: Tensor) -> int:
     """Puts the result for these frames at its place, and gives how many it has."""
     if not plan.rows:
-        y = whole.run(ops, x, observer, past=past)
+        y = whole.run(ops, x, observer, past=past, in_place=True)
         place[: len(y)] = y
         return len(y)
     return gather(run_bands(ops, partial(Source, x), plan, observer, x.device, past=past), place)

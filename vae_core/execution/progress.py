@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable
+from inspect import isroutine
 from typing import Any
 
 from torch import Tensor, nn
 
+from ..ops import Op, declared
 from .observer import Observer
 from .plans.request import Plan, count_work
 
@@ -26,8 +28,8 @@ class ProgressObserver(Observer):
         self.op = op
         self._tell()
 
-    def end_op(self, op: Any, x: Tensor) -> None:
-        self.done += count_work(op, x)
+    def end_op(self, op: Any, result: Tensor) -> None:
+        self.done += count_work(op, result)
 
     def end_run(self) -> None:
         self.done = self.total
@@ -44,6 +46,15 @@ class ProgressObserver(Observer):
     @property
     def where(self) -> str:
         """' at decoder.up.1.block.0.conv2', '' before the first op."""
+        if self.op is None:
+            return ""
+        original = declared(self.op).original
         names = {id(module): name for name, module in self.network.named_modules()}
-        name = names.get(id(getattr(self.op, "conv", self.op))) or getattr(self.op, "__name__", type(self.op).__name__)
-        return f" at {name}" if self.op else ""
+        name = names.get(id(self.op if original is None else original))
+        return f" at {name or _label(self.op)}"
+
+
+def _label(op: Any) -> str:
+    if isinstance(op, Op):
+        return op.label
+    return op.__name__ if isroutine(op) else type(op).__name__

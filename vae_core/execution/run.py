@@ -29,7 +29,7 @@ def run(ops: Ops, x: Tensor, plan: Plan, observer: Observer, side_input: Tensor 
     if not plan.rows:
         n = plan.images
         for part, side, place in zip(x.split(n), sides.split(n), result.split(n), strict=True):
-            place.copy_(whole.run(ops, part, observer, side))
+            place.copy_(whole.run(ops, part, observer, side, in_place=True))
         return result
     for image, side, place in zip(x.split(1), sides.split(1), result.split(1), strict=True):
         gather(run_bands(ops, partial(Source, image), plan, observer, x.device, partial(Source, side)), place)

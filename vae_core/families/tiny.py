@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..ops import Affine, Conv2d, Op, Ops, Residual, Upsample2x, chain, relu, soft_clamp
+from ..ops import Affine, AnyOp, Conv2d, Ops, Residual, Upsample2x, chain, relu, soft_clamp
 from .blocks.base import Family, Halves, Member, Network, Shapes, count, size, vote
 
 POOL_GROUPS, POOL_WIDTH = 4, 4  # the pool branch widens four times and normalises in four groups
@@ -126,7 +126,7 @@ class Block(nn.Module):
 class Numbered(nn.Module):
     """Layers under their numbers; those between them (activations, upsampling) have a number but no weights."""
 
-    def __init__(self, layers: list[Op | Block]):
+    def __init__(self, layers: list[AnyOp | Block]):
         super().__init__()
         self.layers = layers
         for i, layer in enumerate(layers):
