@@ -3,7 +3,7 @@
 # pyright: reportMissingImports=false
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any
@@ -11,7 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...vae_core import VAE, BadRequest, BrokenCheckpoint, DoesNotFit, UnknownCheckpoint, dtypes, from_weights
+from ...vae_core import (
+    VAE,
+    BadRequest,
+    BrokenCheckpoint,
+    Detection,
+    DoesNotFit,
+    UnknownCheckpoint,
+    detect,
+    dtypes,
+    from_weights,
+)
 from ...vae_core.checkpoints import ORIGINAL, weights_as
 from ..clips import as_clip, clip_shape, decoded_frames, in_batches, latent_frames, without_rest
 from ..host_codec import HostCodec
@@ -22,6 +32,8 @@ from .place import in_comfyui
 from .showing import progress
 
 log = logging.getLogger("exact_vae")
+
+DETECTED = "exact_vae_detected"  # an attribute that this pack gives core's VAEs
 
 Load = Callable[[torch.dtype | None, torch.device], VAE]  # (dtype asked for, device) -> VAE
 
@@ -82,11 +94,28 @@ def _rebuilt(thing: Any, dtype: torch.dtype | None = None, device: torch.device 
 
     A tensor is copied only if the host has left it on another device or in another dtype, to be cast at each call.
     """
+    weights = thing.first_stage_model.state_dict()
     try:
-        return from_weights(thing.first_stage_model.state_dict(), "the VAE of a core loader", dtype, device)
-    except (UnknownCheckpoint, BrokenCheckpoint) as e:
-        log.info("A VAE that this pack does not run is left to ComfyUI's own methods: %s", e)
-        return None
+        found = _detected(thing, weights)
+        return found and from_weights(weights, "the VAE of a core loader", dtype, device, found)
+    except BrokenCheckpoint as e:
+        return _leave_to_core(e)
+
+
+def _detected(thing: Any, weights: Mapping[str, Tensor]) -> Detection | None:
+    """What core's VAE is: found out once, and kept on it. Its weights are not kept, for the host moves them."""
+    model, found = vars(thing).get(DETECTED, (None, None))
+    if model is not thing.first_stage_model:
+        try:
+            found = detect({name: tuple(t.shape) for name, t in weights.items()})
+        except UnknownCheckpoint as e:
+            found = _leave_to_core(e)
+        vars(thing)[DETECTED] = thing.first_stage_model, found
+    return found
+
+
+def _leave_to_core(e: Exception) -> None:
+    log.info("A VAE that this pack does not run is left to ComfyUI's own methods: %s", e)
 
 
 class Codec(nn.Module):

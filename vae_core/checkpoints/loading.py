@@ -80,13 +80,15 @@ def from_weights(
     name: str = "these weights",
     dtype: torch.dtype | None = None,
     device: torch.device | None = None,
+    found: Detection | None = None,
 ) -> VAE:
     """A VAE around tensors that are in memory already, in any layout.
 
     dtype, device   None: those of the largest tensor. What has both already is not copied.
+    found           what `detect` says of their shapes, if that is known already
     Raises UnknownCheckpoint, BrokenCheckpoint.
     """
-    found = detect({k: tuple(t.shape) for k, t in weights.items()})
+    found = found or detect({k: tuple(t.shape) for k, t in weights.items()})
     demand_whole(found, name)
     floats = [t for t in weights.values() if t.is_floating_point()]
     if not floats:

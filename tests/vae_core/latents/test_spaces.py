@@ -4,7 +4,7 @@ import pytest
 import torch
 from exact_vae.vae_core import BadRequest, BrokenCheckpoint, LatentMismatch, load
 from exact_vae.vae_core.latents.files import read_latent, read_stored, write_latent
-from exact_vae.vae_core.latents.spaces import SPACES, Tag, candidates, models, space, space_of_file
+from exact_vae.vae_core.latents.spaces import SPACES, Tag, candidates, models, space
 from safetensors.torch import load_file, save_file
 
 TAG = Tag("kl", 4, 8, (5, 7), (39, 51))
@@ -34,18 +34,6 @@ def test_a_space_is_complete(name):
 
 def test_many_models_are_not_all_named():
     assert models(16).count(" or ") == 4 and models(16).endswith(" others")
-
-
-def test_authors_file_names():
-    names = (
-        "taesd_encoder.pth",
-        "taesdxl_decoder.safetensors",
-        "TAESD3.safetensors",
-        "taef1_decoder.pth",
-        "taesana.pth",
-    )
-    assert [space_of_file(n) for n in names] == ["sd1", "sdxl", "sd3", "flux1", "sana"]
-    assert [space_of_file(n) for n in ("taef2_encoder.pth", "mine.pth", "taesd_mine.pth")] == [None] * 3
 
 
 def test_a_tag_counts_only_for_the_latent_it_was_made_for():
