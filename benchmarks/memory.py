@@ -12,7 +12,7 @@ MIB = 2**20
 
 
 @contextmanager
-def watched(device: str) -> Iterator[Callable[[], int]]:
+def watch_memory(device: str) -> Iterator[Callable[[], int]]:
     """Gives a function that says, after the block, how many bytes it added at most."""
     if device != "cpu":
         import torch
@@ -22,22 +22,22 @@ def watched(device: str) -> Iterator[Callable[[], int]]:
         yield lambda: torch.cuda.max_memory_allocated() - before
         return
     ctypes.CDLL(None).malloc_trim(0)  # what the small image left
-    before, most, over = anonymous(), [0], threading.Event()
+    before, most, over = anonymous_bytes(), [0], threading.Event()
 
     def sample() -> None:
         while not over.wait(0.002):
-            most[0] = max(most[0], anonymous())
+            most[0] = max(most[0], anonymous_bytes())
 
     thread = threading.Thread(target=sample, daemon=True)
     thread.start()
     try:
-        yield lambda: max(most[0], anonymous()) - before
+        yield lambda: max(most[0], anonymous_bytes()) - before
     finally:
         over.set()
         thread.join()
 
 
-def anonymous() -> int:
+def anonymous_bytes() -> int:
     """Bytes of this process that no file lies behind."""
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("RssAnon"))

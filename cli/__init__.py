@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     try:
-        with _stopped_by_kill():
+        with _stop_on_kill():
             options.do(options)
     except VAEError as e:
         print(f"exact-vae: {e}", file=sys.stderr)
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _stopped_by_kill() -> Iterator[None]:
+def _stop_on_kill() -> Iterator[None]:
     """`kill` does what Ctrl-C does, so that no unfinished file is left: it may be a large one."""
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..vae_core import inspect
 from ..vae_core.checkpoints import to_json
-from ..vae_core.reports import description
+from ..vae_core.reports import describe_file
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -22,4 +22,4 @@ def run(options: argparse.Namespace) -> None:
         facts = [to_json(one) for one in found]
         print(json.dumps(facts if len(facts) > 1 else facts[0], indent=2))
     else:
-        print("\n\n".join(description.of_file(one) for one in found))
+        print("\n\n".join(describe_file(one) for one in found))

@@ -10,14 +10,13 @@ from typing import Any
 from ..nodes import host
 from ..vae_core import VAE, BadRequest, load
 from ..vae_core.dtypes import DTYPES, named
-from ..vae_core.execution import DEVICE, DISK, SYSTEM
-from ..vae_core.execution.plans import scratch
+from ..vae_core.execution import DEVICE, DISK, SYSTEM, scratch
 from ..vae_core.latents import SPACES
 
 KEEP = {"device": DEVICE, "system": SYSTEM, "disk": DISK}
 
 
-def positive(said: str) -> int:
+def parse_positive(said: str) -> int:
     """A whole number above 0. For argparse, which prints the sentence."""
     if not said.isdecimal() or not int(said):
         raise argparse.ArgumentTypeError(f"a whole number above 0 is needed, not '{said}'")
@@ -46,7 +45,7 @@ def add_memory(command: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def memory(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def memory_options(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """What `VAE.encode` and `VAE.decode` are told of memory; meanwhile scratch files lie where they should."""
     before = os.environ.get(scratch.VARIABLE)
     if options.scratch:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..headless import image_files, tiff
 from ..nodes.images import to_image, to_pixels
 from ..vae_core import BadPixels, DoesNotFit
-from ..vae_core.execution.plans import budget as memory
+from ..vae_core.execution import budget as memory
 
 READING = 40  # bytes a pixel, at most, while an image is read whole: as bytes, in [0, 1], in [-1, 1]
 WRITING = 2  # times its bytes, while an image is written whole

@@ -16,14 +16,14 @@ from tqdm import tqdm
 
 from ..nodes import host
 from ..training import comparison, tuning
-from ..training.folder import Found, survey
-from ..training.processes import joined, local
+from ..training.folder import Survey, survey
+from ..training.processes import join_processes, local_device
 from ..training.recipe import ALL, DECODER, Tuning
 from ..training.trainer import Trainer
 from ..vae_core import BadRequest, DoesNotFit, load
-from ..vae_core.files import made
-from ..vae_core.vae import is_out_of_memory
-from .options import demand_new, positive
+from ..vae_core.errors import is_out_of_memory
+from ..vae_core.files import make_folder
+from .options import demand_new, parse_positive
 from .progress import bar
 
 USUAL = Tuning("tuned")
@@ -39,18 +39,22 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--part", choices=[DECODER, ALL], default=USUAL.part, help=f"{part} (default: {USUAL.part})")
     usual = {"steps": USUAL.steps, "crop": USUAL.phases[0].crops[0], "batch": USUAL.phases[0].batch}
     for name, what in (("steps", "of training"), ("crop", "sides of a crop, in pixels"), ("batch", "crops in a step")):
-        command.add_argument(f"--{name}", type=positive, default=usual[name], metavar="N",
+        command.add_argument(f"--{name}", type=parse_positive, default=usual[name], metavar="N",
                              help=f"{what} (default: {usual[name]})")  # fmt: skip
     rate = f"of learning, at its highest (default: {USUAL.learning_rate:g})"
-    command.add_argument("--rate", type=above_zero, default=USUAL.learning_rate, metavar="R", help=rate)
+    command.add_argument("--rate", type=parse_above_zero, default=USUAL.learning_rate, metavar="R", help=rate)
     command.add_argument("--seed", type=int, default=USUAL.seed, metavar="SEED", help=f"default: {USUAL.seed}")
     command.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda ...")
-    command.add_argument("--threads", type=positive, metavar="N", help="of the CPU; others differ in the last bits")
-    command.add_argument("--save-every", type=positive, default=250, metavar="STEPS", help="how much a kill may cost")
+    command.add_argument(
+        "--threads", type=parse_positive, metavar="N", help="of the CPU; others differ in the last bits"
+    )
+    command.add_argument(
+        "--save-every", type=parse_positive, default=250, metavar="STEPS", help="how much a kill may cost"
+    )
     command.set_defaults(do=run)
 
 
-def above_zero(said: str) -> float:
+def parse_above_zero(said: str) -> float:
     """For argparse, which prints the sentence."""
     number = float(said)
     if not 0 < number < math.inf:
@@ -61,28 +65,28 @@ def above_zero(said: str) -> float:
 def run(options: argparse.Namespace) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
-    device, subject = local(host.device(options.device)), tuning.subject(options.vae)
-    out = target(options, subject)
+    device, subject = local_device(host.device(options.device)), tuning.open_subject(options.vae)
+    out = choose_target(options, subject)
     state = out.with_suffix(".state")
-    with joined(device) as processes, stoppable():
+    with join_processes(device) as processes, explain_stop():
         with bar("look at images") if processes.leads else nullcontext() as looked:
-            found = survey(options.data, options.crop, (out, state, report_of(out)), looked)
-        course = tuning.course(subject, found, wanted(options), options.crop, options.batch, processes)
-        with memory(options):
-            trainer = tuning.trainer_for(subject, found, course, device, processes, state)
+            found = survey(options.data, options.crop, (out, state, report_folder(out)), looked)
+        course = tuning.plan_course(subject, found, make_course(options), options.crop, options.batch, processes)
+        with explain_out_of_memory(options):
+            trainer = tuning.make_trainer(subject, found, course, device, processes, state)
             train(trainer, state, options.save_every)
     if processes.leads:
-        finish(subject, trainer, found, out)
+        write_results(subject, trainer, found, out)
         state.unlink(missing_ok=True)
 
 
-def wanted(options: argparse.Namespace) -> Tuning:
+def make_course(options: argparse.Namespace) -> Tuning:
     warmup = min(USUAL.warmup, max(1, options.steps // 10))
     return replace(USUAL, part=options.part, steps=options.steps, learning_rate=options.rate, seed=options.seed,
                    warmup=warmup)  # fmt: skip
 
 
-def target(options: argparse.Namespace, subject: tuning.Subject) -> Path:
+def choose_target(options: argparse.Namespace, subject: tuning.Subject) -> Path:
     """Where the result goes. Raises BadRequest, before the work, for a place that cannot be."""
     path = (options.vae or subject.checkpoint.path).absolute()
     out = options.out or Path(f"{path.name if path.is_dir() else path.stem}-tuned.safetensors")
@@ -91,11 +95,11 @@ def target(options: argparse.Namespace, subject: tuning.Subject) -> Path:
     demand_new(out, list(subject.checkpoint.files))
     if out.is_dir():
         raise BadRequest(f"'{out}' cannot be written: it is a folder.")
-    made(out.absolute().parent)
+    make_folder(out.absolute().parent)
     return out
 
 
-def report_of(out: Path) -> Path:
+def report_folder(out: Path) -> Path:
     return out.with_name(f"{out.stem}-report")
 
 
@@ -105,7 +109,7 @@ def train(trainer: Trainer, state: Path, save_every: int) -> None:
     total, shown = trainer.recipe.steps, leads and sys.stderr.isatty()
     with tqdm(total=total, initial=trainer.step, desc="train", unit="step", disable=not shown) as drawn:
 
-        def stepped(trainer: Trainer) -> None:
+        def after_step(trainer: Trainer) -> None:
             drawn.update()
             if leads and (trainer.step % save_every == 0 or trainer.step == total):
                 trainer.save(state)
@@ -114,24 +118,24 @@ def train(trainer: Trainer, state: Path, save_every: int) -> None:
 
         if leads and not trainer.step:
             trainer.save(state)  # a place that cannot be written, or holds too little, is said before the work
-        trainer.run(on_step=stepped)
+        trainer.run(on_step=after_step)
 
 
-def finish(subject: tuning.Subject, trainer: Trainer, found: Found, out: Path) -> None:
+def write_results(subject: tuning.Subject, trainer: Trainer, found: Survey, out: Path) -> None:
     """Write the result, measure it as it was written, and report."""
-    tuning.write(subject, trainer, out)
+    tuning.write_result(subject, trainer, out)
     before, after = subject.vae.to(trainer.device), load(out, dtype=torch.float32, device=trainer.device)
     rows = list(comparison.compare(before, after, found))
-    facts = facts_of(subject, trainer, found)
-    comparison.write_report(report_of(out), f"{subject.vae.name}, fine-tuned", facts, rows, found)
+    facts = list_facts(subject, trainer, found)
+    comparison.write_report(report_folder(out), f"{subject.vae.name}, fine-tuned", facts, rows, found)
     print("\n".join(f"{name:<10}{text}" for name, text in facts.items()))
-    print(f"\n{comparison.table(rows)}\n")
-    print(f"{'result':<10}{out}\n{'report':<10}{report_of(out) / comparison.REPORT}")
+    print(f"\n{comparison.format_table(rows)}\n")
+    print(f"{'result':<10}{out}\n{'report':<10}{report_folder(out) / comparison.REPORT}")
     if found.skipped:
-        print("\n" + comparison.skipped(found, most=LISTED))
+        print("\n" + comparison.list_skipped(found, most=LISTED))
 
 
-def facts_of(subject: tuning.Subject, trainer: Trainer, found: Found) -> dict[str, str]:
+def list_facts(subject: tuning.Subject, trainer: Trainer, found: Survey) -> dict[str, str]:
     r, crop = trainer.recipe, trainer.recipe.phases[0]
     what = "the decoder; latents are what they were" if not r.trains("encoder.") else (
         f"encoder and decoder, the KL divergence weighted {r.kl_weight:g}; latents are others than before")  # fmt: skip
@@ -144,7 +148,7 @@ def facts_of(subject: tuning.Subject, trainer: Trainer, found: Found) -> dict[st
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
+def explain_stop() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
@@ -153,7 +157,7 @@ def stoppable() -> Iterator[None]:
 
 
 @contextmanager
-def memory(options: argparse.Namespace) -> Iterator[None]:
+def explain_out_of_memory(options: argparse.Namespace) -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as e:

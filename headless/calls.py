@@ -17,21 +17,21 @@ Ui = dict[str, list[Any]]
 
 def invoke(method: Callable[..., Any], inputs: Mapping[str, list[Any]], takes_lists: bool) -> list[Any]:
     """What each call returned. Shorter lists repeat their last item; `takes_lists` means one call with all of them."""
-    calls = [dict(inputs)] if takes_lists else _calls(inputs)
-    return [_awaited(method(**arguments)) for arguments in calls]
+    calls = [dict(inputs)] if takes_lists else _split_calls(inputs)
+    return [_wait_for(method(**arguments)) for arguments in calls]
 
 
 def merge(returned: list[Any], interface: Interface) -> tuple[Slots, Ui]:
     """The outputs of a node, slot by slot, and what it shows."""
     results, shows = [], []
     for value in returned:
-        result, ui = _parts(value)
+        result, ui = _split_returned(value)
         results.append(result)
         shows.append(ui)
-    return _slots(results, interface), _shown(shows)
+    return _merge_slots(results, interface), _merge_shown(shows)
 
 
-def _calls(inputs: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+def _split_calls(inputs: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
     empty = [name for name, values in inputs.items() if not values]
     if empty:
         raise VAEError(f"input {empty[0]} received an empty list, so there is nothing to run on")
@@ -39,7 +39,7 @@ def _calls(inputs: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
         yield {name: values[min(i, len(values) - 1)] for name, values in inputs.items()}
 
 
-def _awaited(value: Any) -> Any:
+def _wait_for(value: Any) -> Any:
     return asyncio.run(_wait(value)) if inspect.isawaitable(value) else value
 
 
@@ -47,7 +47,7 @@ async def _wait(value: Any) -> Any:
     return await value
 
 
-def _parts(value: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+def _split_returned(value: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     if value is None:
         return (), {}
     if isinstance(value, tuple | list):
@@ -60,17 +60,17 @@ def _parts(value: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     return tuple(value.get("result") or ()), value.get("ui") or {}
 
 
-def _slots(results: list[tuple[Any, ...]], interface: Interface) -> Slots:
+def _merge_slots(results: list[tuple[Any, ...]], interface: Interface) -> Slots:
     if len({len(result) for result in results}) > 1:
         raise VAEError("returned more outputs for one item of its list than for another")
-    return [_slot(values, interface.gives_list(i)) for i, values in enumerate(zip(*results, strict=True))]
+    return [_merge_slot(values, interface.gives_list(i)) for i, values in enumerate(zip(*results, strict=True))]
 
 
-def _slot(values: tuple[Any, ...], lists: bool) -> list[Any]:
+def _merge_slot(values: tuple[Any, ...], lists: bool) -> list[Any]:
     return [item for value in values for item in value] if lists else list(values)
 
 
-def _shown(shows: list[Mapping[str, Any]]) -> Ui:
+def _merge_shown(shows: list[Mapping[str, Any]]) -> Ui:
     shown: Ui = {}
     for name, values in ((name, values) for ui in shows for name, values in ui.items()):
         if not isinstance(values, list | tuple):

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps, ImageSequence, PngImagePlugin
 from torch import Tensor
 
 from ..vae_core.errors import BadPixels, BadRequest, VAEError
-from ..vae_core.files import published
+from ..vae_core.files import write_atomically
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".apng", ".avif", ".jfif")
 _OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
@@ -35,7 +35,7 @@ def read(path: Path) -> tuple[Tensor, Tensor]:
     return _batch([colours for colours, _ in frames]), _masks(frames)
 
 
-def checked(images: Any) -> Tensor:
+def demand_images(images: Any) -> Tensor:
     """images: IMAGE (B, H, W, C), C 1, 3 or 4, finite. Raises BadPixels."""
     if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[-1] not in (1, 3, 4):
         found = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
@@ -61,7 +61,7 @@ def write(path: Path, images: Tensor) -> list[Path]:
     """
     many = len(images) > 1
     paths = [path.with_stem(f"{path.stem}_{i + 1:05}") if many else path for i in range(len(images))]
-    for one, image in zip(paths, checked(images), strict=True):
+    for one, image in zip(paths, demand_images(images), strict=True):
         write_levels(one, levels(image))
     return paths
 
@@ -69,7 +69,7 @@ def write(path: Path, images: Tensor) -> list[Path]:
 def write_levels(path: Path, image: np.ndarray) -> None:
     """image: (H, W, C) of bytes, C 1, 3 or 4. Raises BadRequest as `write` does."""
     kind = format_of(path)
-    with published(path) as part:
+    with write_atomically(path) as part:
         try:
             _image(image).save(part, format=kind, **_OPTIONS.get(kind, {}))
         except ValueError as error:  # a format's own limits: WebP's sides, for one

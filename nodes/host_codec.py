@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ..vae_core import Posterior, Tiles
-from ..vae_core.images import pad_to
+from ..vae_core.images import pad_to, to_pixel_range, to_unit_range
 
 WHOLE = "by ComfyUI's own VAE (this pack does not run its family): whole, or in blended tiles if memory runs out"
 TILED = "by ComfyUI's own VAE (this pack does not run its family): in blended tiles, approximate"
@@ -37,7 +37,7 @@ class HostCodec:
     ) -> Posterior:
         on_plan(TILED if tiles else WHOLE)
         size = (pixels.shape[-2], pixels.shape[-1])
-        image = (pad_to(pixels, self.spatial_ratio).movedim(1, -1) + 1) / 2
+        image = to_unit_range(pad_to(pixels, self.spatial_ratio)).movedim(1, -1)
         latent = (
             self.thing.encode_tiled(image, **_of_image(tiles, self.spatial_ratio))
             if tiles
@@ -56,7 +56,7 @@ class HostCodec:
     ) -> Tensor:
         on_plan(TILED if tiles else WHOLE)
         image = self.thing.decode_tiled(z, **self._of_latent(tiles)) if tiles else self.thing.decode(z)
-        pixels = image.flatten(0, -4).movedim(-1, 1) * 2 - 1  # from (B, H, W, C), or (B, T, H, W, C) of a clip
+        pixels = to_pixel_range(image.flatten(0, -4).movedim(-1, 1))  # from (B, H, W, C), or (B, T, H, W, C) of a clip
         larger = self.thing.spacial_compression_decode() // self.spatial_ratio  # some decode to twice the size
         return pixels[..., : size[0] * larger, : size[1] * larger] if size else pixels
 

@@ -16,7 +16,7 @@ from exact_vae.vae_core.families.blocks import base
 from exact_vae.vae_core.ops import time as temporal
 from exact_vae.vae_core.ops import tree as ops
 from safetensors.torch import save_file
-from samples import header
+from support.headers import header
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "adding_a_family.md"

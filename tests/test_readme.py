@@ -11,14 +11,14 @@ from exact_vae import NODE_DISPLAY_NAME_MAPPINGS
 from exact_vae.cli import parser
 from exact_vae.vae_core import UnknownCheckpoint, detect
 from exact_vae.vae_core.families import FAMILIES
-from samples import header, header_names
+from support.headers import header, header_names
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
 def test_the_list_of_files_is_that_of_the_families():
-    assert readme_tables.written(README) == README, "run `python tests/readme_tables.py`"
+    assert readme_tables.write_files(README) == README, "run `python docs/readme_tables.py`"
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..vae_core.files import published
+from ..vae_core.files import write_atomically
 
 
 def draw_curves(history: list[dict[str, float]], path: Path, smooth: int = 10) -> None:
@@ -23,7 +23,7 @@ def draw_curves(history: list[dict[str, float]], path: Path, smooth: int = 10) -
         axes.set_ylabel(name)
         axes.grid(alpha=0.3)
     figure.supxlabel("step")
-    with published(path) as part:
+    with write_atomically(path) as part:
         figure.savefig(part, format="png", dpi=100)
 
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..vae_core.errors import BadRequest, some
-from .images import SHRINK, SUFFIXES, opened
+from .images import SHRINK, SUFFIXES, open_image
 
 LARGEST = 1600  # pixels of the short side from which crops are cut; larger images are shrunk to it first
 KEPT = 2**31  # bytes of images that are kept in memory
@@ -23,7 +23,7 @@ HELD_OUT, SHARE_HELD_OUT = 12, 5  # so many images at most, and one of so many
 
 
 @dataclass(frozen=True)
-class Found:
+class Survey:
     """What is in a folder: images to train on, images held out to measure with, and what is no use, and why.
 
     Names are paths within the folder.
@@ -43,7 +43,7 @@ class Found:
 
 def survey(
     folder: Path, smallest: int, without: Sequence[Path] = (), progress: Callable[[int, int], None] | None = None
-) -> Found:
+) -> Survey:
     """Open every file of a folder and its subfolders.
 
     smallest   sides, in pixels, that an image must have
@@ -55,18 +55,18 @@ def survey(
     usable, skipped = [], {}
     for n, path in enumerate(paths):
         name = path.relative_to(folder).as_posix()
-        if why := _unusable(path, smallest):
+        if why := _why_unusable(path, smallest):
             skipped[name] = why
         else:
             usable.append(name)
         if progress:
             progress(n + 1, len(paths))
     if len(usable) < 2:
-        raise BadRequest(_too_few(folder, usable, skipped))
+        raise BadRequest(_say_too_few(folder, usable, skipped))
     drawn = sorted(usable, key=lambda name: hashlib.sha256(name.encode()).digest())
     held_out = set(drawn[: min(HELD_OUT, max(1, len(drawn) // SHARE_HELD_OUT))])
     train = tuple(name for name in usable if name not in held_out)
-    return Found(folder, train, tuple(sorted(held_out)), skipped)
+    return Survey(folder, train, tuple(sorted(held_out)), skipped)
 
 
 def _files(folder: Path, without: set[Path]) -> Iterator[Path]:
@@ -82,12 +82,12 @@ def _files(folder: Path, without: set[Path]) -> Iterator[Path]:
         raise BadRequest(f"'{folder}' cannot be read: {e.strerror or e}.") from e
 
 
-def _unusable(path: Path, smallest: int) -> str | None:
+def _why_unusable(path: Path, smallest: int) -> str | None:
     """Why a file is no use, if it is not."""
     if path.suffix.lower() not in SUFFIXES:
         return "it has the ending of no image"
     try:
-        image = opened(path)
+        image = open_image(path)
     except BadRequest as e:
         return str(e).partition(" cannot be read as an image: ")[2].partition("; take it out")[0] or str(e)
     except ModuleNotFoundError as e:
@@ -96,7 +96,7 @@ def _unusable(path: Path, smallest: int) -> str | None:
     return f"it has {width}x{height} pixels, crops {smallest}x{smallest}" if min(width, height) < smallest else None
 
 
-def _too_few(folder: Path, usable: list[str], skipped: dict[str, str]) -> str:
+def _say_too_few(folder: Path, usable: list[str], skipped: dict[str, str]) -> str:
     found = "one image that can be used" if usable else "no image that can be used"
     why = some([f"'{name}' ({why})" for name, why in skipped.items()])
     return f"'{folder}' has {found}, but at least two are needed, one of them to measure with" + (
@@ -104,15 +104,15 @@ def _too_few(folder: Path, usable: list[str], skipped: dict[str, str]) -> str:
     )
 
 
-def upright(path: Path) -> Image.Image:
+def open_upright(path: Path) -> Image.Image:
     """An image in RGB, turned as its camera says. Raises BadRequest."""
-    return ImageOps.exif_transpose(opened(path))
+    return ImageOps.exif_transpose(open_image(path))
 
 
-class Folder:
+class FolderCrops:
     """Crops of the images that are trained on, from their own sizes down to the crop's, half of them mirrored."""
 
-    def __init__(self, found: Found, seed: int):
+    def __init__(self, found: Survey, seed: int):
         self.paths, self.seed = [found.folder / name for name in found.train], seed
         self._kept: dict[Path, Image.Image] = {}
         self._room = KEPT
@@ -129,7 +129,7 @@ class Folder:
     def _image(self, path: Path) -> Image.Image:
         if path in self._kept:
             return self._kept[path]
-        image = upright(path)
+        image = open_upright(path)
         bytes_of = 3 * image.width * image.height
         if bytes_of <= self._room:
             self._room -= bytes_of

@@ -6,13 +6,14 @@ image half as large has a quarter of the pixels, and the levels below the top le
 
 import torch
 
-from ..vae_core.families.kl import AutoencoderKL, Resample, ResnetBlock
+from ..vae_core.families import Resample, ResnetBlock
+from ..vae_core.families.kl import AutoencoderKL
 from ..vae_core.ops import Ops, chain, silu
 
 FIRST_LOGVAR = -6.0
 
 
-def without_top(network: AutoencoderKL, skip: int) -> tuple[Ops, Ops]:
+def ops_without_top(network: AutoencoderKL, skip: int) -> tuple[Ops, Ops]:
     """The ops to encode and to decode images 1/2^skip as large, past the top `skip` levels."""
     e, d = network.encoder, network.decoder
     if not skip or e is None or d is None:

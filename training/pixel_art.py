@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..vae_core.files import made, published
+from ..vae_core.files import make_folder, write_atomically
 
 CELLS, SIDE = 64, 4  # of an image, and of a cell in pixels
 PALETTE = np.array(
@@ -75,7 +75,7 @@ def house(cells: np.ndarray, x: int, ground: int, n: int, rng: np.random.Generat
 
 def draw(folder: Path, count: int = 25) -> None:
     """The same images whenever it is called."""
-    made(folder)
+    make_folder(folder)
     for i in range(count):
-        with published(folder / f"{i:02}.png") as part:
+        with write_atomically(folder / f"{i:02}.png") as part:
             Image.fromarray(pixel_art(np.random.default_rng(i))).save(part, "PNG")

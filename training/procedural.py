@@ -9,7 +9,7 @@ Colour = tuple[int, int, int]
 WORDS = ("VAE", "latent", "decode", "mean", "Gaussian", "pixel", "0123456789", "AaBbGgQqRr", "&%@#?!", "exact")
 
 
-def drawn(size: int, rng: np.random.Generator) -> np.ndarray:
+def draw_image(size: int, rng: np.random.Generator) -> np.ndarray:
     """An image of size x size pixels: (H, W, 3) uint8."""
     image = gradient(size, rng)
     kinds: tuple[Callable[..., None], ...] = (shapes, text, stripes)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ..vae_core import VAE, BadRequest, load
+from ..vae_core import VAE, BadRequest, Posterior, load
 from ..vae_core.checkpoints import (
     DAMAGE,
     FLOATS,
@@ -29,9 +29,8 @@ from ..vae_core.checkpoints import (
 from ..vae_core.execution import whole
 from ..vae_core.families import demand_part, title
 from ..vae_core.families.kl import AutoencoderKL
-from ..vae_core.posterior import Posterior
-from .folder import Folder, Found
-from .losses import SCALES, loss_of
+from .folder import FolderCrops, Survey
+from .losses import SCALES, compute_loss
 from .processes import Processes
 from .recipe import ALL, Phase, Tuning
 from .trainer import ANOTHER, Trainer
@@ -60,7 +59,7 @@ class Subject:
         return sum_of.hexdigest()
 
 
-def subject(path: Path | None) -> Subject:
+def open_subject(path: Path | None) -> Subject:
     """What is in the file (None: the built-in VAE). Raises what `load` does, and BadRequest for no Autoencoder-KL."""
     checkpoint = open_checkpoint(path or built_in.VAE_FILE)
     found, name = detect_in(checkpoint), checkpoint.path.name
@@ -79,7 +78,7 @@ def subject(path: Path | None) -> Subject:
     return Subject(checkpoint, found, load(checkpoint.path, dtype=torch.float32))
 
 
-def course(subject: Subject, found: Found, chosen: Tuning, crop: int, batch: int, processes: Processes) -> Tuning:
+def plan_course(subject: Subject, found: Survey, chosen: Tuning, crop: int, batch: int, processes: Processes) -> Tuning:
     """The course for these images. Raises BadRequest for crops and batches that cannot be."""
     unit = math.lcm(subject.found.spatial_ratio, *SCALES)
     if crop % unit:
@@ -91,13 +90,13 @@ def course(subject: Subject, found: Found, chosen: Tuning, crop: int, batch: int
     return replace(chosen, phases=(Phase(0.0, (crop,), batch),), source=(subject.digest(), found.digest))
 
 
-def trainer_for(
-    subject: Subject, found: Found, course: Tuning, device: torch.device, processes: Processes, state: Path
+def make_trainer(
+    subject: Subject, found: Survey, course: Tuning, device: torch.device, processes: Processes, state: Path
 ) -> Trainer:
     """Ready to run, or to go on from a state. Raises BadRequest for a state of another run."""
-    trainer = Trainer(course, Folder(found, course.seed), device, subject.network, processes)
+    trainer = Trainer(course, FolderCrops(found, course.seed), device, subject.network, processes)
     if course.part == ALL:
-        trainer.recipe = replace(course, kl_weight=kl_at_rest(trainer))
+        trainer.recipe = replace(course, kl_weight=measure_kl_weight(trainer))
     if state.exists():
         resume(trainer, state)
     return trainer
@@ -114,7 +113,7 @@ def resume(trainer: Trainer, state: Path) -> None:
 
 
 @torch.no_grad()
-def kl_at_rest(trainer: Trainer) -> float:
+def measure_kl_weight(trainer: Trainer) -> float:
     """The weight of the KL divergence, per pixel value, at which the posteriors are as wide as training left them.
 
     Files do not say their weight, and another one would drag their latents elsewhere. Where training came to rest,
@@ -128,7 +127,9 @@ def kl_at_rest(trainer: Trainer) -> float:
         posterior = Posterior.of_moments(whole.run(network.encode_ops(), x))
         noise = torch.Generator().manual_seed(step * processes.count + processes.rank)
         sampled, still = (
-            loss_of(whole.run(network.decode_ops(), z), x, posterior, kl=0, coarse=r.coarse_weight, edges=r.edge_weight)
+            compute_loss(
+                whole.run(network.decode_ops(), z), x, posterior, kl=0, coarse=r.coarse_weight, edges=r.edge_weight
+            )
             for z in (posterior.sample(noise), posterior.mode())
         )
         sums += torch.stack((sampled.total - still.total, (1 - posterior.var).sum() / x.numel())).cpu()
@@ -136,7 +137,7 @@ def kl_at_rest(trainer: Trainer) -> float:
     return max(0.0, float(f"{2 * cost / gain:.1e}")) if gain > 0 else 0.0
 
 
-def write(subject: Subject, trainer: Trainer, target: Path) -> None:
+def write_result(subject: Subject, trainer: Trainer, target: Path) -> None:
     """The average of the weights, in the file's own layout and dtypes; what was not trained stays to the bit."""
     weights = {name: tensor for name, tensor in trainer.average.named_parameters() if trainer.recipe.trains(name)}
     said = {"exact_vae.fine_tuned": json.dumps(trainer.recipe.to_dict())}

@@ -11,6 +11,8 @@ VAEError                     nodes and the command line print it as it is
 └── DoesNotFit               even the smallest plan exceeds the budget: says by how much
 """
 
+import torch
+
 __all__ = [
     "BadPixels",
     "BadRequest",
@@ -21,6 +23,7 @@ __all__ = [
     "UnknownCheckpoint",
     "UnsupportedCheckpoint",
     "VAEError",
+    "is_out_of_memory",
     "some",
 ]
 
@@ -70,3 +73,9 @@ def some(names, most: int = 3) -> str:
     names = list(names)
     shown = ", ".join(names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def is_out_of_memory(e: BaseException) -> bool:
+    """Without memory on a CPU torch raises a plain RuntimeError: its words are all there is to tell it by."""
+    words = ("can't allocate memory", "not enough memory")
+    return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or any(word in str(e) for word in words)

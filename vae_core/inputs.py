@@ -132,7 +132,7 @@ def unfolded(frames: int | None) -> Ops:
 
 def _mismatch(vae: Codec, z: Tensor) -> str:
     channels = z.shape[1]
-    whose = spaces.models(channels)
+    whose = spaces.name_models(channels)
     return (
         f"this latent has {channels} channels (shape {tuple(z.shape)}{f', as of {whose}' if whose else ''}), but "
         f"'{vae.name}' needs {vae.latent_channels}: it is {vae.title}. Use the VAE of the model that "

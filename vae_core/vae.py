@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import dtypes, inputs
-from .errors import BadPixels, BadRequest, DoesNotFit, NumericalOverflow
+from .errors import BadPixels, BadRequest, DoesNotFit, NumericalOverflow, is_out_of_memory
 from .execution import clips, streaming, whole
 from .execution import tiles as blended
 from .execution.plans import choose as planning
@@ -291,12 +291,6 @@ class VAE(Facts):
         cure = f"{verb} it in bf16 or fp32" if half else "if another file of this VAE does not, this one is damaged"
         dtype = str(self.dtype).removeprefix("torch.")
         raise NumericalOverflow(f"'{self.name}' overflowed in {dtype}: {what} was finite, the result is not; {cure}.")
-
-
-def is_out_of_memory(e: BaseException) -> bool:
-    """Without memory on a CPU torch raises a plain RuntimeError: its words are all there is to tell it by."""
-    words = ("can't allocate memory", "not enough memory")
-    return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or any(word in str(e) for word in words)
 
 
 def _size(shape: Sequence[int]) -> str:

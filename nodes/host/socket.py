@@ -23,7 +23,8 @@ from ...vae_core import (
     from_weights,
 )
 from ...vae_core.checkpoints import ORIGINAL, weights_as
-from ..clips import as_clip, clip_shape, decoded_frames, in_batches, latent_frames, without_rest
+from ...vae_core.images import to_pixel_range
+from ..clips import clip_shape, decoded_frames, drop_extra_frames, frames_are_batch, latent_frames, to_clip_latent
 from ..host_codec import HostCodec
 from .devices import device
 from .first_look import first_look
@@ -128,13 +129,13 @@ class Codec(nn.Module):
     def encode(self, pixels: Tensor) -> Tensor:
         """pixels (B, C, H, W), or (B, C, T, H, W) of clips, in [-1, 1] -> the latent's mode"""
         with _plain_memory_errors():
-            pixels = without_rest(pixels, self.vae)
+            pixels = drop_extra_frames(pixels, self.vae)
             return self.vae.encode(pixels, budget=self._budget(), progress=progress()).mode()
 
     def decode(self, z: Tensor) -> Tensor:
         """latent -> pixels in [-1, 1]"""
         with _plain_memory_errors():
-            clip = as_clip(z, self.vae)
+            clip = to_clip_latent(z, self.vae)
             pixels = self.vae.decode(clip, budget=self._budget(), progress=progress())
             return pixels if clip is z else pixels[0].transpose(0, 1)
 
@@ -187,11 +188,11 @@ def _socket_class() -> type:
             self.vae_dtype, self.device, self.size = vae.dtype, where, None
             self.latent_channels, self.output_channels = vae.latent_channels, vae.in_channels
             self.downscale_ratio, self.upscale_ratio = vae.spatial_ratio, vae.decoded_ratio
-            if vae.temporal_ratio and not in_batches(vae):
+            if vae.temporal_ratio and not frames_are_batch(vae):
                 self._count_frames(vae, vae.temporal_ratio)
             self.memory_used_encode = partial(_memory, vae, "encode")
             self.memory_used_decode = partial(_memory, vae, "decode")
-            self.process_input, self.process_output = _to_minus_one, _to_image_in_place
+            self.process_input, self.process_output = to_pixel_range, _to_image_in_place
             self.model_size()
 
         def _count_frames(self, vae: VAE, ratio: int) -> None:
@@ -205,7 +206,7 @@ def _socket_class() -> type:
         def decode(self, samples_in: Tensor, *more: Any, **options: Any) -> Tensor:
             vae = self.first_stage_model.vae
             first_look(vae, samples_in, may_fit=False)  # its weights may be elsewhere yet
-            if in_batches(vae):
+            if frames_are_batch(vae):
                 model_management.free_memory(vae.peak_bytes("decode", clip_shape(samples_in.shape, vae)), self.device)
             return super().decode(samples_in, *more, **options)
 
@@ -222,13 +223,9 @@ def _socket_class() -> type:
 
 def _memory(vae: VAE, part: str, shape: tuple[int, ...], dtype: torch.dtype) -> int:
     """What the host makes free, and divides free memory by to decode so many items of a batch at a time."""
-    if part == "decode" and in_batches(vae):
+    if part == "decode" and frames_are_batch(vae):
         return 1  # they are the frames of one clip, never to be divided
     return max(vae.peak_bytes(part, tuple(shape)), 1)
-
-
-def _to_minus_one(image: Tensor) -> Tensor:
-    return image * 2 - 1
 
 
 def _to_image_in_place(pixels: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from exact_vae.nodes import host
 from exact_vae.vae_core import from_weights
 from exact_vae.vae_core.latents import preview
 from exact_vae.vae_core.latents.spaces import SPACES
-from samples import random_weights, small_kl
+from support.random_networks import random_weights, small_kl
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_a_known_space_is_shown_by_its_published_factors(comfyui, vae):
     host.first_look(vae, z, "sd1")
     ((kind, image, largest),) = comfyui.sent
     assert (kind, image.size, largest) == ("JPEG", (64, 48), 512)
-    factors = preview.published("sd1", SPACES["sd1"])
+    factors = preview.published_factors("sd1", SPACES["sd1"])
     assert factors
     want = ((preview.preview(z[:1], factors)[0].clamp(-1, 1) + 1) * 127.5).movedim(0, -1)
     found = torch.from_numpy(np.array(image))

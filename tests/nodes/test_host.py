@@ -11,7 +11,7 @@ from exact_vae.nodes.host_codec import TILED, WHOLE, ClipTiles, HostCodec
 from exact_vae.vae_core import DoesNotFit, from_weights
 from exact_vae.vae_core.execution.plans import choose as planning
 from exact_vae.vae_core.families.kl import FAMILY
-from samples import random_weights, small_kl
+from support.random_networks import random_weights, small_kl
 
 GIB = 2**30
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from exact_vae.training import images
 from exact_vae.training.__main__ import main
-from exact_vae.training.procedural import drawn
+from exact_vae.training.procedural import draw_image
 from exact_vae.training.trainer import Trainer
 from exact_vae.vae_core import VAE
 from PIL import Image
@@ -18,7 +18,7 @@ def data(tmp_path):
     """A folder of one photograph to train on and one held out."""
     for side in ("train", "held_out"):
         (tmp_path / "data" / side).mkdir(parents=True)
-        Image.fromarray(drawn(64, np.random.default_rng(0))).save(tmp_path / "data" / side / "x.png")
+        Image.fromarray(draw_image(64, np.random.default_rng(0))).save(tmp_path / "data" / side / "x.png")
     return tmp_path / "data"
 
 

@@ -9,7 +9,7 @@ from exact_vae.vae_core.execution import progress
 from exact_vae.vae_core.families.blocks.ldm import Coder
 from exact_vae.vae_core.families.vq import VQConfig
 from exact_vae.vae_core.ops import Conv2d
-from samples import random_weights, small_kl
+from support.random_networks import random_weights, small_kl
 
 CODER = Coder((32, 64), (1, 1), (False, False), stem=32)
 

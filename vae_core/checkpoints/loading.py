@@ -70,7 +70,7 @@ def _author_s_space(found: Detection, checkpoints: list[Checkpoint]) -> str | No
     """The latent space of a tiny VAE that does not carry its scale, by the name of its file."""
     scaling = family_named(found.family).scaling
     space = scaling.space_of_file(checkpoints[0].path.name) if scaling else None
-    if space is None or latents.space(space).channels != found.latent_channels:
+    if space is None or latents.get_space(space).channels != found.latent_channels:
         return None
     return None if "vae_scale" in found.names else space
 
@@ -121,7 +121,7 @@ class Variant(NamedTuple):
 
     def in_space(self, latent_space: str, name: str) -> "Variant":
         """The same tiny VAE, giving and taking the raw latents of this space. Raises BadRequest for another VAE."""
-        space, scaling = latents.space(latent_space), family_named(self.family).scaling
+        space, scaling = latents.get_space(latent_space), family_named(self.family).scaling
         if not scaling or self.family not in space.families or space.channels != self.config.latent_channels:
             raise BadRequest(
                 f"'{name}' has no use for the latent space '{latent_space}' ({space.channels} channels): it is "

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import BadRequest
 from ..families.names import DIFFUSERS, ORIGINAL
 from ..families.registry import family_named
-from ..files.atomic import published
+from ..files.atomic import write_atomically
 from ..vae import VAE
 
 LAYOUTS = (ORIGINAL, DIFFUSERS)
@@ -36,7 +36,7 @@ def save(vae: VAE, path: str | Path, layout: str = ORIGINAL, dtype: torch.dtype 
         )
         for reference, name, t in _written(vae, layout)
     }
-    with published(Path(path)) as part:
+    with write_atomically(Path(path)) as part:
         save_file(tensors, part, metadata={"format": "pt"})  # diffusers asks for the format
 
 

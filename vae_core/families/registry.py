@@ -72,7 +72,7 @@ def title(family: str, config: Config) -> str:
     """'Autoencoder-KL (2-D), 4 channels at 1/8: SD 1.x, ... or SDXL, ...'"""
     channels, ratio = config.latent_channels, config.spatial_ratio
     known = family_named(family)
-    models = latents.models(channels, ratio, family) if known.published(config) else ""
+    models = latents.name_models(channels, ratio, family) if known.published(config) else ""
     kind = f"{known.title}, {channels} channels at 1/{ratio}"
     return f"{kind}: {models}" if models else kind
 
@@ -80,7 +80,7 @@ def title(family: str, config: Config) -> str:
 def spaces(family: str, config: Config) -> tuple[str, ...]:
     """The latent spaces that a VAE of these sizes may have, names in latents.SPACES."""
     published = family_named(family).published(config)
-    return latents.candidates(config.latent_channels, config.spatial_ratio, family) if published else ()
+    return latents.find_spaces(config.latent_channels, config.spatial_ratio, family) if published else ()
 
 
 def selectable_spaces() -> tuple[str, ...]:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..latents.conventions import SCALED, line
+from ..latents.conventions import SCALED, scaling_of
 from ..latents.spaces import LatentSpace
 from ..ops import Affine, Conv2d, Op, Ops, PixelShuffle, PixelUnshuffle, Residual, Upsample2x, chain, relu, soft_clamp
 from .blocks.base import Family, Halves, Member, Network, Scaling
@@ -329,7 +329,7 @@ def _published(widths: tuple[int, ...], in_time: tuple[bool, ...]) -> Coder:
 
 def statistics(space: LatentSpace) -> dict[str, Tensor]:
     """A number for each channel: scaled = (raw - vae_shift) * vae_scale."""
-    shift, scale = line(space, SCALED)
+    shift, scale = scaling_of(space, SCALED)
     return {"vae_scale": scale, "vae_shift": shift}
 
 

@@ -25,12 +25,12 @@ def fingerprint(network: nn.Module) -> str:
 def _digest(network: nn.Module) -> str:
     tensors = sorted(network.state_dict().items())
     digest = hashlib.sha256(repr([(name, tuple(t.shape)) for name, t in tensors]).encode())
-    some = [_some(t) for _, t in tensors if t.numel()]
+    some = [_sample_numbers(t) for _, t in tensors if t.numel()]
     if some:
         digest.update(torch.cat(some).to(torch.bfloat16).cpu().view(torch.int16).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
-def _some(tensor: Tensor) -> Tensor:
+def _sample_numbers(tensor: Tensor) -> Tensor:
     """Numbers evenly spaced over the tensor, as float32."""
     return tensor.detach().flatten()[:: max(1, tensor.numel() // SAMPLES)][:SAMPLES].float()

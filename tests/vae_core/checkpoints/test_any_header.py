@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 from exact_vae.vae_core import UnknownCheckpoint, UnsupportedCheckpoint, detect
 from exact_vae.vae_core.families.names import PREFIXES, is_leftover
-from samples import header, header_names
+from support.headers import header, header_names
 
 TRIALS = 6
 Shapes = dict[str, tuple[int, ...]]

@@ -11,7 +11,8 @@ from exact_vae.vae_core.families.names import PREFIXES, Readings, strip
 from exact_vae.vae_core.families.registry import build, expected_shapes
 from exact_vae.vae_core.families.unsupported import FOREIGN
 from safetensors.torch import save_file
-from samples import header, header_names, random_weights, small_kl
+from support.headers import header, header_names
+from support.random_networks import random_weights, small_kl
 
 SUPPORTED = {"kl-conv2d": "kl", "taesd": "tiny", "taesd-f32": "tiny", "pixel": "pixel", "dc-ae": "dc_ae",
              "hunyuan-dcae2d": "hunyuan_image", "asymmetric-kl": "asymmetric",

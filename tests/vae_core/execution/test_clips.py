@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from alive import Alive
 from exact_vae.vae_core.execution import clips, run
 from exact_vae.vae_core.execution.bands.stores import OnDevice
-from small_networks import small
+from support.live_memory import LiveMemory
+from support.small_networks import small
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_a_clip_of_any_length_takes_the_same_memory(counted_stores, kind, part, 
         x = z if part == "decode" else torch.rand(1, channels, pixels, 4 * vae.spatial_ratio, 4 * vae.spatial_ratio)
         plan = vae.plan(part, x.shape, **how)
         assert plan.frames == 1 and bool(plan.rows) == (how["rows"] == 8)
-        with Alive() as alive:
+        with LiveMemory() as alive:
             y = vae.decode(x, **how) if part == "decode" else vae.encode(x, **how).mean
         made = y.nbytes * (2 if part == "encode" and vae.network.gaussian else 1)  # mean and logvar
         besides.append(alive.most - x.nbytes - made)

@@ -12,9 +12,9 @@ from exact_vae.vae_core.execution.plans.choose import request as planned
 from exact_vae.vae_core.execution.plans.request import DISK
 from exact_vae.vae_core.families import FAMILIES
 from exact_vae.vae_core.ops import splits_in_time
-from samples import random_weights
-from small_networks import SMALL, part_of
-from small_networks import small as made_anew
+from support.random_networks import random_weights
+from support.small_networks import SMALL, run_half
+from support.small_networks import small as made_anew
 
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ROUNDING = {family.name: family.rounding for family in FAMILIES}
@@ -57,12 +57,12 @@ def test_bands_and_frames_are_the_whole(kind, part):
     vae, (family, config) = small(kind), SMALL[kind]
     assert (vae.family, vae.config) == (family, config)
     x = given(vae, part, 4)
-    want = part_of(vae, part, x)
-    assert apart(part_of(vae, part, -x), want) > 1e-4, "the result does not depend on the image"
+    want = run_half(vae, part, x)
+    assert apart(run_half(vae, part, -x), want) > 1e-4, "the result does not depend on the image"
     cut = x.ndim == 4 and splits_in_time(vae.network.encode_ops() if part == "encode" else vae.network.decode_ops())
     assert cut == (x.ndim == 4 and (kind, part) not in AT_ONCE)
     for way in (*BANDS[family == "effnet" :], *(FRAMES if cut else ())):  # whose many layers are slow row by row
-        assert apart(part_of(vae, part, x, **way), want) < EXACT, way
+        assert apart(run_half(vae, part, x, **way), want) < EXACT, way
 
 
 @pytest.mark.parametrize("kind", of_clips())
@@ -73,7 +73,7 @@ def test_images_in_bands_are_the_whole(kind):
     for part in ("encode", "decode") if not vae.network.images_are_clips else ():
         x = given(vae, part, 1)[:, 0]
         for numbers in (1, 300):
-            assert apart(part_of(vae, part, x, numbers), part_of(vae, part, x)) < EXACT
+            assert apart(run_half(vae, part, x, numbers), run_half(vae, part, x)) < EXACT
 
 
 @pytest.mark.parametrize("dtype", HALVES)
@@ -89,9 +89,9 @@ def test_half_precision(kind, dtype):
     assert all(p.dtype is half for p in rough.network.parameters())
     for part in ("encode", "decode"):
         x = given(exact, part, 2).to(half)
-        want = part_of(exact, part, x.float())
+        want = run_half(exact, part, x.float())
         for numbers in (0, 3000):
-            got = part_of(rough, part, x, numbers)
+            got = run_half(rough, part, x, numbers)
             assert got.dtype is torch.float32 and torch.isfinite(got).all()
             assert (got - want).square().mean().sqrt() <= stated * want.std()
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from diffusers import AutoencoderTiny
 from exact_vae.vae_core import BadRequest, BrokenCheckpoint, detect, from_weights, load
-from exact_vae.vae_core.families.registry import expected_shapes
-from exact_vae.vae_core.families.tiny import FAMILY, Coder, TinyConfig
+from exact_vae.vae_core.families.registry import expected_shapes, family_named
+from exact_vae.vae_core.families.tiny import Coder, TinyConfig
 from exact_vae.vae_core.latents.spaces import SPACES
 from safetensors.torch import load_file
-from samples import random_weights
+from support.random_networks import random_weights
 from torch.nn import functional as F
 
 PLAIN = TinyConfig(4, Coder((64,) * 4, (1, 3, 3, 3)), Coder((64,) * 4, (3, 3, 3, 1)))
@@ -130,6 +130,8 @@ def test_raw_latents_by_the_author_s_file_name(tmp_path):
 
 
 def test_authors_file_names():
+    scaling = family_named("tiny").scaling
+    assert scaling
     names = (
         "taesd_encoder.pth",
         "taesdxl_decoder.safetensors",
@@ -137,7 +139,5 @@ def test_authors_file_names():
         "taef1_decoder.pth",
         "taesana.pth",
     )
-    scaling = FAMILY.scaling
-    assert scaling is not None
     assert [scaling.space_of_file(n) for n in names] == ["sd1", "sdxl", "sd3", "flux1", "sana"]
     assert [scaling.space_of_file(n) for n in ("taef2_encoder.pth", "mine.pth", "taesd_mine.pth")] == [None] * 3

@@ -9,7 +9,9 @@ from exact_vae.vae_core.families.tiny_video import Coder, Level, TinyVideoConfig
 from exact_vae.vae_core.latents.spaces import SPACES
 from exact_vae.vae_core.ops import splits_in_time
 from safetensors.torch import save_file
-from samples import header, near, random_weights
+from support.headers import header
+from support.random_networks import random_weights
+from support.tensors import near
 from torch.nn import functional as F
 
 EXACT = 1e-12

@@ -7,10 +7,19 @@ from exact_vae.vae_core.checkpoints import built_in
 from exact_vae.vae_core.latents.conventions import convert
 from exact_vae.vae_core.latents.fingerprint import fingerprint
 from exact_vae.vae_core.latents.noise import Noise
-from exact_vae.vae_core.latents.preview import PUBLISHED, Factors, fit, least_squares, preview, principal, published
-from exact_vae.vae_core.latents.spaces import SPACES, Tag
-from exact_vae.vae_core.reports.latent import report, statistics, warnings
-from samples import random_weights, small_kl
+from exact_vae.vae_core.latents.preview import (
+    PUBLISHED,
+    Factors,
+    false_colours,
+    fit,
+    fit_least_squares,
+    preview,
+    published_factors,
+)
+from exact_vae.vae_core.latents.spaces import SPACES
+from exact_vae.vae_core.latents.tag import Tag
+from exact_vae.vae_core.reports.latent import channel_statistics, describe_latent, find_warnings
+from support.random_networks import random_weights, small_kl
 from torch.nn import functional as F
 
 
@@ -30,7 +39,7 @@ def test_least_squares_finds_a_line():
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(2, 6, 16, 16, generator=generator)
     weight, bias = torch.randn(6, 3, generator=generator), torch.randn(3, generator=generator)
-    found = least_squares(z, preview(z, Factors(weight, bias)))
+    found = fit_least_squares(z, preview(z, Factors(weight, bias)))
     assert torch.allclose(found.weight, weight, atol=1e-3) and torch.allclose(found.bias, bias, atol=1e-3)
 
 
@@ -55,32 +64,32 @@ def test_a_decoder_alone(taef2, photo):
 def test_published_factors(name):
     """For raw latents they give what the published ones give for scaled ones."""
     space = SPACES[name]
-    factors = published(name, space)
+    factors = published_factors(name, space)
     assert factors is not None and factors.weight.shape == (space.channels, 3)
     z = torch.randn(2, space.channels, 4, 4)
     scaled = convert(z, space, "raw", "scaled")
     want = preview(scaled, Factors(torch.tensor(PUBLISHED[name]), torch.zeros(3)))
     assert torch.allclose(preview(z, factors), want, atol=1e-5)
-    assert published("wan21", SPACES["wan21"]) is None
+    assert published_factors("wan21", SPACES["wan21"]) is None
 
 
 def test_a_latent_of_other_channels():
-    factors = published("sd1", SPACES["sd1"])
+    factors = published_factors("sd1", SPACES["sd1"])
     assert factors
-    with pytest.raises(LatentMismatch, match="this latent has 16 channels, but it is looked at as one of 4"):
+    with pytest.raises(LatentMismatch, match="this latent has 16 channels, but the preview is for 4"):
         preview(torch.zeros(1, 16, 2, 2), factors)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 16])
 def test_false_colours(channels):
     z = torch.randn(2, channels, 8, 8)
-    found = principal(z)
+    found = false_colours(z)
     assert found.shape == (2, 3, 8, 8) and found.abs().max() <= 1
-    assert torch.isfinite(principal(torch.zeros(1, channels, 4, 4))).all()
+    assert torch.isfinite(false_colours(torch.zeros(1, channels, 4, 4))).all()
     if channels == 16:
         strong = z.clone()
         strong[:, 5] *= 50
-        red = principal(strong)[:, 0].flatten()
+        red = false_colours(strong)[:, 0].flatten()
         assert torch.corrcoef(torch.stack([red, strong[:, 5].flatten()]))[0, 1].abs() > 0.95
 
 
@@ -97,7 +106,7 @@ def test_fingerprints():
 
 def test_statistics():
     z = torch.randn(2, 4, 3, 6, 5, dtype=torch.float64) * 3 + 1
-    found = statistics(z)
+    found = channel_statistics(z)
     channels = z.transpose(0, 1).flatten(1)
     assert torch.allclose(found.mean, channels.mean(1), atol=1e-12)
     assert torch.allclose(found.std, channels.std(1, correction=0), atol=1e-12)
@@ -106,18 +115,20 @@ def test_statistics():
     broken = z.clone()
     broken[0, 1, 0, 0, 0] = float("nan")
     broken[0, 2, 0, 0, 1] = float("inf")
-    found = statistics(broken)
+    found = channel_statistics(broken)
     assert found.broken == 2 and torch.isfinite(torch.stack(found[:4])).all()
 
 
 def test_neighbours():
-    smooth = statistics(Noise(0, spectrum="brown").draw((1, 4, 32, 32))).neighbours
-    assert smooth > 0.6 and abs(statistics(Noise(0).draw((1, 4, 32, 32))).neighbours) < 0.05
-    assert statistics(torch.ones(1, 4, 1, 1)).neighbours != statistics(torch.ones(1, 4, 1, 1)).neighbours  # NaN
+    smooth = channel_statistics(Noise(0, spectrum="brown").draw((1, 4, 32, 32))).neighbours
+    assert smooth > 0.6 and abs(channel_statistics(Noise(0).draw((1, 4, 32, 32))).neighbours) < 0.05
+    assert (
+        channel_statistics(torch.ones(1, 4, 1, 1)).neighbours != channel_statistics(torch.ones(1, 4, 1, 1)).neighbours
+    )  # NaN
 
 
 def said(latent, tag=None, vae=None) -> str:
-    return "; ".join(warnings(latent, statistics(latent), tag, vae))
+    return "; ".join(find_warnings(latent, channel_statistics(latent), tag, vae))
 
 
 def sampled(channels=4, spread=1.0):
@@ -130,7 +141,7 @@ def test_what_is_odd():
     broken = sampled()
     broken[0, 1, 2, 3] = float("nan")
     assert "1 of its 4096 numbers are NaN or infinite" in said(broken)
-    assert "nothing in common: this is noise" in said(Noise(0).draw((1, 4, 32, 32)))
+    assert "not correlated: this is noise" in said(Noise(0).draw((1, 4, 32, 32)))
     assert said(sampled(spread=5.0)) == ""
 
 
@@ -138,7 +149,7 @@ def test_what_is_odd():
 def test_it_looks_scaled(space, raw):
     one = SPACES[space]
     tag = Tag("kl", one.channels, one.ratio, (32, 32), space=space)
-    assert "a scaled latent, not of a raw one" in said(sampled(one.channels), tag) or space == "flux1"
+    assert "a scaled latent, not a raw one" in said(sampled(one.channels), tag) or space == "flux1"
     assert said(sampled(one.channels, raw) + one.shift, tag) == ""
     assert said(sampled(one.channels), Tag("kl", one.channels, one.ratio, (32, 32), None, "scaled", space)) == ""
 
@@ -158,11 +169,11 @@ def test_another_vae_made_it():
 def test_a_report():
     vae: VAE = load()
     tag = Tag("kl", 4, 8, (2, 3), (16, 20), space="sd1")
-    text = report(torch.randn(1, 4, 2, 3), tag, fingerprint(vae.network))
+    text = describe_latent(torch.randn(1, 4, 2, 3), tag, fingerprint(vae.network))
     assert "of: SD 1.x, SD 2.x, PixArt-alpha, at 1/8, raw\nimage: 20x16\n" in text
     assert len(text.split("\n\n")[1].splitlines()) == 4
-    many = report(torch.randn(1, 128, 2, 3))
+    many = describe_latent(torch.randn(1, 128, 2, 3))
     assert "of: FLUX.2 or DC-AE in-1.0 or DC-AE mix-1.0 or LTX-Video, by its channels" in many and many.endswith(
         "... and 96 more"
     )
-    assert "nobody known, by its channels" in report(torch.randn(1, 99, 2, 3))
+    assert "nobody known, by its channels" in describe_latent(torch.randn(1, 99, 2, 3))

@@ -3,8 +3,9 @@
 import pytest
 import torch
 from exact_vae.vae_core import BadRequest, BrokenCheckpoint, LatentMismatch, load
-from exact_vae.vae_core.latents.files import read_latent, read_stored, write_latent
-from exact_vae.vae_core.latents.spaces import SPACES, Tag, candidates, models, space
+from exact_vae.vae_core.latents.files import read_latent, read_latent_file, write_latent
+from exact_vae.vae_core.latents.spaces import SPACES, find_spaces, get_space, name_models
+from exact_vae.vae_core.latents.tag import Tag
 from safetensors.torch import load_file, save_file
 
 TAG = Tag("kl", 4, 8, (5, 7), (39, 51))
@@ -12,12 +13,12 @@ TAG = Tag("kl", 4, 8, (5, 7), (39, 51))
 
 def test_spaces():
     assert (SPACES["sd1"].scale, SPACES["sdxl"].scale, SPACES["flux1"].shift) == (0.18215, 0.13025, 0.1159)
-    assert models(128, 16) == "FLUX.2"
-    assert models(4, 8).startswith("SD 1.x")
-    assert "SD x4" not in models(4, 8) and "SD x4" in models(4)
-    assert models(99) == ""
+    assert name_models(128, 16) == "FLUX.2"
+    assert name_models(4, 8).startswith("SD 1.x")
+    assert "SD x4" not in name_models(4, 8) and "SD x4" in name_models(4)
+    assert name_models(99) == ""
     with pytest.raises(BadRequest, match="there is no latent space 'x': choose one of sd1, sdxl"):
-        space("x")
+        get_space("x")
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -26,14 +27,14 @@ def test_a_space_is_complete(name):
     one = SPACES[name]
     assert len(one.mean) == len(one.std) and len(one.std) in (0, one.channels)
     assert one.scale > 0 and all(std > 0 for std in one.std)
-    assert name in candidates(one.channels, one.ratio)
-    assert one.models in models(one.channels, one.ratio, one.families[0] if one.families else None) or " others" in (
-        models(one.channels, one.ratio)
-    )
+    assert name in find_spaces(one.channels, one.ratio)
+    assert one.models in name_models(
+        one.channels, one.ratio, one.families[0] if one.families else None
+    ) or " others" in (name_models(one.channels, one.ratio))
 
 
 def test_many_models_are_not_all_named():
-    assert models(16).count(" or ") == 4 and models(16).endswith(" others")
+    assert name_models(16).count(" or ") == 4 and name_models(16).endswith(" others")
 
 
 def test_a_tag_counts_only_for_the_latent_it_was_made_for():
@@ -43,9 +44,9 @@ def test_a_tag_counts_only_for_the_latent_it_was_made_for():
 
 
 def test_what_is_still_true_of_another_latent():
-    assert TAG.fitted((2, 4, 5, 7)) == TAG
-    assert TAG.fitted((2, 4, 10, 14)) == Tag("kl", 4, 8, (10, 14))
-    assert TAG.fitted((2, 16, 5, 7)) is None
+    assert TAG.adapt_to((2, 4, 5, 7)) == TAG
+    assert TAG.adapt_to((2, 4, 10, 14)) == Tag("kl", 4, 8, (10, 14))
+    assert TAG.adapt_to((2, 16, 5, 7)) is None
 
 
 def test_a_tag_of_a_vae(kl_file):
@@ -90,7 +91,7 @@ def test_files_round_trip(tmp_path, name, shape):
 def test_a_mask_and_the_items_of_a_batch(tmp_path, name):
     mask = torch.rand(2, 1, 8, 8)
     write_latent(tmp_path / name, torch.zeros(2, 4, 5, 7).bfloat16(), TAG, mask=mask, index=[4, 0])
-    found = read_stored(tmp_path / name)
+    found = read_latent_file(tmp_path / name)
     assert found.mask is not None and torch.equal(found.mask, mask) and found.items == [4, 0] and found.tag == TAG
     assert found.latent.dtype is torch.float32
     assert load_file(tmp_path / name)["latent" if "safe" in name else "latent_tensor"].dtype is torch.bfloat16

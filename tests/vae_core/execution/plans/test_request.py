@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from alive import Alive
 from exact_vae.vae_core import DoesNotFit, from_weights
 from exact_vae.vae_core.execution.bands.flows import Source, build_flow
 from exact_vae.vae_core.execution.bands.holding import Banding
@@ -20,7 +19,8 @@ from exact_vae.vae_core.families.kl import FAMILY
 from exact_vae.vae_core.families.registry import build
 from exact_vae.vae_core.families.vq import VQConfig
 from exact_vae.vae_core.ops import Conv2d, DoublingConv, leaves
-from samples import random_weights, small_kl
+from support.live_memory import LiveMemory
+from support.random_networks import random_weights, small_kl
 from torch import nn
 
 GIB = 2**30
@@ -161,7 +161,7 @@ def test_a_run_in_bands_holds_no_more_than_planned(family, config, part, rows):
             shape = (1, config.z_channels, 512 // ratio, 512 // ratio)
             ops, x, scale = network.decode_ops(), torch.empty(shape, dtype=torch.bfloat16), ratio
         wanted = Request(fuse(ops), x, scale)
-        plan, alive = wanted.plan_bands(rows), Alive()
+        plan, alive = wanted.plan_bands(rows), LiveMemory()
         banding = Banding(plan.numbers, OnDevice())
         with alive:
             for _ in build_flow(wanted.ops, Source(x, banding), banding, Observer()).read(last=True):
@@ -200,6 +200,6 @@ def test_a_run_with_besides_keeps_to_its_plan(masked, rows):
     given = {"image": image, "mask": mask} if masked else {}
     plan = vae.plan("decode", z.shape, masked=masked, rows=rows, keep="device")
     vae.decode(z, rows=rows, keep="device", **given)  # so that what is made once is there
-    with Alive() as alive:
+    with LiveMemory() as alive:
         vae.decode(z, rows=rows, keep="device", **given)
     assert 0.4 * plan.peak < alive.most <= plan.peak  # the rest is for gaps in the heap

@@ -26,8 +26,8 @@ from exact_vae.vae_core.ops import (
     times,
 )
 from safetensors.torch import load_file
-from samples import random_weights, shake
-from small_networks import SMALL, part_of, small
+from support.random_networks import random_weights, shake
+from support.small_networks import SMALL, run_half, small
 from torch import Tensor, nn
 
 EXACT = 1e-12
@@ -67,11 +67,11 @@ def test_it_computes_the_same(kind, part, monkeypatch):
     """As everything runs in fp16, but in float64: whole, in bands, and a few frames at a time."""
     vae = small(kind)
     x = pixels_or_z(vae, part)
-    want = part_of(vae, part, x)
+    want = run_half(vae, part, x)
     cut = x.ndim == 4 and splits_in_time(vae.network.encode_ops() if part == "encode" else vae.network.decode_ops())
     monkeypatch.setattr("exact_vae.vae_core.execution.rewrite.fuse.computes_in_fp16", lambda ops: True)
     for way in ({}, {"numbers": 200}, {"frames": 1, "numbers": 200})[: 3 if cut else 2]:
-        assert apart(part_of(vae, part, x, **way), want) < EXACT, way
+        assert apart(run_half(vae, part, x, **way), want) < EXACT, way
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -141,12 +141,12 @@ def test_fp16_holds_what_would_overflow(kind, part, monkeypatch):
     exact, rough = (from_weights({n: t.float() for n, t in weights.items()}) for _ in range(2))
     rough.to(dtype=torch.float16)
     x = pixels_or_z(exact, part).half()
-    want = part_of(exact, part, x.float())
+    want = run_half(exact, part, x.float())
     for numbers in (0, 3000):
-        got = part_of(rough, part, x, numbers)
+        got = run_half(rough, part, x, numbers)
         assert (got - want).square().mean().sqrt() <= ROUNDING[kind].fp16 * want.std()
     monkeypatch.setattr("exact_vae.vae_core.execution.rewrite.fuse.computes_in_fp16", lambda ops: False)
-    assert not part_of(rough, part, x).isfinite().all()
+    assert not run_half(rough, part, x).isfinite().all()
 
 
 def test_it_is_so_at_the_door(tmp_path, monkeypatch):
