@@ -1,5 +1,6 @@
 """The first look at a long decode, told to stand-ins of ComfyUI; the real one is in comfyui/."""
 
+import importlib
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -8,9 +9,10 @@ import pytest
 import torch
 from exact_vae.nodes import host
 from exact_vae.vae_core import from_weights
-from exact_vae.vae_core.latents import preview
 from exact_vae.vae_core.latents.spaces import SPACES
 from support.random_networks import random_weights, small_kl
+
+preview = importlib.import_module("exact_vae.vae_core.latents.preview")  # the package has a function of this name
 
 
 @pytest.fixture
