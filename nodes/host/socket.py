@@ -3,7 +3,7 @@
 # pyright: reportMissingImports=false
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any
@@ -38,7 +38,7 @@ from .showing import progress
 log = logging.getLogger("exact_vae")
 
 CORE_VAE = "the VAE of a core loader"
-FINDINGS = "exact_vae_findings"  # an attribute of core's VAE
+DETECTED, FINDINGS = "exact_vae_detected", "exact_vae_findings"  # attributes that this pack gives core's VAEs
 
 Load = Callable[[torch.dtype | None, torch.device], VAE]  # (dtype asked for, device) -> VAE
 
@@ -66,7 +66,7 @@ def from_socket(thing: Any, half: Half, shape: tuple[int, ...], options: RunOpti
     if detection is None:
         return HostVAE(thing)
     make_ready(thing, count_usable_bytes(thing, detection, CORE_VAE, half, shape, options))
-    return _rebuild(thing, thing.vae_dtype, thing.device)
+    return _rebuild(thing, detection, thing.vae_dtype, thing.device)
 
 
 def look(thing: Any) -> Any:
@@ -77,7 +77,8 @@ def look(thing: Any) -> Any:
     model = thing.first_stage_model
     if isinstance(model, HostModel):
         return model.vae
-    return _rebuild(thing) if _detect(thing) else HostVAE(thing)
+    found = _detect(thing)
+    return _rebuild(thing, found) if found else HostVAE(thing)
 
 
 def runs_in(thing: Any) -> str:
@@ -100,8 +101,15 @@ def _demand_vae(thing: Any) -> None:
 
 
 def _detect(thing: Any) -> Detection | None:
-    """Which network core's VAE has; None if this pack does not run it."""
-    weights = thing.first_stage_model.state_dict()
+    """Which network core's VAE has; None if this pack does not run it. Detected once, and kept on core's VAE."""
+    model, found = vars(thing).get(DETECTED, (None, None))
+    if model is not thing.first_stage_model:
+        found = _detect_weights(thing.first_stage_model.state_dict())
+        vars(thing)[DETECTED] = thing.first_stage_model, found
+    return found
+
+
+def _detect_weights(weights: Mapping[str, Tensor]) -> Detection | None:
     try:
         found = detect({name: tuple(t.shape) for name, t in weights.items()})
         demand_whole(found, CORE_VAE)
@@ -110,6 +118,17 @@ def _detect(thing: Any) -> Detection | None:
         log.info("A VAE that this pack does not run is left to ComfyUI's own methods: %s", e)
         return None
     return found
+
+
+def _rebuild(thing: Any, found: Detection, dtype: torch.dtype | None = None, device: torch.device | None = None) -> VAE:
+    """Core's VAE as one of ours, around the same tensors.
+
+    A tensor is copied only if the host has left it on another device or in another dtype, to be cast at each call.
+    Its weights are not kept, because the host moves them; what is found out about them is kept on core's VAE.
+    """
+    vae = from_weights(thing.first_stage_model.state_dict(), CORE_VAE, dtype, device, found)
+    vae.findings = vars(thing).setdefault(FINDINGS, vae.findings)
+    return vae
 
 
 def _rebuild(thing: Any, dtype: torch.dtype | None = None, device: torch.device | None = None) -> VAE:

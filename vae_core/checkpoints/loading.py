@@ -80,15 +80,17 @@ def from_weights(
     name: str = "these weights",
     dtype: torch.dtype | None = None,
     device: torch.device | None = None,
+    found: Detection | None = None,
 ) -> VAE:
     """A VAE around tensors that are in memory already.
 
     weights         name -> tensor, in any layout of a family, each of any shape and dtype that the family has
     name            what the VAE is called in sentences
     dtype, device   None: those of the largest tensor. What has both already is not copied.
+    found           what `detect` says of their shapes, if that is known already
     Raises UnknownCheckpoint, BrokenCheckpoint.
     """
-    found = detect({k: tuple(t.shape) for k, t in weights.items()})
+    found = found or detect({k: tuple(t.shape) for k, t in weights.items()})
     demand_whole(found, name)
     largest = max(demand_floats(weights, name), key=Tensor.numel)
     dtype, device = dtype or largest.dtype, device or largest.device
