@@ -1,4 +1,4 @@
-"""The same work by this library and by diffusers, in turn in one process: medians and their ratio.
+"""Times the same work by this library and by diffusers, in turns in one process: medians and their ratio.
 
     python benchmarks/against_diffusers.py [--runs 7] [--size 256] [--device cpu] [--write]
 
@@ -24,20 +24,20 @@ WIDTHS = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "la
 
 
 def main() -> None:
-    options = arguments()
+    options = parse_arguments()
     torch.manual_seed(0)
     torch.set_grad_enabled(False)
     with tempfile.TemporaryDirectory() as place:
         AutoencoderKL(**WIDTHS, **BLOCKS).save_pretrained(place)
         table = [measure(name, ours, theirs, options) for name, ours, theirs in work(Path(place), options)]
-    text = report(table, options)
+    text = format_report(table, options)
     print(text)
     if options.write:
         kind = options.device.partition(":")[0]
         (Path(__file__).parent / "results" / f"against_diffusers_{kind}.md").write_text(text + "\n")
 
 
-def arguments() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--size", type=int, default=256, help="side of the image in pixels")
@@ -47,7 +47,7 @@ def arguments() -> argparse.Namespace:
 
 
 def work(folder: Path, options: argparse.Namespace):
-    """(what, ours, theirs) for each row."""
+    """(name, our function, their function) for each row."""
     where, dtype = options.device, torch.float32
     ours, theirs = load(folder, dtype=dtype, device=where), AutoencoderKL.from_pretrained(folder).to(where)
     x = torch.rand(1, 3, options.size, options.size, device=where) * 2 - 1
@@ -79,7 +79,7 @@ def measure(name: str, ours: Callable, theirs: Callable, options: argparse.Names
     return name, statistics.median(seconds[ours]), statistics.median(seconds[theirs])
 
 
-def report(table: list[tuple[str, float, float]], options: argparse.Namespace) -> str:
+def format_report(table: list[tuple[str, float, float]], options: argparse.Namespace) -> str:
     device = torch.cuda.get_device_name() if options.device != "cpu" else f"{torch.get_num_threads()} CPU threads"
     lines = [
         f"# Against diffusers {diffusers.__version__}",

@@ -1,4 +1,4 @@
-"""Decoding with other families beside diffusers: Qwen-Image (an image, a clip), HunyuanImage 2.1, Sana.
+"""Compares decoding with diffusers for more families: Qwen-Image (an image, a clip), HunyuanImage 2.1, Sana.
 
     python benchmarks/families.py [--size 512] [--frames 9] [--runs 3] [--device cpu] [--dtype fp32] [--threads 1]
                                   [--only WORD] [--write]
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent))
-from memory import MIB, watched
+from memory import MIB, watch_memory
 from time_and_memory import RESULTS
 
 US, THEM = "Exact VAE", "diffusers"
@@ -31,7 +31,7 @@ class Case(NamedTuple):
     """A published VAE: its class in diffusers with its defaults changed, and the shape of a latent."""
 
     title: str
-    made: str
+    class_name: str
     config: dict[str, Any]
     channels: int
     ratio: int
@@ -60,19 +60,19 @@ CASES = (
 
 
 def main() -> None:
-    options = arguments()
+    options = parse_arguments()
     if options.task:
-        print(json.dumps(measured(options)))
+        print(json.dumps(measure_task(options)))
         return
     rows = list(table(options))
-    text = report(rows, options)
+    text = format_report(rows, options)
     print(text)
     if options.write:
         name = f"families_{options.device.partition(':')[0]}_{options.dtype}_{options.size}px.md"
         (RESULTS / name).write_text(text + "\n")
 
 
-def arguments() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=512, help="side of the images, in pixels")
     parser.add_argument("--frames", type=int, default=9, help="of the clip, 4n + 1")
@@ -95,7 +95,7 @@ def table(options: argparse.Namespace) -> Iterator[tuple[Case, dict[str, dict[st
             found: dict[str, list[dict[str, Any]]] = {US: [], THEM: []}
             for _ in range(options.runs):
                 for who, results in found.items():
-                    results.append(in_a_process(number, who, weights))
+                    results.append(run_in_process(number, who, weights))
         medians = {who: {key: statistics.median(r[key] for r in results) for key in ("seconds", "peak")}
                    for who, results in found.items()}  # fmt: skip
         yield case, {who: {**found[who][0], **medians[who]} for who in found}
@@ -106,10 +106,10 @@ def write_weights(case: Case, folder: str) -> None:
     import torch
 
     torch.manual_seed(0)
-    getattr(diffusers, case.made)(**case.config).save_pretrained(folder)
+    getattr(diffusers, case.class_name)(**case.config).save_pretrained(folder)
 
 
-def in_a_process(number: int, who: str, weights: str) -> dict[str, Any]:
+def run_in_process(number: int, who: str, weights: str) -> dict[str, Any]:
     options = sys.argv[1:]
     threads = options[options.index("--threads") + 1] if "--threads" in options else "1"
     command = [sys.executable, __file__, *options, "--task", str(number), who, weights]
@@ -122,7 +122,7 @@ def in_a_process(number: int, who: str, weights: str) -> dict[str, Any]:
     return result
 
 
-def measured(options: argparse.Namespace) -> dict[str, Any]:
+def measure_task(options: argparse.Namespace) -> dict[str, Any]:
     """In a process of its own: load, run once on a small latent, then measure."""
     import torch
     from exact_vae.vae_core.dtypes import DTYPES
@@ -132,11 +132,11 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     number, who, weights = options.task
     case = CASES[int(number)]
     dtype = DTYPES[options.dtype]
-    run = ours(weights, dtype, options.device) if who == US else theirs(case, weights, dtype, options.device)
-    run(latent(case, 64, 1, options))
-    z = latent(case, options.size, options.frames if case.clip else 1, options)
+    run = load_ours(weights, dtype, options.device) if who == US else load_theirs(case, weights, dtype, options.device)
+    run(make_latent(case, 64, 1, options))
+    z = make_latent(case, options.size, options.frames if case.clip else 1, options)
     clock = time.process_time if options.device == "cpu" else time.perf_counter
-    with watched(options.device) as memory:
+    with watch_memory(options.device) as memory:
         start = clock()
         run(z)
         if options.device != "cpu":
@@ -145,15 +145,15 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     return {"seconds": seconds, "peak": memory(), "plan": str(getattr(run, "plan", ""))}
 
 
-def latent(case: Case, size: int, frames: int, options: argparse.Namespace):
+def make_latent(case: Case, size: int, frames: int, options: argparse.Namespace):
     import torch
 
     of_clips = [1 + (frames - 1) // 4] if "Qwen" in case.title else []
     return torch.randn(1, case.channels, *of_clips, size // case.ratio, size // case.ratio, device=options.device)
 
 
-def ours(weights: str, dtype, device: str, **how):
-    """A function that decodes, and has the plan of its last run."""
+def load_ours(weights: str, dtype, device: str, **how):
+    """A function that decodes. Its attribute `plan` is the plan of its last run."""
     from exact_vae.vae_core import load
 
     vae = load(Path(weights), dtype=dtype, device=device)
@@ -164,11 +164,11 @@ def ours(weights: str, dtype, device: str, **how):
     return run
 
 
-def theirs(case: Case, weights: str, dtype, device: str):
+def load_theirs(case: Case, weights: str, dtype, device: str):
     import diffusers
     import torch
 
-    vae = getattr(diffusers, case.made).from_pretrained(weights, torch_dtype=dtype).to(device)
+    vae = getattr(diffusers, case.class_name).from_pretrained(weights, torch_dtype=dtype).to(device)
     # torch has one channels_last for images and one for clips: each convolution gets its own.
     for tensor in vae.parameters():
         if tensor.ndim in (4, 5):
@@ -182,7 +182,7 @@ def theirs(case: Case, weights: str, dtype, device: str):
     return run
 
 
-def report(rows: list[tuple[Case, dict[str, dict[str, Any]]]], options: argparse.Namespace) -> str:
+def format_report(rows: list[tuple[Case, dict[str, dict[str, Any]]]], options: argparse.Namespace) -> str:
     import diffusers
     import torch
 

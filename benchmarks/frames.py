@@ -1,4 +1,4 @@
-"""Peak memory of decoding clips of Wan 2.1, beside diffusers: does it grow with the frames?
+"""Compares the peak memory of decoding Wan 2.1 clips with diffusers: does it grow with the number of frames?
 
     python benchmarks/frames.py [--frames 1 5 17 33] [--size 128] [--runs 1] [--device cpu] [--dtype fp32]
                                 [--threads 1] [--rows N] [--only diffusers] [--write]
@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent))
-from families import THEM, US, Case, ours, theirs, write_weights
-from memory import MIB, watched
+from families import THEM, US, Case, load_ours, load_theirs, write_weights
+from memory import MIB, watch_memory
 from time_and_memory import RESULTS
 
 WAN = Case("Wan 2.1, a clip", "AutoencoderKLWan", {}, 16, 8, clip=True)
@@ -40,21 +40,21 @@ class Row(NamedTuple):
 
 
 def main() -> None:
-    options = arguments()
+    options = parse_arguments()
     if options.task:
-        print(json.dumps(measured(options)))
+        print(json.dumps(measure_task(options)))
         return
     with tempfile.TemporaryDirectory() as weights:
         write_weights(WAN, weights)
         rows = list(table(options, weights))
-    text = report(rows, options)
+    text = format_report(rows, options)
     print(text)
     if options.write:
         name = f"frames_{options.device.partition(':')[0]}_{options.dtype}_{options.size}px.md"
         (RESULTS / name).write_text(text + "\n")
 
 
-def arguments() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, nargs="+", default=[1, 5, 17, 33], help="of the clips, 4n + 1")
     parser.add_argument("--size", type=int, default=128, help="side of the images, in pixels")
@@ -72,11 +72,11 @@ def arguments() -> argparse.Namespace:
 def table(options: argparse.Namespace, weights: str) -> Iterator[Row]:
     for frames in options.frames:
         for who in (one for one in (THEM, US) if options.only in one):
-            runs = [in_a_process(frames, who, weights, options) for _ in range(options.runs)]
+            runs = [run_in_process(frames, who, weights, options) for _ in range(options.runs)]
             yield Row(frames, who, **{**runs[0], "peak": statistics.median(run["peak"] for run in runs)})
 
 
-def in_a_process(frames: int, who: str, weights: str, options: argparse.Namespace) -> dict[str, Any]:
+def run_in_process(frames: int, who: str, weights: str, options: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, __file__, *sys.argv[1:], "--task", str(frames), who, weights]
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -87,7 +87,7 @@ def in_a_process(frames: int, who: str, weights: str, options: argparse.Namespac
     return result
 
 
-def measured(options: argparse.Namespace) -> dict[str, Any]:
+def measure_task(options: argparse.Namespace) -> dict[str, Any]:
     """In a process of its own: load, run once on a small latent of two frames, then measure."""
     import torch
     from exact_vae.vae_core.dtypes import DTYPES
@@ -97,24 +97,28 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     frames, who, weights = int(options.task[0]), *options.task[1:]
     dtype = DTYPES[options.dtype]
     how = {"rows": options.rows} if options.rows else {}
-    make = ours(weights, dtype, options.device, **how) if who == US else theirs(WAN, weights, dtype, options.device)
-    make(latent(32, FRAMES_OF_A_LATENT + 1, options.device))
-    z = latent(options.size, frames, options.device)
-    with watched(options.device) as memory:
+    make = (
+        load_ours(weights, dtype, options.device, **how)
+        if who == US
+        else load_theirs(WAN, weights, dtype, options.device)
+    )
+    make(make_latent(32, FRAMES_OF_A_LATENT + 1, options.device))
+    z = make_latent(options.size, frames, options.device)
+    with watch_memory(options.device) as memory:
         pixels = make(z)
     plan = getattr(make, "plan", None)
     planned = {"planned": plan.peak - pixels.nbytes if plan else None, "plan": str(plan) if plan else ""}
     return {"peak": memory(), "result": pixels.nbytes, **planned}
 
 
-def latent(size: int, frames: int, device: str):
+def make_latent(size: int, frames: int, device: str):
     import torch
 
     latents = 1 + (frames - 1) // FRAMES_OF_A_LATENT
     return torch.randn(1, WAN.channels, latents, size // WAN.ratio, size // WAN.ratio, device=device)
 
 
-def report(rows: list[Row], options: argparse.Namespace) -> str:
+def format_report(rows: list[Row], options: argparse.Namespace) -> str:
     import diffusers
     import torch
 

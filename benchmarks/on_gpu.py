@@ -1,4 +1,4 @@
-"""The whole GPU path in one call: is it right, how fast is it, how much memory does it take.
+"""Checks the GPU path in one call: is it right, how fast is it, how much memory does it need?
 
     python benchmarks/on_gpu.py [--device cuda] [--size 256] [--dtypes fp32 bf16 fp16] [--right-only]
 
@@ -43,10 +43,10 @@ class Found(NamedTuple):
 
 
 def main() -> None:
-    options = arguments()
+    options = parse_arguments()
     torch.set_grad_enabled(False)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    text = report([found for case in (SD, *CASES) for found in right(case, options)], options)
+    text = format_report([found for case in (SD, *CASES) for found in right(case, options)], options)
     print(text, flush=True)
     kind = options.device.partition(":")[0]
     (RESULTS / f"right_on_{kind}.md").write_text(text + "\n")
@@ -55,7 +55,7 @@ def main() -> None:
         subprocess.run([sys.executable, Path(__file__).parent / name, *how, "--device", options.device, "--write"])
 
 
-def arguments() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--size", type=int, default=256, help="side of the images whose numbers are compared")
@@ -90,7 +90,7 @@ def errors(vae: Any, part: str, x: torch.Tensor, wanted: torch.Tensor) -> tuple[
     return far[0], far[1], far[2]
 
 
-def report(found: list[Found], options: argparse.Namespace) -> str:
+def format_report(found: list[Found], options: argparse.Namespace) -> str:
     device = "a CPU" if options.device == "cpu" else torch.cuda.get_device_name()
     lines = [
         f"# Right on {device}, {options.size} px",

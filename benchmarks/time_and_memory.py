@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from memory import MIB, watched
+from memory import MIB, watch_memory
 
 RESULTS = Path(__file__).parent / "results"
 BLOCKS = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
@@ -78,14 +78,14 @@ class Task:
 
 
 def main() -> None:
-    options = arguments()
+    options = parse_arguments()
     if options.task:
-        print(json.dumps(measured(Task(**json.loads(options.task)))))
+        print(json.dumps(measure_task(Task(**json.loads(options.task)))))
         return
     with tempfile.TemporaryDirectory() as place:
         write_weights(place)
         rows = list(table(options, place))
-    text = report(rows, options)
+    text = format_report(rows, options)
     print(text)
     if options.write:
         name = f"time_and_memory_{options.device.partition(':')[0]}_{options.dtype}"
@@ -93,7 +93,7 @@ def main() -> None:
         draw(rows, RESULTS / f"{name}.png")
 
 
-def arguments() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024], help="sides of the images, in pixels")
     parser.add_argument("--runs", type=int, default=3)
@@ -129,24 +129,24 @@ class Row:
 def table(options: argparse.Namespace, weights: str) -> Iterator[Row]:
     for size in options.sizes:
         ways = [way for way in WAYS if way.least <= size <= way.most and options.only in f"{way.title} {way.part}"]
-        ways = [way for way in ways if tried(way, options)]
+        ways = [way for way in ways if is_tried(way, options)]
         found: dict[int, list[dict[str, Any]]] = {i: [] for i in range(len(ways))}
         for _ in range(options.runs):
             for i, way in enumerate(ways):
-                found[i].append(in_a_process(way, size, weights, options))
+                found[i].append(run_in_process(way, size, weights, options))
         for way, results in zip(ways, found.values(), strict=True):
             seconds, peak = (statistics.median(r[key] for r in results) for key in ("seconds", "peak"))
             yield Row(way, size, seconds, peak, results[0].get("planned"), results[0].get("plan", ""))
 
 
-def tried(way: Way, options: argparse.Namespace) -> bool:
+def is_tried(way: Way, options: argparse.Namespace) -> bool:
     """ComfyUI needs its folder; compiling pays on a GPU."""
     if way.how.get("run") == "compiled":
         return options.device != "cpu"
     return way.who != COMFYUI or bool(options.comfyui)
 
 
-def in_a_process(way: Way, size: int, weights: str, options: argparse.Namespace) -> dict[str, Any]:
+def run_in_process(way: Way, size: int, weights: str, options: argparse.Namespace) -> dict[str, Any]:
     task = Task(asdict(way), size, weights, options.device, options.dtype, options.comfyui)
     python = options.comfyui_python if way.who == COMFYUI else sys.executable
     command = [python, __file__, "--task", json.dumps(asdict(task))]
@@ -161,20 +161,20 @@ def in_a_process(way: Way, size: int, weights: str, options: argparse.Namespace)
     return result
 
 
-def measured(task: Task) -> dict[str, Any]:
+def measure_task(task: Task) -> dict[str, Any]:
     """In a process of its own: load, run once on a small image, then measure."""
     import torch
 
     torch.manual_seed(1)
     torch.set_grad_enabled(False)
     way = Way(**task.way)
-    prepare = {OURS: ours, DIFFUSERS: theirs, COMFYUI: comfyui}[way.who]
+    prepare = {OURS: load_ours, DIFFUSERS: load_theirs, COMFYUI: comfyui}[way.who]
     run, facts = prepare(way, task)
     run(image(way, 64, task), warm=True)
     x = image(way, task.size, task)
     more = facts(x)
     clock = time.process_time if task.device == "cpu" else time.perf_counter
-    with watched(task.device) as memory:
+    with watch_memory(task.device) as memory:
         start = clock()
         run(x, warm=False)
         if task.device != "cpu":
@@ -194,7 +194,7 @@ def image(way: Way, size: int, task: Task):
 Prepared = tuple[Callable[..., Any], Callable[[Any], dict[str, Any]]]
 
 
-def ours(way: Way, task: Task) -> Prepared:
+def load_ours(way: Way, task: Task) -> Prepared:
     from exact_vae.vae_core import load
     from exact_vae.vae_core.dtypes import DTYPES
 
@@ -224,7 +224,7 @@ def into_file(bands: Iterator[Any], height: int, width: int) -> None:
         tiff.write(Path(place) / "decoded.tif", (height, width, 3), levels)
 
 
-def theirs(way: Way, task: Task) -> Prepared:
+def load_theirs(way: Way, task: Task) -> Prepared:
     import torch
     from diffusers import AutoencoderKL
     from exact_vae.vae_core.dtypes import DTYPES
@@ -268,7 +268,7 @@ def comfyui(way: Way, task: Task) -> Prepared:
     return run, lambda x: {}
 
 
-def report(rows: list[Row], options: argparse.Namespace) -> str:
+def format_report(rows: list[Row], options: argparse.Namespace) -> str:
     import diffusers
     import torch
 

@@ -1,4 +1,4 @@
-"""exact-vae demo: a photograph through a VAE and back, and how near it came, on one page."""
+"""exact-vae demo: sends a photograph through a VAE and back, and writes a page that says how near the copy is."""
 
 import argparse
 import time
@@ -12,8 +12,8 @@ from ..headless import image_files
 from ..nodes.images import to_image, to_pixels
 from ..vae_core import VAE, Posterior
 from ..vae_core.checkpoints import built_in
-from ..vae_core.files import made
-from ..vae_core.images import heatmaps, metrics
+from ..vae_core.files import make_folder
+from ..vae_core.images import WHITE_HOT, channel_grid, colour_shift, heat_map, psnr, ssim
 from .options import add_vae, demand_new, load_vae
 from .progress import bar
 from .report import write_report
@@ -23,14 +23,20 @@ CAPTIONS = {
     "original.png": "the image",
     "decoded.png": "encoded and decoded",
     "latent.png": "the channels of its latent: grey is the mean, black and white three standard deviations from it",
-    "error.png": f"where they differ: black not at all, white by {heatmaps.WHITE_HOT:.0%} of the range or more",
+    "error.png": f"where they differ: black not at all, white by {WHITE_HOT:.0%} of the range or more",
 }
 PAGE = "report.html"
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("demo", help="a photograph through a VAE and back, measured")
-    command.add_argument("image", nargs="?", type=Path, metavar="IMAGE", help="an image (default: one that is shipped)")
+    command = commands.add_parser("demo", help="encode and decode a photograph, and measure the difference")
+    command.add_argument(
+        "image",
+        nargs="?",
+        type=Path,
+        metavar="IMAGE",
+        help="an image (default: a photograph that comes with this package)",
+    )
     command.add_argument(
         "--out", type=Path, default=Path("exact-vae-demo"), metavar="DIR", help="the folder to write to"
     )
@@ -43,25 +49,25 @@ def run(options: argparse.Namespace) -> None:
     for name in (*CAPTIONS, PAGE):
         demand_new(options.out / name, [source, *options.vae])
     image = image_files.read(source)[0][:1]
-    vae, loading = timed(lambda: load_vae(options))
-    made(options.out)  # what cannot be written is said before the work
+    vae, loading = measure_seconds(lambda: load_vae(options))
+    make_folder(options.out)  # fails before the work if the folder cannot be written
     with bar("encode") as progress:
-        posterior, encoding = timed(lambda: vae.encode(to_pixels(image, vae.in_channels), progress=progress))
+        posterior, encoding = measure_seconds(lambda: vae.encode(to_pixels(image, vae.in_channels), progress=progress))
     with bar("decode") as progress:
-        pixels, decoding = timed(lambda: vae.decode(posterior.mode(), size=posterior.size, progress=progress))
+        pixels, decoding = measure_seconds(lambda: vae.decode(posterior.mode(), size=posterior.size, progress=progress))
     decoded = to_image(pixels)[..., :3].cpu()
     facts = {
         "image": f"{source.name}, {image.shape[2]}x{image.shape[1]}",
         "VAE": f"{vae.name}: {vae.title}",
-        **facts_of(posterior, image, vae),
-        **nearness(planes(image), planes(decoded)),
+        **list_facts(posterior, image, vae),
+        **compare(to_planes(image), to_planes(decoded)),
         "seconds": f"load {loading:.2f}, encode {encoding:.2f}, decode {decoding:.2f} on {vae.device}",
     }
-    write(options.out, image, decoded, posterior, f"{source.name} and back", facts)
+    write_files(options.out, image, decoded, posterior, f"{source.name} and back", facts)
     print("\n".join(f"{name:<14}{text}" for name, text in {**facts, "report": str(options.out / PAGE)}.items()))
 
 
-def facts_of(posterior: Posterior, image: Tensor, vae: VAE) -> dict[str, str]:
+def list_facts(posterior: Posterior, image: Tensor, vae: VAE) -> dict[str, str]:
     _, channels, height, width = posterior.mode().shape
     values = channels * height * width
     nats = posterior.kl().item() / values
@@ -70,33 +76,33 @@ def facts_of(posterior: Posterior, image: Tensor, vae: VAE) -> dict[str, str]:
     return {"latent": f"{width}x{height}, {image.numel() / values:.1f} times fewer values{spread}; {dtype}"}
 
 
-def nearness(a: Tensor, b: Tensor) -> dict[str, str]:
+def compare(a: Tensor, b: Tensor) -> dict[str, str]:
     return {
-        "PSNR": f"{metrics.psnr(a, b).item():.2f} dB",
-        "SSIM": f"{metrics.ssim(a, b).item():.4f}",
-        "colour shift": f"{metrics.colour_shift(a, b).item():.2%} of the range",
+        "PSNR": f"{psnr(a, b).item():.2f} dB",
+        "SSIM": f"{ssim(a, b).item():.4f}",
+        "colour shift": f"{colour_shift(a, b).item():.2%} of the range",
     }
 
 
-def write(
+def write_files(
     folder: Path, image: Tensor, decoded: Tensor, posterior: Posterior, title: str, facts: dict[str, str]
 ) -> None:
     """The images and the page about them."""
     latent = posterior.mode().cpu()
     enlarged = max(1, round(image.shape[2] / latent.shape[-1] / 2))
-    channels = heatmaps.latent_channels(latent, enlarged)
-    error = heatmaps.heat_map(planes(image), planes(decoded))
+    channels = channel_grid(latent, enlarged)
+    error = heat_map(to_planes(image), to_planes(decoded))
     for name, one in zip(CAPTIONS, (image, decoded, channels.movedim(1, -1), error.movedim(1, -1)), strict=True):
         image_files.write(folder / name, one)
     write_report(folder / PAGE, title, facts, {caption: folder / name for name, caption in CAPTIONS.items()})
 
 
-def timed(work: Callable[[], T]) -> tuple[T, float]:
+def measure_seconds(work: Callable[[], T]) -> tuple[T, float]:
     """(the result, the seconds it took)"""
     start = time.perf_counter()
     return work(), time.perf_counter() - start
 
 
-def planes(image: Tensor) -> Tensor:
+def to_planes(image: Tensor) -> Tensor:
     """IMAGE (B, H, W, C) -> (B, C, H, W)"""
     return image.movedim(-1, 1)

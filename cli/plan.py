@@ -1,4 +1,4 @@
-"""exact-vae plan: how a file would encode or decode an image, and in how much memory, without running it."""
+"""exact-vae plan: says how a VAE would encode or decode an image, and in how much memory, without running it."""
 
 import argparse
 import json
@@ -9,35 +9,46 @@ from pathlib import Path
 import torch
 
 from ..nodes import host
+from ..vae_core import Half, RunOptions, inspect
 from ..vae_core import dtypes as precision
-from ..vae_core import inspect
 from ..vae_core.checkpoints import Detection, built_in, demand_whole, own_dtype
-from ..vae_core.execution import Plan, format_bytes
-from ..vae_core.execution.plans import choose as planning
+from ..vae_core.execution import (
+    Plan,
+    choose_plan,
+    count_latent_frames,
+    format_bytes,
+    list_plans,
+    make_request,
+    read_budget,
+)
 from ..vae_core.families import demand_part
-from .options import positive
+from .options import parse_positive
 
 SIZE = re.compile(r"(\d+)x(\d+)")
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("plan", help="how an image would be decoded, and in how much memory")
+    command = commands.add_parser("plan", help="say how an image would be decoded, and in how much memory")
     command.add_argument("file", type=Path, metavar="FILE", nargs="?", help="a VAE (default: the built-in one)")
-    command.add_argument("size", type=size, metavar="WIDTHxHEIGHT", help="of the image, in pixels")
-    command.add_argument("--budget", metavar="MEMORY", help="6GiB, 500MB ... (default: what is free now)")
+    command.add_argument("size", type=parse_size, metavar="WIDTHxHEIGHT", help="size of the image in pixels")
+    command.add_argument(
+        "--budget", metavar="MEMORY", help="memory to use: 6GiB, 500MB ... (default: what is free now)"
+    )
     command.add_argument("--encode", action="store_true", help="plan encoding instead of decoding")
     command.add_argument(
-        "--stream", action="store_true", help="to or from a .tif, row by row: the image is not in memory"
+        "--stream",
+        action="store_true",
+        help="read or write the image row by row (.tif), so that it is never whole in memory",
     )
-    command.add_argument("--batch", type=positive, default=1, metavar="N", help="so many images, or clips")
-    command.add_argument("--frames", type=positive, metavar="N", help="clips of so many frames instead of images")
-    command.add_argument("--dtype", default="auto", choices=["auto", *precision.DTYPES], help="what to compute in")
+    command.add_argument("--batch", type=parse_positive, default=1, metavar="N", help="number of images, or of clips")
+    command.add_argument("--frames", type=parse_positive, metavar="N", help="plan clips of N frames instead of images")
+    command.add_argument("--dtype", default="auto", choices=["auto", *precision.DTYPES], help="the dtype to compute in")
     command.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 ...")
     command.add_argument("--json", action="store_true", help="print everything as JSON")
     command.set_defaults(do=run)
 
 
-def size(said: str) -> tuple[int, int]:
+def parse_size(said: str) -> tuple[int, int]:
     """'8192x4096' -> (4096, 8192): height, width"""
     found = SIZE.fullmatch(said)
     if not found or not all(map(int, found.groups())):
@@ -47,53 +58,58 @@ def size(said: str) -> tuple[int, int]:
 
 def run(options: argparse.Namespace) -> None:
     found = inspect(options.file or built_in.VAE_FILE)
-    part, (height, width) = "encode" if options.encode else "decode", options.size
+    half = Half.ENCODER if options.encode else Half.DECODER
+    height, width = options.size
     demand_whole(found, found.path)
-    demand_part(found.config, found.path.name, part)
+    demand_part(found.config, found.path.name, half)
     device = host.device(options.device)
-    dtype = precision.choose(device, own_dtype(found.dtypes, found.path.name), precision.named(options.dtype))
-    wanted = planning.request(
-        found.family, found.config, part, shape(options, found), dtype, options.stream and not options.frames
+    own = own_dtype(found.dtypes, found.path.name)
+    dtype = precision.choose_dtype(device, own, precision.parse_dtype(options.dtype))
+    streamed = options.stream and not options.frames
+    request = make_request(
+        found.family, found.config, half, latent_or_pixel_shape(options, found), dtype, streamed=streamed
     )
     frames = f"x{options.frames}" if options.frames else ""
-    what = f"{part[:-1]}ing {options.batch} x {width}x{height}{frames}"
-    most = planning.most(device, options.budget)
-    chosen = planning.plan(wanted, device, budget=most, what=f"{what} with '{found.path.name}'")
-    ways = planning.ways(wanted, device)
+    what = f"{half.doing} {options.batch} x {width}x{height}{frames}"
+    most = read_budget(device, options.budget)
+    chosen = choose_plan(request, device, RunOptions(budget=most), what=f"{what} with '{found.path.name}'")
+    ways = list_plans(request, device)
     if options.json:
         facts = {"budget": most, "chosen": ways.index(chosen), "plans": [asdict(way) for way in ways]}
         print(json.dumps(facts, indent=2))
     else:
-        print(table(ways, chosen, f"{what} in {named(dtype)} under {format_bytes(most)}"))
+        print(format_table(ways, chosen, f"{what} in {dtype_name(dtype)} under {format_bytes(most)}"))
 
 
-def shape(options: argparse.Namespace, found: Detection) -> tuple[int, ...]:
-    """Of the pixels to encode, or of the latent to decode. Channels do not matter to a plan."""
+def latent_or_pixel_shape(options: argparse.Namespace, found: Detection) -> tuple[int, ...]:
+    """The shape of the pixels to encode, or of the latent to decode. A plan does not depend on its channels, here 1."""
     height, width = options.size
     scale, frames = 1, options.frames
     if not options.encode:
         scale = found.decoded_ratio
-        frames = planning.latent_frames(found.family, found.config, frames) if frames else None
+        frames = count_latent_frames(found.family, found.config, frames) if frames else None
     return options.batch, 1, *([frames] if frames else []), -(-height // scale), -(-width // scale)
 
 
-def table(ways: list[Plan], chosen: Plan, title: str) -> str:
-    """One line for each way; an arrow before the one that would be taken."""
+def format_table(ways: list[Plan], chosen: Plan, title: str) -> str:
+    """One line for each plan, with an arrow before the one that would be used."""
     head = ("rows", "batch", "frames", "kept", "peak", "elsewhere", "work")
-    lines = [title, f"{_line('  ', head)}  (1: as little as can be)"]
-    return "\n".join(lines + [_line("->" if way == chosen else "  ", _cells(way, ways[0].work)) for way in ways])
+    lines = [title, f"{_format_line('  ', head)}  (1: as little as can be)"]
+    return "\n".join(
+        lines + [_format_line("->" if way == chosen else "  ", _format_cells(way, ways[0].work)) for way in ways]
+    )
 
 
-def _cells(way: Plan, least: float) -> tuple[str, ...]:
+def _format_cells(way: Plan, least: float) -> tuple[str, ...]:
     how = (str(way.rows or "whole"), str(way.images), str(way.frames or "all"), way.keep)
     held = format_bytes(way.held) if way.held else ""
     return (*how, format_bytes(way.peak), held, f"{way.work / least:.2f}" if least else "")
 
 
-def _line(arrow: str, cells: tuple[str, ...]) -> str:
+def _format_line(arrow: str, cells: tuple[str, ...]) -> str:
     rows, batch, frames, kept, peak, elsewhere, work = cells
     return f"{arrow}{rows:>6} {batch:>6} {frames:>6}  {kept:<14}{peak:>10}{elsewhere:>11}{work:>6}"
 
 
-def named(dtype: torch.dtype) -> str:
+def dtype_name(dtype: torch.dtype) -> str:
     return next(name for name, one in precision.DTYPES.items() if one is dtype)

@@ -1,11 +1,11 @@
-"""One page of HTML: measures in a table, images beside one another. The images lie beside the page."""
+"""One page of HTML: a table of measures, and images from the folder of the page."""
 
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from string import Template
 
-from ..vae_core.files import published
+from ..vae_core.files import write_atomically
 
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -40,5 +40,5 @@ def write_report(page: Path, title: str, facts: Mapping[str, str], images: Mappi
     rows = [ROW.format(escape(name), escape(text)) for name, text in facts.items()]
     figures = [FIGURE.format(escape(path.name), escape(caption)) for caption, path in images.items()]
     text = PAGE.substitute(title=escape(title), rows="\n".join(rows), figures="\n".join(figures))
-    with published(page) as part:
+    with write_atomically(page) as part:
         part.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""exact-vae train: fine-tune a VAE on images of one's own.
+"""exact-vae train: fine-tunes a VAE on your own images.
 
 On several GPUs: torchrun --nproc-per-node N -m exact_vae.cli train ...
 """
@@ -16,43 +16,71 @@ from tqdm import tqdm
 
 from ..nodes import host
 from ..training import comparison, tuning
-from ..training.folder import Found, survey
-from ..training.processes import joined, local
+from ..training.folder import Survey, survey
+from ..training.processes import join_processes, local_device
 from ..training.recipe import ALL, DECODER, Tuning
 from ..training.trainer import Trainer
 from ..vae_core import BadRequest, DoesNotFit, load
-from ..vae_core.files import made
-from ..vae_core.vae import is_out_of_memory
-from .options import demand_new, positive
+from ..vae_core.errors import is_out_of_memory
+from ..vae_core.files import make_folder
+from .options import demand_new, parse_positive
 from .progress import bar
 
 USUAL = Tuning("tuned")
-LISTED = 20  # files that are skipped are named up to so many, the others in the report
+LISTED = 20  # skipped files that are printed; all are in the report
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("train", help="fine-tune a VAE on images of your own, or go on where it was stopped")
-    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="images; one of five is held out")
+    command = commands.add_parser(
+        "train", help="fine-tune a VAE on your own images, or continue a run that was stopped"
+    )
+    command.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="a folder of images; one of five is held out to measure with",
+    )
     command.add_argument("--vae", type=Path, metavar="FILE", help="an Autoencoder-KL (default: the built-in VAE)")
-    command.add_argument("--out", type=Path, metavar="FILE", help="to write: .safetensors (default: NAME-tuned)")
-    part = "decoder: latents stay what they are; all: the encoder too"
+    command.add_argument(
+        "--out", type=Path, metavar="FILE", help="the file to write: .safetensors (default: NAME-tuned)"
+    )
+    part = "decoder: latents stay as they are; all: train the encoder, too"
     command.add_argument("--part", choices=[DECODER, ALL], default=USUAL.part, help=f"{part} (default: {USUAL.part})")
     usual = {"steps": USUAL.steps, "crop": USUAL.phases[0].crops[0], "batch": USUAL.phases[0].batch}
-    for name, what in (("steps", "of training"), ("crop", "sides of a crop, in pixels"), ("batch", "crops in a step")):
-        command.add_argument(f"--{name}", type=positive, default=usual[name], metavar="N",
+    for name, what in (
+        ("steps", "steps of training"),
+        ("crop", "side of a crop in pixels"),
+        ("batch", "crops in a step"),
+    ):
+        command.add_argument(f"--{name}", type=parse_positive, default=usual[name], metavar="N",
                              help=f"{what} (default: {usual[name]})")  # fmt: skip
-    rate = f"of learning, at its highest (default: {USUAL.learning_rate:g})"
-    command.add_argument("--rate", type=above_zero, default=USUAL.learning_rate, metavar="R", help=rate)
+    rate = f"the highest learning rate (default: {USUAL.learning_rate:g})"
+    command.add_argument("--rate", type=parse_above_zero, default=USUAL.learning_rate, metavar="R", help=rate)
     command.add_argument("--seed", type=int, default=USUAL.seed, metavar="SEED", help=f"default: {USUAL.seed}")
     command.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda ...")
-    command.add_argument("--threads", type=positive, metavar="N", help="of the CPU; others differ in the last bits")
-    command.add_argument("--save-every", type=positive, default=250, metavar="STEPS", help="how much a kill may cost")
+    command.add_argument(
+        "--threads",
+        type=parse_positive,
+        metavar="N",
+        help="CPU threads; another number changes the last bits of the result",
+    )
+    command.add_argument(
+        "--save-every",
+        type=parse_positive,
+        default=250,
+        metavar="STEPS",
+        help="steps between saved states: as much is lost if the run is killed",
+    )
     command.set_defaults(do=run)
 
 
-def above_zero(said: str) -> float:
-    """For argparse, which prints the sentence."""
-    number = float(said)
+def parse_above_zero(said: str) -> float:
+    """A number above 0. For argparse, which prints the sentence."""
+    try:
+        number = float(said)
+    except ValueError:
+        number = math.nan
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"a number above 0 is needed, not '{said}'")
     return number
@@ -61,29 +89,29 @@ def above_zero(said: str) -> float:
 def run(options: argparse.Namespace) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
-    device, subject = local(host.device(options.device)), tuning.subject(options.vae)
-    out = target(options, subject)
+    device, subject = local_device(host.device(options.device)), tuning.open_subject(options.vae)
+    out = choose_target(options, subject)
     state = out.with_suffix(".state")
-    with joined(device) as processes, stoppable():
+    with join_processes(device) as processes, explain_stop():
         with bar("look at images") if processes.leads else nullcontext() as looked:
-            found = survey(options.data, options.crop, (out, state, report_of(out)), looked)
-        course = tuning.course(subject, found, wanted(options), options.crop, options.batch, processes)
-        with memory(options):
-            trainer = tuning.trainer_for(subject, found, course, device, processes, state)
+            found = survey(options.data, options.crop, (out, state, report_folder(out)), looked)
+        course = tuning.plan_course(subject, found, make_course(options), options.crop, options.batch, processes)
+        with explain_out_of_memory(options):
+            trainer = tuning.make_trainer(subject, found, course, device, processes, state)
             train(trainer, state, options.save_every)
     if processes.leads:
-        finish(subject, trainer, found, out)
+        write_results(subject, trainer, found, out)
         state.unlink(missing_ok=True)
 
 
-def wanted(options: argparse.Namespace) -> Tuning:
+def make_course(options: argparse.Namespace) -> Tuning:
     warmup = min(USUAL.warmup, max(1, options.steps // 10))
     return replace(USUAL, part=options.part, steps=options.steps, learning_rate=options.rate, seed=options.seed,
                    warmup=warmup)  # fmt: skip
 
 
-def target(options: argparse.Namespace, subject: tuning.Subject) -> Path:
-    """Where the result goes. Raises BadRequest, before the work, for a place that cannot be."""
+def choose_target(options: argparse.Namespace, subject: tuning.Subject) -> Path:
+    """The file to write. Raises BadRequest, before the work, for a file that cannot be written."""
     path = (options.vae or subject.checkpoint.path).absolute()
     out = options.out or Path(f"{path.name if path.is_dir() else path.stem}-tuned.safetensors")
     if out.suffix != ".safetensors":
@@ -91,21 +119,21 @@ def target(options: argparse.Namespace, subject: tuning.Subject) -> Path:
     demand_new(out, list(subject.checkpoint.files))
     if out.is_dir():
         raise BadRequest(f"'{out}' cannot be written: it is a folder.")
-    made(out.absolute().parent)
+    make_folder(out.absolute().parent)
     return out
 
 
-def report_of(out: Path) -> Path:
+def report_folder(out: Path) -> Path:
     return out.with_name(f"{out.stem}-report")
 
 
 def train(trainer: Trainer, state: Path, save_every: int) -> None:
-    """To the end, with a state saved now and then. One process of several writes and shows how far it is."""
+    """Train to the end and save the state now and then. Of several processes one saves and shows the progress."""
     leads = trainer.processes.leads
     total, shown = trainer.recipe.steps, leads and sys.stderr.isatty()
     with tqdm(total=total, initial=trainer.step, desc="train", unit="step", disable=not shown) as drawn:
 
-        def stepped(trainer: Trainer) -> None:
+        def after_step(trainer: Trainer) -> None:
             drawn.update()
             if leads and (trainer.step % save_every == 0 or trainer.step == total):
                 trainer.save(state)
@@ -113,25 +141,25 @@ def train(trainer: Trainer, state: Path, save_every: int) -> None:
                 drawn.set_postfix_str(f"{10 * math.log10(4 / trainer.history[-1]['squared']):.1f} dB")
 
         if leads and not trainer.step:
-            trainer.save(state)  # a place that cannot be written, or holds too little, is said before the work
-        trainer.run(on_step=stepped)
+            trainer.save(state)  # fails before the work if the place cannot be written or is too small
+        trainer.run(on_step=after_step)
 
 
-def finish(subject: tuning.Subject, trainer: Trainer, found: Found, out: Path) -> None:
-    """Write the result, measure it as it was written, and report."""
-    tuning.write(subject, trainer, out)
+def write_results(subject: tuning.Subject, trainer: Trainer, found: Survey, out: Path) -> None:
+    """Write the result, measure the written file, and write and print the report."""
+    tuning.write_result(subject, trainer, out)
     before, after = subject.vae.to(trainer.device), load(out, dtype=torch.float32, device=trainer.device)
     rows = list(comparison.compare(before, after, found))
-    facts = facts_of(subject, trainer, found)
-    comparison.write_report(report_of(out), f"{subject.vae.name}, fine-tuned", facts, rows, found)
+    facts = list_facts(subject, trainer, found)
+    comparison.write_report(report_folder(out), f"{subject.vae.name}, fine-tuned", facts, rows, found)
     print("\n".join(f"{name:<10}{text}" for name, text in facts.items()))
-    print(f"\n{comparison.table(rows)}\n")
-    print(f"{'result':<10}{out}\n{'report':<10}{report_of(out) / comparison.REPORT}")
+    print(f"\n{comparison.format_table(rows)}\n")
+    print(f"{'result':<10}{out}\n{'report':<10}{report_folder(out) / comparison.REPORT}")
     if found.skipped:
-        print("\n" + comparison.skipped(found, most=LISTED))
+        print("\n" + comparison.list_skipped(found, most=LISTED))
 
 
-def facts_of(subject: tuning.Subject, trainer: Trainer, found: Found) -> dict[str, str]:
+def list_facts(subject: tuning.Subject, trainer: Trainer, found: Survey) -> dict[str, str]:
     r, crop = trainer.recipe, trainer.recipe.phases[0]
     what = "the decoder; latents are what they were" if not r.trains("encoder.") else (
         f"encoder and decoder, the KL divergence weighted {r.kl_weight:g}; latents are others than before")  # fmt: skip
@@ -144,16 +172,16 @@ def facts_of(subject: tuning.Subject, trainer: Trainer, found: Found) -> dict[st
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
+def explain_stop() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print("exact-vae: the same command goes on from the last saved step.", file=sys.stderr)
+        print("exact-vae: the same command continues from the last saved step.", file=sys.stderr)
         raise
 
 
 @contextmanager
-def memory(options: argparse.Namespace) -> Iterator[None]:
+def explain_out_of_memory(options: argparse.Namespace) -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as e:

@@ -1,6 +1,6 @@
-"""Calling a method of a V1 node: once for every item of its lists, waited for if it is async, results put together.
+"""Calls a method of a V1 node: once for each item of its input lists, waiting if it is async, and merges the results.
 
-On the way in and out every value is a list, as between nodes: one item for each time the node that made it was called.
+Inputs and outputs are lists, as between nodes: one item for each call of the node that made them.
 """
 
 import asyncio
@@ -16,22 +16,22 @@ Ui = dict[str, list[Any]]
 
 
 def invoke(method: Callable[..., Any], inputs: Mapping[str, list[Any]], takes_lists: bool) -> list[Any]:
-    """What each call returned. Shorter lists repeat their last item; `takes_lists` means one call with all of them."""
-    calls = [dict(inputs)] if takes_lists else _calls(inputs)
-    return [_awaited(method(**arguments)) for arguments in calls]
+    """What each call returned. Shorter lists repeat their last item. takes_lists: one call with the lists."""
+    calls = [dict(inputs)] if takes_lists else _split_calls(inputs)
+    return [_wait_for(method(**arguments)) for arguments in calls]
 
 
 def merge(returned: list[Any], interface: Interface) -> tuple[Slots, Ui]:
     """The outputs of a node, slot by slot, and what it shows."""
     results, shows = [], []
     for value in returned:
-        result, ui = _parts(value)
+        result, ui = _split_returned(value)
         results.append(result)
         shows.append(ui)
-    return _slots(results, interface), _shown(shows)
+    return _merge_slots(results, interface), _merge_shown(shows)
 
 
-def _calls(inputs: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+def _split_calls(inputs: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
     empty = [name for name, values in inputs.items() if not values]
     if empty:
         raise VAEError(f"input {empty[0]} received an empty list, so there is nothing to run on")
@@ -39,7 +39,7 @@ def _calls(inputs: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
         yield {name: values[min(i, len(values) - 1)] for name, values in inputs.items()}
 
 
-def _awaited(value: Any) -> Any:
+def _wait_for(value: Any) -> Any:
     return asyncio.run(_wait(value)) if inspect.isawaitable(value) else value
 
 
@@ -47,30 +47,30 @@ async def _wait(value: Any) -> Any:
     return await value
 
 
-def _parts(value: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+def _split_returned(value: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     if value is None:
         return (), {}
     if isinstance(value, tuple | list):
         return tuple(value), {}
     if not isinstance(value, dict):
-        # The host would take it apart, and lose the batch of an IMAGE.
+        # The host would iterate over it, and so lose the batch of an IMAGE.
         raise VAEError(f"returned a {type(value).__name__} instead of a tuple of outputs: a comma is missing after it")
     if "expand" in value:
         raise VAEError("expands into other nodes while it runs, and only ComfyUI itself can run those")
     return tuple(value.get("result") or ()), value.get("ui") or {}
 
 
-def _slots(results: list[tuple[Any, ...]], interface: Interface) -> Slots:
+def _merge_slots(results: list[tuple[Any, ...]], interface: Interface) -> Slots:
     if len({len(result) for result in results}) > 1:
         raise VAEError("returned more outputs for one item of its list than for another")
-    return [_slot(values, interface.gives_list(i)) for i, values in enumerate(zip(*results, strict=True))]
+    return [_merge_slot(values, interface.gives_list(i)) for i, values in enumerate(zip(*results, strict=True))]
 
 
-def _slot(values: tuple[Any, ...], lists: bool) -> list[Any]:
+def _merge_slot(values: tuple[Any, ...], lists: bool) -> list[Any]:
     return [item for value in values for item in value] if lists else list(values)
 
 
-def _shown(shows: list[Mapping[str, Any]]) -> Ui:
+def _merge_shown(shows: list[Mapping[str, Any]]) -> Ui:
     shown: Ui = {}
     for name, values in ((name, values) for ui in shows for name, values in ui.items()):
         if not isinstance(values, list | tuple):

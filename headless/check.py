@@ -1,7 +1,7 @@
-"""Validation of a graph, in the order and the words of the host.
+"""Validates a graph, in the order and the words of the host.
 
-Outputs that are valid would still run; what is wrong with the others is in `node_errors`. Literals come out as the
-types their inputs declare. Where the host answers with a bare Python exception (a link to a node that is not there),
+Valid output nodes can run even if others are not valid; `node_errors` says what is wrong with those. Literals are cast
+to the types that their inputs declare. Where the host answers with a bare Python exception (a link to a missing node),
 the type is the host's and the details are a sentence.
 """
 
@@ -12,9 +12,9 @@ from types import MappingProxyType
 from typing import Any
 
 from .calls import invoke
-from .graph import Graph, Node, link, literal, wrapped
+from .graph import Graph, Node, link, literal, wrap
 from .interface import Input, Interface, types_match
-from .problems import Problem, exception_problem, exceptional, input_problem, missing_class, problem, sentence
+from .problems import Problem, exception_problem, input_problem, missing_class, problem, sentence, text_problem
 
 _CASTS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
     {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
@@ -31,16 +31,16 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Every output node would run."""
+        """Can every output node run?"""
         return not self.error and not self.node_errors
 
     @property
     def body(self) -> dict[str, Any]:
-        """What the host would answer."""
+        """The answer of the host, as JSON."""
         return {"error": self.error, "node_errors": dict(self.node_errors)}
 
     def sentences(self) -> list[str]:
-        """Everything that is wrong, one sentence each."""
+        """All problems, one sentence each."""
         found = [(node_id, one) for node_id, entry in self.node_errors.items() for one in entry["errors"]]
         if self.error and "node_id" in self.error["extra_info"]:
             found.append((self.error["extra_info"]["node_id"], self.error))
@@ -49,7 +49,7 @@ class Report:
         return list(dict.fromkeys(sentence(one, self.graph.nodes[node_id], self.graph) for node_id, one in found))
 
     def sentence(self) -> str:
-        """The first of them, or that all is well."""
+        """The first problem, or that there is none."""
         first, *others = self.sentences() or [self._all_well()]
         more = f" (and {len(others)} more problem{'s' if len(others) > 1 else ''})" if others else ""
         return first + more
@@ -60,7 +60,7 @@ class Report:
 
 
 @dataclass
-class _Checked:
+class _NodeCheck:
     inputs: dict[str, Any] = field(default_factory=dict)  # literals, coerced
     problems: list[Problem] = field(default_factory=list)
 
@@ -70,75 +70,75 @@ def check(graph: Graph, nodes: Mapping[str, type]) -> Report:
     for node in graph.nodes.values():
         if node.class_type not in nodes:
             return Report(graph, error=missing_class(node, nodes))
-    checking = _Checking(graph, nodes)
+    checking = _Checker(graph, nodes)
     ends = [node.id for node in graph.nodes.values() if checking.interface(node.id).is_output]
     if not ends:
         return Report(graph, error=problem("prompt_no_outputs", "Prompt has no outputs"))
-    return checking.report({end: checking.needed(end) for end in ends})
+    return checking.report({end: checking.check_upstream(end) for end in ends})
 
 
-class _Checking:
+class _Checker:
     def __init__(self, graph: Graph, nodes: Mapping[str, type]):
         self.graph = graph
         self.interfaces = {kind: Interface.of(nodes[kind]) for kind in {n.class_type for n in graph.nodes.values()}}
-        self.checked: dict[str, _Checked] = {}
+        self.checked: dict[str, _NodeCheck] = {}
 
     def interface(self, node_id: str) -> Interface:
         return self.interfaces[self.graph.nodes[node_id].class_type]
 
-    def needed(self, end: str) -> list[str]:
-        """Check an output node and all it needs; their ids, each after those it reads."""
-        order, circles = upstream(self.sources, end)
+    def check_upstream(self, end: str) -> list[str]:
+        """Check an output node and all nodes it needs. Returns their ids, each after those it reads."""
+        order, circles = walk_upstream(self.sources, end)
         for node_id in order:
             if node_id not in self.checked:
-                self.checked[node_id] = self.look(self.graph.nodes[node_id])
+                self.checked[node_id] = self.check_node(self.graph.nodes[node_id])
         for circle in circles:
-            self._close(circle)
+            self._note_circle(circle)
         return order
 
     def sources(self, node_id: str) -> list[str]:
         links = self.interface(node_id).links(self.graph.nodes[node_id])
         return [source for source, _ in links.values() if source in self.graph.nodes]
 
-    def look(self, node: Node) -> _Checked:
-        """One node by itself: its literals, and whether its links fit."""
-        checked = _Checked()
+    def check_node(self, node: Node) -> _NodeCheck:
+        """Check one node: its literals, and the types of its links."""
+        checked = _NodeCheck()
         interface = self.interface(node.id)
         try:
             for one in interface.inputs:
-                checked.problems += self._input(one, node, checked)
+                checked.problems += self._check_input(one, node, checked)
             if not checked.problems:
-                checked.problems += self._own_check(node, checked)
+                checked.problems += self._ask_node(node, checked)
         except Exception as error:
             checked.problems.append(exception_problem(error, inner=not interface.is_output))
         return checked
 
-    def _close(self, circle: list[str]) -> None:
-        # Another output may come upon the same circle; one problem for each of its nodes is enough.
+    def _note_circle(self, circle: list[str]) -> None:
+        # Another output node may find the same circle: report it once.
         problems = self.checked[circle[1]].problems
         if all(one["type"] != "dependency_cycle" for one in problems):
-            problems.append(_circle(circle))
+            problems.append(_circle_problem(circle))
 
     def report(self, needed: Mapping[str, list[str]]) -> Report:
-        failing = {end: self._failing(order) for end, order in needed.items()}
+        failing = {end: self._find_failing(order) for end, order in needed.items()}
         good = [end for end, failed in failing.items() if not failed]
         return Report(
-            self._coerced(),
+            self._coerce_literals(),
             tuple(good),
             tuple(dict.fromkeys(node_id for end in good for node_id in needed[end])),
-            None if good else self._all_failed(needed),
-            self._node_errors(failing),
+            None if good else self._all_failed_problem(needed),
+            self._collect_errors(failing),
         )
 
-    def _coerced(self) -> Graph:
+    def _coerce_literals(self) -> Graph:
         found = {node_id: checked.inputs for node_id, checked in self.checked.items()}
         nodes = self.graph.nodes.items()
         return replace(self.graph, nodes={i: replace(n, inputs={**n.inputs, **found.get(i, {})}) for i, n in nodes})
 
-    def _failing(self, order: list[str]) -> list[str]:
+    def _find_failing(self, order: list[str]) -> list[str]:
         return [node_id for node_id in order if self.checked[node_id].problems]
 
-    def _node_errors(self, failing: Mapping[str, list[str]]) -> dict[str, dict[str, Any]]:
+    def _collect_errors(self, failing: Mapping[str, list[str]]) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         for end, failed in failing.items():
             for node_id in failed:
@@ -147,19 +147,19 @@ class _Checking:
                 found.setdefault(node_id, entry)["dependent_outputs"].append(end)
         return found
 
-    def _all_failed(self, ends: Iterable[str]) -> Problem:
+    def _all_failed_problem(self, ends: Iterable[str]) -> Problem:
         lines = [f"{one['message']}: {one['details']}" for end in ends for one in self.checked[end].problems]
         return problem("prompt_outputs_failed_validation", "Prompt outputs failed validation", "\n".join(lines))
 
-    def _input(self, one: Input, node: Node, checked: _Checked) -> list[Problem]:
+    def _check_input(self, one: Input, node: Node, checked: _NodeCheck) -> list[Problem]:
         if one.name not in node.inputs:
             return [input_problem("required_input_missing", "Required input is missing", one)] if one.required else []
         value = node.inputs[one.name]
         if isinstance(value, list):
-            return self._link(one, value, node)
-        return _literal(one, value, self.interface(node.id), checked)
+            return self._check_link(one, value, node)
+        return _check_literal(one, value, self.interface(node.id), checked)
 
-    def _link(self, one: Input, value: list[Any], node: Node) -> list[Problem]:
+    def _check_link(self, one: Input, value: list[Any], node: Node) -> list[Problem]:
         inner = not self.interface(node.id).is_output
         source, slot = link(value) or (None, 0)
         if source is None:
@@ -167,14 +167,14 @@ class _Checking:
             return [input_problem("bad_linked_input", message, one, received_value=value)]
         if source not in self.graph.nodes:
             details = f"it reads node {source}, which is not in this graph"
-            return [exceptional(details, "KeyError", inner, input_name=one.name, linked_node=value)]
+            return [text_problem(details, "KeyError", inner, input_name=one.name, linked_node=value)]
         returns = self.interface(source).returns
         if not 0 <= slot < len(returns):
             details = f"it reads output {value[1]} of {self.graph.nodes[source]}, which has {len(returns)}"
-            return [exceptional(details, "IndexError", inner, input_name=one.name, linked_node=value)]
-        return self._link_type(one, value, returns[slot], node)
+            return [text_problem(details, "IndexError", inner, input_name=one.name, linked_node=value)]
+        return self._check_link_type(one, value, returns[slot], node)
 
-    def _link_type(self, one: Input, value: list[Any], received: Any, node: Node) -> list[Problem]:
+    def _check_link_type(self, one: Input, value: list[Any], received: Any, node: Node) -> list[Problem]:
         if types_match(received, one.type) or self.interface(node.id).validates("input_types"):
             return []
         details = f"{one.name}, received_type({received}) mismatch input_type({one.type})"
@@ -182,27 +182,27 @@ class _Checking:
         info = {"received_type": received, "linked_node": value}
         return [input_problem("return_type_mismatch", message, one, details, **info)]
 
-    def _own_check(self, node: Node, checked: _Checked) -> list[Problem]:
-        """VALIDATE_INPUTS, with None for what is linked. Its answer is about all the arguments it took."""
+    def _ask_node(self, node: Node, checked: _NodeCheck) -> list[Problem]:
+        """Call VALIDATE_INPUTS, with None for linked inputs. Its answer is about all the arguments it takes."""
         interface = self.interface(node.id)
         if not hasattr(interface.cls, "VALIDATE_INPUTS"):
             return []
-        values: dict[str, Any] = {one.name: literal(checked.inputs.get(one.name)) for one in interface.given(node)}
+        values: dict[str, Any] = {one.name: literal(checked.inputs.get(one.name)) for one in interface.list_given(node)}
         values |= interface.hidden_values(node, self.graph)
-        values["input_types"] = self._received_types(node)
+        values["input_types"] = self._list_received_types(node)
         arguments = {name: [value] for name, value in values.items() if interface.validates(name)}
         answers = invoke(interface.cls.VALIDATE_INPUTS, arguments, interface.takes_lists)
-        return [_refused(name, answer) for answer in answers if answer is not True for name in arguments]
+        return [_refusal(name, answer) for answer in answers if answer is not True for name in arguments]
 
-    def _received_types(self, node: Node) -> dict[str, Any]:
+    def _list_received_types(self, node: Node) -> dict[str, Any]:
         links = self.interface(node.id).links(node)
         return {name: self.interface(source).returns[slot] for name, (source, slot) in links.items()}
 
 
-def upstream(sources: Callable[[str], Iterable[str]], end: str) -> tuple[list[str], list[list[str]]]:
-    """All that `end` needs, each after what it needs itself, `end` last; and the circles met on the way.
+def walk_upstream(sources: Callable[[str], Iterable[str]], end: str) -> tuple[list[str], list[list[str]]]:
+    """(all nodes that `end` needs, each after those it needs itself, `end` last; the circles among them).
 
-    A circle [a, b, a] means that a is read by b, and b by a. No recursion: a graph may be deeper than Python's stack.
+    A circle [a, b, a] means that b reads a and a reads b. No recursion: a graph may be deeper than Python's stack.
     """
     order: list[str] = []
     circles: list[list[str]] = []
@@ -223,7 +223,7 @@ def upstream(sources: Callable[[str], Iterable[str]], end: str) -> tuple[list[st
     return order, circles
 
 
-def _literal(one: Input, value: Any, interface: Interface, checked: _Checked) -> list[Problem]:
+def _check_literal(one: Input, value: Any, interface: Interface, checked: _NodeCheck) -> list[Problem]:
     value = literal(value)
     cast = _CASTS.get(one.type) if isinstance(one.type, str) else None
     try:
@@ -233,20 +233,20 @@ def _literal(one: Input, value: Any, interface: Interface, checked: _Checked) ->
         details = f"{one.name}, {value}, {error}"
         info = {"received_value": value, "exception_message": str(error)}
         return [input_problem("invalid_input_type", message, one, details, **info)]
-    checked.inputs[one.name] = wrapped(value)
-    return [] if interface.validates(one.name) else _range(one, value)
+    checked.inputs[one.name] = wrap(value)
+    return [] if interface.validates(one.name) else _check_range(one, value)
 
 
-def _range(one: Input, value: Any) -> list[Problem]:
+def _check_range(one: Input, value: Any) -> list[Problem]:
     for bound, word, beyond in (("min", "smaller", operator.lt), ("max", "bigger", operator.gt)):
         limit = one.options.get(bound)
         if limit is not None and isinstance(value, int | float) and beyond(value, limit):
             message = f"Value {value} {word} than {bound} of {limit}"
             return [input_problem(f"value_{word}_than_{bound}", message, one, received_value=value)]
-    return _choice(one, value)
+    return _check_choice(one, value)
 
 
-def _choice(one: Input, value: Any) -> list[Problem]:
+def _check_choice(one: Input, value: Any) -> list[Problem]:
     choices = one.choices
     if choices is None:
         return []
@@ -259,13 +259,13 @@ def _choice(one: Input, value: Any) -> list[Problem]:
     return [input_problem("value_not_in_list", "Value not in list", one, details, received_value=value)]
 
 
-def _refused(name: str, answer: Any) -> Problem:
+def _refusal(name: str, answer: Any) -> Problem:
     said = "" if answer is False else str(answer)
     details = f"{name} - {said}" if said else name
     return problem("custom_validation_failed", "Custom validation failed for node", details, input_name=name, said=said)
 
 
-def _circle(circle: list[str]) -> Problem:
+def _circle_problem(circle: list[str]) -> Problem:
     text = " -> ".join(circle)
     details = f"nodes read one another in a circle: {text}"
     return problem("dependency_cycle", "Dependency cycle detected", details, cycle_nodes=circle)

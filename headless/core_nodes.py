@@ -1,8 +1,8 @@
-"""The few core nodes a graph about VAEs needs, under the ids ComfyUI gives them, for running without ComfyUI.
+"""The core nodes that graphs about VAEs need, under ComfyUI's ids, for running without ComfyUI.
 
-They behave as the core nodes of the same name do, with the same inputs, file names and pixels, but for two things:
-16-bit greyscale is read as such, and an image with NaN is refused instead of saved black. Ids whose work our own nodes
-do are an explicit table, CORE_ALIASES.
+They have the inputs, file names and pixels of the core nodes of the same name, with two differences: 16-bit greyscale
+keeps its 16 bits, and an image with NaN is refused instead of saved black. CORE_ALIASES lists the core ids that our own
+nodes stand in for.
 """
 
 import json
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..vae_core.errors import BadRequest
-from ..vae_core.files import Series, published, series
+from ..vae_core.files import Series, next_series, write_atomically
 from ..vae_core.latents import read_latent, write_latent
 from . import image_files
 from .folders import Folders
@@ -46,7 +46,7 @@ def core_nodes(
 ) -> dict[str, type]:
     """Core id -> node class, bound to these folders.
 
-    aliases: our node id -> class, to resolve CORE_ALIASES in; a core id whose target is not among them is left out.
+    aliases: our node id -> class, for CORE_ALIASES; a core id whose class is missing here is left out.
     """
     folders = Folders(Path(input_dir), Path(output_dir), Path(temp_dir))
     bound = {one.__name__: type(one.__name__, (one,), {"folders": folders}) for one in _IN_FOLDERS}
@@ -70,11 +70,11 @@ class LoadImage:
 
     @classmethod
     def VALIDATE_INPUTS(cls, image: Any) -> bool | str:
-        return _found(cls.folders, image, "image")
+        return _validate_file(cls.folders, image, "image")
 
     @classmethod
     def IS_CHANGED(cls, image: str) -> str:
-        return _version(cls.folders.find(image))
+        return _file_version(cls.folders.find(image))
 
     def load_image(self, image: str) -> tuple[Tensor, Tensor]:
         """-> IMAGE (B, H, W, 3) in [0, 1], MASK (B, H, W)."""
@@ -106,15 +106,15 @@ class SaveImage:
         self, images: Tensor, filename_prefix: str = "ComfyUI", prompt: Any = None, extra_pnginfo: Any = None
     ) -> dict[str, Any]:
         """images: (B, H, W, C) in [0, 1], C 1, 3 or 4. Raises BadPixels on NaN, BadRequest on an unusable place."""
-        image_files.checked(images)
+        image_files.demand_images(images)
         tokens = {"width": images.shape[2], "height": images.shape[1]}
-        files = series(self.folders.of(self.kind), filename_prefix, tokens)
-        texts = _texts(prompt, extra_pnginfo)
+        files = next_series(self.folders.of(self.kind), filename_prefix, tokens)
+        texts = _collect_texts(prompt, extra_pnginfo)
         names = [files.file_name(i, ".png") for i in range(len(images))]
         for name, image in zip(names, images, strict=True):
-            with published(files.folder / name) as part:
+            with write_atomically(files.folder / name) as part:
                 image_files.write_png(part, image, texts, self.compress_level)
-        return {"ui": {"images": _shown(files, names, self.kind)}}
+        return {"ui": {"images": _list_files(files, names, self.kind)}}
 
 
 class PreviewImage(SaveImage):
@@ -156,10 +156,10 @@ class SaveLatent:
         self, samples: dict[str, Any], filename_prefix: str, prompt: Any = None, extra_pnginfo: Any = None
     ) -> dict[str, Any]:
         """samples: {"samples": raw latent of any shape}."""
-        files = series(self.folders.output, filename_prefix, {})
+        files = next_series(self.folders.output, filename_prefix, {})
         name = files.file_name(0, ".latent")
-        write_latent(files.folder / name, samples["samples"], texts=_texts(prompt, extra_pnginfo))
-        return {"ui": {"latents": _shown(files, [name], "output")}}
+        write_latent(files.folder / name, samples["samples"], texts=_collect_texts(prompt, extra_pnginfo))
+        return {"ui": {"latents": _list_files(files, [name], "output")}}
 
 
 class LoadLatent:
@@ -177,11 +177,11 @@ class LoadLatent:
 
     @classmethod
     def VALIDATE_INPUTS(cls, latent: Any) -> bool | str:
-        return _found(cls.folders, latent, "latent")
+        return _validate_file(cls.folders, latent, "latent")
 
     @classmethod
     def IS_CHANGED(cls, latent: str) -> str:
-        return _version(cls.folders.find(latent))
+        return _file_version(cls.folders.find(latent))
 
     def load(self, latent: str) -> tuple[dict[str, Tensor]]:
         """-> {"samples": float32, shape as saved}. Raises BadRequest, or LatentMismatch if no latent is in it."""
@@ -248,8 +248,8 @@ class EmptyImage:
 _IN_FOLDERS = (LoadImage, SaveImage, PreviewImage, SaveLatent, LoadLatent)
 
 
-def _found(folders: Folders, name: Any, kind: str) -> bool | str:
-    """The answer of VALIDATE_INPUTS for a file; None is a name that another node will give."""
+def _validate_file(folders: Folders, name: Any, kind: str) -> bool | str:
+    """The answer of VALIDATE_INPUTS for a file. name: None if another node gives it."""
     if name is None:
         return True
     try:
@@ -258,16 +258,16 @@ def _found(folders: Folders, name: Any, kind: str) -> bool | str:
         return f"Invalid {kind} file: {name} ({error})"
 
 
-def _version(path: Path) -> str:
-    """Another text whenever the file is another one."""
+def _file_version(path: Path) -> str:
+    """A text that changes when the file changes."""
     stat = path.stat()
     return f"{path} {stat.st_size} {stat.st_mtime_ns}"
 
 
-def _texts(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:
+def _collect_texts(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:
     texts = {} if prompt is None else {"prompt": json.dumps(prompt)}
     return texts | {name: json.dumps(value) for name, value in (extra_pnginfo or {}).items()}
 
 
-def _shown(files: Series, names: list[str], kind: str) -> list[dict[str, str]]:
+def _list_files(files: Series, names: list[str], kind: str) -> list[dict[str, str]]:
     return [{"filename": name, "subfolder": files.subfolder, "type": kind} for name in names]

@@ -1,15 +1,15 @@
-"""Workflows as the editor saves them (version 0.4 and 1, with subgraphs), to the graph that the host would be sent.
+"""Converts a workflow as the editor saves it (versions 0.4 and 1, with subgraphs) to the graph that the host runs.
 
-What the editor does when a workflow is queued: notes, muted nodes and subgraphs' shells go; what reads through a
-reroute, a bypassed node or a subgraph reads what is behind it; values of widgets, kept by their order, get the names
-that the node's class declares.
+It does what the editor does when a workflow is queued: it drops notes, muted nodes and the shells of subgraphs; follows
+links through reroutes, bypassed nodes and subgraphs to the node behind them; and gives the values of widgets, which are
+kept in order, the names that the node's class declares.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .graph import Graph, GraphError, Node, wrapped
+from .graph import Graph, GraphError, Node, wrap
 from .interface import Input, Interface, types_match
 
 NEVER, BYPASS = 2, 4  # modes of a node; in all others it runs
@@ -17,7 +17,7 @@ NOTES = ("Note", "MarkdownNote")
 REROUTE, PRIMITIVE = "Reroute", "PrimitiveNode"
 SHELL_INPUT, SHELL_OUTPUT = -10, -20  # stand in a subgraph's links for what is outside of it
 VALUES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")  # types that a widget holds
-SEEDS = ("seed", "noise_seed")  # have a control behind them without being asked
+SEEDS = ("seed", "noise_seed")  # the editor adds a control behind these
 UPLOADS = ("image_upload", "video_upload", "audio_upload", "file_upload")
 
 Json = Mapping[str, Any]
@@ -64,29 +64,29 @@ def is_workflow(obj: Any) -> bool:
 def from_editor(workflow: Json, nodes: Mapping[str, type]) -> Graph:
     """nodes: class_type -> V1 node class, whose declarations name the values of widgets.
 
-    Of a class that is not among them only links and the values that the file names are read; `check` will say that it
-    is missing. Raises GraphError for what is not understood.
+    For a class that is missing here, only links and the values that the file names are read; `check` will report it.
+    Raises GraphError for a file that cannot be read.
     """
     try:
-        reading = _Reading(workflow, nodes)
+        reading = _Reader(workflow, nodes)
         found = {node.id: node for node in reading.graph(reading.scope(workflow))}
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise GraphError(f"this workflow cannot be read: {type(error).__name__}: {error}") from error
     return Graph(found, {"workflow": workflow})
 
 
-class _Reading:
+class _Reader:
     def __init__(self, workflow: Json, nodes: Mapping[str, type]):
         self.classes = nodes
         self.subgraphs = {one["id"]: one for one in (workflow.get("definitions") or {}).get("subgraphs") or ()}
         self.scopes: dict[str, Scope] = {}  # by prefix
 
     def scope(self, graph: Json, prefix: str = "", shell: Json | None = None, outer: Scope | None = None) -> Scope:
-        links = dict(map(_link, graph.get("links") or ()))
+        links = dict(map(_read_link, graph.get("links") or ()))
         nodes = {node["id"]: node for node in graph["nodes"]}
         return Scope(prefix, nodes, links, graph.get("inputs") or (), shell, outer)
 
-    def inside(self, scope: Scope, shell: Json) -> Scope:
+    def enter(self, scope: Scope, shell: Json) -> Scope:
         prefix = f"{scope.prefix}{shell['id']}:"
         if prefix not in self.scopes:
             kinds, above = [shell["type"]], scope
@@ -104,69 +104,69 @@ class _Reading:
             if _is_off(node) or kind in (*NOTES, REROUTE, PRIMITIVE):
                 continue
             if kind in self.subgraphs:
-                yield from self.graph(self.inside(scope, node))
+                yield from self.graph(self.enter(scope, node))
             else:
                 yield self.node(scope, node)
 
     def node(self, scope: Scope, node: Json) -> Node:
         _demand_no_group(node)
         name, kind = f"{scope.prefix}{node['id']}", node["type"]
-        inputs = {n: wrapped(v) for n, v in _widgets(node, self.classes.get(kind)).items()}
+        inputs = {n: wrap(v) for n, v in _read_widgets(node, self.classes.get(kind)).items()}
         for one in node.get("inputs") or ():
-            end = None if one.get("link") is None else self.end(scope, one["link"])
+            end = None if one.get("link") is None else self.trace(scope, one["link"])
             if isinstance(end, Literal):
-                inputs[one["name"]] = wrapped(end.value)
+                inputs[one["name"]] = wrap(end.value)
             elif end:
                 inputs[one["name"]] = list(end)
         return Node(name, kind, inputs, node.get("title") or "")
 
-    def end(self, scope: Scope, number: Any) -> End:
-        """Where a link begins, behind all that only passes on."""
-        wanted = _found(scope, number).type
+    def trace(self, scope: Scope, number: Any) -> End:
+        """Where a link begins, behind all reroutes, bypassed nodes and subgraphs."""
+        wanted = _get_link(scope, number).type
         at: Place | End = Place(scope, number)
         seen = set()
         while isinstance(at, Place):
             if (at.scope.prefix, at.number) in seen:
                 raise GraphError("nodes that only pass on, such as reroutes, read one another in a circle")
             seen.add((at.scope.prefix, at.number))
-            at = self.step(at.scope, _found(at.scope, at.number), wanted)
+            at = self.step_back(at.scope, _get_link(at.scope, at.number), wanted)
         return at
 
-    def step(self, scope: Scope, link: Link, wanted: Any) -> Place | End:
+    def step_back(self, scope: Scope, link: Link, wanted: Any) -> Place | End:
         if link.origin == SHELL_INPUT:
-            return self.outside(scope, link.slot)
+            return self.leave(scope, link.slot)
         if link.origin not in scope.nodes:
             raise GraphError(f"node {link.target} reads node {link.origin}, which is not in this file")
         node = scope.nodes[link.origin]
         if node.get("mode") == NEVER:
             return None
         if node.get("mode") == BYPASS:
-            return _on(scope, _bypassed(node, link.slot, wanted))
+            return _place_of(scope, _find_passed_input(node, link.slot, wanted))
         if node["type"] == REROUTE:
-            return _on(scope, node["inputs"][0])
+            return _place_of(scope, node["inputs"][0])
         if node["type"] == PRIMITIVE:
             return Literal(node["widgets_values"][0])
         if node["type"] in self.subgraphs:
-            return _leaving(self.inside(scope, node), link.slot)
+            return _find_exit(self.enter(scope, node), link.slot)
         return f"{scope.prefix}{link.origin}", link.slot
 
-    def outside(self, scope: Scope, slot: int) -> Place | End:
-        """What a subgraph's input reads: a link to its shell, or a value on it; nothing if the value inside stands."""
+    def leave(self, scope: Scope, slot: int) -> Place | End:
+        """What a subgraph's input reads: a link to its shell, or a value on it; None if the value inside is used."""
         assert scope.shell is not None and scope.outer is not None  # a workflow itself has no inputs
         name, sockets = scope.inputs[slot]["name"], list(scope.shell.get("inputs") or ())
         beside = sockets[slot : slot + 1]  # names need not be unique, and the editor leaves some inputs out
         socket = next((one for one in beside + sockets if one["name"] == name), None)
-        return _on(scope.outer, socket) or _on_shell(scope.shell, name)
+        return _place_of(scope.outer, socket) or _read_shell_widget(scope.shell, name)
 
 
-def _link(entry: Any) -> tuple[Any, Link]:
+def _read_link(entry: Any) -> tuple[Any, Link]:
     if isinstance(entry, dict):
         names = ("origin_id", "origin_slot", "target_id", "target_slot", "type")
         return entry["id"], Link(*(entry[name] for name in names))
     return entry[0], Link(*entry[1:6])
 
 
-def _found(scope: Scope, number: Any) -> Link:
+def _get_link(scope: Scope, number: Any) -> Link:
     if number not in scope.links:
         raise GraphError(f"an input reads link {number}, which is not in this file")
     return scope.links[number]
@@ -176,19 +176,19 @@ def _is_off(node: Json) -> bool:
     return node.get("mode") in (NEVER, BYPASS)
 
 
-def _on(scope: Scope, socket: Json | None) -> Place | None:
+def _place_of(scope: Scope, socket: Json | None) -> Place | None:
     return Place(scope, socket["link"]) if socket and socket.get("link") is not None else None
 
 
-def _leaving(scope: Scope, slot: int) -> Place | None:
-    """What leaves a subgraph by this output of its shell."""
+def _find_exit(scope: Scope, slot: int) -> Place | None:
+    """The link inside a subgraph that feeds this output of its shell."""
     ends = (number for number, link in scope.links.items() if (link.target, link.into) == (SHELL_OUTPUT, slot))
     number = next(ends, None)
     return None if number is None else Place(scope, number)
 
 
-def _bypassed(node: Json, slot: int, wanted: Any) -> Json | None:
-    """The input that comes out of a bypassed node's output: the one beside it if it fits, or the first that does."""
+def _find_passed_input(node: Json, slot: int, wanted: Any) -> Json | None:
+    """The input that a bypassed node passes to this output: the one beside it, or the first whose type fits."""
     inputs, given = node.get("inputs") or [], node["outputs"][slot]["type"]
     beside = inputs[slot] if slot < len(inputs) else None
     if wanted == "*":
@@ -199,13 +199,13 @@ def _bypassed(node: Json, slot: int, wanted: Any) -> Json | None:
     return next(iter(exact or [one for one in inputs if types_match(one["type"], wanted)]), None)
 
 
-def _on_shell(shell: Json, name: str) -> Literal | None:
+def _read_shell_widget(shell: Json, name: str) -> Literal | None:
     """The value of a widget on the outside of a subgraph."""
     values, named = shell.get("widgets_values") or [], shell.get("widgets_values_named") or {}
     if name in named:
         return Literal(named[name])
     if not values:
-        return None  # as older editors have it: the value inside stands
+        return None  # older editors: the value inside is used
     proxies = (shell.get("properties") or {}).get("proxyWidgets")
     widgets = [one["name"] for one in shell.get("inputs") or () if one.get("widget")]
     names = widgets if len(widgets) == len(values) else [what for who, what in proxies or () if str(who) == "-1"]
@@ -222,14 +222,14 @@ def _demand_no_group(node: Json) -> None:
         )
 
 
-def _widgets(node: Json, cls: type | None) -> dict[str, Any]:
-    """Name -> value of every widget: as the file names it, or by its place, or its default."""
+def _read_widgets(node: Json, cls: type | None) -> dict[str, Any]:
+    """Name -> value of every widget: by its name in the file, by its place, or the default."""
     values = node.get("widgets_values") or []
     named = values if isinstance(values, dict) else node.get("widgets_values_named") or {}
     if cls is None:
         return {name: value for name, value in named.items() if name not in ("control_after_generate", "upload")}
     widgets = [one for one in Interface.of(cls).inputs if _is_widget(one)]
-    placed = {} if isinstance(values, dict) else dict(zip(_places(widgets), values, strict=False))
+    placed = {} if isinstance(values, dict) else dict(zip(_name_values(widgets), values, strict=False))
     found = {one.name: named.get(one.name, placed.get(one.name, _default(one))) for one in widgets}
     return {name: value for name, value in found.items() if value is not None}
 
@@ -238,8 +238,8 @@ def _is_widget(one: Input) -> bool:
     return (one.choices is not None or one.type in VALUES) and not one.options.get("forceInput")
 
 
-def _places(widgets: list[Input]) -> Iterator[str]:
-    """A name for each entry of widgets_values; "" for what stands behind a widget and is the editor's own."""
+def _name_values(widgets: list[Input]) -> Iterator[str]:
+    """A name for each entry of widgets_values; "" for entries that the editor adds behind a widget."""
     for one in widgets:
         yield one.name
         controlled = one.options.get("control_after_generate", one.name in SEEDS and one.type == "INT")

@@ -1,11 +1,11 @@
-"""The three folders a graph may touch."""
+"""The three folders that a graph may read and write."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..vae_core.errors import BadRequest
-from ..vae_core.files import inside
+from ..vae_core.files import resolve_inside
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Folders:
         """The file meant by "x.png", "sub/x.png" or "x.png [output]". Raises BadRequest."""
         marked = re.fullmatch(r"(.*\S)\s*\[(input|output|temp)\]", name)
         plain, kind = (marked[1], marked[2]) if marked else (name, "input")
-        path = inside(self.of(kind), plain)
+        path = resolve_inside(self.of(kind), plain)
         if not path.is_file():
             raise BadRequest(f"there is no file '{plain}' in the {kind} folder")
         return path

@@ -1,7 +1,7 @@
-"""A graph of nodes, as the API format has it.
+"""A graph of nodes in the API format.
 
-A graph stays JSON all the way: a link is the list ["<id>", slot], and a list that is a value stays wrapped as
-{"__value__": [...]}. So a value that looks like a link is never taken for one; `literal` unwraps it where it is read.
+Inputs stay JSON: a link is the list ["<id>", slot], and a list that is a value is wrapped as {"__value__": [...]}, so
+that it is never taken for a link. `literal` unwraps it where it is read.
 """
 
 import difflib
@@ -48,16 +48,16 @@ class Graph:
         The node is named by its id, or by a title or class that only one node has. The text is read as JSON where
         that works. Raises GraphError if there is no such node or input.
         """
-        who, name = self._split(address)
+        who, name = self._split_address(address)
         node = self.find(who)
         if name not in node.inputs:
-            raise GraphError(f"{node} has no input '{name}' in this file{_instead(name, node.inputs)}")
-        changed = replace(node, inputs={**node.inputs, name: _parsed(text, node.inputs[name])})
+            raise GraphError(f"{node} has no input '{name}' in this file{_suggest(name, node.inputs)}")
+        changed = replace(node, inputs={**node.inputs, name: _parse_value(text, node.inputs[name])})
         return replace(self, nodes={**self.nodes, node.id: changed})
 
     def find(self, name: str) -> Node:
         """The node with this id, or the only one with this title or class."""
-        found = self._named(name)
+        found = self._find_all(name)
         if not found:
             raise GraphError(
                 f"there is no node '{name}' in this graph; it has {some(map(str, self.nodes.values()), 6)}"
@@ -71,19 +71,19 @@ class Graph:
         """The API format again."""
         return {node.id: _node_json(node) for node in self.nodes.values()}
 
-    def _named(self, name: str) -> list[Node]:
+    def _find_all(self, name: str) -> list[Node]:
         if name in self.nodes:
             return [self.nodes[name]]
         titled = [node for node in self.nodes.values() if node.title == name]
         return titled or [node for node in self.nodes.values() if node.class_type == name]
 
-    def _split(self, address: str) -> tuple[str, str]:
-        # Titles and input names may contain dots themselves, so the graph decides where the node's name ends.
+    def _split_address(self, address: str) -> tuple[str, str]:
+        # Titles and input names may contain dots, so the nodes of the graph decide where the node's name ends.
         splits = [(address[:i], address[i + 1 :]) for i, letter in enumerate(address) if letter == "."]
         if not splits:
             raise GraphError(f"'{address}' does not say which input of which node: write it as 3.seed")
-        known = [split for split in splits if self._named(split[0])]
-        exact = [(who, name) for who, name in known if any(name in node.inputs for node in self._named(who))]
+        known = [split for split in splits if self._find_all(split[0])]
+        exact = [(who, name) for who, name in known if any(name in node.inputs for node in self._find_all(who))]
         return (exact or known or splits)[0]
 
 
@@ -99,17 +99,17 @@ def link(value: Any) -> tuple[str, int] | None:
 
 
 def literal(value: Any) -> Any:
-    """The value itself, out of the wrapping that tells a list from a link."""
+    """The value itself, without the wrapping that marks a list as no link."""
     return value["__value__"] if isinstance(value, dict) and "__value__" in value else value
 
 
-def wrapped(value: Any) -> Any:
+def wrap(value: Any) -> Any:
     """The reverse of `literal`."""
     return {"__value__": value} if isinstance(value, list) else value
 
 
-def nearest(name: str, names: Mapping[str, Any]) -> list[str]:
-    """The few names most like this one, for sentences about a slip of the pen."""
+def find_nearest(name: str, names: Mapping[str, Any]) -> list[str]:
+    """The names most like this one, at most three, for sentences about misspelt names."""
     return difflib.get_close_matches(name, list(names), n=3, cutoff=0.6)
 
 
@@ -120,23 +120,23 @@ def _node_json(node: Node) -> dict[str, Any]:
     return entry
 
 
-def _parsed(text: str, present: Any) -> Any:
+def _parse_value(text: str, present: Any) -> Any:
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=_refuse_constant)
     except ValueError:
         return text
     # Where the file holds text, 1.50 or true is text too: read as a number it would come back as 1.5.
     if isinstance(present, str) and not isinstance(value, str | list | dict):
         return text
-    return value if link(value) else wrapped(value)
+    return value if link(value) else wrap(value)
 
 
-def _no_constant(name: str) -> Iterator[Any]:
+def _refuse_constant(name: str) -> Iterator[Any]:
     raise ValueError(f"{name} is not JSON")
 
 
-def _instead(name: str, names: Mapping[str, Any]) -> str:
-    near = nearest(name, names)
+def _suggest(name: str, names: Mapping[str, Any]) -> str:
+    near = find_nearest(name, names)
     if near:
         return f"; nearest is '{near[0]}'"
     return f"; it has {some(names, 6)}" if names else ""

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps, ImageSequence, PngImagePlugin
 from torch import Tensor
 
 from ..vae_core.errors import BadPixels, BadRequest, VAEError
-from ..vae_core.files import published
+from ..vae_core.files import write_atomically
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".apng", ".avif", ".jfif")
 _OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
@@ -35,8 +35,8 @@ def read(path: Path) -> tuple[Tensor, Tensor]:
     return _batch([colours for colours, _ in frames]), _masks(frames)
 
 
-def checked(images: Any) -> Tensor:
-    """images: IMAGE (B, H, W, C), C 1, 3 or 4, finite. Raises BadPixels."""
+def demand_images(images: Any) -> Tensor:
+    """Raises BadPixels unless these are images (B, H, W, C), C 1, 3 or 4, of finite numbers. Returns them."""
     if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[-1] not in (1, 3, 4):
         found = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise BadPixels(f"images to save are (B, H, W, C) with 1, 3 or 4 channels; this is {found}")
@@ -47,7 +47,7 @@ def checked(images: Any) -> Tensor:
 
 
 def write_png(path: Path, image: Tensor, texts: Mapping[str, str], level: int) -> None:
-    """image: (H, W, C), C 1, 3 or 4. texts: kept in the file. level: 0 to 9, how hard to compress."""
+    """Write one image (H, W, C) in [0, 1], C 1, 3 or 4. texts: kept in the file. level: of compression, 0 to 9."""
     info = PngImagePlugin.PngInfo()
     for name, text in texts.items():
         info.add_text(name, text)
@@ -55,21 +55,21 @@ def write_png(path: Path, image: Tensor, texts: Mapping[str, str], level: int) -
 
 
 def write(path: Path, images: Tensor) -> list[Path]:
-    """images: (B, H, W, C). One file in the format its ending names, or for a batch several, path_00001 and so on.
+    """Write images (B, H, W, C) in [0, 1], in the format that the name ends in; a batch as path_00001, path_00002 ...
 
-    Raises BadPixels, and BadRequest for an ending that is no image's or a place that cannot be written.
+    Raises BadPixels for unusable images, BadRequest for an unknown format or a place that cannot be written.
     """
     many = len(images) > 1
     paths = [path.with_stem(f"{path.stem}_{i + 1:05}") if many else path for i in range(len(images))]
-    for one, image in zip(paths, checked(images), strict=True):
+    for one, image in zip(paths, demand_images(images), strict=True):
         write_levels(one, levels(image))
     return paths
 
 
 def write_levels(path: Path, image: np.ndarray) -> None:
-    """image: (H, W, C) of bytes, C 1, 3 or 4. Raises BadRequest as `write` does."""
+    """Write one image (H, W, C) of bytes, C 1, 3 or 4. Raises BadRequest as `write` does."""
     kind = format_of(path)
-    with published(path) as part:
+    with write_atomically(path) as part:
         try:
             _image(image).save(part, format=kind, **_OPTIONS.get(kind, {}))
         except ValueError as error:  # a format's own limits: WebP's sides, for one
@@ -77,7 +77,7 @@ def write_levels(path: Path, image: np.ndarray) -> None:
 
 
 def format_of(path: Path) -> str:
-    """The format its ending names. Raises BadRequest for one that is no image's."""
+    """Pillow's name of the format that a file name ends in. Raises BadRequest if it is not a known image format."""
     Image.init()
     kind = Image.EXTENSION.get(path.suffix.lower())
     if path.suffix.lower() not in SUFFIXES or kind not in Image.SAVE:
@@ -95,7 +95,7 @@ def size_of(path: Path) -> tuple[int, int]:
 
 
 def levels(image: Tensor) -> np.ndarray:
-    """(H, W, C) in [0, 1] -> the bytes that a file has."""
+    """(H, W, C) in [0, 1], any float dtype -> bytes (H, W, C) as files hold them."""
     # Truncated, not rounded: so the pixels of the file are those that ComfyUI's SaveImage would write.
     return (image.float() * 255).clamp(0, 255).to(torch.uint8).cpu().numpy()
 

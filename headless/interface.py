@@ -1,4 +1,4 @@
-"""What a V1 node class declares about itself, read in one place."""
+"""What a V1 node class declares: its inputs, outputs and flags."""
 
 import inspect
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class Input:
 
     @property
     def config(self) -> list[Any]:
-        """As error records show it."""
+        """The declaration, as error records show it."""
         return [self.type, dict(self.options)]
 
 
@@ -43,8 +43,8 @@ class Interface:
         """Raises GraphError if the class cannot say what it takes."""
         try:
             types = node_class.INPUT_TYPES()
-            required = [_input(name, entry, True) for name, entry in types.get("required", {}).items()]
-            optional = [_input(name, entry, False) for name, entry in types.get("optional", {}).items()]
+            required = [_read_input(name, entry, True) for name, entry in types.get("required", {}).items()]
+            optional = [_read_input(name, entry, False) for name, entry in types.get("optional", {}).items()]
         except Exception as error:
             sentence = f"INPUT_TYPES of {node_class.__name__} fails: {type(error).__name__}: {error}"
             raise GraphError(sentence) from error
@@ -64,7 +64,7 @@ class Interface:
 
     @property
     def runs_alone(self) -> bool:
-        """Two such nodes never share one run, whatever their inputs."""
+        """Must each such node run, even if another has the same inputs?"""
         return "UNIQUE_ID" in self.hidden.values() or bool(getattr(self.cls, "NOT_IDEMPOTENT", False))
 
     def gives_list(self, slot: int) -> bool:
@@ -78,20 +78,20 @@ class Interface:
             return False
         parameters = inspect.signature(validator).parameters
         takes_all = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
-        # A catch-all does not ask for the types: whoever wants them names them.
+        # **kwargs does not ask for the types of links: VALIDATE_INPUTS must name that parameter.
         return name in parameters or (takes_all and name != "input_types")
 
-    def given(self, node: Node) -> list[Input]:
+    def list_given(self, node: Node) -> list[Input]:
         """The declared inputs that the graph gives; others in the file are ignored, as in the host."""
         return [one for one in self.inputs if one.name in node.inputs]
 
     def links(self, node: Node) -> dict[str, tuple[str, int]]:
         """Input name -> (node id, slot), of declared inputs."""
-        found = {one.name: link(node.inputs[one.name]) for one in self.given(node)}
+        found = {one.name: link(node.inputs[one.name]) for one in self.list_given(node)}
         return {name: source for name, source in found.items() if source}
 
     def hidden_values(self, node: Node, graph: Graph) -> dict[str, Any]:
-        return {name: _hidden(kind, node, graph) for name, kind in self.hidden.items()}
+        return {name: _hidden_value(kind, node, graph) for name, kind in self.hidden.items()}
 
 
 def types_match(received: Any, wanted: Any) -> bool:
@@ -103,12 +103,12 @@ def types_match(received: Any, wanted: Any) -> bool:
     return not _names(received).isdisjoint(_names(wanted))
 
 
-def _input(name: str, entry: Any, required: bool) -> Input:
+def _read_input(name: str, entry: Any, required: bool) -> Input:
     options = entry[1] if len(entry) > 1 and entry[1] else {}
     return Input(name, entry[0], options, required)
 
 
-def _hidden(kind: str, node: Node, graph: Graph) -> Any:
+def _hidden_value(kind: str, node: Node, graph: Graph) -> Any:
     if kind == "UNIQUE_ID":
         return node.id
     if kind == "PROMPT":

@@ -1,4 +1,4 @@
-"""Graphs from files: workflows as the editor saves them, or the API format, which `POST /prompt` takes."""
+"""Reads graphs: workflows as the editor saves them, or the API format, which `POST /prompt` takes."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def parse(obj: Any, nodes: Mapping[str, type] | None = None) -> Graph:
     """
     pnginfo = None
     if _is_request(obj):
-        pnginfo = _mapping(_mapping(obj.get("extra_data")).get("extra_pnginfo")) or None
+        pnginfo = _as_mapping(_as_mapping(obj.get("extra_data")).get("extra_pnginfo")) or None
         obj = obj["prompt"]
     if not isinstance(obj, dict):
         raise _refusal("a graph is a JSON object of nodes by their ids")
@@ -37,7 +37,7 @@ def parse(obj: Any, nodes: Mapping[str, type] | None = None) -> Graph:
         if nodes is None:
             raise _refusal("this graph is in the format of the editor: say with which node classes it is to be read")
         return from_editor(obj, nodes)
-    return Graph({node_id: _node(node_id, entry) for node_id, entry in obj.items()}, pnginfo)
+    return Graph({node_id: _read_node(node_id, entry) for node_id, entry in obj.items()}, pnginfo)
 
 
 def _is_request(obj: Any) -> bool:
@@ -45,14 +45,14 @@ def _is_request(obj: Any) -> bool:
     return isinstance(obj, dict) and isinstance(obj.get("prompt"), dict) and "class_type" not in obj["prompt"]
 
 
-def _node(node_id: str, entry: Any) -> Node:
+def _read_node(node_id: str, entry: Any) -> Node:
     if not isinstance(entry, dict):
         raise _refusal(f"node {node_id} is not a JSON object with class_type and inputs")
     inputs = entry.get("inputs", {})
     if not isinstance(inputs, dict):
         raise _refusal(f"the inputs of node {node_id} are not a JSON object")
-    title = _mapping(entry.get("_meta")).get("title")
-    return Node(node_id, _text(entry.get("class_type")), inputs, _text(title))
+    title = _as_mapping(entry.get("_meta")).get("title")
+    return Node(node_id, _as_text(entry.get("class_type")), inputs, _as_text(title))
 
 
 def _refusal(sentence: str) -> GraphError:
@@ -60,9 +60,9 @@ def _refusal(sentence: str) -> GraphError:
     return GraphError(sentence, {"error": error, "node_errors": {}})
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def _as_mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _text(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else ""

@@ -1,7 +1,7 @@
-"""Run a graph without ComfyUI: what the output nodes need, in order, each node once.
+"""Runs a graph without ComfyUI: the nodes that the output nodes need, in order, each once.
 
-Nodes are pulled by who reads them, so a lazy input that nobody asks for never runs. A value is dropped as soon as its
-last reader has read it: memory holds what is still to be read, not the graph.
+A node runs when another one reads it, so a lazy input that is not asked for never runs. A value is dropped as soon as
+its last reader has read it, so memory holds only values that are still to be read.
 """
 
 import traceback
@@ -16,11 +16,11 @@ from .calls import Slots, Ui, invoke, merge
 from .check import Report, check
 from .graph import Graph, GraphError, Node, literal
 from .interface import Interface
-from .problems import described
-from .sharing import twins
+from .problems import describe_value
+from .sharing import find_twins
 
 Progress = Callable[[int, int, Node], None]
-_CALLER = None  # among the readers of a node: whoever called `run`, who reads every output node
+_CALLER = None  # among the readers of a node: the caller of `run`, who reads every output node
 
 
 @dataclass(frozen=True)
@@ -51,35 +51,35 @@ def run(
         raise GraphError(report.sentence(), report.body)
     interfaces = {kind: Interface.of(nodes[kind]) for kind in {report.graph.nodes[i].class_type for i in report.order}}
     with torch.inference_mode():
-        execution = _Execution(report, interfaces, keep, _Watch(progress, on_start))
+        execution = _Execution(report, interfaces, keep, _Observer(progress, on_start))
         for output in report.outputs:
             execution.demand(output)
     return execution.results()
 
 
 @dataclass(frozen=True)
-class _Watch:
-    """Who is told how far it is."""
+class _Observer:
+    """The callbacks for progress."""
 
     progress: Progress | None
     on_start: Callable[[Node], None] | None
 
-    def started(self, node: Node) -> None:
+    def tell_start(self, node: Node) -> None:
         if self.on_start:
             self.on_start(node)
 
-    def done(self, done: int, total: int, node: Node) -> None:
+    def tell_done(self, done: int, total: int, node: Node) -> None:
         if self.progress:
             self.progress(done, total, node)
 
 
 class _Execution:
-    def __init__(self, report: Report, interfaces: Mapping[str, Interface], keep: Container[str], watch: _Watch):
+    def __init__(self, report: Report, interfaces: Mapping[str, Interface], keep: Container[str], watch: _Observer):
         self.report, self.graph, self.watch = report, report.graph, watch
         self.interfaces = interfaces
-        self.twins = twins(report.graph, report.order, interfaces)
+        self.twins = find_twins(report.graph, report.order, interfaces)
         self.wanted = {node_id: self.twins[node_id] for node_id in report.order if node_id in keep}
-        self.readers = self._readers()
+        self.readers = self._find_readers()
         self.instances: dict[str, Any] = {}
         self.slots: dict[str, Slots] = {}  # of nodes that ran and are still read
         self.kept: dict[str, Slots] = {}
@@ -88,25 +88,25 @@ class _Execution:
         self.finished: set[str] = set()  # ran, or will not be needed any more
 
     def demand(self, output: str) -> None:
-        """Run an output node and what it turns out to need."""
+        """Run an output node and the nodes it needs."""
         waiting = [self.twins[output]]
         while waiting:
             if waiting[-1] in self.finished:
                 waiting.pop()
                 continue
-            missing = self._guarded(self._missing, waiting[-1])
+            missing = self._attribute_errors(self._find_missing, waiting[-1])
             waiting += reversed(missing)
             if not missing:
-                self.watch.started(self.graph.nodes[waiting[-1]])
-                self._guarded(self._execute, waiting[-1])
+                self.watch.tell_start(self.graph.nodes[waiting[-1]])
+                self._attribute_errors(self._execute, waiting[-1])
                 self._finish(waiting.pop())
 
     def results(self) -> Results:
         shown = {i: self.shown[self.twins[i]] for i in self.report.order if self.shown.get(self.twins[i])}
-        values = {i: self._plain(first) for i, first in self.wanted.items() if first in self.kept}
+        values = {i: self._unwrap_outputs(first) for i, first in self.wanted.items() if first in self.kept}
         return Results(shown, values, tuple(self.executed), self.report)
 
-    def _readers(self) -> dict[str, set[str | None]]:
+    def _find_readers(self) -> dict[str, set[str | None]]:
         readers: dict[str, set[str | None]] = {first: set() for first in self.twins.values()}
         for node_id in readers:
             for source in self._sources(node_id):
@@ -130,22 +130,22 @@ class _Execution:
             self.instances[node_id] = self._interface(node_id).cls()
         return self.instances[node_id]
 
-    def _missing(self, node_id: str) -> list[str]:
-        """Ids of nodes that must run first. Lazy inputs are asked about when all others are there."""
+    def _find_missing(self, node_id: str) -> list[str]:
+        """Ids of nodes that must run first. check_lazy_status is asked when all inputs that are not lazy are there."""
         absent = {name: source for name, (source, _) in self._links(node_id).items() if source not in self.slots}
         lazy = {one.name for one in self._interface(node_id).inputs if one.lazy}
         eager = [source for name, source in absent.items() if name not in lazy]
         if eager or not absent or not hasattr(self._interface(node_id).cls, "check_lazy_status"):
             return eager
         method, takes_lists = self._instance(node_id).check_lazy_status, self._interface(node_id).takes_lists
-        answers = invoke(method, self._inputs(node_id), takes_lists)
+        answers = invoke(method, self._gather_inputs(node_id), takes_lists)
         asked = {name for answer in answers for name in answer or ()}
         return [source for name, source in absent.items() if name in asked]
 
-    def _inputs(self, node_id: str) -> dict[str, list[Any]]:
+    def _gather_inputs(self, node_id: str) -> dict[str, list[Any]]:
         node, links = self.graph.nodes[node_id], self._links(node_id)
         inputs = {}
-        for one in self._interface(node_id).given(node):
+        for one in self._interface(node_id).list_given(node):
             linked = links.get(one.name)
             inputs[one.name] = self._read(*linked) if linked else [literal(node.inputs[one.name])]
         hidden = self._interface(node_id).hidden_values(node, self.graph)
@@ -162,26 +162,26 @@ class _Execution:
     def _execute(self, node_id: str) -> None:
         interface, node = self._interface(node_id), self._instance(node_id)
         method = getattr(node, interface.cls.FUNCTION)
-        returned = invoke(method, self._inputs(node_id), interface.takes_lists)
+        returned = invoke(method, self._gather_inputs(node_id), interface.takes_lists)
         self.slots[node_id], self.shown[node_id] = merge(returned, interface)
         self.executed.append(node_id)
         if node_id in self.wanted.values():
             self.kept[node_id] = self.slots[node_id]
 
     def _finish(self, node_id: str) -> None:
-        """The node has read its inputs: drop what nobody else reads, and what was never run and now never will be."""
+        """The node has read its inputs: drop values that no other node reads, and nodes that are no longer needed."""
         self.readers[node_id].discard(_CALLER)
         self.instances.pop(node_id, None)
         leaving = [node_id]
         while leaving:
             current = leaving.pop()
             self.finished.add(current)
-            self.watch.done(len(self.finished), len(self.readers), self.graph.nodes[current])
-            leaving += self._released(current)
+            self.watch.tell_done(len(self.finished), len(self.readers), self.graph.nodes[current])
+            leaving += self._release_sources(current)
         if not self.readers[node_id]:
             self.slots.pop(node_id, None)
 
-    def _released(self, reader: str) -> Iterable[str]:
+    def _release_sources(self, reader: str) -> Iterable[str]:
         for source in self._sources(reader):
             self.readers[source].discard(reader)
             if not self.readers[source]:
@@ -189,27 +189,27 @@ class _Execution:
                 if source not in self.finished:
                     yield source
 
-    def _plain(self, node_id: str) -> tuple[Any, ...]:
+    def _unwrap_outputs(self, node_id: str) -> tuple[Any, ...]:
         lists = self._interface(node_id).gives_list
         slots = enumerate(self.kept[node_id])
         return tuple(slot if lists(i) or len(slot) != 1 else slot[0] for i, slot in slots)
 
-    def _guarded(self, step: Callable[[str], Any], node_id: str) -> Any:
-        """Whatever a node raises is an error of that node; an interruption is not an error and passes."""
+    def _attribute_errors(self, step: Callable[[str], Any], node_id: str) -> Any:
+        """Turn any error of a node into a GraphError that names it. An interruption is no error and passes through."""
         try:
             return step(node_id)
         except Exception as error:
             node = self.graph.nodes[node_id]
-            raise _failure(node, error, self.executed, self._given(node)) from error
+            raise _make_failure(node, error, self.executed, self._describe_inputs(node)) from error
 
-    def _given(self, node: Node) -> dict[str, list[str]]:
+    def _describe_inputs(self, node: Node) -> dict[str, list[str]]:
         found: dict[str, list[Any]] = {name: [value] for name, value in node.inputs.items()}
         for name, (source, slot) in self._links(node.id).items():
             found[name] = dict(enumerate(self.slots.get(source, []))).get(slot, [])
-        return {name: [described(value) for value in values] for name, values in found.items()}
+        return {name: [describe_value(value) for value in values] for name, values in found.items()}
 
 
-def _failure(node: Node, error: Exception, executed: list[str], given: dict[str, list[str]]) -> GraphError:
+def _make_failure(node: Node, error: Exception, executed: list[str], given: dict[str, list[str]]) -> GraphError:
     said = str(error) or "no reason given"
     said = said if isinstance(error, VAEError) else f"{type(error).__name__}: {said}"
     return GraphError(

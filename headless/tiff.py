@@ -1,7 +1,7 @@
-"""TIFF files row by row, so that an image may be larger than memory.
+"""Reads and writes TIFF files row by row, so that an image may be larger than memory.
 
-Read are grey and RGB images of 8 or 16 bits, in strips or tiles; a strip or a row of tiles is in memory at a time.
-What else a TIFF may be (palettes, CMYK, other bits, several pages ...) is left to `images`, which reads it whole.
+Reads grey and RGB images of 8 or 16 bits, in strips or tiles, with one strip or row of tiles in memory at a time. Other
+TIFF files (palettes, CMYK, other depths, several pages ...) are left to `image_files`, which reads them whole.
 """
 
 import logging
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..vae_core.errors import BadPixels, BadRequest, VAEError
 from ..vae_core.execution import format_bytes
-from ..vae_core.files import published
+from ..vae_core.files import write_atomically
 
 SUFFIXES = (".tif", ".tiff")
 PIECE = 2**18  # bytes to read at a time where the file allows any; as pixels, on their way, sixteen times as many
@@ -28,7 +28,7 @@ CLASSIC = 2**32 - 2**20  # bytes, less room for tags: what offsets of 32 bits re
 LOSSLESS = (COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE, COMPRESSION.PACKBITS,
             COMPRESSION.LZMA, COMPRESSION.ZSTD)  # fmt: skip
 ORIENTATION, UPRIGHT = 274, 1  # the tag, and the value of an image that is read as it is seen
-SILENT = logging.NullHandler()  # what is wrong with a file is said in a sentence, once
+SILENT = logging.NullHandler()  # our own sentence says what is wrong with a file; tifffile need not log it
 
 
 class TiffRows:
@@ -40,33 +40,33 @@ class TiffRows:
 
     def read(self) -> Iterator[Tensor]:
         """Its rows from the top, IMAGE (n, W, C) float32 in [0, 1]. Raises BadPixels for a damaged file."""
-        with _said(self.path), _opened(self.path) as file:
-            page = _first(file)
+        with _explain_damage(self.path), _open(self.path) as file:
+            page = _first_page(file)
             _demand_complete(page, self.path)
             white = np.iinfo(page.dtype).max  # type: ignore[arg-type]
-            for levels in _stored(page, self.path) if page.is_final else _decoded(page):
+            for levels in _read_stored(page, self.path) if page.is_final else _decode_bands(page):
                 yield torch.from_numpy(levels.astype(np.float32)).div_(white)
 
 
 def rows(path: Path) -> TiffRows | None:
-    """The image in this file; None if it is none that can be read row by row."""
+    """The image in this file, or None if it cannot be read row by row."""
     if path.suffix.lower() not in SUFFIXES:
         return None
     try:
-        with _opened(path) as file:
-            return TiffRows(path, _first(file)) if _is_plain(file) else None
-    except Exception:  # a damaged file may raise anything: `images` will say what is wrong with it
+        with _open(path) as file:
+            return TiffRows(path, _first_page(file)) if _is_plain(file) else None
+    except Exception:  # a damaged file may raise anything: `image_files` will say what is wrong with it
         return None
 
 
 def write(path: Path, shape: tuple[int, int, int], bands: Iterator[np.ndarray]) -> None:
-    """Bands (n, W, C) of bytes from the top, C 1, 3 or 4, to a file of strips without compression.
+    """Write bands (n, W, C) of bytes from the top, C 1, 3 or 4, as uncompressed strips.
 
     shape: (H, W, C) of all of them. Raises BadRequest if it cannot be written.
     """
     row = shape[1] * shape[2]
     size = shape[0] * row
-    with published(path) as part:
+    with write_atomically(path) as part:
         if (free := shutil.disk_usage(path.parent).free) < size:
             raise BadRequest(
                 f"'{path}' cannot be written: it needs {format_bytes(size)}, and {format_bytes(free)} are free there."
@@ -85,15 +85,15 @@ def write(path: Path, shape: tuple[int, int, int], bands: Iterator[np.ndarray]) 
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[TiffFile]:
+def _open(path: Path) -> Iterator[TiffFile]:
     logging.getLogger("tifffile").addHandler(SILENT)
     with TiffFile(path) as file:
         yield file
 
 
 @contextmanager
-def _said(path: Path) -> Iterator[None]:
-    """Says in a sentence that the file is damaged."""
+def _explain_damage(path: Path) -> Iterator[None]:
+    """Turns any error inside the block into a BadPixels that names the file."""
     try:
         yield
     except VAEError:
@@ -102,7 +102,7 @@ def _said(path: Path) -> Iterator[None]:
         raise BadPixels(f"cannot read '{path.name}' as an image: {error}.") from error
 
 
-def _first(file: TiffFile) -> TiffPage:
+def _first_page(file: TiffFile) -> TiffPage:
     page = file.pages[0]
     if not isinstance(page, TiffPage):
         raise tifffile.TiffFileError("its first page is none")
@@ -111,7 +111,7 @@ def _first(file: TiffFile) -> TiffPage:
 
 def _is_plain(file: TiffFile) -> bool:
     """Is it one image, whose numbers are its pixels from left to right and top to bottom?"""
-    page = _first(file)
+    page = _first_page(file)
     aside = (one for one in file.pages if isinstance(one, TiffPage) and (one.is_reduced or one.is_mask))
     samples = {PHOTOMETRIC.MINISBLACK: (1, 2), PHOTOMETRIC.RGB: (3, 4)}
     return (
@@ -146,29 +146,29 @@ def _demand_complete(page: TiffPage, path: Path) -> None:
         else list(zip(page.dataoffsets, page.databytecounts, strict=True))
     )
     there = sum(1 for offset, count in stored if offset and count and offset + count <= size)
-    wanted = 1 if page.is_final else math.prod(_grid(page))
+    wanted = 1 if page.is_final else math.prod(_count_parts(page))
     if there < wanted:
         raise BadPixels(f"'{path.name}' is cut short: {wanted - there} of its {wanted} parts are not in the file.")
 
 
-def _planes(page: TiffPage) -> int:
+def _count_planes(page: TiffPage) -> int:
     return page.samplesperpixel if page.planarconfig == PLANARCONFIG.SEPARATE else 1
 
 
-def _grid(page: TiffPage) -> tuple[int, int, int]:
-    """Strips or tiles: so many down, across, and so often."""
-    high, wide = _part(page)
-    return -(-page.imagelength // high), -(-page.imagewidth // wide), _planes(page)
+def _count_parts(page: TiffPage) -> tuple[int, int, int]:
+    """Strips or tiles: (down, across, planes)."""
+    high, wide = _part_size(page)
+    return -(-page.imagelength // high), -(-page.imagewidth // wide), _count_planes(page)
 
 
-def _part(page: TiffPage) -> tuple[int, int]:
+def _part_size(page: TiffPage) -> tuple[int, int]:
     """Rows and columns of a strip or tile."""
     return (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
 
 
-def _stored(page: TiffPage, path: Path) -> Iterator[np.ndarray]:
-    """(n, W, C) of an image that lies in the file as it is. Read, not mapped: a map of a file that shrinks kills."""
-    h, w, planes = page.imagelength, page.imagewidth, _planes(page)
+def _read_stored(page: TiffPage, path: Path) -> Iterator[np.ndarray]:
+    """Bands (n, W, C) of uncompressed pixels. Read, not mapped: a map of a file that shrinks kills the process."""
+    h, w, planes = page.imagelength, page.imagewidth, _count_planes(page)
     across = page.samplesperpixel // planes
     dtype = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)
     row = w * across * dtype.itemsize
@@ -180,21 +180,21 @@ def _stored(page: TiffPage, path: Path) -> Iterator[np.ndarray]:
         yield np.concatenate([part.reshape(count, w, across) for part in parts], -1)
 
 
-def _decoded(page: TiffPage) -> Iterator[np.ndarray]:
-    """(n, W, C) for each strip or row of tiles, when its turn comes."""
+def _decode_bands(page: TiffPage) -> Iterator[np.ndarray]:
+    """Bands (n, W, C), one for each strip or row of tiles."""
     h, w, c = page.imagelength, page.imagewidth, page.samplesperpixel
-    down, across, planes = _grid(page)
-    high = _part(page)[0]
+    down, across, planes = _count_parts(page)
+    high = _part_size(page)[0]
     for y in range(down):
         band = np.empty((min(high, h - y * high), w, c), page.dtype)
         for plane in range(planes):
             for x in range(across):
-                _decode(page, (plane * down + y) * across + x, band)
+                _decode_part(page, (plane * down + y) * across + x, band)
         yield band
 
 
-def _decode(page: TiffPage, i: int, band: np.ndarray) -> None:
-    """Strip or tile i to its place in its band of rows."""
+def _decode_part(page: TiffPage, i: int, band: np.ndarray) -> None:
+    """Decode strip or tile i into its place in the band."""
     file = page.parent.filehandle
     file.seek(page.dataoffsets[i])
     part, (sample, _, _, x, _), _ = page.decode(file.read(page.databytecounts[i]), i)

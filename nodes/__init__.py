@@ -1,4 +1,8 @@
-"""Node id -> class. Ids are for ever; a core node's id must never stand here (the host would drop ours silently)."""
+"""The nodes of this pack.
+
+Ids never change, because saved graphs contain them. None may equal the id of a node of ComfyUI itself: ComfyUI would
+silently drop ours.
+"""
 
 from .convert_latent import ConvertLatent
 from .empty_latent import EmptyLatent
@@ -22,6 +26,7 @@ from .vae_tiled_encode import VAETiledEncode
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]
 
+# Both tables are literals, because ComfyUI-Manager reads them from the source without running it.
 NODE_CLASS_MAPPINGS = {
     "ExactVAELoader": VAELoader,
     "ExactVAEEncode": VAEEncode,

@@ -1,8 +1,9 @@
 """Clips as ComfyUI passes them on.
 
-IMAGE    the frames follow one another, (T, H, W, C)
-LATENT   (B, C, t, h, w); but of a VAE that keeps every frame (SVD) they follow one another too: (T, C, h, w); and a
-         VAE whose images are run as clips (HunyuanImage 3.0) makes one of each, (B, C, 1, h, w)
+IMAGE    a batch of frames, (T, H, W, C)
+LATENT   usually (B, C, t, h, w).
+         A VAE that keeps every frame (SVD) makes a batch of latent frames, (T, C, h, w).
+         A VAE that runs images as clips of one frame (HunyuanImage 3.0) makes (B, C, 1, h, w).
 """
 
 from typing import Any
@@ -10,43 +11,44 @@ from typing import Any
 from torch import Tensor
 
 
-def in_batches(vae: Any) -> bool:
-    """Are clips of this VAE batches of frames?"""
+def frames_are_batch(vae: Any) -> bool:
+    """Is a clip's latent a batch of frames for this VAE?"""
     return vae.temporal_ratio == 1
 
 
-def of_frames(pixels: Tensor, vae: Any) -> Tensor:
-    """Pixels of an IMAGE, (T, C, H, W), as this VAE encodes them."""
-    if not vae.temporal_ratio or in_batches(vae):
+def to_clip_pixels(pixels: Tensor, vae: Any) -> Tensor:
+    """Pixels of an IMAGE (T, C, H, W) -> (1, C, T, H, W), (T, C, 1, H, W) or unchanged, as this VAE encodes them."""
+    if vae.clip_law is None or frames_are_batch(vae):
         return pixels
-    return pixels[:, :, None] if vae.network.images_are_clips else pixels.transpose(0, 1)[None]
+    return pixels[:, :, None] if vae.clip_law.images_are_clips else pixels.transpose(0, 1)[None]
 
 
-def as_clip(latent: Tensor, vae: Any) -> Tensor:
-    """(T, C, h, w) -> (1, C, T, h, w) for a VAE whose clips are batches of frames; any other latent as it is."""
-    return latent.transpose(0, 1)[None] if latent.ndim == 4 and in_batches(vae) else latent
+def to_clip_latent(latent: Tensor, vae: Any) -> Tensor:
+    """(T, C, h, w) -> (1, C, T, h, w) for a VAE whose clips are batches of frames; other latents are unchanged."""
+    return latent.transpose(0, 1)[None] if latent.ndim == 4 and frames_are_batch(vae) else latent
 
 
 def clip_shape(shape: tuple[int, ...], vae: Any) -> tuple[int, ...]:
-    """The same of its shape."""
-    return (1, shape[1], shape[0], *shape[2:]) if len(shape) == 4 and in_batches(vae) else tuple(shape)
+    """The shape of `to_clip_latent` for a latent of this shape."""
+    return (1, shape[1], shape[0], *shape[2:]) if len(shape) == 4 and frames_are_batch(vae) else tuple(shape)
 
 
 def decoded_frames(latent_frames: int, vae: Any) -> int:
-    """Frames of a clip that so many of its latent stand for."""
+    """The number of frames that a latent of so many frames decodes to."""
     return max(0, (latent_frames - 1) * vae.temporal_ratio + 1)
 
 
 def latent_frames(frames: int, vae: Any) -> int:
-    """Frames of the latent of so many; what is left over at the end has none, as in core."""
+    """The number of latent frames for so many frames; surplus frames at the end have none, as in ComfyUI."""
     return max(0, (frames - 1) // vae.temporal_ratio + 1)
 
 
-def without_rest(pixels: Tensor, vae: Any) -> Tensor:
-    """The frames of (B, C, T, H, W) that have a latent frame in core, which drops the others where they are too few.
+def drop_extra_frames(pixels: Tensor, vae: Any) -> Tensor:
+    """Drop the frames at the end of pixels (B, C, T, H, W) that are too few for one more latent frame.
 
-    Core's nodes count on as many latent frames. A VAE that takes the first frame for several fills up the last.
+    ComfyUI drops them too, and its nodes rely on that number of latent frames. A VAE whose first latent frame stands
+    for several frames repeats its last frame instead.
     """
-    if pixels.ndim != 5 or not vae.temporal_ratio or vae.network.first_frames > 1:
+    if pixels.ndim != 5 or vae.clip_law is None or vae.clip_law.first > 1:
         return pixels
     return pixels[:, :, : decoded_frames(latent_frames(pixels.shape[2], vae), vae)]

@@ -1,9 +1,9 @@
-"""VAEs that this pack does not run and ComfyUI does: where to turn with their files."""
+"""VAEs that this pack does not run but ComfyUI does: a hint for their files."""
 
 from ..vae_core import UnsupportedCheckpoint
 
-# Title in vae_core -> the first version of ComfyUI with such a VAE, by its release notes and the history of its
-# repository; a date where no release is certain. Version 0.33 was seen to load all of them.
+# Title in vae_core -> the first version of ComfyUI with such a VAE, or a date where the version is not certain. From
+# ComfyUI's release notes and the history of its repository. Version 0.33 was tested to load all of them.
 SINCE = {
     "Mochi": "October 2024",
     "LTX-Video": "0.3.4",
@@ -15,11 +15,11 @@ SINCE = {
 }
 
 
-def pointed_to_core(refused: UnsupportedCheckpoint) -> UnsupportedCheckpoint:
-    """The same, and since when ComfyUI runs it."""
+def point_to_core(refused: UnsupportedCheckpoint) -> UnsupportedCheckpoint:
+    """Add to the error since when ComfyUI runs such a VAE."""
     since = SINCE.get(refused.title)
     hint = (
-        f" ComfyUI has run it since {since}, though not from every layout of its names: try core's Load VAE, whose VAE "
-        "these nodes take."
+        f" ComfyUI has run it since {since}, though not from every layout of its names: try ComfyUI's own Load VAE. "
+        "These nodes take its VAE."
     )
     return UnsupportedCheckpoint(f"{refused}{hint if since else ''}", refused.title)

@@ -1,19 +1,19 @@
-"""Empty Latent: zeros of the shape that a VAE's latents have."""
+"""Empty Latent: zeros in the shape of a VAE's latents."""
 
-from . import geometry
-from .latent_inputs import length_input, size_inputs
+from .geometry import latent_geometry
+from .inputs import length_input, size_inputs
 
 
 class EmptyLatent:
     DESCRIPTION = (
-        "An empty latent for a sampler to start from, with the channels and the ratio of a VAE, of any size: for every "
-        "model the right one, images and clips. It remembers the size, so that VAE Decode (Exact) gives just that."
+        "Makes an empty latent for a sampler to start from, with the channels and the ratio of a VAE, for an image or "
+        "a clip of any size. It remembers the size, and VAE Decode (Exact) returns exactly that size."
     )
     CATEGORY = "Exact VAE/latent"
     SEARCH_ALIASES = ["empty latent", "empty latent image", "new latent", "latent size", "empty sd3 latent",
                       "empty flux latent", "empty video latent"]  # fmt: skip
     RETURN_TYPES = ("LATENT",)
-    OUTPUT_TOOLTIPS = ("Zeros, with a note of the VAE and of the image's size.",)
+    OUTPUT_TOOLTIPS = ("A latent of zeros that remembers the VAE and the size of the image.",)
     FUNCTION = "generate"
 
     @classmethod
@@ -22,4 +22,4 @@ class EmptyLatent:
         return {"required": {"vae": ("VAE", {"tooltip": vae}), **size_inputs()}, "optional": length_input()}
 
     def generate(self, vae, width, height, batch_size, length=1):
-        return (geometry.of(vae).empty(batch_size, width, height, length),)
+        return (latent_geometry(vae).make_empty(batch_size, width, height, length),)

@@ -1,52 +1,52 @@
-"""What the encode nodes take beside an image and a VAE, and how an image is made ready for one."""
+"""Inputs that the encode nodes share, and preparing an image for a VAE."""
 
 from typing import Any
 
 from torch import Tensor
 
 from ..vae_core.images import ALPHA, AUTOMATIC, crop_to
-from .clips import of_frames
-from .images import WHITE, with_alpha
+from .clips import to_clip_pixels
+from .images import WHITE, convert_with_alpha
+from .inputs import LARGEST_SEED, choice_input, int_input, text_input
 
-LARGEST_SEED = 2**64 - 1
 PAD, CROP = ODD_SIZES = ("pad", "crop")
 
 
 def posterior_inputs() -> dict[str, Any]:
     posterior = (
-        "An encoder gives a Gaussian for every latent pixel. mode: its mean. sample: drawn from it with the seed, as "
-        "in training."
+        "The encoder gives a Gaussian for every latent pixel. mode: take its mean. sample: draw from it with the "
+        "seed, as in training."
     )
-    seed = (
-        "For posterior = sample; the mode does not depend on it. Drawn on the CPU: the same seed gives the same latent "
-        "on every machine."
-    )
-    limits = {"default": 0, "min": 0, "max": LARGEST_SEED, "control_after_generate": False}
+    seed = "Used if posterior is sample. The same seed gives the same latent on every machine."
     return {
-        "posterior": (["mode", "sample"], {"default": "mode", "tooltip": posterior}),
-        "seed": ("INT", {**limits, "tooltip": seed}),
+        "posterior": choice_input(("mode", "sample"), "mode", posterior),
+        "seed": int_input(0, 0, LARGEST_SEED, seed, control_after_generate=False),
     }
 
 
 def image_inputs() -> dict[str, Any]:
     sizes = (
-        "An image that is no multiple of the VAE's ratio. pad: continued at its right and lower edge by its mirror "
-        "image; the latent remembers the size. crop: its middle, as core does."
+        "For an image whose sides are not multiples of the VAE's ratio. pad: mirror it at its right and lower edge; "
+        "the latent remembers the size. crop: keep its middle, as ComfyUI does."
     )
     alpha = (
-        "Transparency. automatic: kept by a VAE that has a channel for it, left out by others, as core does; the node "
-        "says so. drop: left out. composite: the image laid on the background. keep: refused by other VAEs."
+        "Transparency. automatic: keep it if the VAE has a channel for it, otherwise leave it out, as ComfyUI does, "
+        "and say so. drop: leave it out. composite: lay the image over the background. keep: keep it, or fail if the "
+        "VAE has no channel for it."
     )
-    background = "For alpha = composite: the colour behind the image, as #rrggbb."
+    background = "Used if alpha is composite: the colour behind the image, as #rrggbb."
     return {
-        "odd_sizes": (list(ODD_SIZES), {"default": PAD, "advanced": True, "tooltip": sizes}),
-        "alpha": (list(ALPHA), {"default": AUTOMATIC, "advanced": True, "tooltip": alpha}),
-        "background": ("STRING", {"default": WHITE, "advanced": True, "tooltip": background}),
+        "odd_sizes": choice_input(ODD_SIZES, PAD, sizes, advanced=True),
+        "alpha": choice_input(ALPHA, AUTOMATIC, alpha, advanced=True),
+        "background": text_input(WHITE, background, advanced=True),
     }
 
 
-def prepared(image: Any, vae: Any, odd_sizes: str, alpha: str, background: str) -> tuple[Tensor, str]:
-    """IMAGE -> (pixels as this VAE encodes them, a note for the person); the frames of a clip go together."""
-    pixels, note = with_alpha(image, vae.in_channels, alpha, background)
+def prepare_pixels(image: Any, vae: Any, odd_sizes: str, alpha: str, background: str) -> tuple[Tensor, str]:
+    """IMAGE -> (pixels in the channels, sizes and layout that this VAE encodes, a note on transparency).
+
+    For a VAE of clips the images are the frames of one clip. Raises BadPixels and BadRequest.
+    """
+    pixels, note = convert_with_alpha(image, vae.in_channels, alpha, background)
     pixels = crop_to(pixels, vae.spatial_ratio) if odd_sizes == CROP else pixels
-    return of_frames(pixels, vae), note
+    return to_clip_pixels(pixels, vae), note

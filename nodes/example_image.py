@@ -1,4 +1,4 @@
-"""Example Image: a photograph that is always there, for workflows that must run on any machine."""
+"""Example Image: a photograph that comes with the pack, for workflows that must run on any machine."""
 
 from pathlib import Path
 
@@ -9,50 +9,56 @@ from torch.nn import functional as F
 
 from ..vae_core.checkpoints import built_in
 from . import host
-from .latent_inputs import choice, whole
+from .inputs import choice_input, int_input
 
-MASKED = 0.5  # of each side, across the ellipse
+MASKED = 0.5  # diameter of the ellipse, as a fraction of each side
 
 
 class ExampleImage:
     DESCRIPTION = (
-        "One of two photographs that come with this pack, cut and resized to any size, and a mask over its middle. For "
-        "workflows that are to run without a file; put Load Image in its place for an image of yours."
+        "Gives one of two photographs that come with this pack, cropped and resized to any size, and a mask over its "
+        "middle. Workflows with it run without a file. Replace it with Load Image to use your own image."
     )
     CATEGORY = "Exact VAE"
     SEARCH_ALIASES = ["example image", "test image", "sample image", "photograph", "demo image"]
     RETURN_TYPES = ("IMAGE", "MASK")
-    OUTPUT_TOOLTIPS = ("The photograph, in [0, 1].", "1 in an ellipse in the middle, half as wide and half as high.")
+    OUTPUT_TOOLTIPS = (
+        "The photograph.",
+        "1 in an ellipse in the middle that is half as wide and half as high as the image.",
+    )
     FUNCTION = "give"
 
     @classmethod
     def INPUT_TYPES(cls):
-        which = "heron: a bird in a mangrove, much detail. cat: a face, soft fur. Both are in the public domain (CC0)."
-        side = "of the result, in pixels. What does not fit its shape is cut off on both sides."
+        which = (
+            "heron: a bird in a mangrove, with much detail. cat: a face with soft fur. Both are in the public domain "
+            "(CC0)."
+        )
+        side = "of the result in pixels. Parts of the photograph that do not fit its shape are cropped on both sides."
         return {
             "required": {
-                "image": choice(tuple(built_in.PHOTOGRAPHS), "heron", which),
-                "width": whole(512, 1, 16384, f"Width {side}"),
-                "height": whole(384, 1, 16384, f"Height {side}"),
+                "image": choice_input(tuple(built_in.PHOTOGRAPHS), "heron", which),
+                "width": int_input(512, 1, 16384, f"Width {side}"),
+                "height": int_input(384, 1, 16384, f"Height {side}"),
             }
         }
 
     def give(self, image, width, height):
-        found = fitted(photograph(built_in.PHOTOGRAPHS[image]), height, width)
-        return host.result(found.movedim(1, -1).contiguous()), host.result(ellipse(height, width))
+        found = crop_and_resize(read_photograph(built_in.PHOTOGRAPHS[image]), height, width)
+        return host.result(found.movedim(1, -1).contiguous()), host.result(ellipse_mask(height, width))
 
 
-def photograph(path: Path) -> Tensor:
-    """-> (1, 3, H, W) in [0, 1]"""
-    from PIL import Image  # not at import, which is to cost nothing
+def read_photograph(path: Path) -> Tensor:
+    """-> (1, 3, H, W) in [0, 1], float32"""
+    from PIL import Image  # here, so that importing the pack stays fast
 
     with Image.open(path) as file:
         levels = np.array(file.convert("RGB"))
     return torch.from_numpy(levels).movedim(-1, 0)[None] / 255
 
 
-def fitted(image: Tensor, height: int, width: int) -> Tensor:
-    """The largest middle part of this shape, resized."""
+def crop_and_resize(image: Tensor, height: int, width: int) -> Tensor:
+    """(B, C, H, W) in [0, 1] -> (B, C, height, width) in [0, 1]: the largest middle part of this shape, resized."""
     h, w = image.shape[-2:]
     scale = min(h / height, w / width)
     rows, columns = max(round(height * scale), 1), max(round(width * scale), 1)
@@ -61,7 +67,7 @@ def fitted(image: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(part, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
 
 
-def ellipse(height: int, width: int) -> Tensor:
-    """-> MASK (1, height, width)"""
+def ellipse_mask(height: int, width: int) -> Tensor:
+    """-> MASK (1, height, width), 0 or 1, float32"""
     y, x = ((torch.arange(n) + 0.5) * 2 / n - 1 for n in (height, width))
     return ((y[:, None] ** 2 + x**2) <= MASKED**2).float()[None]

@@ -1,4 +1,4 @@
-"""The shape of a VAE's latents: for nodes that make them from nothing."""
+"""The shape of a VAE's latents, for nodes that make latents without an image."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -8,53 +8,49 @@ from torch import Tensor
 
 from ..vae_core.latents import Tag
 from . import host
-from .clips import in_batches, latent_frames
-from .host_codec import HostCodec
+from .clips import frames_are_batch, latent_frames
 from .images import TAG
 
 
-class Geometry(NamedTuple):
-    """Of a VAE on the socket, or of none: then `vae` is None, and its channels and ratio are somebody's choice."""
+class LatentGeometry(NamedTuple):
+    """Channels and ratio of a VAE's latents, or channels and ratio that the user chose; then `vae` is None."""
 
     vae: Any
     channels: int
     ratio: int
 
     def shape(self, batch: int, width: int, height: int, length: int = 1) -> tuple[int, ...]:
-        """As clips.py says. Sizes in pixels, rounded up; length in frames."""
+        """The shape of a LATENT, see clips.py. Sizes in pixels, rounded up to the ratio; length in frames."""
         side = (-(-height // self.ratio), -(-width // self.ratio))
-        frames = _frames(self.vae, length)
-        batch *= length if self.vae is not None and in_batches(self.vae) else 1
+        frames = _latent_frames(self.vae, length)
+        batch *= length if self.vae is not None and frames_are_batch(self.vae) else 1
         return (batch, self.channels, *([frames] if frames else []), *side)
 
-    def tagged(self, latent: Tensor, width: int, height: int) -> dict[str, Any]:
-        """A LATENT that remembers for whom it is and the size of its image, if it is a VAE's.
+    def tag_latent(self, latent: Tensor, width: int, height: int) -> dict[str, Any]:
+        """A LATENT with a tag, if there is a VAE: its family and space, and the size of the image.
 
-        No VAE made its numbers, so it remembers none: a sampler will, and the fingerprint would go with them.
+        The tag has no fingerprint, because the VAE did not make this latent.
         """
         if self.vae is None:
             return {"samples": latent}
         tag = Tag.of(latent, self.vae.family, self.ratio, (height, width), self.vae)
         return {"samples": latent, TAG: replace(tag, vae=None).to_dict()}
 
-    def empty(self, batch: int, width: int, height: int, length: int = 1) -> dict[str, Any]:
-        """Zeros, and the ratios, by which a sampler of another model can resize them."""
+    def make_empty(self, batch: int, width: int, height: int, length: int = 1) -> dict[str, Any]:
+        """A LATENT of zeros, with the ratio by which a sampler of another model can resize it."""
         zeros = host.result(torch.zeros(self.shape(batch, width, height, length)))
-        return {**self.tagged(zeros, width, height), "downscale_ratio_spacial": self.ratio}
+        return {**self.tag_latent(zeros, width, height), host.RATIO: self.ratio}
 
 
-def of(vae: Any) -> Geometry:
-    """Of the VAE on the socket; nothing is moved for it."""
-    return Geometry(host.look(vae), *host.geometry(vae))
+def latent_geometry(vae: Any) -> LatentGeometry:
+    """Geometry of the VAE on a socket. Its weights are not moved to a device."""
+    return LatentGeometry(host.look(vae), *host.geometry(vae))
 
 
-def _frames(vae: Any, length: int) -> int | None:
-    """Of the latent of a clip; None for a VAE of images. The first frame stands alone, as in all causal VAEs."""
-    if isinstance(vae, HostCodec):
-        thing = vae.thing
-        rule = thing.downscale_ratio[0] if isinstance(thing.downscale_ratio, tuple) else None
-        is_clip = callable(rule) and getattr(thing, "latent_dim", 2) == 3
-        return int(rule(length)) if is_clip else None  # type: ignore[operator]
-    if vae is None or not vae.temporal_ratio or in_batches(vae):
+def _latent_frames(vae: Any, length: int) -> int | None:
+    """Number of latent frames of a clip; None for a VAE of images."""
+    if isinstance(vae, host.HostVAE):
+        return vae.count_latent_frames(length)
+    if vae is None or not vae.temporal_ratio or frames_are_batch(vae):
         return None
     return latent_frames(length, vae)

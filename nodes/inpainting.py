@@ -1,4 +1,4 @@
-"""Between MASK and what masks.py works with."""
+"""Inpainting: MASK and IMAGE of ComfyUI to what `vae_core.images` works with, and back."""
 
 from typing import Any
 
@@ -6,54 +6,56 @@ import torch
 from torch import Tensor
 
 from ..vae_core import BadPixels, BadRequest
-from ..vae_core.images import colour_matched, crop_to, masks, onto, pad_to
+from ..vae_core.images import composite, crop_to, masks, match_colours, pad_to
 from .images import demand_image, to_image
 
-NEUTRAL = 0.5  # what an encoder reads as 0: neither dark nor bright
+NEUTRAL = 0.5  # grey, which is 0 for an encoder
 
 
-def mask_for(mask: Any, image: Tensor) -> Tensor:
-    """MASK -> (B or 1, 1, H, W) for an IMAGE (B, H, W, C), on its device. Raises BadRequest."""
+def fit_mask(mask: Any, image: Tensor) -> Tensor:
+    """MASK -> (B or 1, 1, H, W) in [0, 1], in the size of an IMAGE and on its device. Raises BadRequest."""
     image = demand_image(image)
-    found = masks.fitted(mask, (image.shape[1], image.shape[2])).to(image.device)
+    found = masks.resize(mask, (image.shape[1], image.shape[2])).to(image.device)
     if len(found) not in (1, len(image)):
         raise BadRequest(f"there are {len(found)} masks for {len(image)} images: give one, or one for each.")
     return found
 
 
-def masked_image(image: Tensor, mask: Any) -> Tensor:
-    """The image, neutral where the mask is 1. Its alpha stays."""
-    hole = mask_for(mask, image).round().movedim(1, -1)
+def grey_out(image: Tensor, mask: Any) -> Tensor:
+    """Make an IMAGE grey where the mask is 1. Its alpha is kept."""
+    hole = fit_mask(mask, image).round().movedim(1, -1)
     alphas = 1 - image.shape[-1] % 2
     colours, alpha = image.split([image.shape[-1] - alphas, alphas], -1)
     return torch.cat([torch.where(hole > 0, NEUTRAL, colours), alpha], -1)
 
 
-def noise_mask(mask: Any, size: tuple[int, int], grow_by: int, ratio: int, crop: bool) -> Tensor:
-    """(B, 1, H, W), of the size that the latent covers, 1 in every latent pixel that the grown mask touches."""
-    area = masks.grown(masks.fitted(mask, size), grow_by)
-    return masks.to_cells(crop_to(area, ratio) if crop else pad_to(area, ratio), ratio)
+def make_noise_mask(mask: Any, size: tuple[int, int], grow_by: int, ratio: int, crop: bool) -> Tensor:
+    """The mask for a sampler: (B, 1, H, W) in the size that the latent covers, 1 in every latent pixel it touches."""
+    area = masks.grow(masks.resize(mask, size), grow_by)
+    return masks.cover_cells(crop_to(area, ratio) if crop else pad_to(area, ratio), ratio)
 
 
-def put_onto(image: Tensor, pixels: Tensor, mask: Tensor, feather: int, match_colour: bool, ratio: int) -> Tensor:
-    """IMAGE with decoded pixels in it under the mask (B, 1, H, W); to the bit as it was where the mask is 0."""
-    original = _coloured(image.movedim(-1, 1))
+def composite_decoded(
+    image: Tensor, pixels: Tensor, mask: Tensor, feather: int, match_colour: bool, ratio: int
+) -> Tensor:
+    """Composite decoded pixels (B, 3, H, W) into an IMAGE under a mask (B, 1, H, W). Where it is 0, no bit changes."""
+    original = _grey_to_rgb(image.movedim(-1, 1))
     new = to_image(pixels).movedim(-1, 1).to(image.device)
     if len({len(original), len(new)} - {1}) > 1:
         raise BadRequest(f"{len(new)} images were decoded for {len(original)} originals: give one, or one for each.")
-    new = _in_place(new, original, ratio)
-    new = colour_matched(new, original.to(new), mask).clamp(0, 1) if match_colour else new
-    return onto(original, new, masks.feathered(mask, feather)).movedim(1, -1).contiguous()
+    new = _align(new, original, ratio)
+    new = match_colours(new, original.to(new), mask).clamp(0, 1) if match_colour else new
+    return composite(original, new, masks.feather(mask, feather)).movedim(1, -1).contiguous()
 
 
-def _coloured(original: Tensor) -> Tensor:
-    """Grey as RGB; alpha stays."""
+def _grey_to_rgb(original: Tensor) -> Tensor:
+    """(B, 1 to 4, H, W) -> RGB with the alpha it has."""
     grey = original.shape[1] < 3
     return torch.cat([original[:, :1].expand(-1, 3, -1, -1), original[:, 1:]], 1) if grey else original
 
 
-def _in_place(new: Tensor, original: Tensor, ratio: int) -> Tensor:
-    """Decoded images, of the original's size: of an odd size they were padded, or cropped to their middle by core."""
+def _align(new: Tensor, original: Tensor, ratio: int) -> Tensor:
+    """Bring decoded images to the original's size: crop what padding added, or put a cropped middle back in place."""
     (h, w), (height, width) = new.shape[-2:], original.shape[-2:]
     if max(abs(h - height), abs(w - width)) >= max(ratio, 1) or (h - height) * (w - width) < 0:
         raise BadPixels(

@@ -1,12 +1,12 @@
-"""Latent Inspect: what is in a latent, in numbers and in images."""
+"""Latent Inspect: statistics, warnings and images of a latent."""
 
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
-from ..vae_core import VAE
-from ..vae_core.images import latent_channels
+from ..vae_core import VAE, Half
+from ..vae_core.images import channel_grid
 from ..vae_core.latents import (
     CELLS,
     IMAGES,
@@ -14,24 +14,23 @@ from ..vae_core.latents import (
     SPACES,
     Tag,
     convert,
-    fingerprint,
+    false_colours,
     fit,
-    flat,
+    flatten_frames,
     preview,
-    principal,
-    published,
+    published_factors,
 )
-from ..vae_core.reports import report
+from ..vae_core.reports import describe_latent
 from . import host
 from .images import demand_same_vae, latent_of, tag_of, to_image
-from .latent_inputs import whole
+from .inputs import int_input
 
 
 class LatentInspect:
     DESCRIPTION = (
-        "Says what is in a latent: whose it is, mean and spread of each channel, and what is odd about it (broken "
-        "numbers, never sampled, scaled where it should be raw, of another VAE). Shows its channels side by side, and "
-        "a preview in colour without decoding it."
+        "Shows what is in a latent: the model it belongs to, the mean and spread of each channel, and warnings (NaN or "
+        "infinity, never sampled, scaled instead of raw, made by another VAE). Draws its channels side by side, and a "
+        "preview in colour without decoding it."
     )
     CATEGORY = "Exact VAE/inspect"
     SEARCH_ALIASES = ["inspect latent", "latent info", "latent statistics", "debug latent", "latent preview",
@@ -39,10 +38,11 @@ class LatentInspect:
     RETURN_TYPES = ("STRING", "IMAGE", "IMAGE")
     RETURN_NAMES = ("report", "channels", "preview")
     OUTPUT_TOOLTIPS = (
-        "The lines that the node shows.",
-        "The channels of each item, side by side: grey at their mean, black and white three standard deviations away.",
-        "A small image in colour: with a VAE its colours; without one those of its models if they are published, "
-        "otherwise false colours.",
+        "The text that the node shows.",
+        "The channels of each item, side by side. Grey is their mean, black and white are three standard deviations "
+        "away.",
+        "A small image in colour. With a VAE the colours are true. Without one they are those of the model if its "
+        "factors are published, and false colours otherwise.",
     )
     FUNCTION = "inspect"
     OUTPUT_NODE = True
@@ -50,28 +50,31 @@ class LatentInspect:
     @classmethod
     def INPUT_TYPES(cls):
         vae = (
-            "The VAE of the latent. It shows the true colours: it is run once on small images, to find what its "
-            "channels look like."
+            "The VAE of the latent, for a preview in true colours. It is run once on small images, to find the colours "
+            "of its channels."
         )
-        scale = "How large a latent pixel is drawn, in pixels."
+        scale = "Size of a latent pixel in the images, in pixels."
         return {
             "required": {"samples": ("LATENT", {"tooltip": "The latent. It is not changed."})},
-            "optional": {"vae": ("VAE", {"tooltip": vae}), "scale": whole(4, 1, 64, scale)},
+            "optional": {"vae": ("VAE", {"tooltip": vae}), "scale": int_input(4, 1, 64, scale)},
         }
 
     def inspect(self, samples, vae=None, scale=4):
         latent, tag = latent_of(samples), tag_of(samples)
         found = host.look(vae) if vae is not None else None
-        mark = fingerprint(found.network) if isinstance(found, VAE) else None
-        frames = flat(latent).float().nan_to_num(0, 0, 0)
-        grid = latent_channels(frames, scale).movedim(1, -1).contiguous()
-        colours = coloured(frames, tag, vae).repeat_interleave(scale, -1).repeat_interleave(scale, -2)
-        text = report(latent, tag, mark)
+        mark = found.fingerprint if isinstance(found, VAE) else None
+        frames = flatten_frames(latent).float().nan_to_num(0, 0, 0)
+        grid = channel_grid(frames, scale).movedim(1, -1).contiguous()
+        colours = draw_preview(frames, tag, vae).repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+        text = describe_latent(latent, tag, mark)
         return host.told(text, text, host.result(grid), host.result(to_image(colours)))
 
 
-def coloured(latent: Tensor, tag: Tag | None, vae: Any) -> Tensor:
-    """latent (N, C, h, w) -> pixels (N, 3, h, w): by the VAE, published factors of its space, or in false colours."""
+def draw_preview(latent: Tensor, tag: Tag | None, vae: Any) -> Tensor:
+    """latent (N, C, h, w) -> pixels (N, 3, h, w), about [-1, 1].
+
+    The colours are those of the VAE; without one, those of published factors; without these, false colours.
+    """
     space = SPACES.get(tag.space or "") if tag else None
     if tag and space:
         latent, tag = convert(latent, space, tag.convention, RAW), replace(tag, convention=RAW)
@@ -79,14 +82,14 @@ def coloured(latent: Tensor, tag: Tag | None, vae: Any) -> Tensor:
         codec = host.from_socket(vae, *_probe(vae))
         demand_same_vae(tag, codec)
         return preview(latent, fit(codec))
-    factors = published(tag.space or "", space) if tag and space else None
-    return preview(latent, factors) if factors else principal(latent)
+    factors = published_factors(tag.space or "", space) if tag and space else None
+    return preview(latent, factors) if factors else false_colours(latent)
 
 
-def _probe(vae: Any) -> tuple[str, tuple[int, ...]]:
-    """What `fit` runs the VAE on: the half, and the shape."""
+def _probe(vae: Any) -> tuple[Half, tuple[int, ...]]:
+    """(half, shape) of what `fit` runs the VAE on."""
     channels, ratio = host.geometry(vae)
     config = getattr(host.look(vae), "config", None)
     if config and "encoder" not in config.parts:
-        return "decode", (IMAGES, channels, CELLS, CELLS)
-    return "encode", (1, 3, CELLS * ratio, CELLS * ratio)
+        return Half.DECODER, (IMAGES, channels, CELLS, CELLS)
+    return Half.ENCODER, (1, 3, CELLS * ratio, CELLS * ratio)

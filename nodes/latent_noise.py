@@ -1,4 +1,4 @@
-"""Latent Noise: seeded noise in the shape a VAE or a latent asks for, as a latent and for samplers."""
+"""Latent Noise: noise from a seed in the shape of a VAE's latents, as a LATENT and as a NOISE for samplers."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,48 +7,66 @@ from typing import Any
 from torch import Tensor
 
 from ..vae_core.latents import RAW, Noise
-from . import geometry, host
-from .images import changed, latent_of, tag_of
-from .latent_inputs import batch_seeds_input, length_input, noise_inputs, number, seed_input, size_inputs, whole
+from . import host
+from .geometry import LatentGeometry, latent_geometry
+from .images import latent_of, replace_latent, tag_of
+from .inputs import (
+    batch_seeds_input,
+    bool_input,
+    float_input,
+    int_input,
+    length_input,
+    noise_inputs,
+    seed_input,
+    size_inputs,
+)
 
 
 class LatentNoise:
     DESCRIPTION = (
-        "Noise of the right channels and size for a VAE, or of the shape of another latent, alone or added to it; and "
-        "the same noise for samplers that take a NOISE. The same seed gives the same noise on every machine. "
-        "Strength 0 gives an empty latent."
+        "Makes noise with the channels and size that a VAE needs, or in the shape of another latent, alone or added to "
+        "that latent. Gives the same noise to samplers that take a NOISE. The same seed gives the same noise on every "
+        "machine. A strength of 0 gives an empty latent."
     )
     CATEGORY = "Exact VAE/latent"
     SEARCH_ALIASES = ["noise", "random noise", "noisy latent", "random latent", "seed", "variation seed", "perlin",
                       "pink noise", "add noise", "inject noise", "nvidia rng", "a1111 noise"]  # fmt: skip
     RETURN_TYPES = ("LATENT", "NOISE")
     OUTPUT_TOOLTIPS = (
-        "The noise, times strength, as a raw latent; or the latent with it added.",
-        "The noise for SamplerCustomAdvanced and the like, which draw it in their latent's shape; of variance 1, "
+        "The noise times strength, as a raw latent; or the given latent with the noise added.",
+        "The noise for SamplerCustomAdvanced and similar nodes, drawn in the shape of their latent. Its variance is 1, "
         "whatever the strength.",
     )
     FUNCTION = "make"
 
     @classmethod
     def INPUT_TYPES(cls):
-        strength = "Standard deviation of the noise. 0 gives an empty latent, all zeros; or the latent as it was."
-        shape_of = "A latent whose shape the noise takes, batch and frames too. It is not changed."
-        add = "On: the latent of `samples` with the noise added to it. Off: the noise alone."
-        alone = "Without a VAE or a latent:"
+        strength = (
+            "Standard deviation of the noise. 0 gives an empty latent; or the given latent unchanged, if noise is "
+            "added to it."
+        )
+        shape_of = (
+            "The noise takes the shape of this latent, with its batch and frames. The latent itself is not changed."
+        )
+        shape_for = "The noise takes the channels and the ratio of this VAE."
+        add = "On: add the noise to the latent of samples. Off: return the noise alone."
+        alone = "Used if neither vae nor samples is connected:"
         return {
             "required": {
                 **seed_input(),
                 **size_inputs(),
-                "strength": number(1.0, 0.0, 1000.0, strength),
+                "strength": float_input(1.0, 0.0, 1000.0, strength),
             },
             "optional": {
-                "vae": ("VAE", {"tooltip": "Gives the channels and the ratio. Without it: channels and ratio below."}),
+                "vae": ("VAE", {"tooltip": shape_for}),
                 "samples": ("LATENT", {"tooltip": shape_of}),
                 **batch_seeds_input(),
-                "channels": whole(4, 1, 4096, f"{alone} its channels (SD 1.x and SDXL 4, FLUX.1 16).", advanced=True),
-                "ratio": whole(8, 1, 256, f"{alone} pixels to one latent pixel, each way.", advanced=True),
+                "channels": int_input(
+                    4, 1, 4096, f"{alone} number of channels (SD 1.x and SDXL 4, FLUX.1 16).", advanced=True
+                ),
+                "ratio": int_input(8, 1, 256, f"{alone} pixels per latent pixel, in each direction.", advanced=True),
                 **noise_inputs(),
-                "add_to_samples": ("BOOLEAN", {"default": False, "tooltip": add}),
+                "add_to_samples": bool_input(False, add),
                 **length_input(),
             },
         }
@@ -58,37 +76,37 @@ class LatentNoise:
              add_to_samples=False, length=1):  # fmt: skip
         noise = Noise(seed, source, batch_seeds, spectrum, variation_seed, variation_strength)
         if samples is not None:
-            return in_shape_of(samples, noise, strength, add_to_samples), SamplerNoise(noise)
-        made = geometry.of(vae) if vae is not None else geometry.Geometry(None, channels, ratio)
+            return draw_noise_like(samples, noise, strength, add_to_samples), SamplerNoise(noise)
+        made = latent_geometry(vae) if vae is not None else LatentGeometry(None, channels, ratio)
         if strength == 0:
-            return made.empty(batch_size, width, height, length), SamplerNoise(noise)
+            return made.make_empty(batch_size, width, height, length), SamplerNoise(noise)
         drawn = host.result(noise.draw(made.shape(batch_size, width, height, length)) * strength)
-        return made.tagged(drawn, width, height), SamplerNoise(noise)
+        return made.tag_latent(drawn, width, height), SamplerNoise(noise)
 
 
 class SamplerNoise:
-    """What travels on a NOISE socket."""
+    """The object on a NOISE socket, with the attribute and the method that ComfyUI's samplers use."""
 
     def __init__(self, noise: Noise):
         self.noise, self.seed = noise, noise.seed
 
     def generate_noise(self, input_latent: Mapping[str, Any]) -> Tensor:
-        """On the CPU, in the shape and dtype of the LATENT."""
+        """Noise on the CPU, in the shape and dtype of the LATENT."""
         latent = latent_of(input_latent)
-        return self.noise.draw(latent.shape, _index(input_latent, len(latent))).to(latent.dtype)
+        return self.noise.draw(latent.shape, _batch_index(input_latent, len(latent))).to(latent.dtype)
 
 
-def in_shape_of(samples: Mapping[str, Any], noise: Noise, strength: float, add: bool) -> dict[str, Any]:
-    """The LATENT with noise in the place of its numbers, or added to them."""
+def draw_noise_like(samples: Mapping[str, Any], noise: Noise, strength: float, add: bool) -> dict[str, Any]:
+    """A LATENT of noise in the shape of another, or that one with noise added."""
     latent, tag = latent_of(samples), tag_of(samples)
-    drawn = noise.draw(latent.shape, _index(samples, len(latent))).to(latent.device) * strength
+    drawn = noise.draw(latent.shape, _batch_index(samples, len(latent))).to(latent.device) * strength
     if add:
-        return changed(samples, host.result(latent + drawn), tag)
-    fresh = replace(tag, convention=RAW, vae=None) if tag else None  # no VAE made these numbers, nothing scaled them
-    return changed(samples, host.result(drawn), fresh, drop=("noise_mask",))
+        return replace_latent(samples, host.result(latent + drawn), tag)
+    fresh = replace(tag, convention=RAW, vae=None) if tag else None  # no VAE made this noise
+    return replace_latent(samples, host.result(drawn), fresh, drop=("noise_mask",))
 
 
-def _index(samples: Mapping[str, Any], items: int) -> list[int] | None:
-    """For a batch that was taken out of a larger one: which of its items."""
+def _batch_index(samples: Mapping[str, Any], items: int) -> list[int] | None:
+    """For each item, its number in the batch that it was taken from; None if it was not taken from one."""
     found = samples.get("batch_index")
     return list(found) if found is not None and len(found) == items else None

@@ -1,18 +1,18 @@
-"""Load Latent: from the input folder or the output folder, with all that was saved with it."""
+"""Load Latent: a latent from a file, with its mask and its tag."""
 
 from typing import Any
 
 from ..vae_core import BadRequest
-from ..vae_core.latents import SUFFIXES, read_stored
+from ..vae_core.latents import SUFFIXES, read_latent_file
 from . import host
 from .images import TAG
 
 
 class LoadLatent:
     DESCRIPTION = (
-        "Reads a latent from the input folder or the output folder, subfolders too: what Save Latent (Exact) wrote, "
-        "with its mask and what it remembers; what core's Save Latent wrote; and .safetensors files with a tensor "
-        "called latent. Old files of core's, scaled for SD 1, are scaled back."
+        "Reads a latent from the input folder, the output folder or their subfolders. It reads files of Save Latent "
+        "(Exact), with the mask and everything the latent remembered; files of ComfyUI's own Save Latent; and "
+        ".safetensors files with a tensor named latent. Old files of ComfyUI, scaled for SD 1, are scaled back."
     )
     CATEGORY = "Exact VAE/latent"
     SEARCH_ALIASES = ["load latent", "open latent", "import latent", "latent from file", "read latent"]
@@ -22,13 +22,13 @@ class LoadLatent:
 
     @classmethod
     def INPUT_TYPES(cls):
-        name = "A file of the input folder; with [output] behind it, of the output folder, where it was saved."
+        name = "A file in the input folder. Files in the output folder, where latents are saved, end with [output]."
         return {"required": {"latent": (host.listed(SUFFIXES), {"tooltip": name})}}
 
     @classmethod
     def VALIDATE_INPUTS(cls, latent):
         try:
-            return latent is None or bool(host.found(latent))  # None: another node will give it
+            return latent is None or bool(host.found(latent))  # None: it comes from another node
         except BadRequest as e:
             return str(e)
 
@@ -38,7 +38,7 @@ class LoadLatent:
         return f"{latent} {stat.st_size} {stat.st_mtime_ns}"
 
     def load(self, latent):
-        stored = read_stored(host.found(latent))
+        stored = read_latent_file(host.found(latent))
         found: dict[str, Any] = {"samples": host.result(stored.latent)}
         known = {TAG: stored.tag and stored.tag.to_dict(), "noise_mask": stored.mask, "batch_index": stored.items}
         return ({**found, **{key: value for key, value in known.items() if value is not None}},)

@@ -1,4 +1,4 @@
-"""Save Latent: to a file that remembers what it is."""
+"""Save Latent: a latent to a file, with its mask and its tag."""
 
 import json
 from typing import Any
@@ -8,18 +8,19 @@ from torch import Tensor
 from ..vae_core.latents import NODE_SUFFIX, SUFFIXES, write_latent
 from . import host
 from .images import latent_of, tag_of
-from .latent_inputs import choice
+from .inputs import choice_input, text_input
 
 PREFIX = (
-    "How the file's name begins, in the output folder: may name subfolders and %year%, %month%, %day%, %hour%, "
-    "%minute%, %second%."
+    "Beginning of the file's name, in the output folder. It may contain subfolders, %year%, %month%, %day%, %hour%, "
+    "%minute% and %second%."
 )
 
 
 class SaveLatent:
     DESCRIPTION = (
-        "Writes a latent to the output folder, in its own dtype, with its mask and with all it remembers: whose it is, "
-        "what its numbers mean, the image's size, the VAE that made it. Core's Load Latent reads .latent files too."
+        "Writes a latent to the output folder, in its own dtype, with its mask and everything it remembers: its model, "
+        "its convention, the size of the image, the VAE that made it. ComfyUI's own Load Latent also reads .latent "
+        "files."
     )
     CATEGORY = "Exact VAE/latent"
     SEARCH_ALIASES = ["save latent", "export latent", "latent to file", "write latent", "keep latent"]
@@ -30,13 +31,13 @@ class SaveLatent:
 
     @classmethod
     def INPUT_TYPES(cls):
-        ending = ".latent: as core writes it. .safetensors: for other programs, the tensor is called latent."
+        ending = ".latent: as ComfyUI writes it. .safetensors: for other programs; the tensor is named latent."
         return {
             "required": {
                 "samples": ("LATENT", {"tooltip": "The latent to save, with its mask if it has one."}),
-                "filename_prefix": ("STRING", {"default": "latents/ComfyUI", "tooltip": PREFIX}),
+                "filename_prefix": text_input("latents/ComfyUI", PREFIX),
             },
-            "optional": {"file_type": choice(SUFFIXES, NODE_SUFFIX, ending)},
+            "optional": {"file_type": choice_input(SUFFIXES, NODE_SUFFIX, ending)},
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
         }
 
@@ -50,6 +51,6 @@ class SaveLatent:
 
 
 def _texts(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:
-    """The graph, as core writes it into its files."""
+    """The graph, as ComfyUI writes it into its files."""
     texts = {} if prompt is None else {"prompt": json.dumps(prompt)}
     return texts | {name: json.dumps(value) for name, value in (extra_pnginfo or {}).items()}

@@ -1,8 +1,8 @@
-"""The texts of the nodes as the host reads them for a language: locales/<language>/nodeDefs.json.
+"""The texts of the nodes in the files that ComfyUI reads for a language: locales/<language>/nodeDefs.json.
 
-The English file is written from the classes, so that their texts have one home:
+The English file is generated from the classes, which are the only place to edit:
     python -m exact_vae.nodes.translations
-Another language has the same keys.
+Files of other languages have the same keys and are edited by hand.
 """
 
 import json

@@ -4,11 +4,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ..vae_core.images import WHITE_HOT, as_channels
+from ..vae_core import Half, RunOptions
+from ..vae_core.images import WHITE_HOT, convert_channels
 from ..vae_core.reports import Overflow, RoundTrip, comparison
 from . import host
-from .host_codec import ClipTiles
 from .images import demand_image
+from .inputs import choice_input, float_input, int_input
 from .tiling import BLENDED, EXACT
 
 BOTH = "both"
@@ -16,18 +17,18 @@ BOTH = "both"
 
 class VAECompare:
     DESCRIPTION = (
-        "Sends an image through one VAE or several and back, and measures what came back: PSNR, SSIM, the largest "
-        "error, the shift of colour, KL, time and memory. Load one file in several dtypes to compare those; mode both "
-        "also runs each in blended tiles. A VAE that overflows gets a line that says so."
+        "Encodes and decodes an image with up to four VAEs and measures the results: PSNR, SSIM, largest error, colour "
+        "shift, KL, time and memory. To compare dtypes, load one file several times. With mode both, each VAE also "
+        "runs in blended tiles. If a VAE overflows, its row says so."
     )
     CATEGORY = "Exact VAE/inspect"
     SEARCH_ALIASES = ["compare vae", "psnr", "ssim", "round trip", "vae quality", "vae benchmark", "difference"]
     RETURN_TYPES = ("STRING", "IMAGE", "IMAGE")
     RETURN_NAMES = ("report", "side_by_side", "heat_map")
     OUTPUT_TOOLTIPS = (
-        "A table in Markdown, a row for each run: for Preview as Text, or a file.",
-        "The image, then what came back of it, from left to right in the order of the table.",
-        "Where each differs from the image: black not at all, then red, then white.",
+        "A Markdown table with a row for each run, for Preview as Text or a file.",
+        "The image, then the decoded images, from left to right in the order of the table.",
+        "The error of each decoded image: black is none, then red, then white.",
     )
     FUNCTION = "compare"
     OUTPUT_NODE = True
@@ -35,46 +36,50 @@ class VAECompare:
     @classmethod
     def INPUT_TYPES(cls):
         modes = (
-            "exact: whole or in bands, the same image. blended approximate: in tiles that are faded into one "
-            "another. both: a line for each."
+            "exact: run whole or in bands, with the same result. blended approximate: run in overlapping tiles and "
+            "blend them. both: a row for each."
         )
-        white = "The error that is drawn white in the heat map, as a share of the whole range."
-        size = {"min": 64, "max": 4096, "step": 32, "advanced": True}
-        other = "Another VAE, or the same one in another dtype."
+        white = "The error that is drawn white in the heat map, as a fraction of the full range."
+        side = "Used in blended tiles: side of a tile in pixels."
+        overlap = "Used in blended tiles: pixels that neighbouring tiles share."
+        image = "One image, or several of one size. Figures are means over them, errors the largest."
+        other = "Another VAE, or the same VAE in another dtype."
         return {
             "required": {
-                "image": ("IMAGE", {"tooltip": "The image, or several of one size: figures are then their means."}),
+                "image": ("IMAGE", {"tooltip": image}),
                 "vae": ("VAE", {"tooltip": "A VAE, from any loader."}),
             },
             "optional": {
                 **{f"vae_{i}": ("VAE", {"tooltip": other}) for i in (2, 3, 4)},
-                "mode": ([EXACT, BLENDED, BOTH], {"default": EXACT, "tooltip": modes}),
-                "tile_size": ("INT", {**size, "default": 512, "tooltip": "Side of a blended tile in pixels."}),
-                "overlap": ("INT", {**size, "min": 0, "default": 64, "tooltip": "Pixels that blended tiles share."}),
-                "white": ("FLOAT", {"default": WHITE_HOT, "min": 0.01, "max": 1.0, "step": 0.01, "tooltip": white}),
+                "mode": choice_input((EXACT, BLENDED, BOTH), EXACT, modes),
+                "tile_size": int_input(512, 64, 4096, side, step=32, advanced=True),
+                "overlap": int_input(64, 0, 4096, overlap, step=32, advanced=True),
+                "white": float_input(WHITE_HOT, 0.01, 1.0, white),
             },
         }
 
     def compare(self, image, vae, vae_2=None, vae_3=None, vae_4=None, mode=EXACT, tile_size=512, overlap=64,
                 white=WHITE_HOT):  # fmt: skip
-        image = as_channels(demand_image(image).movedim(-1, 1).float(), 3)[0]
-        tiles = {EXACT: [None], BLENDED: [ClipTiles(tile_size, overlap)]}
+        image = convert_channels(demand_image(image).movedim(-1, 1).float(), 3)[0]
+        tiles = {EXACT: [None], BLENDED: [host.ClipTiles(tile_size, overlap)]}
         ways = tiles.get(mode, [*tiles[EXACT], *tiles[BLENDED]])
         vaes = {"vae": vae, "vae_2": vae_2, "vae_3": vae_3, "vae_4": vae_4}
-        trips = [_trip(name, one, image, way) for name, one in vaes.items() if one is not None for way in ways]
+        trips = [
+            _run_round_trip(name, one, image, way) for name, one in vaes.items() if one is not None for way in ways
+        ]
         image = image.cpu()
-        shown = (comparison.side_by_side(image, trips), comparison.heat_maps(image, trips, white))
+        shown = (comparison.draw_side_by_side(image, trips), comparison.draw_heat_maps(image, trips, white))
         return host.told(
-            comparison.said(trips),
-            comparison.table(trips),
+            comparison.format_lines(trips),
+            comparison.format_table(trips),
             *(host.result(one.movedim(1, -1).contiguous()) for one in shown),
         )
 
 
-def _trip(name: str, vae: Any, image: Tensor, tiles: ClipTiles | None) -> RoundTrip | Overflow:
-    def ready(part: str, shape: tuple[int, ...]) -> tuple[Any, Any]:
-        codec = host.from_socket(vae, part, shape, **({"tiles": tiles} if tiles else {}))
+def _run_round_trip(name: str, vae: Any, image: Tensor, tiles: host.ClipTiles | None) -> RoundTrip | Overflow:
+    def prepare(half: Half, shape: tuple[int, ...]) -> tuple[Any, Any]:
+        codec = host.from_socket(vae, half, shape, RunOptions(tiles=tiles))
         return codec, host.budget(vae)
 
     what = f"{name}: {host.look(vae).name}, {host.runs_in(vae)}{', blended' if tiles else ''}"
-    return comparison.round_trip(what, ready, image, tiles=tiles, progress=host.progress())
+    return comparison.round_trip(what, prepare, image, tiles=tiles, progress=host.progress())

@@ -1,79 +1,92 @@
-"""VAE Decode: a latent to its image."""
+"""VAE Decode: a latent to an image."""
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
+from ..vae_core import Half, RunOptions
+from ..vae_core.execution import DEFAULTS
 from . import host
-from .clips import as_clip
-from .images import demand_same_vae, demand_sampled, latent_of, tag_of, to_image, to_pixels
+from .clips import to_clip_latent
+from .images import demand_not_empty, demand_same_vae, latent_of, tag_of, to_image, to_pixels
+from .inputs import bool_input, choice_input
 
 REFUSE, DECODE = EMPTY = ("refuse", "decode")
 
 
 class VAEDecode:
     DESCRIPTION = (
-        "Decodes a latent to the image: whole while that fits into free memory, otherwise in bands of rows, which "
-        "give the same image. The node shows which. A latent of another VAE, or with NaN in it, is refused with a "
-        "sentence, not made into a black image. The image has the size that was encoded, odd sizes too."
+        "Decodes a latent to an image. It runs whole if that fits into free memory, and otherwise in bands of rows, "
+        "with the same result. The node shows which. A latent of another VAE, or one with NaN, is an error and never a "
+        "black image. The image has the size that was encoded, including odd sizes."
     )
     CATEGORY = "Exact VAE"
     SEARCH_ALIASES = ["vae decode", "decode latent", "latent to image", "render latent", "hdr decode"]
     RETURN_TYPES = ("IMAGE",)
-    OUTPUT_TOOLTIPS = ("The image, in [0, 1] unless clamp is off. The frames of a clip follow one another.",)
+    OUTPUT_TOOLTIPS = ("The image, in [0, 1] unless clamp is off. A clip becomes a batch of frames.",)
     FUNCTION = "decode"
 
     @classmethod
     def INPUT_TYPES(cls):
         clamp = (
-            "On: the image is cut to [0, 1], as core does. Off: as the decoder gives it, also below 0 and above 1, "
-            "for grading and for files of floats."
+            "On: limit the image to [0, 1], as ComfyUI does. Off: keep values below 0 and above 1, for colour grading "
+            "and for files of floats."
         )
         empty = (
-            "A latent of nothing but zeros, which no sampler has worked on. refuse: said in a sentence. decode: "
-            "decoded to what the VAE makes of it, as core does."
+            "What to do with a latent of zeros, which no sampler has worked on. refuse: stop with an error. decode: "
+            "decode it, as ComfyUI does."
         )
         return {
             "required": {
-                "samples": ("LATENT", {"tooltip": "The latent, raw, as samplers and VAE Encode give it."}),
+                "samples": ("LATENT", {"tooltip": "The raw latent, as samplers and VAE Encode give it."}),
                 "vae": ("VAE", {"tooltip": "The VAE of the model that made the latent, from any loader."}),
             },
             "optional": {
-                "clamp": ("BOOLEAN", {"default": True, "advanced": True, "tooltip": clamp}),
-                "empty_latent": (list(EMPTY), {"default": REFUSE, "advanced": True, "tooltip": empty}),
+                "clamp": bool_input(True, clamp, advanced=True),
+                "empty_latent": choice_input(EMPTY, REFUSE, empty, advanced=True),
             },
         }
 
     def decode(self, samples, vae, *, clamp=True, empty_latent=REFUSE):
-        return shown_image(samples, vae, clamp, empty_latent)
+        return decode_to_image(samples, vae, clamp, empty_latent)
 
 
-def shown_image(samples: Any, vae: Any, clamp: bool, empty: str, **way: Any) -> dict[str, Any]:
-    """What a decode node returns. `way` of running: as `VAE.decode` takes it."""
-    pixels, shown = decoded(samples, vae, empty, **way)
+def decode_to_image(samples: Any, vae: Any, clamp: bool, empty: str, options: RunOptions = DEFAULTS) -> dict[str, Any]:
+    """Decode a LATENT to what a decode node returns."""
+    pixels, shown = decode_pixels(samples, vae, empty, options=options)
     return shown.beside(host.result(to_image(pixels, clamp)))
 
 
-def decoded(
-    samples: Any, vae: Any, empty: str = REFUSE, original: tuple[Tensor, Tensor] | None = None, **way: Any
+def decode_pixels(
+    samples: Any,
+    vae: Any,
+    empty: str = REFUSE,
+    original: tuple[Tensor, Tensor] | None = None,
+    options: RunOptions = DEFAULTS,
 ) -> tuple[Tensor, host.Shown]:
-    """The pixels of a latent, and how it ran. original: the IMAGE and the mask (B, 1, H, W) it is made for."""
+    """(pixels of a LATENT, (B, C, H, W) or (B, C, T, H, W), about [-1, 1]; the text that says how it ran).
+
+    original: IMAGE and mask (B, 1, H, W), for decoders that look at the image around the mask.
+    Raises LatentMismatch, and what `VAE.decode` raises.
+    """
     latent, tag = latent_of(samples), tag_of(samples)
-    codec = host.from_socket(vae, "decode", tuple(latent.shape), **way)
-    latent = as_clip(latent, codec)
+    codec = host.from_socket(vae, Half.DECODER, tuple(latent.shape), options)
+    latent = to_clip_latent(latent, codec)
     demand_same_vae(tag, codec)
     if empty == REFUSE and latent.shape[1] == codec.latent_channels:
-        demand_sampled(latent, codec.spatial_ratio)
+        demand_not_empty(latent, codec.spatial_ratio)
     size = tag.size_of(latent.shape) if tag else None
     host.first_look(codec, latent, tag.space if tag else None)
     shown, budget = host.Shown(), host.budget(vae)
-    beside = _beside(codec, latent, *original) if original and codec.family == "asymmetric" else {}
-    pixels = codec.decode(latent, size=size, budget=budget, on_plan=shown, progress=host.progress(), **beside, **way)
+    beside = _original_inputs(codec, latent, *original) if original and codec.family == "asymmetric" else {}
+    options = replace(options, budget=budget, on_plan=shown, progress=host.progress())
+    pixels = codec.decode(latent, size=size, options=options, **beside)
     return pixels, shown
 
 
-def _beside(vae: Any, latent: Tensor, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """What a decoder looks at that knows the image around a mask; nothing if the latent is not of this image."""
+def _original_inputs(vae: Any, latent: Tensor, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """Inputs of a decoder that looks at the image around a mask; none if the latent has another size than the image."""
     if tuple(-(-n // vae.spatial_ratio) for n in mask.shape[2:]) != tuple(latent.shape[2:]):
         return {}
     pixels = to_pixels(image, vae.in_channels).expand(len(latent), -1, -1, -1)

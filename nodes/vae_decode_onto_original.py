@@ -1,32 +1,33 @@
-"""VAE Decode onto Original: what was made anew under a mask, put into the image it was made for."""
+"""VAE Decode onto Original: decode an inpainted latent and composite it into the original image."""
 
 from . import host
-from .inpainting import mask_for, put_onto
-from .vae_decode import VAEDecode, decoded
+from .inpainting import composite_decoded, fit_mask
+from .inputs import bool_input, int_input
+from .vae_decode import VAEDecode, decode_pixels
 
 
 class VAEDecodeOntoOriginal:
     DESCRIPTION = (
-        "Decodes a latent and puts it into the original image under the mask. Outside of the mask the image is the "
-        "original to the bit, however often it is inpainted; at the mask's edge one fades into the other."
+        "Decodes a latent and composites it into the original image under the mask. Outside the mask every bit of the "
+        "original is kept, however often you inpaint. At the mask's edge one image fades into the other."
     )
     CATEGORY = "Exact VAE"
     SEARCH_ALIASES = ["vae decode inpaint", "paste back", "composite masked", "keep unmasked area", "stitch", "overlay"]
     RETURN_TYPES = ("IMAGE",)
-    OUTPUT_TOOLTIPS = ("The original, with the new part in it.",)
+    OUTPUT_TOOLTIPS = ("The original image with the new part in it.",)
     FUNCTION = "decode"
 
     @classmethod
     def INPUT_TYPES(cls):
-        image = "The image that was encoded. Of another size than the decoded one it is refused."
+        image = "The original image that was encoded. The decoded image must have the same size."
         mask = (
-            "1 where the decoded image is to be seen, 0 where the original stays. Grow it beforehand if the sampler "
-            "worked on a grown mask and you want all of that. Of another size it is resized."
+            "1 where the decoded image is shown, 0 where the original is kept. If the sampler worked on a grown mask "
+            "and you want all of its work, grow this mask too. A mask of another size is resized."
         )
-        feather = "Pixels over which the new part fades in, at the mask's edge and within the mask. 0: as the mask is."
+        feather = "Pixels over which the new part fades in, inside the mask's edge. 0: use the mask as it is."
         colour = (
-            "Shift the new part's colours by what the VAE and the sampler changed around the mask, as averages over "
-            "cells of 32 pixels. For seams that show as a change of tone. Not if the whole image was made anew."
+            "Undo the colour shift that VAE and sampler caused around the mask, averaged over cells of 32 pixels. Use "
+            "it if seams show as a change of tone, but not if the whole image was generated anew."
         )
         return {
             "required": {
@@ -35,13 +36,13 @@ class VAEDecodeOntoOriginal:
                 "mask": ("MASK", {"tooltip": mask}),
             },
             "optional": {
-                "feather": ("INT", {"default": 16, "min": 0, "max": 256, "step": 1, "tooltip": feather}),
-                "match_colour": ("BOOLEAN", {"default": False, "tooltip": colour}),
+                "feather": int_input(16, 0, 256, feather),
+                "match_colour": bool_input(False, colour),
             },
         }
 
     def decode(self, samples, vae, image, mask, *, feather=16, match_colour=False):
-        where = mask_for(mask, image)
-        pixels, shown = decoded(samples, vae, original=(image, where))
+        where = fit_mask(mask, image)
+        pixels, shown = decode_pixels(samples, vae, original=(image, where))
         ratio = host.geometry(vae)[1]
-        return shown.beside(host.result(put_onto(image, pixels, where, feather, match_colour, ratio)))
+        return shown.beside(host.result(composite_decoded(image, pixels, where, feather, match_colour, ratio)))

@@ -1,17 +1,18 @@
-"""VAE Encode (for Inpainting): an image with a hole, and the mask that tells a sampler where it is."""
+"""VAE Encode (for Inpainting): an image that is grey under a mask to a latent with that mask."""
 
 from . import host
 from .encoding import CROP, ODD_SIZES, PAD
 from .images import WHITE, demand_image
-from .inpainting import masked_image, noise_mask
-from .vae_encode import VAEEncode, encoded
+from .inpainting import grey_out, make_noise_mask
+from .inputs import choice_input, int_input
+from .vae_encode import VAEEncode, encode_to_latent
 
 
 class VAEEncodeForInpaint:
     DESCRIPTION = (
-        "Encodes an image whose pixels under the mask are made grey, and hands on the mask, grown, so that a sampler "
-        "works only there. The mask covers whole latent pixels, on the VAE's own grid of 8, 16, 32 ... pixels: none "
-        "that it touches is left out. For models that were trained to inpaint, and for a denoise of 1."
+        "Makes an image grey under a mask and encodes it. The latent carries the grown mask, so a sampler works only "
+        "there. The mask is widened to every latent pixel it touches, on the VAE's own grid of 8, 16, 32 ... pixels. "
+        "For models that were trained to inpaint, and for a denoise of 1."
     )
     CATEGORY = "Exact VAE"
     SEARCH_ALIASES = ["vae encode for inpainting", "inpaint encode", "masked encode", "noise mask", "outpaint"]
@@ -21,28 +22,28 @@ class VAEEncodeForInpaint:
 
     @classmethod
     def INPUT_TYPES(cls):
-        mask = "1 where the image is to be made anew. Of another size it is resized."
+        mask = "1 where the image is generated anew. A mask of another size is resized."
         grow = (
-            "How many pixels wider and higher the mask becomes, so that the new part has a margin to join in, as in "
-            "core. The image is made grey only under the mask as it was."
+            "Pixels by which the mask becomes wider and higher, as in ComfyUI's own node, so that the new part has a "
+            "margin to blend in. The image is made grey only under the mask before it grows."
         )
         sizes = (
-            "An image that is no multiple of the VAE's ratio. pad: it and the mask are continued at the right and "
-            "lower edge by their mirror image; the latent remembers the size. crop: the middle, as core does."
+            "For an image whose sides are not multiples of the VAE's ratio. pad: mirror image and mask at their right "
+            "and lower edge; the latent remembers the size. crop: keep the middle, as ComfyUI does."
         )
         return {
             "required": {
                 **VAEEncode.INPUT_TYPES()["required"],
                 "mask": ("MASK", {"tooltip": mask}),
-                "grow_mask_by": ("INT", {"default": 6, "min": 0, "max": 64, "step": 1, "tooltip": grow}),
+                "grow_mask_by": int_input(6, 0, 64, grow),
             },
-            "optional": {"odd_sizes": (list(ODD_SIZES), {"default": PAD, "advanced": True, "tooltip": sizes})},
+            "optional": {"odd_sizes": choice_input(ODD_SIZES, PAD, sizes, advanced=True)},
         }
 
     def encode(self, pixels, vae, mask, grow_mask_by, odd_sizes=PAD):
-        hole = masked_image(demand_image(pixels), mask)
-        found = encoded(hole, vae, "mode", 0, (odd_sizes, "automatic", WHITE))
+        hole = grey_out(demand_image(pixels), mask)
+        found = encode_to_latent(hole, vae, "mode", 0, (odd_sizes, "automatic", WHITE))
         (latent,) = found["result"]
         ratio = host.geometry(vae)[1]
-        area = noise_mask(mask, tuple(pixels.shape[1:3]), grow_mask_by, ratio, crop=odd_sizes == CROP)
+        area = make_noise_mask(mask, tuple(pixels.shape[1:3]), grow_mask_by, ratio, crop=odd_sizes == CROP)
         return {**found, "result": ({**latent, "noise_mask": host.result(area)},)}

@@ -1,57 +1,56 @@
-"""VAE Info: what a file, or a VAE that is loaded, is."""
+"""VAE Info: a description of a file or of a loaded VAE."""
 
 from typing import Any
 
 from ..vae_core import inspect
-from ..vae_core.reports import description
+from ..vae_core.reports import describe_file, describe_vae, format_rows
 from . import host
-from .host_codec import HostCodec
-from .vae_loader import PIXEL_SPACE, names, paths
+from .vae_files import PIXEL_SPACE, find_paths, list_names
 
-CONNECTED = "the VAE that is connected"
+CONNECTED = "the VAE that is connected"  # an entry of the menu
 
 
 class VAEInfo:
     DESCRIPTION = (
-        "Says what a VAE is: its family and whose latents it speaks, channels, ratio, the halves it holds, how its "
-        "weights are stored. Of a file from its header alone, with what is missing or too many; of a VAE that is "
-        "connected as it is loaded."
+        "Describes a VAE: its family, the models whose latents it uses, channels, ratio, the halves it holds, and how "
+        "its weights are stored. For a file it reads the header only, and lists missing and surplus weights. A "
+        "connected VAE is described as it was loaded."
     )
     CATEGORY = "Exact VAE/inspect"
     SEARCH_ALIASES = ["vae info", "inspect vae", "which vae", "vae metadata", "vae details", "what is this file"]
     RETURN_TYPES = ("STRING",)
     RETURN_NAMES = ("info",)
-    OUTPUT_TOOLTIPS = ("The lines that the node shows.",)
+    OUTPUT_TOOLTIPS = ("The text that the node shows.",)
     FUNCTION = "describe"
     OUTPUT_NODE = True
 
     @classmethod
     def INPUT_TYPES(cls):
-        name = "A file, as Load VAE (Exact) lists them; it is not loaded. Or the VAE that is connected."
+        name = "A file from the list of Load VAE (Exact), which is not loaded; or the VAE that is connected."
         return {
-            "required": {"vae_name": ([CONNECTED, *names()], {"tooltip": name})},
+            "required": {"vae_name": ([CONNECTED, *list_names()], {"tooltip": name})},
             "optional": {"vae": ("VAE", {"tooltip": "A VAE, from any loader."})},
         }
 
     def describe(self, vae_name, vae=None):
-        text = of_socket(vae) if vae_name == CONNECTED else of_name(vae_name)
+        text = describe_connected(vae) if vae_name == CONNECTED else describe_name(vae_name)
         return host.told(text, text)
 
 
-def of_name(name: str) -> str:
+def describe_name(name: str) -> str:
     if name == PIXEL_SPACE:
-        return description.lines({"VAE": name, "family": "none: the model works on pixels, and a latent is an image"})
-    return "\n\n".join(description.of_file(inspect(path)) for path in paths(name))
+        return format_rows({"VAE": name, "family": "none: the model works on pixels, and its latents are images"})
+    return "\n\n".join(describe_file(inspect(path)) for path in find_paths(name))
 
 
-def of_socket(vae: Any) -> str:
+def describe_connected(vae: Any) -> str:
     found = host.look(vae)
-    if not isinstance(found, HostCodec):
-        return description.of_vae(found, host.runs_in(vae))
-    return description.lines(
+    if not isinstance(found, host.HostVAE):
+        return describe_vae(found, host.runs_in(vae))
+    return format_rows(
         {
-            "VAE": type(vae.first_stage_model).__name__,
-            "family": "one that this pack does not run; ComfyUI does",
+            "VAE": found.network_name,
+            "family": "not supported by this pack; ComfyUI runs it",
             "latent": f"{found.latent_channels} channels at 1/{found.spatial_ratio}",
             "runs in": host.runs_in(vae),
         }

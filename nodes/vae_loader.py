@@ -1,4 +1,4 @@
-"""Load VAE: every file the library knows, wherever the host keeps it."""
+"""Load VAE: a VAE of any family that the library supports, from any of the host's folders."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -7,134 +7,77 @@ from pathlib import Path
 import torch
 
 from ..vae_core import VAE, UnsupportedCheckpoint, from_weights, load
-from ..vae_core.checkpoints import built_in, in_space, read_as_light
+from ..vae_core.checkpoints import in_space, read_as_light
 from ..vae_core.dtypes import DTYPES
-from ..vae_core.latents import TINY_FILES
+from ..vae_core.families import selectable_spaces
 from . import host
-from .core_vaes import pointed_to_core
+from .core_vaes import point_to_core
+from .inputs import bool_input, choice_input
+from .vae_files import PIXEL_SPACE, find_paths, list_names
 
-PIXEL_SPACE, NONE, AUTOMATIC = "pixel_space", "none", "automatic"
-TOLD = [AUTOMATIC, *dict.fromkeys(TINY_FILES.values())]  # the spaces that there are tiny VAEs for
-CHECKPOINTS = "checkpoints/"
+NONE, AUTOMATIC = "none", "automatic"
 DEVICES = ("auto", "cpu", "cuda:0", "cuda:1", "cuda:2", "cuda:3")
 
 
 class VAELoader:
     DESCRIPTION = (
-        "Loads a VAE of any supported family: what it is, its channels and its ratio are read from the shapes of its "
-        "weights. A file with missing, surplus or misshapen weights is refused, by name. Also takes the VAE out of a "
-        "full checkpoint, and joins an encoder and a decoder of two files. The node shows what was loaded."
+        "Loads a VAE of any supported family. Its family, channels and ratio are read from the names and shapes of its "
+        "weights. If weights are missing, surplus or misshapen, the error names them. The node also takes the VAE out "
+        "of a full checkpoint, and joins an encoder and a decoder from two files. It shows what was loaded."
     )
     CATEGORY = "Exact VAE"
     SEARCH_ALIASES = ["load vae", "vae loader", "open vae", "taesd", "flux vae", "sdxl vae"]
     RETURN_TYPES = ("VAE",)
-    OUTPUT_TOOLTIPS = ("The VAE. It works in every node that takes one, core's too.",)
+    OUTPUT_TOOLTIPS = ("The VAE. It works in every node that takes a VAE, including ComfyUI's own.",)
     FUNCTION = "load"
 
     @classmethod
     def INPUT_TYPES(cls):
+        name = (
+            "A file of models/vae; a tiny VAE of models/vae_approx, whose two halves are one entry; the VAE inside a "
+            "file of models/checkpoints; the small VAE built into this pack; or pixel_space, for models that work on "
+            "pixels and have no VAE."
+        )
+        dtype = (
+            "The precision the VAE computes in. auto: bf16 on a GPU that supports it, otherwise fp32. In fp16, layers "
+            "are scaled down inside, so that VAEs like SDXL's do not overflow; the image stays the same. A CPU has no "
+            "fast fp16 and uses fp32 instead."
+        )
+        device = "The device the VAE runs on. auto: the one ComfyUI chooses."
+        half = "A file with only an encoder or only a decoder. It replaces that half of vae_name, or completes it."
+        space = (
+            "For tiny VAEs, whose weights do not say which model's latents they use. Choose the model, and the VAE "
+            "works with its raw latents, as other VAEs do. automatic: what the file, or its author's name for it, "
+            "says; otherwise the VAE's own, scaled latents."
+        )
+        light = (
+            "For tiny VAEs of clips. Off: read the file as one of TAEHV's author (taehv, taew2_1). On: read it as one "
+            "of LightX2V (lighttaehy1_5), with other activations and another range of pixels. Nothing in the file "
+            "tells them apart, and the wrong choice gives wrong colours."
+        )
+        halves = [NONE, *host.files("vae"), *host.files("vae_approx")]
         return {
-            "required": {
-                "vae_name": (
-                    names(),
-                    {
-                        "tooltip": "Files of models/vae; tiny VAEs of models/vae_approx, two halves as one; VAEs in "
-                        "models/checkpoints; a small VAE built into this pack; pixel_space for models that work on "
-                        "pixels and have no VAE."
-                    },
-                )
-            },
+            "required": {"vae_name": (list_names(), {"tooltip": name})},
             "optional": {
-                "dtype": (
-                    ["auto", *DTYPES],
-                    {
-                        "default": "auto",
-                        "tooltip": "What the VAE computes in. auto: bf16 on a GPU that has it, otherwise fp32. "
-                        "In fp16 layers are scaled down, which changes no image, so that VAEs like SDXL's do not "
-                        "overflow; on a CPU, where it has no fast kernels, fp32 is used instead.",
-                    },
-                ),
-                "device": (
-                    list(DEVICES),
-                    {
-                        "default": "auto",
-                        "advanced": True,
-                        "tooltip": "Where the VAE runs. auto: where the host runs it.",
-                    },
-                ),
-                "other_half": (
-                    [NONE, *host.files("vae"), *host.files("vae_approx")],
-                    {
-                        "default": NONE,
-                        "advanced": True,
-                        "tooltip": "A file of only an encoder or only a decoder, which takes the place of that half of "
-                        "vae_name, or joins it.",
-                    },
-                ),
-                "latent_space": (
-                    TOLD,
-                    {
-                        "default": AUTOMATIC,
-                        "advanced": True,
-                        "tooltip": "For tiny VAEs, whose weights do not say whose latents they were trained on: the "
-                        "model's, whose raw latents the VAE then gives and takes as other VAEs do. automatic: what the "
-                        "file or its author's name for it says, otherwise the VAE's own, scaled latents.",
-                    },
-                ),
-                "light": (
-                    "BOOLEAN",
-                    {
-                        "default": False,
-                        "advanced": True,
-                        "tooltip": "For tiny VAEs of clips. Off: read as TAEHV's author made them (taehv, taew2_1). "
-                        "On: as one of LightX2V's (lighttaehy1_5), which has other activations and another range of "
-                        "pixels. Nothing in the file tells which; the wrong one gives wrong colours.",
-                    },
-                ),
+                "dtype": choice_input(("auto", *DTYPES), "auto", dtype),
+                "device": choice_input(DEVICES, "auto", device, advanced=True),
+                "other_half": choice_input(halves, NONE, half, advanced=True),
+                "latent_space": choice_input([AUTOMATIC, *selectable_spaces()], AUTOMATIC, space, advanced=True),
+                "light": bool_input(False, light, advanced=True),
             },
         }
 
     def load(self, vae_name, dtype="auto", device="auto", other_half=NONE, latent_space=AUTOMATIC, light=False):
-        made = host.to_socket(loader_of(vae_name, other_half, latent_space, light), dtype, device)
+        made = host.to_socket(make_loader(vae_name, other_half, latent_space, light), dtype, device)
         return host.told(f"{host.look(made).title}; {host.runs_in(made)}", made)
 
 
-def names() -> list[str]:
-    """All that can be chosen, without opening a file."""
-    approx, halves = host.files("vae_approx"), {}
-    for name in approx:
-        halves.setdefault(_stem(name), []).append(name)
-    pairs = {stem: both for stem, both in halves.items() if _is_pair(both)}
-    paired = {name for both in pairs.values() for name in both}
-    alone = [name for name in approx if name not in paired]
-    return [
-        *host.files("vae"),
-        *pairs,
-        *alone,
-        built_in.NAME,
-        PIXEL_SPACE,
-        *(CHECKPOINTS + name for name in host.files("checkpoints")),
-    ]
-
-
-def loader_of(name: str, other_half: str = NONE, latent_space: str = AUTOMATIC, light: bool = False) -> host.Load:
-    """How to load what was chosen: called once, and again if the host wants a copy on another device."""
+def make_loader(name: str, other_half: str = NONE, latent_space: str = AUTOMATIC, light: bool = False) -> host.Load:
+    """A function that loads what was chosen. The host calls it again for a copy on another device."""
     space = None if latent_space == AUTOMATIC else latent_space
     if name == PIXEL_SPACE:
         return partial(_pixel_space, space, light)
-    return partial(_load, [*paths(name), *(paths(other_half) if other_half != NONE else ())], space, light)
-
-
-def paths(name: str) -> Sequence[Path]:
-    """The file, or both, behind a name that `names` lists."""
-    if name == built_in.NAME:
-        return [built_in.VAE_FILE]
-    if name in host.files("vae"):
-        return [host.path("vae", name)]
-    if name.startswith(CHECKPOINTS):
-        return [host.path("checkpoints", name.removeprefix(CHECKPOINTS))]
-    both = [file for file in host.files("vae_approx") if _stem(file) == name]
-    return [host.path("vae_approx", file) for file in sorted(both, key=_is_decoder)] or [host.path("vae_approx", name)]
+    return partial(_load, [*find_paths(name), *(find_paths(other_half) if other_half != NONE else ())], space, light)
 
 
 def _load(
@@ -143,23 +86,10 @@ def _load(
     try:
         return load(*files, dtype=dtype, device=device, latent_space=space, light=light)
     except UnsupportedCheckpoint as e:
-        raise pointed_to_core(e) from None
+        raise point_to_core(e) from None
 
 
 def _pixel_space(space: str | None, light: bool, dtype: torch.dtype | None, device: torch.device) -> VAE:
     vae = from_weights({"pixel_space_vae": torch.tensor(1.0)}, PIXEL_SPACE).to(device, dtype or torch.float32)
     vae = in_space(vae, space) if space else vae
     return read_as_light(vae) if light else vae
-
-
-def _stem(name: str) -> str:
-    """'taesd_encoder.pth' and 'taesd_decoder.safetensors' -> 'taesd'."""
-    return name.rpartition(".")[0].removesuffix("_encoder").removesuffix("_decoder") or name
-
-
-def _is_decoder(name: str) -> bool:
-    return name.rpartition(".")[0].endswith("_decoder")
-
-
-def _is_pair(both: list[str]) -> bool:
-    return len(both) == 2 and _is_decoder(both[0]) != _is_decoder(both[1])

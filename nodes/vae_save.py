@@ -1,10 +1,10 @@
-"""Save VAE: to a file, in the names of a layout."""
+"""Save VAE: a VAE to a file, with its weights named as in a layout."""
 
 from ..vae_core import BadRequest
 from ..vae_core.checkpoints import LAYOUTS, ORIGINAL, save
-from ..vae_core.dtypes import DTYPES, named
+from ..vae_core.dtypes import DTYPES, parse_dtype
 from . import host
-from .host_codec import HostCodec
+from .inputs import choice_input, text_input
 from .save_latent import PREFIX
 
 AS_IT_IS = "as it is"
@@ -12,8 +12,8 @@ AS_IT_IS = "as it is"
 
 class VAESave:
     DESCRIPTION = (
-        "Writes a VAE to the output folder as safetensors, for ComfyUI and the authors' own code or for diffusers. "
-        "Takes the VAE out of a checkpoint, joins two halves into one file, changes layout and dtype."
+        "Writes a VAE to the output folder as safetensors, for ComfyUI, for the authors' own code or for diffusers. "
+        "Use it to take the VAE out of a checkpoint, to join two halves in one file, or to change layout and dtype."
     )
     CATEGORY = "Exact VAE"
     SEARCH_ALIASES = ["save vae", "export vae", "convert vae", "extract vae", "vae to diffusers", "bake vae"]
@@ -25,25 +25,27 @@ class VAESave:
     @classmethod
     def INPUT_TYPES(cls):
         layout = (
-            "How weights are named. original: as in their authors' files, which ComfyUI loads. diffusers: as in the "
+            "Names of the weights. original: as in their authors' files, which ComfyUI loads. diffusers: as in the "
             "folder vae of a diffusers model."
         )
-        dtype = "What weights are stored in; as it is: what the VAE was loaded in. Statistics of latents stay fp32."
+        dtype = (
+            "The dtype of the weights. as it is: the one the VAE was loaded in. Statistics of latents are always fp32."
+        )
         return {
             "required": {
                 "vae": ("VAE", {"tooltip": "The VAE, from any loader."}),
-                "filename_prefix": ("STRING", {"default": "vae/ComfyUI_vae", "tooltip": PREFIX}),
+                "filename_prefix": text_input("vae/ComfyUI_vae", PREFIX),
             },
             "optional": {
-                "layout": (list(LAYOUTS), {"default": ORIGINAL, "tooltip": layout}),
-                "dtype": ([AS_IT_IS, *DTYPES], {"default": AS_IT_IS, "tooltip": dtype}),
+                "layout": choice_input(LAYOUTS, ORIGINAL, layout),
+                "dtype": choice_input((AS_IT_IS, *DTYPES), AS_IT_IS, dtype),
             },
         }
 
     def save(self, vae, filename_prefix, layout=ORIGINAL, dtype=AS_IT_IS):
         found = host.look(vae)
-        if isinstance(found, HostCodec):
-            raise BadRequest("this pack does not run this VAE's family and cannot name its weights: use core's node.")
+        if isinstance(found, host.HostVAE):
+            raise BadRequest("this pack does not support the family of this VAE: use ComfyUI's own VAESave.")
         path, shown = host.new_file(filename_prefix, ".safetensors")
-        save(found, path, layout, None if dtype == AS_IT_IS else named(dtype))
+        save(found, path, layout, None if dtype == AS_IT_IS else parse_dtype(dtype))
         return host.saved(path, files=shown)

@@ -1,17 +1,17 @@
-"""VAE Decode (Tiled): in bands of a chosen height, or in blended tiles; with core's inputs, so that it can stand in."""
+"""VAE Decode (Tiled): decode in bands of a chosen height, or in blended tiles. Inputs are those of ComfyUI's node."""
 
 from . import tiling
-from .vae_decode import REFUSE, VAEDecode, shown_image
+from .vae_decode import REFUSE, VAEDecode, decode_to_image
 
 
 class VAETiledDecode(VAEDecode):
     DESCRIPTION = (
-        "Decodes in bands of rows to the very image VAE Decode (Exact) gives: no seams, no shift of colour, whatever "
-        "the size of the bands. Or, on request, in blended tiles as core does: not the same image. "
-        "Takes the inputs of core's VAE Decode (Tiled). The node shows how it ran and in how much memory."
+        "Decodes in bands of rows to exactly the image of VAE Decode (Exact): no seams and no colour shift, whatever "
+        "the size of the bands. On request it decodes in blended tiles as ComfyUI does, which gives a different image. "
+        "It has the inputs of ComfyUI's own VAE Decode (Tiled). The node shows how it ran and how much memory it took."
     )
     SEARCH_ALIASES = ["tiled vae", "vae decode tiled", "vae decode low vram", "out of memory decode"]
-    OUTPUT_TOOLTIPS = ("The image, in [0, 1] unless clamp is off; with mode exact, that of VAE Decode (Exact).",)
+    OUTPUT_TOOLTIPS = ("The image, in [0, 1] unless clamp is off. In mode exact it is that of VAE Decode (Exact).",)
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -20,5 +20,5 @@ class VAETiledDecode(VAEDecode):
 
     def decode(self, samples, vae, tile_size=512, overlap=64, temporal_size=64, temporal_overlap=8,
                mode=tiling.EXACT, keep=tiling.AUTOMATIC, *, clamp=True, empty_latent=REFUSE):  # fmt: skip
-        way = tiling.way(tile_size, overlap, temporal_size, temporal_overlap, mode, keep)
-        return shown_image(samples, vae, clamp, empty_latent, **way)
+        options = tiling.run_options(tile_size, overlap, temporal_size, temporal_overlap, mode, keep)
+        return decode_to_image(samples, vae, clamp, empty_latent, options)

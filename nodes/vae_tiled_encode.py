@@ -1,19 +1,19 @@
-"""VAE Encode (Tiled): in bands of a chosen height, or in blended tiles; with core's inputs, so that it can stand in."""
+"""VAE Encode (Tiled): encode in bands of a chosen height, or in blended tiles. Inputs are those of ComfyUI's node."""
 
 from . import tiling
 from .encoding import PAD
 from .images import WHITE
-from .vae_encode import VAEEncode, encoded
+from .vae_encode import VAEEncode, encode_to_latent
 
 
 class VAETiledEncode(VAEEncode):
     DESCRIPTION = (
-        "Encodes in bands of rows to the very latent VAE Encode (Exact) gives, whatever the size of the bands. Or, on "
-        "request, in blended tiles as core does: not the same latent. Takes the inputs of core's VAE "
-        "Encode (Tiled). The node shows how it ran and in how much memory."
+        "Encodes in bands of rows to exactly the latent of VAE Encode (Exact), whatever the size of the bands. On "
+        "request it encodes in blended tiles as ComfyUI does, which gives a different latent. It has the inputs of "
+        "ComfyUI's own VAE Encode (Tiled). The node shows how it ran and how much memory it took."
     )
     SEARCH_ALIASES = ["tiled vae", "vae encode tiled", "vae encode low vram", "out of memory encode"]
-    OUTPUT_TOOLTIPS = ("The raw latent; with mode exact, that of VAE Encode (Exact).",)
+    OUTPUT_TOOLTIPS = ("The raw latent. In mode exact it is that of VAE Encode (Exact).",)
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -23,5 +23,5 @@ class VAETiledEncode(VAEEncode):
     def encode(self, pixels, vae, tile_size=512, overlap=64, temporal_size=64, temporal_overlap=8,
                mode=tiling.EXACT, keep=tiling.AUTOMATIC, *, posterior="mode", seed=0, odd_sizes=PAD, alpha="automatic",
                background=WHITE):  # fmt: skip
-        way = tiling.way(tile_size, overlap, temporal_size, temporal_overlap, mode, keep)
-        return encoded(pixels, vae, posterior, seed, (odd_sizes, alpha, background), **way)
+        options = tiling.run_options(tile_size, overlap, temporal_size, temporal_overlap, mode, keep)
+        return encode_to_latent(pixels, vae, posterior, seed, (odd_sizes, alpha, background), options)

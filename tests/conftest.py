@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from samples import random_weights, small_kl
+from support.random_networks import random_weights, small_kl
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: threads would only wait for one another
     torch.set_num_threads(1)

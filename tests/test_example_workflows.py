@@ -12,7 +12,7 @@ from exact_vae.nodes import host
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "example_workflows"
 sys.path.insert(0, str(ROOT / "docs" / "workflows"))
-from drawing import MODELS, declared, outputs  # noqa: E402
+from drawing import MODELS, list_inputs, list_outputs  # noqa: E402
 from recipes import RECIPES  # noqa: E402
 
 RUNNABLE = [name for name in RECIPES if name != "img2img"]  # which needs a diffusion model
@@ -36,8 +36,8 @@ def test_links_join_what_fits(name):
     nodes = {node["id"]: node for node in workflow["nodes"]}
     for number, source, out, target, into, kind in workflow["links"]:
         assert number in nodes[source]["outputs"][out]["links"] and nodes[target]["inputs"][into]["link"] == number
-        assert outputs(nodes[source]["type"])[out][1] == kind
-        assert declared(nodes[target]["type"])[nodes[target]["inputs"][into]["name"]][0] == kind
+        assert list_outputs(nodes[source]["type"])[out][1] == kind
+        assert list_inputs(nodes[target]["type"])[nodes[target]["inputs"][into]["name"]][0] == kind
 
 
 @pytest.mark.parametrize("name", RECIPES)

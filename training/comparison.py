@@ -1,4 +1,4 @@
-"""What fine-tuning changed: images that were held out, through the VAE as it was and as it is."""
+"""Measures what fine-tuning changed: held-out images through the VAE before and after."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -7,59 +7,61 @@ from typing import NamedTuple
 import numpy as np
 
 from ..vae_core import VAE
-from ..vae_core.files import made, published
-from .folder import Found, upright
-from .results import LONG_SIDE, Measured, cell, fitted, measured, sheet
+from ..vae_core.files import make_folder, write_atomically
+from .folder import Survey, open_upright
+from .results import LONG_SIDE, Measurement, make_cell, measure_image, save_sheet, shrink_to
 
 REPORT, SHEET = "report.md", "report.jpg"
 
 
-class Compared(NamedTuple):
-    before: Measured
-    after: Measured
+class Comparison(NamedTuple):
+    before: Measurement
+    after: Measurement
 
 
-def compare(before: VAE, after: VAE, found: Found, long_side: int | None = LONG_SIDE) -> Iterator[Compared]:
-    """Each image that is held out, shrunk to this long side if it is longer, decoded from the mode."""
+def compare(before: VAE, after: VAE, found: Survey, long_side: int | None = LONG_SIDE) -> Iterator[Comparison]:
+    """Encode and decode (from the mode) each held-out image, shrunk to this long side if it is longer."""
     for name in found.held_out:
-        image = fitted(upright(found.folder / name), long_side)
-        yield Compared(measured(before, image, name), measured(after, image, name))
+        image = shrink_to(open_upright(found.folder / name), long_side)
+        yield Comparison(measure_image(before, image, name), measure_image(after, image, name))
 
 
-def table(rows: Sequence[Compared]) -> str:
+def format_table(rows: Sequence[Comparison]) -> str:
     """Markdown: a row for each image and one for their mean, every measure before and after."""
     lines = [
         "| held out | size | PSNR, dB: before | after | SSIM: before | after | colour shift, %: before | after |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for b, a in rows:
-        numbers = _numbers(b.psnr, a.psnr, b.ssim, a.ssim, b.colour_shift, a.colour_shift)
+        numbers = _format_numbers(b.psnr, a.psnr, b.ssim, a.ssim, b.colour_shift, a.colour_shift)
         lines.append(f"| {b.name.replace('|', '/')} | {b.original.width}x{b.original.height} | {' | '.join(numbers)} |")
     means = np.mean([(b.psnr, a.psnr, b.ssim, a.ssim, b.colour_shift, a.colour_shift) for b, a in rows], axis=0)
-    lines.append(f"| **mean** | | {' | '.join(f'**{number}**' for number in _numbers(*means.tolist()))} |")
+    lines.append(f"| **mean** | | {' | '.join(f'**{number}**' for number in _format_numbers(*means.tolist()))} |")
     return "\n".join(lines)
 
 
-def _numbers(*measures: float) -> list[str]:
+def _format_numbers(*measures: float) -> list[str]:
     psnr, ssim, shift = measures[:2], measures[2:4], measures[4:]
     return [f"{n:.2f}" for n in psnr] + [f"{n:.4f}" for n in ssim] + [f"{100 * n:.3f}" for n in shift]
 
 
-def skipped(found: Found, most: int | None = None) -> str:
-    """The list of what was no use, or the beginning of it; '' if there is none."""
+def list_skipped(found: Survey, most: int | None = None) -> str:
+    """Markdown: the files that could not be used, at most `most` of them, and why; '' if there are none."""
     lines = [f"- {name}: {why}" for name, why in found.skipped.items()]
     shown = lines[:most] + ([f"- and {len(lines) - most} more"] if most and len(lines) > most else [])
     total = len(found.train) + len(found.held_out) + len(lines)
     return "\n".join([f"Skipped, {len(lines)} of {total} files:", "", *shown]) if lines else ""
 
 
-def write_report(folder: Path, title: str, facts: Mapping[str, str], rows: Sequence[Compared], found: Found) -> None:
-    """A page of Markdown, and a sheet of every held-out image: as it is, decoded before, decoded after."""
-    made(folder)
+def write_report(folder: Path, title: str, facts: Mapping[str, str], rows: Sequence[Comparison], found: Survey) -> None:
+    """Write a page of Markdown, and a sheet of all held-out images: original, decoded before, decoded after."""
+    make_folder(folder)
     said = "\n".join(f"- {name}: {text}" for name, text in facts.items())
     how = "Decoded from the mode, computed in float32. Original, before, after:"
-    parts = (f"# {title}", said, table(rows), how, f"![original, before, after]({SHEET})", skipped(found))
-    with published(folder / REPORT) as part:
+    parts = (f"# {title}", said, format_table(rows), how, f"![original, before, after]({SHEET})", list_skipped(found))
+    with write_atomically(folder / REPORT) as part:
         part.write_text("\n\n".join(text for text in parts if text) + "\n", encoding="utf-8")
-    sheet([cell((b.original, b.decoded, a.decoded), f"{b.name}  {b.psnr:.2f} -> {a.psnr:.2f} dB") for b, a in rows],
-          folder / SHEET)  # fmt: skip
+    cells = [
+        make_cell((b.original, b.decoded, a.decoded), f"{b.name}  {b.psnr:.2f} -> {a.psnr:.2f} dB") for b, a in rows
+    ]
+    save_sheet(cells, folder / SHEET)

@@ -1,15 +1,15 @@
-"""How a run went: curves over its steps."""
+"""Draws the curves of a training run."""
 
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..vae_core.files import published
+from ..vae_core.files import write_atomically
 
 
 def draw_curves(history: list[dict[str, float]], path: Path, smooth: int = 10) -> None:
-    """PSNR of the training crops, nats per latent value and the learning rate, over the steps."""
+    """Draw PSNR of the training crops, nats per latent value and the learning rate over the steps, as PNG."""
     steps = np.array([row["step"] for row in history])
     columns = {name: np.array([row[name] for row in history]) for name in ("squared", "nats", "rate")}
     curves = {
@@ -23,12 +23,12 @@ def draw_curves(history: list[dict[str, float]], path: Path, smooth: int = 10) -
         axes.set_ylabel(name)
         axes.grid(alpha=0.3)
     figure.supxlabel("step")
-    with published(path) as part:
+    with write_atomically(path) as part:
         figure.savefig(part, format="png", dpi=100)
 
 
 def running_mean(values: np.ndarray, n: int) -> np.ndarray:
-    """Of the last n values; of fewer at the beginning."""
+    """The mean of the last n values, at the beginning of fewer. (N,) -> (N,)"""
     sums = np.cumsum(np.concatenate([np.zeros(1), values]))
     at = np.arange(1, len(sums))
     first = np.maximum(at - n, 0)

@@ -1,7 +1,7 @@
-"""A person's own images: which of them can be used, and crops of them, opened whenever they are wanted.
+"""The user's images: finds those that can be used, and cuts crops of them.
 
-Thousands of images do not fit into memory: as many as fit are kept, the others are read again. What a step sees
-depends on the seed, the numbers of the step and of the crop, and the images alone.
+Thousands of images do not fit into memory: as many as fit are kept, the others are read again for each crop. The crops
+of a step depend only on the images, the seed, and the numbers of the step and the crop.
 """
 
 import hashlib
@@ -15,16 +15,17 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..vae_core.errors import BadRequest, some
-from .images import SHRINK, SUFFIXES, opened
+from .images import SHRINK, SUFFIXES, open_image
 
 LARGEST = 1600  # pixels of the short side from which crops are cut; larger images are shrunk to it first
-KEPT = 2**31  # bytes of images that are kept in memory
-HELD_OUT, SHARE_HELD_OUT = 12, 5  # so many images at most, and one of so many
+KEPT = 2**31  # most bytes of images that are kept in memory
+HELD_OUT = 12  # images at most
+SHARE_HELD_OUT = 5  # one image of so many
 
 
 @dataclass(frozen=True)
-class Found:
-    """What is in a folder: images to train on, images held out to measure with, and what is no use, and why.
+class Survey:
+    """The files of a folder: images to train on, images held out to measure with, and unusable files with the reason.
 
     Names are paths within the folder.
     """
@@ -36,18 +37,18 @@ class Found:
 
     @property
     def digest(self) -> str:
-        """Of the names and bytes of the images that are trained on."""
+        """A hash of the names and sizes in bytes of the images to train on."""
         sizes = [f"{name}\0{(self.folder / name).stat().st_size}\n" for name in self.train]
         return hashlib.sha256("".join(sizes).encode()).hexdigest()
 
 
 def survey(
     folder: Path, smallest: int, without: Sequence[Path] = (), progress: Callable[[int, int], None] | None = None
-) -> Found:
+) -> Survey:
     """Open every file of a folder and its subfolders.
 
-    smallest   sides, in pixels, that an image must have
-    without    files and folders that are not looked at
+    smallest   the least width and height, in pixels, of a usable image
+    without    files and folders to leave out
     One of five, twelve at most, is held out: which ones depends on their names alone. Raises BadRequest if the folder
     cannot be read or has fewer than two images that can be used.
     """
@@ -55,18 +56,18 @@ def survey(
     usable, skipped = [], {}
     for n, path in enumerate(paths):
         name = path.relative_to(folder).as_posix()
-        if why := _unusable(path, smallest):
+        if why := _why_unusable(path, smallest):
             skipped[name] = why
         else:
             usable.append(name)
         if progress:
             progress(n + 1, len(paths))
     if len(usable) < 2:
-        raise BadRequest(_too_few(folder, usable, skipped))
+        raise BadRequest(_say_too_few(folder, usable, skipped))
     drawn = sorted(usable, key=lambda name: hashlib.sha256(name.encode()).digest())
     held_out = set(drawn[: min(HELD_OUT, max(1, len(drawn) // SHARE_HELD_OUT))])
     train = tuple(name for name in usable if name not in held_out)
-    return Found(folder, train, tuple(sorted(held_out)), skipped)
+    return Survey(folder, train, tuple(sorted(held_out)), skipped)
 
 
 def _files(folder: Path, without: set[Path]) -> Iterator[Path]:
@@ -82,12 +83,12 @@ def _files(folder: Path, without: set[Path]) -> Iterator[Path]:
         raise BadRequest(f"'{folder}' cannot be read: {e.strerror or e}.") from e
 
 
-def _unusable(path: Path, smallest: int) -> str | None:
-    """Why a file is no use, if it is not."""
+def _why_unusable(path: Path, smallest: int) -> str | None:
+    """Why a file cannot be used; None if it can."""
     if path.suffix.lower() not in SUFFIXES:
         return "it has the ending of no image"
     try:
-        image = opened(path)
+        image = open_image(path)
     except BadRequest as e:
         return str(e).partition(" cannot be read as an image: ")[2].partition("; take it out")[0] or str(e)
     except ModuleNotFoundError as e:
@@ -96,7 +97,7 @@ def _unusable(path: Path, smallest: int) -> str | None:
     return f"it has {width}x{height} pixels, crops {smallest}x{smallest}" if min(width, height) < smallest else None
 
 
-def _too_few(folder: Path, usable: list[str], skipped: dict[str, str]) -> str:
+def _say_too_few(folder: Path, usable: list[str], skipped: dict[str, str]) -> str:
     found = "one image that can be used" if usable else "no image that can be used"
     why = some([f"'{name}' ({why})" for name, why in skipped.items()])
     return f"'{folder}' has {found}, but at least two are needed, one of them to measure with" + (
@@ -104,15 +105,15 @@ def _too_few(folder: Path, usable: list[str], skipped: dict[str, str]) -> str:
     )
 
 
-def upright(path: Path) -> Image.Image:
+def open_upright(path: Path) -> Image.Image:
     """An image in RGB, turned as its camera says. Raises BadRequest."""
-    return ImageOps.exif_transpose(opened(path))
+    return ImageOps.exif_transpose(open_image(path))
 
 
-class Folder:
-    """Crops of the images that are trained on, from their own sizes down to the crop's, half of them mirrored."""
+class FolderCrops:
+    """Crops of the images to train on, at scales from the image's own down to the crop's, half of them mirrored."""
 
-    def __init__(self, found: Found, seed: int):
+    def __init__(self, found: Survey, seed: int):
         self.paths, self.seed = [found.folder / name for name in found.train], seed
         self._kept: dict[Path, Image.Image] = {}
         self._room = KEPT
@@ -129,7 +130,7 @@ class Folder:
     def _image(self, path: Path) -> Image.Image:
         if path in self._kept:
             return self._kept[path]
-        image = upright(path)
+        image = open_upright(path)
         bytes_of = 3 * image.width * image.height
         if bytes_of <= self._room:
             self._room -= bytes_of
@@ -138,7 +139,7 @@ class Folder:
 
 
 def cut(image: Image.Image, size: int, rng: np.random.Generator) -> Image.Image:
-    """A crop of size x size pixels of the image, which may have been shrunk."""
+    """A crop of size x size pixels, of the image at a random one of the scales of `ladder`."""
     shorts = ladder(min(*image.size, LARGEST), size)
     scale = min(image.size) / shorts[rng.integers(len(shorts))]
     left, top = (scale * rng.integers(int(n / scale + 1e-6) - size + 1) for n in image.size)

@@ -1,4 +1,4 @@
-"""Photographs to training crops. What a step sees depends on the seed and the number of the step alone."""
+"""Cuts training crops from photographs. The crops of a step depend only on the seed and the step's number."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -11,28 +11,28 @@ from PIL import Image
 from torch import Tensor
 
 from ..vae_core.errors import BadRequest
-from .procedural import drawn
+from .procedural import draw_image
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".jxl"}
 SHRINK = 1.5  # from one size in the pyramid to the next
 
 
 class Crops(Protocol):
-    """What training reads. A step sees the same crops whenever it is asked."""
+    """A source of training crops. The same step always gets the same crops."""
 
     def batch(self, step: int, size: int, count: int, share: slice = slice(None)) -> Tensor:
-        """(count, 3, size, size) in [-1, 1], or of these only the share."""
+        """The crops of a step, (count, 3, size, size) in [-1, 1] float32, or only `share` of them."""
         ...
 
 
 class Pyramid:
-    """A photograph in several sizes, so that crops show both leaves and forests. Items: (H, W, 3) uint8."""
+    """A photograph in several sizes, so that crops show details as well as wholes. Levels: (H, W, 3) uint8."""
 
     def __init__(self, image: Image.Image, smallest: int, largest: int = 1600):
         self.levels: list[np.ndarray] = []
         short = min(*image.size, largest)
         while short >= smallest:
-            self.levels.append(np.asarray(shrunk(image, short)))
+            self.levels.append(np.asarray(shrink(image, short)))
             short = int(short / SHRINK)
 
     @property
@@ -47,15 +47,15 @@ class Pyramid:
         return level[y : y + size, x : x + size]
 
 
-def shrunk(image: Image.Image, short: int) -> Image.Image:
+def shrink(image: Image.Image, short: int) -> Image.Image:
     """The image with its short side `short` pixels long."""
     scale = short / min(image.size)
     width, height = (max(short, round(n * scale)) for n in image.size)
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def opened(path: Path) -> Image.Image:
-    """An image in RGB. Raises BadRequest for a file that is none, is broken, or is suspiciously large."""
+def open_image(path: Path) -> Image.Image:
+    """Open an image as RGB. Raises BadRequest if the file is no image, is broken, or is suspiciously large."""
     if path.suffix.lower() == ".jxl":
         import pillow_jxl  # noqa: F401  # teaches Pillow the format
     try:
@@ -68,7 +68,7 @@ def opened(path: Path) -> Image.Image:
         raise BadRequest(f"'{path}' cannot be read as an image: {why.rstrip('.')}; take it out or replace it.") from e
 
 
-def listed(folder: Path) -> list[Path]:
+def list_images(folder: Path) -> list[Path]:
     """The images of a folder, in the order of their names. Raises BadRequest if there are none."""
     try:
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
@@ -81,13 +81,13 @@ def listed(folder: Path) -> list[Path]:
     return paths
 
 
-def photographs(folder: Path) -> Iterator[Image.Image]:
+def open_photographs(folder: Path) -> Iterator[Image.Image]:
     """The images of a folder, opened one after the other. Raises BadRequest."""
-    yield from map(opened, listed(folder))
+    yield from map(open_image, list_images(folder))
 
 
 class Images:
-    """Batches of crops from a folder of photographs, mixed with drawn ones."""
+    """Batches of crops from photographs, mixed with drawn images."""
 
     def __init__(self, photographs: Sequence[Pyramid], *, share_drawn: float, seed: int):
         if not photographs and share_drawn < 1:
@@ -96,18 +96,18 @@ class Images:
 
     def batch(self, step: int, size: int, count: int, share: slice = slice(None)) -> Tensor:
         rng = np.random.default_rng((self.seed, step))
-        crops = [varied(self._crop(size, rng), rng) for _ in range(count)]
+        crops = [vary(self._crop(size, rng), rng) for _ in range(count)]
         return torch.from_numpy(np.stack(crops[share])).permute(0, 3, 1, 2)
 
     def _crop(self, size: int, rng: np.random.Generator) -> np.ndarray:
         if rng.random() < self.share_drawn:
-            return drawn(size, rng)
+            return draw_image(size, rng)
         fitting = [p for p in self.photographs if p.short >= size]
         return fitting[rng.integers(len(fitting))].crop(size, rng)
 
 
-def varied(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(H, W, 3) uint8 -> float32 in [-1, 1]: perhaps mirrored or turned, its light and colours changed a little."""
+def vary(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(H, W, 3) uint8 -> float32 in [-1, 1], randomly mirrored or turned, light and colours changed a little."""
     crop = np.rot90(crop, int(rng.choice(4, p=(0.7, 0.1, 0.1, 0.1))))
     if rng.random() < 0.5:
         crop = crop[:, ::-1]

@@ -1,4 +1,4 @@
-"""What is minimised: squared error at four scales, the error of the edges, and the cost of the latent in nats."""
+"""The loss: squared error at four scales, the error of the gradients, and the KL divergence of the latent."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..vae_core.posterior import Posterior
+from ..vae_core import Posterior
 
 SCALES = (2, 4, 8)
 
@@ -17,7 +17,7 @@ class Loss(NamedTuple):
     nats: Tensor  # Kullback-Leibler divergence per latent value
 
 
-def loss_of(decoded: Tensor, x: Tensor, posterior: Posterior, *, kl: float, coarse: float, edges: float) -> Loss:
+def compute_loss(decoded: Tensor, x: Tensor, posterior: Posterior, *, kl: float, coarse: float, edges: float) -> Loss:
     """decoded, x: (B, 3, H, W) in [-1, 1], H and W multiples of 8; the weights are those of a Recipe."""
     error = decoded - x
     squared = error.square().mean()

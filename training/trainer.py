@@ -1,4 +1,4 @@
-"""The loop. A run killed at any moment and resumed ends in the same weights, to the bit."""
+"""The training loop. A run that is killed at any moment and resumed ends in the same weights, to the bit."""
 
 import copy
 import io
@@ -14,22 +14,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..vae_core import Posterior
 from ..vae_core.errors import BadRequest, NumericalOverflow
 from ..vae_core.execution import whole
 from ..vae_core.families.kl import AutoencoderKL
-from ..vae_core.files import published
-from ..vae_core.posterior import Posterior
-from .growing import start_gently, without_top
+from ..vae_core.files import write_atomically
+from .growing import ops_without_top, start_gently
 from .images import Crops
-from .losses import Loss, loss_of
+from .losses import Loss, compute_loss
 from .processes import Processes
 from .recipe import Course, Recipe
 
-ANOTHER = "give another place, or delete it"  # for a state that cannot be gone on from
+ANOTHER = "give another place, or delete it"  # what to do about a state that cannot be continued
 
 
-class Codec(nn.Module):
-    """Pixels to moments and back in one call, which is what several processes share the gradients of."""
+class RoundTrip(nn.Module):
+    """Encodes and decodes in one forward call, so that several processes can share its gradients."""
 
     def __init__(self, network: AutoencoderKL):
         super().__init__()
@@ -37,14 +37,14 @@ class Codec(nn.Module):
 
     def forward(self, x: Tensor, noise: Callable[[Tensor], Tensor], skip: int) -> tuple[Tensor, Tensor]:
         """-> moments, and pixels decoded from mean + std * noise(mean)."""
-        encode, decode = without_top(self.network, skip)
+        encode, decode = ops_without_top(self.network, skip)
         moments = whole.run(encode, x).float()
         posterior = Posterior.of_moments(moments)
         return moments, whole.run(decode, posterior.mean + posterior.std * noise(posterior.mean))
 
 
-def fresh(recipe: Course) -> AutoencoderKL:
-    """The network a Recipe begins with."""
+def make_network(recipe: Course) -> AutoencoderKL:
+    """The untrained network of a Recipe."""
     assert isinstance(recipe, Recipe), "a network to start from is needed"
     torch.manual_seed(recipe.seed)
     network = AutoencoderKL(recipe.config)
@@ -70,17 +70,17 @@ class Trainer:
     log_every: int = 20
 
     def __post_init__(self, start: AutoencoderKL | None) -> None:
-        self.network = copy.deepcopy(start).float() if start else fresh(self.recipe)
+        self.network = copy.deepcopy(start).float() if start else make_network(self.recipe)
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(self.recipe.trains(name))
         self.network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).requires_grad_(False)
-        r, parameters = self.recipe, self._trained(self.network)
+        r, parameters = self.recipe, self._list_trained(self.network)
         self.optimizer = torch.optim.AdamW(parameters, r.learning_rate, betas=(0.9, 0.99), weight_decay=r.weight_decay)
-        self._codec = self.processes.together(Codec(self.network))
+        self._round_trip = self.processes.share_gradients(RoundTrip(self.network))
         self._sums: list[Tensor] = []
 
-    def _trained(self, network: AutoencoderKL) -> list[Tensor]:
+    def _list_trained(self, network: AutoencoderKL) -> list[Tensor]:
         return [parameter for name, parameter in network.named_parameters() if self.recipe.trains(name)]
 
     def run(self, until: int | None = None, on_step: Callable[["Trainer"], None] | None = None) -> None:
@@ -93,16 +93,16 @@ class Trainer:
 
     def _train_on(self, step: int) -> Loss:
         self._set_rate(step)
-        loss = self._loss(step)
+        loss = self._compute_loss(step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.total.backward()
-        nn.utils.clip_grad_norm_(self._trained(self.network), self.recipe.clip)
+        nn.utils.clip_grad_norm_(self._list_trained(self.network), self.recipe.clip)
         self.optimizer.step()
-        self._average()
+        self._update_average()
         return loss
 
-    def _loss(self, step: int) -> Loss:
-        """Of this process's share of the crops of a step."""
+    def _compute_loss(self, step: int) -> Loss:
+        """The loss of this process's share of the crops of a step."""
         r, phase = self.recipe, self.recipe.phase(step)
         share = self.processes.share(phase.batch)
         x = self.images.batch(step, phase.crops[step % len(phase.crops)], phase.batch, share)
@@ -113,9 +113,9 @@ class Trainer:
             return torch.randn((phase.batch, *mean.shape[1:]), generator=drawn)[share].to(self.device)
 
         with self._mixed_precision():
-            moments, decoded = self._codec(x, noise, phase.skip)
+            moments, decoded = self._round_trip(x, noise, phase.skip)
         posterior = Posterior.of_moments(moments)
-        return loss_of(decoded.float(), x, posterior, kl=r.kl_weight, coarse=r.coarse_weight, edges=r.edge_weight)
+        return compute_loss(decoded.float(), x, posterior, kl=r.kl_weight, coarse=r.coarse_weight, edges=r.edge_weight)
 
     def _mixed_precision(self) -> Any:
         """bf16 where the device is fast at it; weights, sums and the loss stay in fp32."""
@@ -129,11 +129,11 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = r.learning_rate * min(1, step / r.warmup) * (0.01 + 0.99 * cosine)
 
-    def _average(self) -> None:
-        """The exponential moving average, which is what is kept in the end; young averages forget faster."""
+    def _update_average(self) -> None:
+        """Update the exponential moving average, which becomes the result; it forgets faster at the beginning."""
         decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            torch._foreach_lerp_(self._trained(self.average), self._trained(self.network), 1 - decay)
+            torch._foreach_lerp_(self._list_trained(self.average), self._list_trained(self.network), 1 - decay)
 
     def _log(self, loss: Loss) -> None:
         self._sums.append(self.processes.mean(torch.stack((loss.total.detach(), loss.squared, loss.nats))))
@@ -146,10 +146,10 @@ class Trainer:
                 raise NumericalOverflow(f"the loss is {total} at step {self.step}: start again at a lower rate.")
 
     def save(self, path: Path) -> None:
-        """All that a later run needs, at once or not at all."""
+        """Save the state of the run atomically."""
         buffer = io.BytesIO()  # torch.save makes its own error of a full disk
         torch.save(self.state(), buffer)
-        with published(path) as part:
+        with write_atomically(path) as part:
             part.write_bytes(buffer.getbuffer())
 
     def state(self) -> dict[str, Any]:
@@ -164,7 +164,7 @@ class Trainer:
         }
 
     def restore(self, path: Path) -> None:
-        """Go on from a saved state of the same recipe. Raises BadRequest if it is of another."""
+        """Continue from a saved state. Raises BadRequest if it belongs to another recipe."""
         state = torch.load(path, map_location=self.device, weights_only=True)
         if json.loads(state["recipe"]) != json.loads(json.dumps(self.recipe.to_dict())):
             raise BadRequest(f"'{path}' is a run of another recipe than '{self.recipe.name}' is now: {ANOTHER}.")

@@ -1,7 +1,7 @@
-"""Fine-tuning of any Autoencoder-KL on a person's own images: what it starts from, how it runs, what it leaves.
+"""Fine-tunes any Autoencoder-KL on the user's images.
 
-The network is that of the file, the course a gentle one (`recipe.Tuning`), the result the file again with other numbers
-in what was trained, so it loads wherever the file did.
+The network is that of the file, the course a gentle one (`recipe.Tuning`). The result is the file again, with new
+numbers in the trained weights, so it loads wherever the file did.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ..vae_core import VAE, BadRequest, load
+from ..vae_core import VAE, BadRequest, Posterior, load
 from ..vae_core.checkpoints import (
     DAMAGE,
     FLOATS,
@@ -27,16 +27,15 @@ from ..vae_core.checkpoints import (
     rewrite,
 )
 from ..vae_core.execution import whole
-from ..vae_core.families import demand_part, title
+from ..vae_core.families import Half, demand_part, title
 from ..vae_core.families.kl import AutoencoderKL
-from ..vae_core.posterior import Posterior
-from .folder import Folder, Found
-from .losses import SCALES, loss_of
+from .folder import FolderCrops, Survey
+from .losses import SCALES, compute_loss
 from .processes import Processes
 from .recipe import ALL, Phase, Tuning
 from .trainer import ANOTHER, Trainer
 
-PROBED = 8  # steps whose crops the weight of the KL divergence is taken from
+PROBED = 8  # steps from whose crops the weight of the KL divergence is measured
 
 
 @dataclass(frozen=True)
@@ -53,15 +52,15 @@ class Subject:
         return self.vae.network
 
     def digest(self) -> str:
-        """Of all numbers of the VAE."""
+        """A hash of all weights of the VAE."""
         sum_of = hashlib.sha256()
         for name, tensor in sorted(self.network.state_dict().items()):
             sum_of.update(name.encode() + tensor.contiguous().numpy().tobytes())
         return sum_of.hexdigest()
 
 
-def subject(path: Path | None) -> Subject:
-    """What is in the file (None: the built-in VAE). Raises what `load` does, and BadRequest for no Autoencoder-KL."""
+def open_subject(path: Path | None) -> Subject:
+    """Open the file (None: the built-in VAE). Raises what `load` raises, and BadRequest if it is no Autoencoder-KL."""
     checkpoint = open_checkpoint(path or built_in.VAE_FILE)
     found, name = detect_in(checkpoint), checkpoint.path.name
     demand_whole(found, checkpoint.path)
@@ -69,8 +68,8 @@ def subject(path: Path | None) -> Subject:
         raise BadRequest(
             f"'{name}' cannot be fine-tuned: it is {title(found.family, found.config)}, no Autoencoder-KL."
         )
-    demand_part(found.config, name, "encode")
-    demand_part(found.config, name, "decode")
+    for half in Half:
+        demand_part(found.config, name, half)
     if (found.in_channels, found.out_channels) != (3, 3):
         raise BadRequest(f"'{name}' cannot be fine-tuned: its images do not have 3 channels.")
     stored = {checkpoint.entries[old].dtype for old in found.names.values()}
@@ -79,8 +78,8 @@ def subject(path: Path | None) -> Subject:
     return Subject(checkpoint, found, load(checkpoint.path, dtype=torch.float32))
 
 
-def course(subject: Subject, found: Found, chosen: Tuning, crop: int, batch: int, processes: Processes) -> Tuning:
-    """The course for these images. Raises BadRequest for crops and batches that cannot be."""
+def plan_course(subject: Subject, found: Survey, chosen: Tuning, crop: int, batch: int, processes: Processes) -> Tuning:
+    """The course for these images. Raises BadRequest for impossible sizes of crops and batches."""
     unit = math.lcm(subject.found.spatial_ratio, *SCALES)
     if crop % unit:
         raise BadRequest(
@@ -91,20 +90,20 @@ def course(subject: Subject, found: Found, chosen: Tuning, crop: int, batch: int
     return replace(chosen, phases=(Phase(0.0, (crop,), batch),), source=(subject.digest(), found.digest))
 
 
-def trainer_for(
-    subject: Subject, found: Found, course: Tuning, device: torch.device, processes: Processes, state: Path
+def make_trainer(
+    subject: Subject, found: Survey, course: Tuning, device: torch.device, processes: Processes, state: Path
 ) -> Trainer:
-    """Ready to run, or to go on from a state. Raises BadRequest for a state of another run."""
-    trainer = Trainer(course, Folder(found, course.seed), device, subject.network, processes)
+    """A trainer, with the saved state if there is one. Raises BadRequest if the state belongs to another run."""
+    trainer = Trainer(course, FolderCrops(found, course.seed), device, subject.network, processes)
     if course.part == ALL:
-        trainer.recipe = replace(course, kl_weight=kl_at_rest(trainer))
+        trainer.recipe = replace(course, kl_weight=measure_kl_weight(trainer))
     if state.exists():
         resume(trainer, state)
     return trainer
 
 
 def resume(trainer: Trainer, state: Path) -> None:
-    """Go on from a saved state. Raises BadRequest if it cannot be read, is none, or is of another run."""
+    """Continue from a saved state. Raises BadRequest if it cannot be read, is damaged, or belongs to another run."""
     try:
         trainer.restore(state)
     except OSError as e:
@@ -114,11 +113,11 @@ def resume(trainer: Trainer, state: Path) -> None:
 
 
 @torch.no_grad()
-def kl_at_rest(trainer: Trainer) -> float:
-    """The weight of the KL divergence, per pixel value, at which the posteriors are as wide as training left them.
+def measure_kl_weight(trainer: Trainer) -> float:
+    """The weight of the KL divergence, per pixel value, that the VAE seems to have been trained with.
 
-    Files do not say their weight, and another one would drag their latents elsewhere. Where training came to rest,
-    a little more width costs as much error as it saves in nats: dD / d log std = weight * sum(1 - var) / pixels. The
+    Files do not state this weight, and another one would change their latents. At the end of training a little more
+    width of the posterior costs as much error as it saves in nats: dD / d log std = weight * sum(1 - var) / pixels. The
     error that width costs, D(sample) - D(mode), grows with its square, so the left side is twice that. Two digits.
     """
     r, network, processes = trainer.recipe, trainer.network, trainer.processes
@@ -128,7 +127,9 @@ def kl_at_rest(trainer: Trainer) -> float:
         posterior = Posterior.of_moments(whole.run(network.encode_ops(), x))
         noise = torch.Generator().manual_seed(step * processes.count + processes.rank)
         sampled, still = (
-            loss_of(whole.run(network.decode_ops(), z), x, posterior, kl=0, coarse=r.coarse_weight, edges=r.edge_weight)
+            compute_loss(
+                whole.run(network.decode_ops(), z), x, posterior, kl=0, coarse=r.coarse_weight, edges=r.edge_weight
+            )
             for z in (posterior.sample(noise), posterior.mode())
         )
         sums += torch.stack((sampled.total - still.total, (1 - posterior.var).sum() / x.numel())).cpu()
@@ -136,8 +137,8 @@ def kl_at_rest(trainer: Trainer) -> float:
     return max(0.0, float(f"{2 * cost / gain:.1e}")) if gain > 0 else 0.0
 
 
-def write(subject: Subject, trainer: Trainer, target: Path) -> None:
-    """The average of the weights, in the file's own layout and dtypes; what was not trained stays to the bit."""
+def write_result(subject: Subject, trainer: Trainer, target: Path) -> None:
+    """Write the average of the weights in the file's own layout and dtypes. Untrained weights keep their bits."""
     weights = {name: tensor for name, tensor in trainer.average.named_parameters() if trainer.recipe.trains(name)}
     said = {"exact_vae.fine_tuned": json.dumps(trainer.recipe.to_dict())}
     rewrite(subject.checkpoint, target, in_file(subject.found.names, weights), said)

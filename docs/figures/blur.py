@@ -3,8 +3,8 @@ encoded at twice the size (four times the numbers), decoded and shrunk. The eye 
 
 import numpy as np
 import torch
-from common import CHELSEA, grid, shown, square, vae
-from exact_vae.vae_core.images import psnr
+from common import CHELSEA, grid, square, to_bytes, vae
+from exact_vae.vae_core.images import psnr, to_unit_range
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
@@ -27,11 +27,11 @@ def versions(side: int) -> dict[str, Tensor]:
 
 def figure(side: int) -> Image.Image:
     a, b = side // 4, side * 5 // 8
-    return grid([[enlarged(y[..., a:b, a:b]) for y in versions(side).values()]])
+    return grid([[enlarge(y[..., a:b, a:b]) for y in versions(side).values()]])
 
 
-def enlarged(pixels: Tensor) -> np.ndarray:
-    return shown(pixels.repeat_interleave(2, -1).repeat_interleave(2, -2))
+def enlarge(pixels: Tensor) -> np.ndarray:
+    return to_bytes(pixels.repeat_interleave(2, -1).repeat_interleave(2, -2))
 
 
 def edges(pixels: Tensor) -> float:
@@ -44,5 +44,6 @@ def facts(side: int) -> list[str]:
     x = found["the photograph"]
     lines = ["| | edges, of the photograph's | PSNR |", "|---|---|---|"]
     for name, y in list(found.items())[1:]:
-        lines.append(f"| {name} | {edges(y) / edges(x):.0%} | {psnr(x / 2 + 0.5, y / 2 + 0.5).item():.1f} dB |")
+        decibels = psnr(to_unit_range(x), to_unit_range(y)).item()
+        lines.append(f"| {name} | {edges(y) / edges(x):.0%} | {decibels:.1f} dB |")
     return lines

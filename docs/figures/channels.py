@@ -4,8 +4,8 @@ The principal components of the photograph's own blocks. Last: the built-in VAE,
 """
 
 import torch
-from common import HERON, grid, shown, square, vae
-from exact_vae.vae_core.images import psnr, ssim
+from common import HERON, grid, square, to_bytes, vae
+from exact_vae.vae_core.images import psnr, ssim, to_unit_range
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import fold, unfold
@@ -26,15 +26,15 @@ def linear(x: Tensor, channels: int) -> Tensor:
 def figure(side: int) -> Image.Image:
     x = square(HERON, side)
     y = vae().decode(vae().encode(x).mode())
-    return grid([[shown(x), *(shown(linear(x, n)) for n in CHANNELS), shown(y)]])
+    return grid([[to_bytes(x), *(to_bytes(linear(x, n)) for n in CHANNELS), to_bytes(y)]])
 
 
 def facts(side: int) -> list[str]:
     x = square(HERON, side)
     lines = ["| numbers for 8 x 8 pixels | times fewer | linear code: PSNR | SSIM |", "|---|---|---|---|"]
     for n in CHANNELS:
-        a, b = (y.clamp(-1, 1) / 2 + 0.5 for y in (x, linear(x, n)))
+        a, b = (to_unit_range(y.clamp(-1, 1)) for y in (x, linear(x, n)))
         lines.append(f"| {n} | {192 / n:.0f} | {psnr(a, b).item():.1f} dB | {ssim(a, b).item():.3f} |")
-    a, b = (y.clamp(-1, 1) / 2 + 0.5 for y in (x, vae().decode(vae().encode(x).mode())))
+    a, b = (to_unit_range(y.clamp(-1, 1)) for y in (x, vae().decode(vae().encode(x).mode())))
     lines.append(f"| 4, the built-in VAE | 48 | {psnr(a, b).item():.1f} dB | {ssim(a, b).item():.3f} |")
     return lines

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from exact_vae.vae_core import VAE, load
 from exact_vae.vae_core.checkpoints import built_in
+from exact_vae.vae_core.images import to_levels, to_unit_range
 from PIL import Image
 from torch import Tensor
 
@@ -44,10 +45,9 @@ def square(path: Path, side: int) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 127.5 - 1
 
 
-def shown(pixels: Tensor) -> np.ndarray:
+def to_bytes(pixels: Tensor) -> np.ndarray:
     """pixels (1, 3, H, W) in [-1, 1] -> (H, W, 3) uint8"""
-    levels = ((pixels[0] + 1) * 127.5).clamp(0, 255).round()
-    return levels.permute(1, 2, 0).byte().numpy()
+    return to_levels(to_unit_range(pixels[0])).permute(1, 2, 0).numpy()
 
 
 def grey(plane: Tensor, low: float, high: float, side: int) -> np.ndarray:

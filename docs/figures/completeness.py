@@ -1,7 +1,7 @@
 """Decoded samples of the prior N(0, 1). Above: the built-in VAE. Below: its twin trained without the KL term."""
 
 import torch
-from common import CHELSEA, HERON, grid, shown, square, twin, vae
+from common import CHELSEA, HERON, grid, square, to_bytes, twin, vae
 from exact_vae.vae_core.latents import Noise
 from PIL import Image
 
@@ -11,7 +11,7 @@ RADIUS = 3.644  # of the ball where 99 % of a Gaussian in 4 dimensions lies
 
 def figure(side: int) -> Image.Image:
     noise = Noise(0).draw((SAMPLES, 4, side // 8, side // 8))
-    return grid([[shown(network.decode(z[None])) for z in noise] for network in (vae(), twin())])
+    return grid([[to_bytes(network.decode(z[None])) for z in noise] for network in (vae(), twin())])
 
 
 def facts(side: int) -> list[str]:

@@ -5,7 +5,7 @@ deviations (black 0, white 0.5). Below: decoded from a sample; the sample (black
 """
 
 import torch
-from common import HERON, grey, grid, shown, square, vae
+from common import HERON, grey, grid, square, to_bytes, vae
 from PIL import Image
 
 
@@ -16,7 +16,7 @@ def figure(side: int) -> Image.Image:
     maps = ((posterior.mean, -3, 3), (posterior.std, 0, 0.5), (sample, -3, 3))
     images = (x, vae().decode(posterior.mode()), vae().decode(sample))
     return grid([
-        [shown(image), *(grey(plane, low, high, side) for plane in planes[0])]
+        [to_bytes(image), *(grey(plane, low, high, side) for plane in planes[0])]
         for image, (planes, low, high) in zip(images, maps, strict=True)
     ])  # fmt: skip
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from common import CHELSEA, HERON, grid, square, twin, vae
 from exact_vae.vae_core import VAE
+from exact_vae.vae_core.images import to_levels, to_unit_range
 from PIL import Image
 
 REACH, RADIUS = 9.0, 3.035  # of the plane; of the disc: sqrt(-2 log 0.01), of a Gaussian in two dimensions
@@ -39,6 +40,6 @@ def patches(network: VAE, side: int) -> np.ndarray:
     z = torch.zeros(TILES * TILES, 4, PATCH, PATCH)
     z[:, 0] = along.repeat(TILES)[:, None, None]
     z[:, 1] = -along.repeat_interleave(TILES)[:, None, None]
-    colours = network.decode(z)[..., 8:-8, 8:-8].mean((2, 3)).add(1).mul(127.5).clamp(0, 255).round().byte()
+    colours = to_levels(to_unit_range(network.decode(z)[..., 8:-8, 8:-8].mean((2, 3))))
     tiles = Image.fromarray(colours.reshape(TILES, TILES, 3).numpy())
     return np.asarray(tiles.resize((side, side), Image.Resampling.NEAREST))

@@ -5,7 +5,7 @@ crop to a multiple of 8 would have left.
 """
 
 import numpy as np
-from common import CHELSEA, grid, shown, square, vae
+from common import CHELSEA, grid, square, to_bytes, vae
 from exact_vae.vae_core.images import pad_to
 from PIL import Image
 
@@ -17,11 +17,13 @@ def figure(side: int) -> Image.Image:
     padded = pad_to(x, RATIO)
     posterior = vae().encode(x)
     back = vae().decode(posterior.mode(), size=posterior.size)
-    cropped = shown(x)[: HEIGHT // RATIO * RATIO, : WIDTH // RATIO * RATIO]
-    light = shown(padded)
+    cropped = to_bytes(x)[: HEIGHT // RATIO * RATIO, : WIDTH // RATIO * RATIO]
+    light = to_bytes(padded)
     light[HEIGHT:], light[:, WIDTH:] = light[HEIGHT:] // 2 + 127, light[:, WIDTH:] // 2 + 127
     times = max(1, side // padded.shape[-1])
-    return grid([[on_squares(image, padded.shape[-2:], times) for image in (shown(x), light, shown(back), cropped)]])
+    return grid(
+        [[on_squares(image, padded.shape[-2:], times) for image in (to_bytes(x), light, to_bytes(back), cropped)]]
+    )
 
 
 def on_squares(image: np.ndarray, size: tuple[int, ...], times: int) -> np.ndarray:

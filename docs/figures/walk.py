@@ -1,7 +1,7 @@
 """From one photograph to another along the great circle between their latents. Below: the same in pixels."""
 
 import torch
-from common import CHELSEA, HERON, grid, shown, square, vae
+from common import CHELSEA, HERON, grid, square, to_bytes, vae
 from exact_vae.vae_core.latents import slerp
 from PIL import Image
 
@@ -13,6 +13,6 @@ def figure(side: int) -> Image.Image:
     za, zb = (vae().encode(x).mode() for x in (a, b))
     along = torch.linspace(0, 1, STEPS).tolist()
     return grid([
-        [shown(vae().decode(slerp(za, zb, t))) for t in along],
-        [shown((1 - t) * a + t * b) for t in along],
+        [to_bytes(vae().decode(slerp(za, zb, t))) for t in along],
+        [to_bytes((1 - t) * a + t * b) for t in along],
     ])  # fmt: skip

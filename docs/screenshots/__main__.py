@@ -1,20 +1,32 @@
-"""Images of ComfyUI for the help pages and the README: python docs/screenshots [--url URL] [--only nodes|readme]
+"""Images of ComfyUI for the help pages and the README.
 
-A ComfyUI with this pack must run at the URL; its queue is used, and its output folder gets a few files. Chromium, its
-driver and the package selenium are needed; and, for the image of img2img, any file in models/checkpoints that has the
-name of the checkpoint it asks for.
+    python docs/screenshots (--comfyui FOLDER | --url URL) [--only nodes|readme]
+
+--comfyui  starts a ComfyUI from this folder on the CPU, in a temporary folder of models and results. The variable
+           EXACT_VAE_COMFYUI_PYTHON names the interpreter that has ComfyUI's requirements, if it is not this one.
+--url      uses a ComfyUI with this pack that runs already: its queue is used, its output folder gets a few files, and
+           models/checkpoints must hold a file of the name that the workflow img2img asks for.
+
+Chromium, its driver and the package selenium are needed.
 """
 
 import argparse
 import io
 import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from browser import Editor
-from every_node import RECIPE, SHOWN, declared_by
+from every_node import RECIPE, SHOWN, list_declared
 from PIL import Image, PngImagePlugin
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+from support.comfyui_server import Server  # noqa: E402
+
 HELP, README, EXAMPLES = ROOT / "web" / "docs" / "images", ROOT / "docs" / "images", ROOT / "example_workflows"
 QUALITY = 85
 GRAPHS = {
@@ -26,18 +38,35 @@ WIDEST = 1400  # pixels of an image in the README
 
 def main() -> None:
     options = argparse.ArgumentParser(description="Take the images of ComfyUI.")
-    options.add_argument("--url", default="http://127.0.0.1:8188")
+    options.add_argument("--url", default="http://127.0.0.1:8188", help="of a ComfyUI that runs already")
+    options.add_argument("--comfyui", type=Path, metavar="FOLDER", help="start a ComfyUI from this folder instead")
     options.add_argument("--only", choices=["nodes", "readme"])
     chosen = options.parse_args()
-    with Editor(chosen.url) as editor:
+    with start_comfyui(chosen.comfyui) if chosen.comfyui else nullcontext(chosen.url) as url, Editor(url) as editor:
         if chosen.only != "readme":
-            nodes(editor)
+            take_nodes(editor)
         if chosen.only != "nodes":
-            readme(editor)
+            take_workflows(editor)
 
 
-def nodes(editor: Editor) -> None:
-    """Every node after a run, with what it says; in each file stands what its node declared then."""
+@contextmanager
+def start_comfyui(folder: Path) -> Iterator[str]:
+    """A ComfyUI with this pack, for as long as the block runs; gives its URL."""
+    workflow = json.loads((EXAMPLES / "img2img.json").read_text())
+    with tempfile.TemporaryDirectory() as base:
+        server = Server(folder, Path(base), test_nodes=False)
+        for name in [value for node in workflow["nodes"] for value in node.get("widgets_values", ())]:
+            if str(name).endswith((".safetensors", ".ckpt")):
+                Path(base, "models", "checkpoints", name).touch()  # only its name is shown
+        try:
+            server.wait()
+            yield f"http://127.0.0.1:{server.port}"
+        finally:
+            server.stop()
+
+
+def take_nodes(editor: Editor) -> None:
+    """Take an image of every node after a run. The file's text 'declares' keeps the inputs that the node declared."""
     editor.links(False)
     editor.open(RECIPE.workflow())
     editor.run()
@@ -45,13 +74,13 @@ def nodes(editor: Editor) -> None:
     for kind in SHOWN:
         editor.grow(kind)
         note = PngImagePlugin.PngInfo()
-        note.add_text("declares", json.dumps(declared_by(kind)))
+        note.add_text("declares", json.dumps(list_declared(kind)))
         image = Image.open(io.BytesIO(editor.node(kind))).convert("RGB").quantize(64, dither=Image.Dither.NONE)
         image.save(HELP / f"{kind}.png", pnginfo=note, optimize=True)
     editor.links(True)
 
 
-def readme(editor: Editor) -> None:
+def take_workflows(editor: Editor) -> None:
     for path, name in GRAPHS.items():
         editor.open(json.loads((EXAMPLES / f"{name}.json").read_text()))
         editor.run()

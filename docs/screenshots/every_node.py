@@ -54,7 +54,7 @@ class _EveryNode(Recipe):
 RECIPE = _EveryNode("## Every node\nFor images of them.", BOXES, [])
 
 
-def declared_by(kind: str) -> dict[str, Any]:
+def list_declared(kind: str) -> dict[str, Any]:
     """What an image of this node shows of it: an image is stale when this has changed."""
     cls = NODE_CLASS_MAPPINGS[kind]
     types = cls.INPUT_TYPES()

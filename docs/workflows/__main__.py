@@ -31,8 +31,8 @@ def main() -> None:
 
 
 def thumbnail(recipe: Recipe) -> Image.Image:
-    """What the named nodes show: a row for each, of the batch's images, or all in one row if that is nearer 4:3."""
-    rows = shown(recipe)
+    """One image of what the named nodes show: a row for each node, or another arrangement if that is nearer 4:3."""
+    rows = run_recipe(recipe)
     flat = [[one for row in rows for one in row]]
     sheets = [_sheet(rows), _sheet(flat), _sheet([[one] for one in flat[0]]), _sheet(_halves(flat[0]))]
     sheet = min(sheets, key=lambda one: abs(one.width / one.height - SIZE[0] / SIZE[1]))
@@ -40,7 +40,7 @@ def thumbnail(recipe: Recipe) -> Image.Image:
     return sheet
 
 
-def shown(recipe: Recipe) -> list[list[Image.Image]]:
+def run_recipe(recipe: Recipe) -> list[list[Image.Image]]:
     with tempfile.TemporaryDirectory() as folder, host.surroundings(Path(folder), output=Path(folder)):
         nodes = {**NODE_CLASS_MAPPINGS, **headless.core_nodes(folder, folder, folder, NODE_CLASS_MAPPINGS)}
         outputs = headless.run(headless.parse(in_editor_format("", recipe), nodes), nodes).outputs

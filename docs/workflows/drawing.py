@@ -93,15 +93,15 @@ def numbers(recipe: Recipe) -> dict[str, int]:
     return {box.name: i + 1 for i, box in enumerate(recipe.boxes)}
 
 
-def declared(kind: str) -> dict[str, tuple[str, Any]]:
+def list_inputs(kind: str) -> dict[str, tuple[str, Any]]:
     """Each input: its type, and its default, None for a socket."""
     if kind in MODELS:
         return MODELS[kind].inputs
     types = {**NODE_CLASS_MAPPINGS, **CORE}[kind].INPUT_TYPES()
-    return {name: _declared(*one) for name, one in {**types["required"], **types.get("optional", {})}.items()}
+    return {name: _read_declared(*one) for name, one in {**types["required"], **types.get("optional", {})}.items()}
 
 
-def _declared(kind: Any, options: dict[str, Any] | None = None) -> tuple[str, Any]:
+def _read_declared(kind: Any, options: dict[str, Any] | None = None) -> tuple[str, Any]:
     if isinstance(kind, list):
         return "COMBO", (options or {}).get("default", kind[0] if kind else "")
     return kind, (options or {}).get("default")
@@ -109,13 +109,13 @@ def _declared(kind: Any, options: dict[str, Any] | None = None) -> tuple[str, An
 
 def values(box: Box) -> dict[str, Any]:
     """Every input, in order: given, or its default. Raises KeyError for one that the node has not."""
-    known = declared(box.kind)
+    known = list_inputs(box.kind)
     for name in box.inputs:
         known[name]
     return {name: box.inputs.get(name, default) for name, (_, default) in known.items()}
 
 
-def outputs(kind: str) -> list[tuple[str, str]]:
+def list_outputs(kind: str) -> list[tuple[str, str]]:
     if kind in MODELS:
         return list(MODELS[kind].outputs)
     cls = {**NODE_CLASS_MAPPINGS, **CORE}[kind]
@@ -123,7 +123,7 @@ def outputs(kind: str) -> list[tuple[str, str]]:
 
 
 def _sockets(kind: str) -> dict[str, str]:
-    return {name: type_ for name, (type_, default) in declared(kind).items() if default is None}
+    return {name: type_ for name, (type_, default) in list_inputs(kind).items() if default is None}
 
 
 def _wires(recipe: Recipe) -> list[list[Any]]:
@@ -143,7 +143,7 @@ def _node(box: Box, order: int, ids: dict[str, int], wires: list[list[Any]]) -> 
     named = [{"name": n, "type": t, "link": into.get(i)} for i, (n, t) in enumerate(_sockets(box.kind).items())]
     out = [
         {"name": n, "type": t, "links": [wire[0] for wire in wires if wire[1:3] == [me, i]]}
-        for i, (n, t) in enumerate(outputs(box.kind))
+        for i, (n, t) in enumerate(list_outputs(box.kind))
     ]
     ours = {"cnr_id": "exact-vae", "ver": VERSION} if box.kind in NODE_CLASS_MAPPINGS else {"cnr_id": "comfy-core"}
     return {
@@ -179,8 +179,8 @@ def _height(kind: str) -> int:
     if kind in HEIGHTS:
         return HEIGHTS[kind]
     sockets = _sockets(kind)
-    rows = max(len(sockets), len(outputs(kind)))
-    widgets = sum(1 + _turns(kind, name) for name in declared(kind) if name not in sockets)
+    rows = max(len(sockets), len(list_outputs(kind)))
+    widgets = sum(1 + _turns(kind, name) for name in list_inputs(kind) if name not in sockets)
     speaks = kind in NODE_CLASS_MAPPINGS and kind not in SILENT
     said = TEXT.get(kind, SENTENCE) if speaks else 0
     return SLOT * rows + WIDGET * widgets + WIDGET + said

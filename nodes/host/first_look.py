@@ -9,7 +9,17 @@ from typing import Any
 
 from torch import Tensor
 
-from ...vae_core.latents import CELLS, IMAGES, SPACES, Factors, fit, flat, preview, published, remembered
+from ...vae_core.images import to_levels, to_unit_range
+from ...vae_core.latents import (
+    CELLS,
+    IMAGES,
+    SPACES,
+    Factors,
+    fit,
+    flatten_frames,
+    preview,
+    published_factors,
+)
 from .place import in_comfyui
 
 LONG = 64**2  # latent pixels; fewer are decoded before anybody could look
@@ -25,7 +35,7 @@ def first_look(vae: Any, latent: Tensor, space: str | None = None, may_fit: bool
         return
     factors = _factors(vae, latent, space, may_fit)
     if factors and len(factors.weight) == latent.shape[1]:
-        _send(preview(flat(latent[:1])[:1].float().cpu().nan_to_num(0, 0, 0), factors)[0])
+        _send(preview(flatten_frames(latent[:1])[:1].float().cpu().nan_to_num(0, 0, 0), factors)[0])
 
 
 def _wanted() -> bool:
@@ -36,12 +46,12 @@ def _wanted() -> bool:
 
 def _factors(vae: Any, latent: Tensor, space: str | None, may_fit: bool) -> Factors | None:
     name = getattr(vae, "latent_space", None) or space or ""
-    if name in SPACES and (found := published(name, SPACES[name])):
+    if name in SPACES and (found := published_factors(name, SPACES[name])):
         return found
     if not hasattr(vae, "network"):  # one that is not ours to run
         return None
     worth = may_fit and latent.shape[0] * latent[0, 0].numel() >= WORTH_FITTING
-    return fit(vae) if worth else remembered(vae)
+    return fit(vae) if worth else vae.findings.factors
 
 
 def _send(pixels: Tensor) -> None:
@@ -50,5 +60,5 @@ def _send(pixels: Tensor) -> None:
     from comfy.cli_args import args
     from PIL import Image
 
-    image = Image.fromarray(((pixels + 1) * 127.5).round().clamp(0, 255).byte().movedim(0, -1).numpy())
+    image = Image.fromarray(to_levels(to_unit_range(pixels)).movedim(0, -1).numpy())
     comfy.utils.ProgressBar(1).update_absolute(0, 1, ("JPEG", image, args.preview_size))

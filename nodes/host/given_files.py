@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ...vae_core import BadRequest
-from ...vae_core.files import inside
+from ...vae_core.files import resolve_inside
 from .place import Surroundings, given, in_comfyui
 
 OUTPUT = " [output]"  # the host's own mark of a name in its output folder
@@ -28,7 +28,7 @@ def found(name: str) -> Path:
     """The file of such a name: an untrusted one. Raises BadRequest if there is none."""
     marked = re.fullmatch(r"(.*\S)\s*\[(input|output)\]", name)
     plain, kind = (marked[1], marked[2]) if marked else (name, "input")
-    path = inside(_folders()[kind], plain)
+    path = resolve_inside(_folders()[kind], plain)
     if not path.is_file():
         raise BadRequest(f"there is no file '{plain}' in the {kind} folder.")
     return path

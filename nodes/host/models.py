@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from ...vae_core import BadRequest
-from ...vae_core.files import Series, made, series
+from ...vae_core.files import Series, make_folder, next_series
 from .place import given, in_comfyui
 
 SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")
@@ -49,7 +49,7 @@ def new_file(prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:
 def _series(prefix: str) -> Series:
     if not in_comfyui():
         here = given()
-        return series(here.output if here else Path("output"), prefix, {})
+        return next_series(here.output if here else Path("output"), prefix, {})
     import folder_paths
 
     try:
@@ -58,4 +58,4 @@ def _series(prefix: str) -> Series:
         )
     except Exception as e:  # which the host raises for a place outside of its folder, after telling of it
         raise BadRequest(f"'{prefix}' is no place in the output folder: {str(e).splitlines()[0]}") from e
-    return Series(made(Path(folder)), subfolder, stem, first)
+    return Series(make_folder(Path(folder)), subfolder, stem, first)

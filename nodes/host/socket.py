@@ -11,42 +11,62 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...vae_core import VAE, BadRequest, BrokenCheckpoint, DoesNotFit, UnknownCheckpoint, dtypes, from_weights
-from ...vae_core.checkpoints import ORIGINAL, weights_as
-from ..clips import as_clip, clip_shape, decoded_frames, in_batches, latent_frames, without_rest
-from ..host_codec import HostCodec
+from ...vae_core import (
+    VAE,
+    BadRequest,
+    BrokenCheckpoint,
+    Detection,
+    DoesNotFit,
+    Half,
+    RunOptions,
+    UnknownCheckpoint,
+    detect,
+    dtypes,
+    from_weights,
+)
+from ...vae_core.checkpoints import ORIGINAL, demand_floats, demand_whole, weights_as
+from ...vae_core.execution import DEFAULTS
+from ...vae_core.images import to_pixel_range
+from ..clips import clip_shape, decoded_frames, drop_extra_frames, frames_are_batch, latent_frames, to_clip_latent
 from .devices import device
 from .first_look import first_look
-from .memory import budget_of, make_ready, most_it_could_use
+from .host_vae import HostVAE
+from .memory import budget_of, count_usable_bytes, make_ready
 from .place import in_comfyui
 from .showing import progress
 
 log = logging.getLogger("exact_vae")
+
+CORE_VAE = "the VAE of a core loader"
+FINDINGS = "exact_vae_findings"  # an attribute of core's VAE
 
 Load = Callable[[torch.dtype | None, torch.device], VAE]  # (dtype asked for, device) -> VAE
 
 
 def to_socket(load: Load, dtype: str = "auto", device_name: str = "auto") -> Any:
     """What a loader puts on the VAE socket. `load` may be called again, for a copy on another device."""
-    where, asked = device(device_name), dtypes.named(dtype)
+    where, asked = device(device_name), dtypes.parse_dtype(dtype)
     return _socket(load, asked, where) if in_comfyui() else load(asked, where)
 
 
-def from_socket(thing: Any, part: str, shape: tuple[int, ...], **way: Any) -> Any:
-    """The VAE on the socket, its weights on its device and memory made free to `part` ('encode' or 'decode') `shape`.
+def from_socket(thing: Any, half: Half, shape: tuple[int, ...], options: RunOptions = DEFAULTS) -> Any:
+    """The VAE on the socket, with its weights on its device, and memory made free to run this half on this shape.
 
-    `way` of running: `rows`, `keep` and `tiles` of `VAE.decode`. Core's own VAEs are rebuilt around their tensors,
-    without a copy; one of a family that this pack does not run comes back as an object that calls core's methods.
+    Core's own VAEs are rebuilt around their tensors, without a copy. One of a family that this pack does not run comes
+    back as a HostVAE, which calls core's methods.
     """
     if isinstance(thing, VAE):
         return thing
     _demand_vae(thing)
     model = thing.first_stage_model
-    vae = model.vae if isinstance(model, Codec) else _rebuilt(thing)
-    if vae is None:
-        return HostCodec(thing)
-    make_ready(thing, most_it_could_use(thing, vae, part, shape, **way))
-    return vae if isinstance(model, Codec) else _rebuilt(thing, thing.vae_dtype, thing.device)
+    if isinstance(model, HostModel):
+        make_ready(thing, count_usable_bytes(thing, model.vae, model.vae.name, half, shape, options))
+        return model.vae
+    detection = _detect(thing)
+    if detection is None:
+        return HostVAE(thing)
+    make_ready(thing, count_usable_bytes(thing, detection, CORE_VAE, half, shape, options))
+    return _rebuild(thing, thing.vae_dtype, thing.device)
 
 
 def look(thing: Any) -> Any:
@@ -55,7 +75,9 @@ def look(thing: Any) -> Any:
         return thing
     _demand_vae(thing)
     model = thing.first_stage_model
-    return model.vae if isinstance(model, Codec) else _rebuilt(thing) or HostCodec(thing)
+    if isinstance(model, HostModel):
+        return model.vae
+    return _rebuild(thing) if _detect(thing) else HostVAE(thing)
 
 
 def runs_in(thing: Any) -> str:
@@ -77,19 +99,31 @@ def _demand_vae(thing: Any) -> None:
         raise BadRequest("the VAE input holds no VAE: if it comes from a checkpoint, that checkpoint has none in it.")
 
 
-def _rebuilt(thing: Any, dtype: torch.dtype | None = None, device: torch.device | None = None) -> VAE | None:
-    """Core's VAE as one of ours, around the same tensors; None if it is of no family that this pack runs.
-
-    A tensor is copied only if the host has left it on another device or in another dtype, to be cast at each call.
-    """
+def _detect(thing: Any) -> Detection | None:
+    """Which network core's VAE has; None if this pack does not run it."""
+    weights = thing.first_stage_model.state_dict()
     try:
-        return from_weights(thing.first_stage_model.state_dict(), "the VAE of a core loader", dtype, device)
+        found = detect({name: tuple(t.shape) for name, t in weights.items()})
+        demand_whole(found, CORE_VAE)
+        demand_floats(weights, CORE_VAE)
     except (UnknownCheckpoint, BrokenCheckpoint) as e:
         log.info("A VAE that this pack does not run is left to ComfyUI's own methods: %s", e)
         return None
+    return found
 
 
-class Codec(nn.Module):
+def _rebuild(thing: Any, dtype: torch.dtype | None = None, device: torch.device | None = None) -> VAE:
+    """Core's VAE as one of ours, around the same tensors.
+
+    A tensor is copied only if the host has left it on another device or in another dtype, to be cast at each call.
+    What is found out about the weights is kept on core's VAE, because ours is built for one run.
+    """
+    vae = from_weights(thing.first_stage_model.state_dict(), CORE_VAE, dtype, device)
+    vae.findings = vars(thing).setdefault(FINDINGS, vae.findings)
+    return vae
+
+
+class HostModel(nn.Module):
     """A VAE as the host's model: weights that it can move, and the two methods that core nodes call."""
 
     def __init__(self, vae: VAE):
@@ -99,13 +133,13 @@ class Codec(nn.Module):
     def encode(self, pixels: Tensor) -> Tensor:
         """pixels (B, C, H, W), or (B, C, T, H, W) of clips, in [-1, 1] -> the latent's mode"""
         with _plain_memory_errors():
-            pixels = without_rest(pixels, self.vae)
+            pixels = drop_extra_frames(pixels, self.vae)
             return self.vae.encode(pixels, budget=self._budget(), progress=progress()).mode()
 
     def decode(self, z: Tensor) -> Tensor:
         """latent -> pixels in [-1, 1]"""
         with _plain_memory_errors():
-            clip = as_clip(z, self.vae)
+            clip = to_clip_latent(z, self.vae)
             pixels = self.vae.decode(clip, budget=self._budget(), progress=progress())
             return pixels if clip is z else pixels[0].transpose(0, 1)
 
@@ -129,7 +163,7 @@ def _socket(load: Load, asked: torch.dtype | None, where: torch.device) -> Any:
     from comfy import model_management
 
     dtype = asked or model_management.vae_dtype(where, [torch.bfloat16, torch.float32])
-    vae = load(dtypes.choose(where, dtype, dtype), torch.device("cpu"))  # the host moves it when it is needed
+    vae = load(dtypes.choose_dtype(where, dtype, dtype), torch.device("cpu"))  # the host moves it when it is needed
     made = _socket_class()(vae, where)
     made.patcher.cached_patcher_init = (_fresh_patcher, (load, asked, where))
     return made
@@ -152,22 +186,22 @@ def _socket_class() -> type:
             super().__init__(sd={"pixel_space_vae": torch.tensor(1.0)}, device=where)
             cpu = torch.device("cpu")
             offload = cpu if where.type == "cpu" else model_management.vae_offload_device()
-            self.first_stage_model = Codec(vae)
+            self.first_stage_model = HostModel(vae)
             self.patcher = model_patcher.ModelPatcher(self.first_stage_model, load_device=where, offload_device=offload)
             self.disable_offload = True  # plain torch layers: on the device as a whole, or not at all
             self.vae_dtype, self.device, self.size = vae.dtype, where, None
             self.latent_channels, self.output_channels = vae.latent_channels, vae.in_channels
             self.downscale_ratio, self.upscale_ratio = vae.spatial_ratio, vae.decoded_ratio
-            if vae.temporal_ratio and not in_batches(vae):
+            if vae.temporal_ratio and not frames_are_batch(vae):
                 self._count_frames(vae, vae.temporal_ratio)
             self.memory_used_encode = partial(_memory, vae, "encode")
             self.memory_used_decode = partial(_memory, vae, "decode")
-            self.process_input, self.process_output = _to_minus_one, _to_image_in_place
+            self.process_input, self.process_output = to_pixel_range, _to_image_in_place
             self.model_size()
 
         def _count_frames(self, vae: VAE, ratio: int) -> None:
             """As the host does for VAEs of clips: rules for frames, then rows, then columns."""
-            self.latent_dim, self.not_video = 3, vae.network.images_are_clips
+            self.latent_dim, self.not_video = 3, bool(vae.clip_law and vae.clip_law.images_are_clips)
             small, large = vae.spatial_ratio, vae.decoded_ratio
             self.downscale_ratio = (partial(latent_frames, vae=vae), small, small)
             self.upscale_ratio = (partial(decoded_frames, vae=vae), large, large)
@@ -176,7 +210,7 @@ def _socket_class() -> type:
         def decode(self, samples_in: Tensor, *more: Any, **options: Any) -> Tensor:
             vae = self.first_stage_model.vae
             first_look(vae, samples_in, may_fit=False)  # its weights may be elsewhere yet
-            if in_batches(vae):
+            if frames_are_batch(vae):
                 model_management.free_memory(vae.peak_bytes("decode", clip_shape(samples_in.shape, vae)), self.device)
             return super().decode(samples_in, *more, **options)
 
@@ -193,13 +227,9 @@ def _socket_class() -> type:
 
 def _memory(vae: VAE, part: str, shape: tuple[int, ...], dtype: torch.dtype) -> int:
     """What the host makes free, and divides free memory by to decode so many items of a batch at a time."""
-    if part == "decode" and in_batches(vae):
+    if part == "decode" and frames_are_batch(vae):
         return 1  # they are the frames of one clip, never to be divided
     return max(vae.peak_bytes(part, tuple(shape)), 1)
-
-
-def _to_minus_one(image: Tensor) -> Tensor:
-    return image * 2 - 1
 
 
 def _to_image_in_place(pixels: Tensor) -> Tensor:

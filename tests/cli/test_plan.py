@@ -9,8 +9,8 @@ from exact_vae.cli import main
 from exact_vae.vae_core import load
 from exact_vae.vae_core.families.wan import Level, WanConfig
 from safetensors.torch import load_file, save_file
-from samples import random_weights
-from small_networks import SMALL
+from support.random_networks import random_weights
+from support.small_networks import SMALL
 
 
 def run(*arguments) -> int:

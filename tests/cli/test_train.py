@@ -12,13 +12,13 @@ import pytest
 import torch
 from exact_vae.cli import main
 from exact_vae.training import tuning
-from exact_vae.training.procedural import drawn
+from exact_vae.training.procedural import draw_image
 from exact_vae.training.trainer import Trainer
 from exact_vae.vae_core import VAE, inspect, load
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from samples import random_images as noise
-from samples import random_weights, small_kl
+from support.random_networks import random_weights, small_kl
+from support.tensors import random_images as noise
 
 QUICK = ("--crop", 16, "--batch", 2, "--threads", 1)
 PYTHON = (sys.executable, "-m", "exact_vae.cli", "train")
@@ -30,7 +30,7 @@ def data(tmp_path) -> Path:
     folder = tmp_path / "data"
     folder.mkdir()
     for i in range(6):
-        Image.fromarray(drawn(32, np.random.default_rng(i))).save(folder / f"{i}.png")
+        Image.fromarray(draw_image(32, np.random.default_rng(i))).save(folder / f"{i}.png")
     return folder
 
 
@@ -186,11 +186,11 @@ def test_a_run_of_other_images_is_not_gone_on_with(tmp_path, kl_file, data, caps
     monkeypatch.setattr(Trainer, "save", stop)
     arguments = ("--data", data, "--vae", kl_file, "--out", out, "--steps", 2)
     assert train(*arguments, "--save-every", 1) == 130
-    assert "the same command goes on from the last saved step" in capsys.readouterr().err
+    assert "the same command continues from the last saved step" in capsys.readouterr().err
     monkeypatch.undo()
     for other in (("--rate", 1e-3), ("--part", "all"), ("--seed", 1)):
         assert "t.state' is a run of another recipe" in fails(capsys, *arguments, *other)
-    Image.fromarray(drawn(40, np.random.default_rng(9))).save(data / "9.png")
+    Image.fromarray(draw_image(40, np.random.default_rng(9))).save(data / "9.png")
     assert "t.state' is a run of another recipe" in fails(capsys, *arguments)
     (data / "9.png").unlink()
     assert train(*arguments) == 0
@@ -229,10 +229,16 @@ def test_numbers_that_do_not_fit(capsys, data, kl_file, tmp_path):
     common = ("--data", data, "--vae", kl_file, "--out", tmp_path / "t.safetensors")
     assert "use a multiple of 8" in fails(capsys, *common, "--crop", 20)
     assert "no image that can be used" in fails(capsys, *common, "--crop", 64)
-    for option, value in (("--steps", "0"), ("--rate", "0"), ("--rate", "nan"), ("--rate", "x"), ("--part", "encoder")):
-        with pytest.raises(SystemExit) as error:
-            train(*common, option, value)
-        assert error.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--steps", "0"), ("--rate", "0"), ("--rate", "nan"), ("--rate", "x"), ("--part", "encoder")],
+)
+def test_a_value_that_an_option_cannot_have(tmp_path, option, value):
+    with pytest.raises(SystemExit) as error:
+        train("--data", tmp_path, "--out", tmp_path / "t.safetensors", option, value)
+    assert error.value.code == 2
 
 
 def test_out_of_memory_is_a_sentence(capsys, data, kl_file, tmp_path, monkeypatch):
@@ -261,11 +267,11 @@ def test_the_name_of_the_result(tmp_path, kl_file, data, monkeypatch):
 
 def test_the_weight_at_rest_is_what_the_built_in_vae_was_trained_with(tmp_path):
     """0.02 in its recipe. The photograph was never trained on; measured on 8 photographs: 0.022."""
-    from exact_vae.training.folder import Folder, Found
+    from exact_vae.training.folder import FolderCrops, Survey
     from exact_vae.training.recipe import ALL, Phase, Tuning
     from exact_vae.vae_core.checkpoints import built_in
 
-    found = Found(built_in.PHOTOGRAPH.parent, (built_in.PHOTOGRAPH.name,), ())
+    found = Survey(built_in.PHOTOGRAPH.parent, (built_in.PHOTOGRAPH.name,), ())
     course = Tuning("x", phases=(Phase(0.0, (128,), 1),), part=ALL)
-    trainer = Trainer(course, Folder(found, 1), start=tuning.subject(None).network)
-    assert tuning.kl_at_rest(trainer) == pytest.approx(0.02, rel=0.4)
+    trainer = Trainer(course, FolderCrops(found, 1), start=tuning.open_subject(None).network)
+    assert tuning.measure_kl_weight(trainer) == pytest.approx(0.02, rel=0.4)

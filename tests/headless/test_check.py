@@ -4,11 +4,11 @@ import json
 
 import pytest
 from exact_vae.headless import GraphError, check, parse
-from exact_vae.headless.check import upstream
-from nodes_to_check import (
+from exact_vae.headless.check import walk_upstream
+from support.nodes_to_check import (
     NODES,
     Save,
-    checked,
+    check_nodes,
     node,
     only_problem,
     source,
@@ -16,7 +16,9 @@ from nodes_to_check import (
 
 
 def test_a_good_graph():
-    report = checked(n1=source(), n2=node("Encode", pixels=["1", 0], mask=["1", 1]), n3=node("Save", value=["2", 0]))
+    report = check_nodes(
+        n1=source(), n2=node("Encode", pixels=["1", 0], mask=["1", 1]), n3=node("Save", value=["2", 0])
+    )
     assert report.ok
     assert report.outputs == ("3",)
     assert report.order == ("1", "2", "3")
@@ -26,7 +28,7 @@ def test_a_good_graph():
 
 def test_literals_come_out_as_the_declared_types():
     given = source(size="64", scale=2, text=5, flag="false", many={"__value__": ["x", "z"]})
-    report = checked(n1=given, n2=node("Save", value=["1", 0]))
+    report = check_nodes(n1=given, n2=node("Save", value=["1", 0]))
     assert report.ok
     inputs = report.graph.nodes["1"].inputs
     assert {name: inputs[name] for name in ("size", "scale", "text", "flag")} == {
@@ -41,7 +43,7 @@ def test_literals_come_out_as_the_declared_types():
 
 
 def test_unknown_class():
-    report = checked(n1=source(), n4={**node("Encoed", pixels=["1", 0]), "_meta": {"title": "Mine"}})
+    report = check_nodes(n1=source(), n4={**node("Encoed", pixels=["1", 0]), "_meta": {"title": "Mine"}})
     assert report.error["type"] == "missing_node_type"
     assert report.error["message"] == "Node 'Mine' not found. The custom node may not be installed."
     assert report.error["details"] == "Node ID '#4'"
@@ -52,13 +54,13 @@ def test_unknown_class():
 
 
 def test_unknown_class_like_no_other():
-    report = checked(n4=node("KSampler"))
+    report = check_nodes(n4=node("KSampler"))
     assert report.error["extra_info"]["node_title"] == "KSampler"
     assert report.sentence() == "node 4 (KSampler): there is no node class 'KSampler' here"
 
 
 def test_no_class():
-    report = checked(n4={"inputs": {}})
+    report = check_nodes(n4={"inputs": {}})
     assert report.error["type"] == "missing_node_type"
     assert report.error["message"] == "Node '4' has no class_type. The workflow may be corrupted."
     assert report.sentence() == "node 4 (no class): the file does not say which class this node is (class_type)"
@@ -66,13 +68,13 @@ def test_no_class():
 
 @pytest.mark.parametrize("nodes", [{}, {"n1": source()}])
 def test_no_outputs(nodes):
-    report = checked(**nodes)
+    report = check_nodes(**nodes)
     assert (report.error["type"], report.error["message"]) == ("prompt_no_outputs", "Prompt has no outputs")
     assert report.sentence().startswith("this graph has no output node, so nothing would run")
 
 
 def test_missing_required_input():
-    report = checked(n3=node("Save"))
+    report = check_nodes(n3=node("Save"))
     found = only_problem(report, "3")
     assert (found["type"], found["message"], found["details"]) == (
         "required_input_missing",
@@ -84,7 +86,7 @@ def test_missing_required_input():
 
 
 def test_all_outputs_failed_body_is_the_hosts():
-    report = checked(n3=node("Save"))
+    report = check_nodes(n3=node("Save"))
     assert report.error == {
         "type": "prompt_outputs_failed_validation",
         "message": "Prompt outputs failed validation",
@@ -98,7 +100,7 @@ def test_all_outputs_failed_body_is_the_hosts():
 
 @pytest.mark.parametrize("bad", [[], ["1"], ["1", 0, 0], [1, 0], ["1", "0"], ["1", True]])
 def test_bad_link(bad):
-    report = checked(n1=source(), n3=node("Save", value=bad))
+    report = check_nodes(n1=source(), n3=node("Save", value=bad))
     found = only_problem(report, "3")
     assert found["type"] == "bad_linked_input"
     assert found["message"] == "Bad linked input, must be a length-2 list of [node_id, slot_index]"
@@ -109,7 +111,7 @@ def test_bad_link(bad):
 
 
 def test_link_to_a_node_that_is_not_there():
-    report = checked(n3=node("Save", value=["9", 0]))
+    report = check_nodes(n3=node("Save", value=["9", 0]))
     found = only_problem(report, "3")
     assert (found["type"], found["message"]) == ("exception_during_validation", "Exception when validating node")
     assert found["extra_info"]["exception_type"] == "KeyError"
@@ -118,7 +120,7 @@ def test_link_to_a_node_that_is_not_there():
 
 @pytest.mark.parametrize("slot", [2, -1, 0.5])
 def test_link_to_an_output_that_is_not_there(slot):
-    report = checked(n1=source(), n2=node("Encode", pixels=["1", slot]), n3=node("Save", value=["2", 0]))
+    report = check_nodes(n1=source(), n2=node("Encode", pixels=["1", slot]), n3=node("Save", value=["2", 0]))
     found = only_problem(report, "2")
     assert found["type"] == "exception_during_inner_validation"
     assert found["message"] == "Exception when validating inner node"
@@ -129,7 +131,7 @@ def test_link_to_an_output_that_is_not_there(slot):
 
 
 def test_type_mismatch():
-    report = checked(n1=source(), n2=node("Encode", pixels=["1", 1]), n3=node("Save", value=["2", 0]))
+    report = check_nodes(n1=source(), n2=node("Encode", pixels=["1", 1]), n3=node("Save", value=["2", 0]))
     found = only_problem(report, "2")
     assert found["type"] == "return_type_mismatch"
     assert found["message"] == "Return type mismatch between linked nodes"
@@ -143,16 +145,18 @@ def test_type_mismatch():
 
 @pytest.mark.parametrize("kind, slot, fits", [("Save", 0, True), ("Save", 1, False), ("Anything", 1, True)])
 def test_types_match_by_star_or_overlap(kind, slot, fits):
-    assert checked(n1=source(), n2=node(kind, value=["1", slot])).ok is fits
+    assert check_nodes(n1=source(), n2=node(kind, value=["1", slot])).ok is fits
 
 
 def test_a_class_may_compare_the_types_itself():
-    assert checked(n1=source(), n2=node("Typed", value=["1", 1])).ok
-    assert not checked(n1=source(), n2=node("Typed", value=["1", 0])).ok
+    assert check_nodes(n1=source(), n2=node("Typed", value=["1", 1])).ok
+    assert not check_nodes(n1=source(), n2=node("Typed", value=["1", 0])).ok
 
 
 def test_a_circle():
-    report = checked(n1=node("Pass", image=["2", 0]), n2=node("Pass", image=["1", 0]), n3=node("Save", value=["1", 0]))
+    report = check_nodes(
+        n1=node("Pass", image=["2", 0]), n2=node("Pass", image=["1", 0]), n3=node("Save", value=["1", 0])
+    )
     found = only_problem(report, "2")
     assert (found["type"], found["message"]) == ("dependency_cycle", "Dependency cycle detected")
     assert found["extra_info"]["cycle_nodes"] == ["1", "2", "1"]
@@ -161,13 +165,13 @@ def test_a_circle():
 
 def test_a_node_that_reads_itself_under_two_outputs():
     save = node("Save", value=["1", 0])
-    report = checked(n1=node("Pass", image=["1", 0]), n2=save, n3=save)
+    report = check_nodes(n1=node("Pass", image=["1", 0]), n2=save, n3=save)
     assert only_problem(report, "1")["extra_info"]["cycle_nodes"] == ["1", "1"]
     assert report.node_errors["1"]["dependent_outputs"] == ["2", "3"]
 
 
 def test_the_valid_output_still_runs():
-    report = checked(
+    report = check_nodes(
         n1=source(),
         n2=node("Save", value=["1", 0]),
         n3=source(size=1),
@@ -182,27 +186,27 @@ def test_the_valid_output_still_runs():
 
 
 def test_nodes_that_no_output_needs_are_not_checked():
-    assert checked(n1=source(), n2=node("Save", value=["1", 0]), n3=source(size=1)).ok
+    assert check_nodes(n1=source(), n2=node("Save", value=["1", 0]), n3=source(size=1)).ok
 
 
 def test_inputs_nobody_declared_are_ignored():
-    assert checked(n1=source(extra=["9", 0]), n2=node("Save", value=["1", 0])).ok
+    assert check_nodes(n1=source(extra=["9", 0]), n2=node("Save", value=["1", 0])).ok
 
 
 def test_all_problems_are_counted():
-    report = checked(n1=source(size=1, mode="slow"), n2=node("Save", value=["1", 0]))
+    report = check_nodes(n1=source(size=1, mode="slow"), n2=node("Save", value=["1", 0]))
     assert len(report.sentences()) == 2
     assert report.sentence().endswith("the smallest allowed is 8 (and 1 more problem)")
 
 
 def test_every_node_comes_once_and_after_what_it_reads():
     reads = {"d": ["b", "c", "b"], "c": ["a"], "b": ["a"], "a": []}
-    assert upstream(reads.__getitem__, "d") == (["a", "b", "c", "d"], [])
+    assert walk_upstream(reads.__getitem__, "d") == (["a", "b", "c", "d"], [])
 
 
 @pytest.mark.parametrize("length, shown", [(78, f"'{'x' * 78}'"), (79, f"'{'x' * 76}...")])
 def test_long_values_are_cut(length, shown):
-    report = checked(n1=source(mode="x" * length), n2=node("Save", value=["1", 0]))
+    report = check_nodes(n1=source(mode="x" * length), n2=node("Save", value=["1", 0]))
     assert report.sentence().startswith(f"node 1 (Source), input mode: {shown} is given")
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 from exact_vae.headless import check, parse
-from nodes_to_check import (
+from support.nodes_to_check import (
     NODES,
     Save,
-    checked,
+    check_nodes,
     node,
     only_problem,
     source,
@@ -22,7 +22,7 @@ from nodes_to_check import (
     ],
 )
 def test_values_that_cannot_be_converted(name, value, kind, said):
-    report = checked(n1=source(**{name: value}), n2=node("Save", value=["1", 0]))
+    report = check_nodes(n1=source(**{name: value}), n2=node("Save", value=["1", 0]))
     found = only_problem(report, "1")
     assert found["type"] == "invalid_input_type"
     assert found["message"] == f"Failed to convert an input value to a {kind} value"
@@ -31,7 +31,7 @@ def test_values_that_cannot_be_converted(name, value, kind, said):
 
 
 def test_range():
-    report = checked(n1=source(size=5), n2=node("Save", value=["1", 0]))
+    report = check_nodes(n1=source(size=5), n2=node("Save", value=["1", 0]))
     found = only_problem(report, "1")
     assert (found["type"], found["message"], found["details"]) == (
         "value_smaller_than_min",
@@ -47,7 +47,7 @@ def test_range():
 
 
 def test_range_above():
-    report = checked(n1=source(size=513), n2=node("Save", value=["1", 0]))
+    report = check_nodes(n1=source(size=513), n2=node("Save", value=["1", 0]))
     found = only_problem(report, "1")
     assert (found["type"], found["message"]) == ("value_bigger_than_max", "Value 513 bigger than max of 512")
     assert report.sentence() == "node 1 (Source), input size: 513 is given; the largest allowed is 512"
@@ -55,7 +55,7 @@ def test_range_above():
 
 @pytest.mark.parametrize("name, choices", [("mode", ["fast", "exact"]), ("kind", ["a", "b"])])
 def test_value_not_in_list(name, choices):
-    report = checked(n1=source(**{name: "slow"}), n2=node("Save", value=["1", 0]))
+    report = check_nodes(n1=source(**{name: "slow"}), n2=node("Save", value=["1", 0]))
     found = only_problem(report, "1")
     assert (found["type"], found["message"]) == ("value_not_in_list", "Value not in list")
     assert found["details"] == f"{name}: 'slow' not in {choices}"
@@ -65,7 +65,7 @@ def test_value_not_in_list(name, choices):
 
 
 def test_several_choices():
-    report = checked(n1=source(many={"__value__": ["x", "w"]}), n2=node("Save", value=["1", 0]))
+    report = check_nodes(n1=source(many={"__value__": ["x", "w"]}), n2=node("Save", value=["1", 0]))
     assert only_problem(report, "1")["details"] == "many: 'w' not in ['x', 'y', 'z']"
 
 
@@ -85,13 +85,13 @@ def test_no_choice_and_many_choices(count, said):
 
 
 def test_an_input_named_by_validate_inputs_has_no_range():
-    assert checked(n1=node("Even", n=10, m=4)).ok
-    report = checked(n1=node("Even", n=10, m=5))
+    assert check_nodes(n1=node("Even", n=10, m=4)).ok
+    report = check_nodes(n1=node("Even", n=10, m=5))
     assert only_problem(report, "1")["type"] == "value_bigger_than_max"
 
 
 def test_validate_inputs_says_no_in_its_own_words():
-    report = checked(n1=node("Even", n="3", m=1))
+    report = check_nodes(n1=node("Even", n="3", m=1))
     found = only_problem(report, "1")
     assert (found["type"], found["message"], found["details"]) == (
         "custom_validation_failed",
@@ -114,14 +114,14 @@ def test_validate_inputs_sees_none_for_a_link():
 
 
 def test_validate_inputs_with_a_catch_all_takes_everything_over():
-    assert checked(n1=node("Stern", n=99, m=99)).ok
-    report = checked(n1=node("Stern", n=98, m=99))
+    assert check_nodes(n1=node("Stern", n=99, m=99)).ok
+    report = check_nodes(n1=node("Stern", n=98, m=99))
     assert [one["details"] for one in report.node_errors["1"]["errors"]] == ["n", "m"]
     assert report.sentence() == "node 1 (Stern): its own check refuses what it is given"
 
 
 def test_validate_inputs_that_raises():
-    report = checked(n1=node("Broken", n=1, m=1))
+    report = check_nodes(n1=node("Broken", n=1, m=1))
     found = only_problem(report, "1")
     assert found["type"] == "exception_during_validation"
     assert found["extra_info"]["exception_type"] == "ZeroDivisionError"
@@ -129,7 +129,7 @@ def test_validate_inputs_that_raises():
 
 
 def test_validate_inputs_that_wants_an_input_nobody_gives():
-    report = checked(n1=source(), n2=node("Relay", image=["1", 0]), n3=node("Save", value=["2", 0]))
+    report = check_nodes(n1=source(), n2=node("Relay", image=["1", 0]), n3=node("Save", value=["2", 0]))
     found = only_problem(report, "2")
     assert found["type"] == "exception_during_inner_validation"
     assert "absent" in found["details"]

@@ -247,15 +247,15 @@ def test_a_write_that_breaks_off_leaves_nothing(folders, save, monkeypatch):
 
 
 def test_an_existing_file_is_replaced_only_when_all_is_written(folders, monkeypatch):
-    from exact_vae.vae_core.files.atomic import published
+    from exact_vae.vae_core.files.atomic import write_atomically
 
     target = folders.input / "x"
     target.write_text("old")
-    with pytest.raises(KeyboardInterrupt), published(target) as part:
+    with pytest.raises(KeyboardInterrupt), write_atomically(target) as part:
         part.write_text("half")
         raise KeyboardInterrupt
     assert [(one.name, one.read_text()) for one in folders.input.iterdir()] == [("x", "old")]
-    with published(target) as part:
+    with write_atomically(target) as part:
         part.write_text("new")
         assert target.read_text() == "old"
     assert [(one.name, one.read_text()) for one in folders.input.iterdir()] == [("x", "new")]

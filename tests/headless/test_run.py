@@ -5,7 +5,7 @@ import weakref
 
 import torch
 from exact_vae.headless import parse, run
-from nodes_to_run import Fake, Show, execute, failure, node, titled
+from support.nodes_to_run import Fake, Show, execute, failure, node, with_title
 
 
 def test_values_flow_along_links():
@@ -98,10 +98,10 @@ def test_hidden_inputs():
         def go(self, n, me, graph, png, other):
             return {"ui": {"seen": [me, graph, png, other]}}
 
-    graph = {"7": titled("T", node("Hidden", n="5"))}
+    graph = {"7": with_title("T", node("Hidden", n="5"))}
     body = {"prompt": graph, "extra_data": {"extra_pnginfo": {"workflow": {}}}}
     seen = run(parse(body), {"Hidden": Hidden}).outputs["7"]["seen"]
-    assert seen == ["7", {"7": titled("T", node("Hidden", n=5))}, {"workflow": {}}, None]
+    assert seen == ["7", {"7": with_title("T", node("Hidden", n=5))}, {"workflow": {}}, None]
 
 
 def test_ui_and_result_together_and_ui_merged_over_calls():

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from exact_vae.vae_core.errors import BadPixels, VAEError
-from nodes_to_run import Boom, Fake, Show, Switch, execute, failure, node, titled
+from support.nodes_to_run import Boom, Fake, Show, Switch, execute, failure, node, with_title
 
 
 def test_progress_and_start():
@@ -32,7 +32,11 @@ def test_progress_counts_what_never_runs_as_done():
 
 
 def test_a_failing_node_is_named_and_the_cause_kept():
-    graph = {"1": node("Number", n=1), "4": titled("Bang", node("Boom", n=["1", 0])), "5": node("Show", value=["4", 0])}
+    graph = {
+        "1": node("Number", n=1),
+        "4": with_title("Bang", node("Boom", n=["1", 0])),
+        "5": node("Show", value=["4", 0]),
+    }
     error = failure(graph, Boom)
     assert str(error) == "node 4 (Boom, 'Bang'): ValueError: boom"
     assert isinstance(error.__cause__, ValueError)

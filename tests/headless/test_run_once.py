@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 import torch
-from nodes_to_run import Add, Boom, Fake, Number, Switch, execute, node, titled
+from support.nodes_to_run import Add, Boom, Fake, Number, Switch, execute, node, with_title
 
 
 @pytest.mark.parametrize("first, ran, value", [(True, "x", 1), (False, "y", 2)])
@@ -77,7 +77,7 @@ def test_identical_nodes_share_one_run():
 def test_sharing_reaches_down_the_graph_and_shows_the_same():
     graph = {
         "1": node("Number", n=1),
-        "2": titled("another title", node("Number", n=1)),
+        "2": with_title("another title", node("Number", n=1)),
         "3": node("Show", value=["1", 0]),
         "4": node("Show", value=["2", 0]),
     }

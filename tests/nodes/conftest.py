@@ -4,10 +4,10 @@ import shutil
 
 import pytest
 import torch
-from calling import call
 from exact_vae.nodes import host
 from safetensors.torch import load_file, save_file
-from samples import random_weights
+from support.node_calls import call
+from support.random_networks import random_weights
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from as_the_host import described
 from exact_vae import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+from support.load_like_comfyui import describe_node
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "tests" / "as_the_host.py"
+SCRIPT = ROOT / "tests" / "support" / "load_like_comfyui.py"
 NODES = pytest.mark.parametrize("node", NODE_CLASS_MAPPINGS)
 
 
@@ -56,7 +56,7 @@ def test_all_nodes_are_there(said):
 @NODES
 def test_a_node_is_the_same_class_under_another_name(said, node):
     """So that what test_contract.py finds of it holds in the host as well."""
-    here = described(NODE_CLASS_MAPPINGS[node])
+    here = describe_node(NODE_CLASS_MAPPINGS[node])
     assert {**said["nodes"][node], "module": ""} == {**here, "module": ""}
 
 

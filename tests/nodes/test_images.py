@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from calling import call, sample_image, text
 from exact_vae.nodes import host
 from exact_vae.vae_core import BadPixels, BadRequest, LatentMismatch, from_weights
 from safetensors.torch import load_file, save_file
-from samples import random_weights, small_kl
+from support.node_calls import call, sample_image, text
+from support.random_networks import random_weights, small_kl
 
 ENCODERS = pytest.mark.parametrize("node", ["ExactVAEEncode", "ExactVAETiledEncode"])
 DECODERS = pytest.mark.parametrize("node", ["ExactVAEDecode", "ExactVAETiledDecode"])

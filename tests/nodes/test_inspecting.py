@@ -4,13 +4,13 @@ import json
 
 import pytest
 import torch
-from calling import call, returned, sample_image, text
 from exact_vae import NODE_CLASS_MAPPINGS, headless
 from exact_vae.nodes import host
 from exact_vae.vae_core import BadRequest, from_weights, inspect, load
 from exact_vae.vae_core.images import metrics
 from safetensors.torch import load_file, save_file
-from samples import random_weights, small_kl
+from support.node_calls import call, run_node, sample_image, text
+from support.random_networks import random_weights, small_kl
 
 
 def table(report: str) -> list[list[str]]:
@@ -22,7 +22,7 @@ def table(report: str) -> list[list[str]]:
 def test_vaes_are_compared_in_numbers_and_images(models, vae):
     image = sample_image(30, 42)
     double = call("ExactVAELoader", vae_name="small.safetensors", dtype="fp64")
-    found = returned("ExactVAECompare", image=image, vae=vae, vae_3=double)
+    found = run_node("ExactVAECompare", image=image, vae=vae, vae_3=double)
     report, beside, heat = found["result"]
     header, first, second = table(report)
     assert header == ["PSNR", "SSIM", "max error", "colour shift", "KL", "encode", "decode", "peak"]
@@ -41,7 +41,7 @@ def test_vaes_are_compared_in_numbers_and_images(models, vae):
 
 
 def test_both_modes_of_a_vae(vae):
-    found = returned("ExactVAECompare", image=sample_image(150, 37), vae=vae, mode="both", tile_size=64, overlap=16)
+    found = run_node("ExactVAECompare", image=sample_image(150, 37), vae=vae, mode="both", tile_size=64, overlap=16)
     _, exact, blended = table(found["result"][0])
     assert exact[0] + ", blended" == blended[0]
     assert exact[1] != blended[1]
@@ -53,7 +53,7 @@ def test_both_modes_of_a_vae(vae):
 def test_a_vae_that_overflows_gets_a_line(vae):
     weights = random_weights("kl", small_kl())
     broken = from_weights({n: t / (0 if n == "decoder.conv_out.bias" else 1) for n, t in weights.items()}, "hot")
-    found = returned("ExactVAECompare", image=sample_image(16, 16), vae=vae, vae_2=broken)
+    found = run_node("ExactVAECompare", image=sample_image(16, 16), vae=vae, vae_2=broken)
     report, beside, heat = found["result"]
     assert "vae_2: hot, float32 on cpu\n'hot' overflowed in float32" in found["ui"]["text"][0]
     assert table(report)[2][1] == "overflowed"
@@ -63,7 +63,7 @@ def test_a_vae_that_overflows_gets_a_line(vae):
 
 def test_white_is_the_error_that_is_drawn_white(vae):
     image = sample_image(16, 16)
-    hot, cold = (returned("ExactVAECompare", image=image, vae=vae, white=w)["result"][2] for w in (0.01, 1.0))
+    hot, cold = (run_node("ExactVAECompare", image=image, vae=vae, white=w)["result"][2] for w in (0.01, 1.0))
     assert hot.mean() > cold.mean()
 
 
@@ -88,7 +88,7 @@ def test_what_is_connected_is_described_as_it_is_loaded(models):
 
 def saved(models, vae, prefix="vae/mine", **how):
     with host.surroundings(models, output=models / "out"):
-        found = returned("ExactVAESave", vae=vae, filename_prefix=prefix, **how)
+        found = run_node("ExactVAESave", vae=vae, filename_prefix=prefix, **how)
     (file,) = found["ui"]["files"]
     path = models / "out" / file["subfolder"] / file["filename"]
     assert found["ui"]["text"] == [str(path)] and file["type"] == "output" and found["result"] == ()

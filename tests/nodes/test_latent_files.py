@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
-from calling import TAG, call, latent, returned, sample_image
 from exact_vae import NODE_CLASS_MAPPINGS
 from exact_vae.nodes import host
 from exact_vae.vae_core import BadRequest
 from safetensors.torch import load_file, save_file
+from support.node_calls import TAG, call, latent, run_node, sample_image
 
 
 @pytest.mark.parametrize("file_type", [".latent", ".safetensors"])
@@ -16,7 +16,7 @@ def test_saved_and_loaded(folders, vae, file_type):
     given = call("ExactVAEEncode", pixels=sample_image(), vae=vae)
     given = {**given, "noise_mask": torch.rand(1, 1, 20, 28), "batch_index": [7]}
     how = {"samples": given, "filename_prefix": "deep/er/x", "file_type": file_type, "prompt": {"1": 2}}
-    (shown,) = returned("ExactSaveLatent", **how)["ui"]["latents"]
+    (shown,) = run_node("ExactSaveLatent", **how)["ui"]["latents"]
     assert shown == {"filename": f"x_00001_{file_type}", "subfolder": "deep/er", "type": "output"}
     (names, _) = NODE_CLASS_MAPPINGS["ExactLoadLatent"].INPUT_TYPES()["required"]["latent"]
     assert names == [f"deep/er/x_00001_{file_type} [output]"]
@@ -26,12 +26,12 @@ def test_saved_and_loaded(folders, vae, file_type):
     assert json.dumps(found["exact_vae"]) == json.dumps(given["exact_vae"]) and len(found["exact_vae"]["vae"]) == 16
     image = call("ExactVAEDecode", samples=found, vae=vae)
     assert torch.equal(image, call("ExactVAEDecode", samples=given, vae=vae))
-    assert returned("ExactSaveLatent", **how)["ui"]["latents"][0]["filename"] == f"x_00002_{file_type}"
+    assert run_node("ExactSaveLatent", **how)["ui"]["latents"][0]["filename"] == f"x_00002_{file_type}"
 
 
 def test_half_precision_is_saved_as_it_is(folders):
     call_it = {"samples": {"samples": torch.ones(1, 4, 2, 2).half()}, "filename_prefix": "h"}
-    returned("ExactSaveLatent", **call_it)
+    run_node("ExactSaveLatent", **call_it)
     assert load_file(folders / "out" / "h_00001_.latent")["latent_tensor"].dtype is torch.float16
 
 
@@ -63,11 +63,11 @@ def test_names_that_lead_nowhere(folders):
     assert "lies outside the folder" in node.VALIDATE_INPUTS("../x.latent [output]")
     assert node.VALIDATE_INPUTS(None) is True
     with pytest.raises(BadRequest, match="lies outside the folder"):
-        returned("ExactSaveLatent", samples=latent(1, 4, 2, 2), filename_prefix="../../x")
+        run_node("ExactSaveLatent", samples=latent(1, 4, 2, 2), filename_prefix="../../x")
 
 
 def test_the_menu_sees_new_files(folders):
     assert host.listed((".latent",)) == []
-    returned("ExactSaveLatent", samples=latent(1, 4, 2, 2), filename_prefix="a/x")
-    returned("ExactSaveLatent", samples=latent(1, 4, 2, 2), filename_prefix="a/x")
+    run_node("ExactSaveLatent", samples=latent(1, 4, 2, 2), filename_prefix="a/x")
+    run_node("ExactSaveLatent", samples=latent(1, 4, 2, 2), filename_prefix="a/x")
     assert host.listed((".latent",)) == ["a/x_00001_.latent [output]", "a/x_00002_.latent [output]"]

@@ -4,14 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from calling import TAG, call, latent, returned, sample_image, text
 from exact_vae import NODE_CLASS_MAPPINGS, headless
 from exact_vae.nodes import geometry
-from exact_vae.nodes.host_codec import HostCodec
+from exact_vae.nodes.host import HostVAE
 from exact_vae.vae_core import BadRequest, LatentMismatch, from_weights
 from exact_vae.vae_core.latents.noise import Noise
 from exact_vae.vae_core.latents.spaces import SPACES
-from samples import random_weights, small_kl
+from support.node_calls import TAG, call, latent, run_node, sample_image, text
+from support.random_networks import random_weights, small_kl
 
 SIZE = {"width": 30, "height": 18, "batch_size": 2}
 
@@ -48,7 +48,7 @@ def test_strength_0_is_an_empty_latent(vae):
 
 def test_noise_for_samplers(vae):
     """What a NOISE socket carries: drawn in the shape of the latent that is sampled, of variance 1."""
-    _, found = returned("ExactLatentNoise", seed=3, **SIZE, strength=0.5, vae=vae)
+    _, found = run_node("ExactLatentNoise", seed=3, **SIZE, strength=0.5, vae=vae)
     assert found.seed == 3
     given = {"samples": torch.zeros(3, 16, 2, 2)}
     assert torch.equal(found.generate_noise(given), Noise(3).draw((3, 16, 2, 2)))
@@ -78,20 +78,20 @@ def test_an_empty_latent_has_the_shape_of_its_vae_s(vae):
 
 
 def test_frames_of_an_empty_latent():
-    clips = SimpleNamespace(temporal_ratio=4, family="wan", latent_space="wan21")
-    made = geometry.Geometry(clips, 16, 8)
+    clips = SimpleNamespace(temporal_ratio=4, family="wan", latent_space="wan21", fingerprint="0" * 16)
+    made = geometry.LatentGeometry(clips, 16, 8)
     shapes = {n: made.shape(1, 64, 64, n)[2] for n in (1, 4, 5, 8, 9, 81)}
     assert shapes == {1: 1, 4: 1, 5: 2, 8: 2, 9: 3, 81: 21}
-    empty = made.empty(1, 60, 64, 9)
+    empty = made.make_empty(1, 60, 64, 9)
     assert empty["samples"].shape == (1, 16, 3, 8, 8) and empty["exact_vae"]["space"] == "wan21"
 
 
 def test_frames_by_the_host_s_own_rule():
     thing = SimpleNamespace(output_channels=3, latent_channels=128, spacial_compression_encode=lambda: 32,
                             latent_dim=3, downscale_ratio=(lambda n: (n + 7) // 8, 32, 32))  # fmt: skip
-    assert geometry.Geometry(HostCodec(thing), 128, 32).shape(1, 64, 64, 17) == (1, 128, 3, 2, 2)
+    assert geometry.LatentGeometry(HostVAE(thing), 128, 32).shape(1, 64, 64, 17) == (1, 128, 3, 2, 2)
     thing.latent_dim = 2
-    assert geometry.Geometry(HostCodec(thing), 128, 32).shape(1, 64, 64, 17) == (1, 128, 2, 2)
+    assert geometry.LatentGeometry(HostVAE(thing), 128, 32).shape(1, 64, 64, 17) == (1, 128, 2, 2)
 
 
 def test_interpolation():
@@ -152,7 +152,7 @@ def test_samples_of_the_prior(vae):
     assert "3 samples of the prior" in text("ExactLatentSample", **how)
     spread = call("ExactLatentSample", **how, latent_space="sd1")["samples"]
     assert torch.allclose(spread, found["samples"] / 0.18215)
-    with pytest.raises(LatentMismatch, match=r"those of SD 3\.x have 16 channels"):
+    with pytest.raises(LatentMismatch, match=r"latents of SD 3\.x have 16 channels"):
         call("ExactLatentSample", **how, latent_space="sd3")
 
 
@@ -172,9 +172,9 @@ def test_conversion_there_and_back():
 
 
 def test_whose_latent_it_is_must_be_known():
-    with pytest.raises(BadRequest, match=r"whose latent of 4 channels this is: .* sd1 \(SD 1.x.*, sdxl \(SDXL"):
+    with pytest.raises(BadRequest, match=r"models have latents with 4 channels: .* sd1 \(SD 1.x.*, sdxl \(SDXL"):
         convert(latent(1, 4, 8, 8), "scaled")
-    with pytest.raises(BadRequest, match="no latent space of 5 channels is known"):
+    with pytest.raises(BadRequest, match="no latent space with 5 channels is known"):
         convert(latent(1, 5, 8, 8), "scaled")
     wide = latent(1, 64, 2, 2)
     scaled, normal = (convert(wide, to, latent_space="qwen-image-2.1")["samples"] for to in ("scaled", "normalised"))
@@ -187,7 +187,7 @@ def test_scaled_latents_are_not_decoded(vae):
     sizes = {"samples": latent(1, 4, 5, 7), "latent_space": "sd1"}
     scaled = convert(sizes["samples"], "scaled", latent_space="sd1")
     scaled["exact_vae"]["ratio"] = 4  # as the small VAE's
-    with pytest.raises(LatentMismatch, match=r"the numbers of this latent are scaled, but '.*' reads raw ones: put"):
+    with pytest.raises(LatentMismatch, match=r"this latent is scaled, but '.*' takes raw ones: put"):
         call("ExactVAEDecode", samples=scaled, vae=vae)
     raw = convert(scaled, "raw")
     raw["exact_vae"]["ratio"] = 4
@@ -195,7 +195,7 @@ def test_scaled_latents_are_not_decoded(vae):
 
 
 def inspect(samples, **how):
-    return returned("ExactLatentInspect", samples=samples, **how)["result"]
+    return run_node("ExactLatentInspect", samples=samples, **how)["result"]
 
 
 def test_inspection(vae):
@@ -230,7 +230,7 @@ def test_inspection_names_another_vae(vae, tmp_path):
     encoded = call("ExactVAEEncode", pixels=sample_image(64, 64), vae=other)
     assert "another VAE made it" in inspect(encoded, vae=vae)[0]
     assert "another VAE made it" not in inspect(encoded, vae=other)[0]
-    with pytest.raises(LatentMismatch, match="this latent has 16 channels, but it is looked at as one of 4"):
+    with pytest.raises(LatentMismatch, match="this latent has 16 channels, but the preview is for 4"):
         inspect(latent(1, 16, 8, 8), vae=vae)
 
 

@@ -4,7 +4,6 @@ import shutil
 
 import pytest
 import torch
-from calling import call, sample_image, text
 from exact_vae.nodes import NODE_CLASS_MAPPINGS, host
 from exact_vae.nodes.core_vaes import SINCE
 from exact_vae.vae_core import BadPixels, BadRequest, LatentMismatch, UnsupportedCheckpoint, load
@@ -12,7 +11,8 @@ from exact_vae.vae_core.checkpoints import built_in
 from exact_vae.vae_core.families import tiny_video
 from exact_vae.vae_core.families.unsupported import FOREIGN
 from safetensors.torch import save_file
-from samples import random_weights, small_kl
+from support.node_calls import call, sample_image, text
+from support.random_networks import random_weights, small_kl
 
 
 def test_what_can_be_chosen(models):
@@ -67,7 +67,7 @@ def test_a_vae_that_core_alone_runs_is_left_to_it(models, name, since):
     save_file({name: torch.zeros(1)}, models / "vae" / "other.safetensors")
     with pytest.raises(UnsupportedCheckpoint, match=r"'.*other\.safetensors': this is the VAE of") as e:
         call("ExactVAELoader", vae_name="other.safetensors")
-    said = f"ComfyUI has run it since {since}, though not from every layout of its names: try core's Load VAE, whose"
+    said = f"ComfyUI has run it since {since}, though not from every layout of its names: try ComfyUI's own Load VAE"
     assert (said in str(e.value)) == ("ComfyUI" in str(e.value)) == (since is not None)
 
 
@@ -202,7 +202,7 @@ def test_a_clip_s_frames_follow_one_another(vae):
 def test_bad_input_gets_a_sentence(vae):
     with pytest.raises(LatentMismatch, match="this latent has 16 channels"):
         call("ExactVAEDecode", samples={"samples": torch.zeros(1, 16, 2, 2)}, vae=vae)
-    with pytest.raises(LatentMismatch, match="this LATENT holds no image's latent but list"):
+    with pytest.raises(LatentMismatch, match="this LATENT holds list instead of the latent of an image"):
         call("ExactVAEDecode", samples={"samples": []}, vae=vae)
     tag = {"family": "kl", "channels": 4, "ratio": 8, "latent": [2, 2], "size": [16, 16]}
     with pytest.raises(LatentMismatch, match=r"made by a VAE of the family 'kl' at 1/8 \(SD 1.x.* works at 1/4"):

@@ -6,11 +6,11 @@ fits the tensor must be dropped, and what was never possible must not be believe
 
 import pytest
 import torch
-from calling import call, returned, sample_image, text
-from exact_vae.nodes.images import changed, tag_of
+from exact_vae.nodes.images import replace_latent, tag_of
 from exact_vae.vae_core import from_weights
 from exact_vae.vae_core.errors import LatentMismatch
-from samples import random_weights, small_kl
+from support.node_calls import call, run_node, sample_image, text
+from support.random_networks import random_weights, small_kl
 
 SIZE = (21, 27)  # in pixels; the small VAE's ratio is 4, so its latent is 6x7
 
@@ -61,7 +61,7 @@ def test_the_size_is_dropped_with_the_latent_s_own(encoded, vae, node):
 def test_a_size_that_was_dropped_does_not_come_back(encoded):
     """Upscaled by our own node's rules and scaled down again, a latent is no longer the one that was padded."""
     z = encoded["samples"]
-    larger = changed(encoded, CUTTING["LatentUpscaleBy"](z), tag_of(encoded))
+    larger = replace_latent(encoded, CUTTING["LatentUpscaleBy"](z), tag_of(encoded))
     again = with_samples(larger, lambda _: z)
     tag = tag_of(again)
     assert tag is not None and tag.size is None
@@ -118,7 +118,7 @@ def test_a_space_of_other_channels_is_not_believed(encoded, space):
 def test_a_convention_of_a_later_version_is_refused(encoded, vae):
     """To take such numbers for raw ones would give a wrong image."""
     strange = {**encoded, "exact_vae": {**encoded["exact_vae"], "convention": "squared"}}
-    with pytest.raises(LatentMismatch, match="the numbers of this latent are squared"):
+    with pytest.raises(LatentMismatch, match="this latent is squared"):
         call("ExactVAEDecode", samples=strange, vae=vae)
 
 
@@ -148,4 +148,4 @@ def test_noise_in_the_place_of_a_latent_is_raw_and_nobody_s(encoded, vae):
 def test_a_tag_is_plain_values(encoded):
     """So that other packs may copy, print or store it, and a server send it."""
     assert all(isinstance(value, str | int | tuple) for value in encoded["exact_vae"].values())
-    assert returned("ExactLatentInspect", samples=encoded)["ui"]["text"][0].startswith("shape")
+    assert run_node("ExactLatentInspect", samples=encoded)["ui"]["text"][0].startswith("shape")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from exact_vae.training import folder as folder_of
-from exact_vae.training.folder import Folder, cut, ladder, survey, upright
+from exact_vae.training.folder import FolderCrops, cut, ladder, open_upright, survey
 from exact_vae.vae_core import BadRequest
 from PIL import Image
 
@@ -82,19 +82,19 @@ def test_a_plugin_that_is_missing(folder, monkeypatch):
 
 
 def test_a_step_sees_the_same_crops_however_they_are_shared(folder):
-    crops = Folder(survey(folder, 48), seed=3)
+    crops = FolderCrops(survey(folder, 48), seed=3)
     whole = crops.batch(5, 16, 6)
     assert whole.shape == (6, 3, 16, 16) and whole.dtype is torch.float32
     assert whole.min() >= -1 and whole.max() <= 1
-    parts = [Folder(survey(folder, 48), seed=3).batch(5, 16, 6, share) for share in (slice(0, 3), slice(3, 6))]
+    parts = [FolderCrops(survey(folder, 48), seed=3).batch(5, 16, 6, share) for share in (slice(0, 3), slice(3, 6))]
     assert torch.equal(torch.cat(parts), whole)
     assert not torch.equal(crops.batch(6, 16, 6), whole)
 
 
 def test_what_is_kept_in_memory_changes_nothing(folder, monkeypatch):
-    kept = Folder(survey(folder, 48), seed=1)
+    kept = FolderCrops(survey(folder, 48), seed=1)
     monkeypatch.setattr(folder_of, "KEPT", 70 * 50 * 3 * 2)
-    few = Folder(survey(folder, 48), seed=1)
+    few = FolderCrops(survey(folder, 48), seed=1)
     for step in range(4):
         assert torch.equal(kept.batch(step, 16, 4), few.batch(step, 16, 4))
     assert len(few._kept) == 2 < len(kept._kept)
@@ -122,4 +122,4 @@ def test_cameras_say_which_way_is_up(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     image(30, 20).save(tmp_path / "x.jpg", exif=exif)
-    assert upright(tmp_path / "x.jpg").size == (20, 30)
+    assert open_upright(tmp_path / "x.jpg").size == (20, 30)

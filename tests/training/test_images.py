@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from exact_vae.training.images import Images, Pyramid, listed, opened, photographs, shrunk, varied
-from exact_vae.training.procedural import drawn
+from exact_vae.training.images import Images, Pyramid, list_images, open_image, open_photographs, shrink, vary
+from exact_vae.training.procedural import draw_image
 from exact_vae.vae_core import BadRequest
 from PIL import Image
 
@@ -36,17 +36,17 @@ def test_small_photographs_are_passed_over_for_large_crops():
 
 
 def test_shrinking_keeps_the_shape():
-    assert shrunk(image(90, 60), 20).size == (30, 20)
+    assert shrink(image(90, 60), 20).size == (30, 20)
 
 
 def test_variation_keeps_range_and_size():
     rng = np.random.default_rng(5)
-    crops = [varied(np.full((8, 8, 3), level, np.uint8), rng) for level in (0, 128, 255) for _ in range(20)]
+    crops = [vary(np.full((8, 8, 3), level, np.uint8), rng) for level in (0, 128, 255) for _ in range(20)]
     assert all(crop.shape == (8, 8, 3) and crop.min() >= -1 and crop.max() <= 1 for crop in crops)
 
 
 def test_drawn_images_differ_and_are_rgb():
-    images = [drawn(32, np.random.default_rng(i)) for i in range(40)]
+    images = [draw_image(32, np.random.default_rng(i)) for i in range(40)]
     assert all(p.shape == (32, 32, 3) and p.dtype == np.uint8 for p in images)
     assert len({p.tobytes() for p in images}) == 40
 
@@ -55,16 +55,16 @@ def test_photographs_are_told_by_their_suffix(tmp_path):
     for name in ("b.PNG", "a.jpg", "notes.txt", "c.md"):
         (tmp_path / name).write_text("")
     (tmp_path / "folder").mkdir()
-    assert [path.name for path in listed(tmp_path)] == ["a.jpg", "b.PNG"]
+    assert [path.name for path in list_images(tmp_path)] == ["a.jpg", "b.PNG"]
 
 
 def test_a_folder_without_photographs(tmp_path):
     (tmp_path / "notes.txt").write_text("none here")
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(BadRequest, match=rf"no photographs in '{folder}': run fetch first"):
-            list(photographs(folder))
+            list(open_photographs(folder))
     with pytest.raises(BadRequest, match=r"notes.txt' cannot be read: Not a directory\."):
-        listed(tmp_path / "notes.txt")
+        list_images(tmp_path / "notes.txt")
 
 
 @pytest.mark.parametrize("end", [0, 20, 300])
@@ -72,7 +72,7 @@ def test_a_broken_photograph_is_named(tmp_path, end):
     image().save(tmp_path / "x.png")
     (tmp_path / "x.png").write_bytes((tmp_path / "x.png").read_bytes()[:end])
     with pytest.raises(BadRequest, match=rf"^'{tmp_path}/x.png' cannot be read as an image: .*; take it out"):
-        list(photographs(tmp_path))
+        list(open_photographs(tmp_path))
 
 
 @pytest.mark.parametrize("pixels", [4000, 2000], ids=["a warning of Pillow's", "an error of Pillow's"])
@@ -82,13 +82,13 @@ def test_a_suspiciously_large_photograph(tmp_path, monkeypatch, pixels):
     with pytest.raises(
         BadRequest, match=r"x.png' cannot be read as an image: Image size \(5400 pixels\) exceeds limit"
     ):
-        opened(tmp_path / "x.png")
+        open_image(tmp_path / "x.png")
 
 
 def test_a_folder_is_no_photograph(tmp_path):
     (tmp_path / "x.png").mkdir()
     with pytest.raises(BadRequest, match="cannot be read as an image: Is a directory; take it out"):
-        list(photographs(tmp_path))
+        list(open_photographs(tmp_path))
 
 
 def test_photographs_smaller_than_any_crop_are_left_out():

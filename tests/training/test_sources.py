@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 from exact_vae.training import sources
-from exact_vae.training.images import opened
+from exact_vae.training.images import open_image
 from exact_vae.training.sources import PACKAGES, SIDES, Package, fetch
 from exact_vae.vae_core import BadRequest
 
@@ -58,13 +58,13 @@ def wheel(files: dict[str, bytes]) -> bytes:
 
 def test_a_member_of_an_archive():
     archive = ar(debian_binary=b"2.0\n", odd=b"123", data_tar_xz=b"what it holds")
-    assert sources._member(archive, b"odd") == b"123"
-    assert sources._member(archive, b"data.tar.xz") == b"what it holds"
+    assert sources._read_member(archive, b"odd") == b"123"
+    assert sources._read_member(archive, b"data.tar.xz") == b"what it holds"
     with pytest.raises(BadRequest, match=r"the package has no data\.tar\.zst"):
-        sources._member(archive, b"data.tar.zst")
+        sources._read_member(archive, b"data.tar.zst")
 
 
-@pytest.mark.parametrize(("pack", "take_apart"), [(deb, sources._of_deb), (wheel, sources._of_wheel)])
+@pytest.mark.parametrize(("pack", "take_apart"), [(deb, sources._read_deb), (wheel, sources._read_wheel)])
 def test_packages_are_taken_apart(pack, take_apart):
     wanted = {"usr/share/a.jpg", "usr/share/odd.jpg", "usr/share/not-there.jpg"}
     found = dict(take_apart(pack(PHOTOGRAPHS), wanted))
@@ -118,7 +118,7 @@ def test_fetching(world, tmp_path):
     files = written(tmp_path / "data")
     assert set(files) == {"train/a.jpg", "held_out/odd.jpg", "train/c.png", "held_out/face.png"}
     assert files["train/a.jpg"] == b"a photograph" and files["train/c.png"] == b"a png"
-    assert np.array_equal(np.asarray(opened(tmp_path / "data" / "held_out" / "face.png")), world.rgb)
+    assert np.array_equal(np.asarray(open_image(tmp_path / "data" / "held_out" / "face.png")), world.rgb)
     assert world.asked == [sources.DEBIAN[0] + "p/p_1.deb", "lib==1"]
 
 
@@ -211,7 +211,7 @@ def told() -> dict[str, dict[str, tuple[str, str, str]]]:
     }
 
 
-def listed() -> dict[str, dict[str, tuple[str, str, str]]]:
+def list_in_code() -> dict[str, dict[str, tuple[str, str, str]]]:
     """The same of sources.py."""
     found: dict[str, dict[str, tuple[str, str, str]]] = {side: {} for side in SIDES}
     for package in PACKAGES:
@@ -224,15 +224,15 @@ def listed() -> dict[str, dict[str, tuple[str, str, str]]]:
 
 
 def test_people_are_told_the_same_as_machines():
-    assert told() == listed()
-    counts = {side: len(names) for side, names in listed().items()}
+    assert told() == list_in_code()
+    counts = {side: len(names) for side, names in list_in_code().items()}
     readme = (TRAINING / "README.md").read_text()
     assert f"{counts['train']} photographs under CC0" in readme
     assert f"{counts['held_out']} photographs that were never trained on" in readme
 
 
 def test_nothing_that_is_held_out_is_trained_on():
-    assert not listed()["train"].keys() & listed()["held_out"].keys()
+    assert not list_in_code()["train"].keys() & list_in_code()["held_out"].keys()
 
 
 def test_every_package_has_its_checksum():

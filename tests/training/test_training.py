@@ -13,10 +13,10 @@ import pytest
 import torch
 from exact_vae.training import curves, results
 from exact_vae.training.__main__ import main
-from exact_vae.training.growing import without_top
+from exact_vae.training.growing import ops_without_top
 from exact_vae.training.images import Images, Pyramid
-from exact_vae.training.losses import loss_of
-from exact_vae.training.procedural import drawn
+from exact_vae.training.losses import compute_loss
+from exact_vae.training.procedural import draw_image
 from exact_vae.training.recipe import DEMO, RECIPES, TINY
 from exact_vae.training.trainer import Trainer
 from exact_vae.vae_core import BadRequest, Posterior, inspect, load
@@ -30,7 +30,7 @@ FALL = 3.0  # by how much training for TINY.steps steps divides the loss of its 
 
 
 def images() -> Images:
-    photographs = [Pyramid(Image.fromarray(drawn(96, np.random.default_rng(i))), 16) for i in range(8)]
+    photographs = [Pyramid(Image.fromarray(draw_image(96, np.random.default_rng(i))), 16) for i in range(8)]
     return Images(photographs, share_drawn=TINY.drawn, seed=TINY.seed)
 
 
@@ -74,7 +74,7 @@ def test_held_out_photographs_are_measured(tmp_path, kl_file, capsys):
     folder, out = tmp_path / "held_out", tmp_path / "results"
     folder.mkdir()
     for i, size in enumerate([(90, 60), (40, 41)]):
-        Image.fromarray(drawn(96, np.random.default_rng(i))).crop((0, 0, *size)).save(folder / f"{i}.png")
+        Image.fromarray(draw_image(96, np.random.default_rng(i))).crop((0, 0, *size)).save(folder / f"{i}.png")
     (folder / "notes.txt").write_text("no photograph")
     command = ["evaluate", str(kl_file), "--data", str(tmp_path), "--out", str(out), "--long-side", "64"]
     assert main(command) == 0
@@ -90,7 +90,7 @@ def test_a_killed_run_ends_bit_equal_to_an_unbroken_one(tmp_path):
     folder = tmp_path / "data" / "train"
     folder.mkdir(parents=True)
     for i in range(4):
-        Image.fromarray(drawn(64, np.random.default_rng(i))).save(folder / f"{i}.png")
+        Image.fromarray(draw_image(64, np.random.default_rng(i))).save(folder / f"{i}.png")
     command = [sys.executable, "-m", "exact_vae.training", "train", "--recipe", "tiny", "--threads", "1",
                "--save-every", "20", "--data", str(folder.parent), "--run"]  # fmt: skip
     killed, unbroken = tmp_path / "killed", tmp_path / "unbroken"
@@ -149,7 +149,7 @@ def changes_by_growing(network: AutoencoderKL) -> tuple[float, float]:
     along = torch.linspace(-1, 1, 64)
     y, x = torch.meshgrid(along, along, indexing="ij")
     ramp = torch.stack([x, y, (x + y) / 2])[None]
-    (encode, decode), (encode_small, decode_small) = (without_top(network, skip) for skip in (0, 1))
+    (encode, decode), (encode_small, decode_small) = (ops_without_top(network, skip) for skip in (0, 1))
     small = whole.run(encode_small, avg_pool2d(ramp, 2))
     mean = small.chunk(2, 1)[0]
     decoded = avg_pool2d(whole.run(decode, mean), 2)
@@ -163,19 +163,19 @@ def change(before: torch.Tensor, after: torch.Tensor) -> float:
     return ((after - before).norm() / (before - before.mean((2, 3), keepdim=True)).norm()).item()
 
 
-def test_skipping_keeps_sizes():
+@pytest.mark.parametrize(("skip", "ratio"), [(0, 4), (1, 2)])
+def test_skipping_keeps_sizes(skip, ratio):
     network = Trainer(replace(TINY, widths=(64, 64, 64)), images()).network
-    for skip, ratio in ((0, 4), (1, 2)):
-        encode, decode = without_top(network, skip)
-        z = whole.run(encode, torch.zeros(1, 3, 16, 16)).chunk(2, 1)[0]
-        assert z.shape == (1, 4, 16 // ratio, 16 // ratio)
-        assert whole.run(decode, z).shape == (1, 3, 16, 16)
+    encode, decode = ops_without_top(network, skip)
+    z = whole.run(encode, torch.zeros(1, 3, 16, 16)).chunk(2, 1)[0]
+    assert z.shape == (1, 4, 16 // ratio, 16 // ratio)
+    assert whole.run(decode, z).shape == (1, 3, 16, 16)
 
 
 def test_the_loss_is_what_it_says():
     x = torch.zeros(1, 3, 8, 8, dtype=torch.float64)
     posterior = Posterior.of_moments(torch.cat([torch.ones(1, 4, 1, 1), torch.zeros(1, 4, 1, 1)], 1).double())
-    loss = loss_of(x + 0.5, x, posterior, kl=0.1, coarse=0.2, edges=0.3)
+    loss = compute_loss(x + 0.5, x, posterior, kl=0.1, coarse=0.2, edges=0.3)
     assert loss.squared == 0.25
     assert loss.nats == 0.5  # mean 1, variance 1
     assert loss.total.item() == pytest.approx(0.25 + 0.2 * 3 * 0.25 + 0.1 * 4 * 0.5 / 192)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-ASSETS = Path(__file__).parents[1] / "assets"
+ASSETS = Path(__file__).parents[2] / "assets"
 VAE_FILE = ASSETS / "exact-vae-demo.safetensors"
 PHOTOGRAPH = ASSETS / "photograph.jpg"
 PHOTOGRAPHS = {"heron": PHOTOGRAPH, "cat": ASSETS / "chelsea.jpg"}  # 750x422, 300x300

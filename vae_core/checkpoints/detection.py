@@ -1,14 +1,14 @@
 """Which VAE is this? Read from names and shapes alone."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import BrokenCheckpoint, UnknownCheckpoint, UnsupportedCheckpoint, some
-from ..families import FAMILIES, Config, Facts, Shapes
-from ..families.names.layouts import PREFIXES, Naming, guesses, namings, strip
-from ..families.registry import expected_shapes, spaces, title
+from ..families import FAMILIES, Config, Facts
+from ..families.names import Reading, Readings
+from ..families.registry import expected_shapes, family_named, spaces, title
 from ..families.unsupported import recognise
 from .files import Checkpoint, open_checkpoint
 from .latent_space_hints import whose
@@ -20,7 +20,7 @@ FIT = 0.5  # a family fits if this share of its tensors is there, in shape
 class Detection(Facts):
     """A family, its config, and how the file names its tensors.
 
-    layout, prefix                   see layouts.py
+    layout, prefix                   see families/names
     missing, unexpected, misshapen   reference names the file lacks; its own names that are too many, or of a shape
                                      that the rest of the file contradicts
     and the facts of the config: latent_channels, spatial_ratio, temporal_ratio, in_channels, out_channels
@@ -66,13 +66,14 @@ def detect(shapes: Mapping[str, tuple[int, ...]]) -> Detection:
     UnsupportedCheckpoint for a VAE that is known but not run. What is missing or too many is reported, not raised.
     """
     shapes = {name: tuple(shape) for name, shape in shapes.items()}
-    found = max(_detections(shapes), key=_share, default=None)
+    readings = Readings(shapes)
+    found = _best(_detections(readings))
     if found is not None and _share(found) >= FIT:
         return found
-    for prefix in PREFIXES:
-        if row := recognise(strip(shapes, prefix)):
+    for own in readings.own.values():
+        if row := recognise(own):
             raise UnsupportedCheckpoint(row.sentence, row.title)
-    raise UnknownCheckpoint(_nearest(shapes))
+    raise UnknownCheckpoint(_nearest(readings, len(shapes)))
 
 
 def inspect(path: str | Path) -> Inspection:
@@ -102,7 +103,10 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> Inspection:
 
 def space_of(found: Detection, checkpoint: Checkpoint) -> str | None:
     """Whose latents they are, by what lies around the VAE in its file or folder."""
-    return whose(spaces(found.family, found.config), checkpoint.entries, checkpoint.metadata, checkpoint.path)
+    scaling = family_named(found.family).scaling
+    named = scaling.space_of_file(checkpoint.path.name) if scaling else None
+    fitting = spaces(found.family, found.config)
+    return whose(fitting, checkpoint.entries, checkpoint.metadata, checkpoint.path, named)
 
 
 def detect_in(checkpoint: Checkpoint) -> Detection:
@@ -132,7 +136,7 @@ def demand_whole(found: Detection, path: Path | str) -> None:
     )
 
 
-def compare(family: str, config: Config, reading: Naming) -> Detection:
+def compare(family: str, config: Config, reading: Reading) -> Detection:
     """The detection, with all that the config and the file disagree on."""
     want, have = expected_shapes(family, config), reading.shapes
     return Detection(
@@ -152,11 +156,23 @@ def compare(family: str, config: Config, reading: Naming) -> Detection:
     )
 
 
-def _detections(shapes: Shapes) -> Iterable[Detection]:
-    for reading in namings(shapes):
-        for family in FAMILIES:
-            if (config := family.detect(reading.shapes)) is not None:
-                yield compare(family.name, config, reading)
+def _detections(readings: Readings) -> Iterator[Detection]:
+    for prefix, own in readings.own.items():
+        for family in FAMILIES.of(own):
+            for reading in readings.under(prefix, family.layouts):
+                if (config := family.detect(reading.shapes)) is not None:
+                    yield compare(family.name, config, reading)
+
+
+def _best(detections: Iterable[Detection]) -> Detection | None:
+    """The one that has the largest share of its tensors, the first of several; no more is read than it takes."""
+    best, most = None, -1.0
+    for found in detections:
+        if (share := _share(found)) > most:
+            best, most = found, share
+        if most == 1:
+            break
+    return best
 
 
 def _share(found: Detection) -> float:
@@ -165,23 +181,22 @@ def _share(found: Detection) -> float:
     return (wanted - len(found.missing) - len(found.misshapen)) / max(wanted, 1)
 
 
-def _nearest(shapes: Shapes) -> str:
-    """Which family comes nearest, by names, and what it lacks."""
+def _nearest(readings: Readings, tensors: int) -> str:
+    """Which family comes nearest, by names, and what it lacks. tensors: how many are in the file"""
     best: tuple[int, str, list[str], int] = (-1, "", [], 0)
-    readings = list(guesses(shapes))
     for family in FAMILIES:
         want = expected_shapes(family.name, family.example)
-        for reading in readings:
+        for reading in readings.guesses(family.layouts):
             present = sum(name in reading.shapes for name in want)
             if present > best[0]:
                 missing = [name for name in want if name not in reading.shapes]
                 best = (present, family.title, missing, len(want))
     present, name, missing, wanted = best
     if present <= 0:
-        return f"no VAE was found among these {len(shapes)} tensors: none has a name that a VAE's has."
+        return f"no VAE was found among these {tensors} tensors: none has a name that a VAE's has."
     lacks = f"{some(missing)} are missing" if missing else "their shapes are not those of such a network"
     return (
-        f"no VAE was found among these {len(shapes)} tensors; nearest is {name}, {present} of whose {wanted} names are "
+        f"no VAE was found among these {tensors} tensors; nearest is {name}, {present} of whose {wanted} names are "
         f"there, but {lacks}."
     )
 

@@ -23,14 +23,13 @@ import torch
 from torch import Tensor
 
 from ..errors import BadRequest, BrokenCheckpoint, UnknownCheckpoint
+from ..families.registry import usual_settings
 from ..files.safetensors_header import read_header, tensor_bytes
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 WEIGHT_FILES = tuple(
     f"diffusion_pytorch_model{kind}" for kind in (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
 )
-LDM = {"norm_num_groups": 32, "act_fn": "silu"}
-USUAL = {"AutoencoderKL": LDM, "AsymmetricAutoencoderKL": LDM, "VQModel": LDM, "AutoencoderTiny": {"act_fn": "relu"}}
 
 # What torch.load raises for files that are cut off, bent or no pickles at all.
 DAMAGE = (RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError,
@@ -138,29 +137,9 @@ def _demand_usual(config: Path) -> None:
         raise BrokenCheckpoint(f"'{config}' cannot be read: {e}.") from e
     if not isinstance(facts, dict):
         raise BrokenCheckpoint(f"'{config}' cannot be read: it is no table of settings.")
-    kind = str(facts.get("_class_name"))
-    usual = next((settings for start, settings in USUAL.items() if kind.startswith(start)), {})
-    usual = _usual_dc_ae(facts) if kind == "AutoencoderDC" else usual
-    for name, value in usual.items():
+    for name, value in usual_settings(facts).items():
         if facts.get(name, value) != value:
             raise UnknownCheckpoint(f"'{config}' has {name} {facts[name]!r}: only VAEs with {value!r} are supported.")
-
-
-def _usual_dc_ae(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What families/dc_ae.py takes for granted, of networks with these blocks and norms."""
-    decoder, encoder = ("EfficientViTBlock" in str(facts.get(f"{half}_block_types")) for half in ("decoder", "encoder"))
-    shortcuts = decoder or encoder or facts.get("latent_channels", 32) in range(33)
-    norms, acts = (facts.get(f"decoder_{name}") for name in ("norm_types", "act_fns"))
-    stages = max(len(each) if isinstance(each, list) else 1 for each in (norms, acts))
-    norms, own = (each if isinstance(each, list) else [each] * stages for each in (norms, acts or "silu"))
-    usual = ["relu" if norm == "batch_norm" else "silu" for norm in norms]
-    return {
-        "attention_head_dim": 32,
-        "decoder_act_fns": acts if own == usual else usual,
-        "decoder_conv_act_fn": "relu" if decoder else "silu",
-        "encoder_out_shortcut": shortcuts,
-        "decoder_in_shortcut": shortcuts,
-    }
 
 
 def combine(parts: list[Checkpoint], path: Path) -> Checkpoint:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..latents.spaces import SPACES, LatentSpace, space_of_file
+from ..latents.spaces import SPACES, LatentSpace
 
 # The first name of a full checkpoint that starts so tells whose it is. Playground's are those of SDXL, and two more.
 NAMES = {
@@ -32,15 +32,20 @@ ARCHITECTURES = {
 
 
 def whose(
-    fitting: Sequence[str], names: Iterable[str] = (), metadata: Mapping[str, str] | None = None, path: Path = Path()
+    fitting: Sequence[str],
+    names: Iterable[str] = (),
+    metadata: Mapping[str, str] | None = None,
+    path: Path = Path(),
+    named: str | None = None,
 ) -> str | None:
     """The one space among those that fit, or None.
 
     fitting: names in SPACES. names: of all tensors in the file. path: of the file, or of a folder of diffusers.
+    named: the space that the file's name says.
     """
     if len(fitting) == 1:
         return fitting[0]
-    hints = (_by_names(names), _by_architecture(metadata or {}), _by_config(fitting, path), space_of_file(path.name))
+    hints = (_by_names(names), _by_architecture(metadata or {}), _by_config(fitting, path), named)
     return next((hint for hint in hints if hint in fitting), None)
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,11 +12,9 @@ from torch import Tensor
 from .. import dtypes
 from ..errors import BadRequest, BrokenCheckpoint
 from ..families import Config, Network
-from ..families.names.layouts import Naming
-from ..families.registry import build, family_named, spaces
+from ..families.names import Reading
+from ..families.registry import build, family_named, spaces, title
 from ..latents import spaces as latents
-from ..latents.conventions import SCALED, line
-from ..latents.spaces import LatentSpace
 from ..vae import VAE
 from . import built_in
 from .detection import Detection, compare, demand_whole, detect, detect_in, space_of
@@ -25,7 +24,6 @@ from .latent_space_hints import whose
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
           "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}  # fmt: skip
 OWNS = {"encoder": ("encoder.", "quant_conv."), "decoder": ("decoder.", "post_quant_conv.")}
-TINY = ("tiny", "tiny_video")
 Source = tuple[Checkpoint, str]  # where a tensor is: the file, and its name there
 
 
@@ -55,23 +53,26 @@ def load(
     name = " + ".join(c.path.name or str(c.path) for c in checkpoints)
     found, sources = _together(checkpoints)
     demand_whole(found, name)
-    where = dtypes.usable(device or "cpu")
+    where = dtypes.demand_device(device or "cpu")
     own = own_dtype(Counter(checkpoint.entries[old].dtype for checkpoint, old in sources.values()), name)
-    dtype = dtypes.choose(where, own, dtype)
-    network = assemble(found.family, found.config, _read(sources), dtype, where)
-    vae = VAE(network, found.family, found.config, name=name, dtype=dtype, device=where)
-    if found.family not in TINY:
-        vae.latent_space = space_of(found, checkpoints[0])
-    space = latent_space or _author_s_space(found, checkpoints)
-    vae = in_space(vae, space) if space else vae
-    return read_as_light(vae) if light else vae
+    dtype = dtypes.choose_dtype(where, own, dtype)
+    variant = Variant(found.family, found.config, _read(sources))
+    if not family_named(found.family).scaling:
+        variant = variant._replace(latent_space=space_of(found, checkpoints[0]))
+    if space := latent_space or _author_s_space(found, checkpoints):
+        variant = variant.in_space(space, name)
+    if light:
+        variant = variant.as_light(name)
+    return variant.assemble(name, dtype, where)
 
 
 def _author_s_space(found: Detection, checkpoints: list[Checkpoint]) -> str | None:
     """The latent space of a tiny VAE that does not carry its scale, by the name of its file."""
-    space = latents.space_of_file(checkpoints[0].path.name)
-    fits = found.family in TINY and space and latents.space(space).channels == found.latent_channels
-    return space if fits and not getattr(found.config, "scaled", True) else None
+    scaling = family_named(found.family).scaling
+    space = scaling.space_of_file(checkpoints[0].path.name) if scaling else None
+    if space is None or latents.get_space(space).channels != found.latent_channels:
+        return None
+    return None if "vae_scale" in found.names else space
 
 
 def from_weights(
@@ -80,22 +81,29 @@ def from_weights(
     dtype: torch.dtype | None = None,
     device: torch.device | None = None,
 ) -> VAE:
-    """A VAE around tensors that are in memory already, in any layout.
+    """A VAE around tensors that are in memory already.
 
+    weights         name -> tensor, in any layout of a family, each of any shape and dtype that the family has
+    name            what the VAE is called in sentences
     dtype, device   None: those of the largest tensor. What has both already is not copied.
     Raises UnknownCheckpoint, BrokenCheckpoint.
     """
     found = detect({k: tuple(t.shape) for k, t in weights.items()})
     demand_whole(found, name)
+    largest = max(demand_floats(weights, name), key=Tensor.numel)
+    dtype, device = dtype or largest.dtype, device or largest.device
+    tensors = {new: weights[old] for new, old in found.names.items()}
+    told = family_named(found.family).scaling
+    space = None if told else whose(spaces(found.family, found.config), weights)
+    return Variant(found.family, found.config, tensors, space).assemble(name, dtype, device)
+
+
+def demand_floats(weights: Mapping[str, Tensor], name: str) -> list[Tensor]:
+    """The floating-point tensors, of any shape. Raises BrokenCheckpoint if there are none: weights are quantised."""
     floats = [t for t in weights.values() if t.is_floating_point()]
     if not floats:
         raise BrokenCheckpoint(f"{name} are stored as integers: quantised VAEs are not supported.")
-    largest = max(floats, key=Tensor.numel)
-    dtype, device = dtype or largest.dtype, device or largest.device
-    tensors = {new: weights[old] for new, old in found.names.items()}
-    network = assemble(found.family, found.config, tensors, dtype, device)
-    space = None if found.family in TINY else whose(spaces(found.family, found.config), weights)
-    return VAE(network, found.family, found.config, name=name, dtype=dtype, device=device, latent_space=space)
+    return floats
 
 
 def own_dtype(stored: Mapping[str, int], name: str) -> torch.dtype:
@@ -108,39 +116,60 @@ def own_dtype(stored: Mapping[str, int], name: str) -> torch.dtype:
     return FLOATS[max(sorted(stored), key=lambda dtype: stored[dtype])]
 
 
-def in_space(vae: VAE, latent_space: str) -> VAE:
-    """The same tiny VAE, giving and taking the raw latents of this space instead of scaled ones."""
-    space = latents.space(latent_space)
-    if vae.family not in TINY or vae.family not in space.families or space.channels != vae.latent_channels:
-        raise BadRequest(
-            f"'{vae.name}' has no use for the latent space '{latent_space}' ({space.channels} channels): it is "
-            f"{vae.title}; only a tiny VAE of as many channels needs to be told."
+class Variant(NamedTuple):
+    """A VAE before it is assembled: what it is, and its tensors by reference name, wherever they are."""
+
+    family: str
+    config: Config
+    weights: Mapping[str, Tensor]
+    latent_space: str | None = None
+
+    def in_space(self, latent_space: str, name: str) -> "Variant":
+        """The same tiny VAE, giving and taking the raw latents of this space. Raises BadRequest for another VAE."""
+        space, scaling = latents.get_space(latent_space), family_named(self.family).scaling
+        if not scaling or self.family not in space.families or space.channels != self.config.latent_channels:
+            raise BadRequest(
+                f"'{name}' has no use for the latent space '{latent_space}' ({space.channels} channels): it is "
+                f"{title(self.family, self.config)}; only a tiny VAE of as many channels needs to be told."
+            )
+        config = replace(self.config, scaled=True)  # type: ignore[type-var]
+        return Variant(self.family, config, {**self.weights, **scaling.statistics(space)}, latent_space)
+
+    def as_light(self, name: str) -> "Variant":
+        """The same weights as a network of LightX2V's. Raises BadRequest for a VAE of another family."""
+        if not family_named(self.family).light:
+            kind = title(self.family, self.config)
+            raise BadRequest(f"'{name}' cannot be read as LightX2V's tiny VAE of clips: it is {kind}.")
+        return self._replace(config=replace(self.config, light=True))  # type: ignore[type-var]
+
+    def assemble(self, name: str, dtype: torch.dtype, device: torch.device) -> VAE:
+        network = assemble(self.family, self.config, self.weights, dtype, device)
+        return VAE(
+            network,
+            self.family,
+            self.config,
+            name=name,
+            dtype=dtype,
+            device=device,
+            latent_space=self.latent_space,
         )
-    weights = {**vae.network.state_dict(), **_statistics(vae.family, space)}
-    return _again(vae, replace(vae.config, scaled=True), weights, latent_space)  # type: ignore[type-var]
 
 
-def _statistics(family: str, space: LatentSpace) -> dict[str, Tensor]:
-    """scaled = (raw - vae_shift) * vae_scale: of TAESD one number for all channels, of VAEs of clips one for each."""
-    if family == "tiny":
-        return {"vae_scale": torch.tensor(space.scale), "vae_shift": torch.tensor(space.shift)}
-    shift, scale = line(space, SCALED)
-    return {"vae_scale": scale, "vae_shift": shift}
+def in_space(vae: VAE, latent_space: str) -> VAE:
+    """The same tiny VAE, giving and taking the raw latents of this space instead of scaled ones.
+
+    Raises BadRequest for a VAE that is not tiny, and for a space of other channels.
+    """
+    return _of(vae).in_space(latent_space, vae.name).assemble(vae.name, vae.dtype, vae.device)
 
 
 def read_as_light(vae: VAE) -> VAE:
-    """The same weights as a network of LightX2V's."""
-    if vae.family != "tiny_video":
-        raise BadRequest(f"'{vae.name}' cannot be read as LightX2V's tiny VAE of clips: it is {vae.title}.")
-    config = replace(vae.config, light=True)  # type: ignore[type-var]
-    return _again(vae, config, vae.network.state_dict(), vae.latent_space)
+    """The same weights as a network of LightX2V's. Raises BadRequest for a VAE of another family."""
+    return _of(vae).as_light(vae.name).assemble(vae.name, vae.dtype, vae.device)
 
 
-def _again(vae: VAE, config: Config, weights: Mapping[str, Tensor], latent_space: str | None) -> VAE:
-    network = assemble(vae.family, config, weights, vae.dtype, vae.device)
-    return VAE(
-        network, vae.family, config, name=vae.name, dtype=vae.dtype, device=vae.device, latent_space=latent_space
-    )
+def _of(vae: VAE) -> Variant:
+    return Variant(vae.family, vae.config, vae.network.state_dict(), vae.latent_space)
 
 
 def assemble(
@@ -182,7 +211,7 @@ def _together(checkpoints: list[Checkpoint]) -> tuple[Detection, dict[str, Sourc
     config = family_named(found[0].family).detect(shapes)
     layout = "+".join(one.layout for one in found)
     names = {new: old for new, (_, old) in sources.items()}
-    return compare(found[0].family, config or found[0].config, Naming("", layout, shapes, names)), sources
+    return compare(found[0].family, config or found[0].config, Reading("", layout, shapes, names)), sources
 
 
 def _demand_partners(found: list[Detection], checkpoints: list[Checkpoint]) -> None:

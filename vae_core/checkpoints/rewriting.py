@@ -13,7 +13,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-from ..files.atomic import published
+from ..files.atomic import write_atomically
 from ..files.safetensors_header import BITS, tensor_bytes
 from .files import Checkpoint
 
@@ -44,7 +44,7 @@ def rewrite(
         table[name] = {"dtype": entries[name].dtype, "shape": entries[name].shape, "data_offsets": [begin, end]}
     header = json.dumps(table, separators=(",", ":")).encode()
     header += b" " * (-len(header) % ALIGNED)
-    with published(target) as part, part.open("wb") as file:
+    with write_atomically(target) as part, part.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
         for name, old in checkpoint.tensors(names):
             new = replaced.get(name)

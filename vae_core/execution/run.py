@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..dtypes import at_least_fp32
 from ..ops import Ops, leaves
 from . import whole
 from .bands.flows import Source, build_flow
@@ -26,7 +27,7 @@ def run(ops: Ops, x: Tensor, plan: Plan, observer: Observer, side_input: Tensor 
     Raises what the observer raises, what torch raises without memory, and BadRequest if a scratch file is lost.
     """
     sides = x if side_input is None else side_input
-    result = torch.empty((len(x), *plan.shape), dtype=result_dtype(x.dtype), device=x.device)
+    result = torch.empty((len(x), *plan.shape), dtype=at_least_fp32(x.dtype), device=x.device)
     if not plan.rows:
         n = plan.images
         for part, side, place in zip(x.split(n), sides.split(n), result.split(n), strict=True):
@@ -67,11 +68,6 @@ def gather(bands: Rows, place: Tensor) -> int:
         place[:frames].narrow(ROWS, row, band.shape[ROWS]).copy_(band)
         row += band.shape[ROWS]
     return frames
-
-
-def result_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype of results: fp32 at least, whatever the network computes in."""
-    return torch.promote_types(dtype, torch.float32)
 
 
 def make_store(keep: str, device: torch.device) -> Store:

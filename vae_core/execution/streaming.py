@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..dtypes import at_least_fp32
 from ..errors import BadPixels
 from ..images.padding import padding
 from ..ops import Ops
@@ -19,7 +20,7 @@ from .bands.holding import Flow
 from .bands.readers import ROWS, Reader, Rows, height
 from .observer import Observer
 from .plans.request import HEIGHTS, Plan
-from .run import gather, result_dtype, run, run_bands
+from .run import gather, run, run_bands
 
 LAYOUT = torch.channels_last
 
@@ -50,7 +51,7 @@ def decode(ops: Ops, z: Tensor, plan: Plan, observer: Observer, size: tuple[int,
         bands = iter(run(ops, z, plan, observer).split(HEIGHTS[0], ROWS))
     left, width = size or plan.shape[1:]
     for band in bands:
-        yield band[..., :left, :width].to(result_dtype(band.dtype), copy=True)
+        yield band[..., :left, :width].to(at_least_fp32(band.dtype), copy=True)
         left -= band.shape[ROWS]
         if left <= 0:
             return
@@ -64,7 +65,7 @@ def encode(ops: Ops, image: "StreamedImage", plan: Plan, observer: Observer) -> 
     """
     if not plan.rows:
         return run(ops, image.tensor(), plan, observer)
-    result = torch.empty((1, *plan.shape), dtype=result_dtype(image.dtype), device=image.device)
+    result = torch.empty((1, *plan.shape), dtype=at_least_fp32(image.dtype), device=image.device)
     bands = run_bands(ops, lambda banding: ImageFlow(image, banding.numbers), plan, observer, image.device)
     gather(bands, result)
     return result

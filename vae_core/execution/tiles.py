@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..dtypes import at_least_fp32
 from ..errors import BadRequest
 from .plans.request import Plan
 from .progress import Progress
@@ -161,7 +162,7 @@ class _Canvas:
         self.spans = list(product(rows, columns))
         self.scale = made.shape[-2] // (rows[0].end - rows[0].start)
         shape = (*made.shape[:-2], rows[-1].end * self.scale, columns[-1].end * self.scale)
-        self.image = made.new_zeros(shape, dtype=torch.promote_types(made.dtype, torch.float32))
+        self.image = made.new_zeros(shape, dtype=at_least_fp32(made.dtype))
         self.weights = list(product(*(fades(side, self.scale, self.image) for side in (rows, columns))))
 
     def add(self, made: Tensor, i: int) -> None:

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from ..ops import Conv2d, EveryNth, Ops, SideInput, chain, plus, relu, silu, times
 from . import kl
-from .blocks.base import Family, Member, Shapes
+from .blocks.base import ConfigJson, Family, Member
 from .blocks.ldm import Coder, Decoder
+from .names import diffusers, ldm
+from .shapes import Shapes
 
 CONDITION = "decoder.encoder."
 
@@ -96,5 +98,7 @@ FAMILY = Family(
     detect=detect,
     build=AsymmetricKL,
     example=AsymmetricConfig(**{**vars(_SD), "decoder": Coder((192, 384, 768, 768), (4,) * 4, (False,) * 4)}),
+    layouts=(ldm.LDM, diffusers.TURNED, diffusers.TURNED_OLDER, *ldm.HALVES, *diffusers.TURNED_HALVES),
+    config_json=ConfigJson(("AsymmetricAutoencoderKL",), kl.read_config_json),
     members=(Member("asymmetric decoders for SD 1.x (x1.5, x2)", 4, 8),),
 )

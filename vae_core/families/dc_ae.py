@@ -10,9 +10,10 @@ without weights, which moves pixels into channels or back.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from torch import nn
 
@@ -29,9 +30,11 @@ from ..ops import (
     relu,
     silu,
 )
-from .blocks.base import Family, Halves, Member, Network, Rounding, Row, Shapes, count, size, vote
+from .blocks.base import ConfigJson, Family, Halves, Member, Network, Rounding, Row
 from .blocks.efficientvit import HEAD, EfficientViTBlock, ResBlock
 from .blocks.norms import RMSNorm
+from .names import dc_ae as names
+from .shapes import Shapes, count, size, vote
 
 SIDES = {"encoder": "encoder.down_blocks.", "decoder": "decoder.up_blocks."}
 
@@ -259,6 +262,24 @@ def is_published(c: DCAEConfig) -> bool:
 
 _WIDTHS, _VIT = (128, 256, 512, 512, 1024, 1024), (False,) * 3 + (True,) * 3
 
+
+def read_config_json(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What this file takes for granted, of networks with these blocks and norms."""
+    decoder, encoder = ("EfficientViTBlock" in str(facts.get(f"{half}_block_types")) for half in ("decoder", "encoder"))
+    shortcuts = decoder or encoder or facts.get("latent_channels", 32) in range(33)
+    norms, acts = (facts.get(f"decoder_{name}") for name in ("norm_types", "act_fns"))
+    stages = max(len(each) if isinstance(each, list) else 1 for each in (norms, acts))
+    norms, own = (each if isinstance(each, list) else [each] * stages for each in (norms, acts or "silu"))
+    usual = ["relu" if norm == "batch_norm" else "silu" for norm in norms]
+    return {
+        "attention_head_dim": HEAD,
+        "decoder_act_fns": acts if own == usual else usual,
+        "decoder_conv_act_fn": "relu" if decoder else "silu",
+        "encoder_out_shortcut": shortcuts,
+        "decoder_in_shortcut": shortcuts,
+    }
+
+
 FAMILY = Family(
     name="dc_ae",
     title="Deep Compression Autoencoder (DC-AE)",
@@ -269,7 +290,9 @@ FAMILY = Family(
         encoder=Coder(_WIDTHS, (2, 2, 2, 3, 3, 3), _VIT, (False,) * 6, (5,), shuffled=False, joined=False),
         decoder=Coder(_WIDTHS, (3,) * 6, _VIT, (False,) * 6, (5,), shuffled=False, joined=False),
     ),
+    layouts=(names.DC_AE_DIFFUSERS, names.EFFICIENTVIT, *names.HALVES),
     published=is_published,
+    config_json=ConfigJson(("AutoencoderDC",), read_config_json),
     members=(
         Member("Sana, DC-AE-Lite", 32, 32),
         Member("DC-AE f32c32", 32, 32),

@@ -17,9 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..dtypes import at_least_fp32
 from ..ops import Affine, Conv2d, Op, Ops, Residual, Sums, chain, silu
-from .blocks.base import Family, Halves, Member, Network, Row, Shapes, size, vote
+from .blocks.base import Family, Halves, Member, Network, Row
 from .blocks.norms import BatchNorm
+from .names import cascade
+from .shapes import Shapes, size, vote
 from .tiny import Numbered
 
 RATIO, PREVIEW = 32, 8  # pixels to one of the latent: of the image that is encoded, of the one that is decoded
@@ -122,7 +125,7 @@ class SqueezeExcitation(Sums):
         self.fc1, self.fc2 = Conv2d(c, squeezed, 1), Conv2d(squeezed, c, 1)
 
     def remember(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        exact = torch.promote_types(x.dtype, torch.float32)
+        exact = at_least_fp32(x.dtype)
         total = x.sum((2, 3), dtype=exact)[:, None, None]
         return total, torch.full_like(total[..., :1], x.shape[-1] * x.shape[-2])
 
@@ -232,5 +235,6 @@ FAMILY = Family(
     detect=detect,
     build=EffNet,
     example=EffNetConfig(z_channels=16, encoder=True, decoder=512),
+    layouts=(cascade.STAGE_C, *cascade.STAGE_C_HALVES),
     members=(Member("Stable Cascade's stage C: encoder, previewer", 16, 32),),
 )

@@ -14,8 +14,10 @@ from itertools import pairwise
 from torch import nn
 
 from ..ops import Conv2d, MeanChannels, Ops, PixelShuffle, PixelUnshuffle, RepeatChannels, Residual, chain, silu
-from .blocks.base import Family, Halves, Member, Network, Shapes, size, vote
+from .blocks.base import Family, Halves, Member, Network
 from .blocks.ldm import Coder, Middle, ResnetBlock, halved, is_2d, keeps_channels, norm, read_coder
+from .names import diffusers, ldm
+from .shapes import Shapes, size, vote
 
 
 @dataclass(frozen=True)
@@ -162,5 +164,6 @@ FAMILY = Family(
         encoder=Coder(_WIDTHS, (2,) * 6, (False,) * 6, stem=128),
         decoder=Coder(_WIDTHS[::-1], (3,) * 6, (False,) * 6),
     ),
+    layouts=(ldm.LDM, diffusers.ROW, *ldm.HALVES),
     members=(Member("HunyuanImage 2.1", 64, 32),),
 )

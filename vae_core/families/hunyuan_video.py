@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from ..ops import Conv3d, Ops, RepeatFrames, Upsample2x, chain, silu
-from .blocks.base import Family, Halves, Member, Network, Shapes, size, vote
+from .blocks.base import ClipLaw, Family, Halves, Member, Network
 from .blocks.ldm import Coder, halved, read_coder
 from .blocks.ldm_3d import GROUPED, Causal, Middle, ResnetBlock, group_norm, keeps_channels, reads_as, unwrapped
+from .names import diffusers, ldm
+from .shapes import Shapes, size, vote
 
 IN_TIME = 2  # changes of resolution, the last ones of each half, that change the number of frames too
 
@@ -31,7 +33,7 @@ class HunyuanVideoConfig(Halves):
     post_quant_conv: bool = True
 
     @property
-    def temporal_ratio(self) -> int | None:
+    def temporal_ratio(self) -> int:
         coder = self.encoder or self.decoder
         assert coder
         return 2 ** min(IN_TIME, len(coder.widths) - 1)
@@ -141,6 +143,7 @@ class HunyuanVideoVAE(Network):
         self.decoder = Decoder(c.decoder, z, c.out_channels) if c.decoder else None
         self.quant_conv = Conv3d(2 * z, 2 * z, 1) if c.quant_conv else None
         self.post_quant_conv = Conv3d(z, z, 1) if c.post_quant_conv else None
+        self.clip_law = ClipLaw(1, c.temporal_ratio)
 
     def encode_ops(self) -> Ops:
         return chain(self.encoder, self.quant_conv)
@@ -161,5 +164,6 @@ FAMILY = Family(
         encoder=Coder(_WIDTHS, (2,) * _LEVELS, (False,) * _LEVELS, stem=128),
         decoder=Coder(_WIDTHS, (3,) * _LEVELS, (False,) * _LEVELS),
     ),
+    layouts=(ldm.LDM_OF_CLIPS, diffusers.TURNED, *ldm.HALVES, *diffusers.TURNED_HALVES),
     members=(Member("HunyuanVideo", 16, 8, 4),),
 )

@@ -30,9 +30,11 @@ from ..ops import (
     keeps_scale,
     silu,
 )
-from .blocks.base import Family, Halves, Member, Network, Shapes, size, vote
+from .blocks.base import ClipLaw, Family, Halves, Member, Network
 from .blocks.ldm import SIDES, Coder, halved, read_coder
 from .blocks.ldm_3d import RMS, Kit, Middle, ResnetBlock, keeps_channels, reads_as, unwrapped
+from .names import diffusers, ldm
+from .shapes import Shapes, size, vote
 
 ORDER = "yxc"
 
@@ -53,7 +55,7 @@ class TradingConfig(Halves):
     out_channels: int = 3
 
     @property
-    def temporal_ratio(self) -> int | None:
+    def temporal_ratio(self) -> int:
         return 2 ** sum(self.encoder_in_time if self.encoder else self.decoder_in_time)
 
 
@@ -277,6 +279,7 @@ class HunyuanVideo15VAE(Network):
         super().__init__()
         self.encoder = Encoder(c.encoder, c, self.kit) if c.encoder else None
         self.decoder = Decoder(c.decoder, c, self.kit) if c.decoder else None
+        self.clip_law = ClipLaw(1, c.temporal_ratio)
 
     def encode_ops(self) -> Ops:
         return chain(self.encoder)
@@ -299,5 +302,6 @@ FAMILY = Family(
     detect=detect,
     build=HunyuanVideo15VAE,
     example=PUBLISHED,
+    layouts=(ldm.LDM_OF_CLIPS, diffusers.STRAIGHT, *ldm.HALVES, *diffusers.TURNED_HALVES),
     members=(Member("HunyuanVideo 1.5, HunyuanImage 2.1's refiner", 32, 16, 4),),
 )

@@ -6,15 +6,19 @@ the names of CompVis/latent-diffusion. Reference for the batch norm: black-fores
 src/flux2/autoencoder.py.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isqrt
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..ops import Conv2d, Ops, chain
-from .blocks.base import Family, Halves, Member, Network, Rounding, Shapes, size, vote
-from .blocks.ldm import Coder, Decoder, Encoder, halved, is_2d, keeps_channels, makes_moments, read_coder
+from .blocks.base import ConfigJson, Family, Halves, Member, Network, Rounding
+from .blocks.ldm import GROUPS, Coder, Decoder, Encoder, halved, is_2d, keeps_channels, makes_moments, read_coder
+from .names import diffusers, ldm
+from .shapes import Shapes, size, vote
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,11 @@ def is_published(c: KLConfig) -> bool:
 
 _SD = ((128, 256, 512, 512), (False,) * 4)
 
+
+def read_config_json(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"norm_num_groups": GROUPS, "act_fn": "silu"}
+
+
 FAMILY = Family(
     name="kl",
     title="Autoencoder-KL (2-D)",
@@ -143,7 +152,9 @@ FAMILY = Family(
         quant_conv=True,
         post_quant_conv=True,
     ),
+    layouts=(ldm.LDM, diffusers.TURNED, diffusers.TURNED_OLDER, *ldm.HALVES, *diffusers.TURNED_HALVES),
     published=is_published,
+    config_json=ConfigJson(("AutoencoderKL",), read_config_json),
     members=(
         Member("SD 1.x, SD 2.x, PixArt-alpha, SDXL, PixArt-Sigma, AuraFlow, Kolors", 4, 8),
         Member("SD x4 upscaler", 4, 4),

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops import Affine, Conv2d, Op, Ops, PixelShuffle, PixelUnshuffle, Residual, Window, chain
-from .blocks.base import Family, Member, Network, Row, Shapes, count, size, vote
+from .blocks.base import Family, Member, Network, Row
 from .blocks.norms import BatchNorm
+from .names import cascade
+from .shapes import Shapes, count, size, vote
 from .vq import CODES, Codebook, codes
 
 PATCH = 2  # pixels of a side that become one of four times the channels, before the first level
@@ -177,5 +179,6 @@ FAMILY = Family(
     detect=detect,
     build=PaellaVQ,
     example=PaellaConfig(z_channels=4, codes=CODES, widths=(192, 384), blocks=12),
+    layouts=(cascade.STAGE_A, cascade.STAGE_A_DIFFUSERS),
     members=(Member("Stable Cascade's stage A, Würstchen", 4, 4),),
 )

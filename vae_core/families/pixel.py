@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from ..ops import Ops
-from .blocks.base import Family, Member, Network, Shapes
+from .blocks.base import Family, Member, Network
+from .names import Layout, begins, keep_names
+from .shapes import Shapes
 
 MARK = "pixel_space_vae"
 
@@ -48,5 +50,6 @@ FAMILY = Family(
     detect=detect,
     build=PixelSpace,
     example=PixelConfig(),
+    layouts=(Layout("pixel", begins(MARK), write=keep_names),),
     members=(Member("pixel-space models (PixelFlow, Chroma Radiance)", 3, 1),),
 )

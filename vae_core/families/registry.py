@@ -1,62 +1,79 @@
 """Every family this library runs, and what is asked of one by its name.
 
-For every file at most one family answers, so their order does not matter.
+A family's module is imported when it is first asked for, so that importing the library, or reading a file of one
+family, does not read all.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from importlib import import_module
+from typing import Any, overload
 
 import torch
 
 from ..errors import BadRequest
 from ..latents import spaces as latents
-from . import (
-    asymmetric,
-    dc_ae,
-    effnet,
-    hunyuan_image,
-    hunyuan_image_3,
-    hunyuan_video,
-    hunyuan_video_15,
-    kl,
-    paella,
-    pixel,
-    svd,
-    tiny,
-    tiny_video,
-    vq,
-    wan,
-)
 from .blocks.base import Config, Family, Network
+from .blocks.half import Half
+from .shapes import Shapes
 
-FAMILIES: tuple[Family, ...] = (
-    kl.FAMILY,
-    asymmetric.FAMILY,
-    svd.FAMILY,
-    vq.FAMILY,
-    hunyuan_image.FAMILY,
-    dc_ae.FAMILY,
-    wan.FAMILY,
-    hunyuan_video.FAMILY,
-    hunyuan_video_15.FAMILY,
-    hunyuan_image_3.FAMILY,
-    tiny.FAMILY,
-    paella.FAMILY,
-    effnet.FAMILY,
-    tiny_video.FAMILY,
-    pixel.FAMILY,
-)
+_LDM = ("down.", "up.", "down_blocks.", "up_blocks.")
+
+# Each family by the name of its module, with parts of names: every file of the family has one of them; () is any file.
+# A file that has none is not shown to the family. For every file at most one family answers, so order is only speed.
+SIGNS: Mapping[str, tuple[str, ...]] = {
+    "kl": _LDM,
+    "asymmetric": ("decoder.encoder.", "condition_encoder."),
+    "svd": ("time_stack.", "temporal_res_block.", "mix_factor", "time_mix_conv.", "time_conv_out."),
+    "vq": _LDM,
+    "hunyuan_image": _LDM,
+    "dc_ae": ("stages.", "down_blocks.", "up_blocks."),
+    "wan": ("downsamples.", "upsamples.", "mid_block.resnets.0.norm1.gamma"),
+    "hunyuan_video": _LDM,
+    "hunyuan_video_15": _LDM,
+    "hunyuan_image_3": _LDM,
+    "tiny": (),
+    "paella": ("in_block.", "down_blocks.", "vquantizer."),
+    "effnet": ("backbone.", "previewer.", "blocks."),
+    "tiny_video": (),
+    "pixel": ("pixel_space_vae",),
+}
+
+
+class Families(Sequence[Family]):
+    """All families, each read from its module when it is reached."""
+
+    def __len__(self) -> int:
+        return len(SIGNS)
+
+    @overload
+    def __getitem__(self, index: int) -> Family: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Family]: ...
+
+    def __getitem__(self, index: int | slice) -> Family | Sequence[Family]:
+        names = list(SIGNS)[index]
+        return family_named(names) if isinstance(names, str) else [family_named(name) for name in names]
+
+    def of(self, shapes: Shapes) -> Iterator[Family]:
+        """Those that a file with these names (without prefix) may be of."""
+        names = "\n".join(shapes)
+        return (family_named(name) for name, signs in SIGNS.items() if not signs or any(s in names for s in signs))
+
+
+FAMILIES = Families()
 
 
 def family_named(name: str) -> Family:
-    return next(f for f in FAMILIES if f.name == name)
+    return import_module(f"{__package__}.{name}").FAMILY
 
 
 def title(family: str, config: Config) -> str:
     """'Autoencoder-KL (2-D), 4 channels at 1/8: SD 1.x, ... or SDXL, ...'"""
     channels, ratio = config.latent_channels, config.spatial_ratio
     known = family_named(family)
-    models = latents.models(channels, ratio, family) if known.published(config) else ""
+    models = latents.name_models(channels, ratio, family) if known.published(config) else ""
     kind = f"{known.title}, {channels} channels at 1/{ratio}"
     return f"{kind}: {models}" if models else kind
 
@@ -64,15 +81,27 @@ def title(family: str, config: Config) -> str:
 def spaces(family: str, config: Config) -> tuple[str, ...]:
     """The latent spaces that a VAE of these sizes may have, names in latents.SPACES."""
     published = family_named(family).published(config)
-    return latents.candidates(config.latent_channels, config.spatial_ratio, family) if published else ()
+    return latents.find_spaces(config.latent_channels, config.spatial_ratio, family) if published else ()
 
 
-def demand_part(config: Config, name: str, part: str) -> None:
-    """Raise BadRequest unless there is the half that this takes. part: 'encode' or 'decode'."""
-    half = f"{part}r"
-    if half not in config.parts:
+def selectable_spaces() -> tuple[str, ...]:
+    """The latent spaces that there are tiny VAEs for, which have to be told theirs."""
+    known = (family.scaling.files.values() for family in FAMILIES if family.scaling)
+    return tuple(dict.fromkeys(space for spaces in known for space in spaces))
+
+
+def usual_settings(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings that a config.json of diffusers may not contradict. facts: what it says."""
+    kind = str(facts.get("_class_name"))
+    known = (family.config_json for family in FAMILIES if family.config_json) if facts else ()
+    return next((config.settings(facts) for config in known if kind.startswith(config.classes)), {})
+
+
+def demand_part(config: Config, name: str, half: Half) -> None:
+    """Raise BadRequest unless a VAE of this config has this half."""
+    if half.noun not in config.parts:
         has = config.parts[0]
-        raise BadRequest(f"'{name}' holds only the {has}: load it together with the file of its {half}.")
+        raise BadRequest(f"'{name}' holds only the {has}: load it together with the file of its {half.noun}.")
 
 
 def build(family: str, config: Config) -> Network:
@@ -81,7 +110,7 @@ def build(family: str, config: Config) -> Network:
         return family_named(family).build(config)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def expected_shapes(family: str, config: Config) -> Mapping[str, tuple[int, ...]]:
-    """Every tensor a network of this config has, by reference name."""
+    """Every tensor that a network of this config has, by reference name."""
     return {name: tuple(t.shape) for name, t in build(family, config).state_dict().items()}

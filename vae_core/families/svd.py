@@ -16,10 +16,14 @@ from torch import Tensor, nn
 
 from ..ops import Conv2d, Conv3d, GroupNormOverFrames, Ops, Residual, chain, keeps_scale, silu
 from . import kl
-from .blocks.base import Family, Member, Shapes
+from .blocks.base import ClipLaw, Family, Member
 from .blocks.ldm import GROUPS, Coder, Decoder, ResnetBlock
+from .names import diffusers, ldm
+from .names.layout import Weights
+from .shapes import Shapes
 
 IN_TIME = re.compile(r"^decoder\..*\.(?:time_stack\.|mix_factor$|time_mix_conv\.)")
+LAST = ("encoder.conv_out.weight", "encoder.conv_out.bias")  # what quant_conv follows
 FRAMES = (3, 1, 1)  # the kernel of every temporal convolution
 
 
@@ -102,7 +106,39 @@ class VideoKL(kl.AutoencoderKL):
     def __init__(self, c: SVDConfig):
         super().__init__(c)
         self.decoder = VideoDecoder(c.decoder, c.z_channels, c.out_channels) if c.decoder else None
+        self.clip_law = ClipLaw()
 
+
+def fold_quant_conv(weights: Weights, config: SVDConfig) -> Weights:
+    """The authors' file has no quant_conv: one 1x1 convolution after another, 3x3, is a 3x3 convolution."""
+    if "quant_conv.weight" not in weights:
+        return weights
+    of = {name: weights[name].double() for name in ("quant_conv.weight", "quant_conv.bias", *LAST)}
+    mix = of["quant_conv.weight"].flatten(1)
+    folded = {
+        LAST[0]: torch.einsum("oc,cikl->oikl", mix, of[LAST[0]]),
+        LAST[1]: mix @ of[LAST[1]] + of["quant_conv.bias"],
+    }
+    kept = {name: t for name, t in weights.items() if not name.startswith("quant_conv.")}
+    return kept | {name: t.to(weights[name].dtype) for name, t in folded.items()}
+
+
+def add_quant_conv(weights: Weights, config: SVDConfig) -> Weights:
+    """diffusers' class always has a quant_conv: where there is none, one that changes nothing."""
+    if LAST[0] not in weights or "quant_conv.weight" in weights:
+        return weights
+    bias = weights[LAST[1]]
+    identity = torch.eye(len(bias), dtype=bias.dtype, device=bias.device)[..., None, None]
+    return {**weights, "quant_conv.weight": identity, "quant_conv.bias": torch.zeros_like(bias)}
+
+
+LAYOUTS = (
+    ldm.LDM._replace(held=fold_quant_conv),
+    diffusers.TURNED_IN_TIME._replace(held=add_quant_conv),
+    diffusers.TURNED_OLDER,
+    *ldm.HALVES,
+    *diffusers.TURNED_HALVES,
+)
 
 FAMILY = Family(
     name="svd",
@@ -110,5 +146,6 @@ FAMILY = Family(
     detect=detect,
     build=VideoKL,
     example=SVDConfig(**{**vars(kl.FAMILY.example), "quant_conv": False, "post_quant_conv": False}),
+    layouts=LAYOUTS,
     members=(Member("Stable Video Diffusion", 4, 8, 1),),
 )

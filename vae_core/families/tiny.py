@@ -8,13 +8,18 @@ model works on: `vae_scale` and `vae_shift` lead from there to the raw latents o
 raw = scaled / vae_scale + vae_shift. A file without them is left in its own, scaled, space.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..latents.spaces import LatentSpace
 from ..ops import Affine, AnyOp, Conv2d, Ops, Residual, Upsample2x, chain, relu, soft_clamp
-from .blocks.base import Family, Halves, Member, Network, Shapes, count, size, vote
+from .blocks.base import ConfigJson, Family, Halves, Member, Network, Scaling
+from .names import tiny as names
+from .shapes import Shapes, count, size, vote
 
 POOL_GROUPS, POOL_WIDTH = 4, 4  # the pool branch widens four times and normalises in four groups
 
@@ -195,12 +200,26 @@ class TinyAutoencoder(Network):
         return (latent - self.vae_shift) * self.vae_scale
 
 
+def statistics(space: LatentSpace) -> dict[str, Tensor]:
+    """One number for all channels: scaled = (raw - vae_shift) * vae_scale."""
+    return {"vae_scale": torch.tensor(space.scale), "vae_shift": torch.tensor(space.shift)}
+
+
+def read_config_json(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"act_fn": "relu"}
+
+
+FILES = {"taesd": "sd1", "taesdxl": "sdxl", "taesd3": "sd3", "taef1": "flux1", "taesana": "sana"}
+
 FAMILY = Family(
     name="tiny",
     title="tiny autoencoder (TAESD)",
     detect=detect,
     build=TinyAutoencoder,
     example=TinyConfig(4, Coder((64,) * 4, (1, 3, 3, 3)), Coder((64,) * 4, (3, 3, 3, 1))),
+    layouts=(names.TAESD, names.TAESD_DIFFUSERS, names.MODULE, *names.DIFFUSERS_HALVES, *names.MODULE_HALVES),
+    config_json=ConfigJson(("AutoencoderTiny",), read_config_json),
+    scaling=Scaling(statistics, FILES),
     members=(
         Member("TAESD, TAESDXL", 4, 8),
         Member("TAESD3, TAEF1", 16, 8),

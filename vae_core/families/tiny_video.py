@@ -22,6 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..latents.conventions import SCALED, scaling_of
+from ..latents.spaces import LatentSpace
 from ..ops import (
     Activation,
     Affine,
@@ -36,8 +38,11 @@ from ..ops import (
     relu,
     soft_clamp,
 )
-from .blocks.base import Family, Halves, Member, Network, Shapes, count, size, vote
+from .blocks.base import ClipLaw, Family, Halves, Member, Network, Scaling
 from .blocks.tiny_frames import BesideBefore, DropFirst, FramesApart, FramesOfImage, FramesTogether, LeadIn
+from .names import keep_names
+from .names import tiny as names
+from .shapes import Shapes, count, size, vote
 from .tiny import Numbered
 
 COLOURS = 3
@@ -293,16 +298,11 @@ class TinyVideoAutoencoder(Network):
         self.decoder = decoder(c, c.decoder, act) if c.decoder else None
         self.patch, self.light, self.scaled, self.in_chunks = c.patch, c.light, c.scaled, c.in_chunks
         self.frames = c.frames
-        self.first_frames = H3_REST if c.in_chunks else self.frames
-        self.next_frames = H3_FRAMES if c.in_chunks else self.frames
-        self.first_latents, self.next_latents = (H3_FIRST, H3_LATENTS) if c.in_chunks else (1, 1)
+        in_chunks = ClipLaw(H3_REST, H3_FRAMES, H3_FIRST, H3_LATENTS)
+        self.clip_law = in_chunks if c.in_chunks else ClipLaw(c.frames, c.frames)
         if c.scaled:
             self.register_buffer("vae_scale", torch.ones(c.z_channels))
             self.register_buffer("vae_shift", torch.zeros(c.z_channels))
-
-    @property
-    def images_are_clips(self) -> bool:
-        return False
 
     def encode_ops(self) -> Ops:
         lead = LeadIn(self.frames - 1, H3_FRAMES, H3_REST) if self.in_chunks else FramesOfImage(self.frames)
@@ -335,6 +335,21 @@ def _published(widths: tuple[int, ...], in_time: tuple[bool, ...]) -> Coder:
     return Coder(tuple(Level(w, 3, t) for w, t in zip(widths, in_time, strict=True)), 64)
 
 
+def statistics(space: LatentSpace) -> dict[str, Tensor]:
+    """A number for each channel: scaled = (raw - vae_shift) * vae_scale."""
+    shift, scale = scaling_of(space, SCALED)
+    return {"vae_scale": scale, "vae_shift": shift}
+
+
+FILES = {
+    "taehv": "hunyuan-video",
+    "taew2_1": "wan21",
+    "taew2_2": "wan22",
+    "taew2_2_super": "wan22",
+    "taehv1_5": "hunyuan-video-15",
+    "taehv1_5_super": "hunyuan-video-15",
+}
+
 FAMILY = Family(
     name="tiny_video",
     title="tiny autoencoder of clips (TAEHV)",
@@ -343,6 +358,9 @@ FAMILY = Family(
     example=TinyVideoConfig(
         16, _published((64,) * 3, (True, True, False)), _published((256, 128, 64), (False, True, True))
     ),
+    layouts=(names.MODULE._replace(write=keep_names), *names.MODULE_HALVES),
+    scaling=Scaling(statistics, FILES),
+    light=True,
     members=(
         Member("TAEHV, TAEW2.1, TAECVX, TAEOS1.3", 16, 8, 4),
         Member("TAEH3", 24, 16, 4),

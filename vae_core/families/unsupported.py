@@ -7,7 +7,8 @@ or one family answers. Versions of diffusers are the first releases whose packag
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from .blocks.base import Member, Shapes
+from .blocks.base import Member
+from .shapes import Shapes
 
 Mark = Mapping[str, tuple[int | None, ...] | None]
 

@@ -17,8 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops import Conv2d, Ops, SideInput, Upsample2x, chain, plus, times
-from .blocks.base import Family, Halves, Member, Network, Shapes, size, vote
+from . import kl
+from .blocks.base import ConfigJson, Family, Halves, Member, Network
 from .blocks.ldm import Coder, Decoder, Encoder, Norm, is_2d, keeps_channels, makes_moments, norm, read_coder
+from .names import diffusers, ldm
+from .shapes import Shapes, size, vote
 
 CODES, MOST_CODES = 8192, 2**20
 DISTANCES = 2**24  # between pixels and codes, computed at once
@@ -151,6 +154,8 @@ FAMILY = Family(
         encoder=Coder(_AMUSED, (2,) * 5, (False,) * 5, mid_attention=False, stem=128),
         decoder=Coder(_AMUSED, (3,) * 5, (False,) * 5, mid_attention=False),
     ),
+    layouts=(ldm.LDM, diffusers.TURNED, diffusers.TURNED_OLDER),
+    config_json=ConfigJson(("VQModel",), kl.read_config_json),
     members=(
         Member("Kandinsky 2.x (MoVQ)", 4, 8),
         Member("aMUSEd", 64, 16),

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..dtypes import at_least_fp32
 from ..ops import (
     ChannelsToFrames,
     Conv2d,
@@ -37,8 +38,10 @@ from ..ops import (
     chain,
     silu,
 )
-from .blocks.base import Family, Halves, Member, Network, Rounding, Shapes, count, size, vote
+from .blocks.base import ClipLaw, Family, Halves, Member, Network, Rounding
 from .blocks.ldm import halved, tokens
+from .names import wan as names
+from .shapes import Shapes, count, size, vote
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ class RMSNorm(Op, nn.Module):
         self.gamma = nn.Parameter(torch.ones(c, *(1,) * over))
 
     def forward(self, x: Tensor) -> Tensor:
-        exact = torch.promote_types(x.dtype, torch.float32)
+        exact = at_least_fp32(x.dtype)
         length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=exact)
         scale = math.sqrt(x.shape[1]) / length.clamp_min(self.least)
         y = None if torch.is_grad_enabled() else torch.empty_like(x)  # one new image, whatever the scale's dtype
@@ -309,6 +312,7 @@ class WanVAE(Network):
     def __init__(self, c: WanConfig):
         super().__init__()
         self.patch, self.upscale = c.patch, c.upscale
+        self.clip_law = ClipLaw(1, c.temporal_ratio) if c.temporal_ratio else None
         self.encoder = Encoder(c.encoder, c) if c.encoder else None
         self.decoder = Decoder(c.decoder, c) if c.decoder else None
         self.conv1 = Conv3d(2 * c.z_channels, 2 * c.z_channels, 1) if c.encoder else None
@@ -338,6 +342,7 @@ FAMILY = Family(
         encoder=_published((96, 192, 384, 384), 2, (False, True, True)),
         decoder=_published((384, 384, 192, 96), 3, (True, True, False)),
     ),
+    layouts=(names.WAN_DIFFUSERS, names.WAN),
     members=(
         Member(
             "Wan 2.1, Qwen-Image, Qwen-Image-Edit, Qwen-Image-Layered, Wan 2.1's decoder that doubles the size",

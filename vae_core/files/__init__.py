@@ -1,12 +1,12 @@
-"""Files that are whole or not there, numbered series, and the header of safetensors."""
+"""Files: written atomically, numbered in series, and the header of safetensors."""
 
-from .atomic import made, published
-from .series import Series, inside, series
+from .atomic import make_folder, write_atomically
+from .series import Series, next_series, resolve_inside
 
 __all__ = [
     "Series",
-    "inside",
-    "made",
-    "published",
-    "series",
+    "make_folder",
+    "next_series",
+    "resolve_inside",
+    "write_atomically",
 ]

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and what cannot be written is said in one sentence."""
+"""Writing files atomically, with errors that say in one sentence what could not be written."""
 
 import os
 from collections.abc import Iterator
@@ -9,13 +9,16 @@ from ..errors import BadRequest
 
 
 @contextmanager
-def published(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to. It becomes `path` when all is written; never half a file there."""
-    if not path.name or os.path.isdir(path):  # which does not raise for a path that may not be looked at
+def write_atomically(path: Path) -> Iterator[Path]:
+    """Give a temporary path to write to, and rename it to `path` at the end. After an error `path` is as it was before.
+
+    Raises BadRequest if `path` is a folder or cannot be written.
+    """
+    if not path.name or os.path.isdir(path):  # unlike Path.is_dir, it never raises PermissionError
         raise BadRequest(f"'{path}' cannot be written: it is a folder.")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with writable(path):
+        with explain_write_errors(path):
             yield part
             os.replace(part, path)
     finally:
@@ -23,18 +26,18 @@ def published(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def made(folder: Path) -> Path:
-    """The folder, which is made if it is not there. Raises BadRequest if it cannot be."""
+def make_folder(folder: Path) -> Path:
+    """Make a folder and its parents if they do not exist, and return it. Raises BadRequest if that is impossible."""
     if os.path.isfile(folder):
         raise BadRequest(f"'{folder}' cannot be written: it is a file, not a folder.")
-    with writable(folder):
+    with explain_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 @contextmanager
-def writable(path: Path) -> Iterator[None]:
-    """Say in one sentence what cannot be written."""
+def explain_write_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError inside the `with` into a BadRequest that says which path cannot be written, and why."""
     try:
         yield
     except OSError as error:

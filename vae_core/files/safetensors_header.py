@@ -1,7 +1,7 @@
 """The header of a safetensors file: names, dtypes, shapes and offsets, without reading a tensor.
 
 8 bytes of length, a JSON table of that length, then the tensors' bytes (https://github.com/huggingface/safetensors).
-A header is not trusted: every entry is checked, and all of them together must account for every byte of the file.
+A header is not trusted: every entry is checked, and together the entries must cover every byte of the file.
 """
 
 import json
@@ -13,9 +13,9 @@ from typing import Any
 
 from ..errors import BrokenCheckpoint
 
-Info = Mapping[str, Any]
+Info = Mapping[str, Any]  # {dtype, shape, data_offsets}
 
-LARGEST_HEADER = 100_000_000  # bytes; the format's own limit
+LARGEST_HEADER = 100_000_000  # bytes; limit of the safetensors library
 BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F6_E2M3": 6,
         "F6_E3M2": 6, "F4": 4, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8,
         "BOOL": 8, "C64": 64}  # fmt: skip
@@ -23,11 +23,12 @@ AGAIN = "download it again"
 
 
 def tensor_bytes(shape: tuple[int, ...] | list[int], dtype: str) -> int:
+    """Bytes of a tensor; dtype as safetensors names it, a key of BITS."""
     return math.prod(shape) * BITS[dtype] // 8
 
 
 def read_header(path: Path) -> tuple[dict[str, Info], dict[str, str]]:
-    """(name -> {dtype, shape, data_offsets}, metadata). Raises BrokenCheckpoint for a header that does not hold."""
+    """(name -> {dtype, shape, data_offsets}, metadata). Raises BrokenCheckpoint if the header is wrong."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
@@ -70,7 +71,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check(path: Path, header: Mapping[str, Info], data: int) -> None:
-    """Tensors lie one after another, each as long as its shape says, and fill the file."""
+    """Raise BrokenCheckpoint unless the tensors fill the file, one after another, each as long as its shape says."""
     for name, info in header.items():
         if not name.isprintable():
             raise BrokenCheckpoint(

@@ -1,4 +1,4 @@
-"""Files that count up in a folder, named by a prefix that a graph gives: an untrusted text."""
+"""Numbered files in a folder. Their prefix comes from a graph, so it is not trusted."""
 
 import os
 import re
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BadRequest
-from .atomic import made, writable
+from .atomic import explain_write_errors, make_folder
 
 _BATCH = "%batch_num%"
 
 
 @dataclass(frozen=True)
 class Series:
-    """Files that count up: stem_00001_.png, stem_00002_.png."""
+    """Numbered files: stem_00001_.png, stem_00002_.png."""
 
     folder: Path
     subfolder: str
@@ -27,22 +27,23 @@ class Series:
         return f"{self.stem.replace(_BATCH, str(index))}_{self.first + index:05}_{suffix}"
 
 
-def series(folder: Path, prefix: str, tokens: Mapping[str, int]) -> Series:
-    """The next free names under a prefix, whose folder is made if need be.
+def next_series(folder: Path, prefix: str, tokens: Mapping[str, int]) -> Series:
+    """The next free numbers for a prefix. Makes the prefix's subfolder.
 
-    prefix may name subfolders, and %width%, %height% (from `tokens`), %year% ... %second% and %batch_num%.
-    Raises BadRequest for a place outside the folder, or one that cannot be written.
+    prefix: may contain subfolders, %width%, %height% (from `tokens`), %year%, %month%, %day%, %hour%, %minute%,
+    %second% and %batch_num%.
+    Raises BadRequest for a place outside the folder, and for one that cannot be written.
     """
-    subfolder, stem = os.path.split(os.path.normpath(_expanded(prefix, tokens)))
+    subfolder, stem = os.path.split(os.path.normpath(_expand(prefix, tokens)))
     stem = "" if stem == "." else stem
-    target = inside(folder, subfolder)
-    with writable(target):
-        taken = [one.name for one in made(target).iterdir()]
+    target = resolve_inside(folder, subfolder)
+    with explain_write_errors(target):
+        taken = [one.name for one in make_folder(target).iterdir()]
     return Series(target, subfolder.replace(os.sep, "/"), stem, _next_number(stem, taken))
 
 
-def inside(folder: Path, name: str) -> Path:
-    """folder/name, if that is in the folder. Links in the folder are the user's own and are followed."""
+def resolve_inside(folder: Path, name: str) -> Path:
+    """folder/name. Raises BadRequest if it lies outside the folder. Symbolic links inside it are the user's own."""
     root = os.path.abspath(folder)
     path = Path(os.path.abspath(os.path.join(root, name)))
     if not path.is_relative_to(root):
@@ -50,7 +51,7 @@ def inside(folder: Path, name: str) -> Path:
     return path
 
 
-def _expanded(prefix: str, tokens: Mapping[str, int]) -> str:
+def _expand(prefix: str, tokens: Mapping[str, int]) -> str:
     now = time.localtime()
     parts = {"month": now.tm_mon, "day": now.tm_mday, "hour": now.tm_hour, "minute": now.tm_min, "second": now.tm_sec}
     texts = {name: f"{value:02}" for name, value in parts.items()} | {"year": str(now.tm_year)}
@@ -60,7 +61,7 @@ def _expanded(prefix: str, tokens: Mapping[str, int]) -> str:
 
 
 def _next_number(stem: str, taken: list[str]) -> int:
-    # Two files of one run differ in %batch_num%, and still count in one series.
+    # Files of one run that differ in %batch_num% are numbered as one series.
     pattern = re.compile(re.escape(stem).replace(re.escape(_BATCH), r"\d+") + r"_(\d+)_?(\..*)?")
     numbers = [int(found[1]) for found in map(pattern.fullmatch, taken) if found]
     return max(numbers, default=0) + 1

@@ -1,25 +1,29 @@
-"""What surrounds a VAE: channels, padding, masks, compositing, metrics."""
+"""Images before and after a VAE: ranges, channels, padding, masks, compositing, metrics, heat maps."""
 
-from . import heatmaps, masks, metrics
-from .channels import ALPHA, AUTOMATIC, as_channels
-from .compositing import colour_matched, onto
-from .heatmaps import WHITE_HOT, latent_channels
-from .metrics import psnr, ssim
+from . import masks
+from .channels import ALPHA, AUTOMATIC, convert_channels
+from .compositing import composite, match_colours
+from .heatmaps import WHITE_HOT, channel_grid, heat_map
+from .metrics import colour_shift, psnr, ssim
 from .padding import crop_to, pad_to
+from .ranges import to_levels, to_pixel_range, to_unit_range
 
 __all__ = [
     "ALPHA",
     "AUTOMATIC",
     "WHITE_HOT",
-    "as_channels",
-    "colour_matched",
+    "channel_grid",
+    "colour_shift",
+    "composite",
+    "convert_channels",
     "crop_to",
-    "heatmaps",
-    "latent_channels",
+    "heat_map",
     "masks",
-    "metrics",
-    "onto",
+    "match_colours",
     "pad_to",
     "psnr",
     "ssim",
+    "to_levels",
+    "to_pixel_range",
+    "to_unit_range",
 ]

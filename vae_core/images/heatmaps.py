@@ -1,4 +1,4 @@
-"""Images of what is no image: errors as heat, latents as grey channels. All are (B, 3, H, W) in [0, 1]."""
+"""Drawing numbers: errors as heat maps, the channels of a latent as a grid. Results are (B, 3, H, W) in [0, 1]."""
 
 import math
 
@@ -6,19 +6,28 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-WHITE_HOT = 0.2  # the error that is drawn white, as a share of the whole range
+WHITE_HOT = 0.2  # the error that is drawn white, as a fraction of the full range
 
 
 def heat_map(a: Tensor, b: Tensor, white: float = WHITE_HOT) -> Tensor:
-    """a, b: (B, C, H, W) in [0, 1]. The mean error of the channels: black where there is none, then red, then white."""
+    """Draw the difference of two images: black where they are equal, then red, yellow and white.
+
+    a, b   (B, C, H, W) in [0, 1]; their absolute difference is averaged over the channels
+    white  the difference that is drawn white
+    Returns (B, 3, H, W) in [0, 1].
+    """
     heat = (a - b).abs().mean(1, keepdim=True) / white
     return torch.cat([3 * heat, 3 * heat - 1, 3 * heat - 2], 1).clamp(0, 1)
 
 
-def latent_channels(z: Tensor, scale: int = 1, gap: int = 2) -> Tensor:
-    """z: (B, C, h, w). Its channels side by side in a grid as square as may be, every pixel `scale` wide.
+def channel_grid(z: Tensor, scale: int = 1, gap: int = 2) -> Tensor:
+    """Draw the channels of a latent side by side, in a grid that is as square as possible.
 
-    Each channel is grey at its mean and reaches black and white three standard deviations away.
+    z      (B, C, h, w), any range and dtype
+    scale  pixels per latent pixel
+    gap    white pixels between channels
+    Returns (B, 3, H, W) in [0, 1], float32. The mean of a channel is grey; three standard deviations below and above
+    are black and white.
     """
     z = z.float()
     mean, std = z.mean((-2, -1), keepdim=True), z.std((-2, -1), keepdim=True, correction=0).clamp(min=1e-6)

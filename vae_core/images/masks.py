@@ -1,4 +1,4 @@
-"""Masks: 1 where an image is to be made anew, 0 where it is to stay. (B, 1, H, W) in [0, 1]."""
+"""Masks: 1 where an image is generated anew, 0 where it is kept. (B, 1, H, W) in [0, 1]."""
 
 import torch
 from torch import Tensor
@@ -7,8 +7,12 @@ from torch.nn import functional as F
 from ..errors import BadRequest
 
 
-def fitted(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """mask (H, W), (B, H, W) or (B, 1, H, W) -> (B, 1, *size), resized if it is of another size."""
+def resize(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """Check a mask and resize it to (H, W), bilinearly, if it has another size.
+
+    mask: (H, W), (B, H, W) or (B, 1, H, W), any dtype. Returns (B, 1, *size) in [0, 1], float32.
+    Raises BadRequest for what is no tensor, other shapes, no pixels, NaN and infinity.
+    """
     if not isinstance(mask, Tensor) or mask.ndim not in (2, 3, 4) or 0 in mask.shape or not torch.isfinite(mask).all():
         found = f"of shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
         raise BadRequest(f"this mask is {found}: numbers in [0, 1] of shape (B, H, W) are needed.")
@@ -16,23 +20,31 @@ def fitted(mask: Tensor, size: tuple[int, int]) -> Tensor:
     return mask if mask.shape[-2:] == size else F.interpolate(mask, size, mode="bilinear")
 
 
-def grown(mask: Tensor, by: int) -> Tensor:
-    """Rounded to 0 and 1, and `by - 1` pixels wider and higher; of an even number, the odd pixel is below and right."""
+def grow(mask: Tensor, by: int) -> Tensor:
+    """Round a mask to 0 and 1 and make it `by - 1` pixels wider and higher, as core's node for inpainting does.
+
+    mask: (B, 1, H, W) in [0, 1]. Returns the same shape, 0 or 1. If `by` is even, the odd pixel is added below and at
+    the right.
+    """
     before, after = by // 2, (by - 1) // 2
     mask = mask.round()
     return F.max_pool2d(F.pad(mask, (before, after, before, after)), by, 1) if by > 1 else mask
 
 
-def to_cells(mask: Tensor, ratio: int) -> Tensor:
-    """Widened to whole latent pixels: each of them that the mask touches. Sides must be multiples of the ratio."""
+def cover_cells(mask: Tensor, ratio: int) -> Tensor:
+    """Widen a mask to whole latent pixels: every cell of ratio x ratio pixels gets its largest value.
+
+    mask: (B, 1, H, W) in [0, 1], H and W multiples of the ratio. Returns the same shape and range.
+    """
     return F.max_pool2d(mask, ratio).repeat_interleave(ratio, -1).repeat_interleave(ratio, -2)
 
 
-def feathered(mask: Tensor, width: int) -> Tensor:
-    """Fading to 0 within the mask, over so many pixels at its edges; never outside of it.
+def feather(mask: Tensor, width: int) -> Tensor:
+    """Fade a mask to 0 over `width` pixels inside its edges. It never becomes larger.
 
-    Where the mask is narrower than twice the width it fades faster, so that its middle stays at 1. The image's
-    edge is no edge of the mask.
+    Where the mask is narrower than twice the width it fades faster, so that its middle stays at 1. It does not fade
+    at the edge of the image.
+    mask: (B, 1, H, W) in [0, 1]. Returns the same shape and range.
     """
     inside = (mask > 0).to(mask)
     depth = rest = inside  # pixels to the nearest one outside, at most `width`

@@ -1,4 +1,4 @@
-"""Images that are no multiple of the ratio are continued to the right and below, or cropped; clips at their end."""
+"""Padding and cropping images to a multiple of a VAE's ratio, and clips to a number of frames that a VAE encodes."""
 
 import torch
 from torch import Tensor
@@ -8,21 +8,24 @@ from ..errors import BadPixels
 
 
 def padding(h: int, w: int, ratio: int) -> tuple[int, int, str]:
-    """(rows below, columns to the right, how): mirrored, or the last one repeated if the image is too small."""
+    """(rows to add below, columns to add at the right, mode of `F.pad`). Small images cannot be mirrored."""
     below, right = -h % ratio, -w % ratio
     return below, right, "reflect" if below < h and right < w else "replicate"
 
 
 def pad_to(x: Tensor, ratio: int) -> Tensor:
-    """Continue images to the right and below to a multiple of the ratio."""
+    """Pad images to multiples of the ratio, below and at the right, by their mirror image.
+
+    x: (..., H, W), 3 to 5 dimensions, any range and dtype. Returns x itself if nothing is missing.
+    """
     below, right, how = padding(x.shape[-2], x.shape[-1], ratio)
     return F.pad(x, (0, right, 0, below), mode=how) if below or right else x
 
 
 def crop_to(x: Tensor, ratio: int) -> Tensor:
-    """The middle of images whose sides are multiples of the ratio; a row or column that is odd is lost at the end.
+    """Crop images to multiples of the ratio, keeping their middle. An odd row or column is lost below or at the right.
 
-    Raises BadPixels for images smaller than the ratio.
+    x: (..., H, W), any range and dtype. Returns a view. Raises BadPixels for images smaller than the ratio.
     """
     h, w = x.shape[-2:]
     high, wide = h - h % ratio, w - w % ratio
@@ -32,12 +35,6 @@ def crop_to(x: Tensor, ratio: int) -> Tensor:
     return x[..., top : top + high, left : left + wide]
 
 
-def missing_frames(frames: int, first: int, step: int) -> int:
-    """How many a clip lacks that a VAE encodes to one latent frame for the `first`, and one for every `step` more."""
-    return max(first - frames, 0) + -max(frames - first, 0) % step
-
-
-def pad_frames(x: Tensor, first: int, step: int) -> Tensor:
-    """Repeat the last frame of a clip (T, C, H, W) until there are as many as a VAE encodes."""
-    missing = missing_frames(len(x), first, step)
+def repeat_last_frame(x: Tensor, missing: int) -> Tensor:
+    """Continue a clip (T, C, H, W) by its last frame -> (T + missing, C, H, W)."""
     return torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) if missing else x

@@ -1,13 +1,24 @@
-"""What do these numbers mean? Latent spaces, conventions, files, noise, previews."""
+"""What do the numbers of a latent mean? Latent spaces, conventions, tags, files, noise, previews."""
 
 from . import spectra
 from .conventions import CONVENTIONS, NORMALISED, RAW, SCALED, convert
-from .files import NODE_SUFFIX, SUFFIXES, read_latent, read_stored, write_latent
-from .fingerprint import fingerprint
-from .interpolation import METHODS, SLERP, mix, slerp, walk
+from .files import NODE_SUFFIX, SUFFIXES, read_latent, read_latent_file, write_latent
+from .fingerprint import digest_weights
+from .interpolation import METHODS, SLERP, interpolate, slerp, walk
 from .noise import BATCH_SEEDS, CPU, INCREMENT, SEEDS, SOURCES, Noise
-from .preview import CELLS, IMAGES, Factors, fit, flat, preview, principal, published, remembered
-from .spaces import SPACES, TINY_FILES, LatentSpace, Tag, candidates, models, space
+from .preview import (
+    CELLS,
+    IMAGES,
+    Factors,
+    Findings,
+    false_colours,
+    fit,
+    flatten_frames,
+    preview,
+    published_factors,
+)
+from .spaces import SPACES, LatentSpace, find_spaces, get_space, name_models
+from .tag import Tag
 
 __all__ = [
     "BATCH_SEEDS",
@@ -26,26 +37,25 @@ __all__ = [
     "SOURCES",
     "SPACES",
     "SUFFIXES",
-    "TINY_FILES",
     "Factors",
+    "Findings",
     "LatentSpace",
     "Noise",
     "Tag",
-    "candidates",
     "convert",
-    "fingerprint",
+    "digest_weights",
+    "false_colours",
+    "find_spaces",
     "fit",
-    "flat",
-    "mix",
-    "models",
+    "flatten_frames",
+    "get_space",
+    "interpolate",
+    "name_models",
     "preview",
-    "principal",
-    "published",
+    "published_factors",
     "read_latent",
-    "read_stored",
-    "remembered",
+    "read_latent_file",
     "slerp",
-    "space",
     "spectra",
     "walk",
     "write_latent",

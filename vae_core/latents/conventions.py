@@ -1,10 +1,11 @@
-"""What the numbers of a latent mean, and the ways from one meaning to another.
+"""Conventions for the numbers of a latent, and conversion between them.
 
-raw          as the encoder makes it and the decoder reads it; what nodes pass on
-scaled       as the diffusion model sees it, and pipelines of diffusers give it (`output_type="latent"`)
-normalised   every channel with mean 0 and variance 1, as far as the space's statistics are published
+raw          what the encoder makes and the decoder takes; nodes pass on raw latents
+scaled       what the diffusion model sees; pipelines of diffusers return it with `output_type="latent"`
+normalised   mean 0 and variance 1 in every channel, by the published statistics of the space
 
-Of a space with one scale the last two are the same; of one with a mean and a std per channel they differ by its scale.
+In a space with a single scale, scaled and normalised are the same. In one with a mean and a std per channel they differ
+by the scale.
 """
 
 from typing import NamedTuple
@@ -12,54 +13,58 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..dtypes import at_least_fp32
 from ..errors import BadRequest, LatentMismatch
-from .spaces import RAW, LatentSpace, models
+from .spaces import LatentSpace, name_models
 
-CONVENTIONS = RAW, SCALED, NORMALISED = (RAW, "scaled", "normalised")
+CONVENTIONS = RAW, SCALED, NORMALISED = ("raw", "scaled", "normalised")
 
 
-class Line(NamedTuple):
-    """number = (raw - offset) * gain, for each channel."""
+class Scaling(NamedTuple):
+    """From raw to a convention: number = (raw - offset) * gain. Both (C,), float64."""
 
     offset: Tensor
     gain: Tensor
 
 
-def line(space: LatentSpace, convention: str) -> Line:
-    """Offset and gain of each channel, (C,), float64. Raises BadRequest for a convention there is none of."""
+def scaling_of(space: LatentSpace, convention: str) -> Scaling:
+    """Offset and gain of each channel from raw to a convention. Raises BadRequest for an unknown convention."""
     if convention not in CONVENTIONS:
         raise BadRequest(f"a latent is not '{convention}': choose one of {', '.join(CONVENTIONS)}.")
     zero, one = torch.zeros(space.channels, dtype=torch.float64), torch.ones(space.channels, dtype=torch.float64)
     if convention == RAW:
-        return Line(zero, one)
+        return Scaling(zero, one)
     if not space.std:
-        return Line(zero + space.shift, one * space.scale)
+        return Scaling(zero + space.shift, one * space.scale)
     mean, std = (torch.tensor(values, dtype=torch.float64) for values in (space.mean, space.std))
-    return Line(mean, (space.scale if convention == SCALED else 1.0) / std)
+    return Scaling(mean, (space.scale if convention == SCALED else 1.0) / std)
 
 
 def convert(latent: Tensor, space: LatentSpace, origin: str, target: str) -> Tensor:
-    """latent (B, C, h, w) or (B, C, T, h, w) of one convention -> the same in another; fp32 at least.
+    """Convert a latent of this space from one convention to another.
 
-    Raises LatentMismatch if the latent is of no such space.
+    latent          (B, C, h, w) or (B, C, T, h, w), any floating dtype
+    origin, target  'raw', 'scaled' or 'normalised'
+    Returns the same shape, float32 at least.
+    Raises LatentMismatch if the shape is not one of this space, BadRequest for an unknown convention.
     """
     if latent.ndim not in (4, 5) or latent.shape[1] != space.channels:
         raise LatentMismatch(
-            f"this latent has the shape {tuple(latent.shape)}, but those of {space.models} have {space.channels} "
-            f"channels{_whose(latent)}."
+            f"this latent has the shape {tuple(latent.shape)}, but latents of {space.models} have {space.channels} "
+            f"channels{_owner(latent)}."
         )
-    there, back = (line(space, convention) for convention in (target, origin))
-    gain = there.gain / back.gain
-    offset = (back.offset - there.offset) * there.gain
-    dtype = torch.promote_types(latent.dtype, torch.float32)
-    shape = (-1, *(1,) * (latent.ndim - 2))
-    return latent.to(dtype) * _on(gain, latent, dtype).reshape(shape) + _on(offset, latent, dtype).reshape(shape)
+    there, back = scaling_of(space, target), scaling_of(space, origin)
+    latent = latent.to(at_least_fp32(latent.dtype))
+    gain = _per_channel(there.gain / back.gain, latent)
+    offset = _per_channel((back.offset - there.offset) * there.gain, latent)
+    return latent * gain + offset
 
 
-def _on(numbers: Tensor, latent: Tensor, dtype: torch.dtype) -> Tensor:
-    return numbers.to(latent.device, dtype)
+def _per_channel(numbers: Tensor, latent: Tensor) -> Tensor:
+    """(C,) -> (C, 1, 1) or (C, 1, 1, 1), to multiply a latent with."""
+    return numbers.to(latent).reshape(-1, *(1,) * (latent.ndim - 2))
 
 
-def _whose(latent: Tensor) -> str:
-    whose = models(latent.shape[1]) if latent.ndim in (4, 5) else ""
-    return f" (this one is of {whose})" if whose else ""
+def _owner(latent: Tensor) -> str:
+    models = name_models(latent.shape[1]) if latent.ndim in (4, 5) else ""
+    return f" (this one is of {models})" if models else ""

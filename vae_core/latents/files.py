@@ -1,8 +1,8 @@
-"""Files of latents: safetensors with one tensor `latent` and its tag, or the `.latent` files that nodes save.
+"""Files of latents: `.safetensors` with a tensor `latent`, or the `.latent` files that nodes save.
 
-A `.latent` file holds `latent_tensor`, and a marker without which it was multiplied by SD 1's scale (files from
-before March 2023). Either may hold a mask, and which items of a larger batch its items are; who does not know them
-passes them over.
+A `.latent` file holds a tensor `latent_tensor`, and an empty tensor that marks it as not scaled: files from before
+March 2023 lack the mark and were multiplied by SD 1's scale. Both kinds may also hold a tag, a mask, and the numbers
+that the items had in a larger batch; other programs ignore these.
 """
 
 import json
@@ -16,19 +16,26 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ..errors import BadRequest, LatentMismatch, some
-from ..files.atomic import published
+from ..files.atomic import write_atomically
 from ..files.safetensors_header import read_header
-from .spaces import SPACES, Tag
+from .spaces import SPACES
+from .tag import Tag
 
-TAG = "exact_vae"  # in the metadata: the tag, as JSON
-INDEX = "batch_index"  # in the metadata: a list, as JSON
+TAG = "exact_vae"  # metadata: the tag, as JSON
+INDEX = "batch_index"  # metadata: a list, as JSON
 NODE_SUFFIX, NODE_TENSOR, NODE_MARKER = ".latent", "latent_tensor", "latent_format_version_0"
 TENSOR, MASK = "latent", "noise_mask"
 SUFFIXES = (NODE_SUFFIX, ".safetensors")
 
 
-class Stored(NamedTuple):
-    """latent: float32 at least; mask: as it was; items: for each item, its number in the batch it was taken from."""
+class StoredLatent(NamedTuple):
+    """What a file of a latent holds.
+
+    latent  as it was written, any shape, float32
+    tag     None if there is none, or if it does not fit the latent
+    mask    as it was written, any shape and dtype
+    items   for each item, its number in the batch that it was taken from
+    """
 
     latent: Tensor
     tag: Tag | None = None
@@ -36,23 +43,39 @@ class Stored(NamedTuple):
     items: list[int] | None = None
 
 
-def write_latent(path: str | Path, latent: Tensor, tag: Tag | None = None, texts: Mapping[str, str] | None = None, *,
-                 mask: Tensor | None = None, index: Sequence[int] | None = None) -> None:  # fmt: skip
-    """latent: of any shape, in its own dtype. As a `.latent` if the path says so. Raises BadRequest if it cannot be."""
+def write_latent(
+    path: str | Path,
+    latent: Tensor,
+    tag: Tag | None = None,
+    texts: Mapping[str, str] | None = None,
+    *,
+    mask: Tensor | None = None,
+    index: Sequence[int] | None = None,
+) -> None:
+    """Write a latent to a file: a `.latent` if the path ends so, safetensors otherwise.
+
+    latent, mask  any shape, range and dtype; written as they are
+    texts         more entries for the file's metadata
+    index         for each item, its number in the batch that it was taken from
+    Raises BadRequest if the file cannot be written.
+    """
     path = Path(path)
-    tensors = {TENSOR: _plain(latent)}
+    tensors = {TENSOR: _to_cpu(latent)}
     if path.suffix.lower() == NODE_SUFFIX:
-        tensors = {NODE_TENSOR: _plain(latent), NODE_MARKER: torch.zeros(0)}
+        tensors = {NODE_TENSOR: _to_cpu(latent), NODE_MARKER: torch.zeros(0)}
     if mask is not None:
-        tensors[MASK] = _plain(mask)
+        tensors[MASK] = _to_cpu(mask)
     known = {TAG: tag.to_json() if tag else None, INDEX: json.dumps(list(index)) if index else None}
     metadata = {**(texts or {}), **{name: text for name, text in known.items() if text}}
-    with published(path) as part:
+    with write_atomically(path) as part:
         part.write_bytes(save(tensors, metadata=metadata))
 
 
-def read_stored(path: str | Path) -> Stored:
-    """Raises BadRequest, BrokenCheckpoint, and LatentMismatch for other contents."""
+def read_latent_file(path: str | Path) -> StoredLatent:
+    """Read a file that `write_latent` or a node that saves latents wrote.
+
+    Raises BadRequest if it cannot be read, BrokenCheckpoint if it is damaged, LatentMismatch if it holds no latent.
+    """
     path = Path(path)
     try:
         if not path.is_file():
@@ -67,25 +90,29 @@ def read_stored(path: str | Path) -> Stored:
     old = TENSOR not in found and NODE_MARKER not in found
     latent = found[TENSOR if TENSOR in found else NODE_TENSOR].to(torch.float32)
     tag = Tag.from_json(metadata[TAG]) if TAG in metadata else None
-    return Stored(
+    return StoredLatent(
         latent / SPACES["sd1"].scale if old else latent,
-        tag.fitted(tuple(latent.shape)) if tag and latent.ndim in (4, 5) else None,
+        tag.adapt_to(tuple(latent.shape)) if tag and latent.ndim in (4, 5) else None,
         found.get(MASK),
-        _index(metadata.get(INDEX), len(latent)),
+        _parse_index(metadata.get(INDEX), len(latent)),
     )
 
 
 def read_latent(path: str | Path) -> tuple[Tensor, Tag | None]:
-    """The latent in float32, and its tag. Raises as `read_stored` does."""
-    return read_stored(path)[:2]
+    """(latent of any shape, float32; its tag or None).
+
+    Raises BadRequest for a file that cannot be read, LatentMismatch for one that holds no latent, and BrokenCheckpoint
+    for a damaged one.
+    """
+    return read_latent_file(path)[:2]
 
 
-def _plain(tensor: Tensor) -> Tensor:
+def _to_cpu(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().contiguous()
 
 
-def _index(text: str | None, items: int) -> list[int] | None:
-    """None for what is no list of as many whole numbers."""
+def _parse_index(text: str | None, items: int) -> list[int] | None:
+    """The numbers in this JSON list; None if it is no list of one whole number for each item."""
     try:
         found = json.loads(text or "null")
     except (ValueError, RecursionError):

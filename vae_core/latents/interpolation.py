@@ -1,7 +1,7 @@
-"""Between two latents: along the straight line, or along the great circle of each pair.
+"""Interpolation between two latents: along a straight line (lerp), or along the great circle of each pair (slerp).
 
-Noise has nearly one length whatever its draw; half way along the line between two draws it has lost 3 dB, half way
-along the circle it has not. Shoemake 1985, "Animating rotation with quaternion curves".
+Draws of noise have nearly the same length. Half way along the line between two of them the length is 3 dB less; along
+the circle it stays. Shoemake 1985, "Animating rotation with quaternion curves".
 """
 
 import torch
@@ -10,18 +10,19 @@ from torch import Tensor
 from ..errors import BadRequest
 
 METHODS = SLERP, LERP = ("slerp", "lerp")
-PARALLEL = 1e-4  # sine of the angle below which the circle is no longer defined, and the line is as good
+PARALLEL = 1e-4  # sine of the angle below which the circle is ill-defined and the line is used instead
 
 
 def lerp(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """(1 - t) a + t b. a, b: of one shape."""
+    """(1 - t) a + t b. a, b: one shape (B, ...) and floating dtype, any range; the result is the same."""
     return a * (1 - t) + b * t
 
 
 def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """t of the way from a to b, (B, ...), each item along its own circle; lengths that differ change linearly.
+    """Interpolate from a (t = 0) to b (t = 1), each item of the batch along its own circle.
 
-    Items that point the same way, or opposite ways, or are zero, are mixed along the line.
+    a, b: one shape (B, ...), any range and floating dtype. Returns the same shape, in the wider of their dtypes.
+    Lengths that differ change linearly. Items that are parallel, opposite or zero are interpolated along the line.
     """
     flat_a, flat_b = a.double().flatten(1), b.double().flatten(1)
     lengths = flat_a.norm(dim=1) * flat_b.norm(dim=1)
@@ -36,18 +37,20 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     return (share_a.reshape(shape) * a + share_b.reshape(shape) * b).to(torch.promote_types(a.dtype, b.dtype))
 
 
-def mix(a: Tensor, b: Tensor, t: float, method: str = SLERP) -> Tensor:
-    """t of the way from a to b. One of them may be a single item for all of the other's.
+def interpolate(a: Tensor, b: Tensor, t: float, method: str = SLERP) -> Tensor:
+    """Interpolate from a (t = 0) to b (t = 1) by 'slerp' or 'lerp'.
 
-    Raises BadRequest for shapes that do not go together, or a method there is none of.
+    a, b: (B, ...), any range and floating dtype, the same but for B; one of them may have a single item, which then
+    meets every item of the other. Returns (B, ...).
+    Raises BadRequest for shapes that do not fit together and for an unknown method.
     """
     if method not in METHODS:
-        raise BadRequest(f"there is no way '{method}' between two latents: choose {' or '.join(METHODS)}.")
+        raise BadRequest(f"there is no interpolation '{method}': choose {' or '.join(METHODS)}.")
     batches = {len(a), len(b)} - {1}
     if a.shape[1:] != b.shape[1:] or len(batches) > 1:
         raise BadRequest(
-            f"latents of the shapes {(*a.shape,)} and {(*b.shape,)} cannot be mixed: they need the same channels and "
-            "size, and as many items, or one."
+            f"latents of the shapes {(*a.shape,)} and {(*b.shape,)} cannot be interpolated: they need the same "
+            "channels and size, and the same number of items, or one."
         )
     n = max(len(a), len(b))
     a, b = a.expand(n, *a.shape[1:]), b.expand(n, *b.shape[1:])
@@ -55,6 +58,9 @@ def mix(a: Tensor, b: Tensor, t: float, method: str = SLERP) -> Tensor:
 
 
 def walk(a: Tensor, b: Tensor, steps: int, method: str = SLERP) -> Tensor:
-    """`steps` points from a to b, both included, as a batch: all steps of the first pair, then of the next."""
-    points = [mix(a, b, i / (steps - 1) if steps > 1 else 0.0, method) for i in range(steps)]
+    """`steps` points from a to b, both included: all steps of the first pair of items, then of the next.
+
+    a, b: as for `interpolate`. Returns (B * steps, ...). Raises what `interpolate` raises.
+    """
+    points = [interpolate(a, b, i / (steps - 1) if steps > 1 else 0.0, method) for i in range(steps)]
     return torch.stack(points, 1).flatten(0, 1)

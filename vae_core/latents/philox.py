@@ -1,9 +1,9 @@
-"""Gaussian noise as an NVIDIA GPU draws it in PyTorch, on any machine.
+"""Gaussian noise as PyTorch draws it on an NVIDIA GPU, computed on any machine.
 
-The generator is Philox 4x32-10: Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3". Around
-it cuRAND and PyTorch agree on who draws what: thread t of the GPU counts in subsequence t, makes four 32-bit numbers a
-time, two pairs of Gaussians of them (Box & Muller 1958), and writes them one grid of threads apart. While a tensor has
-no more numbers than the GPU has threads, each number is the first of its thread, and all GPUs agree.
+The generator is Philox 4x32-10: Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3". In
+cuRAND and PyTorch, thread t of the GPU counts in subsequence t. It makes four 32-bit numbers at a time, turns them into
+two pairs of Gaussians (Box & Muller 1958), and writes these one grid of threads apart. While a tensor has no more
+numbers than the GPU has threads, each number is the first of its thread, and all GPUs agree.
 """
 
 import math
@@ -12,15 +12,18 @@ import numpy as np
 
 Words = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
+# Constants of Philox 4x32-10, from the paper.
 ROUNDS = 10
 MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 WEYL = (np.uint64(0x9E3779B9), np.uint64(0xBB67AE85))  # added to the key between rounds: golden ratio, sqrt(3) - 1
 LOW, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
-BLOCK, UNROLL = 256, 4  # threads in a block of PyTorch's kernel, numbers a thread makes at a time
+# aten/src/ATen/native/cuda/DistributionTemplates.h of PyTorch: threads in a block, numbers a thread makes at a time
+BLOCK = 256
+UNROLL = 4
 
 
 def philox(counter: Words, key: tuple[int, int]) -> Words:
-    """Four words of 32 bits for each counter of four. All uint64 arrays of one shape, below 2**32."""
+    """Four 32-bit words for each counter of four words: uint64 arrays of one shape, values below 2**32."""
     a, b, c, d = counter
     k0, k1 = (np.uint64(k) for k in key)
     for _ in range(ROUNDS):
@@ -31,10 +34,10 @@ def philox(counter: Words, key: tuple[int, int]) -> Words:
 
 
 class NvidiaStream:
-    """One generator of a GPU: each `numbers` goes on where the one before ended.
+    """The generator of a GPU. Each call of `numbers` continues where the last one ended.
 
-    threads   how many the GPU runs at once (multiprocessors x threads of each, 270 336 on an H100): larger tensors
-              depend on it. None: as many as numbers, which gives the same on every machine.
+    threads   how many threads the GPU runs at once (multiprocessors x threads of each, 270 336 on an H100). Tensors
+              with more numbers depend on it. None: as many as numbers, which is the same on every machine.
     """
 
     def __init__(self, seed: int, threads: int | None = None):
@@ -42,7 +45,7 @@ class NvidiaStream:
         self.threads, self.offset = threads, 0
 
     def numbers(self, n: int) -> np.ndarray:
-        """n numbers of mean 0 and variance 1, float32. PyTorch's own but for rounding, about 1e-6."""
+        """The next n numbers, (n,) float32, mean 0 and variance 1. They are PyTorch's to rounding, about 1e-6."""
         grid = min(-(-n // BLOCK) * BLOCK, self.threads or n + BLOCK)
         index = np.arange(n, dtype=np.uint64)
         turn, thread = index // np.uint64(grid), index % np.uint64(grid)
@@ -54,7 +57,7 @@ class NvidiaStream:
 
 
 def _box_muller(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """cuRAND's order: the sine first. Its uniform numbers are float32 and never 0."""
+    """Two words -> two Gaussians, the sine first as in cuRAND, whose uniform numbers are float32 and never 0."""
     step = np.float32(2**-32)
     u = x.astype(np.float32) * step + step / 2
     turn = np.float32(2**-32 * 2 * math.pi)

@@ -1,11 +1,12 @@
-"""An image of a latent without decoding it: three linear combinations of its channels.
+"""Previews: an image of a latent without decoding it, from three linear combinations of its channels.
 
-For a few spaces the factors are published. For any VAE they can be fitted: images made for it are encoded, and their
-colours, averaged over the cells of the latent, are what a combination of channels has to come nearest to.
+For a few latent spaces the factors of these combinations are published. For any VAE they can be fitted: synthetic
+images are encoded, their colours are averaged over the cells of the latent, and the factors are the least squares fit
+of these colours.
 """
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -14,22 +15,34 @@ from torch.nn import functional as F
 
 from ..errors import LatentMismatch
 from .conventions import RAW, SCALED, convert
-from .fingerprint import fingerprint
 from .noise import Noise
 from .spaces import LatentSpace
-from .spectra import coloured, standardised
+from .spectra import shape_spectrum, standardise
 
-IMAGES, CELLS = 4, 16  # that a VAE is fitted on: so many images of so many cells each way
-CONTRAST, POWER = 0.6, -3  # of their colours: the standard deviation, and the power of a frequency, by trial
-RIDGE = 1e-4  # of the mean variance of a channel: combinations of many channels stay small
-REMEMBERED = 16  # VAEs
+IMAGES, CELLS = 4, 16  # a VAE is fitted on so many images, of so many latent pixels each way
+CONTRAST = 0.6  # standard deviation of their colours, found by trial
+POWER = -3  # exponent of their power spectrum, found by trial
+RIDGE = 1e-4  # regularisation, relative to the mean variance of a channel: keeps factors of many channels small
 
 
 class Factors(NamedTuple):
-    """pixels in [-1, 1] = channels @ weight + bias. weight (C, 3), bias (3,), float32."""
+    """pixels in [-1, 1] = channels @ weight + bias, with weight (C, 3) and bias (3,), float32."""
 
     weight: Tensor
     bias: Tensor
+
+
+@dataclass
+class Findings:
+    """What has been found out about the weights of a VAE. It holds as long as they do.
+
+    A VAE that is built again around the same weights may be given the findings of the first.
+    fingerprint  see `VAE.fingerprint`
+    factors      of its latents, see `fit`
+    """
+
+    fingerprint: str | None = None
+    factors: Factors | None = None
 
 
 # For scaled latents. InvokeAI (Apache-2.0), invokeai/app/util/step_callback.py: SD 1 by @keturn, @erucipe and
@@ -66,92 +79,80 @@ PUBLISHED: Mapping[str, tuple[tuple[float, float, float], ...]] = {
 }
 # fmt: on
 
-_fitted: "OrderedDict[str, Factors]" = OrderedDict()
-
 
 def preview(latent: Tensor, factors: Factors) -> Tensor:
-    """latent (B, C, h, w), as the factors are for -> pixels (B, 3, h, w), about [-1, 1]. Raises LatentMismatch."""
+    """Turn a latent into a small image.
+
+    latent: (B, C, h, w), floating dtype, in the convention that the factors are for; those of `fit` and
+    `published_factors` are for raw latents.
+    Returns pixels (B, 3, h, w), about [-1, 1], in the same dtype. Raises LatentMismatch for other channels.
+    """
     if latent.shape[1] != len(factors.weight):
         raise LatentMismatch(
-            f"this latent has {latent.shape[1]} channels, but it is looked at as one of {len(factors.weight)}: use the "
+            f"this latent has {latent.shape[1]} channels, but the preview is for {len(factors.weight)}: use the "
             "VAE of the model that made it."
         )
     weight, bias = (t.to(latent) for t in factors)
     return torch.einsum("bchw,cr->brhw", latent, weight) + bias[:, None, None]
 
 
-def published(name: str, space: LatentSpace) -> Factors | None:
-    """The published factors of a space, for raw latents; None if there are none."""
+def published_factors(name: str, space: LatentSpace) -> Factors | None:
+    """The published factors of a space, for its raw latents; None if nobody has published any."""
     if name not in PUBLISHED:
         return None
     weight = torch.tensor(PUBLISHED[name])
-    # A line is known by two points: what the factors make of zeros, and of one in each channel.
+    # The factors are for scaled latents. Those for raw ones follow from what zeros and unit vectors become.
     points = torch.cat([torch.zeros(1, space.channels), torch.eye(space.channels)])[..., None, None]
     scaled = convert(points, space, RAW, SCALED)[..., 0, 0] @ weight
     return Factors(scaled[1:] - scaled[0], scaled[0])
 
 
 def fit(vae: Any) -> Factors:
-    """Factors for the latents of this VAE; the VAE is run once, and what it gave is remembered.
+    """Factors for the raw latents of this VAE: weight (C, 3), bias (3,), float32.
 
-    vae: a `VAE`, or what has its `encode` (or `decode`), `in_channels`, `latent_channels` and `spatial_ratio`.
+    The VAE is run once on small images; its `findings` keep the factors. Raises what `VAE.encode` raises.
+    vae: a `VAE`, or what has its `findings`, `encode` (or `decode`), `in_channels`, `latent_channels`, `spatial_ratio`.
     """
-    found, mark = remembered(vae), _mark(vae)
-    if found is None:
-        found = least_squares(*probes(vae))
-        if mark is not None:
-            _fitted[mark] = found
-        while len(_fitted) > REMEMBERED:
-            _fitted.popitem(last=False)
-    return found
+    if vae.findings.factors is None:
+        vae.findings.factors = fit_least_squares(*make_probes(vae))
+    return vae.findings.factors
 
 
-def remembered(vae: Any) -> Factors | None:
-    """What was fitted for this VAE before, if it was."""
-    return _fitted.get(_mark(vae) or "")
+def make_probes(vae: Any) -> tuple[Tensor, Tensor]:
+    """Pairs to fit factors on: (latent (N, C, h, w), mean colours of its cells (N, 3, h, w)), both float32.
 
-
-def _mark(vae: Any) -> str | None:
-    """By which a VAE is known again; None if it is not one of ours."""
-    network = getattr(vae, "network", None)
-    return None if network is None else f"{fingerprint(network)} {vae.latent_space}"
-
-
-def probes(vae: Any) -> tuple[Tensor, Tensor]:
-    """(latent (N, C, h, w), the mean colour of each of its cells (N, 3, h, w)), of images made for it.
-
-    A decoder alone is asked what it makes of smooth noise.
+    Synthetic images are encoded. If the VAE has no encoder, smooth noise is decoded.
     """
     parts = getattr(getattr(vae, "config", None), "parts", ("encoder", "decoder"))
     if "encoder" not in parts:
-        latent = _smooth(vae.latent_channels, CELLS)
-        return latent, _cells([vae.decode(_alone(one, vae)) for one in latent], latent)
-    pixels = images(vae.spatial_ratio)
+        latent = _draw_smooth(vae.latent_channels, CELLS)
+        return latent, _cell_colours([vae.decode(_as_single(one, vae)) for one in latent], latent)
+    pixels = make_images(vae.spatial_ratio)
     given = torch.cat([pixels, torch.ones(IMAGES, vae.in_channels - 3, *pixels.shape[2:])], 1)
-    latents = [vae.encode(_alone(one, vae)).mode() for one in given]
-    latent = torch.cat([flat(one.float().cpu())[:1] for one in latents])
-    return latent, _cells(list(pixels[:, None]), latent)
+    latents = [vae.encode(_as_single(one, vae)).mode() for one in given]
+    latent = torch.cat([flatten_frames(one.float().cpu())[:1] for one in latents])
+    return latent, _cell_colours(list(pixels[:, None]), latent)
 
 
-def _alone(one: Tensor, vae: Any) -> Tensor:
-    """As a batch of one, or as a clip of one frame for a VAE of clips."""
+def _as_single(one: Tensor, vae: Any) -> Tensor:
+    """(C, h, w) -> a batch of one image, or a clip of one frame for a VAE of clips."""
     return one[None] if getattr(vae, "temporal_ratio", None) is None else one[None, :, None]
 
 
-def _cells(pixels: Sequence[Tensor], latent: Tensor) -> Tensor:
-    """The mean colour of each image (the first frame of each clip) over the cells of its latent."""
-    first = torch.cat([flat(one.float().cpu())[:1, :3] for one in pixels])
+def _cell_colours(pixels: Sequence[Tensor], latent: Tensor) -> Tensor:
+    """Mean colours of images (the first frame of each clip) over the cells of the latent. -> (N, 3, h, w) float32"""
+    first = torch.cat([flatten_frames(one.float().cpu())[:1, :3] for one in pixels])
     return F.adaptive_avg_pool2d(first, (latent.shape[-2], latent.shape[-1]))
 
 
-def images(ratio: int) -> Tensor:
-    """Clouds of colour, smoother than photographs: it is their large shapes that a preview shows. In [-1, 1]."""
-    grey, colour = _smooth(1, CELLS * ratio), _smooth(3, CELLS * ratio)
+def make_images(ratio: int) -> Tensor:
+    """Clouds of colour: (IMAGES, 3, H, W) in [-1, 1]. Smooth, because a preview shows large shapes only."""
+    grey, colour = _draw_smooth(1, CELLS * ratio), _draw_smooth(3, CELLS * ratio)
     return (CONTRAST * (grey + colour) / 2**0.5).clamp(-1, 1)
 
 
-def least_squares(latent: Tensor, pixels: Tensor) -> Factors:
-    """The factors that come nearest to these pixels. latent (N, C, h, w), pixels (N, 3, h, w)."""
+def fit_least_squares(latent: Tensor, pixels: Tensor) -> Factors:
+    """The factors that fit these pixels (N, 3, h, w) best, given the latent (N, C, h, w)."""
     x, y = (t.double().movedim(1, -1).flatten(0, 2) for t in (latent, pixels))
     mean_x, mean_y = x.mean(0), y.mean(0)
     x, y = x - mean_x, y - mean_y
@@ -161,25 +162,27 @@ def least_squares(latent: Tensor, pixels: Tensor) -> Factors:
     return Factors(weight.float(), (mean_y - mean_x @ weight).float())
 
 
-def principal(latent: Tensor) -> Tensor:
-    """Its three main directions as red, green and blue: false colours, for a latent of which nothing is known.
+def false_colours(latent: Tensor) -> Tensor:
+    """Show the three principal components of a latent as red, green and blue, if nothing is known about it.
 
-    latent (B, C, h, w) -> pixels (B, 3, h, w) in [-1, 1], each reaching its ends at three standard deviations.
+    latent: (B, C, h, w), any range and dtype. Returns pixels (B, 3, h, w), float32; -1 and 1 are three standard
+    deviations away.
     """
     x = latent.float().movedim(1, -1).flatten(0, 2)
     x = x - x.mean(0)
     values, directions = torch.linalg.eigh((x.T @ x / len(x)).double())
     main = directions.flip(1)[:, :3] / values.flip(0)[:3].clamp(min=1e-12).sqrt() / 3
-    main = F.pad(main * torch.where(main.sum(0) < 0, -1.0, 1.0), (0, 3 - main.shape[1]))  # one sign, not either
+    main = main * torch.where(main.sum(0) < 0, -1.0, 1.0)  # the sign of an eigenvector is arbitrary: fix it
+    main = F.pad(main, (0, 3 - main.shape[1]))
     shape = (len(latent), *latent.shape[2:], 3)
     return (x @ main.float()).reshape(shape).movedim(-1, 1).clamp(-1, 1)
 
 
-def flat(latent: Tensor) -> Tensor:
-    """(B, C, T, h, w) -> (B * T, C, h, w); images as they are."""
+def flatten_frames(latent: Tensor) -> Tensor:
+    """(B, C, T, h, w) -> (B * T, C, h, w), any range and dtype; images are returned as they are."""
     return latent.transpose(1, 2).flatten(0, 1) if latent.ndim == 5 else latent
 
 
-def _smooth(channels: int, side: int) -> Tensor:
-    """Noise of variance 1, most of it in large shapes. (IMAGES, channels, side, side)"""
-    return standardised(coloured(Noise(0).draw((IMAGES, channels, side, side)), POWER))
+def _draw_smooth(channels: int, side: int) -> Tensor:
+    """Noise of variance 1, mostly large shapes: (IMAGES, channels, side, side) float32."""
+    return standardise(shape_spectrum(Noise(0).draw((IMAGES, channels, side, side)), POWER))

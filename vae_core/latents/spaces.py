@@ -1,35 +1,38 @@
 """Latent spaces: what the numbers of a latent mean to the diffusion models that work on it.
 
-A *raw* latent is what an encoder makes, and what nodes pass on. Diffusion models see it scaled (conventions.py has the
-ways between). Several VAEs share names and shapes, and even a space; so a space is named after its models, and is a
-fact about them, not about a file.
+A *raw* latent is what an encoder makes, and what nodes pass on. Diffusion models see it scaled; conventions.py converts
+between the two. A space belongs to models, not to a file: several VAEs share names, shapes and even a space. So a space
+is named after its models.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple
-
-from torch import Tensor
+from typing import NamedTuple
 
 from ..errors import BadRequest
 from . import statistics as known
-from .fingerprint import fingerprint
 
-RAW = "raw"
 MOST = 4  # models that a sentence names
 
 
 class LatentSpace(NamedTuple):
-    """scaled = (raw - shift) * scale, or channel by channel (raw - mean) / std * scale where there are mean and std."""
+    """The latent space of some diffusion models.
+
+    models      who they are, for people
+    channels    of a raw latent
+    ratio       pixels per latent pixel, in each direction
+    families    VAE families of this library that make such latents
+    mean, std   of the raw latents, per channel; empty if nobody has published them
+
+    scaled = (raw - shift) * scale; with mean and std, channel by channel, scaled = (raw - mean) / std * scale.
+    """
 
     models: str
-    channels: int  # of the latent that nodes pass on
-    ratio: int  # pixels to one latent pixel, in each direction
+    channels: int
+    ratio: int
     scale: float = 1.0
     shift: float = 0.0
-    families: tuple[str, ...] = ("kl", "tiny")  # of this library, that speak it
-    mean: tuple[float, ...] = ()  # of raw latents, for each channel
+    families: tuple[str, ...] = ("kl", "tiny")
+    mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 
 
@@ -111,36 +114,15 @@ SPACES: Mapping[str, LatentSpace] = {
 }
 
 
-# Tiny VAEs do not say whose latents they were trained on; their authors say it by the names of the files.
-TINY_FILES = {
-    "taesd": "sd1",
-    "taesdxl": "sdxl",
-    "taesd3": "sd3",
-    "taef1": "flux1",
-    "taesana": "sana",
-    "taehv": "hunyuan-video",
-    "taew2_1": "wan21",
-    "taew2_2": "wan22",
-    "taew2_2_super": "wan22",
-    "taehv1_5": "hunyuan-video-15",
-    "taehv1_5_super": "hunyuan-video-15",
-}
-
-
-def space_of_file(name: str) -> str | None:
-    """'taesdxl_decoder.pth' -> 'sdxl'; None for a name that says nothing."""
-    stem = name.partition(".")[0].lower()
-    return TINY_FILES.get(stem.removesuffix("_encoder").removesuffix("_decoder"))
-
-
-def space(name: str) -> LatentSpace:
+def get_space(name: str) -> LatentSpace:
+    """The latent space of this name, a key of SPACES. Raises BadRequest if there is none."""
     if name not in SPACES:
         raise BadRequest(f"there is no latent space '{name}': choose one of {', '.join(SPACES)}.")
     return SPACES[name]
 
 
-def candidates(channels: int, ratio: int | None = None, family: str | None = None) -> tuple[str, ...]:
-    """The spaces of so many channels (at this ratio, of this family): all that a shape can tell."""
+def find_spaces(channels: int, ratio: int | None = None, family: str | None = None) -> tuple[str, ...]:
+    """Names of the spaces with this number of channels and, if given, this ratio and this VAE family."""
     return tuple(
         name
         for name, one in SPACES.items()
@@ -148,90 +130,8 @@ def candidates(channels: int, ratio: int | None = None, family: str | None = Non
     )
 
 
-def models(channels: int, ratio: int | None = None, family: str | None = None) -> str:
-    """Whose latents have so many channels (at this ratio, of this family): 'SD 3.x or FLUX.1, ...', '' if nobody's."""
-    fitting = [SPACES[name].models for name in candidates(channels, ratio, family)]
+def name_models(channels: int, ratio: int | None = None, family: str | None = None) -> str:
+    """The models of `find_spaces` for people: 'SD 3.x or FLUX.1, ...'; '' if there are none."""
+    fitting = [SPACES[name].models for name in find_spaces(channels, ratio, family)]
     more = [f"{len(fitting) - MOST} others"] if len(fitting) > MOST else []
     return " or ".join(fitting[:MOST] + more)
-
-
-@dataclass(frozen=True)
-class Tag:
-    """What a latent should remember: whose it is, what its numbers mean, and how large the image was.
-
-    latent       the (h, w) the tag was made for; a latent of another size has been edited since, and the size of its
-                 image with it
-    convention   'raw', or what conventions.py made of it
-    space        the name of its latent space, if the VAE knows it
-    vae          the fingerprint of the VAE that made it
-    """
-
-    family: str
-    channels: int
-    ratio: int
-    latent: tuple[int, int]
-    size: tuple[int, int] | None = None  # (H, W) of the image
-    convention: str = RAW
-    space: str | None = None
-    vae: str | None = None
-
-    @classmethod
-    def of(cls, latent: Tensor, family: str, ratio: int, size: tuple[int, int] | None, vae: Any = None) -> "Tag":
-        """latent: (B, C, h, w) or (B, C, T, h, w); size: (H, W) of its image; vae: whose it is, if that is ours."""
-        h, w = latent.shape[-2:]
-        network = getattr(vae, "network", None)
-        mark = None if network is None else fingerprint(network)
-        return cls(family, latent.shape[1], ratio, (h, w), size, space=getattr(vae, "latent_space", None), vae=mark)
-
-    def size_of(self, latent_shape: tuple[int, ...]) -> tuple[int, int] | None:
-        """The size to crop the decoded image to, if this latent is still the one that was tagged."""
-        return self.size if tuple(latent_shape[-2:]) == self.latent else None
-
-    def fitted(self, latent_shape: tuple[int, ...]) -> "Tag | None":
-        """What of this tag is still true of a latent of this shape: nothing if its channels are others.
-
-        Nor of one that is no image's and no clip's: a sampler of sound may have put it in the same place.
-        """
-        if len(latent_shape) not in (4, 5) or latent_shape[1] != self.channels:
-            return None
-        h, w = latent_shape[-2:]
-        return replace(self, latent=(h, w), size=self.size_of(latent_shape))
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, without what is not known."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
-
-    def to_json(self) -> str:
-        return json.dumps(self.to_dict())
-
-    @classmethod
-    def from_json(cls, text: str) -> "Tag | None":
-        """None for a tag that cannot be read: a latent without one is still a latent."""
-        try:
-            return cls.from_dict(json.loads(text))
-        except (ValueError, RecursionError):
-            return None
-
-    @classmethod
-    def from_dict(cls, d: Any) -> "Tag | None":
-        """None for what is no tag, or one that cannot be true."""
-        try:
-            h, w = (int(n) for n in d["latent"])
-            size = None if d.get("size") is None else tuple(int(n) for n in d["size"])
-            words = {name: str(d[name]) for name in ("convention", "space", "vae") if d.get(name) is not None}
-            tag = cls(str(d["family"]), int(d["channels"]), int(d["ratio"]), (h, w), size, **words)  # type: ignore
-        except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
-            return None
-        return tag._without_foreign_space() if tag._is_possible() else None
-
-    def _is_possible(self) -> bool:
-        """Its numbers are those of a latent, and the image fits into what that decodes to."""
-        if min(self.channels, self.ratio, *self.latent) < 1:
-            return False
-        pairs = list(zip(self.size or (), self.latent, strict=False))
-        return self.size is None or (len(self.size) == 2 and all(0 < pixels <= n * self.ratio for pixels, n in pairs))
-
-    def _without_foreign_space(self) -> "Tag":
-        """A space that is not known here, or of other channels, says nothing; all else may still be true."""
-        space = SPACES.get(self.space or "")
-        return self if space and space.channels == self.channels else replace(self, space=None)

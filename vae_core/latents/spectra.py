@@ -1,7 +1,7 @@
-"""Noise that is not white: coloured, Perlin's, and in pyramids. All of it from white noise, drawn from one stream.
+"""Noise that is not white: power laws (pink, brown, blue, violet), Perlin noise, pyramids. All is made of white noise.
 
-But for white, every plane (one channel of one frame of one item) has mean 0 and variance 1 exactly, so that a sampler
-which counts on unit variance can be given any of them.
+White noise has variance 1 on average. All others have mean 0 and variance 1 exactly in every plane (one channel of one
+frame of one item), because samplers count on unit variance.
 """
 
 import math
@@ -16,35 +16,37 @@ from ..errors import BadRequest
 Normal = Callable[[tuple[int, ...]], Tensor]  # shape -> the next white noise of a stream, float32
 
 WHITE, PERLIN, PYRAMID = "white", "perlin", "pyramid"
-# Power of a spatial frequency f, in cycles per latent pixel: f to this power.
+# The power spectrum is f to this exponent; f is the spatial frequency in cycles per latent pixel.
 POWERS = {WHITE: 0, "pink": -1, "brown": -2, "blue": 1, "violet": 2}
 SPECTRA = (*POWERS, PERLIN, PYRAMID)
-PERSISTENCE = 0.5  # of Perlin's noise: how much weaker each octave is than the one of twice its size
-DISCOUNT = 0.8  # of pyramids: how much weaker each coarser level is; Whitaker's examples use 0.7 to 0.9
+PERSISTENCE = 0.5  # Perlin noise: amplitude of an octave relative to the one of twice its size
+DISCOUNT = 0.8  # pyramid: amplitude of a level relative to the finer one; Whitaker's examples use 0.7 to 0.9
 
 
 def draw(spectrum: str, normal: Normal, shape: tuple[int, ...]) -> Tensor:
-    """One item of noise, (C, h, w) or (C, T, h, w), float32. Frames are drawn independently.
+    """Draw one item of noise. Frames are drawn independently.
 
-    Raises BadRequest for a spectrum there is none of.
+    normal: gives the next white noise of a shape, float32
+    shape: (C, h, w) or (C, T, h, w), which is also the shape of the result, float32
+    Raises BadRequest for an unknown spectrum.
     """
     if spectrum not in SPECTRA:
-        raise BadRequest(f"there is no noise '{spectrum}': choose one of {', '.join(SPECTRA)}.")
+        raise BadRequest(f"there is no spectrum '{spectrum}': choose one of {', '.join(SPECTRA)}.")
     h, w = shape[-2:]
     if spectrum == WHITE or h * w == 1:  # a single pixel has no neighbour to differ from
         return normal(shape)
     planes = (math.prod(shape[:-2]), h, w)
     if spectrum == PERLIN:
-        noise = _perlin(normal, *planes)
+        noise = _draw_perlin(normal, *planes)
     elif spectrum == PYRAMID:
-        noise = _pyramid(normal, *planes)
+        noise = _draw_pyramid(normal, *planes)
     else:
-        noise = coloured(normal(planes), POWERS[spectrum])
-    return standardised(noise).reshape(shape)
+        noise = shape_spectrum(normal(planes), POWERS[spectrum])
+    return standardise(noise).reshape(shape)
 
 
-def coloured(white: Tensor, power: float) -> Tensor:
-    """white (..., h, w) -> noise whose power falls or grows with frequency as f ** power; without a mean."""
+def shape_spectrum(white: Tensor, power: float) -> Tensor:
+    """Filter white noise (..., h, w), float32, so that its power spectrum is f ** power. Same shape, mean 0."""
     h, w = white.shape[-2:]
     f = torch.hypot(torch.fft.fftfreq(h)[:, None], torch.fft.rfftfreq(w)[None])
     gain = f.clamp(min=torch.finfo(f.dtype).tiny) ** (power / 2)
@@ -52,46 +54,53 @@ def coloured(white: Tensor, power: float) -> Tensor:
     return torch.fft.irfft2(torch.fft.rfft2(white) * gain, s=(h, w))
 
 
-def standardised(noise: Tensor) -> Tensor:
-    """Mean 0 and variance 1 in each plane."""
+def standardise(noise: Tensor) -> Tensor:
+    """Give each plane of (..., h, w) mean 0 and variance 1. Returns float32."""
     noise = noise.double()
     noise = noise - noise.mean((-2, -1), keepdim=True)
     return (noise / noise.std((-2, -1), keepdim=True, correction=0)).float()
 
 
-def _perlin(normal: Normal, planes: int, h: int, w: int) -> Tensor:
-    """Octaves of gradient noise, from half the image down to two pixels. Perlin 2002, "Improving noise"."""
+def _draw_perlin(normal: Normal, planes: int, h: int, w: int) -> Tensor:
+    """(planes, h, w): octaves of gradient noise, from half the image to two pixels. Perlin 2002, "Improving noise"."""
     octaves = max(1, int(math.log2(max(h, w))) - 1)
-    parts = (_gradients(normal, planes, h, w, 2.0**i) * PERSISTENCE ** (octaves - i) for i in range(1, octaves + 1))
+    parts = (
+        _draw_gradients(normal, planes, h, w, 2.0**i) * PERSISTENCE ** (octaves - i) for i in range(1, octaves + 1)
+    )
     return torch.stack(list(parts)).sum(0)
 
 
-def _gradients(normal: Normal, planes: int, h: int, w: int, spacing: float) -> Tensor:
-    """Slopes in random directions at the points of a lattice, faded into one another. (planes, h, w)"""
+def _draw_gradients(normal: Normal, planes: int, h: int, w: int, spacing: float) -> Tensor:
+    """(planes, h, w): slopes in random directions at the points of a lattice, interpolated between them."""
     slopes = normal((2, planes, math.ceil(h / spacing) + 1, math.ceil(w / spacing) + 1))
     slopes = slopes / torch.hypot(slopes[0], slopes[1])
-    # Pixels are met at their centres: on the lattice itself this noise is always 0.
+    # Sampled at pixel centres, because gradient noise is always 0 on the lattice itself.
     y, x = ((torch.arange(n) + 0.5) / spacing for n in (h, w))
     row, column = y.long(), x.long()
     down, across = (y - row)[:, None], (x - column)[None]
     total = torch.zeros(planes, h, w)
     for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
         corner = slopes[:, :, row + i][:, :, :, column + j]
-        total += (corner[0] * (down - i) + corner[1] * (across - j)) * _share(down, i) * _share(across, j)
+        total += (corner[0] * (down - i) + corner[1] * (across - j)) * _fade(down, i) * _fade(across, j)
     return total
 
 
-def _share(at: Tensor, corner: int) -> Tensor:
+def _fade(at: Tensor, corner: int) -> Tensor:
+    """Weight of a corner of the cell, 0 or 1, at a place in [0, 1]: Perlin's quintic."""
     fade = at**3 * (at * (at * 6 - 15) + 10)
     return fade if corner else 1 - fade
 
 
-def _pyramid(normal: Normal, planes: int, h: int, w: int) -> Tensor:
-    """White noise of every size, enlarged and added. Whitaker 2023, "Multi-resolution noise for diffusion model
-    training" (wandb.ai/johnowhitaker/multires_noise); here each level has half the side of the one before."""
-    total, level = normal((planes, h, w)), 1
+def _draw_pyramid(normal: Normal, planes: int, h: int, w: int) -> Tensor:
+    """(planes, h, w): the sum of white noise of every size, enlarged; each level has half the side of the one before.
+
+    Whitaker 2023, "Multi-resolution noise for diffusion model training" (wandb.ai/johnowhitaker/multires_noise).
+    """
+    total = normal((planes, h, w))
+    level = 1
     while min(h, w) >> level:
         size = (-(-h >> level), -(-w >> level))
         coarse = F.interpolate(normal((planes, *size))[None], (h, w), mode="bilinear", align_corners=False)[0]
-        total, level = total + coarse * DISCOUNT**level, level + 1
+        total = total + coarse * DISCOUNT**level
+        level += 1
     return total

@@ -1,7 +1,6 @@
-"""Mean and standard deviation of each channel of raw latents, as the authors of models measured and published them.
+"""Mean and standard deviation of each channel of raw latents, as published by the authors of the models.
 
-A Gaussian of these is the best guess at a latent that one can make without an image; a diffusion model of such a space
-works on (raw - mean) / std.
+A diffusion model of such a space works on (raw - mean) / std.
 """
 
 # fmt: off

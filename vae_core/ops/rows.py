@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..dtypes import at_least_fp32
 from .tree import Op
 
 
@@ -90,7 +91,7 @@ class DoublingConv(Window):
     def __init__(self, conv: Conv2d):
         # Row j of the doubled image is row j // 2 of the small one.
         taps = torch.tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
-        exact = torch.promote_types(conv.weight.dtype, torch.float32)
+        exact = at_least_fp32(conv.weight.dtype)
         taps = taps.to(conv.weight.device, exact)
         weight = torch.einsum("ak,oikl,bl->ioab", taps, conv.weight.to(exact), taps)
         self.growth = 4 * conv.growth

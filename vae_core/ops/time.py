@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..dtypes import at_least_fp32
 from .rows import Window
 from .tree import AnyOp, Op, Ops, keeps_scale, leaves, map_ops
 from .whole_image import Global
@@ -134,7 +135,7 @@ class OneFrame(Window):
         self.original, self.bias = conv, conv.bias
         self.rows, self.span, self.step, self.growth = conv.rows, conv.span, conv.step, conv.growth
         self.border = conv.border
-        exact = torch.promote_types(conv.weight.dtype, torch.float32)
+        exact = at_least_fp32(conv.weight.dtype)
         own = conv.frames - 1 - conv.around
         summed = conv.repeats and conv.frames > 1
         self.weight = conv.weight.to(exact).sum(2).to(conv.weight.dtype) if summed else conv.taps()[own]

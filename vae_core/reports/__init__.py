@@ -1,13 +1,16 @@
-"""Texts for people."""
+"""Reports for people: what a VAE or a latent is, and how VAEs compare."""
 
-from . import comparison, description
+from . import comparison
 from .comparison import Overflow, RoundTrip
-from .latent import report
+from .description import describe_file, describe_vae, format_rows
+from .latent import describe_latent
 
 __all__ = [
     "Overflow",
     "RoundTrip",
     "comparison",
-    "description",
-    "report",
+    "describe_file",
+    "describe_latent",
+    "describe_vae",
+    "format_rows",
 ]

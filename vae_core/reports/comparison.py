@@ -1,4 +1,4 @@
-"""How near an image comes back from a VAE, in how much time and memory: one round trip, and a table of several."""
+"""Comparison of VAEs: round trips of an image through them, measured, and reports of the measurements."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,26 +10,30 @@ import torch
 from torch import Tensor
 
 from ..errors import NumericalOverflow
+from ..execution.options import RunOptions
 from ..execution.plans import budget as memory
 from ..execution.progress import Progress
 from ..execution.tiles import Tiles
+from ..families import Half
 from ..images import heatmaps, metrics
-from ..images.channels import as_channels
+from ..images.channels import convert_channels
+from ..images.ranges import to_pixel_range, to_unit_range
 from ..posterior import Posterior
 
-Ready = Callable[[str, tuple[int, ...]], tuple[Any, Any]]  # ('encode' or 'decode', a shape) -> (the VAE, its budget)
+Prepare = Callable[[Half, tuple[int, ...]], tuple[Any, Any]]  # (half, shape) -> (VAE, its budget)
 GAP = 8  # white pixels between images side by side
 
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """A batch of images through a VAE and back. Figures are means over the batch, errors are the largest of it.
+    """What a batch of images became that was encoded and decoded.
 
-    decoded         (B, 3, H, W) in [0, 1]
-    psnr, ssim      see measures.py; max_error and colour_shift are shares of the whole range
-    kl              nats for each value of z, from N(0, 1); None for a VAE without a posterior
-    encode, decode  seconds
-    peak            bytes beside the weights at most: on CUDA measured, elsewhere as planned; None if nobody knows
+    decoded                  (B, 3, H, W) in [0, 1], float32 on the CPU
+    psnr, ssim               means over the batch, see images/metrics.py
+    max_error, colour_shift  the largest of the batch, as fractions of the full range
+    kl                       nats per value of z, from N(0, 1); None for a VAE without a posterior
+    encode, decode           seconds
+    peak                     bytes beside the weights, measured on CUDA, planned elsewhere; None if not known
     """
 
     name: str
@@ -46,32 +50,33 @@ class RoundTrip:
 
 @dataclass(frozen=True)
 class Overflow:
-    """Instead of a round trip: what the VAE said when its numbers became too large."""
+    """Takes the place of a round trip if the numbers inside the VAE became too large; fault: the error message."""
 
     name: str
     fault: str
 
 
 def round_trip(
-    name: str, ready: Ready, image: Tensor, *, tiles: Tiles | None = None, progress: Progress | None = None
+    name: str, prepare: Prepare, image: Tensor, *, tiles: Tiles | None = None, progress: Progress | None = None
 ) -> RoundTrip | Overflow:
-    """image: (B, 3, H, W) in [0, 1]. `ready` gives the VAE when it is needed, and the memory it may use.
+    """Encode and decode an image (B, 3, H, W) in [0, 1], and measure the result.
 
-    Raises what `VAE.encode` and `VAE.decode` do, but for NumericalOverflow, which is a finding.
+    prepare  gives the VAE and its memory budget, before each half runs
+    Raises what `VAE.encode` and `VAE.decode` raise, but returns an Overflow instead of raising NumericalOverflow.
     """
-    halves = _Half(tiles, progress), _Half(tiles, progress)
+    halves = _Measurement(tiles, progress), _Measurement(tiles, progress)
     try:
-        vae, budget = ready("encode", tuple(image.shape))
-        x = as_channels(image, vae.in_channels)[0] * 2 - 1
-        with halves[0].measured(vae, budget) as how:
-            posterior = vae.encode(x, **how)
+        vae, budget = prepare(Half.ENCODER, tuple(image.shape))
+        x = to_pixel_range(convert_channels(image, vae.in_channels)[0])
+        with halves[0].measure(vae, budget) as how:
+            posterior = vae.encode(x, options=how)
             z = posterior.mode().cpu()
-        vae, budget = ready("decode", tuple(z.shape))
-        with halves[1].measured(vae, budget) as how:
-            pixels = vae.decode(z, size=posterior.size, **how).cpu()
+        vae, budget = prepare(Half.DECODER, tuple(z.shape))
+        with halves[1].measure(vae, budget) as how:
+            pixels = vae.decode(z, size=posterior.size, options=how).cpu()
     except NumericalOverflow as e:
         return Overflow(name, str(e))
-    decoded = ((pixels[:, :3] + 1) / 2).clamp(0, 1).float()
+    decoded = to_unit_range(pixels[:, :3]).clamp(0, 1).float()
     peaks = [half.peak for half in halves if half.peak is not None]
     image = image.cpu().float()
     return RoundTrip(
@@ -88,9 +93,9 @@ def round_trip(
     )
 
 
-def table(trips: Sequence[RoundTrip | Overflow]) -> str:
-    """A table in Markdown whose columns are in line as plain text too: a row for each, then what went wrong."""
-    cells = [["", *COLUMNS], *([trip.name, *_cells(trip)] for trip in trips)]
+def format_table(trips: Sequence[RoundTrip | Overflow]) -> str:
+    """A Markdown table, also aligned as plain text: a row for each round trip, then the faults of overflows."""
+    cells = [["", *COLUMNS], *([trip.name, *_format_cells(trip)] for trip in trips)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     header, *rows = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in cells]
     ruler = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
@@ -98,43 +103,42 @@ def table(trips: Sequence[RoundTrip | Overflow]) -> str:
     return "\n".join([f"| {' | '.join(row)} |" for row in (header, ruler, *rows)] + [f"\n{fault}" for fault in faults])
 
 
-def said(trips: Sequence[RoundTrip | Overflow]) -> str:
-    """The same in lines that need no columns, two for each: a figure stands behind its name."""
-    return "\n\n".join(map(_said, trips))
+def format_lines(trips: Sequence[RoundTrip | Overflow]) -> str:
+    """The figures of `format_table` as text without columns, two lines for each round trip."""
+    return "\n\n".join(map(_format_trip, trips))
 
 
-def side_by_side(image: Tensor, trips: Sequence[RoundTrip | Overflow]) -> Tensor:
-    """image (B, 3, H, W) in [0, 1] -> (B, 3, H, W'): it, and what came back of it, black where nothing came back."""
-    return _in_a_row([image, *(_decoded(image, trip) for trip in trips)])
+def draw_side_by_side(image: Tensor, trips: Sequence[RoundTrip | Overflow]) -> Tensor:
+    """The image (B, 3, H, W) in [0, 1], then each decoded one, in a row: (B, 3, H, W'). An overflow is black."""
+    return _join_in_a_row([image, *(_decoded_or_black(image, trip) for trip in trips)])
 
 
-def heat_maps(image: Tensor, trips: Sequence[RoundTrip | Overflow], white: float = heatmaps.WHITE_HOT) -> Tensor:
-    """(B, 3, H, W'): where each differs from the image, see `views.heat_map`."""
-    return _in_a_row([heatmaps.heat_map(image, _decoded(image, trip), white) for trip in trips])
+def draw_heat_maps(image: Tensor, trips: Sequence[RoundTrip | Overflow], white: float = heatmaps.WHITE_HOT) -> Tensor:
+    """Heat maps of the differences from the image (B, 3, H, W) in [0, 1], in a row: (B, 3, H, W') in [0, 1]."""
+    return _join_in_a_row([heatmaps.heat_map(image, _decoded_or_black(image, trip), white) for trip in trips])
 
 
-class _Half:
-    """Encoding or decoding: how it is asked for, how long it took, and in how much memory."""
+class _Measurement:
+    """Encoding or decoding: its options, and the time and memory it took."""
 
     def __init__(self, tiles: Tiles | None, progress: Progress | None):
         self.tiles, self.progress = tiles, progress
         self.seconds, self.peak = 0.0, None
 
     @contextmanager
-    def measured(self, vae: Any, budget: Any) -> Iterator[dict[str, Any]]:
+    def measure(self, vae: Any, budget: Any) -> Iterator[RunOptions]:
         device = getattr(vae, "device", torch.device("cpu"))
         start, before = time.perf_counter(), _reset_peak(device)
-        way = {"tiles": self.tiles, "progress": self.progress, "budget": budget, "on_plan": self._planned}
-        yield way
+        yield RunOptions(tiles=self.tiles, progress=self.progress, budget=budget, on_plan=self._note_plan)
         self.seconds = time.perf_counter() - start
         self.peak = self.peak if before is None else torch.cuda.max_memory_allocated(device) - before
 
-    def _planned(self, plan: Any) -> None:
+    def _note_plan(self, plan: Any) -> None:
         self.peak = getattr(getattr(plan, "each", plan), "peak", None)
 
 
 def _reset_peak(device: torch.device) -> int | None:
-    """Bytes in use now, from which on the peak is counted; None where torch does not count."""
+    """Start measuring the peak. Returns the bytes in use now; None on devices where torch does not count them."""
     if device.type != "cuda":
         return None
     torch.cuda.reset_peak_memory_stats(device)
@@ -151,7 +155,7 @@ COST = ("encode", "decode", "peak")
 COLUMNS = (*QUALITY, *COST)
 
 
-def _cells(trip: RoundTrip | Overflow) -> list[str]:
+def _format_cells(trip: RoundTrip | Overflow) -> list[str]:
     if isinstance(trip, Overflow):
         return ["overflowed", *["-"] * (len(COLUMNS) - 1)]
     return [
@@ -166,20 +170,20 @@ def _cells(trip: RoundTrip | Overflow) -> list[str]:
     ]
 
 
-def _said(trip: RoundTrip | Overflow) -> str:
+def _format_trip(trip: RoundTrip | Overflow) -> str:
     if isinstance(trip, Overflow):
         return f"{trip.name}\n{trip.fault}"
-    cells = dict(zip(COLUMNS, _cells(trip), strict=True))
+    cells = dict(zip(COLUMNS, _format_cells(trip), strict=True))
     cost, quality = (
         ", ".join(f"{name} {cells[name]}" for name in names if cells[name] != "-") for names in (COST, QUALITY)
     )
     return f"{trip.name}; {cost}\n{quality}"
 
 
-def _decoded(image: Tensor, trip: RoundTrip | Overflow) -> Tensor:
+def _decoded_or_black(image: Tensor, trip: RoundTrip | Overflow) -> Tensor:
     return torch.zeros_like(image) if isinstance(trip, Overflow) else trip.decoded
 
 
-def _in_a_row(images: Sequence[Tensor]) -> Tensor:
+def _join_in_a_row(images: Sequence[Tensor]) -> Tensor:
     gap = torch.ones_like(images[0][..., :GAP])
     return torch.cat([part for image in images for part in (gap, image.to(gap))][1:], -1)

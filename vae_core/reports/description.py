@@ -1,4 +1,4 @@
-"""What a VAE is, in lines for people: a file by its header, or one that is loaded."""
+"""Descriptions of VAEs for people: of a file, from its header, or of a VAE that is loaded."""
 
 from collections.abc import Mapping
 
@@ -8,9 +8,10 @@ from ..latents.spaces import SPACES
 from ..vae import VAE
 
 
-def of_file(found: Inspection) -> str:
+def describe_file(found: Inspection) -> str:
+    """Lines for people about a file that was inspected."""
     tensors = f"{found.tensors}, {found.bytes / 2**20:.1f} MiB"
-    return lines(
+    return format_rows(
         {
             "file": str(found.path),
             "family": found.title,
@@ -26,11 +27,11 @@ def of_file(found: Inspection) -> str:
     )
 
 
-def of_vae(vae: VAE, runs_in: str) -> str:
-    """runs_in: 'bfloat16 on cuda:0'"""
+def describe_vae(vae: VAE, runs_in: str) -> str:
+    """Lines for people about a VAE. runs_in: dtype and device, 'bfloat16 on cuda:0'."""
     numbers = sum(p.numel() for p in vae.network.parameters())
     size = sum(p.numel() * p.element_size() for p in vae.network.parameters())
-    return lines(
+    return format_rows(
         {
             "VAE": vae.name,
             "family": vae.title,
@@ -42,8 +43,8 @@ def of_vae(vae: VAE, runs_in: str) -> str:
     )
 
 
-def lines(rows: Mapping[str, str]) -> str:
-    """One line for each that has a text."""
+def format_rows(rows: Mapping[str, str]) -> str:
+    """A line 'name: text' for each row that has a text, aligned."""
     return "\n".join(f"{name + ':':<12}{text}" for name, text in rows.items() if text)
 
 

@@ -1,4 +1,4 @@
-"""What a latent looks like from outside: statistics of its channels, and what is odd about it."""
+"""Description of a latent for people: statistics of its channels, and warnings."""
 
 import math
 from collections.abc import Sequence
@@ -7,18 +7,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..latents.conventions import RAW, SCALED, line
-from ..latents.preview import flat
-from ..latents.spaces import SPACES, Tag, candidates
+from ..latents.conventions import RAW, SCALED, scaling_of
+from ..latents.preview import flatten_frames
+from ..latents.spaces import SPACES, find_spaces
+from ..latents.tag import Tag
 
-SURE = 1.0  # nats by which one convention must fit better than the other before anything is said (in any space: half)
-ALONE = 0.05  # correlation of neighbours below which there is no image
-FEWEST = 256  # numbers in a channel, for statistics to mean something
-ROWS = 32  # channels that are listed
+SURE = 1.0  # nats by which a convention must fit better before there is a warning; in each single space, half of it
+ALONE = 0.05  # correlation of neighbouring pixels below which a latent is noise and no image
+FEWEST = 256  # numbers per channel below which statistics say nothing
+ROWS = 32  # most channels that are listed
 
 
-class Statistics(NamedTuple):
-    """Of each channel over all items, frames and pixels, (C,) float64. NaN and infinity are left out, but counted."""
+class ChannelStatistics(NamedTuple):
+    """Per channel, over all items, frames and pixels: (C,) float64. NaN and infinity are left out, and counted."""
 
     mean: Tensor
     std: Tensor
@@ -28,9 +29,9 @@ class Statistics(NamedTuple):
     neighbours: float  # mean correlation of neighbouring pixels; NaN if there are none
 
 
-def statistics(latent: Tensor) -> Statistics:
-    """latent: (B, C, h, w) or (B, C, T, h, w)"""
-    x = flat(latent).double()
+def channel_statistics(latent: Tensor) -> ChannelStatistics:
+    """Statistics of a latent (B, C, h, w) or (B, C, T, h, w), any range and dtype."""
+    x = flatten_frames(latent).double()
     finite = torch.isfinite(x)
     zeros = torch.where(finite, x, 0.0)
     count = finite.sum((0, 2, 3)).clamp(min=1)
@@ -38,66 +39,72 @@ def statistics(latent: Tensor) -> Statistics:
     centred = torch.where(finite, x - mean[:, None, None], 0.0)
     std = (centred.square().sum((0, 2, 3)) / count).sqrt()
     lowest, highest = (torch.where(finite, sign * x, -math.inf).amax((0, 2, 3)) * sign for sign in (-1, 1))
-    return Statistics(mean, std, lowest, highest, int((~finite).sum()), _neighbours(centred))
+    return ChannelStatistics(mean, std, lowest, highest, int((~finite).sum()), _neighbour_correlation(centred))
 
 
-def report(latent: Tensor, tag: Tag | None = None, vae: str | None = None) -> str:
-    """Lines for people. vae: the fingerprint of the VAE it is looked at with, if any."""
-    found = statistics(latent)
-    head = [f"shape: {tuple(latent.shape)}, {str(latent.dtype).removeprefix('torch.')}", *_tagged(latent, tag)]
-    rows = [_row(found, i) for i in range(min(len(found.mean), ROWS))]
+def describe_latent(latent: Tensor, tag: Tag | None = None, vae: str | None = None) -> str:
+    """Lines for people about a latent: shape, models, warnings, statistics of each channel.
+
+    latent: (B, C, h, w) or (B, C, T, h, w), any range and dtype. vae: fingerprint of the VAE that will decode it.
+    """
+    found = channel_statistics(latent)
+    head = [f"shape: {tuple(latent.shape)}, {str(latent.dtype).removeprefix('torch.')}", *_describe_origin(latent, tag)]
+    rows = [_format_channel(found, i) for i in range(min(len(found.mean), ROWS))]
     rows += [f"... and {len(found.mean) - ROWS} more"] if len(found.mean) > ROWS else []
-    return "\n".join([*head, *(f"warning: {one}" for one in warnings(latent, found, tag, vae)), "", *rows])
+    return "\n".join([*head, *(f"warning: {one}" for one in find_warnings(latent, found, tag, vae)), "", *rows])
 
 
-def warnings(latent: Tensor, found: Statistics, tag: Tag | None = None, vae: str | None = None) -> list[str]:
-    """What is odd about a latent, a sentence each."""
+def find_warnings(
+    latent: Tensor, found: ChannelStatistics, tag: Tag | None = None, vae: str | None = None
+) -> list[str]:
+    """A sentence for each thing that is wrong with a latent. vae: fingerprint of the VAE that will decode it."""
     numbers = latent.numel() / latent.shape[1]
     if found.broken:
-        return [f"{found.broken} of its {latent.numel()} numbers are NaN or infinite: what made it overflowed."]
+        return [f"{found.broken} of its {latent.numel()} numbers are NaN or infinite: its VAE or sampler overflowed."]
     if not latent.any():
         return ["every number is 0: no sampler has worked on this empty latent."]
     odd = []
     if numbers >= FEWEST and abs(found.neighbours) < ALONE:
-        odd.append("neighbouring pixels have nothing in common: this is noise that no sampler has worked on.")
+        odd.append("neighbouring pixels are not correlated: this is noise that no sampler has worked on.")
     elif numbers >= FEWEST and (tag is None or tag.convention == RAW) and _looks_scaled(latent, found, tag):
-        odd.append("its spread is that of a scaled latent, not of a raw one: use Convert Latent from scaled to raw.")
+        odd.append("its statistics are those of a scaled latent, not a raw one: use Convert Latent from scaled to raw.")
     if tag and tag.vae and vae and tag.vae != vae:
-        odd.append("another VAE made it, or the same one in other numbers (fp16): colours may shift.")
+        odd.append("another VAE made it, or the same VAE in another dtype (fp16): colours may shift.")
     return odd
 
 
-def _row(found: Statistics, channel: int) -> str:
+def _format_channel(found: ChannelStatistics, channel: int) -> str:
     mean, std, least, most = (column[channel].item() for column in found[:4])
     return f"channel {channel}: mean {mean:.3f}, std {std:.3f}, min {least:.3f}, max {most:.3f}"
 
 
-def _tagged(latent: Tensor, tag: Tag | None) -> list[str]:
+def _describe_origin(latent: Tensor, tag: Tag | None) -> list[str]:
     if tag is None:
-        names = [SPACES[name].models for name in candidates(latent.shape[1])]
+        names = [SPACES[name].models for name in find_spaces(latent.shape[1])]
         return [f"of: {' or '.join(names[:4]) or 'nobody known'}, by its channels; it has no tag"]
     models = SPACES[tag.space].models if tag.space and tag.space in SPACES else f"a VAE of the family '{tag.family}'"
     lines = [f"of: {models}, at 1/{tag.ratio}, {tag.convention}"]
     return [*lines, *([f"image: {tag.size[1]}x{tag.size[0]}"] if tag.size else [])]
 
 
-def _looks_scaled(latent: Tensor, found: Statistics, tag: Tag | None) -> bool:
-    """In each space it may be of, do its channels fit what is expected of scaled ones far better than of raw ones?"""
+def _looks_scaled(latent: Tensor, found: ChannelStatistics, tag: Tag | None) -> bool:
+    """Do its statistics fit scaled latents far better than raw ones, in every space that it may belong to?"""
     if tag and tag.space not in SPACES:
-        return False  # of a VAE that is no model's, as the built-in one: nothing is expected of it
-    names: Sequence[str] = [tag.space] if tag and tag.space else candidates(latent.shape[1])
+        return False  # a VAE that belongs to no model, such as the built-in one: nothing is known about its latents
+    names: Sequence[str] = [tag.space] if tag and tag.space else find_spaces(latent.shape[1])
     names = [name for name in names if SPACES[name].std or SPACES[name].scale != 1]  # in others both are the same
     gaps = [_misfit(found, name, RAW) - _misfit(found, name, SCALED) for name in names]
     return bool(gaps) and sum(gaps) / len(gaps) > SURE and min(gaps) > SURE / 2
 
 
-def _misfit(found: Statistics, name: str, convention: str) -> float:
-    """Nats a channel, Kullback-Leibler from Gaussian to Gaussian: those found, and those expected of the space.
+def _misfit(found: ChannelStatistics, name: str, convention: str) -> float:
+    """KL divergence in nats per channel from the Gaussians expected in this space to those found.
 
-    Expected is mean 0 and variance scale**2 of normalised statistics, carried back to raw along the space's line.
+    Scaled latents are expected to have mean 0 and variance scale**2 (1 in a space without statistics per channel);
+    raw ones what this becomes when it is converted to raw.
     """
     space = SPACES[name]
-    to_scaled = line(space, SCALED)
+    to_scaled = scaling_of(space, SCALED)
     unit = space.scale if space.std else 1.0  # the standard deviation of a scaled channel
     if convention == RAW:
         mean, std = to_scaled.offset, unit / to_scaled.gain
@@ -107,8 +114,8 @@ def _misfit(found: Statistics, name: str, convention: str) -> float:
     return (share.square() / 2 + ((found.mean - mean) / std).square() / 2 - 0.5 - share.log()).mean().item()
 
 
-def _neighbours(centred: Tensor) -> float:
-    """Mean over channels of the correlation of pixels side by side, and one above the other."""
+def _neighbour_correlation(centred: Tensor) -> float:
+    """Mean over channels of the correlation of horizontal and vertical neighbours; NaN without neighbours."""
     pairs = [(centred[..., 1:], centred[..., :-1]), (centred[..., 1:, :], centred[..., :-1, :])]
     found = [_correlation(a, b) for a, b in pairs if a.numel()]
     return torch.stack(found).mean().item() if found else math.nan

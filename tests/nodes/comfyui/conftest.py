@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from comfyui_server import Server
 from exact_vae.vae_core.families.kl import FAMILY
 from exact_vae.vae_core.families.tiny import FAMILY as TINY
 from PIL import Image
 from safetensors.torch import save_file
-from samples import random_weights
+from support.comfyui_server import Server
+from support.random_networks import random_weights
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from comfyui_graphs import from_header, graph, small_wan
-from comfyui_server import failure
+from support.comfyui_graphs import from_header, graph, small_wan
+from support.comfyui_server import failure
 
 TINY, WAN = "tiny.safetensors", "wan.safetensors"
 WAN22, HUNYUAN15 = "tiny_wan22.safetensors", "tiny_hunyuan15.safetensors"

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from comfyui_graphs import pixels
-from comfyui_server import ROOT
 from exact_vae import NODE_CLASS_MAPPINGS, headless
 from exact_vae.nodes import host
+from support.comfyui_graphs import pixels
+from support.comfyui_server import ROOT
 
 FOLDER = ROOT / "example_workflows"
 RUNNABLE = [path.stem for path in sorted(FOLDER.glob("*.json")) if path.stem != "img2img"]

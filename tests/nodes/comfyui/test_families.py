@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from comfyui_graphs import TILES, from_header, graph, pixels, round_trip, small_wan, tall
-from comfyui_server import failure
-from exact_vae.nodes.host_codec import TILED, WHOLE
+from exact_vae.nodes.host.host_vae import TILED, WHOLE
+from support.comfyui_graphs import TILES, from_header, graph, pixels, round_trip, small_wan, tall
+from support.comfyui_server import failure
 
 
 def test_a_vae_of_another_family_is_left_to_core(server):
@@ -22,7 +22,7 @@ def test_a_vae_of_another_family_is_left_to_core(server):
     info = graph(loader, ("ExactVAEInfo", {"vae_name": "the VAE that is connected", "vae": ["1", 0]}))
     assert "this pack does not run" in server.prompt(info)["outputs"]["2"]["text"][0]
     said = failure(server.prompt(graph(loader, ("ExactVAESave", {"vae": ["1", 0], "filename_prefix": "x"}))))
-    assert "does not run this VAE's family and cannot name its weights" in said
+    assert "does not support the family of this VAE" in said
 
 
 def clip(server, file: str, loader: str, encode: str, decode: str, amount: int) -> np.ndarray:

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from comfyui_graphs import CORE, OURS, graph, in_comfyui, pixels, round_trip
-from comfyui_server import failure
 from exact_vae.vae_core import load
 from safetensors.torch import load_file
+from support.comfyui_graphs import CORE, OURS, graph, in_comfyui, pixels, round_trip
+from support.comfyui_server import failure
 
 
 @pytest.mark.parametrize("name", ["sd.safetensors", "taef2"])

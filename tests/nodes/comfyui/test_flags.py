@@ -1,9 +1,9 @@
 """What ComfyUI's own flags say about VAEs is true of ours: each with a server of its own."""
 
 import pytest
-from comfyui_graphs import graph
-from comfyui_server import Server
 from exact_vae.vae_core.checkpoints import built_in
+from support.comfyui_graphs import graph
+from support.comfyui_server import Server
 
 AUTO = {("--fp16-vae",): "float32", ("--bf16-vae", "--cpu-vae"): "bfloat16", ("--fp32-vae",): "float32"}
 

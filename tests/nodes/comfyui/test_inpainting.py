@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from comfyui_graphs import CORE, OURS, graph, in_comfyui, in_headless
 from PIL import Image
+from support.comfyui_graphs import CORE, OURS, graph, in_comfyui, in_headless
 
 
 @pytest.mark.parametrize("loader", [OURS, CORE], ids=["our loader", "core's loader"])

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from comfyui_graphs import OURS, graph, in_comfyui, pixels, small_wan
-from comfyui_server import failure
 from exact_vae.vae_core.checkpoints import built_in
+from support.comfyui_graphs import OURS, graph, in_comfyui, pixels, small_wan
+from support.comfyui_server import failure
 
 
 def test_what_a_latent_remembers_goes_through_core_s_nodes(server):

@@ -2,17 +2,17 @@
 
 import numpy as np
 import pytest
-import tiny_models
 import torch
-from comfyui_graphs import from_header, graph, in_comfyui, pixels, written
-from comfyui_server import ROOT
 from exact_vae import NODE_CLASS_MAPPINGS, headless
 from exact_vae.vae_core import load
 from safetensors.torch import load_file
+from support import tiny_diffusion_models
+from support.comfyui_graphs import from_header, graph, in_comfyui, pixels, run_and_read
+from support.comfyui_server import ROOT
 
 VAE = ("ExactVAELoader", {"vae_name": "sd3_tiny.safetensors"})
 MODEL = ("UNETLoader", {"unet_name": "sd3.safetensors", "weight_dtype": "default"})
-TEXT = ("TestConditioning", {"width": tiny_models.TEXT, "pooled": tiny_models.TEXT, "seed": 3})
+TEXT = ("TestConditioning", {"width": tiny_diffusion_models.TEXT, "pooled": tiny_diffusion_models.TEXT, "seed": 3})
 SOURCE = [("LoadImage", {"image": "odd.png"}), VAE, MODEL, TEXT]
 SETTINGS = {"scheduler": "simple", "steps": 3, "denoise": 0.6}
 
@@ -20,7 +20,7 @@ SETTINGS = {"scheduler": "simple", "steps": 3, "denoise": 0.6}
 @pytest.fixture(scope="module")
 def models(server):
     """The server, with a model and the VAE of its latents."""
-    tiny_models.sd3(server.base / "models" / "diffusion_models" / "sd3.safetensors")
+    tiny_diffusion_models.sd3(server.base / "models" / "diffusion_models" / "sd3.safetensors")
     from_header(server, VAE[1]["vae_name"], "taesd3.comfy")
     return server
 
@@ -61,12 +61,12 @@ def with_ours(**inputs) -> list:
 
 def test_the_sampler_draws_our_noise(models):
     """One stream for the batch, from the CPU: core's noise of that seed, to the bit. Other noise is other latents."""
-    core = written(models, *sampled(("RandomNoise", {"noise_seed": 7})), of=(11, 0))["samples"]
+    core = run_and_read(models, *sampled(("RandomNoise", {"noise_seed": 7})), of=(11, 0))["samples"]
     assert core.shape == (2, 16, 8, 10) and core.std() > 0.1
-    assert torch.equal(written(models, *with_ours(batch_seeds="single"), of=(11, 0))["samples"], core)
-    each = written(models, *with_ours(batch_seeds="increment"), of=(11, 0))["samples"]
-    assert torch.equal(each[0], written(models, *with_ours(batch_seeds="same"), of=(11, 0))["samples"][1])
-    for other in (each, written(models, *with_ours(source="nvidia"), of=(11, 0))["samples"]):
+    assert torch.equal(run_and_read(models, *with_ours(batch_seeds="single"), of=(11, 0))["samples"], core)
+    each = run_and_read(models, *with_ours(batch_seeds="increment"), of=(11, 0))["samples"]
+    assert torch.equal(each[0], run_and_read(models, *with_ours(batch_seeds="same"), of=(11, 0))["samples"][1])
+    for other in (each, run_and_read(models, *with_ours(source="nvidia"), of=(11, 0))["samples"]):
         assert not torch.allclose(other[1], core[1], atol=1e-2)
 
 
@@ -74,13 +74,13 @@ def test_ksampler_between_our_nodes(models):
     """Its noise is that of the same seed of ours."""
     settings = {"seed": 7, "cfg": 1.0, "sampler_name": "euler", **SETTINGS}
     links = {"model": ["3", 0], "positive": ["4", 0], "negative": ["4", 0], "latent_image": ["6", 0]}
-    found = written(models, *encoded(2), ("KSampler", {**links, **settings}), of=(7, 0))
-    want = written(models, *with_ours(batch_seeds="single"), of=(11, 0))["samples"]
+    found = run_and_read(models, *encoded(2), ("KSampler", {**links, **settings}), of=(7, 0))
+    want = run_and_read(models, *with_ours(batch_seeds="single"), of=(11, 0))["samples"]
     assert torch.allclose(found["samples"], want, atol=1e-5)
 
 
 def test_the_size_and_whose_it_is_survive_the_sampler(models):
-    latent = written(models, *with_ours(), of=(11, 0))
+    latent = run_and_read(models, *with_ours(), of=(11, 0))
     assert latent["exact_vae"]["size"] == [61, 75] and latent["exact_vae"]["family"] == "tiny"
     decode = [
         ("ExactVAEDecode", {"samples": ["11", 0], "vae": ["2", 0]}),
@@ -96,7 +96,7 @@ def test_a_tag_that_no_longer_fits_is_dropped(models):
     settings = {"seed": 7, "cfg": 1.0, "sampler_name": "euler", **SETTINGS, "denoise": 1.0}
     links = {"model": ["3", 0], "positive": ["4", 0], "negative": ["4", 0], "latent_image": ["6", 0]}
     nodes = [*SOURCE, ("ExactVAELoader", {"vae_name": "sd.safetensors"}), empty, ("KSampler", {**links, **settings})]
-    assert written(models, *nodes, of=(6, 0))["exact_vae"]["channels"] == 4
+    assert run_and_read(models, *nodes, of=(6, 0))["exact_vae"]["channels"] == 4
     decode = [
         ("ExactVAEDecode", {"samples": ["7", 0], "vae": ["2", 0]}),
         ("SaveImage", {"images": ["8", 0], "filename_prefix": "dropped"}),
@@ -108,7 +108,7 @@ def test_a_tag_that_no_longer_fits_is_dropped(models):
 def checkpoint(server):
     """The name of an SD 1.5 with all its parts."""
     weights = load_file(server.base / "models" / "vae" / "sd.safetensors")
-    tiny_models.sd15(server.base / "models" / "checkpoints" / "sd15.ckpt", weights)
+    tiny_diffusion_models.sd15(server.base / "models" / "checkpoints" / "sd15.ckpt", weights)
     return "sd15.ckpt"
 
 

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from comfyui_server import ROOT
 from exact_vae import NODE_CLASS_MAPPINGS
+from support.comfyui_server import ROOT
 
 
 def test_the_pack_loads_without_a_word(server):

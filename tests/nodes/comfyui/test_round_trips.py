@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from comfyui_graphs import CORE, OURS, TILES, graph, in_comfyui, in_headless, pixels, round_trip
-from comfyui_server import failure
 from exact_vae.vae_core.checkpoints import built_in
+from support.comfyui_graphs import CORE, OURS, TILES, graph, in_comfyui, in_headless, pixels, round_trip
+from support.comfyui_server import failure
 
 
 @pytest.mark.parametrize("image", ["odd.png", "even.png"])

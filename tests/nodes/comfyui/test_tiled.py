@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from comfyui_graphs import CORE, OURS, TILES, in_comfyui, in_headless, pixels, tall
-from comfyui_server import failure
+from support.comfyui_graphs import CORE, OURS, TILES, in_comfyui, in_headless, pixels, tall
+from support.comfyui_server import failure
 
 
 @pytest.mark.parametrize("loader", [OURS, CORE], ids=["our loader", "core's loader"])

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from comfyui_graphs import written
 from exact_vae.cli import main
-from exact_vae.training.procedural import drawn
+from exact_vae.training.procedural import draw_image
 from exact_vae.vae_core import load
 from exact_vae.vae_core.families.kl import FAMILY
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from samples import random_weights
+from support.comfyui_graphs import run_and_read
+from support.random_networks import random_weights
 
 
 def test_core_s_pixels_of_a_tuned_vae_are_ours(server, tmp_path):
@@ -22,7 +22,7 @@ def test_core_s_pixels_of_a_tuned_vae_are_ours(server, tmp_path):
     base, tuned = tmp_path / "base.safetensors", server.base / "models" / "vae" / "tuned.safetensors"
     save_file(random_weights("kl", replace(FAMILY.example, decoder=narrow)), base)
     for i in range(6):
-        Image.fromarray(drawn(32, np.random.default_rng(i))).save(tmp_path / f"{i}.png")
+        Image.fromarray(draw_image(32, np.random.default_rng(i))).save(tmp_path / f"{i}.png")
     quick = {
         "--data": tmp_path,
         "--vae": base,
@@ -42,7 +42,7 @@ def test_core_s_pixels_of_a_tuned_vae_are_ours(server, tmp_path):
         ("VAEEncode", {"pixels": ["1", 0], "vae": ["2", 0]}),
         ("VAEDecode", {"samples": ["3", 0], "vae": ["2", 0]}),
     )
-    image, found = written(server, *nodes, of=(1, 0)), written(server, *nodes, of=(4, 0))
+    image, found = run_and_read(server, *nodes, of=(1, 0)), run_and_read(server, *nodes, of=(4, 0))
     vae = load(tuned, dtype=torch.float32)
     pixels = vae.decode(vae.encode(image.movedim(-1, 1) * 2 - 1).mode())
     want = ((pixels + 1) / 2).clamp(0, 1).movedim(1, -1)

@@ -5,12 +5,12 @@ import time
 
 import numpy as np
 import pytest
-from comfyui_graphs import OURS, TILES, graph, tall, written
-from comfyui_server import Browser
 from exact_vae.vae_core.checkpoints import built_in
-from exact_vae.vae_core.latents.preview import preview, published
+from exact_vae.vae_core.latents.preview import preview, published_factors
 from exact_vae.vae_core.latents.spaces import SPACES
 from PIL import Image
+from support.comfyui_graphs import OURS, TILES, graph, run_and_read, tall
+from support.comfyui_server import Browser
 
 SIDE = 1024
 AT_ONCE = 5.0  # seconds, of which most is waiting for one step of the network on a busy machine
@@ -26,7 +26,7 @@ def test_the_plan_is_drawn_on_the_node(server):
     nodes["5"]["inputs"]["filename_prefix"] = "drawn"
     with Browser(server) as browser:
         entry = server.prompt(nodes, client=browser.name)
-        texts = dict(data for kind, data in browser.told() if kind == "text")
+        texts = dict(data for kind, data in browser.listen() if kind == "text")
     assert entry["status"]["status_str"] == "success"
     assert texts["4"].split() == entry["outputs"]["4"]["text"][0].split()  # there it is one line
     assert texts["4"].startswith("bands of 64 rows, kept on the device;  \nat most ")
@@ -50,11 +50,11 @@ def test_a_first_look_at_what_is_decoded(server, taesd, node):
     nodes = decoding(node, len(node))
     with Browser(server) as browser:
         server.prompt(graph(*nodes), client=browser.name, preview_method="auto")
-        (seen,) = [data for kind, data in browser.told() if kind == "image"]
+        (seen,) = [data for kind, data in browser.listen() if kind == "image"]
     image = Image.open(io.BytesIO(seen))
     assert (image.format, image.size) == ("JPEG", (512, 410))
-    latent = written(server, *nodes[:2], of=(2, 0))["samples"]
-    factors = published("sd1", SPACES["sd1"])
+    latent = run_and_read(server, *nodes[:2], of=(2, 0))["samples"]
+    factors = published_factors("sd1", SPACES["sd1"])
     assert factors
     want = ((preview(latent, factors)[0].clamp(-1, 1) + 1) * 127.5).movedim(0, -1).numpy()
     found = np.asarray(image.resize((80, 64), Image.Resampling.NEAREST)).astype(float)
@@ -62,7 +62,7 @@ def test_a_first_look_at_what_is_decoded(server, taesd, node):
 
     with Browser(server) as browser:
         server.prompt(graph(*decoding(node, 99)), client=browser.name)
-        assert not [data for kind, data in browser.told() if kind == "image"]
+        assert not [data for kind, data in browser.listen() if kind == "image"]
 
 
 def long(node: str) -> list:
@@ -93,16 +93,16 @@ def test_a_long_run_stops_when_it_is_cancelled(server, node):
     tensors, resident = memory(server)
     far = 0.0
     with Browser(server) as browser:
-        number = server.begun(graph(*whole), browser.name)
+        number = server.queue(graph(*whole), browser.name)
         cancelled = None
-        for kind, data in browser.told():
+        for kind, data in browser.listen():
             if kind == "progress" and data["node"] == "3":
                 far = data["value"] / data["max"]
             if cancelled is None and far > 0.1:
                 server.post("/interrupt")
                 cancelled = time.monotonic()
         waited = time.monotonic() - (cancelled or 0)
-    entry = server.ended(number)
+    entry = server.wait_for_end(number)
     assert ("execution_interrupted" in dict(entry["status"]["messages"])) and far < 0.8
     assert waited < AT_ONCE
     after = memory(server)

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import pytest
 from exact_vae.vae_core import UnknownCheckpoint, UnsupportedCheckpoint, detect
-from exact_vae.vae_core.families.names.layouts import LEFTOVERS, PREFIXES
-from samples import header, header_names
+from exact_vae.vae_core.families.names import PREFIXES, is_leftover
+from support.headers import header, header_names
 
 TRIALS = 6
 Shapes = dict[str, tuple[int, ...]]
@@ -27,13 +27,13 @@ def changed(name: str, pick: random.Random) -> Changed:
     """One to three tensors lost or bent, or none; then what should change nothing."""
     known = header(name)
     own = {n.removeprefix(known["prefix"]): s for n, s in known["shapes"].items() if n.startswith(known["prefix"])}
-    counted = [n for n in own if not LEFTOVERS.match(n)]
+    counted = [n for n in own if not is_leftover(n)]
     lost = set(pick.sample(counted, min(pick.choice([0, 0, 1, 3]), len(counted) - 1)))
     bent = set(pick.sample(sorted(set(counted) - lost), pick.choice([0, 0, 1]))) if len(counted) > 4 else set()
     own = {n: other(s, pick) if n in bent else s for n, s in own.items() if n not in lost}
     prefix = pick.choice([known["prefix"], *PREFIXES])
     shapes, others = {f"{prefix}{n}": s for n, s in own.items()}, decoys(pick)
-    surplus = {n for n in others if n.startswith(prefix) and not LEFTOVERS.match(n)}
+    surplus = {n for n in others if n.startswith(prefix) and not is_leftover(n)}
     return Changed(shuffled(shapes | others, pick), lost, {prefix + n for n in bent}, surplus)
 
 

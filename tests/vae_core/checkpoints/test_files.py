@@ -9,7 +9,7 @@ import pytest
 import torch
 from exact_vae.vae_core import BadRequest, BrokenCheckpoint, UnknownCheckpoint, inspect, load
 from safetensors.torch import save_file
-from samples import random_weights, small_kl
+from support.random_networks import random_weights, small_kl
 
 
 class Code:

@@ -8,17 +8,18 @@ from exact_vae.vae_core import detect, inspect, load
 from exact_vae.vae_core.checkpoints.latent_space_hints import whose
 from exact_vae.vae_core.families.kl import FAMILY
 from exact_vae.vae_core.families.registry import spaces
-from exact_vae.vae_core.latents.spaces import SPACES, candidates
-from exact_vae.vae_core.reports.description import of_file
+from exact_vae.vae_core.latents.spaces import SPACES, find_spaces
+from exact_vae.vae_core.reports.description import describe_file
 from safetensors.torch import save_file
-from samples import header, random_weights, small_kl
+from support.headers import header
+from support.random_networks import random_weights, small_kl
 
-FOUR, SIXTEEN = candidates(4, 8, "kl"), candidates(16, 8, "kl")
+FOUR, SIXTEEN = find_spaces(4, 8, "kl"), find_spaces(16, 8, "kl")
 
 
 def test_what_shapes_tell():
     assert FOUR == ("sd1", "sdxl", "playground25") and SIXTEEN == ("sd3", "flux1", "cogview4")
-    assert candidates(128, 16, "kl") == ("flux2",) and candidates(16, 8, "wan") == ("wan21",)
+    assert find_spaces(128, 16, "kl") == ("flux2",) and find_spaces(16, 8, "wan") == ("wan21",)
     found = detect(header("sd1.ldm")["shapes"])
     assert spaces(found.family, found.config) == FOUR
     assert spaces("kl", small_kl()) == ()  # of sizes that no model has
@@ -77,7 +78,7 @@ def test_a_full_checkpoint(tmp_path):
     save_file({**weights, "conditioner.embedders.0.x": torch.zeros(1)}, tmp_path / "full.safetensors")
     found = inspect(tmp_path / "full.safetensors")
     assert found.latent_space == load(tmp_path / "full.safetensors").latent_space == "sdxl"
-    assert f"the latents of {SPACES['sdxl'].models} (sdxl)" in of_file(found)
+    assert f"the latents of {SPACES['sdxl'].models} (sdxl)" in describe_file(found)
     assert load().latent_space is None  # the built-in VAE: nobody's
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from exact_vae.vae_core import BrokenCheckpoint, from_weights, load
 from safetensors.torch import load_file, save_file
-from samples import random_weights, small_kl
+from support.random_networks import random_weights, small_kl
 
 
 @pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16, torch.float64])

@@ -10,7 +10,7 @@ from exact_vae.vae_core.checkpoints.files import open_checkpoint
 from exact_vae.vae_core.checkpoints.rewriting import in_file, rewrite
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from samples import random_weights, small_kl
+from support.random_networks import random_weights, small_kl
 
 
 def changed(path, target, name="decoder.conv_in.bias", metadata=None) -> torch.Tensor:

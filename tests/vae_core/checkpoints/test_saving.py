@@ -12,7 +12,8 @@ from exact_vae.vae_core.families.registry import build
 from exact_vae.vae_core.vae import VAE
 from safetensors import safe_open
 from safetensors.torch import load_file
-from samples import header, header_names, random_weights, small_kl
+from support.headers import header, header_names
+from support.random_networks import random_weights, small_kl
 
 
 @cache

@@ -27,7 +27,7 @@ from exact_vae.vae_core.families.hunyuan_video_15 import TradingConfig
 from exact_vae.vae_core.families.pixel import PixelConfig
 from exact_vae.vae_core.families.tiny_video import TinyVideoConfig
 from safetensors.torch import load_file
-from samples import random_weights
+from support.random_networks import random_weights
 
 DOWN, UP = "DownEncoderBlock2D", "UpDecoderBlock2D"
 WAN = {"base_dim": 8, "z_dim": 4, "num_res_blocks": 1}

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from alive import Alive
 from exact_vae.vae_core.execution import clips, run
 from exact_vae.vae_core.execution.bands.stores import OnDevice
-from small_networks import small
+from support.live_memory import LiveMemory
+from support.small_networks import small
 
 
 @pytest.fixture
@@ -25,11 +25,11 @@ def test_a_clip_of_any_length_takes_the_same_memory(counted_stores, kind, part, 
     besides = []
     for frames in (4, 12):
         z, channels = torch.randn(1, vae.latent_channels, frames, 4, 4), vae.in_channels
-        pixels = vae.network.first_frames + (frames - 1) * (vae.temporal_ratio or 1)
+        pixels = vae.clip_law.frames(frames)
         x = z if part == "decode" else torch.rand(1, channels, pixels, 4 * vae.spatial_ratio, 4 * vae.spatial_ratio)
         plan = vae.plan(part, x.shape, **how)
         assert plan.frames == 1 and bool(plan.rows) == (how["rows"] == 8)
-        with Alive() as alive:
+        with LiveMemory() as alive:
             y = vae.decode(x, **how) if part == "decode" else vae.encode(x, **how).mean
         made = y.nbytes * (2 if part == "encode" and vae.network.gaussian else 1)  # mean and logvar
         besides.append(alive.most - x.nbytes - made)

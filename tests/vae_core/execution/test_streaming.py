@@ -18,9 +18,9 @@ from exact_vae.vae_core.families import FAMILIES
 from exact_vae.vae_core.families.kl import Coder
 from exact_vae.vae_core.images.padding import pad_to
 from exact_vae.vae_core.ops import Conv2d
-from samples import random_weights, small_kl
+from support.random_networks import random_weights, small_kl
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 TINY = next(family.example for family in FAMILIES if family.name == "tiny")
 HALF = Coder((32, 64, 64), (1, 1, 1), (False,) * 3, mid_attention=False)
 NETWORKS = {
@@ -249,7 +249,7 @@ from exact_vae.cli import rows
 from exact_vae.headless import tiff
 from exact_vae.vae_core import from_weights
 from exact_vae.vae_core.families.kl import Coder
-from samples import random_weights, small_kl
+from support.random_networks import random_weights, small_kl
 
 most = 0
 def look(*progress):

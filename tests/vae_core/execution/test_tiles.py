@@ -8,7 +8,7 @@ from exact_vae.vae_core import BadRequest, NumericalOverflow, Tiles, from_weight
 from exact_vae.vae_core.execution import tiles as blended
 from exact_vae.vae_core.families.tiny import Coder, TinyConfig
 from exact_vae.vae_core.ops import Conv2d
-from samples import random_weights, small_kl
+from support.random_networks import random_weights, small_kl
 
 NETWORKS = {
     "group norms": ("kl", small_kl()),

@@ -6,7 +6,7 @@ from exact_vae.vae_core.execution import whole
 from exact_vae.vae_core.execution.observer import Observer
 from exact_vae.vae_core.families.registry import build
 from exact_vae.vae_core.ops import Affine, Conv2d, Residual, SideInput, leaves, plus, times
-from samples import random_weights, small_kl
+from support.random_networks import random_weights, small_kl
 
 
 @torch.no_grad()

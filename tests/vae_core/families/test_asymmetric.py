@@ -10,7 +10,8 @@ from exact_vae.vae_core.families import asymmetric, kl
 from exact_vae.vae_core.families.asymmetric import AsymmetricConfig
 from exact_vae.vae_core.families.blocks.ldm import Coder
 from exact_vae.vae_core.families.registry import expected_shapes
-from samples import random_images, random_weights, shake, small_kl
+from support.random_networks import random_weights, shake, small_kl
+from support.tensors import random_images
 
 EXACT = 1e-9
 CONFIG = AsymmetricConfig(**{**vars(small_kl()), "decoder": Coder((32, 64, 96), (2, 2, 2), (False,) * 3)})

@@ -20,7 +20,9 @@ from exact_vae.vae_core.families import dc_ae
 from exact_vae.vae_core.families.dc_ae import Coder, DCAEConfig
 from exact_vae.vae_core.families.registry import build, expected_shapes
 from safetensors.torch import save_file
-from samples import header, header_names, random_weights
+from support.headers import header, header_names
+from support.random_networks import random_weights
+from support.tensors import near
 
 EXACT = 1e-9
 VIT, RES = "EfficientViTBlock", "ResBlock"
@@ -191,8 +193,8 @@ def test_both_layouts_are_one_network(kind, seed):
     a, b = from_weights(other), from_weights(renamed)
     x = images(a.in_channels, a.spatial_ratio)
     z = a.encode(x).mode()
-    assert torch.equal(b.encode(x).mode(), z)
-    assert torch.equal(b.decode(z), a.decode(z))
+    assert near(b.encode(x).mode(), z) < 1e-12  # thirds of one tensor are aligned otherwise than three: rounding
+    assert near(b.decode(z), a.decode(z)) < 1e-12
 
 
 @torch.no_grad()

@@ -5,9 +5,10 @@ import torch
 from exact_vae.vae_core import BadRequest, detect, from_weights, inspect, load
 from exact_vae.vae_core.families.effnet import EffNetConfig
 from exact_vae.vae_core.families.registry import expected_shapes
-from exact_vae.vae_core.reports.description import of_file
+from exact_vae.vae_core.reports.description import describe_file
 from safetensors.torch import save_file
-from samples import header, random_weights
+from support.headers import header
+from support.random_networks import random_weights
 from torch import nn
 from torch.nn import functional as F
 
@@ -193,4 +194,4 @@ def test_title():
 
 def test_an_inspection_says_how_large_a_preview_is(tmp_path, weights):
     save_file({n: t.contiguous() for n, t in weights.items()}, tmp_path / "c.safetensors")
-    assert "decoded to 8 pixels for one of the latent" in of_file(inspect(tmp_path / "c.safetensors"))
+    assert "decoded to 8 pixels for one of the latent" in describe_file(inspect(tmp_path / "c.safetensors"))

@@ -6,15 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from exact_vae.vae_core import VAE, from_weights
-from exact_vae.vae_core.execution import whole
-from exact_vae.vae_core.execution.plans.choose import latent_frames
-from exact_vae.vae_core.execution.plans.choose import request as planned
+from exact_vae.vae_core.execution import count_latent_frames, make_request, whole
 from exact_vae.vae_core.execution.plans.request import DISK
-from exact_vae.vae_core.families import FAMILIES
+from exact_vae.vae_core.families import FAMILIES, ClipLaw, Half
 from exact_vae.vae_core.ops import splits_in_time
-from samples import random_weights
-from small_networks import SMALL, part_of
-from small_networks import small as made_anew
+from support.random_networks import random_weights
+from support.small_networks import SMALL, run_half
+from support.small_networks import small as made_anew
 
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ROUNDING = {family.name: family.rounding for family in FAMILIES}
@@ -30,7 +28,8 @@ def given(vae: VAE, part: str, latents: int) -> torch.Tensor:
     """An image (C, H, W), or a clip of so many latent frames (C, T, H, W), or what is decoded to it."""
     generator = torch.Generator().manual_seed(latents)
     net, ratio = vae.network, vae.spatial_ratio
-    frames = net.first_frames + (latents - 1) * (net.next_frames or vae.temporal_ratio or 1)
+    law = net.clip_law or ClipLaw()
+    frames = law.first + (latents - 1) * law.step
     channels, *shape = (vae.in_channels, frames, 2 * ratio, 3 * ratio)
     if part == "decode":
         channels, *shape = (vae.latent_channels, latents, 2, 3)
@@ -57,12 +56,12 @@ def test_bands_and_frames_are_the_whole(kind, part):
     vae, (family, config) = small(kind), SMALL[kind]
     assert (vae.family, vae.config) == (family, config)
     x = given(vae, part, 4)
-    want = part_of(vae, part, x)
-    assert apart(part_of(vae, part, -x), want) > 1e-4, "the result does not depend on the image"
+    want = run_half(vae, part, x)
+    assert apart(run_half(vae, part, -x), want) > 1e-4, "the result does not depend on the image"
     cut = x.ndim == 4 and splits_in_time(vae.network.encode_ops() if part == "encode" else vae.network.decode_ops())
     assert cut == (x.ndim == 4 and (kind, part) not in AT_ONCE)
     for way in (*BANDS[family == "effnet" :], *(FRAMES if cut else ())):  # whose many layers are slow row by row
-        assert apart(part_of(vae, part, x, **way), want) < EXACT, way
+        assert apart(run_half(vae, part, x, **way), want) < EXACT, way
 
 
 @pytest.mark.parametrize("kind", of_clips())
@@ -70,10 +69,10 @@ def test_bands_and_frames_are_the_whole(kind, part):
 def test_images_in_bands_are_the_whole(kind):
     """Of networks of clips: the rewritten network that sees one frame. One runs images as clips."""
     vae = small(kind)
-    for part in ("encode", "decode") if not vae.network.images_are_clips else ():
+    for part in ("encode", "decode") if not (vae.clip_law and vae.clip_law.images_are_clips) else ():
         x = given(vae, part, 1)[:, 0]
         for numbers in (1, 300):
-            assert apart(part_of(vae, part, x, numbers), part_of(vae, part, x)) < EXACT
+            assert apart(run_half(vae, part, x, numbers), run_half(vae, part, x)) < EXACT
 
 
 @pytest.mark.parametrize("dtype", HALVES)
@@ -89,9 +88,9 @@ def test_half_precision(kind, dtype):
     assert all(p.dtype is half for p in rough.network.parameters())
     for part in ("encode", "decode"):
         x = given(exact, part, 2).to(half)
-        want = part_of(exact, part, x.float())
+        want = run_half(exact, part, x.float())
         for numbers in (0, 3000):
-            got = part_of(rough, part, x, numbers)
+            got = run_half(rough, part, x, numbers)
             assert got.dtype is torch.float32 and torch.isfinite(got).all()
             assert (got - want).square().mean().sqrt() <= stated * want.std()
 
@@ -100,13 +99,13 @@ def test_half_precision(kind, dtype):
 def test_latent_frames_are_those_that_encoding_makes(kind):
     family, config = SMALL[kind]
     for frames in (1, 2, 4, 5, 8, 9, 22, 23, 39):
-        made = planned(family, config, "encode", (1, 3, frames, 32, 32), torch.float32)
+        made = make_request(family, config, Half.ENCODER, (1, 3, frames, 32, 32), torch.float32)
         found = made.shape[0] if len(made.shape) == 4 else 1
-        assert latent_frames(family, config, frames) == found
+        assert count_latent_frames(family, config, frames) == found
 
 
 def test_a_vae_of_images_makes_a_latent_of_each_frame():
-    assert latent_frames(*SMALL["kl"], 7) == 7
+    assert count_latent_frames(*SMALL["kl"], 7) == 7
 
 
 def test_the_page_says_what_families_state():

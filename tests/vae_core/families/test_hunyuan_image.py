@@ -9,7 +9,9 @@ from exact_vae.vae_core import detect, from_weights, inspect, load
 from exact_vae.vae_core.families.hunyuan_image import Coder, HunyuanImageConfig
 from exact_vae.vae_core.families.registry import expected_shapes
 from safetensors.torch import save_file
-from samples import header, random_images, random_weights, shake
+from support.headers import header
+from support.random_networks import random_weights, shake
+from support.tensors import random_images
 
 EXACT = 1e-9
 

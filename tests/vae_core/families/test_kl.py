@@ -11,7 +11,8 @@ from exact_vae.vae_core import BrokenCheckpoint, UnknownCheckpoint, detect, from
 from exact_vae.vae_core.families import kl
 from exact_vae.vae_core.families.registry import expected_shapes
 from safetensors.torch import load_file, save_file
-from samples import random_images, shake, small_kl
+from support.random_networks import shake, small_kl
+from support.tensors import random_images
 
 EXACT = 1e-10
 
@@ -142,7 +143,7 @@ def test_round_trip_of_the_config(name):
 @torch.no_grad()
 def test_halves(tmp_path):
     """An encoder and a decoder in two bare files are the VAE they were cut from."""
-    from samples import random_weights
+    from support.random_networks import random_weights
 
     config = small_kl(z_channels=8, embed_dim=8)
     weights = random_weights("kl", config)
@@ -186,7 +187,7 @@ def test_bare_halves_of_diffusers(tmp_path, legacy):
 )
 def test_halves_that_do_not_fit(tmp_path, other):
     """Of other channels or another ratio: two good files, but not of one VAE."""
-    from samples import random_weights
+    from support.random_networks import random_weights
 
     first, second = small_kl(decoder=None, post_quant_conv=False), small_kl(**other)
     save_file(random_weights("kl", first), tmp_path / "encoder.safetensors")
@@ -200,7 +201,7 @@ def test_halves_that_do_not_fit(tmp_path, other):
 
 @torch.no_grad()
 def test_a_replaced_half_takes_its_quant_conv_along(tmp_path):
-    from samples import random_weights
+    from support.random_networks import random_weights
 
     full, bare = small_kl(), small_kl(encoder=None, quant_conv=False, post_quant_conv=False)
     save_file(random_weights("kl", full), tmp_path / "full.safetensors")
@@ -221,7 +222,7 @@ def test_what_only_a_folder_s_config_tells(tmp_path, fact):
 @torch.no_grad()
 def test_a_later_file_replaces_a_half(tmp_path):
     """FLUX.2's small decoder beside the full VAE: its widths, the other's encoder and statistics."""
-    from samples import random_weights
+    from support.random_networks import random_weights
 
     full = small_kl(z_channels=8, embed_dim=8, patch=2)
     small = small_kl(
@@ -240,7 +241,7 @@ def test_a_later_file_replaces_a_half(tmp_path):
 @torch.no_grad()
 def test_black_forest_names(tmp_path):
     """FLUX.2's own files keep the quant convs inside the halves."""
-    from samples import random_weights
+    from support.random_networks import random_weights
 
     weights = random_weights("kl", small_kl(z_channels=8, embed_dim=8, patch=2), torch.float64)
     inside = {

@@ -6,7 +6,9 @@ from diffusers import AutoencoderKLTemporalDecoder
 from exact_vae.vae_core import detect, from_weights
 from exact_vae.vae_core.execution import whole
 from exact_vae.vae_core.ops import splits_in_time
-from samples import header, near, shake
+from support.headers import header
+from support.random_networks import shake
+from support.tensors import near
 
 EXACT = 1e-9
 

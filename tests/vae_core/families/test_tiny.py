@@ -4,11 +4,11 @@ import pytest
 import torch
 from diffusers import AutoencoderTiny
 from exact_vae.vae_core import BadRequest, BrokenCheckpoint, detect, from_weights, load
-from exact_vae.vae_core.families.registry import expected_shapes
+from exact_vae.vae_core.families.registry import expected_shapes, family_named
 from exact_vae.vae_core.families.tiny import Coder, TinyConfig
 from exact_vae.vae_core.latents.spaces import SPACES
 from safetensors.torch import load_file
-from samples import random_weights
+from support.random_networks import random_weights
 from torch.nn import functional as F
 
 PLAIN = TinyConfig(4, Coder((64,) * 4, (1, 3, 3, 3)), Coder((64,) * 4, (3, 3, 3, 1)))
@@ -127,3 +127,17 @@ def test_raw_latents_by_the_author_s_file_name(tmp_path):
     mine, known = load(tmp_path / "mine.safetensors"), load(tmp_path / "taesdxl.safetensors")
     x = torch.rand(1, 3, 16, 16) * 2 - 1
     assert torch.allclose(known.encode(x).mode() * SPACES["sdxl"].scale, mine.encode(x).mode(), atol=1e-6)
+
+
+def test_authors_file_names():
+    scaling = family_named("tiny").scaling
+    assert scaling
+    names = (
+        "taesd_encoder.pth",
+        "taesdxl_decoder.safetensors",
+        "TAESD3.safetensors",
+        "taef1_decoder.pth",
+        "taesana.pth",
+    )
+    assert [scaling.space_of_file(n) for n in names] == ["sd1", "sdxl", "sd3", "flux1", "sana"]
+    assert [scaling.space_of_file(n) for n in ("taef2_encoder.pth", "mine.pth", "taesd_mine.pth")] == [None] * 3

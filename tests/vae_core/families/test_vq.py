@@ -12,7 +12,9 @@ from exact_vae.vae_core.families.blocks.ldm import Coder
 from exact_vae.vae_core.families.registry import expected_shapes
 from exact_vae.vae_core.families.vq import Codebook, VQConfig
 from exact_vae.vae_core.posterior import Posterior
-from samples import header, random_images, random_weights, shake
+from support.headers import header
+from support.random_networks import random_weights, shake
+from support.tensors import random_images
 
 EXACT = 1e-9
 

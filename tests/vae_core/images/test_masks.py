@@ -3,7 +3,7 @@
 import pytest
 import torch
 from exact_vae.vae_core.images import masks
-from exact_vae.vae_core.images.compositing import colour_matched, onto
+from exact_vae.vae_core.images.compositing import composite, match_colours
 
 
 def square(h=20, w=24, top=6, bottom=14, left=5, right=17):
@@ -15,7 +15,7 @@ def square(h=20, w=24, top=6, bottom=14, left=5, right=17):
 @pytest.mark.parametrize("by", [0, 1, 2, 3, 6, 7])
 def test_grown_as_a_square_kernel_grows_it(by):
     """A box of `by` pixels over the mask: what it touches at all. Its middle is right of the middle if it is even."""
-    found = masks.grown(square(), by)
+    found = masks.grow(square(), by)
     n = max(by, 1)
     ones = torch.ones(1, 1, n, n)
     summed = torch.nn.functional.conv2d(square(), ones, padding=n // 2)[..., :20, :24]
@@ -24,7 +24,7 @@ def test_grown_as_a_square_kernel_grows_it(by):
 
 
 def test_cells_are_those_that_the_mask_touches():
-    found = masks.to_cells(square(), 4)
+    found = masks.cover_cells(square(), 4)
     assert torch.equal(found, square(top=4, bottom=16, left=4, right=20))
 
 
@@ -32,17 +32,17 @@ def test_cells_are_those_that_the_mask_touches():
 def test_a_feather_stays_within_the_mask_and_reaches_1(width):
     thin = square(top=9, bottom=10)
     for mask in (square(), thin):
-        found = masks.feathered(mask, width)
+        found = masks.feather(mask, width)
         assert torch.equal(found > 0, mask > 0)
         assert found.amax() == 1 and (found <= 1).all()
-    edge = masks.feathered(square(left=0), 3)
+    edge = masks.feather(square(left=0), 3)
     assert edge[0, 0, 10, 0] == 1  # the image's edge is none of the mask's
 
 
 def test_outside_of_the_mask_is_the_original_to_the_bit():
     original, new = torch.rand(1, 3, 20, 24), torch.rand(1, 3, 20, 24)
-    weight = masks.feathered(square(), 3)
-    found = onto(original, new, weight)
+    weight = masks.feather(square(), 3)
+    found = composite(original, new, weight)
     assert torch.equal(found[:, :, square()[0, 0] == 0], original[:, :, square()[0, 0] == 0])
     assert torch.allclose(found, original + (new - original) * weight)
 
@@ -53,7 +53,7 @@ def test_a_shift_is_carried_on_into_the_mask():
     shift = torch.linspace(-0.2, 0.2, 256).expand(1, 3, 256, 256)
     mask = square(256, 256, 96, 160, 96, 160)
     inside = mask[0, 0] > 0
-    left = (colour_matched(original - shift, original, mask) - original)[:, :, inside]
+    left = (match_colours(original - shift, original, mask) - original)[:, :, inside]
     assert left.abs().mean() < 0.02 and left.mean().abs() < 2e-3
     everything = torch.ones(1, 1, 256, 256)
-    assert torch.equal(colour_matched(original - shift, original, everything), original - shift)
+    assert torch.equal(match_colours(original - shift, original, everything), original - shift)

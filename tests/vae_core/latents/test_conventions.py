@@ -62,7 +62,7 @@ def test_half_precision_is_not_kept():
 def test_what_cannot_be():
     with pytest.raises(BadRequest, match="a latent is not 'half': choose one of raw, scaled, normalised"):
         convert(latent("sd1"), SPACES["sd1"], "raw", "half")
-    with pytest.raises(LatentMismatch, match=r"those of SDXL.* have 4 channels \(this one is of SD 3"):
+    with pytest.raises(LatentMismatch, match=r"latents of SDXL.* have 4 channels \(this one is of SD 3"):
         convert(latent("sd3"), SPACES["sdxl"], "raw", "scaled")
     with pytest.raises(LatentMismatch, match=r"this latent has the shape \(3,\)"):
         convert(torch.zeros(3), SPACES["sd1"], "raw", "scaled")

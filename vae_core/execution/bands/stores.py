@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...errors import BadRequest
-from ...files.atomic import writable
+from ...files.atomic import explain_write_errors
 from ..plans import scratch
 
 PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}  # else it counts as shared
@@ -178,7 +178,7 @@ class OnDisk:
 
     def __init__(self, folder: str | Path | None = None):
         self.folder = Path(folder) if folder else scratch.folder()
-        with writable(self.folder):
+        with explain_write_errors(self.folder):
             self.file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115  # closed by `close`
         self.end = 0
         self.free: dict[int, list[int]] = {}
@@ -206,7 +206,7 @@ class _BandOnDisk:
         self.store, self.rows = store, band.shape[-2]
         self.shape, self.dtype, self.device = band.shape, band.dtype, band.device
         self.size, self.at = band.nbytes, store.room(band.nbytes)
-        with writable(store.folder):
+        with explain_write_errors(store.folder):
             self.store.file.seek(self.at)
             self.store.file.write(_bytes(band.cpu()).numpy().data)
 

@@ -1,15 +1,15 @@
 """What every family offers: a config read from shapes, and a network made of ops."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
+from ...latents.spaces import LatentSpace
 from ...ops import Ops, chain
-
-Shapes = Mapping[str, tuple[int, ...]]
-WIDEST = 2**15  # channels; more than any layer has, so what a damaged header may claim stays harmless
+from ..names import Layout
+from ..shapes import Shapes
+from .clip_law import ClipLaw
 
 
 class Config(Protocol):
@@ -111,14 +111,7 @@ class Network(nn.Module):
     """
 
     gaussian = True  # do the encoder's ops end in moments (mean, logvar), or in z itself?
-    first_frames = 1  # of a clip, that the first frames of its latent stand for
-    next_frames: int | None = None  # so many follow, once or more often; None: as many as the temporal ratio
-    first_latents = next_latents = 1  # latent frames that each of these becomes
-
-    @property
-    def images_are_clips(self) -> bool:
-        """Are images run as clips of one frame? If not, `ops.as_single_frame` of the ops does the same to a batch."""
-        return self.first_frames > 1
+    clip_law: ClipLaw | None = None  # None: a VAE of images
 
     def encode_ops(self) -> Ops:
         """pixels (B, C, H, W) in [-1, 1] -> moments (B, 2 * z_channels, h, w), or z if not `gaussian`"""
@@ -146,6 +139,10 @@ class Row(nn.ModuleList):
         return chain(*self)
 
 
+def always(config: Any) -> bool:
+    return True
+
+
 class Member(NamedTuple):
     """Files that are published, as the README lists them."""
 
@@ -171,34 +168,54 @@ class Rounding(NamedTuple):
     overflows: str = ""
 
 
+class ConfigJson(NamedTuple):
+    """What diffusers' config.json of a family may say that shapes do not.
+
+    classes    how its `_class_name` begins
+    settings   the file's settings -> those that every supported member has; the file may leave them out
+    """
+
+    classes: tuple[str, ...]
+    settings: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+class Scaling(NamedTuple):
+    """Of a family that was trained on scaled latents, and whose weights do not say on whose.
+
+    statistics   a latent space -> the tensors that lead from its scaled latents to raw ones
+    files        how the author calls the file, without its ending, or `_encoder` and `_decoder` -> its latent space
+    """
+
+    statistics: Callable[[LatentSpace], dict[str, Tensor]]
+    files: Mapping[str, str]
+
+    def space_of_file(self, name: str) -> str | None:
+        """'taesdxl_decoder.pth' -> 'sdxl'; None for a name that says nothing."""
+        stem = name.partition(".")[0].lower()
+        return self.files.get(stem.removesuffix("_encoder").removesuffix("_decoder"))
+
+
 class Family(NamedTuple):
-    """One architecture: how to tell it, and how to build it."""
+    """One architecture: how to tell it, how files name its tensors, and how to build it.
+
+    detect       shapes under reference names -> Config, or None if this is another network
+    example      a published member: what an unknown file is compared with
+    layouts      the ways files name its tensors; the first that fits best counts
+    published    does a config's channel count say whose latents these are?
+    config_json  what diffusers' config.json may not contradict
+    scaling      of tiny VAEs, which must be told their latent space
+    light        may it be read as LightX2V's network of the same shapes, `light=True` in the config?
+    """
 
     name: str
     title: str
-    detect: Callable[[Shapes], Any]  # shapes under reference names -> Config, or None if this is another network
+    detect: Callable[[Shapes], Any]
     build: Callable[[Any], Network]
-    example: Config  # a published member: what an unknown file is compared with
-    published: Callable[[Any], bool] = lambda config: True  # does a config's channel count say whose latents these are?
+    example: Config
+    layouts: tuple[Layout, ...]
+    published: Callable[[Any], bool] = always
     members: tuple[Member, ...] = ()
     rounding: Rounding = Rounding()
-
-
-def vote(values: Iterable[int | None]) -> int | None:
-    """The commonest value; None if there is none. One misshapen tensor among several does not change a config."""
-    counts = Counter(v for v in values if v is not None)
-    return counts.most_common(1)[0][0] if counts else None
-
-
-def size(shapes: Shapes, name: str, axis: int = 0) -> int | None:
-    """shapes[name][axis], or None if there is no such tensor or axis, or it is absurd."""
-    shape = shapes.get(name, ())
-    return shape[axis] if len(shape) > axis and 0 < shape[axis] <= WIDEST else None
-
-
-def count(shapes: Shapes, prefix: str) -> int:
-    """How many numbered items follow the prefix: 'decoder.up.' -> 4 for decoder.up.0 ... decoder.up.3."""
-    heads = {name[len(prefix) :].partition(".")[0] for name in shapes if name.startswith(prefix)}
-    numbers = [int(h) for h in heads if h.isdecimal() and len(h) < 4]
-    last = max(numbers, default=-1) + 1
-    return last if last <= 2 * len(numbers) + 2 else len(numbers)  # one absurd number is not a thousand blocks
+    config_json: ConfigJson | None = None
+    scaling: Scaling | None = None
+    light: bool = False

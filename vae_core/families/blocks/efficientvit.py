@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...dtypes import at_least_fp32
 from ...ops import Conv2d, Op, Ops, Residual, Sums, Window, chain, relu, silu
 from .norms import BatchNorm, RMSNorm
 
@@ -105,7 +106,7 @@ class LinearAttention(Sums):
 def _heads(x: Tensor, third: int) -> Tensor:
     """(B, heads * 3 * 32, H, W) -> the queries, keys or values (B, heads, 32, H * W), in fp32 at least"""
     part = x.unflatten(1, (-1, 3, HEAD))[:, :, third].flatten(-2)
-    return part.to(torch.promote_types(x.dtype, torch.float32))
+    return part.to(at_least_fp32(x.dtype))
 
 
 class Attention(nn.Module):

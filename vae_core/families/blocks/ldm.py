@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...ops import Conv2d, Global, Ops, Residual, Upsample2x, chain, silu
-from .base import Shapes, count, size, vote
+from ..shapes import Shapes, count, size, vote
 
 GROUPS = 32
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...ops import Conv2d, Conv3d, Global, GroupNormOverFrames, Ops, Residual, chain, silu
+from ..shapes import Shapes
 from ..wan import RMSNorm
-from .base import Shapes
 from .ldm import GROUPS, RESAMPLING, tokens
 
 

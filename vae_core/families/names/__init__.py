@@ -1,0 +1,18 @@
+"""How files name the tensors of each family: layouts, read in both directions."""
+
+from .layout import DIFFUSERS, ORIGINAL, Layout, begins, half, keep_names
+from .reading import PREFIXES, Reading, Readings, is_leftover, strip
+
+__all__ = [
+    "DIFFUSERS",
+    "ORIGINAL",
+    "PREFIXES",
+    "Layout",
+    "Reading",
+    "Readings",
+    "begins",
+    "half",
+    "is_leftover",
+    "keep_names",
+    "strip",
+]

@@ -3,54 +3,66 @@
 They also hold the queries, keys and values of attention as one tensor, diffusers as three.
 """
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..blocks.base import Shapes
-from ..dc_ae import DCAEConfig
-from .rules import both_ways, renamed, rules
+from ..shapes import Shapes
+from .layout import DIFFUSERS, ORIGINAL, Layout, Names, Weights, begins, first_parts, half, keep_names
+from .ldm import has_one
+from .rules import both_ways, rename
 
 
-def from_original(own: Shapes) -> dict[str, str]:
-    return {name: _EFFICIENTVIT.read(renamed(name, _WRAPPED)) for name in own}
+def from_original(own: Shapes) -> Names:
+    return {name: _EFFICIENTVIT.read(rename(name, _WRAPPED)) for name in own}
 
 
-def to_original(names: Iterable[str], config: DCAEConfig) -> dict[str, str]:
-    """Wrappers of layers have no numbers of their own; which there are follows from what the network is."""
-    wrap = rules(
-        *((r"^(encoder\.project_out\.|decoder\.project_in\.)", r"\1main."),) * config.latent_shortcuts,
-        *((r"^(encoder\.stages\.\d+\.op_list\.\d+\.main\.)(?=conv\.)", r"\1conv."),)
-        * bool(config.encoder and config.encoder.shuffled),
-        (r"^(decoder\.stages\.\d+\.op_list\.\d+\.main\.)(?=conv\.)", r"\1conv."),
-    )
-    return {name: renamed(_EFFICIENTVIT.write(name), wrap) for name in names}
+def to_original(names: Iterable[str], config: Any) -> Names:
+    """Wrappers of layers have no numbers of their own; which there are follows from the config, a DCAEConfig."""
+    wrap = [(r"^(decoder\.stages\.\d+\.op_list\.\d+\.main\.)(?=conv\.)", r"\1conv.")]
+    if config.encoder and config.encoder.shuffled:
+        wrap.append((r"^(encoder\.stages\.\d+\.op_list\.\d+\.main\.)(?=conv\.)", r"\1conv."))
+    if config.latent_shortcuts:
+        wrap.append((r"^(encoder\.project_out\.|decoder\.project_in\.)", r"\1main."))
+    return {name: rename(_EFFICIENTVIT.write(name), tuple(wrap)) for name in names}
 
 
-def joined(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Queries, keys and values as one tensor."""
-    whole = {name for name in weights if ".attn.to_q." in name}
-    three = {name.replace(".to_q.", new) for name in whole for new in (".to_q.", ".to_k.", ".to_v.")}
-    made = {
+def join_qkv(weights: Weights, config: Any) -> Weights:
+    """Queries, keys and values of each attention as one tensor, after all others."""
+    queries = {name for name in weights if ".attn.to_q." in name}
+    three = {name.replace(".to_q.", new) for name in queries for new in (".to_q.", ".to_k.", ".to_v.")}
+    joined = {
         name.replace(".to_q.", ".qkv."): torch.cat([weights[name.replace(".to_q.", f".to_{x}.")] for x in "qkv"])
-        for name in whole
+        for name in queries
     }
-    return {**{name: t for name, t in weights.items() if name not in three}, **made}
+    return {**{name: t for name, t in weights.items() if name not in three}, **joined}
 
 
-def split(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Queries, keys and values as three tensors."""
-    parted: dict[str, Tensor] = {}
+def split_qkv(weights: Weights, config: Any) -> Weights:
+    """Queries, keys and values of each attention as three tensors."""
+    parts: dict[str, Tensor] = {}
     for name, t in weights.items():
         if ".attn.qkv." in name:
-            parted |= {name.replace(".qkv.", f".to_{x}."): third for x, third in zip("qkv", t.chunk(3), strict=True)}
+            parts |= {name.replace(".qkv.", f".to_{x}."): third for x, third in zip("qkv", t.chunk(3), strict=True)}
         else:
-            parted[name] = t
-    return parted
+            parts[name] = t
+    return parts
 
 
-_WRAPPED = rules(  # layers that have a shortcut around them, and convolutions that move pixels into channels and back
+def is_numbered_twice(own: Shapes) -> bool:
+    """diffusers numbers blocks within levels."""
+    return any(re.match(r"(?:encoder\.down|decoder\.up)_blocks\.\d+\.\d+\.", name) for name in own)
+
+
+def _is_bare_original(own: Shapes) -> bool:
+    """The two halves' names are alike: the one that fits better counts."""
+    return {"stages", "project_in"} <= first_parts(own)
+
+
+_WRAPPED = (  # layers that have a shortcut around them, and convolutions that move pixels into channels and back
     (r"^((?:en|de)coder\.project_(?:in|out)\.)main\.", r"\1"),
     (r"(\.op_list\.\d+\.main\.conv)\.conv\.", r"\1."),
 )
@@ -75,4 +87,13 @@ _EFFICIENTVIT = both_ways(
     (".local_module.main.depth_conv.conv.", ".conv_out.conv_depth."),
     (".local_module.main.point_conv.conv.", ".conv_out.conv_point."),
     (".local_module.main.point_conv.norm.", ".conv_out.norm."),
+)
+
+EFFICIENTVIT = Layout(ORIGINAL, begins("encoder.stages.", "decoder.stages."), from_original, to_original, held=join_qkv)
+DC_AE_DIFFUSERS = Layout(DIFFUSERS, is_numbered_twice, write=keep_names, held=split_qkv, attention=2)
+HALVES = (
+    half("encoder", DC_AE_DIFFUSERS, has_one("down_blocks", "up_blocks")),
+    half("decoder", DC_AE_DIFFUSERS, has_one("up_blocks", "down_blocks")),
+    half("encoder", EFFICIENTVIT, _is_bare_original),
+    half("decoder", EFFICIENTVIT, _is_bare_original),
 )

@@ -1,46 +1,51 @@
 """diffusers' names of the networks that descend from latent diffusion, to the reference names and back.
 
-Each pair of functions is one way of counting: `from_...` is given a file's names and shapes, `to_...` reference names.
+diffusers counts levels in three ways:
+
+    TURNED      up_blocks from the lowest resolution, where the reference counts from the highest: Autoencoder-KL and
+                its kin. Attention is held as linear layers
+    STRAIGHT    both count from the lowest resolution: HunyuanVideo 1.5
+    ROW         blocks and resampling numbered in one row, in the order they run: HunyuanImage
 """
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
-from ..blocks.base import Shapes, count
-from .rules import both_ways, moved, renamed, rules
-
-Names = dict[str, str]
+from ..shapes import Shapes, count
+from .layout import DIFFUSERS, Layout, Names, begins, half
+from .ldm import from_ldm, has_one
+from .rules import both_ways, move, rename
 
 
 def from_turned(own: Shapes) -> Names:
-    """Autoencoder-KL and its kin: diffusers counts up_blocks from the lowest resolution, the reference does not."""
-    turned = _turned(own, "decoder.up_blocks.", "decoder.up.")
-    return {name: _KL.read(renamed(turned[name], _OLDER)) for name in own}
+    bare = from_ldm(own)
+    turned = _turn(bare.values(), "decoder.up_blocks.", "decoder.up.")
+    return {name: _KL.read(_OLDER.read(turned[bare[name]])) for name in own}
 
 
-def to_turned(names: Iterable[str]) -> Names:
-    turned = _turned(names := list(names), "decoder.up.", "decoder.up_blocks.")
+def to_turned(names: Iterable[str], config: Any = None) -> Names:
+    turned = _turn(names := list(names), "decoder.up.", "decoder.up_blocks.")
     return {name: _KL.write(turned[name]) for name in names}
 
 
-def to_turned_in_time(names: Iterable[str]) -> Names:
+def to_turned_in_time(names: Iterable[str], config: Any = None) -> Names:
     """SVD: layers of single frames and those over frames lie beside each other in each block of the decoder."""
-    names = {name: renamed(name, _OF_SINGLE_FRAMES) for name in names}
-    written = to_turned(names.values())
-    return {name: written[new] for name, new in names.items()}
+    marked = {name: rename(name, _OF_SINGLE_FRAMES) for name in names}
+    written = to_turned(marked.values())
+    return {name: written[new] for name, new in marked.items()}
 
 
 def from_straight(own: Shapes) -> Names:
-    """HunyuanVideo 1.5: the reference too counts from the lowest resolution."""
     return {name: _STRAIGHT.read(name) for name in own}
 
 
-def to_straight(names: Iterable[str]) -> Names:
+def to_straight(names: Iterable[str], config: Any = None) -> Names:
     return {name: _STRAIGHT.write(name) for name in names}
 
 
 def from_row(own: Shapes) -> Names:
-    """HunyuanImage: blocks and resampling numbered in one row; what follows a resampling is the next level."""
+    """What follows a resampling is the next level."""
     places: Names = {}
     for row, side, resampling in _ROWS:
         level = block = 0
@@ -51,32 +56,57 @@ def from_row(own: Shapes) -> Names:
             else:
                 places[f"{row}{i}."] = f"{side}{level}.block.{block}."
                 block += 1
-    return {name: _ROW.read(moved(name, _IN_ROW, places)) for name in own}
+    return {name: _ROW.read(move(name, _IN_ROW, places)) for name in own}
 
 
-def to_row(names: Iterable[str]) -> Names:
+def to_row(names: Iterable[str], config: Any = None) -> Names:
     names, places = list(names), dict[str, str]()
     for row, side, _ in _ROWS:
-        steps = {match[0] for name in names if (match := _IN_LEVELS.match(name)) and name.startswith(side)}
+        steps = {match[0] for name in names if (match := re.match(_IN_LEVELS, name)) and name.startswith(side)}
         places |= {step: f"{row}{i}." for i, step in enumerate(sorted(steps, key=_order))}
-    return {name: _ROW.write(moved(name, _IN_LEVELS, places)) for name in names}
+    return {name: _ROW.write(move(name, _IN_LEVELS, places)) for name in names}
 
 
-def is_hunyuan_3d(own: Shapes) -> bool:
+def is_turned(own: Shapes) -> bool:
+    return _has_blocks(own) and not is_row(own) and not is_straight(own)
+
+
+def is_straight(own: Shapes) -> bool:
     """RMS norms, and convolutions wrapped for causality."""
-    return any(name.endswith(".norm1.gamma") for name in own) and any(name.endswith(".conv1.conv.bias") for name in own)
+    wrapped = any(name.endswith(".norm1.gamma") for name in own) and any(
+        name.endswith(".conv1.conv.bias") for name in own
+    )
+    return wrapped and _has_blocks(own) and not is_row(own)
 
 
 def is_row(own: Shapes) -> bool:
+    """Norms and convolutions come right after the number: there are no levels between."""
     return any(re.match(r"(?:encoder\.down|decoder\.up)_blocks\.\d+\.(?:norm|conv)\d\.", name) for name in own)
 
 
-def _turned(names: Iterable[str], old: str, new: str) -> Names:
+def is_older(own: Shapes) -> bool:
+    """Until diffusers 0.17 the linear layers of attention had other names."""
+    return any(".query." in name or ".proj_attn." in name for name in own)
+
+
+def _is_turned_now(own: Shapes) -> bool:
+    return is_turned(own) and not is_older(own)
+
+
+def _is_turned_older(own: Shapes) -> bool:
+    return is_turned(own) and is_older(own)
+
+
+def _turn(names: Iterable[str], old: str, new: str) -> Names:
     """Levels that are counted from one end, counted from the other."""
     names = list(names)
-    top, numbered = count(dict.fromkeys(names, ()), old) - 1, re.compile(re.escape(old) + r"(\d+)\.")
-    return {name: numbered.sub(lambda match: f"{new}{top - int(match[1])}.", name, count=1)
-            if name.startswith(old) else name for name in names}  # fmt: skip
+    top = count(dict.fromkeys(names, ()), old) - 1
+
+    def turn(name: str) -> str:
+        level, dot, rest = name.removeprefix(old).partition(".")
+        return f"{new}{top - int(level)}.{rest}" if dot and level.isdecimal() else name
+
+    return {name: turn(name) if name.startswith(old) else name for name in names}
 
 
 def _order(step: str) -> tuple[int, bool, int]:
@@ -86,18 +116,17 @@ def _order(step: str) -> tuple[int, bool, int]:
 
 
 _ROWS = (("encoder.down_blocks.", "encoder.down.", "downsample."), ("decoder.up_blocks.", "decoder.up.", "upsample."))
-_IN_ROW = re.compile(r"^(?:encoder\.down|decoder\.up)_blocks\.\d+\.")
-_IN_LEVELS = re.compile(r"^(?:encoder\.down|decoder\.up)\.\d+\.(?:block\.\d+|downsample|upsample)\.")
+_IN_ROW = r"^(?:encoder\.down|decoder\.up)_blocks\.\d+\."
+_IN_LEVELS = r"^(?:encoder\.down|decoder\.up)\.\d+\.(?:block\.\d+|downsample|upsample)\."
+_has_blocks = begins("encoder.down_blocks.", "decoder.up_blocks.")
 
-_OF_SINGLE_FRAMES = rules(
-    (r"^(decoder\..*\.block[._]\d+\.)(?=norm|conv|nin_shortcut)", r"\1spatial_res_block."),
-)
-_OLDER = rules(  # only read; the linear layers of attention were called otherwise until diffusers 0.17
-    (r"\.query\.", ".to_q."),
-    (r"\.key\.", ".to_k."),
-    (r"\.value\.", ".to_v."),
-    (r"\.proj_attn\.", ".to_out.0."),
-    (r"\.spatial_res_block\.", "."),
+_OF_SINGLE_FRAMES = ((r"^(decoder\..*\.block[._]\d+\.)(?=norm|conv|nin_shortcut)", r"\1spatial_res_block."),)
+_OLDER = both_ways(  # only read
+    (".query.", ".to_q."),
+    (".key.", ".to_k."),
+    (".value.", ".to_v."),
+    (".proj_attn.", ".to_out.0."),
+    (".spatial_res_block.", "."),
 )
 _COMMON = (
     ("^encoder.down_blocks.#.", "^encoder.down.#."),
@@ -131,3 +160,13 @@ _KL = both_ways(
 )
 _STRAIGHT = both_ways(*_COMMON, ("^decoder.up_blocks.#.", "^decoder.up.#."))
 _ROW = both_ways(*_COMMON, (".proj.", ".proj_out."))
+
+TURNED = Layout(DIFFUSERS, _is_turned_now, from_turned, to_turned, attention=2)
+TURNED_OLDER = Layout("diffusers-legacy", _is_turned_older, from_turned)
+TURNED_IN_TIME = TURNED._replace(write=to_turned_in_time)
+TURNED_HALVES = (
+    half("encoder", TURNED, has_one("down_blocks", "up_blocks")),  # a U-Net has both
+    half("decoder", TURNED, has_one("up_blocks", "down_blocks")),
+)
+STRAIGHT = Layout(DIFFUSERS, is_straight, from_straight, to_straight, attention=5)
+ROW = Layout(DIFFUSERS, is_row, from_row, to_row)

@@ -1,58 +1,63 @@
-"""Rules that turn names of tensors into others, one way or both."""
+"""Rules that turn names of tensors into others, one way or both. Patterns are compiled when they are first used."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
-Rules = tuple[tuple[re.Pattern[str], Any], ...]
+Rules = tuple[tuple[str, Any], ...]  # (regular expression, what takes the place of a match)
 
 
-def rules(*pairs: tuple[str, Any]) -> Rules:
-    """(pattern, what takes its place) each, in the order in which they are applied."""
-    return tuple((re.compile(pattern), new) for pattern, new in pairs)
-
-
-def renamed(name: str, by: Rules) -> str:
+def rename(name: str, by: Rules) -> str:
     """The name after every rule, each applied once at most."""
     for pattern, new in by:
-        name = pattern.sub(new, name, count=1)
+        name = re.sub(pattern, new, name, count=1)
     return name
 
 
 class BothWays(NamedTuple):
-    """Rules to reference names and, the other way round, back to a file's."""
-
-    reading: Rules
-    writing: Rules
-
-    def read(self, name: str) -> str:
-        return renamed(name, self.reading)
-
-    def write(self, name: str) -> str:
-        return renamed(name, self.writing)
-
-
-def both_ways(*pairs: tuple[str, str]) -> BothWays:
-    """(what a file says, what the reference says) each, in the order in which they are applied to read.
+    """Pairs (what a file says, what the reference says), in the order in which they are applied to read.
 
     A # stands for a number, the same on both sides; a ^ before both for the beginning of the name.
     """
-    return BothWays(
-        rules(*((_pattern(file), _filled(reference)) for file, reference in pairs)),
-        rules(*((_pattern(reference), _filled(file)) for file, reference in reversed(pairs))),
-    )
+
+    pairs: tuple[tuple[str, str], ...]
+
+    def read(self, name: str) -> str:
+        for file, reference in self.pairs:
+            name = _replace(name, file, reference)
+        return name
+
+    def write(self, name: str) -> str:
+        for file, reference in reversed(self.pairs):
+            name = _replace(name, reference, file)
+        return name
 
 
-def moved(name: str, what: re.Pattern[str], places: Mapping[str, str]) -> str:
-    """The name with what the pattern finds in it taken to its place, if it has one."""
-    return what.sub(lambda match: places.get(match[0], match[0]), name, count=1)
+def both_ways(*pairs: tuple[str, str]) -> BothWays:
+    return BothWays(pairs)
 
 
-def _pattern(template: str) -> str:
-    start = "^" * template.startswith("^")
-    return start + r"(\d+)".join(map(re.escape, template.removeprefix("^").split("#")))
+def move(name: str, what: str, places: Mapping[str, str]) -> str:
+    """The name with the first match of the pattern `what` taken to its place, if it has one."""
+    return re.sub(what, lambda match: places.get(match[0], match[0]), name, count=1)
 
 
-def _filled(template: str) -> str:
-    first, *rest = template.removeprefix("^").split("#")
-    return first + "".join(f"\\{i}{part}" for i, part in enumerate(rest, 1))
+def _replace(name: str, old: str, new: str) -> str:
+    """One pair in one direction. Most have no number, and need no regular expression."""
+    start, sign, _ = old.removeprefix("^").partition("#")
+    if start not in name:
+        return name
+    if sign:
+        replace, template = _numbered(old, new)
+        return replace(template, name, count=1)
+    if old.startswith("^"):
+        return new.removeprefix("^") + name[len(start) :] if name.startswith(start) else name
+    return name.replace(old, new, 1)
+
+
+@cache
+def _numbered(old: str, new: str) -> tuple[Callable[..., str], str]:
+    pattern = "^" * old.startswith("^") + r"(\d+)".join(map(re.escape, old.removeprefix("^").split("#")))
+    first, *rest = new.removeprefix("^").split("#")
+    return re.compile(pattern).sub, first + "".join(f"\\{i}{part}" for i, part in enumerate(rest, 1))

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from torch import Tensor
 
-from ..blocks.base import Shapes, count
-from .rules import both_ways, moved
+from ..shapes import Shapes, count
+from .layout import DIFFUSERS, ORIGINAL, Layout, Weights, begins, keep_names
+from .rules import both_ways, move
 
 
 def is_diffusers(own: Shapes) -> bool:
@@ -19,16 +21,16 @@ def from_diffusers(own: Shapes) -> dict[str, str]:
     """Wan 2.1 numbers blocks and changes of resolution of a half in one row, Wan 2.2 within levels."""
     nested = any(".downsampler." in name or ".upsampler." in name for name in own)
     places = _places_in_levels(own) if nested else _places_in_a_row(own)
-    return {name: _NAMES.read(moved(name, _PLACE, places)) for name in own}
+    return {name: _NAMES.read(move(name, _PLACE, places)) for name in own}
 
 
-def to_diffusers(names: Iterable[str]) -> dict[str, str]:
+def to_diffusers(names: Iterable[str], config: Any = None) -> dict[str, str]:
     names = list(names)
-    blocks = {match[0] for name in names if (match := _BLOCK.match(name))}
+    blocks = {match[0] for name in names if (match := re.match(_BLOCK, name))}
     places: dict[str, str] = {}
     level = number = 0
     for block in sorted(blocks, key=_numbers):
-        half, side, i, *nested = _BLOCK.match(block).groups()  # type: ignore[union-attr]
+        half, side, i, *nested = re.match(_BLOCK, block).groups()  # type: ignore[union-attr]
         resamples = any(name.startswith((f"{block}resample.", f"{block}time_conv.")) for name in names)
         if nested != [None]:
             places[block] = f"{half}.{side}_blocks.{i}." + (f"{side}sampler." if resamples else f"resnets.{nested[0]}.")
@@ -38,11 +40,17 @@ def to_diffusers(names: Iterable[str]) -> dict[str, str]:
             places[block], level, number = f"decoder.up_blocks.{level}.upsamplers.0.", level + 1, 0
         else:
             places[block], number = f"decoder.up_blocks.{level}.resnets.{number}.", number + 1
-    return {name: _NAMES.write(moved(name, _BLOCK, places)) for name in names}
+    return {name: _NAMES.write(move(name, _BLOCK, places)) for name in names}
 
 
-def without_time(t: Tensor) -> Tensor:
-    """A convolution over one frame as files for images hold it."""
+def drop_single_taps(weights: Weights, config: Any) -> Weights:
+    """diffusers holds no convolutions over frames if none sees another frame (Qwen-Image-2.1)."""
+    taps = {t.shape[2] for t in weights.values() if t.ndim == 5}
+    return {name: _drop_time(t) for name, t in weights.items()} if taps == {1} else weights
+
+
+def _drop_time(t: Tensor) -> Tensor:
+    """(c_out, c_in, 1, h, w) -> (c_out, c_in, h, w); other tensors as they are."""
     return t[:, :, 0] if t.ndim == 5 else t
 
 
@@ -50,9 +58,10 @@ def _numbers(block: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", block)]
 
 
-_BLOCK = re.compile(r"^(encoder|decoder)\.(down|up)samples\.(\d+)\.(?:(?:down|up)samples\.(\d+)\.)?")
-_PLACE = re.compile(
-    r"^(?:encoder\.down|decoder\.up)_blocks\.\d+\.(?:resnets\.\d+\.|(?:down|up)samplers?\.(?:0\.)?(?=resample|time_conv))?"
+_BLOCK = r"^(encoder|decoder)\.(down|up)samples\.(\d+)\.(?:(?:down|up)samples\.(\d+)\.)?"
+_PLACE = (
+    r"^(?:encoder\.down|decoder\.up)_blocks\.\d+\."
+    r"(?:resnets\.\d+\.|(?:down|up)samplers?\.(?:0\.)?(?=resample|time_conv))?"
 )
 
 
@@ -99,11 +108,13 @@ _NAMES = both_ways(
 )
 
 
-_OF_FRAMES = re.compile(
-    r"(?:\.residual\.[26]|\.shortcut|\.head\.2|^(?:encoder\.|decoder\.)?conv[12]|\.time_conv)\.weight$"
-)
+_OF_FRAMES = r"(?:\.residual\.[26]|\.shortcut|\.head\.2|^(?:encoder\.|decoder\.)?conv[12]|\.time_conv)\.weight$"
 
 
 def over_frames(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of a convolution over frames; files for images leave out the one tap in time it has."""
-    return (*shape[:2], 1, *shape[2:]) if len(shape) == 4 and _OF_FRAMES.search(name) else shape
+    return (*shape[:2], 1, *shape[2:]) if len(shape) == 4 and re.search(_OF_FRAMES, name) else shape
+
+
+WAN = Layout(ORIGINAL, begins("encoder.downsamples.", "decoder.upsamples."), write=keep_names)
+WAN_DIFFUSERS = Layout(DIFFUSERS, is_diffusers, from_diffusers, to_diffusers, drop_single_taps)

@@ -19,7 +19,8 @@ from exact_vae.vae_core.families.hunyuan_image import HunyuanImageConfig
 from exact_vae.vae_core.families.registry import build
 from exact_vae.vae_core.families.vq import VQConfig
 from exact_vae.vae_core.ops import Affine, Conv2d, EveryNth, Residual, SideInput, Upsample2x, leaves, plus, silu, times
-from samples import random_weights, small_kl
+from support.random_networks import random_weights, small_kl
+from support.tensors import roundings
 from torch import nn
 
 TINY = next(family.example for family in FAMILIES if family.name == "tiny")
@@ -119,20 +120,28 @@ def test_wherever_bands_are_held(name, store):
     held.close()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+# In bf16 most of the error is of what is stored, which both store as often: what is left between them is chance, of
+# several thousand pixels a hundredth or two. In fp32 it is of the sums, whose order is the backend's, and which may be
+# another of bands than of the whole: n numbers one after another are off by (n / 2) ** 0.5 times a unit, in pairs by
+# log2(n) ** 0.5 times it. Of n = 9 * 64 taps one is 5.6 times the other.
+NO_WORSE = {torch.bfloat16: 1.1, torch.float32: 5.6}
+
+
+@pytest.mark.parametrize("dtype", NO_WORSE)
 @torch.no_grad()
 def test_rounding_is_no_worse_than_that_of_the_whole(dtype):
     """Against the truth in float64, from the same rounded weights."""
     family, config = NETWORKS["kl"]
     weights = {name: t.to(dtype) for name, t in random_weights(family, config).items()}
     exact, rough = (assemble(family, config, weights, d, torch.device("cpu")) for d in (torch.float64, dtype))
-    z = torch.randn(1, 4, 16, 16).to(dtype)
-    truth = whole.run(exact.decode_ops(), z.double())
-    error = {
-        "whole": (whole.run(rough.decode_ops(), z.clone()).double() - truth).square().mean().sqrt(),
-        "bands": (in_bands(rough.decode_ops(), z, Banding(4000, OnDevice())).double() - truth).square().mean().sqrt(),
-    }
-    assert error["bands"] < 1.05 * error["whole"]
+    generator = torch.Generator().manual_seed(0)
+    bands, once = roundings(
+        lambda z: whole.run(exact.decode_ops(), z.double()),
+        [torch.randn(1, 4, 6, 6, generator=generator).to(dtype) for _ in range(8)],
+        lambda z: in_bands(rough.decode_ops(), z, Banding(1500, OnDevice())),
+        lambda z: whole.run(rough.decode_ops(), z.clone()),
+    )
+    assert bands < NO_WORSE[dtype] * once
 
 
 class Ledger(OnDevice):

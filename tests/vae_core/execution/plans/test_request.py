@@ -4,13 +4,12 @@ import math
 
 import pytest
 import torch
-from alive import Alive
-from exact_vae.vae_core import DoesNotFit, from_weights
+from exact_vae.vae_core import DoesNotFit, Half, from_weights
+from exact_vae.vae_core.execution import make_request
 from exact_vae.vae_core.execution.bands.flows import Source, build_flow
 from exact_vae.vae_core.execution.bands.holding import Banding
 from exact_vae.vae_core.execution.bands.stores import OnDevice
 from exact_vae.vae_core.execution.observer import Observer
-from exact_vae.vae_core.execution.plans.choose import request as planned
 from exact_vae.vae_core.execution.plans.request import DEVICE, DISK, IN_FLIGHT, Request, choose, count_work
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.families import FAMILIES, dc_ae
@@ -20,7 +19,8 @@ from exact_vae.vae_core.families.kl import FAMILY
 from exact_vae.vae_core.families.registry import build
 from exact_vae.vae_core.families.vq import VQConfig
 from exact_vae.vae_core.ops import Conv2d, DoublingConv, leaves
-from samples import random_weights, small_kl
+from support.live_memory import LiveMemory
+from support.random_networks import random_weights, small_kl
 from torch import nn
 
 GIB = 2**30
@@ -161,7 +161,7 @@ def test_a_run_in_bands_holds_no_more_than_planned(family, config, part, rows):
             shape = (1, config.z_channels, 512 // ratio, 512 // ratio)
             ops, x, scale = network.decode_ops(), torch.empty(shape, dtype=torch.bfloat16), ratio
         wanted = Request(fuse(ops), x, scale)
-        plan, alive = wanted.plan_bands(rows), Alive()
+        plan, alive = wanted.plan_bands(rows), LiveMemory()
         banding = Banding(plan.numbers, OnDevice())
         with alive:
             for _ in build_flow(wanted.ops, Source(x, banding), banding, Observer()).read(last=True):
@@ -180,7 +180,7 @@ def test_every_family_is_planned(family, part):
     config = family.example
     side = 512 // config.spatial_ratio
     shape = (1, 3, 512, 512) if part == "encode" else (1, config.latent_channels, side, side)
-    found = planned(family.name, config, part, shape, torch.bfloat16)
+    found = make_request(family.name, config, Half.of(part), shape, torch.bfloat16)
     assert found.plan_bands(16).peak - found.temporary_weights < 0.8 * (found.whole.peak - found.temporary_weights)
     decoded = getattr(config, "decoded_ratio", config.spatial_ratio) * side
     assert found.shape[-2:] == ((side, side) if part == "encode" else (decoded, decoded))
@@ -200,6 +200,6 @@ def test_a_run_with_besides_keeps_to_its_plan(masked, rows):
     given = {"image": image, "mask": mask} if masked else {}
     plan = vae.plan("decode", z.shape, masked=masked, rows=rows, keep="device")
     vae.decode(z, rows=rows, keep="device", **given)  # so that what is made once is there
-    with Alive() as alive:
+    with LiveMemory() as alive:
         vae.decode(z, rows=rows, keep="device", **given)
     assert 0.4 * plan.peak < alive.most <= plan.peak  # the rest is for gaps in the heap

@@ -42,11 +42,14 @@ def test_what_is_remembered_of_parts_adds_up(dtype):
 
 @pytest.mark.parametrize(("dtype", "most"), [(torch.bfloat16, 2**-8), (torch.float16, 2**-11)])
 def test_sums_that_half_precision_cannot_hold(dtype, most):
-    """Of 64 x 64 pixels they exceed 65504, where fp16 ends, and 256 times what is added, where bf16 stops counting.
+    """Of 16 x 32 pixels they exceed 65504, where fp16 ends, and 256 times what is added, where bf16 stops counting.
 
-    All that is left is the rounding of the result: half a unit in the last place.
+    All that is left is the rounding of the result, half a unit in the last place, and that of fp32: a sum of n numbers
+    that are not negative is off by n of its units at most, in whatever order. Above and below the line of the division
+    they are sums over all pixels, weighed by 32 channels.
     """
-    x = torch.rand(1, 96, 64, 64, generator=torch.Generator().manual_seed(0)).mul(8).to(dtype)
+    x = torch.rand(1, 96, 16, 32, generator=torch.Generator().manual_seed(0)).mul(32).to(dtype)
+    most += 2 * (16 * 32 + 32 + 2) * 2**-24
     sums = LinearAttention().remember(x)
     assert all(s.dtype is torch.float32 for s in sums) and max(s.max() for s in sums) > 65504
     bands = x.split(3, -2)
@@ -54,7 +57,7 @@ def test_sums_that_half_precision_cannot_hold(dtype, most):
     truth = weighed(x.double())
     for got in (LinearAttention()(x), torch.cat([LinearAttention().recall(band, memory) for band in bands], -2)):
         assert got.dtype is dtype
-        assert ((got.double() - truth).abs() / truth.abs()).max() < 1.01 * most
+        assert ((got.double() - truth).abs() / truth.abs()).max() <= most
 
 
 @pytest.mark.parametrize("kernels", [(5,), (3, 7), (1,)])

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from comfyui_server import failure
 from exact_vae import NODE_CLASS_MAPPINGS, headless
 from exact_vae.nodes import host
 from PIL import Image
 from safetensors.torch import save_file
-from samples import header
+
+from support.comfyui_server import failure
+from support.headers import header
 
 OURS = ("ExactVAELoader", {"vae_name": "sd.safetensors"})
 CORE = ("VAELoader", {"vae_name": "sd.safetensors"})
@@ -56,8 +57,8 @@ def in_headless(server, nodes: dict, tmp_path) -> np.ndarray:
     return pixels(path)
 
 
-def written(server, *nodes: tuple[str, dict], of: tuple[int, int]):
-    """What a graph's node `of` gives at that output, as TestWrite of comfyui_pack.py wrote it."""
+def run_and_read(server, *nodes: tuple[str, dict], of: tuple[int, int]):
+    """What a graph's node `of` gives at that output, as TestWrite of comfyui_test_nodes.py wrote it."""
     name = f"{abs(hash(repr((nodes, of))))}.pt"
     entry = server.prompt(graph(*nodes, ("TestWrite", {"anything": [str(of[0]), of[1]], "name": name})))
     assert entry["status"]["status_str"] == "success", failure(entry)

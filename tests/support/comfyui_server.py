@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FOLDERS = (
     "custom_nodes",
     "input",
@@ -29,14 +29,22 @@ FOLDERS = (
 
 
 class Server:
-    """EXACT_VAE_COMFYUI is ComfyUI's folder, EXACT_VAE_COMFYUI_PYTHON the interpreter that has its requirements."""
+    """A ComfyUI with this pack.
 
-    def __init__(self, comfyui: Path, base: Path, *flags: str):
+    comfyui      its folder
+    base         a folder for models, inputs and outputs
+    flags        more options of its command line
+    test_nodes   install the nodes of comfyui_test_nodes.py, too
+    The interpreter is the one that EXACT_VAE_COMFYUI_PYTHON names, otherwise this one.
+    """
+
+    def __init__(self, comfyui: Path, base: Path, *flags: str, test_nodes: bool = True):
         self.base, self.log = base, base / "server.log"
         for folder in FOLDERS:
             (base / folder).mkdir(parents=True, exist_ok=True)
         (base / "custom_nodes" / "comfyui-exact-vae").symlink_to(ROOT)
-        (base / "custom_nodes" / "exact_vae_tests.py").symlink_to(Path(__file__).with_name("comfyui_pack.py"))
+        if test_nodes:
+            (base / "custom_nodes" / "exact_vae_tests.py").symlink_to(Path(__file__).with_name("comfyui_test_nodes.py"))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -86,14 +94,14 @@ class Server:
 
     def prompt(self, graph: dict, seconds: float = 300, client: str | None = None, **extra) -> dict:
         """The graph's history entry, when it has ended. client: who is told of it; extra: as the editor sends it."""
-        return self.ended(self.begun(graph, client, **extra), seconds)
+        return self.wait_for_end(self.queue(graph, client, **extra), seconds)
 
-    def begun(self, graph: dict, client: str | None = None, **extra) -> str:
+    def queue(self, graph: dict, client: str | None = None, **extra) -> str:
         """The graph's number."""
         somebody = {"client_id": client} if client else {}
         return self.post("/prompt", prompt=graph, extra_data=extra, **somebody)["prompt_id"]
 
-    def ended(self, number: str, seconds: float = 300) -> dict:
+    def wait_for_end(self, number: str, seconds: float = 300) -> dict:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if found := self.get(f"/history/{number}"):
@@ -123,7 +131,7 @@ class Browser:
         while self.stream.readline().strip():
             pass
 
-    def told(self) -> Iterator[tuple[str, Any]]:
+    def listen(self) -> Iterator[tuple[str, Any]]:
         """(type, data) of every message as it comes, until the graph has ended.
 
         Progress texts are of type 'text', (node id, text); preview images of type 'image', the bytes of a file.

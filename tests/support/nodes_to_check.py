@@ -113,7 +113,7 @@ def source(**changed):
     return node("Source", **{**GOOD, **changed})
 
 
-def checked(**nodes):
+def check_nodes(**nodes):
     """node 1 is called n1 here."""
     return check(parse({name[1:]: entry for name, entry in nodes.items()}), NODES)
 

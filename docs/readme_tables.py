@@ -1,13 +1,12 @@
-"""The README's list of files, from the families themselves. `python tests/readme_tables.py` writes it anew."""
+"""The README's list of files, from the families themselves. `python docs/readme_tables.py` writes it anew."""
 
 import re
 from pathlib import Path
 
-from exact_vae.vae_core.families import FAMILIES
-from exact_vae.vae_core.families.unsupported import FOREIGN
+from exact_vae.vae_core.families import FAMILIES, FOREIGN
 
 README = Path(__file__).parents[1] / "README.md"
-START, END = "<!-- files: made by tests/readme_tables.py -->\n", "<!-- end of files -->\n"
+START, END = "<!-- files: made by docs/readme_tables.py -->\n", "<!-- end of files -->\n"
 
 
 def files() -> str:
@@ -22,11 +21,11 @@ def files() -> str:
     return "\n".join([*head, *rows, "", f"Recognised, but refused by name: {refused}.", ""])
 
 
-def written(readme: str) -> str:
+def write_files(readme: str) -> str:
     """The README with the list as it should be."""
     before, rest = readme.split(START)
     return before + START + files() + END + rest.split(END)[1]
 
 
 if __name__ == "__main__":
-    README.write_text(written(README.read_text()))
+    README.write_text(write_files(README.read_text()))

@@ -1,4 +1,4 @@
-"""Nodes called as a graph calls them."""
+"""Calls nodes as a graph calls them, and makes small inputs for them."""
 
 import torch
 from exact_vae.nodes import NODE_CLASS_MAPPINGS
@@ -6,19 +6,19 @@ from exact_vae.nodes import NODE_CLASS_MAPPINGS
 TAG = {"family": "kl", "channels": 4, "ratio": 8, "latent": [8, 8], "size": [60, 61]}  # of a latent (1, 4, 8, 8)
 
 
-def returned(node: str, **inputs):
+def run_node(node: str, **inputs):
     cls = NODE_CLASS_MAPPINGS[node]
     return getattr(cls(), cls.FUNCTION)(**inputs)
 
 
 def call(node: str, **inputs):
-    found = returned(node, **inputs)
+    found = run_node(node, **inputs)
     return (found["result"] if isinstance(found, dict) else found)[0]
 
 
 def text(node: str, **inputs) -> str:
-    """What the node shows."""
-    (shown,) = returned(node, **inputs)["ui"]["text"]
+    """The text that the node shows."""
+    (shown,) = run_node(node, **inputs)["ui"]["text"]
     return shown
 
 

@@ -8,7 +8,7 @@ def node(kind, /, **inputs):
     return {"class_type": kind, "inputs": inputs}
 
 
-def titled(title, entry):
+def with_title(title, entry):
     return {**entry, "_meta": {"title": title}}
 
 

@@ -2,13 +2,15 @@
 
 import torch
 from exact_vae.vae_core import VAE, from_weights
+from exact_vae.vae_core.dtypes import at_least_fp32
 from exact_vae.vae_core.execution import clips, whole
 from exact_vae.vae_core.execution.observer import Observer
 from exact_vae.vae_core.execution.plans.request import DEVICE, Plan
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
-from exact_vae.vae_core.execution.run import result_dtype, run
+from exact_vae.vae_core.execution.run import run
 from exact_vae.vae_core.families import (
     FAMILIES,
+    ClipLaw,
     Config,
     asymmetric,
     dc_ae,
@@ -26,7 +28,8 @@ from exact_vae.vae_core.families import (
 )
 from exact_vae.vae_core.families.blocks import ldm
 from exact_vae.vae_core.ops import as_single_frame
-from samples import random_weights, small_kl
+
+from support.random_networks import random_weights, small_kl
 
 ONE_EACH, TWO = ldm.Coder((32, 64), (1, 1), (False, True), stem=32), ldm.Coder((32, 64), (2, 1), (False,) * 2)
 TRADED = (32, 32, 64)
@@ -118,7 +121,7 @@ def small(kind: str, dtype: torch.dtype = torch.float64) -> VAE:
     return from_weights(random_weights(*SMALL[kind], dtype), kind, dtype)
 
 
-def part_of(
+def run_half(
     vae: VAE, part: str, x: torch.Tensor, numbers: int = 0, frames: int = 0, keep: str = DEVICE
 ) -> torch.Tensor:
     """What the executors make of one clip (C, T, H, W) or one image (C, H, W): moments or z, or pixels; not planned.
@@ -130,17 +133,16 @@ def part_of(
     ops = fuse(network.encode_ops() if part == "encode" else network.decode_ops())
     if x.ndim == 3:
         shape = whole.run(as_single_frame(ops), x[None].clone()).shape[1:]
-        return run(as_single_frame(ops), _laid(x[None]), _plan(shape, numbers, 0, keep), Observer())[0]
-    frames_of_one = network.next_frames or vae.temporal_ratio or 1
-    first, step = (network.first_frames, frames_of_one) if part == "encode" else (1, 1)
+        return run(as_single_frame(ops), _channels_last(x[None]), _plan(shape, numbers, 0, keep), Observer())[0]
+    law = (network.clip_law if part == "encode" else None) or ClipLaw()
     x = x.transpose(0, 1)
     shape = whole.run(ops, x.clone()).shape
-    result = torch.empty(shape, dtype=result_dtype(x.dtype))
-    clips.run(ops, x, _plan(shape, numbers, frames, keep), Observer(), first, step, result)
+    result = torch.empty(shape, dtype=at_least_fp32(x.dtype))
+    clips.run(ops, x, _plan(shape, numbers, frames, keep), Observer(), law.first, law.step, result)
     return result.transpose(0, 1)
 
 
-def _laid(x: torch.Tensor) -> torch.Tensor:
+def _channels_last(x: torch.Tensor) -> torch.Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 

@@ -1,25 +1,9 @@
-"""Headers of real checkpoints, and small networks of random weights."""
-
-import json
-from pathlib import Path
+"""A small KL autoencoder, and random weights for a network of any family."""
 
 import torch
 from exact_vae.vae_core.families import Config
 from exact_vae.vae_core.families.kl import Coder, KLConfig
 from exact_vae.vae_core.families.registry import expected_shapes
-
-HEADERS = Path(__file__).parent / "headers"
-
-
-def header(name: str) -> dict:
-    """A file of tests/headers, its shapes as tuples."""
-    found = json.loads((HEADERS / f"{name}.json").read_text())
-    found["shapes"] = {name: tuple(shape) for name, shape in found["shapes"].items()}
-    return found
-
-
-def header_names() -> list[str]:
-    return sorted(path.stem for path in HEADERS.glob("*.json"))
 
 
 def small_kl(**changes) -> KLConfig:
@@ -59,25 +43,3 @@ def shake(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
         if tensor.is_floating_point() and tensor.ndim == 1:
             tensor.add_(torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) * 0.3)
     return module.double().eval()
-
-
-def random_images(channels: int, ratio: int, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(2, channels, 3 * ratio, 5 * ratio, generator=generator, dtype=torch.float64) * 2 - 1
-
-
-def clip(channels: int, frames: int, *size: int) -> torch.Tensor:
-    """Two clips in [-1, 1], always the same, (2, channels, frames, *size)."""
-    generator = torch.Generator().manual_seed(frames)
-    return torch.rand(2, channels, frames, *size, generator=generator, dtype=torch.float64) * 2 - 1
-
-
-def moments(posterior) -> torch.Tensor:
-    """As networks give them."""
-    return torch.cat([posterior.mean, posterior.logvar], 1)
-
-
-def near(a: torch.Tensor, b: torch.Tensor) -> float:
-    """The largest difference, by the largest number of the second."""
-    assert a.shape == b.shape
-    return float((a - b).abs().max() / b.abs().max())

@@ -1,6 +1,6 @@
-"""Run in a bare interpreter: loads the pack as ComfyUI does, calls every node once, and tells what it saw as JSON.
+"""A script for a bare interpreter: loads the pack as ComfyUI does, calls every node once, and writes a report as JSON.
 
-    python -I -B as_the_host.py PACK_FOLDER WORK_FOLDER
+    python -I -B load_like_comfyui.py PACK_FOLDER WORK_FOLDER
 
 The host names the module by the folder's absolute path with '.' as '_x_', and has its own modules first on sys.path.
 """
@@ -42,17 +42,17 @@ def set_traps(folder: Path) -> None:
     sys.modules["exact_vae"] = None  # type: ignore[assignment]  # importing it raises, also where it is installed
 
 
-def declared(cls: Any) -> dict[str, Any]:
+def list_inputs(cls: Any) -> dict[str, Any]:
     found = cls.INPUT_TYPES()
     return {**found["required"], **found.get("optional", {})}
 
 
-def described(cls: Any) -> dict[str, Any]:
+def describe_node(cls: Any) -> dict[str, Any]:
     method = inspect.signature(getattr(cls, cls.FUNCTION))
     return {
         "inputs": {
             name: [kind if isinstance(kind, str) else "COMBO", options["tooltip"]]
-            for name, (kind, options) in declared(cls).items()
+            for name, (kind, options) in list_inputs(cls).items()
         },
         "takes": list(method.parameters)[1:],
         "returns": list(cls.RETURN_TYPES),
@@ -60,10 +60,10 @@ def described(cls: Any) -> dict[str, Any]:
     }
 
 
-def arguments(node: str, cls: Any, sockets: dict[str, Any]) -> dict[str, Any]:
+def make_arguments(node: str, cls: Any, sockets: dict[str, Any]) -> dict[str, Any]:
     """Every declared input: what a wire brings, or what the widget shows at first."""
     found = {}
-    for name, (kind, options) in declared(cls).items():
+    for name, (kind, options) in list_inputs(cls).items():
         if isinstance(kind, list):
             found[name] = options.get("default", kind[0])
         else:
@@ -77,7 +77,7 @@ def call(cls: Any, given: dict[str, Any]) -> tuple[Any, ...]:
     return found["result"] if isinstance(found, dict) else found
 
 
-def frozen(value: Any) -> Any:
+def snapshot(value: Any) -> Any:
     """A copy to compare with later; of a VAE its weights."""
     if hasattr(value, "network"):
         return {name: tensor.clone() for name, tensor in _tensors(value.network).items()}
@@ -104,11 +104,11 @@ def _tensors(thing: Any, above: str = "", seen: Any = None) -> dict[str, torch.T
     return found
 
 
-def same(now: Any, before: Any) -> bool:
+def is_same(now: Any, before: Any) -> bool:
     if isinstance(now, torch.Tensor):
         return isinstance(before, torch.Tensor) and now.dtype == before.dtype and torch.equal(now, before)
     if isinstance(now, dict):
-        return now.keys() == before.keys() and all(same(now[key], before[key]) for key in now)
+        return now.keys() == before.keys() and all(is_same(now[key], before[key]) for key in now)
     return now == before
 
 
@@ -117,21 +117,21 @@ def run(pack: types.ModuleType) -> dict[str, Any]:
     classes = pack.NODE_CLASS_MAPPINGS
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, 20, 28, 3, generator=generator)
-    (vae,) = call(classes["ExactVAELoader"], {"vae_name": declared(classes["ExactVAELoader"])["vae_name"][0][0]})
+    (vae,) = call(classes["ExactVAELoader"], {"vae_name": list_inputs(classes["ExactVAELoader"])["vae_name"][0][0]})
     (latent,) = call(classes["ExactVAEEncode"], {"pixels": image, "vae": vae})
     mask = (torch.rand(1, 20, 28, generator=generator) > 0.7).float()
     sockets = {"VAE": vae, "IMAGE": image, "MASK": mask, "LATENT": {**latent, "noise_mask": mask[:, None]}}
     told = {}
     for node, cls in classes.items():
-        given = arguments(node, cls, sockets)
-        before = {name: frozen(value) for name, value in given.items()}
+        given = make_arguments(node, cls, sockets)
+        before = {name: snapshot(value) for name, value in given.items()}
         results = call(cls, given)
-        changed = [name for name, value in given.items() if not same(frozen(value), before[name])]
-        told[node] = {"results": len(results), "changed": changed, "weights": len(frozen(vae))}
+        changed = [name for name, value in given.items() if not is_same(snapshot(value), before[name])]
+        told[node] = {"results": len(results), "changed": changed, "weights": len(snapshot(vae))}
     return told
 
 
-def settings() -> dict[str, Any]:
+def global_settings() -> dict[str, Any]:
     """What is one for the whole process, and no pack's to change."""
     return {
         "grad": torch.is_grad_enabled(),
@@ -145,17 +145,17 @@ def settings() -> dict[str, Any]:
     }
 
 
-def tops() -> set[str]:
+def top_level_modules() -> set[str]:
     return {name.partition(".")[0] for name, module in sys.modules.items() if module and not name.startswith("/")}
 
 
 def main(folder: Path, work: Path) -> dict[str, Any]:
     set_traps(work / "bare")
-    before, loaded = settings(), tops()
+    before, loaded = global_settings(), top_level_modules()
     pack = load(folder)
-    after, more = settings(), tops() - loaded - set(sys.stdlib_module_names)
+    after, more = global_settings(), top_level_modules() - loaded - set(sys.stdlib_module_names)
     made = sorted(path.name for path in work.iterdir())
-    nodes = {node: described(cls) for node, cls in pack.NODE_CLASS_MAPPINGS.items()}
+    nodes = {node: describe_node(cls) for node, cls in pack.NODE_CLASS_MAPPINGS.items()}
     surroundings = sys.modules[f"{pack.__name__}.nodes.host"].surroundings
     (work / "models").mkdir()
     with surroundings(work / "models", None, work / "output", work / "output"):  # Load Latent finds what Save wrote

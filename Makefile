@@ -1,0 +1,35 @@
+# What a developer types; CONTRIBUTING.md says more. Run in an environment with `pip install -e ".[test]"`.
+
+PYTHON ?= python
+TESTS ?=
+BEFORE ?=
+
+.PHONY: help check test shots bench
+
+help:
+	@echo "make check                      lint, format and types"
+	@echo "make test                       all tests; TESTS=tests/cli: only these"
+	@echo "make shots                      redraw figures, example workflows and README tables;"
+	@echo "                                with EXACT_VAE_COMFYUI=<its folder> the screenshots as well"
+	@echo "make bench                      files entered, lengths, import time; BEFORE=<a checkout>: beside another"
+
+check:
+	ruff check .
+	ruff format --check .
+	pyright
+
+test:
+	$(PYTHON) -m pytest $(TESTS)
+
+shots:
+	$(PYTHON) docs/readme_tables.py
+	$(PYTHON) docs/workflows --thumbnails
+	$(PYTHON) docs/figures
+ifdef EXACT_VAE_COMFYUI
+	$(PYTHON) docs/screenshots --comfyui "$(EXACT_VAE_COMFYUI)"
+else
+	@echo "The screenshots were left as they are: they need EXACT_VAE_COMFYUI=<ComfyUI's folder>, Chromium and selenium."
+endif
+
+bench:
+	$(PYTHON) benchmarks/house.py $(if $(BEFORE),--before "$(BEFORE)")

@@ -1,0 +1,27 @@
+"""Reading a header: sizes and counts that a family's config is computed from."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+Shapes = Mapping[str, tuple[int, ...]]  # of a file's tensors, by name
+WIDEST = 2**15  # channels; more than any layer has, so what a damaged header may claim stays harmless
+
+
+def vote(values: Iterable[int | None]) -> int | None:
+    """The commonest value; None if there is none. One misshapen tensor among several does not change a config."""
+    counts = Counter(v for v in values if v is not None)
+    return counts.most_common(1)[0][0] if counts else None
+
+
+def size(shapes: Shapes, name: str, axis: int = 0) -> int | None:
+    """shapes[name][axis], or None if there is no such tensor or axis, or it is absurd."""
+    shape = shapes.get(name, ())
+    return shape[axis] if len(shape) > axis and 0 < shape[axis] <= WIDEST else None
+
+
+def count(shapes: Shapes, prefix: str) -> int:
+    """How many numbered items follow the prefix: 'decoder.up.' -> 4 for decoder.up.0 ... decoder.up.3."""
+    heads = {name[len(prefix) :].partition(".")[0] for name in shapes if name.startswith(prefix)}
+    numbers = [int(h) for h in heads if h.isdecimal() and len(h) < 4]
+    last = max(numbers, default=-1) + 1
+    return last if last <= 2 * len(numbers) + 2 else len(numbers)  # one absurd number is not a thousand blocks

@@ -1,0 +1,100 @@
+"""The tag that a latent carries through nodes and files."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from .conventions import RAW
+from .spaces import SPACES
+
+
+@dataclass(frozen=True)
+class Tag:
+    """What a latent remembers: which VAE made it, what its numbers mean, how large its image was.
+
+    family       family of the VAE that made it
+    channels     of the latent
+    ratio        pixels per latent pixel
+    latent       (h, w) of the latent when it was tagged; if it has another size now, `size` no longer holds
+    size         (H, W) of the image, before padding
+    convention   'raw', 'scaled' or 'normalised', see conventions.py
+    space        name of its latent space, a key of SPACES, if the VAE knows it
+    vae          fingerprint of the VAE that made it
+    """
+
+    family: str
+    channels: int
+    ratio: int
+    latent: tuple[int, int]
+    size: tuple[int, int] | None = None
+    convention: str = RAW
+    space: str | None = None
+    vae: str | None = None
+
+    @classmethod
+    def of(cls, latent: Tensor, family: str, ratio: int, size: tuple[int, int] | None, vae: Any = None) -> "Tag":
+        """The tag of a raw latent. Raises nothing of its own.
+
+        latent  (B, C, h, w) or (B, C, T, h, w), any dtype
+        size    (H, W) of its image
+        vae     the VAE that made it, which has a `latent_space` and a `fingerprint`; None if it is not known
+        """
+        h, w = latent.shape[-2:]
+        tag = cls(family, latent.shape[1], ratio, (h, w), size)
+        return tag if vae is None else replace(tag, space=vae.latent_space, vae=vae.fingerprint)
+
+    def size_of(self, latent_shape: tuple[int, ...]) -> tuple[int, int] | None:
+        """The size to crop the decoded image to; None if the latent has another size than when it was tagged."""
+        return self.size if tuple(latent_shape[-2:]) == self.latent else None
+
+    def adapt_to(self, latent_shape: tuple[int, ...]) -> "Tag | None":
+        """The part of this tag that still holds for a latent of this shape.
+
+        None for another number of channels, and for a latent of neither an image nor a clip: a sampler of sound may
+        have put one where the tagged latent was.
+        """
+        if len(latent_shape) not in (4, 5) or latent_shape[1] != self.channels:
+            return None
+        h, w = latent_shape[-2:]
+        return replace(self, latent=(h, w), size=self.size_of(latent_shape))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, without fields that are None."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict())
+
+    @classmethod
+    def from_json(cls, text: str) -> "Tag | None":
+        """The tag in this JSON; None if it cannot be read, because a latent can be used without one."""
+        try:
+            return cls.from_dict(json.loads(text))
+        except (ValueError, RecursionError):
+            return None
+
+    @classmethod
+    def from_dict(cls, d: Any) -> "Tag | None":
+        """The tag with these values, as `to_dict` gives them; None if they are no tag or contradict each other."""
+        try:
+            h, w = (int(n) for n in d["latent"])
+            size = None if d.get("size") is None else tuple(int(n) for n in d["size"])
+            words = {name: str(d[name]) for name in ("convention", "space", "vae") if d.get(name) is not None}
+            tag = cls(str(d["family"]), int(d["channels"]), int(d["ratio"]), (h, w), size, **words)  # type: ignore
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
+            return None
+        return tag._drop_foreign_space() if tag._is_possible() else None
+
+    def _is_possible(self) -> bool:
+        """Are all sizes positive, and is the image no larger than what the latent decodes to?"""
+        if min(self.channels, self.ratio, *self.latent) < 1:
+            return False
+        pairs = list(zip(self.size or (), self.latent, strict=False))
+        return self.size is None or (len(self.size) == 2 and all(0 < pixels <= n * self.ratio for pixels, n in pairs))
+
+    def _drop_foreign_space(self) -> "Tag":
+        """Forget a space that is not known here or has other channels. The other fields may still be true."""
+        space = SPACES.get(self.space or "")
+        return self if space and space.channels == self.channels else replace(self, space=None)
