@@ -14,5 +14,14 @@ class Observer:
     def end_op(self, op: Any, result: Tensor) -> None:
         """The op has made this: (B, C, H, W), or a band of it."""
 
+    def begin_pass(self) -> None:
+        """An image is about to be read in bands to its end, to be held or for its statistics.
+
+        Passes nest: what one reads may begin another.
+        """
+
     def carry(self, numbers: int) -> None:
-        """A run in bands keeps so many more numbers from one band to the next; fewer, if negative."""
+        """Until this pass ends, a flow keeps so many numbers from one band to the next."""
+
+    def end_pass(self) -> None:
+        """The last band has been read."""

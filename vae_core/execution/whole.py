@@ -88,26 +88,30 @@ def peak_bytes(
 
 
 class _LiveBytes(Observer):
-    """Counts the results of ops from when they are made until nobody holds them."""
+    """Counts the memory of the results of ops, from when it is made until nobody holds it."""
 
     def __init__(self) -> None:
         self.now = self.most = self.before = 0
-        self.sizes = dict[int, int]()
+        self.known = dict[int, int]()  # by storage: the tensor it was made for
 
     def begin_op(self, op: Any) -> None:
         self.before = self.now  # what the op reads is among it, and may be gone when the op ends
 
     def end_op(self, op: Any, result: Tensor) -> None:
-        if id(result) not in self.sizes:
+        owner = self.known.get(result.untyped_storage()._cdata)
+        if owner is None:
             self.add(result)
+        if owner != id(result):  # not in place; a view counts as a copy while the op runs, for other layouts make one
             self.most = max(self.most, self.before + result.nbytes)
 
     def add(self, x: Tensor) -> Tensor:
-        self.sizes[id(x)] = x.nbytes
-        self.now += x.nbytes
+        storage = x.untyped_storage()
+        self.known[storage._cdata] = id(x)
+        self.now += storage.nbytes()
         self.most = max(self.most, self.now)
-        weakref.finalize(x, self._remove, id(x)).atexit = False
+        weakref.finalize(storage, self._remove, storage._cdata, storage.nbytes()).atexit = False
         return x
 
-    def _remove(self, key: int) -> None:
-        self.now -= self.sizes.pop(key)
+    def _remove(self, key: int, size: int) -> None:
+        del self.known[key]
+        self.now -= size

@@ -69,7 +69,7 @@ def _build_step(op: AnyOp, source: Flow, banding: Banding, observer: Observer) -
     if isinstance(op, SideInput):
         return SideJoin(op, source, banding, observer)
     if isinstance(op, nn.GroupNorm):
-        return Normalization(op, _make_rereadable(op, source, banding), observer)
+        return Normalization(op, _make_rereadable(op, source, banding, observer), observer)
     if isinstance(op, Global):
         return Attention(op, source, banding.past if op.looks_back else None, observer)
     if isinstance(op, Window):
@@ -79,10 +79,12 @@ def _build_step(op: AnyOp, source: Flow, banding: Banding, observer: Observer) -
     return Pointwise(op, source, banding, observer)
 
 
-def _make_rereadable(op: nn.GroupNorm, source: Flow, banding: Banding) -> "Rereadable":
+def _make_rereadable(op: nn.GroupNorm, source: Flow, banding: Banding, observer: Observer) -> Rereadable:
     if isinstance(source, Rereadable):
         return source
-    return RecomputedFlow(source) if id(op) in banding.recomputed else HeldFlow(source, banding)
+    if id(op) in banding.recomputed:
+        return RecomputedFlow(source, observer)
+    return HeldFlow(source, banding, observer)
 
 
 class Source(Flow):
@@ -128,7 +130,6 @@ class SlidingWindow(Flow):
         for made in map(window.slide, balance(self.source.read(last), self.numbers)):
             yield from made
         assert not window.left, "fewer rows than were announced"
-        window.finish()
 
 
 class _WindowPosition:
@@ -170,9 +171,6 @@ class _WindowPosition:
         if not self.carried:
             self.carried = self.op.span * numbers_per_row(band)
             self.observer.carry(self.carried)
-
-    def finish(self) -> None:
-        self.observer.carry(-self.carried)
 
 
 class WithPast(Flow):
@@ -235,7 +233,9 @@ class Attention(Flow):
 
     def read(self, last: bool) -> Rows:
         self.observer.begin_op(self.op)
+        self.observer.begin_pass()
         memory = self.op.merge(self.op.remember(band) for band in self.source.read(last=False))
+        self.observer.end_pass()
         memory = self.past.extend_memory(self.op, memory) if self.past else memory
         yield from map(partial(self.apply, memory), self.source.read(last))
 
@@ -250,7 +250,7 @@ class ResidualSum(Flow):
 
     def __init__(self, op: Residual, source: Flow, banding: Banding, observer: Observer):
         self.held, self.observer = needs_whole_image(op.body), observer
-        shared = HeldFlow(source, banding) if self.held else source
+        shared = HeldFlow(source, banding, observer) if self.held else source
         self.shared, self.ports = shared, (_Port(shared), _Port(shared))
         self.body = build_flow(op.body, self.ports[0], banding, observer)
         self.skip = build_flow(op.skip, self.ports[1], banding, observer)
@@ -259,6 +259,7 @@ class ResidualSum(Flow):
         self.carried = 0
 
     def read(self, last: bool) -> Rows:
+        self.carried = 0
         if self.held:
             self.ports[1].final = last
         else:
@@ -267,8 +268,6 @@ class ResidualSum(Flow):
         skip = Reader(self.skip.read(last))
         yield from map(partial(_add_skip, skip), self.body.read(last))
         skip.finish()
-        self.observer.carry(-self.carried)
-        self.carried = 0
 
     def _carry(self, band: Tensor) -> Tensor:
         """Announces the rows that the skip waits for: the windows of the body are so many rows behind."""

@@ -212,6 +212,7 @@ class _BandedRun(Observer):
         self.remembered = self.carried = self.most_carried = 0
         self.rows = request.rows
         self.norm_sizes: dict[int, int] = {}
+        self.outer: list[int] = []  # what is carried in the passes that this one is nested in
         norms = list(leaves(request.ops))
         banding = Banding(2**62, store, frozenset(id(norms[i]) for i in twice))
         banding = banding._replace(side_input=Source(request.side, banding), past=request.past)
@@ -228,9 +229,15 @@ class _BandedRun(Observer):
         if isinstance(op, Global) and op.memory_grows:
             self.remembered = max(self.remembered, REMEMBERED * result.nbytes)
 
+    def begin_pass(self) -> None:
+        self.outer.append(self.carried)
+
     def carry(self, numbers: int) -> None:
         self.carried += numbers
         self.most_carried = max(self.most_carried, self.carried)
+
+    def end_pass(self) -> None:
+        self.carried = self.outer.pop()
 
 
 class CountingStore(OnDevice):

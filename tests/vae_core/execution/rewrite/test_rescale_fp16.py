@@ -18,6 +18,7 @@ from exact_vae.vae_core.ops import (
     SideInput,
     as_single_frame,
     chain,
+    declared,
     leaves,
     silu,
     splits_in_time,
@@ -41,7 +42,7 @@ def apart(got: Tensor, want: Tensor) -> float:
 
 
 def is_norm(op) -> bool:
-    return isinstance(op, nn.GroupNorm) or hasattr(op, "absorb_scale")
+    return isinstance(op, nn.GroupNorm) or declared(op).normalizes
 
 
 def pixels_or_z(vae, part: str) -> Tensor:
