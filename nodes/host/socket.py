@@ -131,17 +131,6 @@ def _rebuild(thing: Any, found: Detection, dtype: torch.dtype | None = None, dev
     return vae
 
 
-def _rebuild(thing: Any, dtype: torch.dtype | None = None, device: torch.device | None = None) -> VAE:
-    """Core's VAE as one of ours, around the same tensors.
-
-    A tensor is copied only if the host has left it on another device or in another dtype, to be cast at each call.
-    What is found out about the weights is kept on core's VAE, because ours is built for one run.
-    """
-    vae = from_weights(thing.first_stage_model.state_dict(), CORE_VAE, dtype, device)
-    vae.findings = vars(thing).setdefault(FINDINGS, vae.findings)
-    return vae
-
-
 class HostModel(nn.Module):
     """A VAE as the host's model: weights that it can move, and the two methods that core nodes call."""
 
