@@ -1,4 +1,4 @@
-"""The same work by this library and by diffusers, in turn in one process: medians and their ratio.
+"""Times the same work by this library and by diffusers, in turns in one process: medians and their ratio.
 
     python benchmarks/against_diffusers.py [--runs 7] [--size 256] [--device cpu] [--write]
 
@@ -47,7 +47,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def work(folder: Path, options: argparse.Namespace):
-    """(what, ours, theirs) for each row."""
+    """(name, our function, their function) for each row."""
     where, dtype = options.device, torch.float32
     ours, theirs = load(folder, dtype=dtype, device=where), AutoencoderKL.from_pretrained(folder).to(where)
     x = torch.rand(1, 3, options.size, options.size, device=where) * 2 - 1

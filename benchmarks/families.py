@@ -1,4 +1,4 @@
-"""Decoding with other families beside diffusers: Qwen-Image (an image, a clip), HunyuanImage 2.1, Sana.
+"""Compares decoding with diffusers for more families: Qwen-Image (an image, a clip), HunyuanImage 2.1, Sana.
 
     python benchmarks/families.py [--size 512] [--frames 9] [--runs 3] [--device cpu] [--dtype fp32] [--threads 1]
                                   [--only WORD] [--write]
@@ -153,7 +153,7 @@ def make_latent(case: Case, size: int, frames: int, options: argparse.Namespace)
 
 
 def load_ours(weights: str, dtype, device: str, **how):
-    """A function that decodes, and has the plan of its last run."""
+    """A function that decodes. Its attribute `plan` is the plan of its last run."""
     from exact_vae.vae_core import load
 
     vae = load(Path(weights), dtype=dtype, device=device)

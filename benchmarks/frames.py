@@ -1,4 +1,4 @@
-"""Peak memory of decoding clips of Wan 2.1, beside diffusers: does it grow with the frames?
+"""Compares the peak memory of decoding Wan 2.1 clips with diffusers: does it grow with the number of frames?
 
     python benchmarks/frames.py [--frames 1 5 17 33] [--size 128] [--runs 1] [--device cpu] [--dtype fp32]
                                 [--threads 1] [--rows N] [--only diffusers] [--write]

@@ -1,6 +1,6 @@
-"""How much memory a piece of work adds to what the process had before.
+"""Measures how much memory a piece of work adds to its process.
 
-On a CPU anonymous pages (those of files apart), looked at every two milliseconds; on CUDA what torch has allocated.
+On a CPU it samples the anonymous pages (without mapped files) every two milliseconds; on CUDA torch keeps the peak.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ MIB = 2**20
 
 @contextmanager
 def watch_memory(device: str) -> Iterator[Callable[[], int]]:
-    """Gives a function that says, after the block, how many bytes it added at most."""
+    """Gives a function that returns, after the block, the most bytes that the block added."""
     if device != "cpu":
         import torch
 
@@ -21,7 +21,7 @@ def watch_memory(device: str) -> Iterator[Callable[[], int]]:
         before = torch.cuda.memory_allocated()
         yield lambda: torch.cuda.max_memory_allocated() - before
         return
-    ctypes.CDLL(None).malloc_trim(0)  # what the small image left
+    ctypes.CDLL(None).malloc_trim(0)  # what earlier runs left
     before, most, over = anonymous_bytes(), [0], threading.Event()
 
     def sample() -> None:
@@ -38,6 +38,6 @@ def watch_memory(device: str) -> Iterator[Callable[[], int]]:
 
 
 def anonymous_bytes() -> int:
-    """Bytes of this process that no file lies behind."""
+    """Bytes of anonymous memory of this process."""
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("RssAnon"))

@@ -1,4 +1,4 @@
-"""The whole GPU path in one call: is it right, how fast is it, how much memory does it take.
+"""Checks the GPU path in one call: is it right, how fast is it, how much memory does it need?
 
     python benchmarks/on_gpu.py [--device cuda] [--size 256] [--dtypes fp32 bf16 fp16] [--right-only]
 

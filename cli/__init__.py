@@ -1,6 +1,7 @@
 """exact-vae: what the nodes do, on the command line.
 
-stdout has the result, stderr the talk. Exit 0: done; 1: it could not be done, in one sentence; 2: wrong usage.
+Results go to stdout, progress and errors to stderr. Exit codes: 0 done; 1 failed, with one sentence on stderr; 2 wrong
+usage; 130 stopped by Ctrl-C or `kill`.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from ..vae_core import VAEError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    for stream in (sys.stdout, sys.stderr):  # a console that cannot show a name must not fail for it
+    for stream in (sys.stdout, sys.stderr):  # a console that cannot show a character must not make the command fail
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
@@ -33,14 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _stop_on_kill() -> Iterator[None]:
-    """`kill` does what Ctrl-C does, so that no unfinished file is left: it may be a large one."""
+    """Makes `kill` do what Ctrl-C does, so that unfinished files, which may be large, are removed."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     try:
         before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # only the main thread is told of signals
+    except ValueError:  # signal handlers can be set in the main thread only
         yield
         return
     try:
@@ -52,7 +53,7 @@ def _stop_on_kill() -> Iterator[None]:
 def parser() -> argparse.ArgumentParser:
     try:
         from . import codec, demo, graph, inspect, plan, train
-    except ModuleNotFoundError as e:  # the command line is a guest: nodes and library do without its packages
+    except ModuleNotFoundError as e:  # only the command line needs these packages
         raise SystemExit(f"exact-vae needs '{e.name}': pip install 'exact-vae[cli]'") from e
     root = argparse.ArgumentParser(prog="exact-vae", description="The autoencoders of diffusion models.")
     commands = root.add_subparsers(metavar="COMMAND", required=True)

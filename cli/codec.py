@@ -20,15 +20,28 @@ LATENTS = (".safetensors", ".latent")
 
 def add(commands: argparse._SubParsersAction) -> None:
     encode = commands.add_parser("encode", help="an image to its latent")
-    encode.add_argument("image", type=Path, metavar="IMAGE", help="an image of any size; .tif is read row by row")
-    encode.add_argument("latent", type=Path, metavar="LATENT", help="to write: .safetensors, or .latent for ComfyUI")
-    encode.add_argument("--sample", type=parse_seed, metavar="SEED", help="sample the posterior (default: mode)")
+    encode.add_argument("image", type=Path, metavar="IMAGE", help="an image of any size; a .tif is read row by row")
+    encode.add_argument(
+        "latent", type=Path, metavar="LATENT", help="the file to write: .safetensors, or .latent for ComfyUI"
+    )
+    encode.add_argument(
+        "--sample", type=parse_seed, metavar="SEED", help="sample the posterior with this seed (default: take its mode)"
+    )
     encode.set_defaults(do=run_encode)
     decode = commands.add_parser("decode", help="a latent to its image")
     decode.add_argument("latent", type=Path, metavar="LATENT", help="a .safetensors or .latent file")
     to = decode.add_mutually_exclusive_group(required=True)
-    to.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help="to write: .tif (row by row), .png, .jpg ...")
-    to.add_argument("--out", type=Path, dest="image", metavar="IMAGE", help="the same", default=argparse.SUPPRESS)
+    to.add_argument(
+        "image", type=Path, nargs="?", metavar="IMAGE", help="the file to write: .tif (row by row), .png, .jpg ..."
+    )
+    to.add_argument(
+        "--out",
+        type=Path,
+        dest="image",
+        metavar="IMAGE",
+        help="another way to name the image",
+        default=argparse.SUPPRESS,
+    )
     decode.set_defaults(do=run_decode)
     for command in (encode, decode):
         add_vae(command)
@@ -36,16 +49,16 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def parse_seed(text: str) -> int:
-    """A whole number that a generator takes."""
-    number = int(text)
+    """The number of a seed. For argparse, which prints the sentence."""
+    number = int(text) if text.lstrip("+-").isdecimal() else -1
     if not 0 <= number < SEEDS:
-        raise argparse.ArgumentTypeError(f"a seed is 0 to {SEEDS - 1}, not {number}")
+        raise argparse.ArgumentTypeError(f"a seed is a whole number from 0 to {SEEDS - 1}, not {text}")
     return number
 
 
 def run_encode(options: argparse.Namespace) -> None:
     if options.latent.suffix.lower() not in LATENTS:
-        raise BadRequest(f"'{options.latent}' has the ending of no latent: use {' or '.join(LATENTS)}.")
+        raise BadRequest(f"'{options.latent}' cannot hold a latent: its name must end in {' or '.join(LATENTS)}.")
     demand_new(options.latent, [options.image, *options.vae])
     vae = load_vae(options)
     posterior = encode_file(vae, options)
@@ -56,7 +69,7 @@ def run_encode(options: argparse.Namespace) -> None:
 
 
 def encode_file(vae: VAE, options: argparse.Namespace) -> Posterior:
-    """Row by row if the file can be read so."""
+    """Encode the image of the command line; row by row if its file can be read row by row."""
     file = tiff.rows(options.image)
     if not file:
         rows.demand_readable(options.image)
@@ -88,5 +101,5 @@ def run_decode(options: argparse.Namespace) -> None:
 
 
 def is_single_image(latent: Tensor) -> bool:
-    """One image's, and no batch or clip?"""
+    """Does the latent hold one image, and no batch or clip?"""
     return latent.ndim < 4 or math.prod((latent.shape[0], *latent.shape[2:-2])) == 1

@@ -1,4 +1,4 @@
-"""exact-vae demo: a photograph through a VAE and back, and how near it came, on one page."""
+"""exact-vae demo: sends a photograph through a VAE and back, and writes a page that says how near the copy is."""
 
 import argparse
 import time
@@ -29,8 +29,14 @@ PAGE = "report.html"
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("demo", help="a photograph through a VAE and back, measured")
-    command.add_argument("image", nargs="?", type=Path, metavar="IMAGE", help="an image (default: one that is shipped)")
+    command = commands.add_parser("demo", help="encode and decode a photograph, and measure the difference")
+    command.add_argument(
+        "image",
+        nargs="?",
+        type=Path,
+        metavar="IMAGE",
+        help="an image (default: a photograph that comes with this package)",
+    )
     command.add_argument(
         "--out", type=Path, default=Path("exact-vae-demo"), metavar="DIR", help="the folder to write to"
     )
@@ -44,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
         demand_new(options.out / name, [source, *options.vae])
     image = image_files.read(source)[0][:1]
     vae, loading = measure_seconds(lambda: load_vae(options))
-    make_folder(options.out)  # what cannot be written is said before the work
+    make_folder(options.out)  # fails before the work if the folder cannot be written
     with bar("encode") as progress:
         posterior, encoding = measure_seconds(lambda: vae.encode(to_pixels(image, vae.in_channels), progress=progress))
     with bar("decode") as progress:

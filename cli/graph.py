@@ -1,4 +1,4 @@
-"""exact-vae run: a workflow of ComfyUI's, without ComfyUI."""
+"""exact-vae run: runs a ComfyUI workflow without ComfyUI."""
 
 import argparse
 from pathlib import Path
@@ -15,21 +15,25 @@ HOW = "NODE.INPUT=VALUE"
 def parse_setting(text: str) -> tuple[str, str]:
     where, equals, value = text.partition("=")
     if not equals:
-        raise argparse.ArgumentTypeError(f"{HOW} is needed, not '{text}'")
+        raise argparse.ArgumentTypeError(f"write it as {HOW}, not '{text}'")
     return where, value
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("run", help="a workflow, without ComfyUI")
-    command.add_argument("graph", type=Path, metavar="WORKFLOW.json", help="as ComfyUI saves or exports it")
-    more = "replace an input of a node; may be given several times"
+    command = commands.add_parser("run", help="run a ComfyUI workflow without ComfyUI")
+    command.add_argument("graph", type=Path, metavar="WORKFLOW.json", help="a workflow as ComfyUI saves or exports it")
+    more = "set an input of a node; may be given several times"
     command.add_argument(
         "--set", dest="settings", action="append", default=[], type=parse_setting, metavar=HOW, help=more
     )
-    command.add_argument("--input", type=Path, default=Path("input"), metavar="DIR", help="where images are read")
-    command.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="where results are written")
+    command.add_argument(
+        "--input", type=Path, default=Path("input"), metavar="DIR", help="the folder that images are read from"
+    )
+    command.add_argument(
+        "--output", type=Path, default=Path("output"), metavar="DIR", help="the folder that results are written to"
+    )
     command.add_argument("--models", type=Path, default=MODELS, metavar="DIR",
-                         help="where vae/, vae_approx/ and checkpoints/ are")  # fmt: skip
+                         help="the folder with vae/, vae_approx/ and checkpoints/ in it")  # fmt: skip
     command.set_defaults(do=run)
 
 
@@ -52,4 +56,4 @@ def run(options: argparse.Namespace) -> None:
         for file in (*ui.get("images", ()), *ui.get("latents", ()), *ui.get("files", ())):
             print(folders[file["type"]] / file["subfolder"] / file["filename"])
     if not results.report.ok:
-        raise headless.GraphError(f"not all of it ran: {results.report.sentence()}")
+        raise headless.GraphError(f"parts of the workflow were not run: {results.report.sentence()}")

@@ -1,4 +1,4 @@
-"""exact-vae inspect: what a file is, from its header alone."""
+"""exact-vae inspect: says which VAE a file holds, from its header alone."""
 
 import argparse
 import json
@@ -10,8 +10,10 @@ from ..vae_core.reports import describe_file
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("inspect", help="what a VAE file is, without reading its weights")
-    command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a file, or a folder of a diffusers model")
+    command = commands.add_parser("inspect", help="say which VAE a file holds, without reading its weights")
+    command.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="a file, or the folder of a diffusers model"
+    )
     command.add_argument("--json", action="store_true", help="print everything as JSON: one object, or a list of them")
     command.set_defaults(do=run)
 

@@ -1,4 +1,4 @@
-"""What several commands ask for: a VAE, and how it is to run."""
+"""Options that several commands share: which VAE to load, and how to run it."""
 
 import argparse
 import os
@@ -27,25 +27,27 @@ def add_vae(command: argparse.ArgumentParser) -> None:
         "the VAE's file or folder, a full checkpoint, or the files of encoder and decoder (default: the built-in VAE)"
     )
     command.add_argument("--vae", nargs="+", type=Path, default=[], metavar="FILE", help=what)
-    command.add_argument("--dtype", default="auto", choices=["auto", *DTYPES], help="what to compute in")
+    command.add_argument("--dtype", default="auto", choices=["auto", *DTYPES], help="the dtype to compute in")
     command.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 ...")
-    whose = f"for tiny VAEs: whose raw latents they should speak: {', '.join(SPACES)}"
+    whose = f"for tiny VAEs: the latent space of the latents they read and write: {', '.join(SPACES)}"
     command.add_argument("--latent-space", choices=list(SPACES), metavar="SPACE", help=whose)
-    light = "for tiny VAEs of clips: read the file as one of LightX2V's (lighttaehy1_5), not as TAEHV's author does"
+    light = "for tiny video VAEs: read the file as one of LightX2V's (lighttaehy1_5) instead of one of TAEHV's"
     command.add_argument("--light", action="store_true", help=light)
 
 
 def add_memory(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--budget", metavar="MEMORY", help="to use: 2GiB, 500MB ... (default: what is free)")
-    command.add_argument("--rows", type=int, metavar="N", help="run in bands of N rows (default: if needed)")
-    command.add_argument("--keep", choices=list(KEEP), help="where bands are held meanwhile (default: what fits)")
-    where = f"folder for what is held on disk (default: {scratch.VARIABLE}, or the system's temporary folder)"
+    command.add_argument("--budget", metavar="MEMORY", help="memory to use: 2GiB, 500MB ... (default: what is free)")
+    command.add_argument("--rows", type=int, metavar="N", help="run in bands of N rows (default: only if it is needed)")
+    command.add_argument(
+        "--keep", choices=list(KEEP), help="where bands are kept during the run (default: the fastest that fits)"
+    )
+    where = f"folder for bands that are kept on disk (default: {scratch.VARIABLE}, or the system's temporary folder)"
     command.add_argument("--scratch", type=Path, metavar="DIR", help=where)
 
 
 @contextmanager
 def memory_options(options: argparse.Namespace) -> Iterator[RunOptions]:
-    """What `VAE.encode` and `VAE.decode` are told of memory; meanwhile scratch files lie where they should."""
+    """Options for `VAE.encode` and `VAE.decode`. While the block runs, scratch files go where --scratch says."""
     before = os.environ.get(scratch.VARIABLE)
     if options.scratch:
         os.environ[scratch.VARIABLE] = str(options.scratch)
@@ -65,8 +67,8 @@ def load_vae(options: argparse.Namespace) -> VAE:
 
 
 def demand_new(target: Path, sources: list[Path]) -> None:
-    """What is read must not be written over."""
+    """Raises BadRequest if the target is one of the sources: a file that is read must not be overwritten."""
     for source in sources:
-        both = os.path.exists(target) and os.path.exists(source)  # which do not raise where looking is not allowed
+        both = os.path.exists(target) and os.path.exists(source)  # these do not raise where a folder may not be read
         if both and target.samefile(source):
-            raise BadRequest(f"'{target}' is what is read here: give the result another name.")
+            raise BadRequest(f"'{target}' is an input of this command: give the result another name.")

@@ -1,4 +1,4 @@
-"""exact-vae plan: how a file would encode or decode an image, and in how much memory, without running it."""
+"""exact-vae plan: says how a VAE would encode or decode an image, and in how much memory, without running it."""
 
 import argparse
 import json
@@ -28,17 +28,21 @@ SIZE = re.compile(r"(\d+)x(\d+)")
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("plan", help="how an image would be decoded, and in how much memory")
+    command = commands.add_parser("plan", help="say how an image would be decoded, and in how much memory")
     command.add_argument("file", type=Path, metavar="FILE", nargs="?", help="a VAE (default: the built-in one)")
-    command.add_argument("size", type=parse_size, metavar="WIDTHxHEIGHT", help="of the image, in pixels")
-    command.add_argument("--budget", metavar="MEMORY", help="6GiB, 500MB ... (default: what is free now)")
+    command.add_argument("size", type=parse_size, metavar="WIDTHxHEIGHT", help="size of the image in pixels")
+    command.add_argument(
+        "--budget", metavar="MEMORY", help="memory to use: 6GiB, 500MB ... (default: what is free now)"
+    )
     command.add_argument("--encode", action="store_true", help="plan encoding instead of decoding")
     command.add_argument(
-        "--stream", action="store_true", help="to or from a .tif, row by row: the image is not in memory"
+        "--stream",
+        action="store_true",
+        help="read or write the image row by row (.tif), so that it is never whole in memory",
     )
-    command.add_argument("--batch", type=parse_positive, default=1, metavar="N", help="so many images, or clips")
-    command.add_argument("--frames", type=parse_positive, metavar="N", help="clips of so many frames instead of images")
-    command.add_argument("--dtype", default="auto", choices=["auto", *precision.DTYPES], help="what to compute in")
+    command.add_argument("--batch", type=parse_positive, default=1, metavar="N", help="number of images, or of clips")
+    command.add_argument("--frames", type=parse_positive, metavar="N", help="plan clips of N frames instead of images")
+    command.add_argument("--dtype", default="auto", choices=["auto", *precision.DTYPES], help="the dtype to compute in")
     command.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 ...")
     command.add_argument("--json", action="store_true", help="print everything as JSON")
     command.set_defaults(do=run)
@@ -78,7 +82,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def latent_or_pixel_shape(options: argparse.Namespace, found: Detection) -> tuple[int, ...]:
-    """Of the pixels to encode, or of the latent to decode. Channels do not matter to a plan."""
+    """The shape of the pixels to encode, or of the latent to decode. A plan does not depend on its channels, here 1."""
     height, width = options.size
     scale, frames = 1, options.frames
     if not options.encode:
@@ -88,7 +92,7 @@ def latent_or_pixel_shape(options: argparse.Namespace, found: Detection) -> tupl
 
 
 def format_table(ways: list[Plan], chosen: Plan, title: str) -> str:
-    """One line for each way; an arrow before the one that would be taken."""
+    """One line for each plan, with an arrow before the one that would be used."""
     head = ("rows", "batch", "frames", "kept", "peak", "elsewhere", "work")
     lines = [title, f"{_format_line('  ', head)}  (1: as little as can be)"]
     return "\n".join(

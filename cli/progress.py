@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 
 class Bar:
-    """Call it with (done, total); a new total, or fewer done, starts it again. `name` says what is being done."""
+    """Call it with (done, total). A new total, or a smaller `done`, starts the bar again. `name` changes its label."""
 
     def __init__(self, drawn: tqdm):
         self._drawn = drawn

@@ -1,4 +1,4 @@
-"""One page of HTML: measures in a table, images beside one another. The images lie beside the page."""
+"""One page of HTML: a table of measures, and images from the folder of the page."""
 
 from collections.abc import Mapping
 from html import escape

@@ -1,4 +1,4 @@
-"""Image files row by row where the format can: TIFF. Others are put together in memory, in bytes."""
+"""Reads and writes image files row by row where the format allows it (TIFF), and as a whole otherwise."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,19 +17,24 @@ WRITING = 2  # times its bytes, while an image is written whole
 
 
 class PixelsOf:
-    """What an encoder reads of a file, from the top as often as it asks: pixels (channels, n, W) in [-1, 1]."""
+    """A TIFF file as the encoder reads it. `read` may be called again: the encoder may read the image several times."""
 
     def __init__(self, file: tiff.TiffRows, channels: int):
         self.file, self.channels = file, channels
         self.shape = (channels, *file.shape[:2])
 
     def read(self) -> Iterator[Tensor]:
+        """Bands of rows from the top: pixels (channels, n, W) in [-1, 1], float32. Raises BadPixels."""
         for band in self.file.read():
             yield to_pixels(band[None], self.channels)[0]
 
 
 def write(path: Path, shape: tuple[int, int, int], bands: Iterator[Tensor]) -> None:
-    """bands: pixels (C, n, W) from the top, of an image of shape (C, H, W)."""
+    """Write an image file. bands: pixels (C, n, W) in [-1, 1], from the top. shape: (C, H, W) of the whole image.
+
+    Raises DoesNotFit if the format needs the whole image in memory and there is too little of it, BadRequest if the
+    file cannot be written.
+    """
     channels, height, width = shape
     levels = (image_files.levels(to_image(band[None])[0]) for band in bands)
     if path.suffix.lower() in tiff.SUFFIXES:
@@ -46,14 +51,14 @@ def write(path: Path, shape: tuple[int, int, int], bands: Iterator[Tensor]) -> N
 
 
 def demand_savable(path: Path, channels: int) -> None:
-    """Said before anything is computed."""
+    """Raises, before anything is computed, BadRequest for an unknown format and BadPixels for unusual channels."""
     image_files.format_of(path)
     if channels not in (1, 3, 4):
         raise BadPixels(f"'{path}' cannot be written: an image file has 1, 3 or 4 channels, these pixels {channels}.")
 
 
 def demand_readable(path: Path) -> None:
-    """There is memory to read it whole."""
+    """Raises DoesNotFit if there is too little memory to read the image as a whole."""
     height, width = image_files.size_of(path)
     demand_room(path, "read", height * width * READING)
 

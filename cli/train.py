@@ -1,4 +1,4 @@
-"""exact-vae train: fine-tune a VAE on images of one's own.
+"""exact-vae train: fine-tunes a VAE on your own images.
 
 On several GPUs: torchrun --nproc-per-node N -m exact_vae.cli train ...
 """
@@ -27,36 +27,60 @@ from .options import demand_new, parse_positive
 from .progress import bar
 
 USUAL = Tuning("tuned")
-LISTED = 20  # files that are skipped are named up to so many, the others in the report
+LISTED = 20  # skipped files that are printed; all are in the report
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("train", help="fine-tune a VAE on images of your own, or go on where it was stopped")
-    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="images; one of five is held out")
+    command = commands.add_parser(
+        "train", help="fine-tune a VAE on your own images, or continue a run that was stopped"
+    )
+    command.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="a folder of images; one of five is held out to measure with",
+    )
     command.add_argument("--vae", type=Path, metavar="FILE", help="an Autoencoder-KL (default: the built-in VAE)")
-    command.add_argument("--out", type=Path, metavar="FILE", help="to write: .safetensors (default: NAME-tuned)")
-    part = "decoder: latents stay what they are; all: the encoder too"
+    command.add_argument(
+        "--out", type=Path, metavar="FILE", help="the file to write: .safetensors (default: NAME-tuned)"
+    )
+    part = "decoder: latents stay as they are; all: train the encoder, too"
     command.add_argument("--part", choices=[DECODER, ALL], default=USUAL.part, help=f"{part} (default: {USUAL.part})")
     usual = {"steps": USUAL.steps, "crop": USUAL.phases[0].crops[0], "batch": USUAL.phases[0].batch}
-    for name, what in (("steps", "of training"), ("crop", "sides of a crop, in pixels"), ("batch", "crops in a step")):
+    for name, what in (
+        ("steps", "steps of training"),
+        ("crop", "side of a crop in pixels"),
+        ("batch", "crops in a step"),
+    ):
         command.add_argument(f"--{name}", type=parse_positive, default=usual[name], metavar="N",
                              help=f"{what} (default: {usual[name]})")  # fmt: skip
-    rate = f"of learning, at its highest (default: {USUAL.learning_rate:g})"
+    rate = f"the highest learning rate (default: {USUAL.learning_rate:g})"
     command.add_argument("--rate", type=parse_above_zero, default=USUAL.learning_rate, metavar="R", help=rate)
     command.add_argument("--seed", type=int, default=USUAL.seed, metavar="SEED", help=f"default: {USUAL.seed}")
     command.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda ...")
     command.add_argument(
-        "--threads", type=parse_positive, metavar="N", help="of the CPU; others differ in the last bits"
+        "--threads",
+        type=parse_positive,
+        metavar="N",
+        help="CPU threads; another number changes the last bits of the result",
     )
     command.add_argument(
-        "--save-every", type=parse_positive, default=250, metavar="STEPS", help="how much a kill may cost"
+        "--save-every",
+        type=parse_positive,
+        default=250,
+        metavar="STEPS",
+        help="steps between saved states: as much is lost if the run is killed",
     )
     command.set_defaults(do=run)
 
 
 def parse_above_zero(said: str) -> float:
-    """For argparse, which prints the sentence."""
-    number = float(said)
+    """A number above 0. For argparse, which prints the sentence."""
+    try:
+        number = float(said)
+    except ValueError:
+        number = math.nan
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"a number above 0 is needed, not '{said}'")
     return number
@@ -87,7 +111,7 @@ def make_course(options: argparse.Namespace) -> Tuning:
 
 
 def choose_target(options: argparse.Namespace, subject: tuning.Subject) -> Path:
-    """Where the result goes. Raises BadRequest, before the work, for a place that cannot be."""
+    """The file to write. Raises BadRequest, before the work, for a file that cannot be written."""
     path = (options.vae or subject.checkpoint.path).absolute()
     out = options.out or Path(f"{path.name if path.is_dir() else path.stem}-tuned.safetensors")
     if out.suffix != ".safetensors":
@@ -104,7 +128,7 @@ def report_folder(out: Path) -> Path:
 
 
 def train(trainer: Trainer, state: Path, save_every: int) -> None:
-    """To the end, with a state saved now and then. One process of several writes and shows how far it is."""
+    """Train to the end and save the state now and then. Of several processes one saves and shows the progress."""
     leads = trainer.processes.leads
     total, shown = trainer.recipe.steps, leads and sys.stderr.isatty()
     with tqdm(total=total, initial=trainer.step, desc="train", unit="step", disable=not shown) as drawn:
@@ -117,12 +141,12 @@ def train(trainer: Trainer, state: Path, save_every: int) -> None:
                 drawn.set_postfix_str(f"{10 * math.log10(4 / trainer.history[-1]['squared']):.1f} dB")
 
         if leads and not trainer.step:
-            trainer.save(state)  # a place that cannot be written, or holds too little, is said before the work
+            trainer.save(state)  # fails before the work if the place cannot be written or is too small
         trainer.run(on_step=after_step)
 
 
 def write_results(subject: tuning.Subject, trainer: Trainer, found: Survey, out: Path) -> None:
-    """Write the result, measure it as it was written, and report."""
+    """Write the result, measure the written file, and write and print the report."""
     tuning.write_result(subject, trainer, out)
     before, after = subject.vae.to(trainer.device), load(out, dtype=torch.float32, device=trainer.device)
     rows = list(comparison.compare(before, after, found))
@@ -152,7 +176,7 @@ def explain_stop() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print("exact-vae: the same command goes on from the last saved step.", file=sys.stderr)
+        print("exact-vae: the same command continues from the last saved step.", file=sys.stderr)
         raise
 
 

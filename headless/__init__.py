@@ -1,4 +1,4 @@
-"""Graphs without ComfyUI: read them, check them, run them with the node classes you give.
+"""Runs ComfyUI graphs without ComfyUI: read, check and run them with node classes that you give.
 
 nodes = {**pack, **core_nodes("input", "output", "temp", pack)}
 results = run(load("workflow.json", nodes).set("3.seed", "7"), nodes)

@@ -1,6 +1,6 @@
-"""Calling a method of a V1 node: once for every item of its lists, waited for if it is async, results put together.
+"""Calls a method of a V1 node: once for each item of its input lists, waiting if it is async, and merges the results.
 
-On the way in and out every value is a list, as between nodes: one item for each time the node that made it was called.
+Inputs and outputs are lists, as between nodes: one item for each call of the node that made them.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ Ui = dict[str, list[Any]]
 
 
 def invoke(method: Callable[..., Any], inputs: Mapping[str, list[Any]], takes_lists: bool) -> list[Any]:
-    """What each call returned. Shorter lists repeat their last item; `takes_lists` means one call with all of them."""
+    """What each call returned. Shorter lists repeat their last item. takes_lists: one call with the lists."""
     calls = [dict(inputs)] if takes_lists else _split_calls(inputs)
     return [_wait_for(method(**arguments)) for arguments in calls]
 
@@ -53,7 +53,7 @@ def _split_returned(value: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     if isinstance(value, tuple | list):
         return tuple(value), {}
     if not isinstance(value, dict):
-        # The host would take it apart, and lose the batch of an IMAGE.
+        # The host would iterate over it, and so lose the batch of an IMAGE.
         raise VAEError(f"returned a {type(value).__name__} instead of a tuple of outputs: a comma is missing after it")
     if "expand" in value:
         raise VAEError("expands into other nodes while it runs, and only ComfyUI itself can run those")

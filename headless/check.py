@@ -1,7 +1,7 @@
-"""Validation of a graph, in the order and the words of the host.
+"""Validates a graph, in the order and the words of the host.
 
-Outputs that are valid would still run; what is wrong with the others is in `node_errors`. Literals come out as the
-types their inputs declare. Where the host answers with a bare Python exception (a link to a node that is not there),
+Valid output nodes can run even if others are not valid; `node_errors` says what is wrong with those. Literals are cast
+to the types that their inputs declare. Where the host answers with a bare Python exception (a link to a missing node),
 the type is the host's and the details are a sentence.
 """
 
@@ -31,16 +31,16 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Every output node would run."""
+        """Can every output node run?"""
         return not self.error and not self.node_errors
 
     @property
     def body(self) -> dict[str, Any]:
-        """What the host would answer."""
+        """The answer of the host, as JSON."""
         return {"error": self.error, "node_errors": dict(self.node_errors)}
 
     def sentences(self) -> list[str]:
-        """Everything that is wrong, one sentence each."""
+        """All problems, one sentence each."""
         found = [(node_id, one) for node_id, entry in self.node_errors.items() for one in entry["errors"]]
         if self.error and "node_id" in self.error["extra_info"]:
             found.append((self.error["extra_info"]["node_id"], self.error))
@@ -49,7 +49,7 @@ class Report:
         return list(dict.fromkeys(sentence(one, self.graph.nodes[node_id], self.graph) for node_id, one in found))
 
     def sentence(self) -> str:
-        """The first of them, or that all is well."""
+        """The first problem, or that there is none."""
         first, *others = self.sentences() or [self._all_well()]
         more = f" (and {len(others)} more problem{'s' if len(others) > 1 else ''})" if others else ""
         return first + more
@@ -87,7 +87,7 @@ class _Checker:
         return self.interfaces[self.graph.nodes[node_id].class_type]
 
     def check_upstream(self, end: str) -> list[str]:
-        """Check an output node and all it needs; their ids, each after those it reads."""
+        """Check an output node and all nodes it needs. Returns their ids, each after those it reads."""
         order, circles = walk_upstream(self.sources, end)
         for node_id in order:
             if node_id not in self.checked:
@@ -101,7 +101,7 @@ class _Checker:
         return [source for source, _ in links.values() if source in self.graph.nodes]
 
     def check_node(self, node: Node) -> _NodeCheck:
-        """One node by itself: its literals, and whether its links fit."""
+        """Check one node: its literals, and the types of its links."""
         checked = _NodeCheck()
         interface = self.interface(node.id)
         try:
@@ -114,7 +114,7 @@ class _Checker:
         return checked
 
     def _note_circle(self, circle: list[str]) -> None:
-        # Another output may come upon the same circle; one problem for each of its nodes is enough.
+        # Another output node may find the same circle: report it once.
         problems = self.checked[circle[1]].problems
         if all(one["type"] != "dependency_cycle" for one in problems):
             problems.append(_circle_problem(circle))
@@ -183,7 +183,7 @@ class _Checker:
         return [input_problem("return_type_mismatch", message, one, details, **info)]
 
     def _ask_node(self, node: Node, checked: _NodeCheck) -> list[Problem]:
-        """VALIDATE_INPUTS, with None for what is linked. Its answer is about all the arguments it took."""
+        """Call VALIDATE_INPUTS, with None for linked inputs. Its answer is about all the arguments it takes."""
         interface = self.interface(node.id)
         if not hasattr(interface.cls, "VALIDATE_INPUTS"):
             return []
@@ -200,9 +200,9 @@ class _Checker:
 
 
 def walk_upstream(sources: Callable[[str], Iterable[str]], end: str) -> tuple[list[str], list[list[str]]]:
-    """All that `end` needs, each after what it needs itself, `end` last; and the circles met on the way.
+    """(all nodes that `end` needs, each after those it needs itself, `end` last; the circles among them).
 
-    A circle [a, b, a] means that a is read by b, and b by a. No recursion: a graph may be deeper than Python's stack.
+    A circle [a, b, a] means that b reads a and a reads b. No recursion: a graph may be deeper than Python's stack.
     """
     order: list[str] = []
     circles: list[list[str]] = []

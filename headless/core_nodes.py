@@ -1,8 +1,8 @@
-"""The few core nodes a graph about VAEs needs, under the ids ComfyUI gives them, for running without ComfyUI.
+"""The core nodes that graphs about VAEs need, under ComfyUI's ids, for running without ComfyUI.
 
-They behave as the core nodes of the same name do, with the same inputs, file names and pixels, but for two things:
-16-bit greyscale is read as such, and an image with NaN is refused instead of saved black. Ids whose work our own nodes
-do are an explicit table, CORE_ALIASES.
+They have the inputs, file names and pixels of the core nodes of the same name, with two differences: 16-bit greyscale
+keeps its 16 bits, and an image with NaN is refused instead of saved black. CORE_ALIASES lists the core ids that our own
+nodes stand in for.
 """
 
 import json
@@ -46,7 +46,7 @@ def core_nodes(
 ) -> dict[str, type]:
     """Core id -> node class, bound to these folders.
 
-    aliases: our node id -> class, to resolve CORE_ALIASES in; a core id whose target is not among them is left out.
+    aliases: our node id -> class, for CORE_ALIASES; a core id whose class is missing here is left out.
     """
     folders = Folders(Path(input_dir), Path(output_dir), Path(temp_dir))
     bound = {one.__name__: type(one.__name__, (one,), {"folders": folders}) for one in _IN_FOLDERS}
@@ -249,7 +249,7 @@ _IN_FOLDERS = (LoadImage, SaveImage, PreviewImage, SaveLatent, LoadLatent)
 
 
 def _validate_file(folders: Folders, name: Any, kind: str) -> bool | str:
-    """The answer of VALIDATE_INPUTS for a file; None is a name that another node will give."""
+    """The answer of VALIDATE_INPUTS for a file. name: None if another node gives it."""
     if name is None:
         return True
     try:
@@ -259,7 +259,7 @@ def _validate_file(folders: Folders, name: Any, kind: str) -> bool | str:
 
 
 def _file_version(path: Path) -> str:
-    """Another text whenever the file is another one."""
+    """A text that changes when the file changes."""
     stat = path.stat()
     return f"{path} {stat.st_size} {stat.st_mtime_ns}"
 

@@ -1,8 +1,8 @@
-"""Workflows as the editor saves them (version 0.4 and 1, with subgraphs), to the graph that the host would be sent.
+"""Converts a workflow as the editor saves it (versions 0.4 and 1, with subgraphs) to the graph that the host runs.
 
-What the editor does when a workflow is queued: notes, muted nodes and subgraphs' shells go; what reads through a
-reroute, a bypassed node or a subgraph reads what is behind it; values of widgets, kept by their order, get the names
-that the node's class declares.
+It does what the editor does when a workflow is queued: it drops notes, muted nodes and the shells of subgraphs; follows
+links through reroutes, bypassed nodes and subgraphs to the node behind them; and gives the values of widgets, which are
+kept in order, the names that the node's class declares.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ NOTES = ("Note", "MarkdownNote")
 REROUTE, PRIMITIVE = "Reroute", "PrimitiveNode"
 SHELL_INPUT, SHELL_OUTPUT = -10, -20  # stand in a subgraph's links for what is outside of it
 VALUES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")  # types that a widget holds
-SEEDS = ("seed", "noise_seed")  # have a control behind them without being asked
+SEEDS = ("seed", "noise_seed")  # the editor adds a control behind these
 UPLOADS = ("image_upload", "video_upload", "audio_upload", "file_upload")
 
 Json = Mapping[str, Any]
@@ -64,8 +64,8 @@ def is_workflow(obj: Any) -> bool:
 def from_editor(workflow: Json, nodes: Mapping[str, type]) -> Graph:
     """nodes: class_type -> V1 node class, whose declarations name the values of widgets.
 
-    Of a class that is not among them only links and the values that the file names are read; `check` will say that it
-    is missing. Raises GraphError for what is not understood.
+    For a class that is missing here, only links and the values that the file names are read; `check` will report it.
+    Raises GraphError for a file that cannot be read.
     """
     try:
         reading = _Reader(workflow, nodes)
@@ -121,7 +121,7 @@ class _Reader:
         return Node(name, kind, inputs, node.get("title") or "")
 
     def trace(self, scope: Scope, number: Any) -> End:
-        """Where a link begins, behind all that only passes on."""
+        """Where a link begins, behind all reroutes, bypassed nodes and subgraphs."""
         wanted = _get_link(scope, number).type
         at: Place | End = Place(scope, number)
         seen = set()
@@ -151,7 +151,7 @@ class _Reader:
         return f"{scope.prefix}{link.origin}", link.slot
 
     def leave(self, scope: Scope, slot: int) -> Place | End:
-        """What a subgraph's input reads: a link to its shell, or a value on it; nothing if the value inside stands."""
+        """What a subgraph's input reads: a link to its shell, or a value on it; None if the value inside is used."""
         assert scope.shell is not None and scope.outer is not None  # a workflow itself has no inputs
         name, sockets = scope.inputs[slot]["name"], list(scope.shell.get("inputs") or ())
         beside = sockets[slot : slot + 1]  # names need not be unique, and the editor leaves some inputs out
@@ -181,14 +181,14 @@ def _place_of(scope: Scope, socket: Json | None) -> Place | None:
 
 
 def _find_exit(scope: Scope, slot: int) -> Place | None:
-    """What leaves a subgraph by this output of its shell."""
+    """The link inside a subgraph that feeds this output of its shell."""
     ends = (number for number, link in scope.links.items() if (link.target, link.into) == (SHELL_OUTPUT, slot))
     number = next(ends, None)
     return None if number is None else Place(scope, number)
 
 
 def _find_passed_input(node: Json, slot: int, wanted: Any) -> Json | None:
-    """The input that comes out of a bypassed node's output: the one beside it if it fits, or the first that does."""
+    """The input that a bypassed node passes to this output: the one beside it, or the first whose type fits."""
     inputs, given = node.get("inputs") or [], node["outputs"][slot]["type"]
     beside = inputs[slot] if slot < len(inputs) else None
     if wanted == "*":
@@ -205,7 +205,7 @@ def _read_shell_widget(shell: Json, name: str) -> Literal | None:
     if name in named:
         return Literal(named[name])
     if not values:
-        return None  # as older editors have it: the value inside stands
+        return None  # older editors: the value inside is used
     proxies = (shell.get("properties") or {}).get("proxyWidgets")
     widgets = [one["name"] for one in shell.get("inputs") or () if one.get("widget")]
     names = widgets if len(widgets) == len(values) else [what for who, what in proxies or () if str(who) == "-1"]
@@ -223,7 +223,7 @@ def _demand_no_group(node: Json) -> None:
 
 
 def _read_widgets(node: Json, cls: type | None) -> dict[str, Any]:
-    """Name -> value of every widget: as the file names it, or by its place, or its default."""
+    """Name -> value of every widget: by its name in the file, by its place, or the default."""
     values = node.get("widgets_values") or []
     named = values if isinstance(values, dict) else node.get("widgets_values_named") or {}
     if cls is None:
@@ -239,7 +239,7 @@ def _is_widget(one: Input) -> bool:
 
 
 def _name_values(widgets: list[Input]) -> Iterator[str]:
-    """A name for each entry of widgets_values; "" for what stands behind a widget and is the editor's own."""
+    """A name for each entry of widgets_values; "" for entries that the editor adds behind a widget."""
     for one in widgets:
         yield one.name
         controlled = one.options.get("control_after_generate", one.name in SEEDS and one.type == "INT")

@@ -1,4 +1,4 @@
-"""The three folders a graph may touch."""
+"""The three folders that a graph may read and write."""
 
 import re
 from dataclasses import dataclass

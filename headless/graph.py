@@ -1,7 +1,7 @@
-"""A graph of nodes, as the API format has it.
+"""A graph of nodes in the API format.
 
-A graph stays JSON all the way: a link is the list ["<id>", slot], and a list that is a value stays wrapped as
-{"__value__": [...]}. So a value that looks like a link is never taken for one; `literal` unwraps it where it is read.
+Inputs stay JSON: a link is the list ["<id>", slot], and a list that is a value is wrapped as {"__value__": [...]}, so
+that it is never taken for a link. `literal` unwraps it where it is read.
 """
 
 import difflib
@@ -78,7 +78,7 @@ class Graph:
         return titled or [node for node in self.nodes.values() if node.class_type == name]
 
     def _split_address(self, address: str) -> tuple[str, str]:
-        # Titles and input names may contain dots themselves, so the graph decides where the node's name ends.
+        # Titles and input names may contain dots, so the nodes of the graph decide where the node's name ends.
         splits = [(address[:i], address[i + 1 :]) for i, letter in enumerate(address) if letter == "."]
         if not splits:
             raise GraphError(f"'{address}' does not say which input of which node: write it as 3.seed")
@@ -99,7 +99,7 @@ def link(value: Any) -> tuple[str, int] | None:
 
 
 def literal(value: Any) -> Any:
-    """The value itself, out of the wrapping that tells a list from a link."""
+    """The value itself, without the wrapping that marks a list as no link."""
     return value["__value__"] if isinstance(value, dict) and "__value__" in value else value
 
 
@@ -109,7 +109,7 @@ def wrap(value: Any) -> Any:
 
 
 def find_nearest(name: str, names: Mapping[str, Any]) -> list[str]:
-    """The few names most like this one, for sentences about a slip of the pen."""
+    """The names most like this one, at most three, for sentences about misspelt names."""
     return difflib.get_close_matches(name, list(names), n=3, cutoff=0.6)
 
 

@@ -36,7 +36,7 @@ def read(path: Path) -> tuple[Tensor, Tensor]:
 
 
 def demand_images(images: Any) -> Tensor:
-    """images: IMAGE (B, H, W, C), C 1, 3 or 4, finite. Raises BadPixels."""
+    """Raises BadPixels unless these are images (B, H, W, C), C 1, 3 or 4, of finite numbers. Returns them."""
     if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[-1] not in (1, 3, 4):
         found = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise BadPixels(f"images to save are (B, H, W, C) with 1, 3 or 4 channels; this is {found}")
@@ -47,7 +47,7 @@ def demand_images(images: Any) -> Tensor:
 
 
 def write_png(path: Path, image: Tensor, texts: Mapping[str, str], level: int) -> None:
-    """image: (H, W, C), C 1, 3 or 4. texts: kept in the file. level: 0 to 9, how hard to compress."""
+    """Write one image (H, W, C) in [0, 1], C 1, 3 or 4. texts: kept in the file. level: of compression, 0 to 9."""
     info = PngImagePlugin.PngInfo()
     for name, text in texts.items():
         info.add_text(name, text)
@@ -55,9 +55,9 @@ def write_png(path: Path, image: Tensor, texts: Mapping[str, str], level: int) -
 
 
 def write(path: Path, images: Tensor) -> list[Path]:
-    """images: (B, H, W, C). One file in the format its ending names, or for a batch several, path_00001 and so on.
+    """Write images (B, H, W, C) in [0, 1], in the format that the name ends in; a batch as path_00001, path_00002 ...
 
-    Raises BadPixels, and BadRequest for an ending that is no image's or a place that cannot be written.
+    Raises BadPixels for unusable images, BadRequest for an unknown format or a place that cannot be written.
     """
     many = len(images) > 1
     paths = [path.with_stem(f"{path.stem}_{i + 1:05}") if many else path for i in range(len(images))]
@@ -67,7 +67,7 @@ def write(path: Path, images: Tensor) -> list[Path]:
 
 
 def write_levels(path: Path, image: np.ndarray) -> None:
-    """image: (H, W, C) of bytes, C 1, 3 or 4. Raises BadRequest as `write` does."""
+    """Write one image (H, W, C) of bytes, C 1, 3 or 4. Raises BadRequest as `write` does."""
     kind = format_of(path)
     with write_atomically(path) as part:
         try:
@@ -77,7 +77,7 @@ def write_levels(path: Path, image: np.ndarray) -> None:
 
 
 def format_of(path: Path) -> str:
-    """The format its ending names. Raises BadRequest for one that is no image's."""
+    """Pillow's name of the format that a file name ends in. Raises BadRequest if it is not a known image format."""
     Image.init()
     kind = Image.EXTENSION.get(path.suffix.lower())
     if path.suffix.lower() not in SUFFIXES or kind not in Image.SAVE:
@@ -95,7 +95,7 @@ def size_of(path: Path) -> tuple[int, int]:
 
 
 def levels(image: Tensor) -> np.ndarray:
-    """(H, W, C) in [0, 1] -> the bytes that a file has."""
+    """(H, W, C) in [0, 1], any float dtype -> bytes (H, W, C) as files hold them."""
     # Truncated, not rounded: so the pixels of the file are those that ComfyUI's SaveImage would write.
     return (image.float() * 255).clamp(0, 255).to(torch.uint8).cpu().numpy()
 

@@ -1,4 +1,4 @@
-"""What a V1 node class declares about itself, read in one place."""
+"""What a V1 node class declares: its inputs, outputs and flags."""
 
 import inspect
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class Input:
 
     @property
     def config(self) -> list[Any]:
-        """As error records show it."""
+        """The declaration, as error records show it."""
         return [self.type, dict(self.options)]
 
 
@@ -64,7 +64,7 @@ class Interface:
 
     @property
     def runs_alone(self) -> bool:
-        """Two such nodes never share one run, whatever their inputs."""
+        """Must each such node run, even if another has the same inputs?"""
         return "UNIQUE_ID" in self.hidden.values() or bool(getattr(self.cls, "NOT_IDEMPOTENT", False))
 
     def gives_list(self, slot: int) -> bool:
@@ -78,7 +78,7 @@ class Interface:
             return False
         parameters = inspect.signature(validator).parameters
         takes_all = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
-        # A catch-all does not ask for the types: whoever wants them names them.
+        # **kwargs does not ask for the types of links: VALIDATE_INPUTS must name that parameter.
         return name in parameters or (takes_all and name != "input_types")
 
     def list_given(self, node: Node) -> list[Input]:

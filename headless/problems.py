@@ -1,7 +1,7 @@
-"""What validation finds: the host's JSON for programs, a sentence for people.
+"""What validation finds: the host's JSON for programs, and a sentence for people.
 
-A problem is {"type", "message", "details", "extra_info"}, worded as in the host, so that tools which read its answers
-read ours.
+A problem is {"type", "message", "details", "extra_info"} in the words of the host, so that tools that read the host's
+answers can read ours.
 """
 
 import traceback
@@ -26,7 +26,7 @@ def input_problem(kind: str, message: str, one: Input, details: str = "", **extr
 
 
 def exception_problem(error: BaseException, inner: bool, **extra_info: Any) -> Problem:
-    """Something raised while a node was looked at; the host has another name for it where the node is no output."""
+    """An exception while a node was checked. inner: the node is no output node, for which the host has another type."""
     lines = traceback.format_tb(error.__traceback__)
     return text_problem(str(error), type(error).__name__, inner, traceback=lines, **extra_info)
 
@@ -45,7 +45,7 @@ def text_problem(details: str, exception_type: str, inner: bool, **extra_info: A
 
 
 def missing_class(node: Node, known: Any) -> Problem:
-    """A class that nobody has registered, or a node that names none."""
+    """A node whose class is not registered, or that names no class."""
     if node.class_type:
         message = f"Node '{node.title or node.class_type}' not found. The custom node may not be installed."
     else:
@@ -65,13 +65,13 @@ def sentence(found: Problem, node: Node, graph: Graph) -> str:
     """Which node, which input, what was given, what is allowed."""
     info = found["extra_info"]
     name = info.get("input_name")
-    # What a node says for itself is about all it looked at, so it is said once.
+    # VALIDATE_INPUTS answers for all its arguments at once, so no single input is named.
     of_input = f", input {name}" if name and found["type"] != "custom_validation_failed" else ""
     return f"{node}{of_input}: {_say_what(found, info, graph)}"
 
 
 def describe_value(value: Any) -> str:
-    """A value in a few words, for records of what a node was given."""
+    """A value in a few words, for records of a node's inputs."""
     if isinstance(value, torch.Tensor):
         return f"tensor {tuple(value.shape)} {value.dtype}"
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Graphs from files: workflows as the editor saves them, or the API format, which `POST /prompt` takes."""
+"""Reads graphs: workflows as the editor saves them, or the API format, which `POST /prompt` takes."""
 
 import json
 import os

@@ -1,7 +1,7 @@
-"""Run a graph without ComfyUI: what the output nodes need, in order, each node once.
+"""Runs a graph without ComfyUI: the nodes that the output nodes need, in order, each once.
 
-Nodes are pulled by who reads them, so a lazy input that nobody asks for never runs. A value is dropped as soon as its
-last reader has read it: memory holds what is still to be read, not the graph.
+A node runs when another one reads it, so a lazy input that is not asked for never runs. A value is dropped as soon as
+its last reader has read it, so memory holds only values that are still to be read.
 """
 
 import traceback
@@ -20,7 +20,7 @@ from .problems import describe_value
 from .sharing import find_twins
 
 Progress = Callable[[int, int, Node], None]
-_CALLER = None  # among the readers of a node: whoever called `run`, who reads every output node
+_CALLER = None  # among the readers of a node: the caller of `run`, who reads every output node
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Observer:
-    """Who is told how far it is."""
+    """The callbacks for progress."""
 
     progress: Progress | None
     on_start: Callable[[Node], None] | None
@@ -88,7 +88,7 @@ class _Execution:
         self.finished: set[str] = set()  # ran, or will not be needed any more
 
     def demand(self, output: str) -> None:
-        """Run an output node and what it turns out to need."""
+        """Run an output node and the nodes it needs."""
         waiting = [self.twins[output]]
         while waiting:
             if waiting[-1] in self.finished:
@@ -131,7 +131,7 @@ class _Execution:
         return self.instances[node_id]
 
     def _find_missing(self, node_id: str) -> list[str]:
-        """Ids of nodes that must run first. Lazy inputs are asked about when all others are there."""
+        """Ids of nodes that must run first. check_lazy_status is asked when all inputs that are not lazy are there."""
         absent = {name: source for name, (source, _) in self._links(node_id).items() if source not in self.slots}
         lazy = {one.name for one in self._interface(node_id).inputs if one.lazy}
         eager = [source for name, source in absent.items() if name not in lazy]
@@ -169,7 +169,7 @@ class _Execution:
             self.kept[node_id] = self.slots[node_id]
 
     def _finish(self, node_id: str) -> None:
-        """The node has read its inputs: drop what nobody else reads, and what was never run and now never will be."""
+        """The node has read its inputs: drop values that no other node reads, and nodes that are no longer needed."""
         self.readers[node_id].discard(_CALLER)
         self.instances.pop(node_id, None)
         leaving = [node_id]
@@ -195,7 +195,7 @@ class _Execution:
         return tuple(slot if lists(i) or len(slot) != 1 else slot[0] for i, slot in slots)
 
     def _attribute_errors(self, step: Callable[[str], Any], node_id: str) -> Any:
-        """Whatever a node raises is an error of that node; an interruption is not an error and passes."""
+        """Turn any error of a node into a GraphError that names it. An interruption is no error and passes through."""
         try:
             return step(node_id)
         except Exception as error:

@@ -1,7 +1,7 @@
-"""Which nodes of a graph are the same computation, and so run once.
+"""Finds nodes that are the same computation, so that it runs once, as in the host.
 
-Same means: same class, same inputs, same IS_CHANGED answer, and links to outputs that are the same themselves. The
-second node gets the outputs of the first, and shows what the first shows, as in the host.
+Two nodes are the same if class, inputs and IS_CHANGED answer are equal and their links lead to outputs that are the
+same. The second node gets the outputs of the first, and shows what the first shows.
 """
 
 import json
@@ -35,12 +35,12 @@ def _sign_node(node: Node, graph: Graph, interface: Interface, stands_for: Mappi
         inputs = [(name, _sign_value(value, stands_for)) for name, value in sorted(node.inputs.items())]
         return node.class_type, changed, json.dumps(inputs, sort_keys=True)
     except Exception:
-        # A node that cannot say whether it is the same is not the same, as in the host.
+        # A node whose IS_CHANGED fails is the same as no other, as in the host.
         return node.id
 
 
 def _ask_is_changed(node: Node, graph: Graph, interface: Interface) -> str:
-    """What IS_CHANGED answers. It sees literals only: nothing has run yet, so what is linked is None."""
+    """The answer of IS_CHANGED. Nothing has run yet, so linked inputs are None."""
     asked = getattr(interface.cls, "IS_CHANGED", None)
     if asked is None:
         return ""

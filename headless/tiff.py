@@ -1,7 +1,7 @@
-"""TIFF files row by row, so that an image may be larger than memory.
+"""Reads and writes TIFF files row by row, so that an image may be larger than memory.
 
-Read are grey and RGB images of 8 or 16 bits, in strips or tiles; a strip or a row of tiles is in memory at a time.
-What else a TIFF may be (palettes, CMYK, other bits, several pages ...) is left to `images`, which reads it whole.
+Reads grey and RGB images of 8 or 16 bits, in strips or tiles, with one strip or row of tiles in memory at a time. Other
+TIFF files (palettes, CMYK, other depths, several pages ...) are left to `image_files`, which reads them whole.
 """
 
 import logging
@@ -28,7 +28,7 @@ CLASSIC = 2**32 - 2**20  # bytes, less room for tags: what offsets of 32 bits re
 LOSSLESS = (COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE, COMPRESSION.PACKBITS,
             COMPRESSION.LZMA, COMPRESSION.ZSTD)  # fmt: skip
 ORIENTATION, UPRIGHT = 274, 1  # the tag, and the value of an image that is read as it is seen
-SILENT = logging.NullHandler()  # what is wrong with a file is said in a sentence, once
+SILENT = logging.NullHandler()  # our own sentence says what is wrong with a file; tifffile need not log it
 
 
 class TiffRows:
@@ -49,18 +49,18 @@ class TiffRows:
 
 
 def rows(path: Path) -> TiffRows | None:
-    """The image in this file; None if it is none that can be read row by row."""
+    """The image in this file, or None if it cannot be read row by row."""
     if path.suffix.lower() not in SUFFIXES:
         return None
     try:
         with _open(path) as file:
             return TiffRows(path, _first_page(file)) if _is_plain(file) else None
-    except Exception:  # a damaged file may raise anything: `images` will say what is wrong with it
+    except Exception:  # a damaged file may raise anything: `image_files` will say what is wrong with it
         return None
 
 
 def write(path: Path, shape: tuple[int, int, int], bands: Iterator[np.ndarray]) -> None:
-    """Bands (n, W, C) of bytes from the top, C 1, 3 or 4, to a file of strips without compression.
+    """Write bands (n, W, C) of bytes from the top, C 1, 3 or 4, as uncompressed strips.
 
     shape: (H, W, C) of all of them. Raises BadRequest if it cannot be written.
     """
@@ -93,7 +93,7 @@ def _open(path: Path) -> Iterator[TiffFile]:
 
 @contextmanager
 def _explain_damage(path: Path) -> Iterator[None]:
-    """Says in a sentence that the file is damaged."""
+    """Turns any error inside the block into a BadPixels that names the file."""
     try:
         yield
     except VAEError:
@@ -156,7 +156,7 @@ def _count_planes(page: TiffPage) -> int:
 
 
 def _count_parts(page: TiffPage) -> tuple[int, int, int]:
-    """Strips or tiles: so many down, across, and so often."""
+    """Strips or tiles: (down, across, planes)."""
     high, wide = _part_size(page)
     return -(-page.imagelength // high), -(-page.imagewidth // wide), _count_planes(page)
 
@@ -167,7 +167,7 @@ def _part_size(page: TiffPage) -> tuple[int, int]:
 
 
 def _read_stored(page: TiffPage, path: Path) -> Iterator[np.ndarray]:
-    """(n, W, C) of an image that lies in the file as it is. Read, not mapped: a map of a file that shrinks kills."""
+    """Bands (n, W, C) of uncompressed pixels. Read, not mapped: a map of a file that shrinks kills the process."""
     h, w, planes = page.imagelength, page.imagewidth, _count_planes(page)
     across = page.samplesperpixel // planes
     dtype = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)
@@ -181,7 +181,7 @@ def _read_stored(page: TiffPage, path: Path) -> Iterator[np.ndarray]:
 
 
 def _decode_bands(page: TiffPage) -> Iterator[np.ndarray]:
-    """(n, W, C) for each strip or row of tiles, when its turn comes."""
+    """Bands (n, W, C), one for each strip or row of tiles."""
     h, w, c = page.imagelength, page.imagewidth, page.samplesperpixel
     down, across, planes = _count_parts(page)
     high = _part_size(page)[0]
@@ -194,7 +194,7 @@ def _decode_bands(page: TiffPage) -> Iterator[np.ndarray]:
 
 
 def _decode_part(page: TiffPage, i: int, band: np.ndarray) -> None:
-    """Strip or tile i to its place in its band of rows."""
+    """Decode strip or tile i into its place in the band."""
     file = page.parent.filehandle
     file.seek(page.dataoffsets[i])
     part, (sample, _, _, x, _), _ = page.decode(file.read(page.databytecounts[i]), i)

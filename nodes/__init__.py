@@ -26,7 +26,7 @@ from .vae_tiled_encode import VAETiledEncode
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]
 
-# Node id -> class. Tools that index node packs read this literal without running it.
+# Both tables are literals, because ComfyUI-Manager reads them from the source without running it.
 NODE_CLASS_MAPPINGS = {
     "ExactVAELoader": VAELoader,
     "ExactVAEEncode": VAEEncode,
@@ -49,4 +49,24 @@ NODE_CLASS_MAPPINGS = {
     "ExactExampleImage": ExampleImage,
 }
 
-NODE_DISPLAY_NAME_MAPPINGS = {node: cls.DISPLAY_NAME for node, cls in NODE_CLASS_MAPPINGS.items()}
+NODE_DISPLAY_NAME_MAPPINGS = {
+    "ExactVAELoader": "Load VAE (Exact)",
+    "ExactVAEEncode": "VAE Encode (Exact)",
+    "ExactVAEDecode": "VAE Decode (Exact)",
+    "ExactVAETiledEncode": "VAE Encode (Exact, Tiled)",
+    "ExactVAETiledDecode": "VAE Decode (Exact, Tiled)",
+    "ExactVAEEncodeForInpaint": "VAE Encode (Exact, for Inpainting)",
+    "ExactVAEDecodeOntoOriginal": "VAE Decode onto Original (Exact)",
+    "ExactVAECompare": "Compare VAE (Exact)",
+    "ExactVAEInfo": "VAE Info (Exact)",
+    "ExactVAESave": "Save VAE (Exact)",
+    "ExactEmptyLatent": "Empty Latent (Exact, for VAE)",
+    "ExactLatentNoise": "Latent Noise (Exact)",
+    "ExactLatentInterpolate": "Latent Interpolate (Exact)",
+    "ExactLatentSample": "Latent Sample (Exact)",
+    "ExactConvertLatent": "Convert Latent (Exact)",
+    "ExactLatentInspect": "Latent Inspect (Exact)",
+    "ExactSaveLatent": "Save Latent (Exact)",
+    "ExactLoadLatent": "Load Latent (Exact)",
+    "ExactExampleImage": "Example Image (Exact)",
+}

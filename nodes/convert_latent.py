@@ -9,7 +9,6 @@ from .inputs import AUTO, choice_input, choose_space, space_input
 
 
 class ConvertLatent:
-    DISPLAY_NAME = "Convert Latent (Exact)"
     DESCRIPTION = (
         "Converts a latent between three conventions. raw: what nodes pass on and VAEs decode. scaled: what diffusion "
         "models see, and what pipelines of diffusers return. normalised: mean 0 and variance 1 in every channel, as "

@@ -5,7 +5,6 @@ from .inputs import length_input, size_inputs
 
 
 class EmptyLatent:
-    DISPLAY_NAME = "Empty Latent (Exact, for VAE)"
     DESCRIPTION = (
         "Makes an empty latent for a sampler to start from, with the channels and the ratio of a VAE, for an image or "
         "a clip of any size. It remembers the size, and VAE Decode (Exact) returns exactly that size."
@@ -23,4 +22,4 @@ class EmptyLatent:
         return {"required": {"vae": ("VAE", {"tooltip": vae}), **size_inputs()}, "optional": length_input()}
 
     def generate(self, vae, width, height, batch_size, length=1):
-        return (latent_geometry(vae).empty(batch_size, width, height, length),)
+        return (latent_geometry(vae).make_empty(batch_size, width, height, length),)

@@ -15,7 +15,6 @@ MASKED = 0.5  # diameter of the ellipse, as a fraction of each side
 
 
 class ExampleImage:
-    DISPLAY_NAME = "Example Image (Exact)"
     DESCRIPTION = (
         "Gives one of two photographs that come with this pack, cropped and resized to any size, and a mask over its "
         "middle. Workflows with it run without a file. Replace it with Load Image to use your own image."

@@ -36,7 +36,7 @@ class LatentGeometry(NamedTuple):
         tag = Tag.of(latent, self.vae.family, self.ratio, (height, width), self.vae)
         return {"samples": latent, TAG: replace(tag, vae=None).to_dict()}
 
-    def empty(self, batch: int, width: int, height: int, length: int = 1) -> dict[str, Any]:
+    def make_empty(self, batch: int, width: int, height: int, length: int = 1) -> dict[str, Any]:
         """A LATENT of zeros, with the ratio by which a sampler of another model can resize it."""
         zeros = host.result(torch.zeros(self.shape(batch, width, height, length)))
         return {**self.tag_latent(zeros, width, height), host.RATIO: self.ratio}

@@ -23,22 +23,27 @@ LARGEST_SEED = SEEDS - 1
 
 
 def int_input(default: int, least: int, most: int, tooltip: str, **options: Any):
+    """Declare an INT. options: further options of ComfyUI, such as `advanced`."""
     return ("INT", {"default": default, "min": least, "max": most, "tooltip": tooltip, **options})
 
 
 def float_input(default: float, least: float, most: float, tooltip: str, **options: Any):
+    """Declare a FLOAT. options: further options of ComfyUI, such as `advanced`."""
     return ("FLOAT", {"default": default, "min": least, "max": most, "step": 0.01, "tooltip": tooltip, **options})
 
 
 def bool_input(default: bool, tooltip: str, **options: Any):
+    """Declare a BOOLEAN. options: further options of ComfyUI, such as `advanced`."""
     return ("BOOLEAN", {"default": default, "tooltip": tooltip, **options})
 
 
 def text_input(default: str, tooltip: str, **options: Any):
+    """Declare a STRING. options: further options of ComfyUI, such as `advanced`."""
     return ("STRING", {"default": default, "tooltip": tooltip, **options})
 
 
 def choice_input(words: Sequence[str], default: str, tooltip: str, **options: Any):
+    """Declare a menu. options: further options of ComfyUI, such as `advanced`."""
     return (list(words), {"default": default, "tooltip": tooltip, **options})
 
 

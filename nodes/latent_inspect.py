@@ -27,7 +27,6 @@ from .inputs import int_input
 
 
 class LatentInspect:
-    DISPLAY_NAME = "Latent Inspect (Exact)"
     DESCRIPTION = (
         "Shows what is in a latent: the model it belongs to, the mean and spread of each channel, and warnings (NaN or "
         "infinity, never sampled, scaled instead of raw, made by another VAE). Draws its channels side by side, and a "

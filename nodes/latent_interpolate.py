@@ -12,7 +12,6 @@ PER_ITEM = ("noise_mask", "batch_index")  # keys that no longer hold for a batch
 
 
 class LatentInterpolate:
-    DISPLAY_NAME = "Latent Interpolate (Exact)"
     DESCRIPTION = (
         "Interpolates between two latents, each item of a batch along its own circle (slerp) or line (lerp). With more "
         "than one step it walks from the first latent to the second and returns all steps as a batch."

@@ -23,7 +23,6 @@ from .inputs import (
 
 
 class LatentNoise:
-    DISPLAY_NAME = "Latent Noise (Exact)"
     DESCRIPTION = (
         "Makes noise with the channels and size that a VAE needs, or in the shape of another latent, alone or added to "
         "that latent. Gives the same noise to samplers that take a NOISE. The same seed gives the same noise on every "
@@ -80,7 +79,7 @@ class LatentNoise:
             return draw_noise_like(samples, noise, strength, add_to_samples), SamplerNoise(noise)
         made = latent_geometry(vae) if vae is not None else LatentGeometry(None, channels, ratio)
         if strength == 0:
-            return made.empty(batch_size, width, height, length), SamplerNoise(noise)
+            return made.make_empty(batch_size, width, height, length), SamplerNoise(noise)
         drawn = host.result(noise.draw(made.shape(batch_size, width, height, length)) * strength)
         return made.tag_latent(drawn, width, height), SamplerNoise(noise)
 

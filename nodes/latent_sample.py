@@ -17,7 +17,6 @@ PRIOR = "standard normal"
 
 
 class LatentSample:
-    DISPLAY_NAME = "Latent Sample (Exact)"
     DESCRIPTION = (
         "Draws random latents. With an image, they are samples of the Gaussian that the encoder gives for it: decode "
         "them to see how sure the VAE is of each detail. Without an image, every latent pixel is drawn from the prior "

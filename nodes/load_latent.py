@@ -9,7 +9,6 @@ from .images import TAG
 
 
 class LoadLatent:
-    DISPLAY_NAME = "Load Latent (Exact)"
     DESCRIPTION = (
         "Reads a latent from the input folder, the output folder or their subfolders. It reads files of Save Latent "
         "(Exact), with the mask and everything the latent remembered; files of ComfyUI's own Save Latent; and "

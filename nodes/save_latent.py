@@ -17,7 +17,6 @@ PREFIX = (
 
 
 class SaveLatent:
-    DISPLAY_NAME = "Save Latent (Exact)"
     DESCRIPTION = (
         "Writes a latent to the output folder, in its own dtype, with its mask and everything it remembers: its model, "
         "its convention, the size of the image, the VAE that made it. ComfyUI's own Load Latent also reads .latent "

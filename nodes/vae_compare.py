@@ -16,7 +16,6 @@ BOTH = "both"
 
 
 class VAECompare:
-    DISPLAY_NAME = "Compare VAE (Exact)"
     DESCRIPTION = (
         "Encodes and decodes an image with up to four VAEs and measures the results: PSNR, SSIM, largest error, colour "
         "shift, KL, time and memory. To compare dtypes, load one file several times. With mode both, each VAE also "

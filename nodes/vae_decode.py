@@ -16,7 +16,6 @@ REFUSE, DECODE = EMPTY = ("refuse", "decode")
 
 
 class VAEDecode:
-    DISPLAY_NAME = "VAE Decode (Exact)"
     DESCRIPTION = (
         "Decodes a latent to an image. It runs whole if that fits into free memory, and otherwise in bands of rows, "
         "with the same result. The node shows which. A latent of another VAE, or one with NaN, is an error and never a "

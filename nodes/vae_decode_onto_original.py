@@ -7,7 +7,6 @@ from .vae_decode import VAEDecode, decode_pixels
 
 
 class VAEDecodeOntoOriginal:
-    DISPLAY_NAME = "VAE Decode onto Original (Exact)"
     DESCRIPTION = (
         "Decodes a latent and composites it into the original image under the mask. Outside the mask every bit of the "
         "original is kept, however often you inpaint. At the mask's edge one image fades into the other."

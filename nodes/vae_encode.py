@@ -13,7 +13,6 @@ from .images import WHITE, tag_latent
 
 
 class VAEEncode:
-    DISPLAY_NAME = "VAE Encode (Exact)"
     DESCRIPTION = (
         "Encodes an image of any size. It runs whole if that fits into free memory, and otherwise in bands of rows, "
         "with the same result. The node shows which. If the sides are not multiples of the VAE's ratio, the image is "

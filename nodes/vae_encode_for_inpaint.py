@@ -9,7 +9,6 @@ from .vae_encode import VAEEncode, encode_to_latent
 
 
 class VAEEncodeForInpaint:
-    DISPLAY_NAME = "VAE Encode (Exact, for Inpainting)"
     DESCRIPTION = (
         "Makes an image grey under a mask and encodes it. The latent carries the grown mask, so a sampler works only "
         "there. The mask is widened to every latent pixel it touches, on the VAE's own grid of 8, 16, 32 ... pixels. "

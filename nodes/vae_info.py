@@ -5,13 +5,12 @@ from typing import Any
 from ..vae_core import inspect
 from ..vae_core.reports import describe_file, describe_vae, format_rows
 from . import host
-from .vae_loader import PIXEL_SPACE, find_paths, list_names
+from .vae_files import PIXEL_SPACE, find_paths, list_names
 
 CONNECTED = "the VAE that is connected"  # an entry of the menu
 
 
 class VAEInfo:
-    DISPLAY_NAME = "VAE Info (Exact)"
     DESCRIPTION = (
         "Describes a VAE: its family, the models whose latents it uses, channels, ratio, the halves it holds, and how "
         "its weights are stored. For a file it reads the header only, and lists missing and surplus weights. A "

@@ -7,20 +7,19 @@ from pathlib import Path
 import torch
 
 from ..vae_core import VAE, UnsupportedCheckpoint, from_weights, load
-from ..vae_core.checkpoints import built_in, in_space, read_as_light
+from ..vae_core.checkpoints import in_space, read_as_light
 from ..vae_core.dtypes import DTYPES
 from ..vae_core.families import selectable_spaces
 from . import host
 from .core_vaes import point_to_core
 from .inputs import bool_input, choice_input
+from .vae_files import PIXEL_SPACE, find_paths, list_names
 
-PIXEL_SPACE, NONE, AUTOMATIC = "pixel_space", "none", "automatic"
-CHECKPOINTS = "checkpoints/"
+NONE, AUTOMATIC = "none", "automatic"
 DEVICES = ("auto", "cpu", "cuda:0", "cuda:1", "cuda:2", "cuda:3")
 
 
 class VAELoader:
-    DISPLAY_NAME = "Load VAE (Exact)"
     DESCRIPTION = (
         "Loads a VAE of any supported family. Its family, channels and ratio are read from the names and shapes of its "
         "weights. If weights are missing, surplus or misshapen, the error names them. The node also takes the VAE out "
@@ -73,42 +72,12 @@ class VAELoader:
         return host.told(f"{host.look(made).title}; {host.runs_in(made)}", made)
 
 
-def list_names() -> list[str]:
-    """The entries of the menu. No file is opened."""
-    approx, halves = host.files("vae_approx"), {}
-    for name in approx:
-        halves.setdefault(_stem(name), []).append(name)
-    pairs = {stem: both for stem, both in halves.items() if _is_pair(both)}
-    paired = {name for both in pairs.values() for name in both}
-    alone = [name for name in approx if name not in paired]
-    return [
-        *host.files("vae"),
-        *pairs,
-        *alone,
-        built_in.NAME,
-        PIXEL_SPACE,
-        *(CHECKPOINTS + name for name in host.files("checkpoints")),
-    ]
-
-
 def make_loader(name: str, other_half: str = NONE, latent_space: str = AUTOMATIC, light: bool = False) -> host.Load:
     """A function that loads what was chosen. The host calls it again for a copy on another device."""
     space = None if latent_space == AUTOMATIC else latent_space
     if name == PIXEL_SPACE:
         return partial(_pixel_space, space, light)
     return partial(_load, [*find_paths(name), *(find_paths(other_half) if other_half != NONE else ())], space, light)
-
-
-def find_paths(name: str) -> Sequence[Path]:
-    """The file of an entry of `list_names`; two files for a tiny VAE in two halves."""
-    if name == built_in.NAME:
-        return [built_in.VAE_FILE]
-    if name in host.files("vae"):
-        return [host.path("vae", name)]
-    if name.startswith(CHECKPOINTS):
-        return [host.path("checkpoints", name.removeprefix(CHECKPOINTS))]
-    both = [file for file in host.files("vae_approx") if _stem(file) == name]
-    return [host.path("vae_approx", file) for file in sorted(both, key=_is_decoder)] or [host.path("vae_approx", name)]
 
 
 def _load(
@@ -124,16 +93,3 @@ def _pixel_space(space: str | None, light: bool, dtype: torch.dtype | None, devi
     vae = from_weights({"pixel_space_vae": torch.tensor(1.0)}, PIXEL_SPACE).to(device, dtype or torch.float32)
     vae = in_space(vae, space) if space else vae
     return read_as_light(vae) if light else vae
-
-
-def _stem(name: str) -> str:
-    """'taesd_encoder.pth' or 'taesd_decoder.safetensors' -> 'taesd'"""
-    return name.rpartition(".")[0].removesuffix("_encoder").removesuffix("_decoder") or name
-
-
-def _is_decoder(name: str) -> bool:
-    return name.rpartition(".")[0].endswith("_decoder")
-
-
-def _is_pair(both: list[str]) -> bool:
-    return len(both) == 2 and _is_decoder(both[0]) != _is_decoder(both[1])

@@ -11,7 +11,6 @@ AS_IT_IS = "as it is"
 
 
 class VAESave:
-    DISPLAY_NAME = "Save VAE (Exact)"
     DESCRIPTION = (
         "Writes a VAE to the output folder as safetensors, for ComfyUI, for the authors' own code or for diffusers. "
         "Use it to take the VAE out of a checkpoint, to join two halves in one file, or to change layout and dtype."

@@ -5,7 +5,6 @@ from .vae_decode import REFUSE, VAEDecode, decode_to_image
 
 
 class VAETiledDecode(VAEDecode):
-    DISPLAY_NAME = "VAE Decode (Exact, Tiled)"
     DESCRIPTION = (
         "Decodes in bands of rows to exactly the image of VAE Decode (Exact): no seams and no colour shift, whatever "
         "the size of the bands. On request it decodes in blended tiles as ComfyUI does, which gives a different image. "

@@ -7,7 +7,6 @@ from .vae_encode import VAEEncode, encode_to_latent
 
 
 class VAETiledEncode(VAEEncode):
-    DISPLAY_NAME = "VAE Encode (Exact, Tiled)"
     DESCRIPTION = (
         "Encodes in bands of rows to exactly the latent of VAE Encode (Exact), whatever the size of the bands. On "
         "request it encodes in blended tiles as ComfyUI does, which gives a different latent. It has the inputs of "

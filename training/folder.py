@@ -1,7 +1,7 @@
-"""A person's own images: which of them can be used, and crops of them, opened whenever they are wanted.
+"""The user's images: finds those that can be used, and cuts crops of them.
 
-Thousands of images do not fit into memory: as many as fit are kept, the others are read again. What a step sees
-depends on the seed, the numbers of the step and of the crop, and the images alone.
+Thousands of images do not fit into memory: as many as fit are kept, the others are read again for each crop. The crops
+of a step depend only on the images, the seed, and the numbers of the step and the crop.
 """
 
 import hashlib
@@ -18,13 +18,14 @@ from ..vae_core.errors import BadRequest, some
 from .images import SHRINK, SUFFIXES, open_image
 
 LARGEST = 1600  # pixels of the short side from which crops are cut; larger images are shrunk to it first
-KEPT = 2**31  # bytes of images that are kept in memory
-HELD_OUT, SHARE_HELD_OUT = 12, 5  # so many images at most, and one of so many
+KEPT = 2**31  # most bytes of images that are kept in memory
+HELD_OUT = 12  # images at most
+SHARE_HELD_OUT = 5  # one image of so many
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What is in a folder: images to train on, images held out to measure with, and what is no use, and why.
+    """The files of a folder: images to train on, images held out to measure with, and unusable files with the reason.
 
     Names are paths within the folder.
     """
@@ -36,7 +37,7 @@ class Survey:
 
     @property
     def digest(self) -> str:
-        """Of the names and bytes of the images that are trained on."""
+        """A hash of the names and sizes in bytes of the images to train on."""
         sizes = [f"{name}\0{(self.folder / name).stat().st_size}\n" for name in self.train]
         return hashlib.sha256("".join(sizes).encode()).hexdigest()
 
@@ -46,8 +47,8 @@ def survey(
 ) -> Survey:
     """Open every file of a folder and its subfolders.
 
-    smallest   sides, in pixels, that an image must have
-    without    files and folders that are not looked at
+    smallest   the least width and height, in pixels, of a usable image
+    without    files and folders to leave out
     One of five, twelve at most, is held out: which ones depends on their names alone. Raises BadRequest if the folder
     cannot be read or has fewer than two images that can be used.
     """
@@ -83,7 +84,7 @@ def _files(folder: Path, without: set[Path]) -> Iterator[Path]:
 
 
 def _why_unusable(path: Path, smallest: int) -> str | None:
-    """Why a file is no use, if it is not."""
+    """Why a file cannot be used; None if it can."""
     if path.suffix.lower() not in SUFFIXES:
         return "it has the ending of no image"
     try:
@@ -110,7 +111,7 @@ def open_upright(path: Path) -> Image.Image:
 
 
 class FolderCrops:
-    """Crops of the images that are trained on, from their own sizes down to the crop's, half of them mirrored."""
+    """Crops of the images to train on, at scales from the image's own down to the crop's, half of them mirrored."""
 
     def __init__(self, found: Survey, seed: int):
         self.paths, self.seed = [found.folder / name for name in found.train], seed
@@ -138,7 +139,7 @@ class FolderCrops:
 
 
 def cut(image: Image.Image, size: int, rng: np.random.Generator) -> Image.Image:
-    """A crop of size x size pixels of the image, which may have been shrunk."""
+    """A crop of size x size pixels, of the image at a random one of the scales of `ladder`."""
     shorts = ladder(min(*image.size, LARGEST), size)
     scale = min(image.size) / shorts[rng.integers(len(shorts))]
     left, top = (scale * rng.integers(int(n / scale + 1e-6) - size + 1) for n in image.size)

@@ -1,4 +1,4 @@
-"""Photographs to training crops. What a step sees depends on the seed and the number of the step alone."""
+"""Cuts training crops from photographs. The crops of a step depend only on the seed and the step's number."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,15 +18,15 @@ SHRINK = 1.5  # from one size in the pyramid to the next
 
 
 class Crops(Protocol):
-    """What training reads. A step sees the same crops whenever it is asked."""
+    """A source of training crops. The same step always gets the same crops."""
 
     def batch(self, step: int, size: int, count: int, share: slice = slice(None)) -> Tensor:
-        """(count, 3, size, size) in [-1, 1], or of these only the share."""
+        """The crops of a step, (count, 3, size, size) in [-1, 1] float32, or only `share` of them."""
         ...
 
 
 class Pyramid:
-    """A photograph in several sizes, so that crops show both leaves and forests. Items: (H, W, 3) uint8."""
+    """A photograph in several sizes, so that crops show details as well as wholes. Levels: (H, W, 3) uint8."""
 
     def __init__(self, image: Image.Image, smallest: int, largest: int = 1600):
         self.levels: list[np.ndarray] = []
@@ -55,7 +55,7 @@ def shrink(image: Image.Image, short: int) -> Image.Image:
 
 
 def open_image(path: Path) -> Image.Image:
-    """An image in RGB. Raises BadRequest for a file that is none, is broken, or is suspiciously large."""
+    """Open an image as RGB. Raises BadRequest if the file is no image, is broken, or is suspiciously large."""
     if path.suffix.lower() == ".jxl":
         import pillow_jxl  # noqa: F401  # teaches Pillow the format
     try:
@@ -87,7 +87,7 @@ def open_photographs(folder: Path) -> Iterator[Image.Image]:
 
 
 class Images:
-    """Batches of crops from a folder of photographs, mixed with drawn ones."""
+    """Batches of crops from photographs, mixed with drawn images."""
 
     def __init__(self, photographs: Sequence[Pyramid], *, share_drawn: float, seed: int):
         if not photographs and share_drawn < 1:
@@ -107,7 +107,7 @@ class Images:
 
 
 def vary(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(H, W, 3) uint8 -> float32 in [-1, 1]: perhaps mirrored or turned, its light and colours changed a little."""
+    """(H, W, 3) uint8 -> float32 in [-1, 1], randomly mirrored or turned, light and colours changed a little."""
     crop = np.rot90(crop, int(rng.choice(4, p=(0.7, 0.1, 0.1, 0.1))))
     if rng.random() < 0.5:
         crop = crop[:, ::-1]

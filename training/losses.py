@@ -1,4 +1,4 @@
-"""What is minimised: squared error at four scales, the error of the edges, and the cost of the latent in nats."""
+"""The loss: squared error at four scales, the error of the gradients, and the KL divergence of the latent."""
 
 from typing import NamedTuple
 

@@ -1,6 +1,6 @@
-"""Twenty-odd images of one style, drawn: landscapes of an old game, in twelve colours and large square pixels.
+"""Draws 25 images of one style: landscapes as in an old game, in twelve colours and large square pixels.
 
-`python -m exact_vae.training pixel-art --data DIR` draws them; results/pixel-art.md is what fine-tuning on them gives.
+`python -m exact_vae.training pixel-art --data DIR` draws them. results/pixel-art.md reports fine-tuning on them.
 """
 
 from pathlib import Path
@@ -10,7 +10,8 @@ from PIL import Image
 
 from ..vae_core.files import make_folder, write_atomically
 
-CELLS, SIDE = 64, 4  # of an image, and of a cell in pixels
+CELLS = 64  # on each side of an image
+SIDE = 4  # pixels on each side of a cell
 PALETTE = np.array(
     [(13, 16, 43), (38, 43, 99), (94, 84, 142), (190, 114, 133), (246, 180, 128), (255, 236, 179), (24, 56, 44),
      (42, 99, 60), (106, 158, 70), (92, 58, 46), (170, 70, 52), (236, 236, 224)], np.uint8)  # fmt: skip
@@ -30,7 +31,7 @@ def pixel_art(rng: np.random.Generator) -> np.ndarray:
 
 
 def sky(rng: np.random.Generator) -> np.ndarray:
-    """Bands of colour, dithered into one another like a chess board, and stars in the dark ones."""
+    """Bands of colour, dithered into one another, and stars in the dark ones."""
     first, height = rng.integers(0, 3), rng.uniform(10, 20)
     y, x = np.mgrid[:CELLS, :CELLS]
     level = y / height + 0.5 * ((x + y) % 2 - 0.5)
@@ -46,7 +47,7 @@ def sun(cells: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def hills(cells: np.ndarray, colour: int, top: int, rng: np.random.Generator) -> np.ndarray:
-    """Of one colour, from a wavy line downwards. -> the line"""
+    """Fill everything below a wavy line with one colour. Returns the line."""
     along, (a, b) = np.arange(CELLS), rng.uniform(0, 2 * np.pi, 2)
     line = top + rng.uniform(2, 6) * np.sin(along / rng.uniform(5, 12) + a) + 2 * np.sin(along / 3 + b)
     line = line.astype(int)
@@ -74,7 +75,7 @@ def house(cells: np.ndarray, x: int, ground: int, n: int, rng: np.random.Generat
 
 
 def draw(folder: Path, count: int = 25) -> None:
-    """The same images whenever it is called."""
+    """Draw the images into a folder: the same ones each time."""
     make_folder(folder)
     for i in range(count):
         with write_atomically(folder / f"{i:02}.png") as part:

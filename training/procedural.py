@@ -1,4 +1,4 @@
-"""Images that photographs lack: hard edges, smooth gradients, text, stripes, flat colour."""
+"""Draws images of kinds that photographs lack: hard edges, smooth gradients, text, stripes, flat colour."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ WORDS = ("VAE", "latent", "decode", "mean", "Gaussian", "pixel", "0123456789", "
 
 
 def draw_image(size: int, rng: np.random.Generator) -> np.ndarray:
-    """An image of size x size pixels: (H, W, 3) uint8."""
+    """Draw a random image, (size, size, 3) uint8."""
     image = gradient(size, rng)
     kinds: tuple[Callable[..., None], ...] = (shapes, text, stripes)
     for kind in rng.choice(len(kinds), rng.integers(0, 3), replace=False):

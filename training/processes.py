@@ -20,16 +20,16 @@ class Processes:
 
     @property
     def leads(self) -> bool:
-        """Is it this one that writes and talks?"""
+        """Is this the process that writes files and prints?"""
         return self.rank == 0
 
     def share(self, count: int) -> slice:
-        """Which of so many crops are this process's."""
+        """The part of so many crops that this process takes."""
         return slice(self.rank * count // self.count, (self.rank + 1) * count // self.count)
 
     def share_gradients(self, module: nn.Module) -> nn.Module:
-        """The module, its gradients averaged over all processes."""
-        # Buffers are statistics that nobody changes: there is nothing to send.
+        """Wrap the module so that its gradients are averaged over all processes."""
+        # Buffers are constant statistics: there is nothing to send.
         return DistributedDataParallel(module, broadcast_buffers=False) if self.count > 1 else module
 
     def mean(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What is trained, and how: every number in one place."""
+"""All numbers of a training run in one place."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -11,10 +11,11 @@ DECODER, ALL = "decoder", "all"
 
 @dataclass(frozen=True)
 class Phase:
-    """From `start` (a share of the steps) on: `batch` square crops, of each of these sizes (in pixels) in turn.
+    """A part of a run. start: the share of the steps after which it begins.
 
-    Group norms see the whole image: only crops nearly as large teach a network what their statistics will be.
-    skip: the network grows. First it learns images 1/2^skip as large, without its top levels, which costs little.
+    crops, batch   a step sees `batch` square crops of one of these sizes (in pixels), the sizes taking turns. Group
+                   norms see the whole image, so only large crops teach a network the statistics of whole images.
+    skip           the network grows: it sees images 1/2^skip as large, without its top levels, which is cheap
     """
 
     start: float
@@ -25,7 +26,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Course:
-    """One training run, but for its network. Two of the same with the same number of threads end bit-equal.
+    """A training run without its network. Equal courses on equal numbers of threads end in equal bits.
 
     kl_weight counts nats per pixel value: with a decoder seen as a Gaussian of variance s^2 around the image,
     2 * s^2 is the weight of the evidence lower bound (Kingma & Welling 2013), 0 trains without a prior.
@@ -72,7 +73,7 @@ class Recipe(Course):
 
     @property
     def config(self) -> KLConfig:
-        """The network, in the words of the family that will load it."""
+        """The network, as a config of the family that loads it."""
         levels = len(self.widths)
         plain = (False,) * levels
         return KLConfig(
@@ -89,11 +90,11 @@ class Recipe(Course):
 
 @dataclass(frozen=True)
 class Tuning(Course):
-    """How a VAE that is trained already is fine-tuned: gently, at full size from the start, on images alone.
+    """How a trained VAE is fine-tuned: gently, at full size from the start, on images alone.
 
-    part      'decoder': the encoder is left as it is, and so are all latents; 'all': both
-    source    what the run began with: digests of the VAE's weights and of the images
-    A tenth of the rate the built-in VAE was trained with.
+    part      'decoder': encoder and latents stay as they are; 'all': encoder and decoder are trained
+    source    digests of the VAE's weights and of the images that the run began with
+    The learning rate is a tenth of that of the built-in VAE.
     """
 
     steps: int = 1000

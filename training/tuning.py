@@ -1,7 +1,7 @@
-"""Fine-tuning of any Autoencoder-KL on a person's own images: what it starts from, how it runs, what it leaves.
+"""Fine-tunes any Autoencoder-KL on the user's images.
 
-The network is that of the file, the course a gentle one (`recipe.Tuning`), the result the file again with other numbers
-in what was trained, so it loads wherever the file did.
+The network is that of the file, the course a gentle one (`recipe.Tuning`). The result is the file again, with new
+numbers in the trained weights, so it loads wherever the file did.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ from .processes import Processes
 from .recipe import ALL, Phase, Tuning
 from .trainer import ANOTHER, Trainer
 
-PROBED = 8  # steps whose crops the weight of the KL divergence is taken from
+PROBED = 8  # steps from whose crops the weight of the KL divergence is measured
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Subject:
         return self.vae.network
 
     def digest(self) -> str:
-        """Of all numbers of the VAE."""
+        """A hash of all weights of the VAE."""
         sum_of = hashlib.sha256()
         for name, tensor in sorted(self.network.state_dict().items()):
             sum_of.update(name.encode() + tensor.contiguous().numpy().tobytes())
@@ -60,7 +60,7 @@ class Subject:
 
 
 def open_subject(path: Path | None) -> Subject:
-    """What is in the file (None: the built-in VAE). Raises what `load` does, and BadRequest for no Autoencoder-KL."""
+    """Open the file (None: the built-in VAE). Raises what `load` raises, and BadRequest if it is no Autoencoder-KL."""
     checkpoint = open_checkpoint(path or built_in.VAE_FILE)
     found, name = detect_in(checkpoint), checkpoint.path.name
     demand_whole(found, checkpoint.path)
@@ -79,7 +79,7 @@ def open_subject(path: Path | None) -> Subject:
 
 
 def plan_course(subject: Subject, found: Survey, chosen: Tuning, crop: int, batch: int, processes: Processes) -> Tuning:
-    """The course for these images. Raises BadRequest for crops and batches that cannot be."""
+    """The course for these images. Raises BadRequest for impossible sizes of crops and batches."""
     unit = math.lcm(subject.found.spatial_ratio, *SCALES)
     if crop % unit:
         raise BadRequest(
@@ -93,7 +93,7 @@ def plan_course(subject: Subject, found: Survey, chosen: Tuning, crop: int, batc
 def make_trainer(
     subject: Subject, found: Survey, course: Tuning, device: torch.device, processes: Processes, state: Path
 ) -> Trainer:
-    """Ready to run, or to go on from a state. Raises BadRequest for a state of another run."""
+    """A trainer, with the saved state if there is one. Raises BadRequest if the state belongs to another run."""
     trainer = Trainer(course, FolderCrops(found, course.seed), device, subject.network, processes)
     if course.part == ALL:
         trainer.recipe = replace(course, kl_weight=measure_kl_weight(trainer))
@@ -103,7 +103,7 @@ def make_trainer(
 
 
 def resume(trainer: Trainer, state: Path) -> None:
-    """Go on from a saved state. Raises BadRequest if it cannot be read, is none, or is of another run."""
+    """Continue from a saved state. Raises BadRequest if it cannot be read, is damaged, or belongs to another run."""
     try:
         trainer.restore(state)
     except OSError as e:
@@ -114,10 +114,10 @@ def resume(trainer: Trainer, state: Path) -> None:
 
 @torch.no_grad()
 def measure_kl_weight(trainer: Trainer) -> float:
-    """The weight of the KL divergence, per pixel value, at which the posteriors are as wide as training left them.
+    """The weight of the KL divergence, per pixel value, that the VAE seems to have been trained with.
 
-    Files do not say their weight, and another one would drag their latents elsewhere. Where training came to rest,
-    a little more width costs as much error as it saves in nats: dD / d log std = weight * sum(1 - var) / pixels. The
+    Files do not state this weight, and another one would change their latents. At the end of training a little more
+    width of the posterior costs as much error as it saves in nats: dD / d log std = weight * sum(1 - var) / pixels. The
     error that width costs, D(sample) - D(mode), grows with its square, so the left side is twice that. Two digits.
     """
     r, network, processes = trainer.recipe, trainer.network, trainer.processes
@@ -138,7 +138,7 @@ def measure_kl_weight(trainer: Trainer) -> float:
 
 
 def write_result(subject: Subject, trainer: Trainer, target: Path) -> None:
-    """The average of the weights, in the file's own layout and dtypes; what was not trained stays to the bit."""
+    """Write the average of the weights in the file's own layout and dtypes. Untrained weights keep their bits."""
     weights = {name: tensor for name, tensor in trainer.average.named_parameters() if trainer.recipe.trains(name)}
     said = {"exact_vae.fine_tuned": json.dumps(trainer.recipe.to_dict())}
     rewrite(subject.checkpoint, target, in_file(subject.found.names, weights), said)

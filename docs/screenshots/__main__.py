@@ -66,7 +66,7 @@ def start_comfyui(folder: Path) -> Iterator[str]:
 
 
 def take_nodes(editor: Editor) -> None:
-    """Every node after a run, with what it says; in each file stands what its node declared then."""
+    """Take an image of every node after a run. The file's text 'declares' keeps the inputs that the node declared."""
     editor.links(False)
     editor.open(RECIPE.workflow())
     editor.run()

@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def thumbnail(recipe: Recipe) -> Image.Image:
-    """What the named nodes show: a row for each, of the batch's images, or all in one row if that is nearer 4:3."""
+    """One image of what the named nodes show: a row for each node, or another arrangement if that is nearer 4:3."""
     rows = run_recipe(recipe)
     flat = [[one for row in rows for one in row]]
     sheets = [_sheet(rows), _sheet(flat), _sheet([[one] for one in flat[0]]), _sheet(_halves(flat[0]))]

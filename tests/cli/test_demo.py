@@ -88,12 +88,14 @@ def test_no_image(found, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_place_that_cannot_be_written_is_said_before_the_work(image, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "words"), [("file", "it is a file, not a folder"), ("x" * 300, "File name too long")], ids=["file", "long"]
+)
+def test_a_place_that_cannot_be_written_is_said_before_the_work(image, tmp_path, capsys, monkeypatch, name, words):
     monkeypatch.setattr(VAE, "encode", lambda *_, **__: pytest.fail("it was encoded"))
     (tmp_path / "file").write_text("")
-    for name, words in (("file", "it is a file, not a folder"), ("x" * 300, "File name too long")):
-        assert run("demo", image, "--out", tmp_path / name) == 1
-        assert f"{name}' cannot be written: {words}." in capsys.readouterr().err
+    assert run("demo", image, "--out", tmp_path / name) == 1
+    assert f"{name}' cannot be written: {words}." in capsys.readouterr().err
 
 
 def test_a_folder_is_no_image(tmp_path, capsys):

@@ -103,24 +103,30 @@ def test_what_is_left_to_be_read_whole(tmp_path):
     colours.save(path)
     assert tiff.rows(path) is None
     assert torch.equal(image_files.read(path)[0][0], torch.from_numpy(np.array(colours.convert("RGB"))).float() / 255)
-    for other in (
-        lambda: Image.fromarray(image).convert("CMYK").save(path),
-        lambda: Image.fromarray(image).convert("1").save(path),
-        lambda: Image.fromarray(image).save(path, compression="tiff_jpeg"),
-        lambda: Image.fromarray(image).save(path, save_all=True, append_images=[Image.fromarray(image)]),
-        lambda: Image.fromarray(image).save(path, tiffinfo={tiff.ORIENTATION: 6}),
-        lambda: written(path, drawn(1), photometric="miniswhite"),
-        lambda: written(path, drawn(4), extrasamples=["assocalpha"]),
-    ):
-        other()
-        assert tiff.rows(path) is None
-        assert image_files.read(path)[0].shape[-1] == 3
+
+
+OTHERS = {
+    "CMYK": lambda path, image: image.convert("CMYK").save(path),
+    "1 bit": lambda path, image: image.convert("1").save(path),
+    "JPEG": lambda path, image: image.save(path, compression="tiff_jpeg"),
+    "two pages": lambda path, image: image.save(path, save_all=True, append_images=[image]),
+    "turned": lambda path, image: image.save(path, tiffinfo={tiff.ORIENTATION: 6}),
+    "white is 0": lambda path, image: written(path, drawn(1), photometric="miniswhite"),
+    "associated alpha": lambda path, image: written(path, drawn(4), extrasamples=["assocalpha"]),
+}
+
+
+@pytest.mark.parametrize("save", OTHERS.values(), ids=OTHERS)
+def test_other_kinds_are_left_to_be_read_whole(tmp_path, save):
+    path = tmp_path / "a.tif"
+    save(path, Image.fromarray(drawn()))
+    assert tiff.rows(path) is None
+    assert image_files.read(path)[0].shape[-1] == 3
 
 
 def test_files_that_are_none(tmp_path):
+    (tmp_path / "text.tif").write_text("this is no image")
     for name in ("text.tif", "none.tif", "a.png"):
-        if name == "text.tif":
-            (tmp_path / name).write_text("this is no image")
         assert tiff.rows(tmp_path / name) is None
     Image.fromarray(drawn()).save(tmp_path / "png.tif", format="PNG")
     assert tiff.rows(tmp_path / "png.tif") is None

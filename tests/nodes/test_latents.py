@@ -82,7 +82,7 @@ def test_frames_of_an_empty_latent():
     made = geometry.LatentGeometry(clips, 16, 8)
     shapes = {n: made.shape(1, 64, 64, n)[2] for n in (1, 4, 5, 8, 9, 81)}
     assert shapes == {1: 1, 4: 1, 5: 2, 8: 2, 9: 3, 81: 21}
-    empty = made.empty(1, 60, 64, 9)
+    empty = made.make_empty(1, 60, 64, 9)
     assert empty["samples"].shape == (1, 16, 3, 8, 8) and empty["exact_vae"]["space"] == "wan21"
 
 

@@ -1,4 +1,4 @@
-"""Nodes that tests put into a real ComfyUI beside the pack: what core has only with large models, and a look inside."""
+"""Nodes that tests install in a real ComfyUI: stand-ins for large models, and nodes that report what they get."""
 
 import os
 

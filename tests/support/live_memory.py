@@ -1,4 +1,4 @@
-"""What a run holds, tensor by tensor, on any device."""
+"""Counts the bytes of living tensors, on any device."""
 
 import weakref
 
@@ -8,7 +8,7 @@ from torch.utils._pytree import tree_leaves
 
 
 class LiveMemory(TorchDispatchMode):
-    """Counts the bytes of tensors that are made and not gone yet."""
+    """While it is active, counts the bytes of tensors that exist: `now`, and at most so far `most`."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Run in a bare interpreter: loads the pack as ComfyUI does, calls every node once, and tells what it saw as JSON.
+"""A script for a bare interpreter: loads the pack as ComfyUI does, calls every node once, and writes a report as JSON.
 
     python -I -B load_like_comfyui.py PACK_FOLDER WORK_FOLDER
 

@@ -1,4 +1,4 @@
-"""Nodes called as a graph calls them."""
+"""Calls nodes as a graph calls them, and makes small inputs for them."""
 
 import torch
 from exact_vae.nodes import NODE_CLASS_MAPPINGS
@@ -17,7 +17,7 @@ def call(node: str, **inputs):
 
 
 def text(node: str, **inputs) -> str:
-    """What the node shows."""
+    """The text that the node shows."""
     (shown,) = run_node(node, **inputs)["ui"]["text"]
     return shown
 

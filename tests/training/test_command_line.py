@@ -37,7 +37,7 @@ def forbidden(*_, **__):
 def test_places_that_cannot_be_written_are_said_before_the_work(capsys, tmp_path, data, monkeypatch):
     file = tmp_path / "file"
     file.write_text("")
-    monkeypatch.setattr(images, "opened", forbidden)
+    monkeypatch.setattr(images, "open_image", forbidden)
     monkeypatch.setattr("urllib.request.urlopen", forbidden)
     monkeypatch.setattr(VAE, "encode", forbidden)
     assert "file/train' cannot be written: Not a directory" in fails(capsys, "fetch", "--data", file)
@@ -70,7 +70,7 @@ def test_a_vae_that_cannot_be_measured(capsys, tmp_path, data, kl_file):
 
 
 def test_a_device_that_is_not_there(capsys, tmp_path, data, monkeypatch):
-    monkeypatch.setattr(images, "opened", forbidden)
+    monkeypatch.setattr(images, "open_image", forbidden)
     said = fails(capsys, "train", "--data", data, "--run", tmp_path / "run", "--device", "cuda:77")
     assert "the device 'cuda:77' cannot be used" in said
 
@@ -119,7 +119,7 @@ def test_stopped_by_hand(command, again, capsys, tmp_path, data, monkeypatch):
     out = {"train": ["--recipe", "tiny", "--run"], "evaluate": ["--out"]}[command]
     assert main([command, "--data", str(data), *out, str(tmp_path / "out")]) == 130
     said = capsys.readouterr().err
-    assert said.startswith("training: stopped") and ("goes on from the last saved step" in said) == again
+    assert said.startswith("training: stopped") and ("continues from the last saved step" in said) == again
 
 
 def test_a_vae_is_named_by_its_file(tmp_path, data, kl_file, monkeypatch):

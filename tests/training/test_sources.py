@@ -58,13 +58,13 @@ def wheel(files: dict[str, bytes]) -> bytes:
 
 def test_a_member_of_an_archive():
     archive = ar(debian_binary=b"2.0\n", odd=b"123", data_tar_xz=b"what it holds")
-    assert sources._member(archive, b"odd") == b"123"
-    assert sources._member(archive, b"data.tar.xz") == b"what it holds"
+    assert sources._read_member(archive, b"odd") == b"123"
+    assert sources._read_member(archive, b"data.tar.xz") == b"what it holds"
     with pytest.raises(BadRequest, match=r"the package has no data\.tar\.zst"):
-        sources._member(archive, b"data.tar.zst")
+        sources._read_member(archive, b"data.tar.zst")
 
 
-@pytest.mark.parametrize(("pack", "take_apart"), [(deb, sources._of_deb), (wheel, sources._of_wheel)])
+@pytest.mark.parametrize(("pack", "take_apart"), [(deb, sources._read_deb), (wheel, sources._read_wheel)])
 def test_packages_are_taken_apart(pack, take_apart):
     wanted = {"usr/share/a.jpg", "usr/share/odd.jpg", "usr/share/not-there.jpg"}
     found = dict(take_apart(pack(PHOTOGRAPHS), wanted))

@@ -163,13 +163,13 @@ def change(before: torch.Tensor, after: torch.Tensor) -> float:
     return ((after - before).norm() / (before - before.mean((2, 3), keepdim=True)).norm()).item()
 
 
-def test_skipping_keeps_sizes():
+@pytest.mark.parametrize(("skip", "ratio"), [(0, 4), (1, 2)])
+def test_skipping_keeps_sizes(skip, ratio):
     network = Trainer(replace(TINY, widths=(64, 64, 64)), images()).network
-    for skip, ratio in ((0, 4), (1, 2)):
-        encode, decode = ops_without_top(network, skip)
-        z = whole.run(encode, torch.zeros(1, 3, 16, 16)).chunk(2, 1)[0]
-        assert z.shape == (1, 4, 16 // ratio, 16 // ratio)
-        assert whole.run(decode, z).shape == (1, 3, 16, 16)
+    encode, decode = ops_without_top(network, skip)
+    z = whole.run(encode, torch.zeros(1, 3, 16, 16)).chunk(2, 1)[0]
+    assert z.shape == (1, 4, 16 // ratio, 16 // ratio)
+    assert whole.run(decode, z).shape == (1, 3, 16, 16)
 
 
 def test_the_loss_is_what_it_says():

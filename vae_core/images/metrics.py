@@ -59,13 +59,13 @@ def _blur(x: Tensor) -> Tensor:
     """Gaussian weighted means at every place where the window fits: (B, C, H, W) -> (B, C, H - 10, W - 10)"""
     channels = x.shape[1]
     for dim in (-2, -1):
-        taps = _taps(min(WINDOW, x.shape[dim])).to(x)
+        taps = _gaussian_taps(min(WINDOW, x.shape[dim])).to(x)
         shape = (channels, 1, len(taps), 1) if dim == -2 else (channels, 1, 1, len(taps))
         x = F.conv2d(x, taps.reshape(1, 1, *shape[2:]).expand(shape), groups=channels)
     return x
 
 
-def _taps(n: int) -> Tensor:
+def _gaussian_taps(n: int) -> Tensor:
     """(n,) weights of a Gaussian, with sum 1."""
     at = torch.arange(n, dtype=torch.float64) - (n - 1) / 2
     weights = (-0.5 * (at / SIGMA) ** 2).exp()

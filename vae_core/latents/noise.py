@@ -56,28 +56,28 @@ class Noise:
         index = range(shape[0]) if index is None else index
         if len(index) != shape[0] or min(index, default=0) < 0:
             raise BadRequest(f"{shape[0]} items cannot be items {list(index)[:9]} of a batch: one number for each.")
-        noise = self._items(shape[1:], index, self.seed, self.batch_seeds)
+        noise = self._draw_items(shape[1:], index, self.seed, self.batch_seeds)
         if not self.variation_strength:
             return noise
-        return slerp(noise, self._items(shape[1:], index, self.variation_seed, INCREMENT), self.variation_strength)
+        return slerp(noise, self._draw_items(shape[1:], index, self.variation_seed, INCREMENT), self.variation_strength)
 
-    def _items(self, shape: tuple[int, ...], index: Sequence[int], seed: int, batch_seeds: str) -> Tensor:
+    def _draw_items(self, shape: tuple[int, ...], index: Sequence[int], seed: int, batch_seeds: str) -> Tensor:
         if not index:
             return torch.empty(0, *shape)
         if batch_seeds == SINGLE:
-            return self._one_after_the_other(shape, index, seed)
+            return self._draw_in_sequence(shape, index, seed)
         seeds = [seed + i if batch_seeds == INCREMENT else seed for i in index]
-        drawn = {s: self._item(_open_stream(self.source, s), shape) for s in dict.fromkeys(seeds)}
+        drawn = {s: self._draw_item(_open_stream(self.source, s), shape) for s in dict.fromkeys(seeds)}
         return torch.stack([drawn[s] for s in seeds])
 
-    def _one_after_the_other(self, shape: tuple[int, ...], index: Sequence[int], seed: int) -> Tensor:
+    def _draw_in_sequence(self, shape: tuple[int, ...], index: Sequence[int], seed: int) -> Tensor:
         normal = _open_stream(self.source, seed)
         if self.spectrum == spectra.WHITE and list(index) == list(range(len(index))):
             return normal((len(index), *shape))  # at once, as core does: in another order
-        drawn = [self._item(normal, shape) for _ in range(max(index) + 1)]
+        drawn = [self._draw_item(normal, shape) for _ in range(max(index) + 1)]
         return torch.stack([drawn[i] for i in index])
 
-    def _item(self, normal: spectra.Normal, shape: tuple[int, ...]) -> Tensor:
+    def _draw_item(self, normal: spectra.Normal, shape: tuple[int, ...]) -> Tensor:
         return spectra.draw(self.spectrum, normal, shape)
 
 

@@ -37,9 +37,9 @@ def draw(spectrum: str, normal: Normal, shape: tuple[int, ...]) -> Tensor:
         return normal(shape)
     planes = (math.prod(shape[:-2]), h, w)
     if spectrum == PERLIN:
-        noise = _perlin(normal, *planes)
+        noise = _draw_perlin(normal, *planes)
     elif spectrum == PYRAMID:
-        noise = _pyramid(normal, *planes)
+        noise = _draw_pyramid(normal, *planes)
     else:
         noise = shape_spectrum(normal(planes), POWERS[spectrum])
     return standardise(noise).reshape(shape)
@@ -61,14 +61,16 @@ def standardise(noise: Tensor) -> Tensor:
     return (noise / noise.std((-2, -1), keepdim=True, correction=0)).float()
 
 
-def _perlin(normal: Normal, planes: int, h: int, w: int) -> Tensor:
+def _draw_perlin(normal: Normal, planes: int, h: int, w: int) -> Tensor:
     """(planes, h, w): octaves of gradient noise, from half the image to two pixels. Perlin 2002, "Improving noise"."""
     octaves = max(1, int(math.log2(max(h, w))) - 1)
-    parts = (_gradients(normal, planes, h, w, 2.0**i) * PERSISTENCE ** (octaves - i) for i in range(1, octaves + 1))
+    parts = (
+        _draw_gradients(normal, planes, h, w, 2.0**i) * PERSISTENCE ** (octaves - i) for i in range(1, octaves + 1)
+    )
     return torch.stack(list(parts)).sum(0)
 
 
-def _gradients(normal: Normal, planes: int, h: int, w: int, spacing: float) -> Tensor:
+def _draw_gradients(normal: Normal, planes: int, h: int, w: int, spacing: float) -> Tensor:
     """(planes, h, w): slopes in random directions at the points of a lattice, interpolated between them."""
     slopes = normal((2, planes, math.ceil(h / spacing) + 1, math.ceil(w / spacing) + 1))
     slopes = slopes / torch.hypot(slopes[0], slopes[1])
@@ -89,7 +91,7 @@ def _fade(at: Tensor, corner: int) -> Tensor:
     return fade if corner else 1 - fade
 
 
-def _pyramid(normal: Normal, planes: int, h: int, w: int) -> Tensor:
+def _draw_pyramid(normal: Normal, planes: int, h: int, w: int) -> Tensor:
     """(planes, h, w): the sum of white noise of every size, enlarged; each level has half the side of the one before.
 
     Whitaker 2023, "Multi-resolution noise for diffusion model training" (wandb.ai/johnowhitaker/multires_noise).

@@ -64,15 +64,15 @@ def round_trip(
     prepare  gives the VAE and its memory budget, before each half runs
     Raises what `VAE.encode` and `VAE.decode` raise, but returns an Overflow instead of raising NumericalOverflow.
     """
-    halves = _Half(tiles, progress), _Half(tiles, progress)
+    halves = _Measurement(tiles, progress), _Measurement(tiles, progress)
     try:
         vae, budget = prepare(Half.ENCODER, tuple(image.shape))
         x = to_pixel_range(convert_channels(image, vae.in_channels)[0])
-        with halves[0].measured(vae, budget) as how:
+        with halves[0].measure(vae, budget) as how:
             posterior = vae.encode(x, options=how)
             z = posterior.mode().cpu()
         vae, budget = prepare(Half.DECODER, tuple(z.shape))
-        with halves[1].measured(vae, budget) as how:
+        with halves[1].measure(vae, budget) as how:
             pixels = vae.decode(z, size=posterior.size, options=how).cpu()
     except NumericalOverflow as e:
         return Overflow(name, str(e))
@@ -118,7 +118,7 @@ def draw_heat_maps(image: Tensor, trips: Sequence[RoundTrip | Overflow], white: 
     return _join_in_a_row([heatmaps.heat_map(image, _decoded_or_black(image, trip), white) for trip in trips])
 
 
-class _Half:
+class _Measurement:
     """Encoding or decoding: its options, and the time and memory it took."""
 
     def __init__(self, tiles: Tiles | None, progress: Progress | None):
@@ -126,14 +126,14 @@ class _Half:
         self.seconds, self.peak = 0.0, None
 
     @contextmanager
-    def measured(self, vae: Any, budget: Any) -> Iterator[RunOptions]:
+    def measure(self, vae: Any, budget: Any) -> Iterator[RunOptions]:
         device = getattr(vae, "device", torch.device("cpu"))
         start, before = time.perf_counter(), _reset_peak(device)
-        yield RunOptions(tiles=self.tiles, progress=self.progress, budget=budget, on_plan=self._planned)
+        yield RunOptions(tiles=self.tiles, progress=self.progress, budget=budget, on_plan=self._note_plan)
         self.seconds = time.perf_counter() - start
         self.peak = self.peak if before is None else torch.cuda.max_memory_allocated(device) - before
 
-    def _planned(self, plan: Any) -> None:
+    def _note_plan(self, plan: Any) -> None:
         self.peak = getattr(getattr(plan, "each", plan), "peak", None)
 
 

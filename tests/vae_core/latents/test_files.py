@@ -1,0 +1,63 @@
+"""Files of latents."""
+
+import pytest
+import torch
+from exact_vae.vae_core import BadRequest, BrokenCheckpoint, LatentMismatch
+from exact_vae.vae_core.latents.files import read_latent, read_latent_file, write_latent
+from exact_vae.vae_core.latents.tag import Tag
+from safetensors.torch import load_file, save_file
+
+TAG = Tag("kl", 4, 8, (5, 7), (39, 51))
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.latent"])
+@pytest.mark.parametrize("shape", [(2, 4, 5, 7), (1, 4, 3, 5, 7)])
+def test_files_round_trip(tmp_path, name, shape):
+    latent = torch.randn(shape)
+    write_latent(tmp_path / name, latent, TAG, {"prompt": "{}"})
+    found, tag = read_latent(tmp_path / name)
+    assert torch.equal(found, latent)
+    assert tag == TAG
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.latent"])
+def test_a_mask_and_the_items_of_a_batch(tmp_path, name):
+    mask = torch.rand(2, 1, 8, 8)
+    write_latent(tmp_path / name, torch.zeros(2, 4, 5, 7).bfloat16(), TAG, mask=mask, index=[4, 0])
+    found = read_latent_file(tmp_path / name)
+    assert found.mask is not None and torch.equal(found.mask, mask) and found.items == [4, 0] and found.tag == TAG
+    assert found.latent.dtype is torch.float32
+    assert load_file(tmp_path / name)["latent" if "safe" in name else "latent_tensor"].dtype is torch.bfloat16
+
+
+def test_a_tag_of_another_latent_is_dropped(tmp_path):
+    write_latent(tmp_path / "a.latent", torch.zeros(2, 16, 5, 7), TAG)
+    assert read_latent(tmp_path / "a.latent")[1] is None
+
+
+def test_a_node_s_file_has_the_node_s_names(tmp_path):
+    write_latent(tmp_path / "a.latent", torch.zeros(1, 4, 2, 2))
+    assert set(load_file(tmp_path / "a.latent")) == {"latent_tensor", "latent_format_version_0"}
+
+
+def test_an_old_node_s_file_was_scaled(tmp_path):
+    save_file({"latent_tensor": torch.ones(1, 4, 2, 2)}, tmp_path / "old.latent")
+    assert read_latent(tmp_path / "old.latent")[0].flatten()[0] == pytest.approx(1 / 0.18215)
+
+
+def test_bad_files(tmp_path):
+    with pytest.raises(BadRequest, match="there is no latent file"):
+        read_latent(tmp_path / "none.safetensors")
+    save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(LatentMismatch, match="holds no latent: it needs a tensor 'latent' or 'latent_tensor', not x"):
+        read_latent(tmp_path / "other.safetensors")
+    (tmp_path / "text.safetensors").write_text("this is not a latent")
+    with pytest.raises(BrokenCheckpoint, match="is text"):
+        read_latent(tmp_path / "text.safetensors")
+
+
+def test_an_unwritable_place_leaves_nothing(tmp_path):
+    with pytest.raises(BadRequest, match=r"cannot be written: No such file or directory\."):
+        write_latent(tmp_path / "nowhere" / "a.safetensors", torch.zeros(1))
+    assert list(tmp_path.iterdir()) == []
