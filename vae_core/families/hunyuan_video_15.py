@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from ..ops import (
+    AnyOp,
     MeanChannels,
-    Op,
     Ops,
     PixelShuffle,
     PixelUnshuffle,
@@ -26,6 +26,7 @@ from ..ops import (
     Residual,
     Temporal,
     chain,
+    declared,
     keeps_scale,
     silu,
 )
@@ -117,7 +118,7 @@ class Trade(Temporal):
     `later`: an op for all others: on one made of two, or on what is parted.
     """
 
-    def __init__(self, first: Op | None, later: Op | None = None):
+    def __init__(self, first: AnyOp | None, later: AnyOp | None = None):
         super().__init__()
         self.first, self.later = first, later
 
@@ -135,12 +136,13 @@ class Trade(Temporal):
         return (self.first,)
 
 
-@keeps_scale
 class Joined(Trade):
     """Two frames become channels of one, (frame, channel). (2T - 1, C, H, W), or 2T -> (T, 2C, H, W), before `later`
 
     A clip whose last frame has no partner is continued with it.
     """
+
+    keeps_scale = True
 
     def traded(self, x: Tensor) -> Tensor:
         x = torch.cat([x, x[-1:]]) if len(x) % 2 else x
@@ -150,13 +152,14 @@ class Joined(Trade):
         return self.later(y) if self.later else y  # type: ignore[operator]
 
 
-@keeps_scale
 class Parted(Trade):
     """The way back. (T, 2C, H, W), after `later` -> (2T - 1, C, H, W), or 2T"""
 
-    def __init__(self, first: Op | None, later: Op | None = None):
+    keeps_scale = True
+
+    def __init__(self, first: AnyOp | None, later: AnyOp | None = None):
         super().__init__(first, later)
-        self.growth = float(getattr(later, "growth", 1))
+        self.growth = declared(later).growth if later else 1.0
 
     def traded(self, x: Tensor) -> Tensor:
         x = self.later(x) if self.later else x  # type: ignore[operator]

@@ -69,9 +69,8 @@ class VideoResnetBlock(ResnetBlock):
         self.mix_factor = nn.Parameter(torch.zeros(1))
 
     def ops(self) -> Ops:
-        return (*super().ops(), Residual((*self.time_stack.ops(), self.share)))
+        return (*super().ops(), Residual((*self.time_stack.ops(), keeps_scale(self.share))))
 
-    @keeps_scale
     def share(self, x: Tensor) -> Tensor:
         return x * self.mix_factor.sigmoid()
 

@@ -28,6 +28,7 @@ from ..ops import (
     Global,
     HalveFrames,
     MeanChannels,
+    Op,
     Ops,
     PixelShuffle,
     PixelUnshuffle,
@@ -146,12 +147,13 @@ def _numbered(shapes: Shapes, prefix: str) -> Iterator[str]:
         yield from (f"{prefix}{i}.{inner}.{j}." for j in range(nested)) if nested else (f"{prefix}{i}.",)
 
 
-class RMSNorm(nn.Module):
+class RMSNorm(Op, nn.Module):
     """Each pixel by the root mean square of its channels. Pointwise. (B, C, H, W) -> same
 
     `over`: the dimensions that gamma has besides the channels, as files have them.
     """
 
+    normalizes = True
     least = 1e-12  # of the length of a pixel's vector
 
     def __init__(self, c: int, over: int = 3):
