@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from ..ops import Conv2d, Ops, chain
 from .blocks.base import ConfigJson, Family, Halves, Member, Network, Rounding
 from .blocks.ldm import GROUPS, Coder, Decoder, Encoder, halved, is_2d, keeps_channels, makes_moments, read_coder
+from .blocks.ldm import Resample as Resample
+from .blocks.ldm import ResnetBlock as ResnetBlock
 from .names import diffusers, ldm
 from .shapes import Shapes, size, vote
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..ops import Conv2d, Conv3d, GroupNormOverFrames, Ops, Residual, chain, keeps_scale, silu
 from . import kl
-from .blocks.base import Family, Member
+from .blocks.base import ClipLaw, Family, Member
 from .blocks.ldm import GROUPS, Coder, Decoder, ResnetBlock
 from .names import diffusers, ldm
 from .names.layout import Weights
@@ -69,9 +69,8 @@ class VideoResnetBlock(ResnetBlock):
         self.mix_factor = nn.Parameter(torch.zeros(1))
 
     def ops(self) -> Ops:
-        return (*super().ops(), Residual((*self.time_stack.ops(), self.share)))
+        return (*super().ops(), Residual((*self.time_stack.ops(), keeps_scale(self.share))))
 
-    @keeps_scale
     def share(self, x: Tensor) -> Tensor:
         return x * self.mix_factor.sigmoid()
 
@@ -107,6 +106,7 @@ class VideoKL(kl.AutoencoderKL):
     def __init__(self, c: SVDConfig):
         super().__init__(c)
         self.decoder = VideoDecoder(c.decoder, c.z_channels, c.out_channels) if c.decoder else None
+        self.clip_law = ClipLaw()
 
 
 def fold_quant_conv(weights: Weights, config: SVDConfig) -> Weights:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..latents.spaces import LatentSpace
-from ..ops import Affine, Conv2d, Op, Ops, Residual, Upsample2x, chain, relu, soft_clamp
+from ..ops import Affine, AnyOp, Conv2d, Ops, Residual, Upsample2x, chain, relu, soft_clamp
 from .blocks.base import ConfigJson, Family, Halves, Member, Network, Scaling
 from .names import tiny as names
 from .shapes import Shapes, count, size, vote
@@ -131,7 +131,7 @@ class Block(nn.Module):
 class Numbered(nn.Module):
     """Layers under their numbers; those between them (activations, upsampling) have a number but no weights."""
 
-    def __init__(self, layers: list[Op | Block]):
+    def __init__(self, layers: list[AnyOp | Block]):
         super().__init__()
         self.layers = layers
         for i, layer in enumerate(layers):

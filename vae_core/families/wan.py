@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..dtypes import at_least_fp32
 from ..ops import (
     ChannelsToFrames,
     Conv2d,
@@ -27,6 +28,7 @@ from ..ops import (
     Global,
     HalveFrames,
     MeanChannels,
+    Op,
     Ops,
     PixelShuffle,
     PixelUnshuffle,
@@ -36,7 +38,7 @@ from ..ops import (
     chain,
     silu,
 )
-from .blocks.base import Family, Halves, Member, Network, Rounding
+from .blocks.base import ClipLaw, Family, Halves, Member, Network, Rounding
 from .blocks.ldm import halved, tokens
 from .names import wan as names
 from .shapes import Shapes, count, size, vote
@@ -145,12 +147,13 @@ def _numbered(shapes: Shapes, prefix: str) -> Iterator[str]:
         yield from (f"{prefix}{i}.{inner}.{j}." for j in range(nested)) if nested else (f"{prefix}{i}.",)
 
 
-class RMSNorm(nn.Module):
+class RMSNorm(Op, nn.Module):
     """Each pixel by the root mean square of its channels. Pointwise. (B, C, H, W) -> same
 
     `over`: the dimensions that gamma has besides the channels, as files have them.
     """
 
+    normalizes = True
     least = 1e-12  # of the length of a pixel's vector
 
     def __init__(self, c: int, over: int = 3):
@@ -158,7 +161,7 @@ class RMSNorm(nn.Module):
         self.gamma = nn.Parameter(torch.ones(c, *(1,) * over))
 
     def forward(self, x: Tensor) -> Tensor:
-        exact = torch.promote_types(x.dtype, torch.float32)
+        exact = at_least_fp32(x.dtype)
         length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=exact)
         scale = math.sqrt(x.shape[1]) / length.clamp_min(self.least)
         y = None if torch.is_grad_enabled() else torch.empty_like(x)  # one new image, whatever the scale's dtype
@@ -309,6 +312,7 @@ class WanVAE(Network):
     def __init__(self, c: WanConfig):
         super().__init__()
         self.patch, self.upscale = c.patch, c.upscale
+        self.clip_law = ClipLaw(1, c.temporal_ratio) if c.temporal_ratio else None
         self.encoder = Encoder(c.encoder, c) if c.encoder else None
         self.decoder = Decoder(c.decoder, c) if c.decoder else None
         self.conv1 = Conv3d(2 * c.z_channels, 2 * c.z_channels, 1) if c.encoder else None
