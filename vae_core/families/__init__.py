@@ -1,7 +1,6 @@
 """Which network is this? One file for each family, and nothing else beside what all of them share."""
 
 from .blocks.base import Config, Facts, Family, Network
-from .blocks.ldm import Resample, ResnetBlock
 from .registry import FAMILIES, build, demand_part, selectable_spaces, title
 from .shapes import Shapes
 from .unsupported import FOREIGN
@@ -13,8 +12,6 @@ __all__ = [
     "Facts",
     "Family",
     "Network",
-    "Resample",
-    "ResnetBlock",
     "Shapes",
     "build",
     "demand_part",
