@@ -1,6 +1,7 @@
 """Measurements of one process, for house.py: `python benchmarks/probes.py NAME` prints one JSON value.
 
-The pack is the `exact_vae` that Python finds, so the same probes measure any commit of it.
+The pack is the `exact_vae` that Python finds, so the same probes measure any commit of it. `list_files` names the files
+that `files_entered` counts.
 """
 
 import json
@@ -25,16 +26,21 @@ LOADS = 7
 
 
 def files_entered() -> dict[str, int]:
-    """Files of the pack that are entered when a node encodes and when it decodes 64 px with the built-in VAE."""
+    """How many files of the pack are entered when a node encodes and when it decodes 64 px with the built-in VAE."""
+    return {when: len(files) for when, files in list_files().items()}
+
+
+def list_files() -> dict[str, list[str]]:
+    """The files that `files_entered` counts, by their paths in the pack."""
     nodes, image = _nodes(), torch.rand(1, SIDE, SIDE, 3)
     (vae,) = _call(nodes["ExactVAELoader"], vae_name=_built_in(nodes))
-    counts = {}
+    files = {}
     for when in ("first", "second"):
         entered, (latent,) = _count_files(lambda: _call(nodes["ExactVAEEncode"], pixels=image, vae=vae))
-        counts[f"encode, {when} call"] = len(entered)
+        files[f"encode, {when} call"] = sorted(entered)
         entered, _ = _count_files(lambda latent=latent: _call(nodes["ExactVAEDecode"], samples=latent, vae=vae))
-        counts[f"decode, {when} call"] = len(entered)
-    return counts
+        files[f"decode, {when} call"] = sorted(entered)
+    return files
 
 
 def networks_assembled() -> dict[str, int]:
@@ -122,8 +128,9 @@ def _count_files(work: Callable[[], Any]) -> tuple[set[str], Any]:
     root, entered = str(Path(exact_vae.__file__ or "").parent), set()
 
     def note(frame: FrameType, event: str, argument: Any) -> None:
-        if event == "call" and frame.f_code.co_filename.startswith(root):
-            entered.add(frame.f_code.co_filename)
+        path = frame.f_code.co_filename
+        if event == "call" and path.startswith(root) and path != __file__:
+            entered.add(path.removeprefix(root + "/"))
 
     sys.setprofile(note)
     try:
@@ -194,7 +201,7 @@ def _time(work: Callable[[], Any]) -> float:
     return time.process_time() - start
 
 
-PROBES = {probe.__name__: probe for probe in (files_entered, networks_assembled, inspection, speed)}
+PROBES = {probe.__name__: probe for probe in (files_entered, list_files, networks_assembled, inspection, speed)}
 
 if __name__ == "__main__":
     print(json.dumps(PROBES[sys.argv[1]]()))

@@ -75,9 +75,9 @@ def encode_file(vae: VAE, options: argparse.Namespace) -> Posterior:
         rows.demand_readable(options.image)
     with memory_options(options) as how, bar("encode") as progress:
         if file:
-            return vae.encode_rows(rows.PixelsOf(file, vae.in_channels), progress=progress, **how)
+            return vae.encode_rows(rows.PixelsOf(file, vae.in_channels), options=how, progress=progress)
         image, _ = image_files.read(options.image)
-        return vae.encode(to_pixels(image, vae.in_channels), progress=progress, **how)
+        return vae.encode(to_pixels(image, vae.in_channels), options=how, progress=progress)
 
 
 def run_decode(options: argparse.Namespace) -> None:
@@ -89,12 +89,12 @@ def run_decode(options: argparse.Namespace) -> None:
     size = tag.size_of(latent.shape) if tag else None
     with memory_options(options) as how, bar("decode") as progress:
         if is_single_image(latent):
-            bands = vae.decode_rows(latent, size=size, progress=progress, **how)
+            bands = vae.decode_rows(latent, size=size, options=how, progress=progress)
             height, width = vae.decoded_size(size) if size else (n * vae.decoded_ratio for n in latent.shape[-2:])
             rows.write(options.image, (vae.out_channels, height, width), bands)
             written = [options.image]
         else:
-            pixels = vae.decode(latent, size=size, progress=progress, **how)
+            pixels = vae.decode(latent, size=size, options=how, progress=progress)
             written, (height, width) = image_files.write(options.image, to_image(pixels).cpu()), pixels.shape[-2:]
     for path in written:
         print(f"{path}: {width}x{height}")

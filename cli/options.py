@@ -5,11 +5,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from ..nodes import host
-from ..vae_core import VAE, BadRequest, load
-from ..vae_core.dtypes import DTYPES, named
+from ..vae_core import VAE, BadRequest, RunOptions, load
+from ..vae_core.dtypes import DTYPES, parse_dtype
 from ..vae_core.execution import DEVICE, DISK, SYSTEM, scratch
 from ..vae_core.latents import SPACES
 
@@ -47,14 +46,14 @@ def add_memory(command: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def memory_options(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def memory_options(options: argparse.Namespace) -> Iterator[RunOptions]:
     """Options for `VAE.encode` and `VAE.decode`. While the block runs, scratch files go where --scratch says."""
     before = os.environ.get(scratch.VARIABLE)
     if options.scratch:
         os.environ[scratch.VARIABLE] = str(options.scratch)
     try:
         keep = KEEP[options.keep] if options.keep else None
-        yield {"budget": options.budget, "rows": options.rows, "keep": keep}
+        yield RunOptions(budget=options.budget, rows=options.rows, keep=keep)
     finally:
         if options.scratch:
             os.environ.pop(scratch.VARIABLE)
@@ -63,7 +62,7 @@ def memory_options(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def load_vae(options: argparse.Namespace) -> VAE:
     device = host.device(options.device)
-    dtype, space = named(options.dtype), options.latent_space
+    dtype, space = parse_dtype(options.dtype), options.latent_space
     return load(*options.vae, dtype=dtype, device=device, latent_space=space, light=options.light)
 
 

@@ -9,10 +9,18 @@ from pathlib import Path
 import torch
 
 from ..nodes import host
+from ..vae_core import Half, RunOptions, inspect
 from ..vae_core import dtypes as precision
-from ..vae_core import inspect
 from ..vae_core.checkpoints import Detection, built_in, demand_whole, own_dtype
-from ..vae_core.execution import Plan, format_bytes, planning
+from ..vae_core.execution import (
+    Plan,
+    choose_plan,
+    count_latent_frames,
+    format_bytes,
+    list_plans,
+    make_request,
+    read_budget,
+)
 from ..vae_core.families import demand_part
 from .options import parse_positive
 
@@ -50,24 +58,22 @@ def parse_size(said: str) -> tuple[int, int]:
 
 def run(options: argparse.Namespace) -> None:
     found = inspect(options.file or built_in.VAE_FILE)
-    part, (height, width) = "encode" if options.encode else "decode", options.size
+    half = Half.ENCODER if options.encode else Half.DECODER
+    height, width = options.size
     demand_whole(found, found.path)
-    demand_part(found.config, found.path.name, part)
+    demand_part(found.config, found.path.name, half)
     device = host.device(options.device)
-    dtype = precision.choose(device, own_dtype(found.dtypes, found.path.name), precision.named(options.dtype))
-    wanted = planning.request(
-        found.family,
-        found.config,
-        part,
-        latent_or_pixel_shape(options, found),
-        dtype,
-        options.stream and not options.frames,
+    own = own_dtype(found.dtypes, found.path.name)
+    dtype = precision.choose_dtype(device, own, precision.parse_dtype(options.dtype))
+    streamed = options.stream and not options.frames
+    request = make_request(
+        found.family, found.config, half, latent_or_pixel_shape(options, found), dtype, streamed=streamed
     )
     frames = f"x{options.frames}" if options.frames else ""
-    what = f"{part[:-1]}ing {options.batch} x {width}x{height}{frames}"
-    most = planning.most(device, options.budget)
-    chosen = planning.plan(wanted, device, budget=most, what=f"{what} with '{found.path.name}'")
-    ways = planning.ways(wanted, device)
+    what = f"{half.doing} {options.batch} x {width}x{height}{frames}"
+    most = read_budget(device, options.budget)
+    chosen = choose_plan(request, device, RunOptions(budget=most), what=f"{what} with '{found.path.name}'")
+    ways = list_plans(request, device)
     if options.json:
         facts = {"budget": most, "chosen": ways.index(chosen), "plans": [asdict(way) for way in ways]}
         print(json.dumps(facts, indent=2))
@@ -81,7 +87,7 @@ def latent_or_pixel_shape(options: argparse.Namespace, found: Detection) -> tupl
     scale, frames = 1, options.frames
     if not options.encode:
         scale = found.decoded_ratio
-        frames = planning.latent_frames(found.family, found.config, frames) if frames else None
+        frames = count_latent_frames(found.family, found.config, frames) if frames else None
     return options.batch, 1, *([frames] if frames else []), -(-height // scale), -(-width // scale)
 
 

@@ -18,9 +18,9 @@ def frames_are_batch(vae: Any) -> bool:
 
 def to_clip_pixels(pixels: Tensor, vae: Any) -> Tensor:
     """Pixels of an IMAGE (T, C, H, W) -> (1, C, T, H, W), (T, C, 1, H, W) or unchanged, as this VAE encodes them."""
-    if not vae.temporal_ratio or frames_are_batch(vae):
+    if vae.clip_law is None or frames_are_batch(vae):
         return pixels
-    return pixels[:, :, None] if vae.network.images_are_clips else pixels.transpose(0, 1)[None]
+    return pixels[:, :, None] if vae.clip_law.images_are_clips else pixels.transpose(0, 1)[None]
 
 
 def to_clip_latent(latent: Tensor, vae: Any) -> Tensor:
@@ -49,6 +49,6 @@ def drop_extra_frames(pixels: Tensor, vae: Any) -> Tensor:
     ComfyUI drops them too, and its nodes rely on that number of latent frames. A VAE whose first latent frame stands
     for several frames repeats its last frame instead.
     """
-    if pixels.ndim != 5 or not vae.temporal_ratio or vae.network.first_frames > 1:
+    if pixels.ndim != 5 or vae.clip_law is None or vae.clip_law.first > 1:
         return pixels
     return pixels[:, :, : decoded_frames(latent_frames(pixels.shape[2], vae), vae)]

@@ -9,7 +9,6 @@ from torch import Tensor
 from ..vae_core.latents import Tag
 from . import host
 from .clips import frames_are_batch, latent_frames
-from .host_codec import HostCodec
 from .images import TAG
 
 
@@ -40,7 +39,7 @@ class LatentGeometry(NamedTuple):
     def make_empty(self, batch: int, width: int, height: int, length: int = 1) -> dict[str, Any]:
         """A LATENT of zeros, with the ratio by which a sampler of another model can resize it."""
         zeros = host.result(torch.zeros(self.shape(batch, width, height, length)))
-        return {**self.tag_latent(zeros, width, height), "downscale_ratio_spacial": self.ratio}
+        return {**self.tag_latent(zeros, width, height), host.RATIO: self.ratio}
 
 
 def latent_geometry(vae: Any) -> LatentGeometry:
@@ -50,11 +49,8 @@ def latent_geometry(vae: Any) -> LatentGeometry:
 
 def _latent_frames(vae: Any, length: int) -> int | None:
     """Number of latent frames of a clip; None for a VAE of images."""
-    if isinstance(vae, HostCodec):
-        thing = vae.thing
-        rule = thing.downscale_ratio[0] if isinstance(thing.downscale_ratio, tuple) else None
-        is_clip = callable(rule) and getattr(thing, "latent_dim", 2) == 3
-        return int(rule(length)) if is_clip else None  # type: ignore[operator]
+    if isinstance(vae, host.HostVAE):
+        return vae.count_latent_frames(length)
     if vae is None or not vae.temporal_ratio or frames_are_batch(vae):
         return None
     return latent_frames(length, vae)

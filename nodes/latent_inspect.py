@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..vae_core import VAE
+from ..vae_core import VAE, Half
 from ..vae_core.images import channel_grid
 from ..vae_core.latents import (
     CELLS,
@@ -15,7 +15,6 @@ from ..vae_core.latents import (
     Tag,
     convert,
     false_colours,
-    fingerprint,
     fit,
     flatten_frames,
     preview,
@@ -63,7 +62,7 @@ class LatentInspect:
     def inspect(self, samples, vae=None, scale=4):
         latent, tag = latent_of(samples), tag_of(samples)
         found = host.look(vae) if vae is not None else None
-        mark = fingerprint(found.network) if isinstance(found, VAE) else None
+        mark = found.fingerprint if isinstance(found, VAE) else None
         frames = flatten_frames(latent).float().nan_to_num(0, 0, 0)
         grid = channel_grid(frames, scale).movedim(1, -1).contiguous()
         colours = draw_preview(frames, tag, vae).repeat_interleave(scale, -1).repeat_interleave(scale, -2)
@@ -87,10 +86,10 @@ def draw_preview(latent: Tensor, tag: Tag | None, vae: Any) -> Tensor:
     return preview(latent, factors) if factors else false_colours(latent)
 
 
-def _probe(vae: Any) -> tuple[str, tuple[int, ...]]:
+def _probe(vae: Any) -> tuple[Half, tuple[int, ...]]:
     """(half, shape) of what `fit` runs the VAE on."""
     channels, ratio = host.geometry(vae)
     config = getattr(host.look(vae), "config", None)
     if config and "encoder" not in config.parts:
-        return "decode", (IMAGES, channels, CELLS, CELLS)
-    return "encode", (1, 3, CELLS * ratio, CELLS * ratio)
+        return Half.DECODER, (IMAGES, channels, CELLS, CELLS)
+    return Half.ENCODER, (1, 3, CELLS * ratio, CELLS * ratio)

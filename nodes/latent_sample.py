@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..vae_core import Half
 from ..vae_core.latents import NORMALISED, RAW, SPACES, Noise, convert, get_space
 from . import host
 from .encoding import PAD, prepare_pixels
@@ -69,7 +70,7 @@ class LatentSample:
 def sample_posterior(pixels: Any, vae: Any, seed: int, count: int, temperature: float) -> dict[str, Any]:
     """Samples of the posterior of each image. Sample i equals that of VAE Encode (Exact) with seed + i."""
     b, h, w, _ = demand_image(pixels).shape
-    codec = host.from_socket(vae, "encode", (b, 3, h, w))
+    codec = host.from_socket(vae, Half.ENCODER, (b, 3, h, w))
     x, _ = prepare_pixels(pixels, codec, PAD, "automatic", WHITE)
     found = codec.encode(x, budget=host.budget(vae), progress=host.progress())
     drawn = [found.sample(torch.Generator().manual_seed((seed + i) % 2**64), temperature) for i in range(count)]

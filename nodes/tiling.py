@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from ..vae_core import RunOptions
 from ..vae_core.execution import KEEP
-from .host_codec import ClipTiles
+from . import host
 from .inputs import choice_input, int_input
 
 MODES = EXACT, BLENDED = ("exact", "blended approximate")
@@ -37,10 +38,10 @@ def inputs(step: int) -> dict[str, Any]:
     }
 
 
-def way(
+def run_options(
     tile_size: int, overlap: int, temporal_size: int, temporal_overlap: int, mode: str, keep: str
-) -> dict[str, Any]:
+) -> RunOptions:
     """These inputs as `VAE.encode` and `VAE.decode` take them. Raises BadRequest for tiles that cannot be."""
     if mode == BLENDED:
-        return {"tiles": ClipTiles(tile_size, overlap, temporal_size, temporal_overlap)}
-    return {"rows": tile_size, "keep": None if keep == AUTOMATIC else keep}
+        return RunOptions(tiles=host.ClipTiles(tile_size, overlap, temporal_size, temporal_overlap))
+    return RunOptions(rows=tile_size, keep=None if keep == AUTOMATIC else keep)

@@ -4,10 +4,10 @@ from typing import Any
 
 from torch import Tensor
 
+from ..vae_core import Half, RunOptions
 from ..vae_core.images import WHITE_HOT, convert_channels
 from ..vae_core.reports import Overflow, RoundTrip, comparison
 from . import host
-from .host_codec import ClipTiles
 from .images import demand_image
 from .inputs import choice_input, float_input, int_input
 from .tiling import BLENDED, EXACT
@@ -61,7 +61,7 @@ class VAECompare:
     def compare(self, image, vae, vae_2=None, vae_3=None, vae_4=None, mode=EXACT, tile_size=512, overlap=64,
                 white=WHITE_HOT):  # fmt: skip
         image = convert_channels(demand_image(image).movedim(-1, 1).float(), 3)[0]
-        tiles = {EXACT: [None], BLENDED: [ClipTiles(tile_size, overlap)]}
+        tiles = {EXACT: [None], BLENDED: [host.ClipTiles(tile_size, overlap)]}
         ways = tiles.get(mode, [*tiles[EXACT], *tiles[BLENDED]])
         vaes = {"vae": vae, "vae_2": vae_2, "vae_3": vae_3, "vae_4": vae_4}
         trips = [
@@ -76,9 +76,9 @@ class VAECompare:
         )
 
 
-def _run_round_trip(name: str, vae: Any, image: Tensor, tiles: ClipTiles | None) -> RoundTrip | Overflow:
-    def prepare(part: str, shape: tuple[int, ...]) -> tuple[Any, Any]:
-        codec = host.from_socket(vae, part, shape, **({"tiles": tiles} if tiles else {}))
+def _run_round_trip(name: str, vae: Any, image: Tensor, tiles: host.ClipTiles | None) -> RoundTrip | Overflow:
+    def prepare(half: Half, shape: tuple[int, ...]) -> tuple[Any, Any]:
+        codec = host.from_socket(vae, half, shape, RunOptions(tiles=tiles))
         return codec, host.budget(vae)
 
     what = f"{name}: {host.look(vae).name}, {host.runs_in(vae)}{', blended' if tiles else ''}"

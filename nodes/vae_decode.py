@@ -1,9 +1,12 @@
 """VAE Decode: a latent to an image."""
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
+from ..vae_core import Half, RunOptions
+from ..vae_core.execution import DEFAULTS
 from . import host
 from .clips import to_clip_latent
 from .images import demand_not_empty, demand_same_vae, latent_of, tag_of, to_image, to_pixels
@@ -49,14 +52,18 @@ class VAEDecode:
         return decode_to_image(samples, vae, clamp, empty_latent)
 
 
-def decode_to_image(samples: Any, vae: Any, clamp: bool, empty: str, **way: Any) -> dict[str, Any]:
-    """Decode a LATENT to what a decode node returns. way: options of `VAE.decode`."""
-    pixels, shown = decode_pixels(samples, vae, empty, **way)
+def decode_to_image(samples: Any, vae: Any, clamp: bool, empty: str, options: RunOptions = DEFAULTS) -> dict[str, Any]:
+    """Decode a LATENT to what a decode node returns."""
+    pixels, shown = decode_pixels(samples, vae, empty, options=options)
     return shown.beside(host.result(to_image(pixels, clamp)))
 
 
 def decode_pixels(
-    samples: Any, vae: Any, empty: str = REFUSE, original: tuple[Tensor, Tensor] | None = None, **way: Any
+    samples: Any,
+    vae: Any,
+    empty: str = REFUSE,
+    original: tuple[Tensor, Tensor] | None = None,
+    options: RunOptions = DEFAULTS,
 ) -> tuple[Tensor, host.Shown]:
     """(pixels of a LATENT, (B, C, H, W) or (B, C, T, H, W), about [-1, 1]; the text that says how it ran).
 
@@ -64,7 +71,7 @@ def decode_pixels(
     Raises LatentMismatch, and what `VAE.decode` raises.
     """
     latent, tag = latent_of(samples), tag_of(samples)
-    codec = host.from_socket(vae, "decode", tuple(latent.shape), **way)
+    codec = host.from_socket(vae, Half.DECODER, tuple(latent.shape), options)
     latent = to_clip_latent(latent, codec)
     demand_same_vae(tag, codec)
     if empty == REFUSE and latent.shape[1] == codec.latent_channels:
@@ -73,7 +80,8 @@ def decode_pixels(
     host.first_look(codec, latent, tag.space if tag else None)
     shown, budget = host.Shown(), host.budget(vae)
     beside = _original_inputs(codec, latent, *original) if original and codec.family == "asymmetric" else {}
-    pixels = codec.decode(latent, size=size, budget=budget, on_plan=shown, progress=host.progress(), **beside, **way)
+    options = replace(options, budget=budget, on_plan=shown, progress=host.progress())
+    pixels = codec.decode(latent, size=size, options=options, **beside)
     return pixels, shown
 
 

@@ -1,9 +1,12 @@
 """VAE Encode: an image to a latent."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from ..vae_core import Half, RunOptions
+from ..vae_core.execution import DEFAULTS
 from . import host
 from .encoding import PAD, image_inputs, posterior_inputs, prepare_pixels
 from .images import WHITE, tag_latent
@@ -38,16 +41,22 @@ class VAEEncode:
 
 
 def encode_to_latent(
-    pixels: Any, vae: Any, posterior: str, seed: int, image: tuple[str, str, str], **way: Any
+    pixels: Any,
+    vae: Any,
+    posterior: str,
+    seed: int,
+    image: tuple[str, str, str],
+    options: RunOptions = DEFAULTS,
 ) -> dict[str, Any]:
     """Encode an IMAGE to what an encode node returns.
 
-    image: odd_sizes, alpha and background, see `encoding.prepare_pixels`. way: options of `VAE.encode`.
+    image: odd_sizes, alpha and background, see `encoding.prepare_pixels`.
     """
     x, note = prepare_pixels(pixels, host.look(vae), *image)
-    codec = host.from_socket(vae, "encode", tuple(x.shape), **way)
+    codec = host.from_socket(vae, Half.ENCODER, tuple(x.shape), options)
     shown, budget = host.Shown(note), host.budget(vae)
-    found = codec.encode(x, budget=budget, on_plan=shown, progress=host.progress(), **way)
+    options = replace(options, budget=budget, on_plan=shown, progress=host.progress())
+    found = codec.encode(x, options=options)
     generator = torch.Generator().manual_seed(seed)
     latent = found.mode() if posterior == "mode" else found.sample(generator)
     return shown.beside(tag_latent(host.result(latent), codec.family, codec.spatial_ratio, found.size, codec))

@@ -5,7 +5,6 @@ from typing import Any
 from ..vae_core import inspect
 from ..vae_core.reports import describe_file, describe_vae, format_rows
 from . import host
-from .host_codec import HostCodec
 from .vae_files import PIXEL_SPACE, find_paths, list_names
 
 CONNECTED = "the VAE that is connected"  # an entry of the menu
@@ -46,11 +45,11 @@ def describe_name(name: str) -> str:
 
 def describe_connected(vae: Any) -> str:
     found = host.look(vae)
-    if not isinstance(found, HostCodec):
+    if not isinstance(found, host.HostVAE):
         return describe_vae(found, host.runs_in(vae))
     return format_rows(
         {
-            "VAE": type(vae.first_stage_model).__name__,
+            "VAE": found.network_name,
             "family": "not supported by this pack; ComfyUI runs it",
             "latent": f"{found.latent_channels} channels at 1/{found.spatial_ratio}",
             "runs in": host.runs_in(vae),

@@ -2,9 +2,8 @@
 
 from ..vae_core import BadRequest
 from ..vae_core.checkpoints import LAYOUTS, ORIGINAL, save
-from ..vae_core.dtypes import DTYPES, named
+from ..vae_core.dtypes import DTYPES, parse_dtype
 from . import host
-from .host_codec import HostCodec
 from .inputs import choice_input, text_input
 from .save_latent import PREFIX
 
@@ -45,8 +44,8 @@ class VAESave:
 
     def save(self, vae, filename_prefix, layout=ORIGINAL, dtype=AS_IT_IS):
         found = host.look(vae)
-        if isinstance(found, HostCodec):
+        if isinstance(found, host.HostVAE):
             raise BadRequest("this pack does not support the family of this VAE: use ComfyUI's own VAESave.")
         path, shown = host.new_file(filename_prefix, ".safetensors")
-        save(found, path, layout, None if dtype == AS_IT_IS else named(dtype))
+        save(found, path, layout, None if dtype == AS_IT_IS else parse_dtype(dtype))
         return host.saved(path, files=shown)

@@ -20,5 +20,5 @@ class VAETiledDecode(VAEDecode):
 
     def decode(self, samples, vae, tile_size=512, overlap=64, temporal_size=64, temporal_overlap=8,
                mode=tiling.EXACT, keep=tiling.AUTOMATIC, *, clamp=True, empty_latent=REFUSE):  # fmt: skip
-        way = tiling.way(tile_size, overlap, temporal_size, temporal_overlap, mode, keep)
-        return decode_to_image(samples, vae, clamp, empty_latent, **way)
+        options = tiling.run_options(tile_size, overlap, temporal_size, temporal_overlap, mode, keep)
+        return decode_to_image(samples, vae, clamp, empty_latent, options)

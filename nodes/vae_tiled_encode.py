@@ -23,5 +23,5 @@ class VAETiledEncode(VAEEncode):
     def encode(self, pixels, vae, tile_size=512, overlap=64, temporal_size=64, temporal_overlap=8,
                mode=tiling.EXACT, keep=tiling.AUTOMATIC, *, posterior="mode", seed=0, odd_sizes=PAD, alpha="automatic",
                background=WHITE):  # fmt: skip
-        way = tiling.way(tile_size, overlap, temporal_size, temporal_overlap, mode, keep)
-        return encode_to_latent(pixels, vae, posterior, seed, (odd_sizes, alpha, background), **way)
+        options = tiling.run_options(tile_size, overlap, temporal_size, temporal_overlap, mode, keep)
+        return encode_to_latent(pixels, vae, posterior, seed, (odd_sizes, alpha, background), options)

@@ -10,7 +10,7 @@ import torch
 
 from ..vae_core import VAEError, load
 from ..vae_core.checkpoints import built_in
-from ..vae_core.dtypes import usable
+from ..vae_core.dtypes import demand_device
 from ..vae_core.errors import BadRequest
 from ..vae_core.files import make_folder, write_atomically
 
@@ -118,7 +118,7 @@ def gather_images(folder: Path, recipe: Recipe) -> Images:
 
 
 def choose_device(device: str) -> torch.device:
-    return usable(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    return demand_device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
 
 
 def after_step(trainer: Trainer, state: Path, bar: tqdm, save_every: int) -> None:

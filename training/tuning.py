@@ -27,7 +27,7 @@ from ..vae_core.checkpoints import (
     rewrite,
 )
 from ..vae_core.execution import whole
-from ..vae_core.families import demand_part, title
+from ..vae_core.families import Half, demand_part, title
 from ..vae_core.families.kl import AutoencoderKL
 from .folder import FolderCrops, Survey
 from .losses import SCALES, compute_loss
@@ -68,8 +68,8 @@ def open_subject(path: Path | None) -> Subject:
         raise BadRequest(
             f"'{name}' cannot be fine-tuned: it is {title(found.family, found.config)}, no Autoencoder-KL."
         )
-    demand_part(found.config, name, "encode")
-    demand_part(found.config, name, "decode")
+    for half in Half:
+        demand_part(found.config, name, half)
     if (found.in_channels, found.out_channels) != (3, 3):
         raise BadRequest(f"'{name}' cannot be fine-tuned: its images do not have 3 channels.")
     stored = {checkpoint.entries[old].dtype for old in found.names.values()}

@@ -4,9 +4,11 @@ vae = load("ae.safetensors", dtype=torch.bfloat16, device="cuda")
 posterior = vae.encode(pixels)                  # (B, 3, H, W) in [-1, 1]
 latent = posterior.mode()                       # or posterior.sample(generator)
 pixels = vae.decode(latent, size=posterior.size)
+
+All that a program needs is imported from here. `vae_core.<package>` has what the nodes and the command line need.
 """
 
-from .checkpoints import Detection, Inspection, detect, from_weights, inspect, load
+from .checkpoints import Detection, Inspection, detect, from_weights, inspect, load, save
 from .errors import (
     BadPixels,
     BadRequest,
@@ -18,27 +20,49 @@ from .errors import (
     UnsupportedCheckpoint,
     VAEError,
 )
-from .execution import Tiles
+from .execution import PixelRows, Plan, RunOptions, TilePlan, Tiles
+from .families import ClipLaw, Half
+from .latents import SPACES, Factors, LatentSpace, Noise, Tag, convert, fit, preview, read_latent, write_latent
 from .posterior import Posterior
 from .vae import VAE
 
+__version__ = "0.1.0"  # also in pyproject.toml, where registries read it; a test compares the two
+
 __all__ = [
+    "SPACES",
     "VAE",
     "BadPixels",
     "BadRequest",
     "BrokenCheckpoint",
+    "ClipLaw",
     "Detection",
     "DoesNotFit",
+    "Factors",
+    "Half",
     "Inspection",
     "LatentMismatch",
+    "LatentSpace",
+    "Noise",
     "NumericalOverflow",
+    "PixelRows",
+    "Plan",
     "Posterior",
+    "RunOptions",
+    "Tag",
+    "TilePlan",
     "Tiles",
     "UnknownCheckpoint",
     "UnsupportedCheckpoint",
     "VAEError",
+    "__version__",
+    "convert",
     "detect",
+    "fit",
     "from_weights",
     "inspect",
     "load",
+    "preview",
+    "read_latent",
+    "save",
+    "write_latent",
 ]

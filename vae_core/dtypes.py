@@ -4,7 +4,7 @@ CPU     the file's own dtype, if the processor computes it well; otherwise float
         convolutions have no fast kernel on a CPU (a thousand times slower).
 CUDA    bf16 where the chip has it (compute capability 8.0), otherwise float32. fp16 is for those who ask for
         it: it ends at 65504, which activations exceed. Those of SDXL's VAE and of all others whose stream
-        only norms read are scaled down for it (execution/rescaled.py); Sana's are not.
+        only norms read are scaled down for it (execution/rewrite/rescale_fp16.py); Sana's are not.
 other   float32, until measured: bf16 has given NaN on MPS (Qwen-Image), fp16 black images (FLUX.1).
 """
 
@@ -15,8 +15,8 @@ from .errors import BadRequest
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
 
 
-def named(name: str) -> torch.dtype | None:
-    """'fp32', 'bf16', 'fp16', 'fp64' -> torch dtype; 'auto' -> None."""
+def parse_dtype(name: str) -> torch.dtype | None:
+    """'fp32', 'bf16', 'fp16', 'fp64' -> torch dtype; 'auto' -> None. Raises BadRequest for any other word."""
     if name == "auto":
         return None
     if name not in DTYPES:
@@ -24,7 +24,7 @@ def named(name: str) -> torch.dtype | None:
     return DTYPES[name]
 
 
-def usable(device: torch.device | str) -> torch.device:
+def demand_device(device: torch.device | str) -> torch.device:
     """The device, if a tensor can be made on it. Raises BadRequest otherwise."""
     try:
         found = torch.device(device)
@@ -34,15 +34,16 @@ def usable(device: torch.device | str) -> torch.device:
     return found
 
 
-def choose(device: torch.device, own: torch.dtype, asked: torch.dtype | None = None) -> torch.dtype:
+def choose_dtype(device: torch.device, own: torch.dtype, asked: torch.dtype | None = None) -> torch.dtype:
     """The dtype to run in on this device, for weights that are stored as `own`.
 
     What is asked for is done, but for fp16 on a CPU, where float32 is exact and a thousand times faster.
+    Raises BadRequest for what is no floating-point dtype.
     """
     if asked is not None and not (isinstance(asked, torch.dtype) and asked.is_floating_point):
         raise BadRequest(f"a VAE cannot run in {asked!r}: choose a floating-point dtype, as torch.bfloat16.")
     if device.type == "cpu":
-        return _on_cpu(asked or own, asked is not None)
+        return _choose_on_cpu(asked or own, asked is not None)
     if asked is not None:
         return asked
     if own is torch.float64:
@@ -50,14 +51,14 @@ def choose(device: torch.device, own: torch.dtype, asked: torch.dtype | None = N
     return torch.bfloat16 if device.type == "cuda" and _cuda_has_bf16(device) else torch.float32
 
 
-def _on_cpu(wanted: torch.dtype, asked: bool) -> torch.dtype:
+def _choose_on_cpu(wanted: torch.dtype, asked: bool) -> torch.dtype:
     slow = wanted is torch.float16 or (wanted is torch.bfloat16 and not asked and not _cpu_has_bf16())
     return torch.float32 if slow or wanted.itemsize < 2 else wanted
 
 
 def _cpu_has_bf16() -> bool:
     """avx512_bf16 or AMX; without them a CPU emulates bf16. torch has no public question for it."""
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # private, and torch may rename it
     return bool(supported and supported())
 
 
@@ -66,5 +67,5 @@ def _cuda_has_bf16(device: torch.device) -> bool:
 
 
 def at_least_fp32(dtype: torch.dtype) -> torch.dtype:
-    """For what must not lose digits: statistics, latents, results."""
+    """float32, or the dtype itself if it is wider: for what must not lose digits, as statistics, latents, results."""
     return torch.promote_types(dtype, torch.float32)

@@ -1,14 +1,19 @@
 """What can go wrong, said in one sentence to the person who can act.
 
-VAEError                     nodes and the command line print it as it is
-├── UnknownCheckpoint        no family fits: names the nearest and what it lacks
-│   └── UnsupportedCheckpoint   recognised by name, but not run (yet)
-├── BrokenCheckpoint         unreadable, or a family fits but tensors are missing, unexpected, misshapen
-├── LatentMismatch           this latent is not this VAE's: names both
-├── BadPixels                NaN, Inf, wrong range or shape on the way in
-├── NumericalOverflow        the result is not finite: says whether the input or the VAE did it
-├── BadRequest               an option that cannot be met: a device, a dtype, a file, a half that is not there
-└── DoesNotFit               even the smallest plan exceeds the budget: says by how much
+VAEError                         all of them; nodes and the command line print the sentence as it is
+├── UnknownCheckpoint            no family of VAEs fits the file
+│   └── UnsupportedCheckpoint    the file is recognised, but its network is not run
+├── BrokenCheckpoint             the file is damaged, or lacks tensors of its family
+├── LatentMismatch               the latent is not this VAE's
+├── BadPixels                    pixels of the wrong shape, dtype or range
+├── NumericalOverflow            numbers that are not finite, in the latent or in the result
+├── BadRequest                   an option, a file or a device that cannot be used
+└── DoesNotFit                   more memory is needed than there is
+
+    try:
+        pixels = vae.decode(latent)
+    except DoesNotFit as e:
+        print(e)
 """
 
 import torch
@@ -29,15 +34,21 @@ __all__ = [
 
 
 class VAEError(Exception):
-    """What you gave, what was found, what to do: one sentence."""
+    """Any error of this library. Catch it to print its sentence: what you gave, what was found, what to do."""
 
 
 class UnknownCheckpoint(VAEError):
-    """No family of VAEs fits the names and shapes in the file."""
+    """You meet it in `load`, `inspect` and `detect`, for a file whose names and shapes fit no family of VAEs.
+
+    It names the family that comes nearest and what the file lacks. Check that it is a VAE, or holds one.
+    """
 
 
 class UnsupportedCheckpoint(UnknownCheckpoint):
-    """The file is recognised, but its network is not one this library runs. title: whose VAE it is."""
+    """You meet it in `load`, `inspect` and `detect`, for a VAE that is known by name but not run here.
+
+    Use the model's own code. title: whose VAE it is.
+    """
 
     def __init__(self, sentence: str, title: str = ""):
         super().__init__(sentence)
@@ -45,37 +56,55 @@ class UnsupportedCheckpoint(UnknownCheckpoint):
 
 
 class BrokenCheckpoint(VAEError):
-    """The file cannot be read, or its tensors are not those its family needs."""
+    """You meet it in `load`, `inspect` and `from_weights`, for a file that cannot be read, or lacks tensors.
+
+    It names the tensors that are missing, unexpected or misshapen. Download or convert the file again.
+    """
 
 
 class LatentMismatch(VAEError):
-    """A latent of another VAE, or no latent at all."""
+    """You meet it in `decode`, `convert` and `preview`, for a latent of another VAE, or what is no latent.
+
+    It names both. Use the VAE of the model that made the latent.
+    """
 
 
 class BadPixels(VAEError):
-    """Pixels that are not finite, not in range, or not of the right shape."""
+    """You meet it in `encode`, for pixels that are not finite, not in [-1, 1], or not of shape (B, C, H, W).
+
+    It says what was found and what is needed.
+    """
 
 
 class NumericalOverflow(VAEError):
-    """The network's result is not finite."""
+    """You meet it in `encode` and `decode`, when numbers are not finite.
+
+    It says whether the latent was broken before, or the VAE overflowed: then run it in bf16 or fp32.
+    """
 
 
 class BadRequest(VAEError):
-    """An option, a path or a device that cannot be met."""
+    """You meet it anywhere, for an option, a path, a device, a dtype or a half of a VAE that is not there.
+
+    It names the choices there are.
+    """
 
 
 class DoesNotFit(VAEError):
-    """More memory is needed than there is."""
+    """You meet it in `encode`, `decode` and `plan`, when even the smallest plan needs more memory than it may use.
+
+    It says how much is needed. Use a larger budget, a smaller image or bf16.
+    """
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Does this say that there was no memory left? On a CPU torch raises a RuntimeError that only its words tell."""
+    words = ("can't allocate memory", "not enough memory")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(word in str(error) for word in words)
 
 
 def some(names, most: int = 3) -> str:
-    """'a, b, c and 5 more', for sentences about many names."""
+    """'a, b, c and 5 more': the first `most` names, for sentences about many."""
     names = list(names)
     shown = ", ".join(names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
-
-
-def is_out_of_memory(e: BaseException) -> bool:
-    """Without memory on a CPU torch raises a plain RuntimeError: its words are all there is to tell it by."""
-    words = ("can't allocate memory", "not enough memory")
-    return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or any(word in str(e) for word in words)

@@ -1,4 +1,4 @@
-"""What an encoder says of an image: a Gaussian for every pixel of the latent.
+"""The posterior: what an encoder says of an image, a Gaussian for every pixel of the latent.
 
 Kingma & Welling 2013 (https://arxiv.org/abs/1312.6114). The encoder's last convolution gives `moments`,
 the mean and the logarithm of the variance, one after the other along the channels.
@@ -30,37 +30,50 @@ class Posterior:
 
     @classmethod
     def of_moments(cls, moments: Tensor, to_latent: Ops = (), size: tuple[int, int] | None = None) -> "Posterior":
-        """moments: (B, 2 * z_channels, h, w), mean first."""
+        """moments: (B, 2 * z_channels, h, w), mean first, fp32 or better. Raises nothing of its own."""
         mean, logvar = moments.chunk(2, 1)
         return cls(mean, logvar, to_latent, size)
 
     @classmethod
     def of_point(cls, z: Tensor, to_latent: Ops = (), size: tuple[int, int] | None = None) -> "Posterior":
-        """z: (B, z_channels, h, w) of a codec without a posterior: all of it is the mean, the variance is zero."""
+        """z: (B, z_channels, h, w) of a VAE without a posterior, fp32 or better: it is the mean, the variance is zero.
+
+        Raises nothing of its own.
+        """
         return cls(z, None, to_latent, size)
 
     @property
     def var(self) -> Tensor:
+        """The variance, (B, z_channels, h, w)."""
         return self.logvar.exp()
 
     @property
     def std(self) -> Tensor:
+        """The standard deviation, (B, z_channels, h, w)."""
         return (self.logvar / 2).exp()
 
     def mode(self) -> Tensor:
-        """The latent of the most probable z, which is the mean. (B, latent_channels, h', w')"""
+        """The raw latent of the most probable z, which is the mean.
+
+        (B, latent_channels, h, w), or (B, latent_channels, T, h, w) of clips; fp32 or better.
+        Raises nothing of its own.
+        """
         return whole.run(self._to_latent, self.mean)
 
     def sample(self, generator: Generator | None = None, temperature: float = 1.0) -> Tensor:
-        """The latent of z = mean + temperature * std * noise. The noise is drawn where the generator lives."""
+        """The raw latent of z = mean + temperature * std * noise. The noise is drawn where the generator lives.
+
+        (B, latent_channels, h, w), or (B, latent_channels, T, h, w) of clips; fp32 or better.
+        Raises nothing of its own.
+        """
         device = generator.device if generator else self.mean.device
         noise = torch.randn(self.mean.shape, generator=generator, device=device, dtype=self.mean.dtype)
         return whole.run(self._to_latent, self.mean + temperature * self.std * noise.to(self.mean.device))
 
     def kl(self) -> Tensor:
-        """Kullback-Leibler divergence from N(0, 1) in nats, summed over z. (B,)
+        """Kullback-Leibler divergence from N(0, 1) in nats, summed over each z: (B,). Raises nothing of its own.
 
-        Zero for a codec without a posterior: it has no Gaussian to compare, and costs no bits of it.
+        Zero for a VAE without a posterior: it has no Gaussian to compare.
         """
         if torch.isneginf(self.logvar).all():
             return self.mean.new_zeros(self.mean.shape[0])

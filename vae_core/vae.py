@@ -1,32 +1,37 @@
-"""A VAE: pixels to a posterior, a latent to pixels. Everything is checked at this door, nothing further in."""
+"""A VAE: pixels to a posterior, a latent to pixels. What is given is checked here, and nothing further in."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from . import dtypes, inputs
-from .errors import BadPixels, BadRequest, DoesNotFit, NumericalOverflow, is_out_of_memory
-from .execution import clips, streaming, whole
-from .execution import tiles as blended
-from .execution.plans import choose as planning
-from .execution.plans.request import Plan
-from .execution.progress import Progress, ProgressObserver
+from . import inputs
+from .dtypes import at_least_fp32
+from .errors import BadPixels, BadRequest
+from .execution import clips, streaming, tiles, whole
+from .execution.options import DEFAULTS, RunOptions
+from .execution.plans.choose import choose_plan, make_request
+from .execution.plans.request import Plan, Request
+from .execution.progress import ProgressObserver
 from .execution.rewrite.fuse import fuse
-from .execution.run import result_dtype, run
-from .execution.tiles import TilePlan, Tiles
-from .families import Config, Facts, Network
+from .execution.run import run
+from .families import ClipLaw, Config, Facts, Half, Network
 from .families.registry import demand_part, title
-from .images.padding import pad_frames, pad_to
+from .images.padding import pad_to, repeat_last_frame
+from .latents.fingerprint import digest_weights
+from .latents.preview import Findings
 from .ops import Ops, as_single_frame
 from .posterior import Posterior
+from .results import demand_finite, describe_run, name_memory_errors
 
-Budget = int | str | None
-OnPlan = Callable[[Plan | TilePlan], None]  # told how it will be run, just before it is
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .execution.options import RunKeywords
+
+Size = tuple[int, int]  # (H, W)
 
 
 class VAE(Facts):
@@ -34,14 +39,29 @@ class VAE(Facts):
 
     family, config, name   which network it is, its sizes, and where it came from
     latent_space           whose latents it makes, a name in latents.SPACES; None if that is not known
+    findings               what has been found out about its weights
     and the facts of the config, see Facts
     """
 
-    def __init__(self, network: Network, family: str, config: Config, *, name: str,
-                 dtype: torch.dtype, device: torch.device, latent_space: str | None = None):  # fmt: skip
-        self.network, self.family, self.config, self.name = network, family, config, name
+    def __init__(
+        self,
+        network: Network,
+        family: str,
+        config: Config,
+        *,
+        name: str,
+        dtype: torch.dtype,
+        device: torch.device,
+        latent_space: str | None = None,
+    ):
+        self.network = network
+        self.family = family
+        self.config = config
+        self.name = name
         self.latent_space = latent_space
-        self._dtype, self._device = dtype, device
+        self.findings = Findings()
+        self._dtype = dtype
+        self._device = device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -50,6 +70,7 @@ class VAE(Facts):
 
     @property
     def device(self) -> torch.device:
+        """Where its weights are, and where it runs."""
         return next((p.device for p in self.network.parameters()), self._device)
 
     @property
@@ -57,109 +78,144 @@ class VAE(Facts):
         """'Autoencoder-KL (2-D), 4 channels at 1/8: SD 1.x, ... or SDXL, ...'"""
         return title(self.family, self.config)
 
+    @property
+    def clip_law(self) -> ClipLaw | None:
+        """Which frames of a clip become which of its latent; None for a VAE of images."""
+        return self.network.clip_law
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits by which its weights are known again. Computed once: weights do not change."""
+        if self.findings.fingerprint is None:
+            self.findings.fingerprint = digest_weights(self.network)
+        return self.findings.fingerprint
+
     def __repr__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
         return f"VAE('{self.name}': {self.title}; {dtype} on {self.device})"
 
-    def encode(self, pixels: Tensor, *, budget: Budget = None, rows: int | None = None, keep: str | None = None,
-               tiles: Tiles | None = None, on_plan: OnPlan | None = None,
-               progress: Progress | None = None) -> Posterior:  # fmt: skip
-        """pixels (B, C, H, W), or frames (B, C, T, H, W), in [-1, 1] -> the posterior of their latents.
+    def encode(self, pixels: Tensor, *, options: RunOptions = DEFAULTS, **keywords: "Unpack[RunKeywords]") -> Posterior:
+        """The posterior of the latents of images or clips.
 
-        A VAE of clips makes one latent of the frames, continued with the last one to a number it can encode; any other
-        one of each.
-        Any size: an image that is no multiple of the ratio is continued at its right and lower edge (mirrored), and
-        `posterior.size` remembers what to crop to. `progress(done, total)` counts work, and may raise to stop.
-        budget, rows, keep: how much memory to use and how, see `plan`; they do not change the result but for rounding.
-        tiles: run it in tiles that are blended, see `execution.blended`: approximate. The budget is then one tile's.
-        on_plan: told the plan just before the run; `str` of it is for people.
+        pixels    (B, C, H, W), or frames (B, C, T, H, W), floating-point, in [-1, 1], of any size
+        options   how to run, see RunOptions; its fields may also be given as keywords: `encode(pixels, rows=64)`
+
+        An image that is no multiple of the ratio is continued at its right and lower edge (mirrored), and
+        `posterior.size` remembers what to crop to. A VAE of clips makes one latent of all frames, continued with the
+        last one to a number it can encode; any other VAE makes one of each frame.
         Raises BadPixels, NumericalOverflow, DoesNotFit, and BadRequest if the file held no encoder.
         """
-        demand_part(self.config, self.name, "encode")
-        x, frames = inputs.images(self, pixels)
-        size = (x.shape[-2], x.shape[-1])
-        one = partial(self._encoded, budget=budget, rows=rows, keep=keep)
-        one = partial(blended.run, one, tiles, self.spatial_ratio, cell=self.spatial_ratio) if tiles else one
-        return self._posterior(one(x, on_plan=on_plan, progress=progress), size, frames)
+        options = replace(options, **keywords)
+        demand_part(self.config, self.name, Half.ENCODER)
+        x, folding = inputs.check_pixels(self, pixels)
+        z = self._run_in_tiles(self._encode, x, options, ratio=self.spatial_ratio, cell=self.spatial_ratio)
+        return self._make_posterior(z, (x.shape[-2], x.shape[-1]), folding)
 
-    def decode(self, z: Tensor, *, size: tuple[int, int] | None = None, image: Tensor | None = None,
-               mask: Tensor | None = None, budget: Budget = None, rows: int | None = None, keep: str | None = None,
-               tiles: Tiles | None = None, on_plan: OnPlan | None = None,
-               progress: Progress | None = None) -> Tensor:  # fmt: skip
-        """z (B, latent_channels, h, w), or (B, latent_channels, T, h, w) -> pixels, about [-1, 1], not clamped.
+    def decode(
+        self,
+        z: Tensor,
+        *,
+        size: Size | None = None,
+        image: Tensor | None = None,
+        mask: Tensor | None = None,
+        options: RunOptions = DEFAULTS,
+        **keywords: "Unpack[RunKeywords]",
+    ) -> Tensor:
+        """The pixels of latents: (B, C, H, W) or (B, C, T, H, W), about [-1, 1], not clamped, fp32 at least.
 
-        size: (H, W) that was encoded, as `posterior.size` gives it, to crop to. fp32 at least. Other arguments as in
-        `encode`. z of clips is decoded to as many frames as the family makes of it, but z of one frame always to one.
-        image, mask: for the family 'asymmetric', both or neither: pixels (B, C, H, W) in [-1, 1] of the size z was
-        encoded from, and (B, 1, H, W) in [0, 1], 0 where the decoder is to keep to the image, 1 where to z alone.
+        z         (B, latent_channels, h, w) or (B, latent_channels, T, h, w), floating-point, raw
+        size      (H, W) that was encoded, as `posterior.size` gives it, to crop to
+        image     for the family 'asymmetric': pixels (B, C, H, W) in [-1, 1] of the size z was encoded from
+        mask      with the image: (B, 1, H, W) in [0, 1], 0 where the decoder keeps to the image, 1 where to z alone
+        options   how to run, see RunOptions; its fields may also be given as keywords: `decode(z, budget="2GiB")`
+
+        A clip has as many frames as the family makes of its latent; a latent of one frame always becomes one frame.
         Raises LatentMismatch, NumericalOverflow, DoesNotFit, BadPixels, and BadRequest if the file held no decoder.
         """
-        demand_part(self.config, self.name, "decode")
-        x, frames = inputs.latent(self, z, size)
-        side_input = inputs.side_input(self, image, mask, x)
-        if tiles and side_input is not None:
+        options = replace(options, **keywords)
+        demand_part(self.config, self.name, Half.DECODER)
+        x, folding = inputs.check_latent(self, z, size)
+        side_input = inputs.check_masked_image(self, image, mask, x)
+        if options.tiles and side_input is not None:
             raise BadRequest("blended tiles are decoded without an image and a mask: leave the tiles or these away.")
-        one = partial(self._decoded, side_input=side_input, budget=budget, rows=rows, keep=keep)
-        one = partial(blended.run, one, tiles, self.decoded_ratio, cell=1) if tiles else one
-        x = one(x, on_plan=on_plan, progress=progress)
-        h, w = self.decoded_size(size) if size else x.shape[-2:]
-        x = x[..., :h, :w]
-        return whole.run(inputs.unfolded(frames), x)
 
-    def encode_rows(self, source: streaming.PixelRows, *, budget: Budget = None, rows: int | None = None,
-                    keep: str | None = None, progress: Progress | None = None) -> Posterior:  # fmt: skip
-        """An image that is read band by band -> the posterior of its latent, as `encode` gives it for all its pixels.
+        def decode_one(x: Tensor, options: RunOptions) -> Tensor:
+            return self._decode(x, side_input, options)
+
+        x = self._run_in_tiles(decode_one, x, options, ratio=self.decoded_ratio, cell=1)
+        demand_finite(self, x, Half.DECODER)
+        h, w = self.decoded_size(size) if size else x.shape[-2:]
+        return folding.unfold(x[..., :h, :w])
+
+    def encode_rows(
+        self, source: streaming.PixelRows, *, options: RunOptions = DEFAULTS, **keywords: "Unpack[RunKeywords]"
+    ) -> Posterior:
+        """The posterior of an image that is read band by band, as `encode` gives it for all its pixels.
+
+        source    its `shape` is (C, H, W), and `read()` gives bands (C, n, W) in [-1, 1] from the top; it may be
+                  called more than once
+        options   as in `encode`, without tiles
 
         The pixels are in memory as a whole only if the plan is to run whole, or if an image is run as a clip of
-        several frames (HunyuanImage 3.0). `source` may be read more than once.
-        Arguments and errors as in `encode`; whatever the source raises passes as it is.
+        several frames (HunyuanImage 3.0).
+        Raises what `encode` raises; whatever the source raises passes as it is.
         """
-        demand_part(self.config, self.name, "encode")
+        options = inputs.demand_no_tiles(replace(options, **keywords))
+        demand_part(self.config, self.name, Half.ENCODER)
         c, h, w = source.shape
         if c != self.in_channels or min(h, w) < 1:
             raise BadPixels(f"this image is ({c}, {h}, {w}): '{self.name}' encodes ({self.in_channels}, H, W).")
-        if self.network.images_are_clips:  # it is a clip of several frames that is run
-            image = streaming.StreamedImage(source, 1, self.device, self.dtype, inputs.demand_in_range).tensor()
-            return self.encode(image, budget=budget, rows=rows, keep=keep, progress=progress)
-        plan = self.plan("encode", (1, *source.shape), budget=budget, rows=rows, keep=keep, streamed=True)
-        observer = ProgressObserver(self.network, plan, 1, progress)
-        with self._memory("encoding", (1, *source.shape), observer):
-            image = streaming.StreamedImage(source, self.spatial_ratio, self.device, self.dtype, inputs.demand_in_range)
+        shape = (1, *source.shape)
+        if isinstance(inputs.choose_folding(self.clip_law, shape), inputs.ImagesAsClips):
+            image = streaming.StreamedImage(source, 1, self.device, self.dtype, inputs.check_range).tensor()
+            return self.encode(image, options=options)
+        plan = self._choose_plan(Half.ENCODER, shape, options, streamed=True)
+        observer = self._start(plan, 1, options)
+        with name_memory_errors(self, Half.ENCODER, shape, observer):
+            image = streaming.StreamedImage(source, self.spatial_ratio, self.device, self.dtype, inputs.check_range)
             z = streaming.encode(fuse(as_single_frame(self.network.encode_ops())), image, plan, observer)
             observer.end_run()
-        return self._posterior(z, (h, w), None)
+        return self._make_posterior(z, (h, w), inputs.Folding())
 
-    def decode_rows(self, z: Tensor, *, size: tuple[int, int] | None = None, budget: Budget = None,
-                    rows: int | None = None, keep: str | None = None, progress: Progress | None = None
-                    ) -> Iterator[Tensor]:  # fmt: skip
-        """z of one image, (1, latent_channels, h, w) -> bands of its pixels (C, n, W) from the top, of any heights.
+    def decode_rows(
+        self,
+        z: Tensor,
+        *,
+        size: Size | None = None,
+        options: RunOptions = DEFAULTS,
+        **keywords: "Unpack[RunKeywords]",
+    ) -> Iterator[Tensor]:
+        """Bands (C, n, W) of the pixels of one image, from the top and of any heights; together what `decode` gives.
 
-        Together they are what `decode` gives. They are in memory as a whole only if the plan is to run whole, or as in
-        `encode_rows`. Closing the iterator early gives back what is held. Arguments and errors as in `decode`, all
-        raised at the call but for NumericalOverflow, which comes with the band that is not finite, and running out of
-        memory.
+        z         (1, latent_channels, h, w), floating-point, raw
+        size      (H, W) to crop to
+        options   as in `decode`, without tiles
+
+        The pixels are in memory as a whole only if the plan is to run whole, or as in `encode_rows`. Closing the
+        iterator early gives back what is held.
+        Raises what `decode` raises, at the call; but NumericalOverflow comes with the band that is not finite, and
+        DoesNotFit also where memory runs out.
         """
-        demand_part(self.config, self.name, "decode")
-        x, _ = inputs.latent(self, z, size)
-        if self.network.images_are_clips and z.ndim == 4 and len(z) == 1:
-            image = self.decode(z, size=size, budget=budget, rows=rows, keep=keep, progress=progress)
+        options = inputs.demand_no_tiles(replace(options, **keywords))
+        demand_part(self.config, self.name, Half.DECODER)
+        x, folding = inputs.check_latent(self, z, size)
+        if isinstance(folding, inputs.ImagesAsClips) and len(z) == 1:
+            image = self.decode(z, size=size, options=options)
             return iter(image[0].split(streaming.HEIGHTS[0], -2))
         if len(x) != 1 or x.ndim != 4:
             raise BadRequest(
                 f"rows can be decoded of one image, not of a latent of shape {tuple(z.shape)}: give them one by one."
             )
-        plan = self.plan("decode", x.shape, budget=budget, rows=rows, keep=keep, streamed=True)
-        return self._decoded_rows(x, plan, ProgressObserver(self.network, plan, 1, progress), size)
+        plan = self._choose_plan(Half.DECODER, x.shape, options, streamed=True)
+        return self._decode_bands(x, plan, self._start(plan, 1, options), size)
 
     @torch.no_grad()
-    def _decoded_rows(
-        self, x: Tensor, plan: Plan, observer: ProgressObserver, size: tuple[int, int] | None
-    ) -> Iterator[Tensor]:
-        with self._memory("decoding", x.shape, observer):
+    def _decode_bands(self, x: Tensor, plan: Plan, observer: ProgressObserver, size: Size | None) -> Iterator[Tensor]:
+        with name_memory_errors(self, Half.DECODER, x.shape, observer):
             ops = fuse(self.network.decode_ops())
             left = self.decoded_size(size) if size else None
-            for band in streaming.decode(ops, self._from_latent(x), plan, observer, left):
-                self._demand_finite(band, "the latent", "decode")
+            for band in streaming.decode(ops, self._undo_latent(x), plan, observer, left):
+                demand_finite(self, band, Half.DECODER)
                 yield band[0]
             observer.end_run()
 
@@ -169,129 +225,123 @@ class VAE(Facts):
         self._dtype = dtype or self._dtype
         self.network.to(self._device)
         if dtype:
-            exact = dtypes.at_least_fp32(dtype)
+            exact = at_least_fp32(dtype)
             for parameter in self.network.parameters():
                 parameter.data = parameter.data.to(dtype)
             for buffer in self.network.buffers():
                 buffer.data = buffer.data.to(exact)
         return self
 
-    def plan(self, part: str, shape: Sequence[int], *, masked: bool = False, budget: Budget = None,
-             rows: int | None = None, keep: str | None = None, streamed: bool = False) -> Plan:  # fmt: skip
+    def plan(
+        self,
+        half: Half | str,
+        shape: Sequence[int],
+        *,
+        masked: bool = False,
+        streamed: bool = False,
+        options: RunOptions = DEFAULTS,
+        **keywords: "Unpack[RunKeywords]",
+    ) -> Plan:
         """How this VAE would 'encode' pixels or 'decode' a latent of this shape: the fastest way that fits.
 
         shape     (B, C, H, W) or (B, C, T, H, W); C is the VAE's own, whatever is given
         masked    decode with an image and a mask
-        budget    bytes it may use on its device beside the weights, also as '2GiB'; None: what is free now
-        rows      of the image in a band at most, fewer if it would not fit; None: the plan's choice
-        keep      where bands are held: 'device', 'system memory' (of a CPU, the same), 'disk'; None: the plan's choice
         streamed  for `encode_rows` and `decode_rows`
+        options   as in `encode`; with tiles, the plan is that of one tile
         Raises DoesNotFit, saying by how much, and BadRequest, also if the file held no such half.
         """
-        doing = f"{part[:-1]}ing {_size(shape)} with '{self.name}'"
-        wanted = self._request(part, shape, streamed, masked)
-        demand_part(self.config, self.name, part)
-        return planning.plan(wanted, self.device, budget=budget, rows=rows, keep=keep, what=doing)
+        half = Half.of(half)
+        demand_part(self.config, self.name, half)
+        return self._choose_plan(half, shape, replace(options, **keywords), streamed=streamed, masked=masked)
 
-    def peak_bytes(self, part: str, shape: Sequence[int]) -> int:
-        """Bytes of input, activations and result at most alive while pixels are encoded or a latent decoded whole."""
-        return self._request(part, shape).whole.peak
+    def peak_bytes(self, half: Half | str, shape: Sequence[int]) -> int:
+        """Bytes of input, activations and result at most alive while pixels are encoded or a latent decoded whole.
 
-    def _request(
-        self, part: str, shape: Sequence[int], streamed: bool = False, masked: bool = False
-    ) -> planning.Request:
-        return planning.request(self.family, self.config, part, tuple(shape), self.dtype, streamed, masked)
+        shape: as in `plan`. Raises BadRequest for another half, DoesNotFit for a shape that cannot be counted.
+        """
+        return self._request(Half.of(half), shape).whole.peak
 
-    def _encoded(self, x: Tensor, *, on_plan: OnPlan | None, progress: Progress | None, **way: Any) -> Tensor:
-        plan = self.plan("encode", x.shape, **way)
-        observer = self._begun(plan, len(x), on_plan, progress)
-        with self._memory("encoding", x.shape, observer):
-            x, ops = x.to(self.device, self.dtype), self.network.encode_ops()
-            z = (
-                self._clips(ops, x, plan, observer, True)
-                if x.ndim == 5
-                else self._run(ops, pad_to(x, self.spatial_ratio), plan, observer)
-            )
-            observer.end_run()
-            self._demand_finite(z, "the image", "encode")
-        return z
+    def _request(self, half: Half, shape: Sequence[int], *, streamed: bool = False, masked: bool = False) -> Request:
+        return make_request(self.family, self.config, half, tuple(shape), self.dtype, streamed=streamed, masked=masked)
 
-    def _decoded(self, x: Tensor, *, side_input: Tensor | None, on_plan: OnPlan | None, progress: Progress | None,
-                 **way: Any) -> Tensor:  # fmt: skip
-        plan = self.plan("decode", x.shape, masked=side_input is not None, **way)
-        observer = self._begun(plan, len(x), on_plan, progress)
-        with self._memory("decoding", x.shape, observer):
-            ops = self.network.decode_ops() if side_input is None else self.network.masked_decode_ops()
-            x = self._from_latent(x)
-            x = (
-                self._run(ops, x, plan, observer, side_input)
-                if x.ndim == 4
-                else self._clips(ops, x, plan, observer, False)
-            )
-            observer.end_run()
-            self._demand_finite(x, "the latent", "decode")
-        return x
+    def _choose_plan(
+        self, half: Half, shape: Sequence[int], options: RunOptions, *, streamed: bool = False, masked: bool = False
+    ) -> Plan:
+        if options.tiles:
+            shape = options.tiles.tile_shape(tuple(shape), 1 if half is Half.ENCODER else self.decoded_ratio)
+        request = self._request(half, shape, streamed=streamed, masked=masked)
+        return choose_plan(request, self.device, options, what=describe_run(half, shape, self.name))
 
-    def _begun(self, plan: Plan, images: int, on_plan: OnPlan | None, progress: Progress | None) -> ProgressObserver:
-        if on_plan:
-            on_plan(plan)
-        return ProgressObserver(self.network, plan, images, progress)
-
-    def _run(
-        self, ops: Ops, x: Tensor, plan: Plan, observer: ProgressObserver, side_input: Tensor | None = None
+    def _run_in_tiles(
+        self, run_one: Callable[[Tensor, RunOptions], Tensor], x: Tensor, options: RunOptions, ratio: int, cell: int
     ) -> Tensor:
-        # One layout of memory, however the caller's tensor lies: kernels differ in rounding, and pixels must not.
-        return run(
-            fuse(as_single_frame(ops)),
-            x.contiguous(memory_format=torch.channels_last),
-            plan,
-            observer,
-            side_input=side_input,
+        """`run_one` for all of x, or for each of its tiles if the options ask for them. ratio, cell: see tiles.run."""
+        if options.tiles is None:
+            return run_one(x, options)
+
+        def run_tile(tile: Tensor, **callbacks: "Unpack[RunKeywords]") -> Tensor:
+            return run_one(tile, replace(options, **callbacks))
+
+        return tiles.run(
+            run_tile, options.tiles, ratio, x, cell=cell, on_plan=options.on_plan, progress=options.progress
         )
 
-    def _clips(self, ops: Ops, x: Tensor, plan: Plan, observer: ProgressObserver, encodes: bool) -> Tensor:
-        """x: (B, C, T, H, W), run clip by clip."""
-        net = self.network
-        first, step = (net.first_frames, net.next_frames or self.temporal_ratio or 1) if encodes else (1, 1)
+    def _encode(self, x: Tensor, options: RunOptions) -> Tensor:
+        """x: (B, C, H, W) or (B, C, T, H, W) -> the encoder's result."""
+        plan = self._choose_plan(Half.ENCODER, x.shape, options)
+        observer = self._start(plan, len(x), options)
+        with name_memory_errors(self, Half.ENCODER, x.shape, observer):
+            x = x.to(self.device, self.dtype)
+            ops = self.network.encode_ops()
+            if x.ndim == 5:
+                z = self._run_clips(ops, x, plan, observer, self.clip_law)
+            else:
+                z = self._run_images(ops, pad_to(x, self.spatial_ratio), plan, observer, None)
+            observer.end_run()
+        return z
+
+    def _decode(self, x: Tensor, side_input: Tensor | None, options: RunOptions) -> Tensor:
+        """x: (B, C, h, w) or (B, C, T, h, w) -> the decoder's result."""
+        plan = self._choose_plan(Half.DECODER, x.shape, options, masked=side_input is not None)
+        observer = self._start(plan, len(x), options)
+        with name_memory_errors(self, Half.DECODER, x.shape, observer):
+            ops = self.network.decode_ops() if side_input is None else self.network.masked_decode_ops()
+            x = self._undo_latent(x)
+            if x.ndim == 5:
+                x = self._run_clips(ops, x, plan, observer, None)
+            else:
+                x = self._run_images(ops, x, plan, observer, side_input)
+            observer.end_run()
+        return x
+
+    def _start(self, plan: Plan, images: int, options: RunOptions) -> ProgressObserver:
+        if options.on_plan:
+            options.on_plan(plan)
+        return ProgressObserver(self.network, plan, images, options.progress)
+
+    def _run_images(self, ops: Ops, x: Tensor, plan: Plan, observer: ProgressObserver, side: Tensor | None) -> Tensor:
+        # One layout of memory, however the caller's tensor lies: kernels differ in rounding, and pixels must not.
+        x = x.contiguous(memory_format=torch.channels_last)
+        return run(fuse(as_single_frame(ops)), x, plan, observer, side_input=side)
+
+    def _run_clips(self, ops: Ops, x: Tensor, plan: Plan, observer: ProgressObserver, law: ClipLaw | None) -> Tensor:
+        """x: (B, C, T, H, W), run clip by clip. law: to encode, by which each is continued; None to decode."""
         ops = fuse(ops)
-        results = torch.empty((len(x), *plan.shape), dtype=result_dtype(x.dtype), device=x.device)
+        results = torch.empty((len(x), *plan.shape), dtype=at_least_fp32(x.dtype), device=x.device)
+        first, step = (law.first, law.step) if law else (1, 1)
         for clip, place in zip(x.transpose(1, 2), results, strict=True):
-            clip = pad_frames(pad_to(clip, self.spatial_ratio), first, step) if encodes else clip
+            if law:
+                clip = repeat_last_frame(pad_to(clip, self.spatial_ratio), law.missing(len(clip)))
             clips.run(ops, clip, plan, observer, first, step, place)
         return results.transpose(1, 2)
 
-    def _from_latent(self, x: Tensor) -> Tensor:
-        """What the decoder reads."""
-        x = x.to(self.device, dtypes.at_least_fp32(self.dtype))
+    def _undo_latent(self, x: Tensor) -> Tensor:
+        """The latent -> z, which the decoder reads."""
+        x = x.to(self.device, at_least_fp32(self.dtype))
         return whole.run(self.network.from_latent_ops(), x).to(self.dtype)
 
-    def _posterior(self, z: Tensor, size: tuple[int, int], frames: int | None) -> Posterior:
-        self._demand_finite(z, "the image", "encode")
-        to_latent = (*self.network.to_latent_ops(), *inputs.unfolded(frames))
+    def _make_posterior(self, z: Tensor, size: Size, folding: inputs.Folding) -> Posterior:
+        demand_finite(self, z, Half.ENCODER)
+        to_latent = (*self.network.to_latent_ops(), folding.unfold)
         make = Posterior.of_moments if self.network.gaussian else Posterior.of_point
         return make(z, to_latent, size)
-
-    @contextmanager
-    def _memory(self, doing: str, shape: Sequence[int], observer: ProgressObserver) -> Iterator[None]:
-        """Says in a sentence that memory ran out, and where."""
-        try:
-            yield
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as e:
-            if not is_out_of_memory(e):
-                raise
-            raise DoesNotFit(
-                f"{doing} {_size(shape)} with '{self.name}' ran out of memory{observer.where}: "
-                "use a smaller image or batch, or bf16."
-            ) from e
-
-    def _demand_finite(self, x: Tensor, what: str, verb: str) -> None:
-        if math.isfinite(x.amin()) and math.isfinite(x.amax()):  # torch.isfinite makes another tensor of this size
-            return
-        half = self.dtype is torch.float16
-        cure = f"{verb} it in bf16 or fp32" if half else "if another file of this VAE does not, this one is damaged"
-        dtype = str(self.dtype).removeprefix("torch.")
-        raise NumericalOverflow(f"'{self.name}' overflowed in {dtype}: {what} was finite, the result is not; {cure}.")
-
-
-def _size(shape: Sequence[int]) -> str:
-    return f"{shape[0]} x {shape[-1]}x{shape[-2]}"

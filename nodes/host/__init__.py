@@ -7,14 +7,18 @@ socket carries an object that core nodes and other packs accept as a VAE; elsewh
 from .devices import device, result
 from .first_look import first_look
 from .given_files import found, listed
+from .host_vae import RATIO, ClipTiles, HostVAE
 from .memory import budget
 from .models import files, new_file, path
 from .place import Surroundings, in_comfyui, surroundings
 from .showing import Shown, progress, saved, told
-from .socket import Codec, Load, from_socket, geometry, look, runs_in, to_socket
+from .socket import HostModel, Load, from_socket, geometry, look, runs_in, to_socket
 
 __all__ = [
-    "Codec",
+    "RATIO",
+    "ClipTiles",
+    "HostModel",
+    "HostVAE",
     "Load",
     "Shown",
     "Surroundings",

@@ -26,4 +26,4 @@ def device(name: str = "auto") -> torch.device:
         return model_management.vae_device()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return dtypes.usable(name)
+    return dtypes.demand_device(name)

@@ -19,7 +19,6 @@ from ...vae_core.latents import (
     flatten_frames,
     preview,
     published_factors,
-    recall_factors,
 )
 from .place import in_comfyui
 
@@ -52,7 +51,7 @@ def _factors(vae: Any, latent: Tensor, space: str | None, may_fit: bool) -> Fact
     if not hasattr(vae, "network"):  # one that is not ours to run
         return None
     worth = may_fit and latent.shape[0] * latent[0, 0].numel() >= WORTH_FITTING
-    return fit(vae) if worth else recall_factors(vae)
+    return fit(vae) if worth else vae.findings.factors
 
 
 def _send(pixels: Tensor) -> None:

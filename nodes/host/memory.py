@@ -2,13 +2,13 @@
 
 # pyright: reportMissingImports=false
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from ...vae_core import VAE
-from ...vae_core.execution import MARGIN
-from ...vae_core.execution.plans import choose as planning
+from ...vae_core import VAE, Detection, Half, RunOptions
+from ...vae_core.execution import MARGIN, choose_plan, make_request
 from ..clips import clip_shape
 
 
@@ -19,32 +19,36 @@ def budget(thing: Any) -> int | None:
 
 def budget_of(device: torch.device, counts: Any) -> int | None:
     """None on a CPU, of which the host knows no more than the library."""
-    return None if device.type == "cpu" else _without_reserve(counts.get_free_memory(device))
+    return None if device.type == "cpu" else _subtract_reserve(counts.get_free_memory(device))
 
 
-def _without_reserve(free: int) -> int:
+def _subtract_reserve(free: int) -> int:
     """Less what the person told the host to leave to others, and a margin."""
     from comfy import model_management
 
     return max(1, int((free - model_management.extra_reserved_memory()) * (1 - MARGIN)))
 
 
-def most_it_could_use(thing: Any, vae: VAE, part: str, shape: tuple[int, ...], tiles: Any = None, **way: Any) -> int:
+def count_usable_bytes(
+    thing: Any, vae: VAE | Detection, name: str, half: Half, shape: tuple[int, ...], options: RunOptions
+) -> int:
     """Bytes of the best plan that the device could hold with nothing else on it: more need not be made free.
 
+    vae, name: which network the VAE on the socket has, and what it is called in a sentence.
     Raises DoesNotFit if not even that would do.
     """
     if thing.device.type == "cpu":  # where the host makes nothing free
         return 0
     from comfy import model_management
 
-    shape = clip_shape(shape, vae) if part == "decode" else shape
+    shape = clip_shape(shape, vae) if half is Half.DECODER else shape
     total = model_management.get_total_memory(thing.device) - thing.patcher.model_size()
-    if tiles:
-        shape = tiles.tile_shape(shape, 1 if part == "encode" else vae.decoded_ratio)
-    wanted = planning.request(vae.family, vae.config, part, shape, thing.vae_dtype)
-    what = f"to {part} {shape[0]} x {shape[-1]}x{shape[-2]} with '{vae.name}'"
-    return planning.plan(wanted, thing.device, budget=_without_reserve(total), what=what, **way).peak
+    if options.tiles:
+        shape = options.tiles.tile_shape(shape, 1 if half is Half.ENCODER else vae.decoded_ratio)
+    request = make_request(vae.family, vae.config, half, shape, thing.vae_dtype)
+    what = f"to {half.verb} {shape[0]} x {shape[-1]}x{shape[-2]} with '{name}'"
+    options = replace(options, budget=_subtract_reserve(total))
+    return choose_plan(request, thing.device, options, what=what).peak
 
 
 def make_ready(thing: Any, needed: int) -> None:

@@ -17,49 +17,56 @@ from ...vae_core import (
     BrokenCheckpoint,
     Detection,
     DoesNotFit,
+    Half,
+    RunOptions,
     UnknownCheckpoint,
     detect,
     dtypes,
     from_weights,
 )
-from ...vae_core.checkpoints import ORIGINAL, weights_as
+from ...vae_core.checkpoints import ORIGINAL, demand_floats, demand_whole, weights_as
+from ...vae_core.execution import DEFAULTS
 from ...vae_core.images import to_pixel_range
 from ..clips import clip_shape, decoded_frames, drop_extra_frames, frames_are_batch, latent_frames, to_clip_latent
-from ..host_codec import HostCodec
 from .devices import device
 from .first_look import first_look
-from .memory import budget_of, make_ready, most_it_could_use
+from .host_vae import HostVAE
+from .memory import budget_of, count_usable_bytes, make_ready
 from .place import in_comfyui
 from .showing import progress
 
 log = logging.getLogger("exact_vae")
 
-DETECTED = "exact_vae_detected"  # an attribute that this pack gives core's VAEs
+CORE_VAE = "the VAE of a core loader"
+DETECTED, FINDINGS = "exact_vae_detected", "exact_vae_findings"  # attributes that this pack gives core's VAEs
 
 Load = Callable[[torch.dtype | None, torch.device], VAE]  # (dtype asked for, device) -> VAE
 
 
 def to_socket(load: Load, dtype: str = "auto", device_name: str = "auto") -> Any:
     """What a loader puts on the VAE socket. `load` may be called again, for a copy on another device."""
-    where, asked = device(device_name), dtypes.named(dtype)
+    where, asked = device(device_name), dtypes.parse_dtype(dtype)
     return _socket(load, asked, where) if in_comfyui() else load(asked, where)
 
 
-def from_socket(thing: Any, part: str, shape: tuple[int, ...], **way: Any) -> Any:
-    """The VAE on the socket, its weights on its device and memory made free to `part` ('encode' or 'decode') `shape`.
+def from_socket(thing: Any, half: Half, shape: tuple[int, ...], options: RunOptions = DEFAULTS) -> Any:
+    """The VAE on the socket, with its weights on its device, and memory made free to run this half on this shape.
 
-    `way` of running: `rows`, `keep` and `tiles` of `VAE.decode`. Core's own VAEs are rebuilt around their tensors,
-    without a copy; one of a family that this pack does not run comes back as an object that calls core's methods.
+    Core's own VAEs are rebuilt around their tensors, without a copy. One of a family that this pack does not run comes
+    back as a HostVAE, which calls core's methods.
     """
     if isinstance(thing, VAE):
         return thing
     _demand_vae(thing)
     model = thing.first_stage_model
-    vae = model.vae if isinstance(model, Codec) else _rebuilt(thing)
-    if vae is None:
-        return HostCodec(thing)
-    make_ready(thing, most_it_could_use(thing, vae, part, shape, **way))
-    return vae if isinstance(model, Codec) else _rebuilt(thing, thing.vae_dtype, thing.device)
+    if isinstance(model, HostModel):
+        make_ready(thing, count_usable_bytes(thing, model.vae, model.vae.name, half, shape, options))
+        return model.vae
+    detection = _detect(thing)
+    if detection is None:
+        return HostVAE(thing)
+    make_ready(thing, count_usable_bytes(thing, detection, CORE_VAE, half, shape, options))
+    return _rebuild(thing, detection, thing.vae_dtype, thing.device)
 
 
 def look(thing: Any) -> Any:
@@ -68,7 +75,10 @@ def look(thing: Any) -> Any:
         return thing
     _demand_vae(thing)
     model = thing.first_stage_model
-    return model.vae if isinstance(model, Codec) else _rebuilt(thing) or HostCodec(thing)
+    if isinstance(model, HostModel):
+        return model.vae
+    found = _detect(thing)
+    return _rebuild(thing, found) if found else HostVAE(thing)
 
 
 def runs_in(thing: Any) -> str:
@@ -90,36 +100,38 @@ def _demand_vae(thing: Any) -> None:
         raise BadRequest("the VAE input holds no VAE: if it comes from a checkpoint, that checkpoint has none in it.")
 
 
-def _rebuilt(thing: Any, dtype: torch.dtype | None = None, device: torch.device | None = None) -> VAE | None:
-    """Core's VAE as one of ours, around the same tensors; None if it is of no family that this pack runs.
-
-    A tensor is copied only if the host has left it on another device or in another dtype, to be cast at each call.
-    """
-    weights = thing.first_stage_model.state_dict()
-    try:
-        found = _detected(thing, weights)
-        return found and from_weights(weights, "the VAE of a core loader", dtype, device, found)
-    except BrokenCheckpoint as e:
-        return _leave_to_core(e)
-
-
-def _detected(thing: Any, weights: Mapping[str, Tensor]) -> Detection | None:
-    """What core's VAE is: found out once, and kept on it. Its weights are not kept, for the host moves them."""
+def _detect(thing: Any) -> Detection | None:
+    """Which network core's VAE has; None if this pack does not run it. Detected once, and kept on core's VAE."""
     model, found = vars(thing).get(DETECTED, (None, None))
     if model is not thing.first_stage_model:
-        try:
-            found = detect({name: tuple(t.shape) for name, t in weights.items()})
-        except UnknownCheckpoint as e:
-            found = _leave_to_core(e)
+        found = _detect_weights(thing.first_stage_model.state_dict())
         vars(thing)[DETECTED] = thing.first_stage_model, found
     return found
 
 
-def _leave_to_core(e: Exception) -> None:
-    log.info("A VAE that this pack does not run is left to ComfyUI's own methods: %s", e)
+def _detect_weights(weights: Mapping[str, Tensor]) -> Detection | None:
+    try:
+        found = detect({name: tuple(t.shape) for name, t in weights.items()})
+        demand_whole(found, CORE_VAE)
+        demand_floats(weights, CORE_VAE)
+    except (UnknownCheckpoint, BrokenCheckpoint) as e:
+        log.info("A VAE that this pack does not run is left to ComfyUI's own methods: %s", e)
+        return None
+    return found
 
 
-class Codec(nn.Module):
+def _rebuild(thing: Any, found: Detection, dtype: torch.dtype | None = None, device: torch.device | None = None) -> VAE:
+    """Core's VAE as one of ours, around the same tensors.
+
+    A tensor is copied only if the host has left it on another device or in another dtype, to be cast at each call.
+    Its weights are not kept, because the host moves them; what is found out about them is kept on core's VAE.
+    """
+    vae = from_weights(thing.first_stage_model.state_dict(), CORE_VAE, dtype, device, found)
+    vae.findings = vars(thing).setdefault(FINDINGS, vae.findings)
+    return vae
+
+
+class HostModel(nn.Module):
     """A VAE as the host's model: weights that it can move, and the two methods that core nodes call."""
 
     def __init__(self, vae: VAE):
@@ -159,7 +171,7 @@ def _socket(load: Load, asked: torch.dtype | None, where: torch.device) -> Any:
     from comfy import model_management
 
     dtype = asked or model_management.vae_dtype(where, [torch.bfloat16, torch.float32])
-    vae = load(dtypes.choose(where, dtype, dtype), torch.device("cpu"))  # the host moves it when it is needed
+    vae = load(dtypes.choose_dtype(where, dtype, dtype), torch.device("cpu"))  # the host moves it when it is needed
     made = _socket_class()(vae, where)
     made.patcher.cached_patcher_init = (_fresh_patcher, (load, asked, where))
     return made
@@ -182,7 +194,7 @@ def _socket_class() -> type:
             super().__init__(sd={"pixel_space_vae": torch.tensor(1.0)}, device=where)
             cpu = torch.device("cpu")
             offload = cpu if where.type == "cpu" else model_management.vae_offload_device()
-            self.first_stage_model = Codec(vae)
+            self.first_stage_model = HostModel(vae)
             self.patcher = model_patcher.ModelPatcher(self.first_stage_model, load_device=where, offload_device=offload)
             self.disable_offload = True  # plain torch layers: on the device as a whole, or not at all
             self.vae_dtype, self.device, self.size = vae.dtype, where, None
@@ -197,7 +209,7 @@ def _socket_class() -> type:
 
         def _count_frames(self, vae: VAE, ratio: int) -> None:
             """As the host does for VAEs of clips: rules for frames, then rows, then columns."""
-            self.latent_dim, self.not_video = 3, vae.network.images_are_clips
+            self.latent_dim, self.not_video = 3, bool(vae.clip_law and vae.clip_law.images_are_clips)
             small, large = vae.spatial_ratio, vae.decoded_ratio
             self.downscale_ratio = (partial(latent_frames, vae=vae), small, small)
             self.upscale_ratio = (partial(decoded_frames, vae=vae), large, large)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from exact_vae.nodes import NODE_CLASS_MAPPINGS, clips
 from exact_vae.vae_core import from_weights
-from exact_vae.vae_core.families import svd, tiny_video
+from exact_vae.vae_core.families import ClipLaw, svd, tiny_video
 from support.node_calls import sample_image
 from support.random_networks import random_weights, small_kl
 
@@ -57,8 +57,8 @@ class Fact:
     """Of a VAE: frames to a latent frame, and how its clips begin."""
 
     def __init__(self, ratio: int | None, first: int = 1, images_are_clips: bool = False):
-        self.temporal_ratio, self.network = ratio, self
-        self.first_frames, self.images_are_clips = first, images_are_clips
+        self.temporal_ratio = ratio
+        self.clip_law = ClipLaw(first, ratio, images_are_clips=images_are_clips) if ratio else None
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The first look at a long decode, told to stand-ins of ComfyUI; the real one is in comfyui/."""
 
-import importlib
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -9,10 +8,9 @@ import pytest
 import torch
 from exact_vae.nodes import host
 from exact_vae.vae_core import from_weights
+from exact_vae.vae_core.latents import Findings, preview, published_factors
 from exact_vae.vae_core.latents.spaces import SPACES
 from support.random_networks import random_weights, small_kl
-
-preview = importlib.import_module("exact_vae.vae_core.latents.preview")  # the package has a function of this name
 
 
 @pytest.fixture
@@ -33,7 +31,6 @@ def comfyui(monkeypatch):
         vars(module).update(contents)
         monkeypatch.setitem(sys.modules, name, module)
     sys.modules["comfy"].utils = sys.modules["comfy.utils"]  # type: ignore[attr-defined]
-    monkeypatch.setattr(preview, "_fitted", type(preview._fitted)())
     return SimpleNamespace(sent=sent, args=args)
 
 
@@ -51,9 +48,9 @@ def test_a_known_space_is_shown_by_its_published_factors(comfyui, vae):
     host.first_look(vae, z, "sd1")
     ((kind, image, largest),) = comfyui.sent
     assert (kind, image.size, largest) == ("JPEG", (64, 48), 512)
-    factors = preview.published_factors("sd1", SPACES["sd1"])
+    factors = published_factors("sd1", SPACES["sd1"])
     assert factors
-    want = ((preview.preview(z[:1], factors)[0].clamp(-1, 1) + 1) * 127.5).movedim(0, -1)
+    want = ((preview(z[:1], factors)[0].clamp(-1, 1) + 1) * 127.5).movedim(0, -1)
     found = torch.from_numpy(np.array(image))
     assert (found - want).abs().max() <= 0.51
 
@@ -71,6 +68,7 @@ def test_nothing_is_shown_to_who_wants_none_nor_of_what_is_soon_there(comfyui, v
 
 
 def test_other_factors_are_fitted_where_that_is_cheap_and_then_known(comfyui, vae, monkeypatch):
+    monkeypatch.setattr(vae, "findings", Findings())
     small, large = latent(1, 4, 64, 64), latent(1, 4, 128, 128)
     host.first_look(vae, small)
     host.first_look(vae, large, may_fit=False)
@@ -78,7 +76,9 @@ def test_other_factors_are_fitted_where_that_is_cheap_and_then_known(comfyui, va
     host.first_look(vae, large)
     monkeypatch.setattr(type(vae), "encode", None)  # from here on it is not run
     host.first_look(vae, small, may_fit=False)
-    host.first_look(from_weights(random_weights("kl", small_kl())), large)
+    again = from_weights(random_weights("kl", small_kl()))
+    again.findings = vae.findings
+    host.first_look(again, large)
     assert [image.size for _, image, _ in comfyui.sent] == [(128, 128), (64, 64), (128, 128)]
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from exact_vae.nodes import host
 from exact_vae.nodes.host import socket
-from exact_vae.nodes.host_codec import TILED, WHOLE, ClipTiles, HostCodec
-from exact_vae.vae_core import DoesNotFit, from_weights
+from exact_vae.nodes.host.host_vae import TILED, WHOLE, ClipTiles, HostVAE
+from exact_vae.vae_core import DoesNotFit, Half, RunOptions, from_weights
 from exact_vae.vae_core.execution.plans import choose as planning
 from exact_vae.vae_core.families.kl import FAMILY
 from support.random_networks import random_weights, small_kl
@@ -36,7 +36,7 @@ def comfyui(monkeypatch):
     names = {"folder_paths": ModuleType("folder_paths"), "comfy": comfy, "comfy.model_management": memory,
              "comfy.sd": ModuleType("comfy.sd"), "server": server, "comfy_execution.utils": running,
              "comfy_execution": ModuleType("comfy_execution")}  # fmt: skip
-    monkeypatch.setattr(planning, "elsewhere", lambda device: {"disk": 100 * GIB})
+    monkeypatch.setattr(planning, "count_free_elsewhere", lambda device: {"disk": 100 * GIB})
     for name, module in names.items():
         monkeypatch.setitem(sys.modules, name, module)
     return SimpleNamespace(asked=asked, sent=sent, server=tell, running=running)
@@ -46,7 +46,7 @@ def on_gpu(vae):
     """A VAE of ours on the socket of a host that has a GPU. Nothing is run on it."""
     patcher = SimpleNamespace(get_free_memory=lambda device: 3 * GIB, model_size=lambda: GIB // 4)
     return SimpleNamespace(
-        first_stage_model=host.Codec(vae), patcher=patcher, device=torch.device("cuda"), vae_dtype=torch.bfloat16
+        first_stage_model=host.HostModel(vae), patcher=patcher, device=torch.device("cuda"), vae_dtype=torch.bfloat16
     )
 
 
@@ -59,7 +59,7 @@ def sd():
 
 def asked_for(comfyui, vae, shape, **way) -> float:
     """GiB that the host is asked to make free."""
-    assert host.from_socket(on_gpu(vae), "decode", shape, **way) is vae
+    assert host.from_socket(on_gpu(vae), Half.DECODER, shape, RunOptions(**way)) is vae
     return comfyui.asked.pop()["memory_required"] / GIB
 
 
@@ -75,7 +75,7 @@ def test_room_is_made_for_the_best_way_the_device_could_hold(comfyui, sd):
 
 def test_what_no_way_could_hold_is_refused_before_room_is_made(comfyui, sd):
     with pytest.raises(DoesNotFit, match=r"to decode 1 x 20000x20000 with 'sd' needs .* only 6.1 GiB may be used"):
-        host.from_socket(on_gpu(sd), "decode", (1, 4, 20000, 20000))
+        host.from_socket(on_gpu(sd), Half.DECODER, (1, 4, 20000, 20000))
     assert not comfyui.asked
 
 
@@ -93,7 +93,7 @@ def test_core_s_nodes_run_our_vae_under_the_host_s_budget(comfyui, monkeypatch):
     monkeypatch.setattr(type(vae), "device", torch.device("cuda"))
     monkeypatch.setattr(vae, "decode", lambda z, **how: given.append(how["budget"]))
     monkeypatch.setattr(socket, "progress", lambda: None)
-    host.Codec(vae).decode(torch.zeros(1, 4, 2, 2))
+    host.HostModel(vae).decode(torch.zeros(1, 4, 2, 2))
     assert given == [int((3 - 1) * GIB * 0.9)]
 
 
@@ -107,6 +107,18 @@ def test_a_plan_is_drawn_on_the_node_that_runs_for_the_one_who_asked(comfyui):
     comfyui.running.get_executing_context = lambda: None
     shown("outside of a graph")
     assert len(comfyui.sent) == 1
+
+
+def test_core_s_vae_is_rebuilt_once_a_run_and_keeps_what_was_found_out(comfyui, monkeypatch):
+    built, build = [], socket.from_weights
+    monkeypatch.setattr(socket, "from_weights", lambda *how: built.append(how) or build(*how))
+    thing = on_gpu(from_weights(random_weights("kl", small_kl())))
+    thing.first_stage_model, thing.device, thing.vae_dtype = thing.first_stage_model.network, torch.device("cpu"), None
+    first = host.from_socket(thing, Half.DECODER, (1, 4, 2, 2))
+    assert len(built) == 1
+    mark = first.fingerprint
+    again = host.from_socket(thing, Half.DECODER, (1, 4, 2, 2))
+    assert again is not first and again.findings.fingerprint == mark
 
 
 class Foreign:
@@ -136,7 +148,7 @@ class Foreign:
 @pytest.mark.parametrize(("frames", "in_time"), [(4, {"tile_t": 16, "overlap_t": 2}), (None, {})])
 def test_a_vae_this_pack_does_not_run_runs_as_its_host_runs_it(frames, in_time):
     thing, told = Foreign(frames), []
-    codec, tiles = HostCodec(thing), ClipTiles(512, 64, 64, 8)
+    codec, tiles = HostVAE(thing), ClipTiles(512, 64, 64, 8)
     pixels = codec.decode(torch.zeros(1, 16, 8, 8), size=(5, 5), rows=64, keep=None, budget=None, on_plan=told.append)
     assert pixels.shape == (1, 3, 5, 5) and (pixels == 0.5).all()
     codec.decode(torch.zeros(1, 16, 8, 8), tiles=tiles, on_plan=told.append)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from exact_vae import NODE_CLASS_MAPPINGS, headless
 from exact_vae.nodes import geometry
-from exact_vae.nodes.host_codec import HostCodec
+from exact_vae.nodes.host import HostVAE
 from exact_vae.vae_core import BadRequest, LatentMismatch, from_weights
 from exact_vae.vae_core.latents.noise import Noise
 from exact_vae.vae_core.latents.spaces import SPACES
@@ -78,7 +78,7 @@ def test_an_empty_latent_has_the_shape_of_its_vae_s(vae):
 
 
 def test_frames_of_an_empty_latent():
-    clips = SimpleNamespace(temporal_ratio=4, family="wan", latent_space="wan21")
+    clips = SimpleNamespace(temporal_ratio=4, family="wan", latent_space="wan21", fingerprint="0" * 16)
     made = geometry.LatentGeometry(clips, 16, 8)
     shapes = {n: made.shape(1, 64, 64, n)[2] for n in (1, 4, 5, 8, 9, 81)}
     assert shapes == {1: 1, 4: 1, 5: 2, 8: 2, 9: 3, 81: 21}
@@ -89,9 +89,9 @@ def test_frames_of_an_empty_latent():
 def test_frames_by_the_host_s_own_rule():
     thing = SimpleNamespace(output_channels=3, latent_channels=128, spacial_compression_encode=lambda: 32,
                             latent_dim=3, downscale_ratio=(lambda n: (n + 7) // 8, 32, 32))  # fmt: skip
-    assert geometry.LatentGeometry(HostCodec(thing), 128, 32).shape(1, 64, 64, 17) == (1, 128, 3, 2, 2)
+    assert geometry.LatentGeometry(HostVAE(thing), 128, 32).shape(1, 64, 64, 17) == (1, 128, 3, 2, 2)
     thing.latent_dim = 2
-    assert geometry.LatentGeometry(HostCodec(thing), 128, 32).shape(1, 64, 64, 17) == (1, 128, 2, 2)
+    assert geometry.LatentGeometry(HostVAE(thing), 128, 32).shape(1, 64, 64, 17) == (1, 128, 2, 2)
 
 
 def test_interpolation():

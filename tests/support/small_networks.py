@@ -2,13 +2,15 @@
 
 import torch
 from exact_vae.vae_core import VAE, from_weights
+from exact_vae.vae_core.dtypes import at_least_fp32
 from exact_vae.vae_core.execution import clips, whole
 from exact_vae.vae_core.execution.observer import Observer
 from exact_vae.vae_core.execution.plans.request import DEVICE, Plan
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
-from exact_vae.vae_core.execution.run import result_dtype, run
+from exact_vae.vae_core.execution.run import run
 from exact_vae.vae_core.families import (
     FAMILIES,
+    ClipLaw,
     Config,
     asymmetric,
     dc_ae,
@@ -132,12 +134,11 @@ def run_half(
     if x.ndim == 3:
         shape = whole.run(as_single_frame(ops), x[None].clone()).shape[1:]
         return run(as_single_frame(ops), _channels_last(x[None]), _plan(shape, numbers, 0, keep), Observer())[0]
-    frames_of_one = network.next_frames or vae.temporal_ratio or 1
-    first, step = (network.first_frames, frames_of_one) if part == "encode" else (1, 1)
+    law = (network.clip_law if part == "encode" else None) or ClipLaw()
     x = x.transpose(0, 1)
     shape = whole.run(ops, x.clone()).shape
-    result = torch.empty(shape, dtype=result_dtype(x.dtype))
-    clips.run(ops, x, _plan(shape, numbers, frames, keep), Observer(), first, step, result)
+    result = torch.empty(shape, dtype=at_least_fp32(x.dtype))
+    clips.run(ops, x, _plan(shape, numbers, frames, keep), Observer(), law.first, law.step, result)
     return result.transpose(0, 1)
 
 

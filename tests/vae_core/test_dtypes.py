@@ -3,7 +3,7 @@
 import pytest
 import torch
 from exact_vae.vae_core import BadRequest
-from exact_vae.vae_core.dtypes import at_least_fp32, choose, named
+from exact_vae.vae_core.dtypes import at_least_fp32, choose_dtype, parse_dtype
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 F64, F32, F16, BF16 = torch.float64, torch.float32, torch.float16, torch.bfloat16
@@ -33,17 +33,17 @@ F64, F32, F16, BF16 = torch.float64, torch.float32, torch.float16, torch.bfloat1
 def test_choice(monkeypatch, device, own, asked, has_bf16, want):
     monkeypatch.setattr("exact_vae.vae_core.dtypes._cpu_has_bf16", lambda: has_bf16)
     monkeypatch.setattr("exact_vae.vae_core.dtypes._cuda_has_bf16", lambda device: has_bf16)
-    assert choose(device, own, asked) is want
+    assert choose_dtype(device, own, asked) is want
 
 
 def test_names():
-    assert (named("auto"), named("bf16"), named("fp32")) == (None, BF16, F32)
+    assert (parse_dtype("auto"), parse_dtype("bf16"), parse_dtype("fp32")) == (None, BF16, F32)
     with pytest.raises(BadRequest, match="there is no dtype 'int4': choose auto, fp32, bf16, fp16, fp64"):
-        named("int4")
+        parse_dtype("int4")
     with pytest.raises(BadRequest, match=r"cannot run in torch\.int8"):
-        choose(CPU, F32, torch.int8)
+        choose_dtype(CPU, F32, torch.int8)
     with pytest.raises(BadRequest, match="cannot run in 'bf16'"):
-        choose(CPU, F32, "bf16")
+        choose_dtype(CPU, F32, "bf16")
 
 
 def test_at_least_fp32():

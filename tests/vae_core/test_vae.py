@@ -4,7 +4,16 @@ import itertools
 
 import pytest
 import torch
-from exact_vae.vae_core import BadPixels, BadRequest, DoesNotFit, LatentMismatch, NumericalOverflow, from_weights, load
+from exact_vae.vae_core import (
+    BadPixels,
+    BadRequest,
+    DoesNotFit,
+    Half,
+    LatentMismatch,
+    NumericalOverflow,
+    from_weights,
+    load,
+)
 from exact_vae.vae_core.execution import progress
 from exact_vae.vae_core.families.blocks.ldm import Coder
 from exact_vae.vae_core.families.vq import VQConfig
@@ -206,7 +215,7 @@ def test_other_errors_pass_as_they_are(vae, monkeypatch):
 def test_peak_bytes_takes_only_the_size(vae):
     assert vae.peak_bytes("decode", (1, 4, 8, 8)) == vae.peak_bytes("decode", (1, 99, 8, 8))
     one, two, three = (vae.peak_bytes("decode", (n, 4, 8, 8)) for n in (1, 2, 3))
-    assert two - one == three - two > 0.5 * one - vae._request("decode", (1, 4, 8, 8)).temporary_weights
+    assert two - one == three - two > 0.5 * one - vae._request(Half.DECODER, (1, 4, 8, 8)).temporary_weights
     assert vae.peak_bytes("decode", (1, 4, 2, 8, 8)) == vae.peak_bytes("decode", (2, 4, 8, 8))
     assert vae.peak_bytes("encode", (1, 3, 30, 30)) == vae.peak_bytes("encode", (1, 3, 32, 32))
 
@@ -228,7 +237,7 @@ def test_no_way_of_running_changes_the_image(how, chosen, doing):
     vae = from_weights(random_weights("kl", small_kl(), torch.float64))
     x = torch.rand(3, 3, 61, 62).double() if doing == "encode" else torch.rand(3, 4, 15, 16).double()
     if "budget" in how:
-        how = {"budget": int(how["budget"] * vae._request(doing, x.shape).split(1).peak)}
+        how = {"budget": int(how["budget"] * vae._request(Half.of(doing), x.shape).split(1).peak)}
     plan = vae.plan(doing, x.shape, **how)
     assert (BANDS if plan.rows else WHOLE) == chosen and plan.rows < 60
     results = [getattr(vae, doing)(x, **options) for options in ({}, how)]

@@ -3,7 +3,7 @@
 from . import built_in
 from .detection import Detection, Inspection, demand_whole, detect, detect_in, inspect, to_json
 from .files import DAMAGE, Checkpoint, open_checkpoint
-from .loading import FLOATS, OWNS, from_weights, in_space, load, own_dtype, read_as_light
+from .loading import FLOATS, OWNS, demand_floats, from_weights, in_space, load, own_dtype, read_as_light
 from .rewriting import in_file, rewrite
 from .saving import LAYOUTS, ORIGINAL, save, weights_as
 
@@ -17,6 +17,7 @@ __all__ = [
     "Detection",
     "Inspection",
     "built_in",
+    "demand_floats",
     "demand_whole",
     "detect",
     "detect_in",

@@ -53,9 +53,9 @@ def load(
     name = " + ".join(c.path.name or str(c.path) for c in checkpoints)
     found, sources = _together(checkpoints)
     demand_whole(found, name)
-    where = dtypes.usable(device or "cpu")
+    where = dtypes.demand_device(device or "cpu")
     own = own_dtype(Counter(checkpoint.entries[old].dtype for checkpoint, old in sources.values()), name)
-    dtype = dtypes.choose(where, own, dtype)
+    dtype = dtypes.choose_dtype(where, own, dtype)
     variant = Variant(found.family, found.config, _read(sources))
     if not family_named(found.family).scaling:
         variant = variant._replace(latent_space=space_of(found, checkpoints[0]))
@@ -82,23 +82,30 @@ def from_weights(
     device: torch.device | None = None,
     found: Detection | None = None,
 ) -> VAE:
-    """A VAE around tensors that are in memory already, in any layout.
+    """A VAE around tensors that are in memory already.
 
+    weights         name -> tensor, in any layout of a family, each of any shape and dtype that the family has
+    name            what the VAE is called in sentences
     dtype, device   None: those of the largest tensor. What has both already is not copied.
     found           what `detect` says of their shapes, if that is known already
     Raises UnknownCheckpoint, BrokenCheckpoint.
     """
     found = found or detect({k: tuple(t.shape) for k, t in weights.items()})
     demand_whole(found, name)
-    floats = [t for t in weights.values() if t.is_floating_point()]
-    if not floats:
-        raise BrokenCheckpoint(f"{name} are stored as integers: quantised VAEs are not supported.")
-    largest = max(floats, key=Tensor.numel)
+    largest = max(demand_floats(weights, name), key=Tensor.numel)
     dtype, device = dtype or largest.dtype, device or largest.device
     tensors = {new: weights[old] for new, old in found.names.items()}
     told = family_named(found.family).scaling
     space = None if told else whose(spaces(found.family, found.config), weights)
     return Variant(found.family, found.config, tensors, space).assemble(name, dtype, device)
+
+
+def demand_floats(weights: Mapping[str, Tensor], name: str) -> list[Tensor]:
+    """The floating-point tensors, of any shape. Raises BrokenCheckpoint if there are none: weights are quantised."""
+    floats = [t for t in weights.values() if t.is_floating_point()]
+    if not floats:
+        raise BrokenCheckpoint(f"{name} are stored as integers: quantised VAEs are not supported.")
+    return floats
 
 
 def own_dtype(stored: Mapping[str, int], name: str) -> torch.dtype:

@@ -1,25 +1,38 @@
 """How is it run? Whole, in bands of rows, clips a few frames at a time, or in blended tiles; and what each costs."""
 
 from . import whole
+from .options import DEFAULTS, OnPlan, RunKeywords, RunOptions
 from .plans import budget, scratch
-from .plans import choose as planning
 from .plans.budget import MARGIN, format_bytes
-from .plans.request import DEVICE, DISK, KEEP, SYSTEM, Plan
+from .plans.choose import choose_plan, count_latent_frames, list_plans, make_request, read_budget
+from .plans.request import DEVICE, DISK, KEEP, SYSTEM, Plan, Request
 from .progress import Progress
-from .tiles import Tiles
+from .streaming import PixelRows
+from .tiles import TilePlan, Tiles
 
 __all__ = [
+    "DEFAULTS",
     "DEVICE",
     "DISK",
     "KEEP",
     "MARGIN",
     "SYSTEM",
+    "OnPlan",
+    "PixelRows",
     "Plan",
     "Progress",
+    "Request",
+    "RunKeywords",
+    "RunOptions",
+    "TilePlan",
     "Tiles",
     "budget",
+    "choose_plan",
+    "count_latent_frames",
     "format_bytes",
-    "planning",
+    "list_plans",
+    "make_request",
+    "read_budget",
     "scratch",
     "whole",
 ]

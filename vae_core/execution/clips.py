@@ -17,32 +17,35 @@ from .run import gather, make_store, run_bands
 
 @torch.no_grad()
 def run(ops: Ops, x: Tensor, plan: Plan, observer: Observer, first: int, step: int, place: Tensor) -> None:
-    """x: (T, C, H, W), one clip; its result goes to its place, of the plan's shape (T', C', H', W').
+    """Run one clip, x (T, C, H, W), and write its result to place, of the plan's shape (T', C', H', W').
 
-    first, step: frames of x that the first frame of a latent stands for, and each later one; 1, 1 to decode.
+    ops    as `fuse` makes them, on the device and in the dtype of x
+    first  frames of x for the first frame of a latent; 1 to decode
+    step   frames of x for each later frame of a latent; 1 to decode
+    Raises as `run.run` does.
     """
     store = make_store(plan.keep, x.device)
     past = Past(store) if plan.frames else None
     at = 0
     try:
-        for part in _parts(x, plan.frames, first, step):
+        for part in _split(x, plan.frames, first, step):
             part = part.contiguous(memory_format=torch.channels_last)
-            at += _one(ops, part, plan, observer, past, place[at:])
+            at += _run_part(ops, part, plan, observer, past, place[at:])
     finally:
         store.close()
 
 
-def _parts(x: Tensor, frames: int, first: int, step: int) -> Iterator[Tensor]:
-    """So many latent frames at a time."""
+def _split(x: Tensor, frames: int, first: int, step: int) -> Iterator[Tensor]:
+    """The clip in parts of so many latent frames; 0: all in one part."""
     end = first + step * (frames - 1) if frames else len(x)
     yield x[:end]
     yield from x[end:].split(step * frames) if len(x) > end else ()
 
 
-def _one(ops: Ops, x: Tensor, plan: Plan, observer: Observer, past: Past | None, place: Tensor) -> int:
-    """Puts the result for these frames at its place, and gives how many it has."""
+def _run_part(ops: Ops, x: Tensor, plan: Plan, observer: Observer, past: Past | None, place: Tensor) -> int:
+    """Write the result for these frames to place. Returns how many frames it has."""
     if not plan.rows:
-        y = whole.run(ops, x, observer, past=past)
+        y = whole.run(ops, x, observer, past=past, in_place=True)
         place[: len(y)] = y
         return len(y)
     return gather(run_bands(ops, partial(Source, x), plan, observer, x.device, past=past), place)

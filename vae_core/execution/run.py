@@ -1,4 +1,4 @@
-"""Run a request as its plan says."""
+"""Run images as a plan says: whole, or in bands of rows that are held where the plan says."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..dtypes import at_least_fp32
 from ..ops import Ops, leaves
 from . import whole
 from .bands.flows import Source, build_flow
@@ -19,17 +20,18 @@ from .plans.request import DISK, SYSTEM, Plan
 
 @torch.no_grad()
 def run(ops: Ops, x: Tensor, plan: Plan, observer: Observer, side_input: Tensor | None = None) -> Tensor:
-    """x: (B, C, H, W) -> the result in fp32 at least.
+    """x: (B, C, H, W) -> (B, C', H', W'), the plan's shape, in fp32 at least, on the device of x.
 
-    ops     fused
-    side_input  what SideInputs look at, (B, C, H, W); None: x
+    ops         as `fuse` makes them, on the device and in the dtype of x
+    side_input  what SideInputs read, (B, C, H', W'); None: x
+    Raises what the observer raises, what torch raises without memory, and BadRequest if a scratch file is lost.
     """
     sides = x if side_input is None else side_input
-    result = torch.empty((len(x), *plan.shape), dtype=result_dtype(x.dtype), device=x.device)
+    result = torch.empty((len(x), *plan.shape), dtype=at_least_fp32(x.dtype), device=x.device)
     if not plan.rows:
         n = plan.images
         for part, side, place in zip(x.split(n), sides.split(n), result.split(n), strict=True):
-            place.copy_(whole.run(ops, part, observer, side))
+            place.copy_(whole.run(ops, part, observer, side, in_place=True))
         return result
     for image, side, place in zip(x.split(1), sides.split(1), result.split(1), strict=True):
         gather(run_bands(ops, partial(Source, image), plan, observer, x.device, partial(Source, side)), place)
@@ -39,10 +41,13 @@ def run(ops: Ops, x: Tensor, plan: Plan, observer: Observer, side_input: Tensor 
 @torch.no_grad()
 def run_bands(ops: Ops, source: Callable[[Banding], Flow], plan: Plan, observer: Observer, device: torch.device,
              side_input: Callable[[Banding], Flow] | None = None, past: Past | None = None) -> Rows:  # fmt: skip
-    """The result for one image, band by band from the top. Closing it early gives back what is held for it.
+    """The result for one image, in bands (1, C, n, W) from the top, or (T, C, n, W) for frames of a clip.
 
-    side_input  what SideInputs look at; None: the source
-    past    of a clip that is run in parts: what is known of those before
+    Closing the iterator early gives back what is held for it.
+
+    source      makes the flow that is read
+    side_input  makes the flow that SideInputs read; None: the source
+    past        of a clip that is run in parts: what is known of the parts before
     """
     store = make_store(plan.keep, device)
     store.tidy()
@@ -56,7 +61,7 @@ def run_bands(ops: Ops, source: Callable[[Banding], Flow], plan: Plan, observer:
 
 
 def gather(bands: Rows, place: Tensor) -> int:
-    """Puts bands at their place, and gives how many frames they have: 1, or those of a clip."""
+    """Copy bands into place, (B, C, H, W), from the top. Returns how many frames they have: 1, or those of a clip."""
     row = frames = 0
     for band in bands:
         frames = len(band)
@@ -65,12 +70,8 @@ def gather(bands: Rows, place: Tensor) -> int:
     return frames
 
 
-def result_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Results are in fp32 at least, whatever the network computes in."""
-    return torch.promote_types(dtype, torch.float32)
-
-
 def make_store(keep: str, device: torch.device) -> Store:
+    """The store for bands of a run on this device that are kept on 'device', in 'system memory' or on 'disk'."""
     if keep == DISK:
         return OnDisk()
     if keep == SYSTEM:

@@ -1,4 +1,4 @@
-"""Images that come and go row by row: what is decoded is never there as a whole, nor is what is encoded.
+"""Encode images that are read row by row, and decode to rows: neither is in memory as a whole.
 
 A run in bands reads its source and makes its result from the top, so both may be files larger than memory.
 """
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..dtypes import at_least_fp32
 from ..errors import BadPixels
 from ..images.padding import padding
 from ..ops import Ops
@@ -19,13 +20,13 @@ from .bands.holding import Flow
 from .bands.readers import ROWS, Reader, Rows, height
 from .observer import Observer
 from .plans.request import HEIGHTS, Plan
-from .run import gather, result_dtype, run, run_bands
+from .run import gather, run, run_bands
 
 LAYOUT = torch.channels_last
 
 
 class PixelRows(Protocol):
-    """An image that is read from its top, as often as is asked."""
+    """An image that can be read from its top, more than once."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -33,13 +34,16 @@ class PixelRows(Protocol):
         ...
 
     def read(self) -> Iterator[Tensor]:
-        """All its rows from the top: (C, n, W) in [-1, 1], floating-point, any n."""
+        """All its rows from the top, in bands (C, n, W) of any n; floating-point, in [-1, 1]."""
         ...
 
 
 @torch.no_grad()
 def decode(ops: Ops, z: Tensor, plan: Plan, observer: Observer, size: tuple[int, int] | None) -> Rows:
-    """z: (1, C, h, w). The result cropped to size, (H, W), in bands (1, C, n, W) from the top, in fp32 at least."""
+    """z: (1, C, h, w) -> the result in bands (1, C', n, W) from the top, cropped to size (H, W), in fp32 at least.
+
+    ops: as `fuse` makes them. Raises as `run.run` does, with the band that fails.
+    """
     z = z.contiguous(memory_format=LAYOUT)
     if plan.rows:
         bands = run_bands(ops, partial(Source, z), plan, observer, z.device)
@@ -47,7 +51,7 @@ def decode(ops: Ops, z: Tensor, plan: Plan, observer: Observer, size: tuple[int,
         bands = iter(run(ops, z, plan, observer).split(HEIGHTS[0], ROWS))
     left, width = size or plan.shape[1:]
     for band in bands:
-        yield band[..., :left, :width].to(result_dtype(band.dtype), copy=True)
+        yield band[..., :left, :width].to(at_least_fp32(band.dtype), copy=True)
         left -= band.shape[ROWS]
         if left <= 0:
             return
@@ -55,19 +59,22 @@ def decode(ops: Ops, z: Tensor, plan: Plan, observer: Observer, size: tuple[int,
 
 @torch.no_grad()
 def encode(ops: Ops, image: "StreamedImage", plan: Plan, observer: Observer) -> Tensor:
-    """The result, (1, C, h, w), in fp32 at least."""
+    """The result for the image, (1, C, h, w), in fp32 at least.
+
+    ops: as `fuse` makes them. Raises as `run.run` does, and BadPixels if the rows are not what they say.
+    """
     if not plan.rows:
         return run(ops, image.tensor(), plan, observer)
-    result = torch.empty((1, *plan.shape), dtype=result_dtype(image.dtype), device=image.device)
+    result = torch.empty((1, *plan.shape), dtype=at_least_fp32(image.dtype), device=image.device)
     bands = run_bands(ops, lambda banding: ImageFlow(image, banding.numbers), plan, observer, image.device)
     gather(bands, result)
     return result
 
 
 class StreamedImage:
-    """What an encoder sees of rows: continued to a multiple of the ratio, on its device and in its dtype.
+    """Rows as an encoder reads them: continued to a multiple of the ratio, on its device and in its dtype.
 
-    check: called with every band of the rows, raises if it cannot be encoded.
+    check: called with every band (C, n, W) of the rows; raises if it cannot be encoded.
     """
 
     def __init__(
@@ -79,29 +86,29 @@ class StreamedImage:
         self.height, self.width = h + below, w + right
 
     def tensor(self) -> Tensor:
-        """All of it, (1, C, H, W)."""
+        """The whole image, (1, C, H, W)."""
         return next(self.bands(self.height))
 
     def bands(self, rows: int) -> Rows:
         """(1, C, rows, W) from the top, the last one with what is left."""
-        reader = Reader(self._continued())
+        reader = Reader(self._pad_rows())
         for top in range(0, self.height, rows):
             band = reader.read(min(rows, self.height - top))
             yield band.to(self.device, self.dtype).contiguous(memory_format=LAYOUT)
 
-    def _continued(self) -> Rows:
-        """As `pad_to` would, in bands of any height."""
+    def _pad_rows(self) -> Rows:
+        """The rows, continued as `pad_to` continues an image: bands (1, C, n, W) of any height."""
         _, h, w = self.rows.shape
         below, right, how = padding(h, w, self.ratio)
         end: Tensor | None = None
-        for band in self._checked():
+        for band in self._check_rows():
             band = F.pad(band, (0, right, 0, 0), mode=how) if right else band
             end = (band if end is None else torch.cat([end, band], ROWS))[..., -(below + 1) :, :]
             yield band
         if below and end is not None:
             yield F.pad(end, (0, 0, 0, below), mode=how)[..., end.shape[ROWS] :, :]
 
-    def _checked(self) -> Rows:
+    def _check_rows(self) -> Rows:
         c, h, w = self.rows.shape
         found = 0
         for band in self.rows.read():
@@ -116,7 +123,7 @@ class StreamedImage:
 
 
 class ImageFlow(Flow):
-    """The very bands that `Source` would make of the image as a tensor."""
+    """The same bands that `Source` makes of the image as a tensor."""
 
     def __init__(self, image: StreamedImage, numbers: int):
         self.image, self.numbers, self.rows = image, numbers, image.height

@@ -1,8 +1,7 @@
-"""Run an image in square tiles and fade each into its neighbours: small in memory, but not the whole run's image.
+"""Run an image in square tiles and fade each into its neighbours: approximate, and small in memory.
 
-Each tile is run on its own, so group norms see the statistics of that tile and attention no further than it, and every
-cut shows the network zeros where there are neighbours. Bands have none of this; this mode is what they are compared
-with.
+Each tile is run on its own. So group norms use the statistics of that tile, attention reads that tile only, and at
+every cut the network reads zeros where the image goes on. Bands do none of this; tiles are here to compare them with.
 """
 
 from collections.abc import Callable
@@ -14,15 +13,19 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..dtypes import at_least_fp32
 from ..errors import BadRequest
 from .plans.request import Plan
-
-Progress = Callable[[int, int], None]
+from .progress import Progress
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """size, overlap: of square tiles, in pixels of the image, both ways. Raises BadRequest."""
+    """How an image is cut. Raises BadRequest if such tiles cannot cover one.
+
+    size     of a tile, in pixels of the image, both ways
+    overlap  pixels that neighbours have in common
+    """
 
     size: int = 512
     overlap: int = 64
@@ -43,7 +46,11 @@ class Tiles:
 
 @dataclass(frozen=True)
 class TilePlan:
-    """How an image is run in tiles: so many, each by this plan."""
+    """How an image is run in tiles.
+
+    count  of tiles
+    each   the plan for one of them
+    """
 
     tiles: Tiles
     count: int
@@ -58,7 +65,10 @@ class TilePlan:
 
 
 class Span(NamedTuple):
-    """Part of a side, in pixels of the latent, and how much of it the span before and the next one have in common."""
+    """Part of a side of an image, in pixels of the latent.
+
+    before, after  how much of it the span before it, and the one after it, cover too
+    """
 
     start: int
     end: int
@@ -79,11 +89,12 @@ def run(
     on_plan: Callable[[Any], None] | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
-    """x (B, C, H, W) in tiles -> what `one` would make of it, approximately; the same if one tile holds all of it.
+    """Approximately one(x): x (B, C, H, W) -> (B, C', H', W') in fp32 at least. Exactly if one tile covers x.
 
-    one    called with a tile, on_plan= and progress=; its result has some whole number of rows to one of the latent
-    ratio  pixels of the image to one of the latent
-    cell   rows of x to one of the latent: 1 to decode, `ratio` to encode; what is over at the end belongs to the last
+    one    called with a tile (B, C, h, w), on_plan= and progress=; gives (B, C', h', w')
+    ratio  pixels of the image for one of the latent
+    cell   rows of x for one of the latent: 1 to decode, `ratio` to encode; the last tile has the rest at the end
+    Raises BadRequest if a tile is smaller than a pixel of the latent, and whatever `one` raises.
     """
     if tiles.size < ratio:
         raise BadRequest(
@@ -93,17 +104,20 @@ def run(
     count = len(rows) * len(columns)
     canvas: _Canvas | None = None
     for i, (row, column) in enumerate(product(rows, columns)):
-        told = partial(_tell_plan, on_plan, tiles, count) if on_plan and not i else None
-        moved = partial(_tell_progress, progress, i, count) if progress else None
-        made = one(x[..., row.of(cell), column.of(cell)], on_plan=told, progress=moved)
-        canvas = canvas or _Canvas(made, rows, columns)
-        canvas.add(made, i)
+        on_plan_of_tile = partial(_report_plan, on_plan, tiles, count) if on_plan and not i else None
+        progress_of_tile = partial(_report_progress, progress, i, count) if progress else None
+        result = one(x[..., row.of(cell), column.of(cell)], on_plan=on_plan_of_tile, progress=progress_of_tile)
+        canvas = canvas or _Canvas(result, rows, columns)
+        canvas.add(result, i)
     assert canvas is not None
     return canvas.image
 
 
 def spans(length: int, size: int, overlap: int) -> list[Span]:
-    """Spans of one size that cover a side and have at least `overlap` in common, evenly spread; one if it is enough."""
+    """Spans of one size that cover a side, evenly spread; neighbours have at least `overlap` in common.
+
+    One span if the side is no longer than the size.
+    """
     if length <= size:
         return [Span(0, length, 0, 0)]
     overlap = min(overlap, size - 1)
@@ -114,7 +128,10 @@ def spans(length: int, size: int, overlap: int) -> list[Span]:
 
 
 def fades(spans: list[Span], scale: int, like: Tensor) -> list[Tensor]:
-    """The weight of every pixel of every span: it rises and falls in a line where others have it too. The sum is 1."""
+    """For every span the weights of its pixels, (n,) as `like` in dtype and device. Over all spans they sum to 1.
+
+    They rise and fall linearly where spans overlap.
+    """
     weights = [_fade(span, scale, like) for span in spans]
     total = like.new_zeros(spans[-1].end * scale)
     for span, weight in zip(spans, weights, strict=True):
@@ -135,13 +152,17 @@ def _ramp(n: int, like: Tensor) -> Tensor:
 
 
 class _Canvas:
-    """Where tiles are added up. The weights of rows and of columns are multiplied: each sums to 1, so all do."""
+    """The image that tiles are added to.
+
+    A pixel's weight is that of its row times that of its column. Each of these sums to 1 over the tiles, so their
+    products do.
+    """
 
     def __init__(self, made: Tensor, rows: list[Span], columns: list[Span]):
         self.spans = list(product(rows, columns))
         self.scale = made.shape[-2] // (rows[0].end - rows[0].start)
         shape = (*made.shape[:-2], rows[-1].end * self.scale, columns[-1].end * self.scale)
-        self.image = made.new_zeros(shape, dtype=torch.promote_types(made.dtype, torch.float32))
+        self.image = made.new_zeros(shape, dtype=at_least_fp32(made.dtype))
         self.weights = list(product(*(fades(side, self.scale, self.image) for side in (rows, columns))))
 
     def add(self, made: Tensor, i: int) -> None:
@@ -150,9 +171,9 @@ class _Canvas:
         place += made.to(place.dtype) * (of_rows[:, None] * of_columns)
 
 
-def _tell_plan(on_plan: Callable[[Any], None], tiles: Tiles, count: int, each: Plan) -> None:
+def _report_plan(on_plan: Callable[[Any], None], tiles: Tiles, count: int, each: Plan) -> None:
     on_plan(TilePlan(tiles, count, each))
 
 
-def _tell_progress(progress: Progress, i: int, count: int, done: int, total: int) -> None:
+def _report_progress(progress: Progress, i: int, count: int, done: int, total: int) -> None:
     progress(i * total + done, count * total)

@@ -3,93 +3,115 @@
 Exactness of every other way of running is measured against this one.
 """
 
-from typing import NamedTuple
+import weakref
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..ops import Global, Op, Ops, Residual, SideInput, Temporal, has_side_inputs
+from ..ops import AnyOp, Global, Ops, Residual, SideInput, Temporal, apply, apply_join, has_side_inputs
 from .bands.state import Past
 from .observer import Observer
 
-NOBODY = Observer()
 
+class RunContext(NamedTuple):
+    """What stays the same during a run, see `run`."""
 
-class Around(NamedTuple):
-    """What a run has beside its ops and their input."""
+    observer: Observer
+    side_input: Tensor | None
+    past: Past | None
+    in_place: bool
 
-    observer: Observer = NOBODY
-    side_input: Tensor | None = None
-    past: Past | None = None
-
-    def apply(self, op: Op, x: Tensor) -> Tensor:
+    def apply(self, op: AnyOp, x: Tensor) -> Tensor:
         if self.past and isinstance(op, Temporal):
             return self.past.advance(op, x)
         if self.past and isinstance(op, Global) and op.looks_back:
             return op.recall(x, self.past.extend_memory(op, op.remember(x)))
-        return op(x)  # type: ignore[operator]
+        return apply(op, x, self.in_place)
 
 
 def run(
-    ops: Ops, x: Tensor, observer: Observer = NOBODY, side_input: Tensor | None = None, past: Past | None = None
+    ops: Ops,
+    x: Tensor,
+    observer: Observer | None = None,
+    side_input: Tensor | None = None,
+    past: Past | None = None,
+    in_place: bool = False,
 ) -> Tensor:
-    """x through all ops.
+    """The result of all ops for x: (B, C, H, W) -> (B, C', H', W'), or (T, C, H, W) of a clip, in the dtype of x.
 
-    side_input  what SideInputs look at; None: x, as it is now
-    past    if x are the next frames of a clip: what is known of those before; it is brought up to date
+    side_input  what SideInputs read, (B, C, H, W); None: x
+    past        if x are the next frames of a clip: what is known of those before; it is brought up to date
+    in_place    may ops write over the results of ops before them? Not if gradients are wanted
     """
-    return _run(ops, [x], Around(observer, x if side_input is None and has_side_inputs(ops) else side_input, past))
+    side_input = x if side_input is None and has_side_inputs(ops) else side_input
+    return _run(ops, [x], RunContext(observer or Observer(), side_input, past, in_place))
 
 
-def _run(ops: Ops, at: list[Tensor], around: Around) -> Tensor:
-    """`at` holds the image alone: once an op has read it, nobody keeps it."""
+def _run(ops: Ops, at: list[Tensor], context: RunContext) -> Tensor:
+    """`at` holds the only reference to the image, so that it goes as soon as an op has read it."""
     for op in ops:
         if isinstance(op, Residual):
-            at.append(_residual(op, at, around))
+            at.append(_run_residual(op, at, context))
         elif isinstance(op, SideInput):
-            assert around.side_input is not None
-            side = _run(op.side, [around.side_input], around)
-            at.append(op.join(at.pop(), side))
+            assert context.side_input is not None
+            side = _run(op.side, [context.side_input], context)
+            at.append(apply_join(op, at.pop(), side, context.in_place))
             del side
         else:
-            around.observer.begin_op(op)
-            at.append(around.apply(op, at.pop()))
-            around.observer.end_op(op, at[0])
+            context.observer.begin_op(op)
+            at.append(context.apply(op, at.pop()))
+            context.observer.end_op(op, at[0])
     return at.pop()
 
 
-def _residual(op: Residual, at: list[Tensor], around: Around) -> Tensor:
-    skip = _run(op.skip, at[:], around)
-    y = _run(op.body, [at.pop()], around)
-    return y + skip if torch.is_grad_enabled() else y.add_(skip)
+def _run_residual(op: Residual, at: list[Tensor], context: RunContext) -> Tensor:
+    skip = _run(op.skip, at[:], context)
+    y = _run(op.body, [at.pop()], context)
+    return y.add_(skip) if context.in_place else y + skip
 
 
+@torch.no_grad()
 def peak_bytes(
-    ops: Ops, x: Tensor, kept: tuple[Tensor, ...] = (), side_input: Tensor | None = None, past: Past | None = None
-) -> tuple[int, Tensor]:
-    """(the most bytes of activations alive at once in `run(ops, x)`, its result); all on the meta device.
+    ops: Ops, x: Tensor, side_input: Tensor | None = None, past: Past | None = None
+) -> tuple[int, tuple[int, ...]]:
+    """The most bytes of activations alive at once in `run(ops, x, in_place=True)`, and the shape of its result.
 
-    Counts what the ops read and make; what a backend allocates inside an op is its own affair.
-    `kept` is what others keep alive meanwhile.
+    x, side_input: on the meta device, as in `run`; a side input of its own is the caller's, and not counted.
+    Counts what ops read and make. What a backend allocates inside an op is its own affair.
     """
-    side_input = x if side_input is None else side_input
-    around = Around(past=past)
-    peak = _bytes(x, *kept)
-    for op in ops:
-        if isinstance(op, Residual):
-            skip_peak, skip = peak_bytes(op.skip, x, (x, *kept), side_input, past)
-            body_peak, y = peak_bytes(op.body, x, (skip, *kept), side_input, past)
-            peak = max(peak, skip_peak, body_peak)
-        elif isinstance(op, SideInput):
-            side_peak, side = peak_bytes(op.side, side_input, (x, *kept), side_input, past)
-            y = op.join(x, side)
-            peak = max(peak, side_peak)
-        else:
-            y = around.apply(op, x)
-            peak = max(peak, _bytes(x, y, *kept))
-        x = y
-    return peak, x
+    count = _LiveBytes()
+    at = [count.add(torch.empty_like(x))]
+    side_input = at[0] if side_input is None and has_side_inputs(ops) else side_input
+    result = _run(ops, at, RunContext(count, side_input, past, True))
+    return count.most, tuple(result.shape)
 
 
-def _bytes(*tensors: Tensor) -> int:
-    return sum(t.nbytes for t in {id(t): t for t in tensors}.values())
+class _LiveBytes(Observer):
+    """Counts the memory of the results of ops, from when it is made until nobody holds it."""
+
+    def __init__(self) -> None:
+        self.now = self.most = self.before = 0
+        self.known = dict[int, int]()  # by storage: the tensor it was made for
+
+    def begin_op(self, op: Any) -> None:
+        self.before = self.now  # what the op reads is among it, and may be gone when the op ends
+
+    def end_op(self, op: Any, result: Tensor) -> None:
+        owner = self.known.get(result.untyped_storage()._cdata)
+        if owner is None:
+            self.add(result)
+        if owner != id(result):  # not in place; a view counts as a copy while the op runs, for other layouts make one
+            self.most = max(self.most, self.before + result.nbytes)
+
+    def add(self, x: Tensor) -> Tensor:
+        storage = x.untyped_storage()
+        self.known[storage._cdata] = id(x)
+        self.now += storage.nbytes()
+        self.most = max(self.most, self.now)
+        weakref.finalize(storage, self._remove, storage._cdata, storage.nbytes()).atexit = False
+        return x
+
+    def _remove(self, key: int, size: int) -> None:
+        del self.known[key]
+        self.now -= size

@@ -9,6 +9,10 @@ stage B, not decoded: the previewer gives an image of 8 pixels to one of the lat
 encoded. And Stable Cascade's latents are usually made at about 1/42: images are scaled down before they are encoded.
 """
 
+# Stable Cascade's stage C. Blocks of a stage in brackets; / halves:
+#   encoder   conv 3->24, halved | 24(2) / 48(4) / 64(4) / 128(6) 160(9) / 256(15) | conv 256->1280 | mapper 1280->16
+#   decoder   16->512 | 512 * 256 * 128 * 128, a convolution each, doubled between | 128->3
+
 import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..ops import Affine, Conv2d, Ops, Residual, Sums, chain, silu
+from ..dtypes import at_least_fp32
+from ..ops import Affine, Conv2d, Op, Ops, Residual, Sums, chain, silu
 from .blocks.base import Family, Halves, Member, Network, Row
 from .blocks.norms import BatchNorm
 from .names import cascade
@@ -124,7 +129,7 @@ class SqueezeExcitation(Sums):
         self.fc1, self.fc2 = Conv2d(c, squeezed, 1), Conv2d(squeezed, c, 1)
 
     def remember(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        exact = torch.promote_types(x.dtype, torch.float32)
+        exact = at_least_fp32(x.dtype)
         total = x.sum((2, 3), dtype=exact)[:, None, None]
         return total, torch.full_like(total[..., :1], x.shape[-1] * x.shape[-2])
 
@@ -187,13 +192,13 @@ class Encoder(nn.Module):
         return (x - mean[:, None, None].to(x)) / std[:, None, None].to(x)
 
 
-class Doubling(nn.ConvTranspose2d):
+class Doubling(Op, nn.ConvTranspose2d):
     """Every pixel becomes 2 x 2. Pointwise. (B, c_in, H, W) -> (B, c_out, 2H, 2W)"""
 
     rows_per_step = 2
 
     def __init__(self, c_in: int, c_out: int):
-        super().__init__(c_in, c_out, 2, stride=2)
+        nn.ConvTranspose2d.__init__(self, c_in, c_out, 2, stride=2)
         self.growth = 4 * c_out / c_in
 
 

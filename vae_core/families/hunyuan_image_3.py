@@ -8,7 +8,9 @@ The surprise: no frame is special, so a latent frame stands for four. An image i
 encoded, and the last of four when it is decoded.
 """
 
-from .blocks.base import Family, Member
+# Drawn in hunyuan_video_15.py: the levels and widths of HunyuanImage 3.0 are the same.
+
+from .blocks.base import ClipLaw, Family, Member
 from .blocks.ldm_3d import AROUND
 from .hunyuan_video_15 import PUBLISHED, HunyuanVideo15VAE, TradingConfig, read
 from .names import ldm
@@ -24,7 +26,7 @@ class HunyuanImage3VAE(HunyuanVideo15VAE):
 
     def __init__(self, c: TradingConfig):
         super().__init__(c)
-        self.first_frames = c.temporal_ratio or 1
+        self.clip_law = ClipLaw(c.temporal_ratio, c.temporal_ratio, images_are_clips=True)
 
 
 FAMILY = Family(

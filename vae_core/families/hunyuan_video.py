@@ -8,12 +8,16 @@ Two surprises. Borders are not zeros: the nearest pixel, and the first frame, ar
 alone: frames are doubled and halved after it, so an image is a clip of one frame.
 """
 
+# HunyuanVideo's. Blocks of a level in brackets; / halves, * doubles, t: in time too:
+#   encoder   conv_in 3->128 | down 128(2) / 256(2) /t 512(2) /t 512(2) | mid | out 512->32 | quant_conv 32->32
+#   decoder   post_quant_conv 16->16 | conv_in 16->512 | mid | up 512(3) * 512(3) *t 256(3) *t 128(3) | out 128->3
+
 from dataclasses import dataclass
 
 from torch import nn
 
 from ..ops import Conv3d, Ops, RepeatFrames, Upsample2x, chain, silu
-from .blocks.base import Family, Halves, Member, Network
+from .blocks.base import ClipLaw, Family, Halves, Member, Network
 from .blocks.ldm import Coder, halved, read_coder
 from .blocks.ldm_3d import GROUPED, Causal, Middle, ResnetBlock, group_norm, keeps_channels, reads_as, unwrapped
 from .names import diffusers, ldm
@@ -33,7 +37,7 @@ class HunyuanVideoConfig(Halves):
     post_quant_conv: bool = True
 
     @property
-    def temporal_ratio(self) -> int | None:
+    def temporal_ratio(self) -> int:
         coder = self.encoder or self.decoder
         assert coder
         return 2 ** min(IN_TIME, len(coder.widths) - 1)
@@ -143,6 +147,7 @@ class HunyuanVideoVAE(Network):
         self.decoder = Decoder(c.decoder, z, c.out_channels) if c.decoder else None
         self.quant_conv = Conv3d(2 * z, 2 * z, 1) if c.quant_conv else None
         self.post_quant_conv = Conv3d(z, z, 1) if c.post_quant_conv else None
+        self.clip_law = ClipLaw(1, c.temporal_ratio)
 
     def encode_ops(self) -> Ops:
         return chain(self.encoder, self.quant_conv)

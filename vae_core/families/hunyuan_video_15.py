@@ -10,6 +10,10 @@ partner: its channels are given twice, or halved, but in its shortcut twice as m
 repeated. So an image is a clip of one frame.
 """
 
+# HunyuanVideo 1.5's. Blocks of a level in brackets; / and * trade pixels for channels and back, t: in time too:
+#   encoder   conv_in 3->128 | down 128(2) / 256(2) / 512(2) /t 1024(2) /t 1024(2) | mid | out 1024->64
+#   decoder   conv_in 32->1024 | mid | up 1024(3) *t 1024(3) *t 512(3) * 256(3) * 128(3) | out 128->3
+
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from ..ops import (
+    AnyOp,
     MeanChannels,
-    Op,
     Ops,
     PixelShuffle,
     PixelUnshuffle,
@@ -26,10 +30,11 @@ from ..ops import (
     Residual,
     Temporal,
     chain,
+    declared,
     keeps_scale,
     silu,
 )
-from .blocks.base import Family, Halves, Member, Network
+from .blocks.base import ClipLaw, Family, Halves, Member, Network
 from .blocks.ldm import SIDES, Coder, halved, read_coder
 from .blocks.ldm_3d import RMS, Kit, Middle, ResnetBlock, keeps_channels, reads_as, unwrapped
 from .names import diffusers, ldm
@@ -54,7 +59,7 @@ class TradingConfig(Halves):
     out_channels: int = 3
 
     @property
-    def temporal_ratio(self) -> int | None:
+    def temporal_ratio(self) -> int:
         return 2 ** sum(self.encoder_in_time if self.encoder else self.decoder_in_time)
 
 
@@ -117,7 +122,7 @@ class Trade(Temporal):
     `later`: an op for all others: on one made of two, or on what is parted.
     """
 
-    def __init__(self, first: Op | None, later: Op | None = None):
+    def __init__(self, first: AnyOp | None, later: AnyOp | None = None):
         super().__init__()
         self.first, self.later = first, later
 
@@ -135,12 +140,13 @@ class Trade(Temporal):
         return (self.first,)
 
 
-@keeps_scale
 class Joined(Trade):
     """Two frames become channels of one, (frame, channel). (2T - 1, C, H, W), or 2T -> (T, 2C, H, W), before `later`
 
     A clip whose last frame has no partner is continued with it.
     """
+
+    keeps_scale = True
 
     def traded(self, x: Tensor) -> Tensor:
         x = torch.cat([x, x[-1:]]) if len(x) % 2 else x
@@ -150,13 +156,14 @@ class Joined(Trade):
         return self.later(y) if self.later else y  # type: ignore[operator]
 
 
-@keeps_scale
 class Parted(Trade):
     """The way back. (T, 2C, H, W), after `later` -> (2T - 1, C, H, W), or 2T"""
 
-    def __init__(self, first: Op | None, later: Op | None = None):
+    keeps_scale = True
+
+    def __init__(self, first: AnyOp | None, later: AnyOp | None = None):
         super().__init__(first, later)
-        self.growth = float(getattr(later, "growth", 1))
+        self.growth = declared(later).growth if later else 1.0
 
     def traded(self, x: Tensor) -> Tensor:
         x = self.later(x) if self.later else x  # type: ignore[operator]
@@ -276,6 +283,7 @@ class HunyuanVideo15VAE(Network):
         super().__init__()
         self.encoder = Encoder(c.encoder, c, self.kit) if c.encoder else None
         self.decoder = Decoder(c.decoder, c, self.kit) if c.decoder else None
+        self.clip_law = ClipLaw(1, c.temporal_ratio)
 
     def encode_ops(self) -> Ops:
         return chain(self.encoder)

@@ -9,6 +9,11 @@ zeros. And its codebook rests: both models' latents are continuous, and their pi
 `network.vquantizer` does it by hand.
 """
 
+# Stable Cascade's stage A. Blocks of a level in brackets:
+#   encoder   unshuffle | in_block 12->192 | 192(1) | 4x4, halved: 192->384 | 384(1) | 384->4, batch norm
+#   codebook  8192 codes of 4, which rest
+#   decoder   4->384 | 384(12) | 4x4, doubled: 384->192 | 192(1) | out_block 192->12 | shuffle
+
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -16,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..ops import Affine, Conv2d, Ops, PixelShuffle, PixelUnshuffle, Residual, Window, chain, times
+from ..ops import Affine, Conv2d, Op, Ops, PixelShuffle, PixelUnshuffle, Residual, Window, chain
 from .blocks.base import Family, Member, Network, Row
 from .blocks.norms import BatchNorm
 from .names import cascade
@@ -86,20 +91,26 @@ class Modulated:
 
 
 @dataclass(frozen=True, eq=False)
-class Scaled:
+class Scaled(Op):
+    """x * gammas[at]. Pointwise. (B, C, H, W) -> same"""
+
     gammas: Tensor
     at: int
+    in_place = True
 
     def __call__(self, x: Tensor) -> Tensor:
-        return times(x, self.gammas[self.at])
+        return x * self.gammas[self.at]
+
+    def apply_in_place(self, x: Tensor) -> Tensor:
+        return x.mul_(self.gammas[self.at])
 
 
-class Linear(nn.Linear):
+class Linear(Op, nn.Linear):
     """Of every pixel's channels. Pointwise. (B, c_in, H, W) -> (B, c_out, H, W)"""
 
-    @property
-    def growth(self) -> float:
-        return self.out_features / self.in_features
+    def __init__(self, c_in: int, c_out: int):
+        nn.Linear.__init__(self, c_in, c_out)
+        self.growth = c_out / c_in
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

@@ -14,6 +14,7 @@ import torch
 from ..errors import BadRequest
 from ..latents import spaces as latents
 from .blocks.base import Config, Family, Network
+from .blocks.half import Half
 from .shapes import Shapes
 
 _LDM = ("down.", "up.", "down_blocks.", "up_blocks.")
@@ -96,12 +97,11 @@ def usual_settings(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     return next((config.settings(facts) for config in known if kind.startswith(config.classes)), {})
 
 
-def demand_part(config: Config, name: str, part: str) -> None:
-    """Raise BadRequest unless there is the half that this takes. part: 'encode' or 'decode'."""
-    half = f"{part}r"
-    if half not in config.parts:
+def demand_part(config: Config, name: str, half: Half) -> None:
+    """Raise BadRequest unless a VAE of this config has this half."""
+    if half.noun not in config.parts:
         has = config.parts[0]
-        raise BadRequest(f"'{name}' holds only the {has}: load it together with the file of its {half}.")
+        raise BadRequest(f"'{name}' holds only the {has}: load it together with the file of its {half.noun}.")
 
 
 def build(family: str, config: Config) -> Network:

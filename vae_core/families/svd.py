@@ -8,6 +8,11 @@ The decoder's temporal layers see all frames at once, so a clip is not cut in ti
 sigmoid(mix_factor) says: (1 - share) * x + share * (x + layer(x)) is x + share * layer(x).
 """
 
+# Stable Video Diffusion's. Blocks of a level in brackets:
+#   encoder   conv_in 3->128 | down 128 256 512 512 (2 each, halved between) | mid | out 512->8, a frame at a time
+#   decoder   conv_in 4->512 | mid | up 512 512 256 128 (3 each, doubled between) | out 128->3 | time_mix_conv 3->3
+#             every block: the frame's own layers, then those over three frames
+
 import re
 from dataclasses import dataclass
 
@@ -16,7 +21,7 @@ from torch import Tensor, nn
 
 from ..ops import Conv2d, Conv3d, GroupNormOverFrames, Ops, Residual, chain, keeps_scale, silu
 from . import kl
-from .blocks.base import Family, Member
+from .blocks.base import ClipLaw, Family, Member
 from .blocks.ldm import GROUPS, Coder, Decoder, ResnetBlock
 from .names import diffusers, ldm
 from .names.layout import Weights
@@ -69,9 +74,8 @@ class VideoResnetBlock(ResnetBlock):
         self.mix_factor = nn.Parameter(torch.zeros(1))
 
     def ops(self) -> Ops:
-        return (*super().ops(), Residual((*self.time_stack.ops(), self.share)))
+        return (*super().ops(), Residual((*self.time_stack.ops(), keeps_scale(self.share))))
 
-    @keeps_scale
     def share(self, x: Tensor) -> Tensor:
         return x * self.mix_factor.sigmoid()
 
@@ -107,6 +111,7 @@ class VideoKL(kl.AutoencoderKL):
     def __init__(self, c: SVDConfig):
         super().__init__(c)
         self.decoder = VideoDecoder(c.decoder, c.z_channels, c.out_channels) if c.decoder else None
+        self.clip_law = ClipLaw()
 
 
 def fold_quant_conv(weights: Weights, config: SVDConfig) -> Weights:

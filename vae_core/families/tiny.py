@@ -8,6 +8,10 @@ model works on: `vae_scale` and `vae_shift` lead from there to the raw latents o
 raw = scaled / vae_scale + vae_shift. A file without them is left in its own, scaled, space.
 """
 
+# TAESD's, 64 channels everywhere. Blocks of a level in brackets:
+#   encoder   conv 3->64 | (1) / (3) / (3) / (3), halved by strides | conv 64->4
+#   decoder   clamp | conv 4->64 | (3) * (3) * (3) * (1), doubled by repeating pixels | conv 64->3
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ..latents.spaces import LatentSpace
-from ..ops import Affine, Conv2d, Op, Ops, Residual, Upsample2x, chain, relu, soft_clamp
+from ..ops import Affine, AnyOp, Conv2d, Ops, Residual, Upsample2x, chain, relu, soft_clamp
 from .blocks.base import ConfigJson, Family, Halves, Member, Network, Scaling
 from .names import tiny as names
 from .shapes import Shapes, count, size, vote
@@ -131,7 +135,7 @@ class Block(nn.Module):
 class Numbered(nn.Module):
     """Layers under their numbers; those between them (activations, upsampling) have a number but no weights."""
 
-    def __init__(self, layers: list[Op | Block]):
+    def __init__(self, layers: list[AnyOp | Block]):
         super().__init__()
         self.layers = layers
         for i, layer in enumerate(layers):

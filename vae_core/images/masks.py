@@ -21,7 +21,7 @@ def resize(mask: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def grow(mask: Tensor, by: int) -> Tensor:
-    """Round a mask to 0 and 1 and make it `by - 1` pixels wider and higher, as ComfyUI's own inpainting node does.
+    """Round a mask to 0 and 1 and make it `by - 1` pixels wider and higher, as core's node for inpainting does.
 
     mask: (B, 1, H, W) in [0, 1]. Returns the same shape, 0 or 1. If `by` is even, the odd pixel is added below and at
     the right.

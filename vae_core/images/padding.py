@@ -35,12 +35,6 @@ def crop_to(x: Tensor, ratio: int) -> Tensor:
     return x[..., top : top + high, left : left + wide]
 
 
-def missing_frames(frames: int, first: int, step: int) -> int:
-    """How many a clip lacks that a VAE encodes to one latent frame for the `first`, and one for every `step` more."""
-    return max(first - frames, 0) + -max(frames - first, 0) % step
-
-
-def pad_frames(x: Tensor, first: int, step: int) -> Tensor:
-    """Repeat the last frame of a clip (T, C, H, W) until there are as many as a VAE encodes."""
-    missing = missing_frames(len(x), first, step)
+def repeat_last_frame(x: Tensor, missing: int) -> Tensor:
+    """Continue a clip (T, C, H, W) by its last frame -> (T + missing, C, H, W)."""
     return torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) if missing else x

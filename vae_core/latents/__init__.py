@@ -3,19 +3,19 @@
 from . import spectra
 from .conventions import CONVENTIONS, NORMALISED, RAW, SCALED, convert
 from .files import NODE_SUFFIX, SUFFIXES, read_latent, read_latent_file, write_latent
-from .fingerprint import fingerprint
+from .fingerprint import digest_weights
 from .interpolation import METHODS, SLERP, interpolate, slerp, walk
 from .noise import BATCH_SEEDS, CPU, INCREMENT, SEEDS, SOURCES, Noise
 from .preview import (
     CELLS,
     IMAGES,
     Factors,
+    Findings,
     false_colours,
     fit,
     flatten_frames,
     preview,
     published_factors,
-    recall_factors,
 )
 from .spaces import SPACES, LatentSpace, find_spaces, get_space, name_models
 from .tag import Tag
@@ -38,13 +38,14 @@ __all__ = [
     "SPACES",
     "SUFFIXES",
     "Factors",
+    "Findings",
     "LatentSpace",
     "Noise",
     "Tag",
     "convert",
+    "digest_weights",
     "false_colours",
     "find_spaces",
-    "fingerprint",
     "fit",
     "flatten_frames",
     "get_space",
@@ -54,7 +55,6 @@ __all__ = [
     "published_factors",
     "read_latent",
     "read_latent_file",
-    "recall_factors",
     "slerp",
     "spectra",
     "walk",

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..dtypes import at_least_fp32
 from ..errors import BadRequest, LatentMismatch
 from .spaces import LatentSpace, name_models
 
@@ -53,7 +54,7 @@ def convert(latent: Tensor, space: LatentSpace, origin: str, target: str) -> Ten
             f"channels{_owner(latent)}."
         )
     there, back = scaling_of(space, target), scaling_of(space, origin)
-    latent = latent.to(torch.promote_types(latent.dtype, torch.float32))
+    latent = latent.to(at_least_fp32(latent.dtype))
     gain = _per_channel(there.gain / back.gain, latent)
     offset = _per_channel((back.offset - there.offset) * there.gain, latent)
     return latent * gain + offset

@@ -1,4 +1,4 @@
-"""Files of latents: `.safetensors` with a tensor `latent`, or the `.latent` files that ComfyUI's nodes save.
+"""Files of latents: `.safetensors` with a tensor `latent`, or the `.latent` files that nodes save.
 
 A `.latent` file holds a tensor `latent_tensor`, and an empty tensor that marks it as not scaled: files from before
 March 2023 lack the mark and were multiplied by SD 1's scale. Both kinds may also hold a tag, a mask, and the numbers
@@ -72,7 +72,7 @@ def write_latent(
 
 
 def read_latent_file(path: str | Path) -> StoredLatent:
-    """Read a file that `write_latent` or ComfyUI's Save Latent wrote.
+    """Read a file that `write_latent` or a node that saves latents wrote.
 
     Raises BadRequest if it cannot be read, BrokenCheckpoint if it is damaged, LatentMismatch if it holds no latent.
     """
@@ -99,7 +99,11 @@ def read_latent_file(path: str | Path) -> StoredLatent:
 
 
 def read_latent(path: str | Path) -> tuple[Tensor, Tag | None]:
-    """(latent of any shape, float32; its tag or None). Raises what `read_latent_file` raises."""
+    """(latent of any shape, float32; its tag or None).
+
+    Raises BadRequest for a file that cannot be read, LatentMismatch for one that holds no latent, and BrokenCheckpoint
+    for a damaged one.
+    """
     return read_latent_file(path)[:2]
 
 

@@ -5,24 +5,15 @@ have one mark; one that was rounded to fp16 on the way may have another.
 """
 
 import hashlib
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 SAMPLES = 16  # of each tensor
 
-_known: "WeakKeyDictionary[nn.Module, str]" = WeakKeyDictionary()
 
-
-def fingerprint(network: nn.Module) -> str:
-    """16 hexadecimal digits. Computed once for each network: its weights do not change."""
-    if network not in _known:
-        _known[network] = _digest(network)
-    return _known[network]
-
-
-def _digest(network: nn.Module) -> str:
+def digest_weights(network: nn.Module) -> str:
+    """16 hexadecimal digits. `VAE.fingerprint` computes them once for each VAE."""
     tensors = sorted(network.state_dict().items())
     digest = hashlib.sha256(repr([(name, tuple(t.shape)) for name, t in tensors]).encode())
     some = [_sample_numbers(t) for _, t in tensors if t.numel()]

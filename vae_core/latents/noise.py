@@ -73,7 +73,7 @@ class Noise:
     def _draw_in_sequence(self, shape: tuple[int, ...], index: Sequence[int], seed: int) -> Tensor:
         normal = _open_stream(self.source, seed)
         if self.spectrum == spectra.WHITE and list(index) == list(range(len(index))):
-            return normal((len(index), *shape))  # all at once, as ComfyUI does: its numbers come in another order
+            return normal((len(index), *shape))  # all at once, as core nodes do: its numbers come in another order
         drawn = [self._draw_item(normal, shape) for _ in range(max(index) + 1)]
         return torch.stack([drawn[i] for i in index])
 

@@ -5,8 +5,8 @@ images are encoded, their colours are averaged over the cells of the latent, and
 of these colours.
 """
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from ..errors import LatentMismatch
 from .conventions import RAW, SCALED, convert
-from .fingerprint import fingerprint
 from .noise import Noise
 from .spaces import LatentSpace
 from .spectra import shape_spectrum, standardise
@@ -24,7 +23,6 @@ IMAGES, CELLS = 4, 16  # a VAE is fitted on so many images, of so many latent pi
 CONTRAST = 0.6  # standard deviation of their colours, found by trial
 POWER = -3  # exponent of their power spectrum, found by trial
 RIDGE = 1e-4  # regularisation, relative to the mean variance of a channel: keeps factors of many channels small
-REMEMBERED = 16  # VAEs
 
 
 class Factors(NamedTuple):
@@ -32,6 +30,19 @@ class Factors(NamedTuple):
 
     weight: Tensor
     bias: Tensor
+
+
+@dataclass
+class Findings:
+    """What has been found out about the weights of a VAE. It holds as long as they do.
+
+    A VAE that is built again around the same weights may be given the findings of the first.
+    fingerprint  see `VAE.fingerprint`
+    factors      of its latents, see `fit`
+    """
+
+    fingerprint: str | None = None
+    factors: Factors | None = None
 
 
 # For scaled latents. InvokeAI (Apache-2.0), invokeai/app/util/step_callback.py: SD 1 by @keturn, @erucipe and
@@ -68,8 +79,6 @@ PUBLISHED: Mapping[str, tuple[tuple[float, float, float], ...]] = {
 }
 # fmt: on
 
-_fitted: "OrderedDict[str, Factors]" = OrderedDict()
-
 
 def preview(latent: Tensor, factors: Factors) -> Tensor:
     """Turn a latent into a small image.
@@ -99,29 +108,14 @@ def published_factors(name: str, space: LatentSpace) -> Factors | None:
 
 
 def fit(vae: Any) -> Factors:
-    """Factors for the latents of this VAE; the VAE is run once, and what it gave is remembered.
+    """Factors for the raw latents of this VAE: weight (C, 3), bias (3,), float32.
 
-    vae: a `VAE`, or what has its `encode` (or `decode`), `in_channels`, `latent_channels` and `spatial_ratio`.
+    The VAE is run once on small images; its `findings` keep the factors. Raises what `VAE.encode` raises.
+    vae: a `VAE`, or what has its `findings`, `encode` (or `decode`), `in_channels`, `latent_channels`, `spatial_ratio`.
     """
-    found, mark = recall_factors(vae), _mark(vae)
-    if found is None:
-        found = fit_least_squares(*make_probes(vae))
-        if mark is not None:
-            _fitted[mark] = found
-        while len(_fitted) > REMEMBERED:
-            _fitted.popitem(last=False)
-    return found
-
-
-def recall_factors(vae: Any) -> Factors | None:
-    """What was fitted for this VAE before, if it was."""
-    return _fitted.get(_mark(vae) or "")
-
-
-def _mark(vae: Any) -> str | None:
-    """By which a VAE is known again; None if it is not one of ours."""
-    network = getattr(vae, "network", None)
-    return None if network is None else f"{fingerprint(network)} {vae.latent_space}"
+    if vae.findings.factors is None:
+        vae.findings.factors = fit_least_squares(*make_probes(vae))
+    return vae.findings.factors
 
 
 def make_probes(vae: Any) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,6 @@ from typing import Any
 from torch import Tensor
 
 from .conventions import RAW
-from .fingerprint import fingerprint
 from .spaces import SPACES
 
 
@@ -36,14 +35,15 @@ class Tag:
 
     @classmethod
     def of(cls, latent: Tensor, family: str, ratio: int, size: tuple[int, int] | None, vae: Any = None) -> "Tag":
-        """The tag of a raw latent.
+        """The tag of a raw latent. Raises nothing of its own.
 
-        latent: (B, C, h, w) or (B, C, T, h, w); size: (H, W) of its image; vae: the VAE that made it, if it is known.
+        latent  (B, C, h, w) or (B, C, T, h, w), any dtype
+        size    (H, W) of its image
+        vae     the VAE that made it, which has a `latent_space` and a `fingerprint`; None if it is not known
         """
         h, w = latent.shape[-2:]
-        network = getattr(vae, "network", None)
-        mark = None if network is None else fingerprint(network)
-        return cls(family, latent.shape[1], ratio, (h, w), size, space=getattr(vae, "latent_space", None), vae=mark)
+        tag = cls(family, latent.shape[1], ratio, (h, w), size)
+        return tag if vae is None else replace(tag, space=vae.latent_space, vae=vae.fingerprint)
 
     def size_of(self, latent_shape: tuple[int, ...]) -> tuple[int, int] | None:
         """The size to crop the decoded image to; None if the latent has another size than when it was tagged."""

@@ -1,6 +1,7 @@
 """What networks are made of: a tree of ops, each of which says how far it looks."""
 
 from .channels import (
+    Activation,
     Affine,
     MeanChannels,
     PixelShuffle,
@@ -29,11 +30,30 @@ from .time import (
     as_single_frame,
     splits_in_time,
 )
-from .tree import Op, Ops, Residual, SideInput, chain, has_side_inputs, keeps_scale, leaves
+from .tree import (
+    AnyOp,
+    Function,
+    Join,
+    Op,
+    Ops,
+    Residual,
+    SideInput,
+    apply,
+    apply_join,
+    chain,
+    declared,
+    has_side_inputs,
+    keeps_scale,
+    leaves,
+    map_ops,
+    walk,
+)
 from .whole_image import Global, Sums
 
 __all__ = [
+    "Activation",
     "Affine",
+    "AnyOp",
     "ChannelsToFrames",
     "Conv2d",
     "Conv3d",
@@ -41,9 +61,11 @@ __all__ = [
     "DoublingConv",
     "EveryNth",
     "FramesToChannels",
+    "Function",
     "Global",
     "GroupNormOverFrames",
     "HalveFrames",
+    "Join",
     "Kernel",
     "LookBack",
     "MeanChannels",
@@ -61,15 +83,20 @@ __all__ = [
     "TimeConv",
     "Upsample2x",
     "Window",
+    "apply",
+    "apply_join",
     "as_single_frame",
     "chain",
+    "declared",
     "has_side_inputs",
     "keeps_scale",
     "leaves",
+    "map_ops",
     "plus",
     "relu",
     "silu",
     "soft_clamp",
     "splits_in_time",
     "times",
+    "walk",
 ]

@@ -6,28 +6,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .tree import keeps_scale
+from ..dtypes import at_least_fp32
+from .tree import Op
 
 
-class Window:
-    """An op that reads `span` rows to make one, and moves `step` rows on for the next one.
+class Window(Op):
+    """An op that reads `span` rows for each step, and moves on by `step` rows for the next one.
 
-    At the borders of the image it sees `rows` = (above, below) rows that are not there.
+    rows    (above, below): rows beyond the borders of the image that it reads
+    border  what it reads there: 'constant' for zeros, 'replicate' for the nearest pixel again
     """
 
     rows: tuple[int, int] = (0, 0)
     span: int = 1
     step: int = 1
-    rows_per_step: int = 1  # rows of the result for each step
-    growth: float = 1.0  # numbers of the result for each that is read
-    border = "constant"  # beyond the borders of the image: zeros, or with "replicate" the nearest pixel again
+    border: str = "constant"
 
     def steps(self, rows: int) -> int:
-        """How often it moves on over so many rows, those above and below counted."""
+        """The number of steps over so many rows, those beyond the borders counted."""
         return max(0, (rows - self.span) // self.step + 1)
 
     def apply_unpadded(self, x: Tensor) -> Tensor:
-        """The result for rows that bring all they need above and below with them: nothing is added there."""
+        """The result for rows that include all that is read above and below. Columns are padded as in a whole run.
+
+        (B, C, n, W) -> (B, C', steps(n) * rows_per_step, W')
+        """
         raise NotImplementedError
 
 
@@ -88,11 +91,11 @@ class DoublingConv(Window):
     def __init__(self, conv: Conv2d):
         # Row j of the doubled image is row j // 2 of the small one.
         taps = torch.tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
-        exact = torch.promote_types(conv.weight.dtype, torch.float32)
+        exact = at_least_fp32(conv.weight.dtype)
         taps = taps.to(conv.weight.device, exact)
         weight = torch.einsum("ak,oikl,bl->ioab", taps, conv.weight.to(exact), taps)
         self.growth = 4 * conv.growth
-        self.conv, self.weight, self.bias = conv, weight.to(conv.weight.dtype).contiguous(), conv.bias
+        self.original, self.weight, self.bias = conv, weight.to(conv.weight.dtype).contiguous(), conv.bias
         self.temporary_bytes = self.weight.nbytes
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -102,19 +105,20 @@ class DoublingConv(Window):
         return F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=(3, 1))
 
 
-@keeps_scale
-class Upsample2x(nn.Module):
+class Upsample2x(Op, nn.Module):
     """Nearest neighbour, twice the rows and columns. Pointwise. (B, C, H, W) -> (B, C, 2H, 2W)"""
 
+    keeps_scale = True
     growth, rows_per_step = 4.0, 2
 
     def forward(self, x: Tensor) -> Tensor:
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-@keeps_scale
 class EveryNth(Window):
-    """The first pixel of n x n, as nearest neighbour keeps it. (B, C, nH, nW) -> (B, C, H, W)"""
+    """The first pixel of n x n, as nearest neighbour keeps it. A view. (B, C, nH, nW) -> (B, C, H, W)"""
+
+    keeps_scale = True
 
     def __init__(self, n: int):
         self.span = self.step = n

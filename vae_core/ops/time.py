@@ -14,17 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..dtypes import at_least_fp32
 from .rows import Window
-from .tree import Op, Ops, Residual, keeps_scale
+from .tree import AnyOp, Op, Ops, keeps_scale, leaves, map_ops
 from .whole_image import Global
 
 Kernel = int | tuple[int, int, int]
 
 
-class Temporal(nn.Module):
+class Temporal(Op, nn.Module):
     """An op that looks at earlier frames too, in each row at that row alone."""
-
-    growth = 1.0  # numbers of the result for each that is read
 
     def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         """The result for the next frames x, (T, C, rows, W), and what is to be known of them later: as many rows.
@@ -41,13 +40,14 @@ class Temporal(nn.Module):
         return self.advance(input, None)[0]
 
 
-@keeps_scale
 class LookBack(Temporal):
     """Puts the last frames before x in front of it. (T, C, H, W) -> (T + frames, C, H, W)
 
     What came before the first frame are zeros, or that frame again (`repeats`). A convolution that moves on by `step`
     frames reads step - 1 fewer of those it has read: by these, less is put in front of the frames after.
     """
+
+    keeps_scale = True
 
     def __init__(self, frames: int, repeats: bool = False, step: int = 1):
         super().__init__()
@@ -123,7 +123,7 @@ class Conv3d(Window, nn.Conv3d):
         y: Tensor | None = None
         for i, tap in enumerate(self.taps()):
             part = F.conv2d(x[i : end + i : step], tap, None if i else self.bias, stride, pad)
-            y = part if y is None else y + part if torch.is_grad_enabled() else y.add_(part)
+            y = part if y is None else y.add_(part)
         assert y is not None
         return y
 
@@ -132,10 +132,10 @@ class OneFrame(Window):
     """What a `Conv3d` does to clips of one frame: the taps that meet it, as a convolution of images."""
 
     def __init__(self, conv: Conv3d):
-        self.conv, self.bias = conv, conv.bias
+        self.original, self.bias = conv, conv.bias
         self.rows, self.span, self.step, self.growth = conv.rows, conv.span, conv.step, conv.growth
         self.border = conv.border
-        exact = torch.promote_types(conv.weight.dtype, torch.float32)
+        exact = at_least_fp32(conv.weight.dtype)
         own = conv.frames - 1 - conv.around
         summed = conv.repeats and conv.frames > 1
         self.weight = conv.weight.to(exact).sum(2).to(conv.weight.dtype) if summed else conv.taps()[own]
@@ -156,10 +156,10 @@ class OneFrame(Window):
         return F.conv2d(x, self.weight, self.bias, self.step)
 
 
-@keeps_scale
 class RepeatFrames(Temporal):
     """Every frame twice, but the first. (T, C, H, W) -> (2T - 1, C, H, W)"""
 
+    keeps_scale = True
     growth = 2.0
 
     def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -171,12 +171,13 @@ class RepeatFrames(Temporal):
         return ()
 
 
-@keeps_scale
 class FramesToChannels(Temporal):
     """Frames become channels of one, (channel, frame) in turn. (T, C, H, W) -> (T / n, n C, H, W)
 
     Before the first frame are n - 1 of zeros, so that it has a group of its own.
     """
+
+    keeps_scale = True
 
     def __init__(self, n: int):
         super().__init__()
@@ -190,18 +191,18 @@ class FramesToChannels(Temporal):
         return y.permute(0, 2, 3, 4, 1).reshape(t // self.n, h, w, c * self.n).permute(0, 3, 1, 2), x[:0].clone()
 
     def as_single_frame(self) -> Ops:
-        return (self._first,)
+        return (keeps_scale(self._first),)
 
-    @keeps_scale
     def _first(self, x: Tensor) -> Tensor:
         y = x.new_zeros(len(x), *x.shape[2:], x.shape[1], self.n)
         y[..., -1] = x.permute(0, 2, 3, 1)
         return y.flatten(-2).permute(0, 3, 1, 2)
 
 
-@keeps_scale
 class ChannelsToFrames(Temporal):
     """The way back. (T, n C, H, W) -> (n T, C, H, W), without the n - 1 before the first frame."""
+
+    keeps_scale = True
 
     def __init__(self, n: int):
         super().__init__()
@@ -214,9 +215,8 @@ class ChannelsToFrames(Temporal):
         return y if past is not None else y[self.n - 1 :], x[:0].clone()
 
     def as_single_frame(self) -> Ops:
-        return (self._last,)
+        return (keeps_scale(self._last),)
 
-    @keeps_scale
     def _last(self, x: Tensor) -> Tensor:
         return x[:, self.n - 1 :: self.n].contiguous(memory_format=torch.channels_last)
 
@@ -271,7 +271,7 @@ class HalveFrames(TimeConv):
         return y, seen[-1:].clone()
 
 
-class GroupNormOverFrames(nn.GroupNorm):
+class GroupNormOverFrames(Op, nn.GroupNorm):
     """A group norm whose statistics are those of all frames of a clip together. (T, C, H, W) -> same"""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -286,12 +286,17 @@ class GroupNormOverFrames(nn.GroupNorm):
 
 
 def as_single_frame(ops: Ops) -> Ops:
-    """The same network for images, each of which is a clip of one frame: no op looks at more than one."""
-    result: list[Op] = []
+    """The same network for images, each of which is a clip of one frame: no op reads more than one frame.
+
+    The result computes (B, C, H, W) -> (B, C', H', W'), image by image.
+    """
+    return map_ops(ops, _single_frame)
+
+
+def _single_frame(ops: Ops) -> Ops:
+    result: list[AnyOp] = []
     for op in ops:
-        if isinstance(op, Residual):
-            result.append(Residual(as_single_frame(op.body), as_single_frame(op.skip)))
-        elif isinstance(op, Conv3d):
+        if isinstance(op, Conv3d):
             if result and isinstance(result[-1], LookBack):
                 result.pop()
             result.append(OneFrame(op))
@@ -303,11 +308,11 @@ def as_single_frame(ops: Ops) -> Ops:
 
 
 def splits_in_time(ops: Ops) -> bool:
-    """Can a clip be run a few frames at a time? Not if an op sees all frames at once."""
-    return not any(
-        (isinstance(op, Residual) and not splits_in_time(op.body + op.skip))
-        or isinstance(op, GroupNormOverFrames)
-        or (isinstance(op, Conv3d) and op.around > 0)
-        or (isinstance(op, Global) and op.over_frames and not op.looks_back)
-        for op in ops
-    )
+    """Can a clip be run a few frames at a time? Not if an op reads later frames, or all frames at once."""
+    return not any(_reads_later_frames(op) for op in leaves(ops))
+
+
+def _reads_later_frames(op: AnyOp) -> bool:
+    if isinstance(op, Conv3d):
+        return op.around > 0
+    return isinstance(op, GroupNormOverFrames) or (isinstance(op, Global) and op.over_frames and not op.looks_back)

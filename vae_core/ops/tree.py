@@ -1,30 +1,97 @@
 """The few operations autoencoders are made of.
 
-A network is a tuple of ops, and an op is a plain callable from tensor to tensor. What makes an op more
-than a function is that it says how far it looks; that one declaration is all an executor needs to run
-a network whole, in bands of rows, or to plan either.
+A network is a tuple of ops, and an op is a callable from tensor to tensor. What makes an op more than a function is
+that it says how far it looks. That is all an executor needs to run a network whole or in bands of rows, and to plan it.
 
-    pointwise      a bare function or module    each pixel on its own
+    pointwise      any callable                 each pixel on its own
     Window         .rows, .span, .step          a few neighbouring rows
     nn.GroupNorm                                two numbers per group, over the whole image
     Global         (attention)                  every pixel at once
+    Temporal       .advance                     earlier frames of a clip
     Residual       .body, .skip                 two paths, added
-    SideInput         .side, .join                 a second image, made of the run's input, joined row by row
+    SideInput      .side, .join                 a second image, made of the run's input, joined row by row
 
-Shapes are (B, C, H, W), of a clip (T, C, H, W), see `temporal`; rows are dim -2.
-Activations write in place when no gradient is wanted, so
-they must follow an op that makes a new tensor.
+Functions and plain torch modules are ops too. What else an op may say of itself is declared on `Op`; of an op that is
+no `Op` the defaults are true. `declared(op)` answers for both.
+
+    name             default   read by         meaning
+    growth           1.0       bands           numbers of the result for each number that is read
+    rows_per_step    1         bands           rows of the result for each row that is read; of a Window, for each step
+    in_place         False     executors       `apply_in_place` may write over what is read. Such an op follows one that
+                                               makes a new tensor. The executor decides whether it is called.
+    keeps_scale      False     rescale_fp16    the result is twice as large if what is read is
+    normalizes       False     rescale_fp16    the result does not depend on how large is what it reads
+    absorb_scale()             rescale_fp16    of an op that normalizes: the same op for an input of another scale
+    temporary_bytes  0         plans           bytes of weights that are made for one run
+    original         None      errors          the op of the network that this one stands for, after a rewrite
+    label            class     errors          what to call an op that is no submodule of the network
+
+    Window           rows, span, step, border                            see rows.py
+    Global           memory_grows, over_frames, looks_back, last_conv    see whole_image.py
+    Temporal         advance, as_single_frame                            see time.py
+
+Shapes are (B, C, H, W), of a clip (T, C, H, W), see time.py; rows are dim -2. Ops compute in the dtype of their input.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar, Union
+from typing import Any, Protocol, Union, runtime_checkable
 
 from torch import Tensor
 
-Op = Union[Callable[[Tensor], Tensor], "Residual", "SideInput"]
-Ops = tuple[Op, ...]
-T = TypeVar("T")
+
+class Op:
+    """What an op says of itself, see the table above. Subclasses are callable: (B, C, H, W) -> (B, C', H', W')."""
+
+    growth: float = 1.0
+    rows_per_step: int = 1
+    in_place: bool = False
+    keeps_scale: bool = False
+    normalizes: bool = False
+    temporary_bytes: int = 0
+    original: Any = None
+
+    @property
+    def label(self) -> str:
+        return type(self).__name__
+
+    def apply_in_place(self, x: Tensor) -> Tensor:
+        """The result, perhaps written over x, which nobody reads any more. Only for ops that say `in_place`."""
+        raise NotImplementedError
+
+    def absorb_scale(self, scale: float) -> "Op":
+        """The op that makes of `scale` times x what this one makes of x. Only for ops that say `normalizes`."""
+        raise NotImplementedError
+
+
+AnyOp = Union[Op, Callable[[Tensor], Tensor], "Residual", "SideInput"]
+Ops = tuple[AnyOp, ...]
+_UNDECLARED = Op()
+
+
+class Function(Op):
+    """A function of one tensor as an op, for functions that have something to declare."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], *, growth: float = 1.0, keeps_scale: bool = False):
+        self.function, self.growth, self.keeps_scale = function, growth, keeps_scale
+
+    @property
+    def label(self) -> str:
+        return self.function.__name__
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+class Join:
+    """A join of a SideInput that can be done in place: x, y (B, C, H, W) -> (B, C, H, W)."""
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def apply_in_place(self, x: Tensor, y: Tensor) -> Tensor:
+        """The result, written over x."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,42 +107,82 @@ class SideInput:
     """join(x, side(what the run was given)): for networks that look at their input again on the way.
 
     What the side makes has as many rows and columns as x. A run can be given another image to look at than its input.
-    join may write to x, so a SideInput must follow an op that makes a new tensor.
+    A `Join` may write over x, so a SideInput follows an op that makes a new tensor.
     """
 
     side: Ops
     join: Callable[[Tensor, Tensor], Tensor]
 
 
+@runtime_checkable
+class Block(Protocol):
+    """A part of a network that is several ops."""
+
+    def ops(self) -> Ops: ...
+
+
+def declared(op: AnyOp) -> Op:
+    """The op itself if it is an `Op`; for any other callable an `Op` with the defaults."""
+    return op if isinstance(op, Op) else _UNDECLARED
+
+
+def apply(op: AnyOp, x: Tensor, in_place: bool) -> Tensor:
+    """The op's result for x, (B, C, H, W) -> (B, C', H', W'). in_place: may it be written over x?"""
+    if in_place and isinstance(op, Op) and op.in_place:
+        return op.apply_in_place(x)
+    return op(x)  # type: ignore[operator]
+
+
+def apply_join(op: "SideInput", x: Tensor, side: Tensor, in_place: bool) -> Tensor:
+    """What a SideInput makes of x and of its side's result, all (B, C, H, W). in_place: may it be written over x?"""
+    if in_place and isinstance(op.join, Join):
+        return op.join.apply_in_place(x, side)
+    return op.join(x, side)
+
+
+def keeps_scale(function: Callable[[Tensor], Tensor]) -> Function:
+    """A function that makes numbers twice as large of numbers twice as large, as an op that says so."""
+    return Function(function, keeps_scale=True)
+
+
 def chain(*parts: Any) -> Ops:
     """The ops of parts that follow one another: a block gives its own ops, an op itself, None nothing."""
-    ops: list[Op] = []
+    ops: list[AnyOp] = []
     for part in parts:
         if part is not None:
-            ops += part.ops() if hasattr(part, "ops") else (part,)
+            ops += part.ops() if isinstance(part, Block) else (part,)
     return tuple(ops)
 
 
-def leaves(ops: Ops) -> Iterator[Op]:
-    """Every leaf op, in the order of a run."""
+def walk(ops: Ops) -> Iterator[AnyOp]:
+    """Every op, in the order of a run: a Residual or SideInput, and after it the ops it is made of."""
     for op in ops:
+        yield op
         if isinstance(op, Residual):
-            yield from leaves(op.skip)
-            yield from leaves(op.body)
+            yield from walk(op.skip)
+            yield from walk(op.body)
         elif isinstance(op, SideInput):
-            yield from leaves(op.side)
-        else:
-            yield op
+            yield from walk(op.side)
+
+
+def leaves(ops: Ops) -> Iterator[AnyOp]:
+    """Every op that is no Residual or SideInput, in the order of a run."""
+    return (op for op in walk(ops) if not isinstance(op, (Residual, SideInput)))
+
+
+def map_ops(ops: Ops, rewrite: Callable[[Ops], Ops]) -> Ops:
+    """Rewrite a tree: `rewrite` is given every tuple of ops, the inner ones first, and gives the tuple to put there."""
+    return rewrite(tuple(_map_inside(op, rewrite) for op in ops))
+
+
+def _map_inside(op: AnyOp, rewrite: Callable[[Ops], Ops]) -> AnyOp:
+    if isinstance(op, Residual):
+        return Residual(map_ops(op.body, rewrite), map_ops(op.skip, rewrite))
+    if isinstance(op, SideInput):
+        return SideInput(map_ops(op.side, rewrite), op.join)
+    return op
 
 
 def has_side_inputs(ops: Ops) -> bool:
     """Does any of these ops look at a second image?"""
-    return any(
-        isinstance(op, SideInput) or (isinstance(op, Residual) and has_side_inputs(op.body + op.skip)) for op in ops
-    )
-
-
-def keeps_scale(op: T) -> T:
-    """Marks ops, by their class or function: of numbers twice as large they make numbers twice as large."""
-    setattr(op, "keeps_scale", True)  # noqa: B010, a type has no such attribute to a type checker
-    return op
+    return any(isinstance(op, SideInput) for op in walk(ops))

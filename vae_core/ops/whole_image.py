@@ -6,16 +6,22 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from .tree import Ops
+from .tree import Op, Ops
 
 
-class Global(nn.Module):
-    """An op that must see the whole image: each part of it asks what is remembered of all of it."""
+class Global(Op, nn.Module):
+    """An op that reads the whole image: what is remembered of all its parts gives the result for each of them.
 
-    memory_grows = True  # does what is remembered grow with the image?
-    over_frames = False  # does it see other frames of a clip?
-    looks_back = False  # and of these only the ones before: what is remembered of them serves those after
-    last_conv = ""  # the name of the convolution that makes its result, if one does
+    memory_grows  does what is remembered grow with the image?
+    over_frames   does it read other frames of a clip?
+    looks_back    if so: only earlier ones, so what is remembered of a part of a clip serves the parts after it
+    last_conv     the name of the submodule that makes its result, if that is a convolution
+    """
+
+    memory_grows: bool = True
+    over_frames: bool = False
+    looks_back: bool = False
+    last_conv: str = ""
 
     def remember(self, x: Tensor) -> tuple[Tensor, ...]:
         """What the others need to know of these pixels. Tensors (B, heads, pixels, C)."""

@@ -10,15 +10,17 @@ import torch
 from torch import Tensor
 
 from ..errors import NumericalOverflow
+from ..execution.options import RunOptions
 from ..execution.plans import budget as memory
 from ..execution.progress import Progress
 from ..execution.tiles import Tiles
+from ..families import Half
 from ..images import heatmaps, metrics
 from ..images.channels import convert_channels
 from ..images.ranges import to_pixel_range, to_unit_range
 from ..posterior import Posterior
 
-Prepare = Callable[[str, tuple[int, ...]], tuple[Any, Any]]  # ('encode' or 'decode', shape) -> (VAE, its budget)
+Prepare = Callable[[Half, tuple[int, ...]], tuple[Any, Any]]  # (half, shape) -> (VAE, its budget)
 GAP = 8  # white pixels between images side by side
 
 
@@ -64,14 +66,14 @@ def round_trip(
     """
     halves = _Measurement(tiles, progress), _Measurement(tiles, progress)
     try:
-        vae, budget = prepare("encode", tuple(image.shape))
+        vae, budget = prepare(Half.ENCODER, tuple(image.shape))
         x = to_pixel_range(convert_channels(image, vae.in_channels)[0])
         with halves[0].measure(vae, budget) as how:
-            posterior = vae.encode(x, **how)
+            posterior = vae.encode(x, options=how)
             z = posterior.mode().cpu()
-        vae, budget = prepare("decode", tuple(z.shape))
+        vae, budget = prepare(Half.DECODER, tuple(z.shape))
         with halves[1].measure(vae, budget) as how:
-            pixels = vae.decode(z, size=posterior.size, **how).cpu()
+            pixels = vae.decode(z, size=posterior.size, options=how).cpu()
     except NumericalOverflow as e:
         return Overflow(name, str(e))
     decoded = to_unit_range(pixels[:, :3]).clamp(0, 1).float()
@@ -124,11 +126,10 @@ class _Measurement:
         self.seconds, self.peak = 0.0, None
 
     @contextmanager
-    def measure(self, vae: Any, budget: Any) -> Iterator[dict[str, Any]]:
+    def measure(self, vae: Any, budget: Any) -> Iterator[RunOptions]:
         device = getattr(vae, "device", torch.device("cpu"))
         start, before = time.perf_counter(), _reset_peak(device)
-        way = {"tiles": self.tiles, "progress": self.progress, "budget": budget, "on_plan": self._note_plan}
-        yield way
+        yield RunOptions(tiles=self.tiles, progress=self.progress, budget=budget, on_plan=self._note_plan)
         self.seconds = time.perf_counter() - start
         self.peak = self.peak if before is None else torch.cuda.max_memory_allocated(device) - before
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from exact_vae.nodes.host_codec import TILED, WHOLE
+from exact_vae.nodes.host.host_vae import TILED, WHOLE
 from support.comfyui_graphs import TILES, from_header, graph, pixels, round_trip, small_wan, tall
 from support.comfyui_server import failure
 

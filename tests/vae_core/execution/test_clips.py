@@ -25,7 +25,7 @@ def test_a_clip_of_any_length_takes_the_same_memory(counted_stores, kind, part, 
     besides = []
     for frames in (4, 12):
         z, channels = torch.randn(1, vae.latent_channels, frames, 4, 4), vae.in_channels
-        pixels = vae.network.first_frames + (frames - 1) * (vae.temporal_ratio or 1)
+        pixels = vae.clip_law.frames(frames)
         x = z if part == "decode" else torch.rand(1, channels, pixels, 4 * vae.spatial_ratio, 4 * vae.spatial_ratio)
         plan = vae.plan(part, x.shape, **how)
         assert plan.frames == 1 and bool(plan.rows) == (how["rows"] == 8)

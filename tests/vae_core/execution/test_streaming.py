@@ -236,7 +236,7 @@ def test_out_of_memory_is_said(vae, monkeypatch):
 
     for bands in (vae.decode_rows(torch.zeros(1, 4, 4, 4), rows=4), vae.decode_rows(torch.zeros(1, 4, 4, 4))):
         monkeypatch.setattr(Conv2d, "forward", fail)
-        monkeypatch.setattr(Conv2d, "within", fail)
+        monkeypatch.setattr(Conv2d, "apply_unpadded", fail)
         with pytest.raises(DoesNotFit, match=r"decoding 1 x 4x4 with 'small.safetensors' ran out of memory at \w"):
             next(bands)
 

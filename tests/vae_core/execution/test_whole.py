@@ -49,18 +49,19 @@ def test_gradients_flow():
 
 @torch.no_grad()
 def test_every_op_is_announced():
-    vae, seen = from_weights(random_weights("kl", small_kl())), []
+    vae, seen, ended = from_weights(random_weights("kl", small_kl())), [], []
     ops = vae.network.decode_ops()
 
     class Told(Observer):
         def begin_op(self, op):
             seen.append(op)
 
-        def made(self, op, x):
-            assert op is seen[-1] and isinstance(x, torch.Tensor)
+        def end_op(self, op, result):
+            assert op is seen[-1] and isinstance(result, torch.Tensor)
+            ended.append(op)
 
     whole.run(ops, torch.rand(1, 4, 2, 2), Told())
-    assert seen == list(leaves(ops))
+    assert seen == ended == list(leaves(ops))
 
 
 @torch.no_grad()
@@ -70,10 +71,10 @@ def test_peak_of_a_chain():
         x, wide, back = torch.empty(1, 4, 8, 8), Conv2d(4, 16), Conv2d(16, 4)
     assert whole.peak_bytes((wide, back), x)[0] == x.nbytes + 4 * x.nbytes
     assert whole.peak_bytes((Residual((wide, back)),), x)[0] == 2 * x.nbytes + 4 * x.nbytes
-    assert whole.peak_bytes((wide,), x)[1].shape == (1, 16, 8, 8)
+    assert whole.peak_bytes((wide,), x)[1] == (1, 16, 8, 8)
     side_input = SideInput((wide,), plus)  # what it is joined to, what it reads, what it makes
     assert whole.peak_bytes((wide, side_input), x)[0] == 4 * x.nbytes + x.nbytes + 4 * x.nbytes
-    assert whole.peak_bytes((wide, side_input), x)[1].shape == (1, 16, 8, 8)
+    assert whole.peak_bytes((wide, side_input), x)[1] == (1, 16, 8, 8)
 
 
 @torch.no_grad()

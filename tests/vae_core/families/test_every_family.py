@@ -6,11 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from exact_vae.vae_core import VAE, from_weights
-from exact_vae.vae_core.execution import whole
-from exact_vae.vae_core.execution.plans.choose import latent_frames
-from exact_vae.vae_core.execution.plans.choose import request as planned
+from exact_vae.vae_core.execution import count_latent_frames, make_request, whole
 from exact_vae.vae_core.execution.plans.request import DISK
-from exact_vae.vae_core.families import FAMILIES
+from exact_vae.vae_core.families import FAMILIES, ClipLaw, Half
 from exact_vae.vae_core.ops import splits_in_time
 from support.random_networks import random_weights
 from support.small_networks import SMALL, run_half
@@ -30,7 +28,8 @@ def given(vae: VAE, part: str, latents: int) -> torch.Tensor:
     """An image (C, H, W), or a clip of so many latent frames (C, T, H, W), or what is decoded to it."""
     generator = torch.Generator().manual_seed(latents)
     net, ratio = vae.network, vae.spatial_ratio
-    frames = net.first_frames + (latents - 1) * (net.next_frames or vae.temporal_ratio or 1)
+    law = net.clip_law or ClipLaw()
+    frames = law.first + (latents - 1) * law.step
     channels, *shape = (vae.in_channels, frames, 2 * ratio, 3 * ratio)
     if part == "decode":
         channels, *shape = (vae.latent_channels, latents, 2, 3)
@@ -70,7 +69,7 @@ def test_bands_and_frames_are_the_whole(kind, part):
 def test_images_in_bands_are_the_whole(kind):
     """Of networks of clips: the rewritten network that sees one frame. One runs images as clips."""
     vae = small(kind)
-    for part in ("encode", "decode") if not vae.network.images_are_clips else ():
+    for part in ("encode", "decode") if not (vae.clip_law and vae.clip_law.images_are_clips) else ():
         x = given(vae, part, 1)[:, 0]
         for numbers in (1, 300):
             assert apart(run_half(vae, part, x, numbers), run_half(vae, part, x)) < EXACT
@@ -100,13 +99,13 @@ def test_half_precision(kind, dtype):
 def test_latent_frames_are_those_that_encoding_makes(kind):
     family, config = SMALL[kind]
     for frames in (1, 2, 4, 5, 8, 9, 22, 23, 39):
-        made = planned(family, config, "encode", (1, 3, frames, 32, 32), torch.float32)
+        made = make_request(family, config, Half.ENCODER, (1, 3, frames, 32, 32), torch.float32)
         found = made.shape[0] if len(made.shape) == 4 else 1
-        assert latent_frames(family, config, frames) == found
+        assert count_latent_frames(family, config, frames) == found
 
 
 def test_a_vae_of_images_makes_a_latent_of_each_frame():
-    assert latent_frames(*SMALL["kl"], 7) == 7
+    assert count_latent_frames(*SMALL["kl"], 7) == 7
 
 
 def test_the_page_says_what_families_state():

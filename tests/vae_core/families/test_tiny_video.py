@@ -185,7 +185,7 @@ def test_parts_of_any_length_are_the_clip_at_once(kind, n):
     from exact_vae.vae_core.execution.bands.stores import OnDevice
 
     network = from_weights(weights_of(kind)).network
-    first, step = network.first_frames, network.next_frames
+    first, step = network.clip_law.first, network.clip_law.step
     x, z = (torch.randn(t, c, 16, 16, dtype=torch.float64) for t, c in ((first + 4 * step, 3), (12, 24)))
     z = z[:, : KINDS[kind].z_channels]
     for ops, y, begin, more in ((network.encode_ops(), x, first, step), (network.decode_ops(), z, 1, 1)):

@@ -14,7 +14,11 @@ from exact_vae.vae_core.ops import (
     Residual,
     SideInput,
     Upsample2x,
+    apply,
+    apply_join,
+    declared,
     leaves,
+    map_ops,
     plus,
     relu,
     silu,
@@ -105,7 +109,7 @@ POINTWISE = [silu, relu, soft_clamp, Affine(2.0, -1.0), Upsample2x(), PixelShuff
              RepeatChannels(3), MeanChannels(2)]  # fmt: skip
 
 
-@pytest.mark.parametrize("op", POINTWISE, ids=lambda op: getattr(op, "__name__", type(op).__name__))
+@pytest.mark.parametrize("op", POINTWISE, ids=lambda op: getattr(op, "label", None) or op.__name__)
 @torch.no_grad()
 def test_pointwise_ops_read_their_own_row(op):
     x = torch.rand(1, 4, 4, 4) + 0.1
@@ -117,13 +121,35 @@ def test_pointwise_ops_read_their_own_row(op):
 
 
 def test_activations_keep_what_gradients_need():
-    """In place only when nobody differentiates."""
+    """In place only when the caller says so, whether or not gradients are on."""
     x = torch.randn(1, 4, 2, 2, requires_grad=True)
-    silu(nn.GroupNorm(2, 4)(x)).sum().backward()
+    apply(silu, nn.GroupNorm(2, 4)(x), in_place=False).sum().backward()
     assert x.grad is not None
     with torch.no_grad():
         y = torch.randn(3)
-        assert silu(y) is y or silu(y).data_ptr() == y.data_ptr()
+        kept, want = y.clone(), nn.functional.silu(y)
+        assert torch.equal(apply(silu, y, in_place=False), want) and torch.equal(y, kept)
+        assert apply(silu, y, in_place=True).data_ptr() == y.data_ptr() and torch.equal(y, want)
+
+
+def test_functions_and_modules_have_the_defaults():
+    assert declared(soft_clamp) is declared(nn.Identity()) and declared(soft_clamp).growth == 1.0
+    assert declared(silu) is silu and silu.in_place and not declared(soft_clamp).in_place
+
+
+def test_trees_are_rewritten_from_the_inside():
+    """Every tuple once, the inner ones first; what holds them together stays."""
+    a, b, c, d = (Affine(float(i), 0.0) for i in range(4))
+    seen = []
+
+    def reverse(ops):
+        seen.append(ops)
+        return ops[::-1]
+
+    residual, side_input = map_ops((Residual((a, b), (c,)), SideInput((d, a), times)), reverse)[::-1]
+    assert (residual.body, residual.skip) == ((b, a), (c,))
+    assert (side_input.side, side_input.join) == ((a, d), times)
+    assert seen[:3] == [(a, b), (c,), (d, a)] and len(seen) == 4
 
 
 def test_leaves_are_in_the_order_of_a_run():
@@ -133,9 +159,8 @@ def test_leaves_are_in_the_order_of_a_run():
 
 
 @pytest.mark.parametrize(("join", "result"), [(times, 6.0), (plus, 5.0)])
-def test_joins_write_to_the_first_only_and_only_without_gradients(join, result):
-    x, y = torch.full((2,), 2.0, requires_grad=True), torch.full((2,), 3.0)
-    assert join(x, y).tolist() == [result] * 2 and x.tolist() == [2.0, 2.0]
-    with torch.no_grad():
-        z = x.detach().clone()
-        assert join(z, y) is z and z.tolist() == [result] * 2 and y.tolist() == [3.0, 3.0]
+def test_joins_write_to_the_first_only_and_only_if_allowed(join, result):
+    x, y, op = torch.full((2,), 2.0, requires_grad=True), torch.full((2,), 3.0), SideInput((), join)
+    assert apply_join(op, x, y, in_place=False).tolist() == [result] * 2 and x.tolist() == [2.0, 2.0]
+    z = x.detach().clone()
+    assert apply_join(op, z, y, in_place=True) is z and z.tolist() == [result] * 2 and y.tolist() == [3.0, 3.0]

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from exact_vae.vae_core import VAE, load
-from exact_vae.vae_core.latents.fingerprint import fingerprint
 from exact_vae.vae_core.latents.noise import Noise
 from exact_vae.vae_core.latents.spaces import SPACES
 from exact_vae.vae_core.latents.tag import Tag
@@ -75,7 +74,7 @@ def test_another_vae_made_it():
 def test_a_report():
     vae: VAE = load()
     tag = Tag("kl", 4, 8, (2, 3), (16, 20), space="sd1")
-    text = describe_latent(torch.randn(1, 4, 2, 3), tag, fingerprint(vae.network))
+    text = describe_latent(torch.randn(1, 4, 2, 3), tag, vae.fingerprint)
     assert "of: SD 1.x, SD 2.x, PixArt-alpha, at 1/8, raw\nimage: 20x16\n" in text
     assert len(text.split("\n\n")[1].splitlines()) == 4
     many = describe_latent(torch.randn(1, 128, 2, 3))

@@ -1,12 +1,28 @@
 """Run a network on bands of rows, with the same result as running it whole.
 
-Every op becomes a flow: something that can be read from the top of the image to its end, band by band, and read again
-if need be. Windows keep the few rows they still need. A group norm reads its flow twice, once for the statistics and
-once for the image; attention too. What is read more than once is held (`store`), or computed again.
+Every op becomes a flow: it can be read from the top of the image to its end, band by band, and read again if need be.
+A group norm reads its source twice, once for the statistics and once for the image; attention too. What is read more
+than once is held in a store, or computed again.
 
-A flow is told when it is read for the last time, so a held band goes when its last reader has it: while a residual
-block's sum grows, the two images it is made of shrink. And whoever hands a band on keeps no hold of it: a generator
-that waits would, by its variables, so bands pass through `map`, or out of a list.
+A 3 x 3 convolution, a `SlidingWindow`, over bands of four rows:
+
+    row   0  1  2  3  4  5  6  7  8  9 10 11
+         [ band 1  ] [ band 2  ] [ band 3  ]     what the source gives, from the top down
+       0  1  2  3                                1. zeros above; rows 0 to 2 of the result are handed on.
+             2  3                                   Rows 2 and 3 are kept: a copy, so that band 1 can go.
+             2  3  4  5  6  7                    2. kept rows and band 2: rows 3 to 6 are handed on.
+                         6  7                       Rows 6 and 7 are kept, rows 2 and 3 and band 2 are let go.
+                         6  7  8  9 10 11  0     3. kept rows and band 3, zeros below: rows 7 to 11 are handed on.
+                                                    Nothing is kept.
+
+    source -> window -> norm       the norm needs all rows before it makes the first: it holds them
+                        store [ rows 0-2 ][ rows 3-6 ][ rows 7-11 ]
+                              1. each band is put into the store, and its moments are added to those of the image
+                              2. each band is read, normalized and handed on; the last reader releases it
+
+`read(last=True)` says that nobody will read the flow again. So a held band is released when its last reader has it:
+while the sum of a residual block grows, the two images that it is made of shrink. Whoever hands a band on keeps no
+reference to it. The variables of a suspended generator would, so bands pass through `map`, or out of a list.
 """
 
 from collections.abc import Callable
@@ -16,7 +32,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...ops import Global, GroupNormOverFrames, Op, Ops, Residual, SideInput, Temporal, Window
+from ...ops import (
+    AnyOp,
+    Global,
+    GroupNormOverFrames,
+    Ops,
+    Residual,
+    SideInput,
+    Temporal,
+    Window,
+    apply,
+    apply_join,
+    declared,
+    walk,
+)
 from ..observer import Observer
 from .holding import Banding, Flow, HeldFlow, RecomputedFlow, Rereadable
 from .moments import Moments
@@ -26,7 +55,7 @@ from .stores import StoredBand
 
 
 def build_flow(ops: Ops, source: Flow, banding: Banding, observer: Observer) -> Flow:
-    """What the ops make of a source. `observer` is told of every band."""
+    """The flow of what the ops make of a source. `observer` is told of every band."""
     banding = banding if banding.side_input else banding._replace(side_input=source)
     made = source
     for op in ops:
@@ -34,13 +63,13 @@ def build_flow(ops: Ops, source: Flow, banding: Banding, observer: Observer) -> 
     return made
 
 
-def _build_step(op: Op, source: Flow, banding: Banding, observer: Observer) -> Flow:
+def _build_step(op: AnyOp, source: Flow, banding: Banding, observer: Observer) -> Flow:
     if isinstance(op, Residual):
         return ResidualSum(op, source, banding, observer)
     if isinstance(op, SideInput):
         return SideJoin(op, source, banding, observer)
     if isinstance(op, nn.GroupNorm):
-        return Normalization(op, _make_rereadable(op, source, banding), observer)
+        return Normalization(op, _make_rereadable(op, source, banding, observer), observer)
     if isinstance(op, Global):
         return Attention(op, source, banding.past if op.looks_back else None, observer)
     if isinstance(op, Window):
@@ -50,10 +79,12 @@ def _build_step(op: Op, source: Flow, banding: Banding, observer: Observer) -> F
     return Pointwise(op, source, banding, observer)
 
 
-def _make_rereadable(op: nn.GroupNorm, source: Flow, banding: Banding) -> "Rereadable":
+def _make_rereadable(op: nn.GroupNorm, source: Flow, banding: Banding, observer: Observer) -> Rereadable:
     if isinstance(source, Rereadable):
         return source
-    return RecomputedFlow(source) if id(op) in banding.recomputed else HeldFlow(source, banding)
+    if id(op) in banding.recomputed:
+        return RecomputedFlow(source, observer)
+    return HeldFlow(source, banding, observer)
 
 
 class Source(Flow):
@@ -67,12 +98,12 @@ class Source(Flow):
 
 
 class Pointwise(Flow):
-    """Pointwise."""
+    """An op that makes of each row a row, or several."""
 
-    def __init__(self, op: Op, source: Flow, banding: Banding, observer: Observer):
+    def __init__(self, op: AnyOp, source: Flow, banding: Banding, observer: Observer):
         self.op, self.source, self.observer = op, source, observer
-        self.rows = getattr(op, "rows_per_step", 1) * source.rows
-        growth = getattr(op, "growth", 1)
+        self.rows = declared(op).rows_per_step * source.rows
+        growth = declared(op).growth
         self.numbers = max(1, int(banding.numbers / growth)) if growth > 1 else None
 
     def read(self, last: bool) -> Rows:
@@ -81,13 +112,13 @@ class Pointwise(Flow):
 
     def apply(self, band: Tensor) -> Tensor:
         self.observer.begin_op(self.op)
-        y = self.op(band)  # type: ignore[operator]
+        y = apply(self.op, band, in_place=True)
         self.observer.end_op(self.op, y)
         return y
 
 
 class SlidingWindow(Flow):
-    """A window: rows it still needs are kept, the image's borders are zeros."""
+    """A window: the rows that it still needs are kept from band to band."""
 
     def __init__(self, op: Window, source: Flow, banding: Banding, observer: Observer):
         self.op, self.source, self.observer = op, source, observer
@@ -107,12 +138,14 @@ class _WindowPosition:
     def __init__(self, op: Window, rows: int, observer: Observer):
         self.op, self.left, self.observer = op, rows, observer
         self.kept: Tensor | None = None
+        self.carried = 0
 
     def slide(self, band: Tensor) -> Rows:
         """What can be made of a band and of those before it: one band, or none yet."""
+        self._carry(band)
         self.left -= band.shape[ROWS]
         if self.kept is None and not self.left:
-            return self._observe(partial(self.op, band))  # type: ignore[operator]
+            return self._observe(partial(apply, self.op, band, False))
         above, below = self.op.rows[0] * (self.kept is None), self.op.rows[1] * (not self.left)
         if self.kept is not None and self.kept.shape[ROWS]:
             band = torch.cat([self.kept, band], ROWS)
@@ -123,11 +156,9 @@ class _WindowPosition:
         steps = op.steps(x.shape[ROWS])
         used = steps * op.step
         self.kept = x.narrow(ROWS, used, x.shape[ROWS] - used).clone(memory_format=torch.channels_last)
-        return (
-            self._observe(lambda: op.apply_unpadded(x.narrow(ROWS, 0, (steps - 1) * op.step + op.span)))
-            if steps
-            else iter(())
-        )
+        if not steps:
+            return iter(())
+        return self._observe(partial(op.apply_unpadded, x.narrow(ROWS, 0, (steps - 1) * op.step + op.span)))
 
     def _observe(self, run: Callable[[], Tensor]) -> Rows:
         self.observer.begin_op(self.op)
@@ -135,9 +166,15 @@ class _WindowPosition:
         self.observer.end_op(self.op, made[0])
         return drain(made)
 
+    def _carry(self, band: Tensor) -> None:
+        """Announces what is kept from band to band, also if there is one band only: plans count on a single one."""
+        if not self.carried:
+            self.carried = self.op.span * numbers_per_row(band)
+            self.observer.carry(self.carried)
+
 
 class WithPast(Flow):
-    """A temporal op on a part of a clip: beside each band it reads what is known of its rows."""
+    """A temporal op on a part of a clip: with each band it reads what is known of the same rows of earlier frames."""
 
     def __init__(self, op: Temporal, source: Flow, banding: Banding, observer: Observer):
         assert banding.past
@@ -196,7 +233,9 @@ class Attention(Flow):
 
     def read(self, last: bool) -> Rows:
         self.observer.begin_op(self.op)
+        self.observer.begin_pass()
         memory = self.op.merge(self.op.remember(band) for band in self.source.read(last=False))
+        self.observer.end_pass()
         memory = self.past.extend_memory(self.op, memory) if self.past else memory
         yield from map(partial(self.apply, memory), self.source.read(last))
 
@@ -210,22 +249,32 @@ class ResidualSum(Flow):
     """body + skip. The skip reads what both share after the body has, so it is the one that lets go of it."""
 
     def __init__(self, op: Residual, source: Flow, banding: Banding, observer: Observer):
-        self.needs_whole_image = needs_whole_image(op.body)
-        shared = HeldFlow(source, banding) if self.needs_whole_image else source
+        self.held, self.observer = needs_whole_image(op.body), observer
+        shared = HeldFlow(source, banding, observer) if self.held else source
         self.shared, self.ports = shared, (_Port(shared), _Port(shared))
         self.body = build_flow(op.body, self.ports[0], banding, observer)
         self.skip = build_flow(op.skip, self.ports[1], banding, observer)
         self.rows = self.body.rows
+        self.behind = sum(window.span - 1 for window in op.body if isinstance(window, Window))
+        self.carried = 0
 
     def read(self, last: bool) -> Rows:
-        if self.needs_whole_image:
+        self.carried = 0
+        if self.held:
             self.ports[1].final = last
         else:
-            for port, rows in zip(self.ports, fork(self.shared.read(last)), strict=True):
+            for port, rows in zip(self.ports, fork(map(self._carry, self.shared.read(last))), strict=True):
                 port.given = rows
         skip = Reader(self.skip.read(last))
         yield from map(partial(_add_skip, skip), self.body.read(last))
         skip.finish()
+
+    def _carry(self, band: Tensor) -> Tensor:
+        """Announces the rows that the skip waits for: the windows of the body are so many rows behind."""
+        if not self.carried:
+            self.carried = self.behind * numbers_per_row(band)
+            self.observer.carry(self.carried)
+        return band
 
 
 def _add_skip(skip: Reader, band: Tensor) -> Tensor:
@@ -233,21 +282,21 @@ def _add_skip(skip: Reader, band: Tensor) -> Tensor:
 
 
 class SideJoin(Flow):
-    """What a SideInput makes is read in the very rows of the image it is joined to."""
+    """The result of a side is read in the very rows of the image that it is joined to."""
 
     def __init__(self, op: SideInput, source: Flow, banding: Banding, observer: Observer):
         assert banding.side_input
-        self.join, self.source, self.side = op.join, source, build_flow(op.side, banding.side_input, banding, observer)
+        self.op, self.source, self.side = op, source, build_flow(op.side, banding.side_input, banding, observer)
         self.rows = source.rows
 
     def read(self, last: bool) -> Rows:
         side = Reader(self.side.read(last))
-        yield from map(partial(_join_side, self.join, side), self.source.read(last))
+        yield from map(partial(_join_side, self.op, side), self.source.read(last))
         side.finish()
 
 
-def _join_side(join: Callable[[Tensor, Tensor], Tensor], side: Reader, band: Tensor) -> Tensor:
-    return join(band, side.read(band.shape[ROWS]))
+def _join_side(op: SideInput, side: Reader, band: Tensor) -> Tensor:
+    return apply_join(op, band, side.read(band.shape[ROWS]), in_place=True)
 
 
 class _Port(Rereadable):
@@ -270,7 +319,4 @@ class _Port(Rereadable):
 
 def needs_whole_image(ops: Ops) -> bool:
     """Does any of these ops need the whole image before it gives the first row?"""
-    return any(
-        isinstance(op, (nn.GroupNorm, Global)) or (isinstance(op, Residual) and needs_whole_image(op.body))
-        for op in ops
-    )
+    return any(isinstance(op, (nn.GroupNorm, Global)) for op in walk(ops))

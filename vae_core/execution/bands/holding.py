@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from ..observer import Observer
 from .moments import Moments, add_band
 from .readers import Rows, balance
 from .state import Past
@@ -45,9 +46,9 @@ class Rereadable(Flow):
 class HeldFlow(Rereadable):
     """A flow that is computed once and held in a store."""
 
-    def __init__(self, source: Flow, banding: Banding):
+    def __init__(self, source: Flow, banding: Banding, observer: Observer):
         self.source: Flow | None = source
-        self.banding, self.rows = banding, source.rows
+        self.banding, self.observer, self.rows = banding, observer, source.rows
         self.held: list[StoredBand | None] = []  # None: let go of
         self.gone = 0  # bands that have been let go of, from the top
         self.passed: dict[int, int] = {}  # of every reader at work: the bands it needs no more
@@ -58,9 +59,11 @@ class HeldFlow(Rereadable):
         if self.source is None:
             return
         source, self.source = self.source, None
+        self.observer.begin_pass()
         for band in balance(source.read(last=True), self.banding.numbers):
             self._moments = add_band(self._moments, band)
             self.held.append(self.banding.store.put(band))
+        self.observer.end_pass()
         self.banding.store.tidy()
 
     def moments(self) -> Moments:
@@ -92,14 +95,16 @@ class HeldFlow(Rereadable):
 class RecomputedFlow(Rereadable):
     """A flow that is computed again whenever it is read: time instead of memory."""
 
-    def __init__(self, source: Flow):
-        self.source, self.rows = source, source.rows
+    def __init__(self, source: Flow, observer: Observer):
+        self.source, self.observer, self.rows = source, observer, source.rows
         self._moments: Moments | None = None
 
     def moments(self) -> Moments:
         if self._moments is None:
+            self.observer.begin_pass()
             for band in self.source.read(last=False):
                 self._moments = add_band(self._moments, band)
+            self.observer.end_pass()
         assert self._moments is not None
         return self._moments
 

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...dtypes import at_least_fp32
+
 
 class Moments(NamedTuple):
     """Of every frame and channel: how many numbers, their mean, the sum of their squared deviations from it.
@@ -19,7 +21,7 @@ class Moments(NamedTuple):
     @classmethod
     def of(cls, x: Tensor) -> "Moments":
         """x: (T, C, rows, W). Torch's own statistics of a batch norm: two passes in one call, shifted, in fp32."""
-        exact = torch.promote_types(x.dtype, torch.float32)
+        exact = at_least_fp32(x.dtype)
         mean, var = (torch.zeros(x.shape[:2], dtype=exact, device=x.device) for _ in range(2))
         for i in range(0 if x.is_meta else len(x)):
             mean[i], var[i] = torch.batch_norm_update_stats(x[i : i + 1], mean[i], var[i], 0.0)

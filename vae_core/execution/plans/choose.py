@@ -1,131 +1,140 @@
 """Plans for a VAE: how it would encode or decode a request, under a budget or in the memory that is free now."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 
 import torch
 
-from ...errors import BadRequest, DoesNotFit
-from ...families import Config, Network
+from ...errors import DoesNotFit
+from ...families import ClipLaw, Config, Half, Network
 from ...families.registry import build
-from ...images.padding import missing_frames
 from ...ops import as_single_frame
 from .. import whole
+from ..options import DEFAULTS, RunOptions
 from ..rewrite.fuse import fuse
 from . import budget as memory
 from . import scratch
 from .clip_request import ClipRequest
-from .request import DEVICE, DISK, KEEP, SYSTEM, Plan, Request, choose
+from .request import DEVICE, DISK, SYSTEM, Plan, Request, choose
 
 
 @lru_cache(maxsize=32)
-def request(
-    family: str, config: Config, part: str, shape: tuple[int, ...], dtype: torch.dtype, streamed: bool = False,
-    masked: bool = False,
-) -> Request:  # fmt: skip
-    """To 'encode' pixels or 'decode' a latent of this shape, (B, C, H, W) or (B, C, T, H, W); C is the config's own.
-
-    streamed: the image comes or goes row by row.
-    masked: decode beside an image and its mask.
-    Raises BadRequest for another part, DoesNotFit for more pixels than can be counted.
-    """
-    if part not in ("encode", "decode"):
-        raise BadRequest(f"there is no plan to '{part}': choose encode or decode.")
-    twin, ratio = build(family, config).to(dtype), config.spatial_ratio
-    if len(shape) == 4 and config.temporal_ratio and twin.images_are_clips:  # images are run as clips
-        shape = (*shape[:2], 1, *shape[2:])
-    h, w = shape[-2] + -shape[-2] % ratio * (part == "encode"), shape[-1] + -shape[-1] % ratio * (part == "encode")
-    if len(shape) == 5 and config.temporal_ratio and (shape[2] > 1 or twin.images_are_clips):
-        with _counting(part, shape):
-            return _of_clips(twin, config, part, (shape[0], shape[2], h, w), dtype)
-    batch = math.prod((shape[0], *shape[2:-2]))
-    with _counting(part, shape):
-        if part == "encode":
-            pixels = torch.empty(batch, config.in_channels, h, w, dtype=dtype)
-            return Request(fuse(as_single_frame(twin.encode_ops())), pixels, 1, streamed="input" if streamed else None)
-        z = whole.run(twin.from_latent_ops(), torch.empty(batch, config.latent_channels, h, w, dtype=dtype))
-        scale = getattr(config, "decoded_ratio", ratio) * h // z.shape[-2]
-        if masked:
-            side_input = torch.empty(batch, config.out_channels + 1, ratio * h, ratio * w, dtype=dtype)
-            return Request(fuse(twin.masked_decode_ops()), z, scale, side_input=side_input)
-        return Request(fuse(as_single_frame(twin.decode_ops())), z, scale, streamed="result" if streamed else None)
-
-
-def _of_clips(twin: Network, config: Config, part: str, shape: tuple[int, ...], dtype: torch.dtype) -> ClipRequest:
-    """shape: (B, T, H, W)"""
-    clips, t, h, w = shape
-    if part == "decode":
-        z = torch.empty(t, config.latent_channels, h, w, dtype=dtype)
-        return ClipRequest(fuse(twin.decode_ops()), z, config.spatial_ratio, clips, 1, 1)
-    first, step = twin.first_frames, twin.next_frames or config.temporal_ratio or 1
-    pixels = torch.empty(t + missing_frames(t, first, step), config.in_channels, h, w, dtype=dtype)
-    return ClipRequest(fuse(twin.encode_ops()), pixels, 1, clips, first, step)
-
-
-def latent_frames(family: str, config: Config, frames: int) -> int:
-    """Of the latent of a clip of so many; as many as those if each is an image to this VAE. One frame is an image."""
-    if frames == 1 or not config.temporal_ratio:
-        return frames
-    twin = build(family, config)
-    first, step = twin.first_frames, twin.next_frames or config.temporal_ratio
-    later = (frames + missing_frames(frames, first, step) - first) // step
-    return twin.first_latents + later * twin.next_latents
-
-
-@contextmanager
-def _counting(part: str, shape: tuple[int, ...]) -> Iterator[None]:
-    batch = math.prod((shape[0], *shape[2:-2]))
-    with torch.device("meta"), torch.no_grad(), _countable(f"to {part} {batch} x {shape[-1]}x{shape[-2]}"):
-        yield
-
-
-def plan(
-    wanted: Request,
-    device: torch.device,
+def make_request(
+    family: str,
+    config: Config,
+    half: Half,
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
     *,
-    budget: int | str | None = None,
-    rows: int | None = None,
-    keep: str | None = None,
-    what: str,
-) -> Plan:
-    """The fastest way that fits.
+    streamed: bool = False,
+    masked: bool = False,
+) -> Request:
+    """To encode pixels or decode a latent of this shape, (B, C, H, W) or (B, C, T, H, W); C is the config's own.
 
-    budget  bytes on the device, also as '2GiB'; None: what is free now
-    rows    of the image in a band at most, at least 1; None: the plan's choice, which may be to run whole
-    keep    where bands are held: 'device', 'system memory' (of a CPU, the same) or 'disk'; None: the plan's choice
-    Raises DoesNotFit, BadRequest.
+    streamed  the image comes or goes row by row
+    masked    decode beside an image and its mask
+    Raises DoesNotFit for more pixels than can be counted.
     """
-    if keep not in (None, *KEEP):
-        raise BadRequest(f"bands cannot be kept in '{keep}': choose {', '.join(KEEP)}.")
-    if rows is not None and rows < 1:
-        raise BadRequest(f"a band cannot have {rows} rows: choose 1 or more.")
-    if keep == SYSTEM and device.type == "cpu":
-        keep = DEVICE
-    with _countable(what):
-        places, on_cpu = elsewhere(device), device.type == "cpu"
-        return choose(wanted, most(device, budget), places, rows=rows, keep=keep, on_cpu=on_cpu, what=what)
+    twin = build(family, config).to(dtype)
+    law = twin.clip_law
+    if len(shape) == 4 and law and law.images_are_clips:
+        shape = (*shape[:2], 1, *shape[2:])
+    with _counting_on_meta(half, shape):
+        if len(shape) == 5 and law and (shape[2] > 1 or law.images_are_clips):
+            return _request_clips(twin, law, config, half, shape, dtype)
+        batch = math.prod((shape[0], *shape[2:-2]))
+        size = (shape[-2], shape[-1])
+        if half is Half.ENCODER:
+            return _request_encoding(twin, config, batch, size, dtype, streamed)
+        return _request_decoding(twin, config, batch, size, dtype, streamed, masked)
 
 
-def ways(wanted: Request, device: torch.device) -> list[Plan]:
-    """All that `plan` chooses from if neither rows nor keep are given, the fastest first."""
-    return list(wanted.propose(elsewhere(device), on_cpu=device.type == "cpu"))
+def _request_clips(
+    twin: Network, law: ClipLaw, config: Config, half: Half, shape: tuple[int, ...], dtype: torch.dtype
+) -> ClipRequest:
+    """shape: (B, C, T, H, W)"""
+    clips, _, t, *size = shape
+    if half is Half.DECODER:
+        z = torch.empty(t, config.latent_channels, *size, dtype=dtype)
+        return ClipRequest(fuse(twin.decode_ops()), z, config.spatial_ratio, clips, 1, 1)
+    pixels = torch.empty(t + law.missing(t), config.in_channels, *_pad_size(size, config.spatial_ratio), dtype=dtype)
+    return ClipRequest(fuse(twin.encode_ops()), pixels, 1, clips, law.first, law.step)
 
 
-def most(device: torch.device, budget: int | str | None) -> int:
+def _request_encoding(
+    twin: Network, config: Config, batch: int, size: tuple[int, int], dtype: torch.dtype, streamed: bool
+) -> Request:
+    pixels = torch.empty(batch, config.in_channels, *_pad_size(size, config.spatial_ratio), dtype=dtype)
+    return Request(fuse(as_single_frame(twin.encode_ops())), pixels, 1, streamed="input" if streamed else None)
+
+
+def _request_decoding(
+    twin: Network, config: Config, batch: int, size: tuple[int, int], dtype: torch.dtype, streamed: bool, masked: bool
+) -> Request:
+    z = whole.run(twin.from_latent_ops(), torch.empty(batch, config.latent_channels, *size, dtype=dtype))
+    ratio = config.spatial_ratio
+    scale = getattr(config, "decoded_ratio", ratio) * size[0] // z.shape[-2]
+    if masked:
+        side_input = torch.empty(batch, config.out_channels + 1, ratio * size[0], ratio * size[1], dtype=dtype)
+        return Request(fuse(twin.masked_decode_ops()), z, scale, side_input=side_input)
+    return Request(fuse(as_single_frame(twin.decode_ops())), z, scale, streamed="result" if streamed else None)
+
+
+def _pad_size(size: Sequence[int], ratio: int) -> tuple[int, int]:
+    """(H, W) of pixels, continued to multiples of the ratio."""
+    h, w = (n + -n % ratio for n in size)
+    return h, w
+
+
+def count_latent_frames(family: str, config: Config, frames: int) -> int:
+    """Frames of the latent of a clip of so many. If frames are images to this VAE, as a single one is: as many."""
+    law = build(family, config).clip_law
+    return law.latents(frames) if law and frames > 1 else frames
+
+
+def choose_plan(request: Request, device: torch.device, options: RunOptions = DEFAULTS, *, what: str) -> Plan:
+    """The fastest way to run the request that fits, by the budget, rows and keep of the options.
+
+    what: the run in words, for the error: "decoding 1 x 512x512 with 'ae.safetensors'".
+    Raises DoesNotFit.
+    """
+    on_cpu = device.type == "cpu"
+    keep = DEVICE if options.keep == SYSTEM and on_cpu else options.keep
+    with _raising_overflow(what):
+        budget = read_budget(device, options.budget)
+        others = count_free_elsewhere(device)
+        return choose(request, budget, others, rows=options.rows, keep=keep, on_cpu=on_cpu, what=what)
+
+
+def list_plans(request: Request, device: torch.device) -> list[Plan]:
+    """All that `choose_plan` chooses from if neither rows nor keep are given, the fastest first."""
+    return list(request.propose(count_free_elsewhere(device), on_cpu=device.type == "cpu"))
+
+
+def read_budget(device: torch.device, budget: int | str | None) -> int:
     """Bytes that a plan may use on the device: the budget, or what is free now. Raises BadRequest."""
     return memory.free(device) if budget is None else memory.parse(budget)
 
 
-def elsewhere(device: torch.device) -> dict[str, int]:
+def count_free_elsewhere(device: torch.device) -> dict[str, int]:
     """Bytes there are beside the device. System memory is the device's own on a CPU, so only the disk is left."""
     disk = {DISK: scratch.free()}
     return disk if device.type == "cpu" else {SYSTEM: memory.free(torch.device("cpu")), **disk}
 
 
 @contextmanager
-def _countable(what: str) -> Iterator[None]:
+def _counting_on_meta(half: Half, shape: tuple[int, ...]) -> Iterator[None]:
+    """Tensors are made without numbers. Raises DoesNotFit for more of them than can be counted."""
+    batch = math.prod((shape[0], *shape[2:-2]))
+    what = f"to {half.verb} {batch} x {shape[-1]}x{shape[-2]}"
+    with torch.device("meta"), torch.no_grad(), _raising_overflow(what):
+        yield
+
+
+@contextmanager
+def _raising_overflow(what: str) -> Iterator[None]:
     """Torch counts bytes to 2**63, on the meta device too; attention has as many as the square of the pixels."""
     try:
         yield
@@ -133,6 +142,3 @@ def _countable(what: str) -> Iterator[None]:
         if "overflow" not in str(e).lower():
             raise
         raise DoesNotFit(f"{what} is more than can be counted: check the size.") from e
-
-
-__all__ = ["DEVICE", "DISK", "KEEP", "SYSTEM", "Plan", "Request", "most", "plan", "request", "ways"]

@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import DoesNotFit
-from ...ops import DoublingConv, Global, OneFrame, Op, Ops, Residual, SideInput, Window, leaves
+from ...ops import AnyOp, DoublingConv, Global, OneFrame, Ops, Residual, declared, leaves, walk
 from .. import whole
-from ..bands.flows import Source, build_flow, needs_whole_image
+from ..bands.flows import Source, build_flow
 from ..bands.holding import Banding
-from ..bands.readers import numbers_per_row
 from ..bands.state import Past
 from ..bands.stores import OnDevice
 from ..observer import Observer
@@ -97,8 +96,8 @@ class Request:
     @cached_property
     def whole(self) -> Plan:
         """All images at once."""
-        with torch.no_grad():
-            peak = whole.peak_bytes(self.ops, self.x, side_input=self.side_input, past=self.past)[0]
+        side_input = None if self.side_input is self.x else self.side_input
+        peak, _ = whole.peak_bytes(self.ops, self.x, side_input, self.past)
         peak += sum(self._end_bytes.values()) + self.temporary_weights
         return Plan(len(self.x), 0, DEVICE, (), peak, 0, self._count(()).work, self.shape)
 
@@ -154,19 +153,25 @@ class Request:
     @cached_property
     def temporary_weights(self) -> int:
         """Bytes of weights that are made for the run."""
-        made = ((op, getattr(op, "temporary_bytes", 0)) for op in leaves(self.ops))
+        made = ((op, declared(op).temporary_bytes) for op in leaves(self.ops))
         return sum(size * (DOUBLING_COPIES if isinstance(op, DoublingConv) else 1) for op, size in made)
 
     @cached_property
     def largest_norms(self) -> tuple[int, ...]:
-        """The norms inside residual blocks at the highest resolution: dropping what they read saves most."""
-        return self._count(()).inner
+        """The second norms of residual blocks that read the largest images, by number among the leaves.
 
-    @cached_property
+        To compute what they read twice instead of holding it saves most.
+        """
+        bodies = (op.body for op in walk(self.ops) if isinstance(op, Residual))
+        second = {id(op) for body in bodies for op in body[1:] if isinstance(op, nn.GroupNorm)}
+        sizes = self._count(()).norm_sizes
+        most = max((sizes[norm] for norm in second), default=0)
+        return tuple(i for i, op in enumerate(leaves(self.ops)) if id(op) in second and sizes[id(op)] == most)
+
+    @property
     def carried(self) -> int:
         """Numbers at most that windows and shortcuts keep from one band to the next."""
-        with torch.no_grad():
-            return _carried(self.ops, self.one, self.side)[0]
+        return self._count(()).most_carried
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
@@ -192,27 +197,47 @@ class Request:
 
 
 class _BandedRun(Observer):
-    """One image run in a single band on the meta device."""
+    """One image run in a single band on the meta device, and what is counted meanwhile.
+
+    work          multiplications
+    widest        numbers in a row of the image at most, of any op's result
+    remembered    bytes at most that attention makes while it gathers what it remembers
+    held          bytes at most in the store
+    most_carried  numbers at most that flows keep from one band to the next
+    """
 
     def __init__(self, request: Request, twice: tuple[int, ...]):
-        ledger = CountingStore()
+        store = CountingStore()
         self.work = self.widest = 0.0
-        self.remembered = 0
+        self.remembered = self.carried = self.most_carried = 0
         self.rows = request.rows
+        self.norm_sizes: dict[int, int] = {}
+        self.outer: list[int] = []  # what is carried in the passes that this one is nested in
         norms = list(leaves(request.ops))
-        banding = Banding(2**62, ledger, frozenset(id(norms[i]) for i in twice))
+        banding = Banding(2**62, store, frozenset(id(norms[i]) for i in twice))
         banding = banding._replace(side_input=Source(request.side, banding), past=request.past)
         with torch.no_grad():
             for _ in build_flow(request.ops, Source(request.one, banding), banding, self).read(last=True):
                 pass
-        self.held = ledger.most
-        self.inner = _inner_norms(request.ops, request.one)
+        self.held = store.most
 
-    def end_op(self, op: Op, x: Tensor) -> None:
-        self.work += count_work(op, x)
-        self.widest = max(self.widest, x.numel() / self.rows)
+    def end_op(self, op: AnyOp, result: Tensor) -> None:
+        self.work += count_work(op, result)
+        self.widest = max(self.widest, result.numel() / self.rows)
+        if isinstance(op, nn.GroupNorm):
+            self.norm_sizes[id(op)] = result.nbytes
         if isinstance(op, Global) and op.memory_grows:
-            self.remembered = max(self.remembered, REMEMBERED * x.nbytes)
+            self.remembered = max(self.remembered, REMEMBERED * result.nbytes)
+
+    def begin_pass(self) -> None:
+        self.outer.append(self.carried)
+
+    def carry(self, numbers: int) -> None:
+        self.carried += numbers
+        self.most_carried = max(self.most_carried, self.carried)
+
+    def end_pass(self) -> None:
+        self.carried = self.outer.pop()
 
 
 class CountingStore(OnDevice):
@@ -238,7 +263,7 @@ class _CountedBand:
         self.ledger.now -= self.band.nbytes
 
 
-def count_work(op: Op, made: Tensor) -> float:
+def count_work(op: AnyOp, made: Tensor) -> float:
     """Multiplications for what an op has made; of ops that do little, the numbers they touch."""
     if isinstance(op, Global):
         return op.work(made)
@@ -283,48 +308,3 @@ def choose(
         f"{what} needs {format_bytes(smallest.peak)} even at its smallest ({smallest}), but only "
         f"{format_bytes(budget)} may be used: use a smaller image, bf16, or a larger budget."
     )
-
-
-def _carried(ops: Ops, x: Tensor, side_input: Tensor, now: int = 0) -> tuple[int, int, Tensor]:
-    """(the most numbers that wait for the band after, those in the end, the result).
-
-    Where an image is held, what waited before is done with.
-    """
-    most = now
-    for op in ops:
-        row = numbers_per_row(x)
-        if isinstance(op, Residual):
-            held = needs_whole_image(op.body)
-            behind = sum(op.span - 1 for op in op.body if isinstance(op, Window))  # rows that the shortcut waits for
-            _, now, _ = _carried(op.skip, x, side_input, 0 if held else now + behind * row)
-            inner, now, x = _carried(op.body, x, side_input, now)
-            most = max(most, inner)
-        elif isinstance(op, SideInput):
-            inner, left, _ = _carried(op.side, side_input, side_input)
-            most, now = max(most, now + inner), now + left
-        else:
-            now += op.span * row if isinstance(op, Window) else 0
-            now = 0 if isinstance(op, nn.GroupNorm) else now
-            most, x = max(most, now), op(x)  # type: ignore[operator]
-    return most, now, x
-
-
-def _inner_norms(ops: Ops, x: Tensor) -> tuple[int, ...]:
-    """The second norms of residual blocks that read the largest activations, by number among the leaves."""
-    numbers = {id(op): i for i, op in enumerate(leaves(ops))}
-    found: list[tuple[int, int]] = []
-
-    def walk(ops: Ops, x: Tensor, inside: bool) -> Tensor:
-        for n, op in enumerate(ops):
-            if isinstance(op, Residual):
-                x = walk(op.body, x, True)
-            elif not isinstance(op, SideInput):  # which changes no shape
-                if inside and n and isinstance(op, nn.GroupNorm):
-                    found.append((x.nbytes, numbers[id(op)]))
-                x = op(x)
-        return x
-
-    with torch.no_grad():
-        walk(ops, x, False)
-    most = max((size for size, _ in found), default=0)
-    return tuple(number for size, number in found if size == most)

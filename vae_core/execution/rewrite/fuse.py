@@ -1,22 +1,21 @@
-"""The same network in fewer steps: ops that are cheaper together than one after the other. In fp16 also `rescale`."""
+"""Rewrite a network for a run: ops that are cheaper together than one after the other are fused, fp16 is rescaled."""
 
-from ...ops import Conv2d, DoublingConv, Op, Ops, Residual, SideInput, Upsample2x
+from ...ops import AnyOp, Conv2d, DoublingConv, Ops, Upsample2x, map_ops
 from .rescale_fp16 import computes_in_fp16, rescale
 
 
 def fuse(ops: Ops) -> Ops:
-    """Ops that compute the same. Weights that are made for it live as long as what is returned."""
-    return _fuse(rescale(ops) if computes_in_fp16(ops) else ops)
+    """Ops that compute the same, (B, C, H, W) -> (B, C', H', W'), in the dtype of their weights.
+
+    Weights that are made for it live as long as the returned ops. The weights of the network stay as they are.
+    """
+    return map_ops(rescale(ops) if computes_in_fp16(ops) else ops, _fuse_doubling)
 
 
-def _fuse(ops: Ops) -> Ops:
-    result: list[Op] = []
+def _fuse_doubling(ops: Ops) -> Ops:
+    result: list[AnyOp] = []
     for op in ops:
-        if isinstance(op, Residual):
-            result.append(Residual(_fuse(op.body), _fuse(op.skip)))
-        elif isinstance(op, SideInput):
-            result.append(SideInput(_fuse(op.side), op.join))
-        elif isinstance(op, Conv2d) and result and isinstance(result[-1], Upsample2x) and _keeps_size(op):
+        if isinstance(op, Conv2d) and result and isinstance(result[-1], Upsample2x) and _keeps_size(op):
             result[-1] = DoublingConv(op)
         else:
             result.append(op)
@@ -24,7 +23,9 @@ def _fuse(ops: Ops) -> Ops:
 
 
 def _keeps_size(op: Conv2d) -> bool:
-    """A 3 x 3 convolution of stride 1, zeros beyond the borders; in half precision the summed taps would be rounded
-    once more (1.13 times the error of a small network in bf16)."""
+    """Is it a 3 x 3 convolution of stride 1 with zeros beyond the borders, in fp32 or fp64?
+
+    In half precision the summed taps would be rounded once more: 1.13 times the error of a small network in bf16.
+    """
     usual = (op.rows, op.span, op.step, op.groups, op.border) == ((1, 1), 3, 1, 1, "constant")
     return usual and op.weight.dtype.itemsize > 2

@@ -21,7 +21,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...ops import Affine, Conv2d, Conv3d, Global, OneFrame, Op, Ops, Residual, SideInput, TimeConv, leaves, plus, times
+from ...ops import (
+    Affine,
+    AnyOp,
+    Conv2d,
+    Conv3d,
+    Global,
+    OneFrame,
+    Op,
+    Ops,
+    Residual,
+    SideInput,
+    TimeConv,
+    declared,
+    leaves,
+    plus,
+    times,
+)
 
 # The largest number reported from SDXL's decoder is 3.1e5, 5 times what fp16 holds:
 # https://dev.to/elise_moreau/the-sdxl-vae-overflow-that-decoded-black-images-in-fp16-46g6. So there is room to 2.1e6.
@@ -44,7 +60,7 @@ def rescale(ops: Ops, scale: float = SCALE) -> Ops:
 
 def _rescale(ops: Ops, now: float, end: float, scale: float) -> Ops:
     """now, end: how large what these ops read is to be taken, and what they make is to be; 1 or the scale."""
-    result: list[Op] = []
+    result: list[AnyOp] = []
     for i, op in enumerate(ops):
         wanted = _wanted_scale(ops[i + 1 :], end, scale)
         if isinstance(op, Residual):
@@ -61,7 +77,7 @@ def _rescale(ops: Ops, now: float, end: float, scale: float) -> Ops:
         elif _is_norm(op) and now != 1:
             result.append(_rescale_norm(op, now))
             now = 1.0
-        elif _keeps_scale(op):
+        elif declared(op).keeps_scale:
             result.append(op)
         elif isinstance(op, Global) and op.last_conv:
             result += [*_resize(now, 1.0), _rescale_projection(op, op.last_conv, wanted)]
@@ -87,31 +103,35 @@ def _wanted_scale(ops: Ops, end: float, scale: float) -> float:
     if _is_norm(op):
         return scale
     passes = isinstance(op, (*CONVS, TimeConv)) or (isinstance(op, SideInput) and op.join in (times, plus))
-    return after if passes or _keeps_scale(op) else 1.0
+    return after if passes or declared(op).keeps_scale else 1.0
 
 
-def _keeps_scale(op: Op) -> bool:
-    return getattr(op, "keeps_scale", False)
+def _is_norm(op: AnyOp) -> bool:
+    return isinstance(op, nn.GroupNorm) or declared(op).normalizes
 
 
-def _is_norm(op: Op) -> bool:
-    return isinstance(op, nn.GroupNorm) or hasattr(op, "absorb_scale")
-
-
-def _rescale_norm(op: Any, scale: float) -> Any:
+def _rescale_norm(op: Any, scale: float) -> Op:
     """The norm for what is `scale` times as large as it should be."""
-    if hasattr(op, "absorb_scale"):
+    if declared(op).normalizes:
         return _name_original(op, op.absorb_scale(scale))
-    norm = copy(op)
-    norm.eps = op.eps * scale**2
+    norm: Any = copy(op) if isinstance(op, Op) else _GroupNorm(op)
+    norm.eps *= scale**2
     return _name_original(op, norm)
+
+
+class _GroupNorm(Op, nn.GroupNorm):
+    """A copy of a norm, of the same weights, that can name its original."""
+
+    def __init__(self, norm: nn.GroupNorm):
+        nn.GroupNorm.__init__(self, norm.num_groups, norm.num_channels, norm.eps, device="meta")
+        self.weight, self.bias = norm.weight, norm.bias
 
 
 def _rescale_projection(op: Any, last: str, made: float) -> Any:
     """Attention whose result is `made` times as large."""
     if made == 1:
         return op
-    twin, conv = copy(op), _rescale_weights(getattr(op, last), made, made)
+    twin, conv = copy(op), _rescale_weights(op.get_submodule(last), made, made)
     twin._modules = {**op._modules, last: conv}
     twin.temporary_bytes = conv.temporary_bytes
     return _name_original(op, twin)
@@ -127,7 +147,7 @@ def _rescale_weights(op: Any, weight: float, bias: float) -> Any:
         twin._parameters = new  # the copy's own: the old dictionary is the VAE's
     else:
         twin.__dict__ |= new
-    kept = getattr(op, "temporary_bytes", 0) if weight == 1 else 0
+    kept = declared(op).temporary_bytes if weight == 1 else 0
     made = [t.nbytes for t in new.values() if t is not None and t is not op.weight and t is not op.bias]
     twin.temporary_bytes = kept + sum(made)
     return _name_original(op, twin)
@@ -137,7 +157,8 @@ def _multiply(x: Tensor | None, by: float) -> Tensor | None:
     return x if x is None or by == 1 else x * by
 
 
-def _name_original(op: Op, twin: Any) -> Any:
-    """The copy remembers which op it is a copy of: errors name that one. Not as a submodule, which it is not."""
-    twin.__dict__["conv"] = getattr(op, "conv", op)
+def _name_original(op: AnyOp, twin: Any) -> Any:
+    """The copy remembers which op it is a copy of, not as a submodule: errors name that one."""
+    original = declared(op).original
+    twin.__dict__["original"] = op if original is None else original
     return twin

@@ -9,6 +9,7 @@ from ...latents.spaces import LatentSpace
 from ...ops import Ops, chain
 from ..names import Layout
 from ..shapes import Shapes
+from .clip_law import ClipLaw
 
 
 class Config(Protocol):
@@ -110,14 +111,7 @@ class Network(nn.Module):
     """
 
     gaussian = True  # do the encoder's ops end in moments (mean, logvar), or in z itself?
-    first_frames = 1  # of a clip, that the first frames of its latent stand for
-    next_frames: int | None = None  # so many follow, once or more often; None: as many as the temporal ratio
-    first_latents = next_latents = 1  # latent frames that each of these becomes
-
-    @property
-    def images_are_clips(self) -> bool:
-        """Are images run as clips of one frame? If not, `ops.as_single_frame` of the ops does the same to a batch."""
-        return self.first_frames > 1
+    clip_law: ClipLaw | None = None  # None: a VAE of images
 
     def encode_ops(self) -> Ops:
         """pixels (B, C, H, W) in [-1, 1] -> moments (B, 2 * z_channels, h, w), or z if not `gaussian`"""

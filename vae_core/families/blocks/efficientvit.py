@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...ops import Conv2d, Ops, Residual, Sums, Window, chain, relu, silu
+from ...dtypes import at_least_fp32
+from ...ops import Conv2d, Op, Ops, Residual, Sums, Window, chain, relu, silu
 from .norms import BatchNorm, RMSNorm
 
 HEAD = 32  # channels of a head
@@ -29,12 +30,12 @@ class ResBlock(nn.Module):
         return (Residual((self.conv1, self.act, self.conv2, self.norm)),)
 
 
-class Stacked(nn.ModuleList):
+class Stacked(Op, nn.ModuleList):
     """1x1 convolutions without bias, run as one: their results follow one another in the channels. Pointwise."""
 
-    @property
-    def growth(self) -> int:
-        return len(self)
+    def __init__(self, convs: list[Conv2d]):
+        nn.ModuleList.__init__(self, convs)
+        self.growth = float(len(convs))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, torch.cat([conv.weight for conv in self]))  # type: ignore[misc]
@@ -105,7 +106,7 @@ class LinearAttention(Sums):
 def _heads(x: Tensor, third: int) -> Tensor:
     """(B, heads * 3 * 32, H, W) -> the queries, keys or values (B, heads, 32, H * W), in fp32 at least"""
     part = x.unflatten(1, (-1, 3, HEAD))[:, :, third].flatten(-2)
-    return part.to(torch.promote_types(x.dtype, torch.float32))
+    return part.to(at_least_fp32(x.dtype))
 
 
 class Attention(nn.Module):
@@ -138,13 +139,21 @@ class GatedConv(nn.Module):
         self.conv_point, self.norm = Conv2d(WIDENING * c, c, 1, bias=False), RMSNorm(c)
 
     def ops(self) -> Ops:
-        return (Residual((self.conv_inverted, silu, self.conv_depth, gated, self.conv_point, self.norm)),)
+        return (Residual((self.conv_inverted, silu, self.conv_depth, Gated(), self.conv_point, self.norm)),)
 
 
-def gated(x: Tensor) -> Tensor:
-    """(B, 2C, H, W) -> (B, C, H, W)"""
-    value, gate = x.chunk(2, 1)
-    return value * silu(gate)
+class Gated(Op):
+    """Half of the channels, times silu of the other half. Pointwise. (B, 2C, H, W) -> (B, C, H, W)"""
+
+    in_place = True
+
+    def __call__(self, x: Tensor) -> Tensor:
+        value, gate = x.chunk(2, 1)
+        return value * silu(gate)
+
+    def apply_in_place(self, x: Tensor) -> Tensor:
+        value, gate = x.chunk(2, 1)
+        return value * silu.apply_in_place(gate)
 
 
 class EfficientViTBlock(nn.Module):

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...dtypes import at_least_fp32
+
 
 class RMSNorm(nn.Module):
     """Each pixel by the root mean square of its channels. Pointwise. (B, C, H, W) -> same"""
@@ -15,7 +17,7 @@ class RMSNorm(nn.Module):
         self.weight, self.bias = nn.Parameter(torch.ones(c)), nn.Parameter(torch.zeros(c))
 
     def forward(self, x: Tensor) -> Tensor:
-        exact = torch.promote_types(x.dtype, torch.float32)
+        exact = at_least_fp32(x.dtype)
         length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=exact)
         scale = torch.rsqrt(length * length / x.shape[1] + self.eps)
         y = None if torch.is_grad_enabled() else torch.empty_like(x)  # one new image, whatever the scale's dtype
@@ -41,7 +43,7 @@ class BatchNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        exact = torch.promote_types(x.dtype, torch.float32)
+        exact = at_least_fp32(x.dtype)
         mean, var = self.running_mean.to(exact), self.running_var.to(exact)
         weight, bias = (None if p is None else p.to(exact) for p in (self.weight, self.bias))
         return F.batch_norm(x, mean, var, weight, bias, eps=self.eps)

@@ -1,11 +1,11 @@
 """What frames do in the tiny autoencoders of clips: see the one before, become channels, begin and end clips."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ...ops import Ops, Temporal
+from ...ops import Op, Ops, Temporal
 
 
 class FramesOfImage(Temporal):
@@ -44,15 +44,11 @@ class LeadIn(Temporal):
         return (Copies(self.n + 1, dark=True),)
 
 
-class Copies(NamedTuple):
+class Copies(Op):
     """Each image so many times; with `dark`, all but the last are black. (B, C, H, W) -> (frames B, C, H, W)"""
 
-    frames: int
-    dark: bool = False
-
-    @property
-    def growth(self) -> int:
-        return self.frames
+    def __init__(self, frames: int, dark: bool = False):
+        self.frames, self.dark, self.growth = frames, dark, float(frames)
 
     def __call__(self, x: Tensor) -> Tensor:
         y = x.permute(0, 2, 3, 1)[:, None].repeat(1, self.frames, 1, 1, 1)
@@ -85,7 +81,8 @@ class BesideBefore(Temporal):
         return (BeforeInImage(self.frames),)
 
 
-class BeforeInImage(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class BeforeInImage(Op):
     """The same in so many frames of each image."""
 
     frames: int
@@ -118,7 +115,8 @@ class DropFirst(Temporal):
         return x[self.n :: self.n + 1].contiguous(memory_format=torch.channels_last)
 
 
-class FramesTogether(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class FramesTogether(Op):
     """n frames become channels of one, (frame, channel). (T, C, H, W) -> (T / n, n C, H, W)"""
 
     n: int
@@ -128,7 +126,8 @@ class FramesTogether(NamedTuple):
         return y.flatten(-2).permute(0, 3, 1, 2)
 
 
-class FramesApart(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class FramesApart(Op):
     """The way back. (T, n C, H, W) -> (n T, C, H, W)"""
 
     n: int

@@ -182,7 +182,7 @@ def test_what_is_dropped_is_computed_again():
     x, norm, conv = torch.randn(1, 8, 30, 10, dtype=torch.float64), nn.GroupNorm(2, 8).double(), Conv2d(8, 8).double()
     banding, made = Banding(200, OnDevice()), []
     source = build_flow((conv,), Source(x, banding), banding, Told(lambda op, band: made.append(band.shape[-2])))
-    dropped = Normalization(norm, RecomputedFlow(source), Observer())
+    dropped = Normalization(norm, RecomputedFlow(source, Observer()), Observer())
     assert apart(torch.cat(list(dropped.read(last=True)), -2), norm(conv(x))) < 1e-12
     assert sum(made) == 2 * 30
 
@@ -260,7 +260,7 @@ def test_a_hold_is_filled_once():
     banding, made = Banding(4, OnDevice()), []
     tell = Told(lambda op, band: made.append(op))
     source = Pointwise(Affine(2.0, 0.0), Source(torch.ones(1, 1, 8, 2), banding), banding, tell)
-    hold = HeldFlow(source, banding)
+    hold = HeldFlow(source, banding, Observer())
     for last in (False, False, True):
         assert sum(band.sum() for band in hold.read(last)) == 32
     assert len(made) == 4 and hold.gone == len(hold.held)

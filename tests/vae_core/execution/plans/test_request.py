@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from exact_vae.vae_core import DoesNotFit, from_weights
+from exact_vae.vae_core import DoesNotFit, Half, from_weights
+from exact_vae.vae_core.execution import make_request
 from exact_vae.vae_core.execution.bands.flows import Source, build_flow
 from exact_vae.vae_core.execution.bands.holding import Banding
 from exact_vae.vae_core.execution.bands.stores import OnDevice
 from exact_vae.vae_core.execution.observer import Observer
-from exact_vae.vae_core.execution.plans.choose import request as planned
 from exact_vae.vae_core.execution.plans.request import DEVICE, DISK, IN_FLIGHT, Request, choose, count_work
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.families import FAMILIES, dc_ae
@@ -180,7 +180,7 @@ def test_every_family_is_planned(family, part):
     config = family.example
     side = 512 // config.spatial_ratio
     shape = (1, 3, 512, 512) if part == "encode" else (1, config.latent_channels, side, side)
-    found = planned(family.name, config, part, shape, torch.bfloat16)
+    found = make_request(family.name, config, Half.of(part), shape, torch.bfloat16)
     assert found.plan_bands(16).peak - found.temporary_weights < 0.8 * (found.whole.peak - found.temporary_weights)
     decoded = getattr(config, "decoded_ratio", config.spatial_ratio) * side
     assert found.shape[-2:] == ((side, side) if part == "encode" else (decoded, decoded))

@@ -6,13 +6,11 @@ import pytest
 import torch
 from exact_vae.vae_core import NumericalOverflow, from_weights
 from exact_vae.vae_core.checkpoints.saving import save
-from exact_vae.vae_core.execution import whole
-from exact_vae.vae_core.execution.plans.choose import request
+from exact_vae.vae_core.execution import make_request, whole
 from exact_vae.vae_core.execution.progress import ProgressObserver
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.execution.rewrite.rescale_fp16 import SCALE, rescale
-from exact_vae.vae_core.families import FAMILIES
-from exact_vae.vae_core.latents.fingerprint import fingerprint
+from exact_vae.vae_core.families import FAMILIES, Half
 from exact_vae.vae_core.ops import (
     Affine,
     Conv2d,
@@ -20,6 +18,7 @@ from exact_vae.vae_core.ops import (
     SideInput,
     as_single_frame,
     chain,
+    declared,
     leaves,
     silu,
     splits_in_time,
@@ -43,7 +42,7 @@ def apart(got: Tensor, want: Tensor) -> float:
 
 
 def is_norm(op) -> bool:
-    return isinstance(op, nn.GroupNorm) or hasattr(op, "absorb_scale")
+    return isinstance(op, nn.GroupNorm) or declared(op).normalizes
 
 
 def pixels_or_z(vae, part: str) -> Tensor:
@@ -51,7 +50,7 @@ def pixels_or_z(vae, part: str) -> Tensor:
     generator = torch.Generator().manual_seed(5)
     net, ratio = vae.network, vae.spatial_ratio
     if part == "encode":
-        frames = net.first_frames + (net.next_frames or vae.temporal_ratio or 1)
+        frames = net.clip_law.first + net.clip_law.step if net.clip_law else 2
         shape = (vae.in_channels, frames, 2 * ratio, 3 * ratio)
     else:
         shape = (vae.latent_channels, 2, 2, 3)
@@ -79,7 +78,7 @@ def test_every_norm_reads_what_is_small(kind):
     """Of clips and of images. What is shrunk comes back at most once, where the stream itself is the result."""
     vae = small(kind)
     for ops in (vae.network.encode_ops(), vae.network.decode_ops(), vae.network.masked_decode_ops()):
-        for seen in (ops, as_single_frame(ops) if not vae.network.images_are_clips else ()):
+        for seen in (ops, as_single_frame(ops) if not (vae.clip_law and vae.clip_law.images_are_clips) else ()):
             made = list(leaves(rescale(seen)))
             norms, own = [[op for op in some if is_norm(op)] for some in (made, list(leaves(seen)))]
             assert len(norms) == len(own) and not {id(op) for op in norms} & {id(op) for op in own}
@@ -164,7 +163,7 @@ def test_it_is_so_at_the_door(tmp_path, monkeypatch):
     save(vae, tmp_path / "x.safetensors")
     saved = load_file(tmp_path / "x.safetensors")
     assert saved.keys() == weights.keys() and all(torch.equal(saved[n], weights[n]) for n in saved)
-    assert fingerprint(vae.network) == fingerprint(exact.network)
+    assert vae.fingerprint == exact.fingerprint
     monkeypatch.setattr("exact_vae.vae_core.execution.rewrite.fuse.computes_in_fp16", lambda ops: False)
     with pytest.raises(NumericalOverflow):
         vae.decode(z)
@@ -185,8 +184,8 @@ def test_the_plan_counts_the_weights_that_are_made():
     both = r"(post_quant_conv|decoder\..*(conv1|conv2|proj_out))\.(weight|bias)$"
     bias = r"decoder\..*(conv_in|nin_shortcut|sample\.conv)\.bias$"
     made = sum(2 * t.numel() for n, t in weights.items() if re.search(both, n) or re.search(bias, n))
-    assert request(family, config, "decode", (1, 4, 2, 2), torch.float16).temporary_weights == made
-    assert request(family, config, "decode", (1, 4, 2, 2), torch.bfloat16).temporary_weights == 0
+    assert make_request(family, config, Half.DECODER, (1, 4, 2, 2), torch.float16).temporary_weights == made
+    assert make_request(family, config, Half.DECODER, (1, 4, 2, 2), torch.bfloat16).temporary_weights == 0
 
 
 def test_errors_name_the_ops_of_the_network():

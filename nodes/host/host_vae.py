@@ -1,13 +1,19 @@
 """A VAE of a family that this pack does not run, through the methods that its host gives it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ..vae_core import Posterior, Tiles
-from ..vae_core.images import pad_to, to_pixel_range, to_unit_range
+from ...vae_core import Posterior, RunOptions, Tiles
+from ...vae_core.execution import DEFAULTS
+from ...vae_core.images import pad_to, to_pixel_range, to_unit_range
+from ...vae_core.latents import Findings
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ...vae_core.execution import RunKeywords
 
 WHOLE = "by ComfyUI's own VAE (this pack does not run its family): whole, or in blended tiles if memory runs out"
 TILED = "by ComfyUI's own VAE (this pack does not run its family): in blended tiles, approximate"
@@ -21,21 +27,37 @@ class ClipTiles(Tiles):
     frame_overlap: int = 8
 
 
-class HostCodec:
+RATIO = "downscale_ratio_spacial"  # in a LATENT: pixels to one of its pixels, by which a sampler may resize it
+
+
+class HostVAE:
     """Same calls as `VAE`. Of the ways of running it knows the host's: all at once, or in tiles."""
 
     family, name = "host", "this VAE"
-    temporal_ratio = None  # the host makes clips of frames itself
+    temporal_ratio = clip_law = None  # the host makes clips of frames itself
+    latent_space = fingerprint = None
 
     def __init__(self, thing: Any):
         self.thing = thing
+        self.findings = Findings()
         self.in_channels, self.latent_channels = thing.output_channels, thing.latent_channels
         self.spatial_ratio = thing.spacial_compression_encode()
 
-    def encode(
-        self, pixels: Tensor, *, tiles: ClipTiles | None = None, on_plan: Callable[[str], object] = str, **_: Any
-    ) -> Posterior:
-        on_plan(TILED if tiles else WHOLE)
+    @property
+    def network_name(self) -> str:
+        """The class of the host's network, which is all that is known of its family."""
+        return type(self.thing.first_stage_model).__name__
+
+    def count_latent_frames(self, frames: int) -> int | None:
+        """Frames of the latent of a clip, by the host's own rule; None for a VAE of images."""
+        ratios = self.thing.downscale_ratio
+        rule = ratios[0] if isinstance(ratios, tuple) else None
+        is_clip = callable(rule) and getattr(self.thing, "latent_dim", 2) == 3
+        return int(rule(frames)) if is_clip else None  # type: ignore[operator]
+
+    def encode(self, pixels: Tensor, *, options: RunOptions = DEFAULTS, **keywords: "Unpack[RunKeywords]") -> Posterior:
+        """pixels (B, C, H, W) in [-1, 1] -> the latent, as a posterior without spread."""
+        tiles = _start(replace(options, **keywords))
         size = (pixels.shape[-2], pixels.shape[-1])
         image = to_unit_range(pad_to(pixels, self.spatial_ratio)).movedim(1, -1)
         latent = (
@@ -50,11 +72,11 @@ class HostCodec:
         z: Tensor,
         *,
         size: tuple[int, int] | None = None,
-        tiles: ClipTiles | None = None,
-        on_plan: Callable[[str], object] = str,
-        **_: Any,
+        options: RunOptions = DEFAULTS,
+        **keywords: "Unpack[RunKeywords]",
     ) -> Tensor:
-        on_plan(TILED if tiles else WHOLE)
+        """z (B, latent_channels, h, w), or (B, latent_channels, T, h, w) -> pixels (B, C, H, W) in [-1, 1]."""
+        tiles = _start(replace(options, **keywords))
         image = self.thing.decode_tiled(z, **self._of_latent(tiles)) if tiles else self.thing.decode(z)
         pixels = to_pixel_range(image.flatten(0, -4).movedim(-1, 1))  # from (B, H, W, C), or (B, T, H, W, C) of a clip
         larger = self.thing.spacial_compression_decode() // self.spatial_ratio  # some decode to twice the size
@@ -69,6 +91,16 @@ class HostCodec:
             return sides
         long = max(2, tiles.frames // frames)
         return {**sides, "tile_t": long, "overlap_t": max(1, min(long // 2, tiles.frame_overlap // frames))}
+
+
+def _start(options: RunOptions) -> ClipTiles | None:
+    """Tells how the host will run, and gives the tiles that it is asked for."""
+    tiles = options.tiles
+    if options.on_plan:
+        options.on_plan(TILED if tiles else WHOLE)
+    if tiles is None or isinstance(tiles, ClipTiles):
+        return tiles
+    return ClipTiles(tiles.size, tiles.overlap)
 
 
 def _of_image(tiles: ClipTiles, ratio: int) -> dict[str, int]:

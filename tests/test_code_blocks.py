@@ -1,0 +1,51 @@
+"""Every block of Python in the README and in docs/ runs as printed, after those before it on its page.
+
+The files they name are small ones in a temporary folder. docs/adding_a_family.md quotes files: test_adding_a_family.py.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from exact_vae.vae_core import from_weights, save
+from support.random_networks import random_weights, small_kl
+from support.small_networks import small
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("CONTRIBUTING.md"))]
+FENCE = re.compile(r"^```(?:python|py)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path) -> list[str]:
+    return FENCE.findall(page.read_text())
+
+
+RUN = [page for page in PAGES if blocks(page) and page.name != "adding_a_family.md"]
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """The files that pages name, in the folder that is the current one."""
+    save(from_weights(random_weights("kl", small_kl()), "small"), tmp_path / "sdxl_vae.safetensors")
+    save(small("wan", torch.float32), tmp_path / "wan_2.1_vae.safetensors")
+    save(small("asymmetric", torch.float32), tmp_path / "asymmetric_vae.safetensors")
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_readme_is_among_them():
+    assert len(blocks(ROOT / "README.md")) >= 5 and ROOT / "README.md" in RUN
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
+def test_code_runs_as_printed(page, files):
+    names: dict[str, object] = {}
+    for number, block in enumerate(blocks(page)):
+        code = compile(block, f"{page.name}, block {number}", "exec")
+        exec(code, names)  # noqa: S102
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
+def test_code_of_pages_imports_facades_only(page):
+    for block in blocks(page):
+        assert not re.search(r"exact_vae\.vae_core\.\w+\.", block)

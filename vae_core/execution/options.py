@@ -1,0 +1,56 @@
+"""How a run is asked for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypedDict
+
+from ..errors import BadRequest
+from .plans import budget as memory
+from .plans.request import KEEP, Plan
+from .progress import Progress
+from .tiles import TilePlan, Tiles
+
+OnPlan = Callable[[Plan | TilePlan | str], None]  # str: of a VAE that another library runs
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a VAE is asked to run. All but `tiles` give the same result, up to rounding.
+
+    budget    bytes it may use on its device beside the weights, also as '2GiB'; None: what is free now
+    rows      of the image in a band at most, fewer if it would not fit; None: the plan's choice, whole images included
+    keep      where bands are held: 'device', 'system memory' (of a CPU, the same), 'disk'; None: the plan's choice
+    tiles     run in tiles that are blended: approximate. The budget is then that of one tile
+    on_plan   called with the plan just before the run; `str(plan)` is for people
+    progress  called with (work done, work in total) during the run; it may raise to stop the run
+    Raises BadRequest for rows, a place or a budget that cannot be.
+    """
+
+    budget: int | str | None = None
+    rows: int | None = None
+    keep: str | None = None
+    tiles: Tiles | None = None
+    on_plan: OnPlan | None = None
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        if self.keep not in (None, *KEEP):
+            raise BadRequest(f"bands cannot be kept in '{self.keep}': choose {', '.join(KEEP)}.")
+        if self.rows is not None and self.rows < 1:
+            raise BadRequest(f"a band cannot have {self.rows} rows: choose 1 or more.")
+        if self.budget is not None:
+            memory.parse(self.budget)
+
+
+class RunKeywords(TypedDict, total=False):
+    """The fields of RunOptions, for methods that take them as keywords."""
+
+    budget: int | str | None
+    rows: int | None
+    keep: str | None
+    tiles: Tiles | None
+    on_plan: OnPlan | None
+    progress: Progress | None
+
+
+DEFAULTS = RunOptions()

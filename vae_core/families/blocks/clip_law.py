@@ -1,0 +1,37 @@
+"""How many frames of a clip become how many frames of its latent."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ClipLaw:
+    """The law of a VAE of clips: which frames one step of its latent stands for.
+
+    first            frames of the clip in its first step
+    step             frames in every later step
+    first_latents    latent frames that the first step becomes
+    next_latents     latent frames that every later step becomes
+    images_are_clips an image is run as a clip of one frame. If false, `as_single_frame` rewrites the ops for images
+
+    Wan 2.1 has ClipLaw(1, 4): 1, 5, 9 ... frames become 1, 2, 3 ... latent frames. HunyuanImage 3.0 has ClipLaw(4, 4):
+    4, 8, 12 ... frames do. A VAE that keeps every frame has ClipLaw().
+    """
+
+    first: int = 1
+    step: int = 1
+    first_latents: int = 1
+    next_latents: int = 1
+    images_are_clips: bool = False
+
+    def latents(self, frames: int) -> int:
+        """Frames of the latent of a clip of so many frames, which is continued by those that are `missing`."""
+        later = (frames + self.missing(frames) - self.first) // self.step
+        return self.first_latents + later * self.next_latents
+
+    def frames(self, latents: int) -> int:
+        """Frames of the longest clip whose latent has so many frames."""
+        return self.first + self.step * ((latents - self.first_latents) // self.next_latents)
+
+    def missing(self, frames: int) -> int:
+        """How many frames a clip lacks to be encoded: it ends with a whole step."""
+        return max(self.first - frames, 0) + -max(frames - self.first, 0) % self.step
