@@ -6,8 +6,7 @@ image half as large has a quarter of the pixels, and the levels below the top le
 
 import torch
 
-from ..vae_core.families import Resample, ResnetBlock
-from ..vae_core.families.kl import AutoencoderKL
+from ..vae_core.families.kl import AutoencoderKL, Resample, ResnetBlock
 from ..vae_core.ops import Ops, chain, silu
 
 FIRST_LOGVAR = -6.0

@@ -2,7 +2,6 @@
 
 from .blocks.base import ClipLaw, Config, Facts, Family, Network
 from .blocks.half import Half
-from .blocks.ldm import Resample, ResnetBlock
 from .registry import FAMILIES, build, demand_part, selectable_spaces, title
 from .shapes import Shapes
 from .unsupported import FOREIGN
@@ -16,8 +15,6 @@ __all__ = [
     "Family",
     "Half",
     "Network",
-    "Resample",
-    "ResnetBlock",
     "Shapes",
     "build",
     "demand_part",

@@ -8,6 +8,10 @@ Without an image and a mask it is an Autoencoder-KL like others, and its conditi
 encoder says of the image takes the place of the decoder's own where the mask is 0, in every level.
 """
 
+# The x2 decoder's (its encoder is SD 1's; blocks of a level in brackets):
+#   decoder     post_quant_conv 4->4 | conv_in 4->1024 | mid | up 1024 1024 512 256 (6 each, doubled) | out 256->3
+#   condition   3->256 | 256->512 | halved: 512->1024, 1024->1024, 1024->1024
+
 from dataclasses import dataclass
 
 from torch import Tensor, nn

@@ -9,6 +9,10 @@ Two surprises. `up_blocks.0` is the highest resolution and runs last. And every 
 without weights, which moves pixels into channels or back.
 """
 
+# Sana's. Blocks of a stage in brackets; v: EfficientViT blocks, the others are residual blocks:
+#   encoder   conv_in 3->128 | down 128(2) 256(2) 512(2) 512(3v) 1024(3v) 1024(3v), halved between | out 1024->32
+#   decoder   conv_in 32->1024 | up 1024(3v) 1024(3v) 512(3v) 512(3) 256(3) 128(3), doubled between | out 128->3
+
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -9,6 +9,10 @@ stage B, not decoded: the previewer gives an image of 8 pixels to one of the lat
 encoded. And Stable Cascade's latents are usually made at about 1/42: images are scaled down before they are encoded.
 """
 
+# Stable Cascade's stage C. Blocks of a stage in brackets; / halves:
+#   encoder   conv 3->24, halved | 24(2) / 48(4) / 64(4) / 128(6) 160(9) / 256(15) | conv 256->1280 | mapper 1280->16
+#   decoder   16->512 | 512 * 256 * 128 * 128, a convolution each, doubled between | 128->3
+
 import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple

@@ -8,6 +8,10 @@ Two surprises. Unlike in other LDM names, `up.0` is the lowest resolution and ru
 channels in the order (row, column, channel); torch's order gives an image of the right size, and wrong.
 """
 
+# HunyuanImage 2.1's. Blocks of a level in brackets, pixels traded for channels between levels:
+#   encoder   conv_in 3->128 | down 128 256 512 512 1024 1024 (2 each) | mid | out 1024->128
+#   decoder   conv_in 64->1024 | mid | up 1024 1024 512 512 256 128 (3 each) | out 128->3
+
 from dataclasses import dataclass
 from itertools import pairwise
 

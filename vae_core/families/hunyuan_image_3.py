@@ -8,6 +8,8 @@ The surprise: no frame is special, so a latent frame stands for four. An image i
 encoded, and the last of four when it is decoded.
 """
 
+# Drawn in hunyuan_video_15.py: the levels and widths of HunyuanImage 3.0 are the same.
+
 from .blocks.base import ClipLaw, Family, Member
 from .blocks.ldm_3d import AROUND
 from .hunyuan_video_15 import PUBLISHED, HunyuanVideo15VAE, TradingConfig, read

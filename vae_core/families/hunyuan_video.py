@@ -8,6 +8,10 @@ Two surprises. Borders are not zeros: the nearest pixel, and the first frame, ar
 alone: frames are doubled and halved after it, so an image is a clip of one frame.
 """
 
+# HunyuanVideo's. Blocks of a level in brackets; / halves, * doubles, t: in time too:
+#   encoder   conv_in 3->128 | down 128(2) / 256(2) /t 512(2) /t 512(2) | mid | out 512->32 | quant_conv 32->32
+#   decoder   post_quant_conv 16->16 | conv_in 16->512 | mid | up 512(3) * 512(3) *t 256(3) *t 128(3) | out 128->3
+
 from dataclasses import dataclass
 
 from torch import nn

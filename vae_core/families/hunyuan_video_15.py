@@ -10,6 +10,10 @@ partner: its channels are given twice, or halved, but in its shortcut twice as m
 repeated. So an image is a clip of one frame.
 """
 
+# HunyuanVideo 1.5's. Blocks of a level in brackets; / and * trade pixels for channels and back, t: in time too:
+#   encoder   conv_in 3->128 | down 128(2) / 256(2) / 512(2) /t 1024(2) /t 1024(2) | mid | out 1024->64
+#   decoder   conv_in 32->1024 | mid | up 1024(3) *t 1024(3) *t 512(3) * 256(3) * 128(3) | out 128->3
+
 from dataclasses import dataclass
 from itertools import pairwise
 

@@ -6,6 +6,10 @@ the names of CompVis/latent-diffusion. Reference for the batch norm: black-fores
 src/flux2/autoencoder.py.
 """
 
+# SD 1's. Blocks of a level in brackets, levels in the order they run:
+#   encoder   conv_in 3->128 | down 128 256 512 512 (2 each, halved between) | mid | out 512->8 | quant_conv 8->8
+#   decoder   post_quant_conv 4->4 | conv_in 4->512 | mid | up 512 512 256 128 (3 each, doubled between) | out 128->3
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isqrt

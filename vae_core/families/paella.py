@@ -9,6 +9,11 @@ zeros. And its codebook rests: both models' latents are continuous, and their pi
 `network.vquantizer` does it by hand.
 """
 
+# Stable Cascade's stage A. Blocks of a level in brackets:
+#   encoder   unshuffle | in_block 12->192 | 192(1) | 4x4, halved: 192->384 | 384(1) | 384->4, batch norm
+#   codebook  8192 codes of 4, which rest
+#   decoder   4->384 | 384(12) | 4x4, doubled: 384->192 | 192(1) | out_block 192->12 | shuffle
+
 from dataclasses import dataclass
 from itertools import pairwise
 

@@ -8,6 +8,11 @@ The decoder's temporal layers see all frames at once, so a clip is not cut in ti
 sigmoid(mix_factor) says: (1 - share) * x + share * (x + layer(x)) is x + share * layer(x).
 """
 
+# Stable Video Diffusion's. Blocks of a level in brackets:
+#   encoder   conv_in 3->128 | down 128 256 512 512 (2 each, halved between) | mid | out 512->8, a frame at a time
+#   decoder   conv_in 4->512 | mid | up 512 512 256 128 (3 each, doubled between) | out 128->3 | time_mix_conv 3->3
+#             every block: the frame's own layers, then those over three frames
+
 import re
 from dataclasses import dataclass
 

@@ -8,6 +8,10 @@ model works on: `vae_scale` and `vae_shift` lead from there to the raw latents o
 raw = scaled / vae_scale + vae_shift. A file without them is left in its own, scaled, space.
 """
 
+# TAESD's, 64 channels everywhere. Blocks of a level in brackets:
+#   encoder   conv 3->64 | (1) / (3) / (3) / (3), halved by strides | conv 64->4
+#   decoder   clamp | conv 4->64 | (3) * (3) * (3) * (1), doubled by repeating pixels | conv 64->3
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -12,6 +12,10 @@ TAEH3's encoder forgets all after 17 frames, and sees three black ones before th
 of every five latent frames it gives 17.
 """
 
+# TAEHV's. Blocks of a level in brackets; / halves, * doubles, t: in time too:
+#   encoder   conv 3->64 | /t 64(3) /t 64(3) / 64(3) | conv 64->16
+#   decoder   clamp | conv 16->256 | 256(3) * 128(3) *t 64(3) *t | conv 64->3
+
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +23,7 @@ from functools import partial
 from math import isqrt
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ..latents.conventions import SCALED, scaling_of
@@ -32,21 +36,19 @@ from ..ops import (
     Ops,
     PixelShuffle,
     PixelUnshuffle,
-    Residual,
-    Upsample2x,
     chain,
     relu,
     soft_clamp,
 )
 from .blocks.base import ClipLaw, Family, Halves, Member, Network, Scaling
-from .blocks.tiny_frames import BesideBefore, DropFirst, FramesApart, FramesOfImage, FramesTogether, LeadIn
+from .blocks.tiny_frames import BesideBefore, DropFirst, FramesOfImage, LeadIn
+from .blocks.tiny_video import MemBlock, SuperMemBlock, TGrow, TPool, UpConv
 from .names import keep_names
 from .names import tiny as names
 from .shapes import Shapes, count, size, vote
 from .tiny import Numbered
 
 COLOURS = 3
-WIDENING = 4  # of the channels within a block of the super decoder
 # TAEH3 is told by its channels. Its clips have 17 n + 5 frames, of which it makes 5 n + 2 latents.
 H3_CHANNELS, H3_FRAMES, H3_LATENTS, H3_REST, H3_FIRST = 24, 17, 5, 5, 2
 
@@ -186,66 +188,6 @@ def _in_time(own: Shapes, name: str) -> bool:
 
 
 leaky_relu = Activation(partial(F.leaky_relu, negative_slope=0.2), "leaky_relu")
-
-
-class MemBlock(nn.Module):
-    """(T, C, H, W) -> same"""
-
-    def __init__(self, c: int, before: BesideBefore, act: AnyOp):
-        super().__init__()
-        self.before, self.act = before, act
-        self.conv = nn.ModuleDict({"0": Conv2d(2 * c, c), "2": Conv2d(c, c), "4": Conv2d(c, c)})
-
-    def ops(self) -> Ops:
-        first, second, third = self.conv.values()
-        return (Residual((self.before, first, self.act, second, self.act, third)), self.act)
-
-
-class SuperMemBlock(nn.Module):
-    """(T, C, H, W) -> same"""
-
-    def __init__(self, c: int, before: BesideBefore, act: AnyOp):
-        super().__init__()
-        self.before, self.act = before, act
-        self.conv = nn.ModuleDict({
-            "0": Conv2d(2 * c, 2 * c, 7, groups=2 * c, bias=False), "1": Conv2d(2 * c, WIDENING * c, 1),
-            "3": Conv2d(WIDENING * c, c, 1, bias=False),
-        })  # fmt: skip
-
-    def ops(self) -> Ops:
-        deep, widen, narrow = self.conv.values()
-        return (Residual((self.before, deep, widen, self.act, narrow)),)
-
-
-class TPool(nn.Module):
-    """(T, C, H, W) -> (T / frames, C, H, W)"""
-
-    def __init__(self, c: int, frames: int):
-        super().__init__()
-        self.together = FramesTogether(frames) if frames > 1 else None
-        self.conv = Conv2d(frames * c, c, 1, bias=False)
-
-    def ops(self) -> Ops:
-        return chain(self.together, self.conv)
-
-
-class TGrow(nn.Module):
-    """(T, C, H, W) -> (T * frames, C, H, W), then perhaps without the first of these"""
-
-    def __init__(self, c: int, frames: int, drop: AnyOp | None):
-        super().__init__()
-        self.conv = Conv2d(c, frames * c, 1, bias=False)
-        self.apart, self.drop = FramesApart(frames) if frames > 1 else None, drop
-
-    def ops(self) -> Ops:
-        return chain(self.conv, self.apart, self.drop)
-
-
-class UpConv(Conv2d):
-    """Doubles pixels first: authors double them before a TGrow, which as a 1x1 convolution may as well come before."""
-
-    def ops(self) -> Ops:
-        return (Upsample2x(), self)
 
 
 def encoder(c: TinyVideoConfig, half: Coder, act: AnyOp) -> Numbered:

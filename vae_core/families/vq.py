@@ -9,6 +9,11 @@ latents of Kandinsky's models are continuous, and its pipelines decode them as t
 that norm z is quantised before it is decoded; `network.quantize` does it by hand.
 """
 
+# aMUSEd's. Blocks of a level in brackets:
+#   encoder   conv_in 3->128 | down 128 256 256 512 768 (2 each, halved between) | mid | out 768->64 | quant_conv 64->64
+#   codebook  8192 codes of 64
+#   decoder   post_quant_conv 64->64 | conv_in 64->768 | mid | up 768 512 256 256 128 (3 each) | out 128->3
+
 from dataclasses import dataclass
 from functools import partial
 

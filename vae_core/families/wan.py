@@ -8,27 +8,25 @@ The surprise: the first frame stands alone. It becomes a latent frame of its own
 what comes after sees zeros where it was. So an image is a clip of one frame, and only the last taps in time touch it.
 """
 
+# Wan 2.1's. Blocks of a level in brackets; / halves, * doubles, t: in time too:
+#   encoder   conv1 3->96 | down 96(2) / 192(2) /t 384(2) /t 384(2) | middle | head 384->32 | conv1 32->32
+#   decoder   conv2 16->16 | conv1 16->384 | middle | up 384(3) *t 384(3) *t 192(3) * 96(3) | head 96->3
+
 import math
 import re
 from collections.abc import Iterator
-from copy import copy
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from ..dtypes import at_least_fp32
 from ..ops import (
     ChannelsToFrames,
     Conv2d,
     Conv3d,
     DoubleFrames,
     FramesToChannels,
-    Global,
     HalveFrames,
     MeanChannels,
-    Op,
     Ops,
     PixelShuffle,
     PixelUnshuffle,
@@ -39,7 +37,8 @@ from ..ops import (
     silu,
 )
 from .blocks.base import ClipLaw, Family, Halves, Member, Network, Rounding
-from .blocks.ldm import halved, tokens
+from .blocks.ldm import halved
+from .blocks.wan import AttentionBlock, ResidualBlock, RMSNorm
 from .names import wan as names
 from .shapes import Shapes, count, size, vote
 
@@ -145,78 +144,6 @@ def _numbered(shapes: Shapes, prefix: str) -> Iterator[str]:
     for i in range(count(shapes, prefix)):
         nested = count(shapes, f"{prefix}{i}.{inner}.")
         yield from (f"{prefix}{i}.{inner}.{j}." for j in range(nested)) if nested else (f"{prefix}{i}.",)
-
-
-class RMSNorm(Op, nn.Module):
-    """Each pixel by the root mean square of its channels. Pointwise. (B, C, H, W) -> same
-
-    `over`: the dimensions that gamma has besides the channels, as files have them.
-    """
-
-    normalizes = True
-    least = 1e-12  # of the length of a pixel's vector
-
-    def __init__(self, c: int, over: int = 3):
-        super().__init__()
-        self.gamma = nn.Parameter(torch.ones(c, *(1,) * over))
-
-    def forward(self, x: Tensor) -> Tensor:
-        exact = at_least_fp32(x.dtype)
-        length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=exact)
-        scale = math.sqrt(x.shape[1]) / length.clamp_min(self.least)
-        y = None if torch.is_grad_enabled() else torch.empty_like(x)  # one new image, whatever the scale's dtype
-        return torch.mul(x, scale, out=y).mul_(self.gamma.view(-1, 1, 1)).to(x.dtype)
-
-    def absorb_scale(self, scale: float) -> "RMSNorm":
-        """The same for images that are `scale` times as large as they should be, with the same weights."""
-        norm = copy(self)
-        norm.least = self.least * scale
-        return norm
-
-
-class ResidualBlock(nn.Module):
-    """(T, c_in, H, W) -> (T, c_out, H, W)"""
-
-    def __init__(self, c_in: int, c_out: int, frames: int):
-        super().__init__()
-        kernel = (frames, 3, 3)
-        self.residual = nn.ModuleDict({
-            "0": RMSNorm(c_in), "2": Conv3d(c_in, c_out, kernel),
-            "3": RMSNorm(c_out), "6": Conv3d(c_out, c_out, kernel),
-        })  # fmt: skip
-        self.shortcut = Conv3d(c_in, c_out, 1) if c_in != c_out else None
-
-    def ops(self) -> Ops:
-        norm1, conv1, norm2, conv2 = self.residual.values()
-        return (Residual(chain(norm1, silu, conv1, norm2, silu, conv2), chain(self.shortcut)),)
-
-
-class AttentionBlock(Global):
-    """Single-head self-attention over all pixels of a frame. (T, C, H, W) -> same"""
-
-    last_conv = "proj"
-
-    def __init__(self, c: int):
-        super().__init__()
-        self.norm = RMSNorm(c, 2)
-        self.to_qkv, self.proj = Conv2d(c, 3 * c, 1), Conv2d(c, c, 1)
-
-    def remember(self, x: Tensor) -> tuple[Tensor, ...]:
-        c = x.shape[1]
-        return tuple(tokens(self._part(x, slice(i * c, i * c + c))) for i in (1, 2))
-
-    def recall(self, x: Tensor, memory: tuple[Tensor, ...]) -> Tensor:
-        q = tokens(self._part(x, slice(0, x.shape[1])))
-        k, v = memory
-        y = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(y[:, 0].transpose(1, 2).reshape(x.shape))
-
-    def _part(self, x: Tensor, channels: slice) -> Tensor:
-        bias = self.to_qkv.bias
-        return F.conv2d(x, self.to_qkv.weight[channels], None if bias is None else bias[channels])
-
-    def ops(self) -> Ops:
-        return (Residual((self.norm, self)),)
 
 
 class Resample(nn.Module):

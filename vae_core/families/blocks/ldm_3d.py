@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from ...ops import Conv2d, Conv3d, Global, GroupNormOverFrames, Ops, Residual, chain, silu
 from ..shapes import Shapes
-from ..wan import RMSNorm
 from .ldm import GROUPS, RESAMPLING, tokens
+from .wan import RMSNorm
 
 
 class Causal(nn.Module):
