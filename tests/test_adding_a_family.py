@@ -13,6 +13,7 @@ import torch
 from exact_vae.vae_core import VAE, ops
 from exact_vae.vae_core.families import wan
 from exact_vae.vae_core.families.blocks import base
+from exact_vae.vae_core.families.names import Layout
 from exact_vae.vae_core.ops import time as temporal
 from safetensors.torch import save_file
 from support.headers import header
@@ -72,6 +73,8 @@ def test_names_exist():
         base.Family,
         base.Halves,
         base.Config,
+        base.ClipLaw,
+        Layout,
         ops.Window,
         ops.Global,
         VAE,
@@ -79,7 +82,7 @@ def test_names_exist():
         ours |= set(dir(thing))
     ours |= set(vars(wan.RMSNorm))
     others = {"None", "arch", "forward", "ops", "pixel_unshuffle", "widths"}  # Python's, torch's, a header's, a block's
-    others |= {"expected", "family", "layout"}  # of a header
+    others |= {"expected", "family", "layout", "repeats"}  # of a header, and of a convolution
     mentioned = set(re.findall(r"`([A-Za-z_]+)(?:\(.*?\))?`", prose))
     assert len(mentioned) > 30
     assert mentioned - ours <= others
