@@ -1,111 +1,23 @@
 """Each family, small, in each of its layouts: read again, to the same bits; and by diffusers, strictly."""
 
+import diffusers
 import pytest
 import torch
-from diffusers import (
-    AsymmetricAutoencoderKL,
-    AutoencoderDC,
-    AutoencoderKL,
-    AutoencoderKLFlux2,
-    AutoencoderKLHunyuanImage,
-    AutoencoderKLHunyuanVideo,
-    AutoencoderKLHunyuanVideo15,
-    AutoencoderKLQwenImage,
-    AutoencoderKLQwenImage21,
-    AutoencoderKLTemporalDecoder,
-    AutoencoderKLWan,
-    AutoencoderTiny,
-    VQModel,
-)
 from diffusers.pipelines.deprecated.wuerstchen.modeling_paella_vq_model import PaellaVQModel
 from exact_vae.vae_core import VAE, from_weights, inspect, load
 from exact_vae.vae_core.checkpoints.saving import layouts_of, save, weights_as
-from exact_vae.vae_core.families import FAMILIES, tiny_video
-from exact_vae.vae_core.families.blocks.ldm import Coder
-from exact_vae.vae_core.families.effnet import EffNetConfig
-from exact_vae.vae_core.families.hunyuan_video_15 import TradingConfig
-from exact_vae.vae_core.families.pixel import PixelConfig
-from exact_vae.vae_core.families.tiny_video import TinyVideoConfig
+from exact_vae.vae_core.families import FAMILIES
 from safetensors.torch import load_file
 from support.random_networks import random_weights
+from support.small_networks import DIFFUSERS, SMALL
 
-DOWN, UP = "DownEncoderBlock2D", "UpDecoderBlock2D"
-WAN = {"base_dim": 8, "z_dim": 4, "num_res_blocks": 1}
-VIDEO = {"latent_channels": 4, "block_out_channels": (32, 32, 64, 64), "layers_per_block": 1}
-TWO = {"down_block_types": (DOWN,) * 2, "up_block_types": (UP,) * 2, "block_out_channels": (32, 64)}
-DC = {
-    "encoder_block_types": ("ResBlock", "ResBlock", "EfficientViTBlock"),
-    "decoder_block_types": ("ResBlock", "ResBlock", "EfficientViTBlock"),
-    "encoder_block_out_channels": (32, 64, 64),
-    "decoder_block_out_channels": (32, 64, 64),
-    "latent_channels": 16,
-}
-THEIRS = {
-    "kl": (AutoencoderKL, {**TWO, "latent_channels": 4}),
-    "kl FLUX.2": (AutoencoderKLFlux2, {**TWO, "latent_channels": 4}),
-    "asymmetric": (
-        AsymmetricAutoencoderKL,
-        {"down_block_types": (DOWN,) * 4, "down_block_out_channels": (32,) * 4, "up_block_types": (UP,) * 4}
-        | {"up_block_out_channels": (32, 64, 64, 64), "layers_per_up_block": 2},
-    ),
-    "svd": (
-        AutoencoderKLTemporalDecoder,
-        {"block_out_channels": (32, 64), "down_block_types": (DOWN,) * 2, "layers_per_block": 2},
-    ),
-    "vq": (VQModel, {**TWO, "latent_channels": 4, "num_vq_embeddings": 17}),
-    "vq MoVQ": (
-        VQModel,
-        {"down_block_types": (DOWN, "AttnDownEncoderBlock2D"), "up_block_types": ("AttnUpDecoderBlock2D", UP)}
-        | {"block_out_channels": (32, 64), "latent_channels": 4, "num_vq_embeddings": 17, "norm_type": "spatial"},
-    ),
-    "hunyuan_image": (
-        AutoencoderKLHunyuanImage,
-        {"in_channels": 3, "out_channels": 3, "latent_channels": 4, "block_out_channels": (32, 32, 64)}
-        | {"layers_per_block": 1, "spatial_compression_ratio": 4, "sample_size": 64},
-    ),
-    "hunyuan_video": (AutoencoderKLHunyuanVideo, VIDEO),
-    "hunyuan_video_15": (AutoencoderKLHunyuanVideo15, {**VIDEO, "block_out_channels": (32, 32, 64, 64, 64)}),
-    "dc_ae": (
-        AutoencoderDC,
-        {**DC, "encoder_layers_per_block": (0, 1, 2), "decoder_layers_per_block": (0, 2, 1)}
-        | {"encoder_qkv_multiscales": ((),) * 3, "decoder_qkv_multiscales": ((),) * 3}
-        | {"decoder_norm_types": ["batch_norm", "batch_norm", "rms_norm"], "decoder_act_fns": ["relu", "relu", "silu"]},
-    ),
-    "dc_ae Sana": (
-        AutoencoderDC,
-        {**DC, "encoder_layers_per_block": (1, 2, 1), "decoder_layers_per_block": (2, 1, 1)}
-        | {"encoder_qkv_multiscales": ((), (), (3, 5)), "decoder_qkv_multiscales": ((), (), (5,))}
-        | {"downsample_block_type": "Conv", "upsample_block_type": "interpolate"},
-    ),
-    "dc_ae 1.5": (
-        AutoencoderDC,
-        {**DC, "encoder_layers_per_block": (0, 1, 2), "decoder_layers_per_block": (0, 2, 1), "latent_channels": 48}
-        | {"encoder_block_types": ("ResBlock",) * 3, "decoder_block_types": ("ResBlock",) * 3}
-        | {"encoder_qkv_multiscales": ((),) * 3, "decoder_qkv_multiscales": ((),) * 3}
-        | {"encoder_out_shortcut": False, "decoder_in_shortcut": False},
-    ),
-    "wan": (AutoencoderKLWan, {**WAN, "dim_mult": [1, 2, 2, 4], "temperal_downsample": [True, False, True]}),
-    "wan RGBA": (AutoencoderKLQwenImage, {**WAN, "input_channels": 4}),
-    "wan 2.2": (
-        AutoencoderKLWan,
-        {**WAN, "decoder_base_dim": 16, "is_residual": True, "patch_size": 2, "scale_factor_spatial": 16}
-        | {"in_channels": 12, "out_channels": 12},
-    ),
-    "wan Qwen-Image-2.1": (AutoencoderKLQwenImage21, {**WAN, "decoder_base_dim": 16}),
-    "tiny": (AutoencoderTiny, {}),
-    "paella": (PaellaVQModel, {"levels": 2, "bottleneck_blocks": 1, "embed_dim": 24, "num_vq_embeddings": 20}),
-}
-HALF = tiny_video.FAMILY.example
-OURS = {
-    "hunyuan_image_3": TradingConfig(
-        z_channels=4,
-        encoder=Coder((32, 32, 64, 64, 64), (1,) * 5, (False,) * 5, stem=32),
-        decoder=Coder((64, 64, 64, 32, 32), (2,) * 5, (False,) * 5),
-    ),
-    "effnet": EffNetConfig(16, encoder=True, decoder=64),
-    "tiny_video": TinyVideoConfig(16, HALF.encoder, HALF.decoder),
-    "pixel": PixelConfig(),
-}
+
+def find_class(name: str) -> type:
+    return PaellaVQModel if name == "PaellaVQModel" else getattr(diffusers, name)
+
+
+THEIRS = {kind: (find_class(name), config) for kind, (name, config) in DIFFUSERS.items()}
+OURS = {name: SMALL[name][1] for name in (family.name for family in FAMILIES) if name not in THEIRS}
 
 
 def test_every_family_is_here():

@@ -11,7 +11,7 @@ from exact_vae.vae_core.execution.plans.request import DISK
 from exact_vae.vae_core.families import FAMILIES, ClipLaw, Half
 from exact_vae.vae_core.ops import splits_in_time
 from support.random_networks import random_weights
-from support.small_networks import SMALL, run_half
+from support.small_networks import AT_ONCE, SMALL, run_half
 from support.small_networks import small as made_anew
 
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -44,8 +44,6 @@ def apart(got: torch.Tensor, want: torch.Tensor) -> float:
 
 BANDS = ({"numbers": 1}, {"numbers": 3000, "keep": DISK})
 FRAMES = ({"frames": 1}, {"frames": 3}, {"frames": 1, "numbers": 3000}, {"frames": 3, "numbers": 1, "keep": DISK})
-AT_ONCE = {("hunyuan_video", "encode"), ("hunyuan_video", "decode"), ("hunyuan_image_3", "encode"),
-           ("hunyuan_image_3", "decode"), ("svd", "decode")}  # fmt: skip
 
 
 @pytest.mark.parametrize("part", ["encode", "decode"])

@@ -26,12 +26,10 @@ from exact_vae.vae_core.ops import (
 )
 from safetensors.torch import load_file
 from support.random_networks import random_weights, shake
-from support.small_networks import SMALL, run_half, small
+from support.small_networks import RESCALED, SMALL, run_half, small
 from torch import Tensor, nn
 
 EXACT = 1e-12
-RESCALED = ("kl", "asymmetric", "svd", "vq", "hunyuan_image", "wan", "hunyuan_video", "hunyuan_video_15",
-            "hunyuan_image_3")  # fmt: skip
 KINDS = [kind for kind in SMALL if kind.split(":")[0] in RESCALED]
 ROUNDING = {family.name: family.rounding for family in FAMILIES}
 
