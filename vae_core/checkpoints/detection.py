@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import BrokenCheckpoint, UnknownCheckpoint, UnsupportedCheckpoint, some
 from ..families import FAMILIES, Config, Facts
 from ..families.names import Reading, Readings
+from ..families.names.ldm import HALVES as BARE_HALVES
 from ..families.registry import expected_shapes, family_named, spaces, title
 from ..families.unsupported import recognise
 from .files import Checkpoint, open_checkpoint
@@ -186,7 +187,9 @@ def _nearest(readings: Readings, tensors: int) -> str:
     best: tuple[int, str, list[str], int] = (-1, "", [], 0)
     for family in FAMILIES:
         want = expected_shapes(family.name, family.example)
-        for reading in readings.guesses(family.layouts):
+        whole = [layout for layout in family.layouts if layout.name not in ("encoder", "decoder")]
+        # Bare halves by reference names alone: in diffusers' names a U-Net would seem to be most of a VAE.
+        for reading in readings.guesses([*whole, *BARE_HALVES]):
             present = sum(name in reading.shapes for name in want)
             if present > best[0]:
                 missing = [name for name in want if name not in reading.shapes]
