@@ -67,7 +67,7 @@ class LatentInspect:
         grid = channel_grid(frames, scale).movedim(1, -1).contiguous()
         colours = draw_preview(frames, tag, vae).repeat_interleave(scale, -1).repeat_interleave(scale, -2)
         text = describe_latent(latent, tag, mark)
-        return host.told(text, text, host.result(grid), host.result(to_image(colours)))
+        return host.show_text(text, text, host.result(grid), host.result(to_image(colours)))
 
 
 def draw_preview(latent: Tensor, tag: Tag | None, vae: Any) -> Tensor:

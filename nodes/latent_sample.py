@@ -64,7 +64,7 @@ class LatentSample:
         noise = Noise(seed).draw(where.shape(samples_per_image, width, height)) * temperature
         latent = noise if latent_space == PRIOR else convert(noise, get_space(latent_space), NORMALISED, RAW)
         text = f"{samples_per_image} samples of the prior: {tuple(latent.shape)}"
-        return host.told(text, where.tag_latent(host.result(latent), width, height))
+        return host.show_text(text, where.tag_latent(host.result(latent), width, height))
 
 
 def sample_posterior(pixels: Any, vae: Any, seed: int, count: int, temperature: float) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def sample_posterior(pixels: Any, vae: Any, seed: int, count: int, temperature: 
     drawn = [found.sample(torch.Generator().manual_seed((seed + i) % 2**64), temperature) for i in range(count)]
     latent = torch.stack(drawn, 1).flatten(0, 1)
     tagged = tag_latent(host.result(latent), codec.family, codec.spatial_ratio, found.size, codec)
-    return host.told(_summarise(found.std, found.mean, count), tagged)
+    return host.show_text(_summarise(found.std, found.mean, count), tagged)
 
 
 def _summarise(std: Tensor, mean: Tensor, count: int) -> str:

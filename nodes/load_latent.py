@@ -23,22 +23,22 @@ class LoadLatent:
     @classmethod
     def INPUT_TYPES(cls):
         name = "A file in the input folder. Files in the output folder, where latents are saved, end with [output]."
-        return {"required": {"latent": (host.listed(SUFFIXES), {"tooltip": name})}}
+        return {"required": {"latent": (host.list_files(SUFFIXES), {"tooltip": name})}}
 
     @classmethod
     def VALIDATE_INPUTS(cls, latent):
         try:
-            return latent is None or bool(host.found(latent))  # None: it comes from another node
+            return latent is None or bool(host.find_file(latent))  # None: it comes from another node
         except BadRequest as e:
             return str(e)
 
     @classmethod
     def IS_CHANGED(cls, latent):
-        stat = host.found(latent).stat()
+        stat = host.find_file(latent).stat()
         return f"{latent} {stat.st_size} {stat.st_mtime_ns}"
 
     def load(self, latent):
-        stored = read_latent_file(host.found(latent))
+        stored = read_latent_file(host.find_file(latent))
         found: dict[str, Any] = {"samples": host.result(stored.latent)}
         known = {TAG: stored.tag and stored.tag.to_dict(), "noise_mask": stored.mask, "batch_index": stored.items}
         return ({**found, **{key: value for key, value in known.items() if value is not None}},)

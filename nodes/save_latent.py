@@ -47,7 +47,7 @@ class SaveLatent:
         mask = mask if isinstance(mask, Tensor) else None
         texts = _texts(prompt, extra_pnginfo)
         write_latent(path, latent, tag, texts, mask=mask, index=samples.get("batch_index"))
-        return host.saved(path, latents=shown)
+        return host.show_saved_file(path, latents=shown)
 
 
 def _texts(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:

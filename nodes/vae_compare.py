@@ -69,7 +69,7 @@ class VAECompare:
         ]
         image = image.cpu()
         shown = (comparison.draw_side_by_side(image, trips), comparison.draw_heat_maps(image, trips, white))
-        return host.told(
+        return host.show_text(
             comparison.format_lines(trips),
             comparison.format_table(trips),
             *(host.result(one.movedim(1, -1).contiguous()) for one in shown),

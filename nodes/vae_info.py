@@ -34,7 +34,7 @@ class VAEInfo:
 
     def describe(self, vae_name, vae=None):
         text = describe_connected(vae) if vae_name == CONNECTED else describe_name(vae_name)
-        return host.told(text, text)
+        return host.show_text(text, text)
 
 
 def describe_name(name: str) -> str:

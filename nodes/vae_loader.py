@@ -69,7 +69,7 @@ class VAELoader:
 
     def load(self, vae_name, dtype="auto", device="auto", other_half=NONE, latent_space=AUTOMATIC, light=False):
         made = host.to_socket(make_loader(vae_name, other_half, latent_space, light), dtype, device)
-        return host.told(f"{host.look(made).title}; {host.runs_in(made)}", made)
+        return host.show_text(f"{host.look(made).title}; {host.runs_in(made)}", made)
 
 
 def make_loader(name: str, other_half: str = NONE, latent_space: str = AUTOMATIC, light: bool = False) -> host.Load:

@@ -48,4 +48,4 @@ class VAESave:
             raise BadRequest("this pack does not support the family of this VAE: use ComfyUI's own VAESave.")
         path, shown = host.new_file(filename_prefix, ".safetensors")
         save(found, path, layout, None if dtype == AS_IT_IS else parse_dtype(dtype))
-        return host.saved(path, files=shown)
+        return host.show_saved_file(path, files=shown)

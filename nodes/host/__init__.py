@@ -6,13 +6,13 @@ socket carries an object that core nodes and other packs accept as a VAE; elsewh
 
 from .devices import device, result
 from .first_look import first_look
-from .given_files import found, listed
 from .host_vae import RATIO, ClipTiles, HostVAE
 from .memory import budget
 from .models import files, new_file, path
 from .place import Surroundings, in_comfyui, surroundings
-from .showing import Shown, progress, saved, told
+from .showing import Shown, progress, show_saved_file, show_text
 from .socket import HostModel, Load, from_socket, geometry, look, runs_in, to_socket
+from .user_files import find_file, list_files
 
 __all__ = [
     "RATIO",
@@ -25,20 +25,20 @@ __all__ = [
     "budget",
     "device",
     "files",
+    "find_file",
     "first_look",
-    "found",
     "from_socket",
     "geometry",
     "in_comfyui",
-    "listed",
+    "list_files",
     "look",
     "new_file",
     "path",
     "progress",
     "result",
     "runs_in",
-    "saved",
+    "show_saved_file",
+    "show_text",
     "surroundings",
     "to_socket",
-    "told",
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...vae_core import BadRequest
 from ...vae_core.files import Series, make_folder, next_series
-from .place import given, in_comfyui
+from .place import get_surroundings, in_comfyui
 
 SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")
 
@@ -35,7 +35,7 @@ def path(kind: str, name: str) -> Path:
 
 
 def _models() -> Path:
-    here = given()
+    here = get_surroundings()
     return here.models if here else Path(os.environ.get("EXACT_VAE_MODELS", "models"))
 
 
@@ -48,7 +48,7 @@ def new_file(prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:
 
 def _series(prefix: str) -> Series:
     if not in_comfyui():
-        here = given()
+        here = get_surroundings()
         return next_series(here.output if here else Path("output"), prefix, {})
     import folder_paths
 

@@ -42,6 +42,6 @@ def in_comfyui() -> bool:
     return "folder_paths" in sys.modules and "comfy.sd" in sys.modules
 
 
-def given() -> Surroundings | None:
+def get_surroundings() -> Surroundings | None:
     """The surroundings a caller gave, if any."""
     return _surroundings.get()

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from ...vae_core.execution import Progress
-from .place import given, in_comfyui
+from .place import get_surroundings, in_comfyui
 
 
 def progress() -> Progress | None:
     """What to call while something runs; it draws a bar, and raises if the user has cancelled."""
     if in_comfyui():
         return _comfyui_progress()
-    here = given()
+    here = get_surroundings()
     return here.progress if here else None
 
 
@@ -46,14 +46,14 @@ class Shown:
         return {"ui": {"text": [self.text]}, "result": result}
 
 
-def told(text: str, *result: Any) -> dict[str, Any]:
+def show_text(text: str, *result: Any) -> dict[str, Any]:
     """What a node returns whose text is a result of its own."""
     shown = Shown()
     shown(text)
     return shown.beside(*result)
 
 
-def saved(path: Path, **files: dict[str, str]) -> dict[str, Any]:
+def show_saved_file(path: Path, **files: dict[str, str]) -> dict[str, Any]:
     """What a node returns that wrote a file. files: under what the host lists it, {"filename", "subfolder", "type"}."""
     (file,) = files.values()
     if in_comfyui():

@@ -40,7 +40,7 @@ def test_core_s_files_are_loaded(folders):
     one = torch.ones(1, 4, 2, 2)
     save_file({"latent_tensor": one, "latent_format_version_0": torch.zeros(0)}, folders / "in" / "core.latent")
     save_file({"latent_tensor": one}, folders / "in" / "sub" / "old.latent")
-    assert host.listed((".latent",)) == ["core.latent", "sub/old.latent"]
+    assert host.list_files((".latent",)) == ["core.latent", "sub/old.latent"]
     assert torch.equal(call("ExactLoadLatent", latent="core.latent")["samples"], one)
     old = call("ExactLoadLatent", latent="sub/old.latent")
     assert set(old) == {"samples"} and old["samples"][0, 0, 0, 0].item() == pytest.approx(1 / 0.18215)
@@ -67,7 +67,7 @@ def test_names_that_lead_nowhere(folders):
 
 
 def test_the_menu_sees_new_files(folders):
-    assert host.listed((".latent",)) == []
+    assert host.list_files((".latent",)) == []
     run_node("ExactSaveLatent", samples=latent(1, 4, 2, 2), filename_prefix="a/x")
     run_node("ExactSaveLatent", samples=latent(1, 4, 2, 2), filename_prefix="a/x")
-    assert host.listed((".latent",)) == ["a/x_00001_.latent [output]", "a/x_00002_.latent [output]"]
+    assert host.list_files((".latent",)) == ["a/x_00001_.latent [output]", "a/x_00002_.latent [output]"]

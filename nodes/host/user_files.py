@@ -10,13 +10,13 @@ from pathlib import Path
 
 from ...vae_core import BadRequest
 from ...vae_core.files import resolve_inside
-from .place import Surroundings, given, in_comfyui
+from .place import Surroundings, get_surroundings, in_comfyui
 
 OUTPUT = " [output]"  # the host's own mark of a name in its output folder
 DEEPEST = 4  # folders within folders that are looked into
 
 
-def listed(suffixes: tuple[str, ...]) -> list[str]:
+def list_files(suffixes: tuple[str, ...]) -> list[str]:
     """Files with these endings in the input folder, then in the output folder, subfolders too."""
     folders = _folders()
     return [
@@ -24,7 +24,7 @@ def listed(suffixes: tuple[str, ...]) -> list[str]:
     ]
 
 
-def found(name: str) -> Path:
+def find_file(name: str) -> Path:
     """The file of such a name: an untrusted one. Raises BadRequest if there is none."""
     marked = re.fullmatch(r"(.*\S)\s*\[(input|output)\]", name)
     plain, kind = (marked[1], marked[2]) if marked else (name, "input")
@@ -40,7 +40,7 @@ def _folders() -> dict[str, Path]:
 
         here = {"input": folder_paths.get_input_directory(), "output": folder_paths.get_output_directory()}
         return {kind: Path(folder) for kind, folder in here.items()}
-    here = given() or Surroundings(Path("models"))
+    here = get_surroundings() or Surroundings(Path("models"))
     return {"input": here.input, "output": here.output}
 
 
