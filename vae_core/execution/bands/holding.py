@@ -1,4 +1,4 @@
-"""Flows: what can be read from the top of an image to its end, band by band; and flows that are held for later."""
+"""What a flow is, and the two ways to read one more than once: hold it in a store, or compute it again."""
 
 from typing import NamedTuple
 
@@ -15,18 +15,21 @@ class Flow:
     rows: int
 
     def read(self, last: bool) -> Rows:
-        """`last`: nobody will read it again. Bands are not to be written to but by in-place ops right after."""
+        """The bands, in the dtype of the source. last: nobody will read the flow again.
+
+        Only an op that says `in_place`, and that reads a new tensor, may write to a band.
+        """
         raise NotImplementedError
 
 
 class Banding(NamedTuple):
     """How a network is run in bands.
 
-    numbers  in one band, at every resolution: rows x width x channels
-    store    where is held what is read again
+    numbers     in one band, at every resolution: rows x width x channels
+    store       for bands that are read more than once
     recomputed  ids of group norms whose input is computed twice instead of held
-    side_input   what SideInputs look at; None: the source of the whole flow
-    past     of a clip that is run in parts: what is known of the parts before
+    side_input  what SideInputs read; None: the source of the whole flow
+    past        of a clip that is run in parts: what is known of the parts before
     """
 
     numbers: int
@@ -37,7 +40,7 @@ class Banding(NamedTuple):
 
 
 class Rereadable(Flow):
-    """What may be read several times at no cost, and knows its moments."""
+    """A flow that may be read several times, and knows its moments."""
 
     def moments(self) -> Moments:
         raise NotImplementedError
@@ -49,10 +52,10 @@ class HeldFlow(Rereadable):
     def __init__(self, source: Flow, banding: Banding, observer: Observer):
         self.source: Flow | None = source
         self.banding, self.observer, self.rows = banding, observer, source.rows
-        self.held: list[StoredBand | None] = []  # None: let go of
-        self.gone = 0  # bands that have been let go of, from the top
-        self.passed: dict[int, int] = {}  # of every reader at work: the bands it needs no more
-        self.final: int | None = None  # the reader who is the last
+        self.held: list[StoredBand | None] = []  # None: released
+        self.gone = 0  # bands that have been released, from the top
+        self.passed: dict[int, int] = {}  # for each reader: the bands that it has read
+        self.final: int | None = None  # the reader after whom nobody reads
         self._moments: Moments | None = None
 
     def fill(self) -> None:
@@ -79,12 +82,12 @@ class HeldFlow(Rereadable):
         for i, held in enumerate(self.held):
             assert held is not None
             band = [held.get()]
-            self.passed[reader] = i + 1  # what it has in its hands the store need not hold
-            self._let_go()
+            self.passed[reader] = i + 1  # the store need not hold the band that the reader has
+            self._release()
             yield band.pop()
 
-    def _let_go(self) -> None:
-        """Of bands that the last reader has passed, and others who still read too."""
+    def _release(self) -> None:
+        """Release the bands that all readers have passed, once the last reader is known."""
         while self.final and self.gone < min(self.passed.values()):
             held, self.held[self.gone] = self.held[self.gone], None
             assert held is not None

@@ -1,4 +1,4 @@
-"""What a group norm must know of an image, gathered band by band."""
+"""Statistics of an image for its group norms, gathered band by band."""
 
 from typing import NamedTuple
 
@@ -9,9 +9,9 @@ from ...dtypes import at_least_fp32
 
 
 class Moments(NamedTuple):
-    """Of every frame and channel: how many numbers, their mean, the sum of their squared deviations from it.
+    """For every frame and channel: how many numbers, their mean, the sum of their squared deviations from it.
 
-    mean, squares: (T, C), T = 1 for an image; fp32 or better.
+    mean, squares: (T, C), T = 1 for an image; in fp32 at least.
     """
 
     n: int
@@ -20,7 +20,7 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, x: Tensor) -> "Moments":
-        """x: (T, C, rows, W). Torch's own statistics of a batch norm: two passes in one call, shifted, in fp32."""
+        """x: (T, C, rows, W). By torch's statistics of a batch norm: two passes in one call, shifted, in fp32."""
         exact = at_least_fp32(x.dtype)
         mean, var = (torch.zeros(x.shape[:2], dtype=exact, device=x.device) for _ in range(2))
         for i in range(0 if x.is_meta else len(x)):
@@ -29,19 +29,22 @@ class Moments(NamedTuple):
         return cls(n, mean, var * n)
 
     def merge(self, other: "Moments") -> "Moments":
-        """Of both together (Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for variances")."""
+        """The moments of both together.
+
+        Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample variances".
+        """
         n, apart = self.n + other.n, other.mean - self.mean
         mean = self.mean + apart * (other.n / n)
         return Moments(n, mean, self.squares + other.squares + apart**2 * (self.n * other.n / n))
 
     def pool_frames(self) -> "Moments":
-        """Of all frames together."""
+        """The moments of all frames together, (1, C)."""
         mean = self.mean.mean(0, keepdim=True)
         squares = self.squares.sum(0, keepdim=True) + self.n * (self.mean - mean).square().sum(0, keepdim=True)
         return Moments(self.n * len(self.mean), mean, squares)
 
     def of_groups(self, groups: int) -> tuple[Tensor, Tensor]:
-        """Mean and variance of the group each channel is in: (T, C), (T, C)"""
+        """For each channel the mean and variance of its group: (T, C), (T, C), in fp32 at least."""
         means, squares = (t.reshape(len(t), groups, -1) for t in (self.mean, self.squares))
         mean = means.mean(-1, keepdim=True)
         var = squares.mean(-1, keepdim=True) / self.n + (means - mean).square().mean(-1, keepdim=True)
@@ -49,6 +52,6 @@ class Moments(NamedTuple):
 
 
 def add_band(known: Moments | None, band: Tensor) -> Moments:
-    """Of all bands so far and this one."""
+    """The moments of all bands so far and of this one, (T, C, n, W)."""
     found = Moments.of(band)
     return found if known is None else known.merge(found)

@@ -1,4 +1,4 @@
-"""Bands of rows, one after the other: read in any height, shared by two readers, cut anew."""
+"""Iterators of bands of rows: read any number of rows, share one iterator between two readers, cut bands anew."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ ROWS = -2
 
 
 class Reader:
-    """Reads any number of rows at a time."""
+    """Reads any number of rows at a time from bands (B, C, n, W)."""
 
     def __init__(self, rows: Rows):
         self.rows, self.rest = rows, deque[Tensor]()
@@ -34,12 +34,12 @@ class Reader:
         return parts[0] if len(parts) == 1 else torch.cat(parts, ROWS)
 
     def finish(self) -> None:
-        """All has been read: whoever gave the last band may let go of it."""
+        """Let the source end, after all its rows have been read, so that it releases the last band."""
         next(self.rows, None)
 
 
 def fork(rows: Rows) -> tuple[Rows, Rows]:
-    """Two readers of one flow; a band goes when both have read it. (itertools.tee keeps up to 57 of them.)"""
+    """Two iterators over the same bands; a band goes when both have read it. (itertools.tee keeps up to 57 of them.)"""
     queues: tuple[deque[Tensor], deque[Tensor]] = (deque(), deque())
 
     def side(own: deque[Tensor], other: deque[Tensor]) -> Rows:
@@ -57,7 +57,7 @@ def fork(rows: Rows) -> tuple[Rows, Rows]:
 
 
 def balance(rows: Iterable[Tensor], numbers: int) -> Rows:
-    """The same rows in bands of about so many numbers: short ones are joined with the next, tall ones split."""
+    """The same rows in bands of about so many numbers: short bands are joined with the next, tall ones are split."""
     waiting: Tensor | None = None
     for band in rows:
         waiting = band if waiting is None else torch.cat([waiting, band], ROWS)
@@ -73,7 +73,7 @@ def balance(rows: Iterable[Tensor], numbers: int) -> Rows:
 
 
 def drain(bands: Iterable[Tensor]) -> Rows:
-    """One after the other, without a hold of those that are gone."""
+    """The bands one after the other, without a reference to those already given."""
     left = deque(bands)
     del bands
     while left:
@@ -81,10 +81,10 @@ def drain(bands: Iterable[Tensor]) -> Rows:
 
 
 def numbers_per_row(x: Tensor) -> int:
-    """Numbers in a row, of all channels and frames."""
+    """How many numbers a row of x (B, C, H, W) has, over all channels and frames."""
     return x.numel() // x.shape[ROWS]
 
 
 def height(row: int, numbers: int) -> int:
-    """Rows in a band of so many numbers, if there are `row` in one."""
+    """How many rows a band of so many numbers has if a row has `row`; at least 1."""
     return max(1, numbers // row)

@@ -1,4 +1,4 @@
-"""What ops know of earlier frames, while a clip is run in parts."""
+"""What ops know of earlier frames while a clip is run in parts."""
 
 from collections import deque
 
@@ -13,9 +13,10 @@ HEAP_SLACK = 2**28  # bytes that the heap of a CPU may grow before its gaps are 
 
 
 class Past:
-    """For every temporal op rows that lie in a store, from one part of the clip to the next.
+    """What ops know of the parts of a clip before this one.
 
-    And for attention that looks back what it remembers of all frames so far: it grows with the clip.
+    known     for every temporal op, by id: bands of what its `advance` gave, in the store
+    memories  for every attention that looks back, by id: what it remembers of each part; this grows with the clip
     """
 
     def __init__(self, store: Store):
@@ -32,19 +33,19 @@ class Past:
         self.known[id(op)] = held
 
     def take(self, op: Temporal) -> Rows | None:
-        """Bands from the top, each gone from the store when it is read; None at the beginning of a clip."""
+        """What `keep` was given: bands from the top, each released when it is read; None at the start of a clip."""
         held = self.known.pop(id(op), None)
         return None if held is None else _read(deque(held))
 
     def advance(self, op: Temporal, x: Tensor) -> Tensor:
-        """The op on the next frames, all their rows."""
+        """The op's result for the next frames, all their rows: (T, C, H, W) -> (T', C', H', W')."""
         known = self.take(op)
         y, past = op.advance(x, None if known is None else torch.cat(list(known), ROWS))
         self.keep(op, [self.put(past)])
         return y
 
     def extend_memory(self, op: Global, memory: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """What the op remembers of the next frames, after what it does of those before."""
+        """What the op remembers of all frames so far, with these of the next: tensors (T, heads, pixels, C)."""
         so_far = self.memories.setdefault(id(op), [])
         so_far.append(tuple(self.put(each) for each in memory))
         if len(so_far) == 1:
@@ -53,7 +54,7 @@ class Past:
 
     @property
     def row_bytes(self) -> int:
-        """Of all that is known but what attention remembers."""
+        """Bytes of all that is known, without the memories of attention."""
         return sum(held.get().nbytes for bands in self.known.values() for held in bands)
 
     @property

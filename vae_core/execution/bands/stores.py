@@ -1,4 +1,4 @@
-"""Where bands are held until they are read for the last time: on the device, in system memory, or in a scratch file."""
+"""Stores for bands that are read more than once: on the device, in system memory, or in a scratch file."""
 
 import ctypes
 import mmap
@@ -29,14 +29,17 @@ class StoredBand(Protocol):
         ...
 
     def release(self) -> None:
-        """It will not be asked for again."""
+        """The band will not be read again: free its memory."""
         ...
 
 
 class Store(Protocol):
-    def put(self, band: Tensor) -> StoredBand: ...
+    def put(self, band: Tensor) -> StoredBand:
+        """Keep a band, (B, C, n, W), until it is released."""
+        ...
+
     def tidy(self) -> None:
-        """A good moment to, for whoever leaves things behind: before a run, and when a whole image has been put."""
+        """Free what earlier use left behind. Called before a run, and when a whole image has been put."""
         ...
 
     def close(self) -> None:
@@ -101,7 +104,7 @@ _trim = getattr(_C, "malloc_trim", None)  # glibc's; others have no such call, a
 
 
 def trim_heap() -> None:
-    """Free memory between what the heap still holds goes to the system."""
+    """Give the free memory between what the heap still holds back to the system."""
     if _trim:
         _trim(0)
 

@@ -1,4 +1,4 @@
-"""Plans for clips: all frames at once, or a few at a time, each time whole or in bands."""
+"""Plan clips: all frames at once or a few at a time, each part whole or in bands."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -20,9 +20,10 @@ SCATTERED = 2.5  # of what a part needs: gaps between it in the heap of a CPU, a
 class ClipRequest(Request):
     """Clips to be run, one after the other.
 
-    x            (T, C, H, W) on the meta device: one of them
-    clips        how many there are
-    first, step  frames of x that the first frame of a latent stands for, and each later one; 1, 1 to decode
+    x      one of them on the meta device, (T, C, H, W)
+    clips  how many there are
+    first  frames of x for the first frame of a latent; 1 to decode
+    step   frames of x for each later frame of a latent; 1 to decode
     """
 
     def __init__(self, ops: Ops, x: Tensor, scale: int, clips: int, first: int, step: int):

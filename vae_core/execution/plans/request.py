@@ -1,8 +1,8 @@
 """Choose how to run before running: what each way will hold is counted on tensors without numbers.
 
-The very executors run on the meta device, over the ops of a twin network without weights, so a plan cannot disagree
-with the run about order, shapes or lifetimes. What it adds of its own is what lives between two held activations: a few
-bands, the rows that windows and shortcuts keep for the next, and what attention remembers.
+The executors themselves run on the meta device, over the ops of a twin network without weights, so a plan cannot
+disagree with the run about order, shapes or lifetimes. Observers count what is made, stores what is held, and flows say
+what they carry from band to band. A plan adds only factors that were measured: bands in flight, gaps in a heap.
 """
 
 import math
@@ -24,7 +24,7 @@ from ..observer import Observer
 from .budget import format_bytes
 
 DEVICE, SYSTEM, DISK = KEEP = ("device", "system memory", "disk")
-IN_FLIGHT = 8  # bands alive at once between two held activations: read, extended, normalised, made, joined, added
+IN_FLIGHT = 8  # bands alive at once between two held images: read, extended, normalized, made, joined, added
 # More bands' worth of memory on a CPU: the gaps that tensors of many sizes leave in its heap. Found by measuring, see
 # benchmarks/results/time_and_memory_cpu_fp32.md; what is read back from a disk is a new tensor each time.
 GAPS_ON_CPU = {DEVICE: 5, DISK: 8}
@@ -41,9 +41,9 @@ SMALL = 64  # rows of an image that is not worth cutting
 class Plan:
     """One way to run a request, and what it takes.
 
-    images  of the batch at a time
+    images    of the batch at a time
     rows      of the image in a band; 0: images run whole
-    keep      where bands are held that are read again: 'device', 'system memory' or 'disk'
+    keep      where bands are held that are read more than once: 'device', 'system memory' or 'disk'
     twice     group norms (by their number among the leaves) whose input is computed twice instead of held
     peak      bytes on the device at most: input, activations and result, without weights
     held      bytes elsewhere at most, in system memory or on disk
@@ -79,11 +79,13 @@ def _where(keep: str) -> str:
 
 
 class Request:
-    """What is to be run: ops on the meta device, fused as they will be, and the input's shape.
+    """What is to be run.
 
-    scale     rows of the image to one row of the input (8 to decode with a VAE of ratio 8, 1 to encode)
-    streamed  'input' or 'result' if in bands that one comes or goes row by row, and so is never there
-    side_input    what SideInputs look at; None: the input
+    ops         on the meta device, as `fuse` makes them for the run
+    x           the input on the meta device, (B, C, H, W)
+    scale       rows of the image for each row of the input (8 to decode with a VAE of ratio 8, 1 to encode)
+    streamed    'input' or 'result' if in bands that one comes or goes row by row, and so is never in memory as a whole
+    side_input  what SideInputs read, on the meta device; None: the input
     """
 
     def __init__(self, ops: Ops, x: Tensor, scale: int, streamed: str | None = None, side_input: Tensor | None = None):
@@ -108,7 +110,7 @@ class Request:
         return replace(self.whole, images=images, peak=int(per_image * images + ends))
 
     def plan_bands(self, rows: int, keep: str = DEVICE, twice: tuple[int, ...] = (), on_cpu: bool = False) -> Plan:
-        """One image after the other, in bands. `on_cpu`: whether the device is one."""
+        """The plan for one image after the other, in bands. on_cpu: is the device a CPU?"""
         counted = self._count(twice)
         numbers = max(1, int(counted.widest * rows))
         alive = IN_FLIGHT + (GAPS_ON_CPU[keep] if on_cpu else 0)
@@ -121,7 +123,7 @@ class Request:
     def propose(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
     ) -> Iterator[Plan]:
-        """All of them, the fastest first; no more than `rows` in a band, only kept in `keep`, if these are given."""
+        """All plans, the fastest first; of no more than `rows` in a band and kept in `keep`, if these are given."""
         in_one = keep is None and (rows is None or self.rows <= rows)
         last = on_cpu and rows is None and self.rows > SMALL
         if in_one and not last:
@@ -133,7 +135,7 @@ class Request:
     def propose_bands(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
     ) -> Iterator[Plan]:
-        """The ways in bands."""
+        """The plans in bands."""
         usual = HEIGHTS_ON_CPU if on_cpu else HEIGHTS
         heights = usual if rows is None else (rows, *(height for height in usual if height < rows))
         for place in (DEVICE, *elsewhere) if keep is None else (keep,):
@@ -181,7 +183,7 @@ class Request:
 
     @cached_property
     def _end_bytes(self) -> dict[str, int]:
-        """Bytes of the input and of the result, which is given out in fp32 at least."""
+        """Bytes of the input, of a side input of its own, and of the result, which is in fp32 at least."""
         result = len(self.x) * math.prod(self.shape) * max(4, self.x.itemsize)
         side_input = 0 if self.side_input is self.x else self.side_input.nbytes
         return {"input": self.x.nbytes, "side_input": side_input, "result": result}
@@ -264,7 +266,7 @@ class _CountedBand:
 
 
 def count_work(op: AnyOp, made: Tensor) -> float:
-    """Multiplications for what an op has made; of ops that do little, the numbers they touch."""
+    """Multiplications an op takes for what it has made, (B, C, H, W); of ops that do little, the numbers they make."""
     if isinstance(op, Global):
         return op.work(made)
     if isinstance(op, DoublingConv):
