@@ -70,7 +70,7 @@ def test_results_are_fp32_whatever_it_runs_in():
 @pytest.mark.parametrize("how", [{}, {"rows": 4}], ids=["whole", "bands"])
 @torch.no_grad()
 def test_what_fp16_cannot_hold_is_never_passed_on(how):
-    """Numbers beyond 65504 that a norm makes. Those that it reads are none of fp16's trouble: test_rescaled.py."""
+    """Numbers beyond 65504 that a norm makes. Those that it reads are none of fp16's trouble: test_rescale_fp16.py."""
     weights = random_weights("kl", small_kl())
     for name in ("encoder.norm_out", "decoder.norm_out"):
         weights[f"{name}.weight"] = torch.full_like(weights[f"{name}.weight"], 6e4)

@@ -37,7 +37,7 @@ def load(
     """A VAE from a file, a diffusers folder, a full checkpoint, or an encoder and a decoder in two files.
 
     paths           none: the built-in VAE
-    dtype, device   None: what the device computes well (precision.py), on the CPU
+    dtype, device   None: what the device computes well (dtypes.py), on the CPU
     latent_space    for tiny VAEs, whose weights do not say whose latents they were trained on: 'sd1', 'sdxl', 'sd3',
                     'flux1' or 'sana' makes them give and take raw latents as the other VAEs do; those of clips take
                     'wan21', 'wan22', 'hunyuan-video' or 'hunyuan-video-15'. None: what the author's file names say

@@ -160,7 +160,8 @@ class Rounding(NamedTuple):
     0.0021 in fp16, whose have 11. Stated are about twice these.
 
     overflows: which published weights exceed fp16's largest number, 65504, and who says so; '' if no one does. What
-    only norms read is run at a smaller scale in fp16 (execution/rescaled.py), so such weights may run all the same
+    only norms read is run at a smaller scale in fp16 (execution/rewrite/rescale_fp16.py), so such weights may run all
+    the same.
     """
 
     bf16: float = 0.035
