@@ -39,7 +39,7 @@ SPECTRA = ("white", "pink", "perlin", "pyramid")
 
 RECIPES = {
     "round_trip": Recipe(
-        "## Round trip\nA image to its latent and back. Choose a VAE of yours in Load VAE: any file of "
+        "## Round trip\nAn image to its latent and back. Choose a VAE of yours in Load VAE: any file of "
         "`models/vae`, `models/vae_approx` or `models/checkpoints`; `exact-vae-demo (built in)` comes with the pack, "
         "and `pixel_space` gives the image back unchanged. For an image of yours put Load Image in Example "
         "Image's place.",
