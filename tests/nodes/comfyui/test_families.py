@@ -20,7 +20,7 @@ def test_a_vae_of_another_family_is_left_to_core(server):
     assert [pixels(path).shape for path in server.images(entry)] == [(183, 75, 3)]
     assert entry["outputs"]["3"]["text"] == entry["outputs"]["4"]["text"] == [TILED]
     info = graph(loader, ("ExactVAEInfo", {"vae_name": "the VAE that is connected", "vae": ["1", 0]}))
-    assert "this pack does not run" in server.prompt(info)["outputs"]["2"]["text"][0]
+    assert "not supported by this pack" in server.prompt(info)["outputs"]["2"]["text"][0]
     said = failure(server.prompt(graph(loader, ("ExactVAESave", {"vae": ["1", 0], "filename_prefix": "x"}))))
     assert "does not support the family of this VAE" in said
 
