@@ -5,10 +5,11 @@ The files they name are small ones in a temporary folder. docs/adding_a_family.m
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from exact_vae.vae_core import from_weights, save
+from exact_vae.vae_core import from_weights, inspect, save
 from support.random_networks import random_weights, small_kl
 from support.small_networks import small
 
@@ -39,10 +40,23 @@ def test_the_readme_is_among_them():
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
 def test_code_runs_as_printed(page, files):
-    names: dict[str, object] = {}
+    assert run_blocks(page)
+
+
+def test_the_readme_s_code_gives_what_its_comments_say(files, tmp_path):
+    names = run_blocks(ROOT / "README.md")
+    assert names["posterior"].size == (300, 200)
+    assert names["clip"].shape == names["frames"].shape and names["noise"].shape == names["latent"].shape
+    assert inspect(tmp_path / "sdxl_vae_diffusers.safetensors").layout == "diffusers"
+
+
+def run_blocks(page: Path) -> dict[str, Any]:
+    """The names that the page's code leaves."""
+    names: dict[str, Any] = {}
     for number, block in enumerate(blocks(page)):
         code = compile(block, f"{page.name}, block {number}", "exec")
         exec(code, names)  # noqa: S102
+    return names
 
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
