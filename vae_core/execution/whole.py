@@ -11,7 +11,28 @@ from torch import Tensor
 
 from ..ops import AnyOp, Global, Ops, Residual, SideInput, Temporal, apply, apply_join, has_side_inputs
 from .bands.state import Past
-from .observer import Observer
+
+
+class Observer:
+    """Told of every op of a run. Whatever one of these methods raises stops the run."""
+
+    def begin_op(self, op: Any) -> None:
+        """The op is about to run on an image, on a band, or on what it has gathered of all bands."""
+
+    def end_op(self, op: Any, result: Tensor) -> None:
+        """The op has made this: (B, C, H, W), or a band of it."""
+
+    def begin_pass(self) -> None:
+        """An image is about to be read in bands to its end, to be held or for its statistics.
+
+        Passes nest: what one reads may begin another.
+        """
+
+    def carry(self, numbers: int) -> None:
+        """Until this pass ends, a flow keeps so many numbers from one band to the next."""
+
+    def end_pass(self) -> None:
+        """The last band has been read."""
 
 
 class RunContext(NamedTuple):

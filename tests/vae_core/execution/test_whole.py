@@ -3,7 +3,7 @@
 import torch
 from exact_vae.vae_core import from_weights
 from exact_vae.vae_core.execution import whole
-from exact_vae.vae_core.execution.observer import Observer
+from exact_vae.vae_core.execution.whole import Observer
 from exact_vae.vae_core.families.registry import build
 from exact_vae.vae_core.ops import Affine, Conv2d, Residual, SideInput, leaves, plus, times
 from support.random_networks import random_weights, small_kl

@@ -1,7 +1,7 @@
 """Plans for a VAE: how it would encode or decode a request, under a budget or in the memory that is free now."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -104,13 +104,12 @@ def choose_plan(request: Request, device: torch.device, options: RunOptions = DE
     keep = DEVICE if options.keep == SYSTEM and on_cpu else options.keep
     with _raising_overflow(what):
         budget = read_budget(device, options.budget)
-        others = count_free_elsewhere(device)
-        return choose(request, budget, others, rows=options.rows, keep=keep, on_cpu=on_cpu, what=what)
+        return choose(request, budget, FreeElsewhere(device), rows=options.rows, keep=keep, on_cpu=on_cpu, what=what)
 
 
 def list_plans(request: Request, device: torch.device) -> list[Plan]:
     """All that `choose_plan` chooses from if neither rows nor keep are given, the fastest first."""
-    return list(request.propose(count_free_elsewhere(device), on_cpu=device.type == "cpu"))
+    return list(request.propose(FreeElsewhere(device), on_cpu=device.type == "cpu"))
 
 
 def read_budget(device: torch.device, budget: int | str | None) -> int:
@@ -118,10 +117,25 @@ def read_budget(device: torch.device, budget: int | str | None) -> int:
     return memory.free(device) if budget is None else memory.parse(budget)
 
 
-def count_free_elsewhere(device: torch.device) -> dict[str, int]:
-    """Bytes there are beside the device. System memory is the device's own on a CPU, so only the disk is left."""
-    disk = {DISK: scratch.free()}
-    return disk if device.type == "cpu" else {SYSTEM: memory.free(torch.device("cpu")), **disk}
+class FreeElsewhere(Mapping[str, int]):
+    """Bytes that are free beside a device, by place. They are looked up only for a plan that would use them.
+
+    The system memory is a CPU's own, so beside it only the disk is left.
+    """
+
+    def __init__(self, device: torch.device):
+        self.places = (DISK,) if device.type == "cpu" else (SYSTEM, DISK)
+
+    def __getitem__(self, place: str) -> int:
+        if place not in self.places:
+            raise KeyError(place)
+        return scratch.free() if place == DISK else memory.free(torch.device("cpu"))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ what they carry from band to band. A plan adds only factors that were measured: 
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -20,7 +20,7 @@ from ..bands.flows import Source, build_flow
 from ..bands.holding import Banding
 from ..bands.state import Past
 from ..bands.stores import OnDevice
-from ..observer import Observer
+from ..whole import Observer
 from .budget import format_bytes
 
 DEVICE, SYSTEM, DISK = KEEP = ("device", "system memory", "disk")
@@ -280,7 +280,7 @@ def count_work(op: AnyOp, made: Tensor) -> float:
 def choose(
     request: Request,
     budget: int,
-    elsewhere: dict[str, int],
+    elsewhere: Mapping[str, int],
     *,
     rows: int | None = None,
     keep: str | None = None,

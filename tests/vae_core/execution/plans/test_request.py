@@ -9,9 +9,9 @@ from exact_vae.vae_core.execution import make_request
 from exact_vae.vae_core.execution.bands.flows import Source, build_flow
 from exact_vae.vae_core.execution.bands.holding import Banding
 from exact_vae.vae_core.execution.bands.stores import OnDevice
-from exact_vae.vae_core.execution.observer import Observer
 from exact_vae.vae_core.execution.plans.request import DEVICE, DISK, IN_FLIGHT, Request, choose, count_work
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
+from exact_vae.vae_core.execution.whole import Observer
 from exact_vae.vae_core.families import FAMILIES, dc_ae
 from exact_vae.vae_core.families.asymmetric import AsymmetricConfig
 from exact_vae.vae_core.families.blocks.ldm import Coder
