@@ -26,8 +26,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "execution": ("ops", "families", "images", "files"),  # files: scratch files are left behind by nobody
     "posterior": ("execution", "ops"),
     "inputs": ("execution", "families", "images", "latents"),
-    "results": ("execution", "families"),
-    "vae": ("inputs", "results", "posterior", "execution", "families", "images", "latents", "ops"),
+    "vae": ("inputs", "posterior", "execution", "families", "images", "latents", "ops"),
     "checkpoints": ("vae", "families", "files", "latents", "ops"),
     "reports": ("checkpoints", "vae", "posterior", "execution", "families", "images", "latents", "files"),
 }

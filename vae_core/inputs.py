@@ -16,7 +16,7 @@ from .dtypes import at_least_fp32
 from .errors import BadPixels, BadRequest, LatentMismatch, NumericalOverflow
 from .execution.options import RunOptions
 from .families import ClipLaw, Config, Network
-from .images.padding import pad_to
+from .images.pixels import pad_to
 from .latents import spaces
 
 LARGEST_PIXEL = 100.0  # HDR images exceed 1, some by far; this tells an image in 0...255

@@ -16,15 +16,14 @@ from .execution.plans.choose import choose_plan, make_request
 from .execution.plans.request import Plan, Request
 from .execution.progress import ProgressObserver
 from .execution.rewrite.fuse import fuse
-from .execution.run import run
+from .execution.run import demand_finite, describe_run, name_memory_errors, run
 from .families import ClipLaw, Config, Facts, Half, Network
 from .families.registry import demand_part, title
-from .images.padding import pad_to, repeat_last_frame
+from .images.pixels import pad_to, repeat_last_frame
 from .latents.fingerprint import digest_weights
 from .latents.preview import Findings
 from .ops import Ops, as_single_frame
 from .posterior import Posterior
-from .results import demand_finite, describe_run, name_memory_errors
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

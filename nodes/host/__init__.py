@@ -4,14 +4,13 @@ Everything here works in ComfyUI and without it (the headless runner, the comman
 socket carries an object that core nodes and other packs accept as a VAE; elsewhere it carries the VAE itself.
 """
 
-from .devices import device, result
 from .first_look import first_look
 from .host_vae import RATIO, ClipTiles, HostVAE
 from .memory import budget
 from .models import files, new_file, path
-from .place import Surroundings, in_comfyui, surroundings
+from .place import Surroundings, device, in_comfyui, result, surroundings
 from .showing import Shown, progress, show_saved_file, show_text
-from .socket import HostModel, Load, from_socket, geometry, look, runs_in, to_socket
+from .socket import HostModel, Load, facts, from_socket, geometry, look, runs_in, to_socket
 from .user_files import find_file, list_files
 
 __all__ = [
@@ -24,6 +23,7 @@ __all__ = [
     "Surroundings",
     "budget",
     "device",
+    "facts",
     "files",
     "find_file",
     "first_look",

@@ -1,4 +1,6 @@
-"""Where the nodes run: in ComfyUI, or in surroundings that a caller gives them."""
+"""Where the nodes run: in ComfyUI or in surroundings that a caller gives them, and on which device."""
+
+# pyright: reportMissingImports=false
 
 import sys
 from collections.abc import Iterator
@@ -7,6 +9,10 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+from torch import Tensor
+
+from ...vae_core import dtypes
 from ...vae_core.execution import Progress
 
 
@@ -45,3 +51,23 @@ def in_comfyui() -> bool:
 def get_surroundings() -> Surroundings | None:
     """The surroundings a caller gave, if any."""
     return _surroundings.get()
+
+
+def result(x: Tensor) -> Tensor:
+    """A tensor as nodes pass it on: where the host keeps intermediate results, in the dtype it keeps them."""
+    if in_comfyui():
+        from comfy import model_management
+
+        return x.to(model_management.intermediate_device(), model_management.intermediate_dtype())
+    return x.to("cpu", torch.float32)
+
+
+def device(name: str = "auto") -> torch.device:
+    """'auto', 'cpu', 'cuda:0' ... -> the device a VAE runs on."""
+    if name == "auto" and in_comfyui():
+        from comfy import model_management
+
+        return model_management.vae_device()
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return dtypes.demand_device(name)

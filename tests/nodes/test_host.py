@@ -36,7 +36,7 @@ def comfyui(monkeypatch):
     names = {"folder_paths": ModuleType("folder_paths"), "comfy": comfy, "comfy.model_management": memory,
              "comfy.sd": ModuleType("comfy.sd"), "server": server, "comfy_execution.utils": running,
              "comfy_execution": ModuleType("comfy_execution")}  # fmt: skip
-    monkeypatch.setattr(planning, "count_free_elsewhere", lambda device: {"disk": 100 * GIB})
+    monkeypatch.setattr(planning, "FreeElsewhere", lambda device: {"disk": 100 * GIB})
     for name, module in names.items():
         monkeypatch.setitem(sys.modules, name, module)
     return SimpleNamespace(asked=asked, sent=sent, server=tell, running=running)

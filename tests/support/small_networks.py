@@ -4,10 +4,10 @@ import torch
 from exact_vae.vae_core import VAE, from_weights
 from exact_vae.vae_core.dtypes import at_least_fp32
 from exact_vae.vae_core.execution import clips, whole
-from exact_vae.vae_core.execution.observer import Observer
 from exact_vae.vae_core.execution.plans.request import DEVICE, Plan
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.execution.run import run
+from exact_vae.vae_core.execution.whole import Observer
 from exact_vae.vae_core.families import (
     FAMILIES,
     ClipLaw,

@@ -10,9 +10,9 @@ from ..ops import Ops
 from . import whole
 from .bands.flows import Source
 from .bands.state import Past
-from .observer import Observer
 from .plans.request import Plan
 from .run import gather, make_store, run_bands
+from .whole import Observer
 
 
 @torch.no_grad()

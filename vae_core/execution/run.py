@@ -1,12 +1,17 @@
-"""Run images as a plan says: whole, or in bands of rows that are held where the plan says."""
+"""Run images as a plan says, whole or in bands of rows, and check the result."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..dtypes import at_least_fp32
+from ..errors import DoesNotFit, NumericalOverflow, is_out_of_memory
+from ..families import Half
 from ..ops import Ops, leaves
 from . import whole
 from .bands.flows import Source, build_flow
@@ -14,8 +19,9 @@ from .bands.holding import Banding, Flow
 from .bands.readers import ROWS, Rows
 from .bands.state import Past
 from .bands.stores import InMappedMemory, InSystemMemory, OnDevice, OnDisk, Store
-from .observer import Observer
 from .plans.request import DISK, SYSTEM, Plan
+from .progress import ProgressObserver
+from .whole import Observer
 
 
 @torch.no_grad()
@@ -77,3 +83,41 @@ def make_store(keep: str, device: torch.device) -> Store:
     if keep == SYSTEM:
         return InSystemMemory()
     return InMappedMemory() if device.type == "cpu" else OnDevice()
+
+
+class Run(Protocol):
+    """The VAE that runs, as sentences name it."""
+
+    name: str
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+
+def demand_finite(vae: Run, x: Tensor, half: Half) -> None:
+    """x: the result of this half, of any shape. Raises NumericalOverflow unless all its numbers are finite."""
+    if math.isfinite(x.amin()) and math.isfinite(x.amax()):  # torch.isfinite makes another tensor of this size
+        return
+    what = "the image" if half is Half.ENCODER else "the latent"
+    cure = "if another file of this VAE does not, this one is damaged"
+    if vae.dtype is torch.float16:
+        cure = f"{half.verb} it in bf16 or fp32"
+    dtype = str(vae.dtype).removeprefix("torch.")
+    raise NumericalOverflow(f"'{vae.name}' overflowed in {dtype}: {what} was finite, the result is not; {cure}.")
+
+
+@contextmanager
+def name_memory_errors(vae: Run, half: Half, shape: Sequence[int], observer: ProgressObserver) -> Iterator[None]:
+    """Raises DoesNotFit in place of torch's and Python's errors for memory that ran out: says at what, and where."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as e:
+        if not is_out_of_memory(e):
+            raise
+        run = describe_run(half, shape, vae.name)
+        raise DoesNotFit(f"{run} ran out of memory{observer.where}: use a smaller image or batch, or bf16.") from e
+
+
+def describe_run(half: Half, shape: Sequence[int], name: str) -> str:
+    """ "decoding 1 x 512x512 with 'ae.safetensors'\""""
+    return f"{half.doing} {shape[0]} x {shape[-1]}x{shape[-2]} with '{name}'"

@@ -13,14 +13,14 @@ from torch.nn import functional as F
 
 from ..dtypes import at_least_fp32
 from ..errors import BadPixels
-from ..images.padding import padding
+from ..images.pixels import padding
 from ..ops import Ops
 from .bands.flows import Source
 from .bands.holding import Flow
 from .bands.readers import ROWS, Reader, Rows, height
-from .observer import Observer
 from .plans.request import HEIGHTS, Plan
 from .run import gather, run, run_bands
+from .whole import Observer
 
 LAYOUT = torch.channels_last
 

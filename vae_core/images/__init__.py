@@ -1,12 +1,19 @@
 """Images before and after a VAE: ranges, channels, padding, masks, compositing, metrics, heat maps."""
 
 from . import masks
-from .channels import ALPHA, AUTOMATIC, convert_channels
 from .compositing import composite, match_colours
 from .heatmaps import WHITE_HOT, channel_grid, heat_map
 from .metrics import colour_shift, psnr, ssim
-from .padding import crop_to, pad_to
-from .ranges import to_levels, to_pixel_range, to_unit_range
+from .pixels import (
+    ALPHA,
+    AUTOMATIC,
+    convert_channels,
+    crop_to,
+    pad_to,
+    to_levels,
+    to_pixel_range,
+    to_unit_range,
+)
 
 __all__ = [
     "ALPHA",

@@ -16,8 +16,7 @@ from ..execution.progress import Progress
 from ..execution.tiles import Tiles
 from ..families import Half
 from ..images import heatmaps, metrics
-from ..images.channels import convert_channels
-from ..images.ranges import to_pixel_range, to_unit_range
+from ..images.pixels import convert_channels, to_pixel_range, to_unit_range
 from ..posterior import Posterior
 
 Prepare = Callable[[Half, tuple[int, ...]], tuple[Any, Any]]  # (half, shape) -> (VAE, its budget)

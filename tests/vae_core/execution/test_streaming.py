@@ -16,7 +16,7 @@ from exact_vae.vae_core.execution import run, streaming, whole
 from exact_vae.vae_core.execution.bands import stores
 from exact_vae.vae_core.families import FAMILIES
 from exact_vae.vae_core.families.kl import Coder
-from exact_vae.vae_core.images.padding import pad_to
+from exact_vae.vae_core.images.pixels import pad_to
 from exact_vae.vae_core.ops import Conv2d
 from support.random_networks import random_weights, small_kl
 

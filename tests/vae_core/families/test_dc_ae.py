@@ -14,8 +14,8 @@ from exact_vae.vae_core.execution import whole
 from exact_vae.vae_core.execution.bands.flows import Source, build_flow
 from exact_vae.vae_core.execution.bands.holding import Banding
 from exact_vae.vae_core.execution.bands.stores import OnDevice
-from exact_vae.vae_core.execution.observer import Observer
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
+from exact_vae.vae_core.execution.whole import Observer
 from exact_vae.vae_core.families import dc_ae
 from exact_vae.vae_core.families.dc_ae import Coder, DCAEConfig
 from exact_vae.vae_core.families.registry import build, expected_shapes

@@ -46,7 +46,7 @@ from ...ops import (
     declared,
     walk,
 )
-from ..observer import Observer
+from ..whole import Observer
 from .holding import Banding, Flow, HeldFlow, RecomputedFlow, Rereadable
 from .moments import Moments
 from .readers import ROWS, Reader, Rows, balance, drain, fork, height, numbers_per_row

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ..observer import Observer
+from ..whole import Observer
 from .moments import Moments, add_band
 from .readers import Rows, balance
 from .state import Past

@@ -1,7 +1,7 @@
 """Plans for a VAE: how it would encode or decode a request, under a budget or in the memory that is free now."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -9,7 +9,7 @@ import torch
 
 from ...errors import DoesNotFit
 from ...families import ClipLaw, Config, Half, Network
-from ...families.registry import build
+from ...families.registry import build, clip_law
 from ...ops import as_single_frame
 from .. import whole
 from ..options import DEFAULTS, RunOptions
@@ -37,7 +37,7 @@ def make_request(
     masked    decode beside an image and its mask
     Raises DoesNotFit for more pixels than can be counted.
     """
-    twin = build(family, config).to(dtype)
+    twin = _build_twin(family, config, dtype)
     law = twin.clip_law
     if len(shape) == 4 and law and law.images_are_clips:
         shape = (*shape[:2], 1, *shape[2:])
@@ -49,6 +49,12 @@ def make_request(
         if half is Half.ENCODER:
             return _request_encoding(twin, config, batch, size, dtype, streamed)
         return _request_decoding(twin, config, batch, size, dtype, streamed, masked)
+
+
+@lru_cache(maxsize=8)
+def _build_twin(family: str, config: Config, dtype: torch.dtype) -> Network:
+    """The network on the meta device, for requests of every shape. Nobody changes it."""
+    return build(family, config).to(dtype)
 
 
 def _request_clips(
@@ -90,7 +96,7 @@ def _pad_size(size: Sequence[int], ratio: int) -> tuple[int, int]:
 
 def count_latent_frames(family: str, config: Config, frames: int) -> int:
     """Frames of the latent of a clip of so many. If frames are images to this VAE, as a single one is: as many."""
-    law = build(family, config).clip_law
+    law = clip_law(family, config)
     return law.latents(frames) if law and frames > 1 else frames
 
 
@@ -104,13 +110,12 @@ def choose_plan(request: Request, device: torch.device, options: RunOptions = DE
     keep = DEVICE if options.keep == SYSTEM and on_cpu else options.keep
     with _raising_overflow(what):
         budget = read_budget(device, options.budget)
-        others = count_free_elsewhere(device)
-        return choose(request, budget, others, rows=options.rows, keep=keep, on_cpu=on_cpu, what=what)
+        return choose(request, budget, FreeElsewhere(device), rows=options.rows, keep=keep, on_cpu=on_cpu, what=what)
 
 
 def list_plans(request: Request, device: torch.device) -> list[Plan]:
     """All that `choose_plan` chooses from if neither rows nor keep are given, the fastest first."""
-    return list(request.propose(count_free_elsewhere(device), on_cpu=device.type == "cpu"))
+    return list(request.propose(FreeElsewhere(device), on_cpu=device.type == "cpu"))
 
 
 def read_budget(device: torch.device, budget: int | str | None) -> int:
@@ -118,10 +123,25 @@ def read_budget(device: torch.device, budget: int | str | None) -> int:
     return memory.free(device) if budget is None else memory.parse(budget)
 
 
-def count_free_elsewhere(device: torch.device) -> dict[str, int]:
-    """Bytes there are beside the device. System memory is the device's own on a CPU, so only the disk is left."""
-    disk = {DISK: scratch.free()}
-    return disk if device.type == "cpu" else {SYSTEM: memory.free(torch.device("cpu")), **disk}
+class FreeElsewhere(Mapping[str, int]):
+    """Bytes that are free beside a device, by place. They are looked up only for a plan that would use them.
+
+    The system memory is a CPU's own, so beside it only the disk is left.
+    """
+
+    def __init__(self, device: torch.device):
+        self.places = (DISK,) if device.type == "cpu" else (SYSTEM, DISK)
+
+    def __getitem__(self, place: str) -> int:
+        if place not in self.places:
+            raise KeyError(place)
+        return scratch.free() if place == DISK else memory.free(torch.device("cpu"))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from exact_vae.vae_core.execution.bands.holding import Banding, HeldFlow, Recomp
 from exact_vae.vae_core.execution.bands.moments import Moments
 from exact_vae.vae_core.execution.bands.readers import Reader, balance, fork
 from exact_vae.vae_core.execution.bands.stores import InSystemMemory, OnDevice, OnDisk
-from exact_vae.vae_core.execution.observer import Observer
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
+from exact_vae.vae_core.execution.whole import Observer
 from exact_vae.vae_core.families import FAMILIES, dc_ae
 from exact_vae.vae_core.families.blocks.ldm import Coder
 from exact_vae.vae_core.families.hunyuan_image import HunyuanImageConfig

@@ -69,7 +69,7 @@ def test_plan_and_store_agree(mounted, monkeypatch):
     asked = []
     usage = shutil.disk_usage
     monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or usage(path))
-    planning.count_free_elsewhere(torch.device("cpu"))
+    planning.FreeElsewhere(torch.device("cpu"))["disk"]
     store = OnDisk()
     assert asked == [store.folder] == [folders["here"]]
     store.close()

@@ -1,16 +1,33 @@
-"""Channels of images: grey, RGB, alpha.
+"""What is done to an image before it is encoded and after it was decoded: its range, its channels, its size.
 
-An image here is (B, C, H, W) in [0, 1] with 1 channel (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha).
+VAEs work with pixels in [-1, 1], images have values in [0, 1], and files have levels 0 to 255. An image here is
+(B, C, H, W) in [0, 1] with 1 channel (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha).
 """
 
 import re
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from ..errors import BadRequest
+from ..errors import BadPixels, BadRequest
 
 AUTOMATIC, DROP, COMPOSITE, KEEP = ALPHA = ("automatic", "drop", "composite", "keep")
+
+
+def to_unit_range(pixels: Tensor) -> Tensor:
+    """Pixels in [-1, 1] -> image values in [0, 1]. Any shape and floating dtype; values outside are not clamped."""
+    return (pixels + 1) / 2
+
+
+def to_pixel_range(image: Tensor) -> Tensor:
+    """Image values in [0, 1] -> pixels in [-1, 1]. Any shape and floating dtype; values outside are not clamped."""
+    return image * 2 - 1
+
+
+def to_levels(image: Tensor) -> Tensor:
+    """Image values in [0, 1] -> the nearest of the levels 0 to 255, uint8. Any shape; values outside are clamped."""
+    return (image * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def convert_channels(
@@ -59,3 +76,36 @@ def _split(image: Tensor) -> tuple[Tensor, Tensor]:
     colours = image[:, :1].expand(-1, 3, -1, -1) if grey else image[:, :3]
     has_alpha = image.shape[1] in (2, 4)
     return colours, image[:, -1:] if has_alpha else torch.ones_like(image[:, :1])
+
+
+def padding(h: int, w: int, ratio: int) -> tuple[int, int, str]:
+    """(rows to add below, columns to add at the right, mode of `F.pad`). Small images cannot be mirrored."""
+    below, right = -h % ratio, -w % ratio
+    return below, right, "reflect" if below < h and right < w else "replicate"
+
+
+def pad_to(x: Tensor, ratio: int) -> Tensor:
+    """Pad images to multiples of the ratio, below and at the right, by their mirror image.
+
+    x: (..., H, W), 3 to 5 dimensions, any range and dtype. Returns x itself if nothing is missing.
+    """
+    below, right, how = padding(x.shape[-2], x.shape[-1], ratio)
+    return F.pad(x, (0, right, 0, below), mode=how) if below or right else x
+
+
+def crop_to(x: Tensor, ratio: int) -> Tensor:
+    """Crop images to multiples of the ratio, keeping their middle. An odd row or column is lost below or at the right.
+
+    x: (..., H, W), any range and dtype. Returns a view. Raises BadPixels for images smaller than the ratio.
+    """
+    h, w = x.shape[-2:]
+    high, wide = h - h % ratio, w - w % ratio
+    if not high or not wide:
+        raise BadPixels(f"an image of {w}x{h} has nothing left when it is cropped to multiples of {ratio}: pad it.")
+    top, left = (h - high) // 2, (w - wide) // 2
+    return x[..., top : top + high, left : left + wide]
+
+
+def repeat_last_frame(x: Tensor, missing: int) -> Tensor:
+    """Continue a clip (T, C, H, W) by its last frame -> (T + missing, C, H, W)."""
+    return torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) if missing else x
