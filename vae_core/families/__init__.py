@@ -1,10 +1,26 @@
 """Which network is this? One file for each family, and nothing else beside what all of them share."""
 
-from .blocks.base import ClipLaw, Config, Facts, Family, Network
-from .blocks.half import Half
-from .registry import FAMILIES, build, demand_part, selectable_spaces, title
-from .shapes import Shapes
-from .unsupported import FOREIGN
+from typing import TYPE_CHECKING
+
+from .. import lazy
+
+if TYPE_CHECKING:
+    from .blocks.base import ClipLaw, Config, Facts, Family, Network
+    from .blocks.half import Half
+    from .registry import FAMILIES, build, demand_part, selectable_spaces, title
+    from .shapes import Shapes
+    from .unsupported import FOREIGN
+else:
+    __getattr__, __dir__ = lazy.offer(
+        __name__,
+        {
+            "blocks.base": "ClipLaw Config Facts Family Network",
+            "blocks.half": "Half",
+            "registry": "FAMILIES build demand_part selectable_spaces title",
+            "shapes": "Shapes",
+            "unsupported": "FOREIGN",
+        },
+    )
 
 __all__ = [
     "FAMILIES",
