@@ -37,7 +37,7 @@ def make_request(
     masked    decode beside an image and its mask
     Raises DoesNotFit for more pixels than can be counted.
     """
-    twin = build(family, config).to(dtype)
+    twin = _build_twin(family, config, dtype)
     law = twin.clip_law
     if len(shape) == 4 and law and law.images_are_clips:
         shape = (*shape[:2], 1, *shape[2:])
@@ -49,6 +49,12 @@ def make_request(
         if half is Half.ENCODER:
             return _request_encoding(twin, config, batch, size, dtype, streamed)
         return _request_decoding(twin, config, batch, size, dtype, streamed, masked)
+
+
+@lru_cache(maxsize=8)
+def _build_twin(family: str, config: Config, dtype: torch.dtype) -> Network:
+    """The network on the meta device, for requests of every shape. Nobody changes it."""
+    return build(family, config).to(dtype)
 
 
 def _request_clips(
