@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from .. import vae_core
-from ..vae_core import UnsupportedCheckpoint, checkpoints, families
+from ..vae_core import UnsupportedCheckpoint, checkpoints, latents
 from ..vae_core.dtypes import DTYPES
 from . import host
 from .core_vaes import point_to_core
@@ -57,7 +57,7 @@ class VAELoader:
             "tells them apart, and the wrong choice gives wrong colours."
         )
         halves = [NONE, *host.files("vae"), *host.files("vae_approx")]
-        spaces = [AUTOMATIC, *families.selectable_spaces()]
+        spaces = [AUTOMATIC, *latents.list_tiny_spaces()]
         return {
             "required": {"vae_name": (list_names(), {"tooltip": name})},
             "optional": {

@@ -1,6 +1,6 @@
 """Save VAE: a VAE to a file, with its weights named as in a layout."""
 
-from ..vae_core import BadRequest, checkpoints
+from ..vae_core import BadRequest, checkpoints, families
 from ..vae_core.dtypes import DTYPES, parse_dtype
 from . import host
 from .inputs import choice_input, text_input
@@ -36,7 +36,7 @@ class VAESave:
                 "filename_prefix": text_input("vae/ComfyUI_vae", PREFIX),
             },
             "optional": {
-                "layout": choice_input(checkpoints.LAYOUTS, checkpoints.ORIGINAL, layout),
+                "layout": choice_input(families.LAYOUTS, families.ORIGINAL, layout),
                 "dtype": choice_input((AS_IT_IS, *DTYPES), AS_IT_IS, dtype),
             },
         }

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .files import DAMAGE, Checkpoint, open_checkpoint
     from .loading import FLOATS, OWNS, demand_floats, from_weights, in_space, load, own_dtype, read_as_light
     from .rewriting import in_file, rewrite
-    from .saving import LAYOUTS, ORIGINAL, save, weights_as
+    from .saving import save, weights_as
 else:
     __getattr__, __dir__ = lazy.offer(
         __name__,
@@ -20,15 +20,13 @@ else:
             "files": "DAMAGE Checkpoint open_checkpoint",
             "loading": "FLOATS OWNS demand_floats from_weights in_space load own_dtype read_as_light",
             "rewriting": "in_file rewrite",
-            "saving": "LAYOUTS ORIGINAL save weights_as",
+            "saving": "save weights_as",
         },
     )
 
 __all__ = [
     "DAMAGE",
     "FLOATS",
-    "LAYOUTS",
-    "ORIGINAL",
     "OWNS",
     "Checkpoint",
     "Detection",

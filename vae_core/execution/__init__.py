@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from .plans import budget, scratch
     from .plans.budget import MARGIN, format_bytes
     from .plans.choose import choose_plan, count_latent_frames, list_plans, make_request, read_budget
-    from .plans.request import DEVICE, DISK, KEEP, SYSTEM, Plan, Request
+    from .plans.places import DEVICE, DISK, KEEP, SYSTEM
+    from .plans.request import Plan, Request
     from .progress import Progress
     from .streaming import PixelRows
     from .tiles import TilePlan, Tiles
@@ -23,7 +24,8 @@ else:
             "plans.budget": "budget MARGIN format_bytes",
             "plans.scratch": "scratch",
             "plans.choose": "choose_plan count_latent_frames list_plans make_request read_budget",
-            "plans.request": "DEVICE DISK KEEP SYSTEM Plan Request",
+            "plans.places": "DEVICE DISK KEEP SYSTEM",
+            "plans.request": "Plan Request",
             "progress": "Progress",
             "streaming": "PixelRows",
             "tiles": "TilePlan Tiles",

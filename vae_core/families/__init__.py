@@ -7,7 +7,8 @@ from .. import lazy
 if TYPE_CHECKING:
     from .blocks.base import ClipLaw, Config, Facts, Family, Network
     from .blocks.half import Half
-    from .registry import FAMILIES, build, demand_part, selectable_spaces, title
+    from .names import LAYOUTS, ORIGINAL
+    from .registry import FAMILIES, build, demand_part, title
     from .shapes import Shapes
     from .unsupported import FOREIGN
 else:
@@ -16,7 +17,8 @@ else:
         {
             "blocks.base": "ClipLaw Config Facts Family Network",
             "blocks.half": "Half",
-            "registry": "FAMILIES build demand_part selectable_spaces title",
+            "names": "LAYOUTS ORIGINAL",
+            "registry": "FAMILIES build demand_part title",
             "shapes": "Shapes",
             "unsupported": "FOREIGN",
         },
@@ -25,6 +27,8 @@ else:
 __all__ = [
     "FAMILIES",
     "FOREIGN",
+    "LAYOUTS",
+    "ORIGINAL",
     "ClipLaw",
     "Config",
     "Facts",
@@ -34,6 +38,5 @@ __all__ = [
     "Shapes",
     "build",
     "demand_part",
-    "selectable_spaces",
     "title",
 ]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         preview,
         published_factors,
     )
-    from .spaces import SPACES, LatentSpace, find_spaces, get_space, name_models
+    from .spaces import SPACES, LatentSpace, find_spaces, get_space, list_tiny_spaces, name_models
     from .tag import Tag
 else:
     __getattr__, __dir__ = lazy.offer(
@@ -35,7 +35,7 @@ else:
             "interpolation": "METHODS SLERP interpolate slerp walk",
             "noise": "BATCH_SEEDS CPU INCREMENT SEEDS SOURCES Noise",
             "previews": "CELLS IMAGES Factors Findings false_colours fit flatten_frames preview published_factors",
-            "spaces": "SPACES LatentSpace find_spaces get_space name_models",
+            "spaces": "SPACES LatentSpace find_spaces get_space list_tiny_spaces name_models",
             "tag": "Tag",
         },
     )
@@ -70,6 +70,7 @@ __all__ = [
     "flatten_frames",
     "get_space",
     "interpolate",
+    "list_tiny_spaces",
     "name_models",
     "preview",
     "published_factors",

@@ -17,7 +17,8 @@ from ..rewrite.fuse import fuse
 from . import budget as memory
 from . import scratch
 from .clip_request import ClipRequest
-from .request import DEVICE, DISK, SYSTEM, Plan, Request, choose
+from .places import DEVICE, DISK, SYSTEM
+from .request import Plan, Request, choose
 
 
 @lru_cache(maxsize=32)
