@@ -22,6 +22,8 @@ class Config(Protocol):
     @property
     def spatial_ratio(self) -> int: ...
     @property
+    def decoded_ratio(self) -> int: ...
+    @property
     def temporal_ratio(self) -> int | None: ...
     @property
     def in_channels(self) -> int: ...
@@ -51,6 +53,10 @@ class Halves:
     def spatial_ratio(self) -> int:
         coder = self.encoder or self.decoder
         return 2 ** (len(coder.widths) - 1)
+
+    @property
+    def decoded_ratio(self) -> int:
+        return self.spatial_ratio
 
     @property
     def temporal_ratio(self) -> int | None:
@@ -83,7 +89,7 @@ class Facts:
 
     @property
     def decoded_ratio(self) -> int:
-        return getattr(self.config, "decoded_ratio", self.config.spatial_ratio)
+        return self.config.decoded_ratio
 
     @property
     def temporal_ratio(self) -> int | None:
