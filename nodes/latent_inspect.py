@@ -77,7 +77,7 @@ def draw_preview(latent: Tensor, tag: latents.Tag | None, vae: Any) -> Tensor:
 def _probe(vae: Any) -> tuple[vae_core.Half, tuple[int, ...]]:
     """(half, shape) of what `fit` runs the VAE on."""
     channels, ratio = host.geometry(vae)
-    config = getattr(host.look(vae), "config", None)
+    config = getattr(host.facts(vae), "config", None)
     if config and "encoder" not in config.parts:
         return vae_core.Half.DECODER, (latents.IMAGES, channels, latents.CELLS, latents.CELLS)
     return vae_core.Half.ENCODER, (1, 3, latents.CELLS * ratio, latents.CELLS * ratio)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .place import Surroundings, device, in_comfyui, result, surroundings
     from .previews import first_look
     from .showing import Shown, progress, show_saved_file, show_text
-    from .socket import HostModel, Load, from_socket, geometry, look, runs_in, to_socket
+    from .socket import HostModel, Load, facts, from_socket, geometry, look, runs_in, to_socket
     from .user_files import find_file, list_files
 else:
     __getattr__, __dir__ = lazy.offer(
@@ -27,7 +27,7 @@ else:
             "models": "files new_file path",
             "place": "Surroundings device in_comfyui result surroundings",
             "showing": "Shown progress show_saved_file show_text",
-            "socket": "HostModel Load from_socket geometry look runs_in to_socket",
+            "socket": "HostModel Load facts from_socket geometry look runs_in to_socket",
             "user_files": "find_file list_files",
         },
     )
@@ -42,6 +42,7 @@ __all__ = [
     "Surroundings",
     "budget",
     "device",
+    "facts",
     "files",
     "find_file",
     "first_look",

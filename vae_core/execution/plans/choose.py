@@ -9,7 +9,7 @@ import torch
 
 from ...errors import DoesNotFit
 from ...families import ClipLaw, Config, Half, Network
-from ...families.registry import build
+from ...families.registry import build, clip_law
 from ...ops import as_single_frame
 from .. import whole
 from ..options import DEFAULTS, RunOptions
@@ -97,7 +97,7 @@ def _pad_size(size: Sequence[int], ratio: int) -> tuple[int, int]:
 
 def count_latent_frames(family: str, config: Config, frames: int) -> int:
     """Frames of the latent of a clip of so many. If frames are images to this VAE, as a single one is: as many."""
-    law = build(family, config).clip_law
+    law = clip_law(family, config)
     return law.latents(frames) if law and frames > 1 else frames
 
 
