@@ -21,7 +21,7 @@ from .families import ClipLaw, Config, Facts, Half, Network
 from .families.registry import demand_part, title
 from .images.pixels import pad_to, repeat_last_frame
 from .latents.fingerprint import digest_weights
-from .latents.preview import Findings
+from .latents.previews import Findings
 from .ops import Ops, as_single_frame
 from .posterior import Posterior
 

@@ -17,8 +17,8 @@ from ...ops import DoublingConv, Ops, Residual, declared, leaves, walk
 from ..bands.state import Past
 from .budget import format_bytes
 from .counting import BandedRun, WholeRun, count_whole
+from .places import DEVICE, DISK, SYSTEM
 
-DEVICE, SYSTEM, DISK = KEEP = ("device", "system memory", "disk")
 IN_FLIGHT = 8  # bands alive at once between two held images: read, extended, normalized, made, joined, added
 # More bands' worth of memory on a CPU: the gaps that tensors of many sizes leave in its heap. Found by measuring, see
 # benchmarks/results/time_and_memory_cpu_fp32.md; what is read back from a disk is a new tensor each time.
