@@ -12,7 +12,8 @@ from .. import whole
 from ..bands.state import HEAP_SLACK, Past
 from ..bands.stores import OnDevice
 from .counting import ShapesOnly
-from .request import DEVICE, SMALL, Plan, Request
+from .places import DEVICE
+from .request import SMALL, Plan, Request
 
 AT_A_TIME = (8, 4, 2, 1)  # latent frames, the fastest first
 SCATTERED = 2.5  # of what a part needs: gaps between it in the heap of a CPU, at most (measured: 1.8 to 2.2)
