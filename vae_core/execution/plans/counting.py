@@ -20,7 +20,7 @@ from ..bands.state import Past
 from ..bands.stores import OnDevice
 from ..whole import Observer
 
-REMEMBERED = 3  # activations alive at once while attention gathers what it remembers
+REMEMBERED = 4  # activations alive at once while attention gathers what it remembers: the parts of k and v, and both
 # Functions whose result is like their first tensor, those of two tensors or numbers that are broadcast, and reductions.
 LIKE_INPUT = frozenset(
     {
@@ -58,8 +58,8 @@ def count_whole(ops: Ops, x: Tensor, side_input: Tensor | None = None, past: Pas
     """What `whole.run(ops, x, side_input=side_input, past=past, in_place=True)` takes.
 
     x, side_input: on the meta device, (B, C, H, W); a side input of its own is the caller's, and not counted.
-    Counts all tensors that ops make, those that they need only meanwhile too. What a backend allocates inside a function
-    of torch is its own affair.
+    Counts all tensors that ops make, those that they need only meanwhile too. What a backend allocates inside one of
+    torch's functions is its own affair.
     Raises RuntimeError for more numbers than torch can count.
     """
     count = _LiveBytes()
@@ -83,7 +83,8 @@ class _LiveBytes(Observer):
 
     def end_op(self, op: Any, result: Tensor) -> None:
         self.work += count_work(op, result)
-        if self.known.get(result.untyped_storage()._cdata) != id(result):  # not in place; a view counts as a copy while the op runs, for other layouts make one
+        if self.known.get(result.untyped_storage()._cdata) != id(result):  # not in place, or a view
+            # which counts as a copy while the op runs: for other layouts it makes one
             self.most = max(self.most, self.before + result.nbytes)
 
     def add(self, x: Tensor) -> Tensor:
