@@ -25,8 +25,7 @@ from .families import ClipLaw, Half
 from .latents import SPACES, Factors, LatentSpace, Noise, Tag, convert, fit, preview, read_latent, write_latent
 from .posterior import Posterior
 from .vae import VAE
-
-__version__ = "0.1.0"  # also in pyproject.toml, where registries read it; a test compares the two
+from .version import VERSION as __version__
 
 __all__ = [
     "SPACES",

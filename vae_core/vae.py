@@ -24,6 +24,7 @@ from .latents.fingerprint import digest_weights
 from .latents.preview import Findings
 from .ops import Ops, as_single_frame
 from .posterior import Posterior
+from .verdicts import Detours
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -59,6 +60,7 @@ class VAE(Facts):
         self.name = name
         self.latent_space = latent_space
         self.findings = Findings()
+        self.detours = Detours()
         self._dtype = dtype
         self._device = device
 
@@ -287,6 +289,8 @@ class VAE(Facts):
 
     def _encode(self, x: Tensor, options: RunOptions) -> Tensor:
         """x: (B, C, H, W) or (B, C, T, H, W) -> the encoder's result."""
+        if detour := self.detours.find(self, Half.ENCODER):
+            return detour.vae._encode(x, detour.adapt(options)).to(self.device)
         plan = self._choose_plan(Half.ENCODER, x.shape, options)
         observer = self._start(plan, len(x), options)
         with name_memory_errors(self, Half.ENCODER, x.shape, observer):
@@ -301,6 +305,8 @@ class VAE(Facts):
 
     def _decode(self, x: Tensor, side_input: Tensor | None, options: RunOptions) -> Tensor:
         """x: (B, C, h, w) or (B, C, T, h, w) -> the decoder's result."""
+        if detour := self.detours.find(self, Half.DECODER):
+            return detour.vae._decode(x, detour.move(side_input), detour.adapt(options)).to(self.device)
         plan = self._choose_plan(Half.DECODER, x.shape, options, masked=side_input is not None)
         observer = self._start(plan, len(x), options)
         with name_memory_errors(self, Half.DECODER, x.shape, observer):

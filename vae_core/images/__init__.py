@@ -3,6 +3,7 @@
 from . import masks
 from .compositing import composite, match_colours
 from .heatmaps import WHITE_HOT, channel_grid, heat_map
+from .lettering import draw_letters, letters_width
 from .metrics import colour_shift, psnr, ssim
 from .pixels import (
     ALPHA,
@@ -24,7 +25,9 @@ __all__ = [
     "composite",
     "convert_channels",
     "crop_to",
+    "draw_letters",
     "heat_map",
+    "letters_width",
     "masks",
     "match_colours",
     "pad_to",

@@ -4,6 +4,7 @@ from . import comparison
 from .comparison import Overflow, RoundTrip
 from .description import describe_file, describe_vae, format_rows
 from .latent import describe_latent
+from .tables import format_markdown
 
 __all__ = [
     "Overflow",
@@ -12,5 +13,6 @@ __all__ = [
     "describe_file",
     "describe_latent",
     "describe_vae",
+    "format_markdown",
     "format_rows",
 ]

@@ -1,0 +1,27 @@
+"""Is this device known to compute this VAE wrongly? What the Doctor found is kept here, and gone around."""
+
+from .detours import Detour, Detours, NoDetours, copy_to
+from .kept import VARIABLE, find, folder, keep, read_all
+from .machine import Machine, describe_machine, find_driver, name_device, name_processor
+from .verdict import CPU, Finding, Verdict, Way
+
+__all__ = [
+    "CPU",
+    "VARIABLE",
+    "Detour",
+    "Detours",
+    "Finding",
+    "Machine",
+    "NoDetours",
+    "Verdict",
+    "Way",
+    "copy_to",
+    "describe_machine",
+    "find",
+    "find_driver",
+    "folder",
+    "keep",
+    "name_device",
+    "name_processor",
+    "read_all",
+]
