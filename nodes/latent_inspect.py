@@ -89,7 +89,7 @@ def draw_preview(latent: Tensor, tag: Tag | None, vae: Any) -> Tensor:
 def _probe(vae: Any) -> tuple[Half, tuple[int, ...]]:
     """(half, shape) of what `fit` runs the VAE on."""
     channels, ratio = host.geometry(vae)
-    config = getattr(host.look(vae), "config", None)
+    config = getattr(host.facts(vae), "config", None)
     if config and "encoder" not in config.parts:
         return Half.DECODER, (IMAGES, channels, CELLS, CELLS)
     return Half.ENCODER, (1, 3, CELLS * ratio, CELLS * ratio)

@@ -52,7 +52,7 @@ def encode_to_latent(
 
     image: odd_sizes, alpha and background, see `encoding.prepare_pixels`.
     """
-    x, note = prepare_pixels(pixels, host.look(vae), *image)
+    x, note = prepare_pixels(pixels, host.facts(vae), *image)
     codec = host.from_socket(vae, Half.ENCODER, tuple(x.shape), options)
     shown, budget = host.Shown(note), host.budget(vae)
     options = replace(options, budget=budget, on_plan=shown, progress=host.progress())

@@ -10,7 +10,7 @@ from .memory import budget
 from .models import files, new_file, path
 from .place import Surroundings, device, in_comfyui, result, surroundings
 from .showing import Shown, progress, show_saved_file, show_text
-from .socket import HostModel, Load, from_socket, geometry, look, runs_in, to_socket
+from .socket import HostModel, Load, facts, from_socket, geometry, look, runs_in, to_socket
 from .user_files import find_file, list_files
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Surroundings",
     "budget",
     "device",
+    "facts",
     "files",
     "find_file",
     "first_look",

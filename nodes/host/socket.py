@@ -68,16 +68,19 @@ def from_socket(thing: Any, half: Half, shape: tuple[int, ...], options: RunOpti
     return _rebuild(thing, detection, thing.vae_dtype, thing.device)
 
 
-def look(thing: Any) -> Any:
-    """The VAE on the socket as it is, for reading: nothing is moved, and nothing is made free for it."""
+def facts(thing: Any) -> Any:
+    """What the VAE on the socket is: its channels, its ratios, its law of clips. Core's VAE is not rebuilt for it."""
     if isinstance(thing, VAE):
         return thing
     _demand_vae(thing)
     model = thing.first_stage_model
-    if isinstance(model, HostModel):
-        return model.vae
-    found = _detect(thing)
-    return _rebuild(thing, found) if found else HostVAE(thing)
+    return model.vae if isinstance(model, HostModel) else _detect(thing) or HostVAE(thing)
+
+
+def look(thing: Any) -> Any:
+    """The VAE on the socket as it is, for reading: nothing is moved, and nothing is made free for it."""
+    found = facts(thing)
+    return _rebuild(thing, found) if isinstance(found, Detection) else found
 
 
 def runs_in(thing: Any) -> str:

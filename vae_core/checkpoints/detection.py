@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BrokenCheckpoint, UnknownCheckpoint, UnsupportedCheckpoint, some
-from ..families import FAMILIES, Config, Facts
+from ..families import FAMILIES, ClipLaw, Config, Facts
 from ..families.names import Reading, Readings
 from ..families.names.ldm import HALVES as BARE_HALVES
-from ..families.registry import expected_shapes, family_named, spaces, title
+from ..families.registry import clip_law, expected_shapes, family_named, spaces, title
 from ..families.unsupported import recognise
 from .files import Checkpoint, open_checkpoint
 from .latent_space_hints import whose
@@ -40,6 +40,11 @@ class Detection(Facts):
     @property
     def title(self) -> str:
         return title(self.family, self.config)
+
+    @property
+    def clip_law(self) -> ClipLaw | None:
+        """Which frames of a clip become which of its latent; None for a VAE of images."""
+        return clip_law(self.family, self.config)
 
     @property
     def is_whole(self) -> bool:

@@ -13,7 +13,7 @@ import torch
 
 from ..errors import BadRequest
 from ..latents import spaces as latents
-from .blocks.base import Config, Family, Network
+from .blocks.base import ClipLaw, Config, Family, Network
 from .blocks.half import Half
 from .shapes import Shapes
 
@@ -108,6 +108,12 @@ def build(family: str, config: Config) -> Network:
     """The network on the meta device: names and shapes, no memory."""
     with torch.device("meta"):
         return family_named(family).build(config)
+
+
+@lru_cache(maxsize=32)
+def clip_law(family: str, config: Config) -> ClipLaw | None:
+    """Which frames of a clip become which of its latent; None for a VAE of images."""
+    return build(family, config).clip_law
 
 
 @lru_cache(maxsize=32)

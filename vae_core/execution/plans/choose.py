@@ -9,7 +9,7 @@ import torch
 
 from ...errors import DoesNotFit
 from ...families import ClipLaw, Config, Half, Network
-from ...families.registry import build
+from ...families.registry import build, clip_law
 from ...ops import as_single_frame
 from .. import whole
 from ..options import DEFAULTS, RunOptions
@@ -37,7 +37,7 @@ def make_request(
     masked    decode beside an image and its mask
     Raises DoesNotFit for more pixels than can be counted.
     """
-    twin = build(family, config).to(dtype)
+    twin = _build_twin(family, config, dtype)
     law = twin.clip_law
     if len(shape) == 4 and law and law.images_are_clips:
         shape = (*shape[:2], 1, *shape[2:])
@@ -49,6 +49,12 @@ def make_request(
         if half is Half.ENCODER:
             return _request_encoding(twin, config, batch, size, dtype, streamed)
         return _request_decoding(twin, config, batch, size, dtype, streamed, masked)
+
+
+@lru_cache(maxsize=8)
+def _build_twin(family: str, config: Config, dtype: torch.dtype) -> Network:
+    """The network on the meta device, for requests of every shape. Nobody changes it."""
+    return build(family, config).to(dtype)
 
 
 def _request_clips(
@@ -90,7 +96,7 @@ def _pad_size(size: Sequence[int], ratio: int) -> tuple[int, int]:
 
 def count_latent_frames(family: str, config: Config, frames: int) -> int:
     """Frames of the latent of a clip of so many. If frames are images to this VAE, as a single one is: as many."""
-    law = build(family, config).clip_law
+    law = clip_law(family, config)
     return law.latents(frames) if law and frames > 1 else frames
 
 

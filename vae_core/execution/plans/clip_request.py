@@ -11,6 +11,7 @@ from ...ops import Ops, splits_in_time
 from .. import whole
 from ..bands.state import HEAP_SLACK, Past
 from ..bands.stores import OnDevice
+from .counting import ShapesOnly
 from .request import DEVICE, SMALL, Plan, Request
 
 AT_A_TIME = (8, 4, 2, 1)  # latent frames, the fastest first
@@ -81,13 +82,12 @@ class ClipRequest(Request):
         peak = plan.peak + sum(self._end_bytes.values()) + (part.known if here else 0) + part.gathered
         peak += min(HEAP_SLACK, int(SCATTERED * plan.peak)) if on_cpu else 0
         held = plan.held + (0 if here else part.known)
-        return replace(plan, frames=part.n, images=1, peak=peak, held=held, work=self.whole.work, shape=self.shape)
+        return replace(plan, frames=part.n, images=1, peak=peak, held=held, work=self.work, shape=self.shape)
 
-    @cached_property
+    @property
     def shape(self) -> tuple[int, ...]:
         """Of the result for one clip: (T, C, H, W)."""
-        with torch.no_grad():
-            return tuple(whole.run(self.ops, self.x).shape)
+        return self._whole_run.shape
 
     @cached_property
     def _end_bytes(self) -> dict[str, int]:
@@ -104,7 +104,7 @@ class _LaterPart(Request):
 
     def __init__(self, clip: ClipRequest, n: int):
         past = Past(OnDevice())
-        with torch.no_grad():
+        with torch.no_grad(), ShapesOnly():
             whole.run(clip.ops, clip.x[: clip.first + clip.step * (clip.latents - n - 1)], past=past)
         super().__init__(clip.ops, clip.x[:1].expand(clip.step * n, *clip.x.shape[1:]), clip.scale)
         self.one = self.side = self.x
@@ -116,7 +116,6 @@ class _LaterPart(Request):
         """Those of the clip are counted there."""
         return {}
 
-    @cached_property
+    @property
     def shape(self) -> tuple[int, ...]:
-        with torch.no_grad():
-            return tuple(whole.run(self.ops, self.x, past=self.past).shape)
+        return self._whole_run.shape
