@@ -1,4 +1,4 @@
-"""Does this device compute this VAE rightly? A chart goes through it in every dtype, and the CPU in fp64 is the judge."""
+"""Does this device compute this VAE rightly? A chart goes through it in every dtype; the CPU in fp64 is the judge."""
 
 from .drawing import draw_errors
 from .examination import NARROWEST, WIDTHS, Examination, examine

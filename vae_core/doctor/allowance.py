@@ -9,9 +9,9 @@ K       the longest sum of products in the network. Summed one after the other i
     allowed = 2 e sqrt(1 + K/2 (u32 / u)^2)        u, u32: what one rounding changes, in the dtype and in fp32
 
 For bf16 and fp16 this is 2 e to a percent, for fp32 some dozens of e; TF32, which keeps 11 bits, is a hundred times
-beyond. All errors are root mean squares, of the whole result and of each cell of the chart, by the standard deviation of
-the exact result. A cell is allowed what rounding makes of it, or of the whole if that is more. If the exact result was
-itself computed in fp32, its own share comes on top, as a square.
+beyond. All errors are root mean squares, of the whole result and of each cell of the chart, by the standard deviation
+of the exact result. A cell is allowed what rounding makes of it, or of the whole if that is more. If the exact result
+was itself computed in fp32, its own share comes on top, as a square.
 """
 
 import math

@@ -1,8 +1,8 @@
 """The chart that the Doctor sends through a VAE: twelve cells, each hard for another reason. The same on every machine.
 
-    ramps       levels     colours     primaries
-    edges       checkers   star        text
-    noise       clouds     lines       shadows
+ramps       levels     colours     primaries
+edges       checkers   star        text
+noise       clouds     lines       shadows
 """
 
 import math
@@ -109,6 +109,8 @@ def _text(at: Grid) -> Tensor:
     for i in range(h):
         scale = max(1, w // 60) if i % 2 == 0 else max(1, w // 110)
         line = draw_letters(TEXT[i % len(TEXT)], scale)
+        if top < h / 2 < top + len(line) + scale:
+            top = h // 2 + 1
         if top + len(line) > h:
             break
         line = line[:, : w - 1]

@@ -1,6 +1,5 @@
 """From trials to a verdict, in data and in one sentence."""
 
-
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -9,7 +8,7 @@ import torch
 from ..dtypes import DTYPES, name_dtype
 from ..families import Half
 from ..vae import VAE
-from ..verdicts import CPU, Finding, Verdict, Way, describe_machine
+from ..verdicts import Finding, Verdict, Way, describe_machine
 from .trials import Trial
 
 
@@ -48,7 +47,9 @@ def explain(trial: Trial) -> str:
         return trial.fault
     if trial.like_tf32:
         return f"{trial.psnr:.1f} dB, as if numbers were cut to the 11 bits of TF32"
-    return f"{trial.psnr:.1f} dB, {format_times(trial.share)} the error that rounding allows, worst in the {trial.worst}"
+    return (
+        f"{trial.psnr:.1f} dB, {format_times(trial.share)} the error that rounding allows, worst in the {trial.worst}"
+    )
 
 
 def format_times(share: float) -> str:
@@ -61,7 +62,10 @@ def describe(verdict: Verdict, device: torch.device) -> str:
     right = [dtype for dtype, found in verdict.findings.items() if all(one.right for one in found.values())]
     wrong = _describe_wrong(verdict, device)
     untold = [
-        f"{dtype} {half}" for dtype, found in verdict.findings.items() for half, one in found.items() if one.right is None
+        f"{dtype} {half}"
+        for dtype, found in verdict.findings.items()
+        for half, one in found.items()
+        if one.right is None
     ]
     parts = [_describe_right(verdict, right), *wrong]
     if untold:

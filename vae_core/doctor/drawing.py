@@ -85,6 +85,7 @@ def _draw_legend(canvas: Canvas, top: int) -> None:
     left = GAP + letters_width(text, SCALE) + GAP
     for share in LEGEND:
         label = f"{share:g}"
+        canvas.paste(torch.full((3, LINE - 6, LINE + 2), FAINT[0]), top - 1, left - 1)  # a frame
         canvas.paste(colour(torch.full((LINE - 8, LINE), share)), top, left)
         canvas.write(label, top, left + LINE + 6, FAINT)
         left += LINE + 6 + letters_width(label, SCALE) + GAP

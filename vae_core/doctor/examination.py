@@ -74,9 +74,7 @@ def examine(
             progress(next(ticks), total)
 
     cases = make_cases(copy_to(vae, CPU, torch.float64), sorted(widths), step)
-    trials = tuple(
-        trial for dtype in chosen for trial in run_trials(copy_to(vae, device, dtype), cases, budget, step)
-    )
+    trials = tuple(trial for dtype in chosen for trial in run_trials(copy_to(vae, device, dtype), cases, budget, step))
     if progress:
         progress(total, total)
     left_out = tuple(name_dtype(dtype) for dtype in EXAMINED if dtype not in chosen)

@@ -109,6 +109,8 @@ def format_share(trial: Trial) -> str:
     """'48 %' of what rounding allows, '480 times' it; 'equal' if there is no error at all."""
     if not math.isfinite(trial.share):
         return "-"
+    if not trial.share:
+        return "equal"
     return f"{trial.share:.0%}" if trial.share <= 1 else format_times(trial.share)
 
 
@@ -120,7 +122,7 @@ def _format_cells(trial: Trial) -> list[str]:
         format_size(trial),
         format_way(trial),
         ("equal" if math.isinf(trial.psnr) else f"{trial.psnr:.1f} dB") if came else "-",
-        f"{trial.largest:.1e}" if came else "-",
+        f"{trial.largest:.1e}" if came and trial.largest else "0" if came else "-",
         format_share(trial),
         str(trial.broken),
         "-" if trial.seconds is None else f"{trial.seconds:.3f}",

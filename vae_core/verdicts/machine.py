@@ -1,4 +1,4 @@
-"""What a device computes with: its name, its driver, torch and this pack. Another of these may compute other numbers."""
+"""What a device computes with: its name, its driver, torch and this pack. With others, numbers may be others."""
 
 import ctypes
 import platform
