@@ -8,7 +8,7 @@ from .first_look import first_look
 from .host_vae import RATIO, ClipTiles, HostVAE
 from .memory import budget
 from .models import files, new_file, path
-from .place import Surroundings, device, in_comfyui, result, surroundings
+from .place import Surroundings, device, find_version, in_comfyui, result, surroundings
 from .showing import Shown, progress, show_saved_file, show_text
 from .socket import HostModel, Load, facts, from_socket, geometry, look, runs_in, to_socket
 from .user_files import find_file, list_files
@@ -26,6 +26,7 @@ __all__ = [
     "facts",
     "files",
     "find_file",
+    "find_version",
     "first_look",
     "from_socket",
     "geometry",

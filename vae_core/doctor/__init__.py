@@ -1,6 +1,7 @@
-"""Does this device compute this VAE rightly? A chart goes through it in every dtype; the CPU in fp64 is the judge."""
+"""Does this device compute this VAE correctly? A chart goes through it in every dtype; the CPU in fp64 is the judge."""
 
 from .drawing import draw_errors
+from .environment import format_environment, read_environment
 from .examination import NARROWEST, WIDTHS, Examination, examine
 from .report import format_lines, format_report, to_json
 
@@ -10,7 +11,9 @@ __all__ = [
     "Examination",
     "draw_errors",
     "examine",
+    "format_environment",
     "format_lines",
     "format_report",
+    "read_environment",
     "to_json",
 ]

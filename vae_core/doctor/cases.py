@@ -44,6 +44,11 @@ class Case:
     rounding: Mapping[torch.dtype, Errors]
     terms: int
 
+    @property
+    def frames(self) -> int:
+        """Of a clip of the chart; 1: an image."""
+        return max(x.shape[2] if x.ndim == 5 else 1 for x in (self.given, self.exact))
+
     def allowed(self, dtype: torch.dtype) -> Allowed:
         """The errors that a right device may make at most."""
         causes = (dtype, SINGLE) if self.reference is SINGLE else (dtype,)

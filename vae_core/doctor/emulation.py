@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..families import Network
-from ..ops import AnyOp, Ops, map_ops
+from ..ops import AnyOp, LookBack, Ops, map_ops
 from ..vae import VAE
 from ..verdicts import NoDetours, copy_to
 
@@ -54,7 +54,8 @@ class RoundedNetwork(Network):
     def _round_after(self, ops: Ops) -> Ops:
         result: list[AnyOp] = []
         for op in ops:
-            result += [op, self.rounding]
+            # What looks back makes no number, and has to stay before its convolution.
+            result += [op] if isinstance(op, LookBack) else [op, self.rounding]
         return tuple(result)
 
 

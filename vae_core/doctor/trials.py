@@ -79,8 +79,7 @@ def run_trials(vae: VAE, cases: Sequence[Case], budget: int | None, step: Step) 
 
 
 def _try(vae: VAE, case: Case, rows: int, budget: int | None) -> Trial:
-    frames = case.given.shape[2] if case.given.ndim == 5 else 1
-    trial = Trial(case.half, name_dtype(vae.dtype), case.size, frames, rows)
+    trial = Trial(case.half, name_dtype(vae.dtype), case.size, case.frames, rows)
     try:
         trial, results = _run(trial, vae, case, budget)
     except DoesNotFit as e:

@@ -1,7 +1,7 @@
 """Is this device known to compute this VAE wrongly? What the Doctor found is kept here, and gone around."""
 
 from .detours import Detour, Detours, NoDetours, copy_to
-from .kept import VARIABLE, find, folder, keep, read_all
+from .kept import VARIABLE, find, folder, forget, hide_home, keep, keep_and_tell, read_all
 from .machine import Machine, describe_machine, find_driver, name_device, name_processor
 from .verdict import CPU, Finding, Verdict, Way
 
@@ -20,7 +20,10 @@ __all__ = [
     "find",
     "find_driver",
     "folder",
+    "forget",
+    "hide_home",
     "keep",
+    "keep_and_tell",
     "name_device",
     "name_processor",
     "read_all",

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 
 from ..errors import BadRequest
-from ..files import make_folder, write_atomically
+from ..files import explain_write_errors, make_folder, write_atomically
 from .machine import describe_machine, name_device
 from .verdict import Verdict, from_json
 
@@ -65,6 +65,33 @@ def keep(verdict: Verdict) -> Path:
     with write_atomically(path) as part:
         part.write_text(json.dumps(verdict.to_json(), indent=1) + "\n", encoding="utf-8")
     return path
+
+
+def keep_and_tell(verdict: Verdict) -> str:
+    """Keep the verdict, and a sentence about it: where it is, or why it could not be kept."""
+    try:
+        path = keep(verdict)
+    except BadRequest as e:
+        return f"The verdict is not kept: {e}"
+    use = "From now on runs go around what is wrong" if verdict.faults else "Nothing has to be gone around"
+    return f"{use}; the verdict is kept in '{hide_home(path)}'."
+
+
+def forget(verdict: Verdict) -> str:
+    """Remove what is kept on the same VAE and device, and a sentence about it. Raises BadRequest if that fails."""
+    path = file_of(verdict.machine.device, verdict.vae)
+    with explain_write_errors(path):
+        path.unlink(missing_ok=True)
+    return "No verdict is kept on this VAE and device."
+
+
+def hide_home(path: Path | str) -> str:
+    """The path, or a text with paths, with ~ for the user's home."""
+    try:
+        home = str(Path.home())
+    except RuntimeError:
+        return str(path)
+    return str(path).replace(home, "~") if len(home) > 1 else str(path)
 
 
 def find(vae: Weights) -> Verdict | None:
