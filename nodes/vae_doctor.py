@@ -1,10 +1,12 @@
 """VAE Doctor: does this device compute this VAE correctly, and in which dtype is it fastest?"""
 
+from __future__ import annotations
+
 import json
 from typing import Any
 
-from ..vae_core import VAE, BadRequest, Half, verdicts
-from ..vae_core.doctor import NARROWEST, WIDTHS, draw_errors, examine, format_lines, format_report, to_json
+from .. import vae_core
+from ..vae_core import doctor, verdicts
 from . import host
 from .inputs import bool_input, int_input
 
@@ -42,29 +44,30 @@ class VAEDoctor:
         return {
             "required": {"vae": ("VAE", {"tooltip": "The VAE, from any loader. It is left as it is."})},
             "optional": {
-                "width": int_input(WIDTHS[-1], NARROWEST, 4096, width, step=32),
+                "width": int_input(doctor.WIDTHS[-1], doctor.NARROWEST, 4096, width, step=32),
                 "keep_verdict": bool_input(True, keep),
             },
         }
 
-    def examine(self, vae, width=WIDTHS[-1], keep_verdict=True):
+    def examine(self, vae, width=608, keep_verdict=True):
         codec = make_ready(vae, width)
-        widths = [one for one in WIDTHS[:1] if one < width] + [width]
-        found = examine(codec, codec.device, widths=widths, budget=host.budget(vae), progress=host.progress())
+        widths = [one for one in doctor.WIDTHS[:1] if one < width] + [width]
+        found = doctor.examine(codec, codec.device, widths=widths, budget=host.budget(vae), progress=host.progress())
         note = verdicts.keep_and_tell(found.verdict) if keep_verdict else verdicts.forget(found.verdict)
         return host.show_text(
-            f"{format_lines(found)}\n\n{note}",
-            f"{format_report(found)}\n\n{note}",
-            json.dumps(to_json(found), indent=2),
-            host.result(draw_errors(found).movedim(1, -1).contiguous()),
+            f"{doctor.format_lines(found)}\n\n{note}",
+            f"{doctor.format_report(found)}\n\n{note}",
+            json.dumps(doctor.to_json(found), indent=2),
+            host.result(doctor.draw_errors(found).movedim(1, -1).contiguous()),
         )
 
 
-def make_ready(vae: Any, width: int) -> VAE:
+def make_ready(vae: Any, width: int) -> vae_core.VAE:
     """The VAE on the socket, with memory made free for it. Raises BadRequest for one that this pack does not run."""
     found = host.look(vae)
-    if not isinstance(found, VAE):
-        raise BadRequest("ComfyUI runs this VAE by its own code: the Doctor examines what this pack runs.")
-    half = Half.DECODER if Half.DECODER.noun in found.parts else Half.ENCODER
-    scale, channels = (1, found.in_channels) if half is Half.ENCODER else (found.spatial_ratio, found.latent_channels)
+    if not isinstance(found, vae_core.VAE):
+        raise vae_core.BadRequest("ComfyUI runs this VAE by its own code: the Doctor examines what this pack runs.")
+    decodes = vae_core.Half.DECODER.noun in found.parts
+    half = vae_core.Half.DECODER if decodes else vae_core.Half.ENCODER
+    scale, channels = (found.spatial_ratio, found.latent_channels) if decodes else (1, found.in_channels)
     return host.from_socket(vae, half, (1, channels, *[-(-n // scale) for n in (width * 3 // 4, width)]))

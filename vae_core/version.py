@@ -1,3 +1,3 @@
 """The version of this pack."""
 
-VERSION = "0.1.0"  # also in pyproject.toml, where registries read it; a test compares the two
+__version__ = "0.1.0"  # also in pyproject.toml, where registries read it; a test compares the two

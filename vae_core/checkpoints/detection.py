@@ -11,6 +11,7 @@ from ..families.names import Reading, Readings
 from ..families.names.ldm import HALVES as BARE_HALVES
 from ..families.registry import clip_law, expected_shapes, family_named, spaces, title
 from ..families.unsupported import recognise
+from ..latents.spaces import find_tiny_space
 from .files import Checkpoint, open_checkpoint
 from .latent_space_hints import whose
 
@@ -109,8 +110,8 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> Inspection:
 
 def space_of(found: Detection, checkpoint: Checkpoint) -> str | None:
     """Whose latents they are, by what lies around the VAE in its file or folder."""
-    scaling = family_named(found.family).scaling
-    named = scaling.space_of_file(checkpoint.path.name) if scaling else None
+    is_tiny = family_named(found.family).scaling is not None
+    named = find_tiny_space(checkpoint.path.name, found.family) if is_tiny else None
     fitting = spaces(found.family, found.config)
     return whose(fitting, checkpoint.entries, checkpoint.metadata, checkpoint.path, named)
 

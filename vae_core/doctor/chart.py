@@ -20,6 +20,10 @@ CELLS = (
     ("edges", "checkers", "star", "text"),
     ("noise", "clouds", "lines", "shadows"),
 )
+# Pixels. At the larger width a network has 2^16 pixels inside even at half the size, from which on PyTorch 2.13 pads
+# wrongly on MPS (https://github.com/pytorch/pytorch/issues/194922).
+WIDTHS = (128, 608)
+NARROWEST = 64
 ROWS, COLUMNS = len(CELLS), len(CELLS[0])
 TEXT = ("EXACT VAE", "THE QUICK BROWN FOX", "0123456789", "JUMPS OVER", "THE LAZY DOG", "+-=/%()<>:.")
 SHIFT = 1 / 32  # of its width, by which the chart moves from one frame of a clip to the next

@@ -13,7 +13,7 @@ import torch
 from ..dtypes import choose_dtype, name_dtype
 from ..execution.plans.budget import format_bytes, free
 from ..verdicts import find_driver, hide_home, name_device, name_processor, read_all
-from ..version import VERSION
+from ..version import __version__
 
 PACKAGES = ("safetensors", "numpy", "psutil", "Pillow", "diffusers", "triton", "triton-windows")
 STORED = (torch.float32, torch.float16, torch.bfloat16)  # dtypes of files
@@ -65,7 +65,7 @@ def _format_rows(rows: Section) -> Iterator[str]:
 
 def _read_versions() -> dict[str, str]:
     found = {
-        "exact-vae": VERSION,
+        "exact-vae": __version__,
         "Python": platform.python_version(),
         "torch": torch.__version__,
         "CUDA": torch.version.cuda,

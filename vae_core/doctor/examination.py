@@ -13,14 +13,10 @@ from ..execution.progress import Progress
 from ..vae import VAE
 from ..verdicts import CPU, Verdict, copy_to
 from .cases import HALVES, SINGLE, count_steps, make_cases
-from .chart import draw_chart
+from .chart import NARROWEST, WIDTHS, draw_chart
 from .diagnosis import judge
 from .trials import Trial, run_trials
 
-# Pixels. At the larger one a network has 2^16 pixels inside even at half the size, from which on PyTorch 2.13 pads
-# wrongly on MPS (https://github.com/pytorch/pytorch/issues/194922).
-WIDTHS = (128, 608)
-NARROWEST = 64
 EXAMINED = (SINGLE, *HALVES)
 
 

@@ -84,12 +84,6 @@ def spaces(family: str, config: Config) -> tuple[str, ...]:
     return latents.find_spaces(config.latent_channels, config.spatial_ratio, family) if published else ()
 
 
-def selectable_spaces() -> tuple[str, ...]:
-    """The latent spaces that there are tiny VAEs for, which have to be told theirs."""
-    known = (family.scaling.files.values() for family in FAMILIES if family.scaling)
-    return tuple(dict.fromkeys(space for spaces in known for space in spaces))
-
-
 def usual_settings(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     """The settings that a config.json of diffusers may not contradict. facts: what it says."""
     kind = str(facts.get("_class_name"))

@@ -1,10 +1,25 @@
 """Reports for people: what a VAE or a latent is, and how VAEs compare."""
 
-from . import comparison
-from .comparison import Overflow, RoundTrip
-from .description import describe_file, describe_vae, format_rows
-from .latent import describe_latent
-from .tables import format_markdown
+from typing import TYPE_CHECKING
+
+from .. import lazy
+
+if TYPE_CHECKING:
+    from . import comparison
+    from .comparison import Overflow, RoundTrip
+    from .description import describe_file, describe_vae, format_rows
+    from .latent import describe_latent
+    from .tables import format_markdown
+else:
+    __getattr__, __dir__ = lazy.offer(
+        __name__,
+        {
+            "comparison": "comparison Overflow RoundTrip",
+            "description": "describe_file describe_vae format_rows",
+            "latent": "describe_latent",
+            "tables": "format_markdown",
+        },
+    )
 
 __all__ = [
     "Overflow",

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from ..version import VERSION
+from ..version import __version__
 
 # NVML, which comes with NVIDIA's driver: https://docs.nvidia.com/deploy/nvml-api/group__nvmlSystemQueries.html
 NVML = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
@@ -30,7 +30,7 @@ class Machine(NamedTuple):
 
 
 def describe_machine(device: torch.device) -> Machine:
-    return Machine(name_device(device), find_driver(device), torch.__version__, VERSION)
+    return Machine(name_device(device), find_driver(device), torch.__version__, __version__)
 
 
 def name_device(device: torch.device) -> str:

@@ -17,7 +17,8 @@ from ..rewrite.fuse import fuse
 from . import budget as memory
 from . import scratch
 from .clip_request import ClipRequest
-from .request import DEVICE, DISK, SYSTEM, Plan, Request, choose
+from .places import DEVICE, DISK, SYSTEM
+from .request import Plan, Request, choose
 
 
 @lru_cache(maxsize=32)
@@ -81,7 +82,7 @@ def _request_decoding(
 ) -> Request:
     z = whole.run(twin.from_latent_ops(), torch.empty(batch, config.latent_channels, *size, dtype=dtype))
     ratio = config.spatial_ratio
-    scale = getattr(config, "decoded_ratio", ratio) * size[0] // z.shape[-2]
+    scale = config.decoded_ratio * size[0] // z.shape[-2]
     if masked:
         side_input = torch.empty(batch, config.out_channels + 1, ratio * size[0], ratio * size[1], dtype=dtype)
         return Request(fuse(twin.masked_decode_ops()), z, scale, side_input=side_input)

@@ -17,15 +17,17 @@ from ...ops import DoublingConv, Ops, Residual, declared, leaves, walk
 from ..bands.state import Past
 from .budget import format_bytes
 from .counting import BandedRun, WholeRun, count_whole
+from .places import DEVICE, DISK, SYSTEM
 
-DEVICE, SYSTEM, DISK = KEEP = ("device", "system memory", "disk")
 IN_FLIGHT = 8  # bands alive at once between two held images: read, extended, normalized, made, joined, added
 # More bands' worth of memory on a CPU: the gaps that tensors of many sizes leave in its heap. Found by measuring, see
 # benchmarks/results/time_and_memory_cpu_fp32.md; what is read back from a disk is a new tensor each time.
 GAPS_ON_CPU = {DEVICE: 5, DISK: 8}
 # Times the summed taps of DoublingConvs: made, kept, and laid out anew by the backend at each call.
 DOUBLING_COPIES = 3
-HEIGHTS = (64, 32, 16, 8)  # of bands, in rows of the image, the fastest first
+# Of bands, in rows of the image, the fastest first. Low bands keep a GPU waiting: an SD-class decode of 1024 px starts
+# 2,800 kernels in bands of 64 rows and 11,000 in bands of 16 (counted), each of which takes 6 to 8 us of Python.
+HEIGHTS = (512, 256, 128, 64, 32, 16, 8)
 # On a CPU low bands are as fast as the whole image or faster: what one op has made is in the caches for the next.
 HEIGHTS_ON_CPU = (16, 8)
 SMALL = 64  # rows of an image that is not worth cutting
@@ -122,25 +124,26 @@ class Request:
         in_one = keep is None and (rows is None or self.rows <= rows)
         last = on_cpu and rows is None and self.rows > SMALL
         if in_one and not last:
-            yield from self._propose_whole()
+            yield from self._propose_whole(on_cpu)
         yield from self.propose_bands(elsewhere, rows, keep, on_cpu)
         if in_one and last:
-            yield from self._propose_whole()
+            yield from self._propose_whole(on_cpu)
 
     def propose_bands(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
     ) -> Iterator[Plan]:
         """The plans in bands."""
         usual = HEIGHTS_ON_CPU if on_cpu else HEIGHTS
-        heights = usual if rows is None else (rows, *(height for height in usual if height < rows))
+        most = self.rows if rows is None else rows
+        heights = (*([rows] if rows else []), *(height for height in usual if height < most)) or usual[-1:]
         for place in (DEVICE, *elsewhere) if keep is None else (keep,):
             for height in heights:
                 yield self.plan_bands(height, place, on_cpu=on_cpu)
             if place == DEVICE and self.largest_norms:
                 yield self.plan_bands(heights[-1], DEVICE, self.largest_norms, on_cpu)
 
-    def _propose_whole(self) -> Iterator[Plan]:
-        """Whole images: all of them at once, or fewer."""
+    def _propose_whole(self, on_cpu: bool) -> Iterator[Plan]:
+        """Whole images: all of them at once, or fewer. on_cpu: what subclasses choose by."""
         yield self.whole
         images = len(self.x) // 2
         while images:

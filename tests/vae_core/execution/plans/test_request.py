@@ -10,7 +10,8 @@ from exact_vae.vae_core.execution.bands.flows import Source, build_flow
 from exact_vae.vae_core.execution.bands.holding import Banding
 from exact_vae.vae_core.execution.bands.stores import OnDevice
 from exact_vae.vae_core.execution.plans.counting import count_work
-from exact_vae.vae_core.execution.plans.request import DEVICE, DISK, IN_FLIGHT, Request, choose
+from exact_vae.vae_core.execution.plans.places import DEVICE, DISK
+from exact_vae.vae_core.execution.plans.request import IN_FLIGHT, Request, choose
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.execution.whole import Observer
 from exact_vae.vae_core.families import FAMILIES, dc_ae
