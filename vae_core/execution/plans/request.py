@@ -49,6 +49,7 @@ class Plan:
     shape     of the result for one image: (C, H, W)
     numbers   in a band
     frames    of a clip's latent at a time; 0: all of them
+    note      what else is to be said of the run; '' as a rule
     """
 
     images: int
@@ -61,6 +62,7 @@ class Plan:
     shape: tuple[int, ...]
     numbers: int = 0
     frames: int = 0
+    note: str = ""
 
     def __str__(self) -> str:
         """'bands of 32 rows, kept in system memory; at most 812 MiB (and 4.0 GiB of system memory)'"""
@@ -69,7 +71,8 @@ class Plan:
         one = f", {self.frames} latent frame{'s' * (self.frames > 1)} at a time" if self.frames else one
         again = ", the largest computed twice" if self.twice else ""
         more = f" (and {format_bytes(self.held)} of {self.keep})" if self.held else ""
-        return f"{how}{one}{again}; at most {format_bytes(self.peak)}{more}"
+        note = f"; {self.note}" if self.note else ""
+        return f"{how}{one}{again}; at most {format_bytes(self.peak)}{more}{note}"
 
 
 def _where(keep: str) -> str:
@@ -124,10 +127,10 @@ class Request:
         in_one = keep is None and (rows is None or self.rows <= rows)
         last = on_cpu and rows is None and self.rows > SMALL
         if in_one and not last:
-            yield from self._propose_whole()
+            yield from self._propose_whole(on_cpu)
         yield from self.propose_bands(elsewhere, rows, keep, on_cpu)
         if in_one and last:
-            yield from self._propose_whole()
+            yield from self._propose_whole(on_cpu)
 
     def propose_bands(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
@@ -142,8 +145,8 @@ class Request:
             if place == DEVICE and self.largest_norms:
                 yield self.plan_bands(heights[-1], DEVICE, self.largest_norms, on_cpu)
 
-    def _propose_whole(self) -> Iterator[Plan]:
-        """Whole images: all of them at once, or fewer."""
+    def _propose_whole(self, on_cpu: bool) -> Iterator[Plan]:
+        """Whole images: all of them at once, or fewer. on_cpu: what subclasses choose by."""
         yield self.whole
         images = len(self.x) // 2
         while images:
