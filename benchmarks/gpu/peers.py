@@ -49,6 +49,12 @@ TINY_WAN = Model(Case("Wan 2.1", "wan", narrower=6), "AutoencoderKLWan", {"base_
 TINY_OTHERS = (Model(Case("Qwen-Image", "wan", narrower=6), "AutoencoderKLQwenImage", {"base_dim": 16}),)
 
 
+def list_classes(tiny: bool) -> list[str]:
+    """Of diffusers, that are needed."""
+    models = (TINY_SD, TINY_WAN, *TINY_OTHERS) if tiny else (SD_CLASS, WAN, *OTHERS)
+    return [model.class_name for model in models]
+
+
 class Pair(NamedTuple):
     """Both VAEs of a model on the device; without diffusers `peer` is None, and `why` says why."""
 

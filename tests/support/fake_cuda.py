@@ -145,7 +145,7 @@ class Watch(TorchDispatchMode):
         if name not in ("_to_copy", "copy_"):
             return
         to, come = (first, args[1]) if name == "copy_" else (torch.device(kwargs.get("device") or first.device), first)
-        ends = [getattr(end, "device", end).type for end in (come, to)]
+        ends = [(end.device if isinstance(end, Tensor) else end).type for end in (come, to)]
         if ends[0] == ends[1] or "cuda" not in ends:
             return
         late = kwargs.get("non_blocking") or (len(args) > 2 and args[2])
@@ -211,8 +211,8 @@ def name_layout(x: Tensor) -> str:
     if x.ndim < 4:
         return ""
     last = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
-    found = [x.is_contiguous(memory_format=last), x.is_contiguous()]
-    return {(True, False): "last", (False, True): "first", (True, True): "both"}.get(tuple(found), "other")
+    names = {(True, False): "last", (False, True): "first", (True, True): "both"}
+    return names.get((x.is_contiguous(memory_format=last), x.is_contiguous()), "other")
 
 
 def _find_caller() -> tuple[bool, str]:
