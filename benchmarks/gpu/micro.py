@@ -138,16 +138,8 @@ def time_upsampling(shape: Shape, device: str) -> list[Row]:
     """Nearest x2 and a 3 x 3 convolution, in one or in two. Rates count what the two do."""
     flops = 2.0 * shape.c_in * shape.c_out * TAPS**2 * math.prod(shape.space) * 4
     (x, w), (x_last, w_last) = (_list_layouts(shape, device)[name] for name in ("NCHW", "NHWC x and w"))
-    up = (
-        torch.randn((shape.c_in, shape.c_out, 4, 4), device=device, dtype=choose_half(device)).contiguous(
-            memory_format=LAST[4]
-        )
-        / 64
-    )
-    phases = [
-        torch.randn((shape.c_out, shape.c_in, 2, 2), device=device, dtype=choose_half(device)) / 64 for _ in range(4)
-    ]
-    phases = [one.contiguous(memory_format=LAST[4]) for one in phases]
+    up = _draw_weight((shape.c_in, shape.c_out, 4, 4), device)
+    phases = [_draw_weight((shape.c_out, shape.c_in, 2, 2), device) for _ in range(4)]
     ways: dict[str, Callable[[], object]] = {
         "upsample + conv, NCHW": partial(_double_and_convolve, x, w),
         "upsample + conv, NHWC": partial(_double_and_convolve, x_last, w_last),
@@ -157,6 +149,11 @@ def time_upsampling(shape: Shape, device: str) -> list[Row]:
         "one conv of four phases + shuffle, NHWC": partial(_convolve_and_shuffle, x_last, torch.cat(phases)),
     }
     return time_ways(ways, device, flops)
+
+
+def _draw_weight(shape: tuple[int, ...], device: str) -> Tensor:
+    """In channels_last."""
+    return (torch.randn(shape, device=device, dtype=choose_half(device)) / 64).contiguous(memory_format=LAST[4])
 
 
 def _double_and_convolve(x: Tensor, w: Tensor) -> Tensor:
@@ -199,7 +196,16 @@ def time_norms(shape: Shape, device: str) -> list[Row]:
         "RMS norm over channels, NHWC": partial(_normalize_root_mean_square, x_last, weight),
         "copy": partial(x_last.clone),
     }
-    return time_ways(ways, device)
+    return [*time_ways(ways, device), _check_statistics(x_last)]
+
+
+@torch.no_grad()
+def _check_statistics(x: Tensor) -> Row:
+    """Are torch's statistics those of the numbers: is its variance divided by their count, and how exact is it?"""
+    mean, var = (t.double() for t in _gather_statistics(x))
+    exact = x.double()
+    apart = [mean - exact.mean((0, 2, 3)), var / exact.var((0, 2, 3), correction=0) - 1]
+    return {"way": "statistics beside float64", "largest error": max(t.abs().max().item() for t in apart)}
 
 
 def _chain(x: Tensor, norm: Callable[[Tensor], Tensor]) -> Tensor:

@@ -161,7 +161,7 @@ def isolate(method: str, function: Callable[..., None], *arguments: Any, seconds
 
 
 def choose_method(device: str) -> str:
-    """'fork', which has imported everything already, where that works: on Linux, and if the child can use the device."""
+    """'fork', where that works: on Linux, and if the child, which has imported everything already, gets the device."""
     if sys.platform != "linux" or isolate("fork", _touch, device, seconds=LONGEST_START):
         return "spawn"
     return "fork"
