@@ -28,7 +28,7 @@ class Moments(NamedTuple):
     def of(cls, x: Tensor) -> "Moments":
         """x: (T, C, rows, W), each frame by itself."""
         if x.is_meta:
-            return cls(x.shape[-1] * x.shape[-2], *x.new_empty(2, *x.shape[:2], dtype=at_least_fp32(x.dtype)))
+            return cls._of_meta(x, len(x))
         frames = [cls.of_clip(frame) for frame in x.split(1)]
         if len(frames) == 1:
             return frames[0]
@@ -39,10 +39,18 @@ class Moments(NamedTuple):
         """x: (T, C, rows, W), all frames together. By torch's statistics of a batch norm: two passes in one call,
         shifted, in fp32.
         """
+        if x.is_meta:
+            return cls._of_meta(x, 1)
         n = x.numel() // x.shape[1]
         known = torch.zeros(x.shape[1], dtype=at_least_fp32(x.dtype), device=x.device)  # gives the result its dtype
         mean, var = torch.batch_norm_update_stats(x, known, known, 0.0)
         return cls(n, mean[None], var[None] * n)
+
+    @classmethod
+    def _of_meta(cls, x: Tensor, frames: int) -> "Moments":
+        """Of their right shapes: torch has no shapes for its statistics."""
+        n = x.numel() // (frames * x.shape[1])
+        return cls(n, *x.new_empty(2, frames, x.shape[1], dtype=at_least_fp32(x.dtype)))
 
     def merge(self, other: "Moments") -> "Moments":
         """The moments of both together.
@@ -74,7 +82,10 @@ def normalize(op: nn.GroupNorm, mean: Tensor, var: Tensor, x: Tensor) -> Tensor:
     """
     if len(mean) == 1:
         return _normalize(op, mean[0], var[0], x)
-    return torch.cat([_normalize(op, *args) for args in zip(mean, var, x.split(1), strict=True)])
+    made = torch.empty_like(x)
+    for i, statistics in enumerate(zip(mean, var, strict=True)):  # not torch.cat, which would hold all of it twice
+        made[i : i + 1] = _normalize(op, *statistics, x[i : i + 1])
+    return made
 
 
 def normalize_whole(op: nn.GroupNorm, x: Tensor) -> Tensor:
