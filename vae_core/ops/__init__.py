@@ -13,13 +13,13 @@ from .channels import (
     soft_clamp,
     times,
 )
+from .norms import GroupNormOverFrames, GroupNormSilu, add_silu, list_norms
 from .rows import Conv2d, DoublingConv, EveryNth, Upsample2x, Window
 from .time import (
     ChannelsToFrames,
     Conv3d,
     DoubleFrames,
     FramesToChannels,
-    GroupNormOverFrames,
     HalveFrames,
     Kernel,
     LookBack,
@@ -64,6 +64,7 @@ __all__ = [
     "Function",
     "Global",
     "GroupNormOverFrames",
+    "GroupNormSilu",
     "HalveFrames",
     "Join",
     "Kernel",
@@ -83,6 +84,7 @@ __all__ = [
     "TimeConv",
     "Upsample2x",
     "Window",
+    "add_silu",
     "apply",
     "apply_join",
     "as_single_frame",
@@ -91,6 +93,7 @@ __all__ = [
     "has_side_inputs",
     "keeps_scale",
     "leaves",
+    "list_norms",
     "map_ops",
     "plus",
     "relu",

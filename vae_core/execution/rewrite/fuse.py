@@ -1,19 +1,28 @@
 """Rewrite a network for a run: ops that are cheaper together than one after the other are fused, fp16 is rescaled."""
 
 import torch
+from torch import nn
 
-from ...ops import AnyOp, Conv2d, DoublingConv, Ops, Upsample2x, leaves, map_ops
+from ...ops import AnyOp, Conv2d, DoublingConv, Ops, Upsample2x, add_silu, leaves, map_ops, silu
 from .rescale_fp16 import computes_in_fp16, rescale
 
 
-def fuse(ops: Ops) -> Ops:
+def fuse(ops: Ops, with_silu: bool | None = None) -> Ops:
     """Ops that compute the same, (B, C, H, W) -> (B, C', H', W'), in the dtype of their weights.
 
     Weights that are made for it live as long as the returned ops. The numbers of the network's weights stay as they
     are; on a GPU they are laid out once as its convolutions read them.
+
+    with_silu: is a group norm one op with the SiLU after it? By default on CUDA, where a kernel computes both at once.
     """
     lay_out_weights(ops)
-    return map_ops(rescale(ops) if computes_in_fp16(ops) else ops, _fuse_doubling)
+    fused = map_ops(rescale(ops) if computes_in_fp16(ops) else ops, _fuse_doubling)
+    return map_ops(fused, _fuse_silu) if with_silu or (with_silu is None and _is_on_cuda(ops)) else fused
+
+
+def _is_on_cuda(ops: Ops) -> bool:
+    norms = (op for op in leaves(ops) if isinstance(op, nn.GroupNorm))
+    return any(norm.weight is not None and norm.weight.device.type == "cuda" for norm in norms)
 
 
 def lay_out_weights(ops: Ops) -> None:
@@ -31,6 +40,16 @@ def _fuse_doubling(ops: Ops) -> Ops:
     for op in ops:
         if isinstance(op, Conv2d) and result and isinstance(result[-1], Upsample2x) and _keeps_size(op):
             result[-1] = DoublingConv(op)
+        else:
+            result.append(op)
+    return tuple(result)
+
+
+def _fuse_silu(ops: Ops) -> Ops:
+    result: list[AnyOp] = []
+    for op in ops:
+        if op is silu and result and isinstance(result[-1], nn.GroupNorm):
+            result[-1] = add_silu(result[-1])
         else:
             result.append(op)
     return tuple(result)
