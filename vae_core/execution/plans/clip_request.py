@@ -13,7 +13,7 @@ from ..bands.state import HEAP_SLACK, Past
 from ..bands.stores import OnDevice
 from .counting import ShapesOnly
 from .places import DEVICE
-from .request import SMALL, Plan, Request
+from .request import Plan, Request
 
 AT_A_TIME = (8, 4, 2, 1)  # latent frames, the fastest first
 SCATTERED = 2.5  # of what a part needs: gaps between it in the heap of a CPU, at most (measured: 1.8 to 2.2)
@@ -33,23 +33,19 @@ class ClipRequest(Request):
         self.one = self.side = x
         self.clips, self.first, self.step = clips, first, step
 
-    def propose(
+    def propose_bands(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
     ) -> Iterator[Plan]:
-        in_one = keep is None and (rows is None or self.rows <= rows)
-        last = on_cpu and rows is None and self.rows > SMALL
-        if in_one and not last:
-            yield from self._propose_whole(on_cpu)
+        """The plans in bands: of one latent frame at a time if the clip can be split, otherwise of all frames."""
         lowest = next(iter(self._parts((1,))), None)
-        for plan in (lowest or self).propose_bands(elsewhere, rows, keep, on_cpu):
-            if not lowest:
-                yield plan
-            elif not plan.twice:  # no norm of a clip in parts sees more than a pixel
+        if lowest is None:
+            yield from super().propose_bands(elsewhere, rows, keep, on_cpu)
+            return
+        for plan in lowest.propose_bands(elsewhere, rows, keep, on_cpu):
+            if not plan.twice:  # no norm of a clip in parts sees more than a pixel
                 yield self._combine(lowest, plan, on_cpu)
-        if in_one and last:
-            yield from self._propose_whole(on_cpu)
 
-    def _propose_whole(self, on_cpu: bool = False) -> Iterator[Plan]:
+    def _propose_whole(self, on_cpu: bool) -> Iterator[Plan]:
         """Whole frames: all of them at once, or fewer. On a CPU one is work enough, and the caches hold more of it."""
         at_once = replace(self.whole, images=1)
         if on_cpu and splits_in_time(self.ops):

@@ -121,10 +121,10 @@ class Request:
         in_one = keep is None and (rows is None or self.rows <= rows)
         last = on_cpu and rows is None and self.rows > SMALL
         if in_one and not last:
-            yield from self._propose_whole()
+            yield from self._propose_whole(on_cpu)
         yield from self.propose_bands(elsewhere, rows, keep, on_cpu)
         if in_one and last:
-            yield from self._propose_whole()
+            yield from self._propose_whole(on_cpu)
 
     def propose_bands(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
@@ -139,8 +139,8 @@ class Request:
             if place == DEVICE and self.largest_norms:
                 yield self.plan_bands(heights[-1], DEVICE, self.largest_norms, on_cpu)
 
-    def _propose_whole(self) -> Iterator[Plan]:
-        """Whole images: all of them at once, or fewer."""
+    def _propose_whole(self, on_cpu: bool) -> Iterator[Plan]:
+        """Whole images: all of them at once, or fewer. on_cpu: what subclasses choose by."""
         yield self.whole
         images = len(self.x) // 2
         while images:
