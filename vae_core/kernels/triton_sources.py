@@ -20,24 +20,28 @@ else:
     constexpr = tl.constexpr
 
 TILE = 4096  # numbers that a program has in its registers: 32 for each thread of four warps
-WIDEST = 128  # channels of a program at most
+WIDEST = 128  # pixels or channels of a program at most
 CHUNKS = 512  # of a frame at most, each summed by a program of its own; enough to keep the largest cards busy
 MERGED = 64  # chunks that are merged at a time
+# A product and a sum after it may be rounded once: the default of Triton until 3.9, which warns that it will change.
+OPTIONS = {"enable_fp_fusion": True}
 
 
 @triton.jit(do_not_specialize=["frame_pixels", "pixels", "chunk_pixels"])
 def sum_chunks(
-    x: Any, means: Any, squares: Any, frame_pixels: Any, pixels: Any, chunk_pixels: Any,
+    x, means, squares, frame_pixels, pixels, chunk_pixels,
     CHANNELS: constexpr, ROWS: constexpr, COLUMNS: constexpr,
 ):  # fmt: skip
     """Of each chunk of the pixels of each frame: means and sums of squared deviations, (T, chunks, C).
 
+    All is summed as it lies from the first pixel of the frame, so a mean far from zero leaves no fewer digits.
     Each tile is summed in two passes, which costs nothing as it is in registers: first its mean, then what lies around
     it. So nothing large cancels. `rest` is what rounding has left of the mean: the corrected algorithm of Chan, Golub &
     LeVeque 1983, "Algorithms for computing the sample variance". Tiles are merged as chunks are below.
     """
     chunk, frame = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
     channel = tl.program_id(2) * COLUMNS + tl.arange(0, COLUMNS)
+    zero = tl.load(x + frame * frame_pixels * CHANNELS + channel, mask=channel < CHANNELS, other=0.0).to(tl.float32)
     first = chunk * chunk_pixels
     last = tl.minimum(first + chunk_pixels, pixels)
     mean = tl.zeros((COLUMNS,), tl.float32)
@@ -46,7 +50,7 @@ def sum_chunks(
         pixel = start + tl.arange(0, ROWS)
         inside = (pixel < last)[:, None] & (channel < CHANNELS)[None, :]
         at = (frame * frame_pixels + pixel)[:, None] * CHANNELS + channel[None, :]
-        tile = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+        tile = tl.where(inside, tl.load(x + at, mask=inside, other=0.0).to(tl.float32) - zero[None, :], 0.0)
         known, new = (start - first).to(tl.float32), tl.minimum(last - start, ROWS).to(tl.float32)
         tile_mean = tl.sum(tile, 0) / new
         apart = tl.where(inside, tile - tile_mean[None, :], 0.0)
@@ -59,9 +63,9 @@ def sum_chunks(
     tl.store(squares + to, square, mask=channel < CHANNELS)
 
 
-@triton.jit(do_not_specialize=["pixels", "chunk_pixels", "chunks"])
+@triton.jit(do_not_specialize=["frame_pixels", "pixels", "chunk_pixels", "chunks"])
 def merge_chunks(
-    chunk_means: Any, chunk_squares: Any, means: Any, squares: Any, pixels: Any, chunk_pixels: Any, chunks: Any,
+    x, chunk_means, chunk_squares, means, squares, frame_pixels, pixels, chunk_pixels, chunks,
     CHANNELS: constexpr, ROWS: constexpr, COLUMNS: constexpr,
 ):  # fmt: skip
     """What `sum_chunks` has made -> means and sums of squared deviations of each frame, (T, C).
@@ -89,14 +93,15 @@ def merge_chunks(
         square += tl.sum(inner, 0) - rest * rest / new + step * step * (known * new / (known + new))
         known += new
     to = frame * CHANNELS + channel
-    tl.store(means + to, mean, mask=channel < CHANNELS)
+    zero = tl.load(x + frame * frame_pixels * CHANNELS + channel, mask=channel < CHANNELS, other=0.0).to(tl.float32)
+    tl.store(means + to, zero + mean, mask=channel < CHANNELS)
     tl.store(squares + to, square, mask=channel < CHANNELS)
 
 
 @triton.jit(do_not_specialize=["frame_pixels", "pixels", "frame_statistics"])
 def normalize_tile(
-    x: Any, y: Any, mean: Any, var: Any, weight: Any, bias: Any, eps: Any,
-    frame_pixels: Any, pixels: Any, frame_statistics: Any,
+    x, y, mean, var, weight, bias, eps,
+    frame_pixels, pixels, frame_statistics,
     CHANNELS: constexpr, SILU: constexpr, ROWS: constexpr, COLUMNS: constexpr,
 ):  # fmt: skip
     """y = (x - mean) / sqrt(var + eps) * weight + bias, perhaps times its own sigmoid; rounded once.
@@ -131,14 +136,11 @@ def find_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     parts = torch.empty((2, frames, chunks, channels), dtype=torch.float32, device=x.device)
     found = torch.empty((2, frames, channels), dtype=torch.float32, device=x.device)
     blocks = triton.cdiv(channels, columns)
-    sizes = {"CHANNELS": channels, "COLUMNS": columns}
+    sizes = {"CHANNELS": channels, "COLUMNS": columns, **OPTIONS}
+    apart = (x.stride(0) // channels, pixels, chunk_pixels)
     with torch.cuda.device_of(x):
-        sum_chunks[(chunks, frames, blocks)](
-            x, parts[0], parts[1], x.stride(0) // channels, pixels, chunk_pixels, ROWS=rows, **sizes
-        )
-        merge_chunks[(frames, blocks)](
-            parts[0], parts[1], found[0], found[1], pixels, chunk_pixels, chunks, ROWS=MERGED, **sizes
-        )
+        sum_chunks[(chunks, frames, blocks)](x, parts[0], parts[1], *apart, ROWS=rows, **sizes)
+        merge_chunks[(frames, blocks)](x, parts[0], parts[1], found[0], found[1], *apart, chunks, ROWS=MERGED, **sizes)
     return found[0], found[1]
 
 
@@ -154,7 +156,7 @@ def normalize(
     with torch.cuda.device_of(x):
         normalize_tile[grid](
             x, y, mean, var, weight, bias, eps, x.stride(0) // channels, pixels, int(len(mean) > 1),
-            CHANNELS=channels, SILU=silu, ROWS=rows, COLUMNS=columns,
+            CHANNELS=channels, SILU=silu, ROWS=rows, COLUMNS=columns, **OPTIONS,
         )  # fmt: skip
     return y
 
@@ -167,4 +169,4 @@ def _choose_tile(channels: int) -> tuple[int, int]:
     """(pixels, channels) of a program, powers of two: 128 or fewer channels that divide all, if 32 or more do."""
     fitting = [n for n in (WIDEST, 64, 32) if channels % n == 0]
     columns = fitting[0] if fitting else min(WIDEST, triton.next_power_of_2(channels))
-    return TILE // columns, columns
+    return min(WIDEST, TILE // columns), columns
