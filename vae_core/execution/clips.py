@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..images.pixels import lay_out
 from ..ops import Ops
 from . import whole
 from .bands.flows import Source
@@ -29,8 +30,7 @@ def run(ops: Ops, x: Tensor, plan: Plan, observer: Observer, first: int, step: i
     at = 0
     try:
         for part in _split(x, plan.frames, first, step):
-            part = part.contiguous(memory_format=torch.channels_last)
-            at += _run_part(ops, part, plan, observer, past, place[at:])
+            at += _run_part(ops, lay_out(part), plan, observer, past, place[at:])
     finally:
         store.close()
 
