@@ -42,6 +42,12 @@ def normalize(
     return find_home("normalize", x).normalize(x, mean, var, weight, bias, eps, silu)
 
 
+def add_bias(y: Tensor, bias: Tensor, skip: Tensor) -> Tensor:
+    """As `torch_twins.add_bias`, by the kernel where it can be used."""
+    home = find_home("add_bias", y) if skip.shape == y.shape and skip.dtype is y.dtype and suits(skip) else torch_twins
+    return home.add_bias(y, bias, skip)
+
+
 def find_home(name: str, x: Tensor) -> Any:
     """The module whose function of this name is to be used for x (T, C, H, W): the kernels', or that of their twins."""
     if os.environ.get(VARIABLE) != "off" and suits(x) and is_right(name, x.shape[1], x.dtype, x.device):
@@ -127,7 +133,18 @@ def check_normalize(kernels: Any, channels: int, dtype: torch.dtype, device: tor
     return _find_largest(*errors)
 
 
+def check_add_bias(kernels: Any, channels: int, dtype: torch.dtype, device: torch.device) -> float:
+    """The largest error of the sum, by what is allowed; of NaN, infinity."""
+    y, bias = _make_tile(channels, dtype, device), _draw(1, channels, device=device)[0].to(dtype)
+    skip = y.flip(2) - OFF
+    exact = torch_twins.add_bias(y.double(), bias, skip.double())
+    found = kernels.add_bias(y.clone(), bias, skip.contiguous(memory_format=torch.channels_last)).double()
+    inside = INSIDE * torch.finfo(torch.float32).eps * (OFF + LARGEST)
+    return _find_largest((found - exact).abs() / (STORED * torch.finfo(dtype).eps * exact.abs() + inside))
+
+
 CHECKS: dict[str, Callable[[Any, int, torch.dtype, torch.device], float]] = {
+    "add_bias": check_add_bias,
     "find_moments": check_moments,
     "normalize": check_normalize,
 }

@@ -27,6 +27,11 @@ def find_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(means), torch.stack(variances) * n
 
 
+def add_bias(y: Tensor, bias: Tensor, skip: Tensor) -> Tensor:
+    """y + bias + skip, written over y. y, skip: (T, C, H, W) of one dtype; bias: (C,)."""
+    return y.add_(bias[:, None, None]).add_(skip)  # rounded twice, as torch adds a convolution's bias on CUDA
+
+
 def normalize(
     x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, silu: bool
 ) -> Tensor:

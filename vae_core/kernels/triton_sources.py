@@ -128,6 +128,37 @@ def normalize_tile(
     tl.store(y + to, tile.to(y.dtype.element_ty), mask=inside)
 
 
+@triton.jit(do_not_specialize=["y_frame_pixels", "skip_frame_pixels", "pixels"])
+def add_bias_tile(
+    y, bias, skip, y_frame_pixels, skip_frame_pixels, pixels,
+    CHANNELS: constexpr, ROWS: constexpr, COLUMNS: constexpr,
+):  # fmt: skip
+    """y + bias + skip, rounded once, written over y."""
+    frame = tl.program_id(1).to(tl.int64)
+    pixel = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    channel = tl.program_id(2) * COLUMNS + tl.arange(0, COLUMNS)
+    real = channel < CHANNELS
+    inside = (pixel < pixels)[:, None] & real[None, :]
+    at = (frame * y_frame_pixels + pixel)[:, None] * CHANNELS + channel[None, :]
+    beside = (frame * skip_frame_pixels + pixel)[:, None] * CHANNELS + channel[None, :]
+    made = tl.load(y + at, mask=inside, other=0.0).to(tl.float32)
+    made += tl.load(bias + channel, mask=real, other=0.0).to(tl.float32)[None, :]
+    made += tl.load(skip + beside, mask=inside, other=0.0).to(tl.float32)
+    tl.store(y + at, made.to(y.dtype.element_ty), mask=inside)
+
+
+def add_bias(y: Tensor, bias: Tensor, skip: Tensor) -> Tensor:
+    """As the twin, but rounded once, for tensors that `choose.lies_in_pixels`, in half precision or fp32."""
+    (frames, channels, *_), pixels, (rows, columns) = y.shape, _count_pixels(y), _choose_tile(y.shape[1])
+    grid = (triton.cdiv(pixels, rows), frames, triton.cdiv(channels, columns))
+    with torch.cuda.device_of(y):
+        add_bias_tile[grid](
+            y, bias, skip, y.stride(0) // channels, skip.stride(0) // channels, pixels,
+            CHANNELS=channels, ROWS=rows, COLUMNS=columns, **OPTIONS,
+        )  # fmt: skip
+    return y
+
+
 def find_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """As the twin, for a tensor that `choose.lies_in_pixels`, in half precision or fp32; the results are fp32."""
     (frames, channels, *_), pixels, (rows, columns) = x.shape, _count_pixels(x), _choose_tile(x.shape[1])

@@ -46,6 +46,7 @@ from .tree import (
     keeps_scale,
     leaves,
     map_ops,
+    name_original,
     walk,
 )
 from .whole_image import Global, Sums
@@ -95,6 +96,7 @@ __all__ = [
     "leaves",
     "list_norms",
     "map_ops",
+    "name_original",
     "plus",
     "relu",
     "silu",

@@ -1,12 +1,10 @@
 """Group norms of whole clips, and with the activation after them. Shapes are (B, C, H, W)."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .tree import Op, Ops, declared, leaves
+from .tree import Op, Ops, leaves, name_original
 
 
 class GroupNormOverFrames(Op, nn.GroupNorm):
@@ -32,8 +30,7 @@ class GroupNormSilu(Op, nn.GroupNorm):
     def __init__(self, norm: nn.GroupNorm):
         nn.GroupNorm.__init__(self, norm.num_groups, norm.num_channels, norm.eps, device="meta")
         self.weight, self.bias = norm.weight, norm.bias
-        known: Any = declared(norm).original
-        self.__dict__["original"] = norm if known is None else known  # not as a submodule
+        name_original(norm, self)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.silu(super().forward(input), inplace=not torch.is_grad_enabled())

@@ -90,6 +90,21 @@ def test_bands_are_read_where_they_lie():
     assert torch.allclose(triton_sources.normalize(x, *args), torch_twins.normalize(x, *args), atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bias_and_skip_are_added_and_rounded_once(dtype):
+    due = 1.01 if dtype is torch.bfloat16 else 0.51
+    for shape in SHAPES:
+        t, c, h, w = shape
+        y, bias = draw(shape, dtype, 2.0), torch.randn(c).to(dtype)
+        skip = draw((t, c, h + 3, w), dtype)[:, :, 1 : h + 1]  # of a clip, rows out of the middle
+        exact = y.double() + bias[:, None, None].double() + skip
+        twin, made = torch_twins.add_bias(y.clone(), bias, skip), triton_sources.add_bias(y, bias, skip)
+        assert made.data_ptr() == y.data_ptr()
+        assert ((made - exact).abs() <= due * torch.finfo(dtype).eps * exact.abs() + 4 * EPS).all()
+        if dtype is torch.float16:
+            assert (made - exact).square().mean() <= 1.001 * (twin - exact).square().mean()
+
+
 @pytest.mark.parametrize("name", choose.CHECKS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_kernels_pass_the_check_that_a_device_makes(interpreted, caplog, name, dtype):
@@ -104,7 +119,7 @@ def test_a_network_in_bands_of_kernels_is_the_same_in_fp32(interpreted, monkeypa
     z = torch.randn(4, 3, 2, generator=torch.Generator().manual_seed(0))
     calls, normalize = [], kernels.choose.normalize
     monkeypatch.setattr(kernels, "normalize", lambda *args: calls.append(args[0].shape) or normalize(*args))
-    bands = run_half(vae, "decode", z, numbers=200)
+    bands = run_half(vae, "decode", z, numbers=3000)
     assert calls and choose.is_right.cache_info().hits
     monkeypatch.setenv("EXACT_VAE_KERNELS", "off")
     want = run_half(vae, "decode", z)

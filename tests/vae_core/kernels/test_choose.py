@@ -43,6 +43,7 @@ def kernels_that(find_moments=find_exactly, normalize=torch_twins.normalize):
     calls = []
     return SimpleNamespace(
         calls=calls,
+        add_bias=lambda y, bias, skip: skip,
         find_moments=lambda *args: calls.append("find_moments") or find_moments(*args),
         normalize=lambda *args: calls.append("normalize") or normalize(*args),
     )
@@ -97,6 +98,13 @@ def test_a_kernel_that_lies_is_dropped_with_a_sentence(offer, caplog, lie, dtype
         f"The kernel 'normalize' for 6 channels in {dtype}"[:40]
     )
     assert "is wrong by" in text and text.endswith("on cpu; torch's own operations run in its place.")
+
+
+def test_sums_that_lack_the_bias_are_found_out(offer, caplog):
+    offer(kernels_that())
+    y, bias, skip = images(), torch.arange(6.0), images().flip(3).contiguous(memory_format=torch.channels_last)
+    assert torch.equal(kernels.add_bias(y.clone(), bias, skip), y + bias[:, None, None] + skip)
+    assert "'add_bias' for 6 channels in float32 is wrong by" in caplog.text
 
 
 def cancelling_moments(x):

@@ -45,9 +45,10 @@ def build(kernel, pointers, **constants):
     assert ("cvt.rn.bf16" in made.asm["ptx"]) == ("y" in names)  # the result is rounded to the nearest
 
 sums = dict.fromkeys(("means", "squares", "chunk_means", "chunk_squares", "mean", "var"), "*fp32")
-images = dict.fromkeys(("x", "y", "weight", "bias"), "*bf16")
+images = dict.fromkeys(("x", "y", "skip", "weight", "bias"), "*bf16")
 build(sources.sum_chunks, sums | images, CHANNELS=96, ROWS=128, COLUMNS=32)
 build(sources.merge_chunks, sums | images, CHANNELS=96, ROWS=64, COLUMNS=32)
+build(sources.add_bias_tile, images, CHANNELS=320, ROWS=64, COLUMNS=64)
 build(sources.normalize_tile, sums | images | {"eps": "fp32"}, CHANNELS=128, SILU=True, ROWS=32, COLUMNS=128)
 """
 

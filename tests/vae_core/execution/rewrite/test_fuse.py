@@ -1,4 +1,4 @@
-"""A group norm and the SiLU after it as one op, as a GPU runs them; here on a CPU, where nothing is gained by it."""
+"""Ops that a GPU runs as one: a norm and SiLU, a bias and a skip. Here on a CPU, where nothing is gained by it."""
 
 from functools import partial
 
@@ -9,7 +9,16 @@ from exact_vae.vae_core.execution.plans.counting import count_whole
 from exact_vae.vae_core.execution.progress import ProgressObserver
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.execution.whole import run
-from exact_vae.vae_core.ops import GroupNormOverFrames, GroupNormSilu, add_silu, leaves, list_norms, silu
+from exact_vae.vae_core.ops import (
+    Conv2d,
+    GroupNormOverFrames,
+    GroupNormSilu,
+    Residual,
+    add_silu,
+    leaves,
+    list_norms,
+    silu,
+)
 from support.small_networks import run_half, small
 from torch import nn
 
@@ -29,7 +38,7 @@ def draw(vae, part):
 @pytest.fixture
 def joined(monkeypatch):
     """From here on `run_half` joins norms and SiLUs."""
-    return lambda: monkeypatch.setattr("support.small_networks.fuse", partial(fuse, with_silu=True))
+    return lambda: monkeypatch.setattr("support.small_networks.fuse", partial(fuse, for_kernels=True))
 
 
 @pytest.mark.parametrize("part", ["encode", "decode"])
@@ -46,8 +55,9 @@ def test_it_computes_the_same(kind, part, joined):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @torch.no_grad()
-def test_without_a_kernel_the_bits_are_those_of_two_ops(dtype, joined):
-    """So in half precision it rounds no worse."""
+def test_without_a_kernel_the_bits_are_those_of_two_ops(dtype, joined, monkeypatch):
+    """So in half precision it rounds no worse. A bias by itself is what CUDA's convolutions add, not those of a CPU."""
+    monkeypatch.setattr("exact_vae.vae_core.execution.rewrite.fuse._fuse_bias", lambda ops: ops)
     vae = small("kl", dtype)
     x = draw(small("kl"), "decode").to(dtype)
     want = [run_half(vae, "decode", x, **way) for way in WAYS]
@@ -89,7 +99,7 @@ def test_where_gradients_are_wanted_nothing_is_written_over():
 
 def test_all_that_can_be_is_joined_and_only_on_cuda():
     ops = small("kl").network.decode_ops()
-    made = fuse(ops, with_silu=True)
+    made = fuse(ops, for_kernels=True)
     pairs = [op for op in leaves(made) if isinstance(op, GroupNormSilu)]
     assert len(pairs) == sum(op is silu for op in leaves(ops)) and silu not in leaves(made)
     assert len(list_norms(made)) > len(pairs)  # that of the attention has none
@@ -101,10 +111,23 @@ def test_norms_are_the_same_in_number_and_order_so_plans_hold():
     """Plans are made of ops without a device, and name norms by their number. And what they count stays true."""
     vae = small("kl")
     x, network = draw(vae, "decode")[None].to("meta"), vae.network.to("meta")
-    before, after = (fuse(network.decode_ops(), with_silu=joins) for joins in (False, True))
+    before, after = (fuse(network.decode_ops(), for_kernels=joins) for joins in (False, True))
     originals = [op.original if isinstance(op, GroupNormSilu) else op for op in list_norms(after)]
     assert all(a is b for a, b in zip(originals, list_norms(before), strict=True))
     assert count_whole(after, x).peak == count_whole(before, x).peak
+
+
+@torch.no_grad()
+def test_the_bias_of_the_last_convolution_comes_with_the_skip():
+    """The weights of the network stay as they are; and there may be no bias, or another op at the end."""
+    conv, plain = Conv2d(4, 4).double(), Conv2d(4, 4, bias=False).double()
+    ops = (Residual((conv,)), Residual((conv, silu)), Residual((plain,), (conv,)), Residual((Residual((conv,)),)))
+    made = fuse(ops, for_kernels=True)
+    assert [op.bias is conv.bias for op in made] == [True, False, False, False] and made[3].body[0].bias is conv.bias
+    assert made[0].body[0].bias is None and made[0].body[0].original is conv and conv.bias is not None
+    x = torch.randn(2, 4, 5, 3, dtype=torch.float64)
+    for in_place in (False, True):
+        assert torch.allclose(run(made, x.clone(), in_place=in_place), run(ops, x), atol=1e-12)
 
 
 @torch.no_grad()
@@ -116,6 +139,6 @@ def test_errors_name_the_norm_of_the_network(monkeypatch):
         seen, observer = [], ProgressObserver(vae.network, plan, 1, None)
         begin = observer.begin_op
         observer.begin_op = lambda op, begin=begin, seen=seen, at=observer: (begin(op), seen.append(at.where))
-        run(fuse(vae.network.decode_ops(), with_silu=True), x, observer)
+        run(fuse(vae.network.decode_ops(), for_kernels=True), x, observer)
         assert {" at decoder.norm_out", " at decoder.mid.block_1.norm2"} <= set(seen)
         assert not [where for where in seen if "GroupNorm" in where]
