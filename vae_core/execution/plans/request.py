@@ -47,6 +47,7 @@ class Plan:
     shape     of the result for one image: (C, H, W)
     numbers   in a band
     frames    of a clip's latent at a time; 0: all of them
+    note      what else is to be said of the run; '' as a rule
     """
 
     images: int
@@ -59,6 +60,7 @@ class Plan:
     shape: tuple[int, ...]
     numbers: int = 0
     frames: int = 0
+    note: str = ""
 
     def __str__(self) -> str:
         """'bands of 32 rows, kept in system memory; at most 812 MiB (and 4.0 GiB of system memory)'"""
@@ -67,7 +69,8 @@ class Plan:
         one = f", {self.frames} latent frame{'s' * (self.frames > 1)} at a time" if self.frames else one
         again = ", the largest computed twice" if self.twice else ""
         more = f" (and {format_bytes(self.held)} of {self.keep})" if self.held else ""
-        return f"{how}{one}{again}; at most {format_bytes(self.peak)}{more}"
+        note = f"; {self.note}" if self.note else ""
+        return f"{how}{one}{again}; at most {format_bytes(self.peak)}{more}{note}"
 
 
 def _where(keep: str) -> str:
