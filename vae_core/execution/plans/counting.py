@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ...ops import AnyOp, DoublingConv, Global, OneFrame, Ops, has_side_inputs, leaves
+from ...ops import AnyOp, DoublingConv, Global, OneFrame, Ops, has_side_inputs, list_norms
 from .. import whole
 from ..bands.flows import Source, build_flow
 from ..bands.holding import Banding
@@ -117,7 +117,7 @@ class BandedRun(Observer):
     x       one image (1, C, H, W), or the frames of a clip (T, C, H, W), on the meta device
     side    what SideInputs read
     rows    of the image
-    twice   group norms, by number among the leaves, whose input is computed twice
+    twice   group norms, by number among all of them, whose input is computed twice
     """
 
     def __init__(self, ops: Ops, x: Tensor, side: Tensor, rows: int, twice: tuple[int, ...], past: Past | None):
@@ -127,7 +127,7 @@ class BandedRun(Observer):
         self.rows = rows
         self.norm_sizes: dict[int, int] = {}
         self.outer: list[int] = []  # what is carried in the passes that this one is nested in
-        norms = list(leaves(ops))
+        norms = list_norms(ops)
         banding = Banding(2**62, store, frozenset(id(norms[i]) for i in twice))
         banding = banding._replace(side_input=Source(side, banding), past=past)
         with torch.no_grad(), ShapesOnly():

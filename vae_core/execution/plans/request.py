@@ -13,7 +13,7 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from ...errors import DoesNotFit
-from ...ops import DoublingConv, Ops, Residual, declared, leaves, walk
+from ...ops import DoublingConv, Ops, Residual, declared, leaves, list_norms, walk
 from ..bands.state import Past
 from .budget import format_bytes
 from .counting import BandedRun, WholeRun, count_whole
@@ -42,7 +42,7 @@ class Plan:
     images    of the batch at a time
     rows      of the image in a band; 0: images run whole
     keep      where bands are held that are read more than once: 'device', 'system memory' or 'disk'
-    twice     group norms (by their number among the leaves) whose input is computed twice instead of held
+    twice     group norms (by their number among all of them) whose input is computed twice instead of held
     peak      bytes on the device at most: input, activations and result, without weights
     held      bytes elsewhere at most, in system memory or on disk
     work      multiplications of one image
@@ -161,7 +161,7 @@ class Request:
 
     @cached_property
     def largest_norms(self) -> tuple[int, ...]:
-        """The second norms of residual blocks that read the largest images, by number among the leaves.
+        """The second norms of residual blocks that read the largest images, by number among all norms.
 
         To compute what they read twice instead of holding it saves most.
         """
@@ -169,7 +169,7 @@ class Request:
         second = {id(op) for body in bodies for op in body[1:] if isinstance(op, nn.GroupNorm)}
         sizes = self._count(()).norm_sizes
         most = max((sizes[norm] for norm in second), default=0)
-        return tuple(i for i, op in enumerate(leaves(self.ops)) if id(op) in second and sizes[id(op)] == most)
+        return tuple(i for i, op in enumerate(list_norms(self.ops)) if id(op) in second and sizes[id(op)] == most)
 
     @property
     def carried(self) -> int:
