@@ -41,7 +41,10 @@ def normalize(
     weight, bias  (C,), of any dtype, or None
     """
     weight, bias = (None if p is None else p.to(mean.dtype) for p in (weight, bias))
-    frames = (x,) if len(mean) == 1 else x.split(1)
-    made = [F.batch_norm(f, m, v, weight, bias, eps=eps) for f, m, v in zip(frames, mean, var, strict=True)]
-    y = made[0] if len(made) == 1 else torch.cat(made)
+    if len(mean) == 1:
+        y = F.batch_norm(x, mean[0], var[0], weight, bias, eps=eps)
+    else:
+        y = torch.empty_like(x)
+        for i, statistics in enumerate(zip(mean, var, strict=True)):  # not torch.cat, which would hold all of it twice
+            y[i : i + 1] = F.batch_norm(x[i : i + 1], *statistics, weight, bias, eps=eps)
     return F.silu(y, inplace=True) if silu else y

@@ -23,6 +23,8 @@ IN_FLIGHT = 8  # bands alive at once between two held images: read, extended, no
 # More bands' worth of memory on a CPU: the gaps that tensors of many sizes leave in its heap. Found by measuring, see
 # benchmarks/results/time_and_memory_cpu_fp32.md; what is read back from a disk is a new tensor each time.
 GAPS_ON_CPU = {DEVICE: 5, DISK: 8}
+READ_BACK = 3  # more bands alive on another device than a CPU if they are held elsewhere: those that were read back
+AROUND_MEMORY = 2  # bands alive while attention gathers what it remembers: what it reads, and what that was made of
 # Times the summed taps of DoublingConvs: made, kept, and laid out anew by the backend at each call.
 DOUBLING_COPIES = 3
 # Of bands, in rows of the image, the fastest first. Low bands keep a GPU waiting: an SD-class decode of 1024 px starts
@@ -110,11 +112,12 @@ class Request:
         """The plan for one image after the other, in bands. on_cpu: is the device a CPU?"""
         counted = self._count(twice)
         numbers = max(1, int(counted.widest * rows))
-        alive = IN_FLIGHT + (GAPS_ON_CPU[keep] if on_cpu else 0)
+        alive = IN_FLIGHT + (GAPS_ON_CPU[keep] if on_cpu else READ_BACK if keep != DEVICE else 0)
         working = (alive * numbers + self.carried) * self.x.itemsize
         on_device = counted.held if keep == DEVICE else 0
         ends = sum(size for end, size in self._end_bytes.items() if end != self.streamed)
-        peak = max(on_device + working, counted.remembered + on_device) + ends + self.temporary_weights
+        remembered = counted.remembered and counted.remembered + AROUND_MEMORY * numbers * self.x.itemsize
+        peak = on_device + max(working, remembered) + ends + self.temporary_weights
         return Plan(1, rows, keep, twice, peak, counted.held - on_device, counted.work, self.shape, numbers)
 
     def propose(
@@ -189,10 +192,13 @@ class Request:
 
     @cached_property
     def _end_bytes(self) -> dict[str, int]:
-        """Bytes of the input, of a side input of its own, and of the result, which is in fp32 at least."""
+        """Bytes of the input, of a side input of its own, and of the result, which is in fp32 at least.
+
+        The input is there twice: cast as it came, and laid out as the networks read it.
+        """
         result = len(self.x) * math.prod(self.shape) * max(4, self.x.itemsize)
         side_input = 0 if self.side_input is self.x else self.side_input.nbytes
-        return {"input": self.x.nbytes, "side_input": side_input, "result": result}
+        return {"input": 2 * self.x.nbytes, "side_input": side_input, "result": result}
 
     def _count(self, twice: tuple[int, ...]) -> BandedRun:
         if twice not in self._counts:
