@@ -27,6 +27,8 @@ class Moments(NamedTuple):
     def of_clip(cls, x: Tensor) -> "Moments":
         """x: (T, C, rows, W), all frames together: one image, in which they lie one below the other."""
         t, c, h, w = x.shape
+        if x.is_meta:  # which does not lie in channels last, so that it would be copied
+            return cls.of(x[:1])._replace(n=t * h * w)
         return cls.of(x.permute(0, 2, 3, 1).reshape(1, t * h, w, c).permute(0, 3, 1, 2))
 
     def merge(self, other: "Moments") -> "Moments":

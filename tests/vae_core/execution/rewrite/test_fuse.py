@@ -18,6 +18,7 @@ from exact_vae.vae_core.ops import (
     leaves,
     list_norms,
     silu,
+    walk,
 )
 from support.small_networks import run_half, small
 from torch import nn
@@ -114,7 +115,8 @@ def test_norms_are_the_same_in_number_and_order_so_plans_hold():
     before, after = (fuse(network.decode_ops(), for_kernels=joins) for joins in (False, True))
     originals = [op.original if isinstance(op, GroupNormSilu) else op for op in list_norms(after)]
     assert all(a is b for a, b in zip(originals, list_norms(before), strict=True))
-    assert count_whole(after, x).peak == count_whole(before, x).peak
+    biases = sum(op.bias.nbytes for op in walk(after) if isinstance(op, Residual) and op.bias is not None)
+    assert 0 <= count_whole(after, x).peak - count_whole(before, x).peak <= biases  # views of them count as if made
 
 
 @torch.no_grad()
