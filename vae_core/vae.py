@@ -19,7 +19,7 @@ from .execution.rewrite.fuse import fuse
 from .execution.run import demand_finite, describe_run, name_memory_errors, run
 from .families import ClipLaw, Config, Facts, Half, Network
 from .families.registry import demand_part, title
-from .images.pixels import pad_to
+from .images.pixels import lay_out, pad_to
 from .latents.fingerprint import digest_weights
 from .latents.previews import Findings
 from .ops import Ops, as_single_frame
@@ -333,9 +333,7 @@ class VAE(Facts):
         return ProgressObserver(self.network, plan, images, options.progress)
 
     def _run_images(self, ops: Ops, x: Tensor, plan: Plan, observer: ProgressObserver, side: Tensor | None) -> Tensor:
-        # One layout of memory, however the caller's tensor lies: kernels differ in rounding, and pixels must not.
-        x = x.contiguous(memory_format=torch.channels_last)
-        return run(fuse(as_single_frame(ops)), x, plan, observer, side_input=side)
+        return run(fuse(as_single_frame(ops)), lay_out(x), plan, observer, side_input=side)
 
     def _undo_latent(self, x: Tensor) -> Tensor:
         """The latent -> z, which the decoder reads."""

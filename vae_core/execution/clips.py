@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..dtypes import at_least_fp32
 from ..families import ClipLaw
-from ..images.pixels import pad_to, repeat_last_frame
+from ..images.pixels import lay_out, pad_to, repeat_last_frame
 from ..ops import Ops
 from . import whole
 from .bands.flows import Source
@@ -48,8 +48,7 @@ def run(ops: Ops, x: Tensor, plan: Plan, observer: Observer, first: int, step: i
     at = 0
     try:
         for part in _split(x, plan.frames, first, step):
-            part = part.contiguous(memory_format=torch.channels_last)
-            at += _run_part(ops, part, plan, observer, past, place[at:])
+            at += _run_part(ops, lay_out(part), plan, observer, past, place[at:])
     finally:
         store.close()
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..dtypes import at_least_fp32
 from ..errors import DoesNotFit, NumericalOverflow, is_out_of_memory
 from ..families import Half
-from ..ops import Ops, leaves
+from ..ops import Ops, list_norms
 from . import whole
 from .bands.flows import Source, build_flow
 from .bands.holding import Banding, Flow
@@ -59,7 +59,7 @@ def run_bands(ops: Ops, source: Callable[[Banding], Flow], plan: Plan, observer:
     store = make_store(plan.keep, device)
     store.tidy()
     try:
-        norms = list(leaves(ops))
+        norms = list_norms(ops)
         banding = Banding(plan.numbers, store, frozenset(id(norms[i]) for i in plan.twice), past=past)
         banding = banding._replace(side_input=side_input(banding)) if side_input else banding
         yield from build_flow(ops, source(banding), banding, observer).read(last=True)

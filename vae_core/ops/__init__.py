@@ -13,13 +13,13 @@ from .channels import (
     soft_clamp,
     times,
 )
+from .norms import GroupNormOverFrames, GroupNormSilu, add_silu, list_norms
 from .rows import Conv2d, DoublingConv, EveryNth, Upsample2x, Window
 from .time import (
     ChannelsToFrames,
     Conv3d,
     DoubleFrames,
     FramesToChannels,
-    GroupNormOverFrames,
     HalveFrames,
     Kernel,
     LookBack,
@@ -46,6 +46,7 @@ from .tree import (
     keeps_scale,
     leaves,
     map_ops,
+    name_original,
     walk,
 )
 from .whole_image import Global, Sums
@@ -64,6 +65,7 @@ __all__ = [
     "Function",
     "Global",
     "GroupNormOverFrames",
+    "GroupNormSilu",
     "HalveFrames",
     "Join",
     "Kernel",
@@ -83,6 +85,7 @@ __all__ = [
     "TimeConv",
     "Upsample2x",
     "Window",
+    "add_silu",
     "apply",
     "apply_join",
     "as_single_frame",
@@ -91,7 +94,9 @@ __all__ = [
     "has_side_inputs",
     "keeps_scale",
     "leaves",
+    "list_norms",
     "map_ops",
+    "name_original",
     "plus",
     "relu",
     "silu",

@@ -5,14 +5,14 @@ which torch's own meta kernels are slow: most of them are Python that computes s
 """
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ...ops import AnyOp, DoublingConv, Global, OneFrame, Ops, has_side_inputs, leaves
+from ...ops import AnyOp, DoublingConv, Global, OneFrame, Ops, has_side_inputs, list_norms
 from .. import whole
 from ..bands.flows import Source, build_flow
 from ..bands.holding import Banding
@@ -20,7 +20,7 @@ from ..bands.state import Past
 from ..bands.stores import OnDevice
 from ..whole import Observer
 
-REMEMBERED = 3  # activations alive at once while attention gathers what it remembers
+REMEMBERED = 4  # activations alive at once while attention gathers what it remembers: the parts of k and v, and both
 # Functions whose result is like their first tensor, those of two tensors or numbers that are broadcast, and reductions.
 LIKE_INPUT = frozenset(
     {
@@ -58,19 +58,20 @@ def count_whole(ops: Ops, x: Tensor, side_input: Tensor | None = None, past: Pas
     """What `whole.run(ops, x, side_input=side_input, past=past, in_place=True)` takes.
 
     x, side_input: on the meta device, (B, C, H, W); a side input of its own is the caller's, and not counted.
-    Counts what ops read and make. What a backend allocates inside an op is its own affair.
+    Counts all tensors that ops make, those that they need only meanwhile too. What a backend allocates inside one of
+    torch's functions is its own affair.
     Raises RuntimeError for more numbers than torch can count.
     """
     count = _LiveBytes()
     at = [count.add(torch.empty_like(x))]
     side_input = at[0] if side_input is None and has_side_inputs(ops) else side_input
-    with ShapesOnly():
+    with ShapesOnly(), _NotingTensors(count.add):
         result = whole.run_ops(ops, at, whole.RunContext(count, side_input, past, True))
     return WholeRun(count.most, count.work, tuple(result.shape))
 
 
 class _LiveBytes(Observer):
-    """Counts the work, and the memory of the results of ops, from when it is made until nobody holds it."""
+    """Counts the work, and the memory of every tensor, from when it is made until nobody holds it."""
 
     def __init__(self) -> None:
         self.now = self.most = self.before = 0
@@ -82,14 +83,14 @@ class _LiveBytes(Observer):
 
     def end_op(self, op: Any, result: Tensor) -> None:
         self.work += count_work(op, result)
-        owner = self.known.get(result.untyped_storage()._cdata)
-        if owner is None:
-            self.add(result)
-        if owner != id(result):  # not in place; a view counts as a copy while the op runs, for other layouts make one
+        if self.known.get(result.untyped_storage()._cdata) != id(result):  # not in place, or a view
+            # which counts as a copy while the op runs: for other layouts it makes one
             self.most = max(self.most, self.before + result.nbytes)
 
     def add(self, x: Tensor) -> Tensor:
         storage = x.untyped_storage()
+        if storage._cdata in self.known:
+            return x
         self.known[storage._cdata] = id(x)
         self.now += storage.nbytes()
         self.most = max(self.most, self.now)
@@ -116,7 +117,7 @@ class BandedRun(Observer):
     x       one image (1, C, H, W), or the frames of a clip (T, C, H, W), on the meta device
     side    what SideInputs read
     rows    of the image
-    twice   group norms, by number among the leaves, whose input is computed twice
+    twice   group norms, by number among all of them, whose input is computed twice
     """
 
     def __init__(self, ops: Ops, x: Tensor, side: Tensor, rows: int, twice: tuple[int, ...], past: Past | None):
@@ -126,7 +127,7 @@ class BandedRun(Observer):
         self.rows = rows
         self.norm_sizes: dict[int, int] = {}
         self.outer: list[int] = []  # what is carried in the passes that this one is nested in
-        norms = list(leaves(ops))
+        norms = list_norms(ops)
         banding = Banding(2**62, store, frozenset(id(norms[i]) for i in twice))
         banding = banding._replace(side_input=Source(side, banding), past=past)
         with torch.no_grad(), ShapesOnly():
@@ -175,6 +176,22 @@ class _CountedBand:
 
     def release(self) -> None:
         self.ledger.now -= self.band.nbytes
+
+
+class _NotingTensors(TorchFunctionMode):
+    """Within this context `note` is told of whatever tensor a function of torch gives, views too."""
+
+    def __init__(self, note: Callable[[Tensor], object]):
+        super().__init__()
+        self.note = note
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, Tensor):
+            self.note(made)
+        return made
 
 
 class ShapesOnly(TorchFunctionMode):
