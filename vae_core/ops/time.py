@@ -106,7 +106,8 @@ class Conv3d(Window, nn.Conv3d):
     def taps(self) -> tuple[Tensor, ...]:
         """The weights of each frame, (c_out, c_in, k, k). The first call lays them out one after the other."""
         if not self.weight[:, :, 0].is_contiguous():
-            self.weight.data = self.weight.permute(2, 0, 1, 3, 4).contiguous().permute(1, 2, 0, 3, 4)
+            with torch.inference_mode(self.weight.is_inference()):  # as it was loaded: torch refuses views of a mixture
+                self.weight.data = self.weight.permute(2, 0, 1, 3, 4).contiguous().permute(1, 2, 0, 3, 4)
         return self.weight.unbind(2)
 
     def _convolve(self, x: Tensor, pad: tuple[int, int]) -> Tensor:
