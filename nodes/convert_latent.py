@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ..vae_core.latents import CONVENTIONS, RAW, SCALED, SPACES, Tag, convert
+from ..vae_core import latents
 from . import host
 from .images import latent_of, replace_latent, tag_of
 from .inputs import AUTO, choice_input, choose_space, space_input
@@ -33,10 +33,10 @@ class ConvertLatent:
         return {
             "required": {
                 "samples": ("LATENT", {"tooltip": "The latent. It is not changed."}),
-                "to": choice_input(CONVENTIONS, SCALED, target),
+                "to": choice_input(latents.CONVENTIONS, latents.SCALED, target),
             },
             "optional": {
-                "origin": choice_input((AUTO, *CONVENTIONS), AUTO, origin),
+                "origin": choice_input((AUTO, *latents.CONVENTIONS), AUTO, origin),
                 **space_input(space),
             },
         }
@@ -44,8 +44,8 @@ class ConvertLatent:
     def convert(self, samples, to, origin=AUTO, latent_space=AUTO):
         latent, tag = latent_of(samples), tag_of(samples)
         space = choose_space(latent_space, tag, latent.shape[1])
-        origin = (tag.convention if tag else RAW) if origin == AUTO else origin
-        found = convert(latent, space, origin, to)
-        tag = tag or Tag.of(latent, (*space.families, "unknown")[0], space.ratio, None)
-        name = next(name for name, one in SPACES.items() if one is space)
+        origin = (tag.convention if tag else latents.RAW) if origin == AUTO else origin
+        found = latents.convert(latent, space, origin, to)
+        tag = tag or latents.Tag.of(latent, (*space.families, "unknown")[0], space.ratio, None)
+        name = next(name for name, one in latents.SPACES.items() if one is space)
         return (replace_latent(samples, host.result(found), replace(tag, convention=to, space=name)),)

@@ -4,10 +4,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ..vae_core.images import ALPHA, AUTOMATIC, crop_to
+from ..vae_core import images
 from .clips import to_clip_pixels
 from .images import WHITE, convert_with_alpha
-from .inputs import LARGEST_SEED, choice_input, int_input, text_input
+from .inputs import choice_input, seed_number, text_input
 
 PAD, CROP = ODD_SIZES = ("pad", "crop")
 
@@ -20,7 +20,7 @@ def posterior_inputs() -> dict[str, Any]:
     seed = "Used if posterior is sample. The same seed gives the same latent on every machine."
     return {
         "posterior": choice_input(("mode", "sample"), "mode", posterior),
-        "seed": int_input(0, 0, LARGEST_SEED, seed, control_after_generate=False),
+        "seed": seed_number(seed, control_after_generate=False),
     }
 
 
@@ -37,7 +37,7 @@ def image_inputs() -> dict[str, Any]:
     background = "Used if alpha is composite: the colour behind the image, as #rrggbb."
     return {
         "odd_sizes": choice_input(ODD_SIZES, PAD, sizes, advanced=True),
-        "alpha": choice_input(ALPHA, AUTOMATIC, alpha, advanced=True),
+        "alpha": choice_input(images.ALPHA, images.AUTOMATIC, alpha, advanced=True),
         "background": text_input(WHITE, background, advanced=True),
     }
 
@@ -48,5 +48,5 @@ def prepare_pixels(image: Any, vae: Any, odd_sizes: str, alpha: str, background:
     For a VAE of clips the images are the frames of one clip. Raises BadPixels and BadRequest.
     """
     pixels, note = convert_with_alpha(image, vae.in_channels, alpha, background)
-    pixels = crop_to(pixels, vae.spatial_ratio) if odd_sizes == CROP else pixels
+    pixels = images.crop_to(pixels, vae.spatial_ratio) if odd_sizes == CROP else pixels
     return to_clip_pixels(pixels, vae), note

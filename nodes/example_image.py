@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..vae_core.checkpoints import built_in
+from ..vae_core import checkpoints
 from . import host
 from .inputs import choice_input, int_input
 
@@ -37,14 +37,14 @@ class ExampleImage:
         side = "of the result in pixels. Parts of the photograph that do not fit its shape are cropped on both sides."
         return {
             "required": {
-                "image": choice_input(tuple(built_in.PHOTOGRAPHS), "heron", which),
+                "image": choice_input(tuple(checkpoints.built_in.PHOTOGRAPHS), "heron", which),
                 "width": int_input(512, 1, 16384, f"Width {side}"),
                 "height": int_input(384, 1, 16384, f"Height {side}"),
             }
         }
 
     def give(self, image, width, height):
-        found = crop_and_resize(read_photograph(built_in.PHOTOGRAPHS[image]), height, width)
+        found = crop_and_resize(read_photograph(checkpoints.built_in.PHOTOGRAPHS[image]), height, width)
         return host.result(found.movedim(1, -1).contiguous()), host.result(ellipse_mask(height, width))
 
 

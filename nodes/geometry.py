@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..vae_core.latents import Tag
+from ..vae_core import latents
 from . import host
 from .clips import frames_are_batch, latent_frames
 from .images import TAG
@@ -33,7 +33,7 @@ class LatentGeometry(NamedTuple):
         """
         if self.vae is None:
             return {"samples": latent}
-        tag = Tag.of(latent, self.vae.family, self.ratio, (height, width), self.vae)
+        tag = latents.Tag.of(latent, self.vae.family, self.ratio, (height, width), self.vae)
         return {"samples": latent, TAG: replace(tag, vae=None).to_dict()}
 
     def make_empty(self, batch: int, width: int, height: int, length: int = 1) -> dict[str, Any]:

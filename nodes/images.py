@@ -4,14 +4,14 @@ IMAGE (B, H, W, C) in [0, 1]               <->  pixels (B, C, H, W) in [-1, 1]
 LATENT {"samples": ..., "exact_vae": ...}  <->  a latent and its tag, see `vae_core.latents.Tag`
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
-from ..vae_core import BadPixels, LatentMismatch
-from ..vae_core.images import AUTOMATIC, convert_channels, to_pixel_range, to_unit_range
-from ..vae_core.latents import RAW, SPACES, Tag, flatten_frames, name_models
+from ..vae_core import BadPixels, LatentMismatch, images, latents
 
 TAG = "exact_vae"
 WHITE = "#ffffff"
@@ -30,7 +30,7 @@ def demand_image(image: Any) -> Tensor:
 
 def to_pixels(image: Tensor, channels: int) -> Tensor:
     """IMAGE -> pixels (B, channels, H, W) in [-1, 1], float32. Alpha is left out if there is no channel for it."""
-    return convert_with_alpha(image, channels, AUTOMATIC, WHITE)[0]
+    return convert_with_alpha(image, channels, images.AUTOMATIC, WHITE)[0]
 
 
 def convert_with_alpha(image: Tensor, channels: int, alpha: str, background: str) -> tuple[Tensor, str]:
@@ -38,13 +38,13 @@ def convert_with_alpha(image: Tensor, channels: int, alpha: str, background: str
 
     alpha and background: see `vae_core.images.convert_channels`. Raises BadPixels and BadRequest.
     """
-    found, note = convert_channels(demand_image(image).movedim(-1, 1).float(), channels, alpha, background)
-    return to_pixel_range(found), note
+    found, note = images.convert_channels(demand_image(image).movedim(-1, 1).float(), channels, alpha, background)
+    return images.to_pixel_range(found), note
 
 
 def to_image(pixels: Tensor, clamp: bool = True) -> Tensor:
     """pixels (B, C, H, W) or (B, C, T, H, W) -> IMAGE (B * T, H, W, C). Without clamp it may leave [0, 1]."""
-    image = to_unit_range(flatten_frames(pixels))
+    image = images.to_unit_range(latents.flatten_frames(pixels))
     return (image.clamp(0, 1) if clamp else image).movedim(1, -1).contiguous()
 
 
@@ -59,9 +59,9 @@ def latent_of(samples: Mapping[str, Any]) -> Tensor:
     return latent
 
 
-def tag_of(samples: Mapping[str, Any]) -> Tag | None:
+def tag_of(samples: Mapping[str, Any]) -> latents.Tag | None:
     """The part of a LATENT's tag that still holds; None without a tag, or if the latent has other channels by now."""
-    tag = Tag.from_dict(samples.get(TAG))
+    tag = latents.Tag.from_dict(samples.get(TAG))
     return tag.adapt_to(tuple(samples["samples"].shape)) if tag else None
 
 
@@ -69,11 +69,11 @@ def tag_latent(
     latent: Tensor, family: str, ratio: int, size: tuple[int, int] | None, vae: Any = None
 ) -> dict[str, Any]:
     """A LATENT with a tag, which samplers pass on. vae: the VAE that made it, if the tag shall remember it."""
-    return {"samples": latent, TAG: Tag.of(latent, family, ratio, size, vae).to_dict()}
+    return {"samples": latent, TAG: latents.Tag.of(latent, family, ratio, size, vae).to_dict()}
 
 
 def replace_latent(
-    samples: Mapping[str, Any], latent: Tensor, tag: Tag | None = None, drop: tuple[str, ...] = ()
+    samples: Mapping[str, Any], latent: Tensor, tag: latents.Tag | None = None, drop: tuple[str, ...] = ()
 ) -> Any:
     """A copy of the LATENT with another latent, another tag, and without the keys in `drop`."""
     kept = {key: value for key, value in samples.items() if key not in (TAG, *drop)}
@@ -81,18 +81,18 @@ def replace_latent(
     return {**kept, "samples": latent, **({TAG: fitted.to_dict()} if fitted else {})}
 
 
-def demand_same_vae(tag: Tag | None, vae: Any) -> None:
+def demand_same_vae(tag: latents.Tag | None, vae: Any) -> None:
     """Raise LatentMismatch if the tag says that the latent is not raw, or that a VAE of another kind made it.
 
     The shape alone cannot tell: different VAEs have the same number of channels.
     """
-    if tag and tag.convention != RAW:
+    if tag and tag.convention != latents.RAW:
         raise LatentMismatch(
             f"this latent is {tag.convention}, but '{vae.name}' takes raw ones: put Convert Latent (Exact) with "
             "to = raw before this node."
         )
     if tag and (tag.ratio != vae.spatial_ratio or _is_foreign(tag.family, vae.family, tag.channels, tag.ratio)):
-        whose = name_models(tag.channels, tag.ratio, tag.family) or name_models(tag.channels, tag.ratio)
+        whose = latents.name_models(tag.channels, tag.ratio, tag.family) or latents.name_models(tag.channels, tag.ratio)
         made = f"by a VAE of the family '{tag.family}' at 1/{tag.ratio}{f' ({whose})' if whose else ''}"
         raise LatentMismatch(
             f"this latent was made {made}, but '{vae.name}' is of the family '{vae.family}' and works at "
@@ -111,6 +111,6 @@ def demand_not_empty(latent: Tensor, ratio: int) -> None:
 
 def _is_foreign(one: str, other: str, channels: int, ratio: int) -> bool:
     """Do both families have known latent spaces with these channels and ratio, but none in common?"""
-    known = [space.families for space in SPACES.values() if (space.channels, space.ratio) == (channels, ratio)]
+    known = [space.families for space in latents.SPACES.values() if (space.channels, space.ratio) == (channels, ratio)]
     shared = one == other or any(one in families and other in families for families in known)
     return not shared and all(any(family in families for families in known) for family in (one, other))

@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..vae_core import BadPixels, BadRequest
-from ..vae_core.images import composite, crop_to, masks, match_colours, pad_to
+from ..vae_core import BadPixels, BadRequest, images
 from .images import demand_image, to_image
 
 NEUTRAL = 0.5  # grey, which is 0 for an encoder
@@ -15,7 +14,7 @@ NEUTRAL = 0.5  # grey, which is 0 for an encoder
 def fit_mask(mask: Any, image: Tensor) -> Tensor:
     """MASK -> (B or 1, 1, H, W) in [0, 1], in the size of an IMAGE and on its device. Raises BadRequest."""
     image = demand_image(image)
-    found = masks.resize(mask, (image.shape[1], image.shape[2])).to(image.device)
+    found = images.masks.resize(mask, (image.shape[1], image.shape[2])).to(image.device)
     if len(found) not in (1, len(image)):
         raise BadRequest(f"there are {len(found)} masks for {len(image)} images: give one, or one for each.")
     return found
@@ -31,8 +30,8 @@ def grey_out(image: Tensor, mask: Any) -> Tensor:
 
 def make_noise_mask(mask: Any, size: tuple[int, int], grow_by: int, ratio: int, crop: bool) -> Tensor:
     """The mask for a sampler: (B, 1, H, W) in the size that the latent covers, 1 in every latent pixel it touches."""
-    area = masks.grow(masks.resize(mask, size), grow_by)
-    return masks.cover_cells(crop_to(area, ratio) if crop else pad_to(area, ratio), ratio)
+    area = images.masks.grow(images.masks.resize(mask, size), grow_by)
+    return images.masks.cover_cells(images.crop_to(area, ratio) if crop else images.pad_to(area, ratio), ratio)
 
 
 def composite_decoded(
@@ -44,8 +43,8 @@ def composite_decoded(
     if len({len(original), len(new)} - {1}) > 1:
         raise BadRequest(f"{len(new)} images were decoded for {len(original)} originals: give one, or one for each.")
     new = _align(new, original, ratio)
-    new = match_colours(new, original.to(new), mask).clamp(0, 1) if match_colour else new
-    return composite(original, new, masks.feather(mask, feather)).movedim(1, -1).contiguous()
+    new = images.match_colours(new, original.to(new), mask).clamp(0, 1) if match_colour else new
+    return images.composite(original, new, images.masks.feather(mask, feather)).movedim(1, -1).contiguous()
 
 
 def _grey_to_rgb(original: Tensor) -> Tensor:

@@ -1,25 +1,13 @@
 """Inputs that several nodes share: numbers, choices, sizes, noise, latent spaces."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
-from ..vae_core import BadRequest
-from ..vae_core.latents import (
-    BATCH_SEEDS,
-    CPU,
-    INCREMENT,
-    SEEDS,
-    SOURCES,
-    SPACES,
-    LatentSpace,
-    Tag,
-    find_spaces,
-    get_space,
-    spectra,
-)
+from ..vae_core import BadRequest, latents
 
 AUTO = "auto"
-LARGEST_SEED = SEEDS - 1
 
 
 def int_input(default: int, least: int, most: int, tooltip: str, **options: Any):
@@ -47,6 +35,11 @@ def choice_input(words: Sequence[str], default: str, tooltip: str, **options: An
     return (list(words), {"default": default, "tooltip": tooltip, **options})
 
 
+def seed_number(tooltip: str, **options: Any):
+    """Declare an INT that is a seed. options: further options of ComfyUI, such as `advanced`."""
+    return int_input(0, 0, latents.SEEDS - 1, tooltip, **options)
+
+
 def size_inputs() -> dict[str, Any]:
     """width, height and batch_size, with ComfyUI's names and defaults."""
     width, height = (
@@ -68,7 +61,7 @@ def length_input() -> dict[str, Any]:
 
 def seed_input() -> dict[str, Any]:
     seed = "The same seed gives the same noise on every machine."
-    return {"seed": int_input(0, 0, LARGEST_SEED, seed, control_after_generate=True)}
+    return {"seed": seed_number(seed, control_after_generate=True)}
 
 
 def source_input() -> dict[str, Any]:
@@ -76,7 +69,7 @@ def source_input() -> dict[str, Any]:
         "cpu: draw noise as ComfyUI does. nvidia: draw it as PyTorch and A1111 do on an NVIDIA GPU, on any machine. It "
         "is equal to rounding while an image's latent has no more numbers than the GPU has threads."
     )
-    return {"source": choice_input(SOURCES, CPU, source)}
+    return {"source": choice_input(latents.SOURCES, latents.CPU, source)}
 
 
 def noise_inputs() -> dict[str, Any]:
@@ -85,13 +78,12 @@ def noise_inputs() -> dict[str, Any]:
         "white: the noise that models are trained with. pink, brown: more large shapes. blue, violet: more fine grain. "
         "perlin: clouds. pyramid: a sum of white noise of all sizes. All have variance 1 in every channel."
     )
+    second = "Seed of the second noise. Item i of the batch uses this seed + i."
     variation = "How far to go towards a second noise: 0 is not at all, 1 is all the way."
     return {
         **source_input(),
-        "spectrum": choice_input(spectra.SPECTRA, spectra.WHITE, kind),
-        "variation_seed": int_input(
-            0, 0, LARGEST_SEED, "Seed of the second noise. Item i of the batch uses this seed + i.", advanced=True
-        ),
+        "spectrum": choice_input(latents.spectra.SPECTRA, latents.spectra.WHITE, kind),
+        "variation_seed": seed_number(second, advanced=True),
         "variation_strength": float_input(0.0, 0.0, 1.0, variation, advanced=True),
     }
 
@@ -101,22 +93,22 @@ def batch_seeds_input() -> dict[str, Any]:
         "increment: item i is drawn from seed + i, so that each can be made again alone. single: the whole batch is "
         "drawn from one stream, as ComfyUI does. same: every item is drawn from the seed, as for A1111's variations."
     )
-    return {"batch_seeds": choice_input(BATCH_SEEDS, INCREMENT, seeds)}
+    return {"batch_seeds": choice_input(latents.BATCH_SEEDS, latents.INCREMENT, seeds)}
 
 
 def space_input(tooltip: str) -> dict[str, Any]:
-    return {"latent_space": choice_input((AUTO, *SPACES), AUTO, tooltip)}
+    return {"latent_space": choice_input((AUTO, *latents.SPACES), AUTO, tooltip)}
 
 
-def choose_space(name: str, tag: Tag | None, channels: int) -> LatentSpace:
+def choose_space(name: str, tag: latents.Tag | None, channels: int) -> latents.LatentSpace:
     """The chosen latent space; for 'auto', the one of the tag or of the channels. Raises BadRequest if several fit."""
     if name != AUTO:
-        return get_space(name)
-    fitting = find_spaces(channels, tag.ratio if tag else None)
-    known = tag.space if tag and tag.space in SPACES else fitting[0] if len(fitting) == 1 else None
+        return latents.get_space(name)
+    fitting = latents.find_spaces(channels, tag.ratio if tag else None)
+    known = tag.space if tag and tag.space in latents.SPACES else fitting[0] if len(fitting) == 1 else None
     if known:
-        return SPACES[known]
-    either = ", ".join(f"{one} ({SPACES[one].models})" for one in fitting)
+        return latents.SPACES[known]
+    either = ", ".join(f"{one} ({latents.SPACES[one].models})" for one in fitting)
     raise BadRequest(
         f"several models have latents with {channels} channels: choose the latent_space, one of {either}."
         if either

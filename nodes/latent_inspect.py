@@ -1,26 +1,14 @@
 """Latent Inspect: statistics, warnings and images of a latent."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
-from ..vae_core import VAE, Half
-from ..vae_core.images import channel_grid
-from ..vae_core.latents import (
-    CELLS,
-    IMAGES,
-    RAW,
-    SPACES,
-    Tag,
-    convert,
-    false_colours,
-    fit,
-    flatten_frames,
-    preview,
-    published_factors,
-)
-from ..vae_core.reports import describe_latent
+from .. import vae_core
+from ..vae_core import images, latents, reports
 from . import host
 from .images import demand_same_vae, latent_of, tag_of, to_image
 from .inputs import int_input
@@ -62,34 +50,34 @@ class LatentInspect:
     def inspect(self, samples, vae=None, scale=4):
         latent, tag = latent_of(samples), tag_of(samples)
         found = host.look(vae) if vae is not None else None
-        mark = found.fingerprint if isinstance(found, VAE) else None
-        frames = flatten_frames(latent).float().nan_to_num(0, 0, 0)
-        grid = channel_grid(frames, scale).movedim(1, -1).contiguous()
+        mark = found.fingerprint if isinstance(found, vae_core.VAE) else None
+        frames = latents.flatten_frames(latent).float().nan_to_num(0, 0, 0)
+        grid = images.channel_grid(frames, scale).movedim(1, -1).contiguous()
         colours = draw_preview(frames, tag, vae).repeat_interleave(scale, -1).repeat_interleave(scale, -2)
-        text = describe_latent(latent, tag, mark)
+        text = reports.describe_latent(latent, tag, mark)
         return host.show_text(text, text, host.result(grid), host.result(to_image(colours)))
 
 
-def draw_preview(latent: Tensor, tag: Tag | None, vae: Any) -> Tensor:
+def draw_preview(latent: Tensor, tag: latents.Tag | None, vae: Any) -> Tensor:
     """latent (N, C, h, w) -> pixels (N, 3, h, w), about [-1, 1].
 
     The colours are those of the VAE; without one, those of published factors; without these, false colours.
     """
-    space = SPACES.get(tag.space or "") if tag else None
+    space = latents.SPACES.get(tag.space or "") if tag else None
     if tag and space:
-        latent, tag = convert(latent, space, tag.convention, RAW), replace(tag, convention=RAW)
+        latent, tag = latents.convert(latent, space, tag.convention, latents.RAW), replace(tag, convention=latents.RAW)
     if vae is not None:
         codec = host.from_socket(vae, *_probe(vae))
         demand_same_vae(tag, codec)
-        return preview(latent, fit(codec))
-    factors = published_factors(tag.space or "", space) if tag and space else None
-    return preview(latent, factors) if factors else false_colours(latent)
+        return latents.preview(latent, latents.fit(codec))
+    factors = latents.published_factors(tag.space or "", space) if tag and space else None
+    return latents.preview(latent, factors) if factors else latents.false_colours(latent)
 
 
-def _probe(vae: Any) -> tuple[Half, tuple[int, ...]]:
+def _probe(vae: Any) -> tuple[vae_core.Half, tuple[int, ...]]:
     """(half, shape) of what `fit` runs the VAE on."""
     channels, ratio = host.geometry(vae)
-    config = getattr(host.look(vae), "config", None)
+    config = getattr(host.facts(vae), "config", None)
     if config and "encoder" not in config.parts:
-        return Half.DECODER, (IMAGES, channels, CELLS, CELLS)
-    return Half.ENCODER, (1, 3, CELLS * ratio, CELLS * ratio)
+        return vae_core.Half.DECODER, (latents.IMAGES, channels, latents.CELLS, latents.CELLS)
+    return vae_core.Half.ENCODER, (1, 3, latents.CELLS * ratio, latents.CELLS * ratio)

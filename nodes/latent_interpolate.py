@@ -1,9 +1,10 @@
 """Latent Interpolate: a latent between two others, or a walk from one to the other."""
 
+from __future__ import annotations
+
 from typing import Any
 
-from ..vae_core import LatentMismatch
-from ..vae_core.latents import METHODS, RAW, SLERP, Tag, interpolate, walk
+from ..vae_core import LatentMismatch, latents
 from . import host
 from .images import latent_of, replace_latent, tag_of
 from .inputs import choice_input, float_input, int_input
@@ -36,26 +37,26 @@ class LatentInterpolate:
                 "ratio": float_input(1.0, 0.0, 1.0, ratio),
             },
             "optional": {
-                "method": choice_input(METHODS, SLERP, method),
+                "method": choice_input(latents.METHODS, latents.SLERP, method),
                 "steps": int_input(1, 1, 4096, steps),
             },
         }
 
-    def op(self, samples1, samples2, ratio, method=SLERP, steps=1):
+    def op(self, samples1, samples2, ratio, method="slerp", steps=1):
         a, b, tag = (
             latent_of(samples1),
             latent_of(samples2).to(latent_of(samples1).device),
             _common_tag(samples1, samples2),
         )
-        found = interpolate(a, b, 1 - ratio, method) if steps == 1 else walk(a, b, steps, method)
+        found = latents.interpolate(a, b, 1 - ratio, method) if steps == 1 else latents.walk(a, b, steps, method)
         drop = PER_ITEM if len(found) != len(a) else ()
         return (replace_latent(samples1, host.result(found), tag, drop),)
 
 
-def _common_tag(samples1: Any, samples2: Any) -> Tag | None:
+def _common_tag(samples1: Any, samples2: Any) -> latents.Tag | None:
     """The tag that both share, if any. Raises LatentMismatch if their conventions differ."""
     one, other = tag_of(samples1), tag_of(samples2)
-    a, b = (tag.convention if tag else RAW for tag in (one, other))
+    a, b = (tag.convention if tag else latents.RAW for tag in (one, other))
     if a != b:
         raise LatentMismatch(f"one of these latents is {a}, the other {b}: use Convert Latent (Exact) first.")
     return one if one == other else None

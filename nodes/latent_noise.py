@@ -1,12 +1,14 @@
 """Latent Noise: noise from a seed in the shape of a VAE's latents, as a LATENT and as a NOISE for samplers."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
-from ..vae_core.latents import RAW, Noise
+from ..vae_core import latents
 from . import host
 from .geometry import LatentGeometry, latent_geometry
 from .images import latent_of, replace_latent, tag_of
@@ -74,7 +76,7 @@ class LatentNoise:
     def make(self, seed, width, height, batch_size, strength, vae=None, samples=None, batch_seeds="increment",
              channels=4, ratio=8, source="cpu", spectrum="white", variation_seed=0, variation_strength=0.0,
              add_to_samples=False, length=1):  # fmt: skip
-        noise = Noise(seed, source, batch_seeds, spectrum, variation_seed, variation_strength)
+        noise = latents.Noise(seed, source, batch_seeds, spectrum, variation_seed, variation_strength)
         if samples is not None:
             return draw_noise_like(samples, noise, strength, add_to_samples), SamplerNoise(noise)
         made = latent_geometry(vae) if vae is not None else LatentGeometry(None, channels, ratio)
@@ -87,7 +89,7 @@ class LatentNoise:
 class SamplerNoise:
     """The object on a NOISE socket, with the attribute and the method that ComfyUI's samplers use."""
 
-    def __init__(self, noise: Noise):
+    def __init__(self, noise: latents.Noise):
         self.noise, self.seed = noise, noise.seed
 
     def generate_noise(self, input_latent: Mapping[str, Any]) -> Tensor:
@@ -96,13 +98,13 @@ class SamplerNoise:
         return self.noise.draw(latent.shape, _batch_index(input_latent, len(latent))).to(latent.dtype)
 
 
-def draw_noise_like(samples: Mapping[str, Any], noise: Noise, strength: float, add: bool) -> dict[str, Any]:
+def draw_noise_like(samples: Mapping[str, Any], noise: latents.Noise, strength: float, add: bool) -> dict[str, Any]:
     """A LATENT of noise in the shape of another, or that one with noise added."""
     latent, tag = latent_of(samples), tag_of(samples)
     drawn = noise.draw(latent.shape, _batch_index(samples, len(latent))).to(latent.device) * strength
     if add:
         return replace_latent(samples, host.result(latent + drawn), tag)
-    fresh = replace(tag, convention=RAW, vae=None) if tag else None  # no VAE made this noise
+    fresh = replace(tag, convention=latents.RAW, vae=None) if tag else None  # no VAE made this noise
     return replace_latent(samples, host.result(drawn), fresh, drop=("noise_mask",))
 
 

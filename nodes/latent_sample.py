@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..vae_core import Half
-from ..vae_core.latents import NORMALISED, RAW, SPACES, Noise, convert, get_space
+from .. import vae_core
+from ..vae_core import latents
 from . import host
 from .encoding import PAD, prepare_pixels
 from .geometry import latent_geometry
@@ -52,7 +52,7 @@ class LatentSample:
                 "pixels": ("IMAGE", {"tooltip": pixels}),
                 "width": sizes["width"],
                 "height": sizes["height"],
-                "latent_space": choice_input((PRIOR, *SPACES), PRIOR, spread, advanced=True),
+                "latent_space": choice_input((PRIOR, *latents.SPACES), PRIOR, spread, advanced=True),
             },
         }
 
@@ -61,16 +61,21 @@ class LatentSample:
         if pixels is not None:
             return sample_posterior(pixels, vae, seed, samples_per_image, temperature)
         where = latent_geometry(vae)
-        noise = Noise(seed).draw(where.shape(samples_per_image, width, height)) * temperature
-        latent = noise if latent_space == PRIOR else convert(noise, get_space(latent_space), NORMALISED, RAW)
+        noise = latents.Noise(seed).draw(where.shape(samples_per_image, width, height)) * temperature
+        latent = noise if latent_space == PRIOR else spread_like(noise, latent_space)
         text = f"{samples_per_image} samples of the prior: {tuple(latent.shape)}"
         return host.show_text(text, where.tag_latent(host.result(latent), width, height))
+
+
+def spread_like(noise: Tensor, space: str) -> Tensor:
+    """Noise with mean 0 and variance 1, (B, C, h, w) -> raw latents with the statistics of this latent space."""
+    return latents.convert(noise, latents.get_space(space), latents.NORMALISED, latents.RAW)
 
 
 def sample_posterior(pixels: Any, vae: Any, seed: int, count: int, temperature: float) -> dict[str, Any]:
     """Samples of the posterior of each image. Sample i equals that of VAE Encode (Exact) with seed + i."""
     b, h, w, _ = demand_image(pixels).shape
-    codec = host.from_socket(vae, Half.ENCODER, (b, 3, h, w))
+    codec = host.from_socket(vae, vae_core.Half.ENCODER, (b, 3, h, w))
     x, _ = prepare_pixels(pixels, codec, PAD, "automatic", WHITE)
     found = codec.encode(x, budget=host.budget(vae), progress=host.progress())
     drawn = [found.sample(torch.Generator().manual_seed((seed + i) % 2**64), temperature) for i in range(count)]

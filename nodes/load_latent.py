@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from ..vae_core import BadRequest
-from ..vae_core.latents import SUFFIXES, read_latent_file
+from ..vae_core import BadRequest, latents
 from . import host
 from .images import TAG
 
@@ -23,7 +22,7 @@ class LoadLatent:
     @classmethod
     def INPUT_TYPES(cls):
         name = "A file in the input folder. Files in the output folder, where latents are saved, end with [output]."
-        return {"required": {"latent": (host.list_files(SUFFIXES), {"tooltip": name})}}
+        return {"required": {"latent": (host.list_files(latents.SUFFIXES), {"tooltip": name})}}
 
     @classmethod
     def VALIDATE_INPUTS(cls, latent):
@@ -38,7 +37,7 @@ class LoadLatent:
         return f"{latent} {stat.st_size} {stat.st_mtime_ns}"
 
     def load(self, latent):
-        stored = read_latent_file(host.find_file(latent))
+        stored = latents.read_latent_file(host.find_file(latent))
         found: dict[str, Any] = {"samples": host.result(stored.latent)}
         known = {TAG: stored.tag and stored.tag.to_dict(), "noise_mask": stored.mask, "batch_index": stored.items}
         return ({**found, **{key: value for key, value in known.items() if value is not None}},)

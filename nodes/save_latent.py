@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..vae_core.latents import NODE_SUFFIX, SUFFIXES, write_latent
+from ..vae_core import latents
 from . import host
 from .images import latent_of, tag_of
 from .inputs import choice_input, text_input
@@ -37,16 +37,16 @@ class SaveLatent:
                 "samples": ("LATENT", {"tooltip": "The latent to save, with its mask if it has one."}),
                 "filename_prefix": text_input("latents/ComfyUI", PREFIX),
             },
-            "optional": {"file_type": choice_input(SUFFIXES, NODE_SUFFIX, ending)},
+            "optional": {"file_type": choice_input(latents.SUFFIXES, latents.NODE_SUFFIX, ending)},
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
         }
 
-    def save(self, samples, filename_prefix, file_type=NODE_SUFFIX, prompt=None, extra_pnginfo=None):
+    def save(self, samples, filename_prefix, file_type=".latent", prompt=None, extra_pnginfo=None):
         latent, tag, mask = latent_of(samples), tag_of(samples), samples.get("noise_mask")
         path, shown = host.new_file(filename_prefix, file_type)
         mask = mask if isinstance(mask, Tensor) else None
         texts = _texts(prompt, extra_pnginfo)
-        write_latent(path, latent, tag, texts, mask=mask, index=samples.get("batch_index"))
+        latents.write_latent(path, latent, tag, texts, mask=mask, index=samples.get("batch_index"))
         return host.show_saved_file(path, latents=shown)
 
 

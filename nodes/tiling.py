@@ -1,14 +1,16 @@
 """Inputs of both tiled nodes, with ComfyUI's names, defaults and order, and the options of a run they stand for."""
 
+from __future__ import annotations
+
 from typing import Any
 
-from ..vae_core import RunOptions
-from ..vae_core.execution import KEEP
+from .. import vae_core
+from ..vae_core import execution
 from . import host
 from .inputs import choice_input, int_input
 
 MODES = EXACT, BLENDED = ("exact", "blended approximate")
-PLACES = (AUTOMATIC, *_) = ("automatic", *KEEP)
+AUTOMATIC = "automatic"
 
 
 def inputs(step: int) -> dict[str, Any]:
@@ -34,14 +36,14 @@ def inputs(step: int) -> dict[str, Any]:
         "temporal_size": int_input(64, 8, 4096, frames, step=4, advanced=True),
         "temporal_overlap": int_input(8, 4, 4096, shared, step=4, advanced=True),
         "mode": choice_input(MODES, EXACT, mode),
-        "keep": choice_input(PLACES, AUTOMATIC, keep, advanced=True),
+        "keep": choice_input((AUTOMATIC, *execution.KEEP), AUTOMATIC, keep, advanced=True),
     }
 
 
 def run_options(
     tile_size: int, overlap: int, temporal_size: int, temporal_overlap: int, mode: str, keep: str
-) -> RunOptions:
+) -> vae_core.RunOptions:
     """These inputs as `VAE.encode` and `VAE.decode` take them. Raises BadRequest for tiles that cannot be."""
     if mode == BLENDED:
-        return RunOptions(tiles=host.ClipTiles(tile_size, overlap, temporal_size, temporal_overlap))
-    return RunOptions(rows=tile_size, keep=None if keep == AUTOMATIC else keep)
+        return vae_core.RunOptions(tiles=host.ClipTiles(tile_size, overlap, temporal_size, temporal_overlap))
+    return vae_core.RunOptions(rows=tile_size, keep=None if keep == AUTOMATIC else keep)

@@ -1,12 +1,13 @@
 """Compare VAE: one image through several VAEs, in numbers and side by side."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from torch import Tensor
 
-from ..vae_core import Half, RunOptions
-from ..vae_core.images import WHITE_HOT, convert_channels
-from ..vae_core.reports import Overflow, RoundTrip, comparison
+from .. import vae_core
+from ..vae_core import images, reports
 from . import host
 from .images import demand_image
 from .inputs import choice_input, float_input, int_input
@@ -54,13 +55,13 @@ class VAECompare:
                 "mode": choice_input((EXACT, BLENDED, BOTH), EXACT, modes),
                 "tile_size": int_input(512, 64, 4096, side, step=32, advanced=True),
                 "overlap": int_input(64, 0, 4096, overlap, step=32, advanced=True),
-                "white": float_input(WHITE_HOT, 0.01, 1.0, white),
+                "white": float_input(images.WHITE_HOT, 0.01, 1.0, white),
             },
         }
 
     def compare(self, image, vae, vae_2=None, vae_3=None, vae_4=None, mode=EXACT, tile_size=512, overlap=64,
-                white=WHITE_HOT):  # fmt: skip
-        image = convert_channels(demand_image(image).movedim(-1, 1).float(), 3)[0]
+                white=0.2):  # fmt: skip
+        image = images.convert_channels(demand_image(image).movedim(-1, 1).float(), 3)[0]
         tiles = {EXACT: [None], BLENDED: [host.ClipTiles(tile_size, overlap)]}
         ways = tiles.get(mode, [*tiles[EXACT], *tiles[BLENDED]])
         vaes = {"vae": vae, "vae_2": vae_2, "vae_3": vae_3, "vae_4": vae_4}
@@ -68,6 +69,7 @@ class VAECompare:
             _run_round_trip(name, one, image, way) for name, one in vaes.items() if one is not None for way in ways
         ]
         image = image.cpu()
+        comparison = reports.comparison
         shown = (comparison.draw_side_by_side(image, trips), comparison.draw_heat_maps(image, trips, white))
         return host.show_text(
             comparison.format_lines(trips),
@@ -76,10 +78,12 @@ class VAECompare:
         )
 
 
-def _run_round_trip(name: str, vae: Any, image: Tensor, tiles: host.ClipTiles | None) -> RoundTrip | Overflow:
-    def prepare(half: Half, shape: tuple[int, ...]) -> tuple[Any, Any]:
-        codec = host.from_socket(vae, half, shape, RunOptions(tiles=tiles))
+def _run_round_trip(
+    name: str, vae: Any, image: Tensor, tiles: host.ClipTiles | None
+) -> reports.RoundTrip | reports.Overflow:
+    def prepare(half: vae_core.Half, shape: tuple[int, ...]) -> tuple[Any, Any]:
+        codec = host.from_socket(vae, half, shape, vae_core.RunOptions(tiles=tiles))
         return codec, host.budget(vae)
 
     what = f"{name}: {host.look(vae).name}, {host.runs_in(vae)}{', blended' if tiles else ''}"
-    return comparison.round_trip(what, prepare, image, tiles=tiles, progress=host.progress())
+    return reports.comparison.round_trip(what, prepare, image, tiles=tiles, progress=host.progress())

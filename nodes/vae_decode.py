@@ -1,12 +1,13 @@
 """VAE Decode: a latent to an image."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
-from ..vae_core import Half, RunOptions
-from ..vae_core.execution import DEFAULTS
+from .. import vae_core
 from . import host
 from .clips import to_clip_latent
 from .images import demand_not_empty, demand_same_vae, latent_of, tag_of, to_image, to_pixels
@@ -52,7 +53,9 @@ class VAEDecode:
         return decode_to_image(samples, vae, clamp, empty_latent)
 
 
-def decode_to_image(samples: Any, vae: Any, clamp: bool, empty: str, options: RunOptions = DEFAULTS) -> dict[str, Any]:
+def decode_to_image(
+    samples: Any, vae: Any, clamp: bool, empty: str, options: vae_core.RunOptions | None = None
+) -> dict[str, Any]:
     """Decode a LATENT to what a decode node returns."""
     pixels, shown = decode_pixels(samples, vae, empty, options=options)
     return shown.beside(host.result(to_image(pixels, clamp)))
@@ -63,15 +66,16 @@ def decode_pixels(
     vae: Any,
     empty: str = REFUSE,
     original: tuple[Tensor, Tensor] | None = None,
-    options: RunOptions = DEFAULTS,
+    options: vae_core.RunOptions | None = None,
 ) -> tuple[Tensor, host.Shown]:
     """(pixels of a LATENT, (B, C, H, W) or (B, C, T, H, W), about [-1, 1]; the text that says how it ran).
 
     original: IMAGE and mask (B, 1, H, W), for decoders that look at the image around the mask.
     Raises LatentMismatch, and what `VAE.decode` raises.
     """
+    options = options or vae_core.RunOptions()
     latent, tag = latent_of(samples), tag_of(samples)
-    codec = host.from_socket(vae, Half.DECODER, tuple(latent.shape), options)
+    codec = host.from_socket(vae, vae_core.Half.DECODER, tuple(latent.shape), options)
     latent = to_clip_latent(latent, codec)
     demand_same_vae(tag, codec)
     if empty == REFUSE and latent.shape[1] == codec.latent_channels:

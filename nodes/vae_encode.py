@@ -1,12 +1,13 @@
 """VAE Encode: an image to a latent."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from ..vae_core import Half, RunOptions
-from ..vae_core.execution import DEFAULTS
+from .. import vae_core
 from . import host
 from .encoding import PAD, image_inputs, posterior_inputs, prepare_pixels
 from .images import WHITE, tag_latent
@@ -46,14 +47,15 @@ def encode_to_latent(
     posterior: str,
     seed: int,
     image: tuple[str, str, str],
-    options: RunOptions = DEFAULTS,
+    options: vae_core.RunOptions | None = None,
 ) -> dict[str, Any]:
     """Encode an IMAGE to what an encode node returns.
 
     image: odd_sizes, alpha and background, see `encoding.prepare_pixels`.
     """
-    x, note = prepare_pixels(pixels, host.look(vae), *image)
-    codec = host.from_socket(vae, Half.ENCODER, tuple(x.shape), options)
+    options = options or vae_core.RunOptions()
+    x, note = prepare_pixels(pixels, host.facts(vae), *image)
+    codec = host.from_socket(vae, vae_core.Half.ENCODER, tuple(x.shape), options)
     shown, budget = host.Shown(note), host.budget(vae)
     options = replace(options, budget=budget, on_plan=shown, progress=host.progress())
     found = codec.encode(x, options=options)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..vae_core.checkpoints import built_in
+from ..vae_core import checkpoints
 from . import host
 
 PIXEL_SPACE = "pixel_space"
@@ -22,7 +22,7 @@ def list_names() -> list[str]:
         *host.files("vae"),
         *pairs,
         *alone,
-        built_in.NAME,
+        checkpoints.built_in.NAME,
         PIXEL_SPACE,
         *(CHECKPOINTS + name for name in host.files("checkpoints")),
     ]
@@ -30,8 +30,8 @@ def list_names() -> list[str]:
 
 def find_paths(name: str) -> Sequence[Path]:
     """The file of an entry of `list_names`; two files for a tiny VAE in two halves."""
-    if name == built_in.NAME:
-        return [built_in.VAE_FILE]
+    if name == checkpoints.built_in.NAME:
+        return [checkpoints.built_in.VAE_FILE]
     if name in host.files("vae"):
         return [host.path("vae", name)]
     if name.startswith(CHECKPOINTS):

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ..vae_core import inspect
-from ..vae_core.reports import describe_file, describe_vae, format_rows
+from .. import vae_core
+from ..vae_core import reports
 from . import host
 from .vae_files import PIXEL_SPACE, find_paths, list_names
 
@@ -39,15 +39,16 @@ class VAEInfo:
 
 def describe_name(name: str) -> str:
     if name == PIXEL_SPACE:
-        return format_rows({"VAE": name, "family": "none: the model works on pixels, and its latents are images"})
-    return "\n\n".join(describe_file(inspect(path)) for path in find_paths(name))
+        family = "none: the model works on pixels, and its latents are images"
+        return reports.format_rows({"VAE": name, "family": family})
+    return "\n\n".join(reports.describe_file(vae_core.inspect(path)) for path in find_paths(name))
 
 
 def describe_connected(vae: Any) -> str:
     found = host.look(vae)
     if not isinstance(found, host.HostVAE):
-        return describe_vae(found, host.runs_in(vae))
-    return format_rows(
+        return reports.describe_vae(found, host.runs_in(vae))
+    return reports.format_rows(
         {
             "VAE": found.network_name,
             "family": "not supported by this pack; ComfyUI runs it",

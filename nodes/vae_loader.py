@@ -1,15 +1,16 @@
 """Load VAE: a VAE of any family that the library supports, from any of the host's folders."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from ..vae_core import VAE, UnsupportedCheckpoint, from_weights, load
-from ..vae_core.checkpoints import in_space, read_as_light
+from .. import vae_core
+from ..vae_core import UnsupportedCheckpoint, checkpoints, latents
 from ..vae_core.dtypes import DTYPES
-from ..vae_core.families import selectable_spaces
 from . import host
 from .core_vaes import point_to_core
 from .inputs import bool_input, choice_input
@@ -56,13 +57,14 @@ class VAELoader:
             "tells them apart, and the wrong choice gives wrong colours."
         )
         halves = [NONE, *host.files("vae"), *host.files("vae_approx")]
+        spaces = [AUTOMATIC, *latents.list_tiny_spaces()]
         return {
             "required": {"vae_name": (list_names(), {"tooltip": name})},
             "optional": {
                 "dtype": choice_input(("auto", *DTYPES), "auto", dtype),
                 "device": choice_input(DEVICES, "auto", device, advanced=True),
                 "other_half": choice_input(halves, NONE, half, advanced=True),
-                "latent_space": choice_input([AUTOMATIC, *selectable_spaces()], AUTOMATIC, space, advanced=True),
+                "latent_space": choice_input(spaces, AUTOMATIC, space, advanced=True),
                 "light": bool_input(False, light, advanced=True),
             },
         }
@@ -82,14 +84,14 @@ def make_loader(name: str, other_half: str = NONE, latent_space: str = AUTOMATIC
 
 def _load(
     files: Sequence[Path], space: str | None, light: bool, dtype: torch.dtype | None, device: torch.device
-) -> VAE:
+) -> vae_core.VAE:
     try:
-        return load(*files, dtype=dtype, device=device, latent_space=space, light=light)
+        return vae_core.load(*files, dtype=dtype, device=device, latent_space=space, light=light)
     except UnsupportedCheckpoint as e:
         raise point_to_core(e) from None
 
 
-def _pixel_space(space: str | None, light: bool, dtype: torch.dtype | None, device: torch.device) -> VAE:
-    vae = from_weights({"pixel_space_vae": torch.tensor(1.0)}, PIXEL_SPACE).to(device, dtype or torch.float32)
-    vae = in_space(vae, space) if space else vae
-    return read_as_light(vae) if light else vae
+def _pixel_space(space: str | None, light: bool, dtype: torch.dtype | None, device: torch.device) -> vae_core.VAE:
+    vae = vae_core.from_weights({"pixel_space_vae": torch.tensor(1.0)}, PIXEL_SPACE).to(device, dtype or torch.float32)
+    vae = checkpoints.in_space(vae, space) if space else vae
+    return checkpoints.read_as_light(vae) if light else vae

@@ -1,7 +1,6 @@
 """Save VAE: a VAE to a file, with its weights named as in a layout."""
 
-from ..vae_core import BadRequest
-from ..vae_core.checkpoints import LAYOUTS, ORIGINAL, save
+from ..vae_core import BadRequest, checkpoints, families
 from ..vae_core.dtypes import DTYPES, parse_dtype
 from . import host
 from .inputs import choice_input, text_input
@@ -37,15 +36,15 @@ class VAESave:
                 "filename_prefix": text_input("vae/ComfyUI_vae", PREFIX),
             },
             "optional": {
-                "layout": choice_input(LAYOUTS, ORIGINAL, layout),
+                "layout": choice_input(families.LAYOUTS, families.ORIGINAL, layout),
                 "dtype": choice_input((AS_IT_IS, *DTYPES), AS_IT_IS, dtype),
             },
         }
 
-    def save(self, vae, filename_prefix, layout=ORIGINAL, dtype=AS_IT_IS):
+    def save(self, vae, filename_prefix, layout="original", dtype=AS_IT_IS):
         found = host.look(vae)
         if isinstance(found, host.HostVAE):
             raise BadRequest("this pack does not support the family of this VAE: use ComfyUI's own VAESave.")
         path, shown = host.new_file(filename_prefix, ".safetensors")
-        save(found, path, layout, None if dtype == AS_IT_IS else parse_dtype(dtype))
+        checkpoints.save(found, path, layout, None if dtype == AS_IT_IS else parse_dtype(dtype))
         return host.show_saved_file(path, files=shown)

@@ -8,7 +8,9 @@ pixels = vae.decode(latent, size=posterior.size)
 All that a program needs is imported from here. `vae_core.<package>` has what the nodes and the command line need.
 """
 
-from .checkpoints import Detection, Inspection, detect, from_weights, inspect, load, save
+from typing import TYPE_CHECKING
+
+from . import lazy
 from .errors import (
     BadPixels,
     BadRequest,
@@ -20,11 +22,26 @@ from .errors import (
     UnsupportedCheckpoint,
     VAEError,
 )
-from .execution import PixelRows, Plan, RunOptions, TilePlan, Tiles
-from .families import ClipLaw, Half
-from .latents import SPACES, Factors, LatentSpace, Noise, Tag, convert, fit, preview, read_latent, write_latent
-from .posterior import Posterior
-from .vae import VAE
+
+if TYPE_CHECKING:
+    from .checkpoints import Detection, Inspection, detect, from_weights, inspect, load, save
+    from .execution import PixelRows, Plan, RunOptions, TilePlan, Tiles
+    from .families import ClipLaw, Half
+    from .latents import SPACES, Factors, LatentSpace, Noise, Tag, convert, fit, preview, read_latent, write_latent
+    from .posterior import Posterior
+    from .vae import VAE
+else:
+    __getattr__, __dir__ = lazy.offer(
+        __name__,
+        {
+            "checkpoints": "Detection Inspection detect from_weights inspect load save",
+            "execution": "PixelRows Plan RunOptions TilePlan Tiles",
+            "families": "ClipLaw Half",
+            "latents": "SPACES Factors LatentSpace Noise Tag convert fit preview read_latent write_latent",
+            "posterior": "Posterior",
+            "vae": "VAE",
+        },
+    )
 
 __version__ = "0.1.0"  # also in pyproject.toml, where registries read it; a test compares the two
 

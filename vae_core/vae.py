@@ -21,7 +21,7 @@ from .families import ClipLaw, Config, Facts, Half, Network
 from .families.registry import demand_part, title
 from .images.pixels import pad_to, repeat_last_frame
 from .latents.fingerprint import digest_weights
-from .latents.preview import Findings
+from .latents.previews import Findings
 from .numerics import pin_each, pin_numerics
 from .ops import Ops, as_single_frame
 from .posterior import Posterior
@@ -206,7 +206,7 @@ class VAE(Facts):
         x, folding = inputs.check_latent(self, z, size)
         if isinstance(folding, inputs.ImagesAsClips) and len(z) == 1:
             image = self.decode(z, size=size, options=options)
-            return iter(image[0].split(streaming.HEIGHTS[0], -2))
+            return iter(image[0].split(streaming.STRIP, -2))
         if len(x) != 1 or x.ndim != 4:
             raise BadRequest(
                 f"rows can be decoded of one image, not of a latent of shape {tuple(z.shape)}: give them one by one."

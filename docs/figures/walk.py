@@ -1,4 +1,4 @@
-"""From one photograph to another along the great circle between their latents. Below: the same in pixels."""
+"""From one photograph to another. Above: along the great circle between their latents. Below: pixels cross-faded."""
 
 import torch
 from common import CHELSEA, HERON, grid, square, to_bytes, vae

@@ -4,14 +4,33 @@ Everything here works in ComfyUI and without it (the headless runner, the comman
 socket carries an object that core nodes and other packs accept as a VAE; elsewhere it carries the VAE itself.
 """
 
-from .first_look import first_look
-from .host_vae import RATIO, ClipTiles, HostVAE
-from .memory import budget
-from .models import files, new_file, path
-from .place import Surroundings, device, in_comfyui, result, surroundings
-from .showing import Shown, progress, show_saved_file, show_text
-from .socket import HostModel, Load, from_socket, geometry, look, runs_in, to_socket
-from .user_files import find_file, list_files
+from typing import TYPE_CHECKING
+
+from ...vae_core import lazy
+
+if TYPE_CHECKING:
+    from .host_vae import RATIO, ClipTiles, HostVAE
+    from .memory import budget
+    from .models import files, new_file, path
+    from .place import Surroundings, device, in_comfyui, result, surroundings
+    from .previews import first_look
+    from .showing import Shown, progress, show_saved_file, show_text
+    from .socket import HostModel, Load, facts, from_socket, geometry, look, runs_in, to_socket
+    from .user_files import find_file, list_files
+else:
+    __getattr__, __dir__ = lazy.offer(
+        __name__,
+        {
+            "previews": "first_look",
+            "host_vae": "RATIO ClipTiles HostVAE",
+            "memory": "budget",
+            "models": "files new_file path",
+            "place": "Surroundings device in_comfyui result surroundings",
+            "showing": "Shown progress show_saved_file show_text",
+            "socket": "HostModel Load facts from_socket geometry look runs_in to_socket",
+            "user_files": "find_file list_files",
+        },
+    )
 
 __all__ = [
     "RATIO",
@@ -23,6 +42,7 @@ __all__ = [
     "Surroundings",
     "budget",
     "device",
+    "facts",
     "files",
     "find_file",
     "first_look",

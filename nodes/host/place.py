@@ -2,6 +2,8 @@
 
 # pyright: reportMissingImports=false
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,15 +14,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...vae_core import dtypes
-from ...vae_core.execution import Progress
+from ...vae_core import dtypes, execution
 
 
 class Surroundings(NamedTuple):
     """What a run without ComfyUI has instead: folders of models, results, inputs, and someone who watches progress."""
 
     models: Path
-    progress: Progress | None = None
+    progress: execution.Progress | None = None
     output: Path = Path("output")
     input: Path = Path("input")
 
@@ -30,7 +31,10 @@ _surroundings: ContextVar[Surroundings | None] = ContextVar("surroundings", defa
 
 @contextmanager
 def surroundings(
-    models: str | Path, progress: Progress | None = None, output: str | Path = "output", input: str | Path = "input"
+    models: str | Path,
+    progress: execution.Progress | None = None,
+    output: str | Path = "output",
+    input: str | Path = "input",
 ) -> Iterator[None]:
     """Run nodes with the models of this folder (vae/, vae_approx/, checkpoints/ in it, as in ComfyUI).
 

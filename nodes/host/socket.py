@@ -24,14 +24,15 @@ from ...vae_core import (
     dtypes,
     from_weights,
 )
-from ...vae_core.checkpoints import ORIGINAL, demand_floats, demand_whole, weights_as
+from ...vae_core.checkpoints import demand_floats, demand_whole, weights_as
 from ...vae_core.execution import DEFAULTS
+from ...vae_core.families import ORIGINAL
 from ...vae_core.images import to_pixel_range
 from ..clips import clip_shape, decoded_frames, drop_extra_frames, frames_are_batch, latent_frames, to_clip_latent
-from .first_look import first_look
 from .host_vae import HostVAE
 from .memory import budget_of, count_usable_bytes, make_ready
 from .place import device, in_comfyui
+from .previews import first_look
 from .showing import progress
 
 log = logging.getLogger("exact_vae")
@@ -68,16 +69,19 @@ def from_socket(thing: Any, half: Half, shape: tuple[int, ...], options: RunOpti
     return _rebuild(thing, detection, thing.vae_dtype, thing.device)
 
 
-def look(thing: Any) -> Any:
-    """The VAE on the socket as it is, for reading: nothing is moved, and nothing is made free for it."""
+def facts(thing: Any) -> Any:
+    """What the VAE on the socket is: its channels, its ratios, its law of clips. Core's VAE is not rebuilt for it."""
     if isinstance(thing, VAE):
         return thing
     _demand_vae(thing)
     model = thing.first_stage_model
-    if isinstance(model, HostModel):
-        return model.vae
-    found = _detect(thing)
-    return _rebuild(thing, found) if found else HostVAE(thing)
+    return model.vae if isinstance(model, HostModel) else _detect(thing) or HostVAE(thing)
+
+
+def look(thing: Any) -> Any:
+    """The VAE on the socket as it is, for reading: nothing is moved, and nothing is made free for it."""
+    found = facts(thing)
+    return _rebuild(thing, found) if isinstance(found, Detection) else found
 
 
 def runs_in(thing: Any) -> str:

@@ -1,17 +1,32 @@
 """What is in this file? Reading, detection, loading and saving."""
 
-from . import built_in
-from .detection import Detection, Inspection, demand_whole, detect, detect_in, inspect, to_json
-from .files import DAMAGE, Checkpoint, open_checkpoint
-from .loading import FLOATS, OWNS, demand_floats, from_weights, in_space, load, own_dtype, read_as_light
-from .rewriting import in_file, rewrite
-from .saving import LAYOUTS, ORIGINAL, save, weights_as
+from typing import TYPE_CHECKING
+
+from .. import lazy
+
+if TYPE_CHECKING:
+    from . import built_in
+    from .detection import Detection, Inspection, demand_whole, detect, detect_in, inspect, to_json
+    from .files import DAMAGE, Checkpoint, open_checkpoint
+    from .loading import FLOATS, OWNS, demand_floats, from_weights, in_space, load, own_dtype, read_as_light
+    from .rewriting import in_file, rewrite
+    from .saving import save, weights_as
+else:
+    __getattr__, __dir__ = lazy.offer(
+        __name__,
+        {
+            "built_in": "built_in",
+            "detection": "Detection Inspection demand_whole detect detect_in inspect to_json",
+            "files": "DAMAGE Checkpoint open_checkpoint",
+            "loading": "FLOATS OWNS demand_floats from_weights in_space load own_dtype read_as_light",
+            "rewriting": "in_file rewrite",
+            "saving": "save weights_as",
+        },
+    )
 
 __all__ = [
     "DAMAGE",
     "FLOATS",
-    "LAYOUTS",
-    "ORIGINAL",
     "OWNS",
     "Checkpoint",
     "Detection",

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BrokenCheckpoint, UnknownCheckpoint, UnsupportedCheckpoint, some
-from ..families import FAMILIES, Config, Facts
+from ..families import FAMILIES, ClipLaw, Config, Facts
 from ..families.names import Reading, Readings
 from ..families.names.ldm import HALVES as BARE_HALVES
-from ..families.registry import expected_shapes, family_named, spaces, title
+from ..families.registry import clip_law, expected_shapes, family_named, spaces, title
 from ..families.unsupported import recognise
+from ..latents.spaces import find_tiny_space
 from .files import Checkpoint, open_checkpoint
 from .latent_space_hints import whose
 
@@ -40,6 +41,11 @@ class Detection(Facts):
     @property
     def title(self) -> str:
         return title(self.family, self.config)
+
+    @property
+    def clip_law(self) -> ClipLaw | None:
+        """Which frames of a clip become which of its latent; None for a VAE of images."""
+        return clip_law(self.family, self.config)
 
     @property
     def is_whole(self) -> bool:
@@ -104,8 +110,8 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> Inspection:
 
 def space_of(found: Detection, checkpoint: Checkpoint) -> str | None:
     """Whose latents they are, by what lies around the VAE in its file or folder."""
-    scaling = family_named(found.family).scaling
-    named = scaling.space_of_file(checkpoint.path.name) if scaling else None
+    is_tiny = family_named(found.family).scaling is not None
+    named = find_tiny_space(checkpoint.path.name, found.family) if is_tiny else None
     fitting = spaces(found.family, found.config)
     return whose(fitting, checkpoint.entries, checkpoint.metadata, checkpoint.path, named)
 

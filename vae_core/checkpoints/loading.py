@@ -71,8 +71,8 @@ def load(
 
 def _author_s_space(found: Detection, checkpoints: list[Checkpoint]) -> str | None:
     """The latent space of a tiny VAE that does not carry its scale, by the name of its file."""
-    scaling = family_named(found.family).scaling
-    space = scaling.space_of_file(checkpoints[0].path.name) if scaling else None
+    is_tiny = family_named(found.family).scaling is not None
+    space = latents.find_tiny_space(checkpoints[0].path.name, found.family) if is_tiny else None
     if space is None or latents.get_space(space).channels != found.latent_channels:
         return None
     return None if "vae_scale" in found.names else space
@@ -139,7 +139,7 @@ class Variant(NamedTuple):
                 f"{title(self.family, self.config)}; only a tiny VAE of as many channels needs to be told."
             )
         config = replace(self.config, scaled=True)  # type: ignore[type-var]
-        return Variant(self.family, config, {**self.weights, **scaling.statistics(space)}, latent_space)
+        return Variant(self.family, config, {**self.weights, **scaling(space)}, latent_space)
 
     def as_light(self, name: str) -> "Variant":
         """The same weights as a network of LightX2V's. Raises BadRequest for a VAE of another family."""

@@ -16,13 +16,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import BadRequest
-from ..families.names import DIFFUSERS, ORIGINAL
+from ..families.names import LAYOUTS, ORIGINAL
 from ..families.registry import family_named
 from ..files.atomic import write_atomically
 from ..numerics import pin_numerics
 from ..vae import VAE
-
-LAYOUTS = (ORIGINAL, DIFFUSERS)
 
 
 @pin_numerics()
@@ -49,7 +47,7 @@ def weights_as(vae: VAE, layout: str = ORIGINAL) -> dict[str, Tensor]:
 
 
 def layouts_of(family: str) -> tuple[str, ...]:
-    """Those that files of the family are written in, of ORIGINAL and DIFFUSERS."""
+    """Those that files of the family are written in, of LAYOUTS."""
     written = {layout.choice for layout in family_named(family).layouts if layout.write}
     return tuple(layout for layout in LAYOUTS if layout in written)
 

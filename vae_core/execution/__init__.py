@@ -1,14 +1,36 @@
 """How is it run? Whole, in bands of rows, clips a few frames at a time, or in blended tiles; and what each costs."""
 
-from . import whole
-from .options import DEFAULTS, OnPlan, RunKeywords, RunOptions
-from .plans import budget, scratch
-from .plans.budget import MARGIN, format_bytes
-from .plans.choose import choose_plan, count_latent_frames, list_plans, make_request, read_budget
-from .plans.request import DEVICE, DISK, KEEP, SYSTEM, Plan, Request
-from .progress import Progress
-from .streaming import PixelRows
-from .tiles import TilePlan, Tiles
+from typing import TYPE_CHECKING
+
+from .. import lazy
+
+if TYPE_CHECKING:
+    from . import whole
+    from .options import DEFAULTS, OnPlan, RunKeywords, RunOptions
+    from .plans import budget, scratch
+    from .plans.budget import MARGIN, format_bytes
+    from .plans.choose import choose_plan, count_latent_frames, list_plans, make_request, read_budget
+    from .plans.places import DEVICE, DISK, KEEP, SYSTEM
+    from .plans.request import Plan, Request
+    from .progress import Progress
+    from .streaming import PixelRows
+    from .tiles import TilePlan, Tiles
+else:
+    __getattr__, __dir__ = lazy.offer(
+        __name__,
+        {
+            "whole": "whole",
+            "options": "DEFAULTS OnPlan RunKeywords RunOptions",
+            "plans.budget": "budget MARGIN format_bytes",
+            "plans.scratch": "scratch",
+            "plans.choose": "choose_plan count_latent_frames list_plans make_request read_budget",
+            "plans.places": "DEVICE DISK KEEP SYSTEM",
+            "plans.request": "Plan Request",
+            "progress": "Progress",
+            "streaming": "PixelRows",
+            "tiles": "TilePlan Tiles",
+        },
+    )
 
 __all__ = [
     "DEFAULTS",

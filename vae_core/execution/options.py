@@ -6,7 +6,8 @@ from typing import TypedDict
 
 from ..errors import BadRequest
 from .plans import budget as memory
-from .plans.request import KEEP, Plan
+from .plans.places import KEEP
+from .plans.request import Plan
 from .progress import Progress
 from .tiles import TilePlan, Tiles
 

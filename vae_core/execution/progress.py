@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..ops import Op, declared
-from .plans.request import Plan, count_work
+from .plans.counting import count_work
+from .plans.request import Plan
 from .whole import Observer
 
 Progress = Callable[[int, int], None]  # called with (done, total); may raise to stop the run

@@ -19,7 +19,8 @@ from .bands.holding import Banding, Flow
 from .bands.readers import ROWS, Rows
 from .bands.state import Past
 from .bands.stores import InMappedMemory, InSystemMemory, OnDevice, OnDisk, Store
-from .plans.request import DISK, SYSTEM, Plan
+from .plans.places import DISK, SYSTEM
+from .plans.request import Plan
 from .progress import ProgressObserver
 from .whole import Observer
 

@@ -18,9 +18,11 @@ from ..ops import Ops
 from .bands.flows import Source
 from .bands.holding import Flow
 from .bands.readers import ROWS, Reader, Rows, height
-from .plans.request import HEIGHTS, Plan
+from .plans.request import Plan
 from .run import gather, run, run_bands
 from .whole import Observer
+
+STRIP = 64  # rows of a band of an image that has run whole
 
 LAYOUT = torch.channels_last
 
@@ -48,7 +50,7 @@ def decode(ops: Ops, z: Tensor, plan: Plan, observer: Observer, size: tuple[int,
     if plan.rows:
         bands = run_bands(ops, partial(Source, z), plan, observer, z.device)
     else:
-        bands = iter(run(ops, z, plan, observer).split(HEIGHTS[0], ROWS))
+        bands = iter(run(ops, z, plan, observer).split(STRIP, ROWS))
     left, width = size or plan.shape[1:]
     for band in bands:
         yield band[..., :left, :width].to(at_least_fp32(band.dtype), copy=True)

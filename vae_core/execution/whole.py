@@ -3,13 +3,12 @@
 Exactness of every other way of running is measured against this one.
 """
 
-import weakref
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..ops import AnyOp, Global, Ops, Residual, SideInput, Temporal, apply, apply_join, has_side_inputs
+from .bands.moments import normalize_whole
 from .bands.state import Past
 
 
@@ -48,6 +47,8 @@ class RunContext(NamedTuple):
             return self.past.advance(op, x)
         if self.past and isinstance(op, Global) and op.looks_back:
             return op.recall(x, self.past.extend_memory(op, op.remember(x)))
+        if isinstance(op, nn.GroupNorm) and self.in_place and x.device.type == "cuda":
+            return normalize_whole(op, x)  # keeps channels last
         return apply(op, x, self.in_place)
 
 
@@ -66,17 +67,17 @@ def run(
     in_place    may ops write over the results of ops before them? Not if gradients are wanted
     """
     side_input = x if side_input is None and has_side_inputs(ops) else side_input
-    return _run(ops, [x], RunContext(observer or Observer(), side_input, past, in_place))
+    return run_ops(ops, [x], RunContext(observer or Observer(), side_input, past, in_place))
 
 
-def _run(ops: Ops, at: list[Tensor], context: RunContext) -> Tensor:
-    """`at` holds the only reference to the image, so that it goes as soon as an op has read it."""
+def run_ops(ops: Ops, at: list[Tensor], context: RunContext) -> Tensor:
+    """As `run`, for the image in `at`, which holds the only reference to it: it goes as soon as an op has read it."""
     for op in ops:
         if isinstance(op, Residual):
             at.append(_run_residual(op, at, context))
         elif isinstance(op, SideInput):
             assert context.side_input is not None
-            side = _run(op.side, [context.side_input], context)
+            side = run_ops(op.side, [context.side_input], context)
             at.append(apply_join(op, at.pop(), side, context.in_place))
             del side
         else:
@@ -87,52 +88,6 @@ def _run(ops: Ops, at: list[Tensor], context: RunContext) -> Tensor:
 
 
 def _run_residual(op: Residual, at: list[Tensor], context: RunContext) -> Tensor:
-    skip = _run(op.skip, at[:], context)
-    y = _run(op.body, [at.pop()], context)
+    skip = run_ops(op.skip, at[:], context)
+    y = run_ops(op.body, [at.pop()], context)
     return y.add_(skip) if context.in_place else y + skip
-
-
-@torch.no_grad()
-def peak_bytes(
-    ops: Ops, x: Tensor, side_input: Tensor | None = None, past: Past | None = None
-) -> tuple[int, tuple[int, ...]]:
-    """The most bytes of activations alive at once in `run(ops, x, in_place=True)`, and the shape of its result.
-
-    x, side_input: on the meta device, as in `run`; a side input of its own is the caller's, and not counted.
-    Counts what ops read and make. What a backend allocates inside an op is its own affair.
-    """
-    count = _LiveBytes()
-    at = [count.add(torch.empty_like(x))]
-    side_input = at[0] if side_input is None and has_side_inputs(ops) else side_input
-    result = _run(ops, at, RunContext(count, side_input, past, True))
-    return count.most, tuple(result.shape)
-
-
-class _LiveBytes(Observer):
-    """Counts the memory of the results of ops, from when it is made until nobody holds it."""
-
-    def __init__(self) -> None:
-        self.now = self.most = self.before = 0
-        self.known = dict[int, int]()  # by storage: the tensor it was made for
-
-    def begin_op(self, op: Any) -> None:
-        self.before = self.now  # what the op reads is among it, and may be gone when the op ends
-
-    def end_op(self, op: Any, result: Tensor) -> None:
-        owner = self.known.get(result.untyped_storage()._cdata)
-        if owner is None:
-            self.add(result)
-        if owner != id(result):  # not in place; a view counts as a copy while the op runs, for other layouts make one
-            self.most = max(self.most, self.before + result.nbytes)
-
-    def add(self, x: Tensor) -> Tensor:
-        storage = x.untyped_storage()
-        self.known[storage._cdata] = id(x)
-        self.now += storage.nbytes()
-        self.most = max(self.most, self.now)
-        weakref.finalize(storage, self._remove, storage._cdata, storage.nbytes()).atexit = False
-        return x
-
-    def _remove(self, key: int, size: int) -> None:
-        del self.known[key]
-        self.now -= size

@@ -1,14 +1,34 @@
 """Which network is this? One file for each family, and nothing else beside what all of them share."""
 
-from .blocks.base import ClipLaw, Config, Facts, Family, Network
-from .blocks.half import Half
-from .registry import FAMILIES, build, demand_part, selectable_spaces, title
-from .shapes import Shapes
-from .unsupported import FOREIGN
+from typing import TYPE_CHECKING
+
+from .. import lazy
+
+if TYPE_CHECKING:
+    from .blocks.base import ClipLaw, Config, Facts, Family, Network
+    from .blocks.half import Half
+    from .names import LAYOUTS, ORIGINAL
+    from .registry import FAMILIES, build, demand_part, title
+    from .shapes import Shapes
+    from .unsupported import FOREIGN
+else:
+    __getattr__, __dir__ = lazy.offer(
+        __name__,
+        {
+            "blocks.base": "ClipLaw Config Facts Family Network",
+            "blocks.half": "Half",
+            "names": "LAYOUTS ORIGINAL",
+            "registry": "FAMILIES build demand_part title",
+            "shapes": "Shapes",
+            "unsupported": "FOREIGN",
+        },
+    )
 
 __all__ = [
     "FAMILIES",
     "FOREIGN",
+    "LAYOUTS",
+    "ORIGINAL",
     "ClipLaw",
     "Config",
     "Facts",
@@ -18,6 +38,5 @@ __all__ = [
     "Shapes",
     "build",
     "demand_part",
-    "selectable_spaces",
     "title",
 ]

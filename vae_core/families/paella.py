@@ -51,6 +51,10 @@ class PaellaConfig:
     def spatial_ratio(self) -> int:
         return PATCH * 2 ** (len(self.widths) - 1)
 
+    @property
+    def decoded_ratio(self) -> int:
+        return self.spatial_ratio
+
 
 def detect(shapes: Shapes) -> PaellaConfig | None:
     found = (_width(shapes, f"down_blocks.{i}.") for i in range(count(shapes, "down_blocks.")))

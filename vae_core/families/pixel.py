@@ -21,6 +21,7 @@ class PixelConfig:
     parts: tuple[str, ...] = ("encoder", "decoder")
     latent_channels: int = 3
     spatial_ratio: int = 1
+    decoded_ratio: int = 1
     temporal_ratio: int | None = None
     in_channels: int = 3
     out_channels: int = 3

@@ -13,7 +13,7 @@ import torch
 
 from ..errors import BadRequest
 from ..latents import spaces as latents
-from .blocks.base import Config, Family, Network
+from .blocks.base import ClipLaw, Config, Family, Network
 from .blocks.half import Half
 from .shapes import Shapes
 
@@ -84,12 +84,6 @@ def spaces(family: str, config: Config) -> tuple[str, ...]:
     return latents.find_spaces(config.latent_channels, config.spatial_ratio, family) if published else ()
 
 
-def selectable_spaces() -> tuple[str, ...]:
-    """The latent spaces that there are tiny VAEs for, which have to be told theirs."""
-    known = (family.scaling.files.values() for family in FAMILIES if family.scaling)
-    return tuple(dict.fromkeys(space for spaces in known for space in spaces))
-
-
 def usual_settings(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     """The settings that a config.json of diffusers may not contradict. facts: what it says."""
     kind = str(facts.get("_class_name"))
@@ -108,6 +102,12 @@ def build(family: str, config: Config) -> Network:
     """The network on the meta device: names and shapes, no memory."""
     with torch.device("meta"):
         return family_named(family).build(config)
+
+
+@lru_cache(maxsize=32)
+def clip_law(family: str, config: Config) -> ClipLaw | None:
+    """Which frames of a clip become which of its latent; None for a VAE of images."""
+    return build(family, config).clip_law
 
 
 @lru_cache(maxsize=32)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ..latents.spaces import LatentSpace
 from ..ops import Affine, AnyOp, Conv2d, Ops, Residual, Upsample2x, chain, relu, soft_clamp
-from .blocks.base import ConfigJson, Family, Halves, Member, Network, Scaling
+from .blocks.base import ConfigJson, Family, Halves, Member, Network
 from .names import tiny as names
 from .shapes import Shapes, count, size, vote
 
@@ -216,8 +216,6 @@ def read_config_json(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"act_fn": "relu"}
 
 
-FILES = {"taesd": "sd1", "taesdxl": "sdxl", "taesd3": "sd3", "taef1": "flux1", "taesana": "sana"}
-
 FAMILY = Family(
     name="tiny",
     title="tiny autoencoder (TAESD)",
@@ -226,7 +224,7 @@ FAMILY = Family(
     example=TinyConfig(4, Coder((64,) * 4, (1, 3, 3, 3)), Coder((64,) * 4, (3, 3, 3, 1))),
     layouts=(names.TAESD, names.TAESD_DIFFUSERS, names.MODULE, *names.DIFFUSERS_HALVES, *names.MODULE_HALVES),
     config_json=ConfigJson(("AutoencoderTiny",), read_config_json),
-    scaling=Scaling(statistics, FILES),
+    scaling=statistics,
     members=(
         Member("TAESD, TAESDXL", 4, 8),
         Member("TAESD3, TAEF1", 16, 8),

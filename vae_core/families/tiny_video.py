@@ -40,7 +40,7 @@ from ..ops import (
     relu,
     soft_clamp,
 )
-from .blocks.base import ClipLaw, Family, Halves, Member, Network, Scaling
+from .blocks.base import ClipLaw, Family, Halves, Member, Network
 from .blocks.tiny_frames import BesideBefore, DropFirst, FramesOfImage, LeadIn
 from .blocks.tiny_video import MemBlock, SuperMemBlock, TGrow, TPool, UpConv
 from .names import keep_names
@@ -283,15 +283,6 @@ def statistics(space: LatentSpace) -> dict[str, Tensor]:
     return {"vae_scale": scale, "vae_shift": shift}
 
 
-FILES = {
-    "taehv": "hunyuan-video",
-    "taew2_1": "wan21",
-    "taew2_2": "wan22",
-    "taew2_2_super": "wan22",
-    "taehv1_5": "hunyuan-video-15",
-    "taehv1_5_super": "hunyuan-video-15",
-}
-
 FAMILY = Family(
     name="tiny_video",
     title="tiny autoencoder of clips (TAEHV)",
@@ -301,7 +292,7 @@ FAMILY = Family(
         16, _published((64,) * 3, (True, True, False)), _published((256, 128, 64), (False, True, True))
     ),
     layouts=(names.MODULE._replace(write=keep_names), *names.MODULE_HALVES),
-    scaling=Scaling(statistics, FILES),
+    scaling=statistics,
     light=True,
     members=(
         Member("TAEHV, TAEW2.1, TAECVX, TAEOS1.3", 16, 8, 4),

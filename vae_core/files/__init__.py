@@ -1,7 +1,20 @@
 """Files: written atomically, numbered in series, and the header of safetensors."""
 
-from .atomic import make_folder, write_atomically
-from .series import Series, next_series, resolve_inside
+from typing import TYPE_CHECKING
+
+from .. import lazy
+
+if TYPE_CHECKING:
+    from .atomic import make_folder, write_atomically
+    from .series import Series, next_series, resolve_inside
+else:
+    __getattr__, __dir__ = lazy.offer(
+        __name__,
+        {
+            "atomic": "make_folder write_atomically",
+            "series": "Series next_series resolve_inside",
+        },
+    )
 
 __all__ = [
     "Series",

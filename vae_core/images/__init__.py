@@ -1,19 +1,35 @@
 """Images before and after a VAE: ranges, channels, padding, masks, compositing, metrics, heat maps."""
 
-from . import masks
-from .compositing import composite, match_colours
-from .heatmaps import WHITE_HOT, channel_grid, heat_map
-from .metrics import colour_shift, psnr, ssim
-from .pixels import (
-    ALPHA,
-    AUTOMATIC,
-    convert_channels,
-    crop_to,
-    pad_to,
-    to_levels,
-    to_pixel_range,
-    to_unit_range,
-)
+from typing import TYPE_CHECKING
+
+from .. import lazy
+
+if TYPE_CHECKING:
+    from . import masks
+    from .compositing import composite, match_colours
+    from .heatmaps import WHITE_HOT, channel_grid, heat_map
+    from .metrics import colour_shift, psnr, ssim
+    from .pixels import (
+        ALPHA,
+        AUTOMATIC,
+        convert_channels,
+        crop_to,
+        pad_to,
+        to_levels,
+        to_pixel_range,
+        to_unit_range,
+    )
+else:
+    __getattr__, __dir__ = lazy.offer(
+        __name__,
+        {
+            "masks": "masks",
+            "compositing": "composite match_colours",
+            "heatmaps": "WHITE_HOT channel_grid heat_map",
+            "metrics": "colour_shift psnr ssim",
+            "pixels": "ALPHA AUTOMATIC convert_channels crop_to pad_to to_levels to_pixel_range to_unit_range",
+        },
+    )
 
 __all__ = [
     "ALPHA",

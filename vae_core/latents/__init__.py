@@ -1,24 +1,44 @@
 """What do the numbers of a latent mean? Latent spaces, conventions, tags, files, noise, previews."""
 
-from . import spectra
-from .conventions import CONVENTIONS, NORMALISED, RAW, SCALED, convert
-from .files import NODE_SUFFIX, SUFFIXES, read_latent, read_latent_file, write_latent
-from .fingerprint import digest_weights
-from .interpolation import METHODS, SLERP, interpolate, slerp, walk
-from .noise import BATCH_SEEDS, CPU, INCREMENT, SEEDS, SOURCES, Noise
-from .preview import (
-    CELLS,
-    IMAGES,
-    Factors,
-    Findings,
-    false_colours,
-    fit,
-    flatten_frames,
-    preview,
-    published_factors,
-)
-from .spaces import SPACES, LatentSpace, find_spaces, get_space, name_models
-from .tag import Tag
+from typing import TYPE_CHECKING
+
+from .. import lazy
+
+if TYPE_CHECKING:
+    from . import spectra
+    from .conventions import CONVENTIONS, NORMALISED, RAW, SCALED, convert
+    from .files import NODE_SUFFIX, SUFFIXES, read_latent, read_latent_file, write_latent
+    from .fingerprint import digest_weights
+    from .interpolation import METHODS, SLERP, interpolate, slerp, walk
+    from .noise import BATCH_SEEDS, CPU, INCREMENT, SEEDS, SOURCES, Noise
+    from .previews import (
+        CELLS,
+        IMAGES,
+        Factors,
+        Findings,
+        false_colours,
+        fit,
+        flatten_frames,
+        preview,
+        published_factors,
+    )
+    from .spaces import SPACES, LatentSpace, find_spaces, get_space, list_tiny_spaces, name_models
+    from .tag import Tag
+else:
+    __getattr__, __dir__ = lazy.offer(
+        __name__,
+        {
+            "spectra": "spectra",
+            "conventions": "CONVENTIONS NORMALISED RAW SCALED convert",
+            "files": "NODE_SUFFIX SUFFIXES read_latent read_latent_file write_latent",
+            "fingerprint": "digest_weights",
+            "interpolation": "METHODS SLERP interpolate slerp walk",
+            "noise": "BATCH_SEEDS CPU INCREMENT SEEDS SOURCES Noise",
+            "previews": "CELLS IMAGES Factors Findings false_colours fit flatten_frames preview published_factors",
+            "spaces": "SPACES LatentSpace find_spaces get_space list_tiny_spaces name_models",
+            "tag": "Tag",
+        },
+    )
 
 __all__ = [
     "BATCH_SEEDS",
@@ -50,6 +70,7 @@ __all__ = [
     "flatten_frames",
     "get_space",
     "interpolate",
+    "list_tiny_spaces",
     "name_models",
     "preview",
     "published_factors",

@@ -21,6 +21,7 @@ class LatentSpace(NamedTuple):
     channels    of a raw latent
     ratio       pixels per latent pixel, in each direction
     families    VAE families of this library that make such latents
+    tiny_files  how the authors of tiny VAEs call their files, without an ending, or `_encoder` and `_decoder`
     mean, std   of the raw latents, per channel; empty if nobody has published them
 
     scaled = (raw - shift) * scale; with mean and std, channel by channel, scaled = (raw - mean) / std * scale.
@@ -34,15 +35,18 @@ class LatentSpace(NamedTuple):
     families: tuple[str, ...] = ("kl", "tiny")
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    tiny_files: tuple[str, ...] = ()
 
 
 # scale and shift: `scaling_factor` and `shift_factor` in vae/config.json of the repository named beside them, or the
 # default of the class of huggingface/diffusers 0.42 that is named instead.
 SPACES: Mapping[str, LatentSpace] = {
     # CompVis/stable-diffusion-v1-4
-    "sd1": LatentSpace("SD 1.x, SD 2.x, PixArt-alpha", 4, 8, 0.18215, families=("kl", "asymmetric", "tiny")),
+    "sd1": LatentSpace(
+        "SD 1.x, SD 2.x, PixArt-alpha", 4, 8, 0.18215, families=("kl", "asymmetric", "tiny"), tiny_files=("taesd",)
+    ),
     # stabilityai/stable-diffusion-xl-base-1.0
-    "sdxl": LatentSpace("SDXL, PixArt-Sigma, AuraFlow, Kolors", 4, 8, 0.13025),
+    "sdxl": LatentSpace("SDXL, PixArt-Sigma, AuraFlow, Kolors", 4, 8, 0.13025, tiny_files=("taesdxl",)),
     # playgroundai/playground-v2.5-1024px-aesthetic; its scale is the sigma_data of EDM
     "playground25": LatentSpace(
         "Playground 2.5", 4, 8, 0.5, families=("kl",), mean=known.PLAYGROUND25_MEAN, std=known.PLAYGROUND25_STD
@@ -50,17 +54,31 @@ SPACES: Mapping[str, LatentSpace] = {
     # stabilityai/stable-diffusion-x4-upscaler
     "sd-x4": LatentSpace("SD x4 upscaler", 4, 4, 0.08333),
     # stabilityai/stable-diffusion-3-medium-diffusers
-    "sd3": LatentSpace("SD 3.x", 16, 8, 1.5305, 0.0609),
+    "sd3": LatentSpace("SD 3.x", 16, 8, 1.5305, 0.0609, tiny_files=("taesd3",)),
     # black-forest-labs/FLUX.1-dev
-    "flux1": LatentSpace("FLUX.1, Lumina 2, Z-Image, Chroma", 16, 8, 0.3611, 0.1159),
+    "flux1": LatentSpace("FLUX.1, Lumina 2, Z-Image, Chroma", 16, 8, 0.3611, 0.1159, tiny_files=("taef1",)),
     # THUDM/CogView4-6B
     "cogview4": LatentSpace("CogView4", 16, 8),
     # Wan-AI/Wan2.1-T2V-1.3B-Diffusers
     "wan21": LatentSpace(
-        "Wan 2.1, Qwen-Image", 16, 8, families=("wan", "tiny_video"), mean=known.WAN21_MEAN, std=known.WAN21_STD
+        "Wan 2.1, Qwen-Image",
+        16,
+        8,
+        families=("wan", "tiny_video"),
+        mean=known.WAN21_MEAN,
+        std=known.WAN21_STD,
+        tiny_files=("taew2_1",),
     ),
     # Wan-AI/Wan2.2-TI2V-5B
-    "wan22": LatentSpace("Wan 2.2", 48, 16, families=("wan", "tiny_video"), mean=known.WAN22_MEAN, std=known.WAN22_STD),
+    "wan22": LatentSpace(
+        "Wan 2.2",
+        48,
+        16,
+        families=("wan", "tiny_video"),
+        mean=known.WAN22_MEAN,
+        std=known.WAN22_STD,
+        tiny_files=("taew2_2", "taew2_2_super"),
+    ),
     # AutoencoderKLQwenImage21
     "qwen-image-2.1": LatentSpace(
         "Qwen-Image-2.1", 64, 16, families=("wan",), mean=known.QWEN_IMAGE21_MEAN, std=known.QWEN_IMAGE21_STD
@@ -68,7 +86,7 @@ SPACES: Mapping[str, LatentSpace] = {
     # black-forest-labs/FLUX.2-dev; normalised inside the VAE
     "flux2": LatentSpace("FLUX.2", 128, 16),
     # Efficient-Large-Model/Sana_1600M_1024px_diffusers
-    "sana": LatentSpace("Sana", 32, 32, 0.41407, families=("tiny", "dc_ae")),
+    "sana": LatentSpace("Sana", 32, 32, 0.41407, families=("tiny", "dc_ae"), tiny_files=("taesana",)),
     # huggingface/diffusers scripts/convert_dcae_to_diffusers.py; 'in' was trained on ImageNet, 'mix' on several sets
     "dc-ae-f32c32-in": LatentSpace("DC-AE in-1.0", 32, 32, 0.3189, families=()),
     "dc-ae-f32c32-mix": LatentSpace("DC-AE mix-1.0", 32, 32, 0.4552, families=()),
@@ -82,10 +100,17 @@ SPACES: Mapping[str, LatentSpace] = {
     "hunyuan-image-3": LatentSpace("HunyuanImage 3.0", 32, 16, 0.562679178327931, families=("hunyuan_image_3",)),
     # AutoencoderKLHunyuanVideo15, AutoencoderKLHunyuanImageRefiner
     "hunyuan-video-15": LatentSpace(
-        "HunyuanVideo 1.5, HunyuanImage 2.1's refiner", 32, 16, 1.03682, families=("hunyuan_video_15", "tiny_video")
+        "HunyuanVideo 1.5, HunyuanImage 2.1's refiner",
+        32,
+        16,
+        1.03682,
+        families=("hunyuan_video_15", "tiny_video"),
+        tiny_files=("taehv1_5", "taehv1_5_super"),
     ),
     # AutoencoderKLHunyuanVideo
-    "hunyuan-video": LatentSpace("HunyuanVideo", 16, 8, 0.476986, families=("hunyuan_video", "tiny_video")),
+    "hunyuan-video": LatentSpace(
+        "HunyuanVideo", 16, 8, 0.476986, families=("hunyuan_video", "tiny_video"), tiny_files=("taehv",)
+    ),
     # stabilityai/stable-video-diffusion-img2vid
     "svd": LatentSpace("Stable Video Diffusion", 4, 8, 0.18215, families=("svd",)),
     # kandinsky-community/kandinsky-2-2-decoder, movq; diffusers' pipelines do not scale
@@ -128,6 +153,17 @@ def find_spaces(channels: int, ratio: int | None = None, family: str | None = No
         for name, one in SPACES.items()
         if one.channels == channels and ratio in (None, one.ratio) and (family is None or family in one.families)
     )
+
+
+def list_tiny_spaces() -> tuple[str, ...]:
+    """Names of the spaces that there are tiny VAEs for, which have to be told theirs."""
+    return tuple(name for name, one in SPACES.items() if one.tiny_files)
+
+
+def find_tiny_space(file: str, family: str) -> str | None:
+    """Name of the space by a file's name, of a family of tiny VAEs: 'taesdxl_decoder.pth' -> 'sdxl'; else None."""
+    stem = file.partition(".")[0].lower().removesuffix("_encoder").removesuffix("_decoder")
+    return next((name for name, one in SPACES.items() if stem in one.tiny_files and family in one.families), None)
 
 
 def name_models(channels: int, ratio: int | None = None, family: str | None = None) -> str:

@@ -13,7 +13,7 @@ from .channels import (
     soft_clamp,
     times,
 )
-from .rows import Conv2d, DoublingConv, EveryNth, Upsample2x, Window
+from .rows import CHANNELS_LAST, Conv2d, DoublingConv, EveryNth, Upsample2x, Window, lay_out
 from .time import (
     ChannelsToFrames,
     Conv3d,
@@ -51,6 +51,7 @@ from .tree import (
 from .whole_image import Global, Sums
 
 __all__ = [
+    "CHANNELS_LAST",
     "Activation",
     "Affine",
     "AnyOp",
@@ -90,6 +91,7 @@ __all__ = [
     "declared",
     "has_side_inputs",
     "keeps_scale",
+    "lay_out",
     "leaves",
     "map_ops",
     "plus",

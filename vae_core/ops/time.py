@@ -15,11 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..dtypes import at_least_fp32
-from .rows import Window
+from .rows import Window, lay_out
 from .tree import AnyOp, Op, Ops, keeps_scale, leaves, map_ops
 from .whole_image import Global
 
 Kernel = int | tuple[int, int, int]
+# How weights (c_out, c_in, frames, k, k) lie in memory, the outermost dimension first: tap after tap, or all in one.
+TAPS = (2, 0, 1, 3, 4)
+TAPS_CHANNELS_LAST = (2, 0, 3, 4, 1)
+CHANNELS_LAST_3D = (0, 2, 3, 4, 1)
 
 
 class Temporal(Op, nn.Module):
@@ -104,17 +108,16 @@ class Conv3d(Window, nn.Conv3d):
         return F.pad(x, sides, mode=self.border) if any(sides) else x
 
     def taps(self) -> tuple[Tensor, ...]:
-        """The weights of each frame, (c_out, c_in, k, k). The first call lays them out one after the other."""
-        if not self.weight[:, :, 0].is_contiguous():
-            with torch.inference_mode(self.weight.is_inference()):  # as it was loaded: torch refuses views of a mixture
-                self.weight.data = self.weight.permute(2, 0, 1, 3, 4).contiguous().permute(1, 2, 0, 3, 4)
+        """The weights of each frame, (c_out, c_in, k, k). The first call lays them out one after the other, on CUDA in
+        channels last, as cuDNN reads them.
+        """
+        lay_out(self.weight, TAPS_CHANNELS_LAST if self.weight.device.type == "cuda" else TAPS)
         return self.weight.unbind(2)
 
     def _convolve(self, x: Tensor, pad: tuple[int, int]) -> Tensor:
         if self.frames == 1 or (x.device.type != "cuda" and x.dtype.itemsize > 2):
             return self._tap_by_tap(x, pad)
-        clip = x.transpose(0, 1)[None]
-        return F.conv3d(clip, self.weight, self.bias, self.stride, (self.around, *pad))[0].transpose(0, 1)
+        return convolve_clip(self, x, (self.around, *pad))
 
     def _tap_by_tap(self, x: Tensor, pad: tuple[int, int]) -> Tensor:
         """On a CPU 0.6 to 0.9 of the time of a convolution over several frames; half precision would round its sums."""
@@ -127,6 +130,13 @@ class Conv3d(Window, nn.Conv3d):
             y = part if y is None else y.add_(part)
         assert y is not None
         return y
+
+
+def convolve_clip(conv: nn.Conv3d, x: Tensor, padding: tuple[int, int, int] = (0, 0, 0)) -> Tensor:
+    """A convolution over the frames of a clip, (T, C, H, W) -> (T', C', H', W')"""
+    if x.device.type == "cuda":  # cuDNN would copy weights of any other layout at every call
+        lay_out(conv.weight, CHANNELS_LAST_3D)
+    return F.conv3d(x.transpose(0, 1)[None], conv.weight, conv.bias, conv.stride, padding)[0].transpose(0, 1)
 
 
 class OneFrame(Window):
@@ -232,8 +242,7 @@ class TimeConv(nn.Conv3d, Temporal):
     reset_parameters = Conv3d.reset_parameters
 
     def convolve(self, x: Tensor) -> Tensor:
-        clip = x.transpose(0, 1)[None]
-        return F.conv3d(clip, self.weight, self.bias, self.stride)[0].transpose(0, 1)
+        return convolve_clip(self, x)
 
     def as_single_frame(self) -> Ops:
         return ()

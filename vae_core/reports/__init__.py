@@ -1,9 +1,23 @@
 """Reports for people: what a VAE or a latent is, and how VAEs compare."""
 
-from . import comparison
-from .comparison import Overflow, RoundTrip
-from .description import describe_file, describe_vae, format_rows
-from .latent import describe_latent
+from typing import TYPE_CHECKING
+
+from .. import lazy
+
+if TYPE_CHECKING:
+    from . import comparison
+    from .comparison import Overflow, RoundTrip
+    from .description import describe_file, describe_vae, format_rows
+    from .latent import describe_latent
+else:
+    __getattr__, __dir__ = lazy.offer(
+        __name__,
+        {
+            "comparison": "comparison Overflow RoundTrip",
+            "description": "describe_file describe_vae format_rows",
+            "latent": "describe_latent",
+        },
+    )
 
 __all__ = [
     "Overflow",

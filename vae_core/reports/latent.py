@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..latents.conventions import RAW, SCALED, scaling_of
-from ..latents.preview import flatten_frames
+from ..latents.previews import flatten_frames
 from ..latents.spaces import SPACES, find_spaces
 from ..latents.tag import Tag
 from ..numerics import pin_numerics

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 from exact_vae.vae_core.checkpoints import built_in
-from exact_vae.vae_core.latents.preview import preview, published_factors
+from exact_vae.vae_core.latents.previews import preview, published_factors
 from exact_vae.vae_core.latents.spaces import SPACES
 from PIL import Image
 from support.comfyui_graphs import OURS, TILES, graph, run_and_read, tall

@@ -5,8 +5,8 @@ from functools import cache
 import pytest
 import torch
 from exact_vae.vae_core import BadRequest, UnknownCheckpoint, detect, from_weights, load
-from exact_vae.vae_core.checkpoints.saving import LAYOUTS, layouts_of, save, weights_as
-from exact_vae.vae_core.families import FAMILIES
+from exact_vae.vae_core.checkpoints.saving import layouts_of, save, weights_as
+from exact_vae.vae_core.families import FAMILIES, LAYOUTS
 from exact_vae.vae_core.families import tiny as tiny_family
 from exact_vae.vae_core.families.registry import build
 from exact_vae.vae_core.vae import VAE

@@ -4,8 +4,7 @@ import torch
 from exact_vae.vae_core import from_weights
 from exact_vae.vae_core.execution import whole
 from exact_vae.vae_core.execution.whole import Observer
-from exact_vae.vae_core.families.registry import build
-from exact_vae.vae_core.ops import Affine, Conv2d, Residual, SideInput, leaves, plus, times
+from exact_vae.vae_core.ops import Affine, Residual, SideInput, leaves, plus, times
 from support.random_networks import random_weights, small_kl
 
 
@@ -62,25 +61,3 @@ def test_every_op_is_announced():
 
     whole.run(ops, torch.rand(1, 4, 2, 2), Told())
     assert seen == ended == list(leaves(ops))
-
-
-@torch.no_grad()
-def test_peak_of_a_chain():
-    """A convolution holds what it reads and what it makes; a residual also holds the image it adds."""
-    with torch.device("meta"):
-        x, wide, back = torch.empty(1, 4, 8, 8), Conv2d(4, 16), Conv2d(16, 4)
-    assert whole.peak_bytes((wide, back), x)[0] == x.nbytes + 4 * x.nbytes
-    assert whole.peak_bytes((Residual((wide, back)),), x)[0] == 2 * x.nbytes + 4 * x.nbytes
-    assert whole.peak_bytes((wide,), x)[1] == (1, 16, 8, 8)
-    side_input = SideInput((wide,), plus)  # what it is joined to, what it reads, what it makes
-    assert whole.peak_bytes((wide, side_input), x)[0] == 4 * x.nbytes + x.nbytes + 4 * x.nbytes
-    assert whole.peak_bytes((wide, side_input), x)[1] == (1, 16, 8, 8)
-
-
-@torch.no_grad()
-def test_peak_of_a_decoder_is_at_the_highest_resolution():
-    """Two activations of the widest kind at full size, what is read and what is made, and the narrower of the skip."""
-    network = build("kl", small_kl())
-    z = torch.empty(1, 4, 16, 16, device="meta")
-    widest = 64 * 64 * 64 * 4
-    assert 2 * widest <= whole.peak_bytes(network.decode_ops(), z)[0] <= 3 * widest

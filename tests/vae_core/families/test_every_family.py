@@ -7,7 +7,7 @@ import pytest
 import torch
 from exact_vae.vae_core import VAE, from_weights
 from exact_vae.vae_core.execution import count_latent_frames, make_request, whole
-from exact_vae.vae_core.execution.plans.request import DISK
+from exact_vae.vae_core.execution.plans.places import DISK
 from exact_vae.vae_core.families import FAMILIES, ClipLaw, Half
 from exact_vae.vae_core.ops import splits_in_time
 from support.random_networks import random_weights

@@ -4,9 +4,9 @@ import pytest
 import torch
 from diffusers import AutoencoderTiny
 from exact_vae.vae_core import BadRequest, BrokenCheckpoint, detect, from_weights, load
-from exact_vae.vae_core.families.registry import expected_shapes, family_named
+from exact_vae.vae_core.families.registry import expected_shapes
 from exact_vae.vae_core.families.tiny import Coder, TinyConfig
-from exact_vae.vae_core.latents.spaces import SPACES
+from exact_vae.vae_core.latents.spaces import SPACES, find_tiny_space
 from safetensors.torch import load_file
 from support.random_networks import random_weights
 from torch.nn import functional as F
@@ -130,8 +130,6 @@ def test_raw_latents_by_the_author_s_file_name(tmp_path):
 
 
 def test_authors_file_names():
-    scaling = family_named("tiny").scaling
-    assert scaling
     names = (
         "taesd_encoder.pth",
         "taesdxl_decoder.safetensors",
@@ -139,5 +137,6 @@ def test_authors_file_names():
         "taef1_decoder.pth",
         "taesana.pth",
     )
-    assert [scaling.space_of_file(n) for n in names] == ["sd1", "sdxl", "sd3", "flux1", "sana"]
-    assert [scaling.space_of_file(n) for n in ("taef2_encoder.pth", "mine.pth", "taesd_mine.pth")] == [None] * 3
+    assert [find_tiny_space(n, "tiny") for n in names] == ["sd1", "sdxl", "sd3", "flux1", "sana"]
+    assert [find_tiny_space(n, "tiny") for n in ("taef2_encoder.pth", "mine.pth", "taesd_mine.pth")] == [None] * 3
+    assert [find_tiny_space("taehv.pth", family) for family in ("tiny_video", "tiny")] == ["hunyuan-video", None]

@@ -35,7 +35,6 @@ from torch.nn import functional as F
 from ...ops import (
     AnyOp,
     Global,
-    GroupNormOverFrames,
     Ops,
     Residual,
     SideInput,
@@ -48,7 +47,7 @@ from ...ops import (
 )
 from ..whole import Observer
 from .holding import Banding, Flow, HeldFlow, RecomputedFlow, Rereadable
-from .moments import Moments
+from .moments import Moments, find_group_moments, normalize
 from .readers import ROWS, Reader, Rows, balance, drain, fork, height, numbers_per_row
 from .state import Past
 from .stores import StoredBand
@@ -203,25 +202,15 @@ class Normalization(Flow):
         self.op, self.source, self.observer, self.rows = op, source, observer, source.rows
 
     def read(self, last: bool) -> Rows:
-        moments = self.source.moments()
-        moments = moments.pool_frames() if isinstance(self.op, GroupNormOverFrames) else moments
-        mean, var = moments.of_groups(self.op.num_groups)
+        mean, var = find_group_moments(self.op, self.source.moments())
         yield from map(partial(self.apply, mean, var), self.source.read(last))
 
     def apply(self, mean: Tensor, var: Tensor, band: Tensor) -> Tensor:
         """mean, var: (1, C), or (T, C) with each frame's own."""
         self.observer.begin_op(self.op)
-        y = self._one(mean[0], var[0], band) if len(mean) == 1 else self._each(mean, var, band)
+        y = normalize(self.op, mean, var, band)
         self.observer.end_op(self.op, y)
         return y
-
-    def _one(self, mean: Tensor, var: Tensor, band: Tensor) -> Tensor:
-        op = self.op
-        weight, bias = (None if p is None else p.to(mean.dtype) for p in (op.weight, op.bias))
-        return F.batch_norm(band, mean, var, weight, bias, eps=op.eps)
-
-    def _each(self, mean: Tensor, var: Tensor, band: Tensor) -> Tensor:
-        return torch.cat([self._one(*args) for args in zip(mean, var, band.split(1), strict=True)])
 
 
 class Attention(Flow):

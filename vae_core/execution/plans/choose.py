@@ -9,7 +9,7 @@ import torch
 
 from ...errors import DoesNotFit
 from ...families import ClipLaw, Config, Half, Network
-from ...families.registry import build
+from ...families.registry import build, clip_law
 from ...ops import as_single_frame
 from .. import whole
 from ..options import DEFAULTS, RunOptions
@@ -17,7 +17,8 @@ from ..rewrite.fuse import fuse
 from . import budget as memory
 from . import scratch
 from .clip_request import ClipRequest
-from .request import DEVICE, DISK, SYSTEM, Plan, Request, choose
+from .places import DEVICE, DISK, SYSTEM
+from .request import Plan, Request, choose
 
 
 @lru_cache(maxsize=32)
@@ -37,7 +38,7 @@ def make_request(
     masked    decode beside an image and its mask
     Raises DoesNotFit for more pixels than can be counted.
     """
-    twin = build(family, config).to(dtype)
+    twin = _build_twin(family, config, dtype)
     law = twin.clip_law
     if len(shape) == 4 and law and law.images_are_clips:
         shape = (*shape[:2], 1, *shape[2:])
@@ -49,6 +50,12 @@ def make_request(
         if half is Half.ENCODER:
             return _request_encoding(twin, config, batch, size, dtype, streamed)
         return _request_decoding(twin, config, batch, size, dtype, streamed, masked)
+
+
+@lru_cache(maxsize=8)
+def _build_twin(family: str, config: Config, dtype: torch.dtype) -> Network:
+    """The network on the meta device, for requests of every shape. Nobody changes it."""
+    return build(family, config).to(dtype)
 
 
 def _request_clips(
@@ -75,7 +82,7 @@ def _request_decoding(
 ) -> Request:
     z = whole.run(twin.from_latent_ops(), torch.empty(batch, config.latent_channels, *size, dtype=dtype))
     ratio = config.spatial_ratio
-    scale = getattr(config, "decoded_ratio", ratio) * size[0] // z.shape[-2]
+    scale = config.decoded_ratio * size[0] // z.shape[-2]
     if masked:
         side_input = torch.empty(batch, config.out_channels + 1, ratio * size[0], ratio * size[1], dtype=dtype)
         return Request(fuse(twin.masked_decode_ops()), z, scale, side_input=side_input)
@@ -90,7 +97,7 @@ def _pad_size(size: Sequence[int], ratio: int) -> tuple[int, int]:
 
 def count_latent_frames(family: str, config: Config, frames: int) -> int:
     """Frames of the latent of a clip of so many. If frames are images to this VAE, as a single one is: as many."""
-    law = build(family, config).clip_law
+    law = clip_law(family, config)
     return law.latents(frames) if law and frames > 1 else frames
 
 

@@ -11,7 +11,9 @@ from ...ops import Ops, splits_in_time
 from .. import whole
 from ..bands.state import HEAP_SLACK, Past
 from ..bands.stores import OnDevice
-from .request import DEVICE, SMALL, Plan, Request
+from .counting import ShapesOnly
+from .places import DEVICE
+from .request import Plan, Request
 
 AT_A_TIME = (8, 4, 2, 1)  # latent frames, the fastest first
 SCATTERED = 2.5  # of what a part needs: gaps between it in the heap of a CPU, at most (measured: 1.8 to 2.2)
@@ -31,23 +33,19 @@ class ClipRequest(Request):
         self.one = self.side = x
         self.clips, self.first, self.step = clips, first, step
 
-    def propose(
+    def propose_bands(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
     ) -> Iterator[Plan]:
-        in_one = keep is None and (rows is None or self.rows <= rows)
-        last = on_cpu and rows is None and self.rows > SMALL
-        if in_one and not last:
-            yield from self._propose_whole(on_cpu)
+        """The plans in bands: of one latent frame at a time if the clip can be split, otherwise of all frames."""
         lowest = next(iter(self._parts((1,))), None)
-        for plan in (lowest or self).propose_bands(elsewhere, rows, keep, on_cpu):
-            if not lowest:
-                yield plan
-            elif not plan.twice:  # no norm of a clip in parts sees more than a pixel
+        if lowest is None:
+            yield from super().propose_bands(elsewhere, rows, keep, on_cpu)
+            return
+        for plan in lowest.propose_bands(elsewhere, rows, keep, on_cpu):
+            if not plan.twice:  # no norm of a clip in parts sees more than a pixel
                 yield self._combine(lowest, plan, on_cpu)
-        if in_one and last:
-            yield from self._propose_whole(on_cpu)
 
-    def _propose_whole(self, on_cpu: bool = False) -> Iterator[Plan]:
+    def _propose_whole(self, on_cpu: bool) -> Iterator[Plan]:
         """Whole frames: all of them at once, or fewer. On a CPU one is work enough, and the caches hold more of it."""
         at_once = replace(self.whole, images=1)
         if on_cpu and splits_in_time(self.ops):
@@ -81,13 +79,12 @@ class ClipRequest(Request):
         peak = plan.peak + sum(self._end_bytes.values()) + (part.known if here else 0) + part.gathered
         peak += min(HEAP_SLACK, int(SCATTERED * plan.peak)) if on_cpu else 0
         held = plan.held + (0 if here else part.known)
-        return replace(plan, frames=part.n, images=1, peak=peak, held=held, work=self.whole.work, shape=self.shape)
+        return replace(plan, frames=part.n, images=1, peak=peak, held=held, work=self.work, shape=self.shape)
 
-    @cached_property
+    @property
     def shape(self) -> tuple[int, ...]:
         """Of the result for one clip: (T, C, H, W)."""
-        with torch.no_grad():
-            return tuple(whole.run(self.ops, self.x).shape)
+        return self._whole_run.shape
 
     @cached_property
     def _end_bytes(self) -> dict[str, int]:
@@ -104,7 +101,7 @@ class _LaterPart(Request):
 
     def __init__(self, clip: ClipRequest, n: int):
         past = Past(OnDevice())
-        with torch.no_grad():
+        with torch.no_grad(), ShapesOnly():
             whole.run(clip.ops, clip.x[: clip.first + clip.step * (clip.latents - n - 1)], past=past)
         super().__init__(clip.ops, clip.x[:1].expand(clip.step * n, *clip.x.shape[1:]), clip.scale)
         self.one = self.side = self.x
@@ -116,7 +113,6 @@ class _LaterPart(Request):
         """Those of the clip are counted there."""
         return {}
 
-    @cached_property
+    @property
     def shape(self) -> tuple[int, ...]:
-        with torch.no_grad():
-            return tuple(whole.run(self.ops, self.x, past=self.past).shape)
+        return self._whole_run.shape

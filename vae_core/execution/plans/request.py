@@ -10,28 +10,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import torch
 from torch import Tensor, nn
 
 from ...errors import DoesNotFit
-from ...ops import AnyOp, DoublingConv, Global, OneFrame, Ops, Residual, declared, leaves, walk
-from .. import whole
-from ..bands.flows import Source, build_flow
-from ..bands.holding import Banding
+from ...ops import DoublingConv, Ops, Residual, declared, leaves, walk
 from ..bands.state import Past
-from ..bands.stores import OnDevice
-from ..whole import Observer
 from .budget import format_bytes
+from .counting import BandedRun, WholeRun, count_whole
+from .places import DEVICE, DISK, SYSTEM
 
-DEVICE, SYSTEM, DISK = KEEP = ("device", "system memory", "disk")
 IN_FLIGHT = 8  # bands alive at once between two held images: read, extended, normalized, made, joined, added
 # More bands' worth of memory on a CPU: the gaps that tensors of many sizes leave in its heap. Found by measuring, see
 # benchmarks/results/time_and_memory_cpu_fp32.md; what is read back from a disk is a new tensor each time.
 GAPS_ON_CPU = {DEVICE: 5, DISK: 8}
 # Times the summed taps of DoublingConvs: made, kept, and laid out anew by the backend at each call.
 DOUBLING_COPIES = 3
-REMEMBERED = 3  # activations alive at once while attention gathers what it remembers
-HEIGHTS = (64, 32, 16, 8)  # of bands, in rows of the image, the fastest first
+# Of bands, in rows of the image, the fastest first. Low bands keep a GPU waiting: an SD-class decode of 1024 px starts
+# 2,800 kernels in bands of 64 rows and 11,000 in bands of 16 (counted), each of which takes 6 to 8 us of Python.
+HEIGHTS = (512, 256, 128, 64, 32, 16, 8)
 # On a CPU low bands are as fast as the whole image or faster: what one op has made is in the caches for the next.
 HEIGHTS_ON_CPU = (16, 8)
 SMALL = 64  # rows of an image that is not worth cutting
@@ -98,10 +94,8 @@ class Request:
     @cached_property
     def whole(self) -> Plan:
         """All images at once."""
-        side_input = None if self.side_input is self.x else self.side_input
-        peak, _ = whole.peak_bytes(self.ops, self.x, side_input, self.past)
-        peak += sum(self._end_bytes.values()) + self.temporary_weights
-        return Plan(len(self.x), 0, DEVICE, (), peak, 0, self._count(()).work, self.shape)
+        peak = self._whole_run.peak + sum(self._end_bytes.values()) + self.temporary_weights
+        return Plan(len(self.x), 0, DEVICE, (), peak, 0, self.work, self.shape)
 
     def split(self, images: int) -> Plan:
         """Whole, but only so many images at a time."""
@@ -127,25 +121,26 @@ class Request:
         in_one = keep is None and (rows is None or self.rows <= rows)
         last = on_cpu and rows is None and self.rows > SMALL
         if in_one and not last:
-            yield from self._propose_whole()
+            yield from self._propose_whole(on_cpu)
         yield from self.propose_bands(elsewhere, rows, keep, on_cpu)
         if in_one and last:
-            yield from self._propose_whole()
+            yield from self._propose_whole(on_cpu)
 
     def propose_bands(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
     ) -> Iterator[Plan]:
         """The plans in bands."""
         usual = HEIGHTS_ON_CPU if on_cpu else HEIGHTS
-        heights = usual if rows is None else (rows, *(height for height in usual if height < rows))
+        most = self.rows if rows is None else rows
+        heights = (*([rows] if rows else []), *(height for height in usual if height < most)) or usual[-1:]
         for place in (DEVICE, *elsewhere) if keep is None else (keep,):
             for height in heights:
                 yield self.plan_bands(height, place, on_cpu=on_cpu)
             if place == DEVICE and self.largest_norms:
                 yield self.plan_bands(heights[-1], DEVICE, self.largest_norms, on_cpu)
 
-    def _propose_whole(self) -> Iterator[Plan]:
-        """Whole images: all of them at once, or fewer."""
+    def _propose_whole(self, on_cpu: bool) -> Iterator[Plan]:
+        """Whole images: all of them at once, or fewer. on_cpu: what subclasses choose by."""
         yield self.whole
         images = len(self.x) // 2
         while images:
@@ -175,11 +170,19 @@ class Request:
         """Numbers at most that windows and shortcuts keep from one band to the next."""
         return self._count(()).most_carried
 
+    @property
+    def work(self) -> float:
+        """Multiplications of one image, or of one clip."""
+        return self._whole_run.work * len(self.one) / len(self.x)
+
     @cached_property
+    def _whole_run(self) -> WholeRun:
+        return count_whole(self.ops, self.x, None if self.side_input is self.x else self.side_input, self.past)
+
+    @property
     def shape(self) -> tuple[int, ...]:
-        """Of the result for one image."""
-        with torch.no_grad():
-            return tuple(whole.run(self.ops, self.one, side_input=self.side).shape[1:])
+        """Of the result for one image, by the count that there is already."""
+        return self._counts[()].shape if () in self._counts else self._whole_run.shape[1:]
 
     @cached_property
     def _end_bytes(self) -> dict[str, int]:
@@ -188,93 +191,14 @@ class Request:
         side_input = 0 if self.side_input is self.x else self.side_input.nbytes
         return {"input": self.x.nbytes, "side_input": side_input, "result": result}
 
-    def _count(self, twice: tuple[int, ...]) -> "_BandedRun":
+    def _count(self, twice: tuple[int, ...]) -> BandedRun:
         if twice not in self._counts:
-            self._counts[twice] = _BandedRun(self, twice)
+            self._counts[twice] = BandedRun(self.ops, self.one, self.side, self.rows, twice, self.past)
         return self._counts[twice]
 
     @cached_property
-    def _counts(self) -> dict[tuple[int, ...], "_BandedRun"]:
+    def _counts(self) -> dict[tuple[int, ...], BandedRun]:
         return {}
-
-
-class _BandedRun(Observer):
-    """One image run in a single band on the meta device, and what is counted meanwhile.
-
-    work          multiplications
-    widest        numbers in a row of the image at most, of any op's result
-    remembered    bytes at most that attention makes while it gathers what it remembers
-    held          bytes at most in the store
-    most_carried  numbers at most that flows keep from one band to the next
-    """
-
-    def __init__(self, request: Request, twice: tuple[int, ...]):
-        store = CountingStore()
-        self.work = self.widest = 0.0
-        self.remembered = self.carried = self.most_carried = 0
-        self.rows = request.rows
-        self.norm_sizes: dict[int, int] = {}
-        self.outer: list[int] = []  # what is carried in the passes that this one is nested in
-        norms = list(leaves(request.ops))
-        banding = Banding(2**62, store, frozenset(id(norms[i]) for i in twice))
-        banding = banding._replace(side_input=Source(request.side, banding), past=request.past)
-        with torch.no_grad():
-            for _ in build_flow(request.ops, Source(request.one, banding), banding, self).read(last=True):
-                pass
-        self.held = store.most
-
-    def end_op(self, op: AnyOp, result: Tensor) -> None:
-        self.work += count_work(op, result)
-        self.widest = max(self.widest, result.numel() / self.rows)
-        if isinstance(op, nn.GroupNorm):
-            self.norm_sizes[id(op)] = result.nbytes
-        if isinstance(op, Global) and op.memory_grows:
-            self.remembered = max(self.remembered, REMEMBERED * result.nbytes)
-
-    def begin_pass(self) -> None:
-        self.outer.append(self.carried)
-
-    def carry(self, numbers: int) -> None:
-        self.carried += numbers
-        self.most_carried = max(self.most_carried, self.carried)
-
-    def end_pass(self) -> None:
-        self.carried = self.outer.pop()
-
-
-class CountingStore(OnDevice):
-    """Counts the bytes that are held."""
-
-    def __init__(self) -> None:
-        self.now = self.most = 0
-
-    def put(self, band: Tensor) -> "_CountedBand":
-        return _CountedBand(self, band)
-
-
-class _CountedBand:
-    def __init__(self, ledger: CountingStore, band: Tensor):
-        self.ledger, self.band, self.rows = ledger, band, band.shape[-2]
-        ledger.now += band.nbytes
-        ledger.most = max(ledger.most, ledger.now)
-
-    def get(self) -> Tensor:
-        return self.band
-
-    def release(self) -> None:
-        self.ledger.now -= self.band.nbytes
-
-
-def count_work(op: AnyOp, made: Tensor) -> float:
-    """Multiplications an op takes for what it has made, (B, C, H, W); of ops that do little, the numbers they make."""
-    if isinstance(op, Global):
-        return op.work(made)
-    if isinstance(op, DoublingConv):
-        return made.numel() * op.weight.shape[0] * 4
-    pixels = made.numel() // made.shape[1]
-    weights = op.parameters() if isinstance(op, nn.Module) else [op.weight] if isinstance(op, OneFrame) else []
-    taps = sum(w.numel() for w in weights if w.ndim > 1)
-    return float(max(pixels * taps, made.numel()))
 
 
 def choose(

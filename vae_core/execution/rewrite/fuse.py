@@ -1,15 +1,27 @@
 """Rewrite a network for a run: ops that are cheaper together than one after the other are fused, fp16 is rescaled."""
 
-from ...ops import AnyOp, Conv2d, DoublingConv, Ops, Upsample2x, map_ops
+from ...ops import CHANNELS_LAST, AnyOp, Conv2d, DoublingConv, Ops, Upsample2x, lay_out, leaves, map_ops
 from .rescale_fp16 import computes_in_fp16, rescale
 
 
 def fuse(ops: Ops) -> Ops:
     """Ops that compute the same, (B, C, H, W) -> (B, C', H', W'), in the dtype of their weights.
 
-    Weights that are made for it live as long as the returned ops. The weights of the network stay as they are.
+    Weights that are made for it live as long as the returned ops. The numbers of the network's weights stay as they
+    are; on a GPU they are laid out once as its convolutions read them.
     """
+    lay_out_weights(ops)
     return map_ops(rescale(ops) if computes_in_fp16(ops) else ops, _fuse_doubling)
+
+
+def lay_out_weights(ops: Ops) -> None:
+    """Lay out weights on CUDA in channels last. cuDNN would copy any other layout at every call.
+
+    Convolutions over several frames lay out their own, see ops/time.py.
+    """
+    for op in leaves(ops):
+        if isinstance(op, Conv2d) and op.weight.device.type == "cuda":
+            lay_out(op.weight, CHANNELS_LAST)
 
 
 def _fuse_doubling(ops: Ops) -> Ops:

@@ -22,6 +22,8 @@ class Config(Protocol):
     @property
     def spatial_ratio(self) -> int: ...
     @property
+    def decoded_ratio(self) -> int: ...
+    @property
     def temporal_ratio(self) -> int | None: ...
     @property
     def in_channels(self) -> int: ...
@@ -51,6 +53,10 @@ class Halves:
     def spatial_ratio(self) -> int:
         coder = self.encoder or self.decoder
         return 2 ** (len(coder.widths) - 1)
+
+    @property
+    def decoded_ratio(self) -> int:
+        return self.spatial_ratio
 
     @property
     def temporal_ratio(self) -> int | None:
@@ -83,7 +89,7 @@ class Facts:
 
     @property
     def decoded_ratio(self) -> int:
-        return getattr(self.config, "decoded_ratio", self.config.spatial_ratio)
+        return self.config.decoded_ratio
 
     @property
     def temporal_ratio(self) -> int | None:
@@ -180,22 +186,6 @@ class ConfigJson(NamedTuple):
     settings: Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
-class Scaling(NamedTuple):
-    """Of a family that was trained on scaled latents, and whose weights do not say on whose.
-
-    statistics   a latent space -> the tensors that lead from its scaled latents to raw ones
-    files        how the author calls the file, without its ending, or `_encoder` and `_decoder` -> its latent space
-    """
-
-    statistics: Callable[[LatentSpace], dict[str, Tensor]]
-    files: Mapping[str, str]
-
-    def space_of_file(self, name: str) -> str | None:
-        """'taesdxl_decoder.pth' -> 'sdxl'; None for a name that says nothing."""
-        stem = name.partition(".")[0].lower()
-        return self.files.get(stem.removesuffix("_encoder").removesuffix("_decoder"))
-
-
 class Family(NamedTuple):
     """One architecture: how to tell it, how files name its tensors, and how to build it.
 
@@ -204,7 +194,8 @@ class Family(NamedTuple):
     layouts      the ways files name its tensors; the first that fits best counts
     published    does a config's channel count say whose latents these are?
     config_json  what diffusers' config.json may not contradict
-    scaling      of tiny VAEs, which must be told their latent space
+    scaling      of tiny VAEs, which were trained on scaled latents and must be told of which space: a space -> the
+                 tensors that lead from its scaled latents to raw ones
     light        may it be read as LightX2V's network of the same shapes, `light=True` in the config?
     """
 
@@ -218,5 +209,5 @@ class Family(NamedTuple):
     members: tuple[Member, ...] = ()
     rounding: Rounding = Rounding()
     config_json: ConfigJson | None = None
-    scaling: Scaling | None = None
+    scaling: Callable[[LatentSpace], dict[str, Tensor]] | None = None
     light: bool = False

@@ -1,10 +1,11 @@
 """How files name the tensors of each family: layouts, read in both directions."""
 
-from .layout import DIFFUSERS, ORIGINAL, Layout, begins, half, keep_names
+from .layout import DIFFUSERS, LAYOUTS, ORIGINAL, Layout, begins, half, keep_names
 from .reading import PREFIXES, Reading, Readings, is_leftover, strip
 
 __all__ = [
     "DIFFUSERS",
+    "LAYOUTS",
     "ORIGINAL",
     "PREFIXES",
     "Layout",

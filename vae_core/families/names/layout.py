@@ -27,7 +27,7 @@ Weights = Mapping[str, Tensor]
 Marks = Callable[[Shapes], bool]
 Read = Callable[[Shapes], Names]
 
-ORIGINAL, DIFFUSERS = "original", "diffusers"  # what a user chooses between to save
+ORIGINAL, DIFFUSERS = LAYOUTS = ("original", "diffusers")  # what a user chooses between to save
 OUTSIDE = ("bn.", "quant_conv.", "post_quant_conv.", "quantize.")  # begin the names that are inside neither half
 
 

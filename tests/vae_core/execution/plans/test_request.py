@@ -9,7 +9,9 @@ from exact_vae.vae_core.execution import make_request
 from exact_vae.vae_core.execution.bands.flows import Source, build_flow
 from exact_vae.vae_core.execution.bands.holding import Banding
 from exact_vae.vae_core.execution.bands.stores import OnDevice
-from exact_vae.vae_core.execution.plans.request import DEVICE, DISK, IN_FLIGHT, Request, choose, count_work
+from exact_vae.vae_core.execution.plans.counting import count_work
+from exact_vae.vae_core.execution.plans.places import DEVICE, DISK
+from exact_vae.vae_core.execution.plans.request import IN_FLIGHT, Request, choose
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.execution.whole import Observer
 from exact_vae.vae_core.families import FAMILIES, dc_ae
@@ -46,7 +48,8 @@ def test_bands_need_less_than_the_whole_and_stores_still_less(large):
     )
     assert whole.peak > 1.4 * bands.peak > 1.4 * again.peak > 1.4 * disk.peak
     assert disk.held > 0.7 * bands.peak and not bands.held
-    assert whole.work == bands.work < again.work < 1.25 * bands.work
+    # The norm before the attention runs twice in bands: once for what is remembered, once for what is recalled.
+    assert whole.work < bands.work < 1.001 * whole.work and bands.work < again.work < 1.25 * bands.work
 
 
 def test_lower_bands_need_less(large):
@@ -130,7 +133,8 @@ def test_what_linear_attention_remembers_is_next_to_nothing():
     in_flight = (IN_FLIGHT * sana.plan_bands(8).numbers + sana.carried) * 2
     assert sana.plan_bands(8).peak == held + ends + in_flight
     assert sana.whole.peak > 15 * sana.plan_bands(8).peak
-    assert sana.whole.work == sana.plan_bands(8).work
+    # In bands linear attention reads what comes before it twice.
+    assert sana.whole.work < sana.plan_bands(8).work < 1.03 * sana.whole.work
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ import torch
 from exact_vae.vae_core import LatentMismatch, from_weights, load
 from exact_vae.vae_core.checkpoints import built_in
 from exact_vae.vae_core.latents.conventions import convert
-from exact_vae.vae_core.latents.preview import (
+from exact_vae.vae_core.latents.previews import (
     PUBLISHED,
     Factors,
     false_colours,

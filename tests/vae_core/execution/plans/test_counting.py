@@ -1,0 +1,87 @@
+"""What is counted of a run, on tensors without numbers."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from exact_vae.vae_core.execution.plans import counting
+from exact_vae.vae_core.execution.plans.choose import make_request
+from exact_vae.vae_core.execution.plans.counting import ShapesOnly, count_whole
+from exact_vae.vae_core.families import Half
+from exact_vae.vae_core.families.registry import build
+from exact_vae.vae_core.ops import Conv2d, Residual, SideInput, plus
+from support.random_networks import small_kl
+from support.small_networks import SMALL
+
+
+@torch.no_grad()
+def test_peak_of_a_chain():
+    """A convolution holds what it reads and what it makes; a residual also holds the image it adds."""
+    with torch.device("meta"):
+        x, wide, back = torch.empty(1, 4, 8, 8), Conv2d(4, 16), Conv2d(16, 4)
+    assert count_whole((wide, back), x).peak == x.nbytes + 4 * x.nbytes
+    assert count_whole((Residual((wide, back)),), x).peak == 2 * x.nbytes + 4 * x.nbytes
+    assert count_whole((wide,), x).shape == (1, 16, 8, 8)
+    side_input = SideInput((wide,), plus)  # what it is joined to, what it reads, what it makes
+    assert count_whole((wide, side_input), x).peak == 4 * x.nbytes + x.nbytes + 4 * x.nbytes
+    assert count_whole((wide, side_input), x).shape == (1, 16, 8, 8)
+
+
+@torch.no_grad()
+def test_peak_of_a_decoder_is_at_the_highest_resolution():
+    """Two activations of the widest kind at full size, what is read and what is made, and the narrower of the skip."""
+    network = build("kl", small_kl())
+    z = torch.empty(1, 4, 16, 16, device="meta")
+    widest = 64 * 64 * 64 * 4
+    assert 2 * widest <= count_whole(network.decode_ops(), z).peak <= 3 * widest
+
+
+def count(family, config, half, frames, dtype):
+    """Everything that plans know of a request: all plans on a CPU and on another device."""
+    size = (16, 24) if half is Half.DECODER else (16 * config.spatial_ratio, 24 * config.spatial_ratio)
+    shape = (2, 3, *frames, *size)
+    request = make_request.__wrapped__(family, config, half, shape, dtype)
+    counted = vars(request._count(())) | {"norm_sizes": sorted(request._count(()).norm_sizes.values())}
+    plans = [list(request.propose(("disk",), on_cpu=on_cpu)) for on_cpu in (True, False)]
+    return plans, {name: value for name, value in counted.items() if isinstance(value, (int, float, list))}
+
+
+@pytest.mark.parametrize("half", Half)
+@pytest.mark.parametrize("name", SMALL)
+def test_shapes_only_changes_no_count(name, half, monkeypatch):
+    """The plans are those that torch's own meta kernels give."""
+    family, config = SMALL[name]
+    if half.noun not in config.parts:
+        pytest.skip("has no such half")
+    frames = (5,) if config.temporal_ratio else ()
+    dtype = torch.bfloat16
+    quick = count(family, config, half, frames, dtype)
+    monkeypatch.setattr(counting, "ShapesOnly", nullcontext)
+    monkeypatch.setattr("exact_vae.vae_core.execution.plans.clip_request.ShapesOnly", nullcontext)
+    assert quick == count(family, config, half, frames, dtype)
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda x, row: x + row,
+        lambda x, row: row * x,
+        lambda x, row: 1 / x,
+        lambda x, row: x.double() - row,
+        lambda x, row: x.mean(-1, keepdim=True),
+        lambda x, row: torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32),
+        lambda x, row: torch.mul(x, row, out=x),
+        lambda x, row: torch.nn.functional.silu(x, inplace=True),
+        lambda x, row: torch.nn.functional.group_norm(x, 2),
+        lambda x, row: torch.cat([x, x, x], -2),
+        lambda x, row: torch.zeros_like(x),
+        lambda x, row: x.sum(),
+    ],
+)
+def test_shapes_only_gives_what_torch_gives(compute):
+    """In shape, dtype, and in whether it is a new tensor."""
+    x, row = torch.ones(2, 4, 3, 5, dtype=torch.bfloat16, device="meta"), torch.ones(5, device="meta").bfloat16()
+    want = compute(x, row)
+    with ShapesOnly():
+        found = compute(x, row)
+    assert (found.shape, found.dtype, found is x) == (want.shape, want.dtype, want is x)

@@ -1,0 +1,231 @@
+"""Count what a run makes, holds and works, on tensors that have shapes but no numbers.
+
+The executors themselves run, on the meta device, with an observer that counts. `ShapesOnly` answers the functions for
+which torch's own meta kernels are slow: most of them are Python that computes strides nobody reads.
+"""
+
+import weakref
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ...ops import AnyOp, DoublingConv, Global, OneFrame, Ops, has_side_inputs, leaves
+from .. import whole
+from ..bands.flows import Source, build_flow
+from ..bands.holding import Banding
+from ..bands.state import Past
+from ..bands.stores import OnDevice
+from ..whole import Observer
+
+REMEMBERED = 3  # activations alive at once while attention gathers what it remembers
+# Functions whose result is like their first tensor, those of two tensors or numbers that are broadcast, and reductions.
+LIKE_INPUT = frozenset(
+    {
+        "group_norm",
+        "batch_norm",
+        "layer_norm",
+        "silu",
+        "relu",
+        "square",
+        "clamp_min",
+        "rsqrt",
+        "empty_like",
+        "zeros_like",
+    }
+)
+BROADCAST = frozenset({"add", "sub", "mul", "div", "__radd__", "__rsub__", "__rmul__", "__rdiv__"})
+REDUCTIONS = frozenset({"mean", "sum", "linalg_vector_norm"})
+
+
+class WholeRun(NamedTuple):
+    """What running whole takes.
+
+    peak    bytes of activations at most alive at once
+    work    multiplications, see count_work
+    shape   of the result
+    """
+
+    peak: int
+    work: float
+    shape: tuple[int, ...]
+
+
+@torch.no_grad()
+def count_whole(ops: Ops, x: Tensor, side_input: Tensor | None = None, past: Past | None = None) -> WholeRun:
+    """What `whole.run(ops, x, side_input=side_input, past=past, in_place=True)` takes.
+
+    x, side_input: on the meta device, (B, C, H, W); a side input of its own is the caller's, and not counted.
+    Counts what ops read and make. What a backend allocates inside an op is its own affair.
+    Raises RuntimeError for more numbers than torch can count.
+    """
+    count = _LiveBytes()
+    at = [count.add(torch.empty_like(x))]
+    side_input = at[0] if side_input is None and has_side_inputs(ops) else side_input
+    with ShapesOnly():
+        result = whole.run_ops(ops, at, whole.RunContext(count, side_input, past, True))
+    return WholeRun(count.most, count.work, tuple(result.shape))
+
+
+class _LiveBytes(Observer):
+    """Counts the work, and the memory of the results of ops, from when it is made until nobody holds it."""
+
+    def __init__(self) -> None:
+        self.now = self.most = self.before = 0
+        self.work = 0.0
+        self.known = dict[int, int]()  # by storage: the tensor it was made for
+
+    def begin_op(self, op: Any) -> None:
+        self.before = self.now  # what the op reads is among it, and may be gone when the op ends
+
+    def end_op(self, op: Any, result: Tensor) -> None:
+        self.work += count_work(op, result)
+        owner = self.known.get(result.untyped_storage()._cdata)
+        if owner is None:
+            self.add(result)
+        if owner != id(result):  # not in place; a view counts as a copy while the op runs, for other layouts make one
+            self.most = max(self.most, self.before + result.nbytes)
+
+    def add(self, x: Tensor) -> Tensor:
+        storage = x.untyped_storage()
+        self.known[storage._cdata] = id(x)
+        self.now += storage.nbytes()
+        self.most = max(self.most, self.now)
+        weakref.finalize(storage, self._remove, storage._cdata, storage.nbytes()).atexit = False
+        return x
+
+    def _remove(self, key: int, size: int) -> None:
+        del self.known[key]
+        self.now -= size
+
+
+class BandedRun(Observer):
+    """One image run in a single band, and what is counted meanwhile.
+
+    work          multiplications
+    widest        numbers in a row of the image at most, of any op's result
+    remembered    bytes at most that attention makes while it gathers what it remembers
+    held          bytes at most in the store
+    most_carried  numbers at most that flows keep from one band to the next
+    norm_sizes    bytes that each group norm makes, by the norm's id
+    shape         of the result, without its frames: (C, H, W)
+
+    ops     as `fuse` makes them, on the meta device
+    x       one image (1, C, H, W), or the frames of a clip (T, C, H, W), on the meta device
+    side    what SideInputs read
+    rows    of the image
+    twice   group norms, by number among the leaves, whose input is computed twice
+    """
+
+    def __init__(self, ops: Ops, x: Tensor, side: Tensor, rows: int, twice: tuple[int, ...], past: Past | None):
+        store = _CountingStore()
+        self.work = self.widest = 0.0
+        self.remembered = self.carried = self.most_carried = 0
+        self.rows = rows
+        self.norm_sizes: dict[int, int] = {}
+        self.outer: list[int] = []  # what is carried in the passes that this one is nested in
+        norms = list(leaves(ops))
+        banding = Banding(2**62, store, frozenset(id(norms[i]) for i in twice))
+        banding = banding._replace(side_input=Source(side, banding), past=past)
+        with torch.no_grad(), ShapesOnly():
+            bands = build_flow(ops, Source(x, banding), banding, self).read(last=True)
+            shapes = [band.shape for band in bands]
+        self.shape = (*shapes[0][1:2], sum(shape[-2] for shape in shapes), shapes[0][-1])
+        self.held = store.most
+
+    def end_op(self, op: AnyOp, result: Tensor) -> None:
+        self.work += count_work(op, result)
+        self.widest = max(self.widest, result.numel() / self.rows)
+        if isinstance(op, nn.GroupNorm):
+            self.norm_sizes[id(op)] = result.nbytes
+        if isinstance(op, Global) and op.memory_grows:
+            self.remembered = max(self.remembered, REMEMBERED * result.nbytes)
+
+    def begin_pass(self) -> None:
+        self.outer.append(self.carried)
+
+    def carry(self, numbers: int) -> None:
+        self.carried += numbers
+        self.most_carried = max(self.most_carried, self.carried)
+
+    def end_pass(self) -> None:
+        self.carried = self.outer.pop()
+
+
+class _CountingStore(OnDevice):
+    """Counts the bytes that are held."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    def put(self, band: Tensor) -> "_CountedBand":
+        return _CountedBand(self, band)
+
+
+class _CountedBand:
+    def __init__(self, ledger: _CountingStore, band: Tensor):
+        self.ledger, self.band, self.rows = ledger, band, band.shape[-2]
+        ledger.now += band.nbytes
+        ledger.most = max(ledger.most, ledger.now)
+
+    def get(self) -> Tensor:
+        return self.band
+
+    def release(self) -> None:
+        self.ledger.now -= self.band.nbytes
+
+
+class ShapesOnly(TorchFunctionMode):
+    """Within this context the functions listed above make tensors of the right shape and dtype, and no more."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name, kwargs = func.__name__, kwargs or {}
+        if name in LIKE_INPUT and "out" not in kwargs:
+            return args[0] if kwargs.get("inplace") else _empty(args[0].shape, args[0].dtype)
+        if name in BROADCAST and len(args) == 2 and kwargs.keys() <= {"out"}:
+            out = kwargs.get("out")
+            return _broadcast(*args) if out is None else out
+        if name in REDUCTIONS and kwargs.get("keepdim"):
+            return _reduce(*args, **kwargs)
+        return _join(*args, **kwargs) if name == "cat" else func(*args, **kwargs)
+
+
+def _empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
+def _broadcast(a: Any, b: Any) -> Tensor:
+    """An empty tensor of the shape and dtype of a + b."""
+    shapes = [x.shape for x in (a, b) if isinstance(x, Tensor)]
+    shape = shapes[0] if shapes[0] == shapes[-1] else torch.broadcast_shapes(*shapes)
+    return _empty(shape, torch.result_type(a, b))
+
+
+def _reduce(x: Tensor, dim: int, *, keepdim: bool, dtype: torch.dtype | None = None) -> Tensor:
+    """An empty tensor of the shape and dtype of x.sum(dim, keepdim=True)."""
+    shape = list(x.shape)
+    shape[dim] = 1
+    return _empty(shape, dtype or x.dtype)
+
+
+def _join(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """An empty tensor of the shape of torch.cat(tensors, dim), for tensors of one dtype."""
+    shape = list(tensors[0].shape)
+    shape[dim] = sum(x.shape[dim] for x in tensors)
+    return _empty(shape, tensors[0].dtype)
+
+
+def count_work(op: AnyOp, made: Tensor) -> float:
+    """Multiplications an op takes for what it has made, (B, C, H, W); of ops that do little, the numbers they make."""
+    if isinstance(op, Global):
+        return op.work(made)
+    if isinstance(op, DoublingConv):
+        return made.numel() * op.weight.shape[0] * 4
+    pixels = made.numel() // made.shape[1]
+    weights = op.parameters() if isinstance(op, nn.Module) else [op.weight] if isinstance(op, OneFrame) else []
+    taps = sum(w.numel() for w in weights if w.ndim > 1)
+    return float(max(pixels * taps, made.numel()))
