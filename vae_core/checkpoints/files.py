@@ -12,6 +12,7 @@ import pickle
 import re
 import struct
 import warnings
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -169,16 +170,25 @@ def _open_pickle(path: Path) -> Checkpoint:
 
 
 def _unpickle(path: Path) -> Any:
-    with path.open("rb") as file:
-        zipped = file.read(2) == b"PK"  # files of torch < 1.6 are not zip archives and cannot be mapped
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_mappable(path))
     except pickle.UnpicklingError as e:
         raise BrokenCheckpoint(_refused(path, e)) from e
     except DAMAGE as e:
         raise BrokenCheckpoint(f"'{path}' is damaged or no PyTorch file; download it again.") from e
+
+
+def _is_mappable(path: Path) -> bool:
+    """Do the numbers of this file lie in it as they are? Not in files of torch < 1.6, which are no zip archives, and
+    not in archives that were packed anew with compression: torch would map the compressed bytes.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):
+        return False
 
 
 def _refused(path: Path, e: Exception) -> str:
