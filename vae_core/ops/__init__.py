@@ -13,7 +13,7 @@ from .channels import (
     soft_clamp,
     times,
 )
-from .rows import CHANNELS_LAST, Conv2d, DoublingConv, EveryNth, Upsample2x, Window, lay_out
+from .rows import CHANNELS_LAST, Conv2d, DoublingConv, EveryNth, Upsample2x, Window, join, lay_out
 from .time import (
     ChannelsToFrames,
     Conv3d,
@@ -90,6 +90,7 @@ __all__ = [
     "chain",
     "declared",
     "has_side_inputs",
+    "join",
     "keeps_scale",
     "lay_out",
     "leaves",

@@ -21,6 +21,14 @@ def lay_out(weight: Tensor, order: Sequence[int]) -> None:
             weight.data = weight.permute(*order).contiguous().permute(*back)
 
 
+def join(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """`torch.cat` of parts (B, C, H, W), in channels last however they lie. dim: 0 for images, 1 for channels.
+
+    torch would go by the strides of the parts, which say nothing of single images and of what is repeated.
+    """
+    return torch.cat([x.permute(0, 2, 3, 1) for x in parts], 3 if dim else 0).permute(0, 3, 1, 2)
+
+
 class Window(Op):
     """An op that reads `span` rows for each step, and moves on by `step` rows for the next one.
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..dtypes import at_least_fp32
-from .rows import Window, lay_out
+from .rows import Window, join, lay_out
 from .tree import AnyOp, Op, Ops, keeps_scale, leaves, map_ops
 from .whole_image import Global
 
@@ -60,7 +60,7 @@ class LookBack(Temporal):
     def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         if past is None:
             past = (x[:1] if self.repeats else torch.zeros_like(x[:1])).expand(self.frames, *x.shape[1:])
-        seen = torch.cat([past, x])
+        seen = join([past, x])
         return seen, seen[len(seen) - self.later :].clone()
 
 
@@ -176,7 +176,7 @@ class RepeatFrames(Temporal):
     def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         once = 1 if past is None else 0
         y = x[once:].permute(0, 2, 3, 1)[:, None].expand(-1, 2, -1, -1, -1).flatten(0, 1).permute(0, 3, 1, 2)
-        return torch.cat([x[:once], y]) if once else y, x[:0].clone()
+        return join([x[:once], y]) if once else y, x[:0].clone()
 
     def as_single_frame(self) -> Ops:
         return ()
@@ -196,7 +196,7 @@ class FramesToChannels(Temporal):
 
     def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         missing = -len(x) % self.n if past is None else 0
-        x = torch.cat([x.new_zeros(missing, *x.shape[1:]), x]) if missing else x
+        x = join([x.new_zeros(missing, *x.shape[1:]), x]) if missing else x
         t, c, h, w = x.shape
         y = x.permute(0, 2, 3, 1).reshape(t // self.n, self.n, h, w, c)
         return y.permute(0, 2, 3, 4, 1).reshape(t // self.n, h, w, c * self.n).permute(0, 3, 1, 2), x[:0].clone()
@@ -261,12 +261,12 @@ class DoubleFrames(TimeConv):
 
     def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         first, x = (x[:1], x[1:]) if past is None else (x[:0], x)
-        seen = torch.cat([x.new_zeros(self.frames - 1, *x.shape[1:]) if past is None else past, x])
+        seen = join([x.new_zeros(self.frames - 1, *x.shape[1:]) if past is None else past, x])
         past = seen[len(seen) - self.frames + 1 :].clone()
         if not len(x):
             return first, past
         y = self.convolve(seen).permute(0, 2, 3, 1).unflatten(-1, (2, -1)).permute(0, 3, 1, 2, 4)
-        return torch.cat([first, y.flatten(0, 1).permute(0, 3, 1, 2)]), past
+        return join([first, y.flatten(0, 1).permute(0, 3, 1, 2)]), past
 
 
 class HalveFrames(TimeConv):
@@ -276,8 +276,8 @@ class HalveFrames(TimeConv):
         super().__init__(c, c, frames, 2)
 
     def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
-        first, seen = (x[:1], x) if past is None else (x[:0], torch.cat([past, x]))
-        y = torch.cat([first, self.convolve(seen)]) if len(seen) >= self.frames else first
+        first, seen = (x[:1], x) if past is None else (x[:0], join([past, x]))
+        y = join([first, self.convolve(seen)]) if len(seen) >= self.frames else first
         return y, seen[-1:].clone()
 
 
