@@ -6,8 +6,6 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
 from ..nodes import host
 from ..vae_core import Half, RunOptions, inspect
 from ..vae_core import dtypes as precision
@@ -78,7 +76,7 @@ def run(options: argparse.Namespace) -> None:
         facts = {"budget": most, "chosen": ways.index(chosen), "plans": [asdict(way) for way in ways]}
         print(json.dumps(facts, indent=2))
     else:
-        print(format_table(ways, chosen, f"{what} in {dtype_name(dtype)} under {format_bytes(most)}"))
+        print(format_table(ways, chosen, f"{what} in {precision.name_dtype(dtype)} under {format_bytes(most)}"))
 
 
 def latent_or_pixel_shape(options: argparse.Namespace, found: Detection) -> tuple[int, ...]:
@@ -109,7 +107,3 @@ def _format_cells(way: Plan, least: float) -> tuple[str, ...]:
 def _format_line(arrow: str, cells: tuple[str, ...]) -> str:
     rows, batch, frames, kept, peak, elsewhere, work = cells
     return f"{arrow}{rows:>6} {batch:>6} {frames:>6}  {kept:<14}{peak:>10}{elsewhere:>11}{work:>6}"
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    return next(name for name, one in precision.DTYPES.items() if one is dtype)

@@ -16,6 +16,7 @@ from .save_latent import SaveLatent
 from .vae_compare import VAECompare
 from .vae_decode import VAEDecode
 from .vae_decode_onto_original import VAEDecodeOntoOriginal
+from .vae_doctor import VAEDoctor
 from .vae_encode import VAEEncode
 from .vae_encode_for_inpaint import VAEEncodeForInpaint
 from .vae_info import VAEInfo
@@ -37,6 +38,7 @@ NODE_CLASS_MAPPINGS = {
     "ExactVAEDecodeOntoOriginal": VAEDecodeOntoOriginal,
     "ExactVAECompare": VAECompare,
     "ExactVAEInfo": VAEInfo,
+    "ExactVAEDoctor": VAEDoctor,
     "ExactVAESave": VAESave,
     "ExactEmptyLatent": EmptyLatent,
     "ExactLatentNoise": LatentNoise,
@@ -59,6 +61,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "ExactVAEDecodeOntoOriginal": "VAE Decode onto Original (Exact)",
     "ExactVAECompare": "Compare VAE (Exact)",
     "ExactVAEInfo": "VAE Info (Exact)",
+    "ExactVAEDoctor": "VAE Doctor (Exact)",
     "ExactVAESave": "Save VAE (Exact)",
     "ExactEmptyLatent": "Empty Latent (Exact, for VAE)",
     "ExactLatentNoise": "Latent Noise (Exact)",

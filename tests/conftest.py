@@ -1,6 +1,7 @@
 """What several tests need: real files beside the project, and files of small random networks."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from support.random_networks import random_weights, small_kl
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: threads would only wait for one another
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"  # for processes that tests start
+
+# No test reads or writes what the Doctor has found out on this machine.
+os.environ["EXACT_VAE_CACHE"] = str(Path(tempfile.gettempdir()) / f"exact-vae-tests-{os.getpid()}")
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -21,6 +21,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "errors": (),
     "dtypes": (),
     "numerics": (),
+    "version": (),
     "ops": (),
     "files": (),
     "images": (),
@@ -29,9 +30,11 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "execution": ("ops", "families", "images", "files"),  # files: scratch files are left behind by nobody
     "posterior": ("execution", "ops"),
     "inputs": ("execution", "families", "images", "latents"),
-    "vae": ("inputs", "posterior", "execution", "families", "images", "latents", "ops"),
+    "verdicts": ("execution", "families", "files", "version"),
+    "vae": ("verdicts", "inputs", "posterior", "execution", "families", "images", "latents", "ops"),
     "checkpoints": ("vae", "families", "files", "latents", "ops"),
     "reports": ("checkpoints", "vae", "posterior", "execution", "families", "images", "latents", "files"),
+    "doctor": ("reports", "vae", "verdicts", "execution", "families", "images", "ops", "version"),
 }
 # Who must not import whom, and of whom only facades are imported.
 FORBIDDEN = [

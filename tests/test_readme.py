@@ -3,6 +3,8 @@
 import contextlib
 import functools
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,12 @@ def test_every_package_is_installed():
     assert sorted(tops) == ["cli", "headless", "nodes", "training", "vae_core"]
     folders = {path.parent for top in tops for path in (ROOT / top).rglob("*.py")}
     assert folders and not [folder for folder in folders if not (folder / "__init__.py").is_file()]
+
+
+def test_setup_does_not_install_itself(tmp_path):
+    """The root of the repository is the package, so setup.py lies where the package's modules do."""
+    pytest.importorskip("setuptools")
+    command = ["setup.py", "-q", "egg_info", "--egg-base", str(tmp_path), "build_py", "--build-lib", str(tmp_path)]
+    subprocess.run([sys.executable, *command], cwd=ROOT, check=True, capture_output=True)
+    assert [path.name for path in (tmp_path / "exact_vae").glob("*.py")] == ["__init__.py"]
+    assert (tmp_path / "exact_vae" / "vae_core" / "lazy.py").is_file()

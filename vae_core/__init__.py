@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .latents import SPACES, Factors, LatentSpace, Noise, Tag, convert, fit, preview, read_latent, write_latent
     from .posterior import Posterior
     from .vae import VAE
+    from .version import __version__
 else:
     __getattr__, __dir__ = lazy.offer(
         __name__,
@@ -40,10 +41,9 @@ else:
             "latents": "SPACES Factors LatentSpace Noise Tag convert fit preview read_latent write_latent",
             "posterior": "Posterior",
             "vae": "VAE",
+            "version": "__version__",
         },
     )
-
-__version__ = "0.1.0"  # also in pyproject.toml, where registries read it; a test compares the two
 
 __all__ = [
     "SPACES",

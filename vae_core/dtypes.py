@@ -24,6 +24,11 @@ def parse_dtype(name: str) -> torch.dtype | None:
     return DTYPES[name]
 
 
+def name_dtype(dtype: torch.dtype) -> str:
+    """'bf16' of torch.bfloat16; 'float8_e5m2' of a dtype that nobody can ask for."""
+    return next((name for name, one in DTYPES.items() if one is dtype), str(dtype).removeprefix("torch."))
+
+
 def demand_device(device: torch.device | str) -> torch.device:
     """The device, if a tensor can be made on it. Raises BadRequest otherwise."""
     try:

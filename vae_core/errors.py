@@ -80,7 +80,12 @@ class NumericalOverflow(VAEError):
     """You meet it in `encode` and `decode`, when numbers are not finite.
 
     It says whether the latent was broken before, or the VAE overflowed: then run it in bf16 or fp32.
+    count: how many numbers of the result are not finite.
     """
+
+    def __init__(self, sentence: str, count: int = 0):
+        super().__init__(sentence)
+        self.count = count
 
 
 class BadRequest(VAEError):

@@ -16,7 +16,7 @@ from .dtypes import at_least_fp32
 from .errors import BadPixels, BadRequest, LatentMismatch, NumericalOverflow
 from .execution.options import RunOptions
 from .families import ClipLaw, Config, Network
-from .images.pixels import pad_to
+from .images.pixels import lay_out, pad_to
 from .latents import spaces
 
 LARGEST_PIXEL = 100.0  # HDR images exceed 1, some by far; this tells an image in 0...255
@@ -158,7 +158,7 @@ def check_masked_image(vae: VAELike, image: Tensor | None, mask: Tensor | None, 
     x = pad_to(torch.cat([pixels * (1 - masks), masks], 1), vae.spatial_ratio)
     if x.shape[2:] != tuple(n * vae.spatial_ratio for n in z.shape[2:]) or len(x) != len(z):
         raise LatentMismatch(f"a latent of shape {tuple(z.shape)} is not of images of shape {tuple(image.shape)}.")
-    return x.to(vae.dtype).contiguous(memory_format=torch.channels_last)
+    return lay_out(x.to(vae.dtype))
 
 
 def check_range(x: Tensor) -> None:

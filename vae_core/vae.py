@@ -19,12 +19,13 @@ from .execution.rewrite.fuse import fuse
 from .execution.run import demand_finite, describe_run, name_memory_errors, run
 from .families import ClipLaw, Config, Facts, Half, Network
 from .families.registry import demand_part, title
-from .images.pixels import pad_to, repeat_last_frame
+from .images.pixels import lay_out, pad_to
 from .latents.fingerprint import digest_weights
 from .latents.previews import Findings
 from .numerics import pin_each, pin_numerics
 from .ops import Ops, as_single_frame
 from .posterior import Posterior
+from .verdicts import Detours
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -41,6 +42,7 @@ class VAE(Facts):
     family, config, name   which network it is, its sizes, and where it came from
     latent_space           whose latents it makes, a name in latents.SPACES; None if that is not known
     findings               what has been found out about its weights
+    detours                ways around what the Doctor has found its device to compute wrongly
     and the facts of the config, see Facts
     """
 
@@ -61,6 +63,7 @@ class VAE(Facts):
         self.name = name
         self.latent_space = latent_space
         self.findings = Findings()
+        self.detours = Detours()
         self._dtype = dtype
         self._device = device
 
@@ -166,6 +169,8 @@ class VAE(Facts):
         """
         options = inputs.demand_no_tiles(replace(options, **keywords))
         demand_part(self.config, self.name, Half.ENCODER)
+        if detour := self.detours.find(self, Half.ENCODER):
+            return detour.vae.encode_rows(source, options=detour.adapt(options))
         c, h, w = source.shape
         if c != self.in_channels or min(h, w) < 1:
             raise BadPixels(f"this image is ({c}, {h}, {w}): '{self.name}' encodes ({self.in_channels}, H, W).")
@@ -203,6 +208,8 @@ class VAE(Facts):
         """
         options = inputs.demand_no_tiles(replace(options, **keywords))
         demand_part(self.config, self.name, Half.DECODER)
+        if detour := self.detours.find(self, Half.DECODER):
+            return detour.vae.decode_rows(z, size=size, options=detour.adapt(options))
         x, folding = inputs.check_latent(self, z, size)
         if isinstance(folding, inputs.ImagesAsClips) and len(z) == 1:
             image = self.decode(z, size=size, options=options)
@@ -258,9 +265,12 @@ class VAE(Facts):
         options   as in `encode`; with tiles, the plan is that of one tile
         Raises DoesNotFit, saying by how much, and BadRequest, also if the file held no such half.
         """
-        half = Half.of(half)
+        half, options = Half.of(half), replace(options, **keywords)
         demand_part(self.config, self.name, half)
-        return self._choose_plan(half, shape, replace(options, **keywords), streamed=streamed, masked=masked)
+        if detour := self.detours.find(self, half):
+            plan = detour.vae.plan(half, shape, masked=masked, streamed=streamed, options=detour.adapt(options))
+            return replace(plan, note=detour.sentence)
+        return self._choose_plan(half, shape, options, streamed=streamed, masked=masked)
 
     def peak_bytes(self, half: Half | str, shape: Sequence[int]) -> int:
         """Bytes of input, activations and result at most alive while pixels are encoded or a latent decoded whole.
@@ -296,13 +306,15 @@ class VAE(Facts):
 
     def _encode(self, x: Tensor, options: RunOptions) -> Tensor:
         """x: (B, C, H, W) or (B, C, T, H, W) -> the encoder's result."""
+        if detour := self.detours.find(self, Half.ENCODER):
+            return detour.vae._encode(x, detour.adapt(options)).to(self.device)
         plan = self._choose_plan(Half.ENCODER, x.shape, options)
         observer = self._start(plan, len(x), options)
         with name_memory_errors(self, Half.ENCODER, x.shape, observer):
             x = x.to(self.device, self.dtype)
             ops = self.network.encode_ops()
             if x.ndim == 5:
-                z = self._run_clips(ops, x, plan, observer, self.clip_law)
+                z = clips.run_batch(fuse(ops), x, plan, observer, self.clip_law, self.spatial_ratio)
             else:
                 z = self._run_images(ops, pad_to(x, self.spatial_ratio), plan, observer, None)
             observer.end_run()
@@ -310,13 +322,15 @@ class VAE(Facts):
 
     def _decode(self, x: Tensor, side_input: Tensor | None, options: RunOptions) -> Tensor:
         """x: (B, C, h, w) or (B, C, T, h, w) -> the decoder's result."""
+        if detour := self.detours.find(self, Half.DECODER):
+            return detour.vae._decode(x, detour.move(side_input), detour.adapt(options)).to(self.device)
         plan = self._choose_plan(Half.DECODER, x.shape, options, masked=side_input is not None)
         observer = self._start(plan, len(x), options)
         with name_memory_errors(self, Half.DECODER, x.shape, observer):
             ops = self.network.decode_ops() if side_input is None else self.network.masked_decode_ops()
             x = self._undo_latent(x)
             if x.ndim == 5:
-                x = self._run_clips(ops, x, plan, observer, None)
+                x = clips.run_batch(fuse(ops), x, plan, observer, None, 1)
             else:
                 x = self._run_images(ops, x, plan, observer, side_input)
             observer.end_run()
@@ -328,20 +342,7 @@ class VAE(Facts):
         return ProgressObserver(self.network, plan, images, options.progress)
 
     def _run_images(self, ops: Ops, x: Tensor, plan: Plan, observer: ProgressObserver, side: Tensor | None) -> Tensor:
-        # One layout of memory, however the caller's tensor lies: kernels differ in rounding, and pixels must not.
-        x = x.contiguous(memory_format=torch.channels_last)
-        return run(fuse(as_single_frame(ops)), x, plan, observer, side_input=side)
-
-    def _run_clips(self, ops: Ops, x: Tensor, plan: Plan, observer: ProgressObserver, law: ClipLaw | None) -> Tensor:
-        """x: (B, C, T, H, W), run clip by clip. law: to encode, by which each is continued; None to decode."""
-        ops = fuse(ops)
-        results = torch.empty((len(x), *plan.shape), dtype=at_least_fp32(x.dtype), device=x.device)
-        first, step = (law.first, law.step) if law else (1, 1)
-        for clip, place in zip(x.transpose(1, 2), results, strict=True):
-            if law:
-                clip = repeat_last_frame(pad_to(clip, self.spatial_ratio), law.missing(len(clip)))
-            clips.run(ops, clip, plan, observer, first, step, place)
-        return results.transpose(1, 2)
+        return run(fuse(as_single_frame(ops)), lay_out(x), plan, observer, side_input=side)
 
     def _undo_latent(self, x: Tensor) -> Tensor:
         """The latent -> z, which the decoder reads."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .host_vae import RATIO, ClipTiles, HostVAE
     from .memory import budget
     from .models import files, new_file, path
-    from .place import Surroundings, device, in_comfyui, result, surroundings
+    from .place import Surroundings, device, find_version, in_comfyui, result, surroundings
     from .previews import first_look
     from .showing import Shown, progress, show_saved_file, show_text
     from .socket import HostModel, Load, facts, from_socket, geometry, look, runs_in, to_socket
@@ -25,7 +25,7 @@ else:
             "host_vae": "RATIO ClipTiles HostVAE",
             "memory": "budget",
             "models": "files new_file path",
-            "place": "Surroundings device in_comfyui result surroundings",
+            "place": "Surroundings device find_version in_comfyui result surroundings",
             "showing": "Shown progress show_saved_file show_text",
             "socket": "HostModel Load facts from_socket geometry look runs_in to_socket",
             "user_files": "find_file list_files",
@@ -45,6 +45,7 @@ __all__ = [
     "facts",
     "files",
     "find_file",
+    "find_version",
     "first_look",
     "from_socket",
     "geometry",

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor
 
 from ...vae_core import dtypes, execution
+
+PACK = Path(__file__).parents[2]
 
 
 class Surroundings(NamedTuple):
@@ -50,6 +53,19 @@ def surroundings(
 def in_comfyui() -> bool:
     """Is this process ComfyUI? It has imported both of these before it loads any pack."""
     return "folder_paths" in sys.modules and "comfy.sd" in sys.modules
+
+
+def find_version() -> str | None:
+    """ComfyUI's version, if this process is one or this pack lies in the folder of one; None otherwise."""
+    if in_comfyui():
+        from comfyui_version import __version__
+
+        return str(__version__)
+    with suppress(OSError, IndexError):
+        text = (PACK.parents[1] / "comfyui_version.py").read_text(encoding="utf-8")
+        found = re.search(r'^__version__ = "(.+)"', text, re.MULTILINE)
+        return found[1] if found else None
+    return None
 
 
 def get_surroundings() -> Surroundings | None:

@@ -6,6 +6,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..dtypes import at_least_fp32
+from ..families import ClipLaw
+from ..images.pixels import lay_out, pad_to, repeat_last_frame
 from ..ops import Ops
 from . import whole
 from .bands.flows import Source
@@ -13,6 +16,22 @@ from .bands.state import Past
 from .plans.request import Plan
 from .run import gather, make_store, run_bands
 from .whole import Observer
+
+
+@torch.no_grad()
+def run_batch(ops: Ops, x: Tensor, plan: Plan, observer: Observer, law: ClipLaw | None, ratio: int) -> Tensor:
+    """Clips x (B, C, T, H, W), run one after the other -> (B, C', T', H', W'), in fp32 at least, on the device of x.
+
+    law, ratio  to encode: by which each clip is continued in time, and at its right and lower edge; None to decode
+    And as in `run`.
+    """
+    results = torch.empty((len(x), *plan.shape), dtype=at_least_fp32(x.dtype), device=x.device)
+    first, step = (law.first, law.step) if law else (1, 1)
+    for clip, place in zip(x.transpose(1, 2), results, strict=True):
+        if law:
+            clip = repeat_last_frame(pad_to(clip, ratio), law.missing(len(clip)))
+        run(ops, clip, plan, observer, first, step, place)
+    return results.transpose(1, 2)
 
 
 @torch.no_grad()
@@ -29,8 +48,7 @@ def run(ops: Ops, x: Tensor, plan: Plan, observer: Observer, first: int, step: i
     at = 0
     try:
         for part in _split(x, plan.frames, first, step):
-            part = part.contiguous(memory_format=torch.channels_last)
-            at += _run_part(ops, part, plan, observer, past, place[at:])
+            at += _run_part(ops, lay_out(part), plan, observer, past, place[at:])
     finally:
         store.close()
 

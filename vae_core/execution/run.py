@@ -104,7 +104,8 @@ def demand_finite(vae: Run, x: Tensor, half: Half) -> None:
     if vae.dtype is torch.float16:
         cure = f"{half.verb} it in bf16 or fp32"
     dtype = str(vae.dtype).removeprefix("torch.")
-    raise NumericalOverflow(f"'{vae.name}' overflowed in {dtype}: {what} was finite, the result is not; {cure}.")
+    sentence = f"'{vae.name}' overflowed in {dtype}: {what} was finite, the result is not; {cure}."
+    raise NumericalOverflow(sentence, count=int((~torch.isfinite(x)).sum()))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ..dtypes import at_least_fp32
 from ..errors import BadPixels
-from ..images.pixels import padding
+from ..images.pixels import lay_out, padding
 from ..ops import Ops
 from .bands.flows import Source
 from .bands.holding import Flow
@@ -23,8 +23,6 @@ from .run import gather, run, run_bands
 from .whole import Observer
 
 STRIP = 64  # rows of a band of an image that has run whole
-
-LAYOUT = torch.channels_last
 
 
 class PixelRows(Protocol):
@@ -46,7 +44,7 @@ def decode(ops: Ops, z: Tensor, plan: Plan, observer: Observer, size: tuple[int,
 
     ops: as `fuse` makes them. Raises as `run.run` does, with the band that fails.
     """
-    z = z.contiguous(memory_format=LAYOUT)
+    z = lay_out(z)
     if plan.rows:
         bands = run_bands(ops, partial(Source, z), plan, observer, z.device)
     else:
@@ -96,7 +94,7 @@ class StreamedImage:
         reader = Reader(self._pad_rows())
         for top in range(0, self.height, rows):
             band = reader.read(min(rows, self.height - top))
-            yield band.to(self.device, self.dtype).contiguous(memory_format=LAYOUT)
+            yield lay_out(band.to(self.device, self.dtype))
 
     def _pad_rows(self) -> Rows:
         """The rows, continued as `pad_to` continues an image: bands (1, C, n, W) of any height."""

@@ -5,19 +5,20 @@ from typing import TYPE_CHECKING
 from .. import lazy
 
 if TYPE_CHECKING:
-    from .atomic import make_folder, write_atomically
+    from .atomic import explain_write_errors, make_folder, write_atomically
     from .series import Series, next_series, resolve_inside
 else:
     __getattr__, __dir__ = lazy.offer(
         __name__,
         {
-            "atomic": "make_folder write_atomically",
+            "atomic": "explain_write_errors make_folder write_atomically",
             "series": "Series next_series resolve_inside",
         },
     )
 
 __all__ = [
     "Series",
+    "explain_write_errors",
     "make_folder",
     "next_series",
     "resolve_inside",

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from . import masks
     from .compositing import composite, match_colours
     from .heatmaps import WHITE_HOT, channel_grid, heat_map
+    from .lettering import draw_letters, letters_width
     from .metrics import colour_shift, psnr, ssim
     from .pixels import (
         ALPHA,
@@ -26,6 +27,7 @@ else:
             "masks": "masks",
             "compositing": "composite match_colours",
             "heatmaps": "WHITE_HOT channel_grid heat_map",
+            "lettering": "draw_letters letters_width",
             "metrics": "colour_shift psnr ssim",
             "pixels": "ALPHA AUTOMATIC convert_channels crop_to pad_to to_levels to_pixel_range to_unit_range",
         },
@@ -40,7 +42,9 @@ __all__ = [
     "composite",
     "convert_channels",
     "crop_to",
+    "draw_letters",
     "heat_map",
+    "letters_width",
     "masks",
     "match_colours",
     "pad_to",

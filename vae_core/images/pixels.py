@@ -79,6 +79,17 @@ def _split(image: Tensor) -> tuple[Tensor, Tensor]:
     return colours, image[:, -1:] if has_alpha else torch.ones_like(image[:, :1])
 
 
+def lay_out(x: Tensor) -> Tensor:
+    """x (B, C, H, W), any range and dtype, in channels last with the strides of a new tensor; a view where it can be.
+
+    The stride of a dimension of 1 says nothing, so one layout has many strides. Torch and its backends choose kernels
+    by them, and kernels round differently: a view of (H, W, C) gave other bits than a copy of it.
+    """
+    x = x.contiguous(memory_format=torch.channels_last)
+    _, c, h, w = x.shape
+    return x.as_strided(x.shape, (h * w * c, 1, w * c, c))
+
+
 def padding(h: int, w: int, ratio: int) -> tuple[int, int, str]:
     """(rows to add below, columns to add at the right, mode of `F.pad`). Small images cannot be mirrored."""
     below, right = -h % ratio, -w % ratio

@@ -13,7 +13,7 @@ from .channels import (
     soft_clamp,
     times,
 )
-from .rows import CHANNELS_LAST, Conv2d, DoublingConv, EveryNth, Upsample2x, Window, join, lay_out
+from .rows import CHANNELS_LAST, Conv2d, DoublingConv, EveryNth, Upsample2x, Window, join, lay_out_weight
 from .time import (
     ChannelsToFrames,
     Conv3d,
@@ -92,7 +92,7 @@ __all__ = [
     "has_side_inputs",
     "join",
     "keeps_scale",
-    "lay_out",
+    "lay_out_weight",
     "leaves",
     "map_ops",
     "plus",

@@ -13,7 +13,7 @@ from .tree import Op
 CHANNELS_LAST = (0, 2, 3, 1)
 
 
-def lay_out(weight: Tensor, order: Sequence[int]) -> None:
+def lay_out_weight(weight: Tensor, order: Sequence[int]) -> None:
     """Lay out the dimensions of a weight in memory, the outermost first. It stays the same tensor."""
     if not weight.permute(*order).is_contiguous():
         back = [order.index(i) for i in range(len(order))]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..dtypes import at_least_fp32
-from .rows import Window, join, lay_out
+from .rows import Window, join, lay_out_weight
 from .tree import AnyOp, Op, Ops, keeps_scale, leaves, map_ops
 from .whole_image import Global
 
@@ -111,7 +111,7 @@ class Conv3d(Window, nn.Conv3d):
         """The weights of each frame, (c_out, c_in, k, k). The first call lays them out one after the other, on CUDA in
         channels last, as cuDNN reads them.
         """
-        lay_out(self.weight, TAPS_CHANNELS_LAST if self.weight.device.type == "cuda" else TAPS)
+        lay_out_weight(self.weight, TAPS_CHANNELS_LAST if self.weight.device.type == "cuda" else TAPS)
         return self.weight.unbind(2)
 
     def _convolve(self, x: Tensor, pad: tuple[int, int]) -> Tensor:
@@ -135,7 +135,7 @@ class Conv3d(Window, nn.Conv3d):
 def convolve_clip(conv: nn.Conv3d, x: Tensor, padding: tuple[int, int, int] = (0, 0, 0)) -> Tensor:
     """A convolution over the frames of a clip, (T, C, H, W) -> (T', C', H', W')"""
     if x.device.type == "cuda":  # cuDNN would copy weights of any other layout at every call
-        lay_out(conv.weight, CHANNELS_LAST_3D)
+        lay_out_weight(conv.weight, CHANNELS_LAST_3D)
     return F.conv3d(x.transpose(0, 1)[None], conv.weight, conv.bias, conv.stride, padding)[0].transpose(0, 1)
 
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .comparison import Overflow, RoundTrip
     from .description import describe_file, describe_vae, format_rows
     from .latent import describe_latent
+    from .tables import format_markdown
 else:
     __getattr__, __dir__ = lazy.offer(
         __name__,
@@ -16,6 +17,7 @@ else:
             "comparison": "comparison Overflow RoundTrip",
             "description": "describe_file describe_vae format_rows",
             "latent": "describe_latent",
+            "tables": "format_markdown",
         },
     )
 
@@ -26,5 +28,6 @@ __all__ = [
     "describe_file",
     "describe_latent",
     "describe_vae",
+    "format_markdown",
     "format_rows",
 ]

@@ -18,6 +18,7 @@ from ..families import Half
 from ..images import heatmaps, metrics
 from ..images.pixels import convert_channels, to_pixel_range, to_unit_range
 from ..posterior import Posterior
+from .tables import format_markdown
 
 Prepare = Callable[[Half, tuple[int, ...]], tuple[Any, Any]]  # (half, shape) -> (VAE, its budget)
 GAP = 8  # white pixels between images side by side
@@ -95,11 +96,8 @@ def round_trip(
 def format_table(trips: Sequence[RoundTrip | Overflow]) -> str:
     """A Markdown table, also aligned as plain text: a row for each round trip, then the faults of overflows."""
     cells = [["", *COLUMNS], *([trip.name, *_format_cells(trip)] for trip in trips)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    header, *rows = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in cells]
-    ruler = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     faults = [trip.fault for trip in trips if isinstance(trip, Overflow)]
-    return "\n".join([f"| {' | '.join(row)} |" for row in (header, ruler, *rows)] + [f"\n{fault}" for fault in faults])
+    return "\n".join([format_markdown(cells), *(f"\n{fault}" for fault in faults)])
 
 
 def format_lines(trips: Sequence[RoundTrip | Overflow]) -> str:

@@ -51,6 +51,7 @@ class Plan:
     frames    of a clip's latent at a time; 0: all of them
     largest   numbers of the largest tensor on the device
     scores    numbers of the largest matrix of attention scores, which few devices ever make
+    note      what else is to be said of the run; '' as a rule
     """
 
     images: int
@@ -65,6 +66,7 @@ class Plan:
     frames: int = 0
     largest: int = 0
     scores: int = 0
+    note: str = ""
 
     def __str__(self) -> str:
         """'bands of 32 rows, kept in system memory; at most 812 MiB (and 4.0 GiB of system memory)'"""
@@ -73,7 +75,8 @@ class Plan:
         one = f", {self.frames} latent frame{'s' * (self.frames > 1)} at a time" if self.frames else one
         again = ", the largest computed twice" if self.twice else ""
         more = f" (and {format_bytes(self.held)} of {self.keep})" if self.held else ""
-        return f"{how}{one}{again}; at most {format_bytes(self.peak)}{more}"
+        note = f"; {self.note}" if self.note else ""
+        return f"{how}{one}{again}; at most {format_bytes(self.peak)}{more}{note}"
 
 
 def _where(keep: str) -> str:
@@ -102,8 +105,8 @@ class Request:
         """All images at once."""
         peak = self._whole_run.peak + sum(self._end_bytes.values()) + self.temporary_weights
         largest = max(self._whole_run.largest, *self._end_numbers.values())
-        tensors = {"largest": largest, "scores": self._whole_run.scores}
-        return Plan(len(self.x), 0, DEVICE, (), peak, 0, self.work, self.shape, **tensors)
+        scores = self._whole_run.scores
+        return Plan(len(self.x), 0, DEVICE, (), peak, 0, self.work, self.shape, largest=largest, scores=scores)
 
     def split(self, images: int) -> Plan:
         """Whole, but only so many images at a time."""
@@ -125,8 +128,8 @@ class Request:
         peak = max(on_device + working, counted.remembered + on_device) + ends + self.temporary_weights
         largest = max(JOINED * numbers, counted.gathered, *(self._end_numbers[end] for end in there))
         scores = max((min(numbers // c, pixels) * pixels for c, pixels in counted.attended), default=0)
-        held, tensors = counted.held - on_device, {"largest": largest, "scores": scores}
-        return Plan(1, rows, keep, twice, peak, held, counted.work, self.shape, numbers, **tensors)
+        held, work = counted.held - on_device, counted.work
+        return Plan(1, rows, keep, twice, peak, held, work, self.shape, numbers, largest=largest, scores=scores)
 
     def propose(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False

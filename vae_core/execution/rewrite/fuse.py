@@ -1,6 +1,6 @@
 """Rewrite a network for a run: ops that are cheaper together than one after the other are fused, fp16 is rescaled."""
 
-from ...ops import CHANNELS_LAST, AnyOp, Conv2d, DoublingConv, Ops, Upsample2x, lay_out, leaves, map_ops
+from ...ops import CHANNELS_LAST, AnyOp, Conv2d, DoublingConv, Ops, Upsample2x, lay_out_weight, leaves, map_ops
 from .rescale_fp16 import computes_in_fp16, rescale
 
 
@@ -21,7 +21,7 @@ def lay_out_weights(ops: Ops) -> None:
     """
     for op in leaves(ops):
         if isinstance(op, Conv2d) and op.weight.device.type == "cuda":
-            lay_out(op.weight, CHANNELS_LAST)
+            lay_out_weight(op.weight, CHANNELS_LAST)
 
 
 def _fuse_doubling(ops: Ops) -> Ops:
