@@ -67,7 +67,8 @@ def parse_colour(colour: str) -> Tensor:
     """'#ff8000' or 'ff8000' -> (3,) in [0, 1], float32. Raises BadRequest for anything else."""
     if not re.fullmatch(r"#?[0-9a-fA-F]{6}", colour.strip()):
         raise BadRequest(f"'{colour}' is no colour: write it as #rrggbb, white as #ffffff.")
-    return torch.tensor(list(bytes.fromhex(colour.strip().lstrip("#")))) / 255
+    levels = list(bytes.fromhex(colour.strip().lstrip("#")))
+    return torch.tensor(levels, dtype=torch.float32, device="cpu") / 255
 
 
 def _split(image: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from .channels import (
     times,
 )
 from .norms import GroupNormOverFrames, GroupNormSilu, add_silu, list_norms
-from .rows import Conv2d, DoublingConv, EveryNth, Upsample2x, Window
+from .rows import CHANNELS_LAST, Conv2d, DoublingConv, EveryNth, Upsample2x, Window, join, lay_out_weight
 from .time import (
     ChannelsToFrames,
     Conv3d,
@@ -52,6 +52,7 @@ from .tree import (
 from .whole_image import Global, Sums
 
 __all__ = [
+    "CHANNELS_LAST",
     "Activation",
     "Affine",
     "AnyOp",
@@ -92,7 +93,9 @@ __all__ = [
     "chain",
     "declared",
     "has_side_inputs",
+    "join",
     "keeps_scale",
+    "lay_out_weight",
     "leaves",
     "list_norms",
     "map_ops",

@@ -3,10 +3,10 @@
 from copy import copy
 from typing import Any
 
-import torch
 from torch import nn
 
 from ...ops import (
+    CHANNELS_LAST,
     AnyOp,
     Conv2d,
     DoublingConv,
@@ -14,6 +14,7 @@ from ...ops import (
     Residual,
     Upsample2x,
     add_silu,
+    lay_out_weight,
     leaves,
     map_ops,
     name_original,
@@ -47,7 +48,7 @@ def lay_out_weights(ops: Ops) -> None:
     """
     for op in leaves(ops):
         if isinstance(op, Conv2d) and op.weight.device.type == "cuda":
-            op.weight.data = op.weight.contiguous(memory_format=torch.channels_last)  # itself, if it is so already
+            lay_out_weight(op.weight, CHANNELS_LAST)
 
 
 def _fuse_doubling(ops: Ops) -> Ops:
