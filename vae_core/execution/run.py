@@ -12,7 +12,8 @@ from torch import Tensor
 from ..dtypes import at_least_fp32
 from ..errors import DoesNotFit, NumericalOverflow, is_out_of_memory
 from ..families import Half
-from ..ops import Ops, list_norms
+from ..images.pixels import lay_out
+from ..ops import Ops, as_single_frame, list_norms
 from . import whole
 from .bands.flows import Source, build_flow
 from .bands.holding import Banding, Flow
@@ -22,6 +23,7 @@ from .bands.stores import InMappedMemory, InSystemMemory, OnDevice, OnDisk, Stor
 from .plans.places import DISK, SYSTEM
 from .plans.request import Plan
 from .progress import ProgressObserver
+from .rewrite.fuse import fuse
 from .whole import Observer
 
 
@@ -43,6 +45,11 @@ def run(ops: Ops, x: Tensor, plan: Plan, observer: Observer, side_input: Tensor 
     for image, side, place in zip(x.split(1), sides.split(1), result.split(1), strict=True):
         gather(run_bands(ops, partial(Source, image), plan, observer, x.device, partial(Source, side)), place)
     return result
+
+
+def run_images(ops: Ops, x: Tensor, plan: Plan, observer: Observer, side_input: Tensor | None = None) -> Tensor:
+    """As `run`, for x of any layout and the ops of a network as it gives them: they are made those of single frames."""
+    return run(fuse(as_single_frame(ops)), lay_out(x), plan, observer, side_input)
 
 
 @torch.no_grad()
