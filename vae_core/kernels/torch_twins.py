@@ -44,7 +44,7 @@ def normalize(
     if len(mean) == 1:
         y = F.batch_norm(x, mean[0], var[0], weight, bias, eps=eps)
     else:
-        y = torch.empty_like(x)
-        for i, statistics in enumerate(zip(mean, var, strict=True)):  # not torch.cat, which would hold all of it twice
-            y[i : i + 1] = F.batch_norm(x[i : i + 1], *statistics, weight, bias, eps=eps)
+        y = torch.empty_like(x)  # torch.cat would hold all of it twice
+        for i, (m, v) in enumerate(zip(mean, var, strict=True)):
+            y[i : i + 1] = F.batch_norm(x[i : i + 1], m, v, weight, bias, eps=eps)
     return F.silu(y, inplace=True) if silu else y
