@@ -92,7 +92,8 @@ def test_an_honest_device_is_blue(honest):
     assert drawn.shape[:2] == (1, 3) and drawn.min() >= 0 and drawn.max() <= 1
     trial = honest.trials[-1]
     panel = drawn[0, :, -32 - 216 : -32, -16 - 288 : -16]  # the last one
-    assert torch.equal(panel[:, ::8, ::8], colour(trial.shares)) and (panel[2] > panel[0]).all()
+    assert trial.shares.shape == (27, 36) and torch.equal(panel[:, ::8, ::8], colour(trial.shares))
+    assert (panel[2] > panel[0]).all()
     red, white = colour(torch.tensor([[3.0, 1000.0]])).unbind(-1)
     assert red[0] > 0.7 > red[2] and (white == 1).all()
 
