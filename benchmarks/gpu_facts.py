@@ -11,18 +11,20 @@ docs/gpu.md says how to run it and what it has told.
 """
 
 import argparse
+import gc
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
-from gpu import correctness, kernels, ladder, limits, machine, micro, speed
+from gpu import correctness, kernels, ladder, limits, machine, micro, peers, speed
 from gpu.rows import add_row, read_rows, write_report
 from gpu.summary import summarize
 from gpu.surroundings import find_pack, import_diffusers, let_forks_use_cuda, unpack_wheels
-from gpu.tasks import Clock, Section, Setting, describe, isolate, run_section
+from gpu.tasks import Clock, Section, Setting, choose_method, describe, isolate, run_section
 from gpu.truth import make_truth
 
 TRUTH = "truth.safetensors"
@@ -50,9 +52,9 @@ def main() -> None:
         make_truth(options.make_truth, options.tiny)
         return
     options.out.mkdir(parents=True, exist_ok=True)
-    setting = Setting(options.out, options.device, options.tiny, options.truth or options.out / TRUTH)
-    prepare(setting, options.diffusers, 60 * options.minutes)
-    run_sections(choose_sections(options.sections), setting, 60 * options.minutes)
+    seconds = 60 * options.minutes
+    setting = prepare(options, seconds)
+    run_sections(choose_sections(options.sections), setting, seconds - count_seconds_since_start())
     print("\n".join(summarize(read_rows(options.out))))
 
 
@@ -65,6 +67,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--truth", type=Path, help="true results; without them some are computed first")
     parser.add_argument("--make-truth", type=Path, metavar="FILE", help="compute the true results, and nothing else")
     parser.add_argument("--diffusers", type=Path, nargs="+", default=[], help="a wheel, or a folder of wheels")
+    parser.add_argument("--in-process", action="store_true", help="all in one process: nothing is killed at its end")
     parser.add_argument("--tiny", action="store_true", help="small sizes, to try the script")
     return parser.parse_args()
 
@@ -73,15 +76,19 @@ def choose_sections(names: list[str] | None) -> list[Section]:
     return [section for section in SECTIONS if names is None or section.name in names]
 
 
-def prepare(setting: Setting, wheels: list[Path], seconds: float) -> None:
+def prepare(options: argparse.Namespace, seconds: float) -> Setting:
     """What all processes need is imported once, before they are forked; true results are computed if there are none."""
-    unpack_wheels(wheels)
+    unpack_wheels(options.diffusers)
     try:
-        import_diffusers()
+        import_diffusers(*peers.list_classes(options.tiny))
     except Exception as e:
-        add_row(setting.out, "machine", {"fact": "diffusers", "error": describe(e)})
+        add_row(options.out, "machine", {"fact": "diffusers", "error": describe(e)})
+    gc.freeze()  # so that the processes do not look at what has been imported whenever they collect garbage
+    method = "" if options.in_process else choose_method(options.device)
+    setting = Setting(options.out, options.device, options.tiny, options.truth or options.out / TRUTH, method)
     if not setting.truth.is_file():
-        isolate(make_truth, setting.truth, setting.tiny, seconds=TRUTH_SHARE * seconds)
+        isolate(method, make_truth, setting.truth, setting.tiny, seconds=TRUTH_SHARE * seconds)
+    return setting
 
 
 def count_seconds_since_start() -> float:
@@ -90,14 +97,22 @@ def count_seconds_since_start() -> float:
 
 
 def run_sections(sections: list[Section], setting: Setting, seconds: float) -> None:
-    clock = Clock(sections, seconds, time.monotonic() - count_seconds_since_start())
+    clock = Clock(sections, seconds)
     titles = {section.name: section.title for section in SECTIONS}
     for section in sections:
         arguments = (section, setting, clock.end_of(section))
-        failed = isolate(run_section, *arguments, seconds=clock.seconds_to_kill(section))
+        failed = isolate(setting.method, run_section, *arguments, seconds=clock.seconds_to_kill(section))
         if failed:
             add_row(setting.out, section.name, {"error": failed})
+        keep_report(setting, titles)
+
+
+def keep_report(setting: Setting, titles: dict[str, str]) -> None:
+    """The tables so far. If they cannot be written the sections still go on: the rows are what counts."""
+    try:
         write_report(setting.out, titles, summarize(read_rows(setting.out)))
+    except Exception:
+        traceback.print_exc()
 
 
 if __name__ == "__main__":

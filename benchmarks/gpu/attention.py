@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from gpu.clock import measure_memory, median_ms
+from gpu.clock import choose_half, measure_memory, median_ms
 from gpu.rows import Row
 from gpu.tasks import Setting, Task, describe
 
@@ -33,7 +33,7 @@ def list_tasks(setting: Setting) -> Iterator[Task]:
 @torch.no_grad()
 def time_attention(tokens: int, width: int, device: str) -> list[Row]:
     """A row for each way: milliseconds, TFLOP/s, MiB, and its error beside fp32."""
-    q, k, v = (torch.randn((1, 1, tokens, width), device=device).bfloat16() for _ in range(3))
+    q, k, v = (torch.randn((1, 1, tokens, width), device=device).to(choose_half(device)) for _ in range(3))
     true = F.scaled_dot_product_attention(q[..., :COMPARED, :].float(), k.float(), v.float())
     ways: dict[str, Callable[[], Tensor]] = {"as torch chooses": partial(F.scaled_dot_product_attention, q, k, v)}
     ways |= {name: partial(_call_backend, backend, q, k, v) for name, backend in BACKENDS.items()}

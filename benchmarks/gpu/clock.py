@@ -26,8 +26,8 @@ def measure(work: Work, device: str, warm: int = WARM, runs: int = RUNS) -> dict
     allocated     MiB that tensors take at most, beside those before
     reserved      MiB that torch takes from the device at most, beside those before; CUDA only
     """
-    start = time.monotonic()
     row: dict[str, Any] = {"first ms": time_once(work, device)}
+    start = time.monotonic()
     for _ in range(warm):
         if time.monotonic() - start < LONGEST:
             work()
@@ -94,6 +94,11 @@ def watch_peaks(device: str) -> Iterator[dict[str, float]]:
     peaks["allocated"] = most() / MIB
     if on_cuda:
         peaks["reserved"] = (torch.cuda.max_memory_reserved() - reserved) / MIB
+
+
+def choose_half(device: str) -> torch.dtype:
+    """bf16; on a CPU fp32, for convolutions over frames in half precision take minutes there."""
+    return torch.bfloat16 if device.startswith("cuda") else torch.float32
 
 
 def synchronize(device: str) -> None:

@@ -52,6 +52,9 @@ def _list_tasks_of(
     for precision in PRECISIONS:
         if precision.only_sd and case.title != SD.title:
             continue
+        if case.frames > 1 and precision.dtype.itemsize < 4 and not setting.on_cuda:
+            yield explain({"VAE": case.title, "dtype": precision.title}, "takes minutes on a CPU")
+            continue
         vae = load_case(case, precision.dtype, setting.device, weights)
         for part, x in given.items():
             true = truths[name_result(case, part)]

@@ -43,7 +43,8 @@ def profile(work: Callable[[], Any], device: str) -> list[Row]:
     with torch.profiler.profile(activities=[kinds.CUDA] if on_cuda else [kinds.CPU]) as profiler:
         work()
         synchronize(device)
-    return [_describe(event, on_cuda) for event in profiler.key_averages()]
+    rows = (_describe(event, on_cuda) for event in profiler.key_averages())
+    return [row for row in rows if row["ms"]]  # on CUDA, not the calls that start them
 
 
 def _describe(event: Any, on_cuda: bool) -> Row:

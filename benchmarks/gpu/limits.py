@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from memory import MIB
 from torch import Tensor
 
-from gpu.clock import measure_memory, median_ms
+from gpu.clock import choose_half, measure_memory, median_ms
 from gpu.rows import Row, add_row
 from gpu.tasks import Setting, Task, describe, isolate
 
@@ -98,7 +98,7 @@ def list_tasks(setting: Setting) -> Iterator[Task]:
 
 def _probe_apart(name: str, setting: Setting) -> list[Row]:
     """Its row is written by the process that makes it, so that a fault cannot take it along."""
-    failed = isolate(_probe_and_keep, name, setting.device, setting.tiny, setting.out, seconds=LONGEST)
+    failed = isolate(setting.method, _probe_and_keep, name, setting.device, setting.tiny, setting.out, seconds=LONGEST)
     return [{"error": failed}] if failed else []
 
 
@@ -134,11 +134,11 @@ def _compute_end(one: Probe, x: Tensor) -> Tensor:
 
 
 def _make_input(one: Probe, device: str, limit: int) -> Tensor:
-    """Normal numbers in bf16, with a little more than the limit in what is read or made."""
+    """Normal numbers, with a little more than the limit in what is read or made."""
     frames = one.frames or 1
     side = math.ceil((BEYOND * limit / one.grows / frames / CHANNELS) ** 0.5)
     shape = (1, CHANNELS, *((one.frames,) if one.frames else ()), side, side)
-    x = torch.empty(shape, dtype=torch.bfloat16, device=device, memory_format=_layout_of(one))
+    x = torch.empty(shape, dtype=choose_half(device), device=device, memory_format=_layout_of(one))
     for rows in x.split(64, -2):  # by parts, for the generator is an op as others are
         rows.normal_()
     return x

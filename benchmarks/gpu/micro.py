@@ -10,11 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpu.attention import list_tasks as list_attention_tasks
-from gpu.clock import measure_memory, median_ms
+from gpu.clock import choose_half, measure_memory, median_ms
 from gpu.rows import Row
 from gpu.tasks import Setting, Task, describe
 
-HALF = torch.bfloat16
 LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 TAPS = 3
 GROUPS = 32
@@ -88,7 +87,7 @@ def time_convolutions(shape: Shape, device: str) -> list[Row]:
     flops = 2.0 * shape.c_in * shape.c_out * TAPS**2 * math.prod(shape.space)
     ways = {}
     for layout, (x, w) in _list_layouts(shape, device).items():
-        bias = torch.randn(shape.c_out, device=device, dtype=HALF)
+        bias = torch.randn(shape.c_out, device=device, dtype=choose_half(device))
         ways[f"{layout}, no bias"] = partial(F.conv2d, x, w, padding=1)
         ways[f"{layout}, bias"] = partial(F.conv2d, x, w, bias, padding=1)
         ways[f"{layout}, bias, benchmark"] = partial(_call_in_benchmark_mode, ways[f"{layout}, bias"])
@@ -115,8 +114,8 @@ def _list_layouts(shape: Shape, device: str) -> dict[str, tuple[Tensor, Tensor]]
     """x and weight; of a clip x has the frames before it too."""
     before = (TAPS - 1,) if len(shape.space) == 3 else ()
     space = (*(n + more for n, more in zip(shape.space, before, strict=False)), *shape.space[len(before) :])
-    x = torch.randn((1, shape.c_in, *space), device=device, dtype=HALF)
-    w = torch.randn((shape.c_out, shape.c_in, *(TAPS,) * len(space)), device=device, dtype=HALF) / 64
+    x = torch.randn((1, shape.c_in, *space), device=device, dtype=choose_half(device))
+    w = torch.randn((shape.c_out, shape.c_in, *(TAPS,) * len(space)), device=device, dtype=choose_half(device)) / 64
     last = LAST[x.ndim]
     x_last, w_last = x.contiguous(memory_format=last), w.contiguous(memory_format=last)
     return {"NCHW": (x, w), "NHWC x": (x_last, w), "NHWC x and w": (x_last, w_last)}
@@ -139,9 +138,8 @@ def time_upsampling(shape: Shape, device: str) -> list[Row]:
     """Nearest x2 and a 3 x 3 convolution, in one or in two. Rates count what the two do."""
     flops = 2.0 * shape.c_in * shape.c_out * TAPS**2 * math.prod(shape.space) * 4
     (x, w), (x_last, w_last) = (_list_layouts(shape, device)[name] for name in ("NCHW", "NHWC x and w"))
-    up = torch.randn((shape.c_in, shape.c_out, 4, 4), device=device, dtype=HALF).contiguous(memory_format=LAST[4]) / 64
-    phases = [torch.randn((shape.c_out, shape.c_in, 2, 2), device=device, dtype=HALF) / 64 for _ in range(4)]
-    phases = [one.contiguous(memory_format=LAST[4]) for one in phases]
+    up = _draw_weight((shape.c_in, shape.c_out, 4, 4), device)
+    phases = [_draw_weight((shape.c_out, shape.c_in, 2, 2), device) for _ in range(4)]
     ways: dict[str, Callable[[], object]] = {
         "upsample + conv, NCHW": partial(_double_and_convolve, x, w),
         "upsample + conv, NHWC": partial(_double_and_convolve, x_last, w_last),
@@ -151,6 +149,11 @@ def time_upsampling(shape: Shape, device: str) -> list[Row]:
         "one conv of four phases + shuffle, NHWC": partial(_convolve_and_shuffle, x_last, torch.cat(phases)),
     }
     return time_ways(ways, device, flops)
+
+
+def _draw_weight(shape: tuple[int, ...], device: str) -> Tensor:
+    """In channels_last."""
+    return (torch.randn(shape, device=device, dtype=choose_half(device)) / 64).contiguous(memory_format=LAST[4])
 
 
 def _double_and_convolve(x: Tensor, w: Tensor) -> Tensor:
@@ -177,7 +180,7 @@ def time_norms(shape: Shape, device: str) -> list[Row]:
     """A group norm and a SiLU, and Wan's RMS norm, of what a convolution of this shape reads."""
     x = _list_layouts(shape, device)["NCHW"][0]
     x_last = x.contiguous(memory_format=LAST[4])
-    weight, bias = (torch.randn(shape.c_in, device=device, dtype=HALF) for _ in range(2))
+    weight, bias = (torch.randn(shape.c_in, device=device, dtype=choose_half(device)) for _ in range(2))
     norm = partial(F.group_norm, num_groups=GROUPS, weight=weight, bias=bias, eps=EPS)
     as_batch = partial(_normalize_as_batch, weight=weight, bias=bias)
     ways: dict[str, Callable[[], object]] = {
@@ -193,7 +196,16 @@ def time_norms(shape: Shape, device: str) -> list[Row]:
         "RMS norm over channels, NHWC": partial(_normalize_root_mean_square, x_last, weight),
         "copy": partial(x_last.clone),
     }
-    return time_ways(ways, device)
+    return [*time_ways(ways, device), _check_statistics(x_last)]
+
+
+@torch.no_grad()
+def _check_statistics(x: Tensor) -> Row:
+    """Are torch's statistics those of the numbers: is its variance divided by their count, and how exact is it?"""
+    mean, var = (t.double() for t in _gather_statistics(x))
+    exact = x.double()
+    apart = [mean - exact.mean((0, 2, 3)), var / exact.var((0, 2, 3), correction=0) - 1]
+    return {"way": "statistics beside float64", "largest error": max(t.abs().max().item() for t in apart)}
 
 
 def _chain(x: Tensor, norm: Callable[[Tensor], Tensor]) -> Tensor:

@@ -1,6 +1,7 @@
 """VAEs whose speed is measured, ours and diffusers' with the same weights. Without diffusers, ours alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -49,6 +50,12 @@ TINY_WAN = Model(Case("Wan 2.1", "wan", narrower=6), "AutoencoderKLWan", {"base_
 TINY_OTHERS = (Model(Case("Qwen-Image", "wan", narrower=6), "AutoencoderKLQwenImage", {"base_dim": 16}),)
 
 
+def list_classes(tiny: bool) -> list[str]:
+    """Of diffusers, that are needed."""
+    models = (TINY_SD, TINY_WAN, *TINY_OTHERS) if tiny else (SD_CLASS, WAN, *OTHERS)
+    return [model.class_name for model in models]
+
+
 class Pair(NamedTuple):
     """Both VAEs of a model on the device; without diffusers `peer` is None, and `why` says why."""
 
@@ -63,13 +70,22 @@ def load_pair(model: Model, dtype: torch.dtype, device: str) -> Pair:
     from exact_vae.vae_core import from_weights
 
     try:
-        with torch.device(device):
-            peer = getattr(import_diffusers(), model.class_name)(**model.settings)
-        peer = peer.to(dtype).eval().requires_grad_(False)
+        with torch.device(device), _default_dtype(dtype):
+            peer = getattr(import_diffusers(), model.class_name)(**model.settings).eval().requires_grad_(False)
         return Pair(from_weights(_copy(peer), model.title, dtype, torch.device(device)), peer, "")
     except Exception as e:  # no diffusers, one that does not run here, or one without this class
         why = f"{type(e).__name__}: {e}"
         return Pair(from_weights(make_weights(model.case), model.title, dtype, torch.device(device)), None, why)
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _copy(peer: Any) -> dict[str, Tensor]:

@@ -166,7 +166,7 @@ def list_clips(setting: Setting) -> Iterator[Task]:
             peer = call._replace(who=who)
             yield Task(peer.labels, partial(measure_call, peer, pairs, **repeats), 12)
         for n in (4, 2, 1, 8):
-            labels = {**call.labels, "how": f"{n} latent frames at a time"}
+            labels = {**call.labels, "how": f"latent frames at a time: {n}"}
             yield Task(labels, partial(_measure_frames, call, n, pairs, repeats), 10)
 
 

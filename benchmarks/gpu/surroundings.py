@@ -38,9 +38,15 @@ def add_path(place: str) -> None:
     importlib.invalidate_caches()
 
 
-def import_diffusers() -> ModuleType:
-    """diffusers, for its autoencoders. Raises ImportError where it is not."""
-    return importlib.import_module("diffusers")
+def import_diffusers(*classes: str) -> ModuleType:
+    """diffusers, and the modules of these classes, which it reads when they are asked for.
+
+    Raises ImportError where it is not, AttributeError if it has no such class.
+    """
+    diffusers = importlib.import_module("diffusers")
+    for name in classes:
+        getattr(diffusers, name)
+    return diffusers
 
 
 def let_forks_use_cuda() -> None:

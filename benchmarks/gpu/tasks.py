@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from gpu.rows import TOOK, Row, add_row
 GRACE = 0.03  # of all the time: how much later than its end a section is killed
 LONGEST_ERROR = 300  # characters
 SKIPPED = "skipped"
+LONGEST_START = 60.0  # seconds until a process has the device
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,14 @@ class Setting:
     device   that is measured, as torch names it
     tiny     small sizes, to try the script itself
     truth    the file of true results, see truth.py
+    method   how processes are started, 'fork' or 'spawn'; '': everything runs in this one
     """
 
     out: Path
     device: str
     tiny: bool
     truth: Path
+    method: str = ""
 
     @property
     def half(self) -> str:
@@ -116,9 +120,7 @@ def _run_task(task: Task, setting: Setting) -> list[Row]:
             torch.cuda.synchronize()  # a fault shows here, and so in this row
     except Exception as e:
         made = {"error": describe(e)}
-    gc.collect()
-    if torch.cuda.is_initialized() and "error" not in made:
-        torch.cuda.empty_cache()
+    _tidy()
     rows = made if isinstance(made, list) else [made]
     took = time.monotonic() - start
     what = ", ".join(str(label) for label in task.labels.values())
@@ -126,14 +128,29 @@ def _run_task(task: Task, setting: Setting) -> list[Row]:
     return [{**row, TOOK: took} for row in rows]
 
 
+def _tidy() -> None:
+    """Give back what the task has left. After a fault of the device even this fails."""
+    gc.collect()
+    with suppress(RuntimeError):
+        torch.cuda.empty_cache()
+
+
 def describe(error: BaseException) -> str:
     """'OutOfMemoryError: CUDA out of memory. ...', its first lines."""
     return f"{type(error).__name__}: {error}".replace("\n", " ")[:LONGEST_ERROR]
 
 
-def isolate(function: Callable[..., None], *arguments: Any, seconds: float) -> str:
-    """Call it in a process of its own, and kill that after so many seconds. Returns how it failed, or ''."""
-    process = _context().Process(target=function, args=arguments)
+def isolate(method: str, function: Callable[..., None], *arguments: Any, seconds: float) -> str:
+    """Call it in a process of its own, and kill that after so many seconds. Returns how it failed, or ''.
+
+    method: as in Setting. A process that has used CUDA cannot be forked, so then a new one is started.
+    """
+    if not method:
+        function(*arguments)
+        return ""
+    method = "spawn" if torch.cuda.is_initialized() else method
+    context: Any = multiprocessing.get_context(method)
+    process = context.Process(target=function, args=arguments)
     process.start()
     process.join(max(1.0, seconds))
     if process.is_alive():
@@ -143,11 +160,16 @@ def isolate(function: Callable[..., None], *arguments: Any, seconds: float) -> s
     return "" if process.exitcode == 0 else _name_exit(process.exitcode or 0)
 
 
+def choose_method(device: str) -> str:
+    """'fork', where that works: on Linux, and if the child, which has imported everything already, gets the device."""
+    if sys.platform != "linux" or isolate("fork", _touch, device, seconds=LONGEST_START):
+        return "spawn"
+    return "fork"
+
+
+def _touch(device: str) -> None:
+    torch.ones(1, device=device).item()
+
+
 def _name_exit(code: int) -> str:
     return f"its process ended with {signal.Signals(-code).name if code < 0 else f'code {code}'}"
-
-
-def _context() -> Any:
-    """A forked process has imported all already. Not on Linux, or once CUDA runs here, it must be a new one."""
-    forks = sys.platform == "linux" and not torch.cuda.is_initialized()
-    return multiprocessing.get_context("fork" if forks else "spawn")

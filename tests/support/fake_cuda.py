@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -145,7 +146,7 @@ class Watch(TorchDispatchMode):
         if name not in ("_to_copy", "copy_"):
             return
         to, come = (first, args[1]) if name == "copy_" else (torch.device(kwargs.get("device") or first.device), first)
-        ends = [getattr(end, "device", end).type for end in (come, to)]
+        ends = [(end.device if isinstance(end, Tensor) else end).type for end in (come, to)]
         if ends[0] == ends[1] or "cuda" not in ends:
             return
         late = kwargs.get("non_blocking") or (len(args) > 2 and args[2])
@@ -211,8 +212,8 @@ def name_layout(x: Tensor) -> str:
     if x.ndim < 4:
         return ""
     last = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
-    found = [x.is_contiguous(memory_format=last), x.is_contiguous()]
-    return {(True, False): "last", (False, True): "first", (True, True): "both"}.get(tuple(found), "other")
+    names = {(True, False): "last", (False, True): "first", (True, True): "both"}
+    return names.get((x.is_contiguous(memory_format=last), x.is_contiguous()), "other")
 
 
 def _find_caller() -> tuple[bool, str]:
@@ -235,15 +236,9 @@ def fake_cuda(free: int = 64 << 30, capability: tuple[int, int] = (9, 0)) -> Ite
 
     demand_guard()
     watch = Watch()
-    questions: dict[str, Any] = {
-        "mem_get_info": (free, free),
-        "memory_reserved": 0,
-        "memory_allocated": 0,
-        "get_device_capability": capability,
-    }
     with FakeTensorMode(allow_non_fake_inputs=True), ExitStack() as stack:
-        for name, answer in questions.items():
-            stack.enter_context(mock.patch(f"torch.cuda.{name}", mock.Mock(return_value=answer)))
+        for name, answer in _answer_questions(watch, free, capability).items():
+            stack.enter_context(mock.patch(f"torch.cuda.{name}", answer))
         stack.enter_context(mock.patch("torch.nn.functional.scaled_dot_product_attention", _attend))
         stack.enter_context(mock.patch.object(torch.Tensor, "numpy", _make_numbers))
         for module in (vae, execution):  # plans are counted on the meta device, which nobody watches
@@ -252,6 +247,50 @@ def fake_cuda(free: int = 64 << 30, capability: tuple[int, int] = (9, 0)) -> Ite
                     stack.enter_context(mock.patch.object(module, name, _call_unwatched(getattr(module, name))))
         stack.enter_context(watch)
         yield watch
+
+
+def _answer_questions(watch: Watch, free: int, capability: tuple[int, int]) -> dict[str, Any]:
+    """What torch.cuda is asked, and what is answered."""
+
+    def forget_peak(*device: Any) -> None:
+        watch.peak = watch.now
+
+    def count_now(*device: Any) -> int:
+        return watch.now
+
+    def count_most(*device: Any) -> int:
+        return watch.peak
+
+    def count_free(*device: Any) -> tuple[int, int]:
+        return free - watch.now, free
+
+    known = mock.Mock(major=capability[0], minor=capability[1], multi_processor_count=1)
+    return {
+        "mem_get_info": count_free,
+        "memory_allocated": count_now,
+        "memory_reserved": count_now,
+        "max_memory_allocated": count_most,
+        "max_memory_reserved": count_most,
+        "reset_peak_memory_stats": forget_peak,
+        "get_device_capability": mock.Mock(return_value=capability),
+        "get_device_properties": mock.Mock(return_value=known),
+        "is_bf16_supported": mock.Mock(return_value=capability >= (8, 0)),
+        "synchronize": mock.Mock(),
+        "Event": _Event,
+    }
+
+
+class _Event:
+    """A moment of the host's clock: the device does nothing."""
+
+    def __init__(self, enable_timing: bool = False):
+        self.at = 0.0
+
+    def record(self, *stream: Any) -> None:
+        self.at = time.perf_counter()
+
+    def elapsed_time(self, later: "_Event") -> float:
+        return 1000 * (later.at - self.at)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any) -> Tensor:
