@@ -15,18 +15,20 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# Who may import whom of the packages and modules of vae_core, beside errors, dtypes, lazy and itself.
+# Who may import whom of the packages and modules of vae_core, beside errors, dtypes, numerics, lazy and itself.
 KNOWS: dict[str, tuple[str, ...]] = {
     "lazy": (),
     "errors": (),
     "dtypes": (),
+    "numerics": (),
     "version": (),
     "ops": (),
     "files": (),
     "images": (),
     "latents": ("files", "images"),
     "families": ("ops", "latents", "images"),
-    "execution": ("ops", "families", "images", "files"),  # files: scratch files are left behind by nobody
+    "kernels": (),
+    "execution": ("ops", "families", "images", "files", "kernels"),  # files: scratch files are left behind by nobody
     "posterior": ("execution", "ops"),
     "inputs": ("execution", "families", "images", "latents"),
     "verdicts": ("execution", "families", "files", "version"),
@@ -115,7 +117,7 @@ def test_arrow(who, whom):
 
 @pytest.mark.parametrize("who", KNOWS)
 def test_packages_of_the_library_know_only_those_below(who):
-    allowed = {f"vae_core/{one}" for one in (*KNOWS[who], "errors", "dtypes", "lazy", who)}
+    allowed = {f"vae_core/{one}" for one in (*KNOWS[who], "errors", "dtypes", "numerics", "lazy", who)}
     seen = {(name_of(p), i) for p in modules(f"vae_core/{who}") for i in imported_modules(p)}
     assert not {(p, i) for p, i in seen if i != "vae_core" and not any(is_in(i, one) for one in allowed)}
 

@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from .execution import whole
+from .numerics import pin_numerics
 from .ops import Ops
 
 # exp(-30) is no variance at all in fp32, exp(20) is all of it; the bounds of CompVis/latent-diffusion
@@ -22,6 +23,7 @@ class Posterior:
     size                     (H, W) of the image that was encoded, before it was padded to the ratio
     """
 
+    @pin_numerics()
     def __init__(self, mean: Tensor, logvar: Tensor | None, to_latent: Ops = (), size: tuple[int, int] | None = None):
         self.mean = mean
         self.logvar = torch.full_like(mean, -torch.inf) if logvar is None else logvar.clamp(*LOGVAR_RANGE)
@@ -29,6 +31,7 @@ class Posterior:
         self._to_latent = to_latent
 
     @classmethod
+    @pin_numerics()
     def of_moments(cls, moments: Tensor, to_latent: Ops = (), size: tuple[int, int] | None = None) -> "Posterior":
         """moments: (B, 2 * z_channels, h, w), mean first, fp32 or better. Raises nothing of its own."""
         mean, logvar = moments.chunk(2, 1)
@@ -43,15 +46,18 @@ class Posterior:
         return cls(z, None, to_latent, size)
 
     @property
+    @pin_numerics()
     def var(self) -> Tensor:
         """The variance, (B, z_channels, h, w)."""
         return self.logvar.exp()
 
     @property
+    @pin_numerics()
     def std(self) -> Tensor:
         """The standard deviation, (B, z_channels, h, w)."""
         return (self.logvar / 2).exp()
 
+    @pin_numerics()
     def mode(self) -> Tensor:
         """The raw latent of the most probable z, which is the mean.
 
@@ -60,6 +66,7 @@ class Posterior:
         """
         return whole.run(self._to_latent, self.mean)
 
+    @pin_numerics()
     def sample(self, generator: Generator | None = None, temperature: float = 1.0) -> Tensor:
         """The raw latent of z = mean + temperature * std * noise. The noise is drawn where the generator lives.
 
@@ -70,6 +77,7 @@ class Posterior:
         noise = torch.randn(self.mean.shape, generator=generator, device=device, dtype=self.mean.dtype)
         return whole.run(self._to_latent, self.mean + temperature * self.std * noise.to(self.mean.device))
 
+    @pin_numerics()
     def kl(self) -> Tensor:
         """Kullback-Leibler divergence from N(0, 1) in nats, summed over each z: (B,). Raises nothing of its own.
 

@@ -1,6 +1,6 @@
 """A VAE: pixels to a posterior, a latent to pixels. What is given is checked here, and nothing further in."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,13 +16,14 @@ from .execution.plans.choose import choose_plan, make_request
 from .execution.plans.request import Plan, Request
 from .execution.progress import ProgressObserver
 from .execution.rewrite.fuse import fuse
-from .execution.run import demand_finite, describe_run, name_memory_errors, run
+from .execution.run import demand_finite, describe_run, name_memory_errors, run_images
 from .families import ClipLaw, Config, Facts, Half, Network
 from .families.registry import demand_part, title
-from .images.pixels import lay_out, pad_to
+from .images.pixels import pad_to
 from .latents.fingerprint import digest_weights
 from .latents.previews import Findings
-from .ops import Ops, as_single_frame
+from .numerics import pin_each, pin_numerics
+from .ops import as_single_frame
 from .posterior import Posterior
 from .verdicts import Detours
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .execution.options import RunKeywords
 
 Size = tuple[int, int]  # (H, W)
+Made = Generator[Tensor, None, None]
 
 
 class VAE(Facts):
@@ -96,6 +98,7 @@ class VAE(Facts):
         dtype = str(self.dtype).removeprefix("torch.")
         return f"VAE('{self.name}': {self.title}; {dtype} on {self.device})"
 
+    @pin_numerics()
     def encode(self, pixels: Tensor, *, options: RunOptions = DEFAULTS, **keywords: "Unpack[RunKeywords]") -> Posterior:
         """The posterior of the latents of images or clips.
 
@@ -113,6 +116,7 @@ class VAE(Facts):
         z = self._run_in_tiles(self._encode, x, options, ratio=self.spatial_ratio, cell=self.spatial_ratio)
         return self._make_posterior(z, (x.shape[-2], x.shape[-1]), folding)
 
+    @pin_numerics()
     def decode(
         self,
         z: Tensor,
@@ -149,6 +153,7 @@ class VAE(Facts):
         h, w = self.decoded_size(size) if size else x.shape[-2:]
         return folding.unfold(x[..., :h, :w])
 
+    @pin_numerics()
     def encode_rows(
         self, source: streaming.PixelRows, *, options: RunOptions = DEFAULTS, **keywords: "Unpack[RunKeywords]"
     ) -> Posterior:
@@ -181,6 +186,7 @@ class VAE(Facts):
             observer.end_run()
         return self._make_posterior(z, (h, w), inputs.Folding())
 
+    @pin_numerics()
     def decode_rows(
         self,
         z: Tensor,
@@ -213,10 +219,12 @@ class VAE(Facts):
                 f"rows can be decoded of one image, not of a latent of shape {tuple(z.shape)}: give them one by one."
             )
         plan = self._choose_plan(Half.DECODER, x.shape, options, streamed=True)
-        return self._decode_bands(x, plan, self._start(plan, 1, options), size)
+        return pin_each(self._decode_bands(x, plan, self._start(plan, 1, options), size))
 
     @torch.no_grad()
-    def _decode_bands(self, x: Tensor, plan: Plan, observer: ProgressObserver, size: Size | None) -> Iterator[Tensor]:
+    def _decode_bands(
+        self, x: Tensor, plan: Plan, observer: ProgressObserver, size: Size | None
+    ) -> Generator[Tensor, None, None]:
         with name_memory_errors(self, Half.DECODER, x.shape, observer):
             ops = fuse(self.network.decode_ops())
             left = self.decoded_size(size) if size else None
@@ -225,6 +233,7 @@ class VAE(Facts):
                 yield band[0]
             observer.end_run()
 
+    @torch.inference_mode(False)
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "VAE":
         """Move or cast the weights, in place as torch does. Statistics of a latent space stay fp32 at least."""
         self._device = torch.device(device) if device else self._device
@@ -291,9 +300,8 @@ class VAE(Facts):
         def run_tile(tile: Tensor, **callbacks: "Unpack[RunKeywords]") -> Tensor:
             return run_one(tile, replace(options, **callbacks))
 
-        return tiles.run(
-            run_tile, options.tiles, ratio, x, cell=cell, on_plan=options.on_plan, progress=options.progress
-        )
+        told = {"on_plan": options.on_plan, "progress": options.progress}
+        return tiles.run(run_tile, options.tiles, ratio, x, cell=cell, **told)
 
     def _encode(self, x: Tensor, options: RunOptions) -> Tensor:
         """x: (B, C, H, W) or (B, C, T, H, W) -> the encoder's result."""
@@ -307,7 +315,7 @@ class VAE(Facts):
             if x.ndim == 5:
                 z = clips.run_batch(fuse(ops), x, plan, observer, self.clip_law, self.spatial_ratio)
             else:
-                z = self._run_images(ops, pad_to(x, self.spatial_ratio), plan, observer, None)
+                z = run_images(ops, pad_to(x, self.spatial_ratio), plan, observer)
             observer.end_run()
         return z
 
@@ -323,7 +331,7 @@ class VAE(Facts):
             if x.ndim == 5:
                 x = clips.run_batch(fuse(ops), x, plan, observer, None, 1)
             else:
-                x = self._run_images(ops, x, plan, observer, side_input)
+                x = run_images(ops, x, plan, observer, side_input)
             observer.end_run()
         return x
 
@@ -331,9 +339,6 @@ class VAE(Facts):
         if options.on_plan:
             options.on_plan(plan)
         return ProgressObserver(self.network, plan, images, options.progress)
-
-    def _run_images(self, ops: Ops, x: Tensor, plan: Plan, observer: ProgressObserver, side: Tensor | None) -> Tensor:
-        return run(fuse(as_single_frame(ops)), lay_out(x), plan, observer, side_input=side)
 
     def _undo_latent(self, x: Tensor) -> Tensor:
         """The latent -> z, which the decoder reads."""

@@ -15,6 +15,7 @@ from ..families import Config, Network
 from ..families.names import Reading
 from ..families.registry import build, family_named, spaces, title
 from ..latents import spaces as latents
+from ..numerics import pin_numerics
 from ..vae import VAE
 from . import built_in
 from .detection import Detection, compare, demand_whole, detect, detect_in, space_of
@@ -27,6 +28,8 @@ OWNS = {"encoder": ("encoder.", "quant_conv."), "decoder": ("decoder.", "post_qu
 Source = tuple[Checkpoint, str]  # where a tensor is: the file, and its name there
 
 
+@torch.inference_mode(False)  # its tensors could not be trained, nor be given other data, outside of it
+@pin_numerics()
 def load(
     *paths: str | Path,
     dtype: torch.dtype | None = None,
@@ -75,6 +78,7 @@ def _author_s_space(found: Detection, checkpoints: list[Checkpoint]) -> str | No
     return None if "vae_scale" in found.names else space
 
 
+@pin_numerics()
 def from_weights(
     weights: Mapping[str, Tensor],
     name: str = "these weights",
@@ -157,6 +161,7 @@ class Variant(NamedTuple):
         )
 
 
+@pin_numerics()
 def in_space(vae: VAE, latent_space: str) -> VAE:
     """The same tiny VAE, giving and taking the raw latents of this space instead of scaled ones.
 
@@ -165,6 +170,7 @@ def in_space(vae: VAE, latent_space: str) -> VAE:
     return _of(vae).in_space(latent_space, vae.name).assemble(vae.name, vae.dtype, vae.device)
 
 
+@pin_numerics()
 def read_as_light(vae: VAE) -> VAE:
     """The same weights as a network of LightX2V's. Raises BadRequest for a VAE of another family."""
     return _of(vae).as_light(vae.name).assemble(vae.name, vae.dtype, vae.device)
@@ -174,6 +180,7 @@ def _of(vae: VAE) -> Variant:
     return Variant(vae.family, vae.config, vae.network.state_dict(), vae.latent_space)
 
 
+@torch.inference_mode(False)
 def assemble(
     family: str, config: Config, weights: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device
 ) -> Network:
@@ -181,7 +188,7 @@ def assemble(
 
     Statistics of a latent space (buffers) keep fp32 at least, whatever the weights run in.
     """
-    network = build(family, config)
+    network = build(family, config).requires_grad_(False)
     shapes = {name: t.shape for name, t in network.state_dict().items()}
     buffers = {name for name, _ in network.named_buffers()}
     exact = dtypes.at_least_fp32(dtype)
@@ -193,7 +200,7 @@ def assemble(
         strict=True,
         assign=True,
     )
-    return network.requires_grad_(False).eval()
+    return network.eval()
 
 
 def _together(checkpoints: list[Checkpoint]) -> tuple[Detection, dict[str, Source]]:

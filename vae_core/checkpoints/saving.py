@@ -19,9 +19,11 @@ from ..errors import BadRequest
 from ..families.names import LAYOUTS, ORIGINAL
 from ..families.registry import family_named
 from ..files.atomic import write_atomically
+from ..numerics import pin_numerics
 from ..vae import VAE
 
 
+@pin_numerics()
 def save(vae: VAE, path: str | Path, layout: str = ORIGINAL, dtype: torch.dtype | None = None) -> None:
     """Write its weights as safetensors. dtype: None, what they are in; statistics of a latent space keep fp32.
 
@@ -38,6 +40,7 @@ def save(vae: VAE, path: str | Path, layout: str = ORIGINAL, dtype: torch.dtype 
         save_file(tensors, part, metadata={"format": "pt"})  # diffusers asks for the format
 
 
+@pin_numerics()
 def weights_as(vae: VAE, layout: str = ORIGINAL) -> dict[str, Tensor]:
     """Its weights under the names, and in the shapes, of a layout; copied only if it joins some. Raises BadRequest."""
     return {name: t for _, name, t in _written(vae, layout)}

@@ -31,6 +31,7 @@ from ..ops import (
     Temporal,
     chain,
     declared,
+    join,
     keeps_scale,
     silu,
 )
@@ -130,7 +131,7 @@ class Trade(Temporal):
         if self.first is None or past is not None:
             return self.traded(x), x[:0].clone()
         made = self.first(x[:1])  # type: ignore[operator]
-        return torch.cat([made, self.traded(x[1:])]) if len(x) > 1 else made, x[:0].clone()
+        return join([made, self.traded(x[1:])]) if len(x) > 1 else made, x[:0].clone()
 
     def traded(self, x: Tensor) -> Tensor:
         raise NotImplementedError
@@ -149,7 +150,7 @@ class Joined(Trade):
     keeps_scale = True
 
     def traded(self, x: Tensor) -> Tensor:
-        x = torch.cat([x, x[-1:]]) if len(x) % 2 else x
+        x = join([x, x[-1:]]) if len(x) % 2 else x
         t, c, h, w = x.shape
         y = x.permute(0, 2, 3, 1).reshape(t // 2, 2, h, w, c).permute(0, 2, 3, 1, 4)
         y = y.reshape(t // 2, h, w, 2 * c).permute(0, 3, 1, 2)
@@ -169,12 +170,12 @@ class Parted(Trade):
         x = self.later(x) if self.later else x  # type: ignore[operator]
         t, c, h, w = x.shape
         y = x.permute(0, 2, 3, 1).reshape(t, h, w, 2, c // 2).permute(0, 3, 1, 2, 4)
-        return y.reshape(2 * t, h, w, c // 2).permute(0, 3, 1, 2)
+        return y.reshape(2 * t, h, w, c // 2).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 
 
 @keeps_scale
 def _twice(x: Tensor) -> Tensor:
-    return torch.cat([x, x], 1)
+    return join([x, x], 1)
 
 
 @keeps_scale

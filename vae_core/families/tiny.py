@@ -206,7 +206,10 @@ class TinyAutoencoder(Network):
 
 def statistics(space: LatentSpace) -> dict[str, Tensor]:
     """One number for all channels: scaled = (raw - vae_shift) * vae_scale."""
-    return {"vae_scale": torch.tensor(space.scale), "vae_shift": torch.tensor(space.shift)}
+    return {
+        name: torch.tensor(number, dtype=torch.float32)
+        for name, number in (("vae_scale", space.scale), ("vae_shift", space.shift))
+    }
 
 
 def read_config_json(facts: Mapping[str, Any]) -> Mapping[str, Any]:

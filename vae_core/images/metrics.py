@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import BadPixels
+from ..numerics import pin_numerics
 
 # SSIM: side of the window in pixels, its standard deviation, and the constants C1 and C2; all from the paper.
 WINDOW = 11
@@ -15,6 +16,7 @@ SIGMA = 1.5
 STABILITY = (0.01**2, 0.03**2)
 
 
+@pin_numerics()
 def psnr(a: Tensor, b: Tensor) -> Tensor:
     """Peak signal to noise ratio in decibels, 10 log10(1 / mean squared error); infinite for equal images.
 
@@ -24,6 +26,7 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
     return -10 * (a - b).square().flatten(1).mean(1).log10()
 
 
+@pin_numerics()
 def ssim(a: Tensor, b: Tensor) -> Tensor:
     """Structural similarity: 1 for equal images. The mean over channels and over all windows inside the image.
 
@@ -40,6 +43,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     return (luminance * structure).flatten(1).mean(1)
 
 
+@pin_numerics()
 def colour_shift(a: Tensor, b: Tensor) -> Tensor:
     """The largest difference between the mean values of a channel; 0.005 is half a percent of the full range.
 

@@ -67,7 +67,8 @@ def parse_colour(colour: str) -> Tensor:
     """'#ff8000' or 'ff8000' -> (3,) in [0, 1], float32. Raises BadRequest for anything else."""
     if not re.fullmatch(r"#?[0-9a-fA-F]{6}", colour.strip()):
         raise BadRequest(f"'{colour}' is no colour: write it as #rrggbb, white as #ffffff.")
-    return torch.tensor(list(bytes.fromhex(colour.strip().lstrip("#")))) / 255
+    levels = list(bytes.fromhex(colour.strip().lstrip("#")))
+    return torch.tensor(levels, dtype=torch.float32, device="cpu") / 255
 
 
 def _split(image: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,3 +121,8 @@ def crop_to(x: Tensor, ratio: int) -> Tensor:
 def repeat_last_frame(x: Tensor, missing: int) -> Tensor:
     """Continue a clip (T, C, H, W) by its last frame -> (T + missing, C, H, W)."""
     return torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) if missing else x
+
+
+def flatten_frames(latent: Tensor) -> Tensor:
+    """(B, C, T, h, w) -> (B * T, C, h, w), any range and dtype; images are returned as they are."""
+    return latent.transpose(1, 2).flatten(0, 1) if latent.ndim == 5 else latent

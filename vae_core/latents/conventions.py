@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..dtypes import at_least_fp32
 from ..errors import BadRequest, LatentMismatch
+from ..numerics import pin_numerics
 from .spaces import LatentSpace, name_models
 
 CONVENTIONS = RAW, SCALED, NORMALISED = ("raw", "scaled", "normalised")
@@ -40,6 +41,7 @@ def scaling_of(space: LatentSpace, convention: str) -> Scaling:
     return Scaling(mean, (space.scale if convention == SCALED else 1.0) / std)
 
 
+@pin_numerics()
 def convert(latent: Tensor, space: LatentSpace, origin: str, target: str) -> Tensor:
     """Convert a latent of this space from one convention to another.
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..errors import BadRequest, LatentMismatch, some
 from ..files.atomic import write_atomically
 from ..files.safetensors_header import read_header
+from ..numerics import pin_numerics
 from .spaces import SPACES
 from .tag import Tag
 
@@ -43,6 +44,7 @@ class StoredLatent(NamedTuple):
     items: list[int] | None = None
 
 
+@pin_numerics()
 def write_latent(
     path: str | Path,
     latent: Tensor,
@@ -62,7 +64,7 @@ def write_latent(
     path = Path(path)
     tensors = {TENSOR: _to_cpu(latent)}
     if path.suffix.lower() == NODE_SUFFIX:
-        tensors = {NODE_TENSOR: _to_cpu(latent), NODE_MARKER: torch.zeros(0)}
+        tensors = {NODE_TENSOR: _to_cpu(latent), NODE_MARKER: torch.zeros(0, dtype=torch.float32)}
     if mask is not None:
         tensors[MASK] = _to_cpu(mask)
     known = {TAG: tag.to_json() if tag else None, INDEX: json.dumps(list(index)) if index else None}
@@ -71,6 +73,7 @@ def write_latent(
         part.write_bytes(save(tensors, metadata=metadata))
 
 
+@pin_numerics()
 def read_latent_file(path: str | Path) -> StoredLatent:
     """Read a file that `write_latent` or a node that saves latents wrote.
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadRequest
+from ..numerics import pin_numerics
 from . import spectra
 from .interpolation import slerp
 from .philox import NvidiaStream
@@ -45,6 +46,7 @@ class Noise:
             if word not in words:
                 raise BadRequest(f"noise cannot be '{word}': choose one of {', '.join(words)}.")
 
+    @pin_numerics()
     def draw(self, shape: Sequence[int], index: Sequence[int] | None = None) -> Tensor:
         """Draw noise with mean 0 and variance 1.
 
@@ -63,7 +65,7 @@ class Noise:
 
     def _draw_items(self, shape: tuple[int, ...], index: Sequence[int], seed: int, batch_seeds: str) -> Tensor:
         if not index:
-            return torch.empty(0, *shape)
+            return torch.empty(0, *shape, dtype=torch.float32)
         if batch_seeds == SINGLE:
             return self._draw_in_sequence(shape, index, seed)
         seeds = [seed + i if batch_seeds == INCREMENT else seed for i in index]
@@ -87,7 +89,7 @@ def _open_stream(source: str, seed: int) -> spectra.Normal:
 
 
 def _cpu_stream(seed: int) -> spectra.Normal:
-    return partial(torch.randn, generator=torch.Generator().manual_seed(seed))
+    return partial(torch.randn, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
 
 
 def _draw_nvidia(stream: NvidiaStream, shape: tuple[int, ...]) -> Tensor:

@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import LatentMismatch
+from ..images.pixels import flatten_frames
+from ..numerics import pin_numerics
 from .conventions import RAW, SCALED, convert
 from .noise import Noise
 from .spaces import LatentSpace
@@ -80,6 +82,7 @@ PUBLISHED: Mapping[str, tuple[tuple[float, float, float], ...]] = {
 # fmt: on
 
 
+@pin_numerics()
 def preview(latent: Tensor, factors: Factors) -> Tensor:
     """Turn a latent into a small image.
 
@@ -96,17 +99,19 @@ def preview(latent: Tensor, factors: Factors) -> Tensor:
     return torch.einsum("bchw,cr->brhw", latent, weight) + bias[:, None, None]
 
 
+@pin_numerics()
 def published_factors(name: str, space: LatentSpace) -> Factors | None:
     """The published factors of a space, for its raw latents; None if nobody has published any."""
     if name not in PUBLISHED:
         return None
-    weight = torch.tensor(PUBLISHED[name])
+    weight = torch.tensor(PUBLISHED[name], dtype=torch.float32)
     # The factors are for scaled latents. Those for raw ones follow from what zeros and unit vectors become.
-    points = torch.cat([torch.zeros(1, space.channels), torch.eye(space.channels)])[..., None, None]
+    points = F.pad(torch.eye(space.channels, dtype=torch.float32), (0, 0, 1, 0))[..., None, None]
     scaled = convert(points, space, RAW, SCALED)[..., 0, 0] @ weight
     return Factors(scaled[1:] - scaled[0], scaled[0])
 
 
+@pin_numerics()
 def fit(vae: Any) -> Factors:
     """Factors for the raw latents of this VAE: weight (C, 3), bias (3,), float32.
 
@@ -118,6 +123,7 @@ def fit(vae: Any) -> Factors:
     return vae.findings.factors
 
 
+@pin_numerics()
 def make_probes(vae: Any) -> tuple[Tensor, Tensor]:
     """Pairs to fit factors on: (latent (N, C, h, w), mean colours of its cells (N, 3, h, w)), both float32.
 
@@ -128,7 +134,7 @@ def make_probes(vae: Any) -> tuple[Tensor, Tensor]:
         latent = _draw_smooth(vae.latent_channels, CELLS)
         return latent, _cell_colours([vae.decode(_as_single(one, vae)) for one in latent], latent)
     pixels = make_images(vae.spatial_ratio)
-    given = torch.cat([pixels, torch.ones(IMAGES, vae.in_channels - 3, *pixels.shape[2:])], 1)
+    given = F.pad(pixels, (0, 0, 0, 0, 0, vae.in_channels - 3), value=1.0)
     latents = [vae.encode(_as_single(one, vae)).mode() for one in given]
     latent = torch.cat([flatten_frames(one.float().cpu())[:1] for one in latents])
     return latent, _cell_colours(list(pixels[:, None]), latent)
@@ -145,12 +151,14 @@ def _cell_colours(pixels: Sequence[Tensor], latent: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(first, (latent.shape[-2], latent.shape[-1]))
 
 
+@pin_numerics()
 def make_images(ratio: int) -> Tensor:
     """Clouds of colour: (IMAGES, 3, H, W) in [-1, 1]. Smooth, because a preview shows large shapes only."""
     grey, colour = _draw_smooth(1, CELLS * ratio), _draw_smooth(3, CELLS * ratio)
     return (CONTRAST * (grey + colour) / 2**0.5).clamp(-1, 1)
 
 
+@pin_numerics()
 def fit_least_squares(latent: Tensor, pixels: Tensor) -> Factors:
     """The factors that fit these pixels (N, 3, h, w) best, given the latent (N, C, h, w)."""
     x, y = (t.double().movedim(1, -1).flatten(0, 2) for t in (latent, pixels))
@@ -162,6 +170,7 @@ def fit_least_squares(latent: Tensor, pixels: Tensor) -> Factors:
     return Factors(weight.float(), (mean_y - mean_x @ weight).float())
 
 
+@pin_numerics()
 def false_colours(latent: Tensor) -> Tensor:
     """Show the three principal components of a latent as red, green and blue, if nothing is known about it.
 
@@ -176,11 +185,6 @@ def false_colours(latent: Tensor) -> Tensor:
     main = F.pad(main, (0, 3 - main.shape[1]))
     shape = (len(latent), *latent.shape[2:], 3)
     return (x @ main.float()).reshape(shape).movedim(-1, 1).clamp(-1, 1)
-
-
-def flatten_frames(latent: Tensor) -> Tensor:
-    """(B, C, T, h, w) -> (B * T, C, h, w), any range and dtype; images are returned as they are."""
-    return latent.transpose(1, 2).flatten(0, 1) if latent.ndim == 5 else latent
 
 
 def _draw_smooth(channels: int, side: int) -> Tensor:

@@ -48,7 +48,8 @@ def draw(spectrum: str, normal: Normal, shape: tuple[int, ...]) -> Tensor:
 def shape_spectrum(white: Tensor, power: float) -> Tensor:
     """Filter white noise (..., h, w), float32, so that its power spectrum is f ** power. Same shape, mean 0."""
     h, w = white.shape[-2:]
-    f = torch.hypot(torch.fft.fftfreq(h)[:, None], torch.fft.rfftfreq(w)[None])
+    down, across = torch.fft.fftfreq(h, dtype=torch.float32), torch.fft.rfftfreq(w, dtype=torch.float32)
+    f = torch.hypot(down[:, None], across[None])
     gain = f.clamp(min=torch.finfo(f.dtype).tiny) ** (power / 2)
     gain[0, 0] = 0
     return torch.fft.irfft2(torch.fft.rfft2(white) * gain, s=(h, w))
@@ -75,10 +76,10 @@ def _draw_gradients(normal: Normal, planes: int, h: int, w: int, spacing: float)
     slopes = normal((2, planes, math.ceil(h / spacing) + 1, math.ceil(w / spacing) + 1))
     slopes = slopes / torch.hypot(slopes[0], slopes[1])
     # Sampled at pixel centres, because gradient noise is always 0 on the lattice itself.
-    y, x = ((torch.arange(n) + 0.5) / spacing for n in (h, w))
+    y, x = ((torch.arange(n, dtype=torch.float32) + 0.5) / spacing for n in (h, w))
     row, column = y.long(), x.long()
     down, across = (y - row)[:, None], (x - column)[None]
-    total = torch.zeros(planes, h, w)
+    total = torch.zeros(planes, h, w, dtype=torch.float32)
     for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
         corner = slopes[:, :, row + i][:, :, :, column + j]
         total += (corner[0] * (down - i) + corner[1] * (across - j)) * _fade(down, i) * _fade(across, j)

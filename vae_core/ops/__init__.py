@@ -13,13 +13,13 @@ from .channels import (
     soft_clamp,
     times,
 )
-from .rows import Conv2d, DoublingConv, EveryNth, Upsample2x, Window
+from .norms import GroupNormOverFrames, GroupNormSilu, add_silu, list_norms
+from .rows import CHANNELS_LAST, Conv2d, DoublingConv, EveryNth, Upsample2x, Window, join, lay_out_weight
 from .time import (
     ChannelsToFrames,
     Conv3d,
     DoubleFrames,
     FramesToChannels,
-    GroupNormOverFrames,
     HalveFrames,
     Kernel,
     LookBack,
@@ -46,11 +46,13 @@ from .tree import (
     keeps_scale,
     leaves,
     map_ops,
+    name_original,
     walk,
 )
 from .whole_image import Global, Sums
 
 __all__ = [
+    "CHANNELS_LAST",
     "Activation",
     "Affine",
     "AnyOp",
@@ -64,6 +66,7 @@ __all__ = [
     "Function",
     "Global",
     "GroupNormOverFrames",
+    "GroupNormSilu",
     "HalveFrames",
     "Join",
     "Kernel",
@@ -83,15 +86,20 @@ __all__ = [
     "TimeConv",
     "Upsample2x",
     "Window",
+    "add_silu",
     "apply",
     "apply_join",
     "as_single_frame",
     "chain",
     "declared",
     "has_side_inputs",
+    "join",
     "keeps_scale",
+    "lay_out_weight",
     "leaves",
+    "list_norms",
     "map_ops",
+    "name_original",
     "plus",
     "relu",
     "silu",

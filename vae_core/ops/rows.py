@@ -1,5 +1,6 @@
 """Ops that read a few neighbouring rows, and the doubling of rows. Shapes are (B, C, H, W)."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -8,6 +9,24 @@ from torch.nn import functional as F
 
 from ..dtypes import at_least_fp32
 from .tree import Op
+
+CHANNELS_LAST = (0, 2, 3, 1)
+
+
+def lay_out_weight(weight: Tensor, order: Sequence[int]) -> None:
+    """Lay out the dimensions of a weight in memory, the outermost first. It stays the same tensor."""
+    if not weight.permute(*order).is_contiguous():
+        back = [order.index(i) for i in range(len(order))]
+        with torch.inference_mode(weight.is_inference()):  # as it was loaded: torch refuses views of a mixture
+            weight.data = weight.permute(*order).contiguous().permute(*back)
+
+
+def join(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """`torch.cat` of parts (B, C, H, W), in channels last however they lie. dim: 0 for images, 1 for channels.
+
+    torch would go by the strides of the parts, which say nothing of single images and of what is repeated.
+    """
+    return torch.cat([x.permute(0, 2, 3, 1) for x in parts], 3 if dim else 0).permute(0, 3, 1, 2)
 
 
 class Window(Op):

@@ -15,14 +15,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..dtypes import at_least_fp32
-from .rows import Window
+from .norms import GroupNormOverFrames
+from .rows import Window, join, lay_out_weight
 from .tree import AnyOp, Op, Ops, keeps_scale, leaves, map_ops
 from .whole_image import Global
 
 Kernel = int | tuple[int, int, int]
-# How taps of weights (c_out, c_in, frames, k, k) lie in memory, the outermost dimension first, and the way back.
-TAPS = ((2, 0, 1, 3, 4), (1, 2, 0, 3, 4))
-TAPS_CHANNELS_LAST = ((2, 0, 3, 4, 1), (1, 4, 0, 2, 3))
+# How weights (c_out, c_in, frames, k, k) lie in memory, the outermost dimension first: tap after tap, or all in one.
+TAPS = (2, 0, 1, 3, 4)
+TAPS_CHANNELS_LAST = (2, 0, 3, 4, 1)
+CHANNELS_LAST_3D = (0, 2, 3, 4, 1)
 
 
 class Temporal(Op, nn.Module):
@@ -59,7 +61,7 @@ class LookBack(Temporal):
     def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         if past is None:
             past = (x[:1] if self.repeats else torch.zeros_like(x[:1])).expand(self.frames, *x.shape[1:])
-        seen = torch.cat([past, x])
+        seen = join([past, x])
         return seen, seen[len(seen) - self.later :].clone()
 
 
@@ -110,9 +112,7 @@ class Conv3d(Window, nn.Conv3d):
         """The weights of each frame, (c_out, c_in, k, k). The first call lays them out one after the other, on CUDA in
         channels last, as cuDNN reads them.
         """
-        order, back = TAPS_CHANNELS_LAST if self.weight.device.type == "cuda" else TAPS
-        if not self.weight.permute(order).is_contiguous():
-            self.weight.data = self.weight.permute(order).contiguous().permute(back)
+        lay_out_weight(self.weight, TAPS_CHANNELS_LAST if self.weight.device.type == "cuda" else TAPS)
         return self.weight.unbind(2)
 
     def _convolve(self, x: Tensor, pad: tuple[int, int]) -> Tensor:
@@ -136,7 +136,7 @@ class Conv3d(Window, nn.Conv3d):
 def convolve_clip(conv: nn.Conv3d, x: Tensor, padding: tuple[int, int, int] = (0, 0, 0)) -> Tensor:
     """A convolution over the frames of a clip, (T, C, H, W) -> (T', C', H', W')"""
     if x.device.type == "cuda":  # cuDNN would copy weights of any other layout at every call
-        conv.weight.data = conv.weight.contiguous(memory_format=torch.channels_last_3d)
+        lay_out_weight(conv.weight, CHANNELS_LAST_3D)
     return F.conv3d(x.transpose(0, 1)[None], conv.weight, conv.bias, conv.stride, padding)[0].transpose(0, 1)
 
 
@@ -177,7 +177,7 @@ class RepeatFrames(Temporal):
     def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         once = 1 if past is None else 0
         y = x[once:].permute(0, 2, 3, 1)[:, None].expand(-1, 2, -1, -1, -1).flatten(0, 1).permute(0, 3, 1, 2)
-        return torch.cat([x[:once], y]) if once else y, x[:0].clone()
+        return join([x[:once], y]) if once else y, x[:0].clone()
 
     def as_single_frame(self) -> Ops:
         return ()
@@ -197,7 +197,7 @@ class FramesToChannels(Temporal):
 
     def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         missing = -len(x) % self.n if past is None else 0
-        x = torch.cat([x.new_zeros(missing, *x.shape[1:]), x]) if missing else x
+        x = join([x.new_zeros(missing, *x.shape[1:]), x]) if missing else x
         t, c, h, w = x.shape
         y = x.permute(0, 2, 3, 1).reshape(t // self.n, self.n, h, w, c)
         return y.permute(0, 2, 3, 4, 1).reshape(t // self.n, h, w, c * self.n).permute(0, 3, 1, 2), x[:0].clone()
@@ -262,12 +262,12 @@ class DoubleFrames(TimeConv):
 
     def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         first, x = (x[:1], x[1:]) if past is None else (x[:0], x)
-        seen = torch.cat([x.new_zeros(self.frames - 1, *x.shape[1:]) if past is None else past, x])
+        seen = join([x.new_zeros(self.frames - 1, *x.shape[1:]) if past is None else past, x])
         past = seen[len(seen) - self.frames + 1 :].clone()
         if not len(x):
             return first, past
         y = self.convolve(seen).permute(0, 2, 3, 1).unflatten(-1, (2, -1)).permute(0, 3, 1, 2, 4)
-        return torch.cat([first, y.flatten(0, 1).permute(0, 3, 1, 2)]), past
+        return join([first, y.flatten(0, 1).permute(0, 3, 1, 2)]), past
 
 
 class HalveFrames(TimeConv):
@@ -277,23 +277,9 @@ class HalveFrames(TimeConv):
         super().__init__(c, c, frames, 2)
 
     def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
-        first, seen = (x[:1], x) if past is None else (x[:0], torch.cat([past, x]))
-        y = torch.cat([first, self.convolve(seen)]) if len(seen) >= self.frames else first
+        first, seen = (x[:1], x) if past is None else (x[:0], join([past, x]))
+        y = join([first, self.convolve(seen)]) if len(seen) >= self.frames else first
         return y, seen[-1:].clone()
-
-
-class GroupNormOverFrames(Op, nn.GroupNorm):
-    """A group norm whose statistics are those of all frames of a clip together. (T, C, H, W) -> same"""
-
-    def forward(self, input: Tensor) -> Tensor:
-        t, c, h, w = input.shape
-        clip = input.permute(0, 2, 3, 1).reshape(1, t * h, w, c).permute(0, 3, 1, 2)
-        return super().forward(clip).permute(0, 2, 3, 1).reshape(t, h, w, c).permute(0, 3, 1, 2)
-
-    def as_single_frame(self) -> Ops:
-        norm = nn.GroupNorm(self.num_groups, self.num_channels, self.eps, device="meta")
-        norm.weight, norm.bias = self.weight, self.bias
-        return (norm,)
 
 
 def as_single_frame(ops: Ops) -> Ops:

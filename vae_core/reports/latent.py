@@ -7,10 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..images.pixels import flatten_frames
 from ..latents.conventions import RAW, SCALED, scaling_of
-from ..latents.previews import flatten_frames
 from ..latents.spaces import SPACES, find_spaces
 from ..latents.tag import Tag
+from ..numerics import pin_numerics
 
 SURE = 1.0  # nats by which a convention must fit better before there is a warning; in each single space, half of it
 ALONE = 0.05  # correlation of neighbouring pixels below which a latent is noise and no image
@@ -29,6 +30,7 @@ class ChannelStatistics(NamedTuple):
     neighbours: float  # mean correlation of neighbouring pixels; NaN if there are none
 
 
+@pin_numerics()
 def channel_statistics(latent: Tensor) -> ChannelStatistics:
     """Statistics of a latent (B, C, h, w) or (B, C, T, h, w), any range and dtype."""
     x = flatten_frames(latent).double()
@@ -42,6 +44,7 @@ def channel_statistics(latent: Tensor) -> ChannelStatistics:
     return ChannelStatistics(mean, std, lowest, highest, int((~finite).sum()), _neighbour_correlation(centred))
 
 
+@pin_numerics()
 def describe_latent(latent: Tensor, tag: Tag | None = None, vae: str | None = None) -> str:
     """Lines for people about a latent: shape, models, warnings, statistics of each channel.
 
@@ -54,6 +57,7 @@ def describe_latent(latent: Tensor, tag: Tag | None = None, vae: str | None = No
     return "\n".join([*head, *(f"warning: {one}" for one in find_warnings(latent, found, tag, vae)), "", *rows])
 
 
+@pin_numerics()
 def find_warnings(
     latent: Tensor, found: ChannelStatistics, tag: Tag | None = None, vae: str | None = None
 ) -> list[str]:

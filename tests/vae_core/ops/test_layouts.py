@@ -2,16 +2,35 @@
 
 import pytest
 import torch
-from exact_vae.vae_core.ops.time import TAPS, TAPS_CHANNELS_LAST, Conv3d
+from exact_vae.vae_core.execution import make_request, whole
+from exact_vae.vae_core.execution.rewrite.fuse import fuse
+from exact_vae.vae_core.families import Half
+from exact_vae.vae_core.images.pixels import lay_out
+from exact_vae.vae_core.ops import CHANNELS_LAST, as_single_frame, declared, lay_out_weight
+from exact_vae.vae_core.ops.time import CHANNELS_LAST_3D, TAPS, TAPS_CHANNELS_LAST, Conv3d
+from support.small_networks import SMALL, small
+from torch._prims_common import suggest_memory_format
 
 
-@pytest.mark.parametrize("order, back", (TAPS, TAPS_CHANNELS_LAST))
-def test_orders_of_taps_undo_each_other(order, back):
-    weight = torch.randn(6, 5, 3, 2, 4)
-    laid = weight.permute(order).contiguous().permute(back)
-    assert torch.equal(laid, weight)
-    layout = torch.channels_last if order is TAPS_CHANNELS_LAST[0] else torch.contiguous_format
-    assert laid[:, :, 1].is_contiguous(memory_format=layout)
+@pytest.mark.parametrize(
+    ("order", "layout"),
+    [
+        (TAPS, torch.contiguous_format),
+        (TAPS_CHANNELS_LAST, torch.channels_last),
+        (CHANNELS_LAST, torch.channels_last),
+        (CHANNELS_LAST_3D, torch.channels_last_3d),
+    ],
+)
+def test_numbers_stay_where_a_weight_is_laid_out_anew(order, layout):
+    """Taps of several frames lie one after the other, each in its layout."""
+    before = torch.randn((6, 5, 3, 2, 4)[: len(order)])
+    weight = before.clone()
+    lay_out_weight(weight, order)
+    where = weight.data_ptr()
+    lay_out_weight(weight, order)
+    assert torch.equal(weight, before) and weight.data_ptr() == where
+    laid = weight[:, :, 1] if order[0] == 2 else weight
+    assert laid.is_contiguous(memory_format=layout)
 
 
 def test_taps_are_laid_out_once():
@@ -20,3 +39,32 @@ def test_taps_are_laid_out_once():
     where = conv.weight.data_ptr()
     assert all(tap.is_contiguous() for tap in taps) and torch.equal(conv.weight, before)
     assert conv.taps()[0].data_ptr() == taps[0].data_ptr() and conv.weight.data_ptr() == where
+
+
+class _Layouts(whole.Observer):
+    """Collects ops whose result torch would take for anything but channels last."""
+
+    def __init__(self) -> None:
+        self.others: list[str] = []
+
+    def end_op(self, op, result) -> None:
+        if result.shape[1] > 1 and suggest_memory_format(result) != torch.channels_last:
+            self.others.append(f"{declared(op).label}: {tuple(result.shape)} of strides {result.stride()}")
+
+
+@pytest.mark.parametrize("half", Half)
+@pytest.mark.parametrize("name", sorted(SMALL.keys() - {"effnet", "pixel"}))  # one is large, one has no ops
+@torch.no_grad()
+def test_every_op_keeps_channels_last(name, half):
+    """Also attention, and ops that put frames together; torch goes by the first tensor that it is given."""
+    vae, found = small(name, torch.float32), _Layouts()
+    encodes = half is Half.ENCODER
+    ops = vae.network.encode_ops() if encodes else vae.network.decode_ops()
+    scale = vae.spatial_ratio if encodes else 1
+    for frames in (1, 3) if vae.clip_law else (1,):
+        shape = (1, 3, *((frames,) if vae.clip_law else ()), 4 * scale, 6 * scale)
+        x = make_request(vae.family, vae.config, half, shape, torch.float32).x
+        as_images = frames == 1 and not (vae.clip_law and vae.clip_law.images_are_clips)
+        run = fuse(as_single_frame(ops) if as_images else ops)
+        whole.run(run, lay_out(torch.zeros(x.shape)), found, in_place=True)
+    assert not found.others

@@ -52,6 +52,11 @@ class Past:
             return memory
         return tuple(torch.cat([held.get() for held in each]) for each in zip(*so_far, strict=True))
 
+    def count_memory(self, op: Global) -> int:
+        """Numbers of the largest tensor that `extend_memory` has made for this op; 0 if it has made none."""
+        parts = self.memories.get(id(op), [])
+        return max((sum(held.get().numel() for held in each) for each in zip(*parts, strict=True)), default=0)
+
     @property
     def row_bytes(self) -> int:
         """Bytes of all that is known, without the memories of attention."""

@@ -17,6 +17,7 @@ from ..rewrite.fuse import fuse
 from . import budget as memory
 from . import scratch
 from .clip_request import ClipRequest
+from .limits import find_limit
 from .places import DEVICE, DISK, SYSTEM
 from .request import Plan, Request, choose
 
@@ -113,12 +114,16 @@ def choose_plan(request: Request, device: torch.device, options: RunOptions = DE
     keep = DEVICE if options.keep == SYSTEM and on_cpu else options.keep
     with _raising_overflow(what):
         budget = read_budget(device, options.budget)
-        return choose(request, budget, FreeElsewhere(device), rows=options.rows, keep=keep, on_cpu=on_cpu, what=what)
+        limit = find_limit(device, request.x.dtype)
+        ways = {"rows": options.rows, "keep": keep, "on_cpu": on_cpu, "limit": limit}
+        return choose(request, budget, FreeElsewhere(device), **ways, what=what)
 
 
 def list_plans(request: Request, device: torch.device) -> list[Plan]:
     """All that `choose_plan` chooses from if neither rows nor keep are given, the fastest first."""
-    return list(request.propose(FreeElsewhere(device), on_cpu=device.type == "cpu"))
+    limit = find_limit(device, request.x.dtype)
+    plans = request.propose(FreeElsewhere(device), on_cpu=device.type == "cpu")
+    return [plan for plan in plans if limit.measure(plan.largest, plan.scores) < limit.numbers]
 
 
 def read_budget(device: torch.device, budget: int | str | None) -> int:

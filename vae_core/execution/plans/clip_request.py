@@ -1,5 +1,6 @@
 """Plan clips: all frames at once or a few at a time, each part whole or in bands."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
@@ -81,7 +82,8 @@ class ClipRequest(Request):
         peak = plan.peak + sum(self._end_bytes.values()) + (part.known if here else 0) + part.gathered
         peak += min(HEAP_SLACK, int(SCATTERED * plan.peak)) if on_cpu else 0
         held = plan.held + (0 if here else part.known)
-        return replace(plan, frames=part.n, images=1, peak=peak, held=held, work=self.work, shape=self.shape)
+        changed = {"peak": peak, "held": held, "largest": max(plan.largest, *self._end_numbers.values())}
+        return replace(plan, frames=part.n, images=1, work=self.work, shape=self.shape, **changed)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -89,9 +91,13 @@ class ClipRequest(Request):
         return self._whole_run.shape
 
     @cached_property
+    def _end_numbers(self) -> dict[str, int]:
+        return {"input": self.clips * self.x.numel(), "result": self.clips * math.prod(self.shape)}
+
+    @property
     def _end_bytes(self) -> dict[str, int]:
-        result = torch.Size(self.shape).numel() * max(4, self.x.itemsize)
-        return {"input": (self.clips + self.copies) * self.x.nbytes, "result": self.clips * result}
+        result = self._end_numbers["result"] * max(4, self.x.itemsize)
+        return {"input": (self.clips + self.copies) * self.x.nbytes, "result": result}
 
 
 class _LaterPart(Request):
@@ -111,9 +117,9 @@ class _LaterPart(Request):
         self.gathered = 2 * past.memory_bytes
 
     @cached_property
-    def _end_bytes(self) -> dict[str, int]:
+    def _end_numbers(self) -> dict[str, int]:
         """Those of the clip are counted there."""
-        return {}
+        return {"input": 0, "result": 0}
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -5,14 +5,14 @@ which torch's own meta kernels are slow: most of them are Python that computes s
 """
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ...ops import AnyOp, DoublingConv, Global, OneFrame, Ops, has_side_inputs, leaves
+from ...ops import AnyOp, DoublingConv, Global, OneFrame, Ops, has_side_inputs, list_norms
 from .. import whole
 from ..bands.flows import Source, build_flow
 from ..bands.holding import Banding
@@ -43,14 +43,18 @@ REDUCTIONS = frozenset({"mean", "sum", "linalg_vector_norm"})
 class WholeRun(NamedTuple):
     """What running whole takes.
 
-    peak    bytes of activations at most alive at once
-    work    multiplications, see count_work
-    shape   of the result
+    peak     bytes of activations at most alive at once
+    work     multiplications, see count_work
+    shape    of the result
+    largest  numbers of the largest tensor
+    scores   numbers of the largest matrix of attention scores, of which most devices never make one
     """
 
     peak: int
     work: float
     shape: tuple[int, ...]
+    largest: int
+    scores: int
 
 
 @torch.no_grad()
@@ -58,23 +62,31 @@ def count_whole(ops: Ops, x: Tensor, side_input: Tensor | None = None, past: Pas
     """What `whole.run(ops, x, side_input=side_input, past=past, in_place=True)` takes.
 
     x, side_input: on the meta device, (B, C, H, W); a side input of its own is the caller's, and not counted.
-    Counts all tensors that ops make, those that they need only meanwhile too. What a backend allocates inside one of
-    torch's functions is its own affair.
+    Counts all tensors that ops make, those that they need only meanwhile too. What torch makes within one of its
+    functions is its own affair.
     Raises RuntimeError for more numbers than torch can count.
     """
     count = _LiveBytes()
     at = [count.add(torch.empty_like(x))]
     side_input = at[0] if side_input is None and has_side_inputs(ops) else side_input
-    with ShapesOnly(), _NotingTensors(count.add):
+    with ShapesOnly(count):
         result = whole.run_ops(ops, at, whole.RunContext(count, side_input, past, True))
-    return WholeRun(count.most, count.work, tuple(result.shape))
+    return WholeRun(count.most, count.work, tuple(result.shape), count.largest, count.scores)
 
 
-class _LiveBytes(Observer):
-    """Counts the work, and the memory of every tensor, from when it is made until nobody holds it."""
+class Census:
+    """Told of every tensor that a torch function gives under `ShapesOnly`."""
+
+    def see(self, name: str, made: Tensor, args: Sequence[Any]) -> None:
+        """made: what the function of this name has made of these arguments; one of them itself, or a view, too."""
+
+
+class _LiveBytes(Observer, Census):
+    """Counts the work, and the memory of all tensors, from when one is made until nobody holds it."""
 
     def __init__(self) -> None:
         self.now = self.most = self.before = 0
+        self.largest = self.scores = 0
         self.work = 0.0
         self.known = dict[int, int]()  # by storage: the tensor it was made for
 
@@ -86,6 +98,14 @@ class _LiveBytes(Observer):
         if self.known.get(result.untyped_storage()._cdata) != id(result):  # not in place, or a view
             # which counts as a copy while the op runs: for other layouts it makes one
             self.most = max(self.most, self.before + result.nbytes)
+
+    def see(self, name: str, made: Tensor, args: Sequence[Any]) -> None:
+        self.largest = max(self.largest, made.numel())
+        if name == "scaled_dot_product_attention":
+            self.scores = max(self.scores, args[0].numel() // args[0].shape[-1] * args[1].shape[-2])
+        key = made.untyped_storage()._cdata
+        if key not in self.known and not any(key == x.untyped_storage()._cdata for x in args if isinstance(x, Tensor)):
+            self.add(made)  # otherwise it is a view: of this, or of weights
 
     def add(self, x: Tensor) -> Tensor:
         storage = x.untyped_storage()
@@ -108,6 +128,8 @@ class BandedRun(Observer):
     work          multiplications
     widest        numbers in a row of the image at most, of any op's result
     remembered    bytes at most that attention makes while it gathers what it remembers
+    gathered      numbers at most of what it has gathered in one tensor, earlier frames included
+    attended      for each attention that reads every pixel: (its channels, its pixels)
     held          bytes at most in the store
     most_carried  numbers at most that flows keep from one band to the next
     norm_sizes    bytes that each group norm makes, by the norm's id
@@ -117,17 +139,19 @@ class BandedRun(Observer):
     x       one image (1, C, H, W), or the frames of a clip (T, C, H, W), on the meta device
     side    what SideInputs read
     rows    of the image
-    twice   group norms, by number among the leaves, whose input is computed twice
+    twice   group norms, by number among all of them, whose input is computed twice
     """
 
     def __init__(self, ops: Ops, x: Tensor, side: Tensor, rows: int, twice: tuple[int, ...], past: Past | None):
         store = _CountingStore()
         self.work = self.widest = 0.0
-        self.remembered = self.carried = self.most_carried = 0
+        self.remembered = self.gathered = self.carried = self.most_carried = 0
+        self.attended: list[tuple[int, int]] = []
+        self.past = past
         self.rows = rows
         self.norm_sizes: dict[int, int] = {}
         self.outer: list[int] = []  # what is carried in the passes that this one is nested in
-        norms = list(leaves(ops))
+        norms = list_norms(ops)
         banding = Banding(2**62, store, frozenset(id(norms[i]) for i in twice))
         banding = banding._replace(side_input=Source(side, banding), past=past)
         with torch.no_grad(), ShapesOnly():
@@ -143,6 +167,9 @@ class BandedRun(Observer):
             self.norm_sizes[id(op)] = result.nbytes
         if isinstance(op, Global) and op.memory_grows:
             self.remembered = max(self.remembered, REMEMBERED * result.nbytes)
+            self.gathered = max(self.gathered, result.numel(), self.past.count_memory(op) if self.past else 0)
+            pixels = result.numel() // result.shape[1]
+            self.attended.append((result.shape[1], pixels if op.over_frames else pixels // len(result)))
 
     def begin_pass(self) -> None:
         self.outer.append(self.carried)
@@ -178,29 +205,27 @@ class _CountedBand:
         self.ledger.now -= self.band.nbytes
 
 
-class _NotingTensors(TorchFunctionMode):
-    """Within this context `note` is told of whatever tensor a function of torch gives, views too."""
+class ShapesOnly(TorchFunctionMode):
+    """Within this context the functions listed above make tensors of the right shape and dtype, and no more.
 
-    def __init__(self, note: Callable[[Tensor], object]):
+    census: who is told of them
+    """
+
+    def __init__(self, census: Census | None = None):
         super().__init__()
-        self.note = note
+        self.census = census
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        made = func(*args, **(kwargs or {}))
-        if isinstance(made, Tensor):
-            self.note(made)
+        made = self.make(func, args, kwargs or {})
+        if self.census and isinstance(made, Tensor):
+            self.census.see(func.__name__, made, args)
         return made
 
-
-class ShapesOnly(TorchFunctionMode):
-    """Within this context the functions listed above make tensors of the right shape and dtype, and no more."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        name, kwargs = func.__name__, kwargs or {}
+    def make(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What the function gives."""
+        name = func.__name__
         if name in LIKE_INPUT and "out" not in kwargs:
             return args[0] if kwargs.get("inplace") else _empty(args[0].shape, args[0].dtype)
         if name in BROADCAST and len(args) == 2 and kwargs.keys() <= {"out"}:

@@ -13,12 +13,14 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from ...errors import DoesNotFit
-from ...ops import DoublingConv, Ops, Residual, declared, leaves, walk
+from ...ops import DoublingConv, Ops, Residual, declared, leaves, list_norms, walk
 from ..bands.state import Past
 from .budget import format_bytes
 from .counting import BandedRun, WholeRun, count_whole
+from .limits import NO_LIMIT, Limit
 from .places import DEVICE, DISK, SYSTEM
 
+JOINED = 2  # bands in the largest tensor of a run in bands: one, the rows that are kept before it, those beyond borders
 IN_FLIGHT = 8  # bands alive at once between two held images: read, extended, normalized, made, joined, added
 # More bands' worth of memory on a CPU: the gaps that tensors of many sizes leave in its heap. Found by measuring, see
 # benchmarks/results/time_and_memory_cpu_fp32.md; what is read back from a disk is a new tensor each time.
@@ -42,13 +44,15 @@ class Plan:
     images    of the batch at a time
     rows      of the image in a band; 0: images run whole
     keep      where bands are held that are read more than once: 'device', 'system memory' or 'disk'
-    twice     group norms (by their number among the leaves) whose input is computed twice instead of held
+    twice     group norms (by their number among all of them) whose input is computed twice instead of held
     peak      bytes on the device at most: input, activations and result, without weights
     held      bytes elsewhere at most, in system memory or on disk
     work      multiplications of one image
     shape     of the result for one image: (C, H, W)
     numbers   in a band
     frames    of a clip's latent at a time; 0: all of them
+    largest   numbers of the largest tensor on the device
+    scores    numbers of the largest matrix of attention scores, which few devices ever make
     note      what else is to be said of the run; '' as a rule
     """
 
@@ -62,6 +66,8 @@ class Plan:
     shape: tuple[int, ...]
     numbers: int = 0
     frames: int = 0
+    largest: int = 0
+    scores: int = 0
     note: str = ""
 
     def __str__(self) -> str:
@@ -100,13 +106,17 @@ class Request:
     def whole(self) -> Plan:
         """All images at once."""
         peak = self._whole_run.peak + sum(self._end_bytes.values()) + self.temporary_weights
-        return Plan(len(self.x), 0, DEVICE, (), peak, 0, self.work, self.shape)
+        largest = max(self._whole_run.largest, *self._end_numbers.values())
+        scores = self._whole_run.scores
+        return Plan(len(self.x), 0, DEVICE, (), peak, 0, self.work, self.shape, largest=largest, scores=scores)
 
     def split(self, images: int) -> Plan:
         """Whole, but only so many images at a time."""
         ends = sum(self._end_bytes.values()) + self.temporary_weights
-        per_image = (self.whole.peak - ends) / len(self.x)
-        return replace(self.whole, images=images, peak=int(per_image * images + ends))
+        share = images / len(self.x)
+        peak = int((self.whole.peak - ends) * share + ends)
+        largest = max(int(self._whole_run.largest * share), *self._end_numbers.values())
+        return replace(self.whole, images=images, peak=peak, largest=largest, scores=int(self.whole.scores * share))
 
     def plan_bands(self, rows: int, keep: str = DEVICE, twice: tuple[int, ...] = (), on_cpu: bool = False) -> Plan:
         """The plan for one image after the other, in bands. on_cpu: is the device a CPU?"""
@@ -115,10 +125,14 @@ class Request:
         alive = IN_FLIGHT + (GAPS_ON_CPU[keep] if on_cpu else READ_BACK if keep != DEVICE else 0)
         working = (alive * numbers + self.carried) * self.x.itemsize
         on_device = counted.held if keep == DEVICE else 0
-        ends = sum(size for end, size in self._end_bytes.items() if end != self.streamed)
+        there = [end for end in self._end_numbers if end != self.streamed]
+        ends = sum(self._end_bytes[end] for end in there)
         remembered = counted.remembered and counted.remembered + AROUND_MEMORY * numbers * self.x.itemsize
         peak = on_device + max(working, remembered) + ends + self.temporary_weights
-        return Plan(1, rows, keep, twice, peak, counted.held - on_device, counted.work, self.shape, numbers)
+        largest = max(JOINED * numbers, counted.gathered, *(self._end_numbers[end] for end in there))
+        scores = max((min(numbers // c, pixels) * pixels for c, pixels in counted.attended), default=0)
+        held, work = counted.held - on_device, counted.work
+        return Plan(1, rows, keep, twice, peak, held, work, self.shape, numbers, largest=largest, scores=scores)
 
     def propose(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
@@ -161,7 +175,7 @@ class Request:
 
     @cached_property
     def largest_norms(self) -> tuple[int, ...]:
-        """The second norms of residual blocks that read the largest images, by number among the leaves.
+        """The second norms of residual blocks that read the largest images, by number among all norms.
 
         To compute what they read twice instead of holding it saves most.
         """
@@ -169,7 +183,7 @@ class Request:
         second = {id(op) for body in bodies for op in body[1:] if isinstance(op, nn.GroupNorm)}
         sizes = self._count(()).norm_sizes
         most = max((sizes[norm] for norm in second), default=0)
-        return tuple(i for i, op in enumerate(leaves(self.ops)) if id(op) in second and sizes[id(op)] == most)
+        return tuple(i for i, op in enumerate(list_norms(self.ops)) if id(op) in second and sizes[id(op)] == most)
 
     @property
     def carried(self) -> int:
@@ -191,14 +205,20 @@ class Request:
         return self._counts[()].shape if () in self._counts else self._whole_run.shape[1:]
 
     @cached_property
+    def _end_numbers(self) -> dict[str, int]:
+        """How many numbers the input has, a side input of its own, and the result."""
+        side_input = 0 if self.side_input is self.x else self.side_input.numel()
+        return {"input": self.x.numel(), "side_input": side_input, "result": len(self.x) * math.prod(self.shape)}
+
+    @property
     def _end_bytes(self) -> dict[str, int]:
-        """Bytes of the input, of a side input of its own, and of the result, which is in fp32 at least.
+        """Their bytes. The result is in fp32 at least.
 
         The input is there twice: cast as it came, and laid out as the networks read it.
         """
-        result = len(self.x) * math.prod(self.shape) * max(4, self.x.itemsize)
-        side_input = 0 if self.side_input is self.x else self.side_input.nbytes
-        return {"input": 2 * self.x.nbytes, "side_input": side_input, "result": result}
+        one = self.x.itemsize
+        sizes = {"input": 2 * one, "side_input": one, "result": max(4, one)}
+        return {end: n * sizes[end] for end, n in self._end_numbers.items()}
 
     def _count(self, twice: tuple[int, ...]) -> BandedRun:
         if twice not in self._counts:
@@ -218,6 +238,7 @@ def choose(
     rows: int | None = None,
     keep: str | None = None,
     on_cpu: bool = False,
+    limit: Limit = NO_LIMIT,
     what: str,
 ) -> Plan:
     """The fastest plan under the budget. Raises DoesNotFit, saying by how much.
@@ -226,14 +247,23 @@ def choose(
     elsewhere   bytes there are in 'system memory' and on 'disk', for those that may be used
     rows, keep  if given, only plans in bands of so many rows at most (whole, if that is all of them), and kept there
     on_cpu      whether the device is one: there bands come first
+    limit       of a single tensor on the device
     what        is run, for the error: "decoding 4096x4096 with 'ae.safetensors'"
     """
-    smallest: Plan | None = None
+    smallest, least = None, math.inf
     for plan in request.propose(elsewhere, rows, keep, on_cpu):
+        numbers = limit.measure(plan.largest, plan.scores)
+        least = min(least, numbers)
+        if numbers >= limit.numbers:
+            continue
         if plan.peak <= budget and plan.held <= elsewhere.get(plan.keep, 0):
             return plan
         smallest = plan if smallest is None or plan.peak < smallest.peak else smallest
-    assert smallest is not None
+    if smallest is None:
+        raise DoesNotFit(
+            f"{what} needs a tensor of {_format_billions(least)} numbers at least, but its device counts to "
+            f"{_format_billions(limit.numbers)}: use a smaller image or batch, or a CPU."
+        )
     if smallest.peak <= budget:
         raise DoesNotFit(
             f"{what} under {format_bytes(budget)} needs {format_bytes(smallest.held)} of {smallest.keep}, but only "
@@ -243,3 +273,7 @@ def choose(
         f"{what} needs {format_bytes(smallest.peak)} even at its smallest ({smallest}), but only "
         f"{format_bytes(budget)} may be used: use a smaller image, bf16, or a larger budget."
     )
+
+
+def _format_billions(numbers: float) -> str:
+    return f"{numbers / 1e9:.2f} billion"

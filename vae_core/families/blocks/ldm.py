@@ -137,7 +137,7 @@ class AttnBlock(Global):
     def recall(self, x: Tensor, memory: tuple[Tensor, ...]) -> Tensor:
         k, v = memory
         y = F.scaled_dot_product_attention(tokens(self.q(x)), k, v)
-        return self.proj_out(y[:, 0].transpose(1, 2).reshape(x.shape))
+        return self.proj_out(from_tokens(y, x))
 
     def ops(self) -> Ops:
         return (Residual((*chain(self.norm), self)),)
@@ -146,6 +146,16 @@ class AttnBlock(Global):
 def tokens(x: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, 1, H * W, C)"""
     return x.flatten(2).transpose(1, 2)[:, None]
+
+
+def from_tokens(y: Tensor, x: Tensor) -> Tensor:
+    """y (B, 1, H * W, C) -> (B, C, H, W) as x is, in channels last.
+
+    As one list of pixels first. Attention gives a single image a stride between images that no layout has, by which
+    torch would take it for another layout, and all that is made of it.
+    """
+    b, c, h, w = x.shape
+    return y.reshape(-1, c).view(b, h, w, c).permute(0, 3, 1, 2)
 
 
 class Middle(nn.Module):

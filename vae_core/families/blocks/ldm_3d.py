@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ...ops import Conv2d, Conv3d, Global, GroupNormOverFrames, Ops, Residual, chain, silu
 from ..shapes import Shapes
-from .ldm import GROUPS, RESAMPLING, tokens
+from .ldm import GROUPS, RESAMPLING, from_tokens, tokens
 from .wan import RMSNorm
 
 
@@ -82,7 +82,7 @@ class AttnBlock(Global):
 
     def recall(self, x: Tensor, memory: tuple[Tensor, ...]) -> Tensor:
         y = self._attended(tokens(self.q(x)), *memory)
-        return self.proj_out(y[:, 0].transpose(1, 2).reshape(x.shape))
+        return self.proj_out(from_tokens(y, x))
 
     def _attended(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(T, 1, pixels, C). Of more frames remembered than asked for, the last are those that ask."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...ops import Op, Ops, Temporal
+from ...ops import Op, Ops, Temporal, join
 
 
 class FramesOfImage(Temporal):
@@ -38,7 +38,7 @@ class LeadIn(Temporal):
         black, parts = x.new_zeros(self.n, *x.shape[1:]), [x[:left]]
         for chunk in x[left:].split(self.chunk) if len(x) > left else ():
             parts += [black, chunk]
-        return torch.cat(parts), x[:0].clone()
+        return join(parts), x[:0].clone()
 
     def as_single_frame(self) -> Ops:
         return (Copies(self.n + 1, dark=True),)
@@ -71,11 +71,11 @@ class BesideBefore(Temporal):
         self.frames, self.chunk, self.begun = frames, chunk, begun
 
     def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
-        before = torch.cat([torch.zeros_like(x[:1]) if past is None else past, x[:-1]])
+        before = join([torch.zeros_like(x[:1]) if past is None else past, x[:-1]])
         if self.chunk:
             at = 0 if past is None else self.begun
             before[-at % self.chunk :: self.chunk] = 0
-        return torch.cat([x, before], 1), x[-1:].clone()
+        return join([x, before], 1), x[-1:].clone()
 
     def as_single_frame(self) -> Ops:
         return (BeforeInImage(self.frames),)
@@ -89,9 +89,9 @@ class BeforeInImage(Op):
     growth = 2.0
 
     def __call__(self, x: Tensor) -> Tensor:
-        before = torch.cat([x[:1], x[:-1]])
+        before = join([x[:1], x[:-1]])
         before[:: self.frames] = 0
-        return torch.cat([x, before], 1)
+        return join([x, before], 1)
 
 
 class DropFirst(Temporal):
@@ -134,4 +134,4 @@ class FramesApart(Op):
 
     def __call__(self, x: Tensor) -> Tensor:
         y = x.permute(0, 2, 3, 1).unflatten(-1, (self.n, -1)).permute(0, 3, 1, 2, 4)
-        return y.flatten(0, 1).permute(0, 3, 1, 2)
+        return y.flatten(0, 1).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)

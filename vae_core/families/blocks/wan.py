@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ...dtypes import at_least_fp32
 from ...ops import Conv2d, Conv3d, Global, Op, Ops, Residual, chain, silu
-from .ldm import tokens
+from .ldm import from_tokens, tokens
 
 
 class RMSNorm(Op, nn.Module):
@@ -74,7 +74,7 @@ class AttentionBlock(Global):
         q = tokens(self._part(x, slice(0, x.shape[1])))
         k, v = memory
         y = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(y[:, 0].transpose(1, 2).reshape(x.shape))
+        return self.proj(from_tokens(y, x))
 
     def _part(self, x: Tensor, channels: slice) -> Tensor:
         bias = self.to_qkv.bias
