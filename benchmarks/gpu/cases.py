@@ -54,17 +54,17 @@ SD = Case("SD-class", "kl", (320, 256))
 CASES = (
     SD,
     Case("built-in VAE", BUILT_IN, (160, 128)),
-    Case("Wan 2.1, a clip", "wan", frames=9),
+    Case("Wan 2.1, a clip", "wan", (96, 96), frames=9),
     Case("FLUX.2", "kl", changes={"z_channels": 32, "embed_dim": 32, "patch": 2}),
     Case("Qwen-Image, an image", "wan", (256, 192)),
     Case("HunyuanVideo", "hunyuan_video", frames=5, narrower=2),
-    Case("HunyuanVideo 1.5", "hunyuan_video_15", frames=9, narrower=4),
-    Case("HunyuanImage 2.1", "hunyuan_image", (256, 256), narrower=2),
-    Case("Sana (DC-AE f32c32)", "dc_ae", (256, 256), narrower=2),
-    Case("SVD", "svd", frames=3),
-    Case("asymmetric", "asymmetric"),
-    Case("VQ", "vq", (128, 192)),
-    Case("HunyuanImage 3.0", "hunyuan_image_3", narrower=4),
+    Case("HunyuanVideo 1.5", "hunyuan_video_15", (96, 96), frames=9, narrower=4),
+    Case("HunyuanImage 2.1", "hunyuan_image", (192, 192), narrower=2),
+    Case("Sana (DC-AE f32c32)", "dc_ae", (192, 192), narrower=2),
+    Case("SVD", "svd", (96, 96), frames=3),
+    Case("asymmetric", "asymmetric", (96, 96)),
+    Case("VQ", "vq", (96, 128)),
+    Case("HunyuanImage 3.0", "hunyuan_image_3", (96, 96), narrower=4),
     Case("TAESD", "tiny", (256, 256)),
     Case("TAEHV", "tiny_video", frames=9),
     Case("Stable Cascade, stage A", "paella"),
@@ -110,7 +110,9 @@ def _draw_weight(name: str, shape: tuple[int, ...], generator: torch.Generator) 
         return draw(shape, generator, (math.prod(shape[1:]) or 1) ** -0.5)
     if name.endswith("running_var"):
         return draw(shape, generator, 0.25).abs() + 0.5
-    return draw(shape, generator, 0.0625) + (1.0 if name.endswith("weight") else 0.0)
+    if name.endswith("weight"):
+        return _round_to_8_bits(draw(shape, generator, 0.0625) + 1)
+    return draw(shape, generator, 0.0625)
 
 
 def draw(shape: tuple[int, ...], generator: torch.Generator, deviation: float) -> Tensor:
@@ -127,7 +129,12 @@ def draw_pixels(case: Case) -> Tensor:
     noise = draw(shape, torch.Generator().manual_seed(1), 0.1)
     rows, columns = (torch.arange(n) for n in shape[-2:])
     waves = (rows[:, None] // 8 + columns // 4) % 16 / 16 - 0.5
-    return (waves + noise).clamp(-1, 1)
+    return _round_to_8_bits((waves + noise).clamp(-1, 1))
+
+
+def _round_to_8_bits(x: Tensor) -> Tensor:
+    """Of numbers in [-2, 2]: to multiples of the last digit that bf16 has for 1."""
+    return (x * 128).round() / 128
 
 
 def draw_latent(shape: tuple[int, ...]) -> Tensor:

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -264,7 +264,13 @@ def _answer_questions(watch: Watch, free: int, capability: tuple[int, int]) -> d
     def count_free(*device: Any) -> tuple[int, int]:
         return free - watch.now, free
 
-    known = mock.Mock(major=capability[0], minor=capability[1], multi_processor_count=1)
+    known = SimpleNamespace(
+        name="a device that is not there",
+        major=capability[0],
+        minor=capability[1],
+        total_memory=free,
+        multi_processor_count=1,
+    )
     return {
         "mem_get_info": count_free,
         "memory_allocated": count_now,
@@ -273,6 +279,7 @@ def _answer_questions(watch: Watch, free: int, capability: tuple[int, int]) -> d
         "max_memory_reserved": count_most,
         "reset_peak_memory_stats": forget_peak,
         "get_device_capability": mock.Mock(return_value=capability),
+        "get_device_name": mock.Mock(return_value=known.name),
         "get_device_properties": mock.Mock(return_value=known),
         "is_bf16_supported": mock.Mock(return_value=capability >= (8, 0)),
         "synchronize": mock.Mock(),
