@@ -25,6 +25,7 @@ shots:
 	$(PYTHON) docs/readme_tables.py
 	$(PYTHON) docs/workflows --thumbnails
 	$(PYTHON) docs/figures
+	$(PYTHON) docs/doctor_image.py
 ifdef EXACT_VAE_COMFYUI
 	$(PYTHON) docs/screenshots --comfyui "$(EXACT_VAE_COMFYUI)"
 else

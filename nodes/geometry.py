@@ -8,8 +8,7 @@ from torch import Tensor
 
 from ..vae_core import latents
 from . import host
-from .clips import frames_are_batch, latent_frames
-from .images import TAG
+from .images import TAG, frames_are_batch, latent_frames
 
 
 class LatentGeometry(NamedTuple):

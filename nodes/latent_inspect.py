@@ -51,7 +51,7 @@ class LatentInspect:
         latent, tag = latent_of(samples), tag_of(samples)
         found = host.look(vae) if vae is not None else None
         mark = found.fingerprint if isinstance(found, vae_core.VAE) else None
-        frames = latents.flatten_frames(latent).float().nan_to_num(0, 0, 0)
+        frames = images.flatten_frames(latent).float().nan_to_num(0, 0, 0)
         grid = images.channel_grid(frames, scale).movedim(1, -1).contiguous()
         colours = draw_preview(frames, tag, vae).repeat_interleave(scale, -1).repeat_interleave(scale, -2)
         text = reports.describe_latent(latent, tag, mark)

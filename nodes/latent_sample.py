@@ -8,10 +8,10 @@ from torch import Tensor
 from .. import vae_core
 from ..vae_core import latents
 from . import host
-from .encoding import PAD, prepare_pixels
 from .geometry import latent_geometry
 from .images import WHITE, demand_image, tag_latent
 from .inputs import choice_input, float_input, int_input, seed_input, size_inputs
+from .vae_encode import PAD, prepare_pixels
 
 PRIOR = "standard normal"
 

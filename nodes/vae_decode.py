@@ -9,8 +9,7 @@ from torch import Tensor
 
 from .. import vae_core
 from . import host
-from .clips import to_clip_latent
-from .images import demand_not_empty, demand_same_vae, latent_of, tag_of, to_image, to_pixels
+from .images import demand_not_empty, demand_same_vae, latent_of, tag_of, to_clip_latent, to_image, to_pixels
 from .inputs import bool_input, choice_input
 
 REFUSE, DECODE = EMPTY = ("refuse", "decode")

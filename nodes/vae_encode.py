@@ -6,11 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .. import vae_core
+from ..vae_core import images
 from . import host
-from .encoding import PAD, image_inputs, posterior_inputs, prepare_pixels
-from .images import WHITE, tag_latent
+from .images import WHITE, convert_with_alpha, tag_latent, to_clip_pixels
+from .inputs import choice_input, seed_number, text_input
+
+PAD, CROP = ODD_SIZES = ("pad", "crop")
 
 
 class VAEEncode:
@@ -51,7 +55,7 @@ def encode_to_latent(
 ) -> dict[str, Any]:
     """Encode an IMAGE to what an encode node returns.
 
-    image: odd_sizes, alpha and background, see `encoding.prepare_pixels`.
+    image: odd_sizes, alpha and background, see `prepare_pixels`.
     """
     options = options or vae_core.RunOptions()
     x, note = prepare_pixels(pixels, host.facts(vae), *image)
@@ -62,3 +66,43 @@ def encode_to_latent(
     generator = torch.Generator().manual_seed(seed)
     latent = found.mode() if posterior == "mode" else found.sample(generator)
     return shown.beside(tag_latent(host.result(latent), codec.family, codec.spatial_ratio, found.size, codec))
+
+
+def posterior_inputs() -> dict[str, Any]:
+    posterior = (
+        "The encoder gives a Gaussian for every latent pixel. mode: take its mean. sample: draw from it with the "
+        "seed, as in training."
+    )
+    seed = "Used if posterior is sample. The same seed gives the same latent on every machine."
+    return {
+        "posterior": choice_input(("mode", "sample"), "mode", posterior),
+        "seed": seed_number(seed, control_after_generate=False),
+    }
+
+
+def image_inputs() -> dict[str, Any]:
+    sizes = (
+        "For an image whose sides are not multiples of the VAE's ratio. pad: mirror it at its right and lower edge; "
+        "the latent remembers the size. crop: keep its middle, as ComfyUI does."
+    )
+    alpha = (
+        "Transparency. automatic: keep it if the VAE has a channel for it, otherwise leave it out, as ComfyUI does, "
+        "and say so. drop: leave it out. composite: lay the image over the background. keep: keep it, or fail if the "
+        "VAE has no channel for it."
+    )
+    background = "Used if alpha is composite: the colour behind the image, as #rrggbb."
+    return {
+        "odd_sizes": choice_input(ODD_SIZES, PAD, sizes, advanced=True),
+        "alpha": choice_input(images.ALPHA, images.AUTOMATIC, alpha, advanced=True),
+        "background": text_input(WHITE, background, advanced=True),
+    }
+
+
+def prepare_pixels(image: Any, vae: Any, odd_sizes: str, alpha: str, background: str) -> tuple[Tensor, str]:
+    """IMAGE -> (pixels in the channels, sizes and layout that this VAE encodes, a note on transparency).
+
+    For a VAE of clips the images are the frames of one clip. Raises BadPixels and BadRequest.
+    """
+    pixels, note = convert_with_alpha(image, vae.in_channels, alpha, background)
+    pixels = images.crop_to(pixels, vae.spatial_ratio) if odd_sizes == CROP else pixels
+    return to_clip_pixels(pixels, vae), note

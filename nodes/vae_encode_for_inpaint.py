@@ -1,11 +1,10 @@
 """VAE Encode (for Inpainting): an image that is grey under a mask to a latent with that mask."""
 
 from . import host
-from .encoding import CROP, ODD_SIZES, PAD
 from .images import WHITE, demand_image
 from .inpainting import grey_out, make_noise_mask
 from .inputs import choice_input, int_input
-from .vae_encode import VAEEncode, encode_to_latent
+from .vae_encode import CROP, ODD_SIZES, PAD, VAEEncode, encode_to_latent
 
 
 class VAEEncodeForInpaint:

@@ -1,9 +1,8 @@
 """VAE Encode (Tiled): encode in bands of a chosen height, or in blended tiles. Inputs are those of ComfyUI's node."""
 
 from . import tiling
-from .encoding import PAD
 from .images import WHITE
-from .vae_encode import VAEEncode, encode_to_latent
+from .vae_encode import PAD, VAEEncode, encode_to_latent
 
 
 class VAETiledEncode(VAEEncode):

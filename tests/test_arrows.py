@@ -27,7 +27,8 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "images": (),
     "latents": ("files", "images"),
     "families": ("ops", "latents", "images"),
-    "execution": ("ops", "families", "images", "files"),  # files: scratch files are left behind by nobody
+    "kernels": (),
+    "execution": ("ops", "families", "images", "files", "kernels"),  # files: scratch files are left behind by nobody
     "posterior": ("execution", "ops"),
     "inputs": ("execution", "families", "images", "latents"),
     "verdicts": ("execution", "families", "files", "version"),

@@ -16,14 +16,14 @@ from .execution.plans.choose import choose_plan, make_request
 from .execution.plans.request import Plan, Request
 from .execution.progress import ProgressObserver
 from .execution.rewrite.fuse import fuse
-from .execution.run import demand_finite, describe_run, name_memory_errors, run
+from .execution.run import demand_finite, describe_run, name_memory_errors, run_images
 from .families import ClipLaw, Config, Facts, Half, Network
 from .families.registry import demand_part, title
-from .images.pixels import lay_out, pad_to
+from .images.pixels import pad_to
 from .latents.fingerprint import digest_weights
 from .latents.previews import Findings
 from .numerics import pin_each, pin_numerics
-from .ops import Ops, as_single_frame
+from .ops import as_single_frame
 from .posterior import Posterior
 from .verdicts import Detours
 
@@ -300,9 +300,8 @@ class VAE(Facts):
         def run_tile(tile: Tensor, **callbacks: "Unpack[RunKeywords]") -> Tensor:
             return run_one(tile, replace(options, **callbacks))
 
-        return tiles.run(
-            run_tile, options.tiles, ratio, x, cell=cell, on_plan=options.on_plan, progress=options.progress
-        )
+        told = {"on_plan": options.on_plan, "progress": options.progress}
+        return tiles.run(run_tile, options.tiles, ratio, x, cell=cell, **told)
 
     def _encode(self, x: Tensor, options: RunOptions) -> Tensor:
         """x: (B, C, H, W) or (B, C, T, H, W) -> the encoder's result."""
@@ -316,7 +315,7 @@ class VAE(Facts):
             if x.ndim == 5:
                 z = clips.run_batch(fuse(ops), x, plan, observer, self.clip_law, self.spatial_ratio)
             else:
-                z = self._run_images(ops, pad_to(x, self.spatial_ratio), plan, observer, None)
+                z = run_images(ops, pad_to(x, self.spatial_ratio), plan, observer)
             observer.end_run()
         return z
 
@@ -332,7 +331,7 @@ class VAE(Facts):
             if x.ndim == 5:
                 x = clips.run_batch(fuse(ops), x, plan, observer, None, 1)
             else:
-                x = self._run_images(ops, x, plan, observer, side_input)
+                x = run_images(ops, x, plan, observer, side_input)
             observer.end_run()
         return x
 
@@ -340,9 +339,6 @@ class VAE(Facts):
         if options.on_plan:
             options.on_plan(plan)
         return ProgressObserver(self.network, plan, images, options.progress)
-
-    def _run_images(self, ops: Ops, x: Tensor, plan: Plan, observer: ProgressObserver, side: Tensor | None) -> Tensor:
-        return run(fuse(as_single_frame(ops)), lay_out(x), plan, observer, side_input=side)
 
     def _undo_latent(self, x: Tensor) -> Tensor:
         """The latent -> z, which the decoder reads."""

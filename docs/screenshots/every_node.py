@@ -18,6 +18,7 @@ BOXES = [
     Box("vae", "ExactVAELoader", 0, {"vae_name": "exact-vae-demo (built in)"}),
     Box("info", "ExactVAEInfo", 0, {"vae": VAE}, width=340, room=400),
     Box("save", "ExactVAESave", 0, {"vae": VAE}),
+    Box("doctor", "ExactVAEDoctor", 1, {"vae": VAE, "width": 128}, width=420, room=400),
     Box("encode", "ExactVAEEncode", 1, {"pixels": IMAGE, "vae": VAE}),
     Box("decode", "ExactVAEDecode", 1, {"samples": LATENT, "vae": VAE}),
     Box("tiled encode", "ExactVAETiledEncode", 1, {"pixels": IMAGE, "vae": VAE}),

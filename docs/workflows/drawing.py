@@ -10,7 +10,11 @@ CORE = headless.core_nodes("input", "output", "temp", {})
 VERSION = "0.1.0"
 LEFT, TOP, GAP, WIDTH, TITLE, SLOT, WIDGET = 40, 80, 60, 300, 30, 22, 26  # pixels, as the editor draws them
 HEIGHTS = {"PreviewImage": 300, "SaveImage": 340}
-TEXT = {"ExactVAECompare": 260, "ExactLatentInspect": 200}  # room for what a node of ours says when it has run
+TEXT = {
+    "ExactVAECompare": 260,
+    "ExactVAEDoctor": 260,
+    "ExactLatentInspect": 200,
+}  # room for what a node of ours says when it has run
 SENTENCE = 60
 SILENT = ("ExactExampleImage", "ExactLatentNoise", "ExactLatentInterpolate")
 

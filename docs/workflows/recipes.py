@@ -81,6 +81,18 @@ RECIPES = {
         ],
         ["side by side", "heat map"],
     ),
+    "doctor": Recipe(
+        "## Is this device right?\nThe Doctor encodes and decodes a chart in every dtype, whole and in bands, and "
+        "compares with exact results from the CPU, which takes a while. Choose your VAE in Load VAE. Blue panels are "
+        "right: their errors are those of rounding. What is red, yellow or white is wrong on this device; from then on "
+        "this pack goes around it, and the nodes say so.",
+        [
+            vae(),
+            Box("doctor", "ExactVAEDoctor", 1, {"vae": ("vae", 0)}, width=480),
+            preview("errors", 2, "doctor", 2, title="Errors, by what rounding allows", width=720, room=720),
+        ],
+        ["errors"],
+    ),
     "big_image": Recipe(
         "## A big image in bounded memory\nBoth nodes run in bands of rows, each at most `tile_size` pixels high, "
         "and keep on disk what they need again, so that memory does not grow with the image. The result is that "

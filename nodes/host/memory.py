@@ -9,7 +9,7 @@ import torch
 
 from ...vae_core import VAE, Detection, Half, RunOptions
 from ...vae_core.execution import MARGIN, choose_plan, make_request
-from ..clips import clip_shape
+from ..images import clip_shape
 
 
 def budget(thing: Any) -> int | None:

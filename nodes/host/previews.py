@@ -9,14 +9,13 @@ from typing import Any
 
 from torch import Tensor
 
-from ...vae_core.images import to_levels, to_unit_range
+from ...vae_core.images import flatten_frames, to_levels, to_unit_range
 from ...vae_core.latents import (
     CELLS,
     IMAGES,
     SPACES,
     Factors,
     fit,
-    flatten_frames,
     preview,
     published_factors,
 )

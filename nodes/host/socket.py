@@ -28,7 +28,7 @@ from ...vae_core.checkpoints import demand_floats, demand_whole, weights_as
 from ...vae_core.execution import DEFAULTS
 from ...vae_core.families import ORIGINAL
 from ...vae_core.images import to_pixel_range
-from ..clips import clip_shape, decoded_frames, drop_extra_frames, frames_are_batch, latent_frames, to_clip_latent
+from ..images import clip_shape, decoded_frames, drop_extra_frames, frames_are_batch, latent_frames, to_clip_latent
 from .host_vae import HostVAE
 from .memory import budget_of, count_usable_bytes, make_ready
 from .place import device, in_comfyui

@@ -25,6 +25,7 @@ def home(tmp_path, monkeypatch) -> Path:
     for name in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setenv(verdicts.VARIABLE, str(tmp_path / "cache"))
+    lying_devices.examine_briefly(monkeypatch)
     return tmp_path
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from exact_vae.nodes import NODE_CLASS_MAPPINGS, clips
+from exact_vae.nodes import NODE_CLASS_MAPPINGS, images
 from exact_vae.vae_core import from_weights
 from exact_vae.vae_core.families import ClipLaw, svd, tiny_video
 from support.node_calls import sample_image
@@ -45,12 +45,12 @@ def test_an_empty_clip_of_svd_is_a_batch(svd_vae):
 
 def test_other_clips_are_one_latent(taehv):
     frames = torch.rand(5, 3, 16, 16)
-    assert clips.to_clip_pixels(frames, taehv).shape == (1, 3, 5, 16, 16)
+    assert images.to_clip_pixels(frames, taehv).shape == (1, 3, 5, 16, 16)
     z = torch.zeros(5, taehv.latent_channels, 2, 2)
-    assert clips.to_clip_latent(z, taehv) is z and clips.clip_shape(tuple(z.shape), taehv) == tuple(z.shape)
-    assert clips.clip_shape((5, 4, 2, 2), Fact(1)) == (1, 4, 5, 2, 2)
-    assert [clips.latent_frames(n, taehv) for n in (1, 4, 5, 8, 9)] == [1, 1, 2, 2, 3]
-    assert [clips.decoded_frames(n, taehv) for n in (0, 1, 2, 3)] == [0, 1, 5, 9]
+    assert images.to_clip_latent(z, taehv) is z and images.clip_shape(tuple(z.shape), taehv) == tuple(z.shape)
+    assert images.clip_shape((5, 4, 2, 2), Fact(1)) == (1, 4, 5, 2, 2)
+    assert [images.latent_frames(n, taehv) for n in (1, 4, 5, 8, 9)] == [1, 1, 2, 2, 3]
+    assert [images.decoded_frames(n, taehv) for n in (0, 1, 2, 3)] == [0, 1, 5, 9]
 
 
 class Fact:
@@ -72,10 +72,10 @@ class Fact:
     ids=["images", "SVD", "Wan", "HunyuanImage 3.0"],
 )
 def test_frames_go_to_a_vae_as_it_encodes_them(vae, shape):
-    assert clips.to_clip_pixels(torch.zeros(5, 3, 8, 8), vae).shape == shape
+    assert images.to_clip_pixels(torch.zeros(5, 3, 8, 8), vae).shape == shape
 
 
 @pytest.mark.parametrize(("vae", "kept"), [(Fact(4), 5), (Fact(4, 4), 8), (Fact(1), 8)])
 def test_frames_without_a_latent_frame_in_core_are_dropped_in_its_nodes(vae, kept):
-    assert clips.drop_extra_frames(torch.zeros(1, 3, 8, 4, 4), vae).shape[2] == kept
-    assert clips.drop_extra_frames(torch.zeros(8, 3, 4, 4), vae).shape[0] == 8
+    assert images.drop_extra_frames(torch.zeros(1, 3, 8, 4, 4), vae).shape[2] == kept
+    assert images.drop_extra_frames(torch.zeros(8, 3, 4, 4), vae).shape[0] == 8

@@ -13,7 +13,7 @@ from support.node_calls import call, run_node, sample_image, text
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv(verdicts.VARIABLE, str(tmp_path / "cache"))
-    monkeypatch.setattr("exact_vae.vae_core.doctor.trials.RUNS", 1)
+    lying_devices.examine_briefly(monkeypatch)
 
 
 def test_what_it_shows_and_gives(vae):

@@ -4,11 +4,18 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from exact_vae.vae_core.doctor import cases, trials
 from exact_vae.vae_core.doctor.emulation import Rounding
 from torch import Tensor
 from torch.nn import functional as F
 
 PIXELS = 2048  # from which pads are lost, as on MPS from 2^16
+
+
+def examine_briefly(patch: pytest.MonkeyPatch) -> None:
+    """The Doctor measures less often."""
+    patch.setattr(trials, "RUNS", 1)
+    patch.setattr(cases, "DRAWS", 2)
 
 
 def lose_pads(patch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:

@@ -1,6 +1,7 @@
 """How far from the exact result a right device may be. Everything follows from rounding; nothing is tuned.
 
-e       the error that rounding alone makes, by `emulation`: one rounding for each op, on the same chart and weights
+e       the error that rounding alone makes, by `emulation`: one rounding for each op, on the same chart and weights.
+        The largest of several draws: what goes in differs by less than a rounding, so all later roundings differ
 4 : 1   a right device may round four times for our once: the product, the bias, what it sums in parts, what it stores.
         Errors that know nothing of one another add up as their squares, so four times as many are twice as large
 K       the longest sum of products in the network. Summed one after the other in fp32, the worst order there is, the
@@ -16,6 +17,7 @@ was itself computed in fp32, its own share comes on top, as a square.
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -49,20 +51,35 @@ class Errors:
         return F.adaptive_avg_pool2d(self.squares[None], grid)[0].sqrt()
 
 
-@dataclass(frozen=True)
-class Allowed:
-    """The errors that a right device may make at most: those of rounding, so many times as large, for each cause."""
+class Cause(NamedTuple):
+    """Rounding in a dtype: the errors it made, in several draws, and how many times as large they may be."""
 
-    causes: tuple[tuple[Errors, float], ...]
+    draws: tuple[Errors, ...]
+    factor: float
 
     @property
     def rms(self) -> float:
-        return math.hypot(*(factor * one.rms for one, factor in self.causes))
+        return self.factor * max(one.rms for one in self.draws)
 
     def pool(self, grid: tuple[int, int]) -> Tensor:
         """As in `Errors`; each part is allowed what the whole is, at least."""
-        parts = [factor * one.pool(grid).clamp(min=one.rms) for one, factor in self.causes]
-        return torch.stack(parts).square().sum(0).sqrt()
+        parts = torch.stack([self.factor * one.pool(grid) for one in self.draws])
+        return parts.amax(0).clamp(min=self.rms)
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """The errors that a right device may make at most, of all causes, which know nothing of one another."""
+
+    causes: tuple[Cause, ...]
+
+    @property
+    def rms(self) -> float:
+        return math.hypot(*(one.rms for one in self.causes))
+
+    def pool(self, grid: tuple[int, int]) -> Tensor:
+        """Root mean squares of so many rows and columns of parts: (rows, columns)."""
+        return torch.stack([one.pool(grid) for one in self.causes]).square().sum(0).sqrt()
 
     def share(self, found: Errors, grid: tuple[int, int] = CELLS) -> Tensor:
         """The errors found in each part, as a fraction of those allowed; infinite where none are. (rows, columns)"""

@@ -110,8 +110,7 @@ def _draw_panel(trial: Trial) -> Tensor:
     """(3, *PANEL) in [0, 1]"""
     if trial.shares is None:
         return torch.tensor(NOTHING)[:, None, None].expand(3, *PANEL)
-    rows, columns = trial.shares.shape
-    return colour(trial.shares.repeat_interleave(PANEL[0] // rows, 0).repeat_interleave(PANEL[1] // columns, 1))
+    return colour(F.interpolate(trial.shares[None, None], PANEL)[0, 0])
 
 
 def colour(shares: Tensor) -> Tensor:

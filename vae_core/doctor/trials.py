@@ -15,11 +15,11 @@ from ..execution.options import RunOptions
 from ..families import Half
 from ..vae import VAE
 from .cases import WHOLE, Case, Step
-from .chart import CELLS
+from .chart import CELLS, COLUMNS, ROWS
 from .watching import measure_seconds, watch_memory
 
 BANDS = 4  # so many, when an image is run in bands
-GRID = (27, 36)  # parts of an image of errors
+GRID = (27, 36)  # parts of an image of errors at most
 RUNS, LONG = 3, 5.0  # timed runs of a trial at most, and the seconds after which there is no other
 
 
@@ -129,8 +129,16 @@ def _judge(trial: Trial, case: Case, result: Tensor, dtype: torch.dtype) -> Tria
         share=share,
         worst=CELLS[row][column],
         like_tf32=is_tf32,
-        shares=allowed.share(found, GRID).float(),
+        shares=allowed.share(found, _choose_parts(result)).float(),
     )
+
+
+def _choose_parts(result: Tensor) -> tuple[int, int]:
+    """Rows and columns of an image of errors. A part holds several numbers: single ones say little."""
+    rows, columns = (
+        max(least, min(most, n // 2)) for least, most, n in zip((ROWS, COLUMNS), GRID, result.shape[-2:], strict=True)
+    )
+    return rows, columns
 
 
 def _measure_spread(case: Case) -> float:

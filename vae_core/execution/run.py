@@ -12,7 +12,8 @@ from torch import Tensor
 from ..dtypes import at_least_fp32
 from ..errors import DoesNotFit, NumericalOverflow, is_out_of_memory
 from ..families import Half
-from ..ops import Ops, leaves
+from ..images.pixels import lay_out
+from ..ops import Ops, as_single_frame, list_norms
 from . import whole
 from .bands.flows import Source, build_flow
 from .bands.holding import Banding, Flow
@@ -22,6 +23,7 @@ from .bands.stores import InMappedMemory, InSystemMemory, OnDevice, OnDisk, Stor
 from .plans.places import DISK, SYSTEM
 from .plans.request import Plan
 from .progress import ProgressObserver
+from .rewrite.fuse import fuse
 from .whole import Observer
 
 
@@ -45,6 +47,11 @@ def run(ops: Ops, x: Tensor, plan: Plan, observer: Observer, side_input: Tensor 
     return result
 
 
+def run_images(ops: Ops, x: Tensor, plan: Plan, observer: Observer, side_input: Tensor | None = None) -> Tensor:
+    """As `run`, for x of any layout and the ops of a network as it gives them: they are made those of single frames."""
+    return run(fuse(as_single_frame(ops)), lay_out(x), plan, observer, side_input)
+
+
 @torch.no_grad()
 def run_bands(ops: Ops, source: Callable[[Banding], Flow], plan: Plan, observer: Observer, device: torch.device,
              side_input: Callable[[Banding], Flow] | None = None, past: Past | None = None) -> Rows:  # fmt: skip
@@ -59,7 +66,7 @@ def run_bands(ops: Ops, source: Callable[[Banding], Flow], plan: Plan, observer:
     store = make_store(plan.keep, device)
     store.tidy()
     try:
-        norms = list(leaves(ops))
+        norms = list_norms(ops)
         banding = Banding(plan.numbers, store, frozenset(id(norms[i]) for i in plan.twice), past=past)
         banding = banding._replace(side_input=side_input(banding)) if side_input else banding
         yield from build_flow(ops, source(banding), banding, observer).read(last=True)

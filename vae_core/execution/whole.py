@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from .. import kernels
 from ..ops import AnyOp, Global, Ops, Residual, SideInput, Temporal, apply, apply_join, has_side_inputs
 from .bands.moments import normalize_whole
 from .bands.state import Past
@@ -47,8 +48,8 @@ class RunContext(NamedTuple):
             return self.past.advance(op, x)
         if self.past and isinstance(op, Global) and op.looks_back:
             return op.recall(x, self.past.extend_memory(op, op.remember(x)))
-        if isinstance(op, nn.GroupNorm) and self.in_place and x.device.type == "cuda":
-            return normalize_whole(op, x)  # keeps channels last
+        if isinstance(op, nn.GroupNorm) and self.in_place and x.device.type in ("cuda", "meta"):
+            return normalize_whole(op, x)  # keeps channels last; on the meta device what that takes is counted
         return apply(op, x, self.in_place)
 
 
@@ -90,4 +91,11 @@ def run_ops(ops: Ops, at: list[Tensor], context: RunContext) -> Tensor:
 def _run_residual(op: Residual, at: list[Tensor], context: RunContext) -> Tensor:
     skip = run_ops(op.skip, at[:], context)
     y = run_ops(op.body, [at.pop()], context)
-    return y.add_(skip) if context.in_place else y + skip
+    if op.bias is None and not context.in_place:
+        return y + skip
+    return add_skip(op, y, skip)
+
+
+def add_skip(op: Residual, y: Tensor, skip: Tensor) -> Tensor:
+    """What the body has made and what the skip has, (B, C, n, W), added; written over the first."""
+    return y.add_(skip) if op.bias is None else kernels.add_bias(y, op.bias, skip)

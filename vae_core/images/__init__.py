@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         AUTOMATIC,
         convert_channels,
         crop_to,
+        flatten_frames,
         pad_to,
         to_levels,
         to_pixel_range,
@@ -29,7 +30,8 @@ else:
             "heatmaps": "WHITE_HOT channel_grid heat_map",
             "lettering": "draw_letters letters_width",
             "metrics": "colour_shift psnr ssim",
-            "pixels": "ALPHA AUTOMATIC convert_channels crop_to pad_to to_levels to_pixel_range to_unit_range",
+            "pixels": "ALPHA AUTOMATIC convert_channels crop_to flatten_frames pad_to"
+            " to_levels to_pixel_range to_unit_range",
         },
     )
 
@@ -43,6 +45,7 @@ __all__ = [
     "convert_channels",
     "crop_to",
     "draw_letters",
+    "flatten_frames",
     "heat_map",
     "letters_width",
     "masks",

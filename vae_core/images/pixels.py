@@ -121,3 +121,8 @@ def crop_to(x: Tensor, ratio: int) -> Tensor:
 def repeat_last_frame(x: Tensor, missing: int) -> Tensor:
     """Continue a clip (T, C, H, W) by its last frame -> (T + missing, C, H, W)."""
     return torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) if missing else x
+
+
+def flatten_frames(latent: Tensor) -> Tensor:
+    """(B, C, T, h, w) -> (B * T, C, h, w), any range and dtype; images are returned as they are."""
+    return latent.transpose(1, 2).flatten(0, 1) if latent.ndim == 5 else latent

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import LatentMismatch
+from ..images.pixels import flatten_frames
 from ..numerics import pin_numerics
 from .conventions import RAW, SCALED, convert
 from .noise import Noise
@@ -184,11 +185,6 @@ def false_colours(latent: Tensor) -> Tensor:
     main = F.pad(main, (0, 3 - main.shape[1]))
     shape = (len(latent), *latent.shape[2:], 3)
     return (x @ main.float()).reshape(shape).movedim(-1, 1).clamp(-1, 1)
-
-
-def flatten_frames(latent: Tensor) -> Tensor:
-    """(B, C, T, h, w) -> (B * T, C, h, w), any range and dtype; images are returned as they are."""
-    return latent.transpose(1, 2).flatten(0, 1) if latent.ndim == 5 else latent
 
 
 def _draw_smooth(channels: int, side: int) -> Tensor:

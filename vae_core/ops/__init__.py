@@ -13,13 +13,13 @@ from .channels import (
     soft_clamp,
     times,
 )
+from .norms import GroupNormOverFrames, GroupNormSilu, add_silu, list_norms
 from .rows import CHANNELS_LAST, Conv2d, DoublingConv, EveryNth, Upsample2x, Window, join, lay_out_weight
 from .time import (
     ChannelsToFrames,
     Conv3d,
     DoubleFrames,
     FramesToChannels,
-    GroupNormOverFrames,
     HalveFrames,
     Kernel,
     LookBack,
@@ -46,6 +46,7 @@ from .tree import (
     keeps_scale,
     leaves,
     map_ops,
+    name_original,
     walk,
 )
 from .whole_image import Global, Sums
@@ -65,6 +66,7 @@ __all__ = [
     "Function",
     "Global",
     "GroupNormOverFrames",
+    "GroupNormSilu",
     "HalveFrames",
     "Join",
     "Kernel",
@@ -84,6 +86,7 @@ __all__ = [
     "TimeConv",
     "Upsample2x",
     "Window",
+    "add_silu",
     "apply",
     "apply_join",
     "as_single_frame",
@@ -94,7 +97,9 @@ __all__ = [
     "keeps_scale",
     "lay_out_weight",
     "leaves",
+    "list_norms",
     "map_ops",
+    "name_original",
     "plus",
     "relu",
     "silu",

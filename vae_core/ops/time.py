@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..dtypes import at_least_fp32
+from .norms import GroupNormOverFrames
 from .rows import Window, join, lay_out_weight
 from .tree import AnyOp, Op, Ops, keeps_scale, leaves, map_ops
 from .whole_image import Global
@@ -279,20 +280,6 @@ class HalveFrames(TimeConv):
         first, seen = (x[:1], x) if past is None else (x[:0], join([past, x]))
         y = join([first, self.convolve(seen)]) if len(seen) >= self.frames else first
         return y, seen[-1:].clone()
-
-
-class GroupNormOverFrames(Op, nn.GroupNorm):
-    """A group norm whose statistics are those of all frames of a clip together. (T, C, H, W) -> same"""
-
-    def forward(self, input: Tensor) -> Tensor:
-        t, c, h, w = input.shape
-        clip = input.permute(0, 2, 3, 1).reshape(1, t * h, w, c).permute(0, 3, 1, 2)
-        return super().forward(clip).permute(0, 2, 3, 1).reshape(t, h, w, c).permute(0, 3, 1, 2)
-
-    def as_single_frame(self) -> Ops:
-        norm = nn.GroupNorm(self.num_groups, self.num_channels, self.eps, device="meta")
-        norm.weight, norm.bias = self.weight, self.bias
-        return (norm,)
 
 
 def as_single_frame(ops: Ops) -> Ops:

@@ -34,7 +34,7 @@ Shapes are (B, C, H, W), of a clip (T, C, H, W), see time.py; rows are dim -2. O
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, Union, runtime_checkable
 
 from torch import Tensor
@@ -96,10 +96,14 @@ class Join:
 
 @dataclass(frozen=True, eq=False)
 class Residual:
-    """body(x) + skip(x); an empty skip is x itself."""
+    """body(x) + skip(x); an empty skip is x itself.
+
+    bias: (C,), for a run: that of the convolution which ends the body, added with the skip and not before
+    """
 
     body: Ops
     skip: Ops = ()
+    bias: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +128,13 @@ class Block(Protocol):
 def declared(op: AnyOp) -> Op:
     """The op itself if it is an `Op`; for any other callable an `Op` with the defaults."""
     return op if isinstance(op, Op) else _UNDECLARED
+
+
+def name_original(op: AnyOp, twin: Any) -> Any:
+    """The copy remembers which op it is a copy of, not as a submodule: errors name that one."""
+    original = declared(op).original
+    twin.__dict__["original"] = op if original is None else original
+    return twin
 
 
 def apply(op: AnyOp, x: Tensor, in_place: bool) -> Tensor:
@@ -177,7 +188,7 @@ def map_ops(ops: Ops, rewrite: Callable[[Ops], Ops]) -> Ops:
 
 def _map_inside(op: AnyOp, rewrite: Callable[[Ops], Ops]) -> AnyOp:
     if isinstance(op, Residual):
-        return Residual(map_ops(op.body, rewrite), map_ops(op.skip, rewrite))
+        return replace(op, body=map_ops(op.body, rewrite), skip=map_ops(op.skip, rewrite))
     if isinstance(op, SideInput):
         return SideInput(map_ops(op.side, rewrite), op.join)
     return op

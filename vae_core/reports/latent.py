@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..images.pixels import flatten_frames
 from ..latents.conventions import RAW, SCALED, scaling_of
-from ..latents.previews import flatten_frames
 from ..latents.spaces import SPACES, find_spaces
 from ..latents.tag import Tag
 from ..numerics import pin_numerics

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from exact_vae.vae_core import VAE, from_weights
-from exact_vae.vae_core.doctor.allowance import Allowed, factor_of, longest_sum, measure_errors
+from exact_vae.vae_core.doctor.allowance import Allowed, Cause, factor_of, longest_sum, measure_errors
 from exact_vae.vae_core.doctor.chart import CELLS, draw_chart, draw_clip
 from exact_vae.vae_core.doctor.emulation import DIGITS, Rounding, emulate
 from support.random_networks import random_weights, small_kl
@@ -66,7 +66,7 @@ def test_the_longest_sum(vae):
 def test_a_cell_is_judged_on_its_own():
     exact = torch.randn(1, 3, 90, 120, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     noise = 1e-3 * torch.randn(exact.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    allowed = Allowed(((measure_errors(exact + noise, exact), 2.0),))
+    allowed = Allowed((Cause((measure_errors(exact + noise, exact),), 2.0),))
     wrong = noise.clone()
     wrong[..., 40, 60:90] += 0.03  # a row in the cell of the star
     assert allowed.largest_share(measure_errors(exact + noise, exact)) == pytest.approx(0.5)
@@ -78,7 +78,7 @@ def test_a_cell_is_judged_on_its_own():
 
 def test_nothing_is_allowed_where_nothing_is_rounded():
     exact = torch.arange(12, dtype=torch.float64).reshape(1, 1, 3, 4)
-    allowed = Allowed(((measure_errors(exact, exact), 2.0),))
+    allowed = Allowed((Cause((measure_errors(exact, exact),), 2.0),))
     assert allowed.largest_share(measure_errors(exact, exact)) == 0
     assert allowed.largest_share(measure_errors(exact + 1e-9, exact)) == math.inf
 

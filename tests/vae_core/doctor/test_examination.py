@@ -13,7 +13,6 @@ from exact_vae.vae_core.doctor import (
     format_lines,
     format_report,
     to_json,
-    trials,
 )
 from exact_vae.vae_core.doctor.drawing import colour
 from support import lying_devices
@@ -27,7 +26,7 @@ BOTH = (SINGLE, HALF)
 @pytest.fixture(autouse=True, scope="module")
 def few_runs():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trials, "RUNS", 1)
+        lying_devices.examine_briefly(patch)
         yield
 
 
@@ -93,7 +92,8 @@ def test_an_honest_device_is_blue(honest):
     assert drawn.shape[:2] == (1, 3) and drawn.min() >= 0 and drawn.max() <= 1
     trial = honest.trials[-1]
     panel = drawn[0, :, -32 - 216 : -32, -16 - 288 : -16]  # the last one
-    assert torch.equal(panel[:, ::8, ::8], colour(trial.shares)) and (panel[2] > panel[0]).all()
+    assert trial.shares.shape == (27, 36) and torch.equal(panel[:, ::8, ::8], colour(trial.shares))
+    assert (panel[2] > panel[0]).all()
     red, white = colour(torch.tensor([[3.0, 1000.0]])).unbind(-1)
     assert red[0] > 0.7 > red[2] and (white == 1).all()
 
@@ -201,7 +201,7 @@ def test_a_lack_of_memory_says_nothing_of_numbers():
     assert found.verdict.find_way_around(found.trials[0].half, verdicts.Way(torch.device("cpu"), SINGLE)) is None
 
 
-@pytest.mark.parametrize("kind", ["wan", "tiny", "pixel"])
+@pytest.mark.parametrize("kind", ["wan", "pixel"])
 def test_other_families(kind):
     """A VAE of clips is shown a clip; one of other channels, ratios or halves what it takes."""
     family, config = SMALL[kind]

@@ -45,7 +45,7 @@ from ...ops import (
     declared,
     walk,
 )
-from ..whole import Observer
+from ..whole import Observer, add_skip
 from .holding import Banding, Flow, HeldFlow, RecomputedFlow, Rereadable
 from .moments import Moments, find_group_moments, normalize
 from .readers import ROWS, Reader, Rows, balance, drain, fork, height, numbers_per_row
@@ -238,7 +238,7 @@ class ResidualSum(Flow):
     """body + skip. The skip reads what both share after the body has, so it is the one that lets go of it."""
 
     def __init__(self, op: Residual, source: Flow, banding: Banding, observer: Observer):
-        self.held, self.observer = needs_whole_image(op.body), observer
+        self.op, self.held, self.observer = op, needs_whole_image(op.body), observer
         shared = HeldFlow(source, banding, observer) if self.held else source
         self.shared, self.ports = shared, (_Port(shared), _Port(shared))
         self.body = build_flow(op.body, self.ports[0], banding, observer)
@@ -255,7 +255,7 @@ class ResidualSum(Flow):
             for port, rows in zip(self.ports, fork(map(self._carry, self.shared.read(last))), strict=True):
                 port.given = rows
         skip = Reader(self.skip.read(last))
-        yield from map(partial(_add_skip, skip), self.body.read(last))
+        yield from map(partial(_add_skip, self.op, skip), self.body.read(last))
         skip.finish()
 
     def _carry(self, band: Tensor) -> Tensor:
@@ -266,8 +266,8 @@ class ResidualSum(Flow):
         return band
 
 
-def _add_skip(skip: Reader, band: Tensor) -> Tensor:
-    return band.add_(skip.read(band.shape[ROWS]))
+def _add_skip(op: Residual, skip: Reader, band: Tensor) -> Tensor:
+    return add_skip(op, band, skip.read(band.shape[ROWS]))
 
 
 class SideJoin(Flow):

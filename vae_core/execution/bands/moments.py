@@ -1,17 +1,11 @@
-"""Group norms by their statistics: gathered band by band or of whole images, and applied as a batch norm.
-
-A batch norm keeps channels last on every device. On CUDA torch's own group norm does not (pytorch #111824): it makes a
-copy of another layout, and so does every convolution after it.
-"""
+"""Group norms by their statistics: gathered band by band or of whole images, by kernels or by torch's batch norm."""
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ...dtypes import at_least_fp32
-from ...ops import GroupNormOverFrames
+from ... import kernels
+from ...ops import GroupNormOverFrames, GroupNormSilu
 
 
 class Moments(NamedTuple):
@@ -27,22 +21,15 @@ class Moments(NamedTuple):
     @classmethod
     def of(cls, x: Tensor) -> "Moments":
         """x: (T, C, rows, W), each frame by itself."""
-        if x.is_meta:
-            return cls(x.shape[-1] * x.shape[-2], *x.new_empty(2, *x.shape[:2], dtype=at_least_fp32(x.dtype)))
-        frames = [cls.of_clip(frame) for frame in x.split(1)]
-        if len(frames) == 1:
-            return frames[0]
-        return cls(frames[0].n, torch.cat([f.mean for f in frames]), torch.cat([f.squares for f in frames]))
+        return cls(x.shape[-1] * x.shape[-2], *kernels.find_moments(x))
 
     @classmethod
     def of_clip(cls, x: Tensor) -> "Moments":
-        """x: (T, C, rows, W), all frames together. By torch's statistics of a batch norm: two passes in one call,
-        shifted, in fp32.
-        """
-        n = x.numel() // x.shape[1]
-        known = torch.zeros(x.shape[1], dtype=at_least_fp32(x.dtype), device=x.device)  # gives the result its dtype
-        mean, var = torch.batch_norm_update_stats(x, known, known, 0.0)
-        return cls(n, mean[None], var[None] * n)
+        """x: (T, C, rows, W), all frames together: one image, in which they lie one below the other."""
+        t, c, h, w = x.shape
+        if x.is_meta:  # which does not lie in channels last, so that it would be copied
+            return cls.of(x[:1])._replace(n=t * h * w)
+        return cls.of(x.permute(0, 2, 3, 1).reshape(1, t * h, w, c).permute(0, 3, 1, 2))
 
     def merge(self, other: "Moments") -> "Moments":
         """The moments of both together.
@@ -72,9 +59,7 @@ def normalize(op: nn.GroupNorm, mean: Tensor, var: Tensor, x: Tensor) -> Tensor:
 
     mean, var: (1, C), or (T, C) with each frame's own; as `Moments.of_groups` gives them.
     """
-    if len(mean) == 1:
-        return _normalize(op, mean[0], var[0], x)
-    return torch.cat([_normalize(op, *args) for args in zip(mean, var, x.split(1), strict=True)])
+    return kernels.normalize(x, mean, var, op.weight, op.bias, op.eps, isinstance(op, GroupNormSilu))
 
 
 def normalize_whole(op: nn.GroupNorm, x: Tensor) -> Tensor:
@@ -87,11 +72,6 @@ def find_group_moments(op: nn.GroupNorm, moments: Moments) -> tuple[Tensor, Tens
     """For each channel the mean and variance of its group: of each frame, or of all frames if the op wants that."""
     moments = moments.pool_frames() if isinstance(op, GroupNormOverFrames) else moments
     return moments.of_groups(op.num_groups)
-
-
-def _normalize(op: nn.GroupNorm, mean: Tensor, var: Tensor, x: Tensor) -> Tensor:
-    weight, bias = (None if p is None else p.to(mean.dtype) for p in (op.weight, op.bias))
-    return F.batch_norm(x, mean, var, weight, bias, eps=op.eps)
 
 
 def add_band(known: Moments | None, band: Tensor) -> Moments:

@@ -67,8 +67,10 @@ def _request_clips(
     if half is Half.DECODER:
         z = torch.empty(t, config.latent_channels, *size, dtype=dtype)
         return ClipRequest(fuse(twin.decode_ops()), z, config.spatial_ratio, clips, 1, 1)
-    pixels = torch.empty(t + law.missing(t), config.in_channels, *_pad_size(size, config.spatial_ratio), dtype=dtype)
-    return ClipRequest(fuse(twin.encode_ops()), pixels, 1, clips, law.first, law.step)
+    padded = _pad_size(size, config.spatial_ratio)
+    pixels = torch.empty(t + law.missing(t), config.in_channels, *padded, dtype=dtype)
+    copies = 2 if law.missing(t) or padded != tuple(size) else 1
+    return ClipRequest(fuse(twin.encode_ops()), pixels, 1, clips, law.first, law.step, copies)
 
 
 def _request_encoding(

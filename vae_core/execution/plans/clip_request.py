@@ -27,10 +27,12 @@ class ClipRequest(Request):
     clips  how many there are
     first  frames of x for the first frame of a latent; 1 to decode
     step   frames of x for each later frame of a latent; 1 to decode
+    copies of one clip beside all of them: laid out as the networks read it, and before that continued, if it must be
     """
 
-    def __init__(self, ops: Ops, x: Tensor, scale: int, clips: int, first: int, step: int):
+    def __init__(self, ops: Ops, x: Tensor, scale: int, clips: int, first: int, step: int, copies: int = 1):
         super().__init__(ops, x, scale)
+        self.copies = copies
         self.one = self.side = x
         self.clips, self.first, self.step = clips, first, step
 
@@ -91,6 +93,11 @@ class ClipRequest(Request):
     @cached_property
     def _end_numbers(self) -> dict[str, int]:
         return {"input": self.clips * self.x.numel(), "result": self.clips * math.prod(self.shape)}
+
+    @property
+    def _end_bytes(self) -> dict[str, int]:
+        result = self._end_numbers["result"] * max(4, self.x.itemsize)
+        return {"input": (self.clips + self.copies) * self.x.nbytes, "result": result}
 
 
 class _LaterPart(Request):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ...ops import AnyOp, DoublingConv, Global, OneFrame, Ops, has_side_inputs, leaves
+from ...ops import AnyOp, DoublingConv, Global, OneFrame, Ops, has_side_inputs, list_norms
 from .. import whole
 from ..bands.flows import Source, build_flow
 from ..bands.holding import Banding
@@ -20,7 +20,7 @@ from ..bands.state import Past
 from ..bands.stores import OnDevice
 from ..whole import Observer
 
-REMEMBERED = 3  # activations alive at once while attention gathers what it remembers
+REMEMBERED = 4  # activations alive at once while attention gathers what it remembers: the parts of k and v, and both
 # Functions whose result is like their first tensor, those of two tensors or numbers that are broadcast, and reductions.
 LIKE_INPUT = frozenset(
     {
@@ -62,8 +62,8 @@ def count_whole(ops: Ops, x: Tensor, side_input: Tensor | None = None, past: Pas
     """What `whole.run(ops, x, side_input=side_input, past=past, in_place=True)` takes.
 
     x, side_input: on the meta device, (B, C, H, W); a side input of its own is the caller's, and not counted.
-    Counts what ops read and make, also on their way to the result. What torch makes within one of its functions is its
-    own affair.
+    Counts all tensors that ops make, those that they need only meanwhile too. What torch makes within one of its
+    functions is its own affair.
     Raises RuntimeError for more numbers than torch can count.
     """
     count = _LiveBytes()
@@ -95,10 +95,8 @@ class _LiveBytes(Observer, Census):
 
     def end_op(self, op: Any, result: Tensor) -> None:
         self.work += count_work(op, result)
-        owner = self.known.get(result.untyped_storage()._cdata)
-        if owner is None:
-            self.add(result)
-        if owner != id(result):  # not in place; a view counts as a copy while the op runs, for other layouts make one
+        if self.known.get(result.untyped_storage()._cdata) != id(result):  # not in place, or a view
+            # which counts as a copy while the op runs: for other layouts it makes one
             self.most = max(self.most, self.before + result.nbytes)
 
     def see(self, name: str, made: Tensor, args: Sequence[Any]) -> None:
@@ -111,6 +109,8 @@ class _LiveBytes(Observer, Census):
 
     def add(self, x: Tensor) -> Tensor:
         storage = x.untyped_storage()
+        if storage._cdata in self.known:
+            return x
         self.known[storage._cdata] = id(x)
         self.now += storage.nbytes()
         self.most = max(self.most, self.now)
@@ -139,7 +139,7 @@ class BandedRun(Observer):
     x       one image (1, C, H, W), or the frames of a clip (T, C, H, W), on the meta device
     side    what SideInputs read
     rows    of the image
-    twice   group norms, by number among the leaves, whose input is computed twice
+    twice   group norms, by number among all of them, whose input is computed twice
     """
 
     def __init__(self, ops: Ops, x: Tensor, side: Tensor, rows: int, twice: tuple[int, ...], past: Past | None):
@@ -151,7 +151,7 @@ class BandedRun(Observer):
         self.rows = rows
         self.norm_sizes: dict[int, int] = {}
         self.outer: list[int] = []  # what is carried in the passes that this one is nested in
-        norms = list(leaves(ops))
+        norms = list_norms(ops)
         banding = Banding(2**62, store, frozenset(id(norms[i]) for i in twice))
         banding = banding._replace(side_input=Source(side, banding), past=past)
         with torch.no_grad(), ShapesOnly():

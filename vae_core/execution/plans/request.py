@@ -13,7 +13,7 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from ...errors import DoesNotFit
-from ...ops import DoublingConv, Ops, Residual, declared, leaves, walk
+from ...ops import DoublingConv, Ops, Residual, declared, leaves, list_norms, walk
 from ..bands.state import Past
 from .budget import format_bytes
 from .counting import BandedRun, WholeRun, count_whole
@@ -25,6 +25,8 @@ IN_FLIGHT = 8  # bands alive at once between two held images: read, extended, no
 # More bands' worth of memory on a CPU: the gaps that tensors of many sizes leave in its heap. Found by measuring, see
 # benchmarks/results/time_and_memory_cpu_fp32.md; what is read back from a disk is a new tensor each time.
 GAPS_ON_CPU = {DEVICE: 5, DISK: 8}
+READ_BACK = 3  # more bands alive on another device than a CPU if they are held elsewhere: those that were read back
+AROUND_MEMORY = 2  # bands alive while attention gathers what it remembers: what it reads, and what that was made of
 # Times the summed taps of DoublingConvs: made, kept, and laid out anew by the backend at each call.
 DOUBLING_COPIES = 3
 # Of bands, in rows of the image, the fastest first. Low bands keep a GPU waiting: an SD-class decode of 1024 px starts
@@ -42,7 +44,7 @@ class Plan:
     images    of the batch at a time
     rows      of the image in a band; 0: images run whole
     keep      where bands are held that are read more than once: 'device', 'system memory' or 'disk'
-    twice     group norms (by their number among the leaves) whose input is computed twice instead of held
+    twice     group norms (by their number among all of them) whose input is computed twice instead of held
     peak      bytes on the device at most: input, activations and result, without weights
     held      bytes elsewhere at most, in system memory or on disk
     work      multiplications of one image
@@ -120,12 +122,13 @@ class Request:
         """The plan for one image after the other, in bands. on_cpu: is the device a CPU?"""
         counted = self._count(twice)
         numbers = max(1, int(counted.widest * rows))
-        alive = IN_FLIGHT + (GAPS_ON_CPU[keep] if on_cpu else 0)
+        alive = IN_FLIGHT + (GAPS_ON_CPU[keep] if on_cpu else READ_BACK if keep != DEVICE else 0)
         working = (alive * numbers + self.carried) * self.x.itemsize
         on_device = counted.held if keep == DEVICE else 0
         there = [end for end in self._end_numbers if end != self.streamed]
         ends = sum(self._end_bytes[end] for end in there)
-        peak = max(on_device + working, counted.remembered + on_device) + ends + self.temporary_weights
+        remembered = counted.remembered and counted.remembered + AROUND_MEMORY * numbers * self.x.itemsize
+        peak = on_device + max(working, remembered) + ends + self.temporary_weights
         largest = max(JOINED * numbers, counted.gathered, *(self._end_numbers[end] for end in there))
         scores = max((min(numbers // c, pixels) * pixels for c, pixels in counted.attended), default=0)
         held, work = counted.held - on_device, counted.work
@@ -172,7 +175,7 @@ class Request:
 
     @cached_property
     def largest_norms(self) -> tuple[int, ...]:
-        """The second norms of residual blocks that read the largest images, by number among the leaves.
+        """The second norms of residual blocks that read the largest images, by number among all norms.
 
         To compute what they read twice instead of holding it saves most.
         """
@@ -180,7 +183,7 @@ class Request:
         second = {id(op) for body in bodies for op in body[1:] if isinstance(op, nn.GroupNorm)}
         sizes = self._count(()).norm_sizes
         most = max((sizes[norm] for norm in second), default=0)
-        return tuple(i for i, op in enumerate(leaves(self.ops)) if id(op) in second and sizes[id(op)] == most)
+        return tuple(i for i, op in enumerate(list_norms(self.ops)) if id(op) in second and sizes[id(op)] == most)
 
     @property
     def carried(self) -> int:
@@ -209,9 +212,13 @@ class Request:
 
     @property
     def _end_bytes(self) -> dict[str, int]:
-        """Their bytes. The result is in fp32 at least."""
-        result = max(4, self.x.itemsize)
-        return {end: n * (result if end == "result" else self.x.itemsize) for end, n in self._end_numbers.items()}
+        """Their bytes. The result is in fp32 at least.
+
+        The input is there twice: cast as it came, and laid out as the networks read it.
+        """
+        one = self.x.itemsize
+        sizes = {"input": 2 * one, "side_input": one, "result": max(4, one)}
+        return {end: n * sizes[end] for end, n in self._end_numbers.items()}
 
     def _count(self, twice: tuple[int, ...]) -> BandedRun:
         if twice not in self._counts:

@@ -1,17 +1,44 @@
 """Rewrite a network for a run: ops that are cheaper together than one after the other are fused, fp16 is rescaled."""
 
-from ...ops import CHANNELS_LAST, AnyOp, Conv2d, DoublingConv, Ops, Upsample2x, lay_out_weight, leaves, map_ops
+from copy import copy
+from typing import Any
+
+from torch import nn
+
+from ...ops import (
+    CHANNELS_LAST,
+    AnyOp,
+    Conv2d,
+    DoublingConv,
+    Ops,
+    Residual,
+    Upsample2x,
+    add_silu,
+    lay_out_weight,
+    leaves,
+    map_ops,
+    name_original,
+    silu,
+)
 from .rescale_fp16 import computes_in_fp16, rescale
 
 
-def fuse(ops: Ops) -> Ops:
+def fuse(ops: Ops, for_kernels: bool | None = None) -> Ops:
     """Ops that compute the same, (B, C, H, W) -> (B, C', H', W'), in the dtype of their weights.
 
     Weights that are made for it live as long as the returned ops. The numbers of the network's weights stay as they
     are; on a GPU they are laid out once as its convolutions read them.
+
+    for_kernels: are ops joined that `vae_core.kernels` computes at once? By default those on CUDA.
     """
     lay_out_weights(ops)
-    return map_ops(rescale(ops) if computes_in_fp16(ops) else ops, _fuse_doubling)
+    fused = map_ops(rescale(ops) if computes_in_fp16(ops) else ops, _fuse_doubling)
+    joins = _is_on_cuda(ops) if for_kernels is None else for_kernels
+    return map_ops(map_ops(fused, _fuse_silu), _fuse_bias) if joins else fused
+
+
+def _is_on_cuda(ops: Ops) -> bool:
+    return any(isinstance(op, Conv2d) and op.weight.device.type == "cuda" for op in leaves(ops))
 
 
 def lay_out_weights(ops: Ops) -> None:
@@ -32,6 +59,29 @@ def _fuse_doubling(ops: Ops) -> Ops:
         else:
             result.append(op)
     return tuple(result)
+
+
+def _fuse_silu(ops: Ops) -> Ops:
+    result: list[AnyOp] = []
+    for op in ops:
+        if op is silu and result and isinstance(result[-1], nn.GroupNorm):
+            result[-1] = add_silu(result[-1])
+        else:
+            result.append(op)
+    return tuple(result)
+
+
+def _fuse_bias(ops: Ops) -> Ops:
+    return tuple(_move_bias(op, op.body[-1]) if isinstance(op, Residual) and op.body else op for op in ops)
+
+
+def _move_bias(op: Residual, last: AnyOp) -> Residual:
+    """The bias of the convolution that ends a body is added with the skip, so half precision rounds once less."""
+    if not isinstance(last, Conv2d) or last.bias is None:
+        return op
+    conv: Any = copy(last)
+    conv._parameters = {"weight": last.weight, "bias": None}  # the copy's own: the old dictionary is the VAE's
+    return Residual((*op.body[:-1], name_original(last, conv)), op.skip, last.bias)
 
 
 def _keeps_size(op: Conv2d) -> bool:

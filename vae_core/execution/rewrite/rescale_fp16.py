@@ -35,6 +35,7 @@ from ...ops import (
     TimeConv,
     declared,
     leaves,
+    name_original,
     plus,
     times,
 )
@@ -113,10 +114,10 @@ def _is_norm(op: AnyOp) -> bool:
 def _rescale_norm(op: Any, scale: float) -> Op:
     """The norm for what is `scale` times as large as it should be."""
     if declared(op).normalizes:
-        return _name_original(op, op.absorb_scale(scale))
+        return name_original(op, op.absorb_scale(scale))
     norm: Any = copy(op) if isinstance(op, Op) else _GroupNorm(op)
     norm.eps *= scale**2
-    return _name_original(op, norm)
+    return name_original(op, norm)
 
 
 class _GroupNorm(Op, nn.GroupNorm):
@@ -134,7 +135,7 @@ def _rescale_projection(op: Any, last: str, made: float) -> Any:
     twin, conv = copy(op), _rescale_weights(op.get_submodule(last), made, made)
     twin._modules = {**op._modules, last: conv}
     twin.temporary_bytes = conv.temporary_bytes
-    return _name_original(op, twin)
+    return name_original(op, twin)
 
 
 def _rescale_weights(op: Any, weight: float, bias: float) -> Any:
@@ -150,15 +151,8 @@ def _rescale_weights(op: Any, weight: float, bias: float) -> Any:
     kept = declared(op).temporary_bytes if weight == 1 else 0
     made = [t.nbytes for t in new.values() if t is not None and t is not op.weight and t is not op.bias]
     twin.temporary_bytes = kept + sum(made)
-    return _name_original(op, twin)
+    return name_original(op, twin)
 
 
 def _multiply(x: Tensor | None, by: float) -> Tensor | None:
     return x if x is None or by == 1 else x * by
-
-
-def _name_original(op: AnyOp, twin: Any) -> Any:
-    """The copy remembers which op it is a copy of, not as a submodule: errors name that one."""
-    original = declared(op).original
-    twin.__dict__["original"] = op if original is None else original
-    return twin

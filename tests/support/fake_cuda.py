@@ -1,0 +1,311 @@
+"""A CUDA device that is not there: the whole path of a GPU, run on a CPU, and watched.
+
+Tensors of torch's FakeTensorMode say that they are on cuda:0. Every op has the device, the dtype, the shape and the
+strides that it would have there, and a mix of devices raises. There are no numbers, so whatever asks for one is a wait
+for the GPU, and is counted. What a backend does inside an op is not seen: its workspaces, its hidden copies.
+"""
+
+import ctypes
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_leaves
+
+LIBRARY = "/vae_core/"
+RUNS = ("run", "run_bands")  # functions of vae_core/execution: what they call is inside a run
+READS = {"_local_scalar_dense", "is_nonzero", "nonzero", "equal"}
+LAID_OUT = {
+    "convolution",
+    "native_group_norm",
+    "native_batch_norm",
+    "cudnn_batch_norm",
+    "batch_norm_update_stats",
+    "upsample_nearest2d",
+}
+NO_KERNEL = ("prim.", "empty", "detach", "lift")
+
+# A build of torch without CUDA has no device guard for it. Python's hand-written bindings ask for one (contiguous,
+# x[...]), and FakeTensorMode puts another in its place but makes none. This makes one that does nothing.
+GUARD = """
+#include <c10/core/impl/DeviceGuardImplInterface.h>
+namespace {
+c10::impl::NoOpDeviceGuardImpl<c10::DeviceType::CUDA> guard;
+c10::impl::DeviceGuardImplRegistrar registrar(c10::DeviceType::CUDA, &guard);
+}
+"""
+
+
+def demand_guard() -> None:
+    """Make the device guard, once for this process. Skips the test where there is no compiler for it."""
+    if _has_guard():
+        return
+    compiler = shutil.which("g++") or shutil.which("c++")
+    if compiler is None:
+        pytest.skip("needs a C++ compiler: torch without CUDA has no device guard for it")
+    root = Path(torch.__file__).parent
+    with tempfile.TemporaryDirectory() as place:
+        source, library = Path(place, "guard.cpp"), Path(place, "guard.so")
+        source.write_text(GUARD)
+        command = [compiler, "-shared", "-fPIC", "-std=c++20", f"-I{root}/include", source, "-o", library]
+        done = subprocess.run([*command, f"-L{root}/lib", "-lc10"], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"the device guard does not compile here: {done.stderr.splitlines()[-1]}")
+        ctypes.CDLL(str(library))
+
+
+def _has_guard() -> bool:
+    try:
+        with FakeTensorMode():
+            return bool(torch.empty(2, device="cuda")[0].device)
+    except RuntimeError:
+        return False
+
+
+class Move(NamedTuple):
+    """A copy between devices. way: 'cpu -> cuda'."""
+
+    way: str
+    blocking: bool
+    inside: bool
+    where: str
+
+
+class Layout(NamedTuple):
+    """How an op's input lies, and its weight, if that has rows and columns: 'last', 'first', 'both' or 'other'."""
+
+    op: str
+    x: str
+    weight: str
+
+
+class Watch(TorchDispatchMode):
+    """Sees every op.
+
+    kernels   how often each op ran on the device
+    reads     (is it inside a run?, the file and line of the library that asks): how often a value was waited for
+    moves     Move: how often
+    layouts   Layout: how often
+    largest   numbers of the largest tensor on the device
+    now, peak bytes of the storages on the device that are alive: now, and at most
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive: dict[int, int] = {}
+        self.now = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin again: of what was before, only what is alive still counts."""
+        self.kernels = Counter[str]()
+        self.reads = Counter[tuple[bool, str]]()
+        self.moves = Counter[Move]()
+        self.layouts = Counter[Layout]()
+        self.largest, self.peak = 0, self.now
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = str(func.overloadpacket).removeprefix("aten.")
+        first = next((a for a in tree_leaves(args) if isinstance(a, Tensor)), None)
+        if first is not None:
+            self._note_move(name, first, args, kwargs)
+        if first is None or first.device.type != "cuda":
+            return self._keep(func(*args, **kwargs))
+        if name in READS:
+            self.reads[_find_caller()] += 1
+            if name == "_local_scalar_dense":
+                return first.dtype is torch.bool or 0.5
+        self._note_kernel(func, name, args)
+        return self._keep(_compute(func, name, first, args, kwargs))
+
+    def _note_kernel(self, func: Any, name: str, args: Any) -> None:
+        if not func.is_view and not name.startswith(NO_KERNEL):
+            self.kernels[name] += 1
+        if name in LAID_OUT:
+            weight = args[1] if len(args) > 1 and isinstance(args[1], Tensor) and args[1].ndim > 3 else None
+            self.layouts[Layout(name, name_layout(args[0]), "" if weight is None else name_layout(weight))] += 1
+
+    def _note_move(self, name: str, first: Tensor, args: Any, kwargs: Any) -> None:
+        if name not in ("_to_copy", "copy_"):
+            return
+        to, come = (first, args[1]) if name == "copy_" else (torch.device(kwargs.get("device") or first.device), first)
+        ends = [(end.device if isinstance(end, Tensor) else end).type for end in (come, to)]
+        if ends[0] == ends[1] or "cuda" not in ends:
+            return
+        late = kwargs.get("non_blocking") or (len(args) > 2 and args[2])
+        self.moves[Move(" -> ".join(ends), not late, *_find_caller())] += 1
+
+    def _keep(self, made: Any) -> Any:
+        for one in tree_leaves(made):
+            if isinstance(one, Tensor) and one.device.type == "cuda":
+                self.largest = max(self.largest, one.numel())
+                self._count(one.untyped_storage())
+        return made
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key in self.alive:
+            return
+        self.alive[key] = storage.nbytes()
+        self.now += storage.nbytes()
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._uncount, key).atexit = False
+
+    def _uncount(self, key: int) -> None:
+        self.now -= self.alive.pop(key)
+
+    @property
+    def waits_inside(self) -> list[str]:
+        """Where a run waits for the device: it reads a value, or copies and waits for the copy's end."""
+        moves = [move.where for move in self.moves if move.inside and move.blocking]
+        return [where for inside, where in self.reads if inside] + moves
+
+
+def _compute(func: Any, name: str, first: Tensor, args: Any, kwargs: Any) -> Any:
+    if name == "batch_norm_update_stats":  # torch has no shapes for it without a device
+        exact = torch.promote_types(first.dtype, torch.float32)
+        return tuple(first.new_empty(first.shape[1], dtype=exact) for _ in range(2))
+    made = func(*args, **kwargs)
+    return _lay_out_as_cudnn(made, args[0], args[1]) if name == "convolution" else made
+
+
+def _lay_out_as_cudnn(made: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """What cuDNN's convolutions make is channels_last if x or the weight is, and x is not in float64.
+
+    After cudnn_conv_suggest_memory_format in torch's aten/src/ATen/native/ConvUtils.h.
+    """
+    last = torch.channels_last if weight.ndim == 4 else torch.channels_last_3d
+    if x.dtype is torch.float64 or not (_suggests_last(x) or _suggests_last(weight)):
+        return made.contiguous()
+    return made if made.is_contiguous(memory_format=last) else made.clone(memory_format=last)
+
+
+def _suggests_last(t: Tensor) -> bool:
+    """By its strides, those of dimensions of size 1 too: is_channels_last_strides_2d of c10/core/MemoryFormat.h."""
+    least = 0
+    for d in (1, *range(t.ndim - 1, 1, -1), 0):
+        if t.shape[d] == 0 or t.stride(d) < least or (d == 0 and least == t.stride(1)):
+            return False
+        least = t.stride(d) * max(1, t.shape[d])
+    return t.stride(1) != 0
+
+
+def name_layout(x: Tensor) -> str:
+    """'last', 'first', 'both' (of one channel or of one pixel), 'other'; '' for what has no rows and columns."""
+    if x.ndim < 4:
+        return ""
+    last = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
+    names = {(True, False): "last", (False, True): "first", (True, True): "both"}
+    return names.get((x.is_contiguous(memory_format=last), x.is_contiguous()), "other")
+
+
+def _find_caller() -> tuple[bool, str]:
+    """(is it inside a run?, the innermost file and line of the library)"""
+    frame: FrameType | None = sys._getframe(1)
+    where, inside = "", False
+    while frame:
+        path = frame.f_code.co_filename
+        if LIBRARY in path:
+            where = where or f"{path.rpartition(LIBRARY)[2]}:{frame.f_lineno}"
+            inside = inside or (f"{LIBRARY}execution/" in path and frame.f_code.co_name in RUNS)
+        frame = frame.f_back
+    return inside, where
+
+
+@contextmanager
+def fake_cuda(free: int = 64 << 30, capability: tuple[int, int] = (9, 0)) -> Iterator[Watch]:
+    """Within it `device="cuda"` is a device with so many free bytes. Give vae_core real weights or none."""
+    from exact_vae.vae_core import execution, vae
+
+    demand_guard()
+    watch = Watch()
+    with FakeTensorMode(allow_non_fake_inputs=True), ExitStack() as stack:
+        for name, answer in _answer_questions(watch, free, capability).items():
+            stack.enter_context(mock.patch(f"torch.cuda.{name}", answer))
+        stack.enter_context(mock.patch("torch.nn.functional.scaled_dot_product_attention", _attend))
+        stack.enter_context(mock.patch.object(torch.Tensor, "numpy", _make_numbers))
+        for module in (vae, execution):  # plans are counted on the meta device, which nobody watches
+            for name in ("make_request", "choose_plan", "list_plans"):
+                if hasattr(module, name):
+                    stack.enter_context(mock.patch.object(module, name, _call_unwatched(getattr(module, name))))
+        stack.enter_context(watch)
+        yield watch
+
+
+def _answer_questions(watch: Watch, free: int, capability: tuple[int, int]) -> dict[str, Any]:
+    """What torch.cuda is asked, and what is answered."""
+
+    def forget_peak(*device: Any) -> None:
+        watch.peak = watch.now
+
+    def count_now(*device: Any) -> int:
+        return watch.now
+
+    def count_most(*device: Any) -> int:
+        return watch.peak
+
+    def count_free(*device: Any) -> tuple[int, int]:
+        return free - watch.now, free
+
+    known = mock.Mock(major=capability[0], minor=capability[1], multi_processor_count=1)
+    return {
+        "mem_get_info": count_free,
+        "memory_allocated": count_now,
+        "memory_reserved": count_now,
+        "max_memory_allocated": count_most,
+        "max_memory_reserved": count_most,
+        "reset_peak_memory_stats": forget_peak,
+        "get_device_capability": mock.Mock(return_value=capability),
+        "get_device_properties": mock.Mock(return_value=known),
+        "is_bf16_supported": mock.Mock(return_value=capability >= (8, 0)),
+        "synchronize": mock.Mock(),
+        "Event": _Event,
+    }
+
+
+class _Event:
+    """A moment of the host's clock: the device does nothing."""
+
+    def __init__(self, enable_timing: bool = False):
+        self.at = 0.0
+
+    def record(self, *stream: Any) -> None:
+        self.at = time.perf_counter()
+
+    def elapsed_time(self, later: "_Event") -> float:
+        return 1000 * (later.at - self.at)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """On CUDA a backend that makes no matrix of scores takes one wide head; a build without it has none such."""
+    return torch.empty_like(q)
+
+
+def _make_numbers(t: Tensor) -> np.ndarray:
+    """What is written to a file, or read from one: as many bytes."""
+    return np.zeros(t.numel() * t.itemsize, np.uint8)
+
+
+def _call_unwatched(function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with _disable_current_modes():
+            return function(*args, **kwargs)
+
+    return call

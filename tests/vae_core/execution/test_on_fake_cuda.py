@@ -1,0 +1,176 @@
+"""Runs on a CUDA device that is not there (support/fake_cuda.py): devices, waits, layouts, kernels, memory."""
+
+import functools
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from exact_vae.vae_core import VAE, Half, Plan, from_weights
+from exact_vae.vae_core.execution import list_plans, make_request
+from exact_vae.vae_core.ops import leaves
+from support.fake_cuda import Layout, Watch, demand_guard, fake_cuda
+from support.random_networks import random_weights
+from support.small_networks import AT_ONCE, SMALL
+
+SIZE = (256, 192)  # pixels: tensors have no numbers, so only the number of ops takes time
+ROWS = 128  # of a band
+BANDS = SIZE[0] // ROWS
+# A network of each kind of op, with the frames of its clip; 0: an image.
+KINDS = {"kl": 0, "dc_ae": 0, "wan": 5, "hunyuan_video": 5, "hunyuan_video_15": 5, "tiny_video": 9, "svd": 2}
+WAYS: dict[str, dict[str, Any]] = {
+    "whole": {},
+    "bands": {"rows": ROWS},
+    "bands in system memory": {"rows": ROWS, "keep": "system memory"},
+    "bands on disk": {"rows": ROWS, "keep": "disk"},
+    "parts of a clip": {},
+}
+# Values that the host reads in a call, each of which waits for the device: is what came, and what goes, in order?
+READS = {"encode": 4, "decode": 3}
+KERNELS_OF_AN_OP = 8  # on average at most, in a whole run
+STATISTICS = 2**12  # bytes of numbers for each channel that a kernel takes meanwhile
+# torch.cat of frames and of zeros that lie otherwise, or are one frame expanded, does not keep channels last
+NOT_LAST = {(kind, way) for kind in ("wan", "hunyuan_video", "hunyuan_video_15") for way in WAYS} | {
+    ("tiny_video", "bands"), ("tiny_video", "parts of a clip")}  # fmt: skip
+
+
+class Seen(NamedTuple):
+    """What was seen of one call; peak: bytes that it adds to what was there before."""
+
+    plan: Plan
+    ops: int
+    kernels: int
+    reads: Counter[tuple[bool, str]]
+    waits: list[str]
+    layouts: Counter[Layout]
+    peak: int
+
+
+@functools.cache
+def see_all(kind: str, dtype: torch.dtype = torch.bfloat16) -> dict[tuple[str, str], Seen]:
+    """Every call of a VAE of this kind, by its half and way."""
+    demand_guard()
+    weights = random_weights(*SMALL[kind], dtype)
+    with fake_cuda() as watch:
+        vae = from_weights(weights, kind, dtype, torch.device("cuda"))
+        return {(part, way): see(watch, vae, kind, part, way) for part, way in list_calls(kind)}
+
+
+def list_calls(kind: str) -> Iterator[tuple[str, str]]:
+    for part in READS:
+        in_parts = KINDS[kind] and kind != "svd" and (kind, part) not in AT_ONCE
+        yield from ((part, way) for way in WAYS if way != "parts of a clip" or in_parts)
+
+
+def see(watch: Watch, vae: VAE, kind: str, part: str, way: str) -> Seen:
+    x = make_input(vae, kind, part)
+    how = {"budget": budget_of_parts(vae, part, tuple(x.shape))} if way == "parts of a clip" else WAYS[way]
+    plans: list[Any] = []
+    watch.forget()
+    before = watch.now
+    made = run_half(vae, part, x, on_plan=plans.append, **how)
+    assert made.device.type == "cuda"
+    ops = vae.network.decode_ops() if part == "decode" else vae.network.encode_ops()
+    return Seen(
+        plan=plans[0],
+        ops=len(list(leaves(ops))),
+        kernels=sum(watch.kernels.values()),
+        reads=watch.reads,
+        waits=watch.waits_inside,
+        layouts=watch.layouts,
+        peak=watch.peak - before,
+    )
+
+
+def run_half(vae: VAE, part: str, x: torch.Tensor, **how: Any) -> torch.Tensor:
+    return vae.decode(x, **how) if part == "decode" else vae.encode(x, **how).mean
+
+
+def make_input(vae: VAE, kind: str, part: str, size: tuple[int, int] = SIZE) -> torch.Tensor:
+    """In fp32, as callers have it."""
+    ratio, channels = (vae.spatial_ratio, vae.latent_channels) if part == "decode" else (1, vae.in_channels)
+    frames = KINDS[kind]
+    if frames and part == "decode" and vae.clip_law:
+        frames = vae.clip_law.latents(frames)
+    return torch.empty(1, channels, *([frames] if frames else []), *(n // ratio for n in size), device="cuda")
+
+
+def budget_of_parts(vae: VAE, part: str, shape: tuple[int, ...]) -> int:
+    """With which whole parts of one latent frame are the fastest plan that fits."""
+    request = make_request(vae.family, vae.config, Half.of(part), shape, vae.dtype)
+    return next(plan.peak for plan in list_plans(request, vae.device) if plan.frames == 1 and not plan.rows)
+
+
+def cases(*ways: str) -> Iterator[Any]:
+    """(kind, part, way) of all calls in these ways."""
+    for kind in KINDS:
+        calls = (call for call in list_calls(kind) if call[1] in ways)
+        yield from (pytest.param(kind, *call, id=f"{kind}-{'-'.join(call)}") for call in calls)
+
+
+@pytest.mark.parametrize(("kind", "part", "way"), cases(*WAYS))
+def test_a_run_waits_for_nothing(kind, part, way):
+    """The host asks for no value and no copy's end: it is always ahead of the device. A file has to be waited for."""
+    seen = see_all(kind)[part, way]
+    waits = [where for where in seen.waits if way != "bands on disk" or "bands/stores.py" not in where]
+    assert not waits
+    assert sum(seen.reads.values()) <= READS[part]
+
+
+@pytest.mark.parametrize(("kind", "part", "way"), cases(*WAYS))
+def test_a_run_holds_no_more_than_planned(kind, part, way):
+    """Of all storages on the device; what torch's kernels take meanwhile is not seen here."""
+    seen = see_all(kind)[part, way]
+    assert bool(seen.plan.rows) == way.startswith("bands")
+    assert seen.peak <= seen.plan.peak + STATISTICS
+
+
+@pytest.mark.parametrize(("kind", "part", "way"), cases("whole"))
+def test_kernels_of_a_whole_run(kind, part, way):
+    """Of images in a batch, as the frames of SVD's clips are, each has norms of its own."""
+    seen = see_all(kind)[part, way]
+    images = KINDS[kind] if kind == "svd" else 1
+    assert seen.kernels <= KERNELS_OF_AN_OP * seen.ops * images
+
+
+@pytest.mark.parametrize(("kind", "part", "way"), cases("bands", "bands in system memory"))
+def test_a_band_takes_no_more_kernels_than_an_image(kind, part, way):
+    seen, whole = see_all(kind)[part, way], see_all(kind)[part, "whole"]
+    parts = -(-KINDS[kind] // 4) + 1 if seen.plan.frames else 1
+    assert seen.kernels <= BANDS * parts * whole.kernels
+
+
+@pytest.mark.parametrize(("kind", "part", "way"), cases("whole", "bands", "parts of a clip"))
+def test_convolutions_are_channels_last(kind, part, way, request):
+    """In what they read and in their weights: of any other layout cuDNN makes a copy first, at every call."""
+    if (kind, way) in NOT_LAST:
+        request.applymarker(pytest.mark.xfail(strict=True, reason="frames are joined in another layout"))
+    seen = see_all(kind)[part, way]
+    convolutions = [layout for layout in seen.layouts if layout.op == "convolution"]
+    assert convolutions
+    assert not [layout for layout in convolutions if not {layout.x, layout.weight} <= {"last", "both"}]
+
+
+def test_a_run_in_fp32_waits_for_nothing():
+    """Its upsampling is fused with the convolution after it."""
+    calls = see_all("kl", torch.float32)
+    assert not [where for (_, way), seen in calls.items() if way != "bands on disk" for where in seen.waits]
+
+
+LIMIT = 2**31  # numbers that kernels of CUDA count with 32 bits
+
+
+@pytest.mark.parametrize("part", READS)
+@pytest.mark.parametrize("kind", ["kl", "wan"])
+@pytest.mark.xfail(strict=True, reason="plans do not look at it yet")
+def test_no_tensor_has_more_numbers_than_kernels_can_count(kind, part):
+    """Of an image and of a clip that would fit into memory whole."""
+    size = (12288, 8192)
+    weights = random_weights(*SMALL[kind], torch.bfloat16)
+    demand_guard()
+    with fake_cuda(free=2**50) as watch:
+        vae = from_weights(weights, kind, torch.bfloat16, torch.device("cuda"))
+        x = make_input(vae, kind, part, size)
+        run_half(vae, part, x)
+    assert watch.largest < LIMIT

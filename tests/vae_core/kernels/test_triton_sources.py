@@ -1,0 +1,61 @@
+"""The kernels, interpreted on a CPU, and compiled for GPUs that are not here; each in a process of its own.
+
+Needs the package triton, which torch brings on Linux with CUDA: `pip install triton`.
+"""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+INTERPRETED = Path(__file__).with_name("interpreted_kernels.py")
+pytestmark = pytest.mark.skipif(
+    find_spec("triton") is None, reason="needs the package triton, which torch's builds for CPUs do not bring"
+)
+
+
+def run_python(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Triton reads its variables when it is imported, and cannot be imported again."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("TRITON_", "PYTEST_"))}
+    command = [sys.executable, "-W", "ignore", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=env | variables, cwd=INTERPRETED.parents[3])
+
+
+def test_kernels_interpreted(tmp_path):
+    """See interpreted_kernels.py."""
+    options = ("-n0", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path}")
+    done = run_python("-m", "pytest", *options, str(INTERPRETED), TRITON_INTERPRET="1")
+    assert done.returncode == 0 and " passed" in done.stdout, done.stdout + done.stderr
+
+
+COMPILE = """
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, compile
+from exact_vae.vae_core.kernels import triton_sources as sources
+
+def build(kernel, pointers, **constants):
+    names = kernel.arg_names
+    types = {name: pointers.get(name, "i32") for name in names if name not in constants}
+    signature = {name: types.get(name, "constexpr") for name in names}
+    made = compile(ASTSource(kernel, signature, constants), target=GPUTarget("cuda", 80, 32))
+    assert made.asm["cubin"] and ".local" not in made.asm["ptx"]  # no registers are spilled
+    assert ("cvt.rn.bf16" in made.asm["ptx"]) == ("y" in names)  # the result is rounded to the nearest
+
+sums = dict.fromkeys(("means", "squares", "chunk_means", "chunk_squares", "mean", "var"), "*fp32")
+images = dict.fromkeys(("x", "y", "skip", "weight", "bias"), "*bf16")
+build(sources.sum_chunks, sums | images, CHANNELS=96, ROWS=128, COLUMNS=32)
+build(sources.merge_chunks, sums | images, CHANNELS=96, ROWS=64, COLUMNS=32)
+build(sources.add_bias_tile, images, CHANNELS=320, ROWS=64, COLUMNS=64)
+build(sources.normalize_tile, sums | images | {"eps": "fp32"}, CHANNELS=128, SILU=True, ROWS=32, COLUMNS=128)
+"""
+
+
+def test_kernels_compile_for_gpus(tmp_path):
+    """For compute capability 8.0, which needs no GPU. What Triton refuses, its interpreter may accept."""
+    if find_spec("triton.backends.nvidia") is None:
+        pytest.skip("this build of triton does not compile for NVIDIA's GPUs")
+    done = run_python("-c", COMPILE, TRITON_CACHE_DIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr

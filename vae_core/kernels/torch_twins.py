@@ -1,0 +1,50 @@
+"""What the kernels compute, in plain torch: the fallback, and the truth of their tests.
+
+Group norms run as batch norms, which keep channels last on every device. On CUDA torch's own group norm does not
+(pytorch #111824): it makes a copy of another layout, and so does every convolution after it.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..dtypes import at_least_fp32
+
+
+def find_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x (T, C, H, W) -> for every frame and channel the mean, and the sum of squared deviations from it.
+
+    Both (T, C), in fp32 at least. By torch's statistics of a batch norm: two passes in one call, shifted.
+    """
+    if x.is_meta:
+        mean, squares = x.new_empty(2, *x.shape[:2], dtype=at_least_fp32(x.dtype))
+        return mean, squares
+    n = x.shape[-1] * x.shape[-2]
+    known = torch.zeros(x.shape[1], dtype=at_least_fp32(x.dtype), device=x.device)  # gives the result its dtype
+    means, variances = zip(*(torch.batch_norm_update_stats(f, known, known, 0.0) for f in x.split(1)), strict=True)
+    if len(x) == 1:
+        return means[0][None], variances[0][None] * n
+    return torch.stack(means), torch.stack(variances) * n
+
+
+def add_bias(y: Tensor, bias: Tensor, skip: Tensor) -> Tensor:
+    """y + bias + skip, written over y. y, skip: (T, C, H, W) of one dtype; bias: (C,)."""
+    return y.add_(bias[:, None, None]).add_(skip)  # rounded twice, as torch adds a convolution's bias on CUDA
+
+
+def normalize(
+    x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, silu: bool
+) -> Tensor:
+    """(x - mean) / sqrt(var + eps) * weight + bias, then SiLU if wanted. x, result: (T, C, H, W), in the dtype of x.
+
+    mean, var     (1, C), or (T, C) with each frame's own; in fp32 at least
+    weight, bias  (C,), of any dtype, or None
+    """
+    weight, bias = (None if p is None else p.to(mean.dtype) for p in (weight, bias))
+    if len(mean) == 1:
+        y = F.batch_norm(x, mean[0], var[0], weight, bias, eps=eps)
+    else:
+        y = torch.empty_like(x)  # torch.cat would hold all of it twice
+        for i, (m, v) in enumerate(zip(mean, var, strict=True)):
+            y[i : i + 1] = F.batch_norm(x[i : i + 1], m, v, weight, bias, eps=eps)
+    return F.silu(y, inplace=True) if silu else y
