@@ -37,7 +37,7 @@ def test_peak_of_a_decoder_is_at_the_highest_resolution():
 
 
 @pytest.mark.parametrize("half", Half)
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [name for name in SMALL if name != "pixel"])  # it has no ops
 @torch.no_grad()
 def test_the_peak_is_what_a_run_holds(name, half):
     """Each tensor counted, those that ops make on their way too. Statistics and the like are a few numbers more."""
