@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.fake_cuda import demand_guard, fake_cuda
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "benchmarks" / "gpu_facts.py"
@@ -205,3 +206,18 @@ def test_a_wheel_is_unpacked(facts, tmp_path, monkeypatch):
     assert __import__("packed_alone").answer == 42
     found = subprocess.run([sys.executable, "-c", "import packed_alone"], capture_output=True)
     assert found.returncode == 0, found.stderr
+
+
+def test_on_a_device_that_is_not_there(facts, tmp_path, monkeypatch):
+    """As far as a device without numbers goes: no section fails for a reason of its own."""
+    (tmp_path / "truth.safetensors").touch()
+    sections = ("micro", "limits", "compiled")
+    options = ("--device", "cuda", "--tiny", "--in-process", "--out", str(tmp_path), "--sections", *sections)
+    monkeypatch.setattr(sys, "argv", ["gpu_facts.py", *options])
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    demand_guard()
+    with fake_cuda():
+        facts.main()
+    rows = read_rows(tmp_path)
+    assert {row["section"] for row in rows} == set(sections)
+    assert not [row for row in rows if "error" in row]
