@@ -29,6 +29,17 @@ def join(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
     return torch.cat([x.permute(0, 2, 3, 1) for x in parts], 3 if dim else 0).permute(0, 3, 1, 2)
 
 
+def pad_borders(x: Tensor, sides: Sequence[int], border: str) -> Tensor:
+    """(B, C, H, W) with more columns left and right and rows above and below, in channels last.
+
+    border: 'constant' for zeros, 'replicate' for the nearest pixel again
+    """
+    if border == "constant":
+        return F.pad(x, sides)
+    # With the channels as a third dimension, which gets nothing, torch cannot choose another layout.
+    return F.pad(x.permute(0, 2, 3, 1)[:, None], (0, 0, *sides), mode=border)[:, 0].permute(0, 3, 1, 2)
+
+
 class Window(Op):
     """An op that reads `span` rows for each step, and moves on by `step` rows for the next one.
 
@@ -92,7 +103,7 @@ class Conv2d(Window, nn.Conv2d):
     def apply_unpadded(self, x: Tensor) -> Tensor:
         before, after = self.rows
         if self.border != "constant":
-            x, before = F.pad(x, (before, after, 0, 0), mode=self.border), 0
+            x, before = pad_borders(x, (before, after, 0, 0), self.border), 0
         elif before != after:
             x, before = F.pad(x, (before, after)), 0
         return F.conv2d(x, self.weight, self.bias, self.stride, (0, before), groups=self.groups)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ..dtypes import at_least_fp32
 from .norms import GroupNormOverFrames
-from .rows import Window, join, lay_out_weight
+from .rows import Window, join, lay_out_weight, pad_borders
 from .tree import AnyOp, Op, Ops, keeps_scale, leaves, map_ops
 from .whole_image import Global
 
@@ -106,7 +106,7 @@ class Conv3d(Window, nn.Conv3d):
         return self._convolve(self._pad_borders(x, (before, after, 0, 0)), (0, 0))
 
     def _pad_borders(self, x: Tensor, sides: Sequence[int]) -> Tensor:
-        return F.pad(x, sides, mode=self.border) if any(sides) else x
+        return pad_borders(x, sides, self.border) if any(sides) else x
 
     def taps(self) -> tuple[Tensor, ...]:
         """The weights of each frame, (c_out, c_in, k, k). The first call lays them out one after the other, on CUDA in
@@ -164,7 +164,7 @@ class OneFrame(Window):
         left, right, above, below = sides
         if self.border == "constant" and left == right and above == below:
             return F.conv2d(x, self.weight, self.bias, self.step, (above, left))
-        x = F.pad(x, sides, mode=self.border) if any(sides) else x
+        x = pad_borders(x, sides, self.border) if any(sides) else x
         return F.conv2d(x, self.weight, self.bias, self.step)
 
 

@@ -30,8 +30,6 @@ WAYS: dict[str, dict[str, Any]] = {
 READS = {"encode": 4, "decode": 3}
 KERNELS_OF_AN_OP = 8  # on average at most, in a whole run
 STATISTICS = 2**12  # bytes of numbers for each channel that a kernel takes meanwhile
-# torch.cat of frames and of zeros that lie otherwise, or are one frame expanded, does not keep channels last.
-NOT_LAST = ("hunyuan_video",)
 
 
 class Seen(NamedTuple):
@@ -141,10 +139,8 @@ def test_a_band_takes_no_more_kernels_than_an_image(kind, part, way):
 
 
 @pytest.mark.parametrize(("kind", "part", "way"), cases("whole", "bands", "parts of a clip"))
-def test_convolutions_are_channels_last(kind, part, way, request):
+def test_convolutions_are_channels_last(kind, part, way):
     """In what they read and in their weights: of any other layout cuDNN makes a copy first, at every call."""
-    if kind in NOT_LAST:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="frames are joined in another layout"))
     seen = see_all(kind)[part, way]
     convolutions = [layout for layout in seen.layouts if layout.op == "convolution"]
     assert convolutions
