@@ -5,6 +5,7 @@ import platform
 import subprocess
 from collections.abc import Iterator
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -71,24 +72,35 @@ def read_commit() -> str:
         return __version__
 
 
+FLAGS = {
+    "cudnn.allow_tf32": "backends.cudnn.allow_tf32",
+    "cudnn.benchmark": "backends.cudnn.benchmark",
+    "cudnn.deterministic": "backends.cudnn.deterministic",
+    "cudnn.conv.fp32_precision": "backends.cudnn.conv.fp32_precision",
+    "matmul.allow_tf32": "backends.cuda.matmul.allow_tf32",
+    "matmul.fp32_precision": "backends.cuda.matmul.fp32_precision",
+    "matmul, sums of bf16 in parts": "backends.cuda.matmul.allow_bf16_reduced_precision_reduction",
+    "matmul, sums of fp16 in parts": "backends.cuda.matmul.allow_fp16_reduced_precision_reduction",
+    "float32_matmul_precision": "get_float32_matmul_precision",
+    "flash attention": "backends.cuda.flash_sdp_enabled",
+    "memory-efficient attention": "backends.cuda.mem_efficient_sdp_enabled",
+    "cuDNN attention": "backends.cuda.cudnn_sdp_enabled",
+    "math attention": "backends.cuda.math_sdp_enabled",
+}
+
+
 def list_flags() -> list[Row]:
     """As they are when nobody sets them: what users run with."""
-    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
-    return _as_rows(
-        {
-            "cudnn.allow_tf32": cudnn.allow_tf32,
-            "cudnn.benchmark": cudnn.benchmark,
-            "cudnn.deterministic": cudnn.deterministic,
-            "matmul.allow_tf32": cuda.matmul.allow_tf32,
-            "matmul.allow_bf16_reduced_precision_reduction": cuda.matmul.allow_bf16_reduced_precision_reduction,
-            "matmul.allow_fp16_reduced_precision_reduction": cuda.matmul.allow_fp16_reduced_precision_reduction,
-            "float32_matmul_precision": torch.get_float32_matmul_precision(),
-            "flash attention": cuda.flash_sdp_enabled(),
-            "memory-efficient attention": cuda.mem_efficient_sdp_enabled(),
-            "cuDNN attention": cuda.cudnn_sdp_enabled(),
-            "math attention": cuda.math_sdp_enabled(),
-        }
-    )
+    return _as_rows({name: ask_torch(path) for name, path in FLAGS.items()})
+
+
+def ask_torch(path: str) -> Any:
+    """A flag of torch, or what a function of it says; why not, if this torch has none or refuses."""
+    try:
+        found = attrgetter(path)(torch)
+        return found() if callable(found) else found
+    except (AttributeError, RuntimeError) as e:
+        return describe(e)
 
 
 def list_device(setting: Setting) -> list[Row]:
