@@ -18,7 +18,7 @@ SIZE = (256, 192)  # pixels: tensors have no numbers, so only the number of ops 
 ROWS = 128  # of a band
 BANDS = SIZE[0] // ROWS
 # A network of each kind of op, with the frames of its clip; 0: an image.
-KINDS = {"kl": 0, "dc_ae": 0, "wan": 5, "hunyuan_video": 5, "hunyuan_video_15": 5, "tiny_video": 9, "svd": 2}
+KINDS = {"kl": 0, "dc_ae": 0, "wan": 5, "hunyuan_video": 5, "tiny_video": 9, "svd": 2}
 WAYS: dict[str, dict[str, Any]] = {
     "whole": {},
     "bands": {"rows": ROWS},
@@ -31,7 +31,7 @@ READS = {"encode": 4, "decode": 3}
 KERNELS_OF_AN_OP = 8  # on average at most, in a whole run
 STATISTICS = 2**12  # bytes of numbers for each channel that a kernel takes meanwhile
 # torch.cat of frames and of zeros that lie otherwise, or are one frame expanded, does not keep channels last.
-NOT_LAST = ("hunyuan_video", "hunyuan_video_15")
+NOT_LAST = ("hunyuan_video",)
 
 
 class Seen(NamedTuple):
