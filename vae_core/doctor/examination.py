@@ -11,7 +11,7 @@ from ..dtypes import choose_dtype, name_dtype
 from ..errors import BadRequest
 from ..execution.progress import Progress
 from ..vae import VAE
-from ..verdicts import CPU, Verdict, copy_to
+from ..verdicts import CPU, Verdict, Way, copy_to
 from .cases import HALVES, SINGLE, count_steps, make_cases
 from .chart import NARROWEST, WIDTHS, draw_chart
 from .diagnosis import judge
@@ -55,13 +55,15 @@ def examine(
     budget    bytes that a run may use on the device; None: what is free
     progress  called with (done, total) before every run; it may raise to stop
 
-    Whatever verdict there is on this VAE is not heeded. Raises BadRequest for a chart that is too small, DoesNotFit if
-    the CPU has no memory for the exact results.
+    Whatever verdict there is on this VAE is not heeded. Raises BadRequest for a chart that is too small and for other
+    dtypes, DoesNotFit if the CPU has no memory for the exact results.
     """
     if not widths or min(widths) < NARROWEST:
         raise BadRequest(f"the chart cannot be {min(widths, default=0)} pixels wide: choose {NARROWEST} or more.")
     device = device or vae.device
     chosen = _choose_dtypes(device) if dtypes is None else tuple(dtypes)
+    if odd := [name_dtype(dtype) for dtype in chosen if dtype not in EXAMINED]:
+        raise BadRequest(f"the Doctor examines {', '.join(map(name_dtype, EXAMINED))}, not {', '.join(odd)}.")
     ticks = count()
     total = count_steps(vae, len(widths)) + 2 * len(widths) * len(vae.parts) * len(chosen)
 
@@ -70,7 +72,7 @@ def examine(
             progress(next(ticks), total)
 
     cases = make_cases(copy_to(vae, CPU, torch.float64), sorted(widths), step)
-    trials = tuple(trial for dtype in chosen for trial in run_trials(copy_to(vae, device, dtype), cases, budget, step))
+    trials = tuple(trial for dtype in chosen for trial in run_trials(vae, Way(device, dtype), cases, budget, step))
     if progress:
         progress(total, total)
     left_out = tuple(name_dtype(dtype) for dtype in EXAMINED if dtype not in chosen)

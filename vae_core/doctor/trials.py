@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from ..dtypes import name_dtype
-from ..errors import DoesNotFit, NumericalOverflow
+from ..errors import DoesNotFit, NumericalOverflow, VAEError, is_out_of_memory
 from ..execution.options import RunOptions
 from ..families import Half
 from ..vae import VAE
+from ..verdicts import Way, copy_to
 from .cases import WHOLE, Case, Step
 from .chart import CELLS, COLUMNS, ROWS
 from .watching import measure_seconds, watch_memory
@@ -67,29 +68,43 @@ class Trial:
         return None if self.no_memory else self.share <= 1
 
 
-def run_trials(vae: VAE, cases: Sequence[Case], budget: int | None, step: Step) -> Iterator[Trial]:
-    """Every case, whole and in bands. vae: on the device and in the dtype that are examined.
+def run_trials(vae: VAE, way: Way, cases: Sequence[Case], budget: int | None, step: Step) -> Iterator[Trial]:
+    """Every case, whole and in bands, of a copy of the VAE on the device and in the dtype that are examined.
 
     budget: bytes it may use there; None: what is free. Raises what `step` raises.
     """
+    twin = _copy(vae, way)
     for case in cases:
         for rows in (0, max(1, case.size[0] // BANDS)):
             step()
-            yield _try(vae, case, rows, budget)
+            trial = Trial(case.half, name_dtype(way.dtype), case.size, case.frames, rows)
+            yield _try(trial, twin, case, budget) if isinstance(twin, VAE) else _fail(trial, twin)
 
 
-def _try(vae: VAE, case: Case, rows: int, budget: int | None) -> Trial:
-    trial = Trial(case.half, name_dtype(vae.dtype), case.size, case.frames, rows)
+def _copy(vae: VAE, way: Way) -> VAE | Exception:
+    """The copy; the error if there is no room for it, or the device has no such dtype."""
+    try:
+        return copy_to(vae, *way)
+    except (RuntimeError, TypeError, MemoryError) as e:
+        return e
+
+
+def _try(trial: Trial, vae: VAE, case: Case, budget: int | None) -> Trial:
     try:
         trial, results = _run(trial, vae, case, budget)
-    except DoesNotFit as e:
-        return replace(trial, fault=str(e), no_memory=True)
-    except NumericalOverflow as e:
-        return replace(trial, fault=str(e), broken=e.count)
-    except (RuntimeError, NotImplementedError) as e:  # the device cannot run an op, or nothing any more
-        return replace(trial, fault=f"{type(e).__name__}: {(str(e).splitlines() or [''])[0]}")
+    except (VAEError, RuntimeError, NotImplementedError) as e:  # the device cannot run an op, or nothing any more
+        return _fail(trial, e)
     judged = [_judge(trial, case, result, vae.dtype) for result in results]
     return max(judged, key=_share)
+
+
+def _fail(trial: Trial, error: Exception) -> Trial:
+    """The trial without a result."""
+    if isinstance(error, NumericalOverflow):
+        return replace(trial, fault=str(error), broken=error.count)
+    if isinstance(error, DoesNotFit) or is_out_of_memory(error):
+        return replace(trial, fault=str(error), no_memory=True)
+    return replace(trial, fault=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
 
 
 def _run(trial: Trial, vae: VAE, case: Case, budget: int | None) -> tuple[Trial, list[Tensor]]:
@@ -105,7 +120,7 @@ def _run(trial: Trial, vae: VAE, case: Case, budget: int | None) -> tuple[Trial,
         work()
     seconds: list[float] = []
     while len(seconds) < RUNS and sum(seconds) < LONG:
-        seconds.append(measure_seconds(work, vae.device))
+        seconds.append(measure_seconds(work))
     return replace(trial, peak=most(), planned=plans[0].peak, seconds=statistics.median(seconds)), results
 
 

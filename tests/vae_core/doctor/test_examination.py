@@ -8,11 +8,13 @@ import torch
 from exact_vae.vae_core import VAE, BadRequest, from_weights, verdicts
 from exact_vae.vae_core.doctor import (
     Examination,
+    cases,
     draw_errors,
     examine,
     format_lines,
     format_report,
     to_json,
+    trials,
 )
 from exact_vae.vae_core.doctor.drawing import colour
 from support import lying_devices
@@ -231,8 +233,32 @@ def test_progress_is_told_to_its_end_and_may_stop_it():
 def test_a_chart_has_a_least_width():
     with pytest.raises(BadRequest, match="cannot be 32 pixels wide: choose 64 or more"):
         examine(make_vae(), widths=(32, 128))
+    with pytest.raises(BadRequest, match="the Doctor examines fp32, bf16, fp16, not fp64"):
+        examine(make_vae(), dtypes=(torch.float64,))
 
 
 def test_a_processor_is_asked_for_what_it_computes_well(monkeypatch):
     monkeypatch.setattr("exact_vae.vae_core.dtypes._cpu_has_bf16", lambda: False)
     assert examine(make_vae(), widths=(64,)).left_out == ("bf16", "fp16")
+
+
+def test_a_device_without_a_dtype_is_gone_around(monkeypatch):
+    def refuse(vae: VAE, device: torch.device, dtype: torch.dtype) -> VAE:
+        raise TypeError("BFloat16 is not supported on MPS\nand more")
+
+    vae = make_vae()
+    cases_of_it = cases.make_cases(verdicts.copy_to(vae, vae.device, torch.float64), (64,), lambda: None)
+    monkeypatch.setattr(trials, "copy_to", refuse)
+    found = list(trials.run_trials(vae, verdicts.Way(vae.device, HALF), cases_of_it, None, lambda: None))
+    assert [(t.right, t.fault) for t in found] == [(False, "TypeError: BFloat16 is not supported on MPS")] * 4
+
+
+def test_a_device_without_room_for_the_weights(monkeypatch):
+    def refuse(vae: VAE, device: torch.device, dtype: torch.dtype) -> VAE:
+        raise torch.OutOfMemoryError("no room")
+
+    vae = make_vae()
+    cases_of_it = cases.make_cases(verdicts.copy_to(vae, vae.device, torch.float64), (64,), lambda: None)
+    monkeypatch.setattr(trials, "copy_to", refuse)
+    found = trials.run_trials(vae, verdicts.Way(vae.device, SINGLE), cases_of_it, None, lambda: None)
+    assert {t.right for t in found} == {None}
