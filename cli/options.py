@@ -52,6 +52,7 @@ def memory_options(options: argparse.Namespace) -> Iterator[RunOptions]:
     if options.scratch:
         os.environ[scratch.VARIABLE] = str(options.scratch)
     try:
+        scratch.folder()  # a folder that is not there is refused, also if nothing is going to be kept in it
         keep = KEEP[options.keep] if options.keep else None
         yield RunOptions(budget=options.budget, rows=options.rows, keep=keep)
     finally:

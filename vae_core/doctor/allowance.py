@@ -4,15 +4,16 @@ e       the error that rounding alone makes, by `emulation`: one rounding for ea
         The largest of several draws: what goes in differs by less than a rounding, so all later roundings differ
 4 : 1   a right device may round four times for our once: the product, the bias, what it sums in parts, what it stores.
         Errors that know nothing of one another add up as their squares, so four times as many are twice as large
-K       the longest sum of products in the network. Summed one after the other in fp32, the worst order there is, the
-        i-th partial sum of K like terms is sqrt(i) large and is rounded to 2^-24 of it: sqrt(K / 2) roundings' worth
+K       the longest sum in the network: of products, or of the numbers whose mean a norm takes. Summed one after the
+        other in fp32, the worst order there is, the i-th partial sum of K like terms is sqrt(i) large and is rounded
+        to 2^-24 of it: together sqrt(K / 2) roundings' worth
 
     allowed = 2 e sqrt(1 + K/2 (u32 / u)^2)        u, u32: what one rounding changes, in the dtype and in fp32
 
-For bf16 and fp16 this is 2 e to a percent, for fp32 some dozens of e; TF32, which keeps 11 bits, is a hundred times
-beyond. All errors are root mean squares, of the whole result and of each cell of the chart, by the standard deviation
-of the exact result. A cell is allowed what rounding makes of it, or of the whole if that is more. If the exact result
-was itself computed in fp32, its own share comes on top, as a square.
+For bf16 and fp16 this is 2 e to a percent, for fp32 some hundreds of e; TF32, which keeps 11 bits, is far beyond. All
+errors are root mean squares, of the whole result and of each cell of the chart, by the standard deviation of the exact
+result. A cell is allowed what rounding makes of it, or of the whole if that is more. If the exact result was itself
+computed in fp32, its own share comes on top, as a square.
 """
 
 import math
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..families import Network
@@ -98,9 +99,15 @@ def measure_errors(result: Tensor, exact: Tensor) -> Errors:
     return Errors(error.square().flatten(0, -3).mean(0), error.abs().amax().item())
 
 
-def longest_sum(network: Network) -> int:
-    """Products at most that a convolution or a linear layer sums for one number."""
-    return max((p[0].numel() for p in network.parameters() if p.ndim > 1), default=1)
+def longest_sum(network: Network, pixels: int) -> int:
+    """Numbers at most that are summed for one: products of a convolution, or those that a group norm takes together.
+
+    pixels: of the image, or of all frames of the clip. Where networks are finest they are narrowest, and their norms
+    sum most.
+    """
+    products = [p[0].numel() for p in network.parameters() if p.ndim > 1]
+    widths = [norm.num_channels // norm.num_groups for norm in network.modules() if isinstance(norm, nn.GroupNorm)]
+    return max([1, *products, *([min(widths) * pixels] if widths else [])])
 
 
 def factor_of(dtype: torch.dtype, terms: int) -> float:

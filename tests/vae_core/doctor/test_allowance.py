@@ -60,7 +60,8 @@ def test_halves_are_allowed_twice_the_errors_of_rounding():
 
 
 def test_the_longest_sum(vae):
-    assert longest_sum(vae.network) == 64 * 9
+    assert longest_sum(vae.network, 100) == 64 * 9
+    assert longest_sum(vae.network, 1000) == 1000  # a group of the finest norm is a channel
 
 
 def test_a_cell_is_judged_on_its_own():

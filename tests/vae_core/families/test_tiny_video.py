@@ -216,7 +216,7 @@ def test_a_plan_counts_what_the_last_of_many_frames_takes():
     ours = from_weights(weights_of("taehv"))
     peaks = []
     for t in (4, 40):
-        peaks.append(ours.plan("decode", (1, 4, t, 16, 16)).peak - 8 * (4 * t * 16**2 + 3 * (4 * t - 3) * 128**2))
+        peaks.append(ours.plan("decode", (1, 4, t, 16, 16)).peak - 8 * (2 * 4 * t * 16**2 + 3 * (4 * t - 3) * 128**2))
     assert peaks[0] == peaks[1]
 
 
