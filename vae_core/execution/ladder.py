@@ -19,9 +19,9 @@ T = TypeVar("T")
 
 
 class Ladder(NamedTuple):
-    """The ways to do a run, the fastest first; each one after takes less memory than the one that failed.
+    """The ways to do a run: the fastest, and if memory runs out those that take less of it, one after the other.
 
-    plans   that should fit
+    plans   that should fit, the fastest first
     start   tells of a plan, and gives who is told of its run
     what    is run, for sentences: "decoding 1 x 512x512 with 'ae.safetensors'"
     device  that it runs on
@@ -56,22 +56,29 @@ class Ladder(NamedTuple):
         observer.end_run()
 
     def _climb(self, attempt: Callable[[Plan, ProgressObserver], T]) -> tuple[T, ProgressObserver]:
-        failed, where, error = None, "", None
-        for plan in self.plans:
-            if failed:
-                if plan.peak >= failed.peak:
-                    continue
-                plan = replace(plan, note=f"'{failed.how}' ran out of memory")
-                log.warning("%s ran out of memory%s: it starts again in %s", self.what, where, plan)
+        plan = next(self.plans)
+        lower: Iterator[Plan] | None = None
+        while True:
             observer = self.start(plan)
             try:
                 return attempt(plan, observer), observer
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as e:
                 if not is_out_of_memory(e):
                     raise
-                failed, where, error = plan, observer.where, _forget_frames(e)
+                where, error = observer.where, _forget_frames(e)
+            del observer  # it knows the op that failed, which may have weights of its own
             give_back(self.device)
-        raise self._misfit(where) from error
+            lower = lower or self._list_lower(plan)
+            failed, plan = plan, next(lower, None)
+            if plan is None:
+                raise self._misfit(where) from error
+            plan = replace(plan, note=f"'{failed.how}' ran out of memory")
+            log.warning("%s ran out of memory%s: it starts again in %s", self.what, where, plan)
+
+    def _list_lower(self, plan: Plan) -> Iterator[Plan]:
+        """The other plans that take less memory, the one that takes most first; the faster of two that take as much."""
+        by_peak = {other.peak: other for other in reversed(list(self.plans)) if other.peak < plan.peak}
+        return iter([by_peak[peak] for peak in sorted(by_peak, reverse=True)])
 
     @contextmanager
     def _naming_memory(self, observer: ProgressObserver) -> Iterator[None]:

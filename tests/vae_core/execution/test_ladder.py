@@ -42,7 +42,7 @@ class SmallMemory(TorchFunctionMode):
         for one in tree_leaves(result):
             if not isinstance(one, torch.Tensor) or one.is_meta or one.untyped_storage()._cdata in known:
                 continue
-            if self.room and one.nbytes > self.room:
+            if self.room and one.nbytes > self.room and func is not torch.einsum:  # that makes weights
                 self.lost += 1
                 raise self.error()
             self.made.append(weakref.ref(one.untyped_storage()))
@@ -79,7 +79,7 @@ def room_for_less(kind: str, half: str, **how) -> int:
 
 @pytest.mark.parametrize("half", ["encode", "decode"])
 @pytest.mark.parametrize("kind", ["kl", "vq: MoVQ", "wan: 2.2", "hunyuan_video"])
-def test_it_starts_again_in_less_memory(kind, half, caplog):
+def test_it_starts_again_in_less_memory(kind, half, caplog, monkeypatch):
     """And gives what it gives if it is asked to run so from the first."""
     run(kind, half, on_plan=(plans := list[Plan]()).append)  # which also lays out weights
     left: list[int] = []
@@ -97,12 +97,11 @@ def test_it_starts_again_in_less_memory(kind, half, caplog):
     assert str(plans[1]).endswith(f"; '{plans[0].how}' ran out of memory")
     assert f"with '{kind}' ran out of memory at " in caplog.messages[0]
     assert caplog.messages[0].endswith(f": it starts again in {plans[1]}")
-    last = plans[-1]
-    how = {"rows": last.rows, "keep": last.keep} if last.rows else {"budget": last.peak}
-    assert torch.equal(result, run(kind, half, **how))
+    monkeypatch.setattr("exact_vae.vae_core.vae.choose_plans", lambda *args, **named: iter(plans[-1:]))
+    assert torch.equal(result, run(kind, half))
 
 
-LATENT = 4 * 4 * 32 * 32  # bytes of what "kl" is given to decode
+TINY = 60_000  # bytes: more than the image that "kl" decodes has, less than any way to do so needs
 
 
 @pytest.mark.parametrize("error", OOM)
@@ -115,18 +114,18 @@ def test_memory_runs_out_in_many_words(error):
 
 def test_if_no_way_is_left_it_says_where():
     tries: list[Plan] = []
-    with SmallMemory(LATENT) as memory, pytest.raises(DoesNotFit) as caught:
+    with SmallMemory(TINY) as memory, pytest.raises(DoesNotFit) as caught:
         run("kl", "decode", on_plan=tries.append)
     assert str(caught.value).startswith("decoding 1 x 32x32 with 'kl' ran out of memory at decoder.")
     assert str(caught.value).endswith(": use a smaller image or batch, or bf16.")
-    assert isinstance(caught.value.__cause__, torch.OutOfMemoryError) and memory.lost == len(tries) > 2
+    assert isinstance(caught.value.__cause__, torch.OutOfMemoryError) and memory.lost == len(tries) > 1
     gc.collect()
     assert memory.alive() == 0  # the error holds no frames
 
 
 def test_other_errors_are_not_tried_again():
     plans: list[Plan] = []
-    with SmallMemory(LATENT, lambda: RuntimeError("cuDNN is unhappy")), pytest.raises(RuntimeError, match="unhappy"):
+    with SmallMemory(TINY, lambda: RuntimeError("cuDNN is unhappy")), pytest.raises(RuntimeError, match="unhappy"):
         run("kl", "decode", on_plan=plans.append)
     with pytest.raises(NumericalOverflow):
         network("kl").decode(given("kl", "decode") * 1e38, on_plan=plans.append)
@@ -140,11 +139,11 @@ def test_what_was_asked_for_is_kept_to():
     with SmallMemory(room_for_less("kl", "decode", rows=32) // 3) as memory:
         run("kl", "decode", rows=32, keep="disk", on_plan=plans.append)
     assert memory.lost and {p.keep for p in plans} == {"disk"} and plans[0].rows == 32 > plans[-1].rows
-    tiles = Tiles(48, 16)
-    with SmallMemory(room_for_less("kl", "decode", tiles=tiles)) as memory:
-        found = run("kl", "decode", tiles=tiles, on_plan=plans.append)
-    assert memory.lost == 4  # once for each tile
-    assert torch.equal(found, run("kl", "decode", tiles=tiles, rows=16))
+    tiles, z = Tiles(64, 16), torch.cat([given("kl", "decode"), given("kl", "decode")], -1)
+    with SmallMemory(room_for_less("kl", "decode")) as memory:
+        found = network("kl").decode(z, tiles=tiles)
+    assert memory.lost == 3  # once for each tile
+    assert torch.equal(found, network("kl").decode(z, tiles=tiles, rows=8))
 
 
 class Rows:
@@ -172,7 +171,7 @@ def test_rows_start_again_before_the_first_and_never_after_it():
     with SmallMemory(None) as memory:
         bands = vae.decode_rows(z, rows=16, on_plan=plans.append)
         next(bands)
-        memory.room = LATENT
+        memory.room = TINY
         with pytest.raises(DoesNotFit, match=r"^decoding 1 x 32x32 with 'kl' ran out of memory at decoder\."):
             next(bands)
     assert len(plans) == 3
