@@ -103,9 +103,10 @@ class DoesNotFit(VAEError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Does this say that there was no memory left? On a CPU torch raises a RuntimeError that only its words tell."""
-    words = ("can't allocate memory", "not enough memory")
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(word in str(error) for word in words)
+    """Does this say that there was no memory left? What CPUs, Metal and libraries of CUDA raise only its words tell."""
+    words = ("can't allocate memory", "not enough memory", "out of memory", "_ALLOC_FAILED")
+    told = isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    return told or isinstance(error, (torch.OutOfMemoryError, MemoryError))
 
 
 def some(names, most: int = 3) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,15 +12,15 @@ from . import inputs
 from .dtypes import at_least_fp32
 from .errors import BadPixels, BadRequest
 from .execution import clips, streaming, tiles, whole
+from .execution.ladder import Ladder
 from .execution.options import DEFAULTS, RunOptions
-from .execution.plans.choose import choose_plan, make_request
+from .execution.plans.choose import choose_plans, make_request
 from .execution.plans.request import Plan, Request
 from .execution.progress import ProgressObserver
 from .execution.rewrite.fuse import fuse
-from .execution.run import demand_finite, describe_run, name_memory_errors, run_images
+from .execution.run import demand_finite, describe_run
 from .families import ClipLaw, Config, Facts, Half, Network
 from .families.registry import demand_part, title
-from .images.pixels import pad_to
 from .latents.fingerprint import digest_weights
 from .latents.previews import Findings
 from .numerics import pin_each, pin_numerics
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from .execution.options import RunKeywords
 
 Size = tuple[int, int]  # (H, W)
-Made = Generator[Tensor, None, None]
 
 
 class VAE(Facts):
@@ -178,12 +178,12 @@ class VAE(Facts):
         if isinstance(inputs.choose_folding(self.clip_law, shape), inputs.ImagesAsClips):
             image = streaming.StreamedImage(source, 1, self.device, self.dtype, inputs.check_range).tensor()
             return self.encode(image, options=options)
-        plan = self._choose_plan(Half.ENCODER, shape, options, streamed=True)
-        observer = self._start(plan, 1, options)
-        with name_memory_errors(self, Half.ENCODER, shape, observer):
-            image = streaming.StreamedImage(source, self.spatial_ratio, self.device, self.dtype, inputs.check_range)
-            z = streaming.encode(fuse(as_single_frame(self.network.encode_ops())), image, plan, observer)
-            observer.end_run()
+        image = streaming.StreamedImage(source, self.spatial_ratio, self.device, self.dtype, inputs.check_range)
+
+        def attempt(plan: Plan, observer: ProgressObserver) -> Tensor:
+            return streaming.encode(fuse(as_single_frame(self.network.encode_ops())), image, plan, observer)
+
+        z = self._ladder(Half.ENCODER, shape, options, streamed=True).run(attempt)
         return self._make_posterior(z, (h, w), inputs.Folding())
 
     @pin_numerics()
@@ -204,7 +204,7 @@ class VAE(Facts):
         The pixels are in memory as a whole only if the plan is to run whole, or as in `encode_rows`. Closing the
         iterator early gives back what is held.
         Raises what `decode` raises, at the call; but NumericalOverflow comes with the band that is not finite, and
-        DoesNotFit also where memory runs out.
+        DoesNotFit also where memory runs out after the first band.
         """
         options = inputs.demand_no_tiles(replace(options, **keywords))
         demand_part(self.config, self.name, Half.DECODER)
@@ -218,20 +218,20 @@ class VAE(Facts):
             raise BadRequest(
                 f"rows can be decoded of one image, not of a latent of shape {tuple(z.shape)}: give them one by one."
             )
-        plan = self._choose_plan(Half.DECODER, x.shape, options, streamed=True)
-        return pin_each(self._decode_bands(x, plan, self._start(plan, 1, options), size))
+
+        def attempt(plan: Plan, observer: ProgressObserver) -> Generator[Tensor, None, None]:
+            return self._decode_bands(x, plan, observer, size)
+
+        return pin_each(self._ladder(Half.DECODER, x.shape, options, streamed=True).stream(attempt))
 
     @torch.no_grad()
     def _decode_bands(
         self, x: Tensor, plan: Plan, observer: ProgressObserver, size: Size | None
     ) -> Generator[Tensor, None, None]:
-        with name_memory_errors(self, Half.DECODER, x.shape, observer):
-            ops = fuse(self.network.decode_ops())
-            left = self.decoded_size(size) if size else None
-            for band in streaming.decode(ops, self._undo_latent(x), plan, observer, left):
-                demand_finite(self, band, Half.DECODER)
-                yield band[0]
-            observer.end_run()
+        left = self.decoded_size(size) if size else None
+        for band in streaming.decode(fuse(self.network.decode_ops()), self._undo_latent(x), plan, observer, left):
+            demand_finite(self, band, Half.DECODER)
+            yield band[0]
 
     @torch.inference_mode(False)
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "VAE":
@@ -270,7 +270,7 @@ class VAE(Facts):
         if detour := self.detours.find(self, half):
             plan = detour.vae.plan(half, shape, masked=masked, streamed=streamed, options=detour.adapt(options))
             return replace(plan, note=detour.sentence)
-        return self._choose_plan(half, shape, options, streamed=streamed, masked=masked)
+        return next(self._ladder(half, shape, options, streamed=streamed, masked=masked).plans)
 
     def peak_bytes(self, half: Half | str, shape: Sequence[int]) -> int:
         """Bytes of input, activations and result at most alive while pixels are encoded or a latent decoded whole.
@@ -282,13 +282,15 @@ class VAE(Facts):
     def _request(self, half: Half, shape: Sequence[int], *, streamed: bool = False, masked: bool = False) -> Request:
         return make_request(self.family, self.config, half, tuple(shape), self.dtype, streamed=streamed, masked=masked)
 
-    def _choose_plan(
+    def _ladder(
         self, half: Half, shape: Sequence[int], options: RunOptions, *, streamed: bool = False, masked: bool = False
-    ) -> Plan:
+    ) -> Ladder:
         if options.tiles:
             shape = options.tiles.tile_shape(tuple(shape), 1 if half is Half.ENCODER else self.decoded_ratio)
+        what = describe_run(half, shape, self.name)
         request = self._request(half, shape, streamed=streamed, masked=masked)
-        return choose_plan(request, self.device, options, what=describe_run(half, shape, self.name))
+        start = partial(self._start, images=shape[0], options=options)
+        return Ladder(choose_plans(request, self.device, options, what=what), start, what, self.device)
 
     def _run_in_tiles(
         self, run_one: Callable[[Tensor, RunOptions], Tensor], x: Tensor, options: RunOptions, ratio: int, cell: int
@@ -307,35 +309,26 @@ class VAE(Facts):
         """x: (B, C, H, W) or (B, C, T, H, W) -> the encoder's result."""
         if detour := self.detours.find(self, Half.ENCODER):
             return detour.vae._encode(x, detour.adapt(options)).to(self.device)
-        plan = self._choose_plan(Half.ENCODER, x.shape, options)
-        observer = self._start(plan, len(x), options)
-        with name_memory_errors(self, Half.ENCODER, x.shape, observer):
-            x = x.to(self.device, self.dtype)
-            ops = self.network.encode_ops()
-            if x.ndim == 5:
-                z = clips.run_batch(fuse(ops), x, plan, observer, self.clip_law, self.spatial_ratio)
-            else:
-                z = run_images(ops, pad_to(x, self.spatial_ratio), plan, observer)
-            observer.end_run()
-        return z
+        ops = self.network.encode_ops()
+
+        def attempt(plan: Plan, observer: ProgressObserver) -> Tensor:
+            pixels = x.to(self.device, self.dtype)
+            return clips.run_batch(ops, pixels, plan, observer, self.clip_law, self.spatial_ratio)
+
+        return self._ladder(Half.ENCODER, x.shape, options).run(attempt)
 
     def _decode(self, x: Tensor, side_input: Tensor | None, options: RunOptions) -> Tensor:
         """x: (B, C, h, w) or (B, C, T, h, w) -> the decoder's result."""
         if detour := self.detours.find(self, Half.DECODER):
             return detour.vae._decode(x, detour.move(side_input), detour.adapt(options)).to(self.device)
-        plan = self._choose_plan(Half.DECODER, x.shape, options, masked=side_input is not None)
-        observer = self._start(plan, len(x), options)
-        with name_memory_errors(self, Half.DECODER, x.shape, observer):
-            ops = self.network.decode_ops() if side_input is None else self.network.masked_decode_ops()
-            x = self._undo_latent(x)
-            if x.ndim == 5:
-                x = clips.run_batch(fuse(ops), x, plan, observer, None, 1)
-            else:
-                x = run_images(ops, x, plan, observer, side_input)
-            observer.end_run()
-        return x
+        ops = self.network.decode_ops() if side_input is None else self.network.masked_decode_ops()
 
-    def _start(self, plan: Plan, images: int, options: RunOptions) -> ProgressObserver:
+        def attempt(plan: Plan, observer: ProgressObserver) -> Tensor:
+            return clips.run_batch(ops, self._undo_latent(x), plan, observer, side_input=side_input)
+
+        return self._ladder(Half.DECODER, x.shape, options, masked=side_input is not None).run(attempt)
+
+    def _start(self, plan: Plan, *, images: int, options: RunOptions) -> ProgressObserver:
         if options.on_plan:
             options.on_plan(plan)
         return ProgressObserver(self.network, plan, images, options.progress)

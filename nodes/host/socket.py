@@ -38,6 +38,9 @@ from .showing import progress
 log = logging.getLogger("exact_vae")
 
 CORE_VAE = "the VAE of a core loader"
+# The host's ways to run in tiles, which it also takes by itself when memory runs out.
+TILED_WAYS = ("decode_tiled_", "decode_tiled_1d", "decode_tiled_3d", "_decode_tiled_owned",
+              "encode_tiled_", "encode_tiled_1d", "encode_tiled_3d", "_encode_tiled_owned")  # fmt: skip
 DETECTED, FINDINGS = "exact_vae_detected", "exact_vae_findings"  # attributes that this pack gives core's VAEs
 
 Load = Callable[[torch.dtype | None, torch.device], VAE]  # (dtype asked for, device) -> VAE
@@ -143,30 +146,19 @@ class HostModel(nn.Module):
 
     def encode(self, pixels: Tensor) -> Tensor:
         """pixels (B, C, H, W), or (B, C, T, H, W) of clips, in [-1, 1] -> the latent's mode"""
-        with _plain_memory_errors():
-            pixels = drop_extra_frames(pixels, self.vae)
-            return self.vae.encode(pixels, budget=self._budget(), progress=progress()).mode()
+        pixels = drop_extra_frames(pixels, self.vae)
+        return self.vae.encode(pixels, budget=self._budget(), progress=progress()).mode()
 
     def decode(self, z: Tensor) -> Tensor:
         """latent -> pixels in [-1, 1]"""
-        with _plain_memory_errors():
-            clip = to_clip_latent(z, self.vae)
-            pixels = self.vae.decode(clip, budget=self._budget(), progress=progress())
-            return pixels if clip is z else pixels[0].transpose(0, 1)
+        clip = to_clip_latent(z, self.vae)
+        pixels = self.vae.decode(clip, budget=self._budget(), progress=progress())
+        return pixels if clip is z else pixels[0].transpose(0, 1)
 
     def _budget(self) -> int | None:
         from comfy import model_management
 
         return budget_of(self.vae.device, model_management)
-
-
-@contextmanager
-def _plain_memory_errors() -> Iterator[None]:
-    """Core answers torch's own out-of-memory error by tiling; it would not know ours."""
-    try:
-        yield
-    except DoesNotFit as e:
-        raise e.__cause__ or e from None
 
 
 def _socket(load: Load, asked: torch.dtype | None, where: torch.device) -> Any:
@@ -223,7 +215,26 @@ def _socket_class() -> type:
             first_look(vae, samples_in, may_fit=False)  # its weights may be elsewhere yet
             if frames_are_batch(vae):
                 model_management.free_memory(vae.peak_bytes("decode", clip_shape(samples_in.shape, vae)), self.device)
-            return super().decode(samples_in, *more, **options)
+            with self._never_in_tiles():
+                return super().decode(samples_in, *more, **options)
+
+        def encode(self, pixel_samples: Tensor, *more: Any, **options: Any) -> Tensor:
+            with self._never_in_tiles():
+                return super().encode(pixel_samples, *more, **options)
+
+        @contextmanager
+        def _never_in_tiles(self) -> Iterator[None]:
+            """The host answers its own out-of-memory errors by tiles, which nobody asked for and which are approximate.
+
+            Those of our runs do not reach it, but it may run out of memory before or after one.
+            """
+            for name in TILED_WAYS:
+                setattr(self, name, partial(_refuse_tiles, name))
+            try:
+                yield
+            finally:
+                for name in TILED_WAYS:
+                    delattr(self, name)
 
         def decode_tiled(self, samples: Tensor, *more: Any, **options: Any) -> Tensor:
             first_look(self.first_stage_model.vae, samples, may_fit=False)
@@ -234,6 +245,14 @@ def _socket_class() -> type:
             return weights_as(self.first_stage_model.vae, ORIGINAL)
 
     return ExactVAE
+
+
+def _refuse_tiles(name: str, *given: Any, **options: Any) -> Tensor:
+    half = "decode" if name.lstrip("_").startswith("decode") else "encode"
+    raise DoesNotFit(
+        f"ComfyUI ran out of memory around this VAE and would {half} in blended tiles, which are approximate: close "
+        "other programs, use a smaller image or batch, or ask for tiles by a tiled node."
+    )
 
 
 def _memory(vae: VAE, part: str, shape: tuple[int, ...], dtype: torch.dtype) -> int:

@@ -165,3 +165,17 @@ def test_a_vae_this_pack_does_not_run_runs_as_its_host_runs_it(frames, in_time):
         ("encode", {}),
         ("encode_tiled", {"tile_x": 512, "tile_y": 512, "overlap": 64, "tile_t": 64, "overlap_t": 8}),
     ]
+
+
+def test_memory_that_runs_out_is_said_in_our_words(monkeypatch):
+    """Not in the host's, which would go on in tiles."""
+    vae = from_weights(random_weights("kl", small_kl()), "small")
+
+    def fail(*given):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(vae.network.decoder.conv_out, "forward", fail)
+    monkeypatch.setattr(socket, "progress", lambda: None)
+    monkeypatch.setattr(host.HostModel, "_budget", lambda self: None)
+    with pytest.raises(DoesNotFit, match=r"decoding 1 x 4x4 with 'small' ran out of memory at decoder\.conv_out: use"):
+        host.HostModel(vae).decode(torch.zeros(1, 4, 4, 4))

@@ -122,6 +122,30 @@ class _Strange(torch.nn.Module):
         return torch.nn.functional.interpolate(z * self.gain, scale_factor=8)
 
 
+class TestNoMemory:
+    """A VAE of this pack for which memory runs out: in each of its runs, or when the host itself wants some."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY = ("VAE",), "make", "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"vae": ("VAE",), "where": (["run", "host"],)}}
+
+    def make(self, vae, where):
+        def fail(*given, **options):
+            if not given[0].is_meta:  # to plan takes none
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return given[0]
+
+        if where == "host":
+            vae.first_stage_model.encode = vae.first_stage_model.decode = fail
+        else:
+            network = vae.first_stage_model.vae.network
+            network.encoder.conv_in.forward = network.decoder.conv_in.forward = fail
+            network.encoder.conv_in.apply_unpadded = network.decoder.conv_in.apply_unpadded = fail
+        return (vae,)
+
+
 class TestReport:
     """What the host holds in memory, as a text."""
 
@@ -146,5 +170,5 @@ class TestReport:
         return {"ui": {"bytes": [held]}}
 
 
-NODES = (TestWrite, TestConditioning, TestClip, TestClipVision, TestStrangeVAE, TestReport)
+NODES = (TestWrite, TestConditioning, TestClip, TestClipVision, TestStrangeVAE, TestNoMemory, TestReport)
 NODE_CLASS_MAPPINGS = {one.__name__: one for one in NODES}

@@ -14,17 +14,23 @@ from . import whole
 from .bands.flows import Source
 from .bands.state import Past
 from .plans.request import Plan
-from .run import gather, make_store, run_bands
+from .rewrite.fuse import fuse
+from .run import gather, make_store, run_bands, run_images
 from .whole import Observer
 
 
 @torch.no_grad()
-def run_batch(ops: Ops, x: Tensor, plan: Plan, observer: Observer, law: ClipLaw | None, ratio: int) -> Tensor:
-    """Clips x (B, C, T, H, W), run one after the other -> (B, C', T', H', W'), in fp32 at least, on the device of x.
+def run_batch(ops: Ops, x: Tensor, plan: Plan, observer: Observer, law: ClipLaw | None = None, ratio: int = 1,
+              side_input: Tensor | None = None) -> Tensor:  # fmt: skip
+    """Images x (B, C, H, W), or clips (B, C, T, H, W) one after the other, of any layout -> the results, as `run.run`.
 
-    law, ratio  to encode: by which each clip is continued in time, and at its right and lower edge; None to decode
-    And as in `run`.
+    ops         of the network, as it gives them
+    law, ratio  to encode: by which each clip is continued in time, and each frame at its right and lower edge
+    side_input  of images only
     """
+    if x.ndim == 4:
+        return run_images(ops, pad_to(x, ratio), plan, observer, side_input)
+    ops = fuse(ops)
     results = torch.empty((len(x), *plan.shape), dtype=at_least_fp32(x.dtype), device=x.device)
     first, step = (law.first, law.step) if law else (1, 1)
     for clip, place in zip(x.transpose(1, 2), results, strict=True):

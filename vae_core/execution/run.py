@@ -1,8 +1,7 @@
 """Run images as a plan says, whole or in bands of rows, and check the result."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..dtypes import at_least_fp32
-from ..errors import DoesNotFit, NumericalOverflow, is_out_of_memory
+from ..errors import NumericalOverflow
 from ..families import Half
 from ..images.pixels import lay_out
 from ..ops import Ops, as_single_frame, list_norms
@@ -22,7 +21,6 @@ from .bands.state import Past
 from .bands.stores import InMappedMemory, InSystemMemory, OnDevice, OnDisk, Store
 from .plans.places import DISK, SYSTEM
 from .plans.request import Plan
-from .progress import ProgressObserver
 from .rewrite.fuse import fuse
 from .whole import Observer
 
@@ -113,18 +111,6 @@ def demand_finite(vae: Run, x: Tensor, half: Half) -> None:
     dtype = str(vae.dtype).removeprefix("torch.")
     sentence = f"'{vae.name}' overflowed in {dtype}: {what} was finite, the result is not; {cure}."
     raise NumericalOverflow(sentence, count=int((~torch.isfinite(x)).sum()))
-
-
-@contextmanager
-def name_memory_errors(vae: Run, half: Half, shape: Sequence[int], observer: ProgressObserver) -> Iterator[None]:
-    """Raises DoesNotFit in place of torch's and Python's errors for memory that ran out: says at what, and where."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as e:
-        if not is_out_of_memory(e):
-            raise
-        run = describe_run(half, shape, vae.name)
-        raise DoesNotFit(f"{run} ran out of memory{observer.where}: use a smaller image or batch, or bf16.") from e
 
 
 def describe_run(half: Half, shape: Sequence[int], name: str) -> str:

@@ -15,16 +15,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..dtypes import at_least_fp32
+from .clip_conv import convolve_clip
 from .norms import GroupNormOverFrames
 from .rows import Window, join, lay_out_weight, pad_borders
 from .tree import AnyOp, Op, Ops, keeps_scale, leaves, map_ops
 from .whole_image import Global
 
 Kernel = int | tuple[int, int, int]
-# How weights (c_out, c_in, frames, k, k) lie in memory, the outermost dimension first: tap after tap, or all in one.
+# How weights (c_out, c_in, frames, k, k) lie in memory tap after tap, the outermost dimension first.
 TAPS = (2, 0, 1, 3, 4)
 TAPS_CHANNELS_LAST = (2, 0, 3, 4, 1)
-CHANNELS_LAST_3D = (0, 2, 3, 4, 1)
 
 
 class Temporal(Op, nn.Module):
@@ -131,13 +131,6 @@ class Conv3d(Window, nn.Conv3d):
             y = part if y is None else y.add_(part)
         assert y is not None
         return y
-
-
-def convolve_clip(conv: nn.Conv3d, x: Tensor, padding: tuple[int, int, int] = (0, 0, 0)) -> Tensor:
-    """A convolution over the frames of a clip, (T, C, H, W) -> (T', C', H', W')"""
-    if x.device.type == "cuda":  # cuDNN would copy weights of any other layout at every call
-        lay_out_weight(conv.weight, CHANNELS_LAST_3D)
-    return F.conv3d(x.transpose(0, 1)[None], conv.weight, conv.bias, conv.stride, padding)[0].transpose(0, 1)
 
 
 class OneFrame(Window):

@@ -7,7 +7,8 @@ from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.families import Half
 from exact_vae.vae_core.images.pixels import lay_out
 from exact_vae.vae_core.ops import CHANNELS_LAST, as_single_frame, declared, lay_out_weight
-from exact_vae.vae_core.ops.time import CHANNELS_LAST_3D, TAPS, TAPS_CHANNELS_LAST, Conv3d
+from exact_vae.vae_core.ops.clip_conv import CHANNELS_LAST_3D
+from exact_vae.vae_core.ops.time import TAPS, TAPS_CHANNELS_LAST, Conv3d
 from support.small_networks import SMALL, small
 from torch._prims_common import suggest_memory_format
 

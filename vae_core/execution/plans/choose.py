@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import chain
 
 import torch
 
@@ -19,7 +20,7 @@ from . import scratch
 from .clip_request import ClipRequest
 from .limits import find_limit
 from .places import DEVICE, DISK, SYSTEM
-from .request import Plan, Request, choose
+from .request import Plan, Request, propose_fitting
 
 
 @lru_cache(maxsize=32)
@@ -110,13 +111,24 @@ def choose_plan(request: Request, device: torch.device, options: RunOptions = DE
     what: the run in words, for the error: "decoding 1 x 512x512 with 'ae.safetensors'".
     Raises DoesNotFit.
     """
+    return next(choose_plans(request, device, options, what=what))
+
+
+def choose_plans(
+    request: Request, device: torch.device, options: RunOptions = DEFAULTS, *, what: str
+) -> Iterator[Plan]:
+    """All ways to run the request that fit, the fastest first. Raises DoesNotFit at once if there is none."""
+    plans = _choose_plans(request, device, options, what)
+    return chain([next(plans)], plans)
+
+
+def _choose_plans(request: Request, device: torch.device, options: RunOptions, what: str) -> Iterator[Plan]:
     on_cpu = device.type == "cpu"
     keep = DEVICE if options.keep == SYSTEM and on_cpu else options.keep
     with _raising_overflow(what):
-        budget = read_budget(device, options.budget)
-        limit = find_limit(device, request.x.dtype)
+        budget, limit = read_budget(device, options.budget), find_limit(device, request.x.dtype)
         ways = {"rows": options.rows, "keep": keep, "on_cpu": on_cpu, "limit": limit}
-        return choose(request, budget, FreeElsewhere(device), **ways, what=what)
+        yield from propose_fitting(request, budget, FreeElsewhere(device), **ways, what=what)
 
 
 def list_plans(request: Request, device: torch.device) -> list[Plan]:

@@ -27,6 +27,14 @@ class Limit(NamedTuple):
         """Numbers of the largest tensor that there will be, if the largest matrix of scores would have so many."""
         return max(largest, scores if self.with_scores else 0)
 
+    def explain(self, least: float) -> str:
+        """Why there is no way to run. least: numbers of the largest tensor of the way that makes the smallest."""
+        have, most = (f"{numbers / 1e9:.2f} billion" for numbers in (least, self.numbers))
+        return (
+            f"needs a tensor of {have} numbers at least, but its device counts to {most}: use a smaller image or "
+            "batch, or a CPU."
+        )
+
 
 NO_LIMIT = Limit()
 

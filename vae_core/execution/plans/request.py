@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -72,13 +73,18 @@ class Plan:
 
     def __str__(self) -> str:
         """'bands of 32 rows, kept in system memory; at most 812 MiB (and 4.0 GiB of system memory)'"""
+        more = f" (and {format_bytes(self.held)} of {self.keep})" if self.held else ""
+        note = f"; {self.note}" if self.note else ""
+        return f"{self.how}; at most {format_bytes(self.peak)}{more}{note}"
+
+    @property
+    def how(self) -> str:
+        """'bands of 32 rows, kept in system memory'"""
         how = "whole" if not self.rows else f"bands of {self.rows} rows, kept {_where(self.keep)}"
         one = f", {self.images} at a time" if self.images > 1 else ""
         one = f", {self.frames} latent frame{'s' * (self.frames > 1)} at a time" if self.frames else one
         again = ", the largest computed twice" if self.twice else ""
-        more = f" (and {format_bytes(self.held)} of {self.keep})" if self.held else ""
-        note = f"; {self.note}" if self.note else ""
-        return f"{how}{one}{again}; at most {format_bytes(self.peak)}{more}{note}"
+        return f"{how}{one}{again}"
 
 
 def _where(keep: str) -> str:
@@ -230,7 +236,12 @@ class Request:
         return {}
 
 
-def choose(
+def choose(request: Request, budget: int, elsewhere: Mapping[str, int], *, what: str, **ways: Any) -> Plan:
+    """The fastest plan under the budget. Arguments and errors are those of `propose_fitting`."""
+    return next(propose_fitting(request, budget, elsewhere, what=what, **ways))
+
+
+def propose_fitting(
     request: Request,
     budget: int,
     elsewhere: Mapping[str, int],
@@ -240,8 +251,8 @@ def choose(
     on_cpu: bool = False,
     limit: Limit = NO_LIMIT,
     what: str,
-) -> Plan:
-    """The fastest plan under the budget. Raises DoesNotFit, saying by how much.
+) -> Iterator[Plan]:
+    """The plans under the budget, the fastest first. Raises DoesNotFit if there is none, saying by how much.
 
     budget      bytes on the device
     elsewhere   bytes there are in 'system memory' and on 'disk', for those that may be used
@@ -250,30 +261,30 @@ def choose(
     limit       of a single tensor on the device
     what        is run, for the error: "decoding 4096x4096 with 'ae.safetensors'"
     """
-    smallest, least = None, math.inf
+    found, smallest, least = False, None, math.inf
     for plan in request.propose(elsewhere, rows, keep, on_cpu):
         numbers = limit.measure(plan.largest, plan.scores)
         least = min(least, numbers)
         if numbers >= limit.numbers:
             continue
         if plan.peak <= budget and plan.held <= elsewhere.get(plan.keep, 0):
-            return plan
+            found = True
+            yield plan
         smallest = plan if smallest is None or plan.peak < smallest.peak else smallest
-    if smallest is None:
+    if not found:
         raise DoesNotFit(
-            f"{what} needs a tensor of {_format_billions(least)} numbers at least, but its device counts to "
-            f"{_format_billions(limit.numbers)}: use a smaller image or batch, or a CPU."
+            f"{what} {_explain_misfit(smallest, budget, elsewhere)}" if smallest else f"{what} {limit.explain(least)}"
         )
+
+
+def _explain_misfit(smallest: Plan, budget: int, elsewhere: Mapping[str, int]) -> str:
+    """What is missing, and what to do."""
     if smallest.peak <= budget:
-        raise DoesNotFit(
-            f"{what} under {format_bytes(budget)} needs {format_bytes(smallest.held)} of {smallest.keep}, but only "
+        return (
+            f"under {format_bytes(budget)} needs {format_bytes(smallest.held)} of {smallest.keep}, but only "
             f"{format_bytes(elsewhere.get(smallest.keep, 0))} are free there: make room, or use a larger budget."
         )
-    raise DoesNotFit(
-        f"{what} needs {format_bytes(smallest.peak)} even at its smallest ({smallest}), but only "
+    return (
+        f"needs {format_bytes(smallest.peak)} even at its smallest ({smallest}), but only "
         f"{format_bytes(budget)} may be used: use a smaller image, bf16, or a larger budget."
     )
-
-
-def _format_billions(numbers: float) -> str:
-    return f"{numbers / 1e9:.2f} billion"

@@ -1,0 +1,186 @@
+"""A run that runs out of memory starts again in less of it: the exact result, and nothing left of what failed."""
+
+import gc
+import logging
+import weakref
+from collections.abc import Iterator
+from functools import lru_cache
+
+import pytest
+import torch
+from exact_vae.vae_core import VAE, DoesNotFit, NumericalOverflow
+from exact_vae.vae_core.errors import is_out_of_memory
+from exact_vae.vae_core.execution import Plan, Tiles
+from exact_vae.vae_core.execution.ladder import give_back
+from support.small_networks import small
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+OOM = {
+    "GPU": lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    "Metal": lambda: RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB)."),
+    "CPU": lambda: RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+    "cuBLAS": lambda: RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    "Python": MemoryError,
+}
+
+
+class SmallMemory(TorchFunctionMode):
+    """No tensor may have more bytes than there is room for; None: there is enough.
+
+    lost: how often memory ran out. made: what there was made meanwhile, weights and other views aside.
+    """
+
+    def __init__(self, room: int | None, error=OOM["GPU"]):
+        super().__init__()
+        self.room, self.error, self.lost = room, error, 0
+        self.made: list[weakref.ref] = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        known = {one.untyped_storage()._cdata for one in tree_leaves(args) if isinstance(one, torch.Tensor)}
+        for one in tree_leaves(result):
+            if not isinstance(one, torch.Tensor) or one.is_meta or one.untyped_storage()._cdata in known:
+                continue
+            if self.room and one.nbytes > self.room and func is not torch.einsum:  # that makes weights
+                self.lost += 1
+                raise self.error()
+            self.made.append(weakref.ref(one.untyped_storage()))
+        return result
+
+    def alive(self) -> int:
+        return sum(one() is not None for one in self.made)
+
+
+@lru_cache
+def network(kind: str) -> VAE:
+    return small(kind, torch.float32)
+
+
+@lru_cache
+def given(kind: str, half: str) -> torch.Tensor:
+    """Of a height at which a CPU begins whole."""
+    vae, generator = network(kind), torch.Generator().manual_seed(0)
+    frames = ((5 if half == "encode" else 2),) if vae.clip_law else ()
+    side = 64 if half == "encode" else 64 // vae.spatial_ratio
+    channels = vae.in_channels if half == "encode" else vae.latent_channels
+    return torch.rand((1, channels, *frames, side, side), generator=generator) * 2 - 1
+
+
+def run(kind: str, half: str, **how) -> torch.Tensor:
+    vae, x = network(kind), given(kind, half)
+    return vae.encode(x, **how).mean if half == "encode" else vae.decode(x, **how)
+
+
+def room_for_less(kind: str, half: str, **how) -> int:
+    """Bytes of the largest tensor of the way that is taken, less a little."""
+    return int(network(kind).plan(half, given(kind, half).shape, **how).largest * 4 * 0.95)
+
+
+@pytest.mark.parametrize("half", ["encode", "decode"])
+@pytest.mark.parametrize("kind", ["kl", "vq: MoVQ", "wan: 2.2", "hunyuan_video"])
+def test_it_starts_again_in_less_memory(kind, half, caplog, monkeypatch):
+    """And gives what it gives if it is asked to run so from the first."""
+    run(kind, half, on_plan=(plans := list[Plan]()).append)  # which also lays out weights
+    left: list[int] = []
+
+    def tell(plan: Plan) -> None:
+        plans.append(plan)
+        left.append(memory.alive())
+
+    with caplog.at_level(logging.WARNING, "exact_vae"), SmallMemory(room_for_less(kind, half)) as memory:
+        result = run(kind, half, on_plan=tell)
+    assert plans.pop(0) == plans[0]
+    assert memory.lost == len(plans) - 1 >= 1
+    assert [p.peak for p in plans] == sorted({p.peak for p in plans}, reverse=True)
+    assert len(set(left)) == 1  # of what failed there is nothing left
+    assert str(plans[1]).endswith(f"; '{plans[0].how}' ran out of memory")
+    assert f"with '{kind}' ran out of memory at " in caplog.messages[0]
+    assert caplog.messages[0].endswith(f": it starts again in {plans[1]}")
+    monkeypatch.setattr("exact_vae.vae_core.vae.choose_plans", lambda *args, **named: iter(plans[-1:]))
+    assert torch.equal(result, run(kind, half))
+
+
+TINY = 60_000  # bytes: more than the image that "kl" decodes has, less than any way to do so needs
+
+
+@pytest.mark.parametrize("error", OOM)
+def test_memory_runs_out_in_many_words(error):
+    assert is_out_of_memory(OOM[error]())
+    with SmallMemory(room_for_less("kl", "decode"), OOM[error]) as memory:
+        run("kl", "decode")
+    assert memory.lost
+
+
+def test_if_no_way_is_left_it_says_where():
+    tries: list[Plan] = []
+    with SmallMemory(TINY) as memory, pytest.raises(DoesNotFit) as caught:
+        run("kl", "decode", on_plan=tries.append)
+    assert str(caught.value).startswith("decoding 1 x 32x32 with 'kl' ran out of memory at decoder.")
+    assert str(caught.value).endswith(": use a smaller image or batch, or bf16.")
+    assert isinstance(caught.value.__cause__, torch.OutOfMemoryError) and memory.lost == len(tries) > 1
+    gc.collect()
+    assert memory.alive() == 0  # the error holds no frames
+
+
+def test_other_errors_are_not_tried_again():
+    plans: list[Plan] = []
+    with SmallMemory(TINY, lambda: RuntimeError("cuDNN is unhappy")), pytest.raises(RuntimeError, match="unhappy"):
+        run("kl", "decode", on_plan=plans.append)
+    with pytest.raises(NumericalOverflow):
+        network("kl").decode(given("kl", "decode") * 1e38, on_plan=plans.append)
+    assert len(plans) == 2
+    assert not is_out_of_memory(DoesNotFit("it ran out of memory"))
+
+
+def test_what_was_asked_for_is_kept_to():
+    """Fewer rows, but kept where they were to be kept; tiles of the same size, each in less memory."""
+    plans: list[Plan] = []
+    with SmallMemory(room_for_less("kl", "decode", rows=32) // 3) as memory:
+        run("kl", "decode", rows=32, keep="disk", on_plan=plans.append)
+    assert memory.lost and {p.keep for p in plans} == {"disk"} and plans[0].rows == 32 > plans[-1].rows
+    tiles, z = Tiles(64, 16), torch.cat([given("kl", "decode"), given("kl", "decode")], -1)
+    with SmallMemory(room_for_less("kl", "decode")) as memory:
+        found = network("kl").decode(z, tiles=tiles)
+    assert memory.lost == 3  # once for each tile
+    assert torch.equal(found, network("kl").decode(z, tiles=tiles, rows=8))
+
+
+class Rows:
+    def __init__(self, x: torch.Tensor):
+        self.x, self.shape, self.reads = x, tuple(x.shape), 0
+
+    def read(self) -> Iterator[torch.Tensor]:
+        self.reads += 1
+        return iter(self.x.split(7, 1))
+
+
+def test_an_image_is_read_again():
+    source, plans = Rows(given("kl", "encode")[0]), list[Plan]()
+    with SmallMemory(room_for_less("kl", "encode", streamed=True)) as memory:
+        found = network("kl").encode_rows(source, on_plan=plans.append).mean
+    assert memory.lost == len(plans) - 1 == source.reads - 1 > 0
+    assert torch.equal(found, run("kl", "encode", rows=plans[-1].rows))
+
+
+def test_rows_start_again_before_the_first_and_never_after_it():
+    vae, z, plans = network("kl"), given("kl", "decode"), list[Plan]()
+    with SmallMemory(room_for_less("kl", "decode", streamed=True)) as memory:
+        found = torch.cat(list(vae.decode_rows(z, on_plan=plans.append)), -2)
+    assert memory.lost == len(plans) - 1 == 1 and torch.equal(found, run("kl", "decode", rows=plans[-1].rows)[0])
+    with SmallMemory(None) as memory:
+        bands = vae.decode_rows(z, rows=16, on_plan=plans.append)
+        next(bands)
+        memory.room = TINY
+        with pytest.raises(DoesNotFit, match=r"^decoding 1 x 32x32 with 'kl' ran out of memory at decoder\."):
+            next(bands)
+    assert len(plans) == 3
+
+
+@pytest.mark.parametrize("device", ["cuda", "xpu", "mps"])
+def test_what_torch_keeps_for_later_is_given_back(device, monkeypatch):
+    given_back = []
+    for one in ("cuda", "xpu", "mps"):
+        monkeypatch.setattr(f"torch.{one}.empty_cache", lambda one=one: given_back.append(one))
+    give_back(torch.device(device))
+    assert given_back == [device]

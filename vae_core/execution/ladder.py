@@ -1,0 +1,113 @@
+"""A run that runs out of memory is done again in less of it, until there is no way left. Never approximately."""
+
+import gc
+import logging
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from typing import NamedTuple, TypeVar
+
+import torch
+
+from ..errors import DoesNotFit, is_out_of_memory
+from .plans.request import Plan
+from .progress import ProgressObserver
+
+log = logging.getLogger("exact_vae")
+
+T = TypeVar("T")
+
+
+class Ladder(NamedTuple):
+    """The ways to do a run: the fastest, and if memory runs out those that take less of it, one after the other.
+
+    plans   that should fit, the fastest first
+    start   tells of a plan, and gives who is told of its run
+    what    is run, for sentences: "decoding 1 x 512x512 with 'ae.safetensors'"
+    device  that it runs on
+    """
+
+    plans: Iterator[Plan]
+    start: Callable[[Plan], ProgressObserver]
+    what: str
+    device: torch.device
+
+    def run(self, attempt: Callable[[Plan, ProgressObserver], T]) -> T:
+        """What `attempt` gives for the first plan with which memory does not run out.
+
+        Before another attempt all that the last one has made is given back. Raises DoesNotFit if no way is left, caused
+        by the last error; whatever else an attempt raises passes.
+        """
+        result, observer = self._climb(attempt)
+        observer.end_run()
+        return result
+
+    def stream(self, attempt: Callable[[Plan, ProgressObserver], Generator[T, None, None]]) -> Generator[T, None, None]:
+        """As `run`, for an attempt that gives one item after the other: it starts again only before the first."""
+
+        def begin(plan: Plan, observer: ProgressObserver) -> tuple[list[T], Generator[T, None, None]]:
+            items = attempt(plan, observer)
+            return [next(items)], items
+
+        (first, others), observer = self._climb(begin)
+        with closing(others), self._naming_memory(observer):
+            yield first.pop()
+            yield from others
+        observer.end_run()
+
+    def _climb(self, attempt: Callable[[Plan, ProgressObserver], T]) -> tuple[T, ProgressObserver]:
+        plan = next(self.plans)
+        lower: Iterator[Plan] | None = None
+        while True:
+            observer = self.start(plan)
+            try:
+                return attempt(plan, observer), observer
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as e:
+                if not is_out_of_memory(e):
+                    raise
+                where, error = observer.where, _forget_frames(e)
+            del observer  # it knows the op that failed, which may have weights of its own
+            give_back(self.device)
+            lower = lower or self._list_lower(plan)
+            failed, plan = plan, next(lower, None)
+            if plan is None:
+                raise self._misfit(where) from error
+            plan = replace(plan, note=f"'{failed.how}' ran out of memory")
+            log.warning("%s ran out of memory%s: it starts again in %s", self.what, where, plan)
+
+    def _list_lower(self, plan: Plan) -> Iterator[Plan]:
+        """The other plans that take less memory, the one that takes most first; the faster of two that take as much."""
+        by_peak = {other.peak: other for other in reversed(list(self.plans)) if other.peak < plan.peak}
+        return iter([by_peak[peak] for peak in sorted(by_peak, reverse=True)])
+
+    @contextmanager
+    def _naming_memory(self, observer: ProgressObserver) -> Iterator[None]:
+        try:
+            yield
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as e:
+            if not is_out_of_memory(e):
+                raise
+            raise self._misfit(observer.where) from e
+
+    def _misfit(self, where: str) -> DoesNotFit:
+        return DoesNotFit(f"{self.what} ran out of memory{where}: use a smaller image or batch, or bf16.")
+
+
+def give_back(device: torch.device) -> None:
+    """Free what a run has left behind: tensors in circles of references, and memory that torch keeps for later."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "xpu":
+        torch.xpu.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+def _forget_frames(error: BaseException) -> BaseException:
+    """The error, and those that it came of, without the frames that they were raised in: these hold tensors."""
+    one: BaseException | None = error
+    while one:
+        one.__traceback__ = None
+        one = one.__context__
+    return error
