@@ -58,7 +58,7 @@ def load(
     demand_whole(found, name)
     where = dtypes.demand_device(device or "cpu")
     own = own_dtype(Counter(checkpoint.entries[old].dtype for checkpoint, old in sources.values()), name)
-    dtype = dtypes.choose_dtype(where, own, dtype)
+    dtype = dtypes.choose_dtype(where, own, dtype, fits_fp16=family_named(found.family).rounding.fits_fp16)
     variant = Variant(found.family, found.config, _read(sources))
     if not family_named(found.family).scaling:
         variant = variant._replace(latent_space=space_of(found, checkpoints[0]))

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ..latents.spaces import LatentSpace
 from ..ops import Affine, AnyOp, Conv2d, Ops, Residual, Upsample2x, chain, relu, soft_clamp
-from .blocks.base import ConfigJson, Family, Halves, Member, Network
+from .blocks.base import ConfigJson, Family, Halves, Member, Network, Rounding
 from .names import tiny as names
 from .shapes import Shapes, count, size, vote
 
@@ -225,6 +225,7 @@ FAMILY = Family(
     layouts=(names.TAESD, names.TAESD_DIFFUSERS, names.MODULE, *names.DIFFUSERS_HALVES, *names.MODULE_HALVES),
     config_json=ConfigJson(("AutoencoderTiny",), read_config_json),
     scaling=statistics,
+    rounding=Rounding(fits_fp16=True),  # their author runs them so: github.com/madebyollin
     members=(
         Member("TAESD, TAESDXL", 4, 8),
         Member("TAESD3, TAEF1", 16, 8),
