@@ -86,17 +86,12 @@ RULES = (
 NOT_IN_FP16 = "this card has fp16 only, and no one has shown that this VAE fits into it"
 
 
-class Choice(NamedTuple):
-    dtype: torch.dtype
-    why: str
-
-
-def choose_for_card(card: Card, fits_fp16: bool) -> Choice:
+def choose_for_card(card: Card, fits_fp16: bool) -> tuple[torch.dtype, str]:
     """The dtype in which this card computes a VAE fast and right, and why. fits_fp16: does the VAE fit into fp16?"""
     rule = next(rule for rule in RULES if rule.fits(card))
     if rule.dtype is FP16 and not fits_fp16:
-        return Choice(FP32, NOT_IN_FP16)
-    return Choice(rule.dtype, rule.why)
+        return FP32, NOT_IN_FP16
+    return rule.dtype, rule.why
 
 
 def read_card(device: torch.device) -> Card:

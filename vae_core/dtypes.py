@@ -7,10 +7,19 @@ the rest  by the card (cards.py), whatever the file's own dtype is, but for fp64
 docs/precision.md has the table.
 """
 
+from typing import NamedTuple
+
 import torch
 
-from .cards import Choice, choose_for_card, read_card
 from .errors import BadRequest
+
+
+class Choice(NamedTuple):
+    """A dtype, and why it was chosen, in words that end a sentence."""
+
+    dtype: torch.dtype
+    why: str
+
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
 
@@ -63,7 +72,9 @@ def explain_dtype(
         return Choice(asked, "asked for")
     if own is torch.float64:
         return Choice(own, "its own")
-    return choose_for_card(read_card(device), fits_fp16)
+    from .cards import choose_for_card, read_card  # read where there is a card
+
+    return Choice(*choose_for_card(read_card(device), fits_fp16))
 
 
 def _choose_on_cpu(wanted: torch.dtype, asked: bool) -> Choice:

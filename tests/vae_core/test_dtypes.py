@@ -60,11 +60,11 @@ def test_choice_on_a_cpu(monkeypatch, own, asked, has_bf16, want):
     ids=lambda value: value.name or value.kind if isinstance(value, Card) else "",
 )
 def test_choice_by_card(card, want, want_unfit):
-    assert [choose_for_card(card, fits).dtype for fits in (True, False)] == [want, want_unfit]
+    assert [choose_for_card(card, fits)[0] for fits in (True, False)] == [want, want_unfit]
 
 
 def test_what_is_asked_for_is_done_on_every_card(monkeypatch):
-    monkeypatch.setattr("exact_vae.vae_core.dtypes.read_card", lambda device: Card("cuda", "Tesla T4", (7, 5)))
+    monkeypatch.setattr("exact_vae.vae_core.cards.read_card", lambda device: Card("cuda", "Tesla T4", (7, 5)))
     assert choose_dtype(CUDA, F32, BF16) is BF16
     assert choose_dtype(CUDA, F64) is F64
     assert explain_dtype(CUDA, BF16, fits_fp16=True) == (F16, "its tensor cores compute fp16, and bf16 is emulated")
