@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from exact_vae.training import folder as folder_of
-from exact_vae.training.folder import FolderCrops, cut, ladder, open_upright, survey
+from exact_vae.training.folder import FolderCrops, cut, ladder, survey
+from exact_vae.training.images import open_image
 from exact_vae.vae_core import BadRequest
 from PIL import Image
 
@@ -122,4 +123,4 @@ def test_cameras_say_which_way_is_up(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     image(30, 20).save(tmp_path / "x.jpg", exif=exif)
-    assert open_upright(tmp_path / "x.jpg").size == (20, 30)
+    assert open_image(tmp_path / "x.jpg").size == (20, 30)
