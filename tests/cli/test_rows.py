@@ -155,7 +155,7 @@ def test_bad_tifs_are_named(capsys, tmp_path, kl_file, image):
     assert "'bad.tif' is cut short" in fails(capsys, *command, "--rows", 8)
     path.write_text("no image at all")
     assert "cannot read 'bad.tif' as an image" in fails(capsys, *command)
-    tifffile.imwrite(path, image.astype(np.float32), photometric="rgb")
+    tifffile.imwrite(path, image.astype(np.int16), photometric="rgb")
     assert "cannot read 'bad.tif' as an image" in fails(capsys, *command)
     assert not out.exists()
 
@@ -163,7 +163,7 @@ def test_bad_tifs_are_named(capsys, tmp_path, kl_file, image):
 def test_an_image_that_memory_cannot_hold_is_not_tried(capsys, tmp_path, kl_file, latent, monkeypatch):
     monkeypatch.setattr(budget, "free", lambda device: 61 * 30 * 3)
     said = fails(capsys, "encode", tmp_path / "image.png", tmp_path / "a.latent", "--vae", kl_file)
-    assert "image.png' must be read as a whole" in said and "use a TIFF file" in said
+    assert "'image.png' cannot be read: an image of 30x61 pixels takes" in said and "use a TIFF file" in said
     monkeypatch.setattr(budget, "free", lambda device: 61 * 30 * 3)
     command = ("decode", latent, tmp_path / "a.png", "--vae", kl_file, "--budget", "100MB")
     assert "a.png' must be written as a whole" in fails(capsys, *command)

@@ -22,8 +22,12 @@ BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8,
         "BOOL": 8, "C64": 64}  # fmt: skip
 AGAIN = "download it again"
 # What is taken for a safetensors file, and what to do with it; "": as its kind says
-OTHERS = {**dict.fromkeys(IMAGES, "`exact-vae encode` makes its latent"), VIDEO.name: "take a file of weights",
-          WORKFLOW.name: "", HTML.name: "download the file itself, not the page that shows it", LFS.name: ""}  # fmt: skip
+OTHERS = {
+    **dict.fromkeys(IMAGES, "`exact-vae encode` makes its latent"),
+    **dict.fromkeys((WORKFLOW.name, LFS.name), ""),
+    HTML.name: "download the file itself, not the page that shows it",
+    VIDEO.name: "take a file of weights",
+}
 
 
 def tensor_bytes(shape: tuple[int, ...] | list[int], dtype: str) -> int:

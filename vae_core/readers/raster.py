@@ -15,18 +15,18 @@ from .source import NotRead, demand_finite, scale, turned_size
 
 # Only these of Pillow's formats: others start programs (EPS), are fonts or data, or hold more than Pillow reads.
 FORMATS = ("AVIF", "BMP", "DDS", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "PSD", "QOI",
-           "SGI", "TGA", "TIFF", "WEBP", "XBM", "XPM")  # fmt: skip
+           "SGI", "TGA", "WEBP", "XBM", "XPM")  # fmt: skip
 WHITE = 255
 ORIENTATION = 274  # EXIF's tag
 OPENING = Lock()  # while Pillow's own limit is lifted
 
 
 @contextmanager
-def open_pillow(path: Path) -> Iterator[Image.Image]:
+def open_pillow(path: Path, formats: tuple[str, ...] = FORMATS) -> Iterator[Image.Image]:
     """The file, opened by Pillow; of any size, for room is asked for by whoever reads it."""
     with _any_size():
         Image.init()
-        file = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
+        file = Image.open(path, formats=[name for name in formats if name in Image.OPEN])
     with file:
         yield file
 

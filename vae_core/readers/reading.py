@@ -107,5 +107,5 @@ def _open_tiff(path: Path) -> Iterator[Source]:
         if not tiff.is_left_to_libtiff(file):
             yield tiff.TiffImages(path, file)
             return
-    with open_pillow(path) as image:
+    with open_pillow(path, ("TIFF",)) as image:
         yield PillowImages(image)

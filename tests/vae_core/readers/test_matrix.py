@@ -142,8 +142,9 @@ def tiff_by_hand(levels: np.ndarray, bits: int, photometric: int) -> bytes:
     data = packed(levels.reshape(h, -1), bits)
     many = struct.pack(f">{c}H", *[bits] * c)
     at = 8 + len(data) + len(data) % 2
-    tags = [(256, 3, 1, w), (257, 3, 1, h), (258, 3, c, bits if c == 1 else at), (259, 3, 1, 1), (262, 3, 1, photometric),
-            (273, 4, 1, 8), (277, 3, 1, c), (278, 3, 1, h), (279, 4, 1, len(data))]  # fmt: skip
+    tags = [(256, 3, 1, w), (257, 3, 1, h), (258, 3, c, bits if c == 1 else at), (259, 3, 1, 1),
+            (262, 3, 1, photometric), (273, 4, 1, 8), (277, 3, 1, c), (278, 3, 1, h),
+            (279, 4, 1, len(data))]  # fmt: skip
     packing = {3: ">HHIHxx", 4: ">HHII"}
     entries = (struct.pack(packing[tag[1] if tag[2] == 1 else 4], *tag) for tag in tags)
     table = struct.pack(">H", len(tags)) + b"".join(entries) + bytes(4)
