@@ -14,6 +14,8 @@ from .source import NotRead
 
 MOST_FRAMES = 10_000  # of one file: a minute and more of film; counting more would take longer than is waited for
 
+LONGEST = 300  # letters of what a decoder says of a file
+
 
 def demand_bytes(path: Path, size: int, what: str = "a part of it", advice: str = "") -> None:
     """Raises DoesNotFit if so many bytes are not free in memory."""
@@ -41,7 +43,7 @@ def explain_damage(path: Path) -> Iterator[None]:
 
 
 def _say(path: Path, why: str) -> str:
-    return f"cannot read '{path.name}' as an image: {why.rstrip('.')}."
+    return f"cannot read '{path.name}' as an image: {' '.join(why.split())[:LONGEST].rstrip('.')}."
 
 
 def _why(path: Path, error: Exception) -> str:

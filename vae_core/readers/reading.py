@@ -17,7 +17,7 @@ from .source import Source
 
 NO_MASK = (64, 64)  # the host's size for the mask of an image without alpha
 KEPT = 16  # bytes a pixel of each frame: three colours and alpha, float32
-DECODING = 48  # bytes a pixel of the one frame that is decoded: levels, copies of them in other modes, float32
+DECODING = 36  # bytes a pixel of the one frame that is decoded: levels, copies of them in other modes, float32
 
 
 class _Stack(NamedTuple):

@@ -269,17 +269,18 @@ def _decode_bands(page: TiffPage) -> Iterator[np.ndarray]:
     how = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if page.compression in JPEG else {}
     for y in range(down):
         band = np.empty((min(high, h - y * high), w, c), page.dtype)
-        for plane in range(planes):
-            for x in range(across):
-                _decode_part(page, (plane * down + y) * across + x, band, how)
+        parts = [(plane * down + y) * across + x for plane in range(planes) for x in range(across)]
+        if sum(_decode_part(page, i, band, how) for i in parts) != band.size:
+            raise ValueError(f"its parts do not cover the rows from {y * high} on")
         yield band
 
 
-def _decode_part(page: TiffPage, i: int, band: np.ndarray, how: dict[str, Any]) -> None:
-    """Decode strip or tile i into its place in the band."""
+def _decode_part(page: TiffPage, i: int, band: np.ndarray, how: dict[str, Any]) -> int:
+    """Decode strip or tile i into its place in the band. -> how many numbers it has there"""
     decode, file = page.decode, page.parent.filehandle  # the first may read tables of the file, so it comes first
     file.seek(page.dataoffsets[i])
     part, (sample, _, _, x, _), _ = decode(file.read(page.databytecounts[i]), i, **how)
     assert part is not None  # it is only for a part of no bytes
     part = part[0, : band.shape[0], : band.shape[1] - x]
-    band[:, x : x + part.shape[1], sample : sample + part.shape[2]] = part
+    band[: len(part), x : x + part.shape[1], sample : sample + part.shape[2]] = part
+    return part.size

@@ -200,6 +200,16 @@ def test_a_part_that_is_not_there_is_not_black(tmp_path):
         list(readers.rows(path).read())  # type: ignore[union-attr]
 
 
+def test_planes_that_are_neither_together_nor_apart(tmp_path):
+    """What the parts do not cover would be whatever lay in memory."""
+    how = {"planarconfig": "separate", "tile": (16, 16)}
+    path = written(tmp_path / "a.tif", np.moveaxis(drawn(), -1, 0), **how)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags["PlanarConfiguration"].overwrite(3)
+    with pytest.raises(BadPixels, match="its parts do not cover the rows from 0 on"):
+        readers.read(path)
+
+
 def test_damaged_compression(tmp_path):
     path = written(tmp_path / "a.tif", drawn(), rowsperstrip=7, compression="zlib")
     data = bytearray(path.read_bytes())
