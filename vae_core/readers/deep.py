@@ -73,8 +73,8 @@ def _open_png(path: Path, file: Image.Image) -> CodecImage | None:
 
 def _open_avif(path: Path, file: Image.Image) -> CodecImage | None:
     data = path.read_bytes()
-    at = data[:START].find(b"av1C")  # AV1 in ISO media, 2.3: a byte, profile and level, then tier and depth
-    depth = data[at + 6] if at >= 0 else 0
+    # AV1 in ISO media, 2.3: a byte, profile and level, then tier and depth; of the image, its alpha, its thumbnail
+    depth = max((part[2] & 0x60 for part in data[:START].split(b"av1C")[1:] if len(part) > 2), default=0)
     if not depth & 0x40:
         return None
     _demand_still(file)

@@ -92,7 +92,9 @@ def _open(path: Path) -> Iterator[Source]:
     if kind == TIFF:
         with _open_tiff(path) as source:
             yield source
-    elif opener := {JXL: open_jxl, HEIF: open_heif, PNM: open_pnm}.get(kind):
+        return
+    demand_bytes(path, path.stat().st_size, "the file")  # which most decoders read at once
+    if opener := {JXL: open_jxl, HEIF: open_heif, PNM: open_pnm}.get(kind):
         yield opener(path)
     else:
         with open_pillow(path) as file:

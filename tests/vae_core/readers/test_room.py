@@ -60,6 +60,15 @@ def test_too_many_pages_of_nothing(tmp_path, monkeypatch):
         readers.read(path)
 
 
+def test_a_file_that_is_larger_than_the_memory(tmp_path):
+    """Of no bytes on disk, but a terabyte to whoever reads it."""
+    with (tmp_path / "x.webp").open("wb") as file:
+        file.write(b"RIFF\0\0\0\0WEBP")
+        file.truncate(2**40)
+    with pytest.raises(DoesNotFit, match=r"'x.webp' cannot be read: the file takes 1024.0 GiB in memory"):
+        readers.read(tmp_path / "x.webp")
+
+
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
 def test_memory_that_ends_on_the_way_is_told(tmp_path, monkeypatch, error):
     def fail(*shape):
