@@ -14,6 +14,8 @@ from types import FrameType
 
 from ..vae_core import VAEError
 
+STOPPING = ("SIGTERM", "SIGHUP", "SIGBREAK")  # the last is of Windows, SIGHUP of all others
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a console that cannot show a character must not make the command fail
@@ -34,20 +36,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _stop_on_kill() -> Iterator[None]:
-    """Makes `kill` do what Ctrl-C does, so that unfinished files, which may be large, are removed."""
+    """Makes `kill`, and the end of a terminal, do what Ctrl-C does: unfinished files, which may be large, are removed.
+
+    A signal that is ignored, as nohup has SIGHUP ignored, stays so.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
+    caught = [getattr(signal, name) for name in STOPPING if hasattr(signal, name)]
+    before = {one: signal.getsignal(one) for one in caught}
     try:
-        before = signal.signal(signal.SIGTERM, stop)
+        for one in caught:
+            if before[one] is not signal.SIG_IGN:
+                signal.signal(one, stop)
     except ValueError:  # signal handlers can be set in the main thread only
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def parser() -> argparse.ArgumentParser:

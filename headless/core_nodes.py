@@ -7,7 +7,7 @@ nodes stand in for.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..vae_core.errors import BadRequest
-from ..vae_core.files import Series, next_series, write_atomically
+from ..vae_core.files import NumberedFile, next_series, write_atomically
 from ..vae_core.latents import read_latent, write_latent
 from . import image_files
 from .folders import Folders
@@ -110,11 +110,11 @@ class SaveImage:
         tokens = {"width": images.shape[2], "height": images.shape[1]}
         files = next_series(self.folders.of(self.kind), filename_prefix, tokens)
         texts = _collect_texts(prompt, extra_pnginfo)
-        names = [files.file_name(i, ".png") for i in range(len(images))]
-        for name, image in zip(names, images, strict=True):
-            with write_atomically(files.folder / name) as part:
+        written = [files.file(i, ".png") for i in range(len(images))]
+        for file, image in zip(written, images, strict=True):
+            with write_atomically(file) as part:
                 image_files.write_png(part, image, texts, self.compress_level)
-        return {"ui": {"images": _list_files(files, names, self.kind)}}
+        return {"ui": {"images": _list_files(written, self.kind)}}
 
 
 class PreviewImage(SaveImage):
@@ -156,10 +156,9 @@ class SaveLatent:
         self, samples: dict[str, Any], filename_prefix: str, prompt: Any = None, extra_pnginfo: Any = None
     ) -> dict[str, Any]:
         """samples: {"samples": raw latent of any shape}."""
-        files = next_series(self.folders.output, filename_prefix, {})
-        name = files.file_name(0, ".latent")
-        write_latent(files.folder / name, samples["samples"], texts=_collect_texts(prompt, extra_pnginfo))
-        return {"ui": {"latents": _list_files(files, [name], "output")}}
+        file = next_series(self.folders.output, filename_prefix, {}).file(0, ".latent")
+        write_latent(file, samples["samples"], texts=_collect_texts(prompt, extra_pnginfo))
+        return {"ui": {"latents": _list_files([file], "output")}}
 
 
 class LoadLatent:
@@ -269,5 +268,5 @@ def _collect_texts(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:
     return texts | {name: json.dumps(value) for name, value in (extra_pnginfo or {}).items()}
 
 
-def _list_files(files: Series, names: list[str], kind: str) -> list[dict[str, str]]:
-    return [{"filename": name, "subfolder": files.subfolder, "type": kind} for name in names]
+def _list_files(files: Iterable[NumberedFile], kind: str) -> list[dict[str, str]]:
+    return [{"filename": file.path.name, "subfolder": file.series.subfolder, "type": kind} for file in files]
