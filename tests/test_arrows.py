@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[1]
 KNOWS: dict[str, tuple[str, ...]] = {
     "lazy": (),
     "errors": (),
-    "dtypes": (),
+    "dtypes": ("cards",),
+    "cards": (),
     "numerics": (),
     "version": (),
     "ops": (),

@@ -44,10 +44,11 @@ def load(
     latent_space    for tiny VAEs, whose weights do not say whose latents they were trained on: 'sd1', 'sdxl', 'sd3',
                     'flux1' or 'sana' makes them give and take raw latents as the other VAEs do; those of clips take
                     'wan21', 'wan22', 'hunyuan-video' or 'hunyuan-video-15'. None: what the author's file names say
-                    (taesd, taesdxl, taesd3, taef1, taesana, taew2_1, taew2_2, taehv, taehv1_5), else the network's
-                    own, scaled
+                    (`latents.SPACES` has them: taesdxl, taef1_decoder, taew2_1_fp16 ...), else the network's own,
+                    scaled
     light           for tiny VAEs of clips: LightX2V trained networks of the same shapes with leaky ReLUs, and pixels in
-                    [-1, 1] (lighttaehy1_5). Nothing in a file tells; without it, it is read as TAEHV's author does
+                    [-1, 1]. Nothing in a file tells but its name, lighttaehy1_5; without it, the file is read as
+                    TAEHV's author does
 
     A later file replaces that half of an earlier one: `load('flux2-vae.safetensors', 'small_decoder.safetensors')`.
     Raises UnknownCheckpoint, BrokenCheckpoint, BadRequest.
@@ -58,13 +59,13 @@ def load(
     demand_whole(found, name)
     where = dtypes.demand_device(device or "cpu")
     own = own_dtype(Counter(checkpoint.entries[old].dtype for checkpoint, old in sources.values()), name)
-    dtype = dtypes.choose_dtype(where, own, dtype)
+    dtype = dtypes.choose_dtype(where, own, dtype, fits_fp16=family_named(found.family).rounding.fits_fp16)
     variant = Variant(found.family, found.config, _read(sources))
     if not family_named(found.family).scaling:
         variant = variant._replace(latent_space=space_of(found, checkpoints[0]))
     if space := latent_space or _author_s_space(found, checkpoints):
         variant = variant.in_space(space, name)
-    if light:
+    if light or (family_named(found.family).light and latents.is_named_light(checkpoints[0].path.name)):
         variant = variant.as_light(name)
     return variant.assemble(name, dtype, where)
 

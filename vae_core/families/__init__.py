@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .blocks.base import ClipLaw, Config, Facts, Family, Network
     from .blocks.half import Half
     from .names import LAYOUTS, ORIGINAL
-    from .registry import FAMILIES, build, demand_part, title
+    from .registry import FAMILIES, build, demand_part, family_named, title
     from .shapes import Shapes
     from .unsupported import FOREIGN
 else:
@@ -18,7 +18,7 @@ else:
             "blocks.base": "ClipLaw Config Facts Family Network",
             "blocks.half": "Half",
             "names": "LAYOUTS ORIGINAL",
-            "registry": "FAMILIES build demand_part title",
+            "registry": "FAMILIES build demand_part family_named title",
             "shapes": "Shapes",
             "unsupported": "FOREIGN",
         },
@@ -38,5 +38,6 @@ __all__ = [
     "Shapes",
     "build",
     "demand_part",
+    "family_named",
     "title",
 ]

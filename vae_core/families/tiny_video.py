@@ -40,7 +40,7 @@ from ..ops import (
     relu,
     soft_clamp,
 )
-from .blocks.base import ClipLaw, Family, Halves, Member, Network
+from .blocks.base import ClipLaw, Family, Halves, Member, Network, Rounding
 from .blocks.tiny_frames import BesideBefore, DropFirst, FramesOfImage, LeadIn
 from .blocks.tiny_video import MemBlock, SuperMemBlock, TGrow, TPool, UpConv
 from .names import keep_names
@@ -293,6 +293,7 @@ FAMILY = Family(
     ),
     layouts=(names.MODULE._replace(write=keep_names), *names.MODULE_HALVES),
     scaling=statistics,
+    rounding=Rounding(fits_fp16=True),  # their author runs them so: github.com/madebyollin
     light=True,
     members=(
         Member("TAEHV, TAEW2.1, TAECVX, TAEOS1.3", 16, 8, 4),

@@ -138,5 +138,9 @@ def test_authors_file_names():
         "taesana.pth",
     )
     assert [find_tiny_space(n, "tiny") for n in names] == ["sd1", "sdxl", "sd3", "flux1", "sana"]
-    assert [find_tiny_space(n, "tiny") for n in ("taef2_encoder.pth", "mine.pth", "taesd_mine.pth")] == [None] * 3
+    more = {"taef2_encoder.pth": "flux2", "taeqi2_1_decoder.pth": "qwen-image-2.1", "taesdxl_decoder_fp16.pth": "sdxl"}
+    assert {n: find_tiny_space(n, "tiny") for n in more} == more
+    assert [find_tiny_space(n, "tiny") for n in ("mine.pth", "taesd_mine.pth", "fp16.pth")] == [None] * 3
+    clips = {"taew2_1-bf16.safetensors": "wan21", "lighttaew2_2.pth": "wan22", "taeltx2_3_wide.pth": "ltx-video"}
+    assert {n: find_tiny_space(n, "tiny_video") for n in clips} == clips
     assert [find_tiny_space("taehv.pth", family) for family in ("tiny_video", "tiny")] == ["hunyuan-video", None]

@@ -168,11 +168,14 @@ class Rounding(NamedTuple):
     overflows: which published weights exceed fp16's largest number, 65504, and who says so; '' if no one does. What
     only norms read is run at a smaller scale in fp16 (execution/rewrite/rescale_fp16.py), so such weights may run all
     the same.
+
+    fits_fp16: may it run in fp16 unasked, on cards without bf16? Only norms read its stream, or its authors say so.
     """
 
     bf16: float = 0.035
     fp16: float = 0.0045
     overflows: str = ""
+    fits_fp16: bool = False
 
 
 class ConfigJson(NamedTuple):
