@@ -7,6 +7,7 @@ nodes stand in for.
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +21,8 @@ from ..vae_core.files import NumberedFile, next_series, write_atomically
 from ..vae_core.latents import read_latent, write_latent
 from . import image_files
 from .folders import Folders
+
+_PNG_NAME = re.compile(r"[!-~]([ -~]{0,77}[!-~])?")  # of a text in a PNG (PNG, 11.3.3.2), less what only Latin-1 has
 
 CORE_ALIASES: Mapping[str, str] = MappingProxyType(
     {
@@ -265,7 +268,8 @@ def _file_version(path: Path) -> str:
 
 def _collect_texts(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:
     texts = {} if prompt is None else {"prompt": json.dumps(prompt)}
-    return texts | {name: json.dumps(value) for name, value in (extra_pnginfo or {}).items()}
+    named = {name: json.dumps(value) for name, value in (extra_pnginfo or {}).items() if _PNG_NAME.fullmatch(name)}
+    return texts | named
 
 
 def _list_files(files: Iterable[NumberedFile], kind: str) -> list[dict[str, str]]:

@@ -8,4 +8,5 @@ MOST_NODES = 20_000  # when all subgraphs have been put in, notes and reroutes t
 DEEPEST = 100  # subgraphs within one another; the editor stops at 1,000
 MOST_SOCKETS = 2_000  # inputs or outputs of one node
 LONGEST_ADDRESS = 1_000  # letters before the = of NODE.INPUT=VALUE
+MOST_STEPS = 1_000_000  # from output nodes to nodes that fail; of outputs after that only their own problems are listed
 MOST_CIRCLES = 20  # circles of nodes that are written out

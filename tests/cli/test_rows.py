@@ -15,6 +15,7 @@ from exact_vae.nodes.images import to_image
 from exact_vae.vae_core import load
 from exact_vae.vae_core.execution import run
 from exact_vae.vae_core.execution.plans import budget, scratch
+from exact_vae.vae_core.files.parts import sweep_parts
 from exact_vae.vae_core.latents.files import read_latent
 from PIL import Image
 from safetensors.torch import save_file

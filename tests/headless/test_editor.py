@@ -145,7 +145,9 @@ def test_what_cannot_be_read_gets_a_sentence():
     assert refused(flow(SAVE)) == "an input reads link 1, which is not in this file"
     assert refused(flow(SAVE, links=[[1, 7, 0, 9, 0, "IMAGE"]])) == "node 9 reads node 7, which is not in this file"
     assert refused({"nodes": [{"type": "A"}]}) == "one of its nodes is no object with an id"
-    assert refused({"nodes": [5]}).startswith("this workflow cannot be read: TypeError")
+    assert refused({"nodes": [5]}) == "one of its nodes is no object with an id"
+    broken = node(9, "SaveImage") | {"inputs": [5]}
+    assert refused(flow(broken)).startswith("this workflow cannot be read: AttributeError")
 
 
 def test_circles_end():

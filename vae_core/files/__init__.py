@@ -7,7 +7,7 @@ from .. import lazy
 if TYPE_CHECKING:
     from .atomic import Target, explain_write_errors, make_folder, write_atomically
     from .limits import LARGEST_JSON
-    from .reading import demand_file, read_json
+    from .reading import demand_file, parse_json, read_json
     from .series import NumberedFile, Series, demand_prefix, next_series, resolve_inside, start_series
 else:
     __getattr__, __dir__ = lazy.offer(
@@ -15,7 +15,7 @@ else:
         {
             "atomic": "Target explain_write_errors make_folder write_atomically",
             "limits": "LARGEST_JSON",
-            "reading": "demand_file read_json",
+            "reading": "demand_file parse_json read_json",
             "series": "NumberedFile Series demand_prefix next_series resolve_inside start_series",
         },
     )
@@ -30,6 +30,7 @@ __all__ = [
     "explain_write_errors",
     "make_folder",
     "next_series",
+    "parse_json",
     "read_json",
     "resolve_inside",
     "start_series",

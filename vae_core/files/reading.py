@@ -2,12 +2,17 @@
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import BadRequest
-from .limits import LARGEST_JSON
+from .limits import DEEPEST_JSON, LARGEST_JSON
+
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 
 def demand_file(path: Path) -> Path:
@@ -38,8 +43,24 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: str, **how: Any) -> Any:
-    """`json.loads`, whose every failure is a ValueError. how: more arguments of `json.loads`."""
+    """`json.loads`, whose every failure is a ValueError, as is a depth that others could not follow.
+
+    how: more arguments of `json.loads`.
+    """
     try:
-        return json.loads(text, **how)
-    except RecursionError as e:
-        raise ValueError("its lists and objects lie too deep within one another") from e
+        found = json.loads(text, **how)
+        depth = _measure_depth(text)
+    except RecursionError:
+        found, depth = None, DEEPEST_JSON + 1
+    if depth > DEEPEST_JSON:
+        raise ValueError(f"its lists and objects lie more than {DEEPEST_JSON} deep within one another")
+    return found
+
+
+def _measure_depth(text: str) -> int:
+    """How deep lists and objects of valid JSON lie within one another; 0 where they cannot lie too deep."""
+    if text.count("[") + text.count("{") <= DEEPEST_JSON:
+        return 0
+    letters = np.frombuffer(_STRING.sub("", text).encode(), np.uint8)
+    steps = np.isin(letters, list(b"[{")).astype(np.int8) - np.isin(letters, list(b"]}")).astype(np.int8)
+    return int(np.cumsum(steps, dtype=np.int32).max())
