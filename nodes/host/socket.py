@@ -215,26 +215,12 @@ def _socket_class() -> type:
             first_look(vae, samples_in, may_fit=False)  # its weights may be elsewhere yet
             if frames_are_batch(vae):
                 model_management.free_memory(vae.peak_bytes("decode", clip_shape(samples_in.shape, vae)), self.device)
-            with self._never_in_tiles():
+            with _never_in_tiles(self):
                 return super().decode(samples_in, *more, **options)
 
         def encode(self, pixel_samples: Tensor, *more: Any, **options: Any) -> Tensor:
-            with self._never_in_tiles():
+            with _never_in_tiles(self):
                 return super().encode(pixel_samples, *more, **options)
-
-        @contextmanager
-        def _never_in_tiles(self) -> Iterator[None]:
-            """The host answers its own out-of-memory errors by tiles, which nobody asked for and which are approximate.
-
-            Those of our runs do not reach it, but it may run out of memory before or after one.
-            """
-            for name in TILED_WAYS:
-                setattr(self, name, partial(_refuse_tiles, name))
-            try:
-                yield
-            finally:
-                for name in TILED_WAYS:
-                    delattr(self, name)
 
         def decode_tiled(self, samples: Tensor, *more: Any, **options: Any) -> Tensor:
             first_look(self.first_stage_model.vae, samples, may_fit=False)
@@ -245,6 +231,21 @@ def _socket_class() -> type:
             return weights_as(self.first_stage_model.vae, ORIGINAL)
 
     return ExactVAE
+
+
+@contextmanager
+def _never_in_tiles(thing: Any) -> Iterator[None]:
+    """The host answers its own out-of-memory errors by tiles, which nobody asked for and which are approximate.
+
+    Those of our runs do not reach it, but it may run out of memory before or after one.
+    """
+    for name in TILED_WAYS:
+        setattr(thing, name, partial(_refuse_tiles, name))
+    try:
+        yield
+    finally:
+        for name in TILED_WAYS:
+            delattr(thing, name)
 
 
 def _refuse_tiles(name: str, *given: Any, **options: Any) -> Tensor:

@@ -139,8 +139,9 @@ class Variant(NamedTuple):
                 f"'{name}' has no use for the latent space '{latent_space}' ({space.channels} channels): it is "
                 f"{title(self.family, self.config)}; only a tiny VAE of as many channels needs to be told."
             )
-        config = replace(self.config, scaled=True)  # type: ignore[type-var]
-        return Variant(self.family, config, {**self.weights, **scaling(space)}, latent_space)
+        statistics = scaling(space)
+        config = replace(self.config, scaled=statistics["vae_scale"].numel())  # type: ignore[type-var]
+        return Variant(self.family, config, {**self.weights, **statistics}, latent_space)
 
     def as_light(self, name: str) -> "Variant":
         """The same weights as a network of LightX2V's. Raises BadRequest for a VAE of another family."""

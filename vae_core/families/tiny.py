@@ -17,6 +17,7 @@ for each channel.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -51,7 +52,7 @@ class TinyConfig(Halves):
     decoder: Coder | None
     in_channels: int = 3
     out_channels: int = 3
-    scaled: bool = False  # does the file say how its latents are scaled?
+    scaled: int = 0  # numbers that lead to raw latents: none, one for all channels, or one for each
     shuffle: int = 1  # pixels each way that are traded for channels first and last
 
     @property
@@ -89,7 +90,7 @@ def detect(shapes: Shapes) -> TinyConfig | None:
         decoder=decoder,
         in_channels=(read or made or 3) // shuffle**2,
         out_channels=(made or read or 3) // shuffle**2,
-        scaled="vae_scale" in shapes,
+        scaled=prod(shapes["vae_scale"]) if "vae_scale" in shapes else 0,
         shuffle=shuffle,
     )
 
@@ -199,9 +200,9 @@ class TinyAutoencoder(Network):
         super().__init__()
         self.encoder = encoder(c.encoder, c.in_channels, c.z_channels, c.shuffle) if c.encoder else None
         self.decoder = decoder(c.decoder, c.z_channels, c.out_channels, c.shuffle) if c.decoder else None
-        self.patch, self.scaled = c.patch, c.scaled
+        self.patch, self.scaled = c.patch, bool(c.scaled)
         if c.scaled:
-            shape = (c.z_channels, 1, 1) if c.shuffle > 1 else ()
+            shape = (c.scaled, 1, 1) if c.scaled > 1 else ()
             self.register_buffer("vae_scale", torch.ones(shape))
             self.register_buffer("vae_shift", torch.zeros(shape))
 

@@ -119,11 +119,8 @@ class DoublingConv(Window):
     rows, span, rows_per_step = (1, 1), 3, 2
 
     def __init__(self, conv: Conv2d):
-        # Row j of the doubled image is row j // 2 of the small one.
-        taps = torch.tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
-        exact = at_least_fp32(conv.weight.dtype)
-        taps = taps.to(conv.weight.device, exact)
-        weight = torch.einsum("ak,oikl,bl->ioab", taps, conv.weight.to(exact), taps)
+        weight = conv.weight.to(at_least_fp32(conv.weight.dtype))
+        weight = _sum_taps(_sum_taps(weight, 2), 3).transpose(0, 1)
         self.growth = 4 * conv.growth
         self.original, self.weight, self.bias = conv, weight.to(conv.weight.dtype).contiguous(), conv.bias
         self.temporary_bytes = self.weight.nbytes
@@ -133,6 +130,15 @@ class DoublingConv(Window):
 
     def apply_unpadded(self, x: Tensor) -> Tensor:
         return F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=(3, 1))
+
+
+def _sum_taps(weight: Tensor, dim: int) -> Tensor:
+    """Three taps along this dimension -> four of half the step: row j of the doubled image is row j // 2 of the small.
+
+    By sums, which a product of matrices would compute in TF32 where that is on, from a matrix that had to be copied.
+    """
+    a, b, c = weight.unbind(dim)
+    return torch.stack((c, b + c, a + b, a), dim)
 
 
 class Upsample2x(Op, nn.Module):

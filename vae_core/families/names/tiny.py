@@ -40,7 +40,7 @@ def to_diffusers(names: Iterable[str], config: Any = None) -> Names:
 
 
 def _is_module(part: str, own: Shapes) -> bool:
-    """Nothing but numbers. Layer 0 of a decoder, the clamp, has no weights; an encoder's has, unless it shuffles pixels."""
+    """Nothing but numbers. An encoder's layer 0 has weights, or shuffles pixels; a decoder's is the clamp, without."""
     tops = first_parts(own)
     is_encoder = "0" in tops or _has_strides("", own)
     return all(top.isdecimal() for top in tops) and is_encoder == (part == "encoder")
@@ -53,7 +53,7 @@ def _is_diffusers(part: str, own: Shapes) -> bool:
 
 
 def _has_strides(start: str, own: Shapes) -> bool:
-    """Does a convolution without a bias follow a block? An encoder's do, with strides; a decoder's follow an upsampling."""
+    """Does a convolution without a bias follow a block? An encoder's does, for its stride; a decoder's follows none."""
     layers = [name.removeprefix(start).removesuffix(".weight") for name in own if name.endswith(".weight")]
     bare = [int(n) for n in layers if n.isdecimal() and f"{start}{n}.bias" not in own]
     return any(f"{start}{n - 1}.conv.0.weight" in own for n in bare)
