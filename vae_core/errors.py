@@ -140,11 +140,19 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def shorten(text: str) -> str:
-    """The text, without the middles of words and sentences that nobody reads."""
+    """The text, without the middles of words and sentences that nobody reads; on one line.
+
+    Names in files may hold what ends lines and what makes a terminal do other things than show text.
+    """
+    text = re.sub(r"[\x00-\x1f\x7f-\x9f]", _escape, text)
     text = re.sub(rf"\S{{{LONGEST_WORD + 1},}}", _shorten_word, text)
     if len(text) <= LONGEST_SENTENCE:
         return text
     return f"{text[: LONGEST_SENTENCE - 1000]} ... {text[-900:]}"
+
+
+def _escape(found: re.Match[str]) -> str:
+    return repr(found[0])[1:-1]
 
 
 def _shorten_word(found: re.Match[str]) -> str:

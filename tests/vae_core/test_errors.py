@@ -32,3 +32,7 @@ def test_sentences_are_short():
     assert len(str(VAEError("a b " * 100_000))) < errors.LONGEST_SENTENCE
     assert str(VAEError("'" + "y" * 255 + "' is whole")) == "'" + "y" * 255 + "' is whole"
     assert shorten(shorten(name)) == shorten(name)
+
+
+def test_sentences_stay_on_their_line():
+    assert str(VAEError("'a\nb\x1b[2J\0' is no é")) == "'a\\nb\\x1b[2J\\x00' is no é"
