@@ -30,6 +30,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "families": ("ops", "latents", "images"),
     "kernels": (),
     "execution": ("ops", "families", "images", "files", "kernels"),  # files: scratch files are left behind by nobody
+    "readers": ("execution", "files"),
     "posterior": ("execution", "ops"),
     "inputs": ("execution", "families", "images", "latents"),
     "verdicts": ("execution", "families", "files", "version"),

@@ -16,12 +16,14 @@ from torch import Tensor
 
 from ..dtypes import DTYPES
 from ..errors import BadRequest
+from ..families import ZEROS
 from ..families.names import LAYOUTS, ORIGINAL
 from ..families.registry import family_named
 from ..files.atomic import Target
 from ..files.safetensors_writing import WORDS, rank_width, write_safetensors
 from ..numerics import pin_numerics
 from ..vae import VAE
+from .files import BORDER
 
 
 @pin_numerics()
@@ -38,7 +40,7 @@ def save(vae: VAE, target: str | Path | Target, layout: str = ORIGINAL, dtype: t
         Path(target) if isinstance(target, str) else target,
         {name: (words[name], tensors[name][0].shape) for name in names},
         (tensors[name][0].to(tensors[name][1]) for name in names),
-        {"format": "pt"},  # diffusers asks for it
+        {"format": "pt", **_note(vae)},  # diffusers asks for the format
     )
 
 
@@ -59,6 +61,11 @@ def layouts_of(family: str) -> tuple[str, ...]:
     """Those that files of the family are written in, of LAYOUTS."""
     written = {layout.choice for layout in family_named(family).layouts if layout.write}
     return tuple(layout for layout in LAYOUTS if layout in written)
+
+
+def _note(vae: VAE) -> dict[str, str]:
+    """What the weights do not say."""
+    return {} if vae.config.border == ZEROS else {BORDER: vae.config.border}
 
 
 def _written(vae: VAE, layout: str) -> Iterator[tuple[str, str, Tensor]]:
