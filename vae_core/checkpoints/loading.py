@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import dtypes
 from ..errors import BadRequest, BrokenCheckpoint
-from ..families import Config, Network
+from ..families import ZEROS, Config, Network
 from ..families.names import Reading
 from ..families.registry import build, family_named, spaces, title
 from ..latents import spaces as latents
@@ -19,7 +19,7 @@ from ..numerics import pin_numerics
 from ..vae import VAE
 from . import built_in
 from .detection import Detection, compare, demand_whole, detect, detect_in, space_of
-from .files import Checkpoint, open_checkpoint
+from .files import BORDER, Checkpoint, open_checkpoint
 from .latent_space_hints import whose
 
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -36,6 +36,7 @@ def load(
     device: torch.device | str | None = None,
     latent_space: str | None = None,
     light: bool = False,
+    border: str | None = None,
 ) -> VAE:
     """A VAE from a file, a diffusers folder, a full checkpoint, or an encoder and a decoder in two files.
 
@@ -49,6 +50,9 @@ def load(
     light           for tiny VAEs of clips: LightX2V trained networks of the same shapes with leaky ReLUs, and pixels in
                     [-1, 1]. Nothing in a file tells but its name, lighttaehy1_5; without it, the file is read as
                     TAEHV's author does
+    border          what its 3 x 3 convolutions read beyond the image: 'zeros' as nearly all VAEs, 'reflect' for those
+                    trained so (some EQ VAEs), 'circular' for textures that continue at the other side. None: what
+                    `save` noted in the file, else zeros. Not for VAEs of clips
 
     A later file replaces that half of an earlier one: `load('flux2-vae.safetensors', 'small_decoder.safetensors')`.
     Raises UnknownCheckpoint, BrokenCheckpoint, BadRequest.
@@ -67,7 +71,7 @@ def load(
         variant = variant.in_space(space, name)
     if light or (family_named(found.family).light and latents.is_named_light(checkpoints[0].path.name)):
         variant = variant.as_light(name)
-    return variant.assemble(name, dtype, where)
+    return variant.with_border(border or checkpoints[0].metadata.get(BORDER, ZEROS)).assemble(name, dtype, where)
 
 
 def _author_s_space(found: Detection, checkpoints: list[Checkpoint]) -> str | None:
@@ -86,6 +90,7 @@ def from_weights(
     dtype: torch.dtype | None = None,
     device: torch.device | None = None,
     found: Detection | None = None,
+    border: str = ZEROS,
 ) -> VAE:
     """A VAE around tensors that are in memory already.
 
@@ -93,6 +98,7 @@ def from_weights(
     name            what the VAE is called in sentences
     dtype, device   None: those of the largest tensor. What has both already is not copied.
     found           what `detect` says of their shapes, if that is known already
+    border          see `load`
     Raises UnknownCheckpoint, BrokenCheckpoint.
     """
     found = found or detect({k: tuple(t.shape) for k, t in weights.items()})
@@ -102,7 +108,7 @@ def from_weights(
     tensors = {new: weights[old] for new, old in found.names.items()}
     told = family_named(found.family).scaling
     space = None if told else whose(spaces(found.family, found.config), weights)
-    return Variant(found.family, found.config, tensors, space).assemble(name, dtype, device)
+    return Variant(found.family, found.config, tensors, space).with_border(border).assemble(name, dtype, device)
 
 
 def demand_floats(weights: Mapping[str, Tensor], name: str) -> list[Tensor]:
@@ -149,6 +155,10 @@ class Variant(NamedTuple):
             kind = title(self.family, self.config)
             raise BadRequest(f"'{name}' cannot be read as LightX2V's tiny VAE of clips: it is {kind}.")
         return self._replace(config=replace(self.config, light=True))  # type: ignore[type-var]
+
+    def with_border(self, border: str) -> "Variant":
+        """The same weights with another border."""
+        return self._replace(config=replace(self.config, border=border))  # type: ignore[type-var]
 
     def assemble(self, name: str, dtype: torch.dtype, device: torch.device) -> VAE:
         network = assemble(self.family, self.config, self.weights, dtype, device)

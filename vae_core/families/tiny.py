@@ -25,7 +25,19 @@ from torch import Tensor, nn
 
 from ..latents.conventions import SCALED, scaling_of
 from ..latents.spaces import LatentSpace
-from ..ops import Affine, AnyOp, Conv2d, Ops, Residual, Upsample2x, chain, relu, soft_clamp
+from ..ops import (
+    Affine,
+    AnyOp,
+    Conv2d,
+    Ops,
+    PixelShuffle,
+    PixelUnshuffle,
+    Residual,
+    Upsample2x,
+    chain,
+    relu,
+    soft_clamp,
+)
 from .blocks.base import ConfigJson, Family, Halves, Member, Network, Rounding
 from .names import tiny as names
 from .shapes import Shapes, count, size, vote
@@ -169,7 +181,7 @@ def encoder(c: Coder, in_channels: int, z_channels: int, shuffle: int) -> Number
     if c.stem:
         layers = [Conv2d(in_channels, c.stem, stride=2), relu, Conv2d(c.stem, width, stride=2), relu]
     elif shuffle > 1:
-        layers = [nn.PixelUnshuffle(shuffle), Conv2d(in_channels * shuffle**2, width), relu]
+        layers = [PixelUnshuffle(n=shuffle), Conv2d(in_channels * shuffle**2, width), relu]
     else:
         layers = [Conv2d(in_channels, width)]
     for i, (width, blocks) in enumerate(zip(c.widths, c.blocks, strict=True)):
@@ -187,7 +199,7 @@ def decoder(c: Coder, z_channels: int, out_channels: int, shuffle: int) -> Numbe
         if i:
             layers += [Upsample2x(), Conv2d(c.widths[i - 1], width, bias=False)]
         layers += [Block(width, c.pool and i == 0) for _ in range(blocks)]
-    last = [nn.PixelShuffle(shuffle)] if shuffle > 1 else []
+    last = [PixelShuffle(n=shuffle)] if shuffle > 1 else []
     return Numbered([*layers, Conv2d(width, out_channels * shuffle**2), *last])
 
 
