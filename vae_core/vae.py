@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import inputs
 from .dtypes import at_least_fp32
-from .errors import BadPixels, BadRequest
+from .errors import BadRequest
 from .execution import clips, streaming, tiles, whole
 from .execution.ladder import Ladder
 from .execution.options import DEFAULTS, RunOptions
@@ -21,6 +21,7 @@ from .execution.rewrite.fuse import fuse
 from .execution.run import demand_finite, describe_run
 from .families import ClipLaw, Config, Facts, Half, Network
 from .families.registry import demand_part, title
+from .images.plausible import demand_range
 from .latents.fingerprint import digest_weights
 from .latents.previews import Findings
 from .numerics import pin_each, pin_numerics
@@ -171,14 +172,12 @@ class VAE(Facts):
         demand_part(self.config, self.name, Half.ENCODER)
         if detour := self.detours.find(self, Half.ENCODER):
             return detour.vae.encode_rows(source, options=detour.adapt(options))
-        c, h, w = source.shape
-        if c != self.in_channels or min(h, w) < 1:
-            raise BadPixels(f"this image is ({c}, {h}, {w}): '{self.name}' encodes ({self.in_channels}, H, W).")
+        _, h, w = inputs.check_rows_shape(self, source.shape)
         shape = (1, *source.shape)
         if isinstance(inputs.choose_folding(self.clip_law, shape), inputs.ImagesAsClips):
-            image = streaming.StreamedImage(source, 1, self.device, self.dtype, inputs.check_range).tensor()
+            image = streaming.StreamedImage(source, 1, self.device, self.dtype, demand_range).tensor()
             return self.encode(image, options=options)
-        image = streaming.StreamedImage(source, self.spatial_ratio, self.device, self.dtype, inputs.check_range)
+        image = streaming.StreamedImage(source, self.spatial_ratio, self.device, self.dtype, demand_range)
 
         def attempt(plan: Plan, observer: ProgressObserver) -> Tensor:
             return streaming.encode(fuse(as_single_frame(self.network.encode_ops())), image, plan, observer)
@@ -234,9 +233,14 @@ class VAE(Facts):
             yield band[0]
 
     @torch.inference_mode(False)
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "VAE":
-        """Move or cast the weights, in place as torch does. Statistics of a latent space stay fp32 at least."""
-        self._device = torch.device(device) if device else self._device
+    def to(self, *where: inputs.Where, **named: inputs.Where) -> "VAE":
+        """Move or cast the weights, in place as torch does. Statistics of a latent space stay fp32 at least.
+
+        Takes what `nn.Module.to` takes: a device, a dtype, both, or a tensor that has both; also by name.
+        Raises BadRequest for a device that is not there and for what is no dtype of a VAE.
+        """
+        device, dtype = inputs.parse_where(*where, **named)
+        self._device = device or self._device
         self._dtype = dtype or self._dtype
         self.network.to(self._device)
         if dtype:
