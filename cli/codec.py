@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..headless import image_files, tiff
+from ..headless import image_files
 from ..nodes.images import demand_same_vae, to_image, to_pixels
-from ..vae_core import VAE, BadRequest, Posterior
+from ..vae_core import VAE, BadRequest, Posterior, readers
 from ..vae_core.latents import SEEDS, Tag, read_latent, write_latent
 from . import rows
 from .options import add_memory, add_vae, demand_new, load_vae, memory_options
@@ -70,13 +70,13 @@ def run_encode(options: argparse.Namespace) -> None:
 
 def encode_file(vae: VAE, options: argparse.Namespace) -> Posterior:
     """Encode the image of the command line; row by row if its file can be read row by row."""
-    file = tiff.rows(options.image)
+    file = readers.rows(options.image)
     if not file:
         rows.demand_readable(options.image)
     with memory_options(options) as how, bar("encode") as progress:
         if file:
             return vae.encode_rows(rows.PixelsOf(file, vae.in_channels), options=how, progress=progress)
-        image, _ = image_files.read(options.image)
+        image = readers.read_with_alpha(options.image)
         return vae.encode(to_pixels(image, vae.in_channels), options=how, progress=progress)
 
 

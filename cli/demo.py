@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..headless import image_files
 from ..nodes.images import to_image, to_pixels
-from ..vae_core import VAE, Posterior
+from ..vae_core import VAE, Posterior, readers
 from ..vae_core.checkpoints import built_in
 from ..vae_core.files import make_folder
 from ..vae_core.images import WHITE_HOT, channel_grid, colour_shift, heat_map, psnr, ssim
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
     source = options.image or built_in.PHOTOGRAPH
     for name in (*CAPTIONS, PAGE):
         demand_new(options.out / name, [source, *options.vae])
-    image = image_files.read(source)[0][:1]
+    image = readers.read_first(source)
     vae, loading = measure_seconds(lambda: load_vae(options))
     make_folder(options.out)  # fails before the work if the folder cannot be written
     with bar("encode") as progress:

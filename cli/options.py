@@ -10,6 +10,7 @@ from ..nodes import host
 from ..vae_core import VAE, BadRequest, RunOptions, load
 from ..vae_core.dtypes import DTYPES, parse_dtype
 from ..vae_core.execution import DEVICE, DISK, SYSTEM, scratch
+from ..vae_core.families import BORDERS
 from ..vae_core.latents import SPACES
 
 KEEP = {"device": DEVICE, "system": SYSTEM, "disk": DISK}
@@ -33,6 +34,10 @@ def add_vae(command: argparse.ArgumentParser) -> None:
     command.add_argument("--latent-space", choices=list(SPACES), metavar="SPACE", help=whose)
     light = "for tiny video VAEs: read the file as one of LightX2V's (lighttaehy1_5) instead of one of TAEHV's"
     command.add_argument("--light", action="store_true", help=light)
+    border = (
+        "what convolutions read beyond the image: circular for seamless textures (default: as saved, or zeros)"
+    )
+    command.add_argument("--border", choices=BORDERS, help=border)
 
 
 def add_memory(command: argparse.ArgumentParser) -> None:
@@ -64,7 +69,8 @@ def memory_options(options: argparse.Namespace) -> Iterator[RunOptions]:
 def load_vae(options: argparse.Namespace) -> VAE:
     device = host.device(options.device)
     dtype, space = parse_dtype(options.dtype), options.latent_space
-    return load(*options.vae, dtype=dtype, device=device, latent_space=space, light=options.light)
+    more = {"latent_space": space, "light": options.light, "border": options.border}
+    return load(*options.vae, dtype=dtype, device=device, **more)
 
 
 def demand_new(target: Path, sources: list[Path]) -> None:

@@ -19,7 +19,7 @@ from ..vae_core.execution import (
     make_request,
     read_budget,
 )
-from ..vae_core.families import demand_part
+from ..vae_core.families import demand_part, family_named
 from .options import parse_positive
 
 SIZE = re.compile(r"(\d+)x(\d+)")
@@ -62,7 +62,8 @@ def run(options: argparse.Namespace) -> None:
     demand_part(found.config, found.path.name, half)
     device = host.device(options.device)
     own = own_dtype(found.dtypes, found.path.name)
-    dtype = precision.choose_dtype(device, own, precision.parse_dtype(options.dtype))
+    asked, fits = precision.parse_dtype(options.dtype), family_named(found.family).rounding.fits_fp16
+    dtype = precision.choose_dtype(device, own, asked, fits_fp16=fits)
     streamed = options.stream and not options.frames
     request = make_request(
         found.family, found.config, half, latent_or_pixel_shape(options, found), dtype, streamed=streamed

@@ -9,17 +9,18 @@ from torch import Tensor
 
 from ..headless import image_files, tiff
 from ..nodes.images import to_image, to_pixels
-from ..vae_core import BadPixels, DoesNotFit
+from ..vae_core import BadPixels, DoesNotFit, readers
 from ..vae_core.execution import budget as memory
 
-READING = 40  # bytes a pixel, at most, while an image is read whole: as bytes, in [0, 1], in [-1, 1]
+READING = 56  # bytes a pixel, at most, while an image is read whole: decoded, in [0, 1], in [-1, 1]
+BY_ROWS = ": use a TIFF file of one image, which is read and written row by row"
 WRITING = 2  # times its bytes, while an image is written whole
 
 
 class PixelsOf:
     """A TIFF file as the encoder reads it. `read` may be called again: the encoder may read the image several times."""
 
-    def __init__(self, file: tiff.TiffRows, channels: int):
+    def __init__(self, file: readers.TiffRows, channels: int):
         self.file, self.channels = file, channels
         self.shape = (channels, *file.shape[:2])
 
@@ -58,9 +59,8 @@ def demand_savable(path: Path, channels: int) -> None:
 
 
 def demand_readable(path: Path) -> None:
-    """Raises DoesNotFit if there is too little memory to read the image as a whole."""
-    height, width = image_files.size_of(path)
-    demand_room(path, "read", height * width * READING)
+    """Raises DoesNotFit if there is too little memory to read the image as a whole, in all of its frames."""
+    readers.demand_room(path, READING, BY_ROWS)
 
 
 def demand_room(path: Path, done: str, size: int) -> None:
@@ -68,6 +68,5 @@ def demand_room(path: Path, done: str, size: int) -> None:
     if size > free:
         raise DoesNotFit(
             f"'{path}' must be {done} as a whole, which takes {memory.format_bytes(size)}, but "
-            f"{memory.format_bytes(free)} are free: use a TIFF file (uncompressed or deflate, of 8 or 16 bits), which "
-            "is read and written row by row."
+            f"{memory.format_bytes(free)} are free{BY_ROWS}."
         )

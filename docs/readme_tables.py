@@ -1,12 +1,18 @@
-"""The README's list of files, from the families themselves. `python docs/readme_tables.py` writes it anew."""
+"""Tables of README and docs that the code knows best. `python docs/readme_tables.py` writes them anew."""
 
 import re
 from pathlib import Path
 
+import torch
+from exact_vae.vae_core.cards import RULES
+from exact_vae.vae_core.dtypes import name_dtype
 from exact_vae.vae_core.families import FAMILIES, FOREIGN
 
 README = Path(__file__).parents[1] / "README.md"
-START, END = "<!-- files: made by docs/readme_tables.py -->\n", "<!-- end of files -->\n"
+PRECISION = Path(__file__).parent / "precision.md"
+START, END = "<!-- {}: made by docs/readme_tables.py -->\n", "<!-- end of {} -->\n"
+
+ONLY = {torch.float32: "", torch.bfloat16: "", torch.float16: " for VAEs that fit into it, otherwise fp32"}
 
 
 def files() -> str:
@@ -21,11 +27,21 @@ def files() -> str:
     return "\n".join([*head, *rows, "", f"Recognised, but refused by name: {refused}.", ""])
 
 
-def write_files(readme: str) -> str:
-    """The README with the list as it should be."""
-    before, rest = readme.split(START)
-    return before + START + files() + END + rest.split(END)[1]
+def cards() -> str:
+    """A row for each rule of which card runs in which dtype."""
+    rows = [f"| {rule.which} | {name_dtype(rule.dtype)}{ONLY[rule.dtype]} | {rule.why} |" for rule in RULES]
+    return "\n".join(["| device | dtype | why |", "|---|---|---|", *rows, ""])
 
+
+def write_table(page: str, name: str, table: str) -> str:
+    """The page with this table as it should be."""
+    start, end = START.format(name), END.format(name)
+    before, rest = page.split(start)
+    return before + start + table + end + rest.split(end)[1]
+
+
+TABLES = ((README, "files", files), (PRECISION, "cards", cards))
 
 if __name__ == "__main__":
-    README.write_text(write_files(README.read_text()))
+    for path, name, make in TABLES:
+        path.write_text(write_table(path.read_text(), name, make()))

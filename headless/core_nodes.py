@@ -1,8 +1,9 @@
 """The core nodes that graphs about VAEs need, under ComfyUI's ids, for running without ComfyUI.
 
-They have the inputs, file names and pixels of the core nodes of the same name, with two differences: 16-bit greyscale
-keeps its 16 bits, and an image with NaN is refused instead of saved black. CORE_ALIASES lists the core ids that our own
-nodes stand in for.
+They have the inputs, file names and pixels of the core nodes of the same name, with these differences: images of 8 and
+16 bits are read exactly (core passes them through luma and chroma of about 15 bits), alpha that colours are multiplied
+by is divided out, floats keep values beyond 0 and 1, and what has no agreed white is refused; an image with NaN is
+refused instead of saved black. CORE_ALIASES lists the core ids that our own nodes stand in for.
 """
 
 import json
@@ -15,6 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..vae_core import readers
 from ..vae_core.errors import BadRequest
 from ..vae_core.files import Series, next_series, write_atomically
 from ..vae_core.latents import read_latent, write_latent
@@ -60,12 +62,12 @@ class LoadImage:
     OUTPUT_TOOLTIPS = ("The image, or all frames of a moving one.", "1 where the image is transparent.")
     FUNCTION = "load_image"
     CATEGORY = "image"
-    DESCRIPTION = "Reads an image from the input folder: turned as its camera held it; grey ones keep 16 bits."
+    DESCRIPTION = "Reads an image from the input folder: turned as its camera held it, in all of its 16 bits."
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         tip = "A file in the input folder, also in a subfolder; 'x.png [output]' means one in the output folder."
-        names = cls.folders.names(image_files.SUFFIXES)
+        names = cls.folders.names(readers.SUFFIXES)
         return {"required": {"image": (names, {"image_upload": True, "tooltip": tip})}}
 
     @classmethod
@@ -78,7 +80,7 @@ class LoadImage:
 
     def load_image(self, image: str) -> tuple[Tensor, Tensor]:
         """-> IMAGE (B, H, W, 3) in [0, 1], MASK (B, H, W)."""
-        return image_files.read(self.folders.find(image))
+        return readers.read(self.folders.find(image))
 
 
 class SaveImage:

@@ -1,38 +1,19 @@
-"""Image files <-> IMAGE (B, H, W, 3) float32 in [0, 1] and MASK (B, H, W), 1 where the image is transparent."""
+"""IMAGE (B, H, W, C) in [0, 1] -> image files. (`vae_core.readers` reads them.)"""
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, ImageSequence, PngImagePlugin
+from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-from ..vae_core.errors import BadPixels, BadRequest, VAEError
+from ..vae_core.errors import BadPixels, BadRequest
 from ..vae_core.files import write_atomically
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".apng", ".avif", ".jfif")
 _OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
-_NO_MASK = (64, 64)  # the host's size for the mask of an image without alpha
-
-
-def read(path: Path) -> tuple[Tensor, Tensor]:
-    """-> IMAGE (B, H, W, 3), MASK (B, H, W). Frames of another size than the first are left out, as in the host.
-
-    Without alpha the mask is zeros (B, 64, 64). Raises BadPixels for a file that is no image, or a broken one.
-    """
-    try:
-        with _any_size(), Image.open(path) as file:
-            frames = [_frame(one) for one in _frames(file)]
-    except VAEError:
-        raise
-    except Exception as error:  # a damaged file may raise anything inside its decoder
-        why = error.strerror if isinstance(error, OSError) else None
-        raise BadPixels(f"cannot read '{path.name}' as an image: {why or error}") from error
-    frames = [one for one in frames if one[0].shape == frames[0][0].shape]
-    return _batch([colours for colours, _ in frames]), _masks(frames)
 
 
 def demand_images(images: Any) -> Tensor:
@@ -85,15 +66,6 @@ def format_of(path: Path) -> str:
     return kind
 
 
-def size_of(path: Path) -> tuple[int, int]:
-    """(H, W) from the file's header. Raises BadPixels."""
-    try:
-        with _any_size(), Image.open(path) as file:
-            return file.height, file.width
-    except Exception as error:
-        raise BadPixels(f"cannot read '{path.name}' as an image: {error}") from error
-
-
 def levels(image: Tensor) -> np.ndarray:
     """(H, W, C) in [0, 1], any float dtype -> bytes (H, W, C) as files hold them."""
     # Truncated, not rounded: so the pixels of the file are those that ComfyUI's SaveImage would write.
@@ -102,47 +74,3 @@ def levels(image: Tensor) -> np.ndarray:
 
 def _image(image: np.ndarray) -> Image.Image:
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-
-
-@contextlib.contextmanager
-def _any_size() -> Iterator[None]:
-    # Pillow's limit protects servers from strangers' files. These are the user's own, and may well be very large.
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
-
-
-def _frames(file: Image.Image) -> Iterator[Image.Image]:
-    # The further images in a camera's MPO are previews or the other eye, not frames.
-    return iter([file]) if file.format == "MPO" else iter(ImageSequence.Iterator(file))
-
-
-def _frame(frame: Image.Image) -> tuple[Tensor, Tensor | None]:
-    """-> (H, W, 3) in [0, 1], and alpha (H, W) if there is any."""
-    frame = ImageOps.exif_transpose(frame)
-    if frame.mode.startswith("I"):
-        return _sixteen_bit(frame).unsqueeze(-1).repeat(1, 1, 3), None
-    if frame.mode == "F":
-        raise BadPixels("an image of floating point numbers has no agreed white: save it with 8 or 16 bits")
-    has_alpha = bool({"A", "a"} & set(frame.getbands())) or "transparency" in frame.info
-    values = torch.from_numpy(np.array(frame.convert("RGBA" if has_alpha else "RGB"))).float().div_(255)
-    return values[..., :3].contiguous(), values[..., 3] if has_alpha else None
-
-
-def _sixteen_bit(frame: Image.Image) -> Tensor:
-    levels = np.array(frame).astype(np.float32)
-    if levels.min() < 0 or levels.max() > 65535:
-        raise BadPixels("an image of more than 16 bits a channel has no agreed white: save it with 8 or 16 bits")
-    return torch.from_numpy(levels).div_(65535)
-
-
-def _masks(frames: list[tuple[Tensor, Tensor | None]]) -> Tensor:
-    opaque = all(alpha is None for _, alpha in frames)
-    size = _NO_MASK if opaque else frames[0][0].shape[:2]
-    return _batch([torch.zeros(size) if alpha is None else 1 - alpha for _, alpha in frames])
-
-
-def _batch(parts: list[Tensor]) -> Tensor:
-    return parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)

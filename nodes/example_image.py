@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..vae_core import checkpoints
+from ..vae_core import checkpoints, readers
 from . import host
 from .entrance import checks_inputs
 from .inputs import choice_input, int_input
@@ -52,11 +51,7 @@ class ExampleImage:
 
 def read_photograph(path: Path) -> Tensor:
     """-> (1, 3, H, W) in [0, 1], float32"""
-    from PIL import Image  # here, so that importing the pack stays fast
-
-    with Image.open(path) as file:
-        levels = np.array(file.convert("RGB"))
-    return torch.from_numpy(levels).movedim(-1, 0)[None] / 255
+    return readers.read(path)[0].movedim(-1, 1)
 
 
 def crop_and_resize(image: Tensor, height: int, width: int) -> Tensor:

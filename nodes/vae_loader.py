@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from .. import vae_core
-from ..vae_core import UnsupportedCheckpoint, checkpoints, latents
+from ..vae_core import UnsupportedCheckpoint, checkpoints, families, latents
 from ..vae_core.dtypes import DTYPES
 from . import host
 from .core_vaes import point_to_core
@@ -58,6 +59,12 @@ class VAELoader:
             "of LightX2V (lighttaehy1_5), with other activations and another range of pixels. Nothing in the file "
             "tells them apart, and the wrong choice gives wrong colours."
         )
+        border = (
+            "What the VAE's 3 x 3 convolutions read beyond the image. automatic: zeros, as nearly all VAEs were "
+            "trained, unless the file says otherwise. reflect: the image mirrored, for VAEs trained so (some EQ VAEs). "
+            "circular: what lies at the other side, so that a texture continues there without a seam. Not for VAEs of "
+            "clips."
+        )
         halves = [NONE, *host.files("vae"), *host.files("vae_approx")]
         spaces = [AUTOMATIC, *latents.list_tiny_spaces()]
         return {
@@ -68,32 +75,44 @@ class VAELoader:
                 "other_half": choice_input(halves, NONE, half, advanced=True),
                 "latent_space": choice_input(spaces, AUTOMATIC, space, advanced=True),
                 "light": bool_input(False, light, advanced=True),
+                "border": choice_input((AUTOMATIC, *families.BORDERS), AUTOMATIC, border, advanced=True),
             },
         }
 
-    def load(self, vae_name, dtype="auto", device="auto", other_half=NONE, latent_space=AUTOMATIC, light=False):
-        made = host.to_socket(make_loader(vae_name, other_half, latent_space, light), dtype, device)
+    def load(self, vae_name, dtype="auto", device="auto", other_half=NONE, latent_space=AUTOMATIC, light=False,
+             border=AUTOMATIC):  # fmt: skip
+        made = host.to_socket(make_loader(vae_name, other_half, latent_space, light, border), dtype, device)
         return host.show_text(f"{host.look(made).title}; {host.runs_in(made)}", made)
 
 
-def make_loader(name: str, other_half: str = NONE, latent_space: str = AUTOMATIC, light: bool = False) -> host.Load:
+class Reading(NamedTuple):
+    """How to read what no weights tell, see `vae_core.load`."""
+
+    latent_space: str | None
+    light: bool
+    border: str | None
+
+
+def make_loader(
+    name: str, other_half: str = NONE, latent_space: str = AUTOMATIC, light: bool = False, border: str = AUTOMATIC
+) -> host.Load:
     """A function that loads what was chosen. The host calls it again for a copy on another device."""
-    space = None if latent_space == AUTOMATIC else latent_space
+    space, beyond = (None if chosen == AUTOMATIC else chosen for chosen in (latent_space, border))
+    how = Reading(space, light, beyond)
     if name == PIXEL_SPACE:
-        return partial(_pixel_space, space, light)
-    return partial(_load, [*find_paths(name), *(find_paths(other_half) if other_half != NONE else ())], space, light)
+        return partial(_pixel_space, how)
+    return partial(_load, [*find_paths(name), *(find_paths(other_half) if other_half != NONE else ())], how)
 
 
-def _load(
-    files: Sequence[Path], space: str | None, light: bool, dtype: torch.dtype | None, device: torch.device
-) -> vae_core.VAE:
+def _load(files: Sequence[Path], how: Reading, dtype: torch.dtype | None, device: torch.device) -> vae_core.VAE:
     try:
-        return vae_core.load(*files, dtype=dtype, device=device, latent_space=space, light=light)
+        return vae_core.load(*files, dtype=dtype, device=device, **how._asdict())
     except UnsupportedCheckpoint as e:
         raise point_to_core(e) from None
 
 
-def _pixel_space(space: str | None, light: bool, dtype: torch.dtype | None, device: torch.device) -> vae_core.VAE:
+def _pixel_space(how: Reading, dtype: torch.dtype | None, device: torch.device) -> vae_core.VAE:
+    """It has no convolutions, so every border is right."""
     vae = vae_core.from_weights({"pixel_space_vae": torch.tensor(1.0)}, PIXEL_SPACE).to(device, dtype or torch.float32)
-    vae = checkpoints.in_space(vae, space) if space else vae
-    return checkpoints.read_as_light(vae) if light else vae
+    vae = checkpoints.in_space(vae, how.latent_space) if how.latent_space else vae
+    return checkpoints.read_as_light(vae) if how.light else vae

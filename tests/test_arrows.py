@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[1]
 KNOWS: dict[str, tuple[str, ...]] = {
     "lazy": (),
     "errors": (),
-    "dtypes": (),
+    "dtypes": ("cards",),
+    "cards": (),
     "numerics": (),
     "plain": (),
     "version": (),
@@ -30,6 +31,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "families": ("ops", "latents", "images"),
     "kernels": (),
     "execution": ("ops", "families", "images", "files", "kernels"),  # files: scratch files are left behind by nobody
+    "readers": ("execution", "files"),
     "posterior": ("execution", "ops"),
     "inputs": ("execution", "families", "images", "latents"),
     "verdicts": ("execution", "families", "files", "version"),

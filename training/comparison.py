@@ -8,7 +8,8 @@ import numpy as np
 
 from ..vae_core import VAE
 from ..vae_core.files import make_folder, write_atomically
-from .folder import Survey, open_upright
+from .folder import Survey
+from .images import open_image
 from .results import LONG_SIDE, Measurement, make_cell, measure_image, save_sheet, shrink_to
 
 REPORT, SHEET = "report.md", "report.jpg"
@@ -22,7 +23,7 @@ class Comparison(NamedTuple):
 def compare(before: VAE, after: VAE, found: Survey, long_side: int | None = LONG_SIDE) -> Iterator[Comparison]:
     """Encode and decode (from the mode) each held-out image, shrunk to this long side if it is longer."""
     for name in found.held_out:
-        image = shrink_to(open_upright(found.folder / name), long_side)
+        image = shrink_to(open_image(found.folder / name), long_side)
         yield Comparison(measure_image(before, image, name), measure_image(after, image, name))
 
 

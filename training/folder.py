@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
+from ..vae_core import readers
 from ..vae_core.errors import BadRequest, some
-from .images import SHRINK, SUFFIXES, open_image
+from .images import SHRINK, open_image
 
 LARGEST = 1600  # pixels of the short side from which crops are cut; larger images are shrunk to it first
 KEPT = 2**31  # most bytes of images that are kept in memory
@@ -85,14 +86,12 @@ def _files(folder: Path, without: set[Path]) -> Iterator[Path]:
 
 def _why_unusable(path: Path, smallest: int) -> str | None:
     """Why a file cannot be used; None if it can."""
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in readers.SUFFIXES:
         return "it has the ending of no image"
     try:
         image = open_image(path)
     except BadRequest as e:
         return str(e).partition(" cannot be read as an image: ")[2].partition("; take it out")[0] or str(e)
-    except ModuleNotFoundError as e:
-        return f"it needs '{e.name}': pip install 'exact-vae[train]'"
     width, height = image.size
     return f"it has {width}x{height} pixels, crops {smallest}x{smallest}" if min(width, height) < smallest else None
 
@@ -103,11 +102,6 @@ def _say_too_few(folder: Path, usable: list[str], skipped: dict[str, str]) -> st
     return f"'{folder}' has {found}, but at least two are needed, one of them to measure with" + (
         f"; of no use: {why}." if skipped else "."
     )
-
-
-def open_upright(path: Path) -> Image.Image:
-    """An image in RGB, turned as its camera says. Raises BadRequest."""
-    return ImageOps.exif_transpose(open_image(path))
 
 
 class FolderCrops:
@@ -130,7 +124,7 @@ class FolderCrops:
     def _image(self, path: Path) -> Image.Image:
         if path in self._kept:
             return self._kept[path]
-        image = open_upright(path)
+        image = open_image(path)
         bytes_of = 3 * image.width * image.height
         if bytes_of <= self._room:
             self._room -= bytes_of

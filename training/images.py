@@ -1,6 +1,5 @@
 """Cuts training crops from photographs. The crops of a step depend only on the seed and the step's number."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -10,10 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..vae_core.errors import BadRequest
+from ..vae_core import readers
+from ..vae_core.errors import BadRequest, VAEError
+from ..vae_core.images import to_levels
 from .procedural import draw_image
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".jxl"}
 SHRINK = 1.5  # from one size in the pyramid to the next
 
 
@@ -55,23 +55,24 @@ def shrink(image: Image.Image, short: int) -> Image.Image:
 
 
 def open_image(path: Path) -> Image.Image:
-    """Open an image as RGB. Raises BadRequest if the file is no image, is broken, or is suspiciously large."""
-    if path.suffix.lower() == ".jxl":
-        import pillow_jxl  # noqa: F401  # teaches Pillow the format
+    """An image as RGB of 8 bits, turned as its camera says; of a moving one the first frame.
+
+    Raises BadRequest if the file is no image, is broken, or too large for the memory.
+    """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return image.convert("RGB")
-    except Exception as e:  # a damaged file may raise anything inside its decoder
-        why = (e.strerror if isinstance(e, OSError) else None) or str(e) or type(e).__name__
-        raise BadRequest(f"'{path}' cannot be read as an image: {why.rstrip('.')}; take it out or replace it.") from e
+        levels = to_levels(readers.read_first(path)[0])
+    except VAEError as error:
+        why = str(error).partition(" as an image: ")[2] or str(error)
+        raise BadRequest(
+            f"'{path}' cannot be read as an image: {why.rstrip('.')}; take it out or replace it."
+        ) from error
+    return Image.fromarray(levels.numpy())
 
 
 def list_images(folder: Path) -> list[Path]:
     """The images of a folder, in the order of their names. Raises BadRequest if there are none."""
     try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in readers.SUFFIXES)
     except FileNotFoundError:
         paths = []
     except OSError as e:

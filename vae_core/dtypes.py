@@ -1,16 +1,25 @@
 """Which dtype a VAE runs in, and why.
 
-CPU     the file's own dtype, if the processor computes it well; otherwise float32. Never fp16, whose
-        convolutions have no fast kernel on a CPU (a thousand times slower).
-CUDA    bf16 where the chip has it (compute capability 8.0), otherwise float32. fp16 is for those who ask for
-        it: it ends at 65504, which activations exceed. Those of SDXL's VAE and of all others whose stream
-        only norms read are scaled down for it (execution/rewrite/rescale_fp16.py); Sana's are not.
-other   float32, until measured: bf16 has given NaN on MPS (Qwen-Image), fp16 black images (FLUX.1).
+CPU       the file's own dtype, if the processor computes it well; otherwise fp32. Never fp16, whose convolutions have
+          no fast kernel on a CPU (a thousand times slower).
+the rest  by the card (cards.py), whatever the file's own dtype is, but for fp64, which stays.
+
+docs/precision.md has the table.
 """
+
+from typing import NamedTuple
 
 import torch
 
 from .errors import BadRequest
+
+
+class Choice(NamedTuple):
+    """A dtype, and why it was chosen, in words that end a sentence."""
+
+    dtype: torch.dtype
+    why: str
+
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
 
@@ -46,10 +55,20 @@ def demand_device(device: torch.device | str | int) -> torch.device:
     return found
 
 
-def choose_dtype(device: torch.device, own: torch.dtype, asked: torch.dtype | None = None) -> torch.dtype:
-    """The dtype to run in on this device, for weights that are stored as `own`.
+def choose_dtype(
+    device: torch.device, own: torch.dtype, asked: torch.dtype | None = None, *, fits_fp16: bool = False
+) -> torch.dtype:
+    """The dtype to run in on this device. Arguments and errors are those of `explain_dtype`."""
+    return explain_dtype(device, own, asked, fits_fp16=fits_fp16).dtype
 
-    What is asked for is done, but for fp16 on a CPU, where float32 is exact and a thousand times faster.
+
+def explain_dtype(
+    device: torch.device, own: torch.dtype, asked: torch.dtype | None = None, *, fits_fp16: bool = False
+) -> Choice:
+    """The dtype to run in on this device, for weights that are stored as `own`; and why, in words that end a sentence.
+
+    fits_fp16: does the VAE fit into fp16, so that a card without another half precision may run it so unasked?
+    What is asked for is done, but for fp16 on a CPU, where fp32 is exact and a thousand times faster.
     Raises BadRequest for what is no floating-point dtype.
     """
     if asked is not None and not (isinstance(asked, torch.dtype) and asked.is_floating_point):
@@ -57,25 +76,25 @@ def choose_dtype(device: torch.device, own: torch.dtype, asked: torch.dtype | No
     if device.type == "cpu":
         return _choose_on_cpu(asked or own, asked is not None)
     if asked is not None:
-        return asked
+        return Choice(asked, "asked for")
     if own is torch.float64:
-        return own
-    return torch.bfloat16 if device.type == "cuda" and _cuda_has_bf16(device) else torch.float32
+        return Choice(own, "its own")
+    from .cards import choose_for_card, read_card  # read where there is a card
+
+    return Choice(*choose_for_card(read_card(device), fits_fp16))
 
 
-def _choose_on_cpu(wanted: torch.dtype, asked: bool) -> torch.dtype:
+def _choose_on_cpu(wanted: torch.dtype, asked: bool) -> Choice:
     slow = wanted is torch.float16 or (wanted is torch.bfloat16 and not asked and not _cpu_has_bf16())
-    return torch.float32 if slow or wanted.itemsize < 2 else wanted
+    if slow or wanted.itemsize < 2:
+        return Choice(torch.float32, f"this processor has no fast {name_dtype(wanted)}")
+    return Choice(wanted, "asked for" if asked else "its own")
 
 
 def _cpu_has_bf16() -> bool:
     """avx512_bf16 or AMX; without them a CPU emulates bf16. torch has no public question for it."""
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # private, and torch may rename it
     return bool(supported and supported())
-
-
-def _cuda_has_bf16(device: torch.device) -> bool:
-    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def at_least_fp32(dtype: torch.dtype) -> torch.dtype:

@@ -29,6 +29,7 @@ from ...vae_core.execution import DEFAULTS
 from ...vae_core.families import ORIGINAL
 from ...vae_core.images import to_pixel_range
 from ..images import clip_shape, decoded_frames, drop_extra_frames, frames_are_batch, latent_frames, to_clip_latent
+from .changes import Change, adopt_border
 from .host_vae import HostVAE
 from .memory import budget_of, count_usable_bytes, make_ready
 from .place import device, in_comfyui
@@ -55,8 +56,8 @@ def to_socket(load: Load, dtype: str = "auto", device_name: str = "auto") -> Any
 def from_socket(thing: Any, half: Half, shape: tuple[int, ...], options: RunOptions = DEFAULTS) -> Any:
     """The VAE on the socket, with its weights on its device, and memory made free to run this half on this shape.
 
-    Core's own VAEs are rebuilt around their tensors, without a copy. One of a family that this pack does not run comes
-    back as a HostVAE, which calls core's methods.
+    Core's own VAEs are rebuilt around their tensors, without a copy. One of a family that this pack does not run, or
+    that somebody has changed in a way that it does not have, comes back as a HostVAE, which calls core's methods.
     """
     if isinstance(thing, VAE):
         return thing
@@ -107,12 +108,19 @@ def _demand_vae(thing: Any) -> None:
 
 
 def _detect(thing: Any) -> Detection | None:
-    """Which network core's VAE has; None if this pack does not run it. Detected once, and kept on core's VAE."""
+    """Which network core's VAE has; None if this pack does not run it as it is.
+
+    Its weights are looked at once, and what was found is kept on core's VAE. Its modules may change at any time.
+    """
     model, found = vars(thing).get(DETECTED, (None, None))
     if model is not thing.first_stage_model:
         found = _detect_weights(thing.first_stage_model.state_dict())
         vars(thing)[DETECTED] = thing.first_stage_model, found
-    return found
+    as_it_is = found and adopt_border(thing.first_stage_model, found)
+    if isinstance(as_it_is, Change):
+        log.info("A VAE was changed after it was loaded, so it is left to ComfyUI's own methods: %s", as_it_is.what)
+        return None
+    return as_it_is
 
 
 def _detect_weights(weights: Mapping[str, Tensor]) -> Detection | None:
@@ -132,7 +140,8 @@ def _rebuild(thing: Any, found: Detection, dtype: torch.dtype | None = None, dev
     A tensor is copied only if the host has left it on another device or in another dtype, to be cast at each call.
     Its weights are not kept, because the host moves them; what is found out about them is kept on core's VAE.
     """
-    vae = from_weights(thing.first_stage_model.state_dict(), CORE_VAE, dtype, device, found)
+    weights = thing.first_stage_model.state_dict()
+    vae = from_weights(weights, CORE_VAE, dtype, device, found, found.config.border)
     vae.findings = vars(thing).setdefault(FINDINGS, vae.findings)
     return vae
 
@@ -215,26 +224,12 @@ def _socket_class() -> type:
             first_look(vae, samples_in, may_fit=False)  # its weights may be elsewhere yet
             if frames_are_batch(vae):
                 model_management.free_memory(vae.peak_bytes("decode", clip_shape(samples_in.shape, vae)), self.device)
-            with self._never_in_tiles():
+            with _never_in_tiles(self):
                 return super().decode(samples_in, *more, **options)
 
         def encode(self, pixel_samples: Tensor, *more: Any, **options: Any) -> Tensor:
-            with self._never_in_tiles():
+            with _never_in_tiles(self):
                 return super().encode(pixel_samples, *more, **options)
-
-        @contextmanager
-        def _never_in_tiles(self) -> Iterator[None]:
-            """The host answers its own out-of-memory errors by tiles, which nobody asked for and which are approximate.
-
-            Those of our runs do not reach it, but it may run out of memory before or after one.
-            """
-            for name in TILED_WAYS:
-                setattr(self, name, partial(_refuse_tiles, name))
-            try:
-                yield
-            finally:
-                for name in TILED_WAYS:
-                    delattr(self, name)
 
         def decode_tiled(self, samples: Tensor, *more: Any, **options: Any) -> Tensor:
             first_look(self.first_stage_model.vae, samples, may_fit=False)
@@ -245,6 +240,21 @@ def _socket_class() -> type:
             return weights_as(self.first_stage_model.vae, ORIGINAL)
 
     return ExactVAE
+
+
+@contextmanager
+def _never_in_tiles(thing: Any) -> Iterator[None]:
+    """The host answers its own out-of-memory errors by tiles, which nobody asked for and which are approximate.
+
+    Those of our runs do not reach it, but it may run out of memory before or after one.
+    """
+    for name in TILED_WAYS:
+        setattr(thing, name, partial(_refuse_tiles, name))
+    try:
+        yield
+    finally:
+        for name in TILED_WAYS:
+            delattr(thing, name)
 
 
 def _refuse_tiles(name: str, *given: Any, **options: Any) -> Tensor:

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 import torch
 from exact_vae.cli import main
+from exact_vae.headless import core_nodes
 from exact_vae.nodes.images import to_image
 from exact_vae.vae_core import load
 from exact_vae.vae_core.execution import run
@@ -18,6 +19,7 @@ from exact_vae.vae_core.execution.plans import budget, scratch
 from exact_vae.vae_core.latents.files import read_latent
 from PIL import Image
 from safetensors.torch import save_file
+from support.node_calls import call as call_node
 
 SIZE = (61, 30)
 WAYS = [[], ["--rows", 8], ["--rows", 8, "--keep", "disk"], ["--keep", "device"], ["--budget", "100MB"]]
@@ -95,6 +97,40 @@ def test_grey_is_repeated_and_alpha_dropped(tmp_path, kl_file, channels):
     assert torch.equal(read_latent(tmp_path / "tif.latent")[0], read_latent(tmp_path / "png.latent")[0])
 
 
+KINDS = {
+    "RGB": ((3,), "u1", {"photometric": "rgb"}),
+    "RGB and alpha": ((4,), "u2", {"photometric": "rgb", "extrasamples": ["unassalpha"]}),
+    "multiplied by alpha": ((4,), "u1", {"photometric": "rgb", "extrasamples": ["assocalpha"]}),
+    "grey": ((), "u2", {"photometric": "minisblack"}),
+    "white is 0": ((), "u2", {"photometric": "miniswhite"}),
+    "CMYK": ((4,), "u1", {"photometric": "separated"}),
+}
+
+
+@pytest.mark.parametrize(("channels", "dtype", "how"), KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("size", [(24, 40), (61, 30), (8, 4), (1, 9)], ids=str)
+def test_the_command_line_and_a_graph_give_the_same_bits(tmp_path, kl_file, channels, dtype, how, size):
+    levels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (*size, *channels)).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", levels, rowsperstrip=7, compression="zlib", **how)
+    assert call("encode", tmp_path / "a.tif", tmp_path / "a.latent", "--vae", kl_file) == 0
+    image, _ = core_nodes(tmp_path, tmp_path, tmp_path, {})["LoadImage"]().load_image("a.tif")
+    latent = call_node("ExactVAEEncode", pixels=image, vae=load(kl_file))["samples"]
+    assert torch.equal(read_latent(tmp_path / "a.latent")[0], latent)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_a_pipe_is_refused(capsys, tmp_path, kl_file):
+    os.mkfifo(tmp_path / "pipe.png")
+    for name in ("pipe.png", "/dev/zero"):
+        said = fails(capsys, "encode", tmp_path / name, tmp_path / "a.latent", "--vae", kl_file)
+        assert said.endswith(", not a file.\n")
+
+
+def test_an_image_is_no_vae(capsys, tmp_path, image):
+    said = fails(capsys, "inspect", tmp_path / "image.png")
+    assert "image.png' is a PNG image, not a safetensors file: `exact-vae encode` makes its latent." in said
+
+
 def test_other_tifs_are_read_whole(tmp_path, kl_file, image):
     frames = [Image.fromarray(image), Image.fromarray(255 - image)]
     frames[0].save(tmp_path / "two.tif", save_all=True, append_images=frames[1:])
@@ -155,15 +191,15 @@ def test_bad_tifs_are_named(capsys, tmp_path, kl_file, image):
     assert "'bad.tif' is cut short" in fails(capsys, *command, "--rows", 8)
     path.write_text("no image at all")
     assert "cannot read 'bad.tif' as an image" in fails(capsys, *command)
-    tifffile.imwrite(path, image.astype(np.float32), photometric="rgb")
+    tifffile.imwrite(path, image.astype(np.int16), photometric="rgb")
     assert "cannot read 'bad.tif' as an image" in fails(capsys, *command)
     assert not out.exists()
 
 
 def test_an_image_that_memory_cannot_hold_is_not_tried(capsys, tmp_path, kl_file, latent, monkeypatch):
-    monkeypatch.setattr(budget, "free", lambda device: 61 * 30 * 3)
+    monkeypatch.setattr(budget, "free", lambda device: 61 * 30 * 10)
     said = fails(capsys, "encode", tmp_path / "image.png", tmp_path / "a.latent", "--vae", kl_file)
-    assert "image.png' must be read as a whole" in said and "use a TIFF file" in said
+    assert "'image.png' cannot be read: an image of 30x61 pixels takes" in said and "use a TIFF file" in said
     monkeypatch.setattr(budget, "free", lambda device: 61 * 30 * 3)
     command = ("decode", latent, tmp_path / "a.png", "--vae", kl_file, "--budget", "100MB")
     assert "a.png' must be written as a whole" in fails(capsys, *command)

@@ -98,6 +98,10 @@ SMALL: dict[str, tuple[str, Config]] = {
         "tiny",
         tiny.TinyConfig(4, tiny.Coder((64,) * 4, (1,) * 4, pool=True), tiny.Coder((64,) * 4, (1,) * 4, pool=True)),
     ),
+    "tiny: TAEQI2.1": (
+        "tiny",
+        tiny.TinyConfig(4, tiny.Coder((8,) * 3, (1,) * 3), tiny.Coder((8,) * 3, (1,) * 3), 4, 4, shuffle=2),
+    ),
     "paella": ("paella", paella.PaellaConfig(z_channels=3, codes=20, widths=(16, 24), blocks=2)),
     "effnet": ("effnet", effnet.EffNetConfig(4, encoder=True, decoder=16)),
     "tiny_video": ("tiny_video", _tiny_video(4, (16, 8, 8))),

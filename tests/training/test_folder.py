@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from exact_vae.training import folder as folder_of
-from exact_vae.training.folder import FolderCrops, cut, ladder, open_upright, survey
+from exact_vae.training.folder import FolderCrops, cut, ladder, survey
+from exact_vae.training.images import open_image
 from exact_vae.vae_core import BadRequest
 from PIL import Image
 
@@ -35,7 +36,7 @@ def test_what_is_of_no_use_is_listed_with_its_reason(folder):
     assert set(found.skipped) == {"notes.txt", "text.png", "0.png", "empty.jpg", "more/dot.png"}
     assert found.skipped["notes.txt"] == "it has the ending of no image"
     assert found.skipped["more/dot.png"] == "it has 1x1 pixels, crops 48x48"
-    assert "truncated" in found.skipped["0.png"] and "identify" in found.skipped["text.png"]
+    assert "truncated" in found.skipped["0.png"] and "it is a text" in found.skipped["text.png"]
     assert not any("take it out" in why for why in found.skipped.values())
     assert set(found.train) | set(found.held_out) == {
         *(f"{i}.png" for i in range(1, 8)),
@@ -75,10 +76,11 @@ def test_too_few(tmp_path):
         survey(tmp_path / "nowhere", 8)
 
 
-def test_a_plugin_that_is_missing(folder, monkeypatch):
-    (folder / "x.jxl").write_text("")
-    monkeypatch.setitem(__import__("sys").modules, "pillow_jxl", None)
-    assert survey(folder, 48).skipped == {"x.jxl": "it needs 'pillow_jxl': pip install 'exact-vae[train]'"}
+def test_a_package_that_is_missing(folder, monkeypatch):
+    (folder / "x.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
+    said = "it is a HEIC image: install pillow-heif (pip install pillow-heif), or convert it to PNG or JPEG"
+    assert survey(folder, 48).skipped == {"x.heic": said}
 
 
 def test_a_step_sees_the_same_crops_however_they_are_shared(folder):
@@ -122,4 +124,4 @@ def test_cameras_say_which_way_is_up(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     image(30, 20).save(tmp_path / "x.jpg", exif=exif)
-    assert open_upright(tmp_path / "x.jpg").size == (20, 30)
+    assert open_image(tmp_path / "x.jpg").size == (20, 30)

@@ -1,39 +1,92 @@
 """The dtype for a device."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from exact_vae.vae_core import BadRequest
-from exact_vae.vae_core.dtypes import at_least_fp32, choose_dtype, parse_dtype
+from exact_vae.vae_core.cards import Card, choose_for_card, read_card
+from exact_vae.vae_core.dtypes import at_least_fp32, choose_dtype, explain_dtype, parse_dtype
+from exact_vae.vae_core.families import FAMILIES
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 F64, F32, F16, BF16 = torch.float64, torch.float32, torch.float16, torch.bfloat16
 
 
 @pytest.mark.parametrize(
-    ("device", "own", "asked", "has_bf16", "want"),
+    ("own", "asked", "has_bf16", "want"),
     [
-        (CPU, F32, None, True, F32),
-        (CPU, F16, None, True, F32),
-        (CPU, F32, F16, True, F32),
-        (CPU, BF16, None, True, BF16),
-        (CPU, BF16, None, False, F32),
-        (CPU, F32, BF16, False, BF16),
-        (CPU, torch.float8_e4m3fn, None, True, F32),
-        (CUDA, F32, None, True, BF16),
-        (CUDA, F32, None, False, F32),
-        (CUDA, F16, None, False, F32),
-        (CUDA, F16, None, True, BF16),
-        (CUDA, F32, F16, True, F16),
-        (CUDA, F64, None, True, F64),
-        (MPS, BF16, None, True, F32),
-        (MPS, F16, None, True, F32),
-        (MPS, F32, BF16, True, BF16),
+        (F32, None, True, F32),
+        (F16, None, True, F32),
+        (F32, F16, True, F32),
+        (BF16, None, True, BF16),
+        (BF16, None, False, F32),
+        (F32, BF16, False, BF16),
+        (torch.float8_e4m3fn, None, True, F32),
     ],
 )
-def test_choice(monkeypatch, device, own, asked, has_bf16, want):
+def test_choice_on_a_cpu(monkeypatch, own, asked, has_bf16, want):
     monkeypatch.setattr("exact_vae.vae_core.dtypes._cpu_has_bf16", lambda: has_bf16)
-    monkeypatch.setattr("exact_vae.vae_core.dtypes._cuda_has_bf16", lambda device: has_bf16)
-    assert choose_dtype(device, own, asked) is want
+    assert choose_dtype(CPU, own, asked) is want
+
+
+@pytest.mark.parametrize(
+    ("card", "want", "want_unfit"),
+    [
+        (Card("cuda", "NVIDIA H100 80GB HBM3", (9, 0)), BF16, BF16),
+        (Card("cuda", "NVIDIA GeForce RTX 3060", (8, 6)), BF16, BF16),
+        (Card("cuda", "NVIDIA RTX 2000 Ada Generation", (8, 9)), BF16, BF16),
+        (Card("cuda", "NVIDIA GeForce RTX 2080 Ti", (7, 5)), F16, F32),
+        (Card("cuda", "Tesla T4", (7, 5)), F16, F32),
+        (Card("cuda", "NVIDIA TITAN RTX", (7, 5)), F16, F32),
+        (Card("cuda", "Quadro RTX 4000", (7, 5)), F16, F32),
+        (Card("cuda", "Tesla V100-SXM2-32GB", (7, 0)), F16, F32),
+        (Card("cuda", "NVIDIA GeForce GTX 1660 Ti", (7, 5)), F32, F32),
+        (Card("cuda", "NVIDIA GeForce GTX 1650", (7, 5)), F32, F32),
+        (Card("cuda", "NVIDIA T600 Laptop GPU", (7, 5)), F32, F32),
+        (Card("cuda", "NVIDIA T1000 8GB", (7, 5)), F32, F32),
+        (Card("cuda", "NVIDIA GeForce MX450", (7, 5)), F32, F32),
+        (Card("cuda", "NVIDIA GeForce GTX 1080 Ti", (6, 1)), F32, F32),
+        (Card("hip", "gfx1100"), BF16, BF16),
+        (Card("hip", "gfx1201"), BF16, BF16),
+        (Card("hip", "gfx942:sramecc+:xnack-"), BF16, BF16),
+        (Card("hip", "gfx1030"), F32, F32),
+        (Card("hip", "gfx906:sramecc+:xnack-"), F32, F32),
+        (Card("xpu", "Intel(R) Arc(TM) A770 Graphics", has_bf16=True), BF16, BF16),
+        (Card("xpu", "Intel(R) Iris(R) Xe"), F32, F32),
+        (Card("mps"), F32, F32),
+        (Card("npu"), F32, F32),
+    ],
+    ids=lambda value: value.name or value.kind if isinstance(value, Card) else "",
+)
+def test_choice_by_card(card, want, want_unfit):
+    assert [choose_for_card(card, fits)[0] for fits in (True, False)] == [want, want_unfit]
+
+
+def test_what_is_asked_for_is_done_on_every_card(monkeypatch):
+    monkeypatch.setattr("exact_vae.vae_core.cards.read_card", lambda device: Card("cuda", "Tesla T4", (7, 5)))
+    assert choose_dtype(CUDA, F32, BF16) is BF16
+    assert choose_dtype(CUDA, F64) is F64
+    assert explain_dtype(CUDA, BF16, fits_fp16=True) == (F16, "its tensor cores compute fp16, and bf16 is emulated")
+    assert "no one has shown" in explain_dtype(CUDA, BF16).why
+
+
+def test_amd_is_told_by_its_architecture(monkeypatch):
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(gcnArchName="gfx1030"))
+    assert read_card(CUDA) == Card("hip", "gfx1030")
+    assert choose_dtype(CUDA, BF16) is F32
+
+
+@pytest.mark.parametrize("says", [{"has_bfloat16_conversions": True}, {"has_bfloat16_conversions": False}, {}])
+def test_intel_says_whether_it_has_bf16(monkeypatch, says):
+    properties = SimpleNamespace(name="Intel(R) Arc(TM) B580 Graphics", **says)
+    monkeypatch.setattr(torch.xpu, "get_device_properties", lambda device: properties)
+    assert read_card(torch.device("xpu")).has_bf16 is says.get("has_bfloat16_conversions", False)
+
+
+def test_fp16_unasked_is_for_what_only_norms_read_or_its_author_runs_so():
+    assert {family.name for family in FAMILIES if family.rounding.fits_fp16} == {"kl", "tiny", "tiny_video"}
 
 
 def test_names():

@@ -32,6 +32,8 @@ WEIGHT_FILES = tuple(
     f"diffusion_pytorch_model{kind}" for kind in (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
 )
 
+BORDER = "exact_vae.border"  # in a file's metadata: of the VAE's convolutions, see `load`
+
 # What torch.load raises for files that are cut off, bent or no pickles at all.
 DAMAGE = (RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError,
           struct.error)  # fmt: skip

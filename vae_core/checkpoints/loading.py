@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import dtypes
 from ..errors import BadRequest, BrokenCheckpoint
-from ..families import Config, Network
+from ..families import ZEROS, Config, Network
 from ..families.names import Reading
 from ..families.registry import build, family_named, spaces, title
 from ..latents import spaces as latents
@@ -19,7 +19,7 @@ from ..numerics import pin_numerics
 from ..vae import VAE
 from . import built_in
 from .detection import Detection, compare, demand_whole, detect, detect_in, space_of
-from .files import Checkpoint, open_checkpoint
+from .files import BORDER, Checkpoint, open_checkpoint
 from .latent_space_hints import whose
 
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -36,6 +36,7 @@ def load(
     device: torch.device | str | None = None,
     latent_space: str | None = None,
     light: bool = False,
+    border: str | None = None,
 ) -> VAE:
     """A VAE from a file, a diffusers folder, a full checkpoint, or an encoder and a decoder in two files.
 
@@ -44,10 +45,14 @@ def load(
     latent_space    for tiny VAEs, whose weights do not say whose latents they were trained on: 'sd1', 'sdxl', 'sd3',
                     'flux1' or 'sana' makes them give and take raw latents as the other VAEs do; those of clips take
                     'wan21', 'wan22', 'hunyuan-video' or 'hunyuan-video-15'. None: what the author's file names say
-                    (taesd, taesdxl, taesd3, taef1, taesana, taew2_1, taew2_2, taehv, taehv1_5), else the network's
-                    own, scaled
+                    (`latents.SPACES` has them: taesdxl, taef1_decoder, taew2_1_fp16 ...), else the network's own,
+                    scaled
     light           for tiny VAEs of clips: LightX2V trained networks of the same shapes with leaky ReLUs, and pixels in
-                    [-1, 1] (lighttaehy1_5). Nothing in a file tells; without it, it is read as TAEHV's author does
+                    [-1, 1]. Nothing in a file tells but its name, lighttaehy1_5; without it, the file is read as
+                    TAEHV's author does
+    border          what its 3 x 3 convolutions read beyond the image: 'zeros' as nearly all VAEs, 'reflect' for those
+                    trained so (some EQ VAEs), 'circular' for textures that continue at the other side. None: what
+                    `save` noted in the file, else zeros. Not for VAEs of clips
 
     A later file replaces that half of an earlier one: `load('flux2-vae.safetensors', 'small_decoder.safetensors')`.
     Raises UnknownCheckpoint, BrokenCheckpoint, BadRequest.
@@ -58,15 +63,15 @@ def load(
     demand_whole(found, name)
     where = dtypes.demand_device(device or "cpu")
     own = own_dtype(Counter(checkpoint.entries[old].dtype for checkpoint, old in sources.values()), name)
-    dtype = dtypes.choose_dtype(where, own, dtype)
+    dtype = dtypes.choose_dtype(where, own, dtype, fits_fp16=family_named(found.family).rounding.fits_fp16)
     variant = Variant(found.family, found.config, _read(sources))
     if not family_named(found.family).scaling:
         variant = variant._replace(latent_space=space_of(found, checkpoints[0]))
     if space := latent_space or _author_s_space(found, checkpoints):
         variant = variant.in_space(space, name)
-    if light:
+    if light or (family_named(found.family).light and latents.is_named_light(checkpoints[0].path.name)):
         variant = variant.as_light(name)
-    return variant.assemble(name, dtype, where)
+    return variant.with_border(border or checkpoints[0].metadata.get(BORDER, ZEROS)).assemble(name, dtype, where)
 
 
 def _author_s_space(found: Detection, checkpoints: list[Checkpoint]) -> str | None:
@@ -85,6 +90,7 @@ def from_weights(
     dtype: torch.dtype | None = None,
     device: torch.device | None = None,
     found: Detection | None = None,
+    border: str = ZEROS,
 ) -> VAE:
     """A VAE around tensors that are in memory already.
 
@@ -92,6 +98,7 @@ def from_weights(
     name            what the VAE is called in sentences
     dtype, device   None: those of the largest tensor. What has both already is not copied.
     found           what `detect` says of their shapes, if that is known already
+    border          see `load`
     Raises UnknownCheckpoint, BrokenCheckpoint.
     """
     found = found or detect({k: tuple(t.shape) for k, t in weights.items()})
@@ -101,7 +108,7 @@ def from_weights(
     tensors = {new: weights[old] for new, old in found.names.items()}
     told = family_named(found.family).scaling
     space = None if told else whose(spaces(found.family, found.config), weights)
-    return Variant(found.family, found.config, tensors, space).assemble(name, dtype, device)
+    return Variant(found.family, found.config, tensors, space).with_border(border).assemble(name, dtype, device)
 
 
 def demand_floats(weights: Mapping[str, Tensor], name: str) -> list[Tensor]:
@@ -138,8 +145,9 @@ class Variant(NamedTuple):
                 f"'{name}' has no use for the latent space '{latent_space}' ({space.channels} channels): it is "
                 f"{title(self.family, self.config)}; only a tiny VAE of as many channels needs to be told."
             )
-        config = replace(self.config, scaled=True)  # type: ignore[type-var]
-        return Variant(self.family, config, {**self.weights, **scaling(space)}, latent_space)
+        statistics = scaling(space)
+        config = replace(self.config, scaled=statistics["vae_scale"].numel())  # type: ignore[type-var]
+        return Variant(self.family, config, {**self.weights, **statistics}, latent_space)
 
     def as_light(self, name: str) -> "Variant":
         """The same weights as a network of LightX2V's. Raises BadRequest for a VAE of another family."""
@@ -147,6 +155,10 @@ class Variant(NamedTuple):
             kind = title(self.family, self.config)
             raise BadRequest(f"'{name}' cannot be read as LightX2V's tiny VAE of clips: it is {kind}.")
         return self._replace(config=replace(self.config, light=True))  # type: ignore[type-var]
+
+    def with_border(self, border: str) -> "Variant":
+        """The same weights with another border."""
+        return self._replace(config=replace(self.config, border=border))  # type: ignore[type-var]
 
     def assemble(self, name: str, dtype: torch.dtype, device: torch.device) -> VAE:
         network = assemble(self.family, self.config, self.weights, dtype, device)

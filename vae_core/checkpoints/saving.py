@@ -16,11 +16,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import BadRequest
+from ..families import ZEROS
 from ..families.names import LAYOUTS, ORIGINAL
 from ..families.registry import family_named
 from ..files.atomic import write_atomically
 from ..numerics import pin_numerics
 from ..vae import VAE
+from .files import BORDER
 
 
 @pin_numerics()
@@ -37,7 +39,7 @@ def save(vae: VAE, path: str | Path, layout: str = ORIGINAL, dtype: torch.dtype 
         for reference, name, t in _written(vae, layout)
     }
     with write_atomically(Path(path)) as part:
-        save_file(tensors, part, metadata={"format": "pt"})  # diffusers asks for the format
+        save_file(tensors, part, metadata={"format": "pt", **_note(vae)})  # diffusers asks for the format
 
 
 @pin_numerics()
@@ -50,6 +52,11 @@ def layouts_of(family: str) -> tuple[str, ...]:
     """Those that files of the family are written in, of LAYOUTS."""
     written = {layout.choice for layout in family_named(family).layouts if layout.write}
     return tuple(layout for layout in LAYOUTS if layout in written)
+
+
+def _note(vae: VAE) -> dict[str, str]:
+    """What the weights do not say."""
+    return {} if vae.config.border == ZEROS else {BORDER: vae.config.border}
 
 
 def _written(vae: VAE, layout: str) -> Iterator[tuple[str, str, Tensor]]:

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import torch
 
-from ..dtypes import choose_dtype, name_dtype
+from ..dtypes import explain_dtype, name_dtype
 from ..execution.plans.budget import format_bytes, free
 from ..verdicts import find_driver, hide_home, name_device, name_processor, read_all
 from ..version import __version__
@@ -108,17 +108,9 @@ def _read_device(device: torch.device) -> dict[str, str]:
 
 
 def _choose(device: torch.device, own: torch.dtype) -> str:
-    """'bf16: the chip computes it'"""
-    chosen = choose_dtype(device, own)
-    if chosen is own:
-        why = "its own"
-    elif device.type == "cpu":
-        why = f"this processor has no fast {name_dtype(own)}"
-    elif device.type == "cuda":
-        why = "the chip computes it" if chosen is torch.bfloat16 else "the chip has no bf16"
-    else:
-        why = "halves have not been measured to be right on all such devices"
-    return f"{name_dtype(chosen)} ({why})"
+    """'bf16 (its tensor cores compute bf16)'"""
+    chosen = explain_dtype(device, own, fits_fp16=True)
+    return f"{name_dtype(chosen.dtype)} ({chosen.why})"
 
 
 def _read_flags() -> dict[str, str]:

@@ -5,30 +5,32 @@ from typing import TYPE_CHECKING
 from .. import lazy
 
 if TYPE_CHECKING:
-    from .blocks.base import ClipLaw, Config, Facts, Family, Network
+    from .blocks.base import BORDERS, ZEROS, ClipLaw, Config, Facts, Family, Network
     from .blocks.half import Half
     from .names import LAYOUTS, ORIGINAL
-    from .registry import FAMILIES, build, demand_part, title
+    from .registry import FAMILIES, build, demand_part, family_named, title
     from .shapes import Shapes
     from .unsupported import FOREIGN
 else:
     __getattr__, __dir__ = lazy.offer(
         __name__,
         {
-            "blocks.base": "ClipLaw Config Facts Family Network",
+            "blocks.base": "BORDERS ZEROS ClipLaw Config Facts Family Network",
             "blocks.half": "Half",
             "names": "LAYOUTS ORIGINAL",
-            "registry": "FAMILIES build demand_part title",
+            "registry": "FAMILIES build demand_part family_named title",
             "shapes": "Shapes",
             "unsupported": "FOREIGN",
         },
     )
 
 __all__ = [
+    "BORDERS",
     "FAMILIES",
     "FOREIGN",
     "LAYOUTS",
     "ORIGINAL",
+    "ZEROS",
     "ClipLaw",
     "Config",
     "Facts",
@@ -38,5 +40,6 @@ __all__ = [
     "Shapes",
     "build",
     "demand_part",
+    "family_named",
     "title",
 ]

@@ -169,6 +169,7 @@ FAMILY = Family(
         Member("FLUX.2", 128, 16),
     ),
     rounding=Rounding(
-        overflows="SDXL's (madebyollin/sdxl-vae-fp16-fix); black images of FLUX.1 and SD 3 on MPS (InvokeAI #7208)"
+        overflows="SDXL's (madebyollin/sdxl-vae-fp16-fix); black images of FLUX.1 and SD 3 on MPS (InvokeAI #7208)",
+        fits_fp16=True,
     ),
 )

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops import Affine, Conv2d, Op, Ops, PixelShuffle, PixelUnshuffle, Residual, Window, chain
-from .blocks.base import Family, Member, Network, Row
+from .blocks.base import Bordered, Family, Member, Network, Row
 from .blocks.norms import BatchNorm
 from .names import cascade
 from .shapes import Shapes, count, size, vote
@@ -33,7 +33,7 @@ WIDENING = 4  # of the mixture of channels
 
 
 @dataclass(frozen=True)
-class PaellaConfig:
+class PaellaConfig(Bordered):
     z_channels: int
     codes: int  # in the codebook, which has z's channels
     widths: tuple[int, ...]  # channels of each level, from the highest resolution

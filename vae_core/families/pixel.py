@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from ..ops import Ops
-from .blocks.base import Family, Member, Network
+from .blocks.base import Bordered, Family, Member, Network
 from .names import Layout, begins, keep_names
 from .shapes import Shapes
 
@@ -17,7 +17,7 @@ MARK = "pixel_space_vae"
 
 
 @dataclass(frozen=True)
-class PixelConfig:
+class PixelConfig(Bordered):
     parts: tuple[str, ...] = ("encoder", "decoder")
     latent_channels: int = 3
     spatial_ratio: int = 1

@@ -13,7 +13,8 @@ import torch
 
 from ..errors import BadRequest
 from ..latents import spaces as latents
-from .blocks.base import ClipLaw, Config, Family, Network
+from ..ops import Window
+from .blocks.base import BORDERS, ZEROS, ClipLaw, Config, Family, Network
 from .blocks.half import Half
 from .shapes import Shapes
 
@@ -99,9 +100,28 @@ def demand_part(config: Config, name: str, half: Half) -> None:
 
 
 def build(family: str, config: Config) -> Network:
-    """The network on the meta device: names and shapes, no memory."""
+    """The network on the meta device: names and shapes, no memory. Raises BadRequest for a border it cannot have."""
     with torch.device("meta"):
-        return family_named(family).build(config)
+        network = family_named(family).build(config)
+    if config.border != ZEROS:
+        _set_border(network, config.border)
+    return network
+
+
+def _set_border(network: Network, border: str) -> None:
+    """Of every convolution that pads as much on one side as on the other, as torch's `padding_mode` does.
+
+    LDM's halving convolutions, which pad zeros below and at the right only, keep them: whoever changes `padding_mode`
+    changes nothing about those.
+    """
+    if border not in BORDERS:
+        raise BadRequest(f"there is no border '{border}': choose {', '.join(BORDERS)}.")
+    windows = [window for window in network.modules() if isinstance(window, Window)]
+    if network.clip_law or any(window.border != "constant" for window in windows):
+        raise BadRequest(f"this VAE cannot have the border '{border}': those of clips, and Paella's, keep their own.")
+    for window in windows:
+        if window.rows[0] == window.rows[1] > 0:
+            window.border = border
 
 
 @lru_cache(maxsize=32)

@@ -1,31 +1,50 @@
 """TAESD and its kin: tiny autoencoders without norms or a posterior, for previews and fast drafts.
 
-TAESD, TAESDXL (4 channels), TAESD3, TAEF1 (16), TAEF2 (32, patchified to 128), TAESANA (32 at 1/32).
+TAESD, TAESDXL (4 channels), TAESD3, TAEF1 (16), TAEF2 (32, patchified to 128), TAESANA (32 at 1/32), TAEQI2.1 (64 at
+1/16, of images with alpha).
 Reference: madebyollin/taesd (MIT) taesd.py, whose layer numbers the parameters bear under `encoder.` and `decoder.`.
 
 Two surprises. The networks see pixels in [0, 1]. And they were trained on *scaled* latents, those the diffusion
 model works on: `vae_scale` and `vae_shift` lead from there to the raw latents other VAEs make,
-raw = scaled / vae_scale + vae_shift. A file without them is left in its own, scaled, space.
+raw = scaled / vae_scale + vae_shift. A file without them is left in its own, scaled, space. TAEQI2.1's have a number
+for each channel.
 """
 
 # TAESD's, 64 channels everywhere. Blocks of a level in brackets:
 #   encoder   conv 3->64 | (1) / (3) / (3) / (3), halved by strides | conv 64->4
 #   decoder   clamp | conv 4->64 | (3) * (3) * (3) * (1), doubled by repeating pixels | conv 64->3
+# TAEQI2.1's encoder first trades 2 x 2 pixels for channels, its decoder last trades them back.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..latents.conventions import SCALED, scaling_of
 from ..latents.spaces import LatentSpace
-from ..ops import Affine, AnyOp, Conv2d, Ops, Residual, Upsample2x, chain, relu, soft_clamp
-from .blocks.base import ConfigJson, Family, Halves, Member, Network
+from ..ops import (
+    Affine,
+    AnyOp,
+    Conv2d,
+    Ops,
+    PixelShuffle,
+    PixelUnshuffle,
+    Residual,
+    Upsample2x,
+    chain,
+    relu,
+    soft_clamp,
+)
+from .blocks.base import ConfigJson, Family, Halves, Member, Network, Rounding
 from .names import tiny as names
 from .shapes import Shapes, count, size, vote
 
 POOL_GROUPS, POOL_WIDTH = 4, 4  # the pool branch widens four times and normalises in four groups
+COLOURS = (1, 3, 4)  # channels of an image: grey, RGB, RGB with alpha
+SHUFFLE = 2  # TAEQI2.1's
 
 
 @dataclass(frozen=True)
@@ -45,7 +64,8 @@ class TinyConfig(Halves):
     decoder: Coder | None
     in_channels: int = 3
     out_channels: int = 3
-    scaled: bool = False  # does the file say how its latents are scaled?
+    scaled: int = 0  # numbers that lead to raw latents: none, one for all channels, or one for each
+    shuffle: int = 1  # pixels each way that are traded for channels first and last
 
     @property
     def patch(self) -> int:
@@ -59,7 +79,7 @@ class TinyConfig(Halves):
 
     @property
     def spatial_ratio(self) -> int:
-        return super().spatial_ratio * self.patch * (4 if self.encoder and self.encoder.stem else 1)
+        return super().spatial_ratio * self.patch * self.shuffle * (4 if self.encoder and self.encoder.stem else 1)
 
 
 def detect(shapes: Shapes) -> TinyConfig | None:
@@ -68,19 +88,28 @@ def detect(shapes: Shapes) -> TinyConfig | None:
     found = {"encoder": encoder, "decoder": decoder}
     if not halves or any(found[half] is None for half in halves):
         return None
-    last = count(shapes, "encoder.") - 1, count(shapes, "decoder.") - 1
+    first, last = _first_conv(shapes), [count(shapes, f"{half}.") - 1 for half in ("encoder", "decoder")]
     z = vote([size(shapes, "decoder.1.weight", 1), size(shapes, f"encoder.{last[0]}.weight"),
               size(shapes, f"encoder.{last[0]}.bias")])  # fmt: skip
-    if not z:
+    made = vote(size(shapes, f"decoder.{last[1]}.{t}") for t in ("weight", "bias"))
+    read = size(shapes, f"encoder.{first}.weight", 1)
+    shuffle = SHUFFLE if first or (made and made not in COLOURS) else 1
+    if not z or any(n and n not in [c * shuffle**2 for c in COLOURS] for n in (made, read)):
         return None
     return TinyConfig(
         z_channels=z,
         encoder=encoder,
         decoder=decoder,
-        in_channels=size(shapes, "encoder.0.weight", 1) or 3,
-        out_channels=vote(size(shapes, f"decoder.{last[1]}.{t}") for t in ("weight", "bias")) or 3,
-        scaled="vae_scale" in shapes,
+        in_channels=(read or made or 3) // shuffle**2,
+        out_channels=(made or read or 3) // shuffle**2,
+        scaled=prod(shapes["vae_scale"]) if "vae_scale" in shapes else 0,
+        shuffle=shuffle,
     )
+
+
+def _first_conv(shapes: Shapes) -> int:
+    """The number of the encoder's first layer with weights: 1 behind a shuffle of pixels, otherwise 0."""
+    return int("encoder.1.weight" in shapes and "encoder.0.weight" not in shapes)
 
 
 def _read(shapes: Shapes, half: str) -> Coder | None:
@@ -146,11 +175,13 @@ class Numbered(nn.Module):
         return chain(*self.layers)
 
 
-def encoder(c: Coder, in_channels: int, z_channels: int) -> Numbered:
+def encoder(c: Coder, in_channels: int, z_channels: int, shuffle: int) -> Numbered:
     """pixels (B, 3, H, W) in [0, 1] -> z (B, z_channels, h, w)"""
     width = c.widths[0]
     if c.stem:
         layers = [Conv2d(in_channels, c.stem, stride=2), relu, Conv2d(c.stem, width, stride=2), relu]
+    elif shuffle > 1:
+        layers = [PixelUnshuffle(n=shuffle), Conv2d(in_channels * shuffle**2, width), relu]
     else:
         layers = [Conv2d(in_channels, width)]
     for i, (width, blocks) in enumerate(zip(c.widths, c.blocks, strict=True)):
@@ -160,7 +191,7 @@ def encoder(c: Coder, in_channels: int, z_channels: int) -> Numbered:
     return Numbered([*layers, Conv2d(width, z_channels)])
 
 
-def decoder(c: Coder, z_channels: int, out_channels: int) -> Numbered:
+def decoder(c: Coder, z_channels: int, out_channels: int, shuffle: int) -> Numbered:
     """z (B, z_channels, h, w) -> pixels (B, 3, H, W) in [0, 1]"""
     width = c.widths[0]
     layers = [soft_clamp, Conv2d(z_channels, width), relu]
@@ -168,7 +199,8 @@ def decoder(c: Coder, z_channels: int, out_channels: int) -> Numbered:
         if i:
             layers += [Upsample2x(), Conv2d(c.widths[i - 1], width, bias=False)]
         layers += [Block(width, c.pool and i == 0) for _ in range(blocks)]
-    return Numbered([*layers, Conv2d(width, out_channels)])
+    last = [PixelShuffle(n=shuffle)] if shuffle > 1 else []
+    return Numbered([*layers, Conv2d(width, out_channels * shuffle**2), *last])
 
 
 class TinyAutoencoder(Network):
@@ -178,12 +210,13 @@ class TinyAutoencoder(Network):
 
     def __init__(self, c: TinyConfig):
         super().__init__()
-        self.encoder = encoder(c.encoder, c.in_channels, c.z_channels) if c.encoder else None
-        self.decoder = decoder(c.decoder, c.z_channels, c.out_channels) if c.decoder else None
-        self.patch, self.scaled = c.patch, c.scaled
+        self.encoder = encoder(c.encoder, c.in_channels, c.z_channels, c.shuffle) if c.encoder else None
+        self.decoder = decoder(c.decoder, c.z_channels, c.out_channels, c.shuffle) if c.decoder else None
+        self.patch, self.scaled = c.patch, bool(c.scaled)
         if c.scaled:
-            self.register_buffer("vae_scale", torch.tensor(1.0))
-            self.register_buffer("vae_shift", torch.tensor(0.0))
+            shape = (c.scaled, 1, 1) if c.scaled > 1 else ()
+            self.register_buffer("vae_scale", torch.ones(shape))
+            self.register_buffer("vae_shift", torch.zeros(shape))
 
     def encode_ops(self) -> Ops:
         return chain(Affine(0.5, 0.5), self.encoder)
@@ -205,11 +238,9 @@ class TinyAutoencoder(Network):
 
 
 def statistics(space: LatentSpace) -> dict[str, Tensor]:
-    """One number for all channels: scaled = (raw - vae_shift) * vae_scale."""
-    return {
-        name: torch.tensor(number, dtype=torch.float32)
-        for name, number in (("vae_scale", space.scale), ("vae_shift", space.shift))
-    }
+    """scaled = (raw - vae_shift) * vae_scale: one number for all channels, or one for each if the space has them."""
+    shift, scale = scaling_of(space, SCALED)
+    return {name: t[:, None, None] if space.std else t[0] for name, t in (("vae_scale", scale), ("vae_shift", shift))}
 
 
 def read_config_json(facts: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -225,10 +256,12 @@ FAMILY = Family(
     layouts=(names.TAESD, names.TAESD_DIFFUSERS, names.MODULE, *names.DIFFUSERS_HALVES, *names.MODULE_HALVES),
     config_json=ConfigJson(("AutoencoderTiny",), read_config_json),
     scaling=statistics,
+    rounding=Rounding(fits_fp16=True),  # their author runs them so: github.com/madebyollin
     members=(
         Member("TAESD, TAESDXL", 4, 8),
         Member("TAESD3, TAEF1", 16, 8),
         Member("TAEF2", 128, 16),
         Member("TAESANA", 32, 32),
+        Member("TAEQI2.1", 64, 16),
     ),
 )

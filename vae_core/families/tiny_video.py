@@ -40,7 +40,7 @@ from ..ops import (
     relu,
     soft_clamp,
 )
-from .blocks.base import ClipLaw, Family, Halves, Member, Network
+from .blocks.base import ClipLaw, Family, Halves, Member, Network, Rounding
 from .blocks.tiny_frames import BesideBefore, DropFirst, FramesOfImage, LeadIn
 from .blocks.tiny_video import MemBlock, SuperMemBlock, TGrow, TPool, UpConv
 from .names import keep_names
@@ -85,7 +85,7 @@ class TinyVideoConfig(Halves):
     """patch: pixels each way that are traded for channels first and last.
 
     light    LightX2V's networks of the same shapes: leaky ReLUs, and pixels in [-1, 1]. Nothing in a file tells them.
-    scaled   are there statistics that lead to raw latents?
+    scaled   how many numbers lead to raw latents: none, or one for each channel
     """
 
     z_channels: int
@@ -93,7 +93,7 @@ class TinyVideoConfig(Halves):
     decoder: Coder | None
     patch: int = 1
     light: bool = False
-    scaled: bool = False
+    scaled: int = 0
     in_channels: int = COLOURS
     out_channels: int = COLOURS
 
@@ -131,7 +131,9 @@ def detect(shapes: Shapes) -> TinyVideoConfig | None:
     traded = vote([size(shapes, "encoder.0.weight", 1), *(size(shapes, f"{last['decoder']}.{t}") for t in _BOTH)])
     if not z or not traded or not (encoder or decoder):
         return None
-    return TinyVideoConfig(z, encoder, decoder, max(1, isqrt(traded // COLOURS)), scaled="vae_scale" in shapes)
+    return TinyVideoConfig(
+        z, encoder, decoder, max(1, isqrt(traded // COLOURS)), scaled=z if "vae_scale" in shapes else 0
+    )
 
 
 _BOTH = ("weight", "bias")
@@ -293,6 +295,7 @@ FAMILY = Family(
     ),
     layouts=(names.MODULE._replace(write=keep_names), *names.MODULE_HALVES),
     scaling=statistics,
+    rounding=Rounding(fits_fp16=True),  # their author runs them so: github.com/madebyollin
     light=True,
     members=(
         Member("TAEHV, TAEW2.1, TAECVX, TAEOS1.3", 16, 8, 4),

@@ -1,4 +1,4 @@
-"""Files: written atomically, numbered in series, and the header of safetensors."""
+"""Files: written atomically, numbered in series, the header of safetensors, and what a file is."""
 
 from typing import TYPE_CHECKING
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BrokenCheckpoint
+from .kinds import HTML, IMAGES, LFS, VIDEO, WORKFLOW, kind_of
 
 Info = Mapping[str, Any]  # {dtype, shape, data_offsets}
 
@@ -20,6 +21,13 @@ BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8,
         "F6_E3M2": 6, "F4": 4, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8,
         "BOOL": 8, "C64": 64}  # fmt: skip
 AGAIN = "download it again"
+# What is taken for a safetensors file, and what to do with it; "": as its kind says
+OTHERS = {
+    **dict.fromkeys(IMAGES, "`exact-vae encode` makes its latent"),
+    **dict.fromkeys((WORKFLOW.name, LFS.name), ""),
+    HTML.name: "download the file itself, not the page that shows it",
+    VIDEO.name: "take a file of weights",
+}
 
 
 def tensor_bytes(shape: tuple[int, ...] | list[int], dtype: str) -> int:
@@ -44,6 +52,8 @@ def read_header(path: Path) -> tuple[dict[str, Info], dict[str, str]]:
 
 
 def _no_header(path: Path, start: bytes, size: int, n: int) -> str:
+    if (kind := kind_of(path)).name in OTHERS:
+        return f"'{path}' is {kind.what}, not a safetensors file: {OTHERS[kind.name] or kind.advice}."
     if size < 10:
         return f"'{path}' is no safetensors file: it is only {size} bytes long; {AGAIN}."
     if start[:4] == b"PK\x03\x04" or start[:2] == b"\x80\x02":

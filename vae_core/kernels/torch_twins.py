@@ -14,17 +14,26 @@ from ..dtypes import at_least_fp32
 def find_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """x (T, C, H, W) -> for every frame and channel the mean, and the sum of squared deviations from it.
 
-    Both (T, C), in fp32 at least. By torch's statistics of a batch norm: two passes in one call, shifted.
+    Both (T, C), in fp32 at least. By torch's statistics of a batch norm, two passes in one call, shifted; on Apple's
+    GPUs, which have none (pytorch #173048), by the variance of a copy in fp32.
     """
     if x.is_meta:
         mean, squares = x.new_empty(2, *x.shape[:2], dtype=at_least_fp32(x.dtype))
         return mean, squares
     n = x.shape[-1] * x.shape[-2]
+    if x.device.type == "mps":
+        return find_moments_in_fp32(x)
     known = torch.zeros(x.shape[1], dtype=at_least_fp32(x.dtype), device=x.device)  # gives the result its dtype
     means, variances = zip(*(torch.batch_norm_update_stats(f, known, known, 0.0) for f in x.split(1)), strict=True)
     if len(x) == 1:
         return means[0][None], variances[0][None] * n
     return torch.stack(means), torch.stack(variances) * n
+
+
+def find_moments_in_fp32(x: Tensor) -> tuple[Tensor, Tensor]:
+    """As `find_moments`, from ops that every device has."""
+    var, mean = torch.var_mean(x.to(at_least_fp32(x.dtype)), dim=(-2, -1), correction=0)
+    return mean, var * (x.shape[-1] * x.shape[-2])
 
 
 def add_bias(y: Tensor, bias: Tensor, skip: Tensor) -> Tensor:

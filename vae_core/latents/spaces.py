@@ -5,6 +5,7 @@ between the two. A space belongs to models, not to a file: several VAEs share na
 is named after its models.
 """
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ from ..errors import BadRequest
 from . import statistics as known
 
 MOST = 4  # models that a sentence names
+LIGHT_FILES = ("lighttaehy1_5",)  # LightX2V's others are networks of TAEHV's
+ADDED = ("encoder", "decoder", "fp16", "bf16", "fp32", "f16", "f32")  # to a tiny VAE's name by those who convert it
 
 
 class LatentSpace(NamedTuple):
@@ -21,7 +24,7 @@ class LatentSpace(NamedTuple):
     channels    of a raw latent
     ratio       pixels per latent pixel, in each direction
     families    VAE families of this library that make such latents
-    tiny_files  how the authors of tiny VAEs call their files, without an ending, or `_encoder` and `_decoder`
+    tiny_files  how the authors of tiny VAEs call their files, without an ending, and without what `ADDED` names
     mean, std   of the raw latents, per channel; empty if nobody has published them
 
     scaled = (raw - shift) * scale; with mean and std, channel by channel, scaled = (raw - mean) / std * scale.
@@ -67,7 +70,7 @@ SPACES: Mapping[str, LatentSpace] = {
         families=("wan", "tiny_video"),
         mean=known.WAN21_MEAN,
         std=known.WAN21_STD,
-        tiny_files=("taew2_1",),
+        tiny_files=("taew2_1", "lighttaew2_1"),
     ),
     # Wan-AI/Wan2.2-TI2V-5B
     "wan22": LatentSpace(
@@ -77,14 +80,20 @@ SPACES: Mapping[str, LatentSpace] = {
         families=("wan", "tiny_video"),
         mean=known.WAN22_MEAN,
         std=known.WAN22_STD,
-        tiny_files=("taew2_2", "taew2_2_super"),
+        tiny_files=("taew2_2", "taew2_2_super", "lighttaew2_2"),
     ),
     # AutoencoderKLQwenImage21
     "qwen-image-2.1": LatentSpace(
-        "Qwen-Image-2.1", 64, 16, families=("wan",), mean=known.QWEN_IMAGE21_MEAN, std=known.QWEN_IMAGE21_STD
+        "Qwen-Image-2.1",
+        64,
+        16,
+        families=("wan", "tiny"),
+        mean=known.QWEN_IMAGE21_MEAN,
+        std=known.QWEN_IMAGE21_STD,
+        tiny_files=("taeqi2_1",),
     ),
     # black-forest-labs/FLUX.2-dev; normalised inside the VAE
-    "flux2": LatentSpace("FLUX.2", 128, 16),
+    "flux2": LatentSpace("FLUX.2", 128, 16, tiny_files=("taef2",)),
     # Efficient-Large-Model/Sana_1600M_1024px_diffusers
     "sana": LatentSpace("Sana", 32, 32, 0.41407, families=("tiny", "dc_ae"), tiny_files=("taesana",)),
     # huggingface/diffusers scripts/convert_dcae_to_diffusers.py; 'in' was trained on ImageNet, 'mix' on several sets
@@ -105,7 +114,7 @@ SPACES: Mapping[str, LatentSpace] = {
         16,
         1.03682,
         families=("hunyuan_video_15", "tiny_video"),
-        tiny_files=("taehv1_5", "taehv1_5_super"),
+        tiny_files=("taehv1_5", "taehv1_5_super", "lighttaehy1_5"),
     ),
     # AutoencoderKLHunyuanVideo
     "hunyuan-video": LatentSpace(
@@ -129,7 +138,9 @@ SPACES: Mapping[str, LatentSpace] = {
     # AutoencoderKLMochi
     "mochi": LatentSpace("Mochi 1", 12, 8, families=(), mean=known.MOCHI_MEAN, std=known.MOCHI_STD),
     # Lightricks/LTX-Video, nvidia/Cosmos-1.0-Tokenizer-CV8x8x8; normalised by statistics in the file of the VAE
-    "ltx-video": LatentSpace("LTX-Video", 128, 32, families=()),
+    "ltx-video": LatentSpace(
+        "LTX-Video", 128, 32, families=("tiny_video",), tiny_files=("taeltx_2", "taeltx2_3", "taeltx2_3_wide")
+    ),
     "cosmos": LatentSpace("Cosmos 1.0", 16, 8, families=()),
     # AutoencoderKLAllegro, AutoencoderKLMagvit, Kandinsky6SRVAE
     "allegro": LatentSpace("Allegro", 4, 8, 0.13, families=()),
@@ -162,8 +173,21 @@ def list_tiny_spaces() -> tuple[str, ...]:
 
 def find_tiny_space(file: str, family: str) -> str | None:
     """Name of the space by a file's name, of a family of tiny VAEs: 'taesdxl_decoder.pth' -> 'sdxl'; else None."""
-    stem = file.partition(".")[0].lower().removesuffix("_encoder").removesuffix("_decoder")
+    stem = _stem(file)
     return next((name for name, one in SPACES.items() if stem in one.tiny_files and family in one.families), None)
+
+
+def is_named_light(file: str) -> bool:
+    """Is the file named as the tiny VAE of clips that LightX2V trained with activations of its own?"""
+    return _stem(file) in LIGHT_FILES
+
+
+def _stem(file: str) -> str:
+    """'TAESD_decoder_fp16.safetensors' -> 'taesd'"""
+    stem, before = file.partition(".")[0].lower(), ""
+    while stem != before:
+        stem, before = re.sub(f"[-_]({'|'.join(ADDED)})$", "", stem), stem
+    return stem
 
 
 def name_models(channels: int, ratio: int | None = None, family: str | None = None) -> str:

@@ -14,7 +14,7 @@ from .channels import (
     times,
 )
 from .norms import GroupNormOverFrames, GroupNormSilu, add_silu, list_norms
-from .rows import CHANNELS_LAST, Conv2d, DoublingConv, EveryNth, Upsample2x, Window, join, lay_out_weight
+from .rows import CHANNELS_LAST, Conv2d, DoublingConv, EveryNth, Upsample2x, Window, join, lay_out_weight, pad_borders
 from .time import (
     ChannelsToFrames,
     Conv3d,
@@ -100,6 +100,7 @@ __all__ = [
     "list_norms",
     "map_ops",
     "name_original",
+    "pad_borders",
     "plus",
     "relu",
     "silu",

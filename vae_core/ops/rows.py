@@ -1,13 +1,13 @@
 """Ops that read a few neighbouring rows, and the doubling of rows. Shapes are (B, C, H, W)."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..dtypes import at_least_fp32
+from ..errors import BadRequest
 from .tree import Op
 
 CHANNELS_LAST = (0, 2, 3, 1)
@@ -32,10 +32,15 @@ def join(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
 def pad_borders(x: Tensor, sides: Sequence[int], border: str) -> Tensor:
     """(B, C, H, W) with more columns left and right and rows above and below, in channels last.
 
-    border: 'constant' for zeros, 'replicate' for the nearest pixel again
+    border: see Window. Raises BadRequest for an image too small to be mirrored.
     """
     if border == "constant":
         return F.pad(x, sides)
+    if border == "reflect" and (max(sides[:2]) >= x.shape[-1] or max(sides[2:]) >= x.shape[-2]):
+        raise BadRequest(
+            f"{x.shape[-1]}x{x.shape[-2]} pixels inside the network are too few to be mirrored at their borders: use a "
+            "larger image, or the border 'zeros'."
+        )
     # With the channels as a third dimension, which gets nothing, torch cannot choose another layout.
     return F.pad(x.permute(0, 2, 3, 1)[:, None], (0, 0, *sides), mode=border)[:, 0].permute(0, 3, 1, 2)
 
@@ -44,7 +49,8 @@ class Window(Op):
     """An op that reads `span` rows for each step, and moves on by `step` rows for the next one.
 
     rows    (above, below): rows beyond the borders of the image that it reads
-    border  what it reads there: 'constant' for zeros, 'replicate' for the nearest pixel again
+    border  what it reads there, in torch's words: 'constant' for zeros, 'replicate' for the nearest pixel again,
+            'reflect' for the image mirrored at its outermost pixels, 'circular' for what lies at the other side
     """
 
     rows: tuple[int, int] = (0, 0)
@@ -70,27 +76,17 @@ class Conv2d(Window, nn.Conv2d):
     `pad` = (before, after) zeros in both directions; by default as many on both sides as keep the size.
     LDM's downsampling pads (0, 1): one row below and one column on the right.
     `groups`: channels see only those of their own group.
-    `border`: 'replicate' for the outermost pixels again instead of zeros, as many on both sides.
+    `border`: what is there instead of zeros, see Window; as many on both sides.
     """
 
     def __init__(self, c_in: int, c_out: int, kernel_size: int = 3, *, stride: int = 1,
                  pad: tuple[int, int] | None = None, groups: int = 1, bias: bool = True,
-                 border: Literal["constant", "replicate"] = "constant"):  # fmt: skip
+                 border: str = "constant"):  # fmt: skip
         self.rows = before, after = pad or (kernel_size // 2, kernel_size // 2)
         self.border = border
         self.span, self.step, self.growth = kernel_size, stride, c_out / c_in / stride**2
         even = before if before == after else 0  # what the backend pads without a copy
-        nn.Conv2d.__init__(
-            self,
-            c_in,
-            c_out,
-            kernel_size,
-            stride,
-            even,
-            groups=groups,
-            bias=bias,
-            padding_mode="zeros" if border == "constant" else border,
-        )
+        nn.Conv2d.__init__(self, c_in, c_out, kernel_size, stride, even, groups=groups, bias=bias)
 
     def reset_parameters(self) -> None:
         if not self.weight.is_meta:  # on the meta device there is nothing to draw numbers for, but it takes its time
@@ -98,6 +94,9 @@ class Conv2d(Window, nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         before, after = self.rows
+        if self.border != "constant":
+            padded = pad_borders(input, (before, after) * 2, self.border)
+            return F.conv2d(padded, self.weight, self.bias, self.stride, groups=self.groups)
         return super().forward(input if before == after else F.pad(input, (before, after) * 2))
 
     def apply_unpadded(self, x: Tensor) -> Tensor:
@@ -119,11 +118,8 @@ class DoublingConv(Window):
     rows, span, rows_per_step = (1, 1), 3, 2
 
     def __init__(self, conv: Conv2d):
-        # Row j of the doubled image is row j // 2 of the small one.
-        taps = torch.tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
-        exact = at_least_fp32(conv.weight.dtype)
-        taps = taps.to(conv.weight.device, exact)
-        weight = torch.einsum("ak,oikl,bl->ioab", taps, conv.weight.to(exact), taps)
+        weight = conv.weight.to(at_least_fp32(conv.weight.dtype))
+        weight = _sum_taps(_sum_taps(weight, 2), 3).transpose(0, 1)
         self.growth = 4 * conv.growth
         self.original, self.weight, self.bias = conv, weight.to(conv.weight.dtype).contiguous(), conv.bias
         self.temporary_bytes = self.weight.nbytes
@@ -133,6 +129,15 @@ class DoublingConv(Window):
 
     def apply_unpadded(self, x: Tensor) -> Tensor:
         return F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=(3, 1))
+
+
+def _sum_taps(weight: Tensor, dim: int) -> Tensor:
+    """Three taps along this dimension -> four of half the step: row j of the doubled image is row j // 2 of the small.
+
+    By sums, which a product of matrices would compute in TF32 where that is on, from a matrix that had to be copied.
+    """
+    a, b, c = weight.unbind(dim)
+    return torch.stack((c, b + c, a + b, a), dim)
 
 
 class Upsample2x(Op, nn.Module):

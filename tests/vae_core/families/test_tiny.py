@@ -3,16 +3,20 @@
 import pytest
 import torch
 from diffusers import AutoencoderTiny
-from exact_vae.vae_core import BadRequest, BrokenCheckpoint, detect, from_weights, load
+from exact_vae.vae_core import BadRequest, BrokenCheckpoint, UnknownCheckpoint, detect, from_weights, load
 from exact_vae.vae_core.families.registry import expected_shapes
 from exact_vae.vae_core.families.tiny import Coder, TinyConfig
 from exact_vae.vae_core.latents.spaces import SPACES, find_tiny_space
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from support.random_networks import random_weights
+from torch import nn
 from torch.nn import functional as F
 
 PLAIN = TinyConfig(4, Coder((64,) * 4, (1, 3, 3, 3)), Coder((64,) * 4, (3, 3, 3, 1)))
 SANA = TinyConfig(32, Coder((64,) * 4, (1, 3, 3, 3), stem=32), Coder((256, 128, 64, 64, 64, 64), (3, 3, 3, 3, 3, 1)))
+TAEQI = TinyConfig(
+    64, Coder((64, 64, 128, 256), (1, 3, 3, 3)), Coder((256, 128, 64, 64), (3, 3, 3, 1)), 4, 4, shuffle=2
+)
 TAEF2 = TinyConfig(32, Coder((64,) * 4, (1, 3, 3, 3), pool=True), Coder((64,) * 4, (3, 3, 3, 1), pool=True))
 
 
@@ -47,7 +51,7 @@ def test_equals_diffusers(tmp_path, channels):
 
 
 @pytest.mark.parametrize(
-    "config", [PLAIN, SANA, TAEF2, TinyConfig(16, None, PLAIN.decoder), TinyConfig(4, PLAIN.encoder, None)]
+    "config", [PLAIN, SANA, TAEF2, TAEQI, TinyConfig(16, None, PLAIN.decoder), TinyConfig(4, PLAIN.encoder, None)]
 )
 def test_round_trip_of_the_config(config):
     found = detect(expected_shapes("tiny", config))
@@ -77,8 +81,6 @@ def test_raw_latents_by_the_scale_in_the_file():
 
 @torch.no_grad()
 def test_raw_latents_by_the_name_of_a_space(tmp_path):
-    from safetensors.torch import save_file
-
     weights = random_weights("tiny", PLAIN)
     save_file(weights, tmp_path / "tiny.safetensors")
     plain, sdxl = load(tmp_path / "tiny.safetensors"), load(tmp_path / "tiny.safetensors", latent_space="sdxl")
@@ -88,6 +90,86 @@ def test_raw_latents_by_the_name_of_a_space(tmp_path):
         load(tmp_path / "tiny.safetensors", latent_space="flux1")
     with pytest.raises(BadRequest, match="there is no latent space 'sd9'"):
         load(tmp_path / "tiny.safetensors", latent_space="sd9")
+
+
+class AuthorsBlock(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        act = nn.ReLU()
+        a, b, c = (nn.Conv2d(c, c, 3, padding=1) for _ in range(3))
+        self.conv = nn.Sequential(a, act, b, act, c)
+
+    def forward(self, x):
+        return (self.conv(x) + x).relu()
+
+
+def authors_qwen_image_21() -> tuple[nn.Sequential, nn.Sequential]:
+    """As madebyollin/taesd (MIT) writes it, of torch's own modules, at an eighth of its width."""
+
+    def conv(a, b, **more):
+        return nn.Conv2d(a, b, 3, padding=1, **more)
+
+    down, wide = {"stride": 2, "bias": False}, (8, 16, 32)
+    blocks = [[AuthorsBlock(c) for _ in range(3)] for c in (*wide, *wide[::-1])]
+    encoder = nn.Sequential(
+        nn.PixelUnshuffle(2), conv(16, 8), nn.ReLU(), AuthorsBlock(8), conv(8, 8, **down), *blocks[0],
+        conv(8, 16, **down), *blocks[1], conv(16, 32, **down), *blocks[2], conv(32, 64))  # fmt: skip
+    decoder = nn.Sequential(
+        Clamp(), conv(64, 32), nn.ReLU(), *blocks[3], nn.Upsample(scale_factor=2), conv(32, 16, bias=False), *blocks[4],
+        nn.Upsample(scale_factor=2), conv(16, 8, bias=False), *blocks[5], nn.Upsample(scale_factor=2),
+        conv(8, 8, bias=False), AuthorsBlock(8), conv(8, 16), nn.PixelShuffle(2))  # fmt: skip
+    return encoder.double(), decoder.double()
+
+
+class Clamp(nn.Module):
+    def forward(self, x):
+        return torch.tanh(x / 3) * 3
+
+
+@pytest.mark.parametrize("layout", ["halves", "taesd", "diffusers", "diffusers, its shuffle not counted"])
+@torch.no_grad()
+def test_qwen_image_21(tmp_path, layout):
+    """Images with straight alpha; normalised latents, of a mean and a std for each channel."""
+    encoder, decoder = authors_qwen_image_21()
+    files = save_as(layout, encoder.state_dict(), decoder.state_dict(), tmp_path)
+    ours = load(*files, latent_space="qwen-image-2.1", dtype=torch.float64)
+    assert (ours.latent_channels, ours.spatial_ratio, ours.in_channels, ours.out_channels) == (64, 16, 4, 4)
+    x = torch.rand(1, 4, 32, 48, dtype=torch.float64) * 2 - 1
+    space = SPACES["qwen-image-2.1"]
+    mean, std = (torch.tensor(t, dtype=torch.float64)[:, None, None] for t in (space.mean, space.std))
+    normalised = encoder(x / 2 + 0.5)
+    assert (ours.encode(x).mode() - (normalised * std + mean)).abs().max() < 1e-12
+    assert (ours.decode(normalised * std + mean) - (decoder(normalised) * 2 - 1)).abs().max() < 1e-12
+
+
+def save_as(layout, encoder, decoder, folder):
+    if layout == "halves":
+        for half, weights in (("encoder", encoder), ("decoder", decoder)):
+            torch.save(weights, folder / f"{half}.pth")
+        return [folder / "encoder.pth", folder / "decoder.pth"]
+    if layout == "taesd":
+        weights = {**{f"taesd_encoder.{n}": t for n, t in encoder.items()},
+                   **{f"taesd_decoder.{n}": t for n, t in decoder.items()}}  # fmt: skip
+    else:
+        behind = "not counted" in layout
+        weights = {**{f"encoder.layers.{less(n, behind)}": t for n, t in encoder.items()},
+                   **{f"decoder.layers.{less(n, 1)}": t for n, t in decoder.items()}}  # fmt: skip
+    save_file(weights, folder / "one.safetensors")
+    return [folder / "one.safetensors"]
+
+
+def less(name, by):
+    number, _, rest = name.partition(".")
+    return f"{int(number) - by}.{rest}"
+
+
+@pytest.mark.parametrize("made", [2, 5, 64])
+def test_a_decoder_of_no_known_image_is_refused(made):
+    shapes = dict(expected_shapes("tiny", PLAIN))
+    last = max(int(n.split(".")[1]) for n in shapes if n.startswith("decoder."))
+    shapes |= {f"decoder.{last}.weight": (made, 64, 3, 3), f"decoder.{last}.bias": (made,)}
+    with pytest.raises(UnknownCheckpoint):
+        detect(shapes)
 
 
 def test_two_of_the_same_half(taef2):
@@ -104,8 +186,6 @@ def test_a_half_alone(taef2):
 
 @torch.no_grad()
 def test_bare_halves_of_diffusers(tmp_path):
-    from safetensors.torch import save_file
-
     theirs = AutoencoderTiny().double().eval()
     for half in ("encoder", "decoder"):
         save_file(getattr(theirs, half).state_dict(), tmp_path / f"{half}.safetensors")
@@ -119,8 +199,6 @@ def test_bare_halves_of_diffusers(tmp_path):
 @torch.no_grad()
 def test_raw_latents_by_the_author_s_file_name(tmp_path):
     """One rule for Python, the command line and the loader node, wherever the file lies."""
-    from safetensors.torch import save_file
-
     weights = random_weights("tiny", PLAIN)
     save_file(weights, tmp_path / "mine.safetensors")
     save_file(weights, tmp_path / "taesdxl.safetensors")
@@ -138,5 +216,9 @@ def test_authors_file_names():
         "taesana.pth",
     )
     assert [find_tiny_space(n, "tiny") for n in names] == ["sd1", "sdxl", "sd3", "flux1", "sana"]
-    assert [find_tiny_space(n, "tiny") for n in ("taef2_encoder.pth", "mine.pth", "taesd_mine.pth")] == [None] * 3
+    more = {"taef2_encoder.pth": "flux2", "taeqi2_1_decoder.pth": "qwen-image-2.1", "taesdxl_decoder_fp16.pth": "sdxl"}
+    assert {n: find_tiny_space(n, "tiny") for n in more} == more
+    assert [find_tiny_space(n, "tiny") for n in ("mine.pth", "taesd_mine.pth", "fp16.pth")] == [None] * 3
+    clips = {"taew2_1-bf16.safetensors": "wan21", "lighttaew2_2.pth": "wan22", "taeltx2_3_wide.pth": "ltx-video"}
+    assert {n: find_tiny_space(n, "tiny_video") for n in clips} == clips
     assert [find_tiny_space("taehv.pth", family) for family in ("tiny_video", "tiny")] == ["hunyuan-video", None]

@@ -73,9 +73,18 @@ def test_refuses_a_hostile_header(tmp_path, header, data, words):
         (b"", "only 0 bytes long"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
-            "is text, not a safetensors file: it begins with 'version '",
+            "is a pointer of Git LFS, not a safetensors file: fetch the file itself with `git lfs pull`",
         ),
-        (b"<!DOCTYPE html><html>", "is text"),
+        (b"text of any kind", "is text, not a safetensors file: it begins with 'text of '"),
+        (b"<!DOCTYPE html><html>", "is a web page (HTML), not a safetensors file: download the file itself"),
+        (
+            b"\x89PNG\r\n\x1a\n" + bytes(40),
+            "is a PNG image, not a safetensors file: `exact-vae encode` makes its latent",
+        ),
+        (
+            b'{"last_node_id": 3, "nodes": []}',
+            "is a workflow of nodes, not a safetensors file: run it with `exact-vae run`",
+        ),
         (b"PK\x03\x04" + b"\0" * 40, "is a PyTorch pickle"),
         (struct.pack("<Q", 10**12) + b"{}", "or cut off: its header would take 1000000000000 of its 10 bytes"),
         (struct.pack("<Q", 2**64 - 1) + b"{}", "or cut off"),
@@ -84,7 +93,9 @@ def test_refuses_a_hostile_header(tmp_path, header, data, words):
 def test_refuses_what_is_no_safetensors_file(tmp_path, content, words):
     path = tmp_path / "bad.safetensors"
     path.write_bytes(content)
-    with pytest.raises(BrokenCheckpoint, match=r"download it again|give it the ending"):
+    with pytest.raises(
+        BrokenCheckpoint, match=r"(download|fetch|run) (it again|the file|it)|give it the ending|encode"
+    ):
         inspect(path)
     with pytest.raises(BrokenCheckpoint) as e:
         inspect(path)

@@ -27,10 +27,10 @@ reference to it. The variables of a suspended generator would, so bands pass thr
 
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ...ops import (
     AnyOp,
@@ -43,12 +43,13 @@ from ...ops import (
     apply,
     apply_join,
     declared,
+    pad_borders,
     walk,
 )
 from ..whole import Observer, add_skip
 from .holding import Banding, Flow, HeldFlow, RecomputedFlow, Rereadable
 from .moments import Moments, find_group_moments, normalize
-from .readers import ROWS, Reader, Rows, balance, drain, fork, height, numbers_per_row
+from .readers import ROWS, Reader, Rows, balance, begin_with, drain, fork, height, numbers_per_row
 from .state import Past
 from .stores import StoredBand
 
@@ -72,7 +73,8 @@ def _build_step(op: AnyOp, source: Flow, banding: Banding, observer: Observer) -
     if isinstance(op, Global):
         return Attention(op, source, banding.past if op.looks_back else None, observer)
     if isinstance(op, Window):
-        return SlidingWindow(op, source, banding, observer)
+        window = WrappedWindow if wraps(op) else SlidingWindow
+        return window(op, source, banding, observer)
     if isinstance(op, Temporal) and banding.past:
         return WithPast(op, source, banding, observer)
     return Pointwise(op, source, banding, observer)
@@ -126,16 +128,39 @@ class SlidingWindow(Flow):
 
     def read(self, last: bool) -> Rows:
         window = _WindowPosition(self.op, self.source.rows, self.observer)
-        for made in map(window.slide, balance(self.source.read(last), self.numbers)):
+        mirrored = max(self.op.rows) + 1 if self.op.border == "reflect" else 0
+        for made in map(window.slide, begin_with(mirrored, balance(self.source.read(last), self.numbers))):
             yield from made
         assert not window.left, "fewer rows than were announced"
 
 
-class _WindowPosition:
-    """A window on its way down, with the rows that it still needs. left: rows that are to come."""
+class WrappedWindow(SlidingWindow):
+    """A window that reads above the image what lies at its bottom, and below what lies at its top: it is held."""
 
-    def __init__(self, op: Window, rows: int, observer: Observer):
+    def __init__(self, op: Window, source: Flow, banding: Banding, observer: Observer):
+        super().__init__(op, source, banding, observer)
+        self.held = source if isinstance(source, (HeldFlow, _Port)) else HeldFlow(source, banding, observer)
+
+    def read(self, last: bool) -> Rows:
+        above, below = self.op.rows
+        top, bottom = self.held.edges(below, above)
+        window = _WindowPosition(self.op, self.held.rows + above + below, self.observer, (0, 0))
+        rows = chain([bottom], self.held.read(last), [top])
+        del top, bottom
+        for made in map(window.slide, balance(rows, self.numbers)):
+            yield from made
+
+
+class _WindowPosition:
+    """A window on its way down, with the rows that it still needs.
+
+    left    rows that are to come
+    beyond  rows above and below these that it reads
+    """
+
+    def __init__(self, op: Window, rows: int, observer: Observer, beyond: tuple[int, int] | None = None):
         self.op, self.left, self.observer = op, rows, observer
+        self.beyond = op.rows if beyond is None else beyond
         self.kept: Tensor | None = None
         self.carried = 0
 
@@ -143,12 +168,12 @@ class _WindowPosition:
         """What can be made of a band and of those before it: one band, or none yet."""
         self._carry(band)
         self.left -= band.shape[ROWS]
-        if self.kept is None and not self.left:
+        if self.kept is None and not self.left and self.beyond == self.op.rows:
             return self._observe(partial(apply, self.op, band, False))
-        above, below = self.op.rows[0] * (self.kept is None), self.op.rows[1] * (not self.left)
+        above, below = self.beyond[0] * (self.kept is None), self.beyond[1] * (not self.left)
         if self.kept is not None and self.kept.shape[ROWS]:
             band = torch.cat([self.kept, band], ROWS)
-        return self._apply(F.pad(band, (0, 0, above, below), mode=self.op.border) if above or below else band)
+        return self._apply(pad_borders(band, (0, 0, above, below), self.op.border) if above or below else band)
 
     def _apply(self, x: Tensor) -> Rows:
         op = self.op
@@ -299,6 +324,10 @@ class _Port(Rereadable):
         assert isinstance(self.shared, HeldFlow)
         return self.shared.moments()
 
+    def edges(self, top: int, bottom: int) -> tuple[Tensor, Tensor]:
+        assert isinstance(self.shared, HeldFlow)
+        return self.shared.edges(top, bottom)
+
     def read(self, last: bool) -> Rows:
         if self.given is not None:
             rows, self.given = self.given, None
@@ -308,4 +337,9 @@ class _Port(Rereadable):
 
 def needs_whole_image(ops: Ops) -> bool:
     """Does any of these ops need the whole image before it gives the first row?"""
-    return any(isinstance(op, (nn.GroupNorm, Global)) for op in walk(ops))
+    return any(isinstance(op, (nn.GroupNorm, Global)) or wraps(op) for op in walk(ops))
+
+
+def wraps(op: AnyOp) -> bool:
+    """Is it a window that reads beyond the image what lies at the other side?"""
+    return isinstance(op, Window) and op.border == "circular" and op.rows != (0, 0)

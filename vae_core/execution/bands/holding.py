@@ -2,9 +2,12 @@
 
 from typing import NamedTuple
 
+import torch
+from torch import Tensor
+
 from ..whole import Observer
 from .moments import Moments, add_band
-from .readers import Rows, balance
+from .readers import ROWS, Reader, Rows, balance
 from .state import Past
 from .stores import Store, StoredBand
 
@@ -73,6 +76,14 @@ class HeldFlow(Rereadable):
         self.fill()
         assert self._moments is not None
         return self._moments
+
+    def edges(self, top: int, bottom: int) -> tuple[Tensor, Tensor]:
+        """So many rows from the top, and so many from the bottom, copied: (T, C, n, W). Not while it is read."""
+        self.fill()
+        held = [band for band in self.held if band]
+        first = Reader(band.get() for band in held).read(top)
+        last = Reader(band.get().flip(ROWS) for band in reversed(held)).read(bottom).flip(ROWS)
+        return first.clone(memory_format=torch.channels_last), last.clone(memory_format=torch.channels_last)
 
     def read(self, last: bool) -> Rows:
         self.fill()

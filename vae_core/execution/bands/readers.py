@@ -72,6 +72,18 @@ def balance(rows: Iterable[Tensor], numbers: int) -> Rows:
         yield waiting
 
 
+def begin_with(n: int, rows: Rows) -> Rows:
+    """The same bands; but the first has at least n rows, if there are so many."""
+    if n:
+        few = list[Tensor]()
+        while sum(band.shape[ROWS] for band in few) < n and (band := next(rows, None)) is not None:
+            few.append(band)
+        band = None
+        few = [torch.cat(few, ROWS)] if len(few) > 1 else few
+        yield from drain([few.pop()] if few else [])
+    yield from rows
+
+
 def drain(bands: Iterable[Tensor]) -> Rows:
     """The bands one after the other, without a reference to those already given."""
     left = deque(bands)

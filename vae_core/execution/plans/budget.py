@@ -1,7 +1,7 @@
 """How much memory there is: what a person allows, or what is free at this moment."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import psutil
@@ -35,12 +35,40 @@ def parse(size: int | str) -> int:
 
 def free(device: torch.device) -> int:
     """Bytes that may be used on this device now: what is free, less a margin."""
-    if device.type == "cuda":
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(
-            device
-        )  # torch's own, to be used again
-        return int((torch.cuda.mem_get_info(device)[0] + unused) * (1 - MARGIN))
-    return int(min([psutil.virtual_memory().available, *_left_in_cgroups()]) * (1 - MARGIN))
+    read = READERS.get(device.type, _read_system)  # any other device shares the system's memory, or tells nothing
+    return int(read(device) * (1 - MARGIN))
+
+
+def _read_cuda(device: torch.device) -> int:
+    """What the driver has, and what torch holds unused; but not what lies in pieces between tensors that are in use.
+
+    Whole unused segments torch gives back before it says that memory ran out; pieces it cannot put together.
+    """
+    told = torch.cuda.memory_stats(device)
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused - told.get("inactive_split_bytes.all.current", 0)
+
+
+def _read_xpu(device: torch.device) -> int:
+    held, used = torch.xpu.memory_reserved(device), torch.xpu.memory_allocated(device)
+    try:
+        free_now = torch.xpu.mem_get_info(device)[0]
+    except (RuntimeError, AttributeError):  # drivers and versions of torch that cannot be asked
+        free_now = torch.xpu.get_device_properties(device).total_memory - held
+    return free_now + held - used
+
+
+def _read_mps(device: torch.device) -> int:
+    """Apple's GPUs share the system's memory, up to what Metal recommends for one process."""
+    held, used = torch.mps.driver_allocated_memory(), torch.mps.current_allocated_memory()
+    return min(torch.mps.recommended_max_memory() - used, _read_system(device) + held - used)
+
+
+def _read_system(device: torch.device) -> int:
+    return min([psutil.virtual_memory().available, *_left_in_cgroups()])
+
+
+READERS: Mapping[str, Callable[[torch.device], int]] = {"cuda": _read_cuda, "xpu": _read_xpu, "mps": _read_mps}
 
 
 def _left_in_cgroups() -> Iterable[int]:

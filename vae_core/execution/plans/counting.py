@@ -6,6 +6,7 @@ which torch's own meta kernels are slow: most of them are Python that computes s
 
 import weakref
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -130,7 +131,6 @@ class BandedRun(Observer):
     remembered    bytes at most that attention makes while it gathers what it remembers
     gathered      numbers at most of what it has gathered in one tensor, earlier frames included
     attended      for each attention that reads every pixel: (its channels, its pixels)
-    held          bytes at most in the store
     most_carried  numbers at most that flows keep from one band to the next
     norm_sizes    bytes that each group norm makes, by the norm's id
     shape         of the result, without its frames: (C, H, W)
@@ -143,7 +143,7 @@ class BandedRun(Observer):
     """
 
     def __init__(self, ops: Ops, x: Tensor, side: Tensor, rows: int, twice: tuple[int, ...], past: Past | None):
-        store = _CountingStore()
+        self.store = store = _CountingStore()
         self.work = self.widest = 0.0
         self.remembered = self.gathered = self.carried = self.most_carried = 0
         self.attended: list[tuple[int, int]] = []
@@ -158,7 +158,14 @@ class BandedRun(Observer):
             bands = build_flow(ops, Source(x, banding), banding, self).read(last=True)
             shapes = [band.shape for band in bands]
         self.shape = (*shapes[0][1:2], sum(shape[-2] for shape in shapes), shapes[0][-1])
-        self.held = store.most
+
+    def count_held(self, bands: int = 1, *, pinned: bool = False) -> int:
+        """Bytes at most in the store if each image is put there in so many bands; pinned: in memory that is pinned.
+
+        Torch rounds pinned blocks up to powers of two: pytorch/aten/src/ATen/core/CachingHostAllocator.h.
+        """
+        changes = [_pin(size, bands) if pinned else size for size in self.store.changes]
+        return max(accumulate(changes), default=0)
 
     def end_op(self, op: AnyOp, result: Tensor) -> None:
         self.work += count_work(op, result)
@@ -182,11 +189,17 @@ class BandedRun(Observer):
         self.carried = self.outer.pop()
 
 
+def _pin(size: int, bands: int) -> int:
+    """Bytes that torch pins for so many bands of this size together; negative, as the size is, if they are released."""
+    block = 1 << (-(-abs(size) // bands) - 1).bit_length()
+    return block * bands if size > 0 else -block * bands
+
+
 class _CountingStore(OnDevice):
-    """Counts the bytes that are held."""
+    """Counts the bytes that are held. changes: those of each band when it is put, and negative when it is released."""
 
     def __init__(self) -> None:
-        self.now = self.most = 0
+        self.changes: list[int] = []
 
     def put(self, band: Tensor) -> "_CountedBand":
         return _CountedBand(self, band)
@@ -195,14 +208,13 @@ class _CountingStore(OnDevice):
 class _CountedBand:
     def __init__(self, ledger: _CountingStore, band: Tensor):
         self.ledger, self.band, self.rows = ledger, band, band.shape[-2]
-        ledger.now += band.nbytes
-        ledger.most = max(ledger.most, ledger.now)
+        ledger.changes.append(band.nbytes)
 
     def get(self) -> Tensor:
         return self.band
 
     def release(self) -> None:
-        self.ledger.now -= self.band.nbytes
+        self.ledger.changes.append(-self.band.nbytes)
 
 
 class ShapesOnly(TorchFunctionMode):

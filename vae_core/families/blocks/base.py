@@ -1,6 +1,7 @@
 """What every family offers: a config read from shapes, and a network made of ops."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
@@ -11,10 +12,14 @@ from ..names import Layout
 from ..shapes import Shapes
 from .clip_law import ClipLaw
 
+BORDERS = ZEROS, REFLECT, CIRCULAR = ("zeros", "reflect", "circular")  # torch's `padding_mode` of a convolution
+
 
 class Config(Protocol):
     """The facts a config states. Channels and ratio are those of the latent that diffusion models see."""
 
+    @property
+    def border(self) -> str: ...
     @property
     def parts(self) -> tuple[str, ...]: ...
     @property
@@ -31,7 +36,14 @@ class Config(Protocol):
     def out_channels(self) -> int: ...
 
 
-class Halves:
+@dataclass(frozen=True, kw_only=True)
+class Bordered:
+    """border: what convolutions read beyond the image, one of BORDERS. Only files that `save` wrote may say so."""
+
+    border: str = ZEROS
+
+
+class Halves(Bordered):
     """The facts of most configs: an encoder and a decoder, or one of them, with one of `widths` for each resolution.
 
     z is the latent, and the VAE is one of images; a config of which that is not true overrides what differs.
@@ -168,11 +180,14 @@ class Rounding(NamedTuple):
     overflows: which published weights exceed fp16's largest number, 65504, and who says so; '' if no one does. What
     only norms read is run at a smaller scale in fp16 (execution/rewrite/rescale_fp16.py), so such weights may run all
     the same.
+
+    fits_fp16: may it run in fp16 unasked, on cards without bf16? Only norms read its stream, or its authors say so.
     """
 
     bf16: float = 0.035
     fp16: float = 0.0045
     overflows: str = ""
+    fits_fp16: bool = False
 
 
 class ConfigJson(NamedTuple):

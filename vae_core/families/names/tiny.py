@@ -8,6 +8,8 @@ from typing import Any
 from ..shapes import Shapes
 from .layout import DIFFUSERS, Layout, Names, begins, first_parts, half
 
+SHUFFLED = (12, 16)  # channels of an image whose pixels are shuffled 2 x 2: RGB, and RGB with alpha
+
 
 def from_taesd(own: Shapes) -> Names:
     return {name: name.removeprefix("taesd_") for name in own}
@@ -18,10 +20,14 @@ def to_taesd(names: Iterable[str], config: Any = None) -> Names:
 
 
 def from_diffusers(own: Shapes) -> Names:
-    """diffusers does not count the decoder's clamp, so its layers are one behind."""
+    """diffusers does not count the decoder's clamp, so its layers are one behind.
+
+    So are an encoder's if it does not count the shuffle of pixels that comes first.
+    """
+    behind = {"decoder": 1, "encoder": int(own.get("encoder.layers.0.weight", (0, 0))[1] in SHUFFLED)}
 
     def number(match: re.Match) -> str:
-        return f"{match[1]}.{int(match[2]) + (match[1] == 'decoder')}."
+        return f"{match[1]}.{int(match[2]) + behind[match[1]]}."
 
     return {name: re.sub(r"^(encoder|decoder)\.layers\.(\d+)\.", number, name) for name in own}
 
@@ -34,20 +40,29 @@ def to_diffusers(names: Iterable[str], config: Any = None) -> Names:
 
 
 def _is_module(part: str, own: Shapes) -> bool:
-    """Nothing but numbers. Layer 0 of an encoder has weights; in a decoder it is the clamp, which has none."""
+    """Nothing but numbers. An encoder's layer 0 has weights, or shuffles pixels; a decoder's is the clamp, without."""
     tops = first_parts(own)
-    return all(top.isdecimal() for top in tops) and ("0" in tops) == (part == "encoder")
+    is_encoder = "0" in tops or _has_strides("", own)
+    return all(top.isdecimal() for top in tops) and is_encoder == (part == "encoder")
 
 
 def _is_diffusers(part: str, own: Shapes) -> bool:
-    """An encoder's layer 1 is a residual block; a decoder's is an activation, which has no weights."""
-    return first_parts(own) == {"layers"} and _has_second(own) == (part == "encoder")
+    """An encoder's layer 1 is a residual block, unless it shuffles pixels; a decoder's is an activation."""
+    is_encoder = _has_second(own) or _has_strides("layers.", own)
+    return first_parts(own) == {"layers"} and is_encoder == (part == "encoder")
+
+
+def _has_strides(start: str, own: Shapes) -> bool:
+    """Does a convolution without a bias follow a block? An encoder's does, for its stride; a decoder's follows none."""
+    layers = [name.removeprefix(start).removesuffix(".weight") for name in own if name.endswith(".weight")]
+    bare = [int(n) for n in layers if n.isdecimal() and f"{start}{n}.bias" not in own]
+    return any(f"{start}{n - 1}.conv.0.weight" in own for n in bare)
 
 
 _has_second = begins("layers.1.")
 
 TAESD = Layout("taesd", begins("taesd_encoder.", "taesd_decoder."), from_taesd, to_taesd)
 TAESD_DIFFUSERS = Layout(DIFFUSERS, begins("encoder.layers.", "decoder.layers."), from_diffusers, to_diffusers)
-MODULE = Layout("module", begins("encoder.0.", "decoder.1."))
+MODULE = Layout("module", begins("encoder.0.", "encoder.1.", "decoder.1."))
 DIFFUSERS_HALVES = tuple(half(part, TAESD_DIFFUSERS, partial(_is_diffusers, part)) for part in ("encoder", "decoder"))
 MODULE_HALVES = tuple(half(part, MODULE, partial(_is_module, part)) for part in ("encoder", "decoder"))

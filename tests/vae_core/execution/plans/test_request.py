@@ -10,7 +10,7 @@ from exact_vae.vae_core.execution.bands.flows import Source, build_flow
 from exact_vae.vae_core.execution.bands.holding import Banding
 from exact_vae.vae_core.execution.bands.stores import OnDevice
 from exact_vae.vae_core.execution.plans.counting import count_work
-from exact_vae.vae_core.execution.plans.places import DEVICE, DISK
+from exact_vae.vae_core.execution.plans.places import DEVICE, DISK, SYSTEM
 from exact_vae.vae_core.execution.plans.request import IN_FLIGHT, Request, choose
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.execution.whole import Observer
@@ -134,6 +134,15 @@ def test_what_linear_attention_remembers_is_next_to_nothing():
     assert sana.whole.peak > 15 * sana.plan_bands(8).peak
     # In bands linear attention reads what comes before it twice.
     assert sana.whole.work < sana.plan_bands(8).work < 1.03 * sana.whole.work
+
+
+def test_pinned_memory_counts_as_torch_gives_it_out():
+    """Sana's decoder holds one image 512 wide of 256 rows: bands of 8 rows of the image are one row, 256 KiB, of it."""
+    ops = fuse(build("dc_ae", dc_ae.FAMILY.example).to(torch.bfloat16).decode_ops())
+    for width, pinned in ((64, 2**18), (48, 2**18)):  # 48: 196,608 bytes, for which torch pins 262,144
+        sana = Request(ops, torch.empty(1, 32, 64, width, device="meta", dtype=torch.bfloat16), 32)
+        assert sana.plan_bands(8, SYSTEM).held == 256 * pinned
+        assert sana.plan_bands(8, DISK).held == 256 * 512 * 4 * width * 2
 
 
 @torch.no_grad()
