@@ -211,3 +211,13 @@ def parse_where(*where: Where, **named: Where) -> tuple[torch.device | None, tor
     if len(devices) > 1 or len(dtypes) > 1:
         raise BadRequest("a VAE can be moved to one device and cast to one dtype at a time.")
     return next(iter(devices), None), demand_dtype(dtypes[0]) if dtypes else None
+
+
+def move(network: Network, device: torch.device, dtype: torch.dtype | None) -> None:
+    """Move all tensors of a network and cast them, in place: buffers, which are statistics, to fp32 at least."""
+    network.to(device)
+    if dtype:
+        for parameter in network.parameters():
+            parameter.data = parameter.data.to(dtype)
+        for buffer in network.buffers():
+            buffer.data = buffer.data.to(at_least_fp32(dtype))

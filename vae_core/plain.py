@@ -11,16 +11,17 @@ def name_need(x: object) -> str:
     """What is needed in the place of x, for sentences: 'a tensor, not list'; '' if x is a tensor of plain numbers."""
     if not isinstance(x, Tensor):
         return f"a tensor, not {type(x).__name__}"
-    if kind := _name_kind(x):
-        return f"a dense tensor, not a {kind} one"
-    if x.device.type == "meta":
-        return "a tensor with numbers, not one on the meta device"
+    if kind := name_kind(x):
+        return f"a dense tensor with numbers, not a {kind} one"
     if not x.is_floating_point() or x.dtype.itemsize < 2:
         return f"a tensor of fp16, bf16, fp32 or fp64, not of {name(x)}"
     return ""
 
 
-def _name_kind(x: Tensor) -> str:
+def name_kind(x: Tensor) -> str:
+    """'nested', 'quantised', 'sparse', 'mkldnn', 'meta': what makes x no dense tensor in memory; '' if it is one."""
+    if x.is_meta:
+        return "meta"
     if x.is_nested:
         return "nested"
     if x.is_quantized:

@@ -21,6 +21,7 @@ from .execution.rewrite.fuse import fuse
 from .execution.run import demand_finite, describe_run
 from .families import ClipLaw, Config, Facts, Half, Network
 from .families.registry import demand_part, title
+from .files.marks import FileMap, demand_unwritten
 from .images.plausible import demand_range
 from .latents.fingerprint import digest_weights
 from .latents.previews import Findings
@@ -43,6 +44,7 @@ class VAE(Facts):
     family, config, name   which network it is, its sizes, and where it came from
     latent_space           whose latents it makes, a name in latents.SPACES; None if that is not known
     findings               what has been found out about its weights
+    mapped                 files that its weights lie in, if they were not copied; see `load`
     detours                ways around what the Doctor has found its device to compute wrongly
     and the facts of the config, see Facts
     """
@@ -65,6 +67,7 @@ class VAE(Facts):
         self.latent_space = latent_space
         self.findings = Findings()
         self.detours = Detours()
+        self.mapped: tuple[FileMap, ...] = ()
         self._dtype = dtype
         self._device = device
 
@@ -92,6 +95,7 @@ class VAE(Facts):
     def fingerprint(self) -> str:
         """16 hexadecimal digits by which its weights are known again. Computed once: weights do not change."""
         if self.findings.fingerprint is None:
+            demand_unwritten(self)
             self.findings.fingerprint = digest_weights(self.network)
         return self.findings.fingerprint
 
@@ -234,21 +238,14 @@ class VAE(Facts):
 
     @torch.inference_mode(False)
     def to(self, *where: inputs.Where, **named: inputs.Where) -> "VAE":
-        """Move or cast the weights, in place as torch does. Statistics of a latent space stay fp32 at least.
+        """Move or cast the weights, in place as torch does, to what `nn.Module.to` takes: a device, a dtype, or both.
 
-        Takes what `nn.Module.to` takes: a device, a dtype, both, or a tensor that has both; also by name.
-        Raises BadRequest for a device that is not there and for what is no dtype of a VAE.
+        Statistics of a latent space stay fp32 at least. Raises BadRequest for another device or dtype than there is.
         """
         device, dtype = inputs.parse_where(*where, **named)
         self._device = device or self._device
         self._dtype = dtype or self._dtype
-        self.network.to(self._device)
-        if dtype:
-            exact = at_least_fp32(dtype)
-            for parameter in self.network.parameters():
-                parameter.data = parameter.data.to(dtype)
-            for buffer in self.network.buffers():
-                buffer.data = buffer.data.to(exact)
+        inputs.move(self.network, self._device, dtype)
         return self
 
     def plan(
@@ -289,6 +286,7 @@ class VAE(Facts):
     def _ladder(
         self, half: Half, shape: Sequence[int], options: RunOptions, *, streamed: bool = False, masked: bool = False
     ) -> Ladder:
+        demand_unwritten(self)
         if options.tiles:
             shape = options.tiles.tile_shape(tuple(shape), 1 if half is Half.ENCODER else self.decoded_ratio)
         what = describe_run(half, shape, self.name)

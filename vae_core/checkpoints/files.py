@@ -25,7 +25,10 @@ from torch import Tensor
 
 from ..errors import BadRequest, BrokenCheckpoint, UnknownCheckpoint
 from ..families.registry import usual_settings
+from ..files.marks import FileMark
 from ..files.safetensors_header import read_header, tensor_bytes
+from ..plain import name_kind
+from .seals import Seals, check, demand_held, read_seals
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 WEIGHT_FILES = tuple(
@@ -60,6 +63,8 @@ class Checkpoint:
     entries: Mapping[str, Entry]
     metadata: Mapping[str, str] = field(default_factory=dict)
     loaded: Mapping[str, Tensor] = field(default_factory=dict, repr=False)  # a pickle's tensors, memory-mapped
+    marks: Mapping[Path, FileMark] = field(default_factory=dict, repr=False)  # of its files, as they were opened
+    seals: Mapping[Path, Seals] = field(default_factory=dict, repr=False)  # of those that are pickles
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -77,13 +82,18 @@ class Checkpoint:
         return sum(tensor_bytes(self.entries[name].shape, self.entries[name].dtype) for name in names)
 
     def tensors(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-        """(name, tensor on the memory map) in the order asked for; nothing is copied."""
+        """(name, tensor on the memory map), file by file, in the order asked for; nothing is copied.
+
+        Raises BrokenCheckpoint if a file has changed since it was opened, or its checksums are wrong.
+        """
         wanted = list(names)
-        yield from ((name, self.loaded[name]) for name in wanted if name in self.loaded)
         for file in self.files:
-            mapped = [name for name in wanted if self.entries[name].file == file and name not in self.loaded]
-            if mapped:
-                yield from _mapped(file, mapped)
+            here = [name for name in wanted if self.entries[name].file == file]
+            if here:
+                self.marks[file].demand_same()
+                loaded = ((name, self.loaded[name]) for name in here)
+                yield from check(file, self.seals[file], loaded) if file in self.seals else _mapped(file, here)
+                self.marks[file].demand_same()
 
 
 def _mapped(file: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
@@ -147,28 +157,33 @@ def _demand_usual(config: Path) -> None:
 
 def combine(parts: list[Checkpoint], path: Path) -> Checkpoint:
     """Several files as one; where two hold the same name, the later one counts."""
-    entries, metadata, loaded = {}, {}, {}
+    entries, metadata, loaded, marks, seals = {}, {}, {}, {}, {}
     for part in parts:
         entries |= part.entries
         metadata |= part.metadata
         loaded |= part.loaded
-    return Checkpoint(path, entries, metadata, loaded)
+        marks |= part.marks
+        seals |= part.seals
+    return Checkpoint(path, entries, metadata, loaded, marks, seals)
 
 
 def _open_safetensors(path: Path) -> Checkpoint:
+    mark = FileMark.of(path)
     header, metadata = read_header(path)
     entries = {name: Entry(tuple(info["shape"]), info["dtype"], path) for name, info in header.items()}
-    return Checkpoint(path, entries, metadata)
+    return Checkpoint(path, entries, metadata, {}, {path: mark})
 
 
 def _open_pickle(path: Path) -> Checkpoint:
+    mark = FileMark.of(path)
     weights = {str(k): v for k, v in _state_dict(_unpickle(path)).items() if isinstance(v, Tensor)}
     if not weights:
         raise UnknownCheckpoint(f"'{path}' holds no tensors by name: it is no file of weights.")
-    if odd := {str(t.dtype) for t in weights.values() if t.dtype not in WORDS}:
+    if odd := {name_kind(t) or str(t.dtype) for t in weights.values() if name_kind(t) or t.dtype not in WORDS}:
         raise UnknownCheckpoint(f"'{path}' holds tensors of {', '.join(sorted(odd))}: a VAE's are plain numbers.")
+    demand_held(path, weights.items())
     entries = {name: Entry(tuple(t.shape), WORDS[t.dtype], path) for name, t in weights.items()}
-    return Checkpoint(path, entries, {}, weights)
+    return Checkpoint(path, entries, {}, weights, {path: mark}, {path: read_seals(path)})
 
 
 def _unpickle(path: Path) -> Any:
