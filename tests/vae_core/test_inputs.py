@@ -25,7 +25,7 @@ ODD = {
     "a mkldnn one": Z.to_mkldnn(),
     "a quantised one": torch.quantize_per_tensor(Z, 0.1, 0, torch.qint8),
     "a nested one": torch.nested.nested_tensor([Z[0]]),
-    "one on the meta device": Z.to("meta"),
+    "a meta one": Z.to("meta"),
 }
 
 

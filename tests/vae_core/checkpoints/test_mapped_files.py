@@ -62,7 +62,7 @@ def test_one_bit_of_a_pickle_is_noticed(tmp_path, weights):
         byte = file.read(1)[0]
         file.seek(begin + size // 2)
         file.write(bytes([byte ^ 1]))
-    with pytest.raises(BrokenCheckpoint, match="numbers of '.*' are not those saved"):
+    with pytest.raises(BrokenCheckpoint, match=r"numbers of '.*' are not those saved"):
         load(path)
 
 
