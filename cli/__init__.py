@@ -5,14 +5,20 @@ usage; 130 stopped by Ctrl-C or `kill`.
 """
 
 import argparse
+import errno
 import io
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 from ..vae_core import VAEError
+from ..vae_core.errors import is_out_of_memory, shorten
+
+STOPPING = ("SIGTERM", "SIGHUP", "SIGBREAK")  # the last is of Windows, SIGHUP of all others
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,31 +29,61 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _stop_on_kill():
             options.do(options)
-    except VAEError as e:
-        print(f"exact-vae: {e}", file=sys.stderr)
-        return 1
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("exact-vae: stopped.", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read the results, as head does, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends
+        return 1
+    except Exception as error:
+        print(f"exact-vae: {_explain(error)}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _explain(error: Exception) -> str:
+    """The sentence of an error that a user can do something about. Any other is a bug, and is raised again."""
+    if isinstance(error, VAEError):
+        return str(error)
+    if is_out_of_memory(error):
+        return "memory ran out: give it more, or close other programs."
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        return f"a result cannot be written: {error.strerror}."
+    raise error
+
+
+class _Parser(argparse.ArgumentParser):
+    """Repeats no argument of a thousand letters."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(shorten(message))
 
 
 @contextmanager
 def _stop_on_kill() -> Iterator[None]:
-    """Makes `kill` do what Ctrl-C does, so that unfinished files, which may be large, are removed."""
+    """Makes `kill`, and the end of a terminal, do what Ctrl-C does: unfinished files, which may be large, are removed.
+
+    A signal that is ignored, as nohup has SIGHUP ignored, stays so.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
+    caught = [getattr(signal, name) for name in STOPPING if hasattr(signal, name)]
+    before = {one: signal.getsignal(one) for one in caught}
     try:
-        before = signal.signal(signal.SIGTERM, stop)
+        for one in caught:
+            if before[one] is not signal.SIG_IGN:
+                signal.signal(one, stop)
     except ValueError:  # signal handlers can be set in the main thread only
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
         from . import codec, demo, doctor, env, graph, inspect, plan, train
     except ModuleNotFoundError as e:  # only the command line needs these packages
         raise SystemExit(f"exact-vae needs '{e.name}': pip install 'exact-vae[cli]'") from e
-    root = argparse.ArgumentParser(prog="exact-vae", description="The autoencoders of diffusion models.")
+    root = _Parser(prog="exact-vae", description="The autoencoders of diffusion models.")
     commands = root.add_subparsers(metavar="COMMAND", required=True)
     for module in (demo, inspect, plan, codec, doctor, env, graph, train):
         module.add(commands)

@@ -10,9 +10,9 @@ from torch import Tensor
 from ..headless import image_files
 from ..nodes.images import demand_same_vae, to_image, to_pixels
 from ..vae_core import VAE, BadRequest, Posterior, readers
-from ..vae_core.latents import SEEDS, Tag, read_latent, write_latent
+from ..vae_core.latents import Tag, read_latent, write_latent
 from . import rows
-from .options import add_memory, add_vae, demand_new, load_vae, memory_options
+from .options import add_memory, add_vae, demand_new, load_vae, memory_options, parse_seed
 from .progress import bar
 
 LATENTS = (".safetensors", ".latent")
@@ -46,14 +46,6 @@ def add(commands: argparse._SubParsersAction) -> None:
     for command in (encode, decode):
         add_vae(command)
         add_memory(command)
-
-
-def parse_seed(text: str) -> int:
-    """The number of a seed. For argparse, which prints the sentence."""
-    number = int(text) if text.lstrip("+-").isdecimal() else -1
-    if not 0 <= number < SEEDS:
-        raise argparse.ArgumentTypeError(f"a seed is a whole number from 0 to {SEEDS - 1}, not {text}")
-    return number
 
 
 def run_encode(options: argparse.Namespace) -> None:

@@ -12,9 +12,10 @@ from ..vae_core import load, verdicts
 from ..vae_core.doctor import NARROWEST, WIDTHS, Examination, draw_errors, examine, format_report, to_json
 from ..vae_core.dtypes import DTYPES
 from ..vae_core.files import make_folder, write_atomically
-from .options import demand_new
+from .options import demand_new, parse_positive
 from .progress import bar
 
+WIDEST = 16_384  # pixels of a chart; it is square, and computed in fp64 too
 EXAMINED = ("fp32", "bf16", "fp16")
 FILES = ("doctor.md", "doctor.json", "doctor.png")  # in a folder
 
@@ -46,9 +47,12 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def parse_width(said: str) -> int:
     """A width of the chart. For argparse, which prints the sentence."""
-    if not said.isdecimal() or int(said) < NARROWEST:
+    number = parse_positive(said)
+    if number < NARROWEST:
         raise argparse.ArgumentTypeError(f"a chart is {NARROWEST} pixels wide or more, not '{said}'")
-    return int(said)
+    if number > WIDEST:
+        raise argparse.ArgumentTypeError(f"a chart is {WIDEST} pixels wide at most, not '{said}'")
+    return number
 
 
 def run(options: argparse.Namespace) -> None:

@@ -11,16 +11,34 @@ from ..vae_core import VAE, BadRequest, RunOptions, load
 from ..vae_core.dtypes import DTYPES, parse_dtype
 from ..vae_core.execution import DEVICE, DISK, SYSTEM, scratch
 from ..vae_core.families import BORDERS
-from ..vae_core.latents import SPACES
+from ..vae_core.latents import SEEDS, SPACES
+
+DIGITS = 30  # of a number, that are read: more than anybody can mean, and fewer than the 4,300 that Python refuses
 
 KEEP = {"device": DEVICE, "system": SYSTEM, "disk": DISK}
 
 
 def parse_positive(said: str) -> int:
     """A whole number above 0. For argparse, which prints the sentence."""
-    if not said.isdecimal() or not int(said):
-        raise argparse.ArgumentTypeError(f"a whole number above 0 is needed, not '{said}'")
-    return int(said)
+    return _parse_number(said, 1, 10**DIGITS, "a whole number above 0 is needed")
+
+
+def parse_seed(said: str) -> int:
+    """The number of a seed. For argparse."""
+    return _parse_number(said, 0, SEEDS - 1, f"a seed is a whole number from 0 to {SEEDS - 1}")
+
+
+def _parse_number(said: str, least: int, most: int, what: str) -> int:
+    digits = said.removeprefix("+")
+    number = read_digits(digits) if digits.isascii() and digits.isdigit() else -1
+    if not least <= number <= most:
+        raise argparse.ArgumentTypeError(f"{what}, not '{said}'")
+    return number
+
+
+def read_digits(said: str) -> int:
+    """The number of these digits; of too many of them, the smallest that has so many."""
+    return int(said) if len(said) <= DIGITS else 10**DIGITS
 
 
 def add_vae(command: argparse.ArgumentParser) -> None:

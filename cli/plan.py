@@ -20,9 +20,9 @@ from ..vae_core.execution import (
     read_budget,
 )
 from ..vae_core.families import demand_part, family_named
-from .options import parse_positive
+from .options import parse_positive, read_digits
 
-SIZE = re.compile(r"(\d+)x(\d+)")
+SIZE = re.compile(r"([0-9]+)x([0-9]+)")
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -49,9 +49,10 @@ def add(commands: argparse._SubParsersAction) -> None:
 def parse_size(said: str) -> tuple[int, int]:
     """'8192x4096' -> (4096, 8192): height, width"""
     found = SIZE.fullmatch(said)
-    if not found or not all(map(int, found.groups())):
+    width, height = map(read_digits, found.groups()) if found else (0, 0)
+    if not min(width, height):
         raise argparse.ArgumentTypeError(f"a size is WIDTHxHEIGHT in pixels, as 1024x768, not '{said}'")
-    return int(found[2]), int(found[1])
+    return height, width
 
 
 def run(options: argparse.Namespace) -> None:

@@ -17,13 +17,13 @@ from tqdm import tqdm
 from ..nodes import host
 from ..training import comparison, tuning
 from ..training.folder import Survey, survey
-from ..training.processes import join_processes, local_device
+from ..training.processes import join_processes, local_device, use_threads
 from ..training.recipe import ALL, DECODER, Tuning
 from ..training.trainer import Trainer
 from ..vae_core import BadRequest, DoesNotFit, load
 from ..vae_core.errors import is_out_of_memory
 from ..vae_core.files import make_folder
-from .options import demand_new, parse_positive
+from .options import demand_new, parse_positive, parse_seed
 from .progress import bar
 
 USUAL = Tuning("tuned")
@@ -57,7 +57,7 @@ def add(commands: argparse._SubParsersAction) -> None:
                              help=f"{what} (default: {usual[name]})")  # fmt: skip
     rate = f"the highest learning rate (default: {USUAL.learning_rate:g})"
     command.add_argument("--rate", type=parse_above_zero, default=USUAL.learning_rate, metavar="R", help=rate)
-    command.add_argument("--seed", type=int, default=USUAL.seed, metavar="SEED", help=f"default: {USUAL.seed}")
+    command.add_argument("--seed", type=parse_seed, default=USUAL.seed, metavar="SEED", help=f"default: {USUAL.seed}")
     command.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda ...")
     command.add_argument(
         "--threads",
@@ -87,8 +87,7 @@ def parse_above_zero(said: str) -> float:
 
 
 def run(options: argparse.Namespace) -> None:
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    use_threads(options.threads)
     device, subject = local_device(host.device(options.device)), tuning.open_subject(options.vae)
     out = choose_target(options, subject)
     state = out.with_suffix(".state")

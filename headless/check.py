@@ -14,6 +14,7 @@ from typing import Any
 from .calls import invoke
 from .graph import Graph, Node, link, literal, wrap
 from .interface import Input, Interface, types_match
+from .limits import MOST_CIRCLES, MOST_STEPS
 from .problems import Problem, exception_problem, input_problem, missing_class, problem, sentence, text_problem
 
 _CASTS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
@@ -74,7 +75,7 @@ def check(graph: Graph, nodes: Mapping[str, type]) -> Report:
     ends = [node.id for node in graph.nodes.values() if checking.interface(node.id).is_output]
     if not ends:
         return Report(graph, error=problem("prompt_no_outputs", "Prompt has no outputs"))
-    return checking.report({end: checking.check_upstream(end) for end in ends})
+    return checking.report(ends)
 
 
 class _Checker:
@@ -85,16 +86,6 @@ class _Checker:
 
     def interface(self, node_id: str) -> Interface:
         return self.interfaces[self.graph.nodes[node_id].class_type]
-
-    def check_upstream(self, end: str) -> list[str]:
-        """Check an output node and all nodes it needs. Returns their ids, each after those it reads."""
-        order, circles = walk_upstream(self.sources, end)
-        for node_id in order:
-            if node_id not in self.checked:
-                self.checked[node_id] = self.check_node(self.graph.nodes[node_id])
-        for circle in circles:
-            self._note_circle(circle)
-        return order
 
     def sources(self, node_id: str) -> list[str]:
         links = self.interface(node_id).links(self.graph.nodes[node_id])
@@ -119,29 +110,50 @@ class _Checker:
         if all(one["type"] != "dependency_cycle" for one in problems):
             problems.append(_circle_problem(circle))
 
-    def report(self, needed: Mapping[str, list[str]]) -> Report:
-        failing = {end: self._find_failing(order) for end, order in needed.items()}
-        good = [end for end, failed in failing.items() if not failed]
+    def report(self, ends: list[str]) -> Report:
+        """Check all nodes that these output nodes need. Every node is looked at once, however many need it."""
+        order, circles = walk_upstream(self.sources, ends)
+        for node_id in order:
+            self.checked[node_id] = self.check_node(self.graph.nodes[node_id])
+        for circle in circles:
+            self._note_circle(circle)
+        spoilt = self._find_spoilt(order)
+        good = [end for end in ends if end not in spoilt]
         return Report(
             self._coerce_literals(),
             tuple(good),
-            tuple(dict.fromkeys(node_id for end in good for node_id in needed[end])),
-            None if good else self._all_failed_problem(needed),
-            self._collect_errors(failing),
+            tuple(walk_upstream(self.sources, good)[0]),
+            None if good else self._all_failed_problem(ends),
+            self._collect_errors([end for end in ends if end in spoilt]),
         )
+
+    def _find_spoilt(self, order: list[str]) -> set[str]:
+        """The ids of all nodes that have problems, or need nodes that have."""
+        readers: dict[str, list[str]] = {}
+        for node_id in order:
+            for source in self.sources(node_id):
+                readers.setdefault(source, []).append(node_id)
+        spoilt = {node_id for node_id in order if self.checked[node_id].problems}
+        waiting = list(spoilt)
+        while waiting:
+            new = set(readers.get(waiting.pop(), ())) - spoilt
+            spoilt |= new
+            waiting += new
+        return spoilt
 
     def _coerce_literals(self) -> Graph:
         found = {node_id: checked.inputs for node_id, checked in self.checked.items()}
         nodes = self.graph.nodes.items()
         return replace(self.graph, nodes={i: replace(n, inputs={**n.inputs, **found.get(i, {})}) for i, n in nodes})
 
-    def _find_failing(self, order: list[str]) -> list[str]:
-        return [node_id for node_id in order if self.checked[node_id].problems]
-
-    def _collect_errors(self, failing: Mapping[str, list[str]]) -> dict[str, dict[str, Any]]:
+    def _collect_errors(self, ends: list[str]) -> dict[str, dict[str, Any]]:
+        """The host's record of every node with problems that one of these output nodes needs, and which of them do."""
         found: dict[str, dict[str, Any]] = {}
-        for end, failed in failing.items():
-            for node_id in failed:
+        steps = 0
+        for end in ends:
+            order, _ = walk_upstream(self.sources, [end]) if steps < MOST_STEPS else ([end], [])
+            steps += len(order)
+            for node_id in (one for one in order if self.checked[one].problems):
                 kind = self.graph.nodes[node_id].class_type
                 entry = {"errors": self.checked[node_id].problems, "dependent_outputs": [], "class_type": kind}
                 found.setdefault(node_id, entry)["dependent_outputs"].append(end)
@@ -199,28 +211,43 @@ class _Checker:
         return {name: self.interface(source).returns[slot] for name, (source, slot) in links.items()}
 
 
-def walk_upstream(sources: Callable[[str], Iterable[str]], end: str) -> tuple[list[str], list[list[str]]]:
-    """(all nodes that `end` needs, each after those it needs itself, `end` last; the circles among them).
+def walk_upstream(sources: Callable[[str], Iterable[str]], ends: Iterable[str]) -> tuple[list[str], list[list[str]]]:
+    """(all nodes that the ends need, each after those it needs itself; the circles among them, the first ones whole).
 
     A circle [a, b, a] means that b reads a and a reads b. No recursion: a graph may be deeper than Python's stack.
     """
     order: list[str] = []
     circles: list[list[str]] = []
-    path = {end: iter(sources(end))}
-    seen = {end}
+    seen: set[str] = set()
+    for end in ends:
+        if end not in seen:
+            seen.add(end)
+            _walk_from(end, sources, seen, order, circles)
+    return order, circles
+
+
+def _walk_from(
+    end: str,
+    sources: Callable[[str], Iterable[str]],
+    seen: set[str],
+    order: list[str],
+    circles: list[list[str]],
+) -> None:
+    path, waiting, above = [end], [iter(sources(end))], {end}
     while path:
-        current = next(reversed(path))
-        source = next(path[current], None)
+        source = next(waiting[-1], None)
         if source is None:
-            del path[current]
-            order.append(current)
-        elif source in path:
-            down = list(path)
-            circles.append([source, *reversed(down[down.index(source) :])])
+            waiting.pop()
+            above.discard(path[-1])
+            order.append(path.pop())
+        elif source in above:
+            down = path[path.index(source) :] if len(circles) < MOST_CIRCLES else [path[-1]]
+            circles.append([source, *reversed(down)])
         elif source not in seen:
             seen.add(source)
-            path[source] = iter(sources(source))
-    return order, circles
+            above.add(source)
+            path.append(source)
+            waiting.append(iter(sources(source)))
 
 
 def _check_literal(one: Input, value: Any, interface: Interface, checked: _NodeCheck) -> list[Problem]:
@@ -234,7 +261,8 @@ def _check_literal(one: Input, value: Any, interface: Interface, checked: _NodeC
         info = {"received_value": value, "exception_message": str(error)}
         return [input_problem("invalid_input_type", message, one, details, **info)]
     checked.inputs[one.name] = wrap(value)
-    return [] if interface.validates(one.name) else _check_range(one, value)
+    # A class is told None of what is linked, so it cannot tell null in the file from a link.
+    return [] if interface.validates(one.name) and value is not None else _check_range(one, value)
 
 
 def _check_range(one: Input, value: Any) -> list[Problem]:

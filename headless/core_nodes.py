@@ -8,7 +8,8 @@ refused instead of saved black. CORE_ALIASES lists the core ids that our own nod
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -18,10 +19,12 @@ from torch import Tensor
 
 from ..vae_core import readers
 from ..vae_core.errors import BadRequest
-from ..vae_core.files import Series, next_series, write_atomically
+from ..vae_core.files import NumberedFile, next_series, write_atomically
 from ..vae_core.latents import read_latent, write_latent
 from . import image_files
 from .folders import Folders
+
+_PNG_NAME = re.compile(r"[!-~]([ -~]{0,77}[!-~])?")  # of a text in a PNG (PNG, 11.3.3.2), less what only Latin-1 has
 
 CORE_ALIASES: Mapping[str, str] = MappingProxyType(
     {
@@ -112,11 +115,11 @@ class SaveImage:
         tokens = {"width": images.shape[2], "height": images.shape[1]}
         files = next_series(self.folders.of(self.kind), filename_prefix, tokens)
         texts = _collect_texts(prompt, extra_pnginfo)
-        names = [files.file_name(i, ".png") for i in range(len(images))]
-        for name, image in zip(names, images, strict=True):
-            with write_atomically(files.folder / name) as part:
+        written = [files.file(i, ".png") for i in range(len(images))]
+        for file, image in zip(written, images, strict=True):
+            with write_atomically(file) as part:
                 image_files.write_png(part, image, texts, self.compress_level)
-        return {"ui": {"images": _list_files(files, names, self.kind)}}
+        return {"ui": {"images": _list_files(written, self.kind)}}
 
 
 class PreviewImage(SaveImage):
@@ -158,10 +161,9 @@ class SaveLatent:
         self, samples: dict[str, Any], filename_prefix: str, prompt: Any = None, extra_pnginfo: Any = None
     ) -> dict[str, Any]:
         """samples: {"samples": raw latent of any shape}."""
-        files = next_series(self.folders.output, filename_prefix, {})
-        name = files.file_name(0, ".latent")
-        write_latent(files.folder / name, samples["samples"], texts=_collect_texts(prompt, extra_pnginfo))
-        return {"ui": {"latents": _list_files(files, [name], "output")}}
+        file = next_series(self.folders.output, filename_prefix, {}).file(0, ".latent")
+        write_latent(file, samples["samples"], texts=_collect_texts(prompt, extra_pnginfo))
+        return {"ui": {"latents": _list_files([file], "output")}}
 
 
 class LoadLatent:
@@ -268,8 +270,9 @@ def _file_version(path: Path) -> str:
 
 def _collect_texts(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:
     texts = {} if prompt is None else {"prompt": json.dumps(prompt)}
-    return texts | {name: json.dumps(value) for name, value in (extra_pnginfo or {}).items()}
+    named = {name: json.dumps(value) for name, value in (extra_pnginfo or {}).items() if _PNG_NAME.fullmatch(name)}
+    return texts | named
 
 
-def _list_files(files: Series, names: list[str], kind: str) -> list[dict[str, str]]:
-    return [{"filename": name, "subfolder": files.subfolder, "type": kind} for name in names]
+def _list_files(files: Iterable[NumberedFile], kind: str) -> list[dict[str, str]]:
+    return [{"filename": file.path.name, "subfolder": file.series.subfolder, "type": kind} for file in files]

@@ -5,12 +5,14 @@ links through reroutes, bypassed nodes and subgraphs to the node behind them; an
 kept in order, the names that the node's class declares.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from .graph import Graph, GraphError, Node, wrap
 from .interface import Input, Interface, types_match
+from .limits import DEEPEST, MOST_NODES, MOST_SOCKETS
 
 NEVER, BYPASS = 2, 4  # modes of a node; in all others it runs
 NOTES = ("Note", "MarkdownNote")
@@ -47,6 +49,26 @@ class Scope:
     inputs: Sequence[Json]  # of the subgraph
     shell: Json | None = None  # the node that stands for it
     outer: "Scope | None" = None
+    kinds: tuple[Any, ...] = ()  # the subgraphs that this one lies in, and itself
+
+    @cached_property
+    def exits(self) -> Mapping[int, Any]:
+        """Slot of the shell -> number of the link inside that feeds it."""
+        found: dict[int, Any] = {}
+        for number, link in self.links.items():
+            if link.target == SHELL_OUTPUT:
+                found.setdefault(link.into, number)
+        return found
+
+    @cached_property
+    def sockets(self) -> Mapping[str, Json]:
+        """The inputs of the shell by their names, the first of several."""
+        return {one["name"]: one for one in reversed((self.shell or {}).get("inputs") or ())}
+
+    @cached_property
+    def values(self) -> tuple[Mapping[str, Any], bool]:
+        """The values of the widgets on the shell; and whether these are all."""
+        return _read_shell_widgets(self.shell or {})
 
 
 class Place(NamedTuple):
@@ -78,33 +100,44 @@ def from_editor(workflow: Json, nodes: Mapping[str, type]) -> Graph:
 class _Reader:
     def __init__(self, workflow: Json, nodes: Mapping[str, type]):
         self.classes = nodes
-        self.subgraphs = {one["id"]: one for one in (workflow.get("definitions") or {}).get("subgraphs") or ()}
+        definitions = workflow.get("definitions") or {}
+        self.subgraphs = {one["id"]: one for one in _list_objects(definitions.get("subgraphs"), "subgraphs")}
         self.scopes: dict[str, Scope] = {}  # by prefix
+        self.ends: dict[tuple[str, Any, Any], End] = {}  # of links that were followed: (prefix, number, type)
+        self.count = 0  # of nodes in all scopes
 
     def scope(self, graph: Json, prefix: str = "", shell: Json | None = None, outer: Scope | None = None) -> Scope:
-        links = dict(map(_read_link, graph.get("links") or ()))
-        nodes = {node["id"]: node for node in graph["nodes"]}
-        return Scope(prefix, nodes, links, graph.get("inputs") or (), shell, outer)
+        links = dict(map(_read_link, filter(None, graph.get("links") or ())))  # the editor leaves null for some
+        nodes = {node["id"]: _demand_node(node) for node in _list_objects(graph["nodes"], "nodes")}
+        self.count += len(nodes)
+        if self.count > MOST_NODES:
+            raise GraphError(f"it has more than {MOST_NODES} nodes when its subgraphs are put in, and is not read")
+        kinds = (*outer.kinds, shell["type"]) if outer and shell else ()
+        return Scope(prefix, nodes, links, graph.get("inputs") or (), shell, outer, kinds)
 
     def enter(self, scope: Scope, shell: Json) -> Scope:
-        prefix = f"{scope.prefix}{shell['id']}:"
+        prefix, kind = f"{scope.prefix}{shell['id']}:", shell["type"]
         if prefix not in self.scopes:
-            kinds, above = [shell["type"]], scope
-            while above.shell:
-                kinds.append(above.shell["type"])
-                above = above.outer or above
-            if kinds[0] in kinds[1:]:
-                raise GraphError(f"the subgraph '{self.subgraphs[shell['type']].get('name')}' contains itself")
-            self.scopes[prefix] = self.scope(self.subgraphs[shell["type"]], prefix, shell, scope)
+            if kind in scope.kinds:
+                raise GraphError(f"the subgraph '{self.subgraphs[kind].get('name')}' contains itself")
+            if len(scope.kinds) >= DEEPEST:
+                raise GraphError(f"its subgraphs lie more than {DEEPEST} deep within one another, and are not read")
+            self.scopes[prefix] = self.scope(self.subgraphs[kind], prefix, shell, scope)
         return self.scopes[prefix]
 
     def graph(self, scope: Scope) -> Iterator[Node]:
-        for node in scope.nodes.values():
-            kind = node["type"]
-            if _is_off(node) or kind in (*NOTES, REROUTE, PRIMITIVE):
+        """The nodes that can run, in the order of the file; a subgraph's at the place of its shell."""
+        waiting = [(scope, iter(scope.nodes.values()))]
+        while waiting:
+            scope, nodes = waiting[-1]
+            node = next(nodes, None)
+            if node is None:
+                waiting.pop()
+            elif _is_off(node) or node["type"] in (*NOTES, REROUTE, PRIMITIVE):
                 continue
-            if kind in self.subgraphs:
-                yield from self.graph(self.enter(scope, node))
+            elif node["type"] in self.subgraphs:
+                inner = self.enter(scope, node)
+                waiting.append((inner, iter(inner.nodes.values())))
             else:
                 yield self.node(scope, node)
 
@@ -123,13 +156,19 @@ class _Reader:
     def trace(self, scope: Scope, number: Any) -> End:
         """Where a link begins, behind all reroutes, bypassed nodes and subgraphs."""
         wanted = _get_link(scope, number).type
+        wanted = wanted if isinstance(wanted, Hashable) else "*"
         at: Place | End = Place(scope, number)
-        seen = set()
+        seen: dict[tuple[str, Any, Any], None] = {}
         while isinstance(at, Place):
-            if (at.scope.prefix, at.number) in seen:
+            key = (at.scope.prefix, at.number, wanted)
+            if key in seen:
                 raise GraphError("nodes that only pass on, such as reroutes, read one another in a circle")
-            seen.add((at.scope.prefix, at.number))
+            if key in self.ends:
+                at = self.ends[key]
+                break
+            seen[key] = None
             at = self.step_back(at.scope, _get_link(at.scope, at.number), wanted)
+        self.ends |= dict.fromkeys(seen, at)
         return at
 
     def step_back(self, scope: Scope, link: Link, wanted: Any) -> Place | End:
@@ -147,16 +186,45 @@ class _Reader:
         if node["type"] == PRIMITIVE:
             return Literal(node["widgets_values"][0])
         if node["type"] in self.subgraphs:
-            return _find_exit(self.enter(scope, node), link.slot)
+            inner = self.enter(scope, node)
+            return Place(inner, inner.exits[link.slot]) if link.slot in inner.exits else None
         return f"{scope.prefix}{link.origin}", link.slot
 
     def leave(self, scope: Scope, slot: int) -> Place | End:
         """What a subgraph's input reads: a link to its shell, or a value on it; None if the value inside is used."""
-        assert scope.shell is not None and scope.outer is not None  # a workflow itself has no inputs
-        name, sockets = scope.inputs[slot]["name"], list(scope.shell.get("inputs") or ())
-        beside = sockets[slot : slot + 1]  # names need not be unique, and the editor leaves some inputs out
-        socket = next((one for one in beside + sockets if one["name"] == name), None)
-        return _place_of(scope.outer, socket) or _read_shell_widget(scope.shell, name)
+        if scope.shell is None or scope.outer is None:
+            raise GraphError("a link begins at the input of a subgraph, but lies outside of all subgraphs")
+        name, given = scope.inputs[slot]["name"], scope.shell.get("inputs") or ()
+        beside = given[slot] if slot < len(given) else None  # names need not be unique
+        socket = beside if beside and beside["name"] == name else scope.sockets.get(name)  # the editor leaves some out
+        if place := _place_of(scope.outer, socket):
+            return place
+        values, are_all = scope.values
+        if name not in values and not are_all:
+            raise GraphError(
+                f"node {scope.shell['id']} is a subgraph whose values are kept in a way that is not known here"
+            )
+        return Literal(values[name]) if name in values else None
+
+
+def _list_objects(entries: Any, what: str) -> list[Json]:
+    """The JSON objects of a list, which may be missing. Raises GraphError for anything else."""
+    if not isinstance(entries or [], list):
+        raise GraphError(f"its {what} are no list")
+    for one in entries or ():
+        if not isinstance(one, dict) or "id" not in one:
+            raise GraphError(f"one of its {what} is no object with an id")
+    return entries or []
+
+
+def _demand_node(node: Json) -> Json:
+    """Raise GraphError for a node without a type, and for one with more inputs or outputs than any needs."""
+    if not isinstance(node.get("type"), str):
+        raise GraphError(f"node {node['id']} has no type")
+    for sockets in (node.get("inputs"), node.get("outputs")):
+        if isinstance(sockets, list) and len(sockets) > MOST_SOCKETS:
+            raise GraphError(f"node {node['id']} has {len(sockets)} inputs or outputs; {MOST_SOCKETS} are the most")
+    return node
 
 
 def _read_link(entry: Any) -> tuple[Any, Link]:
@@ -180,13 +248,6 @@ def _place_of(scope: Scope, socket: Json | None) -> Place | None:
     return Place(scope, socket["link"]) if socket and socket.get("link") is not None else None
 
 
-def _find_exit(scope: Scope, slot: int) -> Place | None:
-    """The link inside a subgraph that feeds this output of its shell."""
-    ends = (number for number, link in scope.links.items() if (link.target, link.into) == (SHELL_OUTPUT, slot))
-    number = next(ends, None)
-    return None if number is None else Place(scope, number)
-
-
 def _find_passed_input(node: Json, slot: int, wanted: Any) -> Json | None:
     """The input that a bypassed node passes to this output: the one beside it, or the first whose type fits."""
     inputs, given = node.get("inputs") or [], node["outputs"][slot]["type"]
@@ -199,19 +260,19 @@ def _find_passed_input(node: Json, slot: int, wanted: Any) -> Json | None:
     return next(iter(exact or [one for one in inputs if types_match(one["type"], wanted)]), None)
 
 
-def _read_shell_widget(shell: Json, name: str) -> Literal | None:
-    """The value of a widget on the outside of a subgraph."""
+def _read_shell_widgets(shell: Json) -> tuple[Mapping[str, Any], bool]:
+    """The values of the widgets on the outside of a subgraph by name, and whether these are all."""
     values, named = shell.get("widgets_values") or [], shell.get("widgets_values_named") or {}
-    if name in named:
-        return Literal(named[name])
+    if isinstance(values, dict):
+        return {**values, **named}, True
     if not values:
-        return None  # older editors: the value inside is used
+        return named, True  # older editors write none: the values inside are used
     proxies = (shell.get("properties") or {}).get("proxyWidgets")
     widgets = [one["name"] for one in shell.get("inputs") or () if one.get("widget")]
     names = widgets if len(widgets) == len(values) else [what for who, what in proxies or () if str(who) == "-1"]
     if len(names) != len(values):
-        raise GraphError(f"node {shell['id']} is a subgraph whose values are kept in a way that is not known here")
-    return Literal(values[names.index(name)]) if name in names else None
+        return named, False
+    return {**dict(zip(reversed(names), reversed(values), strict=True)), **named}, True
 
 
 def _demand_no_group(node: Json) -> None:

@@ -1,11 +1,13 @@
 """The three folders that a graph may read and write."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..vae_core.errors import BadRequest
-from ..vae_core.files import resolve_inside
+from ..vae_core.files import demand_file, resolve_inside
 
 
 @dataclass(frozen=True)
@@ -18,14 +20,16 @@ class Folders:
         """kind: "input", "output" or "temp"."""
         return {"input": self.input, "output": self.output, "temp": self.temp}[kind]
 
-    def find(self, name: str) -> Path:
+    def find(self, name: Any) -> Path:
         """The file meant by "x.png", "sub/x.png" or "x.png [output]". Raises BadRequest."""
+        if not isinstance(name, str):
+            raise BadRequest(f"the name of a file is text, not {type(name).__name__}")
         marked = re.fullmatch(r"(.*\S)\s*\[(input|output|temp)\]", name)
         plain, kind = (marked[1], marked[2]) if marked else (name, "input")
         path = resolve_inside(self.of(kind), plain)
-        if not path.is_file():
+        if not os.path.exists(path):  # which never raises, however the name is
             raise BadRequest(f"there is no file '{plain}' in the {kind} folder")
-        return path
+        return demand_file(path)
 
     def names(self, suffixes: tuple[str, ...]) -> list[str]:
         """Files directly in the input folder with one of these endings, for a combo."""

@@ -5,12 +5,14 @@ that it is never taken for a link. `literal` unwraps it where it is read.
 """
 
 import difflib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from ..vae_core.errors import VAEError, some
+from ..vae_core.files import parse_json
+from .limits import LONGEST_ADDRESS
 
 
 class GraphError(VAEError):
@@ -67,6 +69,11 @@ class Graph:
             raise GraphError(f"{len(found)} nodes are called '{name}': say which by its id ({ids})")
         return found[0]
 
+    @cached_property
+    def prompt(self) -> dict[str, Any]:
+        """The API format: one object for all nodes that ask for it, as in the host."""
+        return self.to_json()
+
     def to_json(self) -> dict[str, Any]:
         """The API format again."""
         return {node.id: _node_json(node) for node in self.nodes.values()}
@@ -80,6 +87,8 @@ class Graph:
     def _split_address(self, address: str) -> tuple[str, str]:
         # Titles and input names may contain dots, so the nodes of the graph decide where the node's name ends.
         splits = [(address[:i], address[i + 1 :]) for i, letter in enumerate(address) if letter == "."]
+        if len(address) > LONGEST_ADDRESS:
+            raise GraphError(f"'{address}' is too long: a node and its input have {LONGEST_ADDRESS} letters at most")
         if not splits:
             raise GraphError(f"'{address}' does not say which input of which node: write it as 3.seed")
         known = [split for split in splits if self._find_all(split[0])]
@@ -122,7 +131,7 @@ def _node_json(node: Node) -> dict[str, Any]:
 
 def _parse_value(text: str, present: Any) -> Any:
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = parse_json(text, parse_constant=_refuse_constant)
     except ValueError:
         return text
     # Where the file holds text, 1.50 or true is text too: read as a number it would come back as 1.5.

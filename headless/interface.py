@@ -112,7 +112,7 @@ def _hidden_value(kind: str, node: Node, graph: Graph) -> Any:
     if kind == "UNIQUE_ID":
         return node.id
     if kind == "PROMPT":
-        return graph.to_json()
+        return graph.prompt
     return graph.pnginfo if kind == "EXTRA_PNGINFO" else None
 
 

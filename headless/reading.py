@@ -1,22 +1,24 @@
 """Reads graphs: workflows as the editor saves them, or the API format, which `POST /prompt` takes."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..vae_core.errors import BadRequest
+from ..vae_core.files import read_json
 from .editor import from_editor, is_workflow
 from .graph import Graph, GraphError, Node
+from .limits import MOST_NODES
 
 
 def load(path: str | os.PathLike[str], nodes: Mapping[str, type] | None = None) -> Graph:
     """Read a graph from a JSON file, see `parse`. Raises GraphError."""
     try:
-        return parse(json.loads(Path(path).read_text(encoding="utf-8-sig")), nodes)
-    except OSError as error:
-        raise _refusal(f"cannot read the graph '{path}': {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
+        return parse(read_json(Path(path)), nodes)
+    except BadRequest as error:
+        raise _refusal(f"cannot read the graph: {error}") from error
+    except ValueError as error:
         raise _refusal(f"'{path}' is not JSON: {error}") from error
     except GraphError as error:
         raise _refusal(f"'{path}': {error}") from error
@@ -37,6 +39,8 @@ def parse(obj: Any, nodes: Mapping[str, type] | None = None) -> Graph:
         if nodes is None:
             raise _refusal("this graph is in the format of the editor: say with which node classes it is to be read")
         return from_editor(obj, nodes)
+    if len(obj) > MOST_NODES:
+        raise _refusal(f"it has {len(obj)} nodes, and is not read: {MOST_NODES} are the most")
     return Graph({node_id: _read_node(node_id, entry) for node_id, entry in obj.items()}, pnginfo)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..vae_core.errors import VAEError
+from ..vae_core.errors import VAEError, is_out_of_memory
 from .calls import Slots, Ui, invoke, merge
 from .check import Report, check
 from .graph import Graph, GraphError, Node, literal
@@ -210,10 +210,8 @@ class _Execution:
 
 
 def _make_failure(node: Node, error: Exception, executed: list[str], given: dict[str, list[str]]) -> GraphError:
-    said = str(error) or "no reason given"
-    said = said if isinstance(error, VAEError) else f"{type(error).__name__}: {said}"
     return GraphError(
-        f"{node}: {said}",
+        f"{node}: {_say_why(error)}",
         {
             "node_id": node.id,
             "node_type": node.class_type,
@@ -224,6 +222,14 @@ def _make_failure(node: Node, error: Exception, executed: list[str], given: dict
             "current_inputs": given,
         },
     )
+
+
+def _say_why(error: Exception) -> str:
+    if isinstance(error, VAEError):
+        return str(error)
+    if is_out_of_memory(error):
+        return "memory ran out: use smaller images, or fewer of them"
+    return f"{type(error).__name__}: {str(error) or 'no reason given'}"
 
 
 def _full_name(kind: type) -> str:

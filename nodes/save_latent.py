@@ -45,11 +45,11 @@ class SaveLatent:
 
     def save(self, samples, filename_prefix, file_type=".latent", prompt=None, extra_pnginfo=None):
         latent, tag, mask = latent_of(samples), tag_of(samples), samples.get("noise_mask")
-        path, shown = host.new_file(filename_prefix, file_type)
+        file = host.new_file(filename_prefix, file_type)
         mask = mask if isinstance(mask, Tensor) else None
         texts = _texts(prompt, extra_pnginfo)
-        latents.write_latent(path, latent, tag, texts, mask=mask, index=samples.get("batch_index"))
-        return host.show_saved_file(path, latents=shown)
+        latents.write_latent(file, latent, tag, texts, mask=mask, index=samples.get("batch_index"))
+        return host.show_saved_file(file, "latents")
 
 
 def _texts(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:

@@ -47,6 +47,6 @@ class VAESave:
         found = host.look(vae)
         if isinstance(found, host.HostVAE):
             raise BadRequest("this pack does not support the family of this VAE: use ComfyUI's own VAESave.")
-        path, shown = host.new_file(filename_prefix, ".safetensors")
-        checkpoints.save(found, path, layout, None if dtype == AS_IT_IS else parse_dtype(dtype))
-        return host.show_saved_file(path, files=shown)
+        file = host.new_file(filename_prefix, ".safetensors")
+        checkpoints.save(found, file, layout, None if dtype == AS_IT_IS else parse_dtype(dtype))
+        return host.show_saved_file(file, "files")

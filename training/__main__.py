@@ -18,7 +18,7 @@ INSTALL = "training needs '{}': pip install 'exact-vae[train]'"
 try:
     from tqdm import tqdm
 
-    from . import curves, pixel_art, results, sources, tuning
+    from . import curves, pixel_art, processes, results, sources, tuning
     from .images import Images, Pyramid, list_images, open_photographs
     from .recipe import RECIPES, Recipe
     from .trainer import Trainer
@@ -91,8 +91,7 @@ def parse_positive(said: str) -> int:
 
 
 def train(options: argparse.Namespace) -> None:
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    processes.use_threads(options.threads)
     recipe, device = RECIPES[options.recipe], choose_device(options.device)
     state = make_folder(options.run) / f"{recipe.name}.state"  # fails before the work if the folder cannot be written
     trainer = Trainer(recipe, gather_images(options.data / "train", recipe), device)

@@ -10,6 +10,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..vae_core import BadRequest
+
+MOST_THREADS = 1024  # torch crashes on a hundred thousand
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -37,6 +41,14 @@ class Processes:
             dist.all_reduce(x)
             x = x / self.count
         return x
+
+
+def use_threads(count: int | None) -> None:
+    """Compute with so many CPU threads. Raises BadRequest for more than a machine can start."""
+    if count and count > MOST_THREADS:
+        raise BadRequest(f"{count} threads are more than any processor has: use {MOST_THREADS} at most.")
+    if count:
+        torch.set_num_threads(count)
 
 
 def local_device(device: torch.device) -> torch.device:

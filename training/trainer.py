@@ -109,7 +109,7 @@ class Trainer:
         x = F.avg_pool2d(x, 2**phase.skip).to(self.device, memory_format=torch.channels_last)
 
         def noise(mean: Tensor) -> Tensor:
-            drawn = torch.Generator().manual_seed(r.seed * 1_000_003 + step)
+            drawn = torch.Generator().manual_seed((r.seed * 1_000_003 + step) % 2**64)
             return torch.randn((phase.batch, *mean.shape[1:]), generator=drawn)[share].to(self.device)
 
         with self._mixed_precision():

@@ -50,9 +50,16 @@ def demand_device(device: torch.device | str | int) -> torch.device:
     try:
         found = torch.device(device)
         torch.empty(0, device=found).cpu()  # which the meta device, having no numbers, refuses
-    except (RuntimeError, AssertionError, NotImplementedError) as e:
-        raise BadRequest(f"the device '{device}' cannot be used: {str(e).splitlines()[0].rstrip('.!')}.") from e
+    except (RuntimeError, AssertionError, ImportError, AttributeError, TypeError) as e:
+        raise BadRequest(f"the device '{device}' cannot be used: {_explain_refusal(e)}.") from e
     return found
+
+
+def _explain_refusal(error: Exception) -> str:
+    """torch's first line; of kinds of devices that it knows by name only, it says nothing for people."""
+    said = next(iter(str(error).splitlines()), "")
+    foreign = isinstance(error, ImportError) or "INTERNAL ASSERT" in said or said.startswith("Could not run")
+    return "this torch has no such device" if foreign else said.rstrip(".!")
 
 
 def choose_dtype(

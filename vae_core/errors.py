@@ -16,9 +16,15 @@ VAEError                         all of them; nodes and the command line print t
         print(e)
 """
 
+import importlib
+import re
+import typing
+
 import torch
 
 __all__ = [
+    "LONGEST_SENTENCE",
+    "LONGEST_WORD",
     "BadPixels",
     "BadRequest",
     "BrokenCheckpoint",
@@ -29,12 +35,36 @@ __all__ = [
     "UnsupportedCheckpoint",
     "VAEError",
     "is_out_of_memory",
+    "shorten",
     "some",
 ]
+
+# Names in files may have millions of letters, and sentences repeat them.
+LONGEST_WORD = 300  # letters without a space that a sentence shows whole; a file's name has 255 at most
+LONGEST_SENTENCE = 3000  # letters
 
 
 class VAEError(Exception):
     """Any error of this library. Catch it to print its sentence: what you gave, what was found, what to do."""
+
+    _home = __name__  # the module that the class is in
+
+    def __init_subclass__(cls) -> None:
+        """Whoever shows the class with its module, as a traceback and a node do, shows its name alone.
+
+        The module is called after the folder of the installation, which tells a user nothing.
+        """
+        super().__init_subclass__()
+        cls._home, cls.__module__ = cls.__module__, "builtins"
+
+    def __init__(self, *said: typing.Any):
+        super().__init__(*(shorten(one) if isinstance(one, str) else one for one in said))
+
+    def __reduce__(self) -> tuple[typing.Any, ...]:
+        return _make_again, (self._home, type(self).__qualname__, self.args, self.__dict__)
+
+
+VAEError.__module__ = "builtins"
 
 
 class UnknownCheckpoint(VAEError):
@@ -107,6 +137,33 @@ def is_out_of_memory(error: BaseException) -> bool:
     words = ("can't allocate memory", "not enough memory", "out of memory", "_ALLOC_FAILED")
     told = isinstance(error, RuntimeError) and any(word in str(error) for word in words)
     return told or isinstance(error, (torch.OutOfMemoryError, MemoryError))
+
+
+def shorten(text: str) -> str:
+    """The text, without the middles of words and sentences that nobody reads; on one line.
+
+    Names in files may hold what ends lines and what makes a terminal do other things than show text.
+    """
+    text = re.sub(r"[\x00-\x1f\x7f-\x9f]", _escape, text)
+    text = re.sub(rf"\S{{{LONGEST_WORD + 1},}}", _shorten_word, text)
+    if len(text) <= LONGEST_SENTENCE:
+        return text
+    return f"{text[: LONGEST_SENTENCE - 1000]} ... {text[-900:]}"
+
+
+def _escape(found: re.Match[str]) -> str:
+    return repr(found[0])[1:-1]
+
+
+def _shorten_word(found: re.Match[str]) -> str:
+    return f"{found[0][: LONGEST_WORD - 100]}...{found[0][-90:]}"
+
+
+def _make_again(home: str, name: str, said: tuple[typing.Any, ...], more: dict[str, typing.Any]) -> VAEError:
+    """For copies, and for what comes from another process."""
+    error = getattr(importlib.import_module(home), name)(*said)
+    error.__dict__.update(more)
+    return error
 
 
 def some(names, most: int = 3) -> str:

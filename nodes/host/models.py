@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from ...vae_core import BadRequest
-from ...vae_core.files import Series, make_folder, next_series
+from ...vae_core.files import NumberedFile, Series, demand_prefix, next_series, start_series
 from .place import get_surroundings, in_comfyui
 
 SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")
@@ -39,23 +39,23 @@ def _models() -> Path:
     return here.models if here else Path(os.environ.get("EXACT_VAE_MODELS", "models"))
 
 
-def new_file(prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:
-    """Where to write a result, by the host's rules for `filename_prefix`, and how a node shows it."""
-    files = _series(prefix)
-    name = files.file_name(0, suffix)
-    return files.folder / name, {"filename": name, "subfolder": files.subfolder, "type": "output"}
+def new_file(prefix: str, suffix: str) -> NumberedFile:
+    """Where a result goes, by the host's rules for `filename_prefix`. It has its number when it is written."""
+    return _series(prefix).file(0, suffix)
 
 
 def _series(prefix: str) -> Series:
+    demand_prefix(prefix)
     if not in_comfyui():
         here = get_surroundings()
         return next_series(here.output if here else Path("output"), prefix, {})
     import folder_paths
 
     try:
-        folder, stem, first, subfolder, _ = folder_paths.get_save_image_path(
+        folder, stem, number, subfolder, _ = folder_paths.get_save_image_path(
             prefix, folder_paths.get_output_directory()
         )
     except Exception as e:  # which the host raises for a place outside of its folder, after telling of it
-        raise BadRequest(f"'{prefix}' is no place in the output folder: {str(e).splitlines()[0]}") from e
-    return Series(make_folder(Path(folder)), subfolder, stem, first)
+        why = next(iter(str(e).splitlines()), type(e).__name__)
+        raise BadRequest(f"'{prefix}' is no place in the output folder: {why}") from e
+    return start_series(Path(folder), subfolder, stem, number)

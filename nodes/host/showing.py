@@ -2,10 +2,10 @@
 
 # pyright: reportMissingImports=false
 
-from pathlib import Path
 from typing import Any
 
 from ...vae_core.execution import Progress
+from ...vae_core.files import NumberedFile
 from .place import get_surroundings, in_comfyui
 
 
@@ -53,12 +53,12 @@ def show_text(text: str, *result: Any) -> dict[str, Any]:
     return shown.beside(*result)
 
 
-def show_saved_file(path: Path, **files: dict[str, str]) -> dict[str, Any]:
-    """What a node returns that wrote a file. files: under what the host lists it, {"filename", "subfolder", "type"}."""
-    (file,) = files.values()
+def show_saved_file(file: NumberedFile, kind: str) -> dict[str, Any]:
+    """What a node returns that wrote a file. kind: under what the host lists it."""
+    listed = {"filename": file.path.name, "subfolder": file.series.subfolder, "type": "output"}
     if in_comfyui():
-        _show(f"saved as {'/'.join(filter(None, (file['subfolder'], file['filename'])))} in the {file['type']} folder")
-    return {"ui": {"text": [str(path)], **{kind: [one] for kind, one in files.items()}}, "result": ()}
+        _show(f"saved as {'/'.join(filter(None, (listed['subfolder'], listed['filename'])))} in the output folder")
+    return {"ui": {"text": [str(file.path)], kind: [listed]}, "result": ()}
 
 
 def _show(text: str) -> None:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ...vae_core import BadRequest
-from ...vae_core.files import resolve_inside
+from ...vae_core.files import demand_file, resolve_inside
 from .place import Surroundings, get_surroundings, in_comfyui
 
 OUTPUT = " [output]"  # the host's own mark of a name in its output folder
@@ -26,12 +26,14 @@ def list_files(suffixes: tuple[str, ...]) -> list[str]:
 
 def find_file(name: str) -> Path:
     """The file of such a name: an untrusted one. Raises BadRequest if there is none."""
+    if not isinstance(name, str):
+        raise BadRequest(f"the name of a file is text, not {type(name).__name__}.")
     marked = re.fullmatch(r"(.*\S)\s*\[(input|output)\]", name)
     plain, kind = (marked[1], marked[2]) if marked else (name, "input")
     path = resolve_inside(_folders()[kind], plain)
-    if not path.is_file():
+    if not os.path.exists(path):  # which never raises, however the name is
         raise BadRequest(f"there is no file '{plain}' in the {kind} folder.")
-    return path
+    return demand_file(path)
 
 
 def _folders() -> dict[str, Path]:

@@ -201,7 +201,7 @@ def test_all_problems_are_counted():
 
 def test_every_node_comes_once_and_after_what_it_reads():
     reads = {"d": ["b", "c", "b"], "c": ["a"], "b": ["a"], "a": []}
-    assert walk_upstream(reads.__getitem__, "d") == (["a", "b", "c", "d"], [])
+    assert walk_upstream(reads.__getitem__, ["d"]) == (["a", "b", "c", "d"], [])
 
 
 @pytest.mark.parametrize("length, shown", [(78, f"'{'x' * 78}'"), (79, f"'{'x' * 76}...")])

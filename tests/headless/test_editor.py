@@ -144,8 +144,10 @@ def test_what_cannot_be_read_gets_a_sentence():
     assert "node 3 (Mine) is a group node" in refused(flow(node(3, "workflow>Mine")))
     assert refused(flow(SAVE)) == "an input reads link 1, which is not in this file"
     assert refused(flow(SAVE, links=[[1, 7, 0, 9, 0, "IMAGE"]])) == "node 9 reads node 7, which is not in this file"
-    assert refused({"nodes": [{"type": "A"}]}) == "this workflow cannot be read: KeyError: 'id'"
-    assert refused({"nodes": [5]}).startswith("this workflow cannot be read: TypeError")
+    assert refused({"nodes": [{"type": "A"}]}) == "one of its nodes is no object with an id"
+    assert refused({"nodes": [5]}) == "one of its nodes is no object with an id"
+    broken = node(9, "SaveImage") | {"inputs": [5]}
+    assert refused(flow(broken)).startswith("this workflow cannot be read: AttributeError")
 
 
 def test_circles_end():

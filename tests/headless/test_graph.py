@@ -149,7 +149,7 @@ def test_load_reads_a_file_with_a_byte_order_mark(tmp_path):
 
 def test_load_names_the_file_it_could_not_read(tmp_path):
     path = tmp_path / "graph.json"
-    assert sentence(load, path) == f"cannot read the graph '{path}': No such file or directory"
+    assert sentence(load, path) == f"cannot read the graph: there is no file '{path}'."
     path.write_text("{")
     assert sentence(load, path).startswith(f"'{path}' is not JSON: ")
     path.write_bytes(b"\x89PNG\r\n")

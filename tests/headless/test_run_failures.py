@@ -70,7 +70,7 @@ def test_the_record_shows_tensors_by_shape():
     error = failure({"1": node("Image"), "2": node("Bad", value=["1", 0])}, Image, Bad)
     assert str(error) == "node 2 (Bad): too dark"
     assert error.body["current_inputs"] == {"value": ["{samples: tensor (1, 2) torch.float32}"]}
-    assert error.body["exception_type"].endswith("errors.BadPixels")
+    assert error.body["exception_type"] == "BadPixels"
 
 
 def test_a_constructor_that_fails_is_the_nodes_failure():

@@ -7,7 +7,6 @@
 Neither is trusted; header.py says what is checked.
 """
 
-import json
 import pickle
 import re
 import struct
@@ -26,7 +25,9 @@ from torch import Tensor
 from ..errors import BadRequest, BrokenCheckpoint, UnknownCheckpoint
 from ..families.registry import usual_settings
 from ..files.marks import FileMark
+from ..files.reading import demand_file, read_json
 from ..files.safetensors_header import read_header, tensor_bytes
+from ..files.safetensors_writing import WORDS
 from ..plain import name_kind
 from .seals import Seals, check, demand_held, read_seals
 
@@ -40,11 +41,6 @@ BORDER = "exact_vae.border"  # in a file's metadata: of the VAE's convolutions, 
 # What torch.load raises for files that are cut off, bent or no pickles at all.
 DAMAGE = (RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError,
           struct.error)  # fmt: skip
-
-# torch's dtypes in safetensors' words, for tensors that come from a pickle.
-WORDS = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
-         torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8",
-         torch.bool: "BOOL", torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2"}  # fmt: skip
 
 
 class Entry(NamedTuple):
@@ -113,8 +109,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     try:
         if path.is_dir():
             return _open_folder(path)
-        if not path.is_file():
-            raise BadRequest(f"there is no file '{path}'.")
+        demand_file(path)
         return _open_pickle(path) if path.suffix.lower() in PICKLES else _open_safetensors(path)
     except OSError as e:
         raise BadRequest(f"'{path}' cannot be read: {e.strerror or e}.") from e
@@ -133,9 +128,9 @@ def _open_folder(folder: Path) -> Checkpoint:
 def _open_shards(index: Path) -> Checkpoint:
     """An index names the file of every tensor; only files beside it are opened."""
     try:
-        names = set(json.loads(index.read_text())["weight_map"].values())
+        names = set(read_json(index)["weight_map"].values())
         shards = [index.parent / Path(name).name for name in sorted(names)]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise BrokenCheckpoint(f"'{index}' is no index of shards: it has no 'weight_map'.") from e
     if lost := [shard.name for shard in shards if not shard.is_file()]:
         raise BadRequest(f"'{index}' names files that are not beside it: {', '.join(lost)[:200]}.")
@@ -145,8 +140,8 @@ def _open_shards(index: Path) -> Checkpoint:
 def _demand_usual(config: Path) -> None:
     """What shapes cannot tell and a folder's config can: refuse groups and activations no published VAE has."""
     try:
-        facts = json.loads(config.read_text()) if config.is_file() else {}
-    except (ValueError, RecursionError) as e:
+        facts = read_json(config) if config.exists() else {}
+    except ValueError as e:
         raise BrokenCheckpoint(f"'{config}' cannot be read: {e}.") from e
     if not isinstance(facts, dict):
         raise BrokenCheckpoint(f"'{config}' cannot be read: it is no table of settings.")
@@ -215,7 +210,9 @@ def _refused(path: Path, e: Exception) -> str:
 
 
 def _state_dict(content: Any) -> Mapping[str, Any]:
-    """The table of weights, nested under 'state_dict' or not."""
-    while isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+    """The table of weights, nested under 'state_dict' or not. One that holds itself is gone into once."""
+    seen: set[int] = set()
+    while isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping) and id(content) not in seen:
+        seen.add(id(content))
         content = content["state_dict"]
     return content if isinstance(content, Mapping) else {}

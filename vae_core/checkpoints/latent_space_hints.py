@@ -5,12 +5,13 @@ counts only between spaces that the shapes allow, and what is not known stays No
 previews, never for encoding and decoding.
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors import BadRequest
+from ..files.reading import read_json
 from ..latents.spaces import SPACES, LatentSpace
 
 # The first name of a full checkpoint that starts so tells whose it is. Playground's are those of SDXL, and two more.
@@ -72,12 +73,14 @@ def _agree(space: LatentSpace, facts: Mapping[str, Any]) -> bool:
     scale, shift = facts.get("scaling_factor"), facts.get("shift_factor") or 0.0
     if not isinstance(scale, int | float) or not isinstance(shift, int | float):
         return False
+    if max(abs(scale), abs(shift)) > 1e6:  # JSON's whole numbers have no end, floats do
+        return False
     return math.isclose(scale, space.scale, rel_tol=1e-4) and math.isclose(shift, space.shift, rel_tol=1e-4)
 
 
 def _read(config: Path) -> Mapping[str, Any]:
     try:
-        facts = json.loads(config.read_text()) if config.is_file() else {}
-    except (OSError, ValueError, RecursionError):
+        facts = read_json(config) if config.is_file() else {}
+    except (OSError, ValueError, BadRequest):
         return {}
     return facts if isinstance(facts, dict) and "scaling_factor" in facts else {}

@@ -5,19 +5,13 @@ came in, it leaves in; what a full checkpoint holds beside its VAE goes along. T
 and so are never in memory together.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
 
-import torch
 from torch import Tensor
 
-from ..files.atomic import write_atomically
-from ..files.safetensors_header import BITS, tensor_bytes
+from ..files.safetensors_writing import rank_width, write_safetensors
 from .files import Checkpoint
-
-ALIGNED = 8  # bytes; the header is padded to it, and wider numbers come first, so tensors lie where a CPU likes them
 
 
 def in_file(names: Mapping[str, str], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -36,20 +30,11 @@ def rewrite(
     """
     entries = checkpoint.entries
     files = {file: n for n, file in enumerate(checkpoint.files)}
-    names = sorted(entries, key=lambda name: (files[entries[name].file], -BITS[entries[name].dtype], name))
-    table: dict[str, object] = {"__metadata__": {"format": "pt", **checkpoint.metadata, **(metadata or {})}}
-    end = 0
-    for name in names:
-        begin, end = end, end + tensor_bytes(entries[name].shape, entries[name].dtype)
-        table[name] = {"dtype": entries[name].dtype, "shape": entries[name].shape, "data_offsets": [begin, end]}
-    header = json.dumps(table, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % ALIGNED)
-    with write_atomically(target) as part, part.open("wb") as file:
-        file.write(len(header).to_bytes(8, "little") + header)
-        for name, old in checkpoint.tensors(names):
-            new = replaced.get(name)
-            _write(file, old if new is None else new.detach().to("cpu", old.dtype).reshape(old.shape))
+    names = sorted(entries, key=lambda name: (files[entries[name].file], rank_width(entries[name].dtype), name))
+    layout = {name: (entries[name].dtype, entries[name].shape) for name in names}
+    tensors = (_fit(replaced.get(name), old) for name, old in checkpoint.tensors(names))
+    write_safetensors(target, layout, tensors, {"format": "pt", **checkpoint.metadata, **(metadata or {})})
 
 
-def _write(file: BinaryIO, tensor: Tensor) -> None:
-    file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+def _fit(new: Tensor | None, old: Tensor) -> Tensor:
+    return old if new is None else new.detach().to("cpu", old.dtype).reshape(old.shape)

@@ -12,35 +12,44 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
+from ..dtypes import DTYPES
 from ..errors import BadRequest
 from ..families import ZEROS
 from ..families.names import LAYOUTS, ORIGINAL
 from ..families.registry import family_named
-from ..files.atomic import write_atomically
+from ..files.atomic import Target
 from ..files.marks import demand_unwritten
+from ..files.safetensors_writing import WORDS, rank_width, write_safetensors
 from ..numerics import pin_numerics
 from ..vae import VAE
 from .files import BORDER
 
 
 @pin_numerics()
-def save(vae: VAE, path: str | Path, layout: str = ORIGINAL, dtype: torch.dtype | None = None) -> None:
+def save(vae: VAE, target: str | Path | Target, layout: str = ORIGINAL, dtype: torch.dtype | None = None) -> None:
     """Write its weights as safetensors. dtype: None, what they are in; statistics of a latent space keep fp32.
 
     Raises BadRequest for a layout that its family does not have, and if the file cannot be written.
     """
     exact = {name for name, _ in vae.network.named_buffers()}
-    tensors = {
-        name: (t.to("cpu", t.dtype if reference in exact else dtype or t.dtype)).clone(
-            memory_format=torch.contiguous_format
-        )
-        for reference, name, t in _written(vae, layout)
-    }
-    with write_atomically(Path(path)) as part:
-        save_file(tensors, part, metadata={"format": "pt", **_note(vae)})  # diffusers asks for the format
+    tensors = {name: (t, t.dtype if ref in exact else dtype or t.dtype) for ref, name, t in _written(vae, layout)}
+    words = {name: _name_stored(kind) for name, (_, kind) in tensors.items()}
+    names = sorted(tensors, key=lambda name: (rank_width(words[name]), name))
+    write_safetensors(
+        Path(target) if isinstance(target, str) else target,
+        {name: (words[name], tensors[name][0].shape) for name in names},
+        (tensors[name][0].to(tensors[name][1]) for name in names),
+        {"format": "pt", **_note(vae)},  # diffusers asks for the format
+    )
+
+
+def _name_stored(dtype: torch.dtype) -> str:
+    """safetensors' word for a dtype. Raises BadRequest if it has none."""
+    if dtype not in WORDS:
+        raise BadRequest(f"safetensors has no {str(dtype).removeprefix('torch.')}: save in one of {', '.join(DTYPES)}.")
+    return WORDS[dtype]
 
 
 @pin_numerics()

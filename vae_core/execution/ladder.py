@@ -9,7 +9,8 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
-from ..errors import DoesNotFit, is_out_of_memory
+from ..errors import BadRequest, DoesNotFit, is_out_of_memory
+from .plans import scratch
 from .plans.request import Plan
 from .progress import ProgressObserver
 
@@ -50,7 +51,7 @@ class Ladder(NamedTuple):
             return [next(items)], items
 
         (first, others), observer = self._climb(begin)
-        with closing(others), self._naming_memory(observer):
+        with closing(others), self._naming_memory(observer), self._naming_scratch():
             yield first.pop()
             yield from others
         observer.end_run()
@@ -61,7 +62,8 @@ class Ladder(NamedTuple):
         while True:
             observer = self.start(plan)
             try:
-                return attempt(plan, observer), observer
+                with self._naming_scratch():
+                    return attempt(plan, observer), observer
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as e:
                 if not is_out_of_memory(e):
                     raise
@@ -88,6 +90,16 @@ class Ladder(NamedTuple):
             if not is_out_of_memory(e):
                 raise
             raise self._misfit(observer.where) from e
+
+    @contextmanager
+    def _naming_scratch(self) -> Iterator[None]:
+        try:
+            yield
+        except scratch.ScratchError as e:
+            raise BadRequest(
+                f"{self.what} stopped: {e}; make room there, name a folder with more of it in {scratch.VARIABLE}, "
+                "or use a smaller image."
+            ) from e
 
     def _misfit(self, where: str) -> DoesNotFit:
         return DoesNotFit(f"{self.what} ran out of memory{where}: use a smaller image or batch, or bf16.")

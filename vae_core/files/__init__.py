@@ -1,26 +1,38 @@
-"""Files: written atomically, numbered in series, the header of safetensors, and what a file is."""
+"""Files: written atomically, numbered, read within bounds; the header of safetensors, and what a file is."""
 
 from typing import TYPE_CHECKING
 
 from .. import lazy
 
 if TYPE_CHECKING:
-    from .atomic import explain_write_errors, make_folder, write_atomically
-    from .series import Series, next_series, resolve_inside
+    from .atomic import Target, explain_write_errors, make_folder, write_atomically
+    from .limits import LARGEST_JSON
+    from .reading import demand_file, parse_json, read_json
+    from .series import NumberedFile, Series, demand_prefix, next_series, resolve_inside, start_series
 else:
     __getattr__, __dir__ = lazy.offer(
         __name__,
         {
-            "atomic": "explain_write_errors make_folder write_atomically",
-            "series": "Series next_series resolve_inside",
+            "atomic": "Target explain_write_errors make_folder write_atomically",
+            "limits": "LARGEST_JSON",
+            "reading": "demand_file parse_json read_json",
+            "series": "NumberedFile Series demand_prefix next_series resolve_inside start_series",
         },
     )
 
 __all__ = [
+    "LARGEST_JSON",
+    "NumberedFile",
     "Series",
+    "Target",
+    "demand_file",
+    "demand_prefix",
     "explain_write_errors",
     "make_folder",
     "next_series",
+    "parse_json",
+    "read_json",
     "resolve_inside",
+    "start_series",
     "write_atomically",
 ]

@@ -13,10 +13,10 @@ from typing import Any
 
 from ..errors import BrokenCheckpoint
 from .kinds import HTML, IMAGES, LFS, VIDEO, WORKFLOW, kind_of
+from .limits import LARGEST_JSON, MOST_TENSORS
 
 Info = Mapping[str, Any]  # {dtype, shape, data_offsets}
 
-LARGEST_HEADER = 100_000_000  # bytes; limit of the safetensors library
 BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F6_E2M3": 6,
         "F6_E3M2": 6, "F4": 4, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8,
         "BOOL": 8, "C64": 64}  # fmt: skip
@@ -41,12 +41,16 @@ def read_header(path: Path) -> tuple[dict[str, Info], dict[str, str]]:
     with path.open("rb") as file:
         start = file.read(8)
         n = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if not 2 <= n <= min(LARGEST_HEADER, size - 8):
+        if not 2 <= n <= size - 8:
             raise BrokenCheckpoint(_no_header(path, start, size, n))
+        if n > LARGEST_JSON:
+            raise BrokenCheckpoint(f"'{path}' has a header of {n} bytes, and no VAE needs more than {LARGEST_JSON}.")
         header = _parse(path, file.read(n))
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise BrokenCheckpoint(f"'{path}' is damaged: the metadata in its header is not text; {AGAIN}.")
+    if len(header) > MOST_TENSORS:
+        raise BrokenCheckpoint(f"'{path}' names {len(header)} tensors, and no model has more than {MOST_TENSORS}.")
     _check(path, header, size - 8 - n)
     return header, metadata
 

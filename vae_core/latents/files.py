@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ..errors import BadRequest, LatentMismatch, some
-from ..files.atomic import write_atomically
+from ..files.atomic import Target, write_atomically
 from ..files.safetensors_header import read_header
 from ..numerics import pin_numerics
 from .numbers import demand_latent, demand_numbers
@@ -47,7 +47,7 @@ class StoredLatent(NamedTuple):
 
 @pin_numerics()
 def write_latent(
-    path: str | Path,
+    target: str | Path | Target,
     latent: Tensor,
     tag: Tag | None = None,
     texts: Mapping[str, str] | None = None,
@@ -55,7 +55,7 @@ def write_latent(
     mask: Tensor | None = None,
     index: Sequence[int] | None = None,
 ) -> None:
-    """Write a latent to a file: a `.latent` if the path ends so, safetensors otherwise.
+    """Write a latent to a file: a `.latent` if its name ends so, safetensors otherwise.
 
     latent        any shape, fp16 to fp64; written as it is
     mask          any shape, range and dtype; written as it is
@@ -63,16 +63,16 @@ def write_latent(
     index         for each item, its number in the batch that it was taken from
     Raises BadRequest if the file cannot be written, LatentMismatch and NumericalOverflow for what is no latent.
     """
-    path = Path(path)
+    target = Path(target) if isinstance(target, str) else target
     demand_numbers(demand_latent(latent))
     tensors = {TENSOR: _to_cpu(latent)}
-    if path.suffix.lower() == NODE_SUFFIX:
+    if target.suffix.lower() == NODE_SUFFIX:
         tensors = {NODE_TENSOR: _to_cpu(latent), NODE_MARKER: torch.zeros(0, dtype=torch.float32)}
     if mask is not None:
         tensors[MASK] = _to_cpu(mask)
     known = {TAG: tag.to_json() if tag else None, INDEX: json.dumps(list(index)) if index else None}
     metadata = {**(texts or {}), **{name: text for name, text in known.items() if text}}
-    with write_atomically(path) as part:
+    with write_atomically(target) as part:
         part.write_bytes(save(tensors, metadata=metadata))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ..checkpoints.detection import Inspection
-from ..errors import some
+from ..errors import shorten, some
 from ..latents.spaces import SPACES
 from ..vae import VAE
 
@@ -45,7 +45,7 @@ def describe_vae(vae: VAE, runs_in: str) -> str:
 
 def format_rows(rows: Mapping[str, str]) -> str:
     """A line 'name: text' for each row that has a text, aligned."""
-    return "\n".join(f"{name + ':':<12}{text}" for name, text in rows.items() if text)
+    return "\n".join(f"{name + ':':<12}{shorten(text)}" for name, text in rows.items() if text)
 
 
 def _facts(of: Inspection | VAE) -> dict[str, str]:

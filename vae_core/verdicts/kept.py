@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 
 from ..errors import BadRequest
-from ..files import explain_write_errors, make_folder, write_atomically
+from ..files import explain_write_errors, make_folder, read_json, write_atomically
 from .machine import describe_machine, name_device
 from .verdict import Verdict, from_json
 
@@ -110,12 +110,10 @@ def find(vae: Weights) -> Verdict | None:
 def read(path: Path) -> Verdict | None:
     """The verdict of a file. None if there is none; if it is broken too, and then a sentence says so."""
     try:
-        return from_json(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
+        return from_json(read_json(path)) if path.exists() else None
     except OSError as e:
         why = e.strerror or str(e)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, BadRequest) as e:
+    except (KeyError, TypeError, ValueError, AttributeError, BadRequest) as e:
         why = f"it is no verdict of this version ({e})"
     log.warning("The Doctor's verdict '%s' is passed over, because %s: run the Doctor again.", path.name, why)
     return None

@@ -228,3 +228,16 @@ def test_an_unaligned_file(tmp_path, weights, kl_file):
     assert len(text) % 2 == 1
     path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + n :])
     assert torch.equal(pixels_of(path), pixels_of(kl_file))
+
+
+def test_a_pickle_that_holds_itself(tmp_path, weights):
+    """A state dict within itself, twice removed, is gone into once."""
+    one, two = dict(weights), {}
+    one["state_dict"], two["state_dict"] = two, one
+    torch.save(two, tmp_path / "x.ckpt")
+    assert inspect(tmp_path / "x.ckpt").family == "kl"
+    empty: dict = {}
+    empty["state_dict"] = empty
+    torch.save(empty, tmp_path / "x.ckpt")
+    with pytest.raises(UnknownCheckpoint, match="holds no tensors by name"):
+        inspect(tmp_path / "x.ckpt")

@@ -1,5 +1,7 @@
 """What is written is named as in real files, loads here strictly, and in diffusers."""
 
+import os
+import signal
 from functools import cache
 
 import pytest
@@ -14,6 +16,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from support.headers import header, header_names
 from support.random_networks import random_weights, small_kl
+
+if os.name == "posix":
+    import resource
 
 
 @cache
@@ -127,4 +132,44 @@ def test_a_layout_that_is_not_there(tmp_path):
     pixel = from_weights({"pixel_space_vae": torch.tensor(1.0)}, "pixel_space")
     with pytest.raises(BadRequest, match="which has no layout 'diffusers': choose original"):
         save(pixel, tmp_path / "x.safetensors", "diffusers")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="devices and limits of POSIX")
+def test_places_that_cannot_be_written(tmp_path):
+    vae = from_weights(random_weights("tiny", tiny_family.FAMILY.example))
+    (tmp_path / "file").write_text("")
+    for path, why in (
+        (tmp_path / ("v" * 244 + ".safetensors"), "File name too long"),
+        (tmp_path / "none" / "v.safetensors", "there is no folder"),
+        (tmp_path / "file" / "v.safetensors", "Not a directory"),
+        ("/proc/v.safetensors", "cannot be written: "),
+        ("/dev/full/v.safetensors", "Not a directory"),
+        (str(tmp_path / "a\0b.safetensors"), "no file can have a name with such letters"),
+        (tmp_path, "it is a folder"),
+    ):
+        with pytest.raises(BadRequest, match=why):
+            save(vae, path)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+def test_a_full_disk(tmp_path):
+    """A limit of the size of files is the disk that is full: writes fail in the middle."""
+    vae = from_weights(random_weights("tiny", tiny_family.FAMILY.example))
+    before, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(BadRequest, match=r"x\.safetensors' cannot be written: File too large\."):
+            save(vae, tmp_path / "x.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dtype_that_files_do_not_have(tmp_path):
+    vae = from_weights(random_weights("tiny", tiny_family.FAMILY.example))
+    with pytest.raises(BadRequest, match="safetensors has no float8_e4m3fnuz: save in one of fp32"):
+        save(vae, tmp_path / "x.safetensors", dtype=torch.float8_e4m3fnuz)
     assert not list(tmp_path.iterdir())

@@ -11,8 +11,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ...errors import BadRequest
-from ...files.atomic import explain_write_errors
 from ..plans import scratch
 
 PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}  # else it counts as shared
@@ -181,7 +179,7 @@ class OnDisk:
 
     def __init__(self, folder: str | Path | None = None):
         self.folder = Path(folder) if folder else scratch.folder()
-        with explain_write_errors(self.folder):
+        with scratch.explain_scratch_errors(self.folder):
             self.file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115  # closed by `close`
         self.end = 0
         self.free: dict[int, list[int]] = {}
@@ -209,7 +207,7 @@ class _BandOnDisk:
         self.store, self.rows = store, band.shape[-2]
         self.shape, self.dtype, self.device = band.shape, band.dtype, band.device
         self.size, self.at = band.nbytes, store.room(band.nbytes)
-        with explain_write_errors(store.folder):
+        with scratch.explain_scratch_errors(store.folder):
             self.store.file.seek(self.at)
             self.store.file.write(_bytes(band.cpu()).numpy().data)
 
@@ -217,7 +215,7 @@ class _BandOnDisk:
         band = self.store.rooms.tensor(self.shape, self.dtype)
         self.store.file.seek(self.at)
         if self.store.file.readinto(_bytes(band).numpy().data) != self.size:  # type: ignore[union-attr]
-            raise BadRequest(f"the scratch file in '{self.store.folder}' lost what was written: use another disk.")
+            raise scratch.ScratchError(f"the scratch file in '{self.store.folder}' lost what was written")
         return band.to(self.device)
 
     def release(self) -> None:

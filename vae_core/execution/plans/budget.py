@@ -10,7 +10,7 @@ import torch
 from ...errors import BadRequest
 
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-LARGEST = 2.0**80  # bytes; more than any machine has, and far from where floats end
+MOST = 2**60  # bytes: what processors of today can address is less
 MARGIN = 0.1  # of what is free, left to others and to what no plan foresees
 
 # Linux containers are told by these files, of version 2 and 1, what they may use and what they do use.
@@ -26,11 +26,14 @@ CGROUPS = (
 
 def parse(size: int | str) -> int:
     """2147483648, '2GiB', '500 MB', '1.5g' -> bytes. Raises BadRequest."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([kmgt]?i?)b?\s*", str(size).lower())
-    if not found or found[2] not in UNITS or not 0 < float(found[1]) < LARGEST:
-        given = str(size)[:60]
-        raise BadRequest(f"'{given}' is no amount of memory: give bytes, or a number with a unit, as 2GiB or 500MB.")
-    return int(float(found[1]) * UNITS[found[2]])
+    said = "a number without end" if isinstance(size, int) and size > MOST else str(size)
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([kmgt]?i?)b?\s*", said.lower())
+    if not found or found[2] not in UNITS or not float(found[1]):
+        raise BadRequest(f"'{said}' is no amount of memory: give bytes, or a number with a unit, as 2GiB or 500MB.")
+    given = float(found[1]) * UNITS[found[2]]
+    if given > MOST:
+        raise BadRequest(f"'{said}' is more memory than any machine has: give bytes, or a number with a unit, as 2GiB.")
+    return int(given)
 
 
 def free(device: torch.device) -> int:

@@ -3,6 +3,8 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -11,6 +13,19 @@ from ...errors import BadRequest
 
 VARIABLE = "EXACT_VAE_SCRATCH"  # in the environment: the folder to use
 MEMORY = ("tmpfs", "ramfs")  # file systems that are
+
+
+class ScratchError(BadRequest):
+    """A scratch file that cannot be written or read. Whoever knows what was run adds that."""
+
+
+@contextmanager
+def explain_scratch_errors(place: Path) -> Iterator[None]:
+    """Turn an OSError inside the `with` into a ScratchError that says where scratch files lie."""
+    try:
+        yield
+    except OSError as e:
+        raise ScratchError(f"the scratch file in '{place}' cannot be written: {e.strerror or e}") from e
 
 
 def folder() -> Path:

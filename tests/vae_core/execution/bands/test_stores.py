@@ -1,3 +1,5 @@
+import errno
+import io
 import os
 
 import pytest
@@ -12,6 +14,7 @@ from exact_vae.vae_core.execution.bands.stores import (
     OnDevice,
     OnDisk,
 )
+from support.small_networks import small
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
@@ -80,3 +83,21 @@ def test_gaps_are_given_back_when_the_process_has_grown(monkeypatch):
     for size[0], times in ((110, 0), (111, 1), (120, 1), (121, 1), (122, 2)):
         gaps.check()
         assert len(given_back) == times
+
+
+class FullFile(io.BytesIO):
+    def write(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("half", ["encode", "decode"])
+def test_a_scratch_folder_that_is_too_small(monkeypatch, half):
+    """The sentence says what was run, how large it is, and what can be done wherever the run was started."""
+    vae = small("kl")
+    monkeypatch.setattr(stores.tempfile, "TemporaryFile", lambda dir: FullFile())
+    shape = (1, vae.in_channels, 96, 32) if half == "encode" else (1, vae.latent_channels, 24, 8)
+    with pytest.raises(BadRequest) as found:
+        getattr(vae, half)(torch.rand(shape), rows=8, keep="disk")
+    said, size = str(found.value), "32x96" if half == "encode" else "8x24"
+    assert f"{half[:-1]}ing 1 x {size} with '{vae.name}' stopped: the scratch file in " in said
+    assert "No space left on device; make room there, name a folder with more of it in EXACT_VAE_SCRATCH" in said

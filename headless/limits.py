@@ -1,0 +1,12 @@
+"""What a workflow may ask for. It is a stranger's file: small ones can be written that would never end.
+
+The largest workflows that people share have some thousand nodes and three levels of subgraphs. The size of the file
+is bounded by `vae_core.files.LARGEST_JSON`.
+"""
+
+MOST_NODES = 20_000  # when all subgraphs have been put in, notes and reroutes too
+DEEPEST = 100  # subgraphs within one another; the editor stops at 1,000
+MOST_SOCKETS = 2_000  # inputs or outputs of one node
+LONGEST_ADDRESS = 1_000  # letters before the = of NODE.INPUT=VALUE
+MOST_STEPS = 1_000_000  # from output nodes to nodes that fail; of outputs after that only their own problems are listed
+MOST_CIRCLES = 20  # circles of nodes that are written out

@@ -1,0 +1,10 @@
+"""Attacks: seeded generators of hostile input, and what must hold for each of it. See __main__.py."""
+
+from attack.harness import Attack
+
+
+def list_attacks() -> list[Attack]:
+    """All attacks, of all modules here that have some."""
+    from attack import arguments, names, workflows
+
+    return [*workflows.ATTACKS, *names.ATTACKS, *arguments.ATTACKS]

@@ -1,0 +1,66 @@
+"""Reading what other people made: regular files only, and no more of them than they may have."""
+
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import BadRequest
+from .limits import DEEPEST_JSON, LARGEST_JSON
+
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+
+
+def demand_file(path: Path) -> Path:
+    """The path of a file. Raises BadRequest if there is none, or a folder, or what gives bytes without end."""
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError) as e:  # ValueError: no file can have such a name
+        raise BadRequest(f"there is no file '{path}'.") from e
+    except OSError as e:
+        raise BadRequest(f"'{path}' cannot be read: {e.strerror or e}.") from e
+    if stat.S_ISDIR(mode):
+        raise BadRequest(f"'{path}' is a folder, not a file.")
+    if not stat.S_ISREG(mode):
+        raise BadRequest(f"'{path}' is a device or a pipe, not a file: save what it gives as a file first.")
+    return path
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds. Raises BadRequest if it cannot be read or is too large, ValueError if it is no JSON."""
+    try:
+        with demand_file(path).open("rb") as file:
+            content = file.read(LARGEST_JSON + 1)
+    except OSError as e:
+        raise BadRequest(f"'{path}' cannot be read: {e.strerror or e}.") from e
+    if len(content) > LARGEST_JSON:
+        raise BadRequest(f"'{path}' is too large for a table of JSON: {LARGEST_JSON // 2**20} MiB are the most.")
+    return parse_json(content.decode("utf-8-sig"))
+
+
+def parse_json(text: str, **how: Any) -> Any:
+    """`json.loads`, whose every failure is a ValueError, as is a depth that others could not follow.
+
+    how: more arguments of `json.loads`.
+    """
+    try:
+        found = json.loads(text, **how)
+        depth = _measure_depth(text)
+    except RecursionError:
+        found, depth = None, DEEPEST_JSON + 1
+    if depth > DEEPEST_JSON:
+        raise ValueError(f"its lists and objects lie more than {DEEPEST_JSON} deep within one another")
+    return found
+
+
+def _measure_depth(text: str) -> int:
+    """How deep lists and objects of valid JSON lie within one another; 0 where they cannot lie too deep."""
+    if text.count("[") + text.count("{") <= DEEPEST_JSON:
+        return 0
+    letters = np.frombuffer(_STRING.sub("", text).encode(), np.uint8)
+    steps = np.isin(letters, list(b"[{")).astype(np.int8) - np.isin(letters, list(b"]}")).astype(np.int8)
+    return int(np.cumsum(steps, dtype=np.int32).max())
