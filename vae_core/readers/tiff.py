@@ -45,7 +45,7 @@ class TiffRows:
 
 
 def rows(path: Path) -> TiffRows | None:
-    """The image in this file, or None if it is none that can be read row by row. Raises BadRequest for a pipe."""
+    """The image in this file; None if it is none that can be read row by row. Raises BadRequest if there is no file."""
     if not _is_tiff(path):
         return None
     try:
