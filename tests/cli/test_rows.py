@@ -129,7 +129,7 @@ def test_a_pipe_is_refused(capsys, tmp_path, kl_file):
 
 def test_an_image_is_no_vae(capsys, tmp_path, image):
     said = fails(capsys, "inspect", tmp_path / "image.png")
-    assert "image.png' is a PNG image, not a safetensors file: `exact-vae encode` makes its latent." in said
+    assert "image.png' is a PNG image, not a file of weights: `exact-vae encode` makes its latent." in said
 
 
 def test_other_tifs_are_read_whole(tmp_path, kl_file, image):
