@@ -7,12 +7,14 @@ from typing import Any
 
 from ..errors import BrokenCheckpoint, UnknownCheckpoint, UnsupportedCheckpoint, some
 from ..families import FAMILIES, ClipLaw, Config, Facts
-from ..families.names import Reading, Readings
+from ..families.names import Reading, Readings, find_prefixes
 from ..families.names.ldm import HALVES as BARE_HALVES
+from ..families.others import recognise_other
 from ..families.registry import clip_law, expected_shapes, family_named, spaces, title
 from ..families.unsupported import recognise
 from ..latents.spaces import find_tiny_space
-from .files import Checkpoint, open_checkpoint
+from .checkpoint import Checkpoint
+from .files import open_checkpoint
 from .latent_space_hints import whose
 
 FIT = 0.5  # a family fits if this share of its tensors is there, in shape
@@ -74,13 +76,27 @@ def detect(shapes: Mapping[str, tuple[int, ...]]) -> Detection:
     """
     shapes = {name: tuple(shape) for name, shape in shapes.items()}
     readings = Readings(shapes)
-    found = _best(_detections(readings))
-    if found is not None and _share(found) >= FIT:
+    if (found := _best(_detections(readings))) and _share(found) >= FIT:
         return found
+    _demand_not_foreign(readings)
+    _demand_not_other(shapes, vaes=True)
+    deeper = Readings(shapes, find_prefixes(shapes))
+    if (found := _best(_detections(deeper))) and _share(found) >= FIT:
+        return found
+    _demand_not_foreign(deeper)
+    _demand_not_other(shapes)
+    raise UnknownCheckpoint(_nearest(readings, len(shapes)))
+
+
+def _demand_not_foreign(readings: Readings) -> None:
     for own in readings.own.values():
         if row := recognise(own):
             raise UnsupportedCheckpoint(row.sentence, row.title)
-    raise UnknownCheckpoint(_nearest(readings, len(shapes)))
+
+
+def _demand_not_other(shapes: Mapping[str, tuple[int, ...]], vaes: bool = False) -> None:
+    if row := recognise_other(shapes, vaes):
+        raise UnknownCheckpoint(f"no VAE was found among these {len(shapes)} tensors, which are {row.sentence}")
 
 
 def inspect(path: str | Path) -> Inspection:
@@ -146,21 +162,36 @@ def demand_whole(found: Detection, path: Path | str) -> None:
 def compare(family: str, config: Config, reading: Reading) -> Detection:
     """The detection, with all that the config and the file disagree on."""
     want, have = expected_shapes(family, config), reading.shapes
+    modules = {reading.module(name) for name in have if name in want}
     return Detection(
         family=family,
         config=config,
         layout=reading.layout,
         prefix=reading.prefix,
         missing=tuple(name for name in want if name not in have),
-        unexpected=tuple(reading.names[name] for name in have if name not in want),
+        unexpected=tuple(
+            reading.names[name] for name in have if name not in want and _is_inside(reading.module(name), modules)
+        ),
         misshapen=tuple(
             f"{reading.names[name]} {list(have[name])} instead of {list(want[name])}"
             for name in have
-            if name in want and have[name] != want[name]
+            if name in want and _numbers(have[name]) != _numbers(want[name])
         ),
-        names=reading.names,
-        shapes=have,
+        names={name: old for name, old in reading.names.items() if name in want},
+        shapes={name: shape for name, shape in have.items() if name in want},
     )
+
+
+def _is_inside(module: str, modules: set[str]) -> bool:
+    """Is a tensor of this module one of the network's? What lies beside its modules is nothing that it would read."""
+    return module in modules or module.isdecimal()
+
+
+def _numbers(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape without ones at its end, which change nothing about the numbers: gammas come as (C,), (C, 1, 1) ..."""
+    while shape and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
 
 
 def _detections(readings: Readings) -> Iterator[Detection]:

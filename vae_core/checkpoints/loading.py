@@ -18,8 +18,9 @@ from ..latents import spaces as latents
 from ..numerics import pin_numerics
 from ..vae import VAE
 from . import built_in
+from .checkpoint import Checkpoint
 from .detection import Detection, compare, demand_whole, detect, detect_in, space_of
-from .files import BORDER, Checkpoint, open_checkpoint
+from .files import BORDER, open_checkpoint
 from .latent_space_hints import whose
 
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,

@@ -43,6 +43,9 @@ from .shapes import Shapes, count, size, vote
 SIDES = {"encoder": "encoder.down_blocks.", "decoder": "decoder.up_blocks."}
 
 
+STEREO = 2  # channels of mel spectrograms, by which ACE-Step's VAE of sound is told
+
+
 @dataclass(frozen=True)
 class Coder:
     """One half. Stages are counted from the highest resolution."""
@@ -86,7 +89,7 @@ def detect(shapes: Shapes) -> DCAEConfig | None:
     in_channels = vote(size(shapes, f"encoder.conv_in.{name}weight", 1) for name in ("", "conv."))
     config = DCAEConfig(z, encoder, decoder, in_channels or 3, _out_channels(shapes, decoder, in_channels) or 3)
     fits = not config.latent_shortcuts or all(c.widths[-1] % z == 0 for c in coders.values() if c)
-    return config if fits else None
+    return config if fits and STEREO not in (config.in_channels, config.out_channels) else None
 
 
 def _out_channels(shapes: Shapes, decoder: Coder | None, in_channels: int | None) -> int | None:

@@ -1,10 +1,12 @@
 """The readings of a file: each prefix that occurs, in each layout whose marks are there.
 
-A *prefix* is what a full checkpoint puts before the VAE's names. Only names and shapes are looked at, never a tensor, a
-dtype or a file name.
+A *prefix* is what a full checkpoint puts before the VAE's names. Those that are common are tried first; if none of
+them has a VAE, then whatever stands before `encoder.` and `decoder.`. Only names and shapes are looked at, never a
+tensor, a dtype or a file name.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import NamedTuple
@@ -13,16 +15,20 @@ from ..shapes import Shapes
 from .layout import Layout, Names
 from .wan import over_frames
 
-PREFIXES = ("", "first_stage_model.", "vae.", "model.", "first_stage.", "autoencoder.", "module.", "_orig_mod.")
+PREFIXES = ("", "first_stage_model.", "vae.", "model.", "first_stage.", "autoencoder.", "module.")
 
 # What a file may hold beside the network, and nothing reads: losses and averages of training, counters of batch norms,
-# projections of a diffusion step, and what a diffusion model does to latents, which are raw here. Any other surplus
-# tensor is refused.
+# projections of a diffusion step, what a diffusion model does to latents, which are raw here, and other networks of a
+# full checkpoint. Any other surplus tensor within a module of the network is refused.
 _LEFTOVER = (
     r"(loss|model_ema|discriminator|perceptual_loss)\.|(logvar|global_step)$"
+    r"|(text_encoders?|cond_stage_model|conditioner|(model\.)?diffusion_model|unet|transformer|audio_vae|vocoder)\."
     r"|(scale_factor|scaling_factor|shift_factor|latents_mean|latents_std)$"
     r"|(.+\.)?num_batches_tracked$|(encoder|decoder)\.mid\.block_\d\.temb_proj\."
 )
+_HALF = re.compile(r"(?:^|\.)(?=(?:taesd_)?(?:en|de)coder\.)")
+MOST_PREFIXES, LEAST_NAMES = 6, 8  # that are tried beside the common ones; names of a VAE that each must have
+_COMPILED = "_orig_mod."  # what torch.compile puts before the names of a module, wherever it is
 _LINEAR = r"\.(q|k|v|proj_out|to_q|to_k|to_v|to_out)\.weight$"
 _BLOCK = r"\.block\.\d+\.conv[12]\.weight$"
 
@@ -35,12 +41,23 @@ class Reading(NamedTuple):
     shapes: dict[str, tuple[int, ...]]
     names: Names
 
+    def module(self, name: str) -> str:
+        """The file's own module, at the top, that a tensor lies in: 'decoder', 'conv_in'. name: the reference's"""
+        own = self.names[name].replace(_COMPILED, "").removeprefix(self.prefix)
+        return own.partition(".")[0]
+
 
 class Readings:
-    """All readings of one file, each made when it is first asked for. shapes: by the file's own names."""
+    """All readings of one file under some prefixes, each made when it is first asked for.
 
-    def __init__(self, shapes: Shapes):
-        stripped = {prefix: strip(shapes, prefix) for prefix in PREFIXES}
+    shapes    by the file's own names
+    prefixes  None: the common ones
+    """
+
+    def __init__(self, shapes: Shapes, prefixes: Iterable[str] | None = None):
+        self.file_names = {name.replace(_COMPILED, ""): name for name in shapes}
+        shapes = {short: shapes[name] for short, name in self.file_names.items()}
+        stripped = {prefix: strip(shapes, prefix) for prefix in (PREFIXES if prefixes is None else prefixes)}
         self.own = {prefix: own for prefix, own in stripped.items() if own}  # under each prefix that occurs
         self._marked = cache(self._has_marks)
         self._read = cache(self._reading)
@@ -58,7 +75,18 @@ class Readings:
         return layout.marks(self.own[prefix])
 
     def _reading(self, prefix: str, layout: Layout) -> Reading:
-        return read(prefix, layout, self.own[prefix])
+        return read(prefix, layout, self.own[prefix], self.file_names)
+
+
+def find_prefixes(shapes: Shapes) -> list[str]:
+    """Other prefixes than the common ones, where a VAE may be: averages of training first, then by how much is there.
+
+    'ema.' of {'ema.encoder.conv_in.weight', ...}, 'model.vae.' of {'model.vae.decoder.conv_in.weight', ...}
+    """
+    names = [name.replace(_COMPILED, "") for name in shapes]
+    found = Counter(name[: match.end()] for name in names for match in _HALF.finditer(name))
+    likely = [prefix for prefix, n in found.items() if n >= LEAST_NAMES and prefix not in PREFIXES]
+    return sorted(likely, key=lambda prefix: ("ema" not in prefix, -found[prefix], prefix))[:MOST_PREFIXES]
 
 
 def strip(shapes: Shapes, prefix: str) -> dict[str, tuple[int, ...]]:
@@ -72,13 +100,14 @@ def is_leftover(name: str) -> bool:
     return re.match(_LEFTOVER, name) is not None
 
 
-def read(prefix: str, layout: Layout, own: Shapes) -> Reading:
+def read(prefix: str, layout: Layout, own: Shapes, file_names: Names) -> Reading:
+    """file_names: the file's own names by those without what compiling adds."""
     references, one_frame = layout.read(own), _is_one_frame(own)
     return Reading(
         prefix=prefix,
         layout=layout.name,
         shapes={new: over_frames(new, _as_conv(new, own[old], one_frame)) for old, new in references.items()},
-        names={new: prefix + old for old, new in references.items()},
+        names={new: file_names[prefix + old] for old, new in references.items()},
     )
 
 

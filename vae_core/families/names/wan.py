@@ -116,5 +116,10 @@ def over_frames(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*shape[:2], 1, *shape[2:]) if len(shape) == 4 and re.search(_OF_FRAMES, name) else shape
 
 
-WAN = Layout(ORIGINAL, begins("encoder.downsamples.", "decoder.upsamples."), write=keep_names)
+def from_original(own: Shapes) -> dict[str, str]:
+    """Some files (JoyAI-Image's) name the convolutions around the latent as diffusers does."""
+    return {name: re.sub("^quant_conv", "conv1", re.sub("^post_quant_conv", "conv2", name)) for name in own}
+
+
+WAN = Layout(ORIGINAL, begins("encoder.downsamples.", "decoder.upsamples."), from_original, keep_names)
 WAN_DIFFUSERS = Layout(DIFFUSERS, is_diffusers, from_diffusers, to_diffusers, drop_single_taps)

@@ -1,0 +1,101 @@
+"""Files of weights that are no VAE of images or clips: told for what they are, and where they belong.
+
+Marks are names that only such files have, found anywhere in a name. The first row that fits answers, so those that
+hold the parts of another come first.
+"""
+
+import re
+from typing import NamedTuple
+
+from .shapes import Shapes
+
+
+class Other(NamedTuple):
+    """Files of another kind.
+
+    what    they are: 'the VAE of sound of ACE-Step'
+    to_do   with them, a sentence's second half
+    names   regular expressions, each of which some name of the file fits
+    ranks   if any: the dimensions that weights may have, all of them
+    first_conv, channels   if any: a regular expression for the first convolution, and how many channels that reads
+    """
+
+    what: str
+    to_do: str
+    names: tuple[str, ...] = ()
+    ranks: tuple[int, ...] = ()
+    first_conv: str = ""
+    channels: int = 0
+
+    @property
+    def is_vae(self) -> bool:
+        """Is it a VAE, though none of images?"""
+        return self.to_do in (SOUND, SHAPES_3D)
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.what}: {self.to_do}."
+
+    def fits(self, shapes: Shapes) -> bool:
+        if self.ranks and not {len(shape) for shape in shapes.values()} <= set(self.ranks):
+            return False
+        if self.first_conv and not any(self._is_first(name, shape) for name, shape in shapes.items()):
+            return False
+        names = "\n".join(shapes)
+        return all(re.search(name, names, re.MULTILINE) for name in self.names)
+
+    def _is_first(self, name: str, shape: tuple[int, ...]) -> bool:
+        return bool(re.search(self.first_conv, name)) and len(shape) == 4 and shape[1] == self.channels
+
+
+SOUND = "it makes sound, no images; nodes for audio load it"
+SHAPES_3D = "it makes shapes in space, no images; nodes for 3-D load it"
+AS_MODEL = "put it into models/diffusion_models; its VAE is another file"
+
+OTHERS: tuple[Other, ...] = (
+    Other("a LoRA", "put it into models/loras; the VAE is that of the model it was trained for",
+          names=(r"(\.|_)lora_(up|down|A|B|a|b)(\.|$)|\.lora_linear_layer\.|\.hada_w\d|\.lokr_w\d|\.dora_scale$",)),
+    Other("a ControlNet", "put it into models/controlnet",
+          names=(r"^(control_model\.)?(zero_convs|input_hint_block|controlnet_cond_embedding|controlnet_blocks)\.",)),
+    Other("an upscaler of images", "put it into models/upscale_models; the node Load Upscale Model takes it",
+          names=(r"^(model\.1\.sub\.0\.RDB1|body\.0\.rdb1|RRDB_trunk\.0\.RDB1|layers\.0\.residual_group)\.",)),
+    Other("LTX's upscaler of latents", "put it into models/latent_upscale_models",
+          names=(r"^initial_conv\.weight$", r"^upsampler\.")),
+    Other("the VAE of sound of ACE-Step", SOUND, names=(r"^vocoder\.backbone\.channel_layers\.0\.0\.bias$",)),
+    Other("the VAE of sound of ACE-Step (its mel spectrograms)", SOUND,
+          names=(r"(^|\.)encoder\.(stages|down_blocks)\.",),
+          first_conv=r"(^|\.)encoder\.(conv_in|project_in)(\.conv)?\.weight$", channels=2),
+    Other("the VAE of sound of LTX-2", SOUND, names=(r"^(audio_vae\.)?(vocoder\.)+resblocks\.0\.convs1\.0\.weight$",)),
+    Other("the VAE of sound of MMAudio", SOUND, names=(r"^(vocoder\.activation_post\.|mel_converter\.mel_basis$)",)),
+    Other("the VAE of sound of MiniMax-H3", SOUND, names=(r"^pre_block\.attn\.zero_k_bias$",)),
+    Other("the VAE of sound of MiniMax Music", SOUND, names=(r"^dec_in_proj\.weight$",)),
+    Other("the VAE of sound of Stable Audio or ACE-Step 1.5 (Oobleck)", SOUND,
+          names=(r"^decoder\.layers\.1\.layers\.0\.beta$|^decoder\.block\.0\.snake1\.beta$",)),
+    Other("the VAE of sound of Stable Audio 3", SOUND,
+          names=(r"^decoder\.layers\.3\.transformers\.0\.pre_norm\.alpha$|^encoder\.blocks\.0\.new_tokens$",)),
+    Other("the VAE of sound of LongCat-Audio", SOUND, names=(r"^encoder\.layers\.1\.layers\.0\.layers\.0\.alpha$",)),
+    Other("the VAE of shapes of Hunyuan3D", SHAPES_3D, names=(r"^geo_decoder\.cross_attn_decoder\.",)),
+    Other("the VAE of shapes of Trellis 2", SHAPES_3D, names=(r"^(shape_dec|txt_dec)\.blocks\.\d+\.\d+\.",)),
+    Other("the VAE of shapes of TripoSplat", SHAPES_3D, names=(r"^gs\.base_offset_scale$",)),
+    Other("a text encoder (CLIP)", "put it into models/text_encoders",
+          names=(r"^(text_model\.)?(transformer\.)?(text_model\.)?encoder\.layers\.0\.self_attn\.q_proj\.weight$",
+                 r"embeddings\.token_embedding\.weight$")),
+    Other("a text encoder (T5)", "put it into models/text_encoders",
+          names=(r"^encoder\.block\.0\.layer\.0\.SelfAttention\.q\.weight$",)),
+    Other("a language model", "put it into models/text_encoders if a diffusion model reads text with it",
+          names=(r"^(model\.)?(language_model\.)?(model\.)?layers\.0\.self_attn\.q_proj\.weight$",
+                 r"^(model\.)?(language_model\.)?(model\.)?embed_tokens\.weight$")),
+    Other("a vision encoder (CLIP)", "put it into models/clip_vision",
+          names=(r"^vision_model\.encoder\.layers\.0\.self_attn\.q_proj\.weight$",)),
+    Other("a diffusion model", AS_MODEL,
+          names=(r"^(model\.diffusion_model\.)?(double_blocks\.0\.img_attn|joint_blocks\.0\.x_block|input_blocks\.0\.0"
+                 r"|down_blocks\.0\.attentions\.0|transformer_blocks\.0\.(attn|norm1)|blocks\.0\.self_attn\.q"
+                 r"|single_transformer_blocks\.0)\.",)),
+    Other("a network of sound or of shapes in space", "it has no convolutions over images, so it is no VAE of images",
+          names=(r"^(encoder|decoder|vae|bottleneck|pretransform)\.",), ranks=(0, 1, 2, 3)),
+)  # fmt: skip
+
+
+def recognise_other(shapes: Shapes, vaes: bool = False) -> Other | None:
+    """The row that a file with these names and shapes fits. vaes: of VAEs only, though none of images."""
+    return next((row for row in OTHERS if (row.is_vae or not vaes) and row.fits(shapes)), None)
