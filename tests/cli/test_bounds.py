@@ -55,8 +55,8 @@ def said_by(capsys, *arguments) -> str:
         (("train", "--data", ".", "--threads", "2147483648"), "threads are more than any processor has"),
         (("train", "--data", ".", "--threads", "100000"), "threads are more than any processor has: use 1024 at most"),
         (("doctor", "--widths", HUGE), "a chart is 16384 pixels wide at most"),
-        (("run", "/dev/zero"), "is a device or a pipe"),
-        (("inspect", "/dev/zero"), "is a device or a pipe"),
+        (("run", "/dev/zero"), "is a device"),
+        (("inspect", "/dev/zero"), "is a device"),
         (("x" * 100_000,), "invalid choice"),
     ],
 )
