@@ -211,8 +211,10 @@ def _refused(path: Path, e: Exception) -> str:
 
 def _state_dict(content: Any) -> Mapping[str, Any]:
     """The table of weights, nested under 'state_dict' or not. One that holds itself is gone into once."""
-    seen: set[int] = set()
-    while isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping) and id(content) not in seen:
-        seen.add(id(content))
-        content = content["state_dict"]
+    seen = {id(content)}
+    while isinstance(content, Mapping) and isinstance(inner := content.get("state_dict"), Mapping):
+        if id(inner) in seen:
+            break
+        seen.add(id(inner))
+        content = inner
     return content if isinstance(content, Mapping) else {}
