@@ -12,7 +12,7 @@ from .images import TAG
 class LoadLatent:
     DESCRIPTION = (
         "Reads a latent from the input folder, the output folder or their subfolders. It reads files of Save Latent "
-        "(Exact), with the mask and everything the latent remembered; files of ComfyUI's own Save Latent; and "
+        "(Exact), with the mask and everything the latent remembered; files of ComfyUI's own Save Latent; "
         ".safetensors files with a tensor named latent; and what sd-scripts and musubi-tuner keep for training (.npz, "
         "and tensors named latents). Old files of ComfyUI, scaled for SD 1, are scaled back."
     )
