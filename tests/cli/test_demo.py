@@ -4,8 +4,7 @@ import re
 
 import pytest
 from exact_vae.cli import main
-from exact_vae.headless import image_files
-from exact_vae.vae_core import VAE
+from exact_vae.vae_core import VAE, readers
 from exact_vae.vae_core.checkpoints import built_in
 from exact_vae.vae_core.images import heatmaps, metrics
 from PIL import Image
@@ -29,7 +28,7 @@ def image(tmp_path):
 
 
 def planes(path) -> "metrics.Tensor":
-    return image_files.read(path)[0].movedim(-1, 1)
+    return readers.read(path)[0].movedim(-1, 1)
 
 
 def test_an_image_of_the_user_s(image, tmp_path, capsys):
@@ -100,4 +99,4 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(image, tmp_path,
 
 def test_a_folder_is_no_image(tmp_path, capsys):
     assert run("demo", tmp_path, "--out", tmp_path / "out") == 1
-    assert capsys.readouterr().err == f"exact-vae: cannot read '{tmp_path.name}' as an image: Is a directory\n"
+    assert capsys.readouterr().err == f"exact-vae: '{tmp_path}' is a folder, not a file.\n"

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from exact_vae.cli import main
-from exact_vae.headless import image_files
 from exact_vae.nodes import host
 from exact_vae.nodes.images import to_pixels
-from exact_vae.vae_core import doctor, load, read_latent, verdicts
+from exact_vae.vae_core import doctor, load, read_latent, readers, verdicts
 from exact_vae.vae_core.doctor import environment
 from PIL import Image
 from support import lying_devices
@@ -47,7 +46,7 @@ def test_a_device_that_lies_is_gone_around_by_the_next_command(capsys, home, kl_
     assert "bf16 encode is wrong" in capsys.readouterr().out
     assert run("encode", image, home / "half.latent", "--vae", kl_file, "--dtype", "bf16") == 0
     vae = load(kl_file, dtype=torch.bfloat16)
-    pixels = to_pixels(image_files.read(image)[0], 3)
+    pixels = to_pixels(readers.read(image)[0], 3)
     want = verdicts.copy_to(vae, vae.device, torch.float32).encode(pixels).mode()
     assert torch.equal(read_latent(home / "half.latent")[0], want)
 

@@ -129,7 +129,7 @@ def test_a_pipe_is_refused(capsys, tmp_path, kl_file):
 
 def test_an_image_is_no_vae(capsys, tmp_path, image):
     said = fails(capsys, "inspect", tmp_path / "image.png")
-    assert "image.png' is a PNG image, not a safetensors file: `exact-vae encode` makes its latent." in said
+    assert "image.png' is a PNG image, not a file of weights: `exact-vae encode` makes its latent." in said
 
 
 def test_other_tifs_are_read_whole(tmp_path, kl_file, image):
@@ -200,7 +200,7 @@ def test_bad_tifs_are_named(capsys, tmp_path, kl_file, image):
 def test_an_image_that_memory_cannot_hold_is_not_tried(capsys, tmp_path, kl_file, latent, monkeypatch):
     monkeypatch.setattr(budget, "free", lambda device: 61 * 30 * 10)
     said = fails(capsys, "encode", tmp_path / "image.png", tmp_path / "a.latent", "--vae", kl_file)
-    assert "'image.png' cannot be read: an image of 30x61 pixels takes" in said and "use a TIFF file" in said
+    assert "cannot read 'image.png' as an image: an image of 30x61 pixels takes" in said and "use a TIFF file" in said
     monkeypatch.setattr(budget, "free", lambda device: 61 * 30 * 3)
     command = ("decode", latent, tmp_path / "a.png", "--vae", kl_file, "--budget", "100MB")
     assert "a.png' must be written as a whole" in fails(capsys, *command)

@@ -65,7 +65,7 @@ def test_photographs_smaller_than_the_crops(capsys, tmp_path, data):
 def test_a_vae_that_cannot_be_measured(capsys, tmp_path, data, kl_file):
     out = ("--data", data, "--out", tmp_path / "out")
     assert "there is no file" in fails(capsys, "evaluate", tmp_path / "none", *out)
-    assert "no safetensors file" in fails(capsys, "evaluate", data / "held_out" / "x.png", *out)
+    assert "is a PNG image, not a safetensors file" in fails(capsys, "evaluate", data / "held_out" / "x.png", *out)
     assert not (tmp_path / "out").exists()
 
 
@@ -103,10 +103,10 @@ def test_numbers_that_are_not_positive(option, value, capsys, tmp_path):
 
 
 def test_a_package_that_is_not_installed(capsys, tmp_path, data, monkeypatch):
-    (data / "held_out" / "y.JXL").write_text("")
-    monkeypatch.setitem(sys.modules, "pillow_jxl", None)
+    (data / "held_out" / "y.JXL").write_bytes(b"\xff\x0a\x41\x02")  # a header of 8x8 pixels
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
     said = fails(capsys, "evaluate", "--data", data, "--out", tmp_path / "out", "--long-side", "8")
-    assert said == "training needs 'pillow_jxl': pip install 'exact-vae[train]'\n"
+    assert "y.JXL' cannot be read as an image: it needs imagecodecs: pip install imagecodecs; take it out" in said
 
 
 @pytest.mark.parametrize(("command", "again"), [("train", True), ("evaluate", False)])

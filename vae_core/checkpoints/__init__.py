@@ -6,9 +6,11 @@ from .. import lazy
 
 if TYPE_CHECKING:
     from . import built_in
+    from .checkpoint import Checkpoint
     from .detection import Detection, Inspection, demand_whole, detect, detect_in, inspect, to_json
-    from .files import DAMAGE, Checkpoint, open_checkpoint
+    from .files import open_checkpoint
     from .loading import FLOATS, OWNS, demand_floats, from_weights, in_space, load, own_dtype, read_as_light
+    from .pickles import DAMAGE
     from .rewriting import in_file, rewrite
     from .saving import save, weights_as
 else:
@@ -17,7 +19,9 @@ else:
         {
             "built_in": "built_in",
             "detection": "Detection Inspection demand_whole detect detect_in inspect to_json",
-            "files": "DAMAGE Checkpoint open_checkpoint",
+            "checkpoint": "Checkpoint",
+            "files": "open_checkpoint",
+            "pickles": "DAMAGE",
             "loading": "FLOATS OWNS demand_floats from_weights in_space load own_dtype read_as_light",
             "rewriting": "in_file rewrite",
             "saving": "save weights_as",

@@ -13,7 +13,8 @@ from ..families.others import recognise_other
 from ..families.registry import clip_law, expected_shapes, family_named, spaces, title
 from ..families.unsupported import recognise
 from ..latents.spaces import find_tiny_space
-from .files import Checkpoint, open_checkpoint
+from .checkpoint import Checkpoint
+from .files import open_checkpoint
 from .latent_space_hints import whose
 
 FIT = 0.5  # a family fits if this share of its tensors is there, in shape

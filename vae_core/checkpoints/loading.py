@@ -19,8 +19,9 @@ from ..latents import spaces as latents
 from ..numerics import pin_numerics
 from ..vae import VAE
 from . import built_in
+from .checkpoint import Checkpoint
 from .detection import Detection, compare, demand_whole, detect, detect_in, space_of
-from .files import BORDER, Checkpoint, open_checkpoint
+from .files import BORDER, open_checkpoint
 from .latent_space_hints import whose
 
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -92,6 +93,8 @@ def list_maps(sources: Mapping[str, Source], weights: Mapping[str, Tensor]) -> l
     marks: dict[Path, FileMark] = {}
     for new, (checkpoint, old) in sources.items():
         file = checkpoint.entries[old].file
+        if checkpoint.entries[old].scale:
+            continue  # a product, which lies in no file
         marks[file] = checkpoint.marks[file]
         pointers.setdefault(file, set()).add(weights[new].data_ptr())
     return [FileMap(marks[file], frozenset(found)) for file, found in pointers.items()]

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..files.safetensors_writing import rank_width, write_safetensors
-from .files import Checkpoint
+from .checkpoint import Checkpoint
 
 
 def in_file(names: Mapping[str, str], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -48,8 +48,8 @@ class Other(NamedTuple):
         return bool(re.search(self.first_conv, name)) and len(shape) == 4 and shape[1] == self.channels
 
 
-SOUND = "it makes sound, no images; ComfyUI's audio nodes load it"
-SHAPES_3D = "it makes shapes in space, no images; ComfyUI's 3-D nodes load it"
+SOUND = "it makes sound, no images; nodes for audio load it"
+SHAPES_3D = "it makes shapes in space, no images; nodes for 3-D load it"
 AS_MODEL = "put it into models/diffusion_models; its VAE is another file"
 
 OTHERS: tuple[Other, ...] = (

@@ -34,6 +34,9 @@ HEIF = Kind("HEIF", "a HEIC image", "install pillow-heif (pip install pillow-hei
 JXL = Kind("JXL", "a JPEG XL image", "install imagecodecs (pip install imagecodecs), or convert it to PNG")
 AVIF = Kind("AVIF", "an AVIF image", "update Pillow to 11.3 or newer, or convert it to PNG")
 PNM = Kind("PNM", "a PNM image")
+GGUF = Kind("GGUF", "a GGUF file, weights quantised in blocks", "take the .safetensors file that it was made of")
+ONNX = Kind("ONNX", "a program in ONNX", "take the .safetensors file that it was made of")
+ENGINE = Kind("TensorRT", "an engine of TensorRT, made for one card", "take the .safetensors file that it was made of")
 VIDEO = Kind("video", "a video", FRAMES)
 RAW = Kind("raw", "a camera's raw file", "develop it and export a TIFF of 16 bits")
 
@@ -74,6 +77,9 @@ SIGNATURES = (
     (0, b"7z\xbc\xaf", Kind("7z", "a 7z archive", "unpack it")),
     (0, b"Rar!", Kind("rar", "a RAR archive", "unpack it")),
     (0, b"version https://git-lfs", LFS),
+    (0, b"GGUF", GGUF),
+    (2, b"\x12\x07pytorch", ONNX),
+    *((0, start, ENGINE) for start in (b"ftrt", b"ptrt")),
 )  # fmt: skip
 IMAGES = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "HEIF", "AVIF", "JXL", "JPEG2000", "PNM", "EXR", "HDR", "PSD",
           "XCF", "FITS", "svg", "raw")  # fmt: skip

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BrokenCheckpoint
-from .kinds import HTML, IMAGES, LFS, VIDEO, WORKFLOW, kind_of
+from .kinds import ENGINE, GGUF, HTML, IMAGES, LFS, ONNX, VIDEO, WORKFLOW, kind_of
 from .limits import LARGEST_JSON, MOST_TENSORS
 
 Info = Mapping[str, Any]  # {dtype, shape, data_offsets}
@@ -24,7 +24,7 @@ AGAIN = "download it again"
 # What is taken for a safetensors file, and what to do with it; "": as its kind says
 OTHERS = {
     **dict.fromkeys(IMAGES, "`exact-vae encode` makes its latent"),
-    **dict.fromkeys((WORKFLOW.name, LFS.name), ""),
+    **dict.fromkeys((WORKFLOW.name, LFS.name, GGUF.name, ONNX.name, ENGINE.name), ""),
     HTML.name: "download the file itself, not the page that shows it",
     VIDEO.name: "take a file of weights",
 }
@@ -55,13 +55,19 @@ def read_header(path: Path) -> tuple[dict[str, Info], dict[str, str]]:
     return header, metadata
 
 
+def explain_kind(path: Path) -> str:
+    """What a file is that is no file of weights, and what to do; '' if its first bytes do not tell."""
+    kind = kind_of(path)
+    if kind.name not in OTHERS:
+        return ""
+    return f"'{path}' is {kind.what}, not a file of weights: {OTHERS[kind.name] or kind.advice}."
+
+
 def _no_header(path: Path, start: bytes, size: int, n: int) -> str:
-    if (kind := kind_of(path)).name in OTHERS:
-        return f"'{path}' is {kind.what}, not a safetensors file: {OTHERS[kind.name] or kind.advice}."
+    if sentence := explain_kind(path):
+        return sentence
     if size < 10:
         return f"'{path}' is no safetensors file: it is only {size} bytes long; {AGAIN}."
-    if start[:4] == b"PK\x03\x04" or start[:2] == b"\x80\x02":
-        return f"'{path}' is a PyTorch pickle, not a safetensors file: give it the ending .pt."
     if all(32 <= byte < 127 or byte in b"\r\n\t" for byte in start):
         return f"'{path}' is text, not a safetensors file: it begins with {start.decode()!r}; {AGAIN}."
     return f"'{path}' is no safetensors file, or cut off: its header would take {n} of its {size} bytes; {AGAIN}."

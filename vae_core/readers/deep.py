@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def open_deep(path: Path, file: Image.Image) -> CodecImage | None:
 
 def _decoder(name: str, data: bytes) -> Callable[[], np.ndarray]:
     try:
-        import imagecodecs
+        imagecodecs = import_module("imagecodecs")
     except ModuleNotFoundError as error:
         raise NotRead("it needs imagecodecs: pip install imagecodecs") from error
     return partial(getattr(imagecodecs, f"{name}_decode"), data)
@@ -107,7 +108,7 @@ def open_jxl(path: Path) -> CodecImage:
 def open_heif(path: Path) -> CodecImage:
     """The main image of a HEIC file. Raises UnidentifiedImageError without pillow-heif."""
     try:
-        import pillow_heif
+        pillow_heif = import_module("pillow_heif")
     except ModuleNotFoundError as error:
         raise UnidentifiedImageError from error
     file = pillow_heif.open_heif(path, convert_hdr_to_8bit=False)

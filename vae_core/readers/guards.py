@@ -13,7 +13,6 @@ from ..files.kinds import kind_of
 from .source import NotRead
 
 MOST_FRAMES = 10_000  # of one file: a minute and more of film; counting more would take longer than is waited for
-
 LONGEST = 300  # letters of what a decoder says of a file
 
 
@@ -22,8 +21,8 @@ def demand_bytes(path: Path, size: int, what: str = "a part of it", advice: str 
     free = budget.free(torch.device("cpu"))
     if size > free:
         raise DoesNotFit(
-            f"'{path.name}' cannot be read: {what} takes {format_bytes(size)} in memory, and {format_bytes(free)} are "
-            f"free{advice}."
+            f"cannot read '{path.name}' as an image: {what} takes {format_bytes(size)} in memory, and "
+            f"{format_bytes(free)} are free{advice}."
         )
 
 
@@ -38,7 +37,7 @@ def explain_damage(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # a damaged file may raise anything inside its decoder
         if is_out_of_memory(error):
-            raise DoesNotFit(f"'{path.name}' cannot be read: it needs more memory than is free.") from error
+            raise DoesNotFit(_say(path, "it needs more memory than is free")) from error
         raise BadPixels(_say(path, _why(path, error))) from error
 
 

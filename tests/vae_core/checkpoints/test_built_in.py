@@ -4,9 +4,8 @@ import json
 
 import pytest
 import torch
-from exact_vae.headless import image_files
 from exact_vae.training.recipe import DEMO
-from exact_vae.vae_core import BrokenCheckpoint, Tiles, inspect, load
+from exact_vae.vae_core import BrokenCheckpoint, Tiles, inspect, load, readers
 from exact_vae.vae_core.checkpoints import built_in
 from exact_vae.vae_core.families.kl import FAMILY
 from exact_vae.vae_core.images.metrics import colour_shift, psnr
@@ -19,7 +18,7 @@ PSNR, COLOUR_SHIFT = 24.5, 0.018
 @pytest.fixture(scope="module")
 def photograph() -> torch.Tensor:
     """(1, 3, 422, 750) in [0, 1]"""
-    return image_files.read(built_in.PHOTOGRAPH)[0].movedim(-1, 1)
+    return readers.read(built_in.PHOTOGRAPH)[0].movedim(-1, 1)
 
 
 def test_its_shapes_say_what_it_is():

@@ -261,7 +261,7 @@ import json, sys
 from pathlib import Path
 import torch
 from exact_vae.cli import rows
-from exact_vae.headless import tiff
+from exact_vae.vae_core import readers
 from exact_vae.vae_core import from_weights
 from exact_vae.vae_core.families.kl import Coder
 from support.random_networks import random_weights, small_kl
@@ -281,7 +281,7 @@ def there_and_back(h):
     most, path, z = 0, Path(sys.argv[1]) / "tall.tif", torch.zeros(1, 4, h, 64)
     rows.write(path, (3, 4 * h, 256), vae.decode_rows(z, **how))
     decoding, most = most, 0
-    vae.encode_rows(rows.PixelsOf(tiff.rows(path), 3), **how)
+    vae.encode_rows(rows.PixelsOf(readers.rows(path), 3), **how)
     return decoding, most
 
 there_and_back(64)

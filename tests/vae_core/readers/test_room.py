@@ -33,7 +33,7 @@ def test_all_frames_are_counted_before_one_is_decoded(tmp_path, monkeypatch, nam
     with pytest.raises(DoesNotFit) as caught:
         readers.read(path)
     what = "an image of 60 frames of 50x50 pixels takes 2.4 MiB in memory, and 2.4 MiB are free"
-    assert str(caught.value) == f"'{name}' cannot be read: {what}."
+    assert str(caught.value) == f"cannot read '{name}' as an image: {what}."
 
 
 @pytest.mark.parametrize("name", MOVING)
@@ -65,7 +65,7 @@ def test_a_file_that_is_larger_than_the_memory(tmp_path):
     with (tmp_path / "x.webp").open("wb") as file:
         file.write(b"RIFF\0\0\0\0WEBP")
         file.truncate(2**40)
-    with pytest.raises(DoesNotFit, match=r"'x.webp' cannot be read: the file takes 1024.0 GiB in memory"):
+    with pytest.raises(DoesNotFit, match=r"cannot read 'x.webp' as an image: the file takes 1024.0 GiB in memory"):
         readers.read(tmp_path / "x.webp")
 
 
@@ -75,7 +75,7 @@ def test_memory_that_ends_on_the_way_is_told(tmp_path, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(torch, "empty", fail)
-    with pytest.raises(DoesNotFit, match=r"^'x.gif' cannot be read: it needs more memory than is free\.$"):
+    with pytest.raises(DoesNotFit, match=r"^cannot read 'x.gif' as an image: it needs more memory than is free\.$"):
         readers.read(moving(tmp_path / "x.gif"))
 
 

@@ -162,7 +162,7 @@ def test_a_part_beyond_the_memory_is_not_tried(tmp_path, monkeypatch):
         for name in ("TileWidth", "TileLength"):
             file.pages[0].tags[name].overwrite(2**16)
     monkeypatch.setattr(budget, "free", lambda device: 2**30)
-    with pytest.raises(DoesNotFit, match=r"'a.tif' cannot be read: a part of it takes 24.0 GiB in memory"):
+    with pytest.raises(DoesNotFit, match=r"cannot read 'a.tif' as an image: a part of it takes 24.0 GiB in memory"):
         list(readers.rows(path).read())  # type: ignore[union-attr]
 
 

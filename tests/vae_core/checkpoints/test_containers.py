@@ -1,0 +1,251 @@
+"""Files as programs leave them: nested, under other endings, in parts, quantised; each reads as the plain file does."""
+
+import argparse
+import json
+import pickle
+import shutil
+import sys
+import types
+
+import pytest
+import torch
+from exact_vae.vae_core import BadRequest, BrokenCheckpoint, inspect, load
+from safetensors.torch import save_file
+from support.random_networks import random_weights, small_kl
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return random_weights("kl", small_kl())
+
+
+def demand_equal(path, weights):
+    """The file loads, and its numbers are these."""
+    found = load(path).network.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in weights.items())
+
+
+NESTED = (
+    "model",
+    "vae",
+    "params",
+    "params_ema",
+    "model_state_dict",
+    "generator",
+    "ema",
+    "ema_model",
+    "net",
+    "state_dict",
+)
+
+
+@pytest.mark.parametrize("key", NESTED)
+def test_weights_under_one_key(tmp_path, weights, key):
+    torch.save({key: weights, "epoch": 3, "optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}}}, tmp_path / "a.pt")
+    demand_equal(tmp_path / "a.pt", weights)
+    assert inspect(tmp_path / "a.pt").metadata == {"inside": key}
+
+
+def test_averages_of_training_come_first(tmp_path, weights):
+    others = {name: tensor + 1 for name, tensor in weights.items()}
+    torch.save({"model": others, "ema": {"state_dict": weights}}, tmp_path / "a.ckpt")
+    demand_equal(tmp_path / "a.ckpt", weights)
+    torch.save({"state_dict": weights, "ema": {"decay": torch.tensor(0.99)}}, tmp_path / "b.ckpt")
+    demand_equal(tmp_path / "b.ckpt", weights)
+
+
+def test_a_table_that_holds_itself(tmp_path, weights):
+    table = {"state_dict": weights}
+    table["table"] = table
+    torch.save(table, tmp_path / "a.pt")
+    demand_equal(tmp_path / "a.pt", weights)
+
+
+@pytest.fixture
+def lightning(monkeypatch):
+    """A class of a package that is not installed where the file is read."""
+    names = ("pytorch_lightning", "pytorch_lightning.callbacks", "pytorch_lightning.callbacks.model_checkpoint")
+    modules = {name: types.ModuleType(name) for name in names}
+    callback = type("ModelCheckpoint", (), {"__module__": names[-1]})
+    modules[names[-1]].ModelCheckpoint = callback
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    yield callback
+
+
+def test_what_training_programs_leave_beside_weights(tmp_path, weights, lightning, monkeypatch):
+    """Old Lightning names its callbacks by their classes, and keeps numbers of numpy."""
+    import numpy as np
+
+    beside = {"callbacks": {lightning: {"best": np.float64(0.5), "score": np.float32(1)}}, "lr": np.float64(1e-4)}
+    settings = argparse.Namespace(lr=1e-4, size=256)
+    torch.save({"state_dict": weights, **beside, "args": settings}, tmp_path / "old.ckpt")
+    for name in [name for name in sys.modules if name.startswith("pytorch_lightning")]:
+        monkeypatch.delitem(sys.modules, name)
+    demand_equal(tmp_path / "old.ckpt", weights)
+
+
+class Sent:
+    """Calls a harmless name with what would do harm, were it run."""
+
+    def __reduce__(self):
+        return (print, ("code ran",))
+
+
+def test_nothing_is_run(tmp_path, weights, capsys):
+    torch.save({"state_dict": weights, "hook": Sent()}, tmp_path / "a.ckpt")
+    with pytest.raises(BrokenCheckpoint, match=r"holds code \(.*print\) beside its weights and was not opened"):
+        inspect(tmp_path / "a.ckpt")
+    (tmp_path / "b.pt").write_bytes(pickle.dumps({"a": Sent()}, protocol=2))
+    with pytest.raises(BrokenCheckpoint):
+        inspect(tmp_path / "b.pt")
+    assert "code ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ending", [".pt", ".ckpt", ".bin", ".pth", ".vae.pt", ".sft", ".weights", ""])
+@pytest.mark.parametrize("pickled", [False, True])
+def test_content_decides_not_the_ending(tmp_path, weights, ending, pickled):
+    path = tmp_path / f"file{ending}"
+    torch.save(weights, path) if pickled else save_file(weights, path)
+    demand_equal(path, weights)
+
+
+FOLDERS = (
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.bf16.safetensors",
+    "vae/diffusion_pytorch_model.fp16.safetensors",
+    "movq/diffusion_pytorch_model.safetensors",
+    "vqgan/diffusion_pytorch_model.safetensors",
+    "vqvae/diffusion_pytorch_model.safetensors",
+    "ae.safetensors",
+    "vae/model.safetensors",
+    "model.safetensors",
+    "the_only_one.safetensors",
+)
+
+
+@pytest.mark.parametrize("file", FOLDERS)
+def test_folders(tmp_path, weights, file):
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    save_file(weights, tmp_path / file)
+    (tmp_path / "README.md").write_text("a model")
+    demand_equal(tmp_path, weights)
+
+
+def test_a_folder_of_several_files(tmp_path, weights):
+    for name in ("a.safetensors", "b.safetensors"):
+        save_file(weights, tmp_path / name)
+    with pytest.raises(BadRequest, match=r"holds 2 files of weights \(a.safetensors, b.safetensors\): name the one"):
+        inspect(tmp_path)
+
+
+def save_shards(
+    folder, weights, stem="diffusion_pytorch_model", index="diffusion_pytorch_model.safetensors.index.json"
+):
+    names = sorted(weights)
+    parts = {f"{stem}-0000{i + 1}-of-00002.safetensors": names[i::2] for i in range(2)}
+    for file, part in parts.items():
+        save_file({name: weights[name] for name in part}, folder / file)
+    table = {"weight_map": {name: file for file, part in parts.items() for name in part}}
+    (folder / index).write_text(json.dumps(table))
+    return [folder / file for file in parts]
+
+
+@pytest.mark.parametrize("chosen", ["folder", "index", "first shard", "second shard"])
+@pytest.mark.parametrize("variant", ["", "fp16"])
+def test_shards_whatever_is_chosen(tmp_path, weights, chosen, variant):
+    stem = "diffusion_pytorch_model" + (f".{variant}" if variant else "")
+    index = "diffusion_pytorch_model.safetensors.index" + (f".{variant}" if variant else "") + ".json"
+    first, second = save_shards(tmp_path, weights, stem, index)
+    demand_equal(
+        {"folder": tmp_path, "index": tmp_path / index, "first shard": first, "second shard": second}[chosen], weights
+    )
+    second.unlink()
+    with pytest.raises(BadRequest, match="00002-of-00002"):
+        inspect(first)
+
+
+@pytest.mark.parametrize("inside", ["", "/vae", "/vae/diffusion_pytorch_model.safetensors"])
+@pytest.mark.parametrize("variable", ["HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"])
+def test_a_repository_in_the_cache_of_hugging_face(tmp_path, weights, monkeypatch, inside, variable):
+    inner = {"HF_HUB_CACHE": ".", "HF_HOME": "hub", "XDG_CACHE_HOME": "huggingface/hub"}
+    hub = tmp_path / inner[variable]
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(tmp_path))
+    model = hub / "models--org--some-model.v2"
+    (model / "refs").mkdir(parents=True)
+    (model / "refs" / "main").write_text("abc\n")
+    (model / "snapshots" / "abc" / "vae").mkdir(parents=True)
+    save_file(weights, model / "snapshots" / "abc" / "vae" / "diffusion_pytorch_model.safetensors")
+    demand_equal(f"org/some-model.v2{inside}", weights)
+    with pytest.raises(BadRequest, match="there is no file 'org/other'"):
+        load("org/other")
+
+
+def test_home_and_variables_in_paths(tmp_path, weights, monkeypatch):
+    save_file(weights, tmp_path / "a.safetensors")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("MODELS", str(tmp_path))
+    for path in ("~/a.safetensors", "$MODELS/a.safetensors"):
+        demand_equal(path, weights)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.int8])
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("word", ["scale_weight", "weight_scale"])
+@pytest.mark.parametrize("pickled", [False, True])
+def test_quantised_weights_are_multiplied_with_their_scales(tmp_path, weights, dtype, per_channel, word, pickled):
+    stored, exact = quantise(weights, dtype, per_channel, word)
+    path = tmp_path / "quantised.safetensors"
+    torch.save(stored, path) if pickled else save_file(stored, path)
+    demand_equal(path, exact)
+    found = inspect(path)
+    convolutions = sum(t.ndim == 4 for t in weights.values())
+    assert found.is_whole and found.metadata["quantised"].startswith(f"{convolutions} tensors in ")
+    assert found.bytes < sum(t.nbytes for t in weights.values())
+
+
+def quantise(weights, dtype, per_channel, word):
+    """As programs do: convolutions in 8 bits with scales, beside what concerns activations; then what it stands for."""
+    stored, exact = {"scaled_fp8": torch.zeros(0, dtype=torch.float8_e4m3fn)}, {}
+    for name, t in weights.items():
+        stored[name] = exact[name] = t
+        if name.endswith(".weight") and t.ndim == 4:
+            rows = t.flatten(1).abs().amax(1) if per_channel else t.abs().amax().reshape(1)
+            scale = (rows / 100).clamp(min=1e-6)
+            numbers = t / scale.reshape(-1, 1, 1, 1)
+            stored[name] = numbers.round().to(dtype) if dtype is torch.int8 else numbers.to(dtype)
+            base = name.removesuffix(".weight")
+            stored[f"{base}.{word}"] = scale.reshape(-1, 1) if per_channel else scale.reshape(())
+            stored[f"{base}.input_scale"] = torch.tensor(1.0)
+            exact[name] = stored[name].float() * scale.reshape(-1, 1, 1, 1)
+    return stored, exact
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"GGUF\x03\x00\x00\x00" + bytes(200), "is a GGUF file, weights quantised in blocks, not a file of weights"),
+        (b"\x08\x07\x12\x07pytorch\x1a\x05" + bytes(200), "is a program in ONNX, not a file of weights"),
+        (b"ftrt" + bytes(200), "is an engine of TensorRT, made for one card, not a file of weights"),
+        (b"<!doctype html><html></html>", "is a web page (HTML), not a file of weights"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS, not a file of weights"),
+    ],
+)
+@pytest.mark.parametrize("ending", [".safetensors", ".pt", ".gguf"])
+def test_other_files_are_told_for_what_they_are(tmp_path, content, what, ending):
+    path = tmp_path / f"file{ending}"
+    path.write_bytes(content)
+    with pytest.raises(BrokenCheckpoint) as e:
+        inspect(path)
+    assert (what in str(e.value) and "safetensors file that it was made of" in str(e.value)) or "itself" in str(e.value)
+
+
+def test_a_program_of_torchscript(tmp_path):
+    torch.jit.save(torch.jit.trace(torch.nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8)), tmp_path / "a.jit")
+    shutil.copy(tmp_path / "a.jit", tmp_path / "a.pt")
+    for name in ("a.jit", "a.pt"):
+        with pytest.raises(BrokenCheckpoint, match="is a TorchScript program"):
+            inspect(tmp_path / name)

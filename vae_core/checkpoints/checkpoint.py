@@ -1,0 +1,141 @@
+"""The tensors of one or several files: what is there, and the tensors themselves from a memory map.
+
+Quantised weights, numbers of 8 bits with a scale beside them, are one tensor here, which is multiplied when it is read.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import safetensors
+import torch
+from torch import Tensor
+
+from ..errors import BrokenCheckpoint
+from ..files.marks import FileMark
+from ..files.safetensors_header import tensor_bytes
+from .seals import Seals, check
+
+# What stands beside a quantised `X.weight`: its scale, under either name, and what concerns activations, which run in
+# floating point here. `scaled_fp8` only says that there are scales.
+SCALES = (".scale_weight", ".weight_scale")
+OF_ACTIVATIONS = (".scale_input", ".input_scale", "_quant", "scaled_fp8")
+QUANTISED = ("F8_E4M3", "F8_E5M2", "I8")
+
+
+class Entry(NamedTuple):
+    """One tensor of a file: its shape, its dtype in safetensors' words, and the file.
+
+    scale   the name of the tensor that its numbers are to be multiplied with
+    stored  if so: their dtype in the file; `dtype` is that of the product
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    file: Path
+    scale: str = ""
+    stored: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The tensors of one or several files, by name. Nothing is read until `tensors` is called."""
+
+    path: Path
+    entries: Mapping[str, Entry]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    loaded: Mapping[str, Tensor] = field(default_factory=dict, repr=False)  # a pickle's tensors, memory-mapped
+    marks: Mapping[Path, FileMark] = field(default_factory=dict, repr=False)  # of its files, as they were opened
+    seals: Mapping[Path, Seals] = field(default_factory=dict, repr=False)  # of those that are pickles
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: entry.shape for name, entry in self.entries.items()}
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(dict.fromkeys(entry.file for entry in self.entries.values()))
+
+    def dtypes(self, names: Iterable[str]) -> dict[str, int]:
+        """How many of these tensors are stored in each dtype, the commonest first."""
+        return dict(Counter(self.entries[name].dtype for name in names).most_common())
+
+    def bytes(self, names: Iterable[str]) -> int:
+        found = (self.entries[name] for name in names)
+        return sum(tensor_bytes(entry.shape, entry.stored or entry.dtype) for entry in found)
+
+    def tensors(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        """(name, tensor on the memory map), file by file, in the order asked for; only what is quantised is copied.
+
+        Raises BrokenCheckpoint if a file has changed since it was opened, or its checksums are wrong.
+        """
+        wanted = list(names)
+        for file in self.files:
+            here = [name for name in wanted if self.entries[name].file == file]
+            yield from ((name, self._scale(name, tensor)) for name, tensor in self._read(file, here))
+
+    def _read(self, file: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
+        if not names:
+            return
+        self.marks[file].demand_same()
+        if file in self.seals:
+            yield from check(file, self.seals[file], ((name, self.loaded[name]) for name in names))
+        else:
+            yield from _map(file, names)
+        self.marks[file].demand_same()
+
+    def _scale(self, name: str, numbers: Tensor) -> Tensor:
+        entry = self.entries[name]
+        if not entry.scale:
+            return numbers
+        ((_, scale),) = self._read(entry.file, [entry.scale])
+        return numbers.float() * scale.float().reshape(-1, *(1,) * (numbers.ndim - 1))
+
+
+def _map(file: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
+    try:
+        with safetensors.safe_open(file, framework="pt") as opened:
+            yield from ((name, opened.get_tensor(name)) for name in names)
+    except (safetensors.SafetensorError, OSError) as e:
+        raise BrokenCheckpoint(f"'{file}' cannot be read: {e}") from e
+
+
+def combine(parts: list[Checkpoint], path: Path) -> Checkpoint:
+    """Several files as one; where two hold the same name, the later one counts."""
+    entries, metadata, loaded, marks, seals = {}, {}, {}, {}, {}
+    for part in parts:
+        entries |= part.entries
+        metadata |= part.metadata
+        loaded |= part.loaded
+        marks |= part.marks
+        seals |= part.seals
+    return Checkpoint(path, entries, metadata, loaded, marks, seals)
+
+
+def join_scales(checkpoint: Checkpoint) -> Checkpoint:
+    """The same, quantised weights and their scales as one tensor each. Scales of other shapes stay as they are."""
+    entries = checkpoint.entries
+    scaled = {weight: scale for scale in entries for weight in _find_weight(scale, entries)}
+    if not scaled:
+        return checkpoint
+    gone = {*scaled.values(), *(name for name in entries if name.endswith(OF_ACTIVATIONS))}
+    joined = {name: _join(entry, scaled.get(name)) for name, entry in entries.items() if name not in gone}
+    kinds = sorted({entries[weight].dtype for weight in scaled})
+    note = {"quantised": f"{len(scaled)} tensors in {', '.join(kinds)} with scales"}
+    return replace(checkpoint, entries=joined, metadata={**checkpoint.metadata, **note})
+
+
+def _join(entry: Entry, scale: str | None) -> Entry:
+    return entry._replace(dtype="F32", scale=scale, stored=entry.dtype) if scale else entry
+
+
+def _find_weight(scale: str, entries: Mapping[str, Entry]) -> Iterator[str]:
+    """The quantised weight of a scale: of one number, or of one for each channel that the weight makes."""
+    for ending in SCALES:
+        weight = f"{scale.removesuffix(ending)}.weight"
+        if scale.endswith(ending) and weight in entries and entries[weight].dtype in QUANTISED:
+            numbers = torch.Size(entries[scale].shape).numel()
+            if numbers in (1, *entries[weight].shape[:1]):
+                yield weight

@@ -1,0 +1,135 @@
+"""Files that torch has pickled: opened with weights_only, so nothing in them is run.
+
+What training programs leave beside weights (callbacks, settings, numbers of numpy) is replaced by an empty stand-in.
+"""
+
+import pickle
+import re
+import struct
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..errors import BrokenCheckpoint, UnknownCheckpoint, some
+
+# What torch.load raises for files that are cut off, bent or no pickles at all.
+DAMAGE = (RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError,
+          struct.error)  # fmt: skip
+
+# Whose objects are replaced; any other name in a pickle is refused.
+HARMLESS = re.compile(
+    r"(pytorch_lightning|lightning|lightning_fabric|omegaconf|numpy|typing|pathlib|collections|enum)\."
+    r"|argparse\.Namespace$|_codecs\.encode$"
+)
+MOST_STAND_INS = 64
+DEEPEST = 4  # tables within tables in which weights are looked for
+
+
+class Nested(NamedTuple):
+    """weights: name -> tensor. inside: the keys that led there, 'ema.state_dict'; '' if they are at the top."""
+
+    weights: dict[str, Tensor]
+    inside: str = ""
+
+
+def read_pickle(path: Path) -> Nested:
+    """The weights of a file. Raises BrokenCheckpoint and UnknownCheckpoint."""
+    tables = list(_list_tables(_unpickle(path)))
+    if not tables:
+        raise UnknownCheckpoint(f"'{path}' holds no tensors by name: it is no file of weights.")
+    most = max(len(table.weights) for table in tables)
+    return max((table for table in tables if 2 * len(table.weights) >= most), key=_rank)
+
+
+def _rank(table: Nested) -> tuple[bool, bool, int]:
+    """Averages of training before what they are averages of, then where most tensors are."""
+    keys = table.inside.split(".")
+    return any("ema" in key for key in keys), "state_dict" in keys, len(table.weights)
+
+
+def _list_tables(content: Any) -> Iterator[Nested]:
+    """All tables that hold tensors by name, in the content and within its tables, each once."""
+    seen: set[int] = set()
+    waiting: list[tuple[Any, tuple[str, ...]]] = [(content, ())]
+    while waiting:
+        table, way = waiting.pop()
+        if not isinstance(table, Mapping) or id(table) in seen or len(way) > DEEPEST:
+            continue
+        seen.add(id(table))
+        weights = {name: value for name, value in table.items() if isinstance(name, str) and isinstance(value, Tensor)}
+        if weights and _is_network(way):
+            yield Nested(weights, ".".join(way))
+        waiting += [(value, (*way, str(key))) for key, value in table.items()]
+
+
+def _is_network(way: tuple[str, ...]) -> bool:
+    return not any(key.startswith(("optimizer", "lr_scheduler", "scheduler", "loss", "discriminator")) for key in way)
+
+
+def _unpickle(path: Path) -> Any:
+    allowed: list[Any] = []
+    while True:
+        try:
+            with warnings.catch_warnings(), torch.serialization.safe_globals(allowed):
+                warnings.simplefilter("ignore")
+                return _load(path)
+        except pickle.UnpicklingError as e:
+            found = re.search(r"GLOBAL (\S+)", str(e))
+            name = found[1].rstrip(".:,") if found else ""
+            if not HARMLESS.match(name) or len(allowed) >= MOST_STAND_INS or name in map(_name, allowed):
+                raise BrokenCheckpoint(_refuse(path, name)) from e
+            allowed.append(make_stand_in(name))
+        except DAMAGE as e:
+            raise BrokenCheckpoint(f"'{path}' is damaged or no PyTorch file; download it again.") from e
+
+
+def _load(path: Path) -> Any:
+    if path.suffix == ".safetensors":  # torch would go by the name
+        with path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_mappable(path))
+
+
+class StandIn:
+    """Does nothing, whatever it is made of."""
+
+    def __init__(self, *given: Any, **named: Any):
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def make_stand_in(name: str) -> type:
+    """An empty class that torch takes for the one of this name."""
+    module, _, own = name.rpartition(".")
+    return type(own, (StandIn,), {"__module__": module, "__qualname__": own})
+
+
+def _name(made: type) -> str:
+    return f"{made.__module__}.{made.__qualname__}"
+
+
+def _is_mappable(path: Path) -> bool:
+    """Do the numbers of this file lie in it as they are? Not in files of torch < 1.6, which are no zip archives, and
+    not in archives that were packed anew with compression: torch would map the compressed bytes.
+    """
+    with suppress(zipfile.BadZipFile, NotImplementedError, ValueError), zipfile.ZipFile(path) as archive:
+        if code := [name for name in archive.namelist() if "/code/" in name]:
+            raise BrokenCheckpoint(
+                f"'{path}' is a TorchScript program ({some(code, 1)}), not a file of weights: take the file of weights "
+                "that it was made of, a .safetensors file."
+            )
+        return all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
+    return False
+
+
+def _refuse(path: Path, name: str) -> str:
+    what = f"code ({name})" if name else "objects"
+    return f"'{path}' holds {what} beside its weights and was not opened; use a .safetensors file instead."
