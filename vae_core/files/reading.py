@@ -1,27 +1,32 @@
 """Reading what other people made: regular files only, and no more of them than they may have."""
 
 import json
+import os
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import BadRequest
-from .kinds import demand_regular
 from .limits import DEEPEST_JSON, LARGEST_JSON
 
+_OTHERS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+           stat.S_IFSOCK: "a socket"}  # fmt: skip
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 
 def demand_file(path: Path) -> Path:
     """The path of a file. Raises BadRequest if there is none, or a folder, or what gives bytes without end."""
     try:
-        demand_regular(path)
+        mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError) as e:  # ValueError: no file can have such a name
         raise BadRequest(f"there is no file '{path}'.") from e
     except OSError as e:
         raise BadRequest(f"'{path}' cannot be read: {e.strerror or e}.") from e
+    if not stat.S_ISREG(mode):
+        raise BadRequest(f"'{path}' is {_OTHERS.get(stat.S_IFMT(mode), 'something else')}, not a file.")
     return path
 
 
