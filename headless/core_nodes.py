@@ -7,6 +7,7 @@ refused instead of saved black. CORE_ALIASES lists the core ids that our own nod
 """
 
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -18,7 +19,8 @@ import torch
 from torch import Tensor
 
 from ..vae_core import readers
-from ..vae_core.errors import BadRequest
+from ..vae_core.errors import BadRequest, DoesNotFit
+from ..vae_core.execution import budget, format_bytes
 from ..vae_core.files import NumberedFile, next_series, write_atomically
 from ..vae_core.latents import read_latent, write_latent
 from . import image_files
@@ -213,8 +215,9 @@ class EmptyLatentImage:
         }
 
     def generate(self, width: int, height: int, batch_size: int = 1) -> tuple[dict[str, Any]]:
-        """-> {"samples": (B, channels, H/8, W/8) zeros}."""
+        """-> {"samples": (B, channels, H/8, W/8) zeros}. Raises DoesNotFit."""
         shape = (batch_size, self.channels, height // self.ratio, width // self.ratio)
+        _demand_room(shape)
         return ({"samples": torch.zeros(shape), "downscale_ratio_spacial": self.ratio},)
 
 
@@ -244,12 +247,23 @@ class EmptyImage:
         }
 
     def generate(self, width: int, height: int, batch_size: int = 1, color: int = 0) -> tuple[Tensor]:
-        """-> (B, H, W, 3)."""
+        """-> (B, H, W, 3). Raises DoesNotFit."""
+        _demand_room((batch_size, height, width, 3))
         colour = torch.tensor([color >> 16 & 255, color >> 8 & 255, color & 255]) / 255
         return (colour.repeat(batch_size, height, width, 1),)
 
 
 _IN_FOLDERS = (LoadImage, SaveImage, PreviewImage, SaveLatent, LoadLatent)
+
+
+def _demand_room(shape: tuple[int, ...]) -> None:
+    """Raises DoesNotFit if there is too little memory for so many numbers in float32."""
+    size, free = 4 * math.prod(shape), budget.free(torch.device("cpu"))
+    if size > free:
+        raise DoesNotFit(
+            f"{' x '.join(map(str, shape))} numbers take {format_bytes(size)} of memory, and {format_bytes(free)} are "
+            "free: use a smaller size, or a smaller batch"
+        )
 
 
 def _validate_file(folders: Folders, name: Any, kind: str) -> bool | str:

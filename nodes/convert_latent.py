@@ -4,10 +4,12 @@ from dataclasses import replace
 
 from ..vae_core import latents
 from . import host
+from .entrance import checks_inputs
 from .images import latent_of, replace_latent, tag_of
 from .inputs import AUTO, choice_input, choose_space, space_input
 
 
+@checks_inputs()
 class ConvertLatent:
     DESCRIPTION = (
         "Converts a latent between three conventions. raw: what nodes pass on and VAEs decode. scaled: what diffusion "

@@ -1,9 +1,11 @@
 """Empty Latent: zeros in the shape of a VAE's latents."""
 
+from .entrance import checks_inputs
 from .geometry import latent_geometry
 from .inputs import length_input, size_inputs
 
 
+@checks_inputs()
 class EmptyLatent:
     DESCRIPTION = (
         "Makes an empty latent for a sampler to start from, with the channels and the ratio of a VAE, for an image or "

@@ -8,11 +8,13 @@ from torch.nn import functional as F
 
 from ..vae_core import checkpoints, readers
 from . import host
+from .entrance import checks_inputs
 from .inputs import choice_input, int_input
 
 MASKED = 0.5  # diameter of the ellipse, as a fraction of each side
 
 
+@checks_inputs()
 class ExampleImage:
     DESCRIPTION = (
         "Gives one of two photographs that come with this pack, cropped and resized to any size, and a mask over its "

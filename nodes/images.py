@@ -15,15 +15,18 @@ from typing import Any
 from torch import Tensor
 
 from ..vae_core import BadPixels, LatentMismatch, images, latents
+from ..vae_core.plain import name_need
 
 TAG = "exact_vae"
 WHITE = "#ffffff"
 
 
-def demand_image(image: Any) -> Tensor:
-    """Return the IMAGE, (B, H, W, C) in [0, 1]. Raises BadPixels if it is none."""
+def demand_image(image: Any, name: str = "this input") -> Tensor:
+    """Return the IMAGE, (B, H, W, C) in [0, 1]. Raises BadPixels if it is none. name: of the input, for sentences"""
     if not isinstance(image, Tensor):
-        raise BadPixels(f"this input needs an IMAGE, not {type(image).__name__}.")
+        raise BadPixels(f"{name} needs an IMAGE, not {type(image).__name__}.")
+    if need := name_need(image):
+        raise BadPixels(f"{name} needs an IMAGE: {need}.")
     if image.ndim != 4 or image.shape[-1] not in (1, 2, 3, 4):
         raise BadPixels(f"this IMAGE has the shape {tuple(image.shape)}: (B, H, W, C) with 1 to 4 channels is needed.")
     if 0 in image.shape:
@@ -65,23 +68,29 @@ def latent_of(samples: Mapping[str, Any]) -> Tensor:
 def tag_of(samples: Mapping[str, Any]) -> latents.Tag | None:
     """The part of a LATENT's tag that still holds; None without a tag, or if the latent has other channels by now."""
     tag = latents.Tag.from_dict(samples.get(TAG))
-    return tag.adapt_to(tuple(samples["samples"].shape)) if tag else None
+    return tag.check(latent_of(samples)) if tag else None
+
+
+def has_forgotten_size(samples: Mapping[str, Any]) -> bool:
+    """Does a LATENT come of an image whose size it can no longer be cropped to?"""
+    before, tag = latents.Tag.from_dict(samples.get(TAG)), tag_of(samples)
+    return bool(before and tag and (before.size, before.frames) != (tag.size, tag.frames))
 
 
 def tag_latent(
-    latent: Tensor, family: str, ratio: int, size: tuple[int, int] | None, vae: Any = None
+    latent: Tensor, family: str, ratio: int, size: tuple[int, int] | None, vae: Any = None, frames: int | None = None
 ) -> dict[str, Any]:
     """A LATENT with a tag, which samplers pass on. vae: the VAE that made it, if the tag shall remember it."""
-    return {"samples": latent, TAG: latents.Tag.of(latent, family, ratio, size, vae).to_dict()}
+    return {"samples": latent, TAG: latents.Tag.of(latent, family, ratio, size, vae, frames).to_dict()}
 
 
 def replace_latent(
     samples: Mapping[str, Any], latent: Tensor, tag: latents.Tag | None = None, drop: tuple[str, ...] = ()
 ) -> Any:
-    """A copy of the LATENT with another latent, another tag, and without the keys in `drop`."""
+    """A copy of the LATENT with another latent that lies as it did, another tag, and without the keys in `drop`."""
     kept = {key: value for key, value in samples.items() if key not in (TAG, *drop)}
     fitted = tag.adapt_to(tuple(latent.shape)) if tag else None
-    return {**kept, "samples": latent, **({TAG: fitted.to_dict()} if fitted else {})}
+    return {**kept, "samples": latent, **({TAG: fitted.renew(latent).to_dict()} if fitted else {})}
 
 
 def demand_same_vae(tag: latents.Tag | None, vae: Any) -> None:

@@ -10,10 +10,12 @@ from torch import Tensor
 from .. import vae_core
 from ..vae_core import images, latents, reports
 from . import host
+from .entrance import checks_inputs
 from .images import demand_same_vae, latent_of, tag_of, to_image
 from .inputs import int_input
 
 
+@checks_inputs(any_numbers=("samples",))
 class LatentInspect:
     DESCRIPTION = (
         "Shows what is in a latent: the model it belongs to, the mean and spread of each channel, and warnings (NaN or "

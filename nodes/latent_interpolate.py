@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..vae_core import LatentMismatch, latents
 from . import host
+from .entrance import checks_inputs
 from .images import latent_of, replace_latent, tag_of
 from .inputs import choice_input, float_input, int_input
 
 PER_ITEM = ("noise_mask", "batch_index")  # keys that no longer hold for a batch of other items
 
 
+@checks_inputs()
 class LatentInterpolate:
     DESCRIPTION = (
         "Interpolates between two latents, each item of a batch along its own circle (slerp) or line (lerp). With more "
@@ -59,4 +62,5 @@ def _common_tag(samples1: Any, samples2: Any) -> latents.Tag | None:
     a, b = (tag.convention if tag else latents.RAW for tag in (one, other))
     if a != b:
         raise LatentMismatch(f"one of these latents is {a}, the other {b}: use Convert Latent (Exact) first.")
-    return one if one == other else None
+    facts = [replace(tag, marks=None, items=None) if tag else None for tag in (one, other)]
+    return one if facts[0] == facts[1] else None

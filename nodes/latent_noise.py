@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..vae_core import latents
 from . import host
+from .entrance import checks_inputs
 from .geometry import LatentGeometry, latent_geometry
 from .images import latent_of, replace_latent, tag_of
 from .inputs import (
@@ -24,6 +25,7 @@ from .inputs import (
 )
 
 
+@checks_inputs()
 class LatentNoise:
     DESCRIPTION = (
         "Makes noise with the channels and size that a VAE needs, or in the shape of another latent, alone or added to "

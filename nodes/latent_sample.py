@@ -8,6 +8,7 @@ from torch import Tensor
 from .. import vae_core
 from ..vae_core import latents
 from . import host
+from .entrance import checks_inputs
 from .geometry import latent_geometry
 from .images import WHITE, demand_image, tag_latent
 from .inputs import choice_input, float_input, int_input, seed_input, size_inputs
@@ -16,6 +17,7 @@ from .vae_encode import PAD, prepare_pixels
 PRIOR = "standard normal"
 
 
+@checks_inputs()
 class LatentSample:
     DESCRIPTION = (
         "Draws random latents. With an image, they are samples of the Gaussian that the encoder gives for it: decode "
@@ -80,7 +82,8 @@ def sample_posterior(pixels: Any, vae: Any, seed: int, count: int, temperature: 
     found = codec.encode(x, budget=host.budget(vae), progress=host.progress())
     drawn = [found.sample(torch.Generator().manual_seed((seed + i) % 2**64), temperature) for i in range(count)]
     latent = torch.stack(drawn, 1).flatten(0, 1)
-    tagged = tag_latent(host.result(latent), codec.family, codec.spatial_ratio, found.size, codec)
+    frames = x.shape[2] if x.ndim == 5 and codec.clip_law else None
+    tagged = tag_latent(host.result(latent), codec.family, codec.spatial_ratio, found.size, codec, frames)
     return host.show_text(_summarise(found.std, found.mean, count), tagged)
 
 

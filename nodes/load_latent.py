@@ -4,9 +4,11 @@ from typing import Any
 
 from ..vae_core import BadRequest, latents
 from . import host
+from .entrance import checks_inputs
 from .images import TAG
 
 
+@checks_inputs()
 class LoadLatent:
     DESCRIPTION = (
         "Reads a latent from the input folder, the output folder or their subfolders. It reads files of Save Latent "

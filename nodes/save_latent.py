@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..vae_core import latents
 from . import host
+from .entrance import checks_inputs
 from .images import latent_of, tag_of
 from .inputs import choice_input, text_input
 
@@ -16,6 +17,7 @@ PREFIX = (
 )
 
 
+@checks_inputs()
 class SaveLatent:
     DESCRIPTION = (
         "Writes a latent to the output folder, in its own dtype, with its mask and everything it remembers: its model, "

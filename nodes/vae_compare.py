@@ -9,6 +9,7 @@ from torch import Tensor
 from .. import vae_core
 from ..vae_core import images, reports
 from . import host
+from .entrance import checks_inputs
 from .images import demand_image
 from .inputs import choice_input, float_input, int_input
 from .tiling import BLENDED, EXACT
@@ -16,6 +17,7 @@ from .tiling import BLENDED, EXACT
 BOTH = "both"
 
 
+@checks_inputs()
 class VAECompare:
     DESCRIPTION = (
         "Encodes and decodes an image with up to four VAEs and measures the results: PSNR, SSIM, largest error, colour "

@@ -9,12 +9,24 @@ from torch import Tensor
 
 from .. import vae_core
 from . import host
-from .images import demand_not_empty, demand_same_vae, latent_of, tag_of, to_clip_latent, to_image, to_pixels
+from .entrance import checks_inputs
+from .images import (
+    demand_not_empty,
+    demand_same_vae,
+    has_forgotten_size,
+    latent_of,
+    tag_of,
+    to_clip_latent,
+    to_image,
+    to_pixels,
+)
 from .inputs import bool_input, choice_input
 
+CHANGED = "the latent was cut, turned or mixed since it was encoded, so the image is not cropped to its old size"
 REFUSE, DECODE = EMPTY = ("refuse", "decode")
 
 
+@checks_inputs()
 class VAEDecode:
     DESCRIPTION = (
         "Decodes a latent to an image. It runs whole if that fits into free memory, and otherwise in bands of rows, "
@@ -81,11 +93,12 @@ def decode_pixels(
         demand_not_empty(latent, codec.spatial_ratio)
     size = tag.size_of(latent.shape) if tag else None
     host.first_look(codec, latent, tag.space if tag else None)
-    shown, budget = host.Shown(), host.budget(vae)
+    shown, budget = host.Shown(CHANGED if has_forgotten_size(samples) else ""), host.budget(vae)
     beside = _original_inputs(codec, latent, *original) if original and codec.family == "asymmetric" else {}
     options = replace(options, budget=budget, on_plan=shown, progress=host.progress())
     pixels = codec.decode(latent, size=size, options=options, **beside)
-    return pixels, shown
+    frames = tag.frames_of(tuple(latent.shape)) if tag and pixels.ndim == 5 else None
+    return pixels[:, :, :frames], shown
 
 
 def _original_inputs(vae: Any, latent: Tensor, image: Tensor, mask: Tensor) -> dict[str, Tensor]:

@@ -1,11 +1,13 @@
 """VAE Decode onto Original: decode an inpainted latent and composite it into the original image."""
 
 from . import host
+from .entrance import checks_inputs
 from .inpainting import composite_decoded, fit_mask
 from .inputs import bool_input, int_input
 from .vae_decode import VAEDecode, decode_pixels
 
 
+@checks_inputs()
 class VAEDecodeOntoOriginal:
     DESCRIPTION = (
         "Decodes a latent and composites it into the original image under the mask. Outside the mask every bit of the "

@@ -8,9 +8,11 @@ from typing import Any
 from .. import vae_core
 from ..vae_core import doctor, verdicts
 from . import host
+from .entrance import checks_inputs
 from .inputs import bool_input, int_input
 
 
+@checks_inputs()
 class VAEDoctor:
     DESCRIPTION = (
         "Finds out whether your device computes a VAE correctly. It encodes and decodes a test chart in fp32, bf16 and "

@@ -11,12 +11,14 @@ from torch import Tensor
 from .. import vae_core
 from ..vae_core import images
 from . import host
+from .entrance import checks_inputs
 from .images import WHITE, convert_with_alpha, tag_latent, to_clip_pixels
 from .inputs import choice_input, seed_number, text_input
 
 PAD, CROP = ODD_SIZES = ("pad", "crop")
 
 
+@checks_inputs()
 class VAEEncode:
     DESCRIPTION = (
         "Encodes an image of any size. It runs whole if that fits into free memory, and otherwise in bands of rows, "
@@ -65,7 +67,9 @@ def encode_to_latent(
     found = codec.encode(x, options=options)
     generator = torch.Generator().manual_seed(seed)
     latent = found.mode() if posterior == "mode" else found.sample(generator)
-    return shown.beside(tag_latent(host.result(latent), codec.family, codec.spatial_ratio, found.size, codec))
+    frames = x.shape[2] if x.ndim == 5 and codec.clip_law else None
+    made = tag_latent(host.result(latent), codec.family, codec.spatial_ratio, found.size, codec, frames)
+    return shown.beside(made)
 
 
 def posterior_inputs() -> dict[str, Any]:

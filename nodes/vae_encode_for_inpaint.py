@@ -1,12 +1,14 @@
 """VAE Encode (for Inpainting): an image that is grey under a mask to a latent with that mask."""
 
 from . import host
+from .entrance import checks_inputs
 from .images import WHITE, demand_image
 from .inpainting import grey_out, make_noise_mask
 from .inputs import choice_input, int_input
 from .vae_encode import CROP, ODD_SIZES, PAD, VAEEncode, encode_to_latent
 
 
+@checks_inputs()
 class VAEEncodeForInpaint:
     DESCRIPTION = (
         "Makes an image grey under a mask and encodes it. The latent carries the grown mask, so a sampler works only "

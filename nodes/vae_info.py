@@ -5,11 +5,13 @@ from typing import Any
 from .. import vae_core
 from ..vae_core import reports
 from . import host
+from .entrance import checks_inputs
 from .vae_files import PIXEL_SPACE, find_paths, list_names
 
 CONNECTED = "the VAE that is connected"  # an entry of the menu
 
 
+@checks_inputs()
 class VAEInfo:
     DESCRIPTION = (
         "Describes a VAE: its family, the models whose latents it uses, channels, ratio, the halves it holds, and how "

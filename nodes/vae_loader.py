@@ -14,6 +14,7 @@ from ..vae_core import UnsupportedCheckpoint, checkpoints, families, latents
 from ..vae_core.dtypes import DTYPES
 from . import host
 from .core_vaes import point_to_core
+from .entrance import checks_inputs
 from .inputs import bool_input, choice_input
 from .vae_files import PIXEL_SPACE, find_paths, list_names
 
@@ -21,6 +22,7 @@ NONE, AUTOMATIC = "none", "automatic"
 DEVICES = ("auto", "cpu", "cuda:0", "cuda:1", "cuda:2", "cuda:3")
 
 
+@checks_inputs()
 class VAELoader:
     DESCRIPTION = (
         "Loads a VAE of any supported family. Its family, channels and ratio are read from the names and shapes of its "

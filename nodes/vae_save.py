@@ -3,12 +3,14 @@
 from ..vae_core import BadRequest, checkpoints, families
 from ..vae_core.dtypes import DTYPES, parse_dtype
 from . import host
+from .entrance import checks_inputs
 from .inputs import choice_input, text_input
 from .save_latent import PREFIX
 
 AS_IT_IS = "as it is"
 
 
+@checks_inputs()
 class VAESave:
     DESCRIPTION = (
         "Writes a VAE to the output folder as safetensors, for ComfyUI, for the authors' own code or for diffusers. "

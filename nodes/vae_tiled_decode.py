@@ -1,9 +1,11 @@
 """VAE Decode (Tiled): decode in bands of a chosen height, or in blended tiles. Inputs are those of ComfyUI's node."""
 
 from . import tiling
+from .entrance import checks_inputs
 from .vae_decode import REFUSE, VAEDecode, decode_to_image
 
 
+@checks_inputs()
 class VAETiledDecode(VAEDecode):
     DESCRIPTION = (
         "Decodes in bands of rows to exactly the image of VAE Decode (Exact): no seams and no colour shift, whatever "

@@ -1,10 +1,12 @@
 """VAE Encode (Tiled): encode in bands of a chosen height, or in blended tiles. Inputs are those of ComfyUI's node."""
 
 from . import tiling
+from .entrance import checks_inputs
 from .images import WHITE
 from .vae_encode import PAD, VAEEncode, encode_to_latent
 
 
+@checks_inputs()
 class VAETiledEncode(VAEEncode):
     DESCRIPTION = (
         "Encodes in bands of rows to exactly the latent of VAE Encode (Exact), whatever the size of the bands. On "

@@ -15,13 +15,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# Who may import whom of the packages and modules of vae_core, beside errors, dtypes, numerics, lazy and itself.
+# Who may import whom of the packages and modules of vae_core, beside errors, dtypes, numerics, plain, lazy and itself.
 KNOWS: dict[str, tuple[str, ...]] = {
     "lazy": (),
     "errors": (),
     "dtypes": ("cards",),
     "cards": (),
     "numerics": (),
+    "plain": (),
     "version": (),
     "ops": (),
     "files": (),
@@ -34,7 +35,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "posterior": ("execution", "ops"),
     "inputs": ("execution", "families", "images", "latents"),
     "verdicts": ("execution", "families", "files", "version"),
-    "vae": ("verdicts", "inputs", "posterior", "execution", "families", "images", "latents", "ops"),
+    "vae": ("verdicts", "inputs", "posterior", "execution", "families", "files", "images", "latents", "ops"),
     "checkpoints": ("vae", "families", "files", "latents", "ops"),
     "reports": ("checkpoints", "vae", "posterior", "execution", "families", "images", "latents", "files"),
     "doctor": ("reports", "vae", "verdicts", "execution", "families", "images", "ops", "version"),
@@ -46,7 +47,7 @@ FORBIDDEN = [
     ("headless", ("nodes", "cli", "training", "vae_core/reports")),
     ("training", ("nodes", "headless", "cli", "vae_core/reports")),
 ]
-FACADES = ("vae_core/errors", "vae_core/dtypes")  # beside vae_core and its packages
+FACADES = ("vae_core/errors", "vae_core/dtypes", "vae_core/plain")  # beside vae_core and its packages
 DEEPER = {"training": ("vae_core/families/kl",)}
 # Words of the host's: of its VAEs, latents and modules.
 HOST_WORD = re.compile(
@@ -119,7 +120,7 @@ def test_arrow(who, whom):
 
 @pytest.mark.parametrize("who", KNOWS)
 def test_packages_of_the_library_know_only_those_below(who):
-    allowed = {f"vae_core/{one}" for one in (*KNOWS[who], "errors", "dtypes", "numerics", "lazy", who)}
+    allowed = {f"vae_core/{one}" for one in (*KNOWS[who], "errors", "dtypes", "numerics", "plain", "lazy", who)}
     seen = {(name_of(p), i) for p in modules(f"vae_core/{who}") for i in imported_modules(p)}
     assert not {(p, i) for p, i in seen if i != "vae_core" and not any(is_in(i, one) for one in allowed)}
 

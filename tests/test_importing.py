@@ -21,7 +21,7 @@ MOST_MODULES = 50  # of the pack, read by `import exact_vae`
 # Net allocations of containers that `import exact_vae` makes. About 7000 set off a collection of all that torch has
 # allocated, which takes longer than the import.
 MOST_CONTAINERS = 3000
-LIGHT = {"vae_core", "vae_core.lazy", "vae_core.errors", "vae_core.dtypes"}
+LIGHT = {"vae_core", "vae_core.lazy", "vae_core.errors", "vae_core.dtypes", "vae_core.plain"}
 
 
 def find_facades() -> dict[str, ast.Module]:

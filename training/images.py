@@ -62,10 +62,9 @@ def open_image(path: Path) -> Image.Image:
     try:
         levels = to_levels(readers.read_first(path)[0])
     except VAEError as error:
-        why = str(error).partition(" as an image: ")[2] or str(error)
-        raise BadRequest(
-            f"'{path}' cannot be read as an image: {why.rstrip('.')}; take it out or replace it."
-        ) from error
+        _, found, why = str(error).partition(" as an image: ")
+        said = f"'{path}' cannot be read{found}{why}" if found else str(error)  # which names the file already
+        raise BadRequest(f"{said.rstrip('.')}; take it out or replace it.") from error
     return Image.fromarray(levels.numpy())
 
 

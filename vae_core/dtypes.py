@@ -38,7 +38,14 @@ def name_dtype(dtype: torch.dtype) -> str:
     return next((name for name, one in DTYPES.items() if one is dtype), str(dtype).removeprefix("torch."))
 
 
-def demand_device(device: torch.device | str) -> torch.device:
+def demand_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype, if convolutions compute in it. Raises BadRequest otherwise."""
+    if dtype not in DTYPES.values():
+        raise BadRequest(f"a VAE cannot run in {dtype!r}: choose a floating-point dtype, as torch.bfloat16.")
+    return dtype
+
+
+def demand_device(device: torch.device | str | int) -> torch.device:
     """The device, if a tensor can be made on it. Raises BadRequest otherwise."""
     try:
         found = torch.device(device)

@@ -4,7 +4,6 @@ Networks run on batches of images, (B, C, H, W). Only a VAE of clips sees a clip
 clips, (B, C, T, H, W).
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,14 +11,17 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .dtypes import at_least_fp32
-from .errors import BadPixels, BadRequest, LatentMismatch, NumericalOverflow
+from .dtypes import at_least_fp32, demand_device, demand_dtype
+from .errors import BadPixels, BadRequest, LatentMismatch
 from .execution.options import RunOptions
 from .families import ClipLaw, Config, Network
 from .images.pixels import lay_out, pad_to
+from .images.plausible import demand_range
 from .latents import spaces
+from .latents.numbers import demand_latent, demand_numbers
+from .plain import describe, name_need
 
-LARGEST_PIXEL = 100.0  # HDR images exceed 1, some by far; this tells an image in 0...255
+Where = torch.device | torch.dtype | Tensor | str | int | bool | None  # that something is moved, or how it is cast
 
 
 class VAELike(Config, Protocol):
@@ -94,39 +96,43 @@ def check_pixels(vae: VAELike, pixels: Tensor) -> tuple[Tensor, Folding]:
 
     pixels: (B, C, H, W) or (B, C, T, H, W), floating-point, in [-1, 1] or not far beyond. Raises BadPixels.
     """
-    if not isinstance(pixels, Tensor):
-        raise BadPixels(f"pixels must be a tensor, not {type(pixels).__name__}.")
+    if need := name_need(pixels):
+        raise BadPixels(f"pixels must be {need}.")
     shape = tuple(pixels.shape)
-    fits = len(shape) in (4, 5) and shape[1] == vae.in_channels and 0 not in shape
-    if not fits or not pixels.is_floating_point():
+    if len(shape) not in (4, 5) or shape[1] != vae.in_channels or 0 in shape:
         raise BadPixels(
-            f"these pixels are {str(pixels.dtype).removeprefix('torch.')} of shape {shape}: '{vae.name}' encodes "
-            f"floating-point pixels of shape (B, {vae.in_channels}, H, W) or (B, {vae.in_channels}, T, H, W)."
+            f"these pixels are {describe(pixels)}: '{vae.name}' encodes floating-point pixels of shape "
+            f"(B, {vae.in_channels}, H, W) or (B, {vae.in_channels}, T, H, W)."
         )
-    check_range(pixels)
+    demand_range(pixels)
     folding = choose_folding(vae.network.clip_law, shape)
     return folding.fold(pixels), folding
+
+
+def check_rows_shape(vae: VAELike, shape: object) -> tuple[int, int, int]:
+    """The shape of an image that is read row by row, (C, H, W). Raises BadPixels unless this VAE encodes such."""
+    whole = isinstance(shape, Sequence) and len(shape) == 3 and all(isinstance(n, int) and n > 0 for n in shape)
+    if not whole or shape[0] != vae.in_channels:  # type: ignore[index]
+        raise BadPixels(f"this image is {str(shape)[:60]}: '{vae.name}' encodes ({vae.in_channels}, H, W).")
+    return tuple(shape)  # type: ignore[arg-type, return-value]
 
 
 def check_latent(vae: VAELike, z: Tensor, size: tuple[int, int] | None) -> tuple[Tensor, Folding]:
     """Check a latent's shape, dtype and values -> (the latent as it is run, how it was laid out).
 
     z: (B, latent_channels, h, w) or (B, latent_channels, T, h, w), floating-point. size: (H, W) to crop its image to.
-    Raises LatentMismatch, NumericalOverflow for numbers that are not finite, and BadRequest for a size below 1.
+    Raises LatentMismatch, NumericalOverflow for numbers that no latent has, and BadRequest for a size below 1.
     """
-    if size and min(size) < 1:
-        raise BadRequest(f"an image cannot be cropped to {size[1]}x{size[0]}.")
-    if not isinstance(z, Tensor):
-        raise LatentMismatch(f"a latent must be a tensor, not {type(z).__name__}.")
-    if z.ndim not in (4, 5) or 0 in z.shape or not z.is_floating_point():
+    demand_latent(z)
+    if z.ndim not in (4, 5) or 0 in z.shape:
         raise LatentMismatch(
-            f"this is no latent, but {str(z.dtype).removeprefix('torch.')} of shape {tuple(z.shape)}: a latent is "
-            "floating-point of shape (B, C, h, w) or (B, C, T, h, w)."
+            f"this is no latent, but {describe(z)}: a latent is floating-point of shape (B, C, h, w) or "
+            "(B, C, T, h, w)."
         )
     if z.shape[1] != vae.latent_channels:
         raise LatentMismatch(_describe_mismatch(vae, z))
-    if not torch.isfinite(z).all():
-        raise NumericalOverflow("this latent holds NaN or infinity: it was broken before it came to the VAE.")
+    demand_numbers(z)
+    demand_size(size, z.shape, vae.spatial_ratio)
     folding = choose_folding(vae.network.clip_law, z.shape)
     return folding.fold(z), folding
 
@@ -147,6 +153,8 @@ def check_masked_image(vae: VAELike, image: Tensor | None, mask: Tensor | None, 
     if image is None or mask is None:
         raise BadRequest("give an image and a mask, or neither.")
     pixels, _ = check_pixels(vae, image)
+    if need := name_need(mask):
+        raise BadPixels(f"a mask must be {need}.")
     masks = choose_folding(vae.network.clip_law, mask.shape).fold(mask)
     if masks.shape != (len(pixels), 1, *pixels.shape[-2:]) or not (masks.amin() >= 0 and masks.amax() <= 1):
         raise BadPixels(
@@ -161,13 +169,15 @@ def check_masked_image(vae: VAELike, image: Tensor | None, mask: Tensor | None, 
     return lay_out(x.to(vae.dtype))
 
 
-def check_range(x: Tensor) -> None:
-    """x: pixels of any shape. Raises BadPixels for numbers that are not finite or far beyond [-1, 1]."""
-    x = x.detach()
-    largest = max(-x.amin().item(), x.amax().item(), key=lambda n: (math.isnan(n), n))
-    if not largest < LARGEST_PIXEL:  # also true of NaN
-        found = f"reach {largest:g}" if math.isfinite(largest) else "hold NaN or infinity"
-        raise BadPixels(f"these pixels {found}: an image's must be numbers in [-1, 1] (an IMAGE's in [0, 1]).")
+def demand_size(size: object, latent_shape: Sequence[int], ratio: int) -> None:
+    """Raise BadRequest unless size is None or (H, W), no larger than what a latent of this shape decodes to."""
+    if size is None:
+        return
+    if not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(n, int) for n in size):
+        raise BadRequest(f"an image cannot be cropped to {str(size)[:60]}: give (height, width), two whole numbers.")
+    h, w = (n * ratio for n in latent_shape[-2:])
+    if not (0 < size[0] <= h and 0 < size[1] <= w):
+        raise BadRequest(f"an image of {w}x{h} cannot be cropped to {size[1]}x{size[0]}.")
 
 
 def demand_no_tiles(options: RunOptions) -> RunOptions:
@@ -185,3 +195,29 @@ def _describe_mismatch(vae: VAELike, z: Tensor) -> str:
         f"'{vae.name}' needs {vae.latent_channels}: it is {vae.title}. Use the VAE of the model that "
         "made the latent."
     )
+
+
+def parse_where(*where: Where, **named: Where) -> tuple[torch.device | None, torch.dtype | None]:
+    """The (device, dtype) that arguments of `nn.Module.to` ask for; None is to stay. Raises BadRequest."""
+    devices, dtypes = [], []
+    for one in (*where, *(value for name, value in named.items() if name in ("device", "dtype", "tensor"))):
+        if isinstance(one, Tensor):
+            devices.append(one.device)
+        dtypes += [one.dtype] if isinstance(one, Tensor) else [one] if isinstance(one, torch.dtype) else []
+        if isinstance(one, str | int | torch.device) and not isinstance(one, bool):  # a bool is non_blocking
+            devices.append(demand_device(one))
+        elif not isinstance(one, Tensor | torch.dtype | bool | None):
+            raise BadRequest(f"a VAE cannot be moved to {str(one)[:60]}: give a device, a dtype, or both.")
+    if len(devices) > 1 or len(dtypes) > 1:
+        raise BadRequest("a VAE can be moved to one device and cast to one dtype at a time.")
+    return next(iter(devices), None), demand_dtype(dtypes[0]) if dtypes else None
+
+
+def move(network: Network, device: torch.device, dtype: torch.dtype | None) -> None:
+    """Move all tensors of a network and cast them, in place: buffers, which are statistics, to fp32 at least."""
+    network.to(device)
+    if dtype:
+        for parameter in network.parameters():
+            parameter.data = parameter.data.to(dtype)
+        for buffer in network.buffers():
+            buffer.data = buffer.data.to(at_least_fp32(dtype))

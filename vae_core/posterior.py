@@ -4,9 +4,12 @@ Kingma & Welling 2013 (https://arxiv.org/abs/1312.6114). The encoder's last conv
 the mean and the logarithm of the variance, one after the other along the channels.
 """
 
+import math
+
 import torch
 from torch import Generator, Tensor
 
+from .errors import BadRequest
 from .execution import whole
 from .numerics import pin_numerics
 from .ops import Ops
@@ -71,8 +74,10 @@ class Posterior:
         """The raw latent of z = mean + temperature * std * noise. The noise is drawn where the generator lives.
 
         (B, latent_channels, h, w), or (B, latent_channels, T, h, w) of clips; fp32 or better.
-        Raises nothing of its own.
+        Raises BadRequest for a temperature that is no number from 0 up.
         """
+        if not 0 <= temperature < math.inf:
+            raise BadRequest(f"the temperature of a sample is {temperature}: give a number from 0 up, 1 is as trained.")
         device = generator.device if generator else self.mean.device
         noise = torch.randn(self.mean.shape, generator=generator, device=device, dtype=self.mean.dtype)
         return whole.run(self._to_latent, self.mean + temperature * self.std * noise.to(self.mean.device))

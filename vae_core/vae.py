@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import inputs
 from .dtypes import at_least_fp32
-from .errors import BadPixels, BadRequest
+from .errors import BadRequest
 from .execution import clips, streaming, tiles, whole
 from .execution.ladder import Ladder
 from .execution.options import DEFAULTS, RunOptions
@@ -21,6 +21,8 @@ from .execution.rewrite.fuse import fuse
 from .execution.run import demand_finite, describe_run
 from .families import ClipLaw, Config, Facts, Half, Network
 from .families.registry import demand_part, title
+from .files.marks import FileMap, demand_unwritten
+from .images.plausible import demand_range
 from .latents.fingerprint import digest_weights
 from .latents.previews import Findings
 from .numerics import pin_each, pin_numerics
@@ -42,6 +44,7 @@ class VAE(Facts):
     family, config, name   which network it is, its sizes, and where it came from
     latent_space           whose latents it makes, a name in latents.SPACES; None if that is not known
     findings               what has been found out about its weights
+    mapped                 files that its weights lie in, if they were not copied; see `load`
     detours                ways around what the Doctor has found its device to compute wrongly
     and the facts of the config, see Facts
     """
@@ -64,6 +67,7 @@ class VAE(Facts):
         self.latent_space = latent_space
         self.findings = Findings()
         self.detours = Detours()
+        self.mapped: tuple[FileMap, ...] = ()
         self._dtype = dtype
         self._device = device
 
@@ -91,6 +95,7 @@ class VAE(Facts):
     def fingerprint(self) -> str:
         """16 hexadecimal digits by which its weights are known again. Computed once: weights do not change."""
         if self.findings.fingerprint is None:
+            demand_unwritten(self)
             self.findings.fingerprint = digest_weights(self.network)
         return self.findings.fingerprint
 
@@ -171,14 +176,12 @@ class VAE(Facts):
         demand_part(self.config, self.name, Half.ENCODER)
         if detour := self.detours.find(self, Half.ENCODER):
             return detour.vae.encode_rows(source, options=detour.adapt(options))
-        c, h, w = source.shape
-        if c != self.in_channels or min(h, w) < 1:
-            raise BadPixels(f"this image is ({c}, {h}, {w}): '{self.name}' encodes ({self.in_channels}, H, W).")
+        _, h, w = inputs.check_rows_shape(self, source.shape)
         shape = (1, *source.shape)
         if isinstance(inputs.choose_folding(self.clip_law, shape), inputs.ImagesAsClips):
-            image = streaming.StreamedImage(source, 1, self.device, self.dtype, inputs.check_range).tensor()
+            image = streaming.StreamedImage(source, 1, self.device, self.dtype, demand_range).tensor()
             return self.encode(image, options=options)
-        image = streaming.StreamedImage(source, self.spatial_ratio, self.device, self.dtype, inputs.check_range)
+        image = streaming.StreamedImage(source, self.spatial_ratio, self.device, self.dtype, demand_range)
 
         def attempt(plan: Plan, observer: ProgressObserver) -> Tensor:
             return streaming.encode(fuse(as_single_frame(self.network.encode_ops())), image, plan, observer)
@@ -234,17 +237,15 @@ class VAE(Facts):
             yield band[0]
 
     @torch.inference_mode(False)
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "VAE":
-        """Move or cast the weights, in place as torch does. Statistics of a latent space stay fp32 at least."""
-        self._device = torch.device(device) if device else self._device
+    def to(self, *where: inputs.Where, **named: inputs.Where) -> "VAE":
+        """Move or cast the weights, in place as torch does, to what `nn.Module.to` takes: a device, a dtype, or both.
+
+        Statistics of a latent space stay fp32 at least. Raises BadRequest for another device or dtype than there is.
+        """
+        device, dtype = inputs.parse_where(*where, **named)
+        self._device = device or self._device
         self._dtype = dtype or self._dtype
-        self.network.to(self._device)
-        if dtype:
-            exact = at_least_fp32(dtype)
-            for parameter in self.network.parameters():
-                parameter.data = parameter.data.to(dtype)
-            for buffer in self.network.buffers():
-                buffer.data = buffer.data.to(exact)
+        inputs.move(self.network, self._device, dtype)
         return self
 
     def plan(
@@ -285,6 +286,7 @@ class VAE(Facts):
     def _ladder(
         self, half: Half, shape: Sequence[int], options: RunOptions, *, streamed: bool = False, masked: bool = False
     ) -> Ladder:
+        demand_unwritten(self)
         if options.tiles:
             shape = options.tiles.tile_shape(tuple(shape), 1 if half is Half.ENCODER else self.decoded_ratio)
         what = describe_run(half, shape, self.name)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from exact_vae.headless import CORE_ALIASES, core_nodes, parse, run
-from exact_vae.vae_core.errors import BrokenCheckpoint, LatentMismatch
+from exact_vae.vae_core.errors import BrokenCheckpoint, DoesNotFit, LatentMismatch
+from exact_vae.vae_core.execution.plans import budget
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -74,6 +75,15 @@ def test_empty_image(nodes):
     (image,) = nodes["EmptyImage"]().generate(3, 2, 4, 0xFF0033)
     assert image.shape == (4, 2, 3, 3)
     assert torch.equal(image[3, 1, 2], torch.tensor([1.0, 0.0, 0.2]))
+
+
+@pytest.mark.parametrize("kind", ["EmptyImage", "EmptyLatentImage", "EmptySD3LatentImage"])
+def test_what_memory_cannot_hold_is_not_tried(nodes, kind, monkeypatch):
+    monkeypatch.setattr(budget, "free", lambda device: 2**20)
+    with pytest.raises(
+        DoesNotFit, match=r"^90 x .* numbers take .* MiB of memory, and 1.0 MiB are free: use a smaller"
+    ):
+        nodes[kind]().generate(512, 512, 90)
 
 
 def latent_file(nodes, folders, **values):

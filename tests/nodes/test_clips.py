@@ -7,6 +7,7 @@ from exact_vae.vae_core import from_weights
 from exact_vae.vae_core.families import ClipLaw, svd, tiny_video
 from support.node_calls import sample_image
 from support.random_networks import random_weights, small_kl
+from support.small_networks import small
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +19,11 @@ def svd_vae():
 @pytest.fixture(scope="module")
 def taehv():
     return from_weights(random_weights("tiny_video", tiny_video.FAMILY.example), "taehv")
+
+
+@pytest.fixture(scope="module")
+def wan():
+    return small("wan", torch.float32)
 
 
 def run(node: str, **inputs):
@@ -41,6 +47,17 @@ def test_an_empty_clip_of_svd_is_a_batch(svd_vae):
     found = getattr(cls(), cls.FUNCTION)(vae=svd_vae, width=16, height=16, batch_size=1, length=5)
     made = found["result"][0] if isinstance(found, dict) else found[0]
     assert made["samples"].shape[0] == 5 and made["samples"].ndim == 4
+
+
+@pytest.mark.parametrize("frames", [1, 2, 4, 5, 7])
+def test_as_many_frames_come_back_as_were_given(wan, frames):
+    """The clip is continued to a number that the VAE has latent frames for; what was added is dropped."""
+    image = torch.rand(frames, 16, 16, 3, generator=torch.Generator().manual_seed(0))
+    found = run("ExactVAEEncode", pixels=image, vae=wan)
+    assert run("ExactVAEDecode", samples=found, vae=wan).shape == image.shape
+    longer = {**found, "samples": torch.cat([found["samples"]] * 2, 2)}
+    made = wan.decode(longer["samples"])
+    assert len(run("ExactVAEDecode", samples=longer, vae=wan)) == made.shape[2]
 
 
 def test_other_clips_are_one_latent(taehv):

@@ -77,13 +77,67 @@ def test_all_is_dropped_in_a_latent_of_another_kind(encoded, shape):
     assert tag_of(with_samples(encoded, lambda _: torch.zeros(shape))) is None
 
 
-def test_of_a_batch_of_two_the_first_one_s_tag_counts(encoded, vae):
-    """LatentBatch resizes the second to the first, and copies the first one's dict."""
-    other = call("ExactVAEEncode", pixels=sample_image(24, 28), vae=vae)
-    both = {**encoded, "samples": torch.cat([encoded["samples"], other["samples"]]), "batch_index": [0, 1]}
-    assert call("ExactVAEDecode", samples=both, vae=vae).shape == (2, *SIZE, 3)
-    turned = {**other, "samples": both["samples"]}
-    assert call("ExactVAEDecode", samples=turned, vae=vae).shape == (2, 24, 28, 3)
+TURNING = {
+    "LatentFlip, vertically": lambda z: z.flip(2),
+    "LatentFlip, horizontally": lambda z: z.flip(3),
+    "LatentRotate, 180 degrees": lambda z: z.rot90(2, (3, 2)),
+    "LatentFlip, then a sampler": lambda z: z.flip(3) + 0.3 * z.std() * torch.randn_like(z),
+    "a sampler, then LatentFlip": lambda z: (z + 0.3 * z.std() * torch.randn_like(z)).flip(3),
+    "LatentFlip, LatentMultiply": lambda z: z.flip(2) * 0.7,
+    "RepeatLatentBatch, LatentFlip": lambda z: torch.cat([z, z]).flip(3),
+}
+
+
+@pytest.mark.parametrize("node", TURNING)
+def test_what_was_turned_is_not_cropped(encoded, vae, node):
+    """The padding now lies at another edge: cropped as before, true pixels would be lost."""
+    turned = with_samples(encoded, TURNING[node])
+    assert size_after(turned, vae) == (24, 28)
+    assert "not cropped to its old size" in text("ExactVAEDecode", samples=turned, vae=vae)
+    tag = tag_of(turned)
+    assert tag is not None and tag.size is None and tag.family == "kl"
+
+
+def test_a_square_latent_that_was_turned_is_not_cropped(vae):
+    square = call("ExactVAEEncode", pixels=sample_image(27, 25), vae=vae)
+    assert size_after(square, vae) == (27, 25)
+    for turns in (1, 2, 3):
+        assert size_after(with_samples(square, lambda z, n=turns: z.rot90(n, (3, 2))), vae) == (28, 28)
+    assert size_after(with_samples(square, lambda z: z.transpose(2, 3).contiguous()), vae) == (28, 28)
+
+
+def test_a_batch_of_several_images_is_not_cropped_to_the_first(encoded, vae):
+    """LatentBatch copies the first one's dict, and resizes what is of another size."""
+    other = call("ExactVAEEncode", pixels=sample_image(24, 28).flip(1), vae=vae)
+    both = torch.cat([encoded["samples"], other["samples"]])
+    for first in (encoded, other):
+        found = {**first, "samples": both if first is encoded else both.flip(0), "batch_index": [0, 0]}
+        assert size_after(found, vae) == (24, 28)
+
+
+def test_what_was_turned_back_is_cropped_again(encoded, vae):
+    assert size_after(with_samples(encoded, lambda z: z.flip(3).flip(3)), vae) == SIZE
+
+
+def test_a_turned_latent_is_saved_without_its_size(encoded, vae, folders):
+    call_saved = run_node("ExactSaveLatent", samples=with_samples(encoded, lambda z: z.flip(3)), filename_prefix="z")
+    name = call_saved["ui"]["latents"][0]["filename"]
+    loaded = call("ExactLoadLatent", latent=f"{name} [output]")
+    assert "size" not in loaded["exact_vae"] and size_after(loaded, vae) == (24, 28)
+    kept = run_node("ExactSaveLatent", samples=encoded, filename_prefix="z")["ui"]["latents"][0]["filename"]
+    again = call("ExactLoadLatent", latent=f"{kept} [output]")
+    assert size_after(again, vae) == SIZE and size_after(with_samples(again, lambda z: z.flip(2)), vae) == (24, 28)
+
+
+def test_our_own_nodes_keep_the_size_of_what_they_change(encoded, vae):
+    scaled = call("ExactConvertLatent", samples=encoded, to="scaled", latent_space="sd1")
+    raw = call("ExactConvertLatent", samples=scaled, to="raw")
+    how = {"seed": 1, "width": 8, "height": 8, "batch_size": 1, "strength": 0.5, "samples": encoded}
+    noisy = call("ExactLatentNoise", **how, add_to_samples=True)
+    mixed = call("ExactLatentInterpolate", samples1=encoded, samples2=noisy, ratio=0.5, steps=3)
+    for found in (raw, noisy, mixed):
+        assert size_after(found, vae) == SIZE
+        assert size_after(with_samples(found, lambda z: z.flip(2)), vae) == (24, 28)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ Quantised weights, numbers of 8 bits with a scale beside them, are one tensor he
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from ..errors import BrokenCheckpoint
+from ..files.marks import FileMark
 from ..files.safetensors_header import tensor_bytes
+from .seals import Seals, check
 
 # What stands beside a quantised `X.weight`: its scale, under either name, and what concerns activations, which run in
 # floating point here. `scaled_fp8` only says that there are scales.
@@ -45,6 +47,8 @@ class Checkpoint:
     entries: Mapping[str, Entry]
     metadata: Mapping[str, str] = field(default_factory=dict)
     loaded: Mapping[str, Tensor] = field(default_factory=dict, repr=False)  # a pickle's tensors, memory-mapped
+    marks: Mapping[Path, FileMark] = field(default_factory=dict, repr=False)  # of its files, as they were opened
+    seals: Mapping[Path, Seals] = field(default_factory=dict, repr=False)  # of those that are pickles
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -63,24 +67,33 @@ class Checkpoint:
         return sum(tensor_bytes(entry.shape, entry.stored or entry.dtype) for entry in found)
 
     def tensors(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-        """(name, tensor on the memory map) in the order asked for; nothing is copied but what is quantised."""
+        """(name, tensor on the memory map), file by file, in the order asked for; copied is only what is quantised.
+
+        Raises BrokenCheckpoint if a file has changed since it was opened, or its checksums are wrong.
+        """
         wanted = list(names)
-        yield from ((name, self._scale(name, self.loaded[name])) for name in wanted if name in self.loaded)
         for file in self.files:
-            mapped = [name for name in wanted if self.entries[name].file == file and name not in self.loaded]
-            yield from ((name, self._scale(name, tensor)) for name, tensor in _map(file, mapped))
+            here = [name for name in wanted if self.entries[name].file == file]
+            if here:
+                self.marks[file].demand_same()
+                yield from ((name, self._scale(name, tensor)) for name, tensor in self._read(file, here))
+                self.marks[file].demand_same()
+
+    def _read(self, file: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
+        """As they are in the file."""
+        if file not in self.seals:
+            return _map(file, names)
+        return check(file, self.seals[file], ((name, self.loaded[name]) for name in names))
 
     def _scale(self, name: str, numbers: Tensor) -> Tensor:
         entry = self.entries[name]
         if not entry.scale:
             return numbers
-        scale = self.loaded[entry.scale] if entry.scale in self.loaded else next(_map(entry.file, [entry.scale]))[1]
+        _, scale = next(self._read(entry.file, [entry.scale]))
         return numbers.float() * scale.float().reshape(-1, *(1,) * (numbers.ndim - 1))
 
 
 def _map(file: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
-    if not names:
-        return
     try:
         with safetensors.safe_open(file, framework="pt") as opened:
             yield from ((name, opened.get_tensor(name)) for name in names)
@@ -90,12 +103,14 @@ def _map(file: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
 
 def combine(parts: list[Checkpoint], path: Path) -> Checkpoint:
     """Several files as one; where two hold the same name, the later one counts."""
-    entries, metadata, loaded = {}, {}, {}
+    entries, metadata, loaded, marks, seals = {}, {}, {}, {}, {}
     for part in parts:
         entries |= part.entries
         metadata |= part.metadata
         loaded |= part.loaded
-    return Checkpoint(path, entries, metadata, loaded)
+        marks |= part.marks
+        seals |= part.seals
+    return Checkpoint(path, entries, metadata, loaded, marks, seals)
 
 
 def join_scales(checkpoint: Checkpoint) -> Checkpoint:
@@ -108,7 +123,7 @@ def join_scales(checkpoint: Checkpoint) -> Checkpoint:
     joined = {name: _join(entry, scaled.get(name)) for name, entry in entries.items() if name not in gone}
     kinds = sorted({entries[weight].dtype for weight in scaled})
     note = {"quantised": f"{len(scaled)} tensors in {', '.join(kinds)} with scales"}
-    return Checkpoint(checkpoint.path, joined, {**checkpoint.metadata, **note}, checkpoint.loaded)
+    return replace(checkpoint, entries=joined, metadata={**checkpoint.metadata, **note})
 
 
 def _join(entry: Entry, scale: str | None) -> Entry:

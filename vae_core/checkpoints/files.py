@@ -12,12 +12,15 @@ from pathlib import Path
 
 from ..errors import BadRequest, BrokenCheckpoint, UnknownCheckpoint
 from ..families.registry import usual_settings
+from ..files.marks import FileMark
 from ..files.reading import demand_file, read_json
 from ..files.safetensors_header import explain_kind, read_header
 from ..files.safetensors_writing import WORDS
+from ..plain import name_kind
 from .checkpoint import Checkpoint, Entry, combine, join_scales
 from .pickles import read_pickle
 from .places import PICKLES, find_weights
+from .seals import demand_held, read_seals
 
 BORDER = "exact_vae.border"  # in a file's metadata: of the VAE's convolutions, see `load`
 PROTOCOLS = (b"\2", b"\3", b"\4", b"\5")  # of pickles, after a first byte of 128
@@ -67,14 +70,19 @@ def _demand_usual(config: Path) -> None:
 
 
 def _open_safetensors(path: Path) -> Checkpoint:
+    mark = FileMark.of(path)
     header, metadata = read_header(path)
     entries = {name: Entry(tuple(info["shape"]), info["dtype"], path) for name, info in header.items()}
-    return Checkpoint(path, entries, metadata)
+    return Checkpoint(path, entries, metadata, {}, {path: mark})
 
 
 def _open_pickle(path: Path) -> Checkpoint:
+    mark = FileMark.of(path)
     weights, inside = read_pickle(path)
-    if odd := {str(t.dtype) for t in weights.values() if t.dtype not in WORDS}:
+    if odd := {name_kind(t) or str(t.dtype) for t in weights.values() if name_kind(t) or t.dtype not in WORDS}:
         raise UnknownCheckpoint(f"'{path}' holds tensors of {', '.join(sorted(odd))}: a VAE's are plain numbers.")
+    demand_held(path, weights.items())
     entries = {name: Entry(tuple(t.shape), WORDS[t.dtype], path) for name, t in weights.items()}
-    return Checkpoint(path, entries, {INSIDE: inside} if inside else {}, weights)
+    return Checkpoint(
+        path, entries, {INSIDE: inside} if inside else {}, weights, {path: mark}, {path: read_seals(path)}
+    )

@@ -14,6 +14,7 @@ from ..errors import BadRequest, BrokenCheckpoint
 from ..families import ZEROS, Config, Network
 from ..families.names import Reading
 from ..families.registry import build, family_named, spaces, title
+from ..files.marks import FileMap, FileMark
 from ..latents import spaces as latents
 from ..numerics import pin_numerics
 from ..vae import VAE
@@ -38,6 +39,7 @@ def load(
     latent_space: str | None = None,
     light: bool = False,
     border: str | None = None,
+    mapped: bool = True,
 ) -> VAE:
     """A VAE from a file, a diffusers folder, a full checkpoint, or an encoder and a decoder in two files.
 
@@ -54,6 +56,10 @@ def load(
     border          what its 3 x 3 convolutions read beyond the image: 'zeros' as nearly all VAEs, 'reflect' for those
                     trained so (some EQ VAEs), 'circular' for textures that continue at the other side. None: what
                     `save` noted in the file, else zeros. Not for VAEs of clips
+
+    mapped          leave weights that need no cast where they are, on the memory map of their file: nothing is copied,
+                    and they are read when they are first used. If somebody writes into that very file, the next run is
+                    refused; a program that shortens it while a run reads it ends the process. False: copy them
 
     A later file replaces that half of an earlier one: `load('flux2-vae.safetensors', 'small_decoder.safetensors')`.
     Raises UnknownCheckpoint, BrokenCheckpoint, BadRequest.
@@ -72,7 +78,33 @@ def load(
         variant = variant.in_space(space, name)
     if light or (family_named(found.family).light and latents.is_named_light(checkpoints[0].path.name)):
         variant = variant.as_light(name)
-    return variant.with_border(border or checkpoints[0].metadata.get(BORDER, ZEROS)).assemble(name, dtype, where)
+    vae = variant.with_border(border or checkpoints[0].metadata.get(BORDER, ZEROS)).assemble(name, dtype, where)
+    maps = list_maps(sources, variant.weights)
+    if mapped:
+        vae.mapped = tuple(one for one in maps if one.holds_any(vae.network.state_dict().values()))
+    else:
+        copy_mapped(vae, maps)
+    return vae
+
+
+def list_maps(sources: Mapping[str, Source], weights: Mapping[str, Tensor]) -> list[FileMap]:
+    """The files that tensors (by reference name) come from, and where these begin in memory."""
+    pointers: dict[Path, set[int]] = {}
+    marks: dict[Path, FileMark] = {}
+    for new, (checkpoint, old) in sources.items():
+        file = checkpoint.entries[old].file
+        marks[file] = checkpoint.marks[file]
+        pointers.setdefault(file, set()).add(weights[new].data_ptr())
+    return [FileMap(marks[file], frozenset(found)) for file, found in pointers.items()]
+
+
+def copy_mapped(vae: VAE, maps: list[FileMap]) -> None:
+    """Copy those of its tensors that lie in a file. Raises BrokenCheckpoint if a file has changed meanwhile."""
+    for one in maps:
+        for tensor in (*vae.network.parameters(), *vae.network.buffers()):
+            if one.holds_any([tensor]):
+                tensor.data = tensor.data.clone()
+        one.mark.demand_same()
 
 
 def _author_s_space(found: Detection, checkpoints: list[Checkpoint]) -> str | None:
@@ -180,13 +212,19 @@ def in_space(vae: VAE, latent_space: str) -> VAE:
 
     Raises BadRequest for a VAE that is not tiny, and for a space of other channels.
     """
-    return _of(vae).in_space(latent_space, vae.name).assemble(vae.name, vae.dtype, vae.device)
+    return _keep_maps(vae, _of(vae).in_space(latent_space, vae.name).assemble(vae.name, vae.dtype, vae.device))
 
 
 @pin_numerics()
 def read_as_light(vae: VAE) -> VAE:
     """The same weights as a network of LightX2V's. Raises BadRequest for a VAE of another family."""
-    return _of(vae).as_light(vae.name).assemble(vae.name, vae.dtype, vae.device)
+    return _keep_maps(vae, _of(vae).as_light(vae.name).assemble(vae.name, vae.dtype, vae.device))
+
+
+def _keep_maps(vae: VAE, made: VAE) -> VAE:
+    """What was made around the tensors of a VAE lies in the same files."""
+    made.mapped = vae.mapped
+    return made
 
 
 def _of(vae: VAE) -> Variant:

@@ -20,6 +20,7 @@ from ..families import ZEROS
 from ..families.names import LAYOUTS, ORIGINAL
 from ..families.registry import family_named
 from ..files.atomic import Target
+from ..files.marks import demand_unwritten
 from ..files.safetensors_writing import WORDS, rank_width, write_safetensors
 from ..numerics import pin_numerics
 from ..vae import VAE
@@ -70,6 +71,7 @@ def _note(vae: VAE) -> dict[str, str]:
 
 def _written(vae: VAE, layout: str) -> Iterator[tuple[str, str, Tensor]]:
     """(reference name, the layout's, the tensor in its shape)"""
+    demand_unwritten(vae)
     for one in family_named(vae.family).layouts:
         if one.write and one.choice == layout:
             weights = one.held(vae.network.state_dict(), vae.config)

@@ -24,7 +24,7 @@ class RunOptions:
     tiles     run in tiles that are blended: approximate. The budget is then that of one tile
     on_plan   called with the plan just before the run; `str(plan)` is for people
     progress  called with (work done, work in total) during the run; it may raise to stop the run
-    Raises BadRequest for rows, a place or a budget that cannot be.
+    Raises BadRequest for rows, a place, a budget or tiles that cannot be.
     """
 
     budget: int | str | None = None
@@ -35,8 +35,12 @@ class RunOptions:
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
-        if self.keep not in (None, *KEEP):
-            raise BadRequest(f"bands cannot be kept in '{self.keep}': choose {', '.join(KEEP)}.")
+        if self.keep is not None and self.keep not in KEEP:
+            raise BadRequest(f"bands cannot be kept in '{str(self.keep)[:60]}': choose {', '.join(KEEP)}.")
+        if self.rows is not None and not isinstance(self.rows, int):
+            raise BadRequest(f"a band cannot have {str(self.rows)[:60]!r} rows: give a whole number.")
+        if self.tiles is not None and not isinstance(self.tiles, Tiles):
+            raise BadRequest(f"there are no tiles of {str(self.tiles)[:60]!r}: give Tiles(size, overlap).")
         if self.rows is not None and self.rows < 1:
             raise BadRequest(f"a band cannot have {self.rows} rows: choose 1 or more.")
         if self.budget is not None:

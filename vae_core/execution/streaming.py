@@ -15,6 +15,7 @@ from ..dtypes import at_least_fp32
 from ..errors import BadPixels
 from ..images.pixels import lay_out, padding
 from ..ops import Ops
+from ..plain import describe, name_need
 from .bands.flows import Source
 from .bands.holding import Flow
 from .bands.readers import ROWS, Reader, Rows, height
@@ -112,10 +113,13 @@ class StreamedImage:
         c, h, w = self.rows.shape
         found = 0
         for band in self.rows.read():
-            found += band.shape[ROWS]
-            if band.shape != (c, band.shape[ROWS], w) or found > h or not band.is_floating_point():
-                what = f"{str(band.dtype).removeprefix('torch.')} of shape {tuple(band.shape)}"
-                raise BadPixels(f"{found} rows of this image end with {what}: all are floating-point, ({c}, {h}, {w}).")
+            if need := name_need(band):
+                raise BadPixels(f"after {found} rows of this image a band must be {need}.")
+            rows = band.shape[ROWS] if band.ndim == 3 else 0
+            found += rows
+            if rows < 1 or band.shape != (c, rows, w) or found > h:
+                what = f"end with {describe(band)}: all are floating-point, ({c}, {h}, {w})"
+                raise BadPixels(f"{found} rows of this image {what}.")
             self.check(band)
             yield band.unsqueeze(0)
         if found < h:

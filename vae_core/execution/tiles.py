@@ -31,6 +31,9 @@ class Tiles:
     overlap: int = 64
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.size, int) and isinstance(self.overlap, int)):
+            given = f"{str(self.size)[:60]!r} and {str(self.overlap)[:60]!r}"
+            raise BadRequest(f"tiles have a size and an overlap in whole pixels, not {given}.")
         if self.size < 1 or self.overlap < 0:
             raise BadRequest(f"there are no tiles of {self.size} pixels that overlap by {self.overlap}.")
         if self.overlap >= self.size:

@@ -3,12 +3,10 @@
 The signatures are those of the formats' own specifications, and of the `file` command's list for camera files.
 """
 
-import os
-import stat
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import BadRequest
+from .reading import demand_file
 
 START = 4096  # bytes that are looked at
 
@@ -84,15 +82,12 @@ SIGNATURES = (
 IMAGES = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "HEIF", "AVIF", "JXL", "JPEG2000", "PNM", "EXR", "HDR", "PSD",
           "XCF", "FITS", "svg", "raw")  # fmt: skip
 SVG = Kind("svg", "a drawing (SVG)", "render it as PNG")
-OTHERS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
-          stat.S_IFSOCK: "a socket"}  # fmt: skip
 WORKFLOW_WORDS = (b'"class_type"', b'"last_node_id"', b'"widgets_values"')
 
 
 def kind_of(path: Path) -> Kind:
-    """What the file is, by its first bytes. Raises OSError, and BadRequest if it is no file but a pipe, a device ..."""
-    demand_regular(path)
-    with path.open("rb") as file:
+    """What the file is, by its first bytes. Raises OSError, and BadRequest for what is no file, as a pipe."""
+    with demand_file(path).open("rb") as file:
         return kind_of_bytes(file.read(START))
 
 
@@ -120,11 +115,3 @@ def _kind_of_text(start: bytes) -> Kind:
     if text[:1] in (b"{", b"["):
         return WORKFLOW if any(word in start for word in WORKFLOW_WORDS) else JSON
     return TEXT
-
-
-def demand_regular(path: Path) -> None:
-    """Raises BadRequest for what is no file of a known size: reading it might never end. Raises OSError if it is not
-    there."""
-    mode = os.stat(path).st_mode
-    if not stat.S_ISREG(mode):
-        raise BadRequest(f"'{path}' is {OTHERS.get(stat.S_IFMT(mode), 'something else')}, not a file.")

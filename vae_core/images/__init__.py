@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         to_pixel_range,
         to_unit_range,
     )
+    from .plausible import demand_range
 else:
     __getattr__, __dir__ = lazy.offer(
         __name__,
@@ -30,8 +31,9 @@ else:
             "heatmaps": "WHITE_HOT channel_grid heat_map",
             "lettering": "draw_letters letters_width",
             "metrics": "colour_shift psnr ssim",
-            "pixels": "ALPHA AUTOMATIC convert_channels crop_to flatten_frames pad_to"
-            " to_levels to_pixel_range to_unit_range",
+            "plausible": "demand_range",
+            "pixels": "ALPHA AUTOMATIC convert_channels crop_to flatten_frames"
+            " pad_to to_levels to_pixel_range to_unit_range",
         },
     )
 
@@ -44,6 +46,7 @@ __all__ = [
     "composite",
     "convert_channels",
     "crop_to",
+    "demand_range",
     "draw_letters",
     "flatten_frames",
     "heat_map",

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import BadRequest
+
 WHITE_HOT = 0.2  # the error that is drawn white, as a fraction of the full range
 
 
@@ -14,8 +16,10 @@ def heat_map(a: Tensor, b: Tensor, white: float = WHITE_HOT) -> Tensor:
 
     a, b   (B, C, H, W) in [0, 1]; their absolute difference is averaged over the channels
     white  the difference that is drawn white
-    Returns (B, 3, H, W) in [0, 1].
+    Returns (B, 3, H, W) in [0, 1]. Raises BadRequest for a `white` that is no number above 0.
     """
+    if not 0 < white < math.inf:
+        raise BadRequest(f"an error of {white} cannot be drawn white: give a number above 0.")
     heat = (a - b).abs().mean(1, keepdim=True) / white
     return torch.cat([3 * heat, 3 * heat - 1, 3 * heat - 2], 1).clamp(0, 1)
 

@@ -5,6 +5,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import BadRequest
+from ..plain import describe, name_need
+
+_COUNTS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def resize(mask: Tensor, size: tuple[int, int]) -> Tensor:
@@ -13,11 +16,25 @@ def resize(mask: Tensor, size: tuple[int, int]) -> Tensor:
     mask: (H, W), (B, H, W) or (B, 1, H, W), any dtype. Returns (B, 1, *size) in [0, 1], float32.
     Raises BadRequest for what is no tensor, other shapes, no pixels, NaN and infinity.
     """
-    if not isinstance(mask, Tensor) or mask.ndim not in (2, 3, 4) or 0 in mask.shape or not torch.isfinite(mask).all():
-        found = f"of shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
-        raise BadRequest(f"this mask is {found}: numbers in [0, 1] of shape (B, H, W) are needed.")
+    demand(mask)
     mask = mask.reshape(-1, 1, *mask.shape[-2:]).float().clamp(0, 1)
     return mask if mask.shape[-2:] == size else F.interpolate(mask, size, mode="bilinear")
+
+
+def demand(mask: object, what: str = "this mask") -> Tensor:
+    """The mask, if it is what `resize` takes. Raises BadRequest otherwise.
+
+    mask: (H, W), (B, H, W) or (B, 1, H, W), floating-point, whole numbers or bool. what: names it in the sentence.
+    """
+    needed = "numbers in [0, 1] of shape (B, H, W) are needed."
+    if need := name_need(mask.float() if isinstance(mask, Tensor) and mask.dtype in _COUNTS else mask):
+        raise BadRequest(f"{what} must be {need}: {needed}")
+    assert isinstance(mask, Tensor)
+    if mask.ndim not in (2, 3, 4) or 0 in mask.shape:
+        raise BadRequest(f"{what} is {describe(mask)}: {needed}")
+    if not torch.isfinite(mask).all():
+        raise BadRequest(f"{what} holds NaN or infinity: {needed}")
+    return mask
 
 
 def grow(mask: Tensor, by: int) -> Tensor:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .fingerprint import digest_weights
     from .interpolation import METHODS, SLERP, interpolate, slerp, walk
     from .noise import BATCH_SEEDS, CPU, INCREMENT, SEEDS, SOURCES, Noise
+    from .numbers import demand_latent, demand_numbers
     from .previews import (
         CELLS,
         IMAGES,
@@ -33,6 +34,7 @@ else:
             "fingerprint": "digest_weights",
             "interpolation": "METHODS SLERP interpolate slerp walk",
             "noise": "BATCH_SEEDS CPU INCREMENT SEEDS SOURCES Noise",
+            "numbers": "demand_latent demand_numbers",
             "previews": "CELLS IMAGES Factors Findings false_colours fit preview published_factors",
             "spaces": "SPACES LatentSpace find_spaces get_space list_tiny_spaces name_models",
             "tag": "Tag",
@@ -62,6 +64,8 @@ __all__ = [
     "Noise",
     "Tag",
     "convert",
+    "demand_latent",
+    "demand_numbers",
     "digest_weights",
     "false_colours",
     "find_spaces",

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..dtypes import at_least_fp32
 from ..errors import BadRequest, LatentMismatch
 from ..numerics import pin_numerics
+from .numbers import demand_latent
 from .spaces import LatentSpace, name_models
 
 CONVENTIONS = RAW, SCALED, NORMALISED = ("raw", "scaled", "normalised")
@@ -50,6 +51,7 @@ def convert(latent: Tensor, space: LatentSpace, origin: str, target: str) -> Ten
     Returns the same shape, float32 at least.
     Raises LatentMismatch if the shape is not one of this space, BadRequest for an unknown convention.
     """
+    demand_latent(latent)
     if latent.ndim not in (4, 5) or latent.shape[1] != space.channels:
         raise LatentMismatch(
             f"this latent has the shape {tuple(latent.shape)}, but latents of {space.models} have {space.channels} "

@@ -19,6 +19,7 @@ from ..errors import BadRequest, LatentMismatch, some
 from ..files.atomic import Target, write_atomically
 from ..files.safetensors_header import read_header
 from ..numerics import pin_numerics
+from .numbers import demand_latent, demand_numbers
 from .spaces import SPACES
 from .tag import Tag
 
@@ -56,12 +57,14 @@ def write_latent(
 ) -> None:
     """Write a latent to a file: a `.latent` if its name ends so, safetensors otherwise.
 
-    latent, mask  any shape, range and dtype; written as they are
+    latent        any shape, fp16 to fp64; written as it is
+    mask          any shape, range and dtype; written as it is
     texts         more entries for the file's metadata
     index         for each item, its number in the batch that it was taken from
-    Raises BadRequest if the file cannot be written.
+    Raises BadRequest if the file cannot be written, LatentMismatch and NumericalOverflow for what is no latent.
     """
     target = Path(target) if isinstance(target, str) else target
+    demand_numbers(demand_latent(latent))
     tensors = {TENSOR: _to_cpu(latent)}
     if target.suffix.lower() == NODE_SUFFIX:
         tensors = {NODE_TENSOR: _to_cpu(latent), NODE_MARKER: torch.zeros(0, dtype=torch.float32)}
@@ -95,7 +98,7 @@ def read_latent_file(path: str | Path) -> StoredLatent:
     tag = Tag.from_json(metadata[TAG]) if TAG in metadata else None
     return StoredLatent(
         latent / SPACES["sd1"].scale if old else latent,
-        tag.adapt_to(tuple(latent.shape)) if tag and latent.ndim in (4, 5) else None,
+        tag.check(latent) if tag else None,
         found.get(MASK),
         _parse_index(metadata.get(INDEX), len(latent)),
     )

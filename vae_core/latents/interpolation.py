@@ -4,10 +4,13 @@ Draws of noise have nearly the same length. Half way along the line between two 
 the circle it stays. Shoemake 1985, "Animating rotation with quaternion curves".
 """
 
+import math
+
 import torch
 from torch import Tensor
 
 from ..errors import BadRequest
+from .numbers import demand_latent
 
 METHODS = SLERP, LERP = ("slerp", "lerp")
 PARALLEL = 1e-4  # sine of the angle below which the circle is ill-defined and the line is used instead
@@ -42,8 +45,13 @@ def interpolate(a: Tensor, b: Tensor, t: float, method: str = SLERP) -> Tensor:
 
     a, b: (B, ...), any range and floating dtype, the same but for B; one of them may have a single item, which then
     meets every item of the other. Returns (B, ...).
-    Raises BadRequest for shapes that do not fit together and for an unknown method.
+    Raises BadRequest for shapes that do not fit together, for an unknown method, and for a t that is no number;
+    LatentMismatch for what is no tensor of plain numbers.
     """
+    demand_latent(a)
+    demand_latent(b)
+    if not math.isfinite(t):
+        raise BadRequest(f"there is no latent at {t} of the way from one to another: give a number from 0 to 1.")
     if method not in METHODS:
         raise BadRequest(f"there is no interpolation '{method}': choose {' or '.join(METHODS)}.")
     batches = {len(a), len(b)} - {1}

@@ -31,7 +31,7 @@ class Noise:
     spectrum             one of `spectra.SPECTRA`
     variation_seed       seed of a second noise; item i is drawn from variation_seed + i
     variation_strength   how far to go towards the second noise along the circle, 0 to 1
-    Raises BadRequest for unknown words.
+    Raises BadRequest for unknown words, and for a strength outside [0, 1].
     """
 
     seed: int = 0
@@ -45,6 +45,8 @@ class Noise:
         for word, words in ((self.source, SOURCES), (self.batch_seeds, BATCH_SEEDS), (self.spectrum, spectra.SPECTRA)):
             if word not in words:
                 raise BadRequest(f"noise cannot be '{word}': choose one of {', '.join(words)}.")
+        if not 0 <= self.variation_strength <= 1:  # also true of NaN
+            raise BadRequest(f"variation_strength is {self.variation_strength}: give a number from 0 to 1.")
 
     @pin_numerics()
     def draw(self, shape: Sequence[int], index: Sequence[int] | None = None) -> Tensor:

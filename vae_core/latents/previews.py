@@ -16,8 +16,10 @@ from torch.nn import functional as F
 from ..errors import LatentMismatch
 from ..images.pixels import flatten_frames
 from ..numerics import pin_numerics
+from ..plain import describe
 from .conventions import RAW, SCALED, convert
 from .noise import Noise
+from .numbers import demand_latent
 from .spaces import LatentSpace
 from .spectra import shape_spectrum, standardise
 
@@ -90,6 +92,8 @@ def preview(latent: Tensor, factors: Factors) -> Tensor:
     `published_factors` are for raw latents.
     Returns pixels (B, 3, h, w), about [-1, 1], in the same dtype. Raises LatentMismatch for other channels.
     """
+    if demand_latent(latent).ndim != 4:
+        raise LatentMismatch(f"this latent is {describe(latent)}: previews are of shape (B, C, h, w).")
     if latent.shape[1] != len(factors.weight):
         raise LatentMismatch(
             f"this latent has {latent.shape[1]} channels, but the preview is for {len(factors.weight)}: use the "

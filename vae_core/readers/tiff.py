@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class TiffRows:
 
 
 def rows(path: Path) -> TiffRows | None:
-    """The image in this file, or None if it is none that can be read row by row. Raises BadRequest for a pipe."""
+    """The image in this file; None if it is none that can be read row by row. Raises BadRequest if there is no file."""
     if not _is_tiff(path):
         return None
     try:
@@ -142,7 +143,8 @@ def _demand_decoder(page: TiffPage) -> None:
         _ = page.predictor == 1 or tifffile.TIFF.UNPREDICTORS[page.predictor]
     except KeyError as error:
         name = getattr(page.compression, "name", page.compression)
-        raise NotRead(f"it is compressed ({name}): install imagecodecs (pip install imagecodecs)") from error
+        what = "save it with deflate" if find_spec("imagecodecs") else "install imagecodecs (pip install imagecodecs)"
+        raise NotRead(f"it is compressed with {name}, which is not read here: {what}") from error
 
 
 def _alpha(page: TiffPage) -> int:

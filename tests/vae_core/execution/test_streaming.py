@@ -213,7 +213,11 @@ class Lying(Pixels):
             r"10 rows of this image end with float32 of .*\(3, 5, 8\)",
         ),
         ([torch.zeros(3, 9, 7)], r"float32 of shape \(3, 9, 7\): all are floating-point, \(3, 9, 8\)"),
-        ([torch.zeros(3, 9, 8, dtype=torch.uint8)], "uint8 of shape"),
+        ([torch.zeros(3, 9, 8, dtype=torch.uint8)], "not of uint8"),
+        ([torch.zeros(3, 5, 8), torch.zeros(3, 0, 8), torch.zeros(3, 4, 8)], "5 rows of this image end with float32"),
+        ([torch.zeros(3, 5, 8), None], "after 5 rows of this image a band must be a tensor, not NoneType"),
+        ([torch.zeros(3, 9, 8).to_sparse()], "a dense tensor, not a sparse one"),
+        ([torch.zeros(())], "0 rows of this image end with"),
         ([torch.zeros(3, 5, 8), torch.full((3, 4, 8), 255.0)], "these pixels reach 255"),
         ([torch.zeros(3, 5, 8), torch.full((3, 4, 8), float("nan"))], "these pixels hold NaN or infinity"),
     ],
@@ -222,6 +226,12 @@ class Lying(Pixels):
 def test_bad_sources(vae, bands, words, how):
     with pytest.raises(BadPixels, match=words):
         vae.encode_rows(Lying(bands, (3, 9, 8)), **how)
+
+
+@pytest.mark.parametrize("shape", [(3, 0, 8), (3, 9), (3, "9", 8), (3.0, 9.0, 8.0), None, (4, 9, 8)], ids=str)
+def test_bad_shapes_of_sources(vae, shape):
+    with pytest.raises(BadPixels, match=r"encodes \(3, H, W\)"):
+        vae.encode_rows(Lying([torch.zeros(3, 9, 8)], shape))
 
 
 def test_the_band_that_is_not_finite_is_not_passed_on():

@@ -156,6 +156,17 @@ def test_what_has_no_agreed_colours_is_refused(tmp_path, make, how, words):
         readers.read(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize(("found", "words"), [(True, "save it with deflate"), (None, "install imagecodecs")])
+def test_a_compression_that_is_not_known(tmp_path, monkeypatch, found, words):
+    path = written(tmp_path / "a.tif", drawn(), rowsperstrip=7, compression="zlib")
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags["Compression"].overwrite(32771)  # CCITT of words, of the nineties
+    monkeypatch.setattr(tiff, "find_spec", lambda name: found)
+    assert readers.rows(path) is None
+    with pytest.raises(BadPixels, match=f"it is compressed with CCIRLEW, which is not read here: {words}"):
+        readers.read(path)
+
+
 def test_a_part_beyond_the_memory_is_not_tried(tmp_path, monkeypatch):
     path = written(tmp_path / "a.tif", drawn(), tile=(16, 16), compression="zlib")
     with tifffile.TiffFile(path, mode="r+") as file:
@@ -167,8 +178,9 @@ def test_a_part_beyond_the_memory_is_not_tried(tmp_path, monkeypatch):
 
 
 def test_files_that_are_none(tmp_path):
-    (tmp_path / "text.tif").write_text("this is no image")
-    for name in ("text.tif", "none.tif", "a.png"):
+    for name in ("text.tif", "a.png"):
+        (tmp_path / name).write_text("this is no image")
+    for name in ("text.tif", "a.png"):
         assert readers.rows(tmp_path / name) is None
     Image.fromarray(drawn()).save(tmp_path / "png.tif", format="PNG")
     assert readers.rows(tmp_path / "png.tif") is None

@@ -1,0 +1,104 @@
+"""What a VAE is given in the place of tensors, sizes, options, devices: a result, or a sentence."""
+
+import math
+
+import pytest
+import torch
+from exact_vae.vae_core import SPACES, BadPixels, BadRequest, LatentMismatch, Tiles, convert, from_weights
+from support.random_networks import random_weights, small_kl
+
+WEIGHTS = random_weights("kl", small_kl())
+
+
+@pytest.fixture(scope="module")
+def vae():
+    return from_weights(WEIGHTS, "small.safetensors")
+
+
+Z = torch.zeros(1, 4, 8, 8)
+ODD = {
+    "of complex64": Z.cfloat(),
+    "of bool": Z.bool(),
+    "of int64": Z.long(),
+    "of float8_e5m2": Z.to(torch.float8_e5m2),
+    "a sparse one": Z.to_sparse(),
+    "a mkldnn one": Z.to_mkldnn(),
+    "a quantised one": torch.quantize_per_tensor(Z, 0.1, 0, torch.qint8),
+    "a nested one": torch.nested.nested_tensor([Z[0]]),
+    "a meta one": Z.to("meta"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("odd", ODD)
+def test_tensors_of_other_kinds(vae, odd):
+    """They are refused in a sentence, not decoded without their imaginary part."""
+    for run in (vae.decode, vae.decode_rows, convert_as_sd1):
+        with pytest.raises(LatentMismatch, match=f"a latent must be a .*tensor.*, not {odd}"):
+            run(ODD[odd])
+    with pytest.raises(BadPixels, match=f"pixels must be a .*tensor.*, not {odd}"):
+        vae.encode(ODD[odd])
+
+
+def convert_as_sd1(z):
+    return convert(z, SPACES["sd1"], "raw", "scaled")
+
+
+@pytest.mark.parametrize(
+    "size", [5, "64x64", (64,), (8.0, 8), (8, None), (8, 8, 8), (0, 8), (33, 8), torch.ones(2), [math.nan, 8]], ids=str
+)
+def test_sizes_that_cannot_be(vae, size):
+    """The image of a latent of 8x8 has 32x32 pixels."""
+    for run in (vae.decode, vae.decode_rows):
+        with pytest.raises(BadRequest, match="cannot be cropped to"):
+            run(Z, size=size)
+
+
+WRONG = {
+    "rows": [2.5, "8", math.nan, [8]],
+    "budget": [[1], "9" * 400, -1, math.nan, "", "a lot"],
+    "tiles": [64, (64, 8), "64"],
+    "keep": [3, ["disk"], "here"],
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_options_of_other_types(vae, name):
+    for value in WRONG[name]:
+        with pytest.raises(BadRequest):
+            vae.decode(Z, **{name: value})
+
+
+@pytest.mark.parametrize("sizes", [(64.5, 8), ("64", 8), (64, None), (math.nan, 0)], ids=str)
+def test_tiles_of_other_types(sizes):
+    with pytest.raises(BadRequest, match="whole pixels"):
+        Tiles(*sizes)
+
+
+FORMS = {
+    "dtype": lambda vae: vae.to(torch.float64),
+    "device, dtype": lambda vae: vae.to("cpu", torch.float64),
+    "device and dtype": lambda vae: vae.to(torch.device("cpu"), torch.float64, True),
+    "keywords": lambda vae: vae.to(device="cpu", dtype=torch.float64, non_blocking=True),
+    "dtype alone": lambda vae: vae.to(dtype=torch.float64),
+    "tensor": lambda vae: vae.to(torch.zeros(1, dtype=torch.float64)),
+    "tensor keyword": lambda vae: vae.to(tensor=torch.zeros(1, dtype=torch.float64)),
+    "nothing, then dtype": lambda vae: vae.to("cpu").to(torch.float64),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_to_takes_what_a_module_takes(form):
+    vae = from_weights(WEIGHTS)
+    assert FORMS[form](vae) is vae and vae.dtype is torch.float64 and vae.device.type == "cpu"
+
+
+NO_PLACE = [torch.int8, torch.float8_e5m2, torch.complex64, "moon", "meta", 3.5, []]
+
+
+@pytest.mark.parametrize("given", [*((one,) for one in NO_PLACE), ("cpu", "cpu")], ids=str)
+def test_to_refuses_what_a_vae_cannot_be(given):
+    vae = from_weights(WEIGHTS)
+    with pytest.raises(BadRequest):
+        vae.to(*given)
+    assert vae.dtype is torch.float32 and vae.device.type == "cpu"
