@@ -18,6 +18,8 @@ from typing import NoReturn
 from ..vae_core import VAEError
 from ..vae_core.errors import is_out_of_memory, shorten
 
+# What Python, the loader of libraries and the system say when they have no memory for something of their own.
+STARVED = ("error return without exception set", "failed to map segment", "can't start new thread")
 STOPPING = ("SIGTERM", "SIGHUP", "SIGBREAK")  # the last is of Windows, SIGHUP of all others
 
 
@@ -46,7 +48,7 @@ def _explain(error: Exception) -> str:
     """The sentence of an error that a user can do something about. Any other is a bug, and is raised again."""
     if isinstance(error, VAEError):
         return str(error)
-    if is_out_of_memory(error):
+    if is_out_of_memory(error) or any(word in str(error) for word in STARVED):
         return "memory ran out: give it more, or close other programs."
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
         return f"a result cannot be written: {error.strerror}."

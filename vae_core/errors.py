@@ -16,6 +16,7 @@ VAEError                         all of them; nodes and the command line print t
         print(e)
 """
 
+import errno
 import importlib
 import re
 import typing
@@ -134,9 +135,10 @@ class DoesNotFit(VAEError):
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Does this say that there was no memory left? What CPUs, Metal and libraries of CUDA raise only its words tell."""
-    words = ("can't allocate memory", "not enough memory", "out of memory", "_ALLOC_FAILED")
-    told = isinstance(error, RuntimeError) and any(word in str(error) for word in words)
-    return told or isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    words = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory", "_alloc_failed")
+    told = isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+    refused = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    return told or refused or isinstance(error, (torch.OutOfMemoryError, MemoryError))
 
 
 def shorten(text: str) -> str:

@@ -1,6 +1,7 @@
 """Sentences of errors are short whatever they name, and their classes show by name alone."""
 
 import copy
+import errno
 import pickle
 import traceback
 
@@ -36,3 +37,14 @@ def test_sentences_are_short():
 
 def test_sentences_stay_on_their_line():
     assert str(VAEError("'a\nb\x1b[2J\0' is no é")) == "'a\\nb\\x1b[2J\\x00' is no é"
+
+
+def test_memory_that_runs_out_is_told_by_whoever_ran_out_of_it():
+    told = (
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("unable to mmap 6417182 bytes from file <x>: Cannot allocate memory (12)"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+    )
+    assert all(map(errors.is_out_of_memory, told))
+    assert not any(map(errors.is_out_of_memory, (OSError(errno.ENOENT, "x"), ValueError("out of memory"))))
