@@ -1,27 +1,33 @@
-"""exact-vae inspect: says which VAE a file holds, from its header alone."""
+"""exact-vae inspect: says which VAE a file holds, from its header alone; or what all files of a folder hold."""
 
 import argparse
 import json
 from pathlib import Path
 
-from ..vae_core import inspect
+from ..vae_core import BadRequest, inspect
 from ..vae_core.checkpoints import to_json
-from ..vae_core.reports import describe_file
+from ..vae_core.reports import describe_file, format_survey, list_weights, survey_files, survey_to_json
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("inspect", help="say which VAE a file holds, without reading its weights")
-    command.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="a file, or the folder of a diffusers model"
-    )
+    what = "a file, the folder of a diffusers model, a folder of files at any depth, or a pattern as '*.safetensors'"
+    command.add_argument("files", nargs="+", type=Path, metavar="FILE", help=what)
     command.add_argument("--json", action="store_true", help="print everything as JSON: one object, or a list of them")
+    problems = "only files that would not load as a VAE, and why"
+    command.add_argument("--problems", action="store_true", help=problems)
     command.set_defaults(do=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    found = [inspect(path) for path in options.files]
-    if options.json:
-        facts = [to_json(one) for one in found]
-        print(json.dumps(facts if len(facts) > 1 else facts[0], indent=2))
-    else:
-        print("\n\n".join(describe_file(one) for one in found))
+    """A single file is described in full, or refused. Of several there is a table, and none is refused."""
+    paths = [path for given in options.files for path in list_weights(given)]
+    if not paths:
+        raise BadRequest(f"there is no file of weights in {', '.join(repr(str(path)) for path in options.files)}.")
+    if paths == options.files and len(paths) == 1 and not options.problems:
+        found = inspect(paths[0])
+        print(json.dumps(to_json(found), indent=2) if options.json else describe_file(found))
+        return
+    rows = survey_files(paths)
+    shown = [row for row in rows if row.problem] if options.problems else rows
+    print(json.dumps(survey_to_json(shown), indent=2) if options.json else format_survey(shown))

@@ -46,6 +46,11 @@ def find_weights(path: str | Path) -> Place:
     return Place([path], path)
 
 
+def holds_usual(place: Path) -> bool:
+    """Is there a file, or an index, that diffusers calls the weights of a model?"""
+    return any(file.is_file() for file in _list_usual(place, STEMS[:1]))
+
+
 def _find_in_folder(folder: Path) -> Place:
     places = [folder / name for name in SUBFOLDERS if (folder / name).is_dir()]
     for stems in (STEMS[:1], STEMS[1:]):

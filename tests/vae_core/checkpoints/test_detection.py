@@ -124,7 +124,7 @@ def test_what_is_no_vae_is_refused(name):
 def test_what_nobody_knows_is_told_what_it_lacks(tmp_path):
     path = tmp_path / "part.safetensors"
     names = [n for n in header("sd1.ldm")["shapes"] if n.startswith("decoder.mid.")]
-    save_file({n: torch.zeros(1) for n in names}, path)
+    save_file({n: torch.zeros(header("sd1.ldm")["shapes"][n]) for n in names}, path)
     with pytest.raises(UnknownCheckpoint) as e:
         load(path)
     said = (

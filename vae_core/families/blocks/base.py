@@ -78,6 +78,7 @@ class Halves(Bordered):
 class Facts:
     """The facts of a config, for whatever has one.
 
+    border                           what its convolutions read beyond the image, one of BORDERS
     parts                            ('encoder', 'decoder'), or the one half there is
     latent_channels, spatial_ratio   of the latent that nodes pass on (128 and 16 for FLUX.2)
     decoded_ratio                    the same of the image it decodes to; decoders may enlarge, or only preview
@@ -86,6 +87,10 @@ class Facts:
     """
 
     config: Config
+
+    @property
+    def border(self) -> str:
+        return self.config.border
 
     @property
     def parts(self) -> tuple[str, ...]:
