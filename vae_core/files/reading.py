@@ -1,14 +1,15 @@
 """Reading what other people made: regular files only, and no more of them than they may have."""
 
 import json
+import os
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import BadRequest
-from .kinds import demand_regular
 from .limits import DEEPEST_JSON, LARGEST_JSON
 
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
@@ -17,11 +18,15 @@ _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 def demand_file(path: Path) -> Path:
     """The path of a file. Raises BadRequest if there is none, or a folder, or what gives bytes without end."""
     try:
-        demand_regular(path)
+        mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError) as e:  # ValueError: no file can have such a name
         raise BadRequest(f"there is no file '{path}'.") from e
     except OSError as e:
         raise BadRequest(f"'{path}' cannot be read: {e.strerror or e}.") from e
+    if stat.S_ISDIR(mode):
+        raise BadRequest(f"'{path}' is a folder, not a file.")
+    if not stat.S_ISREG(mode):
+        raise BadRequest(f"'{path}' is a device or a pipe, not a file: save what it gives as a file first.")
     return path
 
 
