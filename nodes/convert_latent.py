@@ -1,6 +1,10 @@
 """Convert Latent: between raw latents and those of diffusion models and other programs."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
 
 from ..vae_core import latents
 from . import host
@@ -15,7 +19,7 @@ class ConvertLatent:
         "Converts a latent between three conventions. raw: what nodes pass on and VAEs decode. scaled: what diffusion "
         "models see, and what pipelines of diffusers return. normalised: mean 0 and variance 1 in every channel, as "
         "some packs pass on latents of Wan. The latent remembers its convention, and VAE Decode (Exact) takes raw "
-        "latents only."
+        "latents only. Packed latents of FLUX.1 and FLUX.2, as pipelines of diffusers return them, are unpacked."
     )
     CATEGORY = "Exact VAE/latent"
     SEARCH_ALIASES = ["scale latent", "unscale latent", "scaling factor", "0.18215", "normalize latent",
@@ -45,9 +49,20 @@ class ConvertLatent:
 
     def convert(self, samples, to, origin=AUTO, latent_space=AUTO):
         latent, tag = latent_of(samples), tag_of(samples)
-        space = choose_space(latent_space, tag, latent.shape[1])
+        if latents.find_packing(latent):
+            latent, space = latents.unpack(latent, size_of_mask(samples))
+            tag = latents.Tag.of(latent, space.families[0], space.ratio, None)
+            tag = replace(tag, convention=latents.SCALED if space.scale != 1 else latents.RAW)
+        else:
+            space = choose_space(latent_space, tag, latent.shape[1])
         origin = (tag.convention if tag else latents.RAW) if origin == AUTO else origin
         found = latents.convert(latent, space, origin, to)
         tag = tag or latents.Tag.of(latent, (*space.families, "unknown")[0], space.ratio, None)
         name = next(name for name, one in latents.SPACES.items() if one is space)
         return (replace_latent(samples, host.result(found), replace(tag, convention=to, space=name)),)
+
+
+def size_of_mask(samples: Mapping[str, Any]) -> tuple[int, int] | None:
+    """(H, W) of a LATENT's mask, which has the size of its image; None without one."""
+    mask = samples.get("noise_mask")
+    return (mask.shape[-2], mask.shape[-1]) if isinstance(mask, Tensor) and mask.ndim > 1 else None

@@ -12,8 +12,9 @@ from .images import TAG
 class LoadLatent:
     DESCRIPTION = (
         "Reads a latent from the input folder, the output folder or their subfolders. It reads files of Save Latent "
-        "(Exact), with the mask and everything the latent remembered; files of ComfyUI's own Save Latent; and "
-        ".safetensors files with a tensor named latent. Old files of ComfyUI, scaled for SD 1, are scaled back."
+        "(Exact), with the mask and everything the latent remembered; files of ComfyUI's own Save Latent; "
+        ".safetensors files with a tensor named latent; and what sd-scripts and musubi-tuner keep for training (.npz, "
+        "and tensors named latents). Old files of ComfyUI, scaled for SD 1, are scaled back."
     )
     CATEGORY = "Exact VAE/latent"
     SEARCH_ALIASES = ["load latent", "open latent", "import latent", "latent from file", "read latent"]
@@ -24,7 +25,7 @@ class LoadLatent:
     @classmethod
     def INPUT_TYPES(cls):
         name = "A file in the input folder. Files in the output folder, where latents are saved, end with [output]."
-        return {"required": {"latent": (host.list_files(latents.SUFFIXES), {"tooltip": name})}}
+        return {"required": {"latent": (host.list_files(latents.READABLE), {"tooltip": name})}}
 
     @classmethod
     def VALIDATE_INPUTS(cls, latent):

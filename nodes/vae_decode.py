@@ -89,7 +89,7 @@ def decode_pixels(
     codec = host.from_socket(vae, vae_core.Half.DECODER, tuple(latent.shape), options)
     latent = to_clip_latent(latent, codec)
     demand_same_vae(tag, codec)
-    if empty == REFUSE and latent.shape[1] == codec.latent_channels:
+    if empty == REFUSE and latent.ndim > 3 and latent.shape[1] == codec.latent_channels:
         demand_not_empty(latent, codec.spatial_ratio)
     size = tag.size_of(latent.shape) if tag else None
     host.first_look(codec, latent, tag.space if tag else None)

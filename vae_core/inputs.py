@@ -19,6 +19,7 @@ from .images.pixels import lay_out, pad_to
 from .images.plausible import demand_range
 from .latents import spaces
 from .latents.numbers import demand_latent, demand_numbers
+from .latents.packing import SPACES, find_packing
 from .plain import describe, name_need
 
 Where = torch.device | torch.dtype | Tensor | str | int | bool | None  # that something is moved, or how it is cast
@@ -123,7 +124,11 @@ def check_latent(vae: VAELike, z: Tensor, size: tuple[int, int] | None) -> tuple
     z: (B, latent_channels, h, w) or (B, latent_channels, T, h, w), floating-point. size: (H, W) to crop its image to.
     Raises LatentMismatch, NumericalOverflow for numbers that no latent has, and BadRequest for a size below 1.
     """
-    demand_latent(z)
+    if packed := find_packing(demand_latent(z)):
+        raise LatentMismatch(
+            f"this latent of shape {tuple(z.shape)} is packed, as pipelines of {SPACES[packed.space].models} return "
+            "it: unpack it with Convert Latent (Exact), or latents.unpack."
+        )
     if z.ndim not in (4, 5) or 0 in z.shape:
         raise LatentMismatch(
             f"this is no latent, but {describe(z)}: a latent is floating-point of shape (B, C, h, w) or "
@@ -190,10 +195,12 @@ def demand_no_tiles(options: RunOptions) -> RunOptions:
 def _describe_mismatch(vae: VAELike, z: Tensor) -> str:
     channels = z.shape[1]
     whose = spaces.name_models(channels)
+    is_z = channels * 4 == vae.latent_channels
+    advice = "; if it is z before it is patchified, as diffusers' encoder gives it, use latents.latent_of_z"
     return (
         f"this latent has {channels} channels (shape {tuple(z.shape)}{f', as of {whose}' if whose else ''}), but "
         f"'{vae.name}' needs {vae.latent_channels}: it is {vae.title}. Use the VAE of the model that "
-        "made the latent."
+        f"made the latent{advice if is_z else ''}."
     )
 
 

@@ -5,6 +5,6 @@ from attack.harness import Attack
 
 def list_attacks() -> list[Attack]:
     """All attacks, of all modules here that have some."""
-    from attack import arguments, images, names, workflows
+    from attack import arguments, images, names, tensors, workflows
 
-    return [*workflows.ATTACKS, *names.ATTACKS, *images.ATTACKS, *arguments.ATTACKS]
+    return [*workflows.ATTACKS, *names.ATTACKS, *images.ATTACKS, *arguments.ATTACKS, *tensors.ATTACKS]

@@ -142,7 +142,7 @@ def test_bad_input_gets_one_sentence(capsys, tmp_path, kl_file, image):
     assert "there is no file" in fails(capsys, "inspect", tmp_path / "none.safetensors")
     assert "is text" in fails(capsys, "encode", image, latent, "--vae", text)
     assert "as an image" in fails(capsys, "encode", text, latent, "--vae", kl_file)
-    assert "there is no latent file" in fails(capsys, "decode", tmp_path / "none", out, "--vae", kl_file)
+    assert "there is no file" in fails(capsys, "decode", tmp_path / "none", out, "--vae", kl_file)
     assert "has 16 channels" in fails(capsys, "decode", tmp_path / "other.safetensors", out, "--vae", kl_file)
     assert "the ending of no image" in fails(capsys, "decode", latent, tmp_path / "out.xyz", "--vae", kl_file)
     assert "cannot be written" in fails(capsys, "decode", latent, tmp_path / "no" / "out.png", "--vae", kl_file)

@@ -67,29 +67,30 @@ class Checkpoint:
         return sum(tensor_bytes(entry.shape, entry.stored or entry.dtype) for entry in found)
 
     def tensors(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-        """(name, tensor on the memory map), file by file, in the order asked for; copied is only what is quantised.
+        """(name, tensor on the memory map), file by file, in the order asked for; only what is quantised is copied.
 
         Raises BrokenCheckpoint if a file has changed since it was opened, or its checksums are wrong.
         """
         wanted = list(names)
         for file in self.files:
             here = [name for name in wanted if self.entries[name].file == file]
-            if here:
-                self.marks[file].demand_same()
-                yield from ((name, self._scale(name, tensor)) for name, tensor in self._read(file, here))
-                self.marks[file].demand_same()
+            yield from ((name, self._scale(name, tensor)) for name, tensor in self._read(file, here))
 
     def _read(self, file: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
-        """As they are in the file."""
-        if file not in self.seals:
-            return _map(file, names)
-        return check(file, self.seals[file], ((name, self.loaded[name]) for name in names))
+        if not names:
+            return
+        self.marks[file].demand_same()
+        if file in self.seals:
+            yield from check(file, self.seals[file], ((name, self.loaded[name]) for name in names))
+        else:
+            yield from _map(file, names)
+        self.marks[file].demand_same()
 
     def _scale(self, name: str, numbers: Tensor) -> Tensor:
         entry = self.entries[name]
         if not entry.scale:
             return numbers
-        _, scale = next(self._read(entry.file, [entry.scale]))
+        ((_, scale),) = self._read(entry.file, [entry.scale])
         return numbers.float() * scale.float().reshape(-1, *(1,) * (numbers.ndim - 1))
 
 

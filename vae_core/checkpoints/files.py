@@ -73,7 +73,7 @@ def _open_safetensors(path: Path) -> Checkpoint:
     mark = FileMark.of(path)
     header, metadata = read_header(path)
     entries = {name: Entry(tuple(info["shape"]), info["dtype"], path) for name, info in header.items()}
-    return Checkpoint(path, entries, metadata, {}, {path: mark})
+    return Checkpoint(path, entries, metadata, marks={path: mark})
 
 
 def _open_pickle(path: Path) -> Checkpoint:
@@ -83,6 +83,5 @@ def _open_pickle(path: Path) -> Checkpoint:
         raise UnknownCheckpoint(f"'{path}' holds tensors of {', '.join(sorted(odd))}: a VAE's are plain numbers.")
     demand_held(path, weights.items())
     entries = {name: Entry(tuple(t.shape), WORDS[t.dtype], path) for name, t in weights.items()}
-    return Checkpoint(
-        path, entries, {INSIDE: inside} if inside else {}, weights, {path: mark}, {path: read_seals(path)}
-    )
+    note = {INSIDE: inside} if inside else {}
+    return Checkpoint(path, entries, note, weights, {path: mark}, {path: read_seals(path)})

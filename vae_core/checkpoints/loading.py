@@ -17,6 +17,7 @@ from ..families.registry import build, family_named, spaces, title
 from ..files.marks import FileMap, FileMark
 from ..latents import spaces as latents
 from ..numerics import pin_numerics
+from ..plain import name_kind, name_need
 from ..vae import VAE
 from . import built_in
 from .checkpoint import Checkpoint
@@ -93,6 +94,8 @@ def list_maps(sources: Mapping[str, Source], weights: Mapping[str, Tensor]) -> l
     marks: dict[Path, FileMark] = {}
     for new, (checkpoint, old) in sources.items():
         file = checkpoint.entries[old].file
+        if checkpoint.entries[old].scale:
+            continue  # a product, which lies in no file
         marks[file] = checkpoint.marks[file]
         pointers.setdefault(file, set()).add(weights[new].data_ptr())
     return [FileMap(marks[file], frozenset(found)) for file, found in pointers.items()]
@@ -134,6 +137,7 @@ def from_weights(
     border          see `load`
     Raises UnknownCheckpoint, BrokenCheckpoint.
     """
+    demand_dense(weights, name)
     found = found or detect({k: tuple(t.shape) for k, t in weights.items()})
     demand_whole(found, name)
     largest = max(demand_floats(weights, name), key=Tensor.numel)
@@ -142,6 +146,13 @@ def from_weights(
     told = family_named(found.family).scaling
     space = None if told else whose(spaces(found.family, found.config), weights)
     return Variant(found.family, found.config, tensors, space).with_border(border).assemble(name, dtype, device)
+
+
+def demand_dense(weights: Mapping[str, object], name: str) -> None:
+    """Raise BrokenCheckpoint for what is no dense tensor in memory, and for complex numbers, which would lose half."""
+    for tensor_name, t in weights.items():
+        if not isinstance(t, Tensor) or name_kind(t) or t.is_complex():
+            raise BrokenCheckpoint(f"{name} are no weights: '{str(tensor_name)[:80]}' must be {name_need(t)}.")
 
 
 def demand_floats(weights: Mapping[str, Tensor], name: str) -> list[Tensor]:

@@ -12,6 +12,8 @@ import numpy as np
 from ..errors import BadRequest
 from .limits import DEEPEST_JSON, LARGEST_JSON
 
+_OTHERS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+           stat.S_IFSOCK: "a socket"}  # fmt: skip
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 
@@ -23,10 +25,8 @@ def demand_file(path: Path) -> Path:
         raise BadRequest(f"there is no file '{path}'.") from e
     except OSError as e:
         raise BadRequest(f"'{path}' cannot be read: {e.strerror or e}.") from e
-    if stat.S_ISDIR(mode):
-        raise BadRequest(f"'{path}' is a folder, not a file.")
     if not stat.S_ISREG(mode):
-        raise BadRequest(f"'{path}' is a device or a pipe, not a file: save what it gives as a file first.")
+        raise BadRequest(f"'{path}' is {_OTHERS.get(stat.S_IFMT(mode), 'something else')}, not a file.")
     return path
 
 

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import BadRequest
-from ..plain import describe, name_need
+from ..plain import describe, name_kind, name_need
 
 _COUNTS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
@@ -27,7 +27,8 @@ def demand(mask: object, what: str = "this mask") -> Tensor:
     mask: (H, W), (B, H, W) or (B, 1, H, W), floating-point, whole numbers or bool. what: names it in the sentence.
     """
     needed = "numbers in [0, 1] of shape (B, H, W) are needed."
-    if need := name_need(mask.float() if isinstance(mask, Tensor) and mask.dtype in _COUNTS else mask):
+    counts = isinstance(mask, Tensor) and not name_kind(mask) and mask.dtype in _COUNTS
+    if need := "" if counts else name_need(mask):
         raise BadRequest(f"{what} must be {need}: {needed}")
     assert isinstance(mask, Tensor)
     if mask.ndim not in (2, 3, 4) or 0 in mask.shape:

@@ -7,11 +7,12 @@ from .. import lazy
 if TYPE_CHECKING:
     from . import spectra
     from .conventions import CONVENTIONS, NORMALISED, RAW, SCALED, convert
-    from .files import NODE_SUFFIX, SUFFIXES, read_latent, read_latent_file, write_latent
+    from .files import NODE_SUFFIX, READABLE, SUFFIXES, read_latent, read_latent_file, write_latent
     from .fingerprint import digest_weights
     from .interpolation import METHODS, SLERP, interpolate, slerp, walk
     from .noise import BATCH_SEEDS, CPU, INCREMENT, SEEDS, SOURCES, Noise
     from .numbers import demand_latent, demand_numbers
+    from .packing import find_packing, latent_of_z, unpack
     from .previews import (
         CELLS,
         IMAGES,
@@ -30,11 +31,12 @@ else:
         {
             "spectra": "spectra",
             "conventions": "CONVENTIONS NORMALISED RAW SCALED convert",
-            "files": "NODE_SUFFIX SUFFIXES read_latent read_latent_file write_latent",
+            "files": "NODE_SUFFIX READABLE SUFFIXES read_latent read_latent_file write_latent",
             "fingerprint": "digest_weights",
             "interpolation": "METHODS SLERP interpolate slerp walk",
             "noise": "BATCH_SEEDS CPU INCREMENT SEEDS SOURCES Noise",
             "numbers": "demand_latent demand_numbers",
+            "packing": "find_packing latent_of_z unpack",
             "previews": "CELLS IMAGES Factors Findings false_colours fit preview published_factors",
             "spaces": "SPACES LatentSpace find_spaces get_space list_tiny_spaces name_models",
             "tag": "Tag",
@@ -52,6 +54,7 @@ __all__ = [
     "NODE_SUFFIX",
     "NORMALISED",
     "RAW",
+    "READABLE",
     "SCALED",
     "SEEDS",
     "SLERP",
@@ -68,10 +71,12 @@ __all__ = [
     "demand_numbers",
     "digest_weights",
     "false_colours",
+    "find_packing",
     "find_spaces",
     "fit",
     "get_space",
     "interpolate",
+    "latent_of_z",
     "list_tiny_spaces",
     "name_models",
     "preview",
@@ -80,6 +85,7 @@ __all__ = [
     "read_latent_file",
     "slerp",
     "spectra",
+    "unpack",
     "walk",
     "write_latent",
 ]

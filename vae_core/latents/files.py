@@ -2,7 +2,7 @@
 
 A `.latent` file holds a tensor `latent_tensor`, and an empty tensor that marks it as not scaled: files from before
 March 2023 lack the mark and were multiplied by SD 1's scale. Both kinds may also hold a tag, a mask, and the numbers
-that the items had in a larger batch; other programs ignore these.
+that the items had in a larger batch; other programs ignore these. foreign.py reads what trainers have kept.
 """
 
 import json
@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import BadRequest, LatentMismatch, some
 from ..files.atomic import Target, write_atomically
-from ..files.safetensors_header import read_header
+from ..files.reading import demand_file
+from ..files.safetensors_header import Info, read_header
 from ..numerics import pin_numerics
+from .foreign import ARCHIVE, add_batch, find_name, guess_tag, read_archive
 from .numbers import demand_latent, demand_numbers
 from .spaces import SPACES
 from .tag import Tag
@@ -27,7 +29,9 @@ TAG = "exact_vae"  # metadata: the tag, as JSON
 INDEX = "batch_index"  # metadata: a list, as JSON
 NODE_SUFFIX, NODE_TENSOR, NODE_MARKER = ".latent", "latent_tensor", "latent_format_version_0"
 TENSOR, MASK = "latent", "noise_mask"
-SUFFIXES = (NODE_SUFFIX, ".safetensors")
+SUFFIXES = (NODE_SUFFIX, ".safetensors")  # of files that are written
+READABLE = (*SUFFIXES, ARCHIVE)
+FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")  # in safetensors' words
 
 
 class StoredLatent(NamedTuple):
@@ -78,30 +82,56 @@ def write_latent(
 
 @pin_numerics()
 def read_latent_file(path: str | Path) -> StoredLatent:
-    """Read a file that `write_latent` or a node that saves latents wrote.
+    """Read a file that `write_latent`, a node that saves latents, or a trainer wrote.
 
     Raises BadRequest if it cannot be read, BrokenCheckpoint if it is damaged, LatentMismatch if it holds no latent.
     """
-    path = Path(path)
-    try:
-        if not path.is_file():
-            raise BadRequest(f"there is no latent file '{path}'.")
-        names, metadata = read_header(path)
-        found = load_file(path)
-    except (OSError, SafetensorError, NotImplementedError) as e:
-        raise BadRequest(f"'{path}' cannot be read: {e}.") from e
-    if TENSOR not in found and NODE_TENSOR not in found:
+    path = demand_file(Path(path))
+    if path.suffix.lower() == ARCHIVE:
+        name, latent = read_archive(path)
+        return _tag_foreign(path, add_batch(name, latent.to(torch.float32)))
+    names, metadata = _read_names(path)
+    name = next((one for one in (TENSOR, NODE_TENSOR) if one in names), None) or find_name(names, path)
+    if name is None:
         here = some(names)
-        raise LatentMismatch(f"'{path}' holds no latent: it needs a tensor '{TENSOR}' or '{NODE_TENSOR}', not {here}.")
-    old = TENSOR not in found and NODE_MARKER not in found
-    latent = found[TENSOR if TENSOR in found else NODE_TENSOR].to(torch.float32)
+        raise LatentMismatch(
+            f"'{path}' holds no latent: it needs a tensor '{TENSOR}', '{NODE_TENSOR}' or 'latents', not {here}."
+        )
+    if names[name]["dtype"] not in FLOATS:
+        what = names[name]["dtype"]
+        raise LatentMismatch(f"'{path}' holds no latent: its '{name[:80]}' is of {what}, and a latent is of floats.")
+    found = _read_tensors(path, [name, *([MASK] if MASK in names else [])])
+    latent = found[name].to(torch.float32)
+    if name not in (TENSOR, NODE_TENSOR):
+        return _tag_foreign(path, add_batch(name, latent))
     tag = Tag.from_json(metadata[TAG]) if TAG in metadata else None
+    is_old = name == NODE_TENSOR and NODE_MARKER not in names
     return StoredLatent(
-        latent / SPACES["sd1"].scale if old else latent,
+        demand_latent(latent / SPACES["sd1"].scale if is_old else latent, f"the latent in '{path}'"),
         tag.check(latent) if tag else None,
         found.get(MASK),
         _parse_index(metadata.get(INDEX), len(latent)),
     )
+
+
+def _read_names(path: Path) -> tuple[dict[str, Info], dict[str, str]]:
+    try:
+        return read_header(path)
+    except OSError as e:
+        raise BadRequest(f"'{path}' cannot be read: {e}.") from e
+
+
+def _tag_foreign(path: Path, latent: Tensor) -> StoredLatent:
+    return StoredLatent(demand_latent(latent, f"the latent in '{path}'"), guess_tag(path, latent))
+
+
+def _read_tensors(path: Path, names: list[str]) -> dict[str, Tensor]:
+    """These tensors, copied from the file's memory map."""
+    try:
+        with safe_open(path, framework="pt") as opened:
+            return {name: opened.get_tensor(name).clone() for name in names}
+    except (OSError, SafetensorError, NotImplementedError) as e:
+        raise BadRequest(f"'{path}' cannot be read: {e}.") from e
 
 
 def read_latent(path: str | Path) -> tuple[Tensor, Tag | None]:

@@ -47,10 +47,10 @@ def test_an_old_node_s_file_was_scaled(tmp_path):
 
 
 def test_bad_files(tmp_path):
-    with pytest.raises(BadRequest, match="there is no latent file"):
+    with pytest.raises(BadRequest, match="there is no file"):
         read_latent(tmp_path / "none.safetensors")
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(LatentMismatch, match="holds no latent: it needs a tensor 'latent' or 'latent_tensor', not x"):
+    with pytest.raises(LatentMismatch, match="it needs a tensor 'latent', 'latent_tensor' or 'latents', not x"):
         read_latent(tmp_path / "other.safetensors")
     (tmp_path / "text.safetensors").write_text("this is not a latent")
     with pytest.raises(BrokenCheckpoint, match="is text"):

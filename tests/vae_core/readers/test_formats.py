@@ -155,16 +155,14 @@ def test_kinds_of_files(start, what):
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "x.png")
     for ask in (readers.read, readers.rows, readers.read_first):
-        with pytest.raises(
-            BadRequest, match=r"x.png' is a device or a pipe, not a file: save what it gives as a file first\.$"
-        ):
+        with pytest.raises(BadRequest, match=r"x.png' is a pipe, not a file\.$"):
             ask(tmp_path / "x.png")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="devices of POSIX")
 def test_a_device_is_not_read(tmp_path):
     (tmp_path / "x.png").symlink_to("/dev/zero")
-    with pytest.raises(BadRequest, match=r"x.png' is a device or a pipe, not a file: "):
+    with pytest.raises(BadRequest, match=r"x.png' is a device, not a file\.$"):
         readers.read(tmp_path / "x.png")
     with pytest.raises(BadRequest, match=r" is a folder, not a file\.$"):
         readers.read(tmp_path)
