@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from collections.abc import Callable
 
 import pytest
@@ -150,7 +149,7 @@ def test_what_is_no_workflow(flow, why):
 def test_files_that_never_end(tmp_path):
     os.mkfifo(tmp_path / "pipe.json")
     for path in (tmp_path / "pipe.json", "/dev/zero"):
-        assert re.search("is a (pipe|device), not a file", refused(headless.load, path, NODES))
+        assert ", not a file" in refused(headless.load, path, NODES)
     with (tmp_path / "long.json").open("wb") as file:
         file.truncate(2**40)
     assert "is too large for a table of JSON" in refused(headless.load, tmp_path / "long.json", NODES)
