@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize(("path", "name", "make"), readme_tables.TABLES, ids=lambda value: str(value)[-20:])
+@pytest.mark.parametrize(("path", "name", "make"), readme_tables.TABLES, ids=["files", "cards"])
 def test_tables_are_what_the_code_says(path, name, make):
     page = path.read_text()
     assert readme_tables.write_table(page, name, make()) == page, "run `python docs/readme_tables.py`"
