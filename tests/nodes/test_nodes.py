@@ -79,7 +79,7 @@ def test_all_spaces_of_tiny_vaes_can_be_told():
     """A space is there if a tiny VAE is published for it, and no other."""
     (told, options) = NODE_CLASS_MAPPINGS["ExactVAELoader"].INPUT_TYPES()["optional"]["latent_space"]
     assert set(told) == {"automatic", "sd1", "sdxl", "sd3", "flux1", "sana", "wan21", "wan22", "hunyuan-video",
-                         "hunyuan-video-15"} and options["default"] == told[0]  # fmt: skip
+                         "hunyuan-video-15", "flux2", "ltx-video", "qwen-image-2.1"} and options["default"] == told[0]  # fmt: skip
 
 
 def test_light_vaes_of_clips_are_read_as_such_if_asked(models):
@@ -207,7 +207,7 @@ def test_bad_input_gets_a_sentence(vae):
     tag = {"family": "kl", "channels": 4, "ratio": 8, "latent": [2, 2], "size": [16, 16]}
     with pytest.raises(LatentMismatch, match=r"made by a VAE of the family 'kl' at 1/8 \(SD 1.x.* works at 1/4"):
         call("ExactVAEDecode", samples={"samples": torch.zeros(1, 4, 2, 2), "exact_vae": tag}, vae=vae)
-    with pytest.raises(BadPixels, match="these pixels hold NaN"):
+    with pytest.raises(BadPixels, match="the images of 'pixels' hold NaN or infinity"):
         call("ExactVAEEncode", pixels=torch.full((1, 8, 8, 3), float("nan")), vae=vae)
     with pytest.raises(BadPixels, match="these pixels reach 509"):
         call("ExactVAEEncode", pixels=torch.full((1, 8, 8, 3), 255.0), vae=vae)

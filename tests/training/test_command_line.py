@@ -65,7 +65,7 @@ def test_photographs_smaller_than_the_crops(capsys, tmp_path, data):
 def test_a_vae_that_cannot_be_measured(capsys, tmp_path, data, kl_file):
     out = ("--data", data, "--out", tmp_path / "out")
     assert "there is no file" in fails(capsys, "evaluate", tmp_path / "none", *out)
-    assert "is a PNG image, not a safetensors file" in fails(capsys, "evaluate", data / "held_out" / "x.png", *out)
+    assert "is a PNG image, not a file of weights" in fails(capsys, "evaluate", data / "held_out" / "x.png", *out)
     assert not (tmp_path / "out").exists()
 
 

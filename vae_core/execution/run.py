@@ -102,7 +102,8 @@ class Run(Protocol):
 
 def demand_finite(vae: Run, x: Tensor, half: Half) -> None:
     """x: the result of this half, of any shape. Raises NumericalOverflow unless all its numbers are finite."""
-    if math.isfinite(x.amin()) and math.isfinite(x.amax()):  # torch.isfinite makes another tensor of this size
+    # torch.isfinite would make another tensor of this size. A GPU is waited for once.
+    if all(map(math.isfinite, torch.stack((x.amin(), x.amax())).tolist())):
         return
     what = "the image" if half is Half.ENCODER else "the latent"
     cure = "if another file of this VAE does not, this one is damaged"

@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import Tensor
 
 from ..errors import LatentMismatch, NumericalOverflow
@@ -31,7 +32,7 @@ def demand_numbers(latent: Tensor, what: str = "this latent") -> None:
     latent: any shape and real dtype, not empty. what: names it in the sentence.
     """
     latent = latent.detach()
-    least, most = latent.amin().item(), latent.amax().item()
+    least, most = torch.stack((latent.amin(), latent.amax())).tolist()  # one value that a GPU is waited for
     if not (math.isfinite(least) and math.isfinite(most)):
         raise NumericalOverflow(f"{what} holds NaN or infinity: it was broken before it came to the VAE.")
     largest = max(-least, most)

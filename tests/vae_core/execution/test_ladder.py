@@ -114,6 +114,7 @@ def test_memory_runs_out_in_many_words(error):
 
 def test_if_no_way_is_left_it_says_where():
     tries: list[Plan] = []
+    given("kl", "decode")  # made while there is memory
     with SmallMemory(TINY) as memory, pytest.raises(DoesNotFit) as caught:
         run("kl", "decode", on_plan=tries.append)
     assert str(caught.value).startswith("decoding 1 x 32x32 with 'kl' ran out of memory at decoder.")
@@ -125,6 +126,7 @@ def test_if_no_way_is_left_it_says_where():
 
 def test_other_errors_are_not_tried_again():
     plans: list[Plan] = []
+    given("kl", "decode")
     with SmallMemory(TINY, lambda: RuntimeError("cuDNN is unhappy")), pytest.raises(RuntimeError, match="unhappy"):
         run("kl", "decode", on_plan=plans.append)
     with pytest.raises(NumericalOverflow):

@@ -216,7 +216,7 @@ class Lying(Pixels):
         ([torch.zeros(3, 9, 8, dtype=torch.uint8)], "not of uint8"),
         ([torch.zeros(3, 5, 8), torch.zeros(3, 0, 8), torch.zeros(3, 4, 8)], "5 rows of this image end with float32"),
         ([torch.zeros(3, 5, 8), None], "after 5 rows of this image a band must be a tensor, not NoneType"),
-        ([torch.zeros(3, 9, 8).to_sparse()], "a dense tensor, not a sparse one"),
+        ([torch.zeros(3, 9, 8).to_sparse()], "must be a dense tensor with numbers, not a sparse one"),
         ([torch.zeros(())], "0 rows of this image end with"),
         ([torch.zeros(3, 5, 8), torch.full((3, 4, 8), 255.0)], "these pixels reach 255"),
         ([torch.zeros(3, 5, 8), torch.full((3, 4, 8), float("nan"))], "these pixels hold NaN or infinity"),
