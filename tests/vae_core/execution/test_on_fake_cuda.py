@@ -27,7 +27,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "parts of a clip": {},
 }
 # Values that the host reads in a call, each of which waits for the device: is what came, and what goes, in order?
-READS = {"encode": 4, "decode": 3}
+READS = {"encode": 4, "decode": 4}
 KERNELS_OF_AN_OP = 8  # on average at most, in a whole run
 STATISTICS = 2**12  # bytes of numbers for each channel that a kernel takes meanwhile
 
