@@ -28,7 +28,7 @@ from .latents.previews import Findings
 from .numerics import pin_each, pin_numerics
 from .ops import as_single_frame
 from .posterior import Posterior
-from .verdicts import Detours
+from .verdicts import Detour, Detours
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -68,8 +68,7 @@ class VAE(Facts):
         self.findings = Findings()
         self.detours = Detours()
         self.mapped: tuple[FileMap, ...] = ()
-        self._dtype = dtype
-        self._device = device
+        self._dtype, self._device = dtype, device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -174,7 +173,7 @@ class VAE(Facts):
         """
         options = inputs.demand_no_tiles(replace(options, **keywords))
         demand_part(self.config, self.name, Half.ENCODER)
-        if detour := self.detours.find(self, Half.ENCODER):
+        if detour := self._find_detour(Half.ENCODER):
             return detour.vae.encode_rows(source, options=detour.adapt(options))
         _, h, w = inputs.check_rows_shape(self, source.shape)
         shape = (1, *source.shape)
@@ -211,7 +210,7 @@ class VAE(Facts):
         """
         options = inputs.demand_no_tiles(replace(options, **keywords))
         demand_part(self.config, self.name, Half.DECODER)
-        if detour := self.detours.find(self, Half.DECODER):
+        if detour := self._find_detour(Half.DECODER):
             return detour.vae.decode_rows(z, size=size, options=detour.adapt(options))
         x, folding = inputs.check_latent(self, z, size)
         if isinstance(folding, inputs.ImagesAsClips) and len(z) == 1:
@@ -238,9 +237,9 @@ class VAE(Facts):
 
     @torch.inference_mode(False)
     def to(self, *where: inputs.Where, **named: inputs.Where) -> "VAE":
-        """Move or cast the weights, in place as torch does, to what `nn.Module.to` takes: a device, a dtype, or both.
+        """Move or cast the weights, in place, to what `nn.Module.to` takes: a tensor may be of any shape.
 
-        Statistics of a latent space stay fp32 at least. Raises BadRequest for another device or dtype than there is.
+        Statistics of a latent space stay fp32 at least. Raises BadRequest for a device or dtype that is not there.
         """
         device, dtype = inputs.parse_where(*where, **named)
         self._device = device or self._device
@@ -268,7 +267,7 @@ class VAE(Facts):
         """
         half, options = Half.of(half), replace(options, **keywords)
         demand_part(self.config, self.name, half)
-        if detour := self.detours.find(self, half):
+        if detour := self._find_detour(half):
             plan = detour.vae.plan(half, shape, masked=masked, streamed=streamed, options=detour.adapt(options))
             return replace(plan, note=detour.sentence)
         return next(self._ladder(half, shape, options, streamed=streamed, masked=masked).plans)
@@ -280,13 +279,17 @@ class VAE(Facts):
         """
         return self._request(Half.of(half), shape).whole.peak
 
+    def _find_detour(self, half: Half) -> Detour | None:
+        """The way around what its device computes wrongly. Asked before every run, whose weights must be as loaded."""
+        demand_unwritten(self)
+        return self.detours.find(self, half)
+
     def _request(self, half: Half, shape: Sequence[int], *, streamed: bool = False, masked: bool = False) -> Request:
         return make_request(self.family, self.config, half, tuple(shape), self.dtype, streamed=streamed, masked=masked)
 
     def _ladder(
         self, half: Half, shape: Sequence[int], options: RunOptions, *, streamed: bool = False, masked: bool = False
     ) -> Ladder:
-        demand_unwritten(self)
         if options.tiles:
             shape = options.tiles.tile_shape(tuple(shape), 1 if half is Half.ENCODER else self.decoded_ratio)
         what = describe_run(half, shape, self.name)
@@ -309,7 +312,7 @@ class VAE(Facts):
 
     def _encode(self, x: Tensor, options: RunOptions) -> Tensor:
         """x: (B, C, H, W) or (B, C, T, H, W) -> the encoder's result."""
-        if detour := self.detours.find(self, Half.ENCODER):
+        if detour := self._find_detour(Half.ENCODER):
             return detour.vae._encode(x, detour.adapt(options)).to(self.device)
         ops = self.network.encode_ops()
 
@@ -321,7 +324,7 @@ class VAE(Facts):
 
     def _decode(self, x: Tensor, side_input: Tensor | None, options: RunOptions) -> Tensor:
         """x: (B, C, h, w) or (B, C, T, h, w) -> the decoder's result."""
-        if detour := self.detours.find(self, Half.DECODER):
+        if detour := self._find_detour(Half.DECODER):
             return detour.vae._decode(x, detour.move(side_input), detour.adapt(options)).to(self.device)
         ops = self.network.decode_ops() if side_input is None else self.network.masked_decode_ops()
 

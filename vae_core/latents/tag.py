@@ -64,7 +64,10 @@ class Tag:
         return tag.renew(latent)
 
     def renew(self, latent: Tensor) -> "Tag":
-        """The same tag for a latent that is known to lie as the one that was tagged, whatever its numbers are."""
+        """The same tag for a latent that is known to lie as the one that was tagged, whatever its numbers are.
+
+        latent: (B, C, h, w) or (B, C, T, h, w), of the tagged shape. Raises nothing.
+        """
         if self.size is None and self.frames is None:
             return replace(self, items=None, marks=None)
         return replace(self, items=len(latent), marks=draw_marks(latent))
@@ -73,6 +76,7 @@ class Tag:
         """The part of this tag that still holds for this latent; None as in `adapt_to`.
 
         The size and the frames do not if the latent has been turned or mixed with others, see likeness.py.
+        latent: (B, C, h, w) or (B, C, T, h, w). Raises nothing.
         """
         found = self.adapt_to(tuple(latent.shape))
         if not found or found.marks is None or lies_as_before(found.marks, found.items or len(latent), latent):

@@ -10,7 +10,7 @@ from torch import nn
 
 BORDERS = ("reflect", "circular")
 KINDS = ("kl", "kl: FLUX.2", "asymmetric", "vq", "vq: MoVQ", "hunyuan_image", "dc_ae", "dc_ae: shuffled", "tiny",
-         "tiny: TAEF2", "tiny: TAEQI2.1", "effnet")  # fmt: skip
+         "tiny: TAEF2", "tiny: TAEQI2.1")  # fmt: skip
 
 
 def diffusers_kl(border: str) -> tuple:
