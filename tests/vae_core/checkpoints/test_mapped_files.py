@@ -127,6 +127,7 @@ def test_a_file_that_was_written_to_is_not_run(path):
     make_older(path)
     vae = load(path)
     want = vae.decode(Z)
+    vae.findings.fingerprint = None  # where somebody has asked the Doctor about a VAE, the run needed it already
     write_into(path)
     for use in (lambda: vae.decode(Z), lambda: next(vae.decode_rows(Z)), lambda: vae.encode(torch.zeros(1, 3, 8, 8)),
                 lambda: vae.fingerprint, lambda: save(vae, path.with_name("b.safetensors"))):  # fmt: skip
