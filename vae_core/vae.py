@@ -19,7 +19,7 @@ from .execution.plans.request import Plan, Request
 from .execution.progress import ProgressObserver
 from .execution.rewrite.fuse import fuse
 from .execution.run import demand_finite, describe_run
-from .families import ClipLaw, Config, Facts, Half, Network
+from .families import ZEROS, ClipLaw, Config, Facts, Half, Network
 from .families.registry import demand_part, title
 from .files.marks import FileMap, demand_unwritten
 from .images.plausible import demand_range
@@ -95,7 +95,7 @@ class VAE(Facts):
         """16 hexadecimal digits by which its weights are known again. Computed once: weights do not change."""
         if self.findings.fingerprint is None:
             demand_unwritten(self)
-            self.findings.fingerprint = digest_weights(self.network)
+            self.findings.fingerprint = digest_weights(self.network, "" if self.border == ZEROS else self.border)
         return self.findings.fingerprint
 
     def __repr__(self) -> str:

@@ -3,14 +3,15 @@
 A border that this pack has runs here all the same. Whatever else changes a result is left to the host's own methods.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from ...vae_core import Detection
-from ...vae_core.families import BORDERS, ZEROS, build
+from ...vae_core.families import BORDERS, ZEROS, Config, build
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 SETTINGS = {nn.Conv2d: ("stride", "dilation", "groups"), nn.GroupNorm: ("num_groups", "eps")}
@@ -53,15 +54,20 @@ def _list_changes(model: nn.Module, found: Detection) -> Iterator[Change]:
 
 def _list_settings(model: nn.Module, found: Detection) -> Iterator[Change]:
     """Settings of convolutions and norms that are not those of the network that the weights are of."""
-    network = build(found.family, found.config)
-    for new, old in found.names.items():
-        (owner, _, tensor), (name, _, _) = new.rpartition("."), old.rpartition(".")
-        if tensor != "weight":
-            continue
-        ours, theirs = network.get_submodule(owner), model.get_submodule(name)
-        settings = next(
-            (SETTINGS[kind] for kind in SETTINGS if isinstance(ours, kind) and isinstance(theirs, kind)), ()
-        )
-        for one in settings:
-            if getattr(ours, one) != getattr(theirs, one):
-                yield Change(f"'{name}' has the {one} {getattr(theirs, one)} instead of {getattr(ours, one)}")
+    for owner, (kind, ours) in _read_settings(found.family, found.config).items():
+        name = found.names[f"{owner}.weight"].rpartition(".")[0]
+        theirs = model.get_submodule(name)
+        for one, value in ours.items() if isinstance(theirs, kind) else ():
+            if getattr(theirs, one) != value:
+                yield Change(f"'{name}' has the {one} {getattr(theirs, one)} instead of {value}")
+
+
+@lru_cache(maxsize=8)
+def _read_settings(family: str, config: Config) -> Mapping[str, tuple[type, Mapping[str, Any]]]:
+    """Of each of our convolutions and norms, by reference name: its kind, and its settings."""
+    found = {}
+    for owner, module in build(family, config).named_modules():
+        kind = next((kind for kind in SETTINGS if isinstance(module, kind)), None)
+        if kind and getattr(module, "weight", None) is not None:
+            found[owner] = kind, {one: getattr(module, one) for one in SETTINGS[kind]}
+    return found

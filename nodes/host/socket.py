@@ -142,7 +142,7 @@ def _rebuild(thing: Any, found: Detection, dtype: torch.dtype | None = None, dev
     """
     weights = thing.first_stage_model.state_dict()
     vae = from_weights(weights, CORE_VAE, dtype, device, found, found.config.border)
-    vae.findings = vars(thing).setdefault(FINDINGS, vae.findings)
+    vae.findings = vars(thing).setdefault(FINDINGS, {}).setdefault(vae.border, vae.findings)
     return vae
 
 

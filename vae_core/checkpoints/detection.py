@@ -81,7 +81,7 @@ def detect(shapes: Mapping[str, tuple[int, ...]]) -> Detection:
     _demand_not_foreign(readings)
     _demand_not_other(shapes, vaes=True)
     deeper = Readings(shapes, find_prefixes(shapes))
-    if (found := _best(_detections(deeper))) and _share(found) >= FIT:
+    if found := _only(list(_detections(deeper))):
         return found
     _demand_not_foreign(deeper)
     _demand_not_other(shapes)
@@ -211,6 +211,18 @@ def _best(detections: Iterable[Detection]) -> Detection | None:
         if most == 1:
             break
     return best
+
+
+def _only(detections: list[Detection]) -> Detection | None:
+    """The best one. Raises UnknownCheckpoint if there are others, whole too, and it is no average of training."""
+    found = _best(detections)
+    if found is None or _share(found) < FIT:
+        return None
+    rivals = {one.prefix for one in detections if one.is_whole and one.prefix != found.prefix}
+    if rivals and "ema" not in found.prefix:
+        places = ", ".join(f"'{prefix}'" for prefix in sorted({found.prefix, *rivals}))
+        raise UnknownCheckpoint(f"several VAEs are in it, under {places}: save the one you mean as a file of its own.")
+    return found
 
 
 def _share(found: Detection) -> float:

@@ -29,8 +29,8 @@ class Other(NamedTuple):
 
     @property
     def is_vae(self) -> bool:
-        """Is it a VAE, though none of images?"""
-        return self.to_do in (SOUND, SHAPES_3D)
+        """Is it a VAE, though none of images that one could find under a prefix?"""
+        return self.to_do in (SOUND, SHAPES_3D, TWO_VAES)
 
     @property
     def sentence(self) -> str:
@@ -50,6 +50,7 @@ class Other(NamedTuple):
 
 SOUND = "it makes sound, no images; nodes for audio load it"
 SHAPES_3D = "it makes shapes in space, no images; nodes for 3-D load it"
+TWO_VAES = "it is a VAE of images and one of their latents over time, which are not run together here"
 AS_MODEL = "put it into models/diffusion_models; its VAE is another file"
 
 OTHERS: tuple[Other, ...] = (
@@ -77,6 +78,7 @@ OTHERS: tuple[Other, ...] = (
     Other("the VAE of shapes of Hunyuan3D", SHAPES_3D, names=(r"^geo_decoder\.cross_attn_decoder\.",)),
     Other("the VAE of shapes of Trellis 2", SHAPES_3D, names=(r"^(shape_dec|txt_dec)\.blocks\.\d+\.\d+\.",)),
     Other("the VAE of shapes of TripoSplat", SHAPES_3D, names=(r"^gs\.base_offset_scale$",)),
+    Other("the VAE of Open-Sora 1.2", TWO_VAES, names=(r"^spatial_vae\.", r"^temporal_vae\.")),
     Other("a text encoder (CLIP)", "put it into models/text_encoders",
           names=(r"^(text_model\.)?(transformer\.)?(text_model\.)?encoder\.layers\.0\.self_attn\.q_proj\.weight$",
                  r"embeddings\.token_embedding\.weight$")),

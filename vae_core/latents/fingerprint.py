@@ -12,13 +12,17 @@ from torch import Tensor, nn
 SAMPLES = 16  # of each tensor
 
 
-def digest_weights(network: nn.Module) -> str:
-    """16 hexadecimal digits. `VAE.fingerprint` computes them once for each VAE."""
+def digest_weights(network: nn.Module, more: str = "") -> str:
+    """16 hexadecimal digits. `VAE.fingerprint` computes them once for each VAE.
+
+    more: what changes its results and is no weight, if anything
+    """
     tensors = sorted(network.state_dict().items())
     digest = hashlib.sha256(repr([(name, tuple(t.shape)) for name, t in tensors]).encode())
     some = [_sample_numbers(t) for _, t in tensors if t.numel()]
     if some:
         digest.update(torch.cat(some).to(torch.bfloat16).cpu().view(torch.int16).numpy().tobytes())
+    digest.update(more.encode())
     return digest.hexdigest()[:16]
 
 

@@ -43,10 +43,18 @@ def _is_model(folder: Path) -> bool:
     return any(holds_usual(folder / name) for name in SUBFOLDERS)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    for entry in sorted(folder.iterdir()):
+def _walk(folder: Path, seen: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """seen: the folders around it, into which a link may lead back. A folder that cannot be read is given itself."""
+    seen |= {folder.resolve()}
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        entries = []
+        yield folder
+    for entry in entries:
         if entry.is_dir():
-            yield from [entry] if _is_model(entry) else _walk(entry)
+            inside = _walk(entry, seen) if entry.resolve() not in seen else ()
+            yield from [entry] if _is_model(entry) else inside
         elif entry.suffix.lower() in WEIGHTS and not _is_later_part(entry):
             yield entry
 

@@ -19,10 +19,10 @@ def weights():
     return random_weights("kl", small_kl())
 
 
-def demand_equal(path, weights):
-    """The file loads, and its numbers are these."""
+def holds(path, weights) -> bool:
+    """Does the file load, and are its numbers these?"""
     found = load(path).network.state_dict()
-    assert all(torch.equal(found[name], tensor) for name, tensor in weights.items())
+    return all(torch.equal(found[name], tensor) for name, tensor in weights.items())
 
 
 NESTED = (
@@ -42,23 +42,23 @@ NESTED = (
 @pytest.mark.parametrize("key", NESTED)
 def test_weights_under_one_key(tmp_path, weights, key):
     torch.save({key: weights, "epoch": 3, "optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}}}, tmp_path / "a.pt")
-    demand_equal(tmp_path / "a.pt", weights)
+    assert holds(tmp_path / "a.pt", weights)
     assert inspect(tmp_path / "a.pt").metadata == {"inside": key}
 
 
 def test_averages_of_training_come_first(tmp_path, weights):
     others = {name: tensor + 1 for name, tensor in weights.items()}
     torch.save({"model": others, "ema": {"state_dict": weights}}, tmp_path / "a.ckpt")
-    demand_equal(tmp_path / "a.ckpt", weights)
+    assert holds(tmp_path / "a.ckpt", weights)
     torch.save({"state_dict": weights, "ema": {"decay": torch.tensor(0.99)}}, tmp_path / "b.ckpt")
-    demand_equal(tmp_path / "b.ckpt", weights)
+    assert holds(tmp_path / "b.ckpt", weights)
 
 
 def test_a_table_that_holds_itself(tmp_path, weights):
     table = {"state_dict": weights}
     table["table"] = table
     torch.save(table, tmp_path / "a.pt")
-    demand_equal(tmp_path / "a.pt", weights)
+    assert holds(tmp_path / "a.pt", weights)
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_what_training_programs_leave_beside_weights(tmp_path, weights, lightnin
     torch.save({"state_dict": weights, **beside, "args": settings}, tmp_path / "old.ckpt")
     for name in [name for name in sys.modules if name.startswith("pytorch_lightning")]:
         monkeypatch.delitem(sys.modules, name)
-    demand_equal(tmp_path / "old.ckpt", weights)
+    assert holds(tmp_path / "old.ckpt", weights)
 
 
 class Sent:
@@ -107,7 +107,7 @@ def test_nothing_is_run(tmp_path, weights, capsys):
 def test_content_decides_not_the_ending(tmp_path, weights, ending, pickled):
     path = tmp_path / f"file{ending}"
     torch.save(weights, path) if pickled else save_file(weights, path)
-    demand_equal(path, weights)
+    assert holds(path, weights)
 
 
 FOLDERS = (
@@ -129,7 +129,7 @@ def test_folders(tmp_path, weights, file):
     (tmp_path / file).parent.mkdir(exist_ok=True)
     save_file(weights, tmp_path / file)
     (tmp_path / "README.md").write_text("a model")
-    demand_equal(tmp_path, weights)
+    assert holds(tmp_path, weights)
 
 
 def test_a_folder_of_several_files(tmp_path, weights):
@@ -157,7 +157,7 @@ def test_shards_whatever_is_chosen(tmp_path, weights, chosen, variant):
     stem = "diffusion_pytorch_model" + (f".{variant}" if variant else "")
     index = "diffusion_pytorch_model.safetensors.index" + (f".{variant}" if variant else "") + ".json"
     first, second = save_shards(tmp_path, weights, stem, index)
-    demand_equal(
+    assert holds(
         {"folder": tmp_path, "index": tmp_path / index, "first shard": first, "second shard": second}[chosen], weights
     )
     second.unlink()
@@ -178,7 +178,7 @@ def test_a_repository_in_the_cache_of_hugging_face(tmp_path, weights, monkeypatc
     (model / "refs" / "main").write_text("abc\n")
     (model / "snapshots" / "abc" / "vae").mkdir(parents=True)
     save_file(weights, model / "snapshots" / "abc" / "vae" / "diffusion_pytorch_model.safetensors")
-    demand_equal(f"org/some-model.v2{inside}", weights)
+    assert holds(f"org/some-model.v2{inside}", weights)
     with pytest.raises(BadRequest, match="there is no file 'org/other'"):
         load("org/other")
 
@@ -189,7 +189,7 @@ def test_home_and_variables_in_paths(tmp_path, weights, monkeypatch):
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     monkeypatch.setenv("MODELS", str(tmp_path))
     for path in ("~/a.safetensors", "$MODELS/a.safetensors"):
-        demand_equal(path, weights)
+        assert holds(path, weights)
 
 
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.int8])
@@ -200,7 +200,7 @@ def test_quantised_weights_are_multiplied_with_their_scales(tmp_path, weights, d
     stored, exact = quantise(weights, dtype, per_channel, word)
     path = tmp_path / "quantised.safetensors"
     torch.save(stored, path) if pickled else save_file(stored, path)
-    demand_equal(path, exact)
+    assert holds(path, exact)
     found = inspect(path)
     convolutions = sum(t.ndim == 4 for t in weights.values())
     assert found.is_whole and found.metadata["quantised"].startswith(f"{convolutions} tensors in ")

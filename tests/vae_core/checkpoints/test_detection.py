@@ -192,6 +192,15 @@ def test_averages_of_training_come_first():
     assert detect(both).prefix == "net_ema."
 
 
+def test_of_two_vaes_neither_is_guessed():
+    shapes = header("sd1.ldm")["shapes"]
+    both = {f"{prefix}{n}": s for prefix in ("teacher.", "student.") for n, s in shapes.items()}
+    with pytest.raises(
+        UnknownCheckpoint, match=r"several VAEs are in it, under 'student\.', 'teacher\.': save the one"
+    ):
+        detect(both)
+
+
 EXTRA = {"wan21.original": {"mean": (16,), "std": (16,), "latent_mean": (16,), "latent_std": (16,)},
          "dc-ae-f32c32.diffusers": {"per_channel_statistics.mean-of-means": (32,)},
          "sd1.ldm": {"lpips.lin0.weight": (1, 64, 1, 1), "foundation_model.blocks.0.attn.qkv.weight": (9, 3),

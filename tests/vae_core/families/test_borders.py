@@ -74,6 +74,7 @@ def test_a_border_is_saved_with_its_vae(tmp_path):
     save(vae, tmp_path / "circular.safetensors")
     z = torch.randn(1, 4, 3, 3)
     again, zeros = load(tmp_path / "circular.safetensors"), load(tmp_path / "circular.safetensors", border="zeros")
+    assert again.fingerprint == vae.fingerprint != zeros.fingerprint
     assert torch.equal(again.decode(z), vae.decode(z)) and not torch.equal(zeros.decode(z), vae.decode(z))
 
 

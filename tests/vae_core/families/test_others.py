@@ -33,6 +33,10 @@ FILES = {
     "the VAE of shapes of Hunyuan3D": {"geo_decoder.cross_attn_decoder.ln_1.bias": (1024,)},
     "the VAE of shapes of Trellis 2": {"shape_dec.blocks.1.16.to_subdiv.weight": (8, 512)},
     "the VAE of shapes of TripoSplat": {"gs.base_offset_scale": ()},
+    "the VAE of Open-Sora 1.2": {
+        **{f"spatial_vae.module.{name}": shape for name, shape in header("sd1.diffusers")["shapes"].items()},
+        "temporal_vae.encoder.conv_in.conv.weight": (128, 4, 3, 3, 3),
+    },
     "a text encoder (CLIP)": header("none.clip-l")["shapes"],
     "a text encoder (T5)": header("none.t5xxl-encoder")["shapes"],
     "a language model": {

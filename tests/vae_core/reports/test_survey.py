@@ -79,7 +79,20 @@ def test_full_checkpoints_are_read_by_their_headers_only(tmp_path, monkeypatch):
         (tmp_path / f"{i}.safetensors").hardlink_to(file)
     read = []
     monkeypatch.setattr("exact_vae.vae_core.checkpoints.checkpoint._map", lambda *given: read.append(given))
-    assert not read and [row.problem for row in survey_files([tmp_path])] == [""] * 5
+    assert [row.problem for row in survey_files([tmp_path])] == [""] * 5
+    assert not read
+
+
+def test_links_that_lead_back_and_folders_that_cannot_be_read(models, monkeypatch):
+    (models / "vae" / "again").symlink_to(models, target_is_directory=True)
+    assert len(list_weights(models)) == 7
+
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.iterdir", refuse)
+    (row,) = survey_files([models])
+    assert "cannot be read: Permission denied" in row.problem
 
 
 def write_sparse(path, shapes):
