@@ -1,6 +1,8 @@
 """exact-vae demo: what it writes and prints, with the built-in VAE and with a user's."""
 
 import re
+import runpy
+from pathlib import Path
 
 import pytest
 from exact_vae.cli import main
@@ -43,6 +45,17 @@ def test_an_image_of_the_user_s(image, tmp_path, capsys):
     assert (planes(out / "error.png") - heatmaps.heat_map(a, b)).abs().mean() < 0.03
     assert "97x61" in told["image"] and "4 channels at 1/8" in told["VAE"]
     assert told["report"] == str(out / "report.html")
+
+
+def test_continuous_integration_looks_at_what_was_written(image, tmp_path, capsys):
+    look = runpy.run_path(str(Path(__file__).parents[2] / ".ci" / "check_demo.py"))["main"]
+    for name in ("original.png", "decoded.png"):
+        Image.open(image).save(tmp_path / name)
+    look(tmp_path)
+    assert capsys.readouterr().out == "97x61, inf dB\n"
+    Image.new("RGB", (97, 61)).save(tmp_path / "decoded.png")
+    with pytest.raises(SystemExit, match="not the photograph"):
+        look(tmp_path)
 
 
 def test_the_page_shows_the_images_and_the_measures(image, tmp_path, capsys):

@@ -212,6 +212,8 @@ import contextlib, os, resource, signal, sys
 from exact_vae import cli
 from exact_vae.cli import codec
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+
 @contextlib.contextmanager
 def bar(what):
     def progress(done, total):
