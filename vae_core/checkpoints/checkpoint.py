@@ -49,6 +49,7 @@ class Checkpoint:
     loaded: Mapping[str, Tensor] = field(default_factory=dict, repr=False)  # a pickle's tensors, memory-mapped
     marks: Mapping[Path, FileMark] = field(default_factory=dict, repr=False)  # of its files, as they were opened
     seals: Mapping[Path, Seals] = field(default_factory=dict, repr=False)  # of those that are pickles
+    scales: Mapping[str, Entry] = field(default_factory=dict, repr=False)  # of quantised weights, perhaps elsewhere
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -56,7 +57,7 @@ class Checkpoint:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        return tuple(dict.fromkeys(entry.file for entry in self.entries.values()))
+        return tuple(dict.fromkeys(entry.file for entry in (*self.entries.values(), *self.scales.values())))
 
     def dtypes(self, names: Iterable[str]) -> dict[str, int]:
         """How many of these tensors are stored in each dtype, the commonest first."""
@@ -90,7 +91,7 @@ class Checkpoint:
         entry = self.entries[name]
         if not entry.scale:
             return numbers
-        ((_, scale),) = self._read(entry.file, [entry.scale])
+        ((_, scale),) = self._read(self.scales[entry.scale].file, [entry.scale])
         return numbers.float() * scale.float().reshape(-1, *(1,) * (numbers.ndim - 1))
 
 
@@ -125,7 +126,8 @@ def join_scales(checkpoint: Checkpoint) -> Checkpoint:
     joined = {name: _join(entry, scaled.get(name)) for name, entry in entries.items() if name not in gone}
     kinds = sorted({entries[weight].dtype for weight in scaled})
     note = {"quantised": f"{len(scaled)} tensors in {', '.join(kinds)} with scales"}
-    return replace(checkpoint, entries=joined, metadata={**checkpoint.metadata, **note})
+    scales_of = {scale: entries[scale] for scale in scaled.values()}
+    return replace(checkpoint, entries=joined, scales=scales_of, metadata={**checkpoint.metadata, **note})
 
 
 def _join(entry: Entry, scale: str | None) -> Entry:

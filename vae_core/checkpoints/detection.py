@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def _detect(shapes: Mapping[str, tuple[int, ...]]) -> Detection:
         return found
     _demand_not_foreign(deeper)
     _demand_not_other(shapes)
-    raise UnknownCheckpoint(_nearest(readings, len(shapes)))
+    raise UnknownCheckpoint(_nearest((readings, deeper), len(shapes)))
 
 
 def _demand_not_foreign(readings: Readings) -> None:
@@ -247,14 +248,17 @@ def _share(found: Detection) -> float:
     return (wanted - len(found.missing) - len(found.misshapen)) / max(wanted, 1)
 
 
-def _nearest(readings: Readings, tensors: int) -> str:
-    """Which family comes nearest, by names, and what it lacks. tensors: how many are in the file"""
+def _nearest(files: Iterable[Readings], tensors: int) -> str:
+    """Which family comes nearest, by names, and what it lacks.
+
+    files: the file under its prefixes, the common ones and others. tensors: how many are in it
+    """
     best: tuple[int, str, list[str], int] = (-1, "", [], 0)
     for family in FAMILIES:
         want = expected_shapes(family.name, family.example)
         whole = [layout for layout in family.layouts if layout.name not in ("encoder", "decoder")]
         # Bare halves by reference names alone: in diffusers' names a U-Net would seem to be most of a VAE.
-        for reading in readings.guesses([*whole, *BARE_HALVES]):
+        for reading in chain.from_iterable(readings.guesses([*whole, *BARE_HALVES]) for readings in files):
             present = sum(name in reading.shapes for name in want)
             if present > best[0]:
                 missing = [name for name in want if name not in reading.shapes]
