@@ -50,9 +50,7 @@ FAULTS = ("lost", "stray", "bent", "cut", "part")
 
 def make_case(rng: random.Random) -> dict:
     container, network = rng.choice(CONTAINERS), rng.choice(list(SMALL))
-    only_one = (
-        network == "pixel"
-    )  # has one tensor, which says little
+    only_one = network == "pixel"  # has one tensor, which says little
     fault = rng.choice(FAULTS) if rng.random() < 0.3 and not only_one else ""
     old = container == "old pickle"  # of torch < 1.6, which had no numbers of 8 bits but int8
     return {
