@@ -17,7 +17,8 @@ from ..files.reading import demand_file, pause_collection, read_json
 from ..files.safetensors_header import explain_kind, read_header
 from ..files.safetensors_writing import WORDS
 from ..plain import name_kind
-from .checkpoint import Checkpoint, Entry, combine, join_scales
+from .checkpoint import NOTE, Checkpoint, Entry, combine, join_scales
+from .ggufs import read_gguf
 from .pickles import read_pickle
 from .places import PICKLES, find_weights
 from .seals import demand_held, read_seals
@@ -45,6 +46,8 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 def _open(path: Path) -> Checkpoint:
     with demand_file(path).open("rb") as file:
         start = file.read(9)
+    if start[:4] == b"GGUF":
+        return _open_gguf(path)
     if start[8:] == b"{" and start[4:8] == bytes(4):  # the length of a header, then the header
         return _open_safetensors(path)
     if start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and start[1:2] in PROTOCOLS and len(start) == 9):
@@ -75,6 +78,16 @@ def _open_safetensors(path: Path) -> Checkpoint:
         header, metadata = read_header(path)
         entries = {name: Entry(tuple(info["shape"]), info["dtype"], path) for name, info in header.items()}
     return Checkpoint(path, entries, metadata, marks={path: mark})
+
+
+def _open_gguf(path: Path) -> Checkpoint:
+    mark, packed = FileMark.of(path), read_gguf(path)
+    entries = {
+        name: Entry(shape, packed.dtype(name), path, size=packed.bytes(name)) for name, shape in packed.shapes.items()
+    }
+    kinds = sorted(set(packed.quantised.values()))
+    note = {NOTE: f"{len(packed.quantised)} tensors in {', '.join(kinds)}, blocks of GGUF"} if kinds else {}
+    return Checkpoint(path, entries, note, marks={path: mark}, packed={path: packed})
 
 
 def _open_pickle(path: Path) -> Checkpoint:

@@ -94,8 +94,8 @@ def list_maps(sources: Mapping[str, Source], weights: Mapping[str, Tensor]) -> l
     marks: dict[Path, FileMark] = {}
     for new, (checkpoint, old) in sources.items():
         file = checkpoint.entries[old].file
-        if checkpoint.entries[old].scale:
-            continue  # a product, which lies in no file
+        if not checkpoint.is_mapped(old):
+            continue
         marks[file] = checkpoint.marks[file]
         pointers.setdefault(file, set()).add(weights[new].data_ptr())
     return [FileMap(marks[file], frozenset(found)) for file, found in pointers.items()]

@@ -10,7 +10,7 @@ from ..errors import BadRequest, BrokenCheckpoint, some
 from ..files.reading import demand_file, read_json
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
-WEIGHTS = (".safetensors", ".sft", *PICKLES)
+WEIGHTS = (".safetensors", ".sft", ".gguf", *PICKLES)
 SUBFOLDERS = ("", "vae", "movq", "vqgan", "vqvae")  # of a model of diffusers
 VARIANTS = ("", "fp32", "bf16", "fp16", "non_ema")
 STEMS = ("diffusion_pytorch_model", "ae", "vae", "model")

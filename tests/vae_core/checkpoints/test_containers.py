@@ -245,7 +245,6 @@ def quantise(weights, dtype, per_channel, word):
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (b"GGUF\x03\x00\x00\x00" + bytes(200), "is a GGUF file, weights quantised in blocks, not a file of weights"),
         (b"\x08\x07\x12\x07pytorch\x1a\x05" + bytes(200), "is a program in ONNX, not a file of weights"),
         (b"ftrt" + bytes(200), "is an engine of TensorRT, made for one card, not a file of weights"),
         (b"<!doctype html><html></html>", "is a web page (HTML), not a file of weights"),
