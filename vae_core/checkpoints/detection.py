@@ -116,12 +116,13 @@ def _demand_not_other(shapes: Mapping[str, tuple[int, ...]], vaes: bool = False)
         raise UnknownCheckpoint(f"no VAE was found among these {len(shapes)} tensors, which are {row.sentence}")
 
 
-def inspect(path: str | Path) -> Inspection:
+def inspect(path: str | Path, subfolder: str = "", download: bool = False) -> Inspection:
     """What a file is, from its header alone: no tensor is read.
 
-    Raises what `detect` does, BrokenCheckpoint for a damaged file and BadRequest for one that is not there.
+    subfolder, download: see `load`. Raises what `detect` does, BrokenCheckpoint for a damaged file and BadRequest for
+    one that is not there.
     """
-    return inspect_checkpoint(open_checkpoint(path))
+    return inspect_checkpoint(open_checkpoint(Path(path, subfolder), download))
 
 
 def inspect_checkpoint(checkpoint: Checkpoint) -> Inspection:

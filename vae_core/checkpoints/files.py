@@ -18,9 +18,10 @@ from ..files.safetensors_header import explain_kind, read_header
 from ..files.safetensors_writing import WORDS
 from ..plain import name_kind
 from .checkpoint import NOTE, Checkpoint, Entry, combine, join_scales
+from .downloads import find_or_fetch
 from .ggufs import read_gguf
 from .pickles import read_pickle
-from .places import PICKLES, find_weights
+from .places import PICKLES
 from .seals import demand_held, read_seals
 
 BORDER = "exact_vae.border"  # in a file's metadata: of the VAE's convolutions, see `load`
@@ -28,13 +29,13 @@ PROTOCOLS = (b"\2", b"\3", b"\4", b"\5")  # of pickles, after a first byte of 12
 INSIDE = "inside"  # in the metadata of what was read from a pickle: the keys that its weights were under
 
 
-def open_checkpoint(path: str | Path) -> Checkpoint:
-    """What is in a file, in all shards of one, or in a folder of a diffusers model; see `places.find_weights`.
+def open_checkpoint(path: str | Path, download: bool = False) -> Checkpoint:
+    """What is in a file, in all shards of one, or in a folder of a diffusers model; see `downloads.find_or_fetch`.
 
     Raises BadRequest if there is nothing to open, BrokenCheckpoint and UnknownCheckpoint if it is no file of weights.
     """
     try:
-        place = find_weights(path)
+        place = find_or_fetch(path, download)
         if place.config:
             _demand_usual(place.config)
         parts = [_open(file) for file in place.files]
