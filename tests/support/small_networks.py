@@ -22,6 +22,7 @@ from exact_vae.vae_core.families import (
     paella,
     pixel,
     svd,
+    taesdv,
     tiny,
     tiny_video,
     vq,
@@ -48,12 +49,13 @@ def _wan(residual: bool, **more) -> wan.WanConfig:
     return wan.WanConfig(4, down, up, residual=residual, **more)
 
 
-def _tiny_video(z: int, up: tuple[int, ...], superior: bool = False, **more) -> tiny_video.TinyVideoConfig:
-    def coder(widths: tuple[int, ...], in_time: tuple[bool, ...], superior: bool = False) -> tiny_video.Coder:
-        levels = (tiny_video.Level(width, 1, twice) for width, twice in zip(widths, in_time, strict=True))
-        return tiny_video.Coder(tuple(levels), 8, superior)
+def _tiny_coder(widths: tuple[int, ...], steps: tuple[int, ...], **kind) -> tiny_video.Coder:
+    levels = (tiny_video.Level(width, 1, step) for width, step in zip(widths, steps, strict=True))
+    return tiny_video.Coder(tuple(levels), 8, **kind)
 
-    down, up_coder = coder((8, 8, 8), (True, True, False)), coder(up, (False, True, True), superior)
+
+def _tiny_video(z: int, up: tuple[int, ...], superior: bool = False, **more) -> tiny_video.TinyVideoConfig:
+    down, up_coder = _tiny_coder((8, 8, 8), (2, 2, 1)), _tiny_coder(up, (1, 2, 2), superior=superior)
     return tiny_video.TinyVideoConfig(z, down, up_coder, **more)
 
 
@@ -107,15 +109,15 @@ SMALL: dict[str, tuple[str, Config]] = {
     "tiny_video": ("tiny_video", _tiny_video(4, (16, 8, 8))),
     "tiny_video: TAELTX": (
         "tiny_video",
-        tiny_video.TinyVideoConfig(
-            4,
-            tiny_video.Coder(tuple(tiny_video.Level(8, 1, True) for _ in range(3)), 8),
-            tiny_video.Coder(tuple(tiny_video.Level(8, 1, True) for _ in range(3)), 8),
-            patch=2,
-        ),
+        tiny_video.TinyVideoConfig(4, _tiny_coder((8,) * 3, (2,) * 3), _tiny_coder((8,) * 3, (2,) * 3), patch=2),
     ),
     "tiny_video: super": ("tiny_video", _tiny_video(4, (16, 12, 8), superior=True, patch=2)),
     "tiny_video: TAEH3": ("tiny_video", _tiny_video(24, (16, 8, 8), patch=2)),
+    "tiny_video: TAEM1's steps, wide blocks": (
+        "tiny_video",
+        tiny_video.TinyVideoConfig(4, _tiny_coder((8, 8, 8), (3, 2, 1)), _tiny_coder((16, 12, 8), (1, 2, 3), group=4)),
+    ),
+    "taesdv": ("taesdv", taesdv.TaesdvConfig(4, tiny.Coder((16,) * 3, (1,) * 3), tiny.Coder((16,) * 3, (1,) * 3))),
     "pixel": ("pixel", pixel.PixelConfig()),
 }
 assert {family for family, _ in SMALL.values()} == {family.name for family in FAMILIES}

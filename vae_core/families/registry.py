@@ -37,6 +37,7 @@ SIGNS: Mapping[str, tuple[str, ...]] = {
     "paella": ("in_block.", "down_blocks.", "vquantizer."),
     "effnet": ("backbone.", "previewer.", "blocks."),
     "tiny_video": (),
+    "taesdv": (),
     "pixel": ("pixel_space_vae",),
 }
 

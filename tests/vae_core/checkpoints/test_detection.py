@@ -19,7 +19,15 @@ NEGATIVE = [name for name in header_names() if name.startswith("none.")]
 OTHERS = [name for name in header_names() if name not in {*OURS, *NEGATIVE}]
 
 HUNYUAN = ["hunyuanvideo.diffusers", "hunyuanimage21-refiner.diffusers", "hunyuanimage3.ldm"]
-CLIPS = ["taehv.original", "taeltx_2.original", "taehv1_5_super.original", "svd.ldm", "svd.diffusers"]
+CLIPS = [
+    "taehv.original",
+    "taeltx_2.original",
+    "taehv1_5_super.original",
+    "taem1.original",
+    "taesdv.original",
+    "svd.ldm",
+    "svd.diffusers",
+]
 DC_AE = ["dc-ae-f32c32-sana.diffusers", "dc-ae-f32c32.original", "dc-ae-lite-f32c32.diffusers"]
 
 
