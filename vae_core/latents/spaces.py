@@ -122,6 +122,8 @@ SPACES: Mapping[str, LatentSpace] = {
     ),
     # stabilityai/stable-video-diffusion-img2vid
     "svd": LatentSpace("Stable Video Diffusion", 4, 8, 0.18215, families=("svd",)),
+    # kandinskylab/KVAE-2D-1.0; AutoencoderKLKVAE knows no scale
+    "kvae": LatentSpace("KVAE 2-D", 16, 8, families=("kvae",)),
     # kandinsky-community/kandinsky-2-2-decoder, movq; diffusers' pipelines do not scale
     "kandinsky2": LatentSpace("Kandinsky 2.x", 4, 8, families=("vq",)),
     # amused/amused-512; z before its codebook, or codes
