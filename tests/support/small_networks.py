@@ -20,6 +20,7 @@ from exact_vae.vae_core.families import (
     hunyuan_video,
     hunyuan_video_15,
     kvae,
+    llamagen,
     paella,
     pixel,
     svd,
@@ -72,6 +73,16 @@ SMALL: dict[str, tuple[str, Config]] = {
     "svd": ("svd", svd.SVDConfig(**vars(small_kl(encoder=ONE_EACH, decoder=TWO)))),
     "vq": ("vq", vq.VQConfig(4, 4, 20, ONE_EACH, TWO)),
     "vq: MoVQ": ("vq", vq.VQConfig(4, 4, 20, ONE_EACH, TWO, spatial=True)),
+    "llamagen": (
+        "llamagen",
+        llamagen.LlamaGenConfig(
+            4,
+            3,
+            20,
+            ldm.Coder((32, 64), (1, 1), (False, True), stem=32),
+            ldm.Coder((64, 32), (2, 1), (True, False)),
+        ),
+    ),
     "kvae": (
         "kvae",
         kvae.KVAEConfig(
@@ -133,8 +144,8 @@ assert {family for family, _ in SMALL.values()} == {family.name for family in FA
 AT_ONCE = {("hunyuan_video", "encode"), ("hunyuan_video", "decode"), ("hunyuan_image_3", "encode"),
            ("hunyuan_image_3", "decode"), ("svd", "decode")}  # fmt: skip
 # Families in which norms read the stream, so fp16 is made safe.
-RESCALED = ("kl", "asymmetric", "svd", "vq", "kvae", "hunyuan_image", "wan", "hunyuan_video", "hunyuan_video_15",
-            "hunyuan_image_3")  # fmt: skip
+RESCALED = ("kl", "asymmetric", "svd", "vq", "llamagen", "kvae", "hunyuan_image", "wan", "hunyuan_video",
+            "hunyuan_video_15", "hunyuan_image_3")  # fmt: skip
 
 _DOWN, _UP = "DownEncoderBlock2D", "UpDecoderBlock2D"
 _WAN = {"base_dim": 8, "z_dim": 4, "num_res_blocks": 1}

@@ -27,6 +27,7 @@ SIGNS: Mapping[str, tuple[str, ...]] = {
     "asymmetric": ("decoder.encoder.", "condition_encoder."),
     "svd": ("time_stack.", "temporal_res_block.", "mix_factor", "time_mix_conv.", "time_conv_out."),
     "vq": _LDM,
+    "llamagen": ("conv_blocks.", "quantize."),
     "kvae": ("spatial_conv.",),
     "hunyuan_image": _LDM,
     "dc_ae": ("stages.", "down_blocks.", "up_blocks."),

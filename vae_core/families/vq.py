@@ -37,7 +37,7 @@ from .blocks.ldm import (
     read_coder,
     without_spatial_norms,
 )
-from .names import diffusers, ldm
+from .names import diffusers, ldm, llamagen
 from .shapes import Shapes, size, vote
 
 CODES, MOST_CODES = 8192, 2**20
@@ -63,14 +63,10 @@ class VQConfig(Halves):
 def detect(shapes: Shapes) -> VQConfig | None:
     own, spatial = without_spatial_norms({n: s for n, s in shapes.items() if not n.startswith("quantize.")})
     coded = any(name.startswith("quantize.") for name in shapes) or not makes_moments(own)
-    if not coded or not is_2d(own) or not keeps_channels(own):
+    if not coded or not is_2d(own) or not keeps_channels(own) or llamagen.is_transformers(shapes):
         return None
     encoder, decoder = read_coder(own, "encoder"), read_coder(own, "decoder")
-    z = vote([size(own, "decoder.conv_in.weight", 1), size(own, "encoder.conv_out.weight"),
-              size(own, "encoder.conv_out.bias"), size(own, "post_quant_conv.weight"),
-              size(own, "quant_conv.weight", 1)])  # fmt: skip
-    embed = vote([size(own, "quant_conv.weight"), size(own, "quant_conv.bias"), size(own, "post_quant_conv.weight", 1),
-                  size(shapes, "quantize.embedding.weight", 1)])  # fmt: skip
+    z, embed = channels_around_codes(own, shapes)
     if not (encoder and decoder and z and embed):
         return None
     return VQConfig(
@@ -83,6 +79,16 @@ def detect(shapes: Shapes) -> VQConfig | None:
         in_channels=size(own, "encoder.conv_in.weight", 1) or 3,
         out_channels=vote([size(own, "decoder.conv_out.weight"), size(own, "decoder.conv_out.bias")]) or 3,
     )
+
+
+def channels_around_codes(own: Shapes, shapes: Shapes) -> tuple[int | None, int | None]:
+    """Channels between the quant convs and the halves, and those of a code. own: names of latent diffusion."""
+    z = vote([size(own, "decoder.conv_in.weight", 1), size(own, "encoder.conv_out.weight"),
+              size(own, "encoder.conv_out.bias"), size(own, "post_quant_conv.weight"),
+              size(own, "quant_conv.weight", 1)])  # fmt: skip
+    embed = vote([size(own, "quant_conv.weight"), size(own, "quant_conv.bias"), size(own, "post_quant_conv.weight", 1),
+                  size(shapes, "quantize.embedding.weight", 1)])  # fmt: skip
+    return z, embed
 
 
 def codes(shapes: Shapes, name: str) -> int:
@@ -99,8 +105,11 @@ class Codebook(nn.Module):
         self.embedding = nn.Module()
         self.embedding.register_buffer("weight", torch.zeros(codes, channels))
 
+    def codes(self) -> Tensor:
+        return self.embedding.get_buffer("weight")
+
     def forward(self, z: Tensor) -> Tensor:
-        codes = self.embedding.get_buffer("weight")
+        codes = self.codes()
         pixels = z.permute(0, 2, 3, 1).reshape(-1, z.shape[1])
         parts = pixels.split(max(1, DISTANCES // len(codes)))
         nearest = torch.cat([torch.cdist(part, codes).argmin(1) for part in parts])

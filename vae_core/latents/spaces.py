@@ -128,6 +128,9 @@ SPACES: Mapping[str, LatentSpace] = {
     "kandinsky2": LatentSpace("Kandinsky 2.x", 4, 8, families=("vq",)),
     # amused/amused-512; z before its codebook, or codes
     "amused": LatentSpace("aMUSEd", 64, 16, families=("vq",)),
+    # FoundationVision/LlamaGen, deepseek-ai/Janus; z before its codebook, or codes
+    "llamagen": LatentSpace("LlamaGen, Janus", 8, 16, families=("llamagen",)),
+    "llamagen-vq8": LatentSpace("LlamaGen VQ-8", 8, 8, families=("llamagen",)),
     # Stability-AI/StableCascade modules/stage_a.py, `scale_factor`; warp-ai/wuerstchen, vqgan
     "cascade-a": LatentSpace("Stable Cascade (stage A)", 4, 4, 1 / 0.43, families=("paella",)),
     "wuerstchen": LatentSpace("Würstchen", 4, 4, 1 / 0.3764, families=("paella",)),
