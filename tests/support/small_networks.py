@@ -19,6 +19,8 @@ from exact_vae.vae_core.families import (
     hunyuan_image,
     hunyuan_video,
     hunyuan_video_15,
+    kvae,
+    llamagen,
     paella,
     pixel,
     svd,
@@ -73,6 +75,24 @@ SMALL: dict[str, tuple[str, Config]] = {
     "svd": ("svd", svd.SVDConfig(**vars(small_kl(encoder=ONE_EACH, decoder=TWO)))),
     "vq": ("vq", vq.VQConfig(4, 4, 20, ONE_EACH, TWO)),
     "vq: MoVQ": ("vq", vq.VQConfig(4, 4, 20, ONE_EACH, TWO, spatial=True)),
+    "llamagen": (
+        "llamagen",
+        llamagen.LlamaGenConfig(
+            4,
+            3,
+            20,
+            ldm.Coder((32, 64), (1, 1), (False, True), stem=32),
+            ldm.Coder((64, 32), (2, 1), (True, False)),
+        ),
+    ),
+    "kvae": (
+        "kvae",
+        kvae.KVAEConfig(
+            4,
+            ldm.Coder((32, 64), (1, 1), (False,) * 2, mid_attention=False, stem=32),
+            ldm.Coder((32, 64), (2, 1), (False,) * 2, mid_attention=False),
+        ),
+    ),
     "hunyuan_image": (
         "hunyuan_image",
         hunyuan_image.HunyuanImageConfig(
@@ -126,8 +146,8 @@ assert {family for family, _ in SMALL.values()} == {family.name for family in FA
 AT_ONCE = {("hunyuan_video", "encode"), ("hunyuan_video", "decode"), ("hunyuan_image_3", "encode"),
            ("hunyuan_image_3", "decode"), ("svd", "decode")}  # fmt: skip
 # Families in which norms read the stream, so fp16 is made safe.
-RESCALED = ("kl", "asymmetric", "svd", "vq", "hunyuan_image", "wan", "hunyuan_video", "hunyuan_video_15",
-            "hunyuan_image_3")  # fmt: skip
+RESCALED = ("kl", "asymmetric", "svd", "vq", "llamagen", "kvae", "hunyuan_image", "wan", "hunyuan_video",
+            "hunyuan_video_15", "hunyuan_image_3")  # fmt: skip
 
 _DOWN, _UP = "DownEncoderBlock2D", "UpDecoderBlock2D"
 _WAN = {"base_dim": 8, "z_dim": 4, "num_res_blocks": 1}
@@ -159,6 +179,7 @@ DIFFUSERS = {
         {"down_block_types": (_DOWN, "AttnDownEncoderBlock2D"), "up_block_types": ("AttnUpDecoderBlock2D", _UP)}
         | {"block_out_channels": (32, 64), "latent_channels": 4, "num_vq_embeddings": 17, "norm_type": "spatial"},
     ),
+    "kvae": ("AutoencoderKLKVAE", {"channels": 32, "num_enc_blocks": 1, "num_dec_blocks": 1, "ch_mult": (1, 2)}),
     "hunyuan_image": (
         "AutoencoderKLHunyuanImage",
         {"in_channels": 3, "out_channels": 3, "latent_channels": 4, "block_out_channels": (32, 32, 64)}

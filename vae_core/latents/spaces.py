@@ -122,10 +122,15 @@ SPACES: Mapping[str, LatentSpace] = {
     ),
     # stabilityai/stable-video-diffusion-img2vid
     "svd": LatentSpace("Stable Video Diffusion", 4, 8, 0.18215, families=("svd", "taesdv"), tiny_files=("taesdv",)),
+    # kandinskylab/KVAE-2D-1.0; AutoencoderKLKVAE knows no scale
+    "kvae": LatentSpace("KVAE 2-D", 16, 8, families=("kvae",)),
     # kandinsky-community/kandinsky-2-2-decoder, movq; diffusers' pipelines do not scale
     "kandinsky2": LatentSpace("Kandinsky 2.x", 4, 8, families=("vq",)),
     # amused/amused-512; z before its codebook, or codes
     "amused": LatentSpace("aMUSEd", 64, 16, families=("vq",)),
+    # FoundationVision/LlamaGen, deepseek-ai/Janus; z before its codebook, or codes
+    "llamagen": LatentSpace("LlamaGen, Janus", 8, 16, families=("llamagen",)),
+    "llamagen-vq8": LatentSpace("LlamaGen VQ-8", 8, 8, families=("llamagen",)),
     # Stability-AI/StableCascade modules/stage_a.py, `scale_factor`; warp-ai/wuerstchen, vqgan
     "cascade-a": LatentSpace("Stable Cascade (stage A)", 4, 4, 1 / 0.43, families=("paella",)),
     "wuerstchen": LatentSpace("Würstchen", 4, 4, 1 / 0.3764, families=("paella",)),
