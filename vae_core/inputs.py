@@ -15,6 +15,7 @@ from .dtypes import at_least_fp32, demand_device, demand_dtype
 from .errors import BadPixels, BadRequest, LatentMismatch
 from .execution.options import RunOptions
 from .families import ClipLaw, Config, Network
+from .families.doubling import keep_unrounded, list_doubled
 from .images.pixels import lay_out, pad_to
 from .images.plausible import demand_range
 from .latents import spaces
@@ -234,7 +235,9 @@ def move(network: Network, device: torch.device, dtype: torch.dtype | None) -> N
     """Move all tensors of a network and cast them, in place: buffers, which are statistics, to fp32 at least."""
     network.to(device)
     if dtype:
+        before = {id(conv.weight): conv.weight.data for conv in list_doubled(network) if conv.weight.dtype is not dtype}
         for parameter in network.parameters():
             parameter.data = parameter.data.to(dtype)
         for buffer in network.buffers():
             buffer.data = buffer.data.to(at_least_fp32(dtype))
+        keep_unrounded(network, before)

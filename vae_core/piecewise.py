@@ -19,10 +19,11 @@ from .execution.progress import ProgressObserver
 from .execution.rewrite.fuse import fuse
 from .execution.run import demand_finite
 from .families import ClipLaw, Config, Half
+from .families.doubling import list_ops
 from .families.registry import demand_part
 from .images.plausible import demand_range
 from .numerics import pin_each
-from .ops import as_single_frame
+from .ops import Ops, as_single_frame
 from .posterior import Posterior
 
 Size = tuple[int, int]  # (H, W)
@@ -41,7 +42,7 @@ class Runner(inputs.VAELike, Protocol):
     def encode(self, pixels: Tensor, *, options: RunOptions) -> Posterior: ...
     def decode(self, z: Tensor, *, size: Size | None, options: RunOptions) -> Tensor: ...
     def _find_detour(self, half: Half) -> Any: ...
-    def _ladder(self, half: Half, shape: Sequence[int], options: RunOptions, *, streamed: bool) -> Ladder: ...
+    def _ladder(self, half: Half, shape: Sequence[int], options: RunOptions, ops: Ops, *, streamed: bool) -> Ladder: ...
     def _encode(self, x: Tensor, options: RunOptions) -> Tensor: ...
     def _undo_latent(self, x: Tensor) -> Tensor: ...
     def _make_posterior(self, z: Tensor, size: Size, folding: inputs.Folding) -> Posterior: ...
@@ -60,10 +61,12 @@ def encode_rows(vae: Runner, source: streaming.PixelRows, options: RunOptions) -
         return vae.encode(image, options=options)
     image = streaming.StreamedImage(source, vae.spatial_ratio, vae.device, vae.dtype, demand_range)
 
-    def attempt(plan: Plan, observer: ProgressObserver) -> Tensor:
-        return streaming.encode(fuse(as_single_frame(vae.network.encode_ops())), image, plan, observer)
+    ops = list_ops(vae.network, Half.ENCODER)
 
-    z = vae._ladder(Half.ENCODER, shape, options, streamed=True).run(attempt)
+    def attempt(plan: Plan, observer: ProgressObserver) -> Tensor:
+        return streaming.encode(fuse(as_single_frame(ops)), image, plan, observer)
+
+    z = vae._ladder(Half.ENCODER, shape, options, ops, streamed=True).run(attempt)
     return vae._make_posterior(z, (h, w), inputs.Folding())
 
 
@@ -82,18 +85,20 @@ def decode_rows(vae: Runner, z: Tensor, size: Size | None, options: RunOptions) 
             f"rows can be decoded of one image, not of a latent of shape {tuple(z.shape)}: give them one by one."
         )
 
-    def attempt(plan: Plan, observer: ProgressObserver) -> Generator[Tensor, None, None]:
-        return _decode_bands(vae, x, plan, observer, size)
+    ops = list_ops(vae.network, Half.DECODER)
 
-    return pin_each(vae._ladder(Half.DECODER, x.shape, options, streamed=True).stream(attempt))
+    def attempt(plan: Plan, observer: ProgressObserver) -> Generator[Tensor, None, None]:
+        return _decode_bands(vae, ops, x, plan, observer, size)
+
+    return pin_each(vae._ladder(Half.DECODER, x.shape, options, ops, streamed=True).stream(attempt))
 
 
 @torch.no_grad()
 def _decode_bands(
-    vae: Runner, x: Tensor, plan: Plan, observer: ProgressObserver, size: Size | None
+    vae: Runner, ops: Ops, x: Tensor, plan: Plan, observer: ProgressObserver, size: Size | None
 ) -> Generator[Tensor, None, None]:
     left = vae.decoded_size(size) if size else None
-    for band in streaming.decode(fuse(vae.network.decode_ops()), vae._undo_latent(x), plan, observer, left):
+    for band in streaming.decode(fuse(ops), vae._undo_latent(x), plan, observer, left):
         demand_finite(vae, band, Half.DECODER)
         yield band[0]
 
@@ -117,13 +122,13 @@ def encode_frames(vae: Runner, source: Frames, options: RunOptions) -> Posterior
 def _encode_parts(vae: Runner, source: Frames, shape: tuple[int, ...], options: RunOptions) -> Tensor:
     """(1, C', T', h, w)"""
     clip = StreamedClip(source, vae.spatial_ratio, vae.clip_law, vae.device, vae.dtype, demand_range)
-    ops = fuse(vae.network.encode_ops())
+    ops = list_ops(vae.network, Half.ENCODER)
 
     def attempt(plan: Plan, observer: ProgressObserver) -> Tensor:
-        parts = clips.stream(ops, clip.parts(plan.frames), plan, observer, vae.device)
+        parts = clips.stream(fuse(ops), clip.parts(plan.frames), plan, observer, vae.device)
         return torch.cat(list(parts)).transpose(0, 1)[None]
 
-    return vae._ladder(Half.ENCODER, shape, options, streamed=True).run(attempt)
+    return vae._ladder(Half.ENCODER, shape, options, ops, streamed=True).run(attempt)
 
 
 def _encode_each(vae: Runner, source: Frames, options: RunOptions) -> Tensor:
@@ -148,20 +153,21 @@ def decode_frames(vae: Runner, z: Tensor, size: Size | None, options: RunOptions
         images = z if z.ndim == 4 else z[0].transpose(0, 1)
         return pin_each(_decode_each(vae, images, size, options))
 
-    def attempt(plan: Plan, observer: ProgressObserver) -> Generator[Tensor, None, None]:
-        return _decode_parts(vae, x, plan, observer, size)
+    ops = list_ops(vae.network, Half.DECODER)
 
-    return pin_each(vae._ladder(Half.DECODER, x.shape, options, streamed=True).stream(attempt))
+    def attempt(plan: Plan, observer: ProgressObserver) -> Generator[Tensor, None, None]:
+        return _decode_parts(vae, ops, x, plan, observer, size)
+
+    return pin_each(vae._ladder(Half.DECODER, x.shape, options, ops, streamed=True).stream(attempt))
 
 
 @torch.no_grad()
 def _decode_parts(
-    vae: Runner, x: Tensor, plan: Plan, observer: ProgressObserver, size: Size | None
+    vae: Runner, ops: Ops, x: Tensor, plan: Plan, observer: ProgressObserver, size: Size | None
 ) -> Generator[Tensor, None, None]:
     latent = vae._undo_latent(x)[0].transpose(0, 1)
-    ops = fuse(vae.network.decode_ops())
     h, w = vae.decoded_size(size) if size else plan.shape[-2:]
-    for part in clips.stream(ops, clips.split(latent, plan.frames), plan, observer, vae.device):
+    for part in clips.stream(fuse(ops), clips.split(latent, plan.frames), plan, observer, vae.device):
         demand_finite(vae, part, Half.DECODER)
         yield part[..., :h, :w].transpose(0, 1)
 

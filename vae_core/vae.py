@@ -24,11 +24,13 @@ from .execution.progress import ProgressObserver
 from .execution.run import demand_finite, describe_run
 from .execution.streaming import PixelRows
 from .families import ZEROS, ClipLaw, Config, Facts, Half, Network
+from .families.doubling import are_joined, list_ops
 from .families.registry import demand_part, title
 from .files.marks import FileMap, demand_unwritten
 from .latents.fingerprint import digest_weights
 from .latents.previews import Findings
 from .numerics import pin_numerics
+from .ops import Ops
 from .posterior import Posterior
 from .verdicts import Detour, Detours
 
@@ -151,10 +153,7 @@ class VAE(Facts):
         side_input = inputs.check_masked_image(self, image, mask, x)
         if options.tiles and side_input is not None:
             raise BadRequest("blended tiles are decoded without an image and a mask: leave the tiles or these away.")
-
-        def decode_one(x: Tensor, options: RunOptions) -> Tensor:
-            return self._decode(x, side_input, options)
-
+        decode_one = partial(self._decode, side_input=side_input)
         x = self._run_in_tiles(decode_one, x, options, ratio=self.decoded_ratio, cell=1)
         demand_finite(self, x, Half.DECODER)
         h, w = self.decoded_size(size) if size else x.shape[-2:]
@@ -263,30 +262,29 @@ class VAE(Facts):
         if detour := self._find_detour(half):
             plan = detour.vae.plan(half, shape, masked=masked, streamed=streamed, options=detour.adapt(options))
             return replace(plan, note=detour.sentence)
-        return next(self._ladder(half, shape, options, streamed=streamed, masked=masked).plans)
+        ops = list_ops(self.network, half, masked)
+        return next(self._ladder(half, shape, options, ops, streamed=streamed, masked=masked).plans)
 
     def peak_bytes(self, half: Half | str, shape: Sequence[int]) -> int:
         """Bytes of input, activations and result at most alive while pixels are encoded or a latent decoded whole.
 
         shape: as in `plan`. Raises BadRequest for another half, DoesNotFit for a shape that cannot be counted.
         """
-        return self._request(Half.of(half), shape).whole.peak
+        return self._request(Half.of(half), shape, list_ops(self.network, Half.of(half))).whole.peak
 
     def _find_detour(self, half: Half) -> Detour | None:
         """The way around what its device computes wrongly. Asked before every run, whose weights must be as loaded."""
         demand_unwritten(self)
         return self.detours.find(self, half)
 
-    def _request(self, half: Half, shape: Sequence[int], *, streamed: bool = False, masked: bool = False) -> Request:
-        return make_request(self.family, self.config, half, tuple(shape), self.dtype, streamed=streamed, masked=masked)
+    def _request(self, half: Half, shape: Sequence[int], ops: Ops = (), **how: bool) -> Request:
+        return make_request(self.family, self.config, half, tuple(shape), self.dtype, joined=are_joined(ops), **how)
 
-    def _ladder(
-        self, half: Half, shape: Sequence[int], options: RunOptions, *, streamed: bool = False, masked: bool = False
-    ) -> Ladder:
+    def _ladder(self, half: Half, shape: Sequence[int], options: RunOptions, ops: Ops, **how: bool) -> Ladder:
         if options.tiles:
             shape = options.tiles.tile_shape(tuple(shape), 1 if half is Half.ENCODER else self.decoded_ratio)
         what = describe_run(half, shape, self.name)
-        request = self._request(half, shape, streamed=streamed, masked=masked)
+        request = self._request(half, shape, ops, **how)
         start = partial(self._start, images=shape[0], options=options)
         return Ladder(choose_plans(request, self.device, options, what=what), start, what, self.device)
 
@@ -313,18 +311,19 @@ class VAE(Facts):
             pixels = x.to(self.device, self.dtype)
             return clips.run_batch(ops, pixels, plan, observer, self.clip_law, self.spatial_ratio)
 
-        return self._ladder(Half.ENCODER, x.shape, options).run(attempt)
+        return self._ladder(Half.ENCODER, x.shape, options, ops).run(attempt)
 
-    def _decode(self, x: Tensor, side_input: Tensor | None, options: RunOptions) -> Tensor:
+    def _decode(self, x: Tensor, options: RunOptions, side_input: Tensor | None = None) -> Tensor:
         """x: (B, C, h, w) or (B, C, T, h, w) -> the decoder's result."""
         if detour := self._find_detour(Half.DECODER):
-            return detour.vae._decode(x, detour.move(side_input), detour.adapt(options)).to(self.device)
-        ops = self.network.decode_ops() if side_input is None else self.network.masked_decode_ops()
+            return detour.vae._decode(x, detour.adapt(options), detour.move(side_input)).to(self.device)
+        masked = side_input is not None
+        ops = list_ops(self.network, Half.DECODER, masked)
 
         def attempt(plan: Plan, observer: ProgressObserver) -> Tensor:
             return clips.run_batch(ops, self._undo_latent(x), plan, observer, side_input=side_input)
 
-        return self._ladder(Half.DECODER, x.shape, options, masked=side_input is not None).run(attempt)
+        return self._ladder(Half.DECODER, x.shape, options, ops, masked=masked).run(attempt)
 
     def _start(self, plan: Plan, *, images: int, options: RunOptions) -> ProgressObserver:
         if options.on_plan:
