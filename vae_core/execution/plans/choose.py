@@ -24,7 +24,6 @@ from .places import DEVICE, DISK, SYSTEM
 from .request import Plan, Request, propose_fitting
 
 
-@lru_cache(maxsize=32)
 def make_request(
     family: str,
     config: Config,
@@ -43,6 +42,14 @@ def make_request(
     joined    in half precision: are doublings joined, because numbers before rounding are known? See `are_joined`
     Raises DoesNotFit for more pixels than can be counted.
     """
+    return _make_request(family, config, half, shape, dtype, streamed, masked, joined)
+
+
+@lru_cache(maxsize=32)
+def _make_request(
+    family: str, config: Config, half: Half, shape: tuple[int, ...], dtype: torch.dtype,
+    streamed: bool, masked: bool, joined: bool,
+) -> Request:  # fmt: skip
     twin = _build_twin(family, config, dtype, joined)
     law = twin.clip_law
     if len(shape) == 4 and law and law.images_are_clips:
