@@ -9,7 +9,7 @@ from torch import Tensor
 from ..dtypes import at_least_fp32
 from ..families import ClipLaw
 from ..images.pixels import lay_out, pad_to, repeat_last_frame
-from ..ops import Ops
+from ..ops import Ops, list_looks_ahead
 from . import whole
 from .bands.flows import Source
 from .bands.state import Past
@@ -55,8 +55,20 @@ def run(ops: Ops, x: Tensor, plan: Plan, observer: Observer, first: int, step: i
     try:
         for part in _split(x, plan.frames, first, step):
             at += _run_part(ops, lay_out(part), plan, observer, past, place[at:])
+        if past:
+            for past.ending in _list_endings(ops, plan.frames):
+                at += _run_part(ops, lay_out(x[:0]), plan, observer, past, place[at:])
     finally:
         store.close()
+
+
+def _list_endings(ops: Ops, frames: int) -> list[frozenset[int]]:
+    """When a clip has ended, which ops that look ahead are told so, a few at a time, in the order of a run.
+
+    Each then makes the frames that it owes the next. Of so many together no op is given more frames than of a part.
+    """
+    waiting = [id(op) for op in list_looks_ahead(ops)]
+    return [frozenset(waiting[i : i + frames]) for i in range(0, len(waiting), frames)]
 
 
 def _split(x: Tensor, frames: int, first: int, step: int) -> Iterator[Tensor]:
@@ -70,6 +82,7 @@ def _run_part(ops: Ops, x: Tensor, plan: Plan, observer: Observer, past: Past | 
     """Write the result for these frames to place. Returns how many frames it has."""
     if not plan.rows:
         y = whole.run(ops, x, observer, past=past, in_place=True)
-        place[: len(y)] = y
+        if len(y):
+            place[: len(y)] = y
         return len(y)
     return gather(run_bands(ops, partial(Source, x), plan, observer, x.device, past=past), place)

@@ -139,7 +139,11 @@ SPACES: Mapping[str, LatentSpace] = {
     "mochi": LatentSpace("Mochi 1", 12, 8, families=(), mean=known.MOCHI_MEAN, std=known.MOCHI_STD),
     # Lightricks/LTX-Video, nvidia/Cosmos-1.0-Tokenizer-CV8x8x8; normalised by statistics in the file of the VAE
     "ltx-video": LatentSpace(
-        "LTX-Video", 128, 32, families=("tiny_video",), tiny_files=("taeltx_2", "taeltx2_3", "taeltx2_3_wide")
+        "LTX-Video",
+        128,
+        32,
+        families=("ltx_video", "tiny_video"),
+        tiny_files=("taeltx_2", "taeltx2_3", "taeltx2_3_wide"),
     ),
     "cosmos": LatentSpace("Cosmos 1.0", 16, 8, families=()),
     # AutoencoderKLAllegro, AutoencoderKLMagvit, Kandinsky6SRVAE

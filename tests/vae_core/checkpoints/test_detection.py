@@ -74,10 +74,6 @@ REFUSED = {  # by how a header's name begins: whose VAE, its facts, and where it
     "kandinsky6-sr": ("Kandinsky 6 super-resolution", "64 channels at 1/16, 1 frame to 4", "0.42.0 (Kandinsky6SRVAE)"),
     "kvae-2d": ("KVAE 2-D", "16 channels at 1/8", "0.38.0 (AutoencoderKLKVAE)"),
     "kvae-3d": ("KVAE 3-D", "16 channels at 1/8, 1 frame to 4", "0.38.0 (AutoencoderKLKVAEVideo)"),
-    "ltx": (
-        "LTX-Video", "128 channels at 1/32, 1 frame to 8",
-        "0.32.0 (AutoencoderKLLTXVideo), LTX-2's since 0.37.0 (AutoencoderKLLTX2Video)",
-    ),
     "mage": ("Mage-Flow", "128 channels at 1/16", ""),
     "minimax-h3": ("MiniMax-H3", "24 channels at 1/16, 1 frame to 4", "0.40.0 (AutoencoderKLMiniMaxH3)"),
     "mochi": ("Mochi", "12 channels at 1/8, 1 frame to 6", "0.32.0 (AutoencoderKLMochi)"),
@@ -108,7 +104,7 @@ def test_diffusers_has_the_classes_that_are_named():
     import diffusers
 
     named = [name for row in FOREIGN for name in re.findall(r"\((\w+)\)", row.diffusers)]
-    assert len(named) == 13 and all(hasattr(diffusers, name) for name in named)
+    assert len(named) == 12 and all(hasattr(diffusers, name) for name in named)
 
 
 @pytest.mark.parametrize("name", NEGATIVE)
