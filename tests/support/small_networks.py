@@ -22,6 +22,7 @@ from exact_vae.vae_core.families import (
     ltx_video,
     paella,
     pixel,
+    seedvr2,
     svd,
     tiny,
     tiny_video,
@@ -116,6 +117,16 @@ SMALL: dict[str, tuple[str, Config]] = {
     "ltx_video: 0.9.1": ("ltx_video", _ltx(ltx_video.Change(8, True, True), timed=True, scaled=True)),
     "ltx_video: 2": ("ltx_video", _ltx(ltx_video.Change(8, True, True))),
     "ltx_video: 2.3": ("ltx_video", _ltx(ltx_video.Change(8, False, True), ltx_video.Change(4, True, False))),
+    "seedvr2": (
+        "seedvr2",
+        seedvr2.SeedVR2Config(
+            4,
+            ldm.Coder((32, 32, 64), (1,) * 3, (False,) * 3, stem=32),
+            ldm.Coder((32, 32, 64), (2, 1, 1), (False,) * 3),
+            encoder_in_time=(False, True),
+            decoder_in_time=(False, True),
+        ),
+    ),
     "tiny": ("tiny", tiny.TinyConfig(4, tiny.Coder((64,) * 4, (1,) * 4), tiny.Coder((64,) * 4, (1,) * 4))),
     "tiny: TAEF2": (
         "tiny",
@@ -148,7 +159,7 @@ AT_ONCE = {("hunyuan_video", "encode"), ("hunyuan_video", "decode"), ("hunyuan_i
            ("hunyuan_image_3", "decode"), ("svd", "decode")}  # fmt: skip
 # Families in which norms read the stream, so fp16 is made safe.
 RESCALED = ("kl", "asymmetric", "svd", "vq", "hunyuan_image", "wan", "hunyuan_video", "hunyuan_video_15",
-            "hunyuan_image_3", "ltx_video")  # fmt: skip
+            "hunyuan_image_3", "ltx_video", "seedvr2")  # fmt: skip
 
 _DOWN, _UP = "DownEncoderBlock2D", "UpDecoderBlock2D"
 _WAN = {"base_dim": 8, "z_dim": 4, "num_res_blocks": 1}

@@ -32,6 +32,7 @@ SIGNS: Mapping[str, tuple[str, ...]] = {
     "dc_ae": ("stages.", "down_blocks.", "up_blocks."),
     "wan": ("downsamples.", "upsamples.", "mid_block.resnets.0.norm1.gamma"),
     "ltx_video": ("res_blocks.", "resnets.0.conv1.conv."),
+    "seedvr2": ("upscale_conv.",),
     "hunyuan_video": _LDM,
     "hunyuan_video_15": _LDM,
     "hunyuan_image_3": _LDM,

@@ -112,10 +112,6 @@ FOREIGN: tuple[Foreign, ...] = (
         ),
     ),
     Foreign(
-        Member("SeedVR2", 16, 8, 4),
-        names=("decoder.up_blocks.2.upsamplers.0.upscale_conv.weight",),
-    ),
-    Foreign(
         Member("MiniMax-H3", 24, 16, 4),
         diffusers="0.40.0 (AutoencoderKLMiniMaxH3)",
         names=("decoder.transformer_blocks.0.scale1",),

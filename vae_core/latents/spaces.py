@@ -131,6 +131,8 @@ SPACES: Mapping[str, LatentSpace] = {
     "wuerstchen": LatentSpace("Würstchen", 4, 4, 1 / 0.3764, families=("paella",)),
     # stabilityai/stable-cascade-prior
     "cascade-c": LatentSpace("Stable Cascade (stage C)", 16, 32, families=("effnet",)),
+    # ByteDance-Seed/SeedVR; scaled inside the VAE
+    "seedvr2": LatentSpace("SeedVR2", 16, 8, families=("seedvr2",)),
     # AutoencoderKLCogVideoX; the 5B models have their own
     "cogvideox-2b": LatentSpace("CogVideoX 2B", 16, 8, 1.15258426, families=()),
     # THUDM/CogVideoX-5b

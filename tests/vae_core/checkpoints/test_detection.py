@@ -78,7 +78,6 @@ REFUSED = {  # by how a header's name begins: whose VAE, its facts, and where it
     "minimax-h3": ("MiniMax-H3", "24 channels at 1/16, 1 frame to 4", "0.40.0 (AutoencoderKLMiniMaxH3)"),
     "mochi": ("Mochi", "12 channels at 1/8, 1 frame to 6", "0.32.0 (AutoencoderKLMochi)"),
     "rae": ("RAE", "768 channels at 1/16", "0.37.0 (AutoencoderRAE)"),
-    "seedvr2": ("SeedVR2", "16 channels at 1/8, 1 frame to 4", ""),
 }  # fmt: skip
 
 
