@@ -11,7 +11,7 @@ from torch import Tensor
 from ..dtypes import at_least_fp32
 from ..families import ClipLaw
 from ..images.pixels import lay_out, pad_to, repeat_last_frame
-from ..ops import Ops
+from ..ops import Ops, list_looks_ahead
 from . import whole
 from .bands.flows import Source
 from .bands.state import Past
@@ -71,7 +71,9 @@ def stream(
     parts  of as many latent frames as the plan says, on the device and in the dtype of the run
     The other arguments and errors are those of `run`. Closing the iterator early gives back what is held.
     """
-    yield from _run_parts(ops, parts, plan, observer, device, partial(_gather_new, plan.shape[1:]))
+    for frames in _run_parts(ops, parts, plan, observer, device, partial(_gather_new, plan.shape[1:])):
+        if len(frames):  # the first parts may give none if an op looks ahead
+            yield frames
 
 
 def split(x: Tensor, frames: int, first: int = 1, step: int = 1) -> Iterator[Tensor]:
@@ -89,10 +91,23 @@ def _run_parts(
     store = make_store(plan.keep, device)
     past = Past(store) if plan.frames else None
     try:
+        part = None
         for part in parts:
             yield write(_run_part(ops, lay_out(part), plan, observer, past))
+        if past and part is not None:
+            for past.ending in _list_endings(ops, plan.frames):
+                yield write(_run_part(ops, lay_out(part[:0]), plan, observer, past))
     finally:
         store.close()
+
+
+def _list_endings(ops: Ops, frames: int) -> list[frozenset[int]]:
+    """When a clip has ended, which ops that look ahead are told so, a few at a time, in the order of a run.
+
+    Each then makes the frames that it owes the next. Of so many together no op is given more frames than of a part.
+    """
+    waiting = [id(op) for op in list_looks_ahead(ops)]
+    return [frozenset(waiting[i : i + frames]) for i in range(0, len(waiting), frames)]
 
 
 def _run_part(ops: Ops, x: Tensor, plan: Plan, observer: Observer, past: Past | None) -> Iterator[Tensor]:

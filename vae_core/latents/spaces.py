@@ -136,6 +136,8 @@ SPACES: Mapping[str, LatentSpace] = {
     "wuerstchen": LatentSpace("Würstchen", 4, 4, 1 / 0.3764, families=("paella",)),
     # stabilityai/stable-cascade-prior
     "cascade-c": LatentSpace("Stable Cascade (stage C)", 16, 32, families=("effnet",)),
+    # ByteDance-Seed/SeedVR; scaled inside the VAE
+    "seedvr2": LatentSpace("SeedVR2", 16, 8, families=("seedvr2",)),
     # AutoencoderKLCogVideoX; the 5B models have their own
     "cogvideox-2b": LatentSpace("CogVideoX 2B", 16, 8, 1.15258426, families=()),
     # THUDM/CogVideoX-5b. Its tiny VAE, taecvx, is no file to convert: it works on raw latents (madebyollin/taehv
@@ -153,7 +155,11 @@ SPACES: Mapping[str, LatentSpace] = {
     ),
     # Lightricks/LTX-Video, nvidia/Cosmos-1.0-Tokenizer-CV8x8x8; normalised by statistics in the file of the VAE
     "ltx-video": LatentSpace(
-        "LTX-Video", 128, 32, families=("tiny_video",), tiny_files=("taeltx_2", "taeltx2_3", "taeltx2_3_wide")
+        "LTX-Video",
+        128,
+        32,
+        families=("ltx_video", "tiny_video"),
+        tiny_files=("taeltx_2", "taeltx2_3", "taeltx2_3_wide"),
     ),
     "cosmos": LatentSpace("Cosmos 1.0", 16, 8, families=()),
     # AutoencoderKLAllegro, AutoencoderKLMagvit, Kandinsky6SRVAE

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 
 import torch
 from torch import Tensor
@@ -82,6 +83,12 @@ def begin_with(n: int, rows: Rows) -> Rows:
         few = [torch.cat(few, ROWS)] if len(few) > 1 else few
         yield from drain([few.pop()] if few else [])
     yield from rows
+
+
+def has_rows(rows: Rows) -> tuple[bool, Rows]:
+    """Are there any bands? And the same bands."""
+    first = list(islice(rows, 1))
+    return bool(first), chain(drain(first), rows)
 
 
 def drain(bands: Iterable[Tensor]) -> Rows:

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ...ops import Ops, splits_in_time
+from ...ops import Ops, list_looks_ahead, splits_in_time
 from .. import whole
 from ..bands.state import HEAP_SLACK, Past
 from ..bands.stores import OnDevice
@@ -113,8 +113,16 @@ class ClipRequest(Request):
         return {"input": (self.clips + self.copies) * self.x.nbytes, "result": result}
 
 
+def _frames(x: Tensor, n: int) -> Tensor:
+    """A clip on the meta device of n frames like those of x."""
+    return x[:1].expand(n, *x.shape[1:])
+
+
 class _LaterPart(Request):
     """The last frames of a clip, when all others have gone before.
+
+    Ops that look ahead make nothing until enough frames have come, so the clip is taken to have as many: no part of a
+    shorter one takes more.
 
     known     bytes that are held of these
     gathered  bytes of what attention remembers of them while it is put together: the parts, and the whole
@@ -122,9 +130,10 @@ class _LaterPart(Request):
 
     def __init__(self, clip: ClipRequest, n: int):
         past = Past(OnDevice())
+        before = max(clip.latents - n - 1, sum(op.ahead for op in list_looks_ahead(clip.ops)))
         with torch.no_grad(), ShapesOnly():
-            whole.run(clip.ops, clip.x[: clip.first + clip.step * (clip.latents - n - 1)], past=past)
-        super().__init__(clip.ops, clip.x[:1].expand(clip.step * n, *clip.x.shape[1:]), clip.scale)
+            whole.run(clip.ops, _frames(clip.x, clip.first + clip.step * before), past=past)
+        super().__init__(clip.ops, _frames(clip.x, clip.step * n), clip.scale)
         self.one = self.side = self.x
         self.n, self.past, self.known = n, past, past.row_bytes + past.memory_bytes
         self.gathered = 2 * past.memory_bytes

@@ -23,7 +23,7 @@ PREFIXES = ("", "first_stage_model.", "vae.", "model.", "first_stage.", "autoenc
 _LEFTOVER = re.compile(
     r"(loss|model_ema|discriminator|perceptual_loss)\.|(logvar|global_step)$"
     r"|(text_encoders?|cond_stage_model|conditioner|(model\.)?diffusion_model|unet|transformer|audio_vae|vocoder)\."
-    r"|(scale_factor|scaling_factor|shift_factor|latents_mean|latents_std)$"
+    r"|(scale_factor|scaling_factor|shift_factor)$|per_channel_statistics\.(channel$|mean-of-stds)"
     r"|quantize\.codebook_used$|(encoder|decoder)\.mid\.block_\d\.temb_proj\."
 )
 _COUNTER = "num_batches_tracked"  # of a batch norm, anywhere
