@@ -112,7 +112,7 @@ def test_diffusers_has_the_classes_that_are_named():
     import diffusers
 
     named = [name for row in FOREIGN for name in re.findall(r"\((\w+)\)", row.diffusers)]
-    assert len(named) == 12 and all(hasattr(diffusers, name) for name in named)
+    assert len(named) == 11 and all(hasattr(diffusers, name) for name in named)
 
 
 @pytest.mark.parametrize("name", NEGATIVE)
