@@ -56,11 +56,6 @@ def _fits(shape: tuple[int, ...] | None, want: tuple[int | None, ...] | None) ->
 
 FOREIGN: tuple[Foreign, ...] = (
     Foreign(
-        Member("KVAE 2-D", 16, 8),
-        diffusers="0.38.0 (AutoencoderKLKVAE)",
-        marks=({"decoder.mid.block_1.norm1.norm_layer.weight": None, "decoder.conv_in.weight": (1024, 16, 3, 3)},),
-    ),
-    Foreign(
         Member("KVAE 3-D", 16, 8, 4),
         diffusers="0.38.0 (AutoencoderKLKVAEVideo)",
         marks=({"decoder.conv_in.conv.weight": (1024, 16, 3, 3, 3)},),
@@ -82,9 +77,9 @@ FOREIGN: tuple[Foreign, ...] = (
         ),
     ),
     Foreign(
-        Member("LTX-Video", 128, 32, 8),
-        diffusers="0.32.0 (AutoencoderKLLTXVideo), LTX-2's since 0.37.0 (AutoencoderKLLTX2Video)",
-        marks=({"decoder.conv_in.conv.weight": (None, 128, 3, 3, 3)},),
+        Member("LTX-2.5 with its diffusion decoder", 128, 32, 8),
+        diffusers="0.42.0 (LTX2VideoDiffusionDecoderModel)",
+        names=("decoder.conv_in_x_t.weight",),
     ),
     Foreign(
         Member("Mochi", 12, 8, 6),
@@ -110,10 +105,6 @@ FOREIGN: tuple[Foreign, ...] = (
             "dconv_encoder.proj_out.weight",
             "student.dconv_encoder.proj_out.weight",
         ),
-    ),
-    Foreign(
-        Member("SeedVR2", 16, 8, 4),
-        names=("decoder.up_blocks.2.upsamplers.0.upscale_conv.weight",),
     ),
     Foreign(
         Member("MiniMax-H3", 24, 16, 4),

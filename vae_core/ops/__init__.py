@@ -7,12 +7,14 @@ from .channels import (
     PixelShuffle,
     PixelUnshuffle,
     RepeatChannels,
+    TileChannels,
     plus,
     relu,
     silu,
     soft_clamp,
     times,
 )
+from .look import LookAround, LookBack, Temporal
 from .norms import GroupNormOverFrames, GroupNormSilu, add_silu, list_norms
 from .rows import CHANNELS_LAST, Conv2d, DoublingConv, EveryNth, Upsample2x, Window, join, lay_out_weight, pad_borders
 from .time import (
@@ -22,12 +24,11 @@ from .time import (
     FramesToChannels,
     HalveFrames,
     Kernel,
-    LookBack,
     OneFrame,
     RepeatFrames,
-    Temporal,
     TimeConv,
     as_single_frame,
+    list_looks_ahead,
     splits_in_time,
 )
 from .tree import (
@@ -70,6 +71,7 @@ __all__ = [
     "HalveFrames",
     "Join",
     "Kernel",
+    "LookAround",
     "LookBack",
     "MeanChannels",
     "OneFrame",
@@ -83,6 +85,7 @@ __all__ = [
     "SideInput",
     "Sums",
     "Temporal",
+    "TileChannels",
     "TimeConv",
     "Upsample2x",
     "Window",
@@ -97,6 +100,7 @@ __all__ = [
     "keeps_scale",
     "lay_out_weight",
     "leaves",
+    "list_looks_ahead",
     "list_norms",
     "map_ops",
     "name_original",
