@@ -220,3 +220,58 @@ def test_frames_go_to_a_vae_as_it_encodes_them(vae, shape):
 def test_frames_without_a_latent_frame_in_core_are_dropped_in_its_nodes(vae, kept):
     assert images.drop_extra_frames(torch.zeros(1, 3, 8, 4, 4), vae).shape[2] == kept
     assert images.drop_extra_frames(torch.zeros(8, 3, 4, 4), vae).shape[0] == 8
+
+
+@pytest.fixture(scope="module")
+def four_frames(wan):
+    """Of an odd size: two latent frames, of which the second is of three frames and of one that was added."""
+    return run("ExactVAEEncode", pixels=some_images(4, 37, 53), vae=wan)
+
+
+def work_of(z):
+    """What a sampler that changes little does."""
+    return z + 0.1 * z.std() * torch.randn(z.shape, generator=torch.Generator().manual_seed(1))
+
+
+def after(four_frames, change, wan):
+    """The frames of what core's node makes of it: it copies the dict and puts another tensor into it."""
+    changed = change(four_frames["samples"])
+    return tuple(run("ExactVAEDecode", samples={**four_frames, "samples": changed}, vae=wan).shape[:3])
+
+
+@pytest.mark.parametrize(
+    ("change", "shape"),
+    [
+        pytest.param(lambda z: torch.randn_like(z), (4, 37, 53), id="a sampler"),
+        pytest.param(work_of, (4, 37, 53), id="a sampler that changes little"),
+        pytest.param(lambda z: z * 0.5 + 0.1, (4, 37, 53), id="LatentMultiply, LatentAdd"),
+        pytest.param(lambda z: torch.cat([z, z]), (8, 37, 53), id="RepeatLatentBatch"),
+        pytest.param(lambda z: z.flip(2).flip(2), (4, 37, 53), id="LatentFlip x, twice"),
+    ],
+)
+def test_frames_are_those_encoded_while_the_latent_lies_as_it_did(four_frames, wan, change, shape):
+    assert after(four_frames, change, wan) == shape
+
+
+@pytest.mark.parametrize(
+    ("change", "shape"),
+    [
+        pytest.param(lambda z: z.flip(2), (5, 40, 56), id="LatentFlip x, of a clip: in time"),
+        pytest.param(lambda z: work_of(z.flip(2)), (5, 40, 56), id="LatentFlip x, a sampler"),
+        pytest.param(lambda z: work_of(z).flip(2), (5, 40, 56), id="a sampler, LatentFlip x"),
+        pytest.param(lambda z: z.flip(3), (5, 40, 56), id="LatentFlip y, of a clip: its rows"),
+        pytest.param(lambda z: z.flip(2).flip(3), (5, 40, 56), id="LatentFlip x and y"),
+        pytest.param(lambda z: z.rot90(2, (3, 2)), (5, 40, 56), id="LatentRotate, 180 degrees"),
+        pytest.param(lambda z: z.rot90(1, (3, 2)), (17, 16, 56), id="LatentRotate, 90 degrees"),
+        pytest.param(lambda z: torch.cat([z, z.flip(4)]), (10, 40, 56), id="LatentBatch"),
+        pytest.param(lambda z: torch.cat([z, z], 2), (13, 37, 53), id="LatentConcat, t"),
+        pytest.param(lambda z: z[:, :, :1], (1, 37, 53), id="LatentCut, t"),
+        pytest.param(lambda z: z[:, :, 1:], (1, 37, 53), id="TrimVideoLatent"),
+        pytest.param(lambda z: z[..., 1:, :], (4, 32, 56), id="LatentCut, y"),
+        pytest.param(lambda z: z[..., 1:, :].flip(2), (5, 32, 56), id="LatentCut, y, LatentFlip x"),
+        pytest.param(lambda z: z.movedim(2, 1).flatten(0, 1)[:, :, None], (2, 37, 53), id="LatentCutToBatch, t"),
+    ],
+)
+def test_frames_are_forgotten_when_the_latent_lies_otherwise(four_frames, wan, change, shape):
+    """All that was decoded is given: none of it may be what was added."""
+    assert after(four_frames, change, wan) == shape
