@@ -10,7 +10,6 @@ SINCE = {
     "Cosmos": "0.3.11",
     "CogVideoX": "0.21",
     "SeedVR2": "July 2026",
-    "Mage-Flow": "0.29",
     "MiniMax-H3": "0.30",
 }
 

@@ -100,13 +100,6 @@ FOREIGN: tuple[Foreign, ...] = (
         ),
     ),
     Foreign(
-        Member("Mage-Flow", 128, 16),
-        names=(
-            "dconv_encoder.proj_out.weight",
-            "student.dconv_encoder.proj_out.weight",
-        ),
-    ),
-    Foreign(
         Member("SeedVR2", 16, 8, 4),
         names=("decoder.up_blocks.2.upsamplers.0.upscale_conv.weight",),
     ),

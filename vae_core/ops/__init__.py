@@ -14,7 +14,18 @@ from .channels import (
     times,
 )
 from .norms import GroupNormOverFrames, GroupNormSilu, add_silu, list_norms
-from .rows import CHANNELS_LAST, Conv2d, DoublingConv, EveryNth, Upsample2x, Window, join, lay_out_weight, pad_borders
+from .rows import (
+    CHANNELS_LAST,
+    Blocks,
+    Conv2d,
+    DoublingConv,
+    EveryNth,
+    Upsample2x,
+    Window,
+    join,
+    lay_out_weight,
+    pad_borders,
+)
 from .time import (
     ChannelsToFrames,
     Conv3d,
@@ -56,6 +67,7 @@ __all__ = [
     "Activation",
     "Affine",
     "AnyOp",
+    "Blocks",
     "ChannelsToFrames",
     "Conv2d",
     "Conv3d",

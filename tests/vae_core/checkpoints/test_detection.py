@@ -79,7 +79,6 @@ REFUSED = {  # by how a header's name begins: whose VAE, its facts, and where it
         "LTX-Video", "128 channels at 1/32, 1 frame to 8",
         "0.32.0 (AutoencoderKLLTXVideo), LTX-2's since 0.37.0 (AutoencoderKLLTX2Video)",
     ),
-    "mage": ("Mage-Flow", "128 channels at 1/16", ""),
     "minimax-h3": ("MiniMax-H3", "24 channels at 1/16, 1 frame to 4", "0.40.0 (AutoencoderKLMiniMaxH3)"),
     "mochi": ("Mochi", "12 channels at 1/8, 1 frame to 6", "0.32.0 (AutoencoderKLMochi)"),
     "rae": ("RAE", "768 channels at 1/16", "0.37.0 (AutoencoderRAE)"),

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 from ...ops import (
     AnyOp,
+    Blocks,
     Global,
     Ops,
     Residual,
@@ -52,6 +53,10 @@ from .moments import Moments, find_group_moments, normalize
 from .readers import ROWS, Reader, Rows, balance, begin_with, drain, fork, height, numbers_per_row
 from .state import Past
 from .stores import StoredBand
+
+WITHIN_BLOCK = (
+    8  # tensors of a block's size alive while an op on blocks runs: read, padded, three projections, the result
+)
 
 
 def build_flow(ops: Ops, source: Flow, banding: Banding, observer: Observer) -> Flow:
@@ -75,6 +80,8 @@ def _build_step(op: AnyOp, source: Flow, banding: Banding, observer: Observer) -
     if isinstance(op, Window):
         window = WrappedWindow if wraps(op) else SlidingWindow
         return window(op, source, banding, observer)
+    if isinstance(op, Blocks):
+        return InBlocks(op, source, observer)
     if isinstance(op, Temporal) and banding.past:
         return WithPast(op, source, banding, observer)
     return Pointwise(op, source, banding, observer)
@@ -195,6 +202,29 @@ class _WindowPosition:
         if not self.carried:
             self.carried = self.op.span * numbers_per_row(band)
             self.observer.carry(self.carried)
+
+
+class InBlocks(Flow):
+    """An op on blocks of rows: one block after the other, whatever bands its source gives."""
+
+    def __init__(self, op: Blocks, source: Flow, observer: Observer):
+        self.op, self.source, self.observer, self.rows = op, source, observer, source.rows
+
+    def read(self, last: bool) -> Rows:
+        reader, n = Reader(self.source.read(last)), self.op.block
+        self.carried = 0
+        heights = [n] * (self.rows // n) + [self.rows % n] * (self.rows % n > 0)
+        yield from map(self.apply, map(reader.read, heights))
+        reader.finish()
+
+    def apply(self, block: Tensor) -> Tensor:
+        if not self.carried:
+            self.carried = WITHIN_BLOCK * self.op.block * numbers_per_row(block)
+            self.observer.carry(self.carried)
+        self.observer.begin_op(self.op)
+        y = apply(self.op, block, in_place=False)
+        self.observer.end_op(self.op, y)
+        return y
 
 
 class WithPast(Flow):
