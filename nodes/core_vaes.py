@@ -6,10 +6,8 @@ from ..vae_core import UnsupportedCheckpoint
 # ComfyUI's release notes and the history of its repository. Version 0.33 was tested to load all of them.
 SINCE = {
     "Mochi": "October 2024",
-    "LTX-Video": "0.3.4",
     "Cosmos": "0.3.11",
     "CogVideoX": "0.21",
-    "SeedVR2": "July 2026",
     "MiniMax-H3": "0.30",
 }
 

@@ -77,9 +77,9 @@ FOREIGN: tuple[Foreign, ...] = (
         ),
     ),
     Foreign(
-        Member("LTX-Video", 128, 32, 8),
-        diffusers="0.32.0 (AutoencoderKLLTXVideo), LTX-2's since 0.37.0 (AutoencoderKLLTX2Video)",
-        marks=({"decoder.conv_in.conv.weight": (None, 128, 3, 3, 3)},),
+        Member("LTX-2.5 with its diffusion decoder", 128, 32, 8),
+        diffusers="0.42.0 (LTX2VideoDiffusionDecoderModel)",
+        names=("decoder.conv_in_x_t.weight",),
     ),
     Foreign(
         Member("Mochi", 12, 8, 6),
@@ -98,10 +98,6 @@ FOREIGN: tuple[Foreign, ...] = (
             "decoder.conv_in.0.conv3d.weight",
             "decoder.conv_in.conv_s.weight",
         ),
-    ),
-    Foreign(
-        Member("SeedVR2", 16, 8, 4),
-        names=("decoder.up_blocks.2.upsamplers.0.upscale_conv.weight",),
     ),
     Foreign(
         Member("MiniMax-H3", 24, 16, 4),

@@ -7,12 +7,14 @@ from .channels import (
     PixelShuffle,
     PixelUnshuffle,
     RepeatChannels,
+    TileChannels,
     plus,
     relu,
     silu,
     soft_clamp,
     times,
 )
+from .look import LookAround, LookBack, Temporal
 from .norms import GroupNormOverFrames, GroupNormSilu, add_silu, list_norms
 from .rows import (
     CHANNELS_LAST,
@@ -33,12 +35,11 @@ from .time import (
     FramesToChannels,
     HalveFrames,
     Kernel,
-    LookBack,
     OneFrame,
     RepeatFrames,
-    Temporal,
     TimeConv,
     as_single_frame,
+    list_looks_ahead,
     splits_in_time,
 )
 from .tree import (
@@ -82,6 +83,7 @@ __all__ = [
     "HalveFrames",
     "Join",
     "Kernel",
+    "LookAround",
     "LookBack",
     "MeanChannels",
     "OneFrame",
@@ -95,6 +97,7 @@ __all__ = [
     "SideInput",
     "Sums",
     "Temporal",
+    "TileChannels",
     "TimeConv",
     "Upsample2x",
     "Window",
@@ -109,6 +112,7 @@ __all__ = [
     "keeps_scale",
     "lay_out_weight",
     "leaves",
+    "list_looks_ahead",
     "list_norms",
     "map_ops",
     "name_original",
