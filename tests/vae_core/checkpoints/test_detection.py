@@ -97,6 +97,19 @@ def test_other_vaes_are_refused_by_name(name):
     assert e.value.title == title
 
 
+def test_a_rae_is_told_with_its_own_channels_and_by_its_decoder_too():
+    """Its encoder may be DINOv2, SigLIP2 or MAE, of any size."""
+    shapes = header("rae-dinov2-vitxl.diffusers")["shapes"]
+    wider = {**shapes, "decoder.decoder_embed.weight": (1152, 1024)}
+    decoder = {name: shape for name, shape in shapes.items() if name.startswith("decoder.")}
+    bare = {name.removeprefix("decoder."): shape for name, shape in decoder.items()}
+    for file, channels in ((wider, 1024), (decoder, 768), (bare, 768)):
+        with pytest.raises(
+            UnsupportedCheckpoint, match=rf"RAE \({channels} channels at 1/16\), which is not supported"
+        ):
+            detect(file)
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_the_facts_of_other_vaes_are_those_of_their_headers(name):
     (row,) = (row for prefix in PREFIXES for row in FOREIGN if row.matches(strip(header(name)["shapes"], prefix)))
