@@ -8,7 +8,6 @@ SINCE = {
     "Mochi": "October 2024",
     "Cosmos": "0.3.11",
     "CogVideoX": "0.21",
-    "Mage-Flow": "0.29",
     "MiniMax-H3": "0.30",
 }
 

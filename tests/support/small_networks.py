@@ -22,6 +22,7 @@ from exact_vae.vae_core.families import (
     kvae,
     llamagen,
     ltx_video,
+    mage,
     paella,
     pixel,
     seedvr2,
@@ -95,6 +96,7 @@ SMALL: dict[str, tuple[str, Config]] = {
     "svd": ("svd", svd.SVDConfig(**vars(small_kl(encoder=ONE_EACH, decoder=TWO)))),
     "vq": ("vq", vq.VQConfig(4, 4, 20, ONE_EACH, TWO)),
     "vq: MoVQ": ("vq", vq.VQConfig(4, 4, 20, ONE_EACH, TWO, spatial=True)),
+    "mage": ("mage", mage.MageConfig(4, 4, 48, 1, 32, 2, 32, 2, 8, 2)),
     "llamagen": (
         "llamagen",
         llamagen.LlamaGenConfig(
@@ -180,7 +182,7 @@ assert {family for family, _ in SMALL.values()} == {family.name for family in FA
 AT_ONCE = {("hunyuan_video", "encode"), ("hunyuan_video", "decode"), ("hunyuan_image_3", "encode"),
            ("hunyuan_image_3", "decode"), ("svd", "decode")}  # fmt: skip
 # Families in which norms read the stream, so fp16 is made safe.
-RESCALED = ("kl", "asymmetric", "svd", "vq", "llamagen", "kvae", "hunyuan_image", "wan", "hunyuan_video",
+RESCALED = ("kl", "asymmetric", "svd", "vq", "llamagen", "kvae", "mage", "hunyuan_image", "wan", "hunyuan_video",
             "hunyuan_video_15", "hunyuan_image_3", "ltx_video", "seedvr2")  # fmt: skip
 
 _DOWN, _UP = "DownEncoderBlock2D", "UpDecoderBlock2D"

@@ -28,6 +28,7 @@ SIGNS: Mapping[str, tuple[str, ...]] = {
     "asymmetric": ("decoder.encoder.", "condition_encoder."),
     "svd": ("time_stack.", "temporal_res_block.", "mix_factor", "time_mix_conv.", "time_conv_out."),
     "vq": _LDM,
+    "mage": ("patch_cond_embed.", "dec_net."),
     "llamagen": ("conv_blocks.", "quantize."),
     "kvae": ("spatial_conv.",),
     "hunyuan_image": _LDM,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from .blocks.base import Member
-from .shapes import Shapes
+from .shapes import Shapes, size
 
 Mark = Mapping[str, tuple[int | None, ...] | None]
 
@@ -20,20 +20,23 @@ class Foreign(NamedTuple):
     diffusers   the first version of diffusers that runs it, and the class that does
     names       any of which is proof
     marks       any of which is, if all its names have their shapes
+    channels    of members that differ in it: a tensor's name, and which of its sizes is the latent's channels
     """
 
     of: Member
     diffusers: str = ""
     names: tuple[str, ...] = ()
     marks: tuple[Mark, ...] = ()
+    channels: tuple[str, int] | None = None
 
     @property
     def title(self) -> str:
         return self.of.models
 
-    @property
-    def sentence(self) -> str:
+    def refuse(self, shapes: Shapes) -> str:
+        """Why a file with these shapes (by names without prefix) is refused."""
         title, channels, ratio, frames = self.of
+        channels = (self.channels and size(shapes, *self.channels)) or channels
         elsewhere = f": diffusers runs it since {self.diffusers}" if self.diffusers else ""
         facts = f"{channels} channels at 1/{ratio}" + (f", 1 frame to {frames}" if frames else "")
         return f"this is the VAE of {title} ({facts}), which is not supported yet{elsewhere}."
@@ -100,13 +103,6 @@ FOREIGN: tuple[Foreign, ...] = (
         ),
     ),
     Foreign(
-        Member("Mage-Flow", 128, 16),
-        names=(
-            "dconv_encoder.proj_out.weight",
-            "student.dconv_encoder.proj_out.weight",
-        ),
-    ),
-    Foreign(
         Member("MiniMax-H3", 24, 16, 4),
         diffusers="0.40.0 (AutoencoderKLMiniMaxH3)",
         names=("decoder.transformer_blocks.0.scale1",),
@@ -125,7 +121,12 @@ FOREIGN: tuple[Foreign, ...] = (
     Foreign(
         Member("RAE", 768, 16),
         diffusers="0.37.0 (AutoencoderRAE)",
-        names=("encoder.embeddings.patch_embeddings.projection.weight",),
+        names=(
+            "encoder.embeddings.patch_embeddings.projection.weight",
+            "decoder.trainable_cls_token",
+            "trainable_cls_token",
+        ),
+        channels=("decoder.decoder_embed.weight", 1),
     ),
     Foreign(
         Member("SD's consistency decoder", 4, 8),

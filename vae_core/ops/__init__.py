@@ -16,7 +16,18 @@ from .channels import (
 )
 from .look import LookAround, LookBack, Temporal
 from .norms import GroupNormOverFrames, GroupNormSilu, add_silu, list_norms
-from .rows import CHANNELS_LAST, Conv2d, DoublingConv, EveryNth, Upsample2x, Window, join, lay_out_weight, pad_borders
+from .rows import (
+    CHANNELS_LAST,
+    Blocks,
+    Conv2d,
+    DoublingConv,
+    EveryNth,
+    Upsample2x,
+    Window,
+    join,
+    lay_out_weight,
+    pad_borders,
+)
 from .time import (
     ChannelsToFrames,
     Conv3d,
@@ -57,6 +68,7 @@ __all__ = [
     "Activation",
     "Affine",
     "AnyOp",
+    "Blocks",
     "ChannelsToFrames",
     "Conv2d",
     "Conv3d",

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from exact_vae.vae_core.families.blocks.mage import WindowAttention
 from exact_vae.vae_core.ops import (
     Affine,
     Conv2d,
@@ -72,6 +73,16 @@ def test_a_window_reads_just_the_rows_it_says(op):
         assert torch.allclose(
             op.apply_unpadded(nn.functional.pad(x, (0, 0, above, below), mode=op.border)), y, atol=1e-6
         )
+
+
+@torch.no_grad()
+def test_an_op_on_blocks_reads_blocks_alone():
+    """Attention in windows of 32 x 32: a block that is cut off gives what it gives within the image."""
+    op, x = WindowAttention(32).double(), torch.randn(2, 32, 70, 40, dtype=torch.float64)
+    y, n = op(x), op.block
+    for top, bottom in ((0, n), (n, 2 * n), (n, 70), (2 * n, 70)):
+        assert torch.allclose(op(x[:, :, top:bottom]), y[:, :, top:bottom], rtol=0, atol=1e-14)
+    assert not torch.allclose(op(x[:, :, : n - 1]), y[:, :, : n - 1])
 
 
 @pytest.mark.parametrize("bias", [True, False])
