@@ -26,7 +26,7 @@ from ...vae_core import (
 )
 from ...vae_core.checkpoints import demand_floats, demand_whole, weights_as
 from ...vae_core.execution import DEFAULTS
-from ...vae_core.families import ORIGINAL
+from ...vae_core.families import ORIGINAL, family_named
 from ...vae_core.images import to_pixel_range
 from ..images import clip_shape, decoded_frames, drop_extra_frames, frames_are_batch, latent_frames, to_clip_latent
 from .changes import Change, adopt_border
@@ -172,13 +172,30 @@ class HostModel(nn.Module):
 
 def _socket(load: Load, asked: torch.dtype | None, where: torch.device) -> Any:
     """Our VAE as an object that all of ComfyUI takes for one of its own."""
+    made = _socket_class()(load_for_host(load, asked, where), where)
+    made.patcher.cached_patcher_init = (_fresh_patcher, (load, asked, where))
+    return made
+
+
+def load_for_host(load: Load, asked: torch.dtype | None, where: torch.device) -> VAE:
+    """A VAE on the CPU, which the host moves when it is needed, in what was asked for or in what suits the device.
+
+    That is bf16 or fp32, as the host says. Where it says fp32, but would take fp16 too, it is fp16 on cards that
+    compute well in nothing else, for families that fit into it; see `dtypes.explain_dtype`.
+    """
     from comfy import model_management
 
     dtype = asked or model_management.vae_dtype(where, [torch.bfloat16, torch.float32])
-    vae = load(dtypes.choose_dtype(where, dtype, dtype), torch.device("cpu"))  # the host moves it when it is needed
-    made = _socket_class()(vae, where)
-    made.patcher.cached_patcher_init = (_fresh_patcher, (load, asked, where))
-    return made
+    dtype = dtypes.choose_dtype(where, dtype, dtype)
+    vae = load(dtype, torch.device("cpu"))
+    if where.type == "cpu":
+        return vae
+    if dtype is torch.float32 and not asked:
+        may = model_management.vae_dtype(where, [torch.float16, torch.float32])
+        fits = family_named(vae.family).rounding.fits_fp16
+        best = dtypes.choose_dtype(where, torch.float32, fits_fp16=fits)
+        dtype = torch.float16 if best is may is torch.float16 else dtype
+    return vae.to(dtype) if vae.dtype is not dtype else vae  # no VAE is loaded to run in fp16 on a CPU
 
 
 def _fresh_patcher(load: Load, asked: torch.dtype | None, where: torch.device, disable_dynamic: bool = False) -> Any:

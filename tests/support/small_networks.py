@@ -19,11 +19,14 @@ from exact_vae.vae_core.families import (
     hunyuan_image,
     hunyuan_video,
     hunyuan_video_15,
+    kvae,
+    llamagen,
     ltx_video,
     paella,
     pixel,
     seedvr2,
     svd,
+    taesdv,
     tiny,
     tiny_video,
     vq,
@@ -50,12 +53,13 @@ def _wan(residual: bool, **more) -> wan.WanConfig:
     return wan.WanConfig(4, down, up, residual=residual, **more)
 
 
-def _tiny_video(z: int, up: tuple[int, ...], superior: bool = False, **more) -> tiny_video.TinyVideoConfig:
-    def coder(widths: tuple[int, ...], in_time: tuple[bool, ...], superior: bool = False) -> tiny_video.Coder:
-        levels = (tiny_video.Level(width, 1, twice) for width, twice in zip(widths, in_time, strict=True))
-        return tiny_video.Coder(tuple(levels), 8, superior)
+def _tiny_coder(widths: tuple[int, ...], steps: tuple[int, ...], **kind) -> tiny_video.Coder:
+    levels = (tiny_video.Level(width, 1, step) for width, step in zip(widths, steps, strict=True))
+    return tiny_video.Coder(tuple(levels), 8, **kind)
 
-    down, up_coder = coder((8, 8, 8), (True, True, False)), coder(up, (False, True, True), superior)
+
+def _tiny_video(z: int, up: tuple[int, ...], superior: bool = False, **more) -> tiny_video.TinyVideoConfig:
+    down, up_coder = _tiny_coder((8, 8, 8), (2, 2, 1)), _tiny_coder(up, (1, 2, 2), superior=superior)
     return tiny_video.TinyVideoConfig(z, down, up_coder, **more)
 
 
@@ -91,6 +95,24 @@ SMALL: dict[str, tuple[str, Config]] = {
     "svd": ("svd", svd.SVDConfig(**vars(small_kl(encoder=ONE_EACH, decoder=TWO)))),
     "vq": ("vq", vq.VQConfig(4, 4, 20, ONE_EACH, TWO)),
     "vq: MoVQ": ("vq", vq.VQConfig(4, 4, 20, ONE_EACH, TWO, spatial=True)),
+    "llamagen": (
+        "llamagen",
+        llamagen.LlamaGenConfig(
+            4,
+            3,
+            20,
+            ldm.Coder((32, 64), (1, 1), (False, True), stem=32),
+            ldm.Coder((64, 32), (2, 1), (True, False)),
+        ),
+    ),
+    "kvae": (
+        "kvae",
+        kvae.KVAEConfig(
+            4,
+            ldm.Coder((32, 64), (1, 1), (False,) * 2, mid_attention=False, stem=32),
+            ldm.Coder((32, 64), (2, 1), (False,) * 2, mid_attention=False),
+        ),
+    ),
     "hunyuan_image": (
         "hunyuan_image",
         hunyuan_image.HunyuanImageConfig(
@@ -141,15 +163,15 @@ SMALL: dict[str, tuple[str, Config]] = {
     "tiny_video": ("tiny_video", _tiny_video(4, (16, 8, 8))),
     "tiny_video: TAELTX": (
         "tiny_video",
-        tiny_video.TinyVideoConfig(
-            4,
-            tiny_video.Coder(tuple(tiny_video.Level(8, 1, True) for _ in range(3)), 8),
-            tiny_video.Coder(tuple(tiny_video.Level(8, 1, True) for _ in range(3)), 8),
-            patch=2,
-        ),
+        tiny_video.TinyVideoConfig(4, _tiny_coder((8,) * 3, (2,) * 3), _tiny_coder((8,) * 3, (2,) * 3), patch=2),
     ),
     "tiny_video: super": ("tiny_video", _tiny_video(4, (16, 12, 8), superior=True, patch=2)),
     "tiny_video: TAEH3": ("tiny_video", _tiny_video(24, (16, 8, 8), patch=2)),
+    "tiny_video: TAEM1's steps, wide blocks": (
+        "tiny_video",
+        tiny_video.TinyVideoConfig(4, _tiny_coder((8, 8, 8), (3, 2, 1)), _tiny_coder((16, 12, 8), (1, 2, 3), group=4)),
+    ),
+    "taesdv": ("taesdv", taesdv.TaesdvConfig(4, tiny.Coder((16,) * 3, (1,) * 3), tiny.Coder((16,) * 3, (1,) * 3))),
     "pixel": ("pixel", pixel.PixelConfig()),
 }
 assert {family for family, _ in SMALL.values()} == {family.name for family in FAMILIES}
@@ -158,8 +180,8 @@ assert {family for family, _ in SMALL.values()} == {family.name for family in FA
 AT_ONCE = {("hunyuan_video", "encode"), ("hunyuan_video", "decode"), ("hunyuan_image_3", "encode"),
            ("hunyuan_image_3", "decode"), ("svd", "decode")}  # fmt: skip
 # Families in which norms read the stream, so fp16 is made safe.
-RESCALED = ("kl", "asymmetric", "svd", "vq", "hunyuan_image", "wan", "hunyuan_video", "hunyuan_video_15",
-            "hunyuan_image_3", "ltx_video", "seedvr2")  # fmt: skip
+RESCALED = ("kl", "asymmetric", "svd", "vq", "llamagen", "kvae", "hunyuan_image", "wan", "hunyuan_video",
+            "hunyuan_video_15", "hunyuan_image_3", "ltx_video", "seedvr2")  # fmt: skip
 
 _DOWN, _UP = "DownEncoderBlock2D", "UpDecoderBlock2D"
 _WAN = {"base_dim": 8, "z_dim": 4, "num_res_blocks": 1}
@@ -206,6 +228,7 @@ DIFFUSERS = {
         {"down_block_types": (_DOWN, "AttnDownEncoderBlock2D"), "up_block_types": ("AttnUpDecoderBlock2D", _UP)}
         | {"block_out_channels": (32, 64), "latent_channels": 4, "num_vq_embeddings": 17, "norm_type": "spatial"},
     ),
+    "kvae": ("AutoencoderKLKVAE", {"channels": 32, "num_enc_blocks": 1, "num_dec_blocks": 1, "ch_mult": (1, 2)}),
     "hunyuan_image": (
         "AutoencoderKLHunyuanImage",
         {"in_channels": 3, "out_channels": 3, "latent_channels": 4, "block_out_channels": (32, 32, 64)}

@@ -117,7 +117,8 @@ def combine(parts: list[Checkpoint], path: Path) -> Checkpoint:
 def join_scales(checkpoint: Checkpoint) -> Checkpoint:
     """The same, quantised weights and their scales as one tensor each. Scales of other shapes stay as they are."""
     entries = checkpoint.entries
-    scaled = {weight: scale for scale in entries for weight in _find_weight(scale, entries)}
+    scales = (name for name in entries if name.endswith(SCALES))
+    scaled = {weight: scale for scale in scales for weight in _find_weight(scale, entries)}
     if not scaled:
         return checkpoint
     gone = {*scaled.values(), *(name for name in entries if name.endswith(OF_ACTIVATIONS))}

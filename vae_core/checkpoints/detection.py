@@ -1,7 +1,9 @@
 """Which VAE is this? Read from names and shapes alone."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +76,21 @@ def detect(shapes: Mapping[str, tuple[int, ...]]) -> Detection:
     shapes: name -> shape, as in the file. Raises UnknownCheckpoint, naming the nearest family and what it lacks, or
     UnsupportedCheckpoint for a VAE that is known but not run. What is missing or too many is reported, not raised.
     """
-    shapes = {name: tuple(shape) for name, shape in shapes.items()}
+    verdict = _judge(tuple((name, tuple(shape)) for name, shape in shapes.items()))
+    if isinstance(verdict, UnknownCheckpoint):
+        raise copy(verdict)
+    return verdict
+
+
+@lru_cache(maxsize=16)  # models that were fine-tuned have the same names and shapes, and a folder is full of them
+def _judge(shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> Detection | UnknownCheckpoint:
+    try:
+        return _detect(dict(shapes))
+    except UnknownCheckpoint as e:
+        return e.with_traceback(None)
+
+
+def _detect(shapes: Mapping[str, tuple[int, ...]]) -> Detection:
     readings = Readings(shapes)
     if (found := _best(_detections(readings))) and _share(found) >= FIT:
         return found

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..errors import BadRequest, BrokenCheckpoint, UnknownCheckpoint
 from ..families.registry import usual_settings
 from ..files.marks import FileMark
-from ..files.reading import demand_file, read_json
+from ..files.reading import demand_file, pause_collection, read_json
 from ..files.safetensors_header import explain_kind, read_header
 from ..files.safetensors_writing import WORDS
 from ..plain import name_kind
@@ -71,8 +71,9 @@ def _demand_usual(config: Path) -> None:
 
 def _open_safetensors(path: Path) -> Checkpoint:
     mark = FileMark.of(path)
-    header, metadata = read_header(path)
-    entries = {name: Entry(tuple(info["shape"]), info["dtype"], path) for name, info in header.items()}
+    with pause_collection():
+        header, metadata = read_header(path)
+        entries = {name: Entry(tuple(info["shape"]), info["dtype"], path) for name, info in header.items()}
     return Checkpoint(path, entries, metadata, marks={path: mark})
 
 

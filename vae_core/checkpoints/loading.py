@@ -12,6 +12,7 @@ from torch import Tensor
 from .. import dtypes
 from ..errors import BadRequest, BrokenCheckpoint
 from ..families import ZEROS, Config, Network
+from ..families.doubling import keep_unrounded, list_weights
 from ..families.names import Reading
 from ..families.registry import build, family_named, spaces, title
 from ..files.marks import FileMap, FileMark
@@ -239,7 +240,7 @@ def _keep_maps(vae: VAE, made: VAE) -> VAE:
 
 
 def _of(vae: VAE) -> Variant:
-    return Variant(vae.family, vae.config, vae.network.state_dict(), vae.latent_space)
+    return Variant(vae.family, vae.config, list_weights(vae.network), vae.latent_space)
 
 
 @torch.inference_mode(False)
@@ -262,6 +263,8 @@ def assemble(
         strict=True,
         assign=True,
     )
+    given = {id(p): weights[name] for name, p in network.named_parameters() if weights[name].dtype is not dtype}
+    keep_unrounded(network, given)
     return network.eval()
 
 

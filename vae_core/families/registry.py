@@ -28,6 +28,8 @@ SIGNS: Mapping[str, tuple[str, ...]] = {
     "asymmetric": ("decoder.encoder.", "condition_encoder."),
     "svd": ("time_stack.", "temporal_res_block.", "mix_factor", "time_mix_conv.", "time_conv_out."),
     "vq": _LDM,
+    "llamagen": ("conv_blocks.", "quantize."),
+    "kvae": ("spatial_conv.",),
     "hunyuan_image": _LDM,
     "dc_ae": ("stages.", "down_blocks.", "up_blocks."),
     "wan": ("downsamples.", "upsamples.", "mid_block.resnets.0.norm1.gamma"),
@@ -40,6 +42,7 @@ SIGNS: Mapping[str, tuple[str, ...]] = {
     "paella": ("in_block.", "down_blocks.", "vquantizer."),
     "effnet": ("backbone.", "previewer.", "blocks."),
     "tiny_video": (),
+    "taesdv": (),
     "pixel": ("pixel_space_vae",),
 }
 
@@ -122,7 +125,9 @@ def _set_border(network: Network, border: str) -> None:
         raise BadRequest(f"there is no border '{border}': choose {', '.join(BORDERS)}.")
     windows = [window for window in network.modules() if isinstance(window, Window)]
     if network.clip_law or any(window.border != "constant" for window in windows):
-        raise BadRequest(f"this VAE cannot have the border '{border}': those of clips, and Paella's, keep their own.")
+        raise BadRequest(
+            f"this VAE cannot have the border '{border}': those of clips, Paella's and KVAE's keep their own."
+        )
     for window in windows:
         if window.rows[0] == window.rows[1] > 0:
             window.border = border

@@ -56,11 +56,6 @@ def _fits(shape: tuple[int, ...] | None, want: tuple[int | None, ...] | None) ->
 
 FOREIGN: tuple[Foreign, ...] = (
     Foreign(
-        Member("KVAE 2-D", 16, 8),
-        diffusers="0.38.0 (AutoencoderKLKVAE)",
-        marks=({"decoder.mid.block_1.norm1.norm_layer.weight": None, "decoder.conv_in.weight": (1024, 16, 3, 3)},),
-    ),
-    Foreign(
         Member("KVAE 3-D", 16, 8, 4),
         diffusers="0.38.0 (AutoencoderKLKVAEVideo)",
         marks=({"decoder.conv_in.conv.weight": (1024, 16, 3, 3, 3)},),

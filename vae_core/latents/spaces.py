@@ -121,11 +121,16 @@ SPACES: Mapping[str, LatentSpace] = {
         "HunyuanVideo", 16, 8, 0.476986, families=("hunyuan_video", "tiny_video"), tiny_files=("taehv",)
     ),
     # stabilityai/stable-video-diffusion-img2vid
-    "svd": LatentSpace("Stable Video Diffusion", 4, 8, 0.18215, families=("svd",)),
+    "svd": LatentSpace("Stable Video Diffusion", 4, 8, 0.18215, families=("svd", "taesdv"), tiny_files=("taesdv",)),
+    # kandinskylab/KVAE-2D-1.0; AutoencoderKLKVAE knows no scale
+    "kvae": LatentSpace("KVAE 2-D", 16, 8, families=("kvae",)),
     # kandinsky-community/kandinsky-2-2-decoder, movq; diffusers' pipelines do not scale
     "kandinsky2": LatentSpace("Kandinsky 2.x", 4, 8, families=("vq",)),
     # amused/amused-512; z before its codebook, or codes
     "amused": LatentSpace("aMUSEd", 64, 16, families=("vq",)),
+    # FoundationVision/LlamaGen, deepseek-ai/Janus; z before its codebook, or codes
+    "llamagen": LatentSpace("LlamaGen, Janus", 8, 16, families=("llamagen",)),
+    "llamagen-vq8": LatentSpace("LlamaGen VQ-8", 8, 8, families=("llamagen",)),
     # Stability-AI/StableCascade modules/stage_a.py, `scale_factor`; warp-ai/wuerstchen, vqgan
     "cascade-a": LatentSpace("Stable Cascade (stage A)", 4, 4, 1 / 0.43, families=("paella",)),
     "wuerstchen": LatentSpace("Würstchen", 4, 4, 1 / 0.3764, families=("paella",)),
@@ -135,10 +140,19 @@ SPACES: Mapping[str, LatentSpace] = {
     "seedvr2": LatentSpace("SeedVR2", 16, 8, families=("seedvr2",)),
     # AutoencoderKLCogVideoX; the 5B models have their own
     "cogvideox-2b": LatentSpace("CogVideoX 2B", 16, 8, 1.15258426, families=()),
-    # THUDM/CogVideoX-5b
+    # THUDM/CogVideoX-5b. Its tiny VAE, taecvx, is no file to convert: it works on raw latents (madebyollin/taehv
+    # examples/TAECVX_T2I_Demo.ipynb divides by 0.7 first).
     "cogvideox-5b": LatentSpace("CogVideoX 5B", 16, 8, 0.7, families=()),
     # AutoencoderKLMochi
-    "mochi": LatentSpace("Mochi 1", 12, 8, families=(), mean=known.MOCHI_MEAN, std=known.MOCHI_STD),
+    "mochi": LatentSpace(
+        "Mochi 1",
+        12,
+        8,
+        families=("tiny_video",),
+        mean=known.MOCHI_MEAN,
+        std=known.MOCHI_STD,
+        tiny_files=("taem1",),
+    ),
     # Lightricks/LTX-Video, nvidia/Cosmos-1.0-Tokenizer-CV8x8x8; normalised by statistics in the file of the VAE
     "ltx-video": LatentSpace(
         "LTX-Video",

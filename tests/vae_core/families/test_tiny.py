@@ -220,5 +220,11 @@ def test_authors_file_names():
     assert {n: find_tiny_space(n, "tiny") for n in more} == more
     assert [find_tiny_space(n, "tiny") for n in ("mine.pth", "taesd_mine.pth", "fp16.pth")] == [None] * 3
     clips = {"taew2_1-bf16.safetensors": "wan21", "lighttaew2_2.pth": "wan22", "taeltx2_3_wide.pth": "ltx-video"}
+    clips |= {
+        "taem1.pth": "mochi",
+        "taeltx2_3_bf16.safetensors": "ltx-video",
+        "taehv1_5_super_fp16.pth": "hunyuan-video-15",
+    }
     assert {n: find_tiny_space(n, "tiny_video") for n in clips} == clips
+    assert find_tiny_space("taesdv_fp16.safetensors", "taesdv") == "svd"
     assert [find_tiny_space("taehv.pth", family) for family in ("tiny_video", "tiny")] == ["hunyuan-video", None]

@@ -26,6 +26,7 @@ from ...ops import (
     AnyOp,
     Conv2d,
     Conv3d,
+    DoublingConv,
     Global,
     OneFrame,
     Op,
@@ -43,7 +44,7 @@ from ...ops import (
 # The largest number reported from SDXL's decoder is 3.1e5, 5 times what fp16 holds:
 # https://dev.to/elise_moreau/the-sdxl-vae-overflow-that-decoded-black-images-in-fp16-46g6. So there is room to 2.1e6.
 SCALE = 2.0**-5
-CONVS = (Conv2d, Conv3d, OneFrame)
+CONVS = (Conv2d, Conv3d, DoublingConv, OneFrame)
 
 
 def computes_in_fp16(ops: Ops) -> bool:
