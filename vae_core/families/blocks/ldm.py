@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ...ops import Conv2d, Global, Ops, Residual, Upsample2x, chain, silu
+from ...ops import Conv2d, Global, Ops, Residual, Upsample2x, attend, chain, silu
 from ..shapes import Shapes, count, size, vote
 
 GROUPS = 32
@@ -136,7 +135,7 @@ class AttnBlock(Global):
 
     def recall(self, x: Tensor, memory: tuple[Tensor, ...]) -> Tensor:
         k, v = memory
-        y = F.scaled_dot_product_attention(tokens(self.q(x)), k, v)
+        y = attend(tokens(self.q(x)), k, v)
         return self.proj_out(from_tokens(y, x))
 
     def ops(self) -> Ops:
