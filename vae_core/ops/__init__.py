@@ -1,5 +1,6 @@
 """What networks are made of: a tree of ops, each of which says how far it looks."""
 
+from .attention import attend, count_queries, makes_scores
 from .channels import (
     Activation,
     Affine,
@@ -105,7 +106,9 @@ __all__ = [
     "apply",
     "apply_join",
     "as_single_frame",
+    "attend",
     "chain",
+    "count_queries",
     "declared",
     "has_side_inputs",
     "join",
@@ -114,6 +117,7 @@ __all__ = [
     "leaves",
     "list_looks_ahead",
     "list_norms",
+    "makes_scores",
     "map_ops",
     "name_original",
     "pad_borders",

@@ -48,7 +48,7 @@ class WholeRun(NamedTuple):
     work     multiplications, see count_work
     shape    of the result
     largest  numbers of the largest tensor
-    scores   numbers of the largest matrix of attention scores, of which most devices never make one
+    scores   numbers of the largest matrix of attention scores, on devices that make them
     """
 
     peak: int
