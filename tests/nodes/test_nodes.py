@@ -78,7 +78,7 @@ def test_all_spaces_of_tiny_vaes_can_be_told():
     """A space is there if a tiny VAE is published for it, and no other."""
     (told, options) = NODE_CLASS_MAPPINGS["ExactVAELoader"].INPUT_TYPES()["optional"]["latent_space"]
     assert set(told) == {"automatic", "sd1", "sdxl", "sd3", "flux1", "flux2", "sana", "qwen-image-2.1", "wan21",
-                         "wan22", "hunyuan-video", "hunyuan-video-15", "ltx-video"}  # fmt: skip
+                         "wan22", "hunyuan-video", "hunyuan-video-15", "ltx-video", "mochi", "svd"}  # fmt: skip
     assert options["default"] == told[0]
 
 
