@@ -26,6 +26,7 @@ from .seals import demand_held, read_seals
 
 BORDER = "exact_vae.border"  # in a file's metadata: of the VAE's convolutions, see `load`
 PROTOCOLS = (b"\2", b"\3", b"\4", b"\5")  # of pickles, after a first byte of 128
+UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".incomplete", ".aria2")  # as browsers and others say
 INSIDE = "inside"  # in the metadata of what was read from a pickle: the keys that its weights were under
 
 
@@ -45,6 +46,8 @@ def open_checkpoint(path: str | Path, download: bool = False) -> Checkpoint:
 
 
 def _open(path: Path) -> Checkpoint:
+    if path.suffix.lower() in UNFINISHED:
+        raise BrokenCheckpoint(f"'{path}' is a download that has not ended: finish it, or download it again.")
     with demand_file(path).open("rb") as file:
         start = file.read(9)
     if start[:4] == b"GGUF":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..checkpoints.detection import Inspection, demand_whole, inspect, to_json
+from ..checkpoints.loading import own_dtype
 from ..checkpoints.places import SHARD, SUBFOLDERS, WEIGHTS, holds_usual
 from ..errors import VAEError, shorten
 
@@ -75,6 +76,7 @@ def _look(path: Path) -> Surveyed:
     try:
         found = inspect(path)
         demand_whole(found, path)
+        own_dtype(found.dtypes, path.name)
     except VAEError as e:
         return Surveyed(path, found, str(e))
     return Surveyed(path, found)

@@ -260,6 +260,19 @@ def test_other_files_are_told_for_what_they_are(tmp_path, content, what, ending)
     assert (what in str(e.value) and "safetensors file that it was made of" in str(e.value)) or "itself" in str(e.value)
 
 
+@pytest.mark.parametrize("ending", [".part", ".crdownload", ".incomplete"])
+def test_a_download_that_has_not_ended(tmp_path, weights, ending):
+    save_file(weights, tmp_path / f"vae.safetensors{ending}")
+    with pytest.raises(BrokenCheckpoint, match="is a download that has not ended: finish it, or download it again"):
+        inspect(tmp_path / f"vae.safetensors{ending}")
+
+
+def test_a_file_of_zeros(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(bytes(5000))
+    with pytest.raises(BrokenCheckpoint, match="is a file of zeros, not a file of weights: download it again"):
+        inspect(tmp_path / "a.safetensors")
+
+
 def test_a_program_of_torchscript(tmp_path):
     torch.jit.save(torch.jit.trace(torch.nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8)), tmp_path / "a.jit")
     shutil.copy(tmp_path / "a.jit", tmp_path / "a.pt")
