@@ -85,16 +85,6 @@ FOREIGN: tuple[Foreign, ...] = (
         names=("decoder.conv_in_x_t.weight",),
     ),
     Foreign(
-        Member("Mochi", 12, 8, 6),
-        diffusers="0.32.0 (AutoencoderKLMochi)",
-        names=(
-            "decoder.blocks.2.blocks.3.stack.5.weight",
-            "blocks.2.blocks.3.stack.5.weight",
-            "layers.4.layers.1.attn_block.attn.qkv.weight",
-        ),
-        marks=({"decoder.conv_in.weight": (768, 12, 1, 1, 1)},),
-    ),
-    Foreign(
         Member("Cosmos", 16, 8, 8),
         diffusers="0.34.0 (AutoencoderKLCosmos)",
         names=(

@@ -148,7 +148,10 @@ SPACES: Mapping[str, LatentSpace] = {
         "Mochi 1",
         12,
         8,
-        families=("tiny_video",),
+        families=(
+            "mochi",
+            "tiny_video",
+        ),
         mean=known.MOCHI_MEAN,
         std=known.MOCHI_STD,
         tiny_files=("taem1",),

@@ -29,10 +29,11 @@ _LEFTOVER = re.compile(
     r"|quantize\.codebook_used$|(encoder|decoder)\.mid\.block_\d\.temb_proj\."
 )
 _COUNTER = "num_batches_tracked"  # of a batch norm, anywhere
-_HALF = re.compile(r"(?:^|\.)(?=(?:taesd_)?(?:en|de)coder\.)")
-MOST_PREFIXES, LEAST_NAMES = 6, 8  # that are tried beside the common ones; names of a VAE that each must have
+_HALF = re.compile(r"(?:^|\.)(?=(?:(?:taesd_)?(?:en|de)coder|previewer)\.)")
+_NO_HALF = re.compile(r"(?:^|\.)(?=in_block\.|vquantizer\.)")  # of networks without halves
+MOST_PREFIXES, LEAST_NAMES = 6, 8  # that are tried beside the common ones; such names that each must have
 _COMPILED = "_orig_mod."  # what torch.compile puts before the names of a module, wherever it is
-_LINEAR = r"\.(q|k|v|proj_out|to_q|to_k|to_v|to_out)\.weight$"
+_LINEAR = r"\.(q|k|v|proj|proj_in|proj_out|to_q|to_k|to_v|to_qkv|to_out|to_out\.0)\.weight$"
 _BLOCK = r"\.block\.\d+\.conv[12]\.weight$"
 
 
@@ -105,7 +106,9 @@ def find_prefixes(shapes: Shapes) -> list[str]:
     """
     names = [name.replace(_COMPILED, "") for name in shapes]
     found = Counter(name[: match.end()] for name in names for match in _HALF.finditer(name))
-    likely = [prefix for prefix, n in found.items() if n >= LEAST_NAMES and prefix not in PREFIXES]
+    whole = Counter(name[: match.end()] for name in names for match in _NO_HALF.finditer(name))
+    likely = [prefix for prefix, n in found.items() if n >= LEAST_NAMES or prefix in whole]
+    likely = [prefix for prefix in {*likely, *whole} if prefix not in PREFIXES]
     return sorted(likely, key=lambda prefix: ("ema" not in prefix, -found[prefix], prefix))[:MOST_PREFIXES]
 
 
