@@ -129,14 +129,15 @@ class Request:
         counted = self._count(twice)
         numbers = max(1, int(counted.widest * rows))
         alive = IN_FLIGHT + (GAPS_ON_CPU[keep] if on_cpu else READ_BACK if keep != DEVICE else 0)
-        working = (alive * numbers + self.carried) * self.x.itemsize
+        tallest = max(numbers, counted.lowest)
+        working = (alive * tallest + self.carried) * self.x.itemsize
         held = counted.count_held(math.ceil(self.rows / rows), pinned=keep == SYSTEM and not on_cpu)
         on_device = held if keep == DEVICE else 0
         there = [end for end in self._end_numbers if end != self.streamed]
         ends = sum(self._end_bytes[end] for end in there)
-        remembered = counted.remembered and counted.remembered + AROUND_MEMORY * numbers * self.x.itemsize
+        remembered = counted.remembered and counted.remembered + AROUND_MEMORY * tallest * self.x.itemsize
         peak = on_device + max(working, remembered) + ends + self.temporary_weights
-        largest = max(JOINED * numbers, counted.gathered, *(self._end_numbers[end] for end in there))
+        largest = max(JOINED * tallest, counted.gathered, *(self._end_numbers[end] for end in there))
         asked = ((min(numbers // c, pixels, count_queries(pixels)), pixels) for c, pixels in counted.attended)
         scores = max((queries * pixels for queries, pixels in asked), default=0)
         held, work = held - on_device, counted.work

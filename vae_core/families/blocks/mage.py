@@ -45,10 +45,10 @@ def apply_linear(layer: Any, x: Tensor) -> Tensor:
 def multiply(weight: Tensor, x: Tensor) -> Tensor:
     """(c_out, c_in) times (..., c_in) -> (..., c_out), in the dtype of x.
 
-    By a sum in memory of its own. What a library makes of a matrix and a single vector depends on where the matrix
-    lies: weights that are mapped from a file gave other last digits than their copies.
+    Of a copy. What a library makes of a matrix and a single vector depends on where the matrix lies: weights that are
+    mapped from a file gave other last digits than those that were not.
     """
-    return (weight.to(x.dtype) * x[..., None, :]).sum(-1)
+    return F.linear(x, weight.to(x.dtype, copy=True))
 
 
 def make_conv(weight: Tensor, bias: Tensor, groups: int = 1) -> Conv2d:
@@ -128,8 +128,8 @@ class ChannelAttention(Sums):
     def recall(self, x: Tensor, memory: tuple[Tensor, ...]) -> Tensor:
         total, pixels = memory
         conv: Any = self.get_submodule("1")
-        decided = multiply(conv.weight[..., 0, 0], (total / pixels).flatten(1)) + conv.bias.to(total.dtype)
-        return x * torch.sigmoid(decided)[..., None, None].to(x.dtype)
+        decided = multiply(conv.weight[..., 0, 0], (total / pixels).flatten(1).to(x.dtype)) + conv.bias
+        return x * torch.sigmoid(decided)[..., None, None]
 
     def work(self, made: Tensor) -> float:
         return made.numel()
