@@ -113,10 +113,20 @@ def check_pixels(vae: VAELike, pixels: Tensor) -> tuple[Tensor, Folding]:
 
 def check_rows_shape(vae: VAELike, shape: object) -> tuple[int, int, int]:
     """The shape of an image that is read row by row, (C, H, W). Raises BadPixels unless this VAE encodes such."""
-    whole = isinstance(shape, Sequence) and len(shape) == 3 and all(isinstance(n, int) and n > 0 for n in shape)
+    return _check_pieces(vae, "image", "H, W", shape)  # type: ignore[return-value]
+
+
+def check_frames_shape(vae: VAELike, shape: object) -> tuple[int, int, int, int]:
+    """The shape of a clip that is read frame by frame, (C, T, H, W). Raises BadPixels unless this VAE encodes such."""
+    return _check_pieces(vae, "clip", "T, H, W", shape)  # type: ignore[return-value]
+
+
+def _check_pieces(vae: VAELike, what: str, sizes: str, shape: object) -> tuple[int, ...]:
+    dims = 1 + len(sizes.split(", "))
+    whole = isinstance(shape, Sequence) and len(shape) == dims and all(isinstance(n, int) and n > 0 for n in shape)
     if not whole or shape[0] != vae.in_channels:  # type: ignore[index]
-        raise BadPixels(f"this image is {str(shape)[:60]}: '{vae.name}' encodes ({vae.in_channels}, H, W).")
-    return tuple(shape)  # type: ignore[arg-type, return-value]
+        raise BadPixels(f"this {what} is {str(shape)[:60]}: '{vae.name}' encodes ({vae.in_channels}, {sizes}).")
+    return tuple(shape)  # type: ignore[arg-type]
 
 
 def check_latent(vae: VAELike, z: Tensor, size: tuple[int, int] | None) -> tuple[Tensor, Folding]:

@@ -8,14 +8,27 @@ from .channels import (
     PixelShuffle,
     PixelUnshuffle,
     RepeatChannels,
+    TileChannels,
     plus,
     relu,
     silu,
     soft_clamp,
     times,
 )
+from .look import LookAround, LookBack, Temporal
 from .norms import GroupNormOverFrames, GroupNormSilu, add_silu, list_norms
-from .rows import CHANNELS_LAST, Conv2d, DoublingConv, EveryNth, Upsample2x, Window, join, lay_out_weight, pad_borders
+from .rows import (
+    CHANNELS_LAST,
+    Blocks,
+    Conv2d,
+    DoublingConv,
+    EveryNth,
+    Upsample2x,
+    Window,
+    join,
+    lay_out_weight,
+    pad_borders,
+)
 from .time import (
     ChannelsToFrames,
     Conv3d,
@@ -23,12 +36,11 @@ from .time import (
     FramesToChannels,
     HalveFrames,
     Kernel,
-    LookBack,
     OneFrame,
     RepeatFrames,
-    Temporal,
     TimeConv,
     as_single_frame,
+    list_looks_ahead,
     splits_in_time,
 )
 from .tree import (
@@ -57,6 +69,7 @@ __all__ = [
     "Activation",
     "Affine",
     "AnyOp",
+    "Blocks",
     "ChannelsToFrames",
     "Conv2d",
     "Conv3d",
@@ -71,6 +84,7 @@ __all__ = [
     "HalveFrames",
     "Join",
     "Kernel",
+    "LookAround",
     "LookBack",
     "MeanChannels",
     "OneFrame",
@@ -84,6 +98,7 @@ __all__ = [
     "SideInput",
     "Sums",
     "Temporal",
+    "TileChannels",
     "TimeConv",
     "Upsample2x",
     "Window",
@@ -100,6 +115,7 @@ __all__ = [
     "keeps_scale",
     "lay_out_weight",
     "leaves",
+    "list_looks_ahead",
     "list_norms",
     "makes_scores",
     "map_ops",

@@ -24,7 +24,6 @@ from .places import DEVICE, DISK, SYSTEM
 from .request import Plan, Request, add_scores, propose_fitting
 
 
-@lru_cache(maxsize=32)
 def make_request(
     family: str,
     config: Config,
@@ -38,18 +37,26 @@ def make_request(
 ) -> Request:
     """To encode pixels or decode a latent of this shape, (B, C, H, W) or (B, C, T, H, W); C is the config's own.
 
-    streamed  the image comes or goes row by row
+    streamed  the image comes or goes row by row, the clip by its frames
     masked    decode beside an image and its mask
     joined    in half precision: are doublings joined, because numbers before rounding are known? See `are_joined`
     Raises DoesNotFit for more pixels than can be counted.
     """
+    return _make_request(family, config, half, shape, dtype, streamed, masked, joined)
+
+
+@lru_cache(maxsize=32)
+def _make_request(
+    family: str, config: Config, half: Half, shape: tuple[int, ...], dtype: torch.dtype,
+    streamed: bool, masked: bool, joined: bool,
+) -> Request:  # fmt: skip
     twin = _build_twin(family, config, dtype, joined)
     law = twin.clip_law
     if len(shape) == 4 and law and law.images_are_clips:
         shape = (*shape[:2], 1, *shape[2:])
     with _counting_on_meta(half, shape):
         if len(shape) == 5 and law and (shape[2] > 1 or law.images_are_clips):
-            return _request_clips(twin, law, config, half, shape, dtype)
+            return _request_clips(twin, law, config, half, shape, dtype, streamed)
         batch = math.prod((shape[0], *shape[2:-2]))
         size = (shape[-2], shape[-1])
         if half is Half.ENCODER:
@@ -65,17 +72,19 @@ def _build_twin(family: str, config: Config, dtype: torch.dtype, joined: bool) -
 
 
 def _request_clips(
-    twin: Network, law: ClipLaw, config: Config, half: Half, shape: tuple[int, ...], dtype: torch.dtype
+    twin: Network, law: ClipLaw, config: Config, half: Half, shape: tuple[int, ...], dtype: torch.dtype, streamed: bool
 ) -> ClipRequest:
     """shape: (B, C, T, H, W)"""
     clips, _, t, *size = shape
     if half is Half.DECODER:
         z = torch.empty(t, config.latent_channels, *size, dtype=dtype)
-        return ClipRequest(fuse(list_ops(twin, half)), z, config.spatial_ratio, clips, 1, 1)
+        goes = "result" if streamed else None
+        return ClipRequest(fuse(list_ops(twin, half)), z, config.spatial_ratio, clips, 1, 1, streamed=goes)
     padded = _pad_size(size, config.spatial_ratio)
     pixels = torch.empty(t + law.missing(t), config.in_channels, *padded, dtype=dtype)
     copies = 2 if law.missing(t) or padded != tuple(size) else 1
-    return ClipRequest(fuse(twin.encode_ops()), pixels, 1, clips, law.first, law.step, copies)
+    comes = "input" if streamed else None
+    return ClipRequest(fuse(twin.encode_ops()), pixels, 1, clips, law.first, law.step, copies, comes)
 
 
 def _request_encoding(
