@@ -42,6 +42,8 @@ def load(
     light: bool = False,
     border: str | None = None,
     mapped: bool = True,
+    subfolder: str = "",
+    download: bool = False,
 ) -> VAE:
     """A VAE from a file, a diffusers folder, a full checkpoint, or an encoder and a decoder in two files.
 
@@ -63,10 +65,15 @@ def load(
                     and they are read when they are first used. If somebody writes into that very file, the next run is
                     refused; a program that shortens it while a run reads it ends the process. False: copy them
 
+    subfolder       of each path: 'vae' of the folder, or the repository of Hugging Face, of a whole model
+    download        a path 'owner/name' is a repository of Hugging Face, which is looked up in the cache here. True:
+                    fetch what the VAE needs, if it is not there (with huggingface_hub)
+
     A later file replaces that half of an earlier one: `load('flux2-vae.safetensors', 'small_decoder.safetensors')`.
     Raises UnknownCheckpoint, BrokenCheckpoint, BadRequest.
     """
-    checkpoints = [open_checkpoint(p) for p in paths or (built_in.VAE_FILE,)]
+    places = [Path(path, subfolder) for path in paths] or [built_in.VAE_FILE]
+    checkpoints = [open_checkpoint(place, download) for place in places]
     name = " + ".join(c.path.name or str(c.path) for c in checkpoints)
     found, sources = _together(checkpoints)
     demand_whole(found, name)
@@ -95,8 +102,8 @@ def list_maps(sources: Mapping[str, Source], weights: Mapping[str, Tensor]) -> l
     marks: dict[Path, FileMark] = {}
     for new, (checkpoint, old) in sources.items():
         file = checkpoint.entries[old].file
-        if checkpoint.entries[old].scale:
-            continue  # a product, which lies in no file
+        if not checkpoint.is_mapped(old):
+            continue
         marks[file] = checkpoint.marks[file]
         pointers.setdefault(file, set()).add(weights[new].data_ptr())
     return [FileMap(marks[file], frozenset(found)) for file, found in pointers.items()]

@@ -126,7 +126,7 @@ def _first_conv(shapes: Shapes) -> int:
 def _read(shapes: Shapes, half: str) -> Coder | None:
     """Walk the layer numbers: runs of residual blocks, with a change of resolution between them."""
     names = {name for name in shapes if name.startswith(f"{half}.")}
-    if not names or not all(_known(name) for name in names):
+    if not names or any(_is_of_clips(name) for name in names):
         return None
     widths, blocks, fresh = [], [], True
     for i in range(1, count(shapes, f"{half}.") - 1):
@@ -143,13 +143,11 @@ def _read(shapes: Shapes, half: str) -> Coder | None:
     return Coder(tuple(widths), tuple(blocks), any(".pool." in name for name in names), stem)
 
 
-def _known(name: str) -> bool:
-    """N.{weight,bias}, N.conv.M.{...}, N.pool.M.{...}: TAEHV, which also resamples time, has others too."""
+def _is_of_clips(name: str) -> bool:
+    """TAEHV resamples time, too: 'encoder.2.conv.weight'."""
     match name.split("."):
-        case [_, layer, "weight" | "bias"]:
+        case [_, layer, "conv", "weight"]:
             return layer.isdecimal()
-        case [_, layer, "conv" | "pool", inner, "weight" | "bias"]:
-            return layer.isdecimal() and inner.isdecimal()
     return False
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BrokenCheckpoint
-from .kinds import ENGINE, GGUF, HTML, IMAGES, LFS, ONNX, VIDEO, WORKFLOW, kind_of
+from .kinds import ENGINE, GGUF, HTML, IMAGES, LFS, ONNX, VIDEO, WORKFLOW, ZEROS, kind_of
 from .limits import LARGEST_JSON, MOST_TENSORS
 
 Info = Mapping[str, Any]  # {dtype, shape, data_offsets}
@@ -28,6 +28,7 @@ OTHERS = {
     **dict.fromkeys((WORKFLOW.name, LFS.name, GGUF.name, ONNX.name, ENGINE.name), ""),
     HTML.name: "download the file itself, not the page that shows it",
     VIDEO.name: "take a file of weights",
+    ZEROS.name: AGAIN,
 }
 
 

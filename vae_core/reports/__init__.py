@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .comparison import Overflow, RoundTrip
     from .description import describe_file, describe_vae, format_rows
     from .latent import describe_latent, describe_numbers
-    from .survey import format_survey, list_weights, survey_files, survey_to_json
+    from .survey import format_survey, list_survey, list_weights, survey_files, survey_to_json
     from .tables import format_markdown
 else:
     __getattr__, __dir__ = lazy.offer(
@@ -18,7 +18,7 @@ else:
             "comparison": "comparison Overflow RoundTrip",
             "description": "describe_file describe_vae format_rows",
             "latent": "describe_latent describe_numbers",
-            "survey": "format_survey list_weights survey_files survey_to_json",
+            "survey": "format_survey list_survey list_weights survey_files survey_to_json",
             "tables": "format_markdown",
         },
     )
@@ -34,6 +34,7 @@ __all__ = [
     "format_markdown",
     "format_rows",
     "format_survey",
+    "list_survey",
     "list_weights",
     "survey_files",
     "survey_to_json",

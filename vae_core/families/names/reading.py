@@ -19,18 +19,21 @@ PREFIXES = ("", "first_stage_model.", "vae.", "model.", "first_stage.", "autoenc
 
 # What a file may hold beside the network, and nothing reads: losses and averages of training, counters of batch norms,
 # projections of a diffusion step, what a diffusion model does to latents, which are raw here, and other networks of a
-# full checkpoint, which codes were used (LlamaGen). Any other surplus tensor within a module of the network is refused.
+# full checkpoint, which codes were used (LlamaGen), FLUX.2's encoder (Mage-VAE). Any other surplus tensor within a
+# module of the network is refused.
 _LEFTOVER = re.compile(
     r"(loss|model_ema|discriminator|perceptual_loss)\.|(logvar|global_step)$"
     r"|(text_encoders?|cond_stage_model|conditioner|(model\.)?diffusion_model|unet|transformer|audio_vae|vocoder)\."
     r"|(scale_factor|scaling_factor|shift_factor)$|per_channel_statistics\.(channel$|mean-of-stds)"
+    r"|(pipeline|decoder_model|decoder)\.y_embedder\.(encoder|bottleneck)\."
     r"|quantize\.codebook_used$|(encoder|decoder)\.mid\.block_\d\.temb_proj\."
 )
 _COUNTER = "num_batches_tracked"  # of a batch norm, anywhere
-_HALF = re.compile(r"(?:^|\.)(?=(?:taesd_)?(?:en|de)coder\.)")
-MOST_PREFIXES, LEAST_NAMES = 6, 8  # that are tried beside the common ones; names of a VAE that each must have
+_HALF = re.compile(r"(?:^|\.)(?=(?:(?:taesd_)?(?:en|de)coder|previewer)\.)")
+_NO_HALF = re.compile(r"(?:^|\.)(?=in_block\.|vquantizer\.)")  # of networks without halves
+MOST_PREFIXES, LEAST_NAMES = 6, 8  # that are tried beside the common ones; such names that each must have
 _COMPILED = "_orig_mod."  # what torch.compile puts before the names of a module, wherever it is
-_LINEAR = r"\.(q|k|v|proj_out|to_q|to_k|to_v|to_out)\.weight$"
+_LINEAR = r"\.(q|k|v|proj|proj_in|proj_out|to_q|to_k|to_v|to_qkv|to_out|to_out\.0)\.weight$"
 _BLOCK = r"\.block\.\d+\.conv[12]\.weight$"
 
 
@@ -103,7 +106,9 @@ def find_prefixes(shapes: Shapes) -> list[str]:
     """
     names = [name.replace(_COMPILED, "") for name in shapes]
     found = Counter(name[: match.end()] for name in names for match in _HALF.finditer(name))
-    likely = [prefix for prefix, n in found.items() if n >= LEAST_NAMES and prefix not in PREFIXES]
+    whole = Counter(name[: match.end()] for name in names for match in _NO_HALF.finditer(name))
+    likely = [prefix for prefix, n in found.items() if n >= LEAST_NAMES or prefix in whole]
+    likely = [prefix for prefix in {*likely, *whole} if prefix not in PREFIXES]
     return sorted(likely, key=lambda prefix: ("ema" not in prefix, -found[prefix], prefix))[:MOST_PREFIXES]
 
 
