@@ -32,6 +32,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "kernels": (),
     "execution": ("ops", "families", "images", "files", "kernels"),  # files: scratch files are left behind by nobody
     "readers": ("execution", "files"),
+    "videos": ("readers", "files", "images"),
     "posterior": ("execution", "ops"),
     "inputs": ("execution", "families", "images", "latents"),
     "verdicts": ("execution", "families", "files", "version"),

@@ -22,6 +22,8 @@ from exact_vae.vae_core.families import (
     kvae,
     llamagen,
     ltx_video,
+    mage,
+    mochi,
     paella,
     pixel,
     seedvr2,
@@ -95,6 +97,7 @@ SMALL: dict[str, tuple[str, Config]] = {
     "svd": ("svd", svd.SVDConfig(**vars(small_kl(encoder=ONE_EACH, decoder=TWO)))),
     "vq": ("vq", vq.VQConfig(4, 4, 20, ONE_EACH, TWO)),
     "vq: MoVQ": ("vq", vq.VQConfig(4, 4, 20, ONE_EACH, TWO, spatial=True)),
+    "mage": ("mage", mage.MageConfig(4, 4, 48, 1, 32, 2, 32, 2, 8, 2)),
     "llamagen": (
         "llamagen",
         llamagen.LlamaGenConfig(
@@ -139,6 +142,14 @@ SMALL: dict[str, tuple[str, Config]] = {
     "ltx_video: 0.9.1": ("ltx_video", _ltx(ltx_video.Change(8, True, True), timed=True, scaled=True)),
     "ltx_video: 2": ("ltx_video", _ltx(ltx_video.Change(8, True, True))),
     "ltx_video: 2.3": ("ltx_video", _ltx(ltx_video.Change(8, False, True), ltx_video.Change(4, True, False))),
+    "mochi": (
+        "mochi",
+        mochi.MochiConfig(
+            4,
+            mochi.Coder((32, 32, 64), (1, 1, 2, 1), (2, 3), (False, True, True, True)),
+            mochi.Coder((64, 32, 32), (1, 2, 1, 1), (3, 2), (False,) * 4),
+        ),
+    ),
     "seedvr2": (
         "seedvr2",
         seedvr2.SeedVR2Config(
@@ -180,8 +191,8 @@ assert {family for family, _ in SMALL.values()} == {family.name for family in FA
 AT_ONCE = {("hunyuan_video", "encode"), ("hunyuan_video", "decode"), ("hunyuan_image_3", "encode"),
            ("hunyuan_image_3", "decode"), ("svd", "decode")}  # fmt: skip
 # Families in which norms read the stream, so fp16 is made safe.
-RESCALED = ("kl", "asymmetric", "svd", "vq", "llamagen", "kvae", "hunyuan_image", "wan", "hunyuan_video",
-            "hunyuan_video_15", "hunyuan_image_3", "ltx_video", "seedvr2")  # fmt: skip
+RESCALED = ("kl", "asymmetric", "svd", "vq", "llamagen", "kvae", "mage", "hunyuan_image", "wan", "hunyuan_video",
+            "hunyuan_video_15", "hunyuan_image_3", "ltx_video", "mochi", "seedvr2")  # fmt: skip
 
 _DOWN, _UP = "DownEncoderBlock2D", "UpDecoderBlock2D"
 _WAN = {"base_dim": 8, "z_dim": 4, "num_res_blocks": 1}
@@ -258,6 +269,11 @@ DIFFUSERS = {
         | {"upsample_type": ("spatiotemporal", "spatiotemporal", "temporal", "spatial"), "decoder_causal": False}
         | {"upsample_factor": (2, 2, 1, 2), "upsample_residual": False, "decoder_spatial_padding_mode": "zeros"}
         | {"decoder_spatio_temporal_scaling": True, "decoder_inject_noise": False},
+    ),
+    "mochi": (
+        "AutoencoderKLMochi",
+        {"encoder_block_out_channels": (32, 32, 64, 64), "decoder_block_out_channels": (32, 32, 32, 64)}
+        | {"latent_channels": 4, "layers_per_block": (1, 1, 2, 1, 1)},
     ),
     "dc_ae": (
         "AutoencoderDC",

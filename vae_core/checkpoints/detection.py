@@ -108,7 +108,7 @@ def _detect(shapes: Mapping[str, tuple[int, ...]]) -> Detection:
 def _demand_not_foreign(readings: Readings) -> None:
     for own in readings.own.values():
         if row := recognise(own):
-            raise UnsupportedCheckpoint(row.sentence, row.title)
+            raise UnsupportedCheckpoint(row.refuse(own), row.title)
 
 
 def _demand_not_other(shapes: Mapping[str, tuple[int, ...]], vaes: bool = False) -> None:

@@ -66,13 +66,13 @@ def run(ops: Ops, x: Tensor, plan: Plan, observer: Observer, first: int, step: i
 def stream(
     ops: Ops, parts: Iterable[Tensor], plan: Plan, observer: Observer, device: torch.device
 ) -> Generator[Tensor, None, None]:
-    """Run one clip that comes part by part, (T, C, H, W) -> the result of each part, (T', C', H', W'), fp32 at least.
+    """Run one clip that comes part by part, (T, C, H, W) -> the results as they come, (T', C', H', W'), fp32 at least.
 
     parts  of as many latent frames as the plan says, on the device and in the dtype of the run
     The other arguments and errors are those of `run`. Closing the iterator early gives back what is held.
     """
     for frames in _run_parts(ops, parts, plan, observer, device, partial(_gather_new, plan.shape[1:])):
-        if len(frames):  # the first parts may give none if an op looks ahead
+        if frames is not None:
             yield frames
 
 
@@ -87,16 +87,17 @@ def _run_parts(
     ops: Ops, parts: Iterable[Tensor], plan: Plan, observer: Observer, device: torch.device,
     write: Callable[[Iterator[Tensor]], T],
 ) -> Generator[T, None, None]:  # fmt: skip
-    """What `write` makes of the bands of each part."""
+    """What `write` makes of the bands of each part. There are none while ops that look ahead wait for more frames."""
     store = make_store(plan.keep, device)
     past = Past(store) if plan.frames else None
     try:
-        part = None
+        end = None
         for part in parts:
+            end = part[:0]
             yield write(_run_part(ops, lay_out(part), plan, observer, past))
-        if past and part is not None:
+        if past and end is not None:
             for past.ending in _list_endings(ops, plan.frames):
-                yield write(_run_part(ops, lay_out(part[:0]), plan, observer, past))
+                yield write(_run_part(ops, lay_out(end), plan, observer, past))
     finally:
         store.close()
 
@@ -113,13 +114,16 @@ def _list_endings(ops: Ops, frames: int) -> list[frozenset[int]]:
 def _run_part(ops: Ops, x: Tensor, plan: Plan, observer: Observer, past: Past | None) -> Iterator[Tensor]:
     """The result for these frames, in bands (T', C', n, W') from the top; whole, it is one."""
     if not plan.rows:
-        return iter((whole.run(ops, x, observer, past=past, in_place=True),))
+        y = whole.run(ops, x, observer, past=past, in_place=True)
+        return iter((y,) if len(y) else ())
     return run_bands(ops, partial(Source, x), plan, observer, x.device, past=past)
 
 
-def _gather_new(shape: Sequence[int], bands: Iterator[Tensor]) -> Tensor:
-    """The bands as one tensor of frames of this shape, (C', H', W'), fp32 at least."""
-    first = next(bands)
+def _gather_new(shape: Sequence[int], bands: Iterator[Tensor]) -> Tensor | None:
+    """The bands as one tensor of frames of this shape, (C', H', W'), fp32 at least; None if there are none."""
+    first = next(bands, None)
+    if first is None:
+        return None
     exact = at_least_fp32(first.dtype)
     if first.shape[1:] == tuple(shape):
         return first.to(exact)

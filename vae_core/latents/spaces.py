@@ -92,8 +92,8 @@ SPACES: Mapping[str, LatentSpace] = {
         std=known.QWEN_IMAGE21_STD,
         tiny_files=("taeqi2_1",),
     ),
-    # black-forest-labs/FLUX.2-dev; normalised inside the VAE
-    "flux2": LatentSpace("FLUX.2", 128, 16, tiny_files=("taef2",)),
+    # black-forest-labs/FLUX.2-dev; normalised inside the VAE. Mage-VAE was trained to make such latents
+    "flux2": LatentSpace("FLUX.2", 128, 16, families=("kl", "tiny", "mage"), tiny_files=("taef2",)),
     # Efficient-Large-Model/Sana_1600M_1024px_diffusers
     "sana": LatentSpace("Sana", 32, 32, 0.41407, families=("tiny", "dc_ae"), tiny_files=("taesana",)),
     # huggingface/diffusers scripts/convert_dcae_to_diffusers.py; 'in' was trained on ImageNet, 'mix' on several sets
@@ -148,7 +148,10 @@ SPACES: Mapping[str, LatentSpace] = {
         "Mochi 1",
         12,
         8,
-        families=("tiny_video",),
+        families=(
+            "mochi",
+            "tiny_video",
+        ),
         mean=known.MOCHI_MEAN,
         std=known.MOCHI_STD,
         tiny_files=("taem1",),

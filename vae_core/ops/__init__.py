@@ -1,5 +1,6 @@
 """What networks are made of: a tree of ops, each of which says how far it looks."""
 
+from .attention import attend, count_queries, makes_scores
 from .channels import (
     Activation,
     Affine,
@@ -16,7 +17,18 @@ from .channels import (
 )
 from .look import LookAround, LookBack, Temporal
 from .norms import GroupNormOverFrames, GroupNormSilu, add_silu, list_norms
-from .rows import CHANNELS_LAST, Conv2d, DoublingConv, EveryNth, Upsample2x, Window, join, lay_out_weight, pad_borders
+from .rows import (
+    CHANNELS_LAST,
+    Blocks,
+    Conv2d,
+    DoublingConv,
+    EveryNth,
+    Upsample2x,
+    Window,
+    join,
+    lay_out_weight,
+    pad_borders,
+)
 from .time import (
     ChannelsToFrames,
     Conv3d,
@@ -57,6 +69,7 @@ __all__ = [
     "Activation",
     "Affine",
     "AnyOp",
+    "Blocks",
     "ChannelsToFrames",
     "Conv2d",
     "Conv3d",
@@ -93,7 +106,9 @@ __all__ = [
     "apply",
     "apply_join",
     "as_single_frame",
+    "attend",
     "chain",
+    "count_queries",
     "declared",
     "has_side_inputs",
     "join",
@@ -102,6 +117,7 @@ __all__ = [
     "leaves",
     "list_looks_ahead",
     "list_norms",
+    "makes_scores",
     "map_ops",
     "name_original",
     "pad_borders",

@@ -70,6 +70,18 @@ class Window(Op):
         raise NotImplementedError
 
 
+class Blocks(Op):
+    """An op on blocks of `block` rows, counted from the top of the image, none of which sees another.
+
+    (B, C, H, W) -> (B, C', H, W). It is called on any number of whole blocks; only an image's last may have fewer rows.
+
+    last_conv  the name of the submodule that makes its result, if that is a convolution
+    """
+
+    block: int = 1
+    last_conv: str = ""
+
+
 class Conv2d(Window, nn.Conv2d):
     """Padded convolution. (B, c_in, H, W) -> (B, c_out, H', W')
 

@@ -176,19 +176,22 @@ class FramesToChannels(Temporal):
 
 
 class ChannelsToFrames(Temporal):
-    """The way back. (T, n C, H, W) -> (n T, C, H, W), without the n - 1 before the first frame."""
+    """The way back. (T, n C, H, W) -> (n T, C, H, W), without the n - 1 before the first frame.
+
+    keeps_first: with them, so that an image makes n frames; then it is to be run as a clip.
+    """
 
     keeps_scale = True
 
-    def __init__(self, n: int):
+    def __init__(self, n: int, keeps_first: bool = False):
         super().__init__()
-        self.n = n
+        self.n, self.first = n, 0 if keeps_first else n - 1
 
     def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         t, c, h, w = x.shape
         y = x.permute(0, 2, 3, 1).reshape(t, h, w, c // self.n, self.n).permute(0, 4, 1, 2, 3)
         y = y.reshape(t * self.n, h, w, c // self.n).permute(0, 3, 1, 2)
-        return y if past is not None else y[self.n - 1 :], x[:0].clone()
+        return y if past is not None else y[self.first :], x[:0].clone()
 
     def as_single_frame(self) -> Ops:
         return (keeps_scale(self._last),)

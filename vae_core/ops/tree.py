@@ -5,6 +5,7 @@ that it says how far it looks. That is all an executor needs to run a network wh
 
     pointwise      any callable                 each pixel on its own
     Window         .rows, .span, .step          a few neighbouring rows
+    Blocks         .block                       blocks of so many rows, counted from the top, each alone
     nn.GroupNorm                                two numbers per group, over the whole image
     Global         (attention)                  every pixel at once
     Temporal       .advance, .end               other frames of a clip
@@ -27,6 +28,7 @@ no `Op` the defaults are true. `declared(op)` answers for both.
     label            class     errors          what to call an op that is no submodule of the network
 
     Window           rows, span, step, border                            see rows.py
+    Blocks           block, last_conv                                    see rows.py
     Global           memory_grows, over_frames, looks_back, last_conv    see whole_image.py
     Temporal         advance, end, ahead, as_single_frame                see look.py
 

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 from ...ops import (
     AnyOp,
+    Blocks,
     Global,
     Ops,
     Residual,
@@ -48,6 +49,7 @@ from ...ops import (
     walk,
 )
 from ..whole import Observer, add_skip
+from .blocks import InBlocks
 from .holding import Banding, Flow, HeldFlow, RecomputedFlow, Rereadable
 from .moments import Moments, find_group_moments, normalize
 from .parts import WithPast, add_late
@@ -76,6 +78,8 @@ def _build_step(op: AnyOp, source: Flow, banding: Banding, observer: Observer) -
     if isinstance(op, Window):
         window = WrappedWindow if wraps(op) else SlidingWindow
         return window(op, source, banding, observer)
+    if isinstance(op, Blocks):
+        return InBlocks(op, source, observer)
     if isinstance(op, Temporal) and banding.past:
         return WithPast(op, source, banding, observer)
     return Pointwise(op, source, banding, observer)

@@ -21,7 +21,7 @@ from . import scratch
 from .clip_request import ClipRequest
 from .limits import find_limit
 from .places import DEVICE, DISK, SYSTEM
-from .request import Plan, Request, propose_fitting
+from .request import Plan, Request, add_scores, propose_fitting
 
 
 def make_request(
@@ -149,7 +149,7 @@ def list_plans(request: Request, device: torch.device) -> list[Plan]:
     """All that `choose_plan` chooses from if neither rows nor keep are given, the fastest first."""
     limit = find_limit(device, request.x.dtype)
     plans = request.propose(FreeElsewhere(device), on_cpu=device.type == "cpu")
-    return [plan for plan in plans if limit.measure(plan.largest, plan.scores) < limit.numbers]
+    return [add_scores(plan, limit) for plan in plans if plan.largest < limit.numbers]
 
 
 def read_budget(device: torch.device, budget: int | str | None) -> int:

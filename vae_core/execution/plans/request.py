@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...errors import DoesNotFit
-from ...ops import DoublingConv, Ops, Residual, declared, leaves, list_norms, walk
+from ...ops import DoublingConv, Ops, Residual, count_queries, declared, leaves, list_norms, walk
 from ..bands.state import Past
 from .budget import format_bytes
 from .counting import BandedRun, WholeRun, count_whole
@@ -53,7 +53,7 @@ class Plan:
     numbers   in a band
     frames    of a clip's latent at a time; 0: all of them
     largest   numbers of the largest tensor on the device
-    scores    numbers of the largest matrix of attention scores, which few devices ever make
+    scores    numbers of the largest matrix of attention scores, on devices that make them
     note      what else is to be said of the run; '' as a rule
     """
 
@@ -129,15 +129,17 @@ class Request:
         counted = self._count(twice)
         numbers = max(1, int(counted.widest * rows))
         alive = IN_FLIGHT + (GAPS_ON_CPU[keep] if on_cpu else READ_BACK if keep != DEVICE else 0)
-        working = (alive * numbers + self.carried) * self.x.itemsize
+        tallest = max(numbers, counted.lowest)
+        working = (alive * tallest + self.carried) * self.x.itemsize
         held = counted.count_held(math.ceil(self.rows / rows), pinned=keep == SYSTEM and not on_cpu)
         on_device = held if keep == DEVICE else 0
         there = [end for end in self._end_numbers if end != self.streamed]
         ends = sum(self._end_bytes[end] for end in there)
-        remembered = counted.remembered and counted.remembered + AROUND_MEMORY * numbers * self.x.itemsize
+        remembered = counted.remembered and counted.remembered + AROUND_MEMORY * tallest * self.x.itemsize
         peak = on_device + max(working, remembered) + ends + self.temporary_weights
-        largest = max(JOINED * numbers, counted.gathered, *(self._end_numbers[end] for end in there))
-        scores = max((min(numbers // c, pixels) * pixels for c, pixels in counted.attended), default=0)
+        largest = max(JOINED * tallest, counted.gathered, *(self._end_numbers[end] for end in there))
+        asked = ((min(numbers // c, pixels, count_queries(pixels)), pixels) for c, pixels in counted.attended)
+        scores = max((queries * pixels for queries, pixels in asked), default=0)
         held, work = held - on_device, counted.work
         return Plan(1, rows, keep, twice, peak, held, work, self.shape, numbers, largest=largest, scores=scores)
 
@@ -264,9 +266,9 @@ def propose_fitting(
     """
     found, smallest, least = False, None, math.inf
     for plan in request.propose(elsewhere, rows, keep, on_cpu):
-        numbers = limit.measure(plan.largest, plan.scores)
-        least = min(least, numbers)
-        if numbers >= limit.numbers:
+        plan = add_scores(plan, limit)
+        least = min(least, plan.largest)
+        if plan.largest >= limit.numbers:
             continue
         if plan.peak <= budget and plan.held <= elsewhere.get(plan.keep, 0):
             found = True
@@ -276,6 +278,11 @@ def propose_fitting(
         raise DoesNotFit(
             f"{what} {_explain_misfit(smallest, budget, elsewhere)}" if smallest else f"{what} {limit.explain(least)}"
         )
+
+
+def add_scores(plan: Plan, limit: Limit) -> Plan:
+    """The plan with what attention takes for scores on the device, as if they were made when most memory is in use."""
+    return replace(plan, peak=plan.peak + limit.score_bytes * plan.scores) if limit.score_bytes else plan
 
 
 def _explain_misfit(smallest: Plan, budget: int, elsewhere: Mapping[str, int]) -> str:

@@ -19,6 +19,7 @@ from ...ops import (
     name_original,
     silu,
 )
+from .pixel_norms import join_pixel_norms
 from .rescale_fp16 import computes_in_fp16, rescale
 
 
@@ -32,6 +33,7 @@ def fuse(ops: Ops, for_kernels: bool | None = None) -> Ops:
     """
     lay_out_weights(ops)
     fused = join_doublings(rescale(ops) if computes_in_fp16(ops) else ops, choose_exact)
+    fused = join_pixel_norms(fused)
     joins = _is_on_cuda(ops) if for_kernels is None else for_kernels
     return map_ops(map_ops(fused, _fuse_silu), _fuse_bias) if joins else fused
 

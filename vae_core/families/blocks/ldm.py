@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ...ops import Conv2d, Global, Ops, Residual, SideInput, Upsample2x, chain, plus, silu, times
+from ...ops import Conv2d, Global, Ops, Residual, SideInput, Upsample2x, attend, chain, plus, silu, times
 from ..shapes import Shapes, count, size, vote
 
 GROUPS = 32
@@ -162,7 +161,7 @@ class AttnBlock(Global):
 
     def recall(self, x: Tensor, memory: tuple[Tensor, ...]) -> Tensor:
         k, v = memory
-        y = F.scaled_dot_product_attention(tokens(self.q(x)), k, v)
+        y = attend(tokens(self.q(x)), k, v)
         return self.proj_out(from_tokens(y, x))
 
     def ops(self) -> Ops:

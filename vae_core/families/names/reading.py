@@ -19,11 +19,13 @@ PREFIXES = ("", "first_stage_model.", "vae.", "model.", "first_stage.", "autoenc
 
 # What a file may hold beside the network, and nothing reads: losses and averages of training, counters of batch norms,
 # projections of a diffusion step, what a diffusion model does to latents, which are raw here, and other networks of a
-# full checkpoint, which codes were used (LlamaGen). Any other surplus tensor within a module of the network is refused.
+# full checkpoint, which codes were used (LlamaGen), FLUX.2's encoder (Mage-VAE). Any other surplus tensor within a
+# module of the network is refused.
 _LEFTOVER = re.compile(
     r"(loss|model_ema|discriminator|perceptual_loss)\.|(logvar|global_step)$"
     r"|(text_encoders?|cond_stage_model|conditioner|(model\.)?diffusion_model|unet|transformer|audio_vae|vocoder)\."
     r"|(scale_factor|scaling_factor|shift_factor)$|per_channel_statistics\.(channel$|mean-of-stds)"
+    r"|(pipeline|decoder_model|decoder)\.y_embedder\.(encoder|bottleneck)\."
     r"|quantize\.codebook_used$|(encoder|decoder)\.mid\.block_\d\.temb_proj\."
 )
 _COUNTER = "num_batches_tracked"  # of a batch norm, anywhere
@@ -31,7 +33,7 @@ _HALF = re.compile(r"(?:^|\.)(?=(?:(?:taesd_)?(?:en|de)coder|previewer)\.)")
 _NO_HALF = re.compile(r"(?:^|\.)(?=in_block\.|vquantizer\.)")  # of networks without halves
 MOST_PREFIXES, LEAST_NAMES = 6, 8  # that are tried beside the common ones; such names that each must have
 _COMPILED = "_orig_mod."  # what torch.compile puts before the names of a module, wherever it is
-_LINEAR = r"\.(q|k|v|proj_out|to_q|to_k|to_v|to_out)\.weight$"
+_LINEAR = r"\.(q|k|v|proj|proj_in|proj_out|to_q|to_k|to_v|to_qkv|to_out|to_out\.0)\.weight$"
 _BLOCK = r"\.block\.\d+\.conv[12]\.weight$"
 
 
