@@ -1,8 +1,8 @@
 """Nearest-neighbour doubling and the 3 x 3 convolution after it as one op, also in half precision.
 
 The op has sums of taps for weights (`DoublingConv`). In fp32 and fp64 they are as exact as the taps. In half precision
-a sum of rounded taps would be rounded once more: up to 1.07 times the error of a whole run, measured on published sizes
-(benchmarks/doubling.py). Summed from numbers of more digits and rounded once it is 1.03 times at most. So the
+a sum of rounded taps would be rounded once more: up to 1.08 times the error of a whole run, measured on published sizes
+(benchmarks/doubling.py). Summed from numbers of more digits and rounded once it is 1.04 times at most. So the
 numbers that weights had before they were rounded are kept for these convolutions, as buffers that are saved nowhere:
 21 MB of an SD-class decoder. If there are none, because the file itself is in half precision, the two ops stay two.
 
