@@ -79,7 +79,8 @@ def sample_posterior(pixels: Any, vae: Any, seed: int, count: int, temperature: 
     b, h, w, _ = demand_image(pixels).shape
     codec = host.from_socket(vae, vae_core.Half.ENCODER, (b, 3, h, w))
     x, _ = prepare_pixels(pixels, codec, PAD, "automatic", WHITE)
-    found = codec.encode(x, budget=host.budget(vae), progress=host.progress())
+    advice = host.advise(vae_core.RunOptions())
+    found = codec.encode(x, budget=host.budget(vae), progress=host.progress(), advice=advice)
     drawn = [found.sample(torch.Generator().manual_seed((seed + i) % 2**64), temperature) for i in range(count)]
     latent = torch.stack(drawn, 1).flatten(0, 1)
     frames = x.shape[2] if x.ndim == 5 and codec.clip_law else None

@@ -95,7 +95,8 @@ def decode_pixels(
     host.first_look(codec, latent, tag.space if tag else None)
     shown, budget = host.Shown(CHANGED if has_forgotten_size(samples) else ""), host.budget(vae)
     beside = _original_inputs(codec, latent, *original) if original and codec.family == "asymmetric" else {}
-    options = replace(options, budget=budget, on_plan=shown, progress=host.progress())
+    told = {"on_plan": shown, "progress": host.progress(), "advice": host.advise(options)}
+    options = replace(options, budget=budget, **told)
     pixels = codec.decode(latent, size=size, options=options, **beside)
     frames = tag.frames_of(tuple(latent.shape)) if tag and pixels.ndim == 5 else None
     return pixels[:, :, :frames], shown

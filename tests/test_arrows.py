@@ -36,7 +36,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "inputs": ("execution", "families", "images", "latents"),
     "verdicts": ("execution", "families", "files", "version"),
     "vae": ("verdicts", "inputs", "posterior", "execution", "families", "files", "images", "latents", "ops"),
-    "checkpoints": ("vae", "families", "files", "latents", "ops"),
+    "checkpoints": ("vae", "execution", "families", "files", "latents", "ops"),
     "reports": ("checkpoints", "vae", "posterior", "execution", "families", "images", "latents", "files"),
     "doctor": ("reports", "vae", "verdicts", "execution", "families", "images", "ops", "version"),
 }

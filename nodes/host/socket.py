@@ -31,7 +31,7 @@ from ...vae_core.images import to_pixel_range
 from ..images import clip_shape, decoded_frames, drop_extra_frames, frames_are_batch, latent_frames, to_clip_latent
 from .changes import Change, adopt_border
 from .host_vae import HostVAE
-from .memory import budget_of, count_usable_bytes, make_ready
+from .memory import ADVICE, budget_of, count_usable_bytes, make_ready
 from .place import device, in_comfyui
 from .previews import first_look
 from .showing import progress
@@ -156,12 +156,12 @@ class HostModel(nn.Module):
     def encode(self, pixels: Tensor) -> Tensor:
         """pixels (B, C, H, W), or (B, C, T, H, W) of clips, in [-1, 1] -> the latent's mode"""
         pixels = drop_extra_frames(pixels, self.vae)
-        return self.vae.encode(pixels, budget=self._budget(), progress=progress()).mode()
+        return self.vae.encode(pixels, budget=self._budget(), progress=progress(), advice=ADVICE).mode()
 
     def decode(self, z: Tensor) -> Tensor:
         """latent -> pixels in [-1, 1]"""
         clip = to_clip_latent(z, self.vae)
-        pixels = self.vae.decode(clip, budget=self._budget(), progress=progress())
+        pixels = self.vae.decode(clip, budget=self._budget(), progress=progress(), advice=ADVICE)
         return pixels if clip is z else pixels[0].transpose(0, 1)
 
     def _budget(self) -> int | None:

@@ -36,6 +36,8 @@ class Moments(NamedTuple):
 
         Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample variances".
         """
+        if self.mean.is_meta:  # no numbers to merge
+            return self._replace(n=self.n + other.n)
         n, apart = self.n + other.n, other.mean - self.mean
         mean = self.mean + apart * (other.n / n)
         return Moments(n, mean, self.squares + other.squares + apart**2 * (self.n * other.n / n))

@@ -4,20 +4,22 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 
 import torch
 from torch import Tensor
 
 from ...ops import Ops, splits_in_time
 from .. import whole
-from ..bands.state import HEAP_SLACK, Past
+from ..bands.state import Past
 from ..bands.stores import OnDevice
 from .counting import ShapesOnly
 from .places import DEVICE
 from .request import Plan, Request
 
 AT_A_TIME = (8, 4, 2, 1)  # latent frames, the fastest first
-SCATTERED = 2.5  # of what a part needs: gaps between it in the heap of a CPU, at most (measured: 1.8 to 2.2)
+# Gaps in the heap of a CPU, as in `request.py`: of what a part needs (measured: 1.8 to 2.2), and bytes at most.
+SCATTERED, MOST_SCATTERED = 2.5, 2**28
 
 
 class ClipRequest(Request):
@@ -50,13 +52,10 @@ class ClipRequest(Request):
 
     def _propose_whole(self, on_cpu: bool) -> Iterator[Plan]:
         """Whole frames: all of them at once, or fewer. On a CPU one is work enough, and the caches hold more of it."""
-        at_once = replace(self.whole, images=1)
-        if on_cpu and splits_in_time(self.ops):
-            yield from (self._combine(part, part.whole, on_cpu) for part in self._parts((1,)))
-            yield at_once
-        else:
-            yield at_once
-            yield from (self._combine(part, part.whole, on_cpu) for part in self._parts(AT_A_TIME))
+        at_once = replace(self.plan_whole(on_cpu=on_cpu), images=1)
+        parts = self._parts((1,) if on_cpu else AT_A_TIME)
+        in_parts = (self._combine(part, part.plan_whole(on_cpu=on_cpu), on_cpu) for part in parts)
+        yield from chain(in_parts, [at_once]) if on_cpu else chain([at_once], in_parts)
 
     def _parts(self, sizes: Iterable[int]) -> list["_LaterPart"]:
         """Of so many latent frames each, if there are more in the clip; none if it can only be run at once."""
@@ -80,9 +79,11 @@ class ClipRequest(Request):
         """A plan for one part as the plan for all."""
         here = plan.keep == DEVICE
         peak = plan.peak + sum(self._end_bytes.values()) + (part.known if here else 0) + part.gathered
-        peak += min(HEAP_SLACK, int(SCATTERED * plan.peak)) if on_cpu else 0
+        peak += min(MOST_SCATTERED, int(SCATTERED * plan.peak)) if on_cpu else 0
         held = plan.held + (0 if here else part.known)
-        changed = {"peak": peak, "held": held, "largest": max(plan.largest, *self._end_numbers.values())}
+        heap = peak - (plan.peak - plan.heap) - self.clips * self.x.nbytes if on_cpu else 0
+        changed = {"peak": peak, "held": held, "heap": heap}
+        changed["largest"] = max(plan.largest, *self._end_numbers.values())
         return replace(plan, frames=part.n, images=1, work=self.work, shape=self.shape, **changed)
 
     @property
@@ -105,7 +106,10 @@ class _LaterPart(Request):
 
     known     bytes that are held of these
     gathered  bytes of what attention remembers of them while it is put together: the parts, and the whole
+    gaps      in the heap are counted for the clip
     """
+
+    gaps = 0.0
 
     def __init__(self, clip: ClipRequest, n: int):
         past = Past(OnDevice())

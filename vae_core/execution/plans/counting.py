@@ -5,7 +5,8 @@ which torch's own meta kernels are slow: most of them are Python that computes s
 """
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from ..bands.holding import Banding
 from ..bands.state import Past
 from ..bands.stores import OnDevice
 from ..whole import Observer
+from .backend import count_scratch
 
 REMEMBERED = 4  # activations alive at once while attention gathers what it remembers: the parts of k and v, and both
 # Functions whose result is like their first tensor, those of two tensors or numbers that are broadcast, and reductions.
@@ -45,6 +47,8 @@ class WholeRun(NamedTuple):
     """What running whole takes.
 
     peak     bytes of activations at most alive at once
+    on_cpu   the same, with what a CPU takes beside them within torch's functions
+    surge    bytes at most that come from one op to the next
     work     multiplications, see count_work
     shape    of the result
     largest  numbers of the largest tensor
@@ -52,6 +56,8 @@ class WholeRun(NamedTuple):
     """
 
     peak: int
+    on_cpu: int
+    surge: int
     work: float
     shape: tuple[int, ...]
     largest: int
@@ -67,12 +73,14 @@ def count_whole(ops: Ops, x: Tensor, side_input: Tensor | None = None, past: Pas
     functions is its own affair.
     Raises RuntimeError for more numbers than torch can count.
     """
-    count = _LiveBytes()
+    count = LiveBytes()
     at = [count.add(torch.empty_like(x))]
     side_input = at[0] if side_input is None and has_side_inputs(ops) else side_input
     with ShapesOnly(count):
         result = whole.run_ops(ops, at, whole.RunContext(count, side_input, past, True))
-    return WholeRun(count.most, count.work, tuple(result.shape), count.largest, count.scores)
+    return WholeRun(
+        count.most, count.most_on_cpu, count.surge, count.work, tuple(result.shape), count.largest, count.scores
+    )
 
 
 class Census:
@@ -82,11 +90,17 @@ class Census:
         """made: what the function of this name has made of these arguments; one of them itself, or a view, too."""
 
 
-class _LiveBytes(Observer, Census):
-    """Counts the work, and the memory of all tensors, from when one is made until nobody holds it."""
+class LiveBytes(Observer, Census):
+    """Counts the work, and the memory of all tensors, from when one is made until nobody holds it.
+
+    most         bytes at most of tensors
+    most_on_cpu  with what a CPU takes beside them within torch's functions
+    surge        bytes at most that come from one op to the next
+    """
 
     def __init__(self) -> None:
-        self.now = self.most = self.before = 0
+        self.now = self.most = self.most_on_cpu = self.before = self.surge = 0
+        self.looks = True
         self.largest = self.scores = 0
         self.work = 0.0
         self.known = dict[int, int]()  # by storage: the tensor it was made for
@@ -98,7 +112,7 @@ class _LiveBytes(Observer, Census):
         self.work += count_work(op, result)
         if self.known.get(result.untyped_storage()._cdata) != id(result):  # not in place, or a view
             # which counts as a copy while the op runs: for other layouts it makes one
-            self.most = max(self.most, self.before + result.nbytes)
+            self.grow(0, self.before - self.now + result.nbytes)
 
     def see(self, name: str, made: Tensor, args: Sequence[Any]) -> None:
         self.largest = max(self.largest, made.numel())
@@ -107,16 +121,33 @@ class _LiveBytes(Observer, Census):
         key = made.untyped_storage()._cdata
         if key not in self.known and not any(key == x.untyped_storage()._cdata for x in args if isinstance(x, Tensor)):
             self.add(made)  # otherwise it is a view: of this, or of weights
+        self.grow(0, scratch=count_scratch(name, made, args))
 
     def add(self, x: Tensor) -> Tensor:
         storage = x.untyped_storage()
         if storage._cdata in self.known:
             return x
+        size = storage.nbytes() if self.looks else 0
         self.known[storage._cdata] = id(x)
-        self.now += storage.nbytes()
-        self.most = max(self.most, self.now)
-        weakref.finalize(storage, self._remove, storage._cdata, storage.nbytes()).atexit = False
+        self.grow(size)
+        weakref.finalize(storage, self._remove, storage._cdata, size).atexit = False
         return x
+
+    def grow(self, size: int, meanwhile: int = 0, scratch: int = 0) -> None:
+        """There are so many bytes more, or fewer, and for a moment others beside them; scratch: on a CPU."""
+        self.now += size
+        self.most = max(self.most, self.now + meanwhile)
+        self.most_on_cpu = max(self.most_on_cpu, self.most, self.now + scratch)
+        self.surge = max(self.surge, self.now + meanwhile + scratch - self.before)
+
+    @contextmanager
+    def looking_away(self) -> Iterator[None]:
+        """What is made within is counted by somebody else."""
+        self.looks = False
+        try:
+            yield
+        finally:
+            self.looks = True
 
     def _remove(self, key: int, size: int) -> None:
         del self.known[key]
