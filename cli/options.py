@@ -63,6 +63,9 @@ def add_download(command: argparse.ArgumentParser) -> None:
     command.add_argument("--download", action="store_true", help=what)
 
 
+ADVICE = "a smaller image, --dtype bf16, or a larger --budget"  # of a run that does not fit
+
+
 def add_memory(command: argparse.ArgumentParser) -> None:
     command.add_argument("--budget", metavar="MEMORY", help="memory to use: 2GiB, 500MB ... (default: what is free)")
     command.add_argument("--rows", type=int, metavar="N", help="run in bands of N rows (default: only if it is needed)")
@@ -82,7 +85,7 @@ def memory_options(options: argparse.Namespace) -> Iterator[RunOptions]:
     try:
         scratch.folder()  # a folder that is not there is refused, also if nothing is going to be kept in it
         keep = KEEP[options.keep] if options.keep else None
-        yield RunOptions(budget=options.budget, rows=options.rows, keep=keep)
+        yield RunOptions(budget=options.budget, rows=options.rows, keep=keep, advice=ADVICE)
     finally:
         if options.scratch:
             os.environ.pop(scratch.VARIABLE)

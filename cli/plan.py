@@ -20,7 +20,7 @@ from ..vae_core.execution import (
     read_budget,
 )
 from ..vae_core.families import demand_part, family_named
-from .options import parse_positive, read_digits
+from .options import ADVICE, parse_positive, read_digits
 
 SIZE = re.compile(r"([0-9]+)x([0-9]+)")
 
@@ -72,7 +72,9 @@ def run(options: argparse.Namespace) -> None:
     frames = f"x{options.frames}" if options.frames else ""
     what = f"{half.doing} {options.batch} x {width}x{height}{frames}"
     most = read_budget(device, options.budget)
-    chosen = choose_plan(request, device, RunOptions(budget=most), what=f"{what} with '{found.path.name}'")
+    chosen = choose_plan(
+        request, device, RunOptions(budget=most, advice=ADVICE), what=f"{what} with '{found.path.name}'"
+    )
     ways = list_plans(request, device)
     if options.json:
         facts = {"budget": most, "chosen": ways.index(chosen), "plans": [asdict(way) for way in ways]}

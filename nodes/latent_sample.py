@@ -83,7 +83,8 @@ def sample_posterior(
     b, h, w, _ = demand_image(pixels).shape
     codec = host.from_socket(vae, vae_core.Half.ENCODER, (b, 3, h, w))
     x, note = prepare_pixels(pixels, codec, Preparation(frames=frames))
-    found = codec.encode(x, budget=host.budget(vae), progress=host.progress())
+    advice = host.advise(vae_core.RunOptions())
+    found = codec.encode(x, budget=host.budget(vae), progress=host.progress(), advice=advice)
     drawn = [found.sample(torch.Generator().manual_seed((seed + i) % 2**64), temperature) for i in range(count)]
     latent = torch.stack(drawn, 1).flatten(0, 1)
     length = x.shape[2] if x.ndim == 5 and codec.clip_law else None

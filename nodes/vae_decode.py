@@ -99,7 +99,8 @@ def decode_pixels(
     notes = (which, CHANGED if has_forgotten_size(samples) else "")
     shown, budget = host.Shown("; ".join(filter(None, notes))), host.budget(vae)
     beside = _original_inputs(codec, latent, *original) if original and codec.family == "asymmetric" else {}
-    options = replace(options, budget=budget, on_plan=shown, progress=host.progress())
+    told = {"on_plan": shown, "progress": host.progress(), "advice": host.advise(options)}
+    options = replace(options, budget=budget, **told)
     pixels = codec.decode(latent, size=size, options=options, **beside)
     frames = tag.frames_of(tuple(latent.shape)) if tag and pixels.ndim == 5 else None
     return pixels[:, :, :frames], shown

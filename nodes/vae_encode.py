@@ -74,7 +74,8 @@ def encode_to_latent(
     x, note = prepare_pixels(pixels, host.facts(vae), how)
     codec = host.from_socket(vae, vae_core.Half.ENCODER, tuple(x.shape), options)
     shown, budget = host.Shown(note), host.budget(vae)
-    options = replace(options, budget=budget, on_plan=shown, progress=host.progress())
+    told = {"on_plan": shown, "progress": host.progress(), "advice": host.advise(options)}
+    options = replace(options, budget=budget, **told)
     found = codec.encode(x, options=options)
     generator = torch.Generator().manual_seed(seed)
     latent = found.mode() if posterior == "mode" else found.sample(generator)

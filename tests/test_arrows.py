@@ -49,7 +49,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
         "latents",
         "ops",
     ),
-    "checkpoints": ("vae", "families", "files", "latents", "ops"),
+    "checkpoints": ("vae", "execution", "families", "files", "latents", "ops"),
     "reports": ("checkpoints", "vae", "posterior", "execution", "families", "images", "latents", "files"),
     "doctor": ("reports", "vae", "verdicts", "execution", "families", "images", "ops", "version"),
 }

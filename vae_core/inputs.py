@@ -233,11 +233,11 @@ def parse_where(*where: Where, **named: Where) -> tuple[torch.device | None, tor
 
 def move(network: Network, device: torch.device, dtype: torch.dtype | None) -> None:
     """Move all tensors of a network and cast them, in place: buffers, which are statistics, to fp32 at least."""
-    network.to(device)
+    before = {id(conv.weight): conv.weight.data for conv in list_doubled(network) if conv.weight.dtype is not dtype}
+    for parameter in network.parameters():
+        parameter.data = parameter.data.to(device, dtype or parameter.dtype)
+    chosen = dtype or next((parameter.dtype for parameter in network.parameters()), torch.float32)
+    for name, buffer in network.named_buffers():
+        buffer.data = buffer.data.to(device, network.choose_buffer_dtype(name, buffer.dtype, chosen, device))
     if dtype:
-        before = {id(conv.weight): conv.weight.data for conv in list_doubled(network) if conv.weight.dtype is not dtype}
-        for parameter in network.parameters():
-            parameter.data = parameter.data.to(dtype)
-        for buffer in network.buffers():
-            buffer.data = buffer.data.to(at_least_fp32(dtype))
         keep_unrounded(network, before)

@@ -10,7 +10,7 @@ from ...vae_core import lazy
 
 if TYPE_CHECKING:
     from .host_vae import RATIO, ClipTiles, HostVAE
-    from .memory import budget
+    from .memory import advise, budget
     from .models import files, new_file, path
     from .place import Surroundings, device, find_version, in_comfyui, result, surroundings
     from .previews import first_look
@@ -25,7 +25,7 @@ else:
             "previews": "first_look",
             "several": "nest",
             "host_vae": "RATIO ClipTiles HostVAE",
-            "memory": "budget",
+            "memory": "advise budget",
             "models": "files new_file path",
             "place": "Surroundings device find_version in_comfyui result surroundings",
             "showing": "Shown progress show_saved_file show_text",
@@ -42,6 +42,7 @@ __all__ = [
     "Load",
     "Shown",
     "Surroundings",
+    "advise",
     "budget",
     "device",
     "facts",

@@ -8,8 +8,11 @@ from typing import Any
 import torch
 
 from ...vae_core import VAE, Detection, Half, RunOptions
-from ...vae_core.execution import MARGIN, choose_plan, make_request
+from ...vae_core.execution import DISK, MARGIN, choose_plan, make_request
 from ..images import clip_shape
+
+# What helps a run that does not fit, by the inputs that there are: no node has one for the budget.
+ADVICE = "a smaller image or batch, or Load VAE (Exact) with the dtype bf16"
 
 
 def budget(thing: Any) -> int | None:
@@ -47,8 +50,13 @@ def count_usable_bytes(
         shape = options.tiles.tile_shape(shape, 1 if half is Half.ENCODER else vae.decoded_ratio)
     request = make_request(vae.family, vae.config, half, shape, thing.vae_dtype)
     what = f"to {half.verb} {shape[0]} x {shape[-1]}x{shape[-2]} with '{name}'"
-    options = replace(options, budget=_subtract_reserve(total))
+    options = replace(options, budget=_subtract_reserve(total), advice=advise(options))
     return choose_plan(request, thing.device, options, what=what).peak
+
+
+def advise(options: RunOptions) -> str:
+    """What to use if a run with these options does not fit, by the inputs of nodes."""
+    return ADVICE if options.keep in (None, DISK) else f"{ADVICE}, or another place to keep bands"
 
 
 def make_ready(thing: Any, needed: int) -> None:

@@ -39,7 +39,7 @@ from ..images import (
 )
 from .changes import Change, adopt_border
 from .host_vae import HostVAE
-from .memory import budget_of, count_usable_bytes, make_ready
+from .memory import ADVICE, budget_of, count_usable_bytes, make_ready
 from .place import device, in_comfyui
 from .previews import first_look
 from .showing import progress
@@ -167,12 +167,12 @@ class HostModel(nn.Module):
     def encode(self, pixels: Tensor) -> Tensor:
         """pixels (B, C, H, W), or (B, C, T, H, W) of clips, in [-1, 1] -> the latent's mode"""
         pixels = drop_extra_frames(pixels, self.vae)
-        return self.vae.encode(pixels, budget=self._budget(), progress=progress()).mode()
+        return self.vae.encode(pixels, budget=self._budget(), progress=progress(), advice=ADVICE).mode()
 
     def decode(self, z: Tensor) -> Tensor:
         """latent -> pixels in [-1, 1]"""
         clip = to_clip_latent(z, self.vae)
-        pixels = self.vae.decode(clip, budget=self._budget(), progress=progress())
+        pixels = self.vae.decode(clip, budget=self._budget(), progress=progress(), advice=ADVICE)
         return pixels if clip is z else pixels[0].transpose(0, 1)
 
     def _budget(self) -> int | None:

@@ -91,7 +91,7 @@ class Checkpoint:
             return
         self.marks[file].demand_same()
         if file in self.seals:
-            yield from check(file, self.seals[file], ((name, self.loaded[name]) for name in names))
+            yield from check(self.marks[file], self.seals[file], ((name, self.loaded[name]) for name in names))
         elif file in self.packed:
             yield from self.packed[file].read(names)
         else:

@@ -256,17 +256,20 @@ def assemble(
 ) -> Network:
     """A network with these tensors, by reference name: cast and moved if they must be, otherwise not copied.
 
-    Statistics of a latent space (buffers) keep fp32 at least, whatever the weights run in.
+    Buffers are in fp32 at least, whatever the weights run in; statistics of a latent space keep all their digits.
     """
     network = build(family, config).requires_grad_(False)
     shapes = {name: t.shape for name, t in network.state_dict().items()}
     buffers = {name for name, _ in network.named_buffers()}
-    exact = dtypes.at_least_fp32(dtype)
+
+    def place(name: str) -> Tensor:
+        known, to = weights[name], dtype
+        if name in buffers:
+            to = network.choose_buffer_dtype(name, known.dtype, dtype, device)
+        return known.reshape(shapes[name]).to(device, to)
+
     network.load_state_dict(
-        {
-            name: weights[name].reshape(shape).to(device, exact if name in buffers else dtype)
-            for name, shape in shapes.items()
-        },
+        {name: place(name) for name in shapes},
         strict=True,
         assign=True,
     )

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import BrokenCheckpoint, UnknownCheckpoint, some
+from ..errors import BrokenCheckpoint, DoesNotFit, UnknownCheckpoint, some
+from ..execution import budget, format_bytes
 
 # What torch.load raises for files that are cut off, bent or no pickles at all.
 DAMAGE = (RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError,
@@ -100,10 +101,11 @@ def _ends_in(path: Path, name: str) -> bool:
 
 
 def _load(path: Path) -> Any:
+    mappable = _is_mappable(path)
     if path.suffix == ".safetensors":  # torch would go by the name
         with path.open("rb") as file:
             return torch.load(file, map_location="cpu", weights_only=True)
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_mappable(path))
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=mappable)
 
 
 class StandIn:
@@ -136,8 +138,19 @@ def _is_mappable(path: Path) -> bool:
                 f"'{path}' is a TorchScript program ({some(code, 1)}), not a file of weights: take the file of weights "
                 "that it was made of, a .safetensors file."
             )
-        return all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
+        if all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist()):
+            return True
+        _demand_room(path, sum(entry.file_size for entry in archive.infolist()))
     return False
+
+
+def _demand_room(path: Path, size: int) -> None:
+    """Raise DoesNotFit unless so many bytes can be unpacked into memory."""
+    if size > (free := budget.free(torch.device("cpu"))):
+        raise DoesNotFit(
+            f"'{path}' is compressed, so it is unpacked into memory, which takes {format_bytes(size)}, but only "
+            f"{format_bytes(free)} are free: save it without compression, as torch does."
+        )
 
 
 def _refuse(path: Path, name: str) -> str:

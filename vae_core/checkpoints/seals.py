@@ -1,22 +1,26 @@
 """Checksums of the tensors of a PyTorch file, which is a zip archive: of each entry it says length and CRC-32.
 
 torch maps such a file without looking at them. They are compared here before a number is used, of those tensors only
-that are asked for: about a second for each gigabyte, most of which it takes to read them from a disk anyway.
+that are asked for: about a second for each gigabyte, most of which it takes to read them from a disk anyway. What was
+found right is trusted by the mark of its file (name, number, size, time) while the process lasts.
 """
 
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..errors import BrokenCheckpoint
+from ..files.marks import FileMark
 
 Seals = frozenset[tuple[int, int]]  # (bytes, CRC-32) of the entries of a file
 NONE = 0  # what torch writes for a CRC-32 that it was told not to compute
 AGAIN = "download it again"
+FILES = 64  # whose tensors are remembered as checked
 
 
 def read_seals(path: Path) -> Seals:
@@ -28,18 +32,25 @@ def read_seals(path: Path) -> Seals:
         return frozenset()
 
 
-def check(path: Path, seals: Seals, tensors: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+@lru_cache(maxsize=FILES)
+def _find_checked(mark: FileMark) -> set[str]:
+    """Names of the tensors of this file that have been found right; whoever checks others adds them."""
+    return set()
+
+
+def check(mark: FileMark, seals: Seals, tensors: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
     """The same (name, tensor). Raises BrokenCheckpoint, naming the tensor, if its bytes are not those of an entry."""
-    seen: set[int] = set()
+    path, checked, seen = mark.path, _find_checked(mark), set[int]()
     for name, tensor in tensors:
         storage = tensor.untyped_storage()
-        if seals and storage.data_ptr() not in seen:
+        if seals and name not in checked and storage.data_ptr() not in seen:
             seen.add(storage.data_ptr())
             size = storage.nbytes()
             if (size, NONE) not in seals and (size, zlib.crc32(_bytes(tensor))) not in seals:
                 raise BrokenCheckpoint(
                     f"'{path}' is damaged: the numbers of '{name[:80]}' are not those saved; {AGAIN}."
                 )
+        checked.add(name)
         yield name, tensor
 
 

@@ -11,6 +11,7 @@ from .plans.request import Plan
 from .progress import Progress
 from .tiles import TilePlan, Tiles
 
+ADVICE = "a smaller image, bf16, or a larger budget"
 OnPlan = Callable[[Plan | TilePlan | str], None]  # str: of a VAE that another library runs
 
 
@@ -24,6 +25,7 @@ class RunOptions:
     tiles     run in tiles that are blended: approximate. The budget is then that of one tile
     on_plan   called with the plan just before the run; `str(plan)` is for people
     progress  called with (work done, work in total) during the run; it may raise to stop the run
+    advice    what to use if a run does not fit, in the words of whoever asks: it ends the sentence
     Raises BadRequest for rows, a place, a budget or tiles that cannot be.
     """
 
@@ -33,6 +35,7 @@ class RunOptions:
     tiles: Tiles | None = None
     on_plan: OnPlan | None = None
     progress: Progress | None = None
+    advice: str = ADVICE
 
     def __post_init__(self) -> None:
         if self.keep is not None and self.keep not in KEEP:
@@ -56,6 +59,7 @@ class RunKeywords(TypedDict, total=False):
     tiles: Tiles | None
     on_plan: OnPlan | None
     progress: Progress | None
+    advice: str
 
 
 DEFAULTS = RunOptions()

@@ -217,6 +217,7 @@ def decoder(c: Coder, z_channels: int, out_channels: int, shuffle: int, block: M
 
 class TinyAutoencoder(Network):
     gaussian = False
+    exact = frozenset({"vae_scale", "vae_shift"})
     vae_scale: Tensor
     vae_shift: Tensor
 
@@ -243,10 +244,10 @@ class TinyAutoencoder(Network):
         return chain(self.decoder, Affine(2.0, -1.0))
 
     def to_raw(self, z: Tensor) -> Tensor:
-        return z / self.vae_scale + self.vae_shift
+        return z / self.vae_scale.to(z.dtype) + self.vae_shift.to(z.dtype)
 
     def to_scaled(self, latent: Tensor) -> Tensor:
-        return (latent - self.vae_shift) * self.vae_scale
+        return (latent - self.vae_shift.to(latent.dtype)) * self.vae_scale.to(latent.dtype)
 
 
 def statistics(space: LatentSpace) -> dict[str, Tensor]:

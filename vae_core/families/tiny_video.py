@@ -253,6 +253,7 @@ def decoder(c: TinyVideoConfig, half: Coder, act: AnyOp) -> Numbered:
 
 class TinyVideoAutoencoder(Network):
     gaussian = False
+    exact = frozenset({"vae_scale", "vae_shift"})
     vae_scale: Tensor
     vae_shift: Tensor
 
@@ -293,7 +294,7 @@ class TinyVideoAutoencoder(Network):
 
 def _along(statistics: Tensor, z: Tensor) -> Tensor:
     """Of channels, which are dim 1 of images and of clips."""
-    return statistics.view(-1, *(1,) * (z.ndim - 2))
+    return statistics.to(z.dtype).view(-1, *(1,) * (z.ndim - 2))
 
 
 def _published(widths: tuple[int, ...], steps: tuple[int, ...]) -> Coder:

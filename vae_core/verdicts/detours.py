@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..dtypes import at_least_fp32, name_dtype
+from ..dtypes import name_dtype
 from ..execution.options import OnPlan, RunOptions
 from ..families import Config, Half, Network
 from ..families.doubling import keep_unrounded
@@ -105,8 +105,9 @@ def copy_to(vae: T, device: torch.device, dtype: torch.dtype) -> T:
 
     Tensors that are so already are shared. Statistics of a latent space stay fp32 at least.
     """
-    exact = at_least_fp32(dtype)
-    weights: dict[int, Any] = {id(b): b.to(device, exact) for b in vae.network.buffers()}
+    choose = vae.network.choose_buffer_dtype
+    named = vae.network.named_buffers()
+    weights: dict[int, Any] = {id(b): b.to(device, choose(name, b.dtype, dtype, device)) for name, b in named}
     for p in vae.network.parameters():
         weights[id(p)] = nn.Parameter(p.detach().to(device, dtype), requires_grad=False)
     network = copy.deepcopy(vae.network, weights)  # takes these in place of what it would copy

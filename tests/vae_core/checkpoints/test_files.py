@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from exact_vae.vae_core import BadRequest, BrokenCheckpoint, UnknownCheckpoint, inspect, load
+from exact_vae.vae_core import BadRequest, BrokenCheckpoint, DoesNotFit, UnknownCheckpoint, inspect, load
 from exact_vae.vae_core.checkpoints.files import open_checkpoint
 from safetensors.torch import save_file
 from support.random_networks import random_weights, small_kl
@@ -53,6 +53,20 @@ def test_an_archive_that_was_packed_anew_is_read_right_or_refused(tmp_path, weig
         assert method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
         return
     assert all(torch.equal(found[name], tensor) for name, tensor in weights.items())
+
+
+@pytest.mark.parametrize("name", ["packed.pt", "packed.safetensors"])
+def test_an_archive_is_unpacked_only_if_there_is_room(tmp_path, monkeypatch, name):
+    torch.save({"a": torch.zeros(100_000)}, plain := tmp_path / "plain.pt")
+    with zipfile.ZipFile(plain) as old, zipfile.ZipFile(path := tmp_path / name, "w", zipfile.ZIP_DEFLATED) as new:
+        for entry in old.namelist():
+            new.writestr(entry, old.read(entry))
+    assert path.stat().st_size < 20_000
+    open_checkpoint(path)
+    monkeypatch.setattr("exact_vae.vae_core.execution.plans.budget.free", lambda device: 300_000)
+    with pytest.raises(DoesNotFit, match=r"packed.* is compressed, so it is unpacked into memory, which takes 0.4 MiB"):
+        open_checkpoint(path)
+    open_checkpoint(plain)  # is mapped
 
 
 @pytest.mark.parametrize("zipped", [False, True])

@@ -2,12 +2,13 @@
 
 import os
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
 import torch
 from exact_vae.vae_core import BrokenCheckpoint, load, save
-from exact_vae.vae_core.checkpoints import in_space
+from exact_vae.vae_core.checkpoints import in_space, seals
 from exact_vae.vae_core.checkpoints.files import open_checkpoint
 from exact_vae.vae_core.errors import UnknownCheckpoint
 from safetensors.torch import save_file
@@ -64,6 +65,20 @@ def test_one_bit_of_a_pickle_is_noticed(tmp_path, weights):
         file.write(bytes([byte ^ 1]))
     with pytest.raises(BrokenCheckpoint, match=r"numbers of '.*' are not those saved"):
         load(path)
+
+
+def test_what_was_checked_is_trusted_until_the_file_changes(tmp_path, weights, monkeypatch):
+    """By its mark: name, number, size and time."""
+    torch.save(weights, path := tmp_path / "a.pt")
+    checked: list[int] = []
+    compute = zlib.crc32
+    monkeypatch.setattr(seals.zlib, "crc32", lambda numbers: checked.append(len(numbers)) or compute(numbers))
+    for times in (1, 1):
+        assert torch.equal(load(path).network.decoder.conv_in.weight, weights["decoder.conv_in.weight"])
+        assert len(checked) == times * len(weights)
+    os.utime(path, ns=(0, 0))
+    load(path)
+    assert len(checked) == 2 * len(weights)
 
 
 def test_a_pickle_without_checksums_is_read(tmp_path, weights):

@@ -93,6 +93,17 @@ def test_raw_latents_by_the_name_of_a_space(tmp_path):
         load(tmp_path / "tiny.safetensors", latent_space="sd9")
 
 
+@pytest.mark.parametrize("loaded", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_a_space_keeps_its_digits_until_it_is_used(loaded, tmp_path):
+    """Cast after it was loaded, it converts latents as one that was loaded so: to the last digit of float64."""
+    save_file(random_weights("tiny", PLAIN), tmp_path / "tiny.safetensors")
+    vae = load(tmp_path / "tiny.safetensors", latent_space="sdxl", dtype=loaded).to(torch.float64)
+    assert vae.network.to_raw(torch.ones((), dtype=torch.float64)).item() == 1 / SPACES["sdxl"].scale
+    assert vae.network.to_raw(torch.ones(())).dtype is torch.float32
+    assert vae.encode(torch.zeros(1, 3, 8, 8).double()).mode().dtype is torch.float64
+
+
 class AuthorsBlock(nn.Module):
     def __init__(self, c):
         super().__init__()

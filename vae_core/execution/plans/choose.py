@@ -142,7 +142,7 @@ def _choose_plans(request: Request, device: torch.device, options: RunOptions, w
     with _raising_overflow(what):
         budget, limit = read_budget(device, options.budget), find_limit(device, request.x.dtype)
         ways = {"rows": options.rows, "keep": keep, "on_cpu": on_cpu, "limit": limit}
-        yield from propose_fitting(request, budget, FreeElsewhere(device), **ways, what=what)
+        yield from propose_fitting(request, budget, FreeElsewhere(device), **ways, what=what, advice=options.advice)
 
 
 def list_plans(request: Request, device: torch.device) -> list[Plan]:

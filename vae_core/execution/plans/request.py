@@ -254,6 +254,7 @@ def propose_fitting(
     on_cpu: bool = False,
     limit: Limit = NO_LIMIT,
     what: str,
+    advice: str = "a smaller image, or a larger budget",
 ) -> Iterator[Plan]:
     """The plans under the budget, the fastest first. Raises DoesNotFit if there is none, saying by how much.
 
@@ -263,6 +264,7 @@ def propose_fitting(
     on_cpu      whether the device is one: there bands come first
     limit       of a single tensor on the device
     what        is run, for the error: "decoding 4096x4096 with 'ae.safetensors'"
+    advice      what to use if nothing fits, for the error
     """
     found, smallest, least = False, None, math.inf
     for plan in request.propose(elsewhere, rows, keep, on_cpu):
@@ -276,7 +278,9 @@ def propose_fitting(
         smallest = plan if smallest is None or plan.peak < smallest.peak else smallest
     if not found:
         raise DoesNotFit(
-            f"{what} {_explain_misfit(smallest, budget, elsewhere)}" if smallest else f"{what} {limit.explain(least)}"
+            f"{what} {_explain_misfit(smallest, budget, elsewhere)} use {advice}."
+            if smallest
+            else f"{what} {limit.explain(least)}"
         )
 
 
@@ -286,13 +290,13 @@ def add_scores(plan: Plan, limit: Limit) -> Plan:
 
 
 def _explain_misfit(smallest: Plan, budget: int, elsewhere: Mapping[str, int]) -> str:
-    """What is missing, and what to do."""
+    """What is missing."""
     if smallest.peak <= budget:
         return (
             f"under {format_bytes(budget)} needs {format_bytes(smallest.held)} of {smallest.keep}, but only "
-            f"{format_bytes(elsewhere.get(smallest.keep, 0))} are free there: make room, or use a larger budget."
+            f"{format_bytes(elsewhere.get(smallest.keep, 0))} are free there: make room, or"
         )
     return (
         f"needs {format_bytes(smallest.peak)} even at its smallest ({smallest}), but only "
-        f"{format_bytes(budget)} may be used: use a smaller image, bf16, or a larger budget."
+        f"{format_bytes(budget)} may be used:"
     )

@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
 
+from ...dtypes import at_least_fp32
 from ...latents.spaces import LatentSpace
 from ...ops import Ops, chain
 from ..names import Layout
@@ -135,6 +137,14 @@ class Network(nn.Module):
 
     gaussian = True  # do the encoder's ops end in moments (mean, logvar), or in z itself?
     clip_law: ClipLaw | None = None  # None: a VAE of images
+    exact: frozenset[str] = frozenset()  # names of buffers that keep the digits they came with, and are cast when used
+
+    def choose_buffer_dtype(
+        self, name: str, known: torch.dtype, dtype: torch.dtype, device: torch.device
+    ) -> torch.dtype:
+        """Of a buffer that is in `known`, if the network is in `dtype`: fp32 at least. Apple's GPUs have no fp64."""
+        keeps = name in self.exact and device.type != "mps"
+        return torch.promote_types(at_least_fp32(dtype), known if keeps else torch.float32)
 
     def encode_ops(self) -> Ops:
         """pixels (B, C, H, W) in [-1, 1] -> moments (B, 2 * z_channels, h, w), or z if not `gaussian`"""
