@@ -1,4 +1,4 @@
-"""exact-vae encode and decode: an image to a latent file, and back."""
+"""exact-vae encode and decode: an image or a clip to a latent file, and back."""
 
 import argparse
 import math
@@ -7,11 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..headless import image_files
-from ..nodes.images import demand_same_vae, to_image, to_pixels
-from ..vae_core import VAE, BadRequest, Posterior, readers
+from ..nodes.images import demand_same_vae, to_pixels
+from ..vae_core import VAE, BadRequest, Posterior, readers, videos
 from ..vae_core.latents import Tag, read_latent, write_latent
-from . import rows
+from . import clips, rows
 from .options import add_memory, add_vae, demand_new, load_vae, memory_options, parse_seed
 from .progress import bar
 
@@ -19,8 +18,9 @@ LATENTS = (".safetensors", ".latent")
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    encode = commands.add_parser("encode", help="an image to its latent")
-    encode.add_argument("image", type=Path, metavar="IMAGE", help="an image of any size; a .tif is read row by row")
+    encode = commands.add_parser("encode", help="an image or a clip to its latent")
+    what = "an image of any size (a .tif is read row by row), a video, or a folder of images, which are frames"
+    encode.add_argument("image", type=Path, metavar="IMAGE", help=what)
     encode.add_argument(
         "latent", type=Path, metavar="LATENT", help="the file to write: .safetensors, or .latent for ComfyUI"
     )
@@ -28,12 +28,13 @@ def add(commands: argparse._SubParsersAction) -> None:
         "--sample", type=parse_seed, metavar="SEED", help="sample the posterior with this seed (default: take its mode)"
     )
     encode.set_defaults(do=run_encode)
-    decode = commands.add_parser("decode", help="a latent to its image")
+    decode = commands.add_parser("decode", help="a latent to its image or clip")
     decode.add_argument("latent", type=Path, metavar="LATENT", help="a .safetensors or .latent file")
     to = decode.add_mutually_exclusive_group(required=True)
-    to.add_argument(
-        "image", type=Path, nargs="?", metavar="IMAGE", help="the file to write: .tif (row by row), .png, .jpg ..."
+    target = (
+        "the file to write: .tif (row by row), .png, .jpg ...; of a clip .mp4, .mkv, .mov, .webm or frames/%%05d.png"
     )
+    to.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help=target)
     to.add_argument(
         "--out",
         type=Path,
@@ -43,6 +44,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         default=argparse.SUPPRESS,
     )
     decode.set_defaults(do=run_decode)
+    clips.add_output(decode)
     for command in (encode, decode):
         add_vae(command)
         add_memory(command)
@@ -53,10 +55,17 @@ def run_encode(options: argparse.Namespace) -> None:
         raise BadRequest(f"'{options.latent}' cannot hold a latent: its name must end in {' or '.join(LATENTS)}.")
     demand_new(options.latent, [options.image, *options.vae])
     vae = load_vae(options)
-    posterior = encode_file(vae, options)
+    lay, frames = None, None
+    if clips.is_clip_file(options.image):
+        with memory_options(options) as how:
+            posterior, lay, frames = clips.encode(vae, options.image, how)
+    else:
+        posterior = encode_file(vae, options)
     chosen = options.sample
     latent = posterior.mode() if chosen is None else posterior.sample(torch.Generator().manual_seed(chosen))
-    write_latent(options.latent, latent.float(), Tag.of(latent, vae.family, vae.spatial_ratio, posterior.size, vae))
+    latent = lay(latent) if lay else latent
+    tag = Tag.of(latent, vae.family, vae.spatial_ratio, posterior.size, vae, frames)
+    write_latent(options.latent, latent.float(), tag)
     print(f"{options.latent}: {tuple(latent.shape)} of {vae.title}")
 
 
@@ -77,19 +86,17 @@ def run_decode(options: argparse.Namespace) -> None:
     latent, tag = read_latent(options.latent)
     vae = load_vae(options)
     demand_same_vae(tag, vae)
+    if not is_single_image(latent) or options.image.suffix.lower() in videos.SUFFIXES:
+        with memory_options(options) as how:
+            clips.decode(vae, latent, tag, options, how)
+        return
     rows.demand_savable(options.image, vae.out_channels)
     size = tag.size_of(latent.shape) if tag else None
     with memory_options(options) as how, bar("decode") as progress:
-        if is_single_image(latent):
-            bands = vae.decode_rows(latent, size=size, options=how, progress=progress)
-            height, width = vae.decoded_size(size) if size else (n * vae.decoded_ratio for n in latent.shape[-2:])
-            rows.write(options.image, (vae.out_channels, height, width), bands)
-            written = [options.image]
-        else:
-            pixels = vae.decode(latent, size=size, options=how, progress=progress)
-            written, (height, width) = image_files.write(options.image, to_image(pixels).cpu()), pixels.shape[-2:]
-    for path in written:
-        print(f"{path}: {width}x{height}")
+        bands = vae.decode_rows(latent, size=size, options=how, progress=progress)
+        height, width = vae.decoded_size(size) if size else (n * vae.decoded_ratio for n in latent.shape[-2:])
+        rows.write(options.image, (vae.out_channels, height, width), bands)
+    print(f"{options.image}: {width}x{height}")
 
 
 def is_single_image(latent: Tensor) -> bool:

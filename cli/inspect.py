@@ -7,6 +7,7 @@ from pathlib import Path
 from ..vae_core import BadRequest, inspect
 from ..vae_core.checkpoints import to_json
 from ..vae_core.reports import describe_file, format_survey, list_weights, survey_files, survey_to_json
+from .options import add_download
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -16,6 +17,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--json", action="store_true", help="print everything as JSON: one object, or a list of them")
     problems = "only files that would not load as a VAE, and why"
     command.add_argument("--problems", action="store_true", help=problems)
+    add_download(command)
     command.set_defaults(do=run)
 
 
@@ -25,7 +27,7 @@ def run(options: argparse.Namespace) -> None:
     if not paths:
         raise BadRequest(f"there is no file of weights in {', '.join(repr(str(path)) for path in options.files)}.")
     if paths == options.files and len(paths) == 1 and not options.problems:
-        found = inspect(paths[0])
+        found = inspect(paths[0], download=options.download)
         print(json.dumps(to_json(found), indent=2) if options.json else describe_file(found))
         return
     rows = survey_files(paths)

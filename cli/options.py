@@ -55,6 +55,13 @@ def add_vae(command: argparse.ArgumentParser) -> None:
     border = "what convolutions read beyond the image: circular for seamless textures (default: as saved, or zeros)"
     command.add_argument("--border", choices=BORDERS, help=border)
 
+    add_download(command)
+
+
+def add_download(command: argparse.ArgumentParser) -> None:
+    what = "a FILE may be a repository of Hugging Face, 'owner/name': fetch its VAE if its cache here has none"
+    command.add_argument("--download", action="store_true", help=what)
+
 
 ADVICE = "a smaller image, --dtype bf16, or a larger --budget"  # of a run that does not fit
 
@@ -88,7 +95,7 @@ def memory_options(options: argparse.Namespace) -> Iterator[RunOptions]:
 def load_vae(options: argparse.Namespace) -> VAE:
     device = host.device(options.device)
     dtype, space = parse_dtype(options.dtype), options.latent_space
-    more = {"latent_space": space, "light": options.light, "border": options.border}
+    more = {"latent_space": space, "light": options.light, "border": options.border, "download": options.download}
     return load(*options.vae, dtype=dtype, device=device, **more)
 
 

@@ -7,12 +7,14 @@ silently drop ours.
 from .convert_latent import ConvertLatent
 from .empty_latent import EmptyLatent
 from .example_image import ExampleImage
+from .join_latents import JoinLatents
 from .latent_inspect import LatentInspect
 from .latent_interpolate import LatentInterpolate
 from .latent_noise import LatentNoise
 from .latent_sample import LatentSample
 from .load_latent import LoadLatent
 from .save_latent import SaveLatent
+from .split_latent import SplitLatent
 from .vae_compare import VAECompare
 from .vae_decode import VAEDecode
 from .vae_decode_onto_original import VAEDecodeOntoOriginal
@@ -45,6 +47,8 @@ NODE_CLASS_MAPPINGS = {
     "ExactLatentInterpolate": LatentInterpolate,
     "ExactLatentSample": LatentSample,
     "ExactConvertLatent": ConvertLatent,
+    "ExactSplitLatent": SplitLatent,
+    "ExactJoinLatents": JoinLatents,
     "ExactLatentInspect": LatentInspect,
     "ExactSaveLatent": SaveLatent,
     "ExactLoadLatent": LoadLatent,
@@ -68,6 +72,8 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "ExactLatentInterpolate": "Latent Interpolate (Exact)",
     "ExactLatentSample": "Latent Sample (Exact)",
     "ExactConvertLatent": "Convert Latent (Exact)",
+    "ExactSplitLatent": "Split Latent (Exact)",
+    "ExactJoinLatents": "Join Latents (Exact)",
     "ExactLatentInspect": "Latent Inspect (Exact)",
     "ExactSaveLatent": "Save Latent (Exact)",
     "ExactLoadLatent": "Load Latent (Exact)",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -11,6 +12,7 @@ from . import host
 from .entrance import checks_inputs
 from .images import latent_of, replace_latent, tag_of
 from .inputs import AUTO, choice_input, choose_space, space_input
+from .several import change_image
 
 
 @checks_inputs()
@@ -48,18 +50,23 @@ class ConvertLatent:
         }
 
     def convert(self, samples, to, origin=AUTO, latent_space=AUTO):
-        latent, tag = latent_of(samples), tag_of(samples)
-        if latents.find_packing(latent):
-            latent, space = latents.unpack(latent, size_of_mask(samples))
-            tag = latents.Tag.of(latent, space.families[0], space.ratio, None)
-            tag = replace(tag, convention=latents.SCALED if space.scale != 1 else latents.RAW)
-        else:
-            space = choose_space(latent_space, tag, latent.shape[1])
-        origin = (tag.convention if tag else latents.RAW) if origin == AUTO else origin
-        found = latents.convert(latent, space, origin, to)
-        tag = tag or latents.Tag.of(latent, (*space.families, "unknown")[0], space.ratio, None)
-        name = next(name for name, one in latents.SPACES.items() if one is space)
-        return (replace_latent(samples, host.result(found), replace(tag, convention=to, space=name)),)
+        return (change_image(samples, partial(convert_latent, to=to, origin=origin, latent_space=latent_space)),)
+
+
+def convert_latent(samples: Mapping[str, Any], to: str, origin: str, latent_space: str) -> dict[str, Any]:
+    """A LATENT that holds one latent, in another convention."""
+    latent, tag = latent_of(samples), tag_of(samples)
+    if latents.find_packing(latent):
+        latent, space = latents.unpack(latent, size_of_mask(samples))
+        tag = latents.Tag.of(latent, space.families[0], space.ratio, None)
+        tag = replace(tag, convention=latents.SCALED if space.scale != 1 else latents.RAW)
+    else:
+        space = choose_space(latent_space, tag, latent.shape[1])
+    origin = (tag.convention if tag else latents.RAW) if origin == AUTO else origin
+    found = latents.convert(latent, space, origin, to)
+    tag = tag or latents.Tag.of(latent, (*space.families, "unknown")[0], space.ratio, None)
+    name = next(name for name, one in latents.SPACES.items() if one is space)
+    return replace_latent(samples, host.result(found), replace(tag, convention=to, space=name))
 
 
 def size_of_mask(samples: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -5,12 +5,8 @@ from ..vae_core import UnsupportedCheckpoint
 # Title in vae_core -> the first version of ComfyUI with such a VAE, or a date where the version is not certain. From
 # ComfyUI's release notes and the history of its repository. Version 0.33 was tested to load all of them.
 SINCE = {
-    "Mochi": "October 2024",
-    "LTX-Video": "0.3.4",
     "Cosmos": "0.3.11",
     "CogVideoX": "0.21",
-    "SeedVR2": "July 2026",
-    "Mage-Flow": "0.29",
     "MiniMax-H3": "0.30",
 }
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..vae_core import BadRequest, images, latents
 from ..vae_core.plain import name_need
 from .images import demand_image, latent_of
+from .several import split_latents
 
 Node = TypeVar("Node", bound=type)
 
@@ -31,7 +32,8 @@ def checks_inputs(*, any_numbers: tuple[str, ...] = ()) -> Callable[[Node], Node
         def check_and_run(self: Any, *values: Any, **named: Any) -> Any:
             _, *given = inputs.bind(self, *values, **named).arguments.items()
             for name in any_numbers:
-                latents.demand_latent(latent_of(dict(given)[name]), f"the latent of '{name}'")
+                for one in split_latents(dict(given)[name]):
+                    latents.demand_latent(latent_of(one), f"the latent of '{name}'")
             _check(cls, {name: value for name, value in given if name not in any_numbers})
             return run(self, *values, **named)
 
@@ -78,10 +80,11 @@ def _check_mask(name: str, value: Any, options: Mapping[str, Any]) -> None:
 
 def _check_latent(name: str, value: Any, options: Mapping[str, Any]) -> None:
     what = f"the latent of '{name}'"
-    latents.demand_numbers(latents.demand_latent(latent_of(value), what), what)
-    mask = value.get("noise_mask")
-    if isinstance(mask, Tensor) and not name_need(mask) and not mask.isfinite().all():
-        raise BadRequest(f"the mask of {what} holds NaN or infinity: it was broken before it came to this node.")
+    for one in split_latents(value):
+        latents.demand_numbers(latents.demand_latent(latent_of(one), what), what)
+        mask = one.get("noise_mask")
+        if isinstance(mask, Tensor) and not name_need(mask) and not mask.isfinite().all():
+            raise BadRequest(f"the mask of {what} holds NaN or infinity: it was broken before it came to this node.")
 
 
 _CHECKS: Mapping[str, Callable[[str, Any, Mapping[str, Any]], None]] = MappingProxyType(

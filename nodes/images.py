@@ -4,7 +4,8 @@ IMAGE   (B, H, W, C) in [0, 1], or the frames of a clip       <->  pixels (B, C,
 LATENT  {"samples": ..., "exact_vae": ...}                    <->  a latent and its tag, see `vae_core.latents.Tag`
 
 The latent of a clip is usually (B, C, t, h, w). A VAE that keeps every frame (SVD) makes a batch of latent frames,
-(T, C, h, w). One that runs images as clips of one frame (HunyuanImage 3.0) makes (B, C, 1, h, w).
+(T, C, h, w). Images of their own are (B, C, 1, h, w) to a VAE of clips, see frames.py; all images are to one that runs
+each as a clip of one frame (HunyuanImage 3.0).
 """
 
 from __future__ import annotations
@@ -133,6 +134,11 @@ def frames_are_batch(vae: Any) -> bool:
     return vae.temporal_ratio == 1
 
 
+def is_batch_of_frames(latent_shape: tuple[int, ...], vae: Any) -> bool:
+    """Is a latent of this shape a clip for this VAE, and its items the frames?"""
+    return len(latent_shape) == 4 and frames_are_batch(vae)
+
+
 def to_clip_pixels(pixels: Tensor, vae: Any) -> Tensor:
     """Pixels of an IMAGE (T, C, H, W) -> (1, C, T, H, W), (T, C, 1, H, W) or unchanged, as this VAE encodes them."""
     if vae.clip_law is None or frames_are_batch(vae):
@@ -142,12 +148,12 @@ def to_clip_pixels(pixels: Tensor, vae: Any) -> Tensor:
 
 def to_clip_latent(latent: Tensor, vae: Any) -> Tensor:
     """(T, C, h, w) -> (1, C, T, h, w) for a VAE whose clips are batches of frames; other latents are unchanged."""
-    return latent.transpose(0, 1)[None] if latent.ndim == 4 and frames_are_batch(vae) else latent
+    return latent.transpose(0, 1)[None] if is_batch_of_frames(latent.shape, vae) else latent
 
 
 def clip_shape(shape: tuple[int, ...], vae: Any) -> tuple[int, ...]:
     """The shape of `to_clip_latent` for a latent of this shape."""
-    return (1, shape[1], shape[0], *shape[2:]) if len(shape) == 4 and frames_are_batch(vae) else tuple(shape)
+    return (1, shape[1], shape[0], *shape[2:]) if is_batch_of_frames(shape, vae) else tuple(shape)
 
 
 def decoded_frames(latent_frames: int, vae: Any) -> int:

@@ -13,6 +13,7 @@ from . import host
 from .entrance import checks_inputs
 from .images import demand_same_vae, latent_of, tag_of, to_image
 from .inputs import int_input
+from .several import split_latents, take_image
 
 
 @checks_inputs(any_numbers=("samples",))
@@ -50,6 +51,8 @@ class LatentInspect:
         }
 
     def inspect(self, samples, vae=None, scale=4):
+        others = [latent_of(one) for one in split_latents(samples)]
+        samples, which = take_image(samples, host.geometry(vae)[0] if vae is not None else None)
         latent, tag = latent_of(samples), tag_of(samples)
         found = host.look(vae) if vae is not None else None
         mark = found.fingerprint if isinstance(found, vae_core.VAE) else None
@@ -57,6 +60,8 @@ class LatentInspect:
         grid = images.channel_grid(frames, scale).movedim(1, -1).contiguous()
         colours = draw_preview(frames, tag, vae).repeat_interleave(scale, -1).repeat_interleave(scale, -2)
         text = reports.describe_latent(latent, tag, mark)
+        beside = [reports.describe_numbers(one) for one in others if one is not latent]
+        text = "\n".join([which, text, "", *(f"beside it: {one}" for one in beside)]) if which else text
         return host.show_text(text, text, host.result(grid), host.result(to_image(colours)))
 
 

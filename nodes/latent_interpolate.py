@@ -10,6 +10,7 @@ from . import host
 from .entrance import checks_inputs
 from .images import latent_of, replace_latent, tag_of
 from .inputs import choice_input, float_input, int_input
+from .several import join_latents, split_latents
 
 PER_ITEM = ("noise_mask", "batch_index")  # keys that no longer hold for a batch of other items
 
@@ -46,14 +47,21 @@ class LatentInterpolate:
         }
 
     def op(self, samples1, samples2, ratio, method="slerp", steps=1):
-        a, b, tag = (
-            latent_of(samples1),
-            latent_of(samples2).to(latent_of(samples1).device),
-            _common_tag(samples1, samples2),
-        )
-        found = latents.interpolate(a, b, 1 - ratio, method) if steps == 1 else latents.walk(a, b, steps, method)
-        drop = PER_ITEM if len(found) != len(a) else ()
-        return (replace_latent(samples1, host.result(found), tag, drop),)
+        several = [split_latents(samples) for samples in (samples1, samples2)]
+        if len(several[0]) != len(several[1]):
+            counts = " and ".join(str(len(one)) for one in several)
+            raise LatentMismatch(f"samples1 and samples2 hold {counts} latents: both need as many.")
+        pairs = zip(*several, strict=True)
+        return (join_latents([_interpolate(a, b, ratio, method, steps) for a, b in pairs]),)
+
+
+def _interpolate(samples1: Any, samples2: Any, ratio: float, method: str, steps: int) -> dict[str, Any]:
+    """Of LATENTs that hold one latent each."""
+    a, tag = latent_of(samples1), _common_tag(samples1, samples2)
+    b = latent_of(samples2).to(a.device)
+    found = latents.interpolate(a, b, 1 - ratio, method) if steps == 1 else latents.walk(a, b, steps, method)
+    drop = PER_ITEM if len(found) != len(a) else ()
+    return replace_latent(samples1, host.result(found), tag, drop)
 
 
 def _common_tag(samples1: Any, samples2: Any) -> latents.Tag | None:

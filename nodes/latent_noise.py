@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from .inputs import (
     seed_input,
     size_inputs,
 )
+from .several import join_latents, split_latents
 
 
 @checks_inputs()
@@ -94,20 +95,33 @@ class SamplerNoise:
     def __init__(self, noise: latents.Noise):
         self.noise, self.seed = noise, noise.seed
 
-    def generate_noise(self, input_latent: Mapping[str, Any]) -> Tensor:
-        """Noise on the CPU, in the shape and dtype of the LATENT."""
-        latent = latent_of(input_latent)
-        return self.noise.draw(latent.shape, _batch_index(input_latent, len(latent))).to(latent.dtype)
+    def generate_noise(self, input_latent: Mapping[str, Any]) -> Any:
+        """Noise on the CPU, in the shape and dtype of what the LATENT holds: a tensor, or several as one object."""
+        found = [noise.to(latent.dtype) for latent, noise in _draw_for(split_latents(input_latent), self.noise)]
+        return found[0] if len(found) == 1 else host.nest(found)
 
 
-def draw_noise_like(samples: Mapping[str, Any], noise: latents.Noise, strength: float, add: bool) -> dict[str, Any]:
+def draw_noise_like(samples: Mapping[str, Any], noise: latents.Noise, strength: float, add: bool) -> Mapping[str, Any]:
     """A LATENT of noise in the shape of another, or that one with noise added."""
+    several = split_latents(samples)
+    drawn = [made.to(latent.device) * strength for latent, made in _draw_for(several, noise)]
+    return join_latents([_put_noise(one, made, add) for one, made in zip(several, drawn, strict=True)])
+
+
+def _put_noise(samples: Mapping[str, Any], drawn: Tensor, add: bool) -> dict[str, Any]:
+    """Noise in the place of the latent of a LATENT that holds one, or added to it."""
     latent, tag = latent_of(samples), tag_of(samples)
-    drawn = noise.draw(latent.shape, _batch_index(samples, len(latent))).to(latent.device) * strength
     if add:
         return replace_latent(samples, host.result(latent + drawn), tag)
     fresh = replace(tag, convention=latents.RAW, vae=None) if tag else None  # no VAE made this noise
     return replace_latent(samples, host.result(drawn), fresh, drop=("noise_mask",))
+
+
+def _draw_for(several: Sequence[Mapping[str, Any]], noise: latents.Noise) -> list[tuple[Tensor, Tensor]]:
+    """For each of these LATENTs its latent, and noise in the shape of it."""
+    found = [latent_of(one) for one in several]
+    drawn = noise.draw_several([z.shape for z in found], _batch_index(several[0], len(found[0])))
+    return list(zip(found, drawn, strict=True))
 
 
 def _batch_index(samples: Mapping[str, Any], items: int) -> list[int] | None:

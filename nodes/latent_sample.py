@@ -9,10 +9,11 @@ from .. import vae_core
 from ..vae_core import latents
 from . import host
 from .entrance import checks_inputs
+from .frames import CLIP, frames_input
 from .geometry import latent_geometry
-from .images import WHITE, demand_image, tag_latent
+from .images import demand_image, tag_latent
 from .inputs import choice_input, float_input, int_input, seed_input, size_inputs
-from .vae_encode import PAD, prepare_pixels
+from .vae_encode import Preparation, prepare_pixels
 
 PRIOR = "standard normal"
 
@@ -55,13 +56,14 @@ class LatentSample:
                 "width": sizes["width"],
                 "height": sizes["height"],
                 "latent_space": choice_input((PRIOR, *latents.SPACES), PRIOR, spread, advanced=True),
+                **frames_input(),
             },
         }
 
     def sample(self, vae, seed, samples_per_image, temperature, pixels=None, width=512, height=512,
-               latent_space=PRIOR):  # fmt: skip
+               latent_space=PRIOR, frames=CLIP):  # fmt: skip
         if pixels is not None:
-            return sample_posterior(pixels, vae, seed, samples_per_image, temperature)
+            return sample_posterior(pixels, vae, seed, samples_per_image, temperature, frames)
         where = latent_geometry(vae)
         noise = latents.Noise(seed).draw(where.shape(samples_per_image, width, height)) * temperature
         latent = noise if latent_space == PRIOR else spread_like(noise, latent_space)
@@ -74,18 +76,20 @@ def spread_like(noise: Tensor, space: str) -> Tensor:
     return latents.convert(noise, latents.get_space(space), latents.NORMALISED, latents.RAW)
 
 
-def sample_posterior(pixels: Any, vae: Any, seed: int, count: int, temperature: float) -> dict[str, Any]:
+def sample_posterior(
+    pixels: Any, vae: Any, seed: int, count: int, temperature: float, frames: str = CLIP
+) -> dict[str, Any]:
     """Samples of the posterior of each image. Sample i equals that of VAE Encode (Exact) with seed + i."""
     b, h, w, _ = demand_image(pixels).shape
     codec = host.from_socket(vae, vae_core.Half.ENCODER, (b, 3, h, w))
-    x, _ = prepare_pixels(pixels, codec, PAD, "automatic", WHITE)
+    x, note = prepare_pixels(pixels, codec, Preparation(frames=frames))
     advice = host.advise(vae_core.RunOptions())
     found = codec.encode(x, budget=host.budget(vae), progress=host.progress(), advice=advice)
     drawn = [found.sample(torch.Generator().manual_seed((seed + i) % 2**64), temperature) for i in range(count)]
     latent = torch.stack(drawn, 1).flatten(0, 1)
-    frames = x.shape[2] if x.ndim == 5 and codec.clip_law else None
-    tagged = tag_latent(host.result(latent), codec.family, codec.spatial_ratio, found.size, codec, frames)
-    return host.show_text(_summarise(found.std, found.mean, count), tagged)
+    length = x.shape[2] if x.ndim == 5 and codec.clip_law else None
+    tagged = tag_latent(host.result(latent), codec.family, codec.spatial_ratio, found.size, codec, length)
+    return host.show_text("; ".join(filter(None, (_summarise(found.std, found.mean, count), note))), tagged)
 
 
 def _summarise(std: Tensor, mean: Tensor, count: int) -> str:

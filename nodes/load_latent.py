@@ -1,11 +1,14 @@
 """Load Latent: a latent from a file, with its mask and its tag."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from ..vae_core import BadRequest, latents
 from . import host
 from .entrance import checks_inputs
 from .images import TAG
+from .several import join_latents
 
 
 @checks_inputs()
@@ -41,6 +44,10 @@ class LoadLatent:
 
     def load(self, latent):
         stored = latents.read_latent_file(host.find_file(latent))
-        found: dict[str, Any] = {"samples": host.result(stored.latent)}
-        known = {TAG: stored.tag and stored.tag.to_dict(), "noise_mask": stored.mask, "batch_index": stored.items}
-        return ({**found, **{key: value for key, value in known.items() if value is not None}},)
+        return (join_latents([_to_latent(one) for one in (stored, *stored.beside)]),)
+
+
+def _to_latent(stored: latents.StoredLatent) -> dict[str, Any]:
+    found: dict[str, Any] = {"samples": host.result(stored.latent)}
+    known = {TAG: stored.tag and stored.tag.to_dict(), "noise_mask": stored.mask, "batch_index": stored.items}
+    return {**found, **{key: value for key, value in known.items() if value is not None}}

@@ -1,6 +1,9 @@
 """Save Latent: a latent to a file, with its mask and its tag."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +13,7 @@ from . import host
 from .entrance import checks_inputs
 from .images import latent_of, tag_of
 from .inputs import choice_input, text_input
+from .several import split_latents
 
 PREFIX = (
     "Beginning of the file's name, in the output folder. It may contain subfolders, %year%, %month%, %day%, %hour%, "
@@ -21,8 +25,8 @@ PREFIX = (
 class SaveLatent:
     DESCRIPTION = (
         "Writes a latent to the output folder, in its own dtype, with its mask and everything it remembers: its model, "
-        "its convention, the size of the image, the VAE that made it. ComfyUI's own Load Latent also reads .latent "
-        "files."
+        "its convention, the size of the image, the VAE that made it. A LATENT that holds several, as of a clip with "
+        "sound, is saved whole. ComfyUI's own Load Latent also reads .latent files."
     )
     CATEGORY = "Exact VAE/latent"
     SEARCH_ALIASES = ["save latent", "export latent", "latent to file", "write latent", "keep latent"]
@@ -44,12 +48,16 @@ class SaveLatent:
         }
 
     def save(self, samples, filename_prefix, file_type=".latent", prompt=None, extra_pnginfo=None):
-        latent, tag, mask = latent_of(samples), tag_of(samples), samples.get("noise_mask")
+        first, *others = [_to_stored(one) for one in split_latents(samples)]
         file = host.new_file(filename_prefix, file_type)
-        mask = mask if isinstance(mask, Tensor) else None
-        texts = _texts(prompt, extra_pnginfo)
-        latents.write_latent(file, latent, tag, texts, mask=mask, index=samples.get("batch_index"))
+        texts, index = _texts(prompt, extra_pnginfo), samples.get("batch_index")
+        latents.write_latent(file, first.latent, first.tag, texts, mask=first.mask, index=index, beside=others)
         return host.show_saved_file(file, "latents")
+
+
+def _to_stored(samples: Any) -> latents.StoredLatent:
+    mask = samples.get("noise_mask") if isinstance(samples, Mapping) else None
+    return latents.StoredLatent(latent_of(samples), tag_of(samples), mask if isinstance(mask, Tensor) else None)
 
 
 def _texts(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:

@@ -21,6 +21,7 @@ from .images import (
     to_pixels,
 )
 from .inputs import bool_input, choice_input
+from .several import take_image
 
 CHANGED = "the latent was cut, turned or mixed since it was encoded, so the image is not cropped to its old size"
 REFUSE, DECODE = EMPTY = ("refuse", "decode")
@@ -81,10 +82,12 @@ def decode_pixels(
 ) -> tuple[Tensor, host.Shown]:
     """(pixels of a LATENT, (B, C, H, W) or (B, C, T, H, W), about [-1, 1]; the text that says how it ran).
 
+    Of a LATENT that holds several latents, that of the image or clip is decoded.
     original: IMAGE and mask (B, 1, H, W), for decoders that look at the image around the mask.
     Raises LatentMismatch, and what `VAE.decode` raises.
     """
     options = options or vae_core.RunOptions()
+    samples, which = take_image(samples, host.geometry(vae)[0])
     latent, tag = latent_of(samples), tag_of(samples)
     codec = host.from_socket(vae, vae_core.Half.DECODER, tuple(latent.shape), options)
     latent = to_clip_latent(latent, codec)
@@ -93,7 +96,8 @@ def decode_pixels(
         demand_not_empty(latent, codec.spatial_ratio)
     size = tag.size_of(latent.shape) if tag else None
     host.first_look(codec, latent, tag.space if tag else None)
-    shown, budget = host.Shown(CHANGED if has_forgotten_size(samples) else ""), host.budget(vae)
+    notes = (which, CHANGED if has_forgotten_size(samples) else "")
+    shown, budget = host.Shown("; ".join(filter(None, notes))), host.budget(vae)
     beside = _original_inputs(codec, latent, *original) if original and codec.family == "asymmetric" else {}
     told = {"on_plan": shown, "progress": host.progress(), "advice": host.advise(options)}
     options = replace(options, budget=budget, **told)

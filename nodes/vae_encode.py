@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,10 +12,20 @@ from .. import vae_core
 from ..vae_core import images
 from . import host
 from .entrance import checks_inputs
-from .images import WHITE, convert_with_alpha, tag_latent, to_clip_pixels
+from .frames import CLIP, frames_input, lay_out
+from .images import WHITE, convert_with_alpha, tag_latent
 from .inputs import choice_input, seed_number, text_input
 
 PAD, CROP = ODD_SIZES = ("pad", "crop")
+
+
+class Preparation(NamedTuple):
+    """How an IMAGE becomes what a VAE encodes, in the words of `image_inputs` and `frames_input`."""
+
+    odd_sizes: str = PAD
+    alpha: str = "automatic"
+    background: str = WHITE
+    frames: str = CLIP
 
 
 @checks_inputs()
@@ -34,17 +44,21 @@ class VAEEncode:
 
     @classmethod
     def INPUT_TYPES(cls):
-        pixels = "One image or several. For a VAE of clips they are the frames of a clip. Grey images are read as RGB."
+        pixels = (
+            "One image or several. For a VAE of clips they are the frames of a clip, unless frames says otherwise. "
+            "Grey images are read as RGB."
+        )
         return {
             "required": {
                 "pixels": ("IMAGE", {"tooltip": pixels}),
                 "vae": ("VAE", {"tooltip": "The VAE to encode with, from any loader."}),
             },
-            "optional": {**posterior_inputs(), **image_inputs()},
+            "optional": {**posterior_inputs(), **image_inputs(), **frames_input()},
         }
 
-    def encode(self, pixels, vae, *, posterior="mode", seed=0, odd_sizes=PAD, alpha="automatic", background=WHITE):
-        return encode_to_latent(pixels, vae, posterior, seed, (odd_sizes, alpha, background))
+    def encode(self, pixels, vae, *, posterior="mode", seed=0, odd_sizes=PAD, alpha="automatic", background=WHITE,
+               frames=CLIP):  # fmt: skip
+        return encode_to_latent(pixels, vae, posterior, seed, Preparation(odd_sizes, alpha, background, frames))
 
 
 def encode_to_latent(
@@ -52,15 +66,12 @@ def encode_to_latent(
     vae: Any,
     posterior: str,
     seed: int,
-    image: tuple[str, str, str],
+    how: Preparation,
     options: vae_core.RunOptions | None = None,
 ) -> dict[str, Any]:
-    """Encode an IMAGE to what an encode node returns.
-
-    image: odd_sizes, alpha and background, see `prepare_pixels`.
-    """
+    """Encode an IMAGE to what an encode node returns."""
     options = options or vae_core.RunOptions()
-    x, note = prepare_pixels(pixels, host.facts(vae), *image)
+    x, note = prepare_pixels(pixels, host.facts(vae), how)
     codec = host.from_socket(vae, vae_core.Half.ENCODER, tuple(x.shape), options)
     shown, budget = host.Shown(note), host.budget(vae)
     told = {"on_plan": shown, "progress": host.progress(), "advice": host.advise(options)}
@@ -103,11 +114,12 @@ def image_inputs() -> dict[str, Any]:
     }
 
 
-def prepare_pixels(image: Any, vae: Any, odd_sizes: str, alpha: str, background: str) -> tuple[Tensor, str]:
-    """IMAGE -> (pixels in the channels, sizes and layout that this VAE encodes, a note on transparency).
+def prepare_pixels(image: Any, vae: Any, how: Preparation) -> tuple[Tensor, str]:
+    """IMAGE -> (pixels in the channels, sizes and layout that this VAE encodes; notes on transparency and on frames).
 
-    For a VAE of clips the images are the frames of one clip. Raises BadPixels and BadRequest.
+    Raises BadPixels and BadRequest.
     """
-    pixels, note = convert_with_alpha(image, vae.in_channels, alpha, background)
-    pixels = images.crop_to(pixels, vae.spatial_ratio) if odd_sizes == CROP else pixels
-    return to_clip_pixels(pixels, vae), note
+    pixels, on_alpha = convert_with_alpha(image, vae.in_channels, how.alpha, how.background)
+    pixels = images.crop_to(pixels, vae.spatial_ratio) if how.odd_sizes == CROP else pixels
+    pixels, on_frames = lay_out(pixels, vae, how.frames)
+    return pixels, "; ".join(filter(None, (on_frames, on_alpha)))

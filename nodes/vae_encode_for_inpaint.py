@@ -2,10 +2,11 @@
 
 from . import host
 from .entrance import checks_inputs
-from .images import WHITE, demand_image
+from .frames import CLIP, frames_input
+from .images import demand_image
 from .inpainting import grey_out, make_noise_mask
 from .inputs import choice_input, int_input
-from .vae_encode import CROP, ODD_SIZES, PAD, VAEEncode, encode_to_latent
+from .vae_encode import CROP, ODD_SIZES, PAD, Preparation, VAEEncode, encode_to_latent
 
 
 @checks_inputs()
@@ -38,13 +39,15 @@ class VAEEncodeForInpaint:
                 "mask": ("MASK", {"tooltip": mask}),
                 "grow_mask_by": int_input(6, 0, 64, grow),
             },
-            "optional": {"odd_sizes": choice_input(ODD_SIZES, PAD, sizes, advanced=True)},
+            "optional": {"odd_sizes": choice_input(ODD_SIZES, PAD, sizes, advanced=True), **frames_input()},
         }
 
-    def encode(self, pixels, vae, mask, grow_mask_by, odd_sizes=PAD):
+    def encode(self, pixels, vae, mask, grow_mask_by, odd_sizes=PAD, frames=CLIP):
         hole = grey_out(demand_image(pixels), mask)
-        found = encode_to_latent(hole, vae, "mode", 0, (odd_sizes, "automatic", WHITE))
+        found = encode_to_latent(hole, vae, "mode", 0, Preparation(odd_sizes, frames=frames))
         (latent,) = found["result"]
         ratio = host.geometry(vae)[1]
         area = make_noise_mask(mask, tuple(pixels.shape[1:3]), grow_mask_by, ratio, crop=odd_sizes == CROP)
+        if latent["samples"].shape[2:3] == (1,) and latent["samples"].ndim == 5:
+            area = area[:, :, None]  # one for each image; samplers take (B, 1, H, W) for the frames of one clip
         return {**found, "result": ({**latent, "noise_mask": host.result(area)},)}

@@ -1,13 +1,15 @@
 """Files of VAEs as a menu lists them, wherever the host keeps them."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from ..vae_core import checkpoints
 from . import host
 
 PIXEL_SPACE = "pixel_space"
 CHECKPOINTS = "checkpoints/"
+KINDS = ("vae", "vae_approx", "checkpoints")
+ALL = "all files of "  # begins the entries that stand for a whole folder
 
 
 def list_names() -> list[str]:
@@ -38,6 +40,29 @@ def find_paths(name: str) -> Sequence[Path]:
         return [host.path("checkpoints", name.removeprefix(CHECKPOINTS))]
     both = [file for file in host.files("vae_approx") if _stem(file) == name]
     return [host.path("vae_approx", file) for file in sorted(both, key=_is_decoder)] or [host.path("vae_approx", name)]
+
+
+def list_folders() -> list[str]:
+    """Entries for whole folders of models, and for those within them that hold weights."""
+    return [f"{ALL}{folder}" for kind in KINDS for folder in sorted({*_list_parents(kind)})]
+
+
+def find_folder(name: str) -> list[Path]:
+    """The files of an entry of `list_folders`, at any depth."""
+    folder = name.removeprefix(ALL)
+    kind = folder.partition("/")[0]
+    return [host.path(kind, file) for file in host.files(kind) if f"{kind}/{_as_posix(file)}".startswith(folder)]
+
+
+def _list_parents(kind: str) -> list[str]:
+    """'vae/' and 'vae/sub/' for 'sub/file.safetensors' in 'vae'"""
+    ways = [f"{kind}/{_as_posix(name)}".split("/") for name in host.files(kind)]
+    return ["/".join(way[:depth]) + "/" for way in ways for depth in range(1, len(way))]
+
+
+def _as_posix(name: str) -> str:
+    """Hosts name files in subfolders with the system's own separator."""
+    return PureWindowsPath(name).as_posix()
 
 
 def _stem(name: str) -> str:

@@ -15,6 +15,7 @@ from ..vae_core.dtypes import DTYPES
 from . import host
 from .core_vaes import point_to_core
 from .entrance import checks_inputs
+from .frames import CLIP, FRAMES, SEPARATE
 from .inputs import bool_input, choice_input
 from .vae_files import PIXEL_SPACE, find_paths, list_names
 
@@ -65,6 +66,10 @@ class VAELoader:
             "circular: what lies at the other side, so that a texture continues there without a seam. Not for VAEs of "
             "clips."
         )
+        frames = (
+            "What several images are to a VAE of clips in ComfyUI's own nodes. clip: the frames of one clip. separate "
+            "images: each becomes a latent of its own. The encoders of this pack have this input themselves."
+        )
         halves = [NONE, *host.files("vae"), *host.files("vae_approx")]
         spaces = [AUTOMATIC, *latents.list_tiny_spaces()]
         return {
@@ -76,13 +81,17 @@ class VAELoader:
                 "latent_space": choice_input(spaces, AUTOMATIC, space, advanced=True),
                 "light": bool_input(False, light, advanced=True),
                 "border": choice_input((AUTOMATIC, *families.BORDERS), AUTOMATIC, border, advanced=True),
+                "frames": choice_input(FRAMES, CLIP, frames, advanced=True),
             },
         }
 
     def load(self, vae_name, dtype="auto", device="auto", other_half=NONE, latent_space=AUTOMATIC, light=False,
-             border=AUTOMATIC):  # fmt: skip
-        made = host.to_socket(make_loader(vae_name, other_half, latent_space, light, border), dtype, device)
-        return host.show_text(f"{host.look(made).title}; {host.runs_in(made)}", made)
+             border=AUTOMATIC, frames=CLIP):  # fmt: skip
+        load = make_loader(vae_name, other_half, latent_space, light, border)
+        made = host.to_socket(load, dtype, device, separate_images=frames == SEPARATE)
+        vae = host.look(made)
+        note = "; ComfyUI's nodes encode separate images" if frames == SEPARATE and vae.clip_law else ""
+        return host.show_text(f"{vae.title}; {host.runs_in(made)}{note}", made)
 
 
 class Reading(NamedTuple):

@@ -2,8 +2,9 @@
 
 from . import tiling
 from .entrance import checks_inputs
+from .frames import CLIP
 from .images import WHITE
-from .vae_encode import PAD, VAEEncode, encode_to_latent
+from .vae_encode import PAD, Preparation, VAEEncode, encode_to_latent
 
 
 @checks_inputs()
@@ -23,6 +24,7 @@ class VAETiledEncode(VAEEncode):
 
     def encode(self, pixels, vae, tile_size=512, overlap=64, temporal_size=64, temporal_overlap=8,
                mode=tiling.EXACT, keep=tiling.AUTOMATIC, *, posterior="mode", seed=0, odd_sizes=PAD, alpha="automatic",
-               background=WHITE):  # fmt: skip
+               background=WHITE, frames=CLIP):  # fmt: skip
         options = tiling.run_options(tile_size, overlap, temporal_size, temporal_overlap, mode, keep)
-        return encode_to_latent(pixels, vae, posterior, seed, (odd_sizes, alpha, background), options)
+        how = Preparation(odd_sizes, alpha, background, frames)
+        return encode_to_latent(pixels, vae, posterior, seed, how, options)

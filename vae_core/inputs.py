@@ -15,6 +15,7 @@ from .dtypes import at_least_fp32, demand_device, demand_dtype
 from .errors import BadPixels, BadRequest, LatentMismatch
 from .execution.options import RunOptions
 from .families import ClipLaw, Config, Network
+from .families.doubling import keep_unrounded, list_doubled
 from .images.pixels import lay_out, pad_to
 from .images.plausible import demand_range
 from .latents import spaces
@@ -112,10 +113,20 @@ def check_pixels(vae: VAELike, pixels: Tensor) -> tuple[Tensor, Folding]:
 
 def check_rows_shape(vae: VAELike, shape: object) -> tuple[int, int, int]:
     """The shape of an image that is read row by row, (C, H, W). Raises BadPixels unless this VAE encodes such."""
-    whole = isinstance(shape, Sequence) and len(shape) == 3 and all(isinstance(n, int) and n > 0 for n in shape)
+    return _check_pieces(vae, "image", "H, W", shape)  # type: ignore[return-value]
+
+
+def check_frames_shape(vae: VAELike, shape: object) -> tuple[int, int, int, int]:
+    """The shape of a clip that is read frame by frame, (C, T, H, W). Raises BadPixels unless this VAE encodes such."""
+    return _check_pieces(vae, "clip", "T, H, W", shape)  # type: ignore[return-value]
+
+
+def _check_pieces(vae: VAELike, what: str, sizes: str, shape: object) -> tuple[int, ...]:
+    dims = 1 + len(sizes.split(", "))
+    whole = isinstance(shape, Sequence) and len(shape) == dims and all(isinstance(n, int) and n > 0 for n in shape)
     if not whole or shape[0] != vae.in_channels:  # type: ignore[index]
-        raise BadPixels(f"this image is {str(shape)[:60]}: '{vae.name}' encodes ({vae.in_channels}, H, W).")
-    return tuple(shape)  # type: ignore[arg-type, return-value]
+        raise BadPixels(f"this {what} is {str(shape)[:60]}: '{vae.name}' encodes ({vae.in_channels}, {sizes}).")
+    return tuple(shape)  # type: ignore[arg-type]
 
 
 def check_latent(vae: VAELike, z: Tensor, size: tuple[int, int] | None) -> tuple[Tensor, Folding]:
@@ -222,8 +233,11 @@ def parse_where(*where: Where, **named: Where) -> tuple[torch.device | None, tor
 
 def move(network: Network, device: torch.device, dtype: torch.dtype | None) -> None:
     """Move all tensors of a network and cast them, in place: buffers, which are statistics, to fp32 at least."""
+    before = {id(conv.weight): conv.weight.data for conv in list_doubled(network) if conv.weight.dtype is not dtype}
     for parameter in network.parameters():
-        parameter.data = parameter.data.to(device, dtype)
-    dtype = dtype or next((parameter.dtype for parameter in network.parameters()), torch.float32)
+        parameter.data = parameter.data.to(device, dtype or parameter.dtype)
+    chosen = dtype or next((parameter.dtype for parameter in network.parameters()), torch.float32)
     for name, buffer in network.named_buffers():
-        buffer.data = buffer.data.to(device, network.choose_buffer_dtype(name, buffer.dtype, dtype, device))
+        buffer.data = buffer.data.to(device, network.choose_buffer_dtype(name, buffer.dtype, chosen, device))
+    if dtype:
+        keep_unrounded(network, before)

@@ -1,6 +1,9 @@
-"""A VAE: pixels to a posterior, a latent to pixels. What is given is checked here, and nothing further in."""
+"""A VAE: pixels to a posterior, a latent to pixels. What is given is checked here, and nothing further in.
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+Runs whose pixels come or go piece by piece are in piecewise.py.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -8,25 +11,26 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from . import inputs
+from . import inputs, piecewise
 from .dtypes import at_least_fp32
 from .errors import BadRequest
-from .execution import clips, streaming, tiles, whole
+from .execution import clips, tiles, whole
+from .execution.frames import Frames
 from .execution.ladder import Ladder
 from .execution.options import DEFAULTS, RunOptions
 from .execution.plans.choose import choose_plans, make_request
 from .execution.plans.request import Plan, Request
 from .execution.progress import ProgressObserver
-from .execution.rewrite.fuse import fuse
 from .execution.run import demand_finite, describe_run
+from .execution.streaming import PixelRows
 from .families import ZEROS, ClipLaw, Config, Facts, Half, Network
+from .families.doubling import are_joined, list_ops
 from .families.registry import demand_part, title
 from .files.marks import FileMap, demand_unwritten
-from .images.plausible import demand_range
 from .latents.fingerprint import digest_weights
 from .latents.previews import Findings
-from .numerics import pin_each, pin_numerics
-from .ops import as_single_frame
+from .numerics import pin_numerics
+from .ops import Ops
 from .posterior import Posterior
 from .verdicts import Detour, Detours
 
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .execution.options import RunKeywords
+
 
 Size = tuple[int, int]  # (H, W)
 
@@ -148,10 +153,7 @@ class VAE(Facts):
         side_input = inputs.check_masked_image(self, image, mask, x)
         if options.tiles and side_input is not None:
             raise BadRequest("blended tiles are decoded without an image and a mask: leave the tiles or these away.")
-
-        def decode_one(x: Tensor, options: RunOptions) -> Tensor:
-            return self._decode(x, side_input, options)
-
+        decode_one = partial(self._decode, side_input=side_input)
         x = self._run_in_tiles(decode_one, x, options, ratio=self.decoded_ratio, cell=1)
         demand_finite(self, x, Half.DECODER)
         h, w = self.decoded_size(size) if size else x.shape[-2:]
@@ -159,7 +161,7 @@ class VAE(Facts):
 
     @pin_numerics()
     def encode_rows(
-        self, source: streaming.PixelRows, *, options: RunOptions = DEFAULTS, **keywords: "Unpack[RunKeywords]"
+        self, source: PixelRows, *, options: RunOptions = DEFAULTS, **keywords: "Unpack[RunKeywords]"
     ) -> Posterior:
         """The posterior of an image that is read band by band, as `encode` gives it for all its pixels.
 
@@ -171,32 +173,13 @@ class VAE(Facts):
         several frames (HunyuanImage 3.0).
         Raises what `encode` raises; whatever the source raises passes as it is.
         """
-        options = inputs.demand_no_tiles(replace(options, **keywords))
-        demand_part(self.config, self.name, Half.ENCODER)
-        if detour := self._find_detour(Half.ENCODER):
-            return detour.vae.encode_rows(source, options=detour.adapt(options))
-        _, h, w = inputs.check_rows_shape(self, source.shape)
-        shape = (1, *source.shape)
-        if isinstance(inputs.choose_folding(self.clip_law, shape), inputs.ImagesAsClips):
-            image = streaming.StreamedImage(source, 1, self.device, self.dtype, demand_range).tensor()
-            return self.encode(image, options=options)
-        image = streaming.StreamedImage(source, self.spatial_ratio, self.device, self.dtype, demand_range)
-
-        def attempt(plan: Plan, observer: ProgressObserver) -> Tensor:
-            return streaming.encode(fuse(as_single_frame(self.network.encode_ops())), image, plan, observer)
-
-        z = self._ladder(Half.ENCODER, shape, options, streamed=True).run(attempt)
-        return self._make_posterior(z, (h, w), inputs.Folding())
+        return piecewise.encode_rows(self, source, replace(options, **keywords))
 
     @pin_numerics()
     def decode_rows(
-        self,
-        z: Tensor,
-        *,
-        size: Size | None = None,
-        options: RunOptions = DEFAULTS,
+        self, z: Tensor, *, size: Size | None = None, options: RunOptions = DEFAULTS,
         **keywords: "Unpack[RunKeywords]",
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[Tensor]:  # fmt: skip
         """Bands (C, n, W) of the pixels of one image, from the top and of any heights; together what `decode` gives.
 
         z         (1, latent_channels, h, w), floating-point, raw
@@ -208,32 +191,41 @@ class VAE(Facts):
         Raises what `decode` raises, at the call; but NumericalOverflow comes with the band that is not finite, and
         DoesNotFit also where memory runs out after the first band.
         """
-        options = inputs.demand_no_tiles(replace(options, **keywords))
-        demand_part(self.config, self.name, Half.DECODER)
-        if detour := self._find_detour(Half.DECODER):
-            return detour.vae.decode_rows(z, size=size, options=detour.adapt(options))
-        x, folding = inputs.check_latent(self, z, size)
-        if isinstance(folding, inputs.ImagesAsClips) and len(z) == 1:
-            image = self.decode(z, size=size, options=options)
-            return iter(image[0].split(streaming.STRIP, -2))
-        if len(x) != 1 or x.ndim != 4:
-            raise BadRequest(
-                f"rows can be decoded of one image, not of a latent of shape {tuple(z.shape)}: give them one by one."
-            )
+        return piecewise.decode_rows(self, z, size, replace(options, **keywords))
 
-        def attempt(plan: Plan, observer: ProgressObserver) -> Generator[Tensor, None, None]:
-            return self._decode_bands(x, plan, observer, size)
+    @pin_numerics()
+    def encode_frames(
+        self, source: Frames, *, options: RunOptions = DEFAULTS, **keywords: "Unpack[RunKeywords]"
+    ) -> Posterior:
+        """The posterior of a clip that is read a few frames at a time, as `encode` gives it for all its frames.
 
-        return pin_each(self._ladder(Half.DECODER, x.shape, options, streamed=True).stream(attempt))
+        source    its `shape` is (C, T, H, W), and `read()` gives frames (C, n, H, W) in [-1, 1] from the start; it may
+                  be called more than once
+        options   as in `encode`, without tiles
 
-    @torch.no_grad()
-    def _decode_bands(
-        self, x: Tensor, plan: Plan, observer: ProgressObserver, size: Size | None
-    ) -> Generator[Tensor, None, None]:
-        left = self.decoded_size(size) if size else None
-        for band in streaming.decode(fuse(self.network.decode_ops()), self._undo_latent(x), plan, observer, left):
-            demand_finite(self, band, Half.DECODER)
-            yield band[0]
+        As many frames are in memory as become one part of the latent, however long the clip is; all of them only if
+        an op of the network sees them all.
+        Raises what `encode` raises; whatever the source raises passes as it is.
+        """
+        return piecewise.encode_frames(self, source, replace(options, **keywords))
+
+    @pin_numerics()
+    def decode_frames(
+        self, z: Tensor, *, size: Size | None = None, options: RunOptions = DEFAULTS,
+        **keywords: "Unpack[RunKeywords]",
+    ) -> Iterator[Tensor]:  # fmt: skip
+        """Frames (C, n, H, W) of one clip, in order, as soon as they are final; together what `decode` gives.
+
+        z         (1, latent_channels, T, h, w), or latents of images (T, latent_channels, h, w); floating-point, raw
+        size      (H, W) to crop to
+        options   as in `decode`, without tiles
+
+        As many frames are in memory as come of one part of the latent, however long the clip is; all of them only if
+        an op of the network sees them all. Closing the iterator early gives back what is held.
+        Raises what `decode` raises, at the call; but NumericalOverflow comes with the frames that are not finite, and
+        DoesNotFit also where memory runs out after the first frames.
+        """
+        return piecewise.decode_frames(self, z, size, replace(options, **keywords))
 
     @torch.inference_mode(False)
     def to(self, *where: inputs.Where, **named: inputs.Where) -> "VAE":
@@ -270,30 +262,29 @@ class VAE(Facts):
         if detour := self._find_detour(half):
             plan = detour.vae.plan(half, shape, masked=masked, streamed=streamed, options=detour.adapt(options))
             return replace(plan, note=detour.sentence)
-        return next(self._ladder(half, shape, options, streamed=streamed, masked=masked).plans)
+        ops = list_ops(self.network, half, masked)
+        return next(self._ladder(half, shape, options, ops, streamed=streamed, masked=masked).plans)
 
     def peak_bytes(self, half: Half | str, shape: Sequence[int]) -> int:
         """Bytes of input, activations and result at most alive while pixels are encoded or a latent decoded whole.
 
         shape: as in `plan`. Raises BadRequest for another half, DoesNotFit for a shape that cannot be counted.
         """
-        return self._request(Half.of(half), shape).whole.peak
+        return self._request(Half.of(half), shape, list_ops(self.network, Half.of(half))).whole.peak
 
     def _find_detour(self, half: Half) -> Detour | None:
         """The way around what its device computes wrongly. Asked before every run, whose weights must be as loaded."""
         demand_unwritten(self)
         return self.detours.find(self, half)
 
-    def _request(self, half: Half, shape: Sequence[int], *, streamed: bool = False, masked: bool = False) -> Request:
-        return make_request(self.family, self.config, half, tuple(shape), self.dtype, streamed=streamed, masked=masked)
+    def _request(self, half: Half, shape: Sequence[int], ops: Ops = (), **how: bool) -> Request:
+        return make_request(self.family, self.config, half, tuple(shape), self.dtype, joined=are_joined(ops), **how)
 
-    def _ladder(
-        self, half: Half, shape: Sequence[int], options: RunOptions, *, streamed: bool = False, masked: bool = False
-    ) -> Ladder:
+    def _ladder(self, half: Half, shape: Sequence[int], options: RunOptions, ops: Ops, **how: bool) -> Ladder:
         if options.tiles:
             shape = options.tiles.tile_shape(tuple(shape), 1 if half is Half.ENCODER else self.decoded_ratio)
         what = describe_run(half, shape, self.name)
-        request = self._request(half, shape, streamed=streamed, masked=masked)
+        request = self._request(half, shape, ops, **how)
         start = partial(self._start, images=shape[0], options=options)
         return Ladder(choose_plans(request, self.device, options, what=what), start, what, self.device)
 
@@ -320,18 +311,19 @@ class VAE(Facts):
             pixels = x.to(self.device, self.dtype)
             return clips.run_batch(ops, pixels, plan, observer, self.clip_law, self.spatial_ratio)
 
-        return self._ladder(Half.ENCODER, x.shape, options).run(attempt)
+        return self._ladder(Half.ENCODER, x.shape, options, ops).run(attempt)
 
-    def _decode(self, x: Tensor, side_input: Tensor | None, options: RunOptions) -> Tensor:
+    def _decode(self, x: Tensor, options: RunOptions, side_input: Tensor | None = None) -> Tensor:
         """x: (B, C, h, w) or (B, C, T, h, w) -> the decoder's result."""
         if detour := self._find_detour(Half.DECODER):
-            return detour.vae._decode(x, detour.move(side_input), detour.adapt(options)).to(self.device)
-        ops = self.network.decode_ops() if side_input is None else self.network.masked_decode_ops()
+            return detour.vae._decode(x, detour.adapt(options), detour.move(side_input)).to(self.device)
+        masked = side_input is not None
+        ops = list_ops(self.network, Half.DECODER, masked)
 
         def attempt(plan: Plan, observer: ProgressObserver) -> Tensor:
             return clips.run_batch(ops, self._undo_latent(x), plan, observer, side_input=side_input)
 
-        return self._ladder(Half.DECODER, x.shape, options, masked=side_input is not None).run(attempt)
+        return self._ladder(Half.DECODER, x.shape, options, ops, masked=masked).run(attempt)
 
     def _start(self, plan: Plan, *, images: int, options: RunOptions) -> ProgressObserver:
         if options.on_plan:

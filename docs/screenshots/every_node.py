@@ -33,6 +33,8 @@ BOXES = [
     Box("empty", "ExactEmptyLatent", 4, {"vae": VAE, **SMALL}),
     Box("convert", "ExactConvertLatent", 5, {"samples": LATENT, "latent_space": "sd1"}),
     Box("inspect", "ExactLatentInspect", 5, {"samples": LATENT, "vae": VAE}, width=440),
+    Box("join", "ExactJoinLatents", 5, {"samples1": LATENT, "samples2": ("hole", 0)}),
+    Box("split", "ExactSplitLatent", 6, {"samples": ("join", 0)}),
     Box("save latent", "ExactSaveLatent", 6, {"samples": LATENT}),
     Box("load latent", "ExactLoadLatent", 6),
     # What is shown must be read by a node that shows.
@@ -42,7 +44,7 @@ BOXES = [
     ),
     *(
         Box(f"{name} inspected", "ExactLatentInspect", 8, {"samples": (name, 0)})
-        for name in ("tiled encode", "noise", "walk", "sample", "empty", "convert")
+        for name in ("tiled encode", "noise", "walk", "sample", "empty", "convert", "split")
     ),
 ]  # fmt: skip
 

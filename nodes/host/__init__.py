@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .models import files, new_file, path
     from .place import Surroundings, device, find_version, in_comfyui, result, surroundings
     from .previews import first_look
+    from .several import nest
     from .showing import Shown, progress, show_saved_file, show_text
     from .socket import HostModel, Load, facts, from_socket, geometry, look, runs_in, to_socket
     from .user_files import find_file, list_files
@@ -22,6 +23,7 @@ else:
         __name__,
         {
             "previews": "first_look",
+            "several": "nest",
             "host_vae": "RATIO ClipTiles HostVAE",
             "memory": "advise budget",
             "models": "files new_file path",
@@ -53,6 +55,7 @@ __all__ = [
     "in_comfyui",
     "list_files",
     "look",
+    "nest",
     "new_file",
     "path",
     "progress",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from ...vae_core import Posterior, RunOptions, Tiles
@@ -55,17 +56,28 @@ class HostVAE:
         is_clip = callable(rule) and getattr(self.thing, "latent_dim", 2) == 3
         return int(rule(frames)) if is_clip else None  # type: ignore[operator]
 
+    @property
+    def images_are_clips(self) -> bool:
+        """Does the host make a clip of each image, rather than one of all that come together?"""
+        return getattr(self.thing, "not_video", False) is True
+
     def encode(self, pixels: Tensor, *, options: RunOptions = DEFAULTS, **keywords: "Unpack[RunKeywords]") -> Posterior:
-        """pixels (B, C, H, W) in [-1, 1] -> the latent, as a posterior without spread."""
+        """Pixels in [-1, 1] -> the latent, as a posterior without spread.
+
+        pixels: (B, C, H, W), which the host may take for a clip, or (B, C, 1, H, W), images that it encodes one by one.
+        """
         tiles = _start(replace(options, **keywords))
         size = (pixels.shape[-2], pixels.shape[-1])
-        image = to_unit_range(pad_to(pixels, self.spatial_ratio)).movedim(1, -1)
-        latent = (
-            self.thing.encode_tiled(image, **_of_image(tiles, self.spatial_ratio))
-            if tiles
-            else self.thing.encode(image)
-        )
-        return Posterior.of_point(latent, size=size)
+        apart = pixels.ndim == 5
+        image = to_unit_range(pad_to(pixels[:, :, 0] if apart else pixels, self.spatial_ratio)).movedim(1, -1)
+        found = [self._encode(one, tiles) for one in (image.split(1) if apart else [image])]
+        return Posterior.of_point(torch.cat(found), size=size)
+
+    def _encode(self, image: Tensor, tiles: ClipTiles | None) -> Tensor:
+        """image: (B, H, W, C) in [0, 1]"""
+        if tiles:
+            return self.thing.encode_tiled(image, **_of_image(tiles, self.spatial_ratio))
+        return self.thing.encode(image)
 
     def decode(
         self,

@@ -26,9 +26,17 @@ from ...vae_core import (
 )
 from ...vae_core.checkpoints import demand_floats, demand_whole, weights_as
 from ...vae_core.execution import DEFAULTS
-from ...vae_core.families import ORIGINAL
+from ...vae_core.families import ORIGINAL, family_named
 from ...vae_core.images import to_pixel_range
-from ..images import clip_shape, decoded_frames, drop_extra_frames, frames_are_batch, latent_frames, to_clip_latent
+from ..images import (
+    clip_shape,
+    decoded_frames,
+    drop_extra_frames,
+    frames_are_batch,
+    is_batch_of_frames,
+    latent_frames,
+    to_clip_latent,
+)
 from .changes import Change, adopt_border
 from .host_vae import HostVAE
 from .memory import ADVICE, budget_of, count_usable_bytes, make_ready
@@ -47,10 +55,13 @@ DETECTED, FINDINGS = "exact_vae_detected", "exact_vae_findings"  # attributes th
 Load = Callable[[torch.dtype | None, torch.device], VAE]  # (dtype asked for, device) -> VAE
 
 
-def to_socket(load: Load, dtype: str = "auto", device_name: str = "auto") -> Any:
-    """What a loader puts on the VAE socket. `load` may be called again, for a copy on another device."""
+def to_socket(load: Load, dtype: str = "auto", device_name: str = "auto", separate_images: bool = False) -> Any:
+    """What a loader puts on the VAE socket. `load` may be called again, for a copy on another device.
+
+    separate_images: in the host's own nodes several images are no clip to a VAE of clips.
+    """
     where, asked = device(device_name), dtypes.parse_dtype(dtype)
-    return _socket(load, asked, where) if in_comfyui() else load(asked, where)
+    return _socket(load, asked, where, separate_images) if in_comfyui() else load(asked, where)
 
 
 def from_socket(thing: Any, half: Half, shape: tuple[int, ...], options: RunOptions = DEFAULTS) -> Any:
@@ -170,15 +181,32 @@ class HostModel(nn.Module):
         return budget_of(self.vae.device, model_management)
 
 
-def _socket(load: Load, asked: torch.dtype | None, where: torch.device) -> Any:
+def _socket(load: Load, asked: torch.dtype | None, where: torch.device, separate_images: bool = False) -> Any:
     """Our VAE as an object that all of ComfyUI takes for one of its own."""
+    made = _socket_class()(load_for_host(load, asked, where), where, separate_images)
+    made.patcher.cached_patcher_init = (_fresh_patcher, (load, asked, where))
+    return made
+
+
+def load_for_host(load: Load, asked: torch.dtype | None, where: torch.device) -> VAE:
+    """A VAE on the CPU, which the host moves when it is needed, in what was asked for or in what suits the device.
+
+    That is bf16 or fp32, as the host says. Where it says fp32, but would take fp16 too, it is fp16 on cards that
+    compute well in nothing else, for families that fit into it; see `dtypes.explain_dtype`.
+    """
     from comfy import model_management
 
     dtype = asked or model_management.vae_dtype(where, [torch.bfloat16, torch.float32])
-    vae = load(dtypes.choose_dtype(where, dtype, dtype), torch.device("cpu"))  # the host moves it when it is needed
-    made = _socket_class()(vae, where)
-    made.patcher.cached_patcher_init = (_fresh_patcher, (load, asked, where))
-    return made
+    dtype = dtypes.choose_dtype(where, dtype, dtype)
+    vae = load(dtype, torch.device("cpu"))
+    if where.type == "cpu":
+        return vae
+    if dtype is torch.float32 and not asked:
+        may = model_management.vae_dtype(where, [torch.float16, torch.float32])
+        fits = family_named(vae.family).rounding.fits_fp16
+        best = dtypes.choose_dtype(where, torch.float32, fits_fp16=fits)
+        dtype = torch.float16 if best is may is torch.float16 else dtype
+    return vae.to(dtype) if vae.dtype is not dtype else vae  # no VAE is loaded to run in fp16 on a CPU
 
 
 def _fresh_patcher(load: Load, asked: torch.dtype | None, where: torch.device, disable_dynamic: bool = False) -> Any:
@@ -193,7 +221,7 @@ def _socket_class() -> type:
     from comfy import model_management, model_patcher
 
     class ExactVAE(comfy.sd.VAE):
-        def __init__(self, vae: VAE, where: torch.device):
+        def __init__(self, vae: VAE, where: torch.device, separate_images: bool):
             # The smallest VAE the host knows, for all the attributes it and its later versions set; then made ours.
             super().__init__(sd={"pixel_space_vae": torch.tensor(1.0)}, device=where)
             cpu = torch.device("cpu")
@@ -204,8 +232,9 @@ def _socket_class() -> type:
             self.vae_dtype, self.device, self.size = vae.dtype, where, None
             self.latent_channels, self.output_channels = vae.latent_channels, vae.in_channels
             self.downscale_ratio, self.upscale_ratio = vae.spatial_ratio, vae.decoded_ratio
-            if vae.temporal_ratio and not frames_are_batch(vae):
+            if vae.temporal_ratio and (separate_images or not frames_are_batch(vae)):
                 self._count_frames(vae, vae.temporal_ratio)
+                self.not_video = self.not_video or separate_images
             self.memory_used_encode = partial(_memory, vae, "encode")
             self.memory_used_decode = partial(_memory, vae, "decode")
             self.process_input, self.process_output = to_pixel_range, _to_image_in_place
@@ -221,8 +250,10 @@ def _socket_class() -> type:
 
         def decode(self, samples_in: Tensor, *more: Any, **options: Any) -> Tensor:
             vae = self.first_stage_model.vae
+            if samples_in.ndim == 5 and frames_are_batch(vae):  # the host would decode the first frames as one clip
+                return torch.stack([self.decode(clip.transpose(0, 1), *more, **options) for clip in samples_in])
             first_look(vae, samples_in, may_fit=False)  # its weights may be elsewhere yet
-            if frames_are_batch(vae):
+            if is_batch_of_frames(samples_in.shape, vae):
                 model_management.free_memory(vae.peak_bytes("decode", clip_shape(samples_in.shape, vae)), self.device)
             with _never_in_tiles(self):
                 return super().decode(samples_in, *more, **options)
@@ -267,7 +298,7 @@ def _refuse_tiles(name: str, *given: Any, **options: Any) -> Tensor:
 
 def _memory(vae: VAE, part: str, shape: tuple[int, ...], dtype: torch.dtype) -> int:
     """What the host makes free, and divides free memory by to decode so many items of a batch at a time."""
-    if part == "decode" and frames_are_batch(vae):
+    if part == "decode" and is_batch_of_frames(shape, vae):
         return 1  # they are the frames of one clip, never to be divided
     return max(vae.peak_bytes(part, tuple(shape)), 1)
 

@@ -5,6 +5,7 @@ from attack.harness import Attack
 
 def list_attacks() -> list[Attack]:
     """All attacks, of all modules here that have some."""
-    from attack import arguments, images, names, tensors, workflows
+    from attack import arguments, images, kinds, names, tensors, workflows
 
-    return [*workflows.ATTACKS, *names.ATTACKS, *images.ATTACKS, *arguments.ATTACKS, *tensors.ATTACKS]
+    return [*workflows.ATTACKS, *names.ATTACKS, *images.ATTACKS, *arguments.ATTACKS, *tensors.ATTACKS,
+            *kinds.ATTACKS]  # fmt: skip

@@ -31,6 +31,7 @@ class Attack:
     make: Callable[[random.Random], Any]
     attempt: Callable[[Any, Path], None]
     full: int  # cases at full size
+    share: float = 0.02  # of these that the suite tries
 
 
 @dataclass

@@ -6,12 +6,10 @@ from exact_vae.vae_core import BadRequest
 from attack import list_attacks
 from attack.harness import BAD, Attack, describe, judge, run
 
-SHARE = 0.02
-
 
 @pytest.mark.parametrize("attack", list_attacks(), ids=lambda attack: attack.name)
 def test_nothing_is_bad(attack):
-    count = run(attack, round(attack.full * SHARE))
+    count = run(attack, round(attack.full * attack.share))
     assert not count.bad, "\n\n".join(describe(attack.name, *one) for one in count.bad[:5])
     assert len(count.outcomes) == 2, "an attack of which all is refused, or nothing, tries too little"
 

@@ -213,6 +213,7 @@ from exact_vae import cli
 from exact_vae.cli import codec
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and what nohup starts ignores this
 
 @contextlib.contextmanager
 def bar(what):

@@ -8,7 +8,8 @@ import torch
 from exact_vae.nodes import host
 from exact_vae.nodes.host import socket
 from exact_vae.nodes.host.host_vae import TILED, WHOLE, ClipTiles, HostVAE
-from exact_vae.vae_core import DoesNotFit, Half, RunOptions, from_weights
+from exact_vae.vae_core import DoesNotFit, Half, RunOptions, from_weights, load
+from exact_vae.vae_core.cards import Card
 from exact_vae.vae_core.execution.plans import choose as planning
 from exact_vae.vae_core.families.kl import FAMILY
 from support.random_networks import random_weights, small_kl
@@ -179,3 +180,34 @@ def test_memory_that_runs_out_is_said_in_our_words(monkeypatch):
     monkeypatch.setattr(host.HostModel, "_budget", lambda self: None)
     with pytest.raises(DoesNotFit, match=r"decoding 1 x 4x4 with 'small' ran out of memory at decoder\.conv_out: use"):
         host.HostModel(vae).decode(torch.zeros(1, 4, 4, 4))
+
+
+BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
+TURING, AMPERE = (Card("cuda", "NVIDIA GeForce RTX 20", (7, 5)), Card("cuda", "NVIDIA GeForce RTX 30", (8, 6)))
+SMALL_TURING = Card("cuda", "NVIDIA GeForce GTX 1660", (7, 5))
+
+
+@pytest.mark.parametrize(
+    ("card", "takes", "wanted"),
+    [
+        pytest.param(TURING, {FP16, FP32}, FP16, id="Turing"),
+        pytest.param(TURING, {FP32}, FP32, id="Turing, --fp32-vae"),
+        pytest.param(SMALL_TURING, {FP16, FP32}, FP32, id="GTX 16"),
+        pytest.param(AMPERE, {BF16, FP16, FP32}, BF16, id="Ampere"),
+        pytest.param(AMPERE, {FP16}, FP16, id="Ampere, --fp16-vae"),
+        pytest.param(AMPERE, {FP32}, FP32, id="Ampere, --fp32-vae"),
+    ],
+)
+def test_a_card_that_has_fp16_only_gets_it(comfyui, monkeypatch, card, takes, wanted):
+    """takes: what the host would, by its flags and its own table; the first that it is offered, or its flag's."""
+
+    def vae_dtype(device, offered):
+        return next((dtype for dtype in offered if dtype in takes), next(iter(takes)))
+
+    monkeypatch.setattr(sys.modules["comfy.model_management"], "vae_dtype", vae_dtype, raising=False)
+    monkeypatch.setattr("exact_vae.vae_core.cards.read_card", lambda device: card)
+    cuda = torch.device("cuda")
+    vae = socket.load_for_host(lambda dtype, device: load(dtype=dtype, device=device), None, cuda)
+    assert vae.dtype is wanted and vae.device.type == "cpu"
+    asked = socket.load_for_host(lambda dtype, device: load(dtype=dtype, device=device), FP16, cuda)
+    assert asked.dtype is FP16

@@ -8,6 +8,7 @@ from exact_vae import NODE_CLASS_MAPPINGS, headless
 from exact_vae.nodes import host
 from exact_vae.vae_core import BadRequest, from_weights, inspect, load
 from exact_vae.vae_core.images import metrics
+from exact_vae.vae_core.reports import format_survey, survey_files
 from safetensors.torch import load_file, save_file
 from support.node_calls import call, run_node, sample_image, text
 from support.random_networks import random_weights, small_kl
@@ -76,6 +77,36 @@ def test_a_file_is_described_without_loading_it(models):
     lacking = {n: t for n, t in load_file(models / "vae" / "small.safetensors").items() if n != "decoder.norm_out.bias"}
     save_file(lacking, models / "vae" / "lacking.safetensors")
     assert "missing:    decoder.norm_out.bias" in call("ExactVAEInfo", vae_name="lacking.safetensors")
+
+
+def test_a_folder_is_listed_as_by_the_command_line(models):
+    """Every file at any depth, those too that would not load, each with the reason."""
+    (models / "vae" / "sub" / "page.safetensors").write_text("<!doctype html><html></html>")
+    entries = NODE_CLASS_MAPPINGS["ExactVAEInfo"].INPUT_TYPES()["required"]["vae_name"][0]
+    folders = [entry for entry in entries if entry.startswith("all files of ")]
+    assert folders == [f"all files of {name}/" for name in ("vae", "vae/sub", "vae_approx", "checkpoints")]
+    found = run_node("ExactVAEInfo", vae_name="all files of vae/")
+    shown, (report,) = found["ui"]["text"][0].splitlines(), found["result"]
+    assert report == format_survey(survey_files([models / "vae"]))
+    assert shown[0] == report.splitlines()[-1] == "2 of 3 would load."
+    assert shown[1].startswith("small.safetensors: Autoencoder-KL (2-D), 4 channels at 1/4, F32, ")
+    assert shown[3].startswith("sub/page.safetensors: it is a web page (HTML), not a file of weights")
+    assert "1 of 2 would load." in call("ExactVAEInfo", vae_name="all files of vae/sub/")
+    assert "other.safetensors" in call("ExactVAEInfo", vae_name="all files of vae/sub/")
+    assert "full.safetensors" in call("ExactVAEInfo", vae_name="all files of checkpoints/")
+
+
+def test_a_file_that_was_replaced_is_described_anew(models):
+    """A host keeps a result as long as IS_CHANGED says the same."""
+    node = NODE_CLASS_MAPPINGS["ExactVAEInfo"]
+    before = [node.IS_CHANGED(name) for name in ("small.safetensors", "all files of vae/")]
+    assert before == [node.IS_CHANGED(name) for name in ("small.safetensors", "all files of vae/")]
+    (models / "vae" / "small.safetensors").write_bytes(b"other")
+    assert all(
+        old != node.IS_CHANGED(name)
+        for old, name in zip(before, ("small.safetensors", "all files of vae/"), strict=True)
+    )
+    assert node.IS_CHANGED("the VAE that is connected") == node.IS_CHANGED("pixel_space") == ""
 
 
 def test_what_is_connected_is_described_as_it_is_loaded(models):

@@ -107,6 +107,8 @@ def _tensors(thing: Any, above: str = "", seen: Any = None) -> dict[str, torch.T
 def is_same(now: Any, before: Any) -> bool:
     if isinstance(now, torch.Tensor):
         return isinstance(before, torch.Tensor) and now.dtype == before.dtype and torch.equal(now, before)
+    if hasattr(now, "unbind"):  # several latents as one object
+        return all(is_same(a, b) for a, b in zip(now.unbind(), before.unbind(), strict=True))
     if isinstance(now, dict):
         return now.keys() == before.keys() and all(is_same(now[key], before[key]) for key in now)
     return now == before
@@ -121,9 +123,10 @@ def run(pack: types.ModuleType) -> dict[str, Any]:
     (latent,) = call(classes["ExactVAEEncode"], {"pixels": image, "vae": vae})
     mask = (torch.rand(1, 20, 28, generator=generator) > 0.7).float()
     sockets = {"VAE": vae, "IMAGE": image, "MASK": mask, "LATENT": {**latent, "noise_mask": mask[:, None]}}
+    (several,) = call(classes["ExactJoinLatents"], {"samples1": latent, "samples2": latent})
     told = {}
     for node, cls in classes.items():
-        given = make_arguments(node, cls, sockets)
+        given = make_arguments(node, cls, {**sockets, "LATENT": several} if node == "ExactSplitLatent" else sockets)
         before = {name: snapshot(value) for name, value in given.items()}
         results = call(cls, given)
         changed = [name for name, value in given.items() if not is_same(snapshot(value), before[name])]

@@ -19,9 +19,16 @@ from exact_vae.vae_core.families import (
     hunyuan_image,
     hunyuan_video,
     hunyuan_video_15,
+    kvae,
+    llamagen,
+    ltx_video,
+    mage,
+    mochi,
     paella,
     pixel,
+    seedvr2,
     svd,
+    taesdv,
     tiny,
     tiny_video,
     vq,
@@ -48,12 +55,13 @@ def _wan(residual: bool, **more) -> wan.WanConfig:
     return wan.WanConfig(4, down, up, residual=residual, **more)
 
 
-def _tiny_video(z: int, up: tuple[int, ...], superior: bool = False, **more) -> tiny_video.TinyVideoConfig:
-    def coder(widths: tuple[int, ...], in_time: tuple[bool, ...], superior: bool = False) -> tiny_video.Coder:
-        levels = (tiny_video.Level(width, 1, twice) for width, twice in zip(widths, in_time, strict=True))
-        return tiny_video.Coder(tuple(levels), 8, superior)
+def _tiny_coder(widths: tuple[int, ...], steps: tuple[int, ...], **kind) -> tiny_video.Coder:
+    levels = (tiny_video.Level(width, 1, step) for width, step in zip(widths, steps, strict=True))
+    return tiny_video.Coder(tuple(levels), 8, **kind)
 
-    down, up_coder = coder((8, 8, 8), (True, True, False)), coder(up, (False, True, True), superior)
+
+def _tiny_video(z: int, up: tuple[int, ...], superior: bool = False, **more) -> tiny_video.TinyVideoConfig:
+    down, up_coder = _tiny_coder((8, 8, 8), (2, 2, 1)), _tiny_coder(up, (1, 2, 2), superior=superior)
     return tiny_video.TinyVideoConfig(z, down, up_coder, **more)
 
 
@@ -64,6 +72,24 @@ _TRADING = hunyuan_video_15.TradingConfig(
     encoder_in_time=(False, True),
     decoder_in_time=(True, False),
 )
+_LTX = ltx_video.Blocks, ltx_video.Widening, ltx_video.Change
+
+
+def _ltx(*changes: ltx_video.Change, encoder: ltx_video.Row | None = None, **more) -> ltx_video.LTXConfig:
+    """The decoder's blocks around these changes; the encoder's halve pixels first, and then frames."""
+    blocks, _, change = _LTX
+    down = (blocks(8, 1), change(16, True, False), blocks(16, 1), change(16, False, True), blocks(16, 1))
+    up = (blocks(16, 1, bool(more)), *(block for one in changes for block in (one, blocks(one.width, 1))))
+    return ltx_video.LTXConfig(4, encoder or down, up, **more)
+
+
+def _ltx_first() -> ltx_video.LTXConfig:
+    """0.9.0's: strided convolutions, and blocks to another width."""
+    blocks, widening, change = _LTX
+    down = (blocks(8, 1), change(8, True, True, strided=True), widening(12), blocks(12, 1))
+    return ltx_video.LTXConfig(4, down, (blocks(12, 1), widening(8), change(8, True, True), blocks(8, 1)))
+
+
 SMALL: dict[str, tuple[str, Config]] = {
     "kl": ("kl", small_kl(encoder=ONE_EACH, decoder=TWO)),
     "kl: FLUX.2": ("kl", small_kl(encoder=ONE_EACH, decoder=TWO, z_channels=4, embed_dim=4, patch=2)),
@@ -71,6 +97,25 @@ SMALL: dict[str, tuple[str, Config]] = {
     "svd": ("svd", svd.SVDConfig(**vars(small_kl(encoder=ONE_EACH, decoder=TWO)))),
     "vq": ("vq", vq.VQConfig(4, 4, 20, ONE_EACH, TWO)),
     "vq: MoVQ": ("vq", vq.VQConfig(4, 4, 20, ONE_EACH, TWO, spatial=True)),
+    "mage": ("mage", mage.MageConfig(4, 4, 48, 1, 32, 2, 32, 2, 8, 2)),
+    "llamagen": (
+        "llamagen",
+        llamagen.LlamaGenConfig(
+            4,
+            3,
+            20,
+            ldm.Coder((32, 64), (1, 1), (False, True), stem=32),
+            ldm.Coder((64, 32), (2, 1), (True, False)),
+        ),
+    ),
+    "kvae": (
+        "kvae",
+        kvae.KVAEConfig(
+            4,
+            ldm.Coder((32, 64), (1, 1), (False,) * 2, mid_attention=False, stem=32),
+            ldm.Coder((32, 64), (2, 1), (False,) * 2, mid_attention=False),
+        ),
+    ),
     "hunyuan_image": (
         "hunyuan_image",
         hunyuan_image.HunyuanImageConfig(
@@ -93,6 +138,28 @@ SMALL: dict[str, tuple[str, Config]] = {
     ),
     "hunyuan_video_15": ("hunyuan_video_15", _TRADING),
     "hunyuan_image_3": ("hunyuan_image_3", _TRADING),
+    "ltx_video": ("ltx_video", _ltx_first()),
+    "ltx_video: 0.9.1": ("ltx_video", _ltx(ltx_video.Change(8, True, True), timed=True, scaled=True)),
+    "ltx_video: 2": ("ltx_video", _ltx(ltx_video.Change(8, True, True))),
+    "ltx_video: 2.3": ("ltx_video", _ltx(ltx_video.Change(8, False, True), ltx_video.Change(4, True, False))),
+    "mochi": (
+        "mochi",
+        mochi.MochiConfig(
+            4,
+            mochi.Coder((32, 32, 64), (1, 1, 2, 1), (2, 3), (False, True, True, True)),
+            mochi.Coder((64, 32, 32), (1, 2, 1, 1), (3, 2), (False,) * 4),
+        ),
+    ),
+    "seedvr2": (
+        "seedvr2",
+        seedvr2.SeedVR2Config(
+            4,
+            ldm.Coder((32, 32, 64), (1,) * 3, (False,) * 3, stem=32),
+            ldm.Coder((32, 32, 64), (2, 1, 1), (False,) * 3),
+            encoder_in_time=(False, True),
+            decoder_in_time=(False, True),
+        ),
+    ),
     "tiny": ("tiny", tiny.TinyConfig(4, tiny.Coder((64,) * 4, (1,) * 4), tiny.Coder((64,) * 4, (1,) * 4))),
     "tiny: TAEF2": (
         "tiny",
@@ -107,15 +174,15 @@ SMALL: dict[str, tuple[str, Config]] = {
     "tiny_video": ("tiny_video", _tiny_video(4, (16, 8, 8))),
     "tiny_video: TAELTX": (
         "tiny_video",
-        tiny_video.TinyVideoConfig(
-            4,
-            tiny_video.Coder(tuple(tiny_video.Level(8, 1, True) for _ in range(3)), 8),
-            tiny_video.Coder(tuple(tiny_video.Level(8, 1, True) for _ in range(3)), 8),
-            patch=2,
-        ),
+        tiny_video.TinyVideoConfig(4, _tiny_coder((8,) * 3, (2,) * 3), _tiny_coder((8,) * 3, (2,) * 3), patch=2),
     ),
     "tiny_video: super": ("tiny_video", _tiny_video(4, (16, 12, 8), superior=True, patch=2)),
     "tiny_video: TAEH3": ("tiny_video", _tiny_video(24, (16, 8, 8), patch=2)),
+    "tiny_video: TAEM1's steps, wide blocks": (
+        "tiny_video",
+        tiny_video.TinyVideoConfig(4, _tiny_coder((8, 8, 8), (3, 2, 1)), _tiny_coder((16, 12, 8), (1, 2, 3), group=4)),
+    ),
+    "taesdv": ("taesdv", taesdv.TaesdvConfig(4, tiny.Coder((16,) * 3, (1,) * 3), tiny.Coder((16,) * 3, (1,) * 3))),
     "pixel": ("pixel", pixel.PixelConfig()),
 }
 assert {family for family, _ in SMALL.values()} == {family.name for family in FAMILIES}
@@ -124,8 +191,8 @@ assert {family for family, _ in SMALL.values()} == {family.name for family in FA
 AT_ONCE = {("hunyuan_video", "encode"), ("hunyuan_video", "decode"), ("hunyuan_image_3", "encode"),
            ("hunyuan_image_3", "decode"), ("svd", "decode")}  # fmt: skip
 # Families in which norms read the stream, so fp16 is made safe.
-RESCALED = ("kl", "asymmetric", "svd", "vq", "hunyuan_image", "wan", "hunyuan_video", "hunyuan_video_15",
-            "hunyuan_image_3")  # fmt: skip
+RESCALED = ("kl", "asymmetric", "svd", "vq", "llamagen", "kvae", "mage", "hunyuan_image", "wan", "hunyuan_video",
+            "hunyuan_video_15", "hunyuan_image_3", "ltx_video", "mochi", "seedvr2")  # fmt: skip
 
 _DOWN, _UP = "DownEncoderBlock2D", "UpDecoderBlock2D"
 _WAN = {"base_dim": 8, "z_dim": 4, "num_res_blocks": 1}
@@ -137,6 +204,21 @@ _DC = {
     "encoder_block_out_channels": (32, 64, 64),
     "decoder_block_out_channels": (32, 64, 64),
     "latent_channels": 16,
+}
+_LTX_UP = {
+    "decoder_block_out_channels": (8, 16, 32),
+    "decoder_layers_per_block": (1, 1, 2, 1),
+    "decoder_spatio_temporal_scaling": (True,) * 3,
+    "upsample_residual": (True,) * 3,
+    "upsample_factor": (2, 2, 2),
+    "latent_channels": 4,
+}
+_LTX_DOWN = {
+    "block_out_channels": (16, 32, 64, 64),
+    "layers_per_block": (1,) * 5,
+    "spatio_temporal_scaling": (True,) * 4,
+    "downsample_type": ("spatial", "temporal", "spatiotemporal", "spatiotemporal"),
+    "latent_channels": 4,
 }
 # What diffusers has of the families that it runs: (class, its settings). Small, by family and kind.
 DIFFUSERS = {
@@ -157,6 +239,7 @@ DIFFUSERS = {
         {"down_block_types": (_DOWN, "AttnDownEncoderBlock2D"), "up_block_types": ("AttnUpDecoderBlock2D", _UP)}
         | {"block_out_channels": (32, 64), "latent_channels": 4, "num_vq_embeddings": 17, "norm_type": "spatial"},
     ),
+    "kvae": ("AutoencoderKLKVAE", {"channels": 32, "num_enc_blocks": 1, "num_dec_blocks": 1, "ch_mult": (1, 2)}),
     "hunyuan_image": (
         "AutoencoderKLHunyuanImage",
         {"in_channels": 3, "out_channels": 3, "latent_channels": 4, "block_out_channels": (32, 32, 64)}
@@ -164,6 +247,34 @@ DIFFUSERS = {
     ),
     "hunyuan_video": ("AutoencoderKLHunyuanVideo", _VIDEO),
     "hunyuan_video_15": ("AutoencoderKLHunyuanVideo15", {**_VIDEO, "block_out_channels": (32, 32, 64, 64, 64)}),
+    "ltx_video": (
+        "AutoencoderKLLTXVideo",
+        {"block_out_channels": (8, 12, 16, 16), "decoder_block_out_channels": (8, 12, 16, 16), "latent_channels": 4}
+        | {"layers_per_block": (1,) * 5, "decoder_layers_per_block": (1,) * 5},
+    ),
+    "ltx_video 0.9.1": (
+        "AutoencoderKLLTXVideo",
+        {**_LTX_UP, "block_out_channels": (8, 12, 16, 16), "layers_per_block": (1,) * 5, "timestep_conditioning": True}
+        | {"decoder_inject_noise": (True, True, True, False)},
+    ),
+    "ltx_video 0.9.5": (
+        "AutoencoderKLLTXVideo",
+        {**_LTX_UP, **_LTX_DOWN, "block_out_channels": (8, 16, 32, 64, 64), "timestep_conditioning": True}
+        | {"down_block_types": ("LTXVideo095DownBlock3D",) * 4, "decoder_inject_noise": (False,) * 4},
+    ),
+    "ltx_video 2": ("AutoencoderKLLTX2Video", {**_LTX_UP, **_LTX_DOWN, "decoder_causal": False}),
+    "ltx_video 2.3": (
+        "AutoencoderKLLTX2Video",
+        {**_LTX_DOWN, "decoder_block_out_channels": (8, 16, 16, 32), "decoder_layers_per_block": (1, 2, 1, 1, 1)}
+        | {"upsample_type": ("spatiotemporal", "spatiotemporal", "temporal", "spatial"), "decoder_causal": False}
+        | {"upsample_factor": (2, 2, 1, 2), "upsample_residual": False, "decoder_spatial_padding_mode": "zeros"}
+        | {"decoder_spatio_temporal_scaling": True, "decoder_inject_noise": False},
+    ),
+    "mochi": (
+        "AutoencoderKLMochi",
+        {"encoder_block_out_channels": (32, 32, 64, 64), "decoder_block_out_channels": (32, 32, 32, 64)}
+        | {"latent_channels": 4, "layers_per_block": (1, 1, 2, 1, 1)},
+    ),
     "dc_ae": (
         "AutoencoderDC",
         {**_DC, "encoder_layers_per_block": (0, 1, 2), "decoder_layers_per_block": (0, 2, 1)}

@@ -1,6 +1,7 @@
 """The tensors of one or several files: what is there, and the tensors themselves from a memory map.
 
-Quantised weights, numbers of 8 bits with a scale beside them, are one tensor here, which is multiplied when it is read.
+Quantised weights, numbers of 8 bits with a scale beside them, are one tensor here, which is multiplied when it is read;
+so are the blocks of a GGUF file.
 """
 
 from collections import Counter
@@ -16,6 +17,7 @@ from torch import Tensor
 from ..errors import BrokenCheckpoint
 from ..files.marks import FileMark
 from ..files.safetensors_header import tensor_bytes
+from .ggufs import Packed
 from .seals import Seals, check
 
 # What stands beside a quantised `X.weight`: its scale, under either name, and what concerns activations, which run in
@@ -23,20 +25,21 @@ from .seals import Seals, check
 SCALES = (".scale_weight", ".weight_scale")
 OF_ACTIVATIONS = (".scale_input", ".input_scale", "_quant", "scaled_fp8")
 QUANTISED = ("F8_E4M3", "F8_E5M2", "I8")
+NOTE = "quantised"  # in the metadata of what is not read as it is stored: how it is
 
 
 class Entry(NamedTuple):
     """One tensor of a file: its shape, its dtype in safetensors' words, and the file.
 
-    scale   the name of the tensor that its numbers are to be multiplied with
-    stored  if so: their dtype in the file; `dtype` is that of the product
+    scale  the name of the tensor that its numbers are to be multiplied with; `dtype` is that of the product
+    size   bytes in the file, if they are not those of its shape and dtype
     """
 
     shape: tuple[int, ...]
     dtype: str
     file: Path
     scale: str = ""
-    stored: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +52,8 @@ class Checkpoint:
     loaded: Mapping[str, Tensor] = field(default_factory=dict, repr=False)  # a pickle's tensors, memory-mapped
     marks: Mapping[Path, FileMark] = field(default_factory=dict, repr=False)  # of its files, as they were opened
     seals: Mapping[Path, Seals] = field(default_factory=dict, repr=False)  # of those that are pickles
+    packed: Mapping[Path, Packed] = field(default_factory=dict, repr=False)  # of those that are GGUF
+    scales: Mapping[str, Entry] = field(default_factory=dict, repr=False)  # of quantised weights, perhaps elsewhere
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -56,7 +61,7 @@ class Checkpoint:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        return tuple(dict.fromkeys(entry.file for entry in self.entries.values()))
+        return tuple(dict.fromkeys(entry.file for entry in (*self.entries.values(), *self.scales.values())))
 
     def dtypes(self, names: Iterable[str]) -> dict[str, int]:
         """How many of these tensors are stored in each dtype, the commonest first."""
@@ -64,7 +69,12 @@ class Checkpoint:
 
     def bytes(self, names: Iterable[str]) -> int:
         found = (self.entries[name] for name in names)
-        return sum(tensor_bytes(entry.shape, entry.stored or entry.dtype) for entry in found)
+        return sum(entry.size or tensor_bytes(entry.shape, entry.dtype) for entry in found)
+
+    def is_mapped(self, name: str) -> bool:
+        """Does the tensor that is read lie in its file as it is?"""
+        entry = self.entries[name]
+        return not entry.scale and entry.file not in self.packed
 
     def tensors(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
         """(name, tensor on the memory map), file by file, in the order asked for; only what is quantised is copied.
@@ -82,6 +92,8 @@ class Checkpoint:
         self.marks[file].demand_same()
         if file in self.seals:
             yield from check(self.marks[file], self.seals[file], ((name, self.loaded[name]) for name in names))
+        elif file in self.packed:
+            yield from self.packed[file].read(names)
         else:
             yield from _map(file, names)
         self.marks[file].demand_same()
@@ -90,7 +102,7 @@ class Checkpoint:
         entry = self.entries[name]
         if not entry.scale:
             return numbers
-        ((_, scale),) = self._read(entry.file, [entry.scale])
+        ((_, scale),) = self._read(self.scales[entry.scale].file, [entry.scale])
         return numbers.float() * scale.float().reshape(-1, *(1,) * (numbers.ndim - 1))
 
 
@@ -104,31 +116,34 @@ def _map(file: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
 
 def combine(parts: list[Checkpoint], path: Path) -> Checkpoint:
     """Several files as one; where two hold the same name, the later one counts."""
-    entries, metadata, loaded, marks, seals = {}, {}, {}, {}, {}
+    entries, metadata, loaded, marks, seals, packed = {}, {}, {}, {}, {}, {}
     for part in parts:
         entries |= part.entries
         metadata |= part.metadata
         loaded |= part.loaded
         marks |= part.marks
         seals |= part.seals
-    return Checkpoint(path, entries, metadata, loaded, marks, seals)
+        packed |= part.packed
+    return Checkpoint(path, entries, metadata, loaded, marks, seals, packed)
 
 
 def join_scales(checkpoint: Checkpoint) -> Checkpoint:
     """The same, quantised weights and their scales as one tensor each. Scales of other shapes stay as they are."""
     entries = checkpoint.entries
-    scaled = {weight: scale for scale in entries for weight in _find_weight(scale, entries)}
+    scales = (name for name in entries if name.endswith(SCALES))
+    scaled = {weight: scale for scale in scales for weight in _find_weight(scale, entries)}
     if not scaled:
         return checkpoint
     gone = {*scaled.values(), *(name for name in entries if name.endswith(OF_ACTIVATIONS))}
     joined = {name: _join(entry, scaled.get(name)) for name, entry in entries.items() if name not in gone}
     kinds = sorted({entries[weight].dtype for weight in scaled})
-    note = {"quantised": f"{len(scaled)} tensors in {', '.join(kinds)} with scales"}
-    return replace(checkpoint, entries=joined, metadata={**checkpoint.metadata, **note})
+    note = {NOTE: f"{len(scaled)} tensors in {', '.join(kinds)} with scales"}
+    scales_of = {scale: entries[scale] for scale in scaled.values()}
+    return replace(checkpoint, entries=joined, scales=scales_of, metadata={**checkpoint.metadata, **note})
 
 
 def _join(entry: Entry, scale: str | None) -> Entry:
-    return entry._replace(dtype="F32", scale=scale, stored=entry.dtype) if scale else entry
+    return entry._replace(dtype="F32", scale=scale, size=tensor_bytes(entry.shape, entry.dtype)) if scale else entry
 
 
 def _find_weight(scale: str, entries: Mapping[str, Entry]) -> Iterator[str]:

@@ -1,7 +1,10 @@
 """Which VAE is this? Read from names and shapes alone."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +77,21 @@ def detect(shapes: Mapping[str, tuple[int, ...]]) -> Detection:
     shapes: name -> shape, as in the file. Raises UnknownCheckpoint, naming the nearest family and what it lacks, or
     UnsupportedCheckpoint for a VAE that is known but not run. What is missing or too many is reported, not raised.
     """
-    shapes = {name: tuple(shape) for name, shape in shapes.items()}
+    verdict = _judge(tuple((name, tuple(shape)) for name, shape in shapes.items()))
+    if isinstance(verdict, UnknownCheckpoint):
+        raise copy(verdict)
+    return verdict
+
+
+@lru_cache(maxsize=16)  # models that were fine-tuned have the same names and shapes, and a folder is full of them
+def _judge(shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> Detection | UnknownCheckpoint:
+    try:
+        return _detect(dict(shapes))
+    except UnknownCheckpoint as e:
+        return e.with_traceback(None)
+
+
+def _detect(shapes: Mapping[str, tuple[int, ...]]) -> Detection:
     readings = Readings(shapes)
     if (found := _best(_detections(readings))) and _share(found) >= FIT:
         return found
@@ -85,13 +102,13 @@ def detect(shapes: Mapping[str, tuple[int, ...]]) -> Detection:
         return found
     _demand_not_foreign(deeper)
     _demand_not_other(shapes)
-    raise UnknownCheckpoint(_nearest(readings, len(shapes)))
+    raise UnknownCheckpoint(_nearest((readings, deeper), len(shapes)))
 
 
 def _demand_not_foreign(readings: Readings) -> None:
     for own in readings.own.values():
         if row := recognise(own):
-            raise UnsupportedCheckpoint(row.sentence, row.title)
+            raise UnsupportedCheckpoint(row.refuse(own), row.title)
 
 
 def _demand_not_other(shapes: Mapping[str, tuple[int, ...]], vaes: bool = False) -> None:
@@ -99,12 +116,13 @@ def _demand_not_other(shapes: Mapping[str, tuple[int, ...]], vaes: bool = False)
         raise UnknownCheckpoint(f"no VAE was found among these {len(shapes)} tensors, which are {row.sentence}")
 
 
-def inspect(path: str | Path) -> Inspection:
+def inspect(path: str | Path, subfolder: str = "", download: bool = False) -> Inspection:
     """What a file is, from its header alone: no tensor is read.
 
-    Raises what `detect` does, BrokenCheckpoint for a damaged file and BadRequest for one that is not there.
+    subfolder, download: see `load`. Raises what `detect` does, BrokenCheckpoint for a damaged file and BadRequest for
+    one that is not there.
     """
-    return inspect_checkpoint(open_checkpoint(path))
+    return inspect_checkpoint(open_checkpoint(Path(path, subfolder), download))
 
 
 def inspect_checkpoint(checkpoint: Checkpoint) -> Inspection:
@@ -231,14 +249,17 @@ def _share(found: Detection) -> float:
     return (wanted - len(found.missing) - len(found.misshapen)) / max(wanted, 1)
 
 
-def _nearest(readings: Readings, tensors: int) -> str:
-    """Which family comes nearest, by names, and what it lacks. tensors: how many are in the file"""
+def _nearest(files: Iterable[Readings], tensors: int) -> str:
+    """Which family comes nearest, by names, and what it lacks.
+
+    files: the file under its prefixes, the common ones and others. tensors: how many are in it
+    """
     best: tuple[int, str, list[str], int] = (-1, "", [], 0)
     for family in FAMILIES:
         want = expected_shapes(family.name, family.example)
         whole = [layout for layout in family.layouts if layout.name not in ("encoder", "decoder")]
         # Bare halves by reference names alone: in diffusers' names a U-Net would seem to be most of a VAE.
-        for reading in readings.guesses([*whole, *BARE_HALVES]):
+        for reading in chain.from_iterable(readings.guesses([*whole, *BARE_HALVES]) for readings in files):
             present = sum(name in reading.shapes for name in want)
             if present > best[0]:
                 missing = [name for name in want if name not in reading.shapes]

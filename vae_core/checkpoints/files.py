@@ -13,27 +13,30 @@ from pathlib import Path
 from ..errors import BadRequest, BrokenCheckpoint, UnknownCheckpoint
 from ..families.registry import usual_settings
 from ..files.marks import FileMark
-from ..files.reading import demand_file, read_json
+from ..files.reading import demand_file, pause_collection, read_json
 from ..files.safetensors_header import explain_kind, read_header
 from ..files.safetensors_writing import WORDS
 from ..plain import name_kind
-from .checkpoint import Checkpoint, Entry, combine, join_scales
+from .checkpoint import NOTE, Checkpoint, Entry, combine, join_scales
+from .downloads import find_or_fetch
+from .ggufs import read_gguf
 from .pickles import read_pickle
-from .places import PICKLES, find_weights
+from .places import PICKLES
 from .seals import demand_held, read_seals
 
 BORDER = "exact_vae.border"  # in a file's metadata: of the VAE's convolutions, see `load`
 PROTOCOLS = (b"\2", b"\3", b"\4", b"\5")  # of pickles, after a first byte of 128
+UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".incomplete", ".aria2")  # as browsers and others say
 INSIDE = "inside"  # in the metadata of what was read from a pickle: the keys that its weights were under
 
 
-def open_checkpoint(path: str | Path) -> Checkpoint:
-    """What is in a file, in all shards of one, or in a folder of a diffusers model; see `places.find_weights`.
+def open_checkpoint(path: str | Path, download: bool = False) -> Checkpoint:
+    """What is in a file, in all shards of one, or in a folder of a diffusers model; see `downloads.find_or_fetch`.
 
     Raises BadRequest if there is nothing to open, BrokenCheckpoint and UnknownCheckpoint if it is no file of weights.
     """
     try:
-        place = find_weights(path)
+        place = find_or_fetch(path, download)
         if place.config:
             _demand_usual(place.config)
         parts = [_open(file) for file in place.files]
@@ -43,8 +46,12 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def _open(path: Path) -> Checkpoint:
+    if path.suffix.lower() in UNFINISHED:
+        raise BrokenCheckpoint(f"'{path}' is a download that has not ended: finish it, or download it again.")
     with demand_file(path).open("rb") as file:
         start = file.read(9)
+    if start[:4] == b"GGUF":
+        return _open_gguf(path)
     if start[8:] == b"{" and start[4:8] == bytes(4):  # the length of a header, then the header
         return _open_safetensors(path)
     if start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and start[1:2] in PROTOCOLS and len(start) == 9):
@@ -71,9 +78,20 @@ def _demand_usual(config: Path) -> None:
 
 def _open_safetensors(path: Path) -> Checkpoint:
     mark = FileMark.of(path)
-    header, metadata = read_header(path)
-    entries = {name: Entry(tuple(info["shape"]), info["dtype"], path) for name, info in header.items()}
+    with pause_collection():
+        header, metadata = read_header(path)
+        entries = {name: Entry(tuple(info["shape"]), info["dtype"], path) for name, info in header.items()}
     return Checkpoint(path, entries, metadata, marks={path: mark})
+
+
+def _open_gguf(path: Path) -> Checkpoint:
+    mark, packed = FileMark.of(path), read_gguf(path)
+    entries = {
+        name: Entry(shape, packed.dtype(name), path, size=packed.bytes(name)) for name, shape in packed.shapes.items()
+    }
+    kinds = sorted(set(packed.quantised.values()))
+    note = {NOTE: f"{len(packed.quantised)} tensors in {', '.join(kinds)}, blocks of GGUF"} if kinds else {}
+    return Checkpoint(path, entries, note, marks={path: mark}, packed={path: packed})
 
 
 def _open_pickle(path: Path) -> Checkpoint:

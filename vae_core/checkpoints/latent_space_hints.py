@@ -51,8 +51,8 @@ def whose(
 
 
 def _by_names(names: Iterable[str]) -> str | None:
-    found = {space for name in names for start, space in NAMES.items() if name.startswith(start)}
-    return next((space for space in NAMES.values() if space in found), None)
+    text = "\n" + "\n".join(names)
+    return next((space for start, space in NAMES.items() if f"\n{start}" in text), None)
 
 
 def _by_architecture(metadata: Mapping[str, str]) -> str | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from .. import dtypes
 from ..errors import BadRequest, BrokenCheckpoint
 from ..families import ZEROS, Config, Network
+from ..families.doubling import keep_unrounded, list_weights
 from ..families.names import Reading
 from ..families.registry import build, family_named, spaces, title
 from ..files.marks import FileMap, FileMark
@@ -41,6 +42,8 @@ def load(
     light: bool = False,
     border: str | None = None,
     mapped: bool = True,
+    subfolder: str = "",
+    download: bool = False,
 ) -> VAE:
     """A VAE from a file, a diffusers folder, a full checkpoint, or an encoder and a decoder in two files.
 
@@ -62,10 +65,15 @@ def load(
                     and they are read when they are first used. If somebody writes into that very file, the next run is
                     refused; a program that shortens it while a run reads it ends the process. False: copy them
 
+    subfolder       of each path: 'vae' of the folder, or the repository of Hugging Face, of a whole model
+    download        a path 'owner/name' is a repository of Hugging Face, which is looked up in the cache here. True:
+                    fetch what the VAE needs, if it is not there (with huggingface_hub)
+
     A later file replaces that half of an earlier one: `load('flux2-vae.safetensors', 'small_decoder.safetensors')`.
     Raises UnknownCheckpoint, BrokenCheckpoint, BadRequest.
     """
-    checkpoints = [open_checkpoint(p) for p in paths or (built_in.VAE_FILE,)]
+    places = [Path(path, subfolder) for path in paths] or [built_in.VAE_FILE]
+    checkpoints = [open_checkpoint(place, download) for place in places]
     name = " + ".join(c.path.name or str(c.path) for c in checkpoints)
     found, sources = _together(checkpoints)
     demand_whole(found, name)
@@ -94,8 +102,8 @@ def list_maps(sources: Mapping[str, Source], weights: Mapping[str, Tensor]) -> l
     marks: dict[Path, FileMark] = {}
     for new, (checkpoint, old) in sources.items():
         file = checkpoint.entries[old].file
-        if checkpoint.entries[old].scale:
-            continue  # a product, which lies in no file
+        if not checkpoint.is_mapped(old):
+            continue
         marks[file] = checkpoint.marks[file]
         pointers.setdefault(file, set()).add(weights[new].data_ptr())
     return [FileMap(marks[file], frozenset(found)) for file, found in pointers.items()]
@@ -239,7 +247,7 @@ def _keep_maps(vae: VAE, made: VAE) -> VAE:
 
 
 def _of(vae: VAE) -> Variant:
-    return Variant(vae.family, vae.config, vae.network.state_dict(), vae.latent_space)
+    return Variant(vae.family, vae.config, list_weights(vae.network), vae.latent_space)
 
 
 @torch.inference_mode(False)
@@ -265,6 +273,8 @@ def assemble(
         strict=True,
         assign=True,
     )
+    given = {id(p): weights[name] for name, p in network.named_parameters() if weights[name].dtype is not dtype}
+    keep_unrounded(network, given)
     return network.eval()
 
 

@@ -83,11 +83,21 @@ def _unpickle(path: Path) -> Any:
         except pickle.UnpicklingError as e:
             found = re.search(r"GLOBAL (\S+)", str(e))
             name = found[1].rstrip(".:,") if found else ""
+            if name and _ends_in(path, name):
+                raise BrokenCheckpoint(f"'{path}' is damaged: it is cut off; download it again.") from e
             if not HARMLESS.match(name) or len(allowed) >= MOST_STAND_INS or name in map(_name, allowed):
                 raise BrokenCheckpoint(_refuse(path, name)) from e
             allowed.append(make_stand_in(name))
         except DAMAGE as e:
             raise BrokenCheckpoint(f"'{path}' is damaged or no PyTorch file; download it again.") from e
+
+
+def _ends_in(path: Path, name: str) -> bool:
+    """Does the file end within this name of an object? torch takes the last letter for the end of the line."""
+    last = name.rpartition(".")[2].encode()
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - len(last) - 1))
+        return file.read().startswith(last)
 
 
 def _load(path: Path) -> Any:

@@ -3,20 +3,22 @@
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
+from pathlib import Path, PurePath
+from typing import NamedTuple, TypeVar
 
 from ..errors import BadRequest, BrokenCheckpoint, some
 from ..files.reading import demand_file, read_json
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
-WEIGHTS = (".safetensors", ".sft", *PICKLES)
+WEIGHTS = (".safetensors", ".sft", ".gguf", *PICKLES)
 SUBFOLDERS = ("", "vae", "movq", "vqgan", "vqvae")  # of a model of diffusers
 VARIANTS = ("", "fp32", "bf16", "fp16", "non_ema")
 STEMS = ("diffusion_pytorch_model", "ae", "vae", "model")
 SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<all>\d{5})(?P<ending>\.\w+)")
 INDEX = re.compile(r"\.index(\.\w+)?\.json$")
 REPOSITORY = re.compile(r"(?P<owner>[\w.-]+)/(?P<name>[\w.-]+)(?:/(?P<inside>.+))?")
+
+AnyPath = TypeVar("AnyPath", bound=PurePath)
 
 
 class Place(NamedTuple):
@@ -27,13 +29,18 @@ class Place(NamedTuple):
     config: Path | None = None
 
 
-def find_weights(path: str | Path) -> Place:
-    """The files of weights that a path stands for. `~` and variables of the environment in it are put in.
+def expand(path: str | Path) -> Path:
+    """`~` and variables of the environment put in."""
+    return Path(os.path.expandvars(path)).expanduser()
 
-    A repository of Hugging Face, 'owner/name' or 'owner/name/vae', is looked up in the local cache, never downloaded.
-    Raises BadRequest if there is nothing, or more than one to choose from.
+
+def find_weights(path: str | Path) -> Place:
+    """The files of weights that a path stands for, as `expand` gives it.
+
+    A repository of Hugging Face, 'owner/name' or 'owner/name/vae', is looked up in the local cache. Raises BadRequest
+    if there is nothing, or more than one to choose from.
     """
-    path = Path(os.path.expandvars(path)).expanduser()
+    path = expand(path)
     if path.is_dir():
         return _find_in_folder(path)
     if not path.exists() and (cached := _find_in_cache(path)):
@@ -48,21 +55,21 @@ def find_weights(path: str | Path) -> Place:
 
 def holds_usual(place: Path) -> bool:
     """Is there a file, or an index, that diffusers calls the weights of a model?"""
-    return any(file.is_file() for file in _list_usual(place, STEMS[:1]))
+    return any(file.is_file() for file in list_usual(place, STEMS[:1]))
 
 
 def _find_in_folder(folder: Path) -> Place:
     places = [folder / name for name in SUBFOLDERS if (folder / name).is_dir()]
     for stems in (STEMS[:1], STEMS[1:]):
         for place in places:
-            for file in _list_usual(place, stems):
+            for file in list_usual(place, stems):
                 if file.is_file():
                     files = read_index(file) if INDEX.search(file.name) else [file]
                     return Place(files, files[0] if len(files) == 1 else place, place / "config.json")
     return Place([_find_only(folder)], folder, folder / "config.json")
 
 
-def _list_usual(place: Path, stems: tuple[str, ...]) -> Iterator[Path]:
+def list_usual(place: AnyPath, stems: tuple[str, ...] = STEMS) -> Iterator[AnyPath]:
     """What programs call the weights of a model, the best first; an index before the file it would be."""
     for stem in stems:
         for ending in ("safetensors", "bin"):
@@ -87,12 +94,17 @@ def _find_only(folder: Path) -> Path:
 
 def read_index(index: Path) -> list[Path]:
     """An index names the file of every tensor; only files beside it are opened."""
+    return _demand_all(
+        [index.parent / name for name in read_parts(index)], f"'{index}' names files that are not beside it"
+    )
+
+
+def read_parts(index: Path) -> list[str]:
+    """The names of the files that an index names. Raises BrokenCheckpoint if it is none."""
     try:
-        names = set(read_json(index)["weight_map"].values())
-        shards = [index.parent / Path(name).name for name in sorted(names)]
+        return sorted({Path(name).name for name in read_json(index)["weight_map"].values()})
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise BrokenCheckpoint(f"'{index}' is no index of shards: it has no 'weight_map'.") from e
-    return _demand_all(shards, f"'{index}' names files that are not beside it")
 
 
 def _list_siblings(path: Path, shard: re.Match[str]) -> list[Path]:

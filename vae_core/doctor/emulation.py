@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..families import Network
-from ..ops import AnyOp, LookBack, OneFrame, Ops, as_single_frame, leaves, map_ops
+from ..ops import AnyOp, LookAround, LookBack, OneFrame, Ops, as_single_frame, leaves, map_ops
 from ..vae import VAE
 from ..verdicts import NoDetours, copy_to
 
@@ -75,7 +75,7 @@ class RoundedNetwork(Network):
         result: list[AnyOp] = []
         for op in ops:
             # What looks back makes no number, and has to stay before its convolution.
-            result += [op] if isinstance(op, LookBack) else [op, self.rounding]
+            result += [op] if isinstance(op, (LookAround, LookBack)) else [op, self.rounding]
         return tuple(result)
 
 

@@ -6,6 +6,7 @@ from .. import lazy
 
 if TYPE_CHECKING:
     from . import whole
+    from .frames import Frames
     from .options import DEFAULTS, OnPlan, RunKeywords, RunOptions
     from .plans import budget, scratch
     from .plans.budget import MARGIN, format_bytes
@@ -20,6 +21,7 @@ else:
         __name__,
         {
             "whole": "whole",
+            "frames": "Frames",
             "options": "DEFAULTS OnPlan RunKeywords RunOptions",
             "plans.budget": "budget MARGIN format_bytes",
             "plans.scratch": "scratch",
@@ -39,6 +41,7 @@ __all__ = [
     "KEEP",
     "MARGIN",
     "SYSTEM",
+    "Frames",
     "OnPlan",
     "PixelRows",
     "Plan",

@@ -1,7 +1,9 @@
 """Run a network on a clip, all frames at once or a few at a time, each time whole or in bands."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -9,7 +11,7 @@ from torch import Tensor
 from ..dtypes import at_least_fp32
 from ..families import ClipLaw
 from ..images.pixels import lay_out, pad_to, repeat_last_frame
-from ..ops import Ops
+from ..ops import Ops, list_looks_ahead
 from . import whole
 from .bands.flows import Source
 from .bands.state import Past
@@ -17,6 +19,8 @@ from .plans.request import Plan
 from .rewrite.fuse import fuse
 from .run import gather, make_store, run_bands, run_images
 from .whole import Observer
+
+T = TypeVar("T")
 
 
 @torch.no_grad()
@@ -49,27 +53,80 @@ def run(ops: Ops, x: Tensor, plan: Plan, observer: Observer, first: int, step: i
     step   frames of x for each later frame of a latent; 1 to decode
     Raises as `run.run` does.
     """
-    store = make_store(plan.keep, x.device)
-    past = Past(store) if plan.frames else None
     at = 0
-    try:
-        for part in _split(x, plan.frames, first, step):
-            at += _run_part(ops, lay_out(part), plan, observer, past, place[at:])
-    finally:
-        store.close()
+
+    def write(result: Iterator[Tensor]) -> int:
+        return gather(result, place[at:])
+
+    for frames in _run_parts(ops, split(x, plan.frames, first, step), plan, observer, x.device, write):
+        at += frames
 
 
-def _split(x: Tensor, frames: int, first: int, step: int) -> Iterator[Tensor]:
-    """The clip in parts of so many latent frames; 0: all in one part."""
+@torch.no_grad()
+def stream(
+    ops: Ops, parts: Iterable[Tensor], plan: Plan, observer: Observer, device: torch.device
+) -> Generator[Tensor, None, None]:
+    """Run one clip that comes part by part, (T, C, H, W) -> the results as they come, (T', C', H', W'), fp32 at least.
+
+    parts  of as many latent frames as the plan says, on the device and in the dtype of the run
+    The other arguments and errors are those of `run`. Closing the iterator early gives back what is held.
+    """
+    for frames in _run_parts(ops, parts, plan, observer, device, partial(_gather_new, plan.shape[1:])):
+        if frames is not None:
+            yield frames
+
+
+def split(x: Tensor, frames: int, first: int = 1, step: int = 1) -> Iterator[Tensor]:
+    """A clip (T, C, H, W) in parts of so many latent frames; 0: all in one. first, step: as in `run`."""
     end = first + step * (frames - 1) if frames else len(x)
     yield x[:end]
     yield from x[end:].split(step * frames) if len(x) > end else ()
 
 
-def _run_part(ops: Ops, x: Tensor, plan: Plan, observer: Observer, past: Past | None, place: Tensor) -> int:
-    """Write the result for these frames to place. Returns how many frames it has."""
+def _run_parts(
+    ops: Ops, parts: Iterable[Tensor], plan: Plan, observer: Observer, device: torch.device,
+    write: Callable[[Iterator[Tensor]], T],
+) -> Generator[T, None, None]:  # fmt: skip
+    """What `write` makes of the bands of each part. There are none while ops that look ahead wait for more frames."""
+    store = make_store(plan.keep, device)
+    past = Past(store) if plan.frames else None
+    try:
+        end = None
+        for part in parts:
+            end = part[:0]
+            yield write(_run_part(ops, lay_out(part), plan, observer, past))
+        if past and end is not None:
+            for past.ending in _list_endings(ops, plan.frames):
+                yield write(_run_part(ops, lay_out(end), plan, observer, past))
+    finally:
+        store.close()
+
+
+def _list_endings(ops: Ops, frames: int) -> list[frozenset[int]]:
+    """When a clip has ended, which ops that look ahead are told so, a few at a time, in the order of a run.
+
+    Each then makes the frames that it owes the next. Of so many together no op is given more frames than of a part.
+    """
+    waiting = [id(op) for op in list_looks_ahead(ops)]
+    return [frozenset(waiting[i : i + frames]) for i in range(0, len(waiting), frames)]
+
+
+def _run_part(ops: Ops, x: Tensor, plan: Plan, observer: Observer, past: Past | None) -> Iterator[Tensor]:
+    """The result for these frames, in bands (T', C', n, W') from the top; whole, it is one."""
     if not plan.rows:
         y = whole.run(ops, x, observer, past=past, in_place=True)
-        place[: len(y)] = y
-        return len(y)
-    return gather(run_bands(ops, partial(Source, x), plan, observer, x.device, past=past), place)
+        return iter((y,) if len(y) else ())
+    return run_bands(ops, partial(Source, x), plan, observer, x.device, past=past)
+
+
+def _gather_new(shape: Sequence[int], bands: Iterator[Tensor]) -> Tensor | None:
+    """The bands as one tensor of frames of this shape, (C', H', W'), fp32 at least; None if there are none."""
+    first = next(bands, None)
+    if first is None:
+        return None
+    exact = at_least_fp32(first.dtype)
+    if first.shape[1:] == tuple(shape):
+        return first.to(exact)
+    result = torch.empty((len(first), *shape), dtype=exact, device=first.device)
+    gather(chain((first,), bands), result)
+    return result

@@ -73,11 +73,15 @@ def run_bands(ops: Ops, source: Callable[[Banding], Flow], plan: Plan, observer:
 
 
 def gather(bands: Rows, place: Tensor) -> int:
-    """Copy bands into place, (B, C, H, W), from the top. Returns how many frames they have: 1, or those of a clip."""
+    """Copy bands into place, (B, C, H, W), from the top. Returns how many frames they have: 1, or those of a clip.
+
+    A part of a clip may have none.
+    """
     row = frames = 0
     for band in bands:
         frames = len(band)
-        place[:frames].narrow(ROWS, row, band.shape[ROWS]).copy_(band)
+        if frames:
+            place[:frames].narrow(ROWS, row, band.shape[ROWS]).copy_(band)
         row += band.shape[ROWS]
     return frames
 

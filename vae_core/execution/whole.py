@@ -43,6 +43,10 @@ class RunContext(NamedTuple):
     past: Past | None
     in_place: bool
 
+    def is_idle(self, op: AnyOp, x: Tensor) -> bool:
+        """Has the op nothing to do? Of a clip in parts it may be given no frames, if ops before it wait for more."""
+        return not len(x) and not (self.past and self.past.ends(op))
+
     def apply(self, op: AnyOp, x: Tensor) -> Tensor:
         if self.past and isinstance(op, Temporal):
             return self.past.advance(op, x)
@@ -81,7 +85,7 @@ def run_ops(ops: Ops, at: list[Tensor], context: RunContext) -> Tensor:
             side = run_ops(op.side, [context.side_input], context)
             at.append(apply_join(op, at.pop(), side, context.in_place))
             del side
-        else:
+        elif not context.is_idle(op, at[0]):
             context.observer.begin_op(op)
             at.append(context.apply(op, at.pop()))
             context.observer.end_op(op, at[0])
@@ -91,6 +95,9 @@ def run_ops(ops: Ops, at: list[Tensor], context: RunContext) -> Tensor:
 def _run_residual(op: Residual, at: list[Tensor], context: RunContext) -> Tensor:
     skip = run_ops(op.skip, at[:], context)
     y = run_ops(op.body, [at.pop()], context)
+    skip = context.past.match(op, skip, len(y)) if context.past else skip
+    if not len(y):
+        return y
     if op.bias is None and not context.in_place:
         return y + skip
     return add_skip(op, y, skip)

@@ -7,6 +7,7 @@ family, does not read all.
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib import import_module
+from operator import itemgetter
 from typing import Any, overload
 
 import torch
@@ -27,9 +28,15 @@ SIGNS: Mapping[str, tuple[str, ...]] = {
     "asymmetric": ("decoder.encoder.", "condition_encoder."),
     "svd": ("time_stack.", "temporal_res_block.", "mix_factor", "time_mix_conv.", "time_conv_out."),
     "vq": _LDM,
+    "mage": ("patch_cond_embed.", "dec_net."),
+    "llamagen": ("conv_blocks.", "quantize."),
+    "kvae": ("spatial_conv.",),
     "hunyuan_image": _LDM,
     "dc_ae": ("stages.", "down_blocks.", "up_blocks."),
     "wan": ("downsamples.", "upsamples.", "mid_block.resnets.0.norm1.gamma"),
+    "ltx_video": ("res_blocks.", "resnets.0.conv1.conv."),
+    "seedvr2": ("upscale_conv.",),
+    "mochi": ("block_in.", ".stack."),
     "hunyuan_video": _LDM,
     "hunyuan_video_15": _LDM,
     "hunyuan_image_3": _LDM,
@@ -37,6 +44,7 @@ SIGNS: Mapping[str, tuple[str, ...]] = {
     "paella": ("in_block.", "down_blocks.", "vquantizer."),
     "effnet": ("backbone.", "previewer.", "blocks."),
     "tiny_video": (),
+    "taesdv": (),
     "pixel": ("pixel_space_vae",),
 }
 
@@ -89,7 +97,8 @@ def usual_settings(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     """The settings that a config.json of diffusers may not contradict. facts: what it says."""
     kind = str(facts.get("_class_name"))
     known = (family.config_json for family in FAMILIES if family.config_json) if facts else ()
-    return next((config.settings(facts) for config in known if kind.startswith(config.classes)), {})
+    fitting = [(len(name), config) for config in known for name in config.classes if kind.startswith(name)]
+    return max(fitting, key=itemgetter(0))[1].settings(facts) if fitting else {}  # AutoencoderKL begins many
 
 
 def demand_part(config: Config, name: str, half: Half) -> None:
@@ -118,7 +127,9 @@ def _set_border(network: Network, border: str) -> None:
         raise BadRequest(f"there is no border '{border}': choose {', '.join(BORDERS)}.")
     windows = [window for window in network.modules() if isinstance(window, Window)]
     if network.clip_law or any(window.border != "constant" for window in windows):
-        raise BadRequest(f"this VAE cannot have the border '{border}': those of clips, and Paella's, keep their own.")
+        raise BadRequest(
+            f"this VAE cannot have the border '{border}': those of clips, Paella's and KVAE's keep their own."
+        )
     for window in windows:
         if window.rows[0] == window.rows[1] > 0:
             window.border = border

@@ -15,7 +15,7 @@ for each channel.
 #   decoder   clamp | conv 4->64 | (3) * (3) * (3) * (1), doubled by repeating pixels | conv 64->3
 # TAEQI2.1's encoder first trades 2 x 2 pixels for channels, its decoder last trades them back.
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -83,6 +83,17 @@ class TinyConfig(Halves):
 
 
 def detect(shapes: Shapes) -> TinyConfig | None:
+    return None if sees_frames_before(shapes) else read(shapes)
+
+
+def sees_frames_before(shapes: Shapes) -> bool:
+    """TAESDV's decoder has these names too, but its blocks begin with twice their channels."""
+    first = [name.removesuffix("0.weight") for name in shapes if name.endswith(".conv.0.weight")]
+    ratios = ((size(shapes, f"{at}0.weight", 1), size(shapes, f"{at}2.weight", 1)) for at in first if at[0] == "d")
+    return bool(vote(int(wide == 2 * width) + 1 for wide, width in ratios if wide and width) == 2)
+
+
+def read(shapes: Shapes) -> TinyConfig | None:
     encoder, decoder = _read(shapes, "encoder"), _read(shapes, "decoder")
     halves = {name.partition(".")[0] for name in shapes if name.startswith(("encoder.", "decoder."))}
     found = {"encoder": encoder, "decoder": decoder}
@@ -115,7 +126,7 @@ def _first_conv(shapes: Shapes) -> int:
 def _read(shapes: Shapes, half: str) -> Coder | None:
     """Walk the layer numbers: runs of residual blocks, with a change of resolution between them."""
     names = {name for name in shapes if name.startswith(f"{half}.")}
-    if not names or not all(_known(name) for name in names):
+    if not names or any(_is_of_clips(name) for name in names):
         return None
     widths, blocks, fresh = [], [], True
     for i in range(1, count(shapes, f"{half}.") - 1):
@@ -132,13 +143,11 @@ def _read(shapes: Shapes, half: str) -> Coder | None:
     return Coder(tuple(widths), tuple(blocks), any(".pool." in name for name in names), stem)
 
 
-def _known(name: str) -> bool:
-    """N.{weight,bias}, N.conv.M.{...}, N.pool.M.{...}: TAEHV, which also resamples time, has others too."""
+def _is_of_clips(name: str) -> bool:
+    """TAEHV resamples time, too: 'encoder.2.conv.weight'."""
     match name.split("."):
-        case [_, layer, "weight" | "bias"]:
+        case [_, layer, "conv", "weight"]:
             return layer.isdecimal()
-        case [_, layer, "conv" | "pool", inner, "weight" | "bias"]:
-            return layer.isdecimal() and inner.isdecimal()
     return False
 
 
@@ -161,10 +170,13 @@ class Block(nn.Module):
         return (Residual((narrow, group_norm, relu, widen)), body, relu)
 
 
+MakeBlock = Callable[[int, bool], nn.Module]  # of so many channels, with a pool or without
+
+
 class Numbered(nn.Module):
     """Layers under their numbers; those between them (activations, upsampling) have a number but no weights."""
 
-    def __init__(self, layers: list[AnyOp | Block]):
+    def __init__(self, layers: list[AnyOp | nn.Module]):
         super().__init__()
         self.layers = layers
         for i, layer in enumerate(layers):
@@ -191,14 +203,14 @@ def encoder(c: Coder, in_channels: int, z_channels: int, shuffle: int) -> Number
     return Numbered([*layers, Conv2d(width, z_channels)])
 
 
-def decoder(c: Coder, z_channels: int, out_channels: int, shuffle: int) -> Numbered:
+def decoder(c: Coder, z_channels: int, out_channels: int, shuffle: int, block: MakeBlock = Block) -> Numbered:
     """z (B, z_channels, h, w) -> pixels (B, 3, H, W) in [0, 1]"""
     width = c.widths[0]
     layers = [soft_clamp, Conv2d(z_channels, width), relu]
     for i, (width, blocks) in enumerate(zip(c.widths, c.blocks, strict=True)):
         if i:
             layers += [Upsample2x(), Conv2d(c.widths[i - 1], width, bias=False)]
-        layers += [Block(width, c.pool and i == 0) for _ in range(blocks)]
+        layers += [block(width, c.pool and i == 0) for _ in range(blocks)]
     last = [PixelShuffle(n=shuffle)] if shuffle > 1 else []
     return Numbered([*layers, Conv2d(width, out_channels * shuffle**2), *last])
 

@@ -1,7 +1,8 @@
 """TAEHV and its kin: tiny causal autoencoders of clips, without norms or a posterior.
 
-TAEHV, TAEW2.1, TAECVX, TAEOS1.3 (16 channels), TAEH3 (24), TAEHV1.5 (32), TAEW2.2 (48), TAELTX-2 (128), and those
-with the wider 'super' decoder. Reference: madebyollin/taehv (MIT) taehv.py, whose layer numbers the parameters bear.
+TAEM1 (12 channels), TAEHV, TAEW2.1, TAECVX, TAEOS1.3 (16), TAEH3 (24), TAEHV1.5 (32), TAEW2.2 (48), TAELTX-2 and 2.3
+(128), and those with a larger decoder, 'super' or 'wide'. Reference: madebyollin/taehv and taem1 (MIT) taehv.py,
+taem1.py, whose layer numbers the parameters bear.
 Every block sees the frame before its own; before the first are zeros. So a clip is run a few frames at a time.
 
 Surprises. The networks see pixels in [0, 1], and scaled latents, those the diffusion model works on (see `tiny`). A
@@ -15,12 +16,13 @@ of every five latent frames it gives 17.
 # TAEHV's. Blocks of a level in brackets; / halves, * doubles, t: in time too:
 #   encoder   conv 3->64 | /t 64(3) /t 64(3) / 64(3) | conv 64->16
 #   decoder   clamp | conv 16->256 | 256(3) * 128(3) *t 64(3) *t | conv 64->3
+# TAEM1's makes one frame of three, then of two, and on the way back two of one, then three.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from math import isqrt
+from math import isqrt, prod
 
 import torch
 from torch import Tensor
@@ -42,28 +44,25 @@ from ..ops import (
 )
 from .blocks.base import ClipLaw, Family, Halves, Member, Network, Rounding
 from .blocks.tiny_frames import BesideBefore, DropFirst, FramesOfImage, LeadIn
-from .blocks.tiny_video import MemBlock, SuperMemBlock, TGrow, TPool, UpConv
+from .blocks.tiny_video import WIDE_GROUPED, MemBlock, SuperMemBlock, TGrow, TPool, UpConv, WideMemBlock
 from .names import keep_names
 from .names import tiny as names
 from .shapes import Shapes, count, size, vote
 from .tiny import Numbered
 
 COLOURS = 3
+STEPS = (2, TAEM1_STEP := 3)  # frames that become one
 # TAEH3 is told by its channels. Its clips have 17 n + 5 frames, of which it makes 5 n + 2 latents.
 H3_CHANNELS, H3_FRAMES, H3_LATENTS, H3_REST, H3_FIRST = 24, 17, 5, 5, 2
 
 
 @dataclass(frozen=True)
 class Level:
-    """One resolution: so many blocks of so many channels. in_time: is the number of frames changed beside it too?"""
+    """One resolution: so many blocks of so many channels. step: frames that become one beside it, or one becomes."""
 
     width: int
     blocks: int
-    in_time: bool
-
-    @property
-    def step(self) -> int:
-        return 2 if self.in_time else 1
+    step: int = 1
 
 
 @dataclass(frozen=True)
@@ -73,11 +72,12 @@ class Coder:
     levels: tuple[Level, ...]
     outer: int  # channels where pixels are: of the encoder's first convolution, and before the decoder's last
     superior: bool = False  # the 'super' decoder: depthwise convolutions, and pixels shuffled instead of doubled
+    group: int = 0  # the 'wide' decoder: its convolutions over pixels see so many channels each; 0: it is none
 
     @property
     def frames(self) -> int:
         """Of a clip to one of its latent."""
-        return 2 ** sum(level.in_time for level in self.levels)
+        return prod(level.step for level in self.levels)
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class TinyVideoConfig(Halves):
 
 
 def detect(shapes: Shapes) -> TinyVideoConfig | None:
-    encoder, decoder = _read(shapes, "encoder"), _read(shapes, "decoder")
+    encoder, decoder = _agree(_read(shapes, "encoder"), _read(shapes, "decoder"))
     for half, found in (("encoder", encoder), ("decoder", decoder)):
         if not found and any(name.startswith(f"{half}.") for name in shapes):
             return None
@@ -150,12 +150,25 @@ def _read(shapes: Shapes, half: str) -> Coder | None:
     runs = list(_runs(own, half))
     time = [-2] * len(runs) if half == "encoder" else [blocks + (3 if superior else 1) for _, blocks in runs]
     levels = [
-        Level(width, blocks, _in_time(own, f"{half}.{first + at}.conv.weight"))
+        Level(width, blocks, _step(own, f"{half}.{first + at}.conv.weight"))
         for (first, blocks), at in zip(runs, time, strict=True)
         if (width := _width(own, half, first, blocks, superior))
     ]
     outer = vote(size(own, name, axis) for name, axis in _outer(count(own, f"{half}.") - 1))
-    return Coder(tuple(levels), outer, superior) if outer and levels and len(levels) == len(runs) else None
+    group = _group(own, half, runs)
+    if not outer or not levels or len(levels) < len(runs) or any(group and level.width % group for level in levels):
+        return None
+    return Coder(tuple(levels), outer, superior, group)
+
+
+def _agree(encoder: Coder | None, decoder: Coder | None) -> tuple[Coder | None, Coder | None]:
+    """Steps of three that only one half has are a misshapen tensor of it."""
+    halves = [half for half in (encoder, decoder) if half]
+    if len({any(level.step == TAEM1_STEP for level in half.levels) for half in halves}) < 2:
+        return encoder, decoder
+    plain = [tuple(replace(one, step=one.step % TAEM1_STEP or 1) for one in half.levels) for half in halves]
+    first, second = (replace(half, levels=levels) for half, levels in zip(halves, plain, strict=True))
+    return first, second
 
 
 def _outer(last: int) -> tuple[tuple[str, int], ...]:
@@ -179,14 +192,22 @@ def _runs(own: Shapes, half: str) -> Iterator[tuple[int, int]]:
 
 
 def _width(own: Shapes, half: str, first: int, blocks: int, superior: bool) -> int | None:
-    tensors = ("3.weight",) if superior else ("0.weight", "0.bias", "2.weight", "2.bias", "4.weight", "4.bias")
+    tensors = ("3.weight",) if superior else tuple(f"{n}.{t}" for n in (0, 2, 4, 6) for t in _BOTH)
     return vote(size(own, f"{half}.{first + i}.conv.{t}") for i in range(blocks) for t in tensors)
 
 
-def _in_time(own: Shapes, name: str) -> bool:
-    """Twice as many channels on one side: one is of two frames."""
+def _group(own: Shapes, half: str, runs: list[tuple[int, int]]) -> int:
+    """Of the wide decoder, which alone has a fourth convolution in a block; of others 0."""
+    if not any(f".conv.{WIDE_GROUPED[-1]}." in name for name in own):
+        return 0
+    blocks = (first + i for first, number in runs for i in range(number))
+    return vote(size(own, f"{half}.{i}.conv.{n}.weight", 1) for i in blocks for n in WIDE_GROUPED) or 0
+
+
+def _step(own: Shapes, name: str) -> int:
+    """Two or three times as many channels on one side: it is of as many frames."""
     shape = own.get(name, ())
-    return len(shape) > 1 and max(shape[:2]) == 2 * min(shape[:2])
+    return next((n for n in STEPS if len(shape) > 1 and max(shape[:2]) == n * min(shape[:2])), 1)
 
 
 leaky_relu = Activation(partial(F.leaky_relu, negative_slope=0.2), "leaky_relu")
@@ -216,9 +237,9 @@ def decoder(c: TinyVideoConfig, half: Coder, act: AnyOp) -> Numbered:
         soft_clamp, Conv2d(c.z_channels, first), act]  # fmt: skip
     frames, last = 1, len(half.levels) - 1
     drop = DropFirst(half.frames - 1, H3_LATENTS * half.frames if c.in_chunks else 0)
+    block = SuperMemBlock if half.superior else partial(WideMemBlock, group=half.group) if half.group else MemBlock
     for i, level in enumerate(half.levels):
         c_out = half.outer if i == last else half.levels[i + 1].width
-        block = SuperMemBlock if half.superior else MemBlock
         layers += [block(level.width, BesideBefore(frames), act) for _ in range(level.blocks)]
         frames *= level.step
         dropped = drop if i == last and not c.in_chunks else None
@@ -276,8 +297,8 @@ def _along(statistics: Tensor, z: Tensor) -> Tensor:
     return statistics.to(z.dtype).view(-1, *(1,) * (z.ndim - 2))
 
 
-def _published(widths: tuple[int, ...], in_time: tuple[bool, ...]) -> Coder:
-    return Coder(tuple(Level(w, 3, t) for w, t in zip(widths, in_time, strict=True)), 64)
+def _published(widths: tuple[int, ...], steps: tuple[int, ...]) -> Coder:
+    return Coder(tuple(Level(w, 3, step) for w, step in zip(widths, steps, strict=True)), 64)
 
 
 def statistics(space: LatentSpace) -> dict[str, Tensor]:
@@ -291,18 +312,17 @@ FAMILY = Family(
     title="tiny autoencoder of clips (TAEHV)",
     detect=detect,
     build=TinyVideoAutoencoder,
-    example=TinyVideoConfig(
-        16, _published((64,) * 3, (True, True, False)), _published((256, 128, 64), (False, True, True))
-    ),
+    example=TinyVideoConfig(16, _published((64,) * 3, (2, 2, 1)), _published((256, 128, 64), (1, 2, 2))),
     layouts=(names.MODULE._replace(write=keep_names), *names.MODULE_HALVES),
     scaling=statistics,
     rounding=Rounding(fits_fp16=True),  # their author runs them so: github.com/madebyollin
     light=True,
     members=(
+        Member("TAEM1", 12, 8, 6),
         Member("TAEHV, TAEW2.1, TAECVX, TAEOS1.3", 16, 8, 4),
         Member("TAEH3", 24, 16, 4),
         Member("TAEHV1.5, also the super variant", 32, 16, 4),
         Member("TAEW2.2, also the super variant", 48, 16, 4),
-        Member("TAELTX-2", 128, 32, 8),
+        Member("TAELTX-2, TAELTX-2.3, also the wide variant", 128, 32, 8),
     ),
 )

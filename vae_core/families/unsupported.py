@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from .blocks.base import Member
-from .shapes import Shapes
+from .shapes import Shapes, size
 
 Mark = Mapping[str, tuple[int | None, ...] | None]
 
@@ -20,20 +20,23 @@ class Foreign(NamedTuple):
     diffusers   the first version of diffusers that runs it, and the class that does
     names       any of which is proof
     marks       any of which is, if all its names have their shapes
+    channels    of members that differ in it: a tensor's name, and which of its sizes is the latent's channels
     """
 
     of: Member
     diffusers: str = ""
     names: tuple[str, ...] = ()
     marks: tuple[Mark, ...] = ()
+    channels: tuple[str, int] | None = None
 
     @property
     def title(self) -> str:
         return self.of.models
 
-    @property
-    def sentence(self) -> str:
+    def refuse(self, shapes: Shapes) -> str:
+        """Why a file with these shapes (by names without prefix) is refused."""
         title, channels, ratio, frames = self.of
+        channels = (self.channels and size(shapes, *self.channels)) or channels
         elsewhere = f": diffusers runs it since {self.diffusers}" if self.diffusers else ""
         facts = f"{channels} channels at 1/{ratio}" + (f", 1 frame to {frames}" if frames else "")
         return f"this is the VAE of {title} ({facts}), which is not supported yet{elsewhere}."
@@ -56,11 +59,6 @@ def _fits(shape: tuple[int, ...] | None, want: tuple[int | None, ...] | None) ->
 
 FOREIGN: tuple[Foreign, ...] = (
     Foreign(
-        Member("KVAE 2-D", 16, 8),
-        diffusers="0.38.0 (AutoencoderKLKVAE)",
-        marks=({"decoder.mid.block_1.norm1.norm_layer.weight": None, "decoder.conv_in.weight": (1024, 16, 3, 3)},),
-    ),
-    Foreign(
         Member("KVAE 3-D", 16, 8, 4),
         diffusers="0.38.0 (AutoencoderKLKVAEVideo)",
         marks=({"decoder.conv_in.conv.weight": (1024, 16, 3, 3, 3)},),
@@ -82,19 +80,9 @@ FOREIGN: tuple[Foreign, ...] = (
         ),
     ),
     Foreign(
-        Member("LTX-Video", 128, 32, 8),
-        diffusers="0.32.0 (AutoencoderKLLTXVideo), LTX-2's since 0.37.0 (AutoencoderKLLTX2Video)",
-        marks=({"decoder.conv_in.conv.weight": (None, 128, 3, 3, 3)},),
-    ),
-    Foreign(
-        Member("Mochi", 12, 8, 6),
-        diffusers="0.32.0 (AutoencoderKLMochi)",
-        names=(
-            "decoder.blocks.2.blocks.3.stack.5.weight",
-            "blocks.2.blocks.3.stack.5.weight",
-            "layers.4.layers.1.attn_block.attn.qkv.weight",
-        ),
-        marks=({"decoder.conv_in.weight": (768, 12, 1, 1, 1)},),
+        Member("LTX-2.5 with its diffusion decoder", 128, 32, 8),
+        diffusers="0.42.0 (LTX2VideoDiffusionDecoderModel)",
+        names=("decoder.conv_in_x_t.weight",),
     ),
     Foreign(
         Member("Cosmos", 16, 8, 8),
@@ -103,17 +91,6 @@ FOREIGN: tuple[Foreign, ...] = (
             "decoder.conv_in.0.conv3d.weight",
             "decoder.conv_in.conv_s.weight",
         ),
-    ),
-    Foreign(
-        Member("Mage-Flow", 128, 16),
-        names=(
-            "dconv_encoder.proj_out.weight",
-            "student.dconv_encoder.proj_out.weight",
-        ),
-    ),
-    Foreign(
-        Member("SeedVR2", 16, 8, 4),
-        names=("decoder.up_blocks.2.upsamplers.0.upscale_conv.weight",),
     ),
     Foreign(
         Member("MiniMax-H3", 24, 16, 4),
@@ -134,7 +111,12 @@ FOREIGN: tuple[Foreign, ...] = (
     Foreign(
         Member("RAE", 768, 16),
         diffusers="0.37.0 (AutoencoderRAE)",
-        names=("encoder.embeddings.patch_embeddings.projection.weight",),
+        names=(
+            "encoder.embeddings.patch_embeddings.projection.weight",
+            "decoder.trainable_cls_token",
+            "trainable_cls_token",
+        ),
+        channels=("decoder.decoder_embed.weight", 1),
     ),
     Foreign(
         Member("SD's consistency decoder", 4, 8),

@@ -21,11 +21,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..ops import Conv2d, Ops, SideInput, Upsample2x, chain, plus, times
+from ..ops import Conv2d, Ops, chain
 from . import kl
 from .blocks.base import ConfigJson, Family, Halves, Member, Network
-from .blocks.ldm import Coder, Decoder, Encoder, Norm, is_2d, keeps_channels, makes_moments, norm, read_coder
-from .names import diffusers, ldm
+from .blocks.ldm import (
+    Coder,
+    Decoder,
+    Encoder,
+    Norm,
+    SpatialNorm,
+    is_2d,
+    keeps_channels,
+    makes_moments,
+    norm,
+    read_coder,
+    without_spatial_norms,
+)
+from .names import diffusers, ldm, llamagen
 from .shapes import Shapes, size, vote
 
 CODES, MOST_CODES = 8192, 2**20
@@ -49,16 +61,12 @@ class VQConfig(Halves):
 
 
 def detect(shapes: Shapes) -> VQConfig | None:
-    own, spatial = _plain(shapes)
+    own, spatial = without_spatial_norms({n: s for n, s in shapes.items() if not n.startswith("quantize.")})
     coded = any(name.startswith("quantize.") for name in shapes) or not makes_moments(own)
-    if not coded or not is_2d(own) or not keeps_channels(own):
+    if not coded or not is_2d(own) or not keeps_channels(own) or llamagen.is_transformers(shapes):
         return None
     encoder, decoder = read_coder(own, "encoder"), read_coder(own, "decoder")
-    z = vote([size(own, "decoder.conv_in.weight", 1), size(own, "encoder.conv_out.weight"),
-              size(own, "encoder.conv_out.bias"), size(own, "post_quant_conv.weight"),
-              size(own, "quant_conv.weight", 1)])  # fmt: skip
-    embed = vote([size(own, "quant_conv.weight"), size(own, "quant_conv.bias"), size(own, "post_quant_conv.weight", 1),
-                  size(shapes, "quantize.embedding.weight", 1)])  # fmt: skip
+    z, embed = channels_around_codes(own, shapes)
     if not (encoder and decoder and z and embed):
         return None
     return VQConfig(
@@ -73,18 +81,20 @@ def detect(shapes: Shapes) -> VQConfig | None:
     )
 
 
+def channels_around_codes(own: Shapes, shapes: Shapes) -> tuple[int | None, int | None]:
+    """Channels between the quant convs and the halves, and those of a code. own: names of latent diffusion."""
+    z = vote([size(own, "decoder.conv_in.weight", 1), size(own, "encoder.conv_out.weight"),
+              size(own, "encoder.conv_out.bias"), size(own, "post_quant_conv.weight"),
+              size(own, "quant_conv.weight", 1)])  # fmt: skip
+    embed = vote([size(own, "quant_conv.weight"), size(own, "quant_conv.bias"), size(own, "post_quant_conv.weight", 1),
+                  size(shapes, "quantize.embedding.weight", 1)])  # fmt: skip
+    return z, embed
+
+
 def codes(shapes: Shapes, name: str) -> int:
     """Many more than channels; a usual number if the codebook is lost or absurd, which strict loading then says."""
     found, *_ = (*shapes.get(name, ()), 0)
     return found if 0 < found <= MOST_CODES else CODES
-
-
-def _plain(shapes: Shapes) -> tuple[Shapes, bool]:
-    """The same without a codebook, and with group norms for norms that look at z; are most of the decoder's such?"""
-    own = {name.replace(".norm_layer.", "."): s for name, s in shapes.items() if not name.startswith("quantize.")}
-    own = {name: shape for name, shape in own.items() if ".conv_y." not in name and ".conv_b." not in name}
-    norms = [name for name in shapes if name.startswith("decoder.") and "norm" in name]
-    return own, sum(".norm_layer." in name or ".conv_" in name for name in norms) * 2 > len(norms)
 
 
 class Codebook(nn.Module):
@@ -95,27 +105,15 @@ class Codebook(nn.Module):
         self.embedding = nn.Module()
         self.embedding.register_buffer("weight", torch.zeros(codes, channels))
 
+    def codes(self) -> Tensor:
+        return self.embedding.get_buffer("weight")
+
     def forward(self, z: Tensor) -> Tensor:
-        codes = self.embedding.get_buffer("weight")
+        codes = self.codes()
         pixels = z.permute(0, 2, 3, 1).reshape(-1, z.shape[1])
         parts = pixels.split(max(1, DISTANCES // len(codes)))
         nearest = torch.cat([torch.cdist(part, codes).argmin(1) for part in parts])
         return F.embedding(nearest, codes).view(len(z), *z.shape[2:], -1).permute(0, 3, 1, 2)
-
-
-class SpatialNorm(nn.Module):
-    """A group norm, then scale and shift at every pixel from z, doubled so many times to the image's size."""
-
-    def __init__(self, c: int, z_channels: int, doublings: int):
-        super().__init__()
-        self.norm_layer = norm(c)
-        self.conv_y, self.conv_b = (Conv2d(z_channels, c, 1) for _ in range(2))
-        self.doublings = doublings
-
-    def ops(self) -> Ops:
-        # A 1x1 convolution and repeated pixels change places: it reads z before it is enlarged.
-        larger = tuple(Upsample2x() for _ in range(self.doublings))
-        return (self.norm_layer, SideInput((self.conv_y, *larger), times), SideInput((self.conv_b, *larger), plus))
 
 
 class VQAutoencoder(Network):

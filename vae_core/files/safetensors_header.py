@@ -7,12 +7,13 @@ A header is not trusted: every entry is checked, and together the entries must c
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ..errors import BrokenCheckpoint
-from .kinds import ENGINE, GGUF, HTML, IMAGES, LFS, ONNX, VIDEO, WORKFLOW, kind_of
+from .kinds import ENGINE, GGUF, HTML, IMAGES, LFS, ONNX, VIDEO, WORKFLOW, ZEROS, kind_of
 from .limits import LARGEST_JSON, MOST_TENSORS
 
 Info = Mapping[str, Any]  # {dtype, shape, data_offsets}
@@ -27,6 +28,7 @@ OTHERS = {
     **dict.fromkeys((WORKFLOW.name, LFS.name, GGUF.name, ONNX.name, ENGINE.name), ""),
     HTML.name: "download the file itself, not the page that shows it",
     VIDEO.name: "take a file of weights",
+    ZEROS.name: AGAIN,
 }
 
 
@@ -98,6 +100,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _check(path: Path, header: Mapping[str, Info], data: int) -> None:
     """Raise BrokenCheckpoint unless the tensors fill the file, one after another, each as long as its shape says."""
+    if _is_sound(header, data):
+        return
     for name, info in header.items():
         if not name.isprintable():
             raise BrokenCheckpoint(
@@ -122,6 +126,49 @@ def _check(path: Path, header: Mapping[str, Info], data: int) -> None:
         )
 
 
+def _is_sound(header: Mapping[str, Info], data: int) -> bool:
+    """Is nothing wrong? The same as the long way, which says what, in a quarter of its time."""
+    infos = header.values()
+    try:
+        dtypes, shapes, spans = ([info[key] for info in infos] for key in ("dtype", "shape", "data_offsets"))
+        if not _are_plain(infos, dtypes, shapes, spans) or not "".join(header).isprintable():
+            return False
+        lengths = _measure(dtypes, shapes)
+        if [stop - begin for begin, stop in spans] != lengths:
+            return False
+        ends = [0, *(stop for _, stop in sorted(spans))]
+        return ends[-1] == data and ends[:-1] == sorted(begin for begin, _ in spans)
+    except (TypeError, KeyError, ValueError):
+        return False
+
+
+def _are_plain(infos: Collection[Any], dtypes: list[Any], shapes: list[Any], spans: list[Any]) -> bool:
+    """Tables of three things each: a known dtype, and lists of whole numbers, none below zero."""
+    numbers = [*chain.from_iterable(shapes), *chain.from_iterable(spans)]
+    kinds = ((infos, dict), (dtypes, str), (shapes, list), (spans, list), (numbers, int))
+    return (
+        all(set(map(type, these)) <= {kind} for these, kind in kinds)
+        and set(map(len, infos)) <= {3}
+        and set(dtypes) <= BITS.keys()
+        and min(numbers, default=0) >= 0
+    )
+
+
+def _measure(dtypes: list[str], shapes: list[list[int]]) -> list[int]:
+    """Bytes of each tensor. Raises ValueError for an impossible shape. Most tensors of a model share a few shapes."""
+    known: dict[tuple[str, tuple[int, ...]], int] = {}
+    keys = list(zip(dtypes, map(tuple, shapes), strict=True))
+    for dtype, shape in set(keys):
+        if not _is_possible(shape):
+            raise ValueError(shape)
+        known[dtype, shape] = tensor_bytes(shape, dtype)
+    return [known[key] for key in keys]
+
+
+def _is_possible(shape: Sequence[int]) -> bool:
+    return len(shape) <= 16 and math.prod(n or 1 for n in shape) < 2**63
+
+
 def _offsets(item: tuple[str, Info]) -> tuple[int, int]:
     begin, stop = item[1]["data_offsets"]
     return begin, stop
@@ -133,7 +180,7 @@ def _problem(info: Any) -> str | None:
         return "no dtype, shape and data_offsets"
     if not isinstance(info["dtype"], str) or info["dtype"] not in BITS:
         return f"the unknown dtype {str(info['dtype'])[:40]!r}"
-    if not _are_sizes(info["shape"]) or len(info["shape"]) > 16 or math.prod(n or 1 for n in info["shape"]) >= 2**63:
+    if not _are_sizes(info["shape"]) or not _is_possible(info["shape"]):
         return f"the impossible shape {str(info['shape'])[:80]}"
     if not _are_sizes(info["data_offsets"]) or len(info["data_offsets"]) != 2:
         return f"the impossible offsets {str(info['data_offsets'])[:80]}"

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from .. import lazy
 
 if TYPE_CHECKING:
-    from .choose import add_bias, find_moments, normalize
+    from .choose import add_bias, find_moments, normalize, normalize_pixels
 else:
-    __getattr__, __dir__ = lazy.offer(__name__, {"choose": "add_bias find_moments normalize"})
+    __getattr__, __dir__ = lazy.offer(__name__, {"choose": "add_bias find_moments normalize normalize_pixels"})
 
-__all__ = ["add_bias", "find_moments", "normalize"]
+__all__ = ["add_bias", "find_moments", "normalize", "normalize_pixels"]

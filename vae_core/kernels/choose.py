@@ -27,6 +27,8 @@ OFF = 30.0  # how far the mean of its numbers is from zero, in standard deviatio
 # four deviations times a weight of three; GPUs compute divisions, exponentials and roots to about two roundings.
 STORED, INSIDE, LARGEST = 2.0, 16.0, 12.0
 
+MOST_CHANNELS = 4096  # of a pixel that a program has in its registers
+
 log = logging.getLogger("exact_vae")
 
 
@@ -46,6 +48,13 @@ def add_bias(y: Tensor, bias: Tensor, skip: Tensor) -> Tensor:
     """As `torch_twins.add_bias`, by the kernel where it can be used."""
     home = find_home("add_bias", y) if skip.shape == y.shape and skip.dtype is y.dtype and suits(skip) else torch_twins
     return home.add_bias(y, bias, skip)
+
+
+def normalize_pixels(x: Tensor, gamma: Tensor, least: float, silu: bool, y: Tensor) -> Tensor:
+    """As `torch_twins.normalize_pixels`, by the kernel where it can be used."""
+    fits = x.shape == y.shape and x.dtype is y.dtype and x.shape[1] <= MOST_CHANNELS and suits(y)
+    home = find_home("normalize_pixels", x) if fits else torch_twins
+    return home.normalize_pixels(x, gamma, least, silu, y)
 
 
 def find_home(name: str, x: Tensor) -> Any:
@@ -143,10 +152,23 @@ def check_add_bias(kernels: Any, channels: int, dtype: torch.dtype, device: torc
     return _find_largest((found - exact).abs() / (STORED * torch.finfo(dtype).eps * exact.abs() + inside))
 
 
+def check_normalize_pixels(kernels: Any, channels: int, dtype: torch.dtype, device: torch.device) -> float:
+    """The largest error of what the kernel makes of pixels, by what is allowed; of NaN, infinity."""
+    x = _make_tile(channels, dtype, device)
+    gamma = 1 + _draw(channels, device=device).clamp(-2, 2)
+    found = kernels.normalize_pixels(x, gamma.to(dtype), 1e-12, True, torch.empty_like(x)).double()
+    exact = torch_twins.normalize_pixels(
+        x.double(), gamma.to(dtype).double(), 1e-12, True, torch.empty_like(x).double()
+    )
+    inside = INSIDE * torch.finfo(torch.float32).eps * LARGEST
+    return _find_largest((found - exact).abs() / (STORED * torch.finfo(dtype).eps * exact.abs() + inside))
+
+
 CHECKS: dict[str, Callable[[Any, int, torch.dtype, torch.device], float]] = {
     "add_bias": check_add_bias,
     "find_moments": check_moments,
     "normalize": check_normalize,
+    "normalize_pixels": check_normalize_pixels,
 }
 
 

@@ -4,6 +4,8 @@ Group norms run as batch norms, which keep channels last on every device. On CUD
 (pytorch #111824): it makes a copy of another layout, and so does every convolution after it.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -56,4 +58,17 @@ def normalize(
         y = torch.empty_like(x)  # torch.cat would hold all of it twice
         for i, (m, v) in enumerate(zip(mean, var, strict=True)):
             y[i : i + 1] = F.batch_norm(x[i : i + 1], m, v, weight, bias, eps=eps)
+    return F.silu(y, inplace=True) if silu else y
+
+
+def normalize_pixels(x: Tensor, gamma: Tensor, least: float, silu: bool, y: Tensor) -> Tensor:
+    """Each pixel's channels by their root mean square, times gamma, then SiLU if wanted. Written to y.
+
+    x, y   (T, C, H, W) of one dtype
+    gamma  (C,)
+    least  what the length of a pixel's vector is taken to be at least
+    """
+    length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=at_least_fp32(x.dtype))
+    scale = length.clamp_min_(least).reciprocal_().mul_(math.sqrt(x.shape[1]))
+    torch.mul(x, scale, out=y).mul_(gamma[:, None, None])
     return F.silu(y, inplace=True) if silu else y

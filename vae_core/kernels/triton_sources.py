@@ -128,6 +128,30 @@ def normalize_tile(
     tl.store(y + to, tile.to(y.dtype.element_ty), mask=inside)
 
 
+@triton.jit(do_not_specialize=["x_frame_pixels", "y_frame_pixels", "pixels"])
+def normalize_pixels_tile(
+    x, y, gamma, root, least, x_frame_pixels, y_frame_pixels, pixels,
+    CHANNELS: constexpr, SILU: constexpr, ROWS: constexpr, COLUMNS: constexpr,
+):  # fmt: skip
+    """y = x / max(length of the pixel, least) * root * gamma, perhaps times its own sigmoid; rounded once.
+
+    A program has all channels of its pixels. root: of their number.
+    """
+    frame = tl.program_id(1).to(tl.int64)
+    pixel = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    channel = tl.arange(0, COLUMNS)
+    real = channel < CHANNELS
+    inside = (pixel < pixels)[:, None] & real[None, :]
+    at = (frame * x_frame_pixels + pixel)[:, None] * CHANNELS + channel[None, :]
+    tile = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+    scale = root / tl.maximum(tl.sqrt(tl.sum(tile * tile, 1)), least)
+    tile = tile * scale[:, None] * tl.load(gamma + channel, mask=real, other=0.0).to(tl.float32)[None, :]
+    if SILU:
+        tile = tile / (1.0 + tl.exp(-tile))
+    to = (frame * y_frame_pixels + pixel)[:, None] * CHANNELS + channel[None, :]
+    tl.store(y + to, tile.to(y.dtype.element_ty), mask=inside)
+
+
 @triton.jit(do_not_specialize=["y_frame_pixels", "skip_frame_pixels", "pixels"])
 def add_bias_tile(
     y, bias, skip, y_frame_pixels, skip_frame_pixels, pixels,
@@ -187,6 +211,19 @@ def normalize(
     with torch.cuda.device_of(x):
         normalize_tile[grid](
             x, y, mean, var, weight, bias, eps, x.stride(0) // channels, pixels, int(len(mean) > 1),
+            CHANNELS=channels, SILU=silu, ROWS=rows, COLUMNS=columns, **OPTIONS,
+        )  # fmt: skip
+    return y
+
+
+def normalize_pixels(x: Tensor, gamma: Tensor, least: float, silu: bool, y: Tensor) -> Tensor:
+    """As the twin, but rounded once, for two tensors that `choose.lies_in_pixels`, in half precision or fp32."""
+    (frames, channels, *_), pixels = x.shape, _count_pixels(x)
+    columns = triton.next_power_of_2(channels)
+    rows = min(WIDEST, max(1, TILE // columns))
+    with torch.cuda.device_of(x):
+        normalize_pixels_tile[(triton.cdiv(pixels, rows), frames)](
+            x, y, gamma, channels**0.5, least, x.stride(0) // channels, y.stride(0) // channels, pixels,
             CHANNELS=channels, SILU=silu, ROWS=rows, COLUMNS=columns, **OPTIONS,
         )  # fmt: skip
     return y

@@ -7,7 +7,7 @@ from .. import lazy
 if TYPE_CHECKING:
     from . import spectra
     from .conventions import CONVENTIONS, NORMALISED, RAW, SCALED, convert
-    from .files import NODE_SUFFIX, READABLE, SUFFIXES, read_latent, read_latent_file, write_latent
+    from .files import NODE_SUFFIX, READABLE, SUFFIXES, StoredLatent, read_latent, read_latent_file, write_latent
     from .fingerprint import digest_weights
     from .interpolation import METHODS, SLERP, interpolate, slerp, walk
     from .noise import BATCH_SEEDS, CPU, INCREMENT, SEEDS, SOURCES, Noise
@@ -31,7 +31,7 @@ else:
         {
             "spectra": "spectra",
             "conventions": "CONVENTIONS NORMALISED RAW SCALED convert",
-            "files": "NODE_SUFFIX READABLE SUFFIXES read_latent read_latent_file write_latent",
+            "files": "NODE_SUFFIX READABLE SUFFIXES StoredLatent read_latent read_latent_file write_latent",
             "fingerprint": "digest_weights",
             "interpolation": "METHODS SLERP interpolate slerp walk",
             "noise": "BATCH_SEEDS CPU INCREMENT SEEDS SOURCES Noise",
@@ -65,6 +65,7 @@ __all__ = [
     "Findings",
     "LatentSpace",
     "Noise",
+    "StoredLatent",
     "Tag",
     "convert",
     "demand_latent",

@@ -2,7 +2,8 @@
 
 A `.latent` file holds a tensor `latent_tensor`, and an empty tensor that marks it as not scaled: files from before
 March 2023 lack the mark and were multiplied by SD 1's scale. Both kinds may also hold a tag, a mask, and the numbers
-that the items had in a larger batch; other programs ignore these. foreign.py reads what trainers have kept.
+that the items had in a larger batch; and more latents, with `_1`, `_2` ... after all names. Other programs ignore
+these. foreign.py reads what trainers have kept.
 """
 
 import json
@@ -15,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ..errors import BadRequest, LatentMismatch, some
+from ..errors import BadRequest, BrokenCheckpoint, LatentMismatch, some
 from ..files.atomic import Target, write_atomically
 from ..files.reading import demand_file
 from ..files.safetensors_header import Info, read_header
@@ -27,6 +28,7 @@ from .tag import Tag
 
 TAG = "exact_vae"  # metadata: the tag, as JSON
 INDEX = "batch_index"  # metadata: a list, as JSON
+COUNT = "exact_vae_latents"  # metadata: how many latents there are, if there are several
 NODE_SUFFIX, NODE_TENSOR, NODE_MARKER = ".latent", "latent_tensor", "latent_format_version_0"
 TENSOR, MASK = "latent", "noise_mask"
 SUFFIXES = (NODE_SUFFIX, ".safetensors")  # of files that are written
@@ -41,12 +43,14 @@ class StoredLatent(NamedTuple):
     tag     None if there is none, or if it does not fit the latent
     mask    as it was written, any shape and dtype
     items   for each item, its number in the batch that it was taken from
+    beside  other latents that belong to it, as the sound of a clip
     """
 
     latent: Tensor
     tag: Tag | None = None
     mask: Tensor | None = None
     items: list[int] | None = None
+    beside: tuple["StoredLatent", ...] = ()
 
 
 @pin_numerics()
@@ -58,6 +62,7 @@ def write_latent(
     *,
     mask: Tensor | None = None,
     index: Sequence[int] | None = None,
+    beside: Sequence[StoredLatent] = (),
 ) -> None:
     """Write a latent to a file: a `.latent` if its name ends so, safetensors otherwise.
 
@@ -65,19 +70,26 @@ def write_latent(
     mask          any shape, range and dtype; written as it is
     texts         more entries for the file's metadata
     index         for each item, its number in the batch that it was taken from
+    beside        other latents that belong to it, with their tags and masks
     Raises BadRequest if the file cannot be written, LatentMismatch and NumericalOverflow for what is no latent.
     """
     target = Path(target) if isinstance(target, str) else target
-    demand_numbers(demand_latent(latent))
-    tensors = {TENSOR: _to_cpu(latent)}
-    if target.suffix.lower() == NODE_SUFFIX:
-        tensors = {NODE_TENSOR: _to_cpu(latent), NODE_MARKER: torch.zeros(0, dtype=torch.float32)}
-    if mask is not None:
-        tensors[MASK] = _to_cpu(mask)
-    known = {TAG: tag.to_json() if tag else None, INDEX: json.dumps(list(index)) if index else None}
-    metadata = {**(texts or {}), **{name: text for name, text in known.items() if text}}
+    is_node_s = target.suffix.lower() == NODE_SUFFIX
+    tensors = {NODE_MARKER: torch.zeros(0, dtype=torch.float32)} if is_node_s else {}
+    metadata = {**(texts or {}), **({INDEX: json.dumps(list(index))} if index else {})}
+    metadata |= {COUNT: str(1 + len(beside))} if beside else {}
+    for number, one in enumerate([StoredLatent(latent, tag, mask), *beside]):
+        demand_numbers(demand_latent(one.latent))
+        tensors[_number(NODE_TENSOR if is_node_s else TENSOR, number)] = _to_cpu(one.latent)
+        tensors |= {_number(MASK, number): _to_cpu(one.mask)} if one.mask is not None else {}
+        metadata |= {_number(TAG, number): one.tag.to_json()} if one.tag else {}
     with write_atomically(target) as part:
         part.write_bytes(save(tensors, metadata=metadata))
+
+
+def _number(name: str, latent: int) -> str:
+    """What belongs to the first latent has just its name; what belongs to latent 1, 2 ... has the number after it."""
+    return f"{name}_{latent}" if latent else name
 
 
 @pin_numerics()
@@ -97,21 +109,46 @@ def read_latent_file(path: str | Path) -> StoredLatent:
         raise LatentMismatch(
             f"'{path}' holds no latent: it needs a tensor '{TENSOR}', '{NODE_TENSOR}' or 'latents', not {here}."
         )
+    if name not in (TENSOR, NODE_TENSOR):
+        _demand_floats(path, name, names)
+        return _tag_foreign(path, add_batch(name, _read_tensors(path, [name])[name].to(torch.float32)))
+    count = _count_latents(path, name, names, metadata)
+    first, *beside = (_read_one(path, name, i, names, metadata) for i in range(count))
+    is_old = name == NODE_TENSOR and NODE_MARKER not in names
+    return first._replace(
+        latent=first.latent / SPACES["sd1"].scale if is_old else first.latent,
+        items=_parse_index(metadata.get(INDEX), len(first.latent)),
+        beside=tuple(beside),
+    )
+
+
+def _read_one(
+    path: Path, name: str, number: int, names: Mapping[str, Info], metadata: Mapping[str, str]
+) -> StoredLatent:
+    """Latent 0, 1, 2 ... of a file, with its mask and its tag. name: of the first one's tensor."""
+    latent_name, mask_name, tag_name = (_number(one, number) for one in (name, MASK, TAG))
+    _demand_floats(path, latent_name, names)
+    found = _read_tensors(path, [latent_name, *([mask_name] if mask_name in names else [])])
+    latent = demand_latent(found[latent_name].to(torch.float32), f"the latent in '{path}'")
+    tag = Tag.from_json(metadata[tag_name]) if tag_name in metadata else None
+    return StoredLatent(latent, tag.check(latent) if tag else None, found.get(mask_name))
+
+
+def _count_latents(path: Path, name: str, names: Mapping[str, Info], metadata: Mapping[str, str]) -> int:
+    """How many latents the file holds. Raises BrokenCheckpoint if it says another number than there are."""
+    if COUNT not in metadata:
+        return 1
+    there = next(i for i in range(1, len(names) + 2) if _number(name, i) not in names)
+    if metadata[COUNT] != str(there):
+        said = metadata[COUNT][:20]
+        raise BrokenCheckpoint(f"'{path}' says that it holds {said} latents, but there are {there}: save it again.")
+    return there
+
+
+def _demand_floats(path: Path, name: str, names: Mapping[str, Info]) -> None:
     if names[name]["dtype"] not in FLOATS:
         what = names[name]["dtype"]
         raise LatentMismatch(f"'{path}' holds no latent: its '{name[:80]}' is of {what}, and a latent is of floats.")
-    found = _read_tensors(path, [name, *([MASK] if MASK in names else [])])
-    latent = found[name].to(torch.float32)
-    if name not in (TENSOR, NODE_TENSOR):
-        return _tag_foreign(path, add_batch(name, latent))
-    tag = Tag.from_json(metadata[TAG]) if TAG in metadata else None
-    is_old = name == NODE_TENSOR and NODE_MARKER not in names
-    return StoredLatent(
-        demand_latent(latent / SPACES["sd1"].scale if is_old else latent, f"the latent in '{path}'"),
-        tag.check(latent) if tag else None,
-        found.get(MASK),
-        _parse_index(metadata.get(INDEX), len(latent)),
-    )
 
 
 def _read_names(path: Path) -> tuple[dict[str, Info], dict[str, str]]:

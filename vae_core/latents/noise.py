@@ -56,26 +56,43 @@ class Noise:
         index: for each item, its number in the batch that it was taken from; None means 0, 1, 2 ...
         Raises BadRequest if there is not one number for each item.
         """
-        shape = tuple(shape)
+        return self.draw_several([shape], index)[0]
+
+    @pin_numerics()
+    def draw_several(self, shapes: Sequence[Sequence[int]], index: Sequence[int] | None = None) -> list[Tensor]:
+        """Draw noise for latents that belong together, as those of a clip and of its sound: one after the other.
+
+        The streams of the first go on in those after it, as in core nodes. shapes, index: each as for `draw`.
+        Raises what `draw` raises.
+        """
+        streams, second = _Streams(self.source), _Streams(self.source)
+        return [self._draw_one(tuple(shape), index, streams, second) for shape in shapes]
+
+    def _draw_one(
+        self, shape: tuple[int, ...], index: Sequence[int] | None, streams: "_Streams", second: "_Streams"
+    ) -> Tensor:
+        """second: the streams of the second noise."""
         index = range(shape[0]) if index is None else index
         if len(index) != shape[0] or min(index, default=0) < 0:
             raise BadRequest(f"{shape[0]} items cannot be items {list(index)[:9]} of a batch: one number for each.")
-        noise = self._draw_items(shape[1:], index, self.seed, self.batch_seeds)
+        noise = self._draw_items(shape[1:], index, self.seed, self.batch_seeds, streams)
         if not self.variation_strength:
             return noise
-        return slerp(noise, self._draw_items(shape[1:], index, self.variation_seed, INCREMENT), self.variation_strength)
+        other = self._draw_items(shape[1:], index, self.variation_seed, INCREMENT, second)
+        return slerp(noise, other, self.variation_strength)
 
-    def _draw_items(self, shape: tuple[int, ...], index: Sequence[int], seed: int, batch_seeds: str) -> Tensor:
+    def _draw_items(
+        self, shape: tuple[int, ...], index: Sequence[int], seed: int, batch_seeds: str, streams: "_Streams"
+    ) -> Tensor:
         if not index:
             return torch.empty(0, *shape, dtype=torch.float32)
         if batch_seeds == SINGLE:
-            return self._draw_in_sequence(shape, index, seed)
+            return self._draw_in_sequence(shape, index, streams.open(seed))
         seeds = [seed + i if batch_seeds == INCREMENT else seed for i in index]
-        drawn = {s: self._draw_item(_open_stream(self.source, s), shape) for s in dict.fromkeys(seeds)}
+        drawn = {s: self._draw_item(streams.open(s), shape) for s in dict.fromkeys(seeds)}
         return torch.stack([drawn[s] for s in seeds])
 
-    def _draw_in_sequence(self, shape: tuple[int, ...], index: Sequence[int], seed: int) -> Tensor:
-        normal = _open_stream(self.source, seed)
+    def _draw_in_sequence(self, shape: tuple[int, ...], index: Sequence[int], normal: spectra.Normal) -> Tensor:
         if self.spectrum == spectra.WHITE and list(index) == list(range(len(index))):
             return normal((len(index), *shape))  # all at once, as core nodes do: its numbers come in another order
         drawn = [self._draw_item(normal, shape) for _ in range(max(index) + 1)]
@@ -83,6 +100,19 @@ class Noise:
 
     def _draw_item(self, normal: spectra.Normal, shape: tuple[int, ...]) -> Tensor:
         return spectra.draw(self.spectrum, normal, shape)
+
+
+class _Streams:
+    """Streams of white noise by their seeds. One that was opened goes on where it is."""
+
+    def __init__(self, source: str):
+        self.source = source
+        self.opened: dict[int, spectra.Normal] = {}
+
+    def open(self, seed: int) -> spectra.Normal:
+        if seed not in self.opened:
+            self.opened[seed] = _open_stream(self.source, seed)
+        return self.opened[seed]
 
 
 def _open_stream(source: str, seed: int) -> spectra.Normal:

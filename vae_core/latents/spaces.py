@@ -92,8 +92,8 @@ SPACES: Mapping[str, LatentSpace] = {
         std=known.QWEN_IMAGE21_STD,
         tiny_files=("taeqi2_1",),
     ),
-    # black-forest-labs/FLUX.2-dev; normalised inside the VAE
-    "flux2": LatentSpace("FLUX.2", 128, 16, tiny_files=("taef2",)),
+    # black-forest-labs/FLUX.2-dev; normalised inside the VAE. Mage-VAE was trained to make such latents
+    "flux2": LatentSpace("FLUX.2", 128, 16, families=("kl", "tiny", "mage"), tiny_files=("taef2",)),
     # Efficient-Large-Model/Sana_1600M_1024px_diffusers
     "sana": LatentSpace("Sana", 32, 32, 0.41407, families=("tiny", "dc_ae"), tiny_files=("taesana",)),
     # huggingface/diffusers scripts/convert_dcae_to_diffusers.py; 'in' was trained on ImageNet, 'mix' on several sets
@@ -121,25 +121,48 @@ SPACES: Mapping[str, LatentSpace] = {
         "HunyuanVideo", 16, 8, 0.476986, families=("hunyuan_video", "tiny_video"), tiny_files=("taehv",)
     ),
     # stabilityai/stable-video-diffusion-img2vid
-    "svd": LatentSpace("Stable Video Diffusion", 4, 8, 0.18215, families=("svd",)),
+    "svd": LatentSpace("Stable Video Diffusion", 4, 8, 0.18215, families=("svd", "taesdv"), tiny_files=("taesdv",)),
+    # kandinskylab/KVAE-2D-1.0; AutoencoderKLKVAE knows no scale
+    "kvae": LatentSpace("KVAE 2-D", 16, 8, families=("kvae",)),
     # kandinsky-community/kandinsky-2-2-decoder, movq; diffusers' pipelines do not scale
     "kandinsky2": LatentSpace("Kandinsky 2.x", 4, 8, families=("vq",)),
     # amused/amused-512; z before its codebook, or codes
     "amused": LatentSpace("aMUSEd", 64, 16, families=("vq",)),
+    # FoundationVision/LlamaGen, deepseek-ai/Janus; z before its codebook, or codes
+    "llamagen": LatentSpace("LlamaGen, Janus", 8, 16, families=("llamagen",)),
+    "llamagen-vq8": LatentSpace("LlamaGen VQ-8", 8, 8, families=("llamagen",)),
     # Stability-AI/StableCascade modules/stage_a.py, `scale_factor`; warp-ai/wuerstchen, vqgan
     "cascade-a": LatentSpace("Stable Cascade (stage A)", 4, 4, 1 / 0.43, families=("paella",)),
     "wuerstchen": LatentSpace("Würstchen", 4, 4, 1 / 0.3764, families=("paella",)),
     # stabilityai/stable-cascade-prior
     "cascade-c": LatentSpace("Stable Cascade (stage C)", 16, 32, families=("effnet",)),
+    # ByteDance-Seed/SeedVR; scaled inside the VAE
+    "seedvr2": LatentSpace("SeedVR2", 16, 8, families=("seedvr2",)),
     # AutoencoderKLCogVideoX; the 5B models have their own
     "cogvideox-2b": LatentSpace("CogVideoX 2B", 16, 8, 1.15258426, families=()),
-    # THUDM/CogVideoX-5b
+    # THUDM/CogVideoX-5b. Its tiny VAE, taecvx, is no file to convert: it works on raw latents (madebyollin/taehv
+    # examples/TAECVX_T2I_Demo.ipynb divides by 0.7 first).
     "cogvideox-5b": LatentSpace("CogVideoX 5B", 16, 8, 0.7, families=()),
     # AutoencoderKLMochi
-    "mochi": LatentSpace("Mochi 1", 12, 8, families=(), mean=known.MOCHI_MEAN, std=known.MOCHI_STD),
+    "mochi": LatentSpace(
+        "Mochi 1",
+        12,
+        8,
+        families=(
+            "mochi",
+            "tiny_video",
+        ),
+        mean=known.MOCHI_MEAN,
+        std=known.MOCHI_STD,
+        tiny_files=("taem1",),
+    ),
     # Lightricks/LTX-Video, nvidia/Cosmos-1.0-Tokenizer-CV8x8x8; normalised by statistics in the file of the VAE
     "ltx-video": LatentSpace(
-        "LTX-Video", 128, 32, families=("tiny_video",), tiny_files=("taeltx_2", "taeltx2_3", "taeltx2_3_wide")
+        "LTX-Video",
+        128,
+        32,
+        families=("ltx_video", "tiny_video"),
+        tiny_files=("taeltx_2", "taeltx2_3", "taeltx2_3_wide"),
     ),
     "cosmos": LatentSpace("Cosmos 1.0", 16, 8, families=()),
     # AutoencoderKLAllegro, AutoencoderKLMagvit, Kandinsky6SRVAE

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from .conventions import RAW
-from .likeness import draw_marks, lies_as_before
+from .likeness import draw_marks, lies_as_before, runs_as_before
 from .spaces import SPACES
 
 
@@ -79,9 +79,13 @@ class Tag:
         latent: (B, C, h, w) or (B, C, T, h, w). Raises nothing.
         """
         found = self.adapt_to(tuple(latent.shape))
-        if not found or found.marks is None or lies_as_before(found.marks, found.items or len(latent), latent):
+        if not found or found.marks is None:
             return found
-        return replace(found, size=None, frames=None, items=None, marks=None)
+        if tuple(latent.shape[-2:]) != self.latent:
+            holds = runs_as_before(found.marks, latent)  # only the frames may: the size is forgotten
+        else:
+            holds = lies_as_before(found.marks, found.items or len(latent), latent)
+        return found if holds else replace(found, size=None, frames=None, items=None, marks=None)
 
     def size_of(self, latent_shape: tuple[int, ...]) -> tuple[int, int] | None:
         """The size to crop the decoded image to; None if the latent has another size than when it was tagged."""
@@ -103,7 +107,7 @@ class Tag:
         h, w = latent_shape[-2:]
         size = self.size_of(latent_shape)
         frames = self.frames if self.frames_of(latent_shape) else None
-        marks = self.marks if (h, w) == self.latent and (size or frames) else None
+        marks = self.marks if size or frames else None
         return replace(self, latent=(h, w), size=size, frames=frames, marks=marks, items=self.items if marks else None)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What networks are made of: a tree of ops, each of which says how far it looks."""
 
+from .attention import attend, count_queries, makes_scores
 from .channels import (
     Activation,
     Affine,
@@ -7,14 +8,27 @@ from .channels import (
     PixelShuffle,
     PixelUnshuffle,
     RepeatChannels,
+    TileChannels,
     plus,
     relu,
     silu,
     soft_clamp,
     times,
 )
+from .look import LookAround, LookBack, Temporal
 from .norms import GroupNormOverFrames, GroupNormSilu, add_silu, list_norms
-from .rows import CHANNELS_LAST, Conv2d, DoublingConv, EveryNth, Upsample2x, Window, join, lay_out_weight, pad_borders
+from .rows import (
+    CHANNELS_LAST,
+    Blocks,
+    Conv2d,
+    DoublingConv,
+    EveryNth,
+    Upsample2x,
+    Window,
+    join,
+    lay_out_weight,
+    pad_borders,
+)
 from .time import (
     ChannelsToFrames,
     Conv3d,
@@ -22,12 +36,11 @@ from .time import (
     FramesToChannels,
     HalveFrames,
     Kernel,
-    LookBack,
     OneFrame,
     RepeatFrames,
-    Temporal,
     TimeConv,
     as_single_frame,
+    list_looks_ahead,
     splits_in_time,
 )
 from .tree import (
@@ -56,6 +69,7 @@ __all__ = [
     "Activation",
     "Affine",
     "AnyOp",
+    "Blocks",
     "ChannelsToFrames",
     "Conv2d",
     "Conv3d",
@@ -70,6 +84,7 @@ __all__ = [
     "HalveFrames",
     "Join",
     "Kernel",
+    "LookAround",
     "LookBack",
     "MeanChannels",
     "OneFrame",
@@ -83,6 +98,7 @@ __all__ = [
     "SideInput",
     "Sums",
     "Temporal",
+    "TileChannels",
     "TimeConv",
     "Upsample2x",
     "Window",
@@ -90,14 +106,18 @@ __all__ = [
     "apply",
     "apply_join",
     "as_single_frame",
+    "attend",
     "chain",
+    "count_queries",
     "declared",
     "has_side_inputs",
     "join",
     "keeps_scale",
     "lay_out_weight",
     "leaves",
+    "list_looks_ahead",
     "list_norms",
+    "makes_scores",
     "map_ops",
     "name_original",
     "pad_borders",

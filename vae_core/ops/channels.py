@@ -65,6 +65,18 @@ class RepeatChannels(Op):
         return x.reshape(b, h, w, c * self.times).permute(0, 3, 1, 2)
 
 
+class TileChannels(Op):
+    """All channels in a row, so many times over. Pointwise. (B, C, H, W) -> (B, times * C, H, W)"""
+
+    keeps_scale = True
+
+    def __init__(self, times: int):
+        self.times, self.growth = times, float(times)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.permute(0, 2, 3, 1).repeat(1, 1, 1, self.times).permute(0, 3, 1, 2)
+
+
 @dataclass(frozen=True, eq=False)
 class MeanChannels(Op):
     """The mean of every `group` channels in a row. Pointwise. (B, group * C, H, W) -> (B, C, H, W)"""

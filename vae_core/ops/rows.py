@@ -70,6 +70,18 @@ class Window(Op):
         raise NotImplementedError
 
 
+class Blocks(Op):
+    """An op on blocks of `block` rows, counted from the top of the image, none of which sees another.
+
+    (B, C, H, W) -> (B, C', H, W). It is called on any number of whole blocks; only an image's last may have fewer rows.
+
+    last_conv  the name of the submodule that makes its result, if that is a convolution
+    """
+
+    block: int = 1
+    last_conv: str = ""
+
+
 class Conv2d(Window, nn.Conv2d):
     """Padded convolution. (B, c_in, H, W) -> (B, c_out, H', W')
 
@@ -77,7 +89,10 @@ class Conv2d(Window, nn.Conv2d):
     LDM's downsampling pads (0, 1): one row below and one column on the right.
     `groups`: channels see only those of their own group.
     `border`: what is there instead of zeros, see Window; as many on both sides.
+    `unrounded`: the weight before it was rounded to half precision, where that is kept (families/doubling.py).
     """
+
+    unrounded: Tensor | None
 
     def __init__(self, c_in: int, c_out: int, kernel_size: int = 3, *, stride: int = 1,
                  pad: tuple[int, int] | None = None, groups: int = 1, bias: bool = True,
@@ -87,6 +102,7 @@ class Conv2d(Window, nn.Conv2d):
         self.span, self.step, self.growth = kernel_size, stride, c_out / c_in / stride**2
         even = before if before == after else 0  # what the backend pads without a copy
         nn.Conv2d.__init__(self, c_in, c_out, kernel_size, stride, even, groups=groups, bias=bias)
+        self.register_buffer("unrounded", None, persistent=False)
 
     def reset_parameters(self) -> None:
         if not self.weight.is_meta:  # on the meta device there is nothing to draw numbers for, but it takes its time
@@ -113,16 +129,18 @@ class DoublingConv(Window):
 
     Two of three taps meet the same pixel of the small image. Summed beforehand, they are a transposed convolution of
     4 x 4 taps and stride 2: the same result with 4/9 of the multiplications, and the doubled image never exists.
+    `weight`: the convolution's, perhaps with more digits; sums are in fp32 at least, and rounded once.
     """
 
     rows, span, rows_per_step = (1, 1), 3, 2
 
-    def __init__(self, conv: Conv2d):
-        weight = conv.weight.to(at_least_fp32(conv.weight.dtype))
-        weight = _sum_taps(_sum_taps(weight, 2), 3).transpose(0, 1)
-        self.growth = 4 * conv.growth
-        self.original, self.weight, self.bias = conv, weight.to(conv.weight.dtype).contiguous(), conv.bias
-        self.temporary_bytes = self.weight.nbytes
+    def __init__(self, conv: Conv2d, weight: Tensor | None = None):
+        weight = conv.weight if weight is None else weight
+        weight = weight.to(at_least_fp32(weight.dtype))
+        weight = _sum_taps(_sum_taps(weight, 2), 3).transpose(0, 1).to(conv.weight.dtype)
+        format = torch.channels_last if weight.device.type == "cuda" else torch.contiguous_format
+        self.original, self.weight, self.bias = conv, weight.contiguous(memory_format=format), conv.bias
+        self.growth, self.temporary_bytes = 4 * conv.growth, self.weight.nbytes
 
     def __call__(self, x: Tensor) -> Tensor:
         return F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=1)

@@ -5,7 +5,7 @@ and in memory (channels last) that is what a convolution in three dimensions rea
 difference between a clip and so many images.
 
 A long clip is run a few frames at a time, if no op but a `Temporal` sees more than one frame. What such an op must know
-of earlier frames it is given back, as its `past`.
+of earlier frames it is given back, as its `past`. One that sees later frames waits for them, see look.py.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,10 @@ from torch.nn import functional as F
 
 from ..dtypes import at_least_fp32
 from .clip_conv import convolve_clip
+from .look import LookAround, LookBack, Temporal
 from .norms import GroupNormOverFrames
 from .rows import Window, join, lay_out_weight, pad_borders
-from .tree import AnyOp, Op, Ops, keeps_scale, leaves, map_ops
+from .tree import AnyOp, Ops, keeps_scale, leaves, map_ops
 from .whole_image import Global
 
 Kernel = int | tuple[int, int, int]
@@ -27,62 +28,29 @@ TAPS = (2, 0, 1, 3, 4)
 TAPS_CHANNELS_LAST = (2, 0, 3, 4, 1)
 
 
-class Temporal(Op, nn.Module):
-    """An op that looks at earlier frames too, in each row at that row alone."""
-
-    def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The result for the next frames x, (T, C, rows, W), and what is to be known of them later: as many rows.
-
-        past: what it gave with the frames before, None at the beginning of a clip.
-        """
-        raise NotImplementedError
-
-    def as_single_frame(self) -> Ops:
-        """What it comes to on images, that is on clips of one frame: ops for a batch of them."""
-        raise NotImplementedError
-
-    def forward(self, input: Tensor) -> Tensor:
-        return self.advance(input, None)[0]
-
-
-class LookBack(Temporal):
-    """Puts the last frames before x in front of it. (T, C, H, W) -> (T + frames, C, H, W)
-
-    What came before the first frame are zeros, or that frame again (`repeats`). A convolution that moves on by `step`
-    frames reads step - 1 fewer of those it has read: by these, less is put in front of the frames after.
-    """
-
-    keeps_scale = True
-
-    def __init__(self, frames: int, repeats: bool = False, step: int = 1):
-        super().__init__()
-        self.frames, self.repeats, self.later = frames, repeats, frames - step + 1
-
-    def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
-        if past is None:
-            past = (x[:1] if self.repeats else torch.zeros_like(x[:1])).expand(self.frames, *x.shape[1:])
-        seen = join([past, x])
-        return seen, seen[len(seen) - self.later :].clone()
-
-
 class Conv3d(Window, nn.Conv3d):
     """Convolution over frames, rows and columns. (T + k - 1, c_in, H, W) -> (T, c_out, H', W')
 
     In space it pads, in time it does not: as a block it is a `LookBack` and itself, so the last frame it sees is its
-    own, as in every causal VAE. `repeats`: before the first frame, and beyond the borders of an image, the nearest is
-    seen again instead of zeros. `pad` = (before, after) in space. `around`: it sees as many frames after its own as
-    before, (T, c_in, H, W) -> (T, c_out, H', W'), and beyond both ends of the clip are zeros.
+    own, as in every causal VAE. `repeats`: before the first frame it is seen again instead of zeros. `border`: what is
+    beyond the borders of an image, see Window; if it repeats frames, by default the nearest pixel, else zeros. `pad` =
+    (before, after) in space.
+
+    `around`: it sees as many frames after its own as before. If it repeats frames, the last one too, it is as a block a
+    `LookAround` and itself. Else beyond both ends of the clip are zeros, which it pads: it is run on all frames of a
+    clip at once, (T, c_in, H, W) -> (T, c_out, H', W').
     """
 
     def __init__(self, c_in: int, c_out: int, kernel: Kernel = 3, *, stride: Kernel = 1,
                  pad: tuple[int, int] | None = None, repeats: bool = False, around: bool = False,
-                 bias: bool = True):  # fmt: skip
+                 border: str | None = None, bias: bool = True):  # fmt: skip
         nn.Conv3d.__init__(self, c_in, c_out, kernel, stride, bias=bias)
         self.frames, self.span, _ = self.kernel_size
-        self.around = self.frames // 2 if around else 0
+        self.ahead = self.frames // 2 if around else 0
+        self.around = 0 if repeats else self.ahead
         self.step, self.repeats = self.stride[1], repeats
         self.rows = pad or (self.span // 2, self.span // 2)
-        self.border = "replicate" if repeats else "constant"
+        self.border = border or ("replicate" if repeats else "constant")
         self.growth = c_out / c_in / self.step**2
 
     def reset_parameters(self) -> None:
@@ -90,18 +58,19 @@ class Conv3d(Window, nn.Conv3d):
             super().reset_parameters()
 
     def ops(self) -> Ops:
-        looks_back = self.frames > 1 and not self.around
-        return (LookBack(self.frames - 1, self.repeats, self.stride[0]), self) if looks_back else (self,)
+        if self.ahead:
+            return (LookAround(self.ahead), self) if self.repeats else (self,)
+        return (LookBack(self.frames - 1, self.repeats, self.stride[0]), self) if self.frames > 1 else (self,)
 
     def forward(self, input: Tensor) -> Tensor:
         before, after = self.rows
-        if before == after and not self.repeats:
+        if before == after and self.border == "constant":
             return self._convolve(input, (before, before))
         return self._convolve(self._pad_borders(input, (before, after, before, after)), (0, 0))
 
     def apply_unpadded(self, x: Tensor) -> Tensor:
         before, after = self.rows
-        if before == after and not self.repeats:
+        if before == after and self.border == "constant":
             return self._convolve(x, (0, before))
         return self._convolve(self._pad_borders(x, (before, after, 0, 0)), (0, 0))
 
@@ -179,18 +148,20 @@ class RepeatFrames(Temporal):
 class FramesToChannels(Temporal):
     """Frames become channels of one, (channel, frame) in turn. (T, C, H, W) -> (T / n, n C, H, W)
 
-    Before the first frame are n - 1 of zeros, so that it has a group of its own.
+    Before the first frame are n - 1 of zeros, or that frame again (`repeats`), so that it has a group of its own.
     """
 
     keeps_scale = True
 
-    def __init__(self, n: int):
+    def __init__(self, n: int, repeats: bool = False):
         super().__init__()
-        self.n = n
+        self.n, self.repeats = n, repeats
 
     def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         missing = -len(x) % self.n if past is None else 0
-        x = join([x.new_zeros(missing, *x.shape[1:]), x]) if missing else x
+        if missing:
+            before = (x[:1] if self.repeats else torch.zeros_like(x[:1])).expand(missing, *x.shape[1:])
+            x = join([before, x])
         t, c, h, w = x.shape
         y = x.permute(0, 2, 3, 1).reshape(t // self.n, self.n, h, w, c)
         return y.permute(0, 2, 3, 4, 1).reshape(t // self.n, h, w, c * self.n).permute(0, 3, 1, 2), x[:0].clone()
@@ -200,24 +171,27 @@ class FramesToChannels(Temporal):
 
     def _first(self, x: Tensor) -> Tensor:
         y = x.new_zeros(len(x), *x.shape[2:], x.shape[1], self.n)
-        y[..., -1] = x.permute(0, 2, 3, 1)
+        y[..., 0 if self.repeats else -1 :] = x.permute(0, 2, 3, 1)[..., None]
         return y.flatten(-2).permute(0, 3, 1, 2)
 
 
 class ChannelsToFrames(Temporal):
-    """The way back. (T, n C, H, W) -> (n T, C, H, W), without the n - 1 before the first frame."""
+    """The way back. (T, n C, H, W) -> (n T, C, H, W), without the n - 1 before the first frame.
+
+    keeps_first: with them, so that an image makes n frames; then it is to be run as a clip.
+    """
 
     keeps_scale = True
 
-    def __init__(self, n: int):
+    def __init__(self, n: int, keeps_first: bool = False):
         super().__init__()
-        self.n = n
+        self.n, self.first = n, 0 if keeps_first else n - 1
 
     def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         t, c, h, w = x.shape
         y = x.permute(0, 2, 3, 1).reshape(t, h, w, c // self.n, self.n).permute(0, 4, 1, 2, 3)
         y = y.reshape(t * self.n, h, w, c // self.n).permute(0, 3, 1, 2)
-        return y if past is not None else y[self.n - 1 :], x[:0].clone()
+        return y if past is not None else y[self.first :], x[:0].clone()
 
     def as_single_frame(self) -> Ops:
         return (keeps_scale(self._last),)
@@ -242,7 +216,7 @@ class TimeConv(nn.Conv3d, Temporal):
         return ()
 
     def forward(self, input: Tensor) -> Tensor:
-        return self.advance(input, None)[0]
+        return self.end(input, None)[0]
 
 
 class DoubleFrames(TimeConv):
@@ -283,14 +257,17 @@ def as_single_frame(ops: Ops) -> Ops:
     return map_ops(ops, _single_frame)
 
 
+_LOOKS = (LookBack, LookAround)
+
+
 def _single_frame(ops: Ops) -> Ops:
     result: list[AnyOp] = []
     for op in ops:
         if isinstance(op, Conv3d):
-            if result and isinstance(result[-1], LookBack):
+            if result and isinstance(result[-1], _LOOKS):
                 result.pop()
             result.append(OneFrame(op))
-        elif isinstance(op, (Temporal, GroupNormOverFrames, Global)) and not isinstance(op, LookBack):
+        elif isinstance(op, (Temporal, GroupNormOverFrames, Global)) and not isinstance(op, _LOOKS):
             result += op.as_single_frame()
         else:
             result.append(op)
@@ -298,11 +275,16 @@ def _single_frame(ops: Ops) -> Ops:
 
 
 def splits_in_time(ops: Ops) -> bool:
-    """Can a clip be run a few frames at a time? Not if an op reads later frames, or all frames at once."""
-    return not any(_reads_later_frames(op) for op in leaves(ops))
+    """Can a clip be run a few frames at a time? Not if an op reads all frames at once."""
+    return not any(_reads_all_frames(op) for op in leaves(ops))
 
 
-def _reads_later_frames(op: AnyOp) -> bool:
+def list_looks_ahead(ops: Ops) -> list[Temporal]:
+    """The ops that read later frames, in the order of a run. When a clip ends, each has frames to make yet."""
+    return [op for op in leaves(ops) if isinstance(op, Temporal) and op.ahead]
+
+
+def _reads_all_frames(op: AnyOp) -> bool:
     if isinstance(op, Conv3d):
         return op.around > 0
     return isinstance(op, GroupNormOverFrames) or (isinstance(op, Global) and op.over_frames and not op.looks_back)

@@ -5,9 +5,10 @@ that it says how far it looks. That is all an executor needs to run a network wh
 
     pointwise      any callable                 each pixel on its own
     Window         .rows, .span, .step          a few neighbouring rows
+    Blocks         .block                       blocks of so many rows, counted from the top, each alone
     nn.GroupNorm                                two numbers per group, over the whole image
     Global         (attention)                  every pixel at once
-    Temporal       .advance                     earlier frames of a clip
+    Temporal       .advance, .end               other frames of a clip
     Residual       .body, .skip                 two paths, added
     SideInput      .side, .join                 a second image, made of the run's input, joined row by row
 
@@ -27,8 +28,9 @@ no `Op` the defaults are true. `declared(op)` answers for both.
     label            class     errors          what to call an op that is no submodule of the network
 
     Window           rows, span, step, border                            see rows.py
+    Blocks           block, last_conv                                    see rows.py
     Global           memory_grows, over_frames, looks_back, last_conv    see whole_image.py
-    Temporal         advance, as_single_frame                            see time.py
+    Temporal         advance, end, ahead, as_single_frame                see look.py
 
 Shapes are (B, C, H, W), of a clip (T, C, H, W), see time.py; rows are dim -2. Ops compute in the dtype of their input.
 """

@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from . import comparison
     from .comparison import Overflow, RoundTrip
     from .description import describe_file, describe_vae, format_rows
-    from .latent import describe_latent
-    from .survey import format_survey, list_weights, survey_files, survey_to_json
+    from .latent import describe_latent, describe_numbers
+    from .survey import format_survey, list_survey, list_weights, survey_files, survey_to_json
     from .tables import format_markdown
 else:
     __getattr__, __dir__ = lazy.offer(
@@ -17,8 +17,8 @@ else:
         {
             "comparison": "comparison Overflow RoundTrip",
             "description": "describe_file describe_vae format_rows",
-            "latent": "describe_latent",
-            "survey": "format_survey list_weights survey_files survey_to_json",
+            "latent": "describe_latent describe_numbers",
+            "survey": "format_survey list_survey list_weights survey_files survey_to_json",
             "tables": "format_markdown",
         },
     )
@@ -29,10 +29,12 @@ __all__ = [
     "comparison",
     "describe_file",
     "describe_latent",
+    "describe_numbers",
     "describe_vae",
     "format_markdown",
     "format_rows",
     "format_survey",
+    "list_survey",
     "list_weights",
     "survey_files",
     "survey_to_json",

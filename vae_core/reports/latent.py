@@ -58,6 +58,18 @@ def describe_latent(latent: Tensor, tag: Tag | None = None, vae: str | None = No
 
 
 @pin_numerics()
+def describe_numbers(latent: Tensor) -> str:
+    """A line for people about a latent of any shape, range and real dtype, as of sound: its shape and statistics."""
+    x = latent.detach().double()
+    finite = x[torch.isfinite(x)]
+    head = f"{tuple(latent.shape)}, {str(latent.dtype).removeprefix('torch.')}"
+    if len(finite) < x.numel():
+        return f"{head}; {x.numel() - len(finite)} of its {x.numel()} numbers are NaN or infinite"
+    std, mean = torch.std_mean(finite, correction=0)
+    return f"{head}; mean {mean:.3f}, std {std:.3f}, min {finite.min():.3f}, max {finite.max():.3f}"
+
+
+@pin_numerics()
 def find_warnings(
     latent: Tensor, found: ChannelStatistics, tag: Tag | None = None, vae: str | None = None
 ) -> list[str]:

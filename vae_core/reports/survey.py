@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..checkpoints.detection import Inspection, demand_whole, inspect, to_json
+from ..checkpoints.loading import own_dtype
 from ..checkpoints.places import SHARD, SUBFOLDERS, WEIGHTS, holds_usual
 from ..errors import VAEError, shorten
 
@@ -27,7 +28,8 @@ def survey_files(paths: Iterable[str | Path]) -> list[Surveyed]:
 
     paths: files, folders of a model, folders of files at any depth, and patterns as 'models/*.safetensors'
     """
-    return [_look(path) for given in paths for path in list_weights(given)]
+    listed = [path for given in paths for path in list_weights(given)]
+    return [_look(path) for path in listed if not (_is_later_part(path) and _first_part(path) in listed)]
 
 
 def list_weights(path: str | Path) -> list[Path]:
@@ -64,11 +66,17 @@ def _is_later_part(file: Path) -> bool:
     return bool(shard) and int(shard["number"]) > 1
 
 
+def _first_part(file: Path) -> Path:
+    shard = SHARD.fullmatch(file.name)
+    return file.with_name(f"{shard['stem']}-00001-of-{shard['all']}{shard['ending']}") if shard else file
+
+
 def _look(path: Path) -> Surveyed:
     found = None
     try:
         found = inspect(path)
         demand_whole(found, path)
+        own_dtype(found.dtypes, path.name)
     except VAEError as e:
         return Surveyed(path, found, str(e))
     return Surveyed(path, found)
@@ -86,12 +94,28 @@ def _to_json(row: Surveyed) -> dict[str, Any]:
 
 def format_survey(rows: list[Surveyed]) -> str:
     """A table for people: a line for each file, and how many would load."""
-    shared = os.path.commonpath([row.path.parent for row in rows]) if rows else ""
-    lines = [HEAD, *(_list_cells(row, shared) for row in rows)]
+    lines = [HEAD, *_list_lines(rows)]
     widths = [max((len(line[i]) for line in lines if i < len(line) - 1), default=0) for i in range(len(HEAD))]
     table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
-    fine = sum(not row.problem for row in rows)
-    return "\n".join([*table, "", f"{fine} of {len(rows)} would load."])
+    return "\n".join([*table, "", _count_fine(rows)])
+
+
+def list_survey(rows: list[Surveyed]) -> str:
+    """The same where letters are not of one width: a sentence for each file."""
+    return "\n".join([_count_fine(rows), *(_say(*cells) for cells in _list_lines(rows))])
+
+
+def _say(name: str, what: str, latent: str = "", stored: str = "", size: str = "") -> str:
+    return f"{name}: {what}, {stored}, {size} MiB" if latent else f"{name}: {what}"
+
+
+def _count_fine(rows: list[Surveyed]) -> str:
+    return f"{sum(not row.problem for row in rows)} of {len(rows)} would load."
+
+
+def _list_lines(rows: list[Surveyed]) -> list[tuple[str, ...]]:
+    shared = os.path.commonpath([row.path.parent for row in rows]) if rows else ""
+    return [_list_cells(row, shared) for row in rows]
 
 
 def _list_cells(row: Surveyed, shared: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..dtypes import name_dtype
 from ..execution.options import OnPlan, RunOptions
 from ..families import Config, Half, Network
+from ..families.doubling import keep_unrounded
 from . import kept
 from .verdict import Verdict, Way
 
@@ -110,6 +111,8 @@ def copy_to(vae: T, device: torch.device, dtype: torch.dtype) -> T:
     for p in vae.network.parameters():
         weights[id(p)] = nn.Parameter(p.detach().to(device, dtype), requires_grad=False)
     network = copy.deepcopy(vae.network, weights)  # takes these in place of what it would copy
+    pairs = zip(network.parameters(), vae.network.parameters(), strict=True)
+    keep_unrounded(network, {id(new): old.data for new, old in pairs if new.dtype is not old.dtype})
     space = vae.latent_space
     twin = type(vae)(network, vae.family, vae.config, name=vae.name, dtype=dtype, device=device, latent_space=space)
     twin.detours = NoDetours()

@@ -207,6 +207,24 @@ def test_quantised_weights_are_multiplied_with_their_scales(tmp_path, weights, d
     assert found.bytes < sum(t.nbytes for t in weights.values())
 
 
+def test_a_scale_may_lie_in_another_part_than_its_weight(tmp_path, weights):
+    stored, exact = quantise(weights, torch.int8, True, "weight_scale")
+    scales = {name for name in stored if name.endswith("weight_scale")}
+    for number, names in ((1, stored.keys() - scales), (2, scales)):
+        save_file({name: stored[name] for name in names}, tmp_path / f"vae-0000{number}-of-00002.safetensors")
+    assert holds(tmp_path / "vae-00001-of-00002.safetensors", exact)
+    assert len(inspect(tmp_path / "vae-00001-of-00002.safetensors").files) == 2
+
+
+def test_a_pickle_that_is_cut_off_holds_no_code(tmp_path, weights):
+    """Cut within the name of one of torch's own functions, which then is none of them."""
+    torch.save(weights, tmp_path / "whole.pt", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "whole.pt").read_bytes()
+    (tmp_path / "cut.pt").write_bytes(content[: content.index(b"_rebuild_tensor_v2") + 14])
+    with pytest.raises(BrokenCheckpoint, match="is damaged: it is cut off; download it again"):
+        inspect(tmp_path / "cut.pt")
+
+
 def quantise(weights, dtype, per_channel, word):
     """As programs do: convolutions in 8 bits with scales, beside what concerns activations; then what it stands for."""
     stored, exact = {"scaled_fp8": torch.zeros(0, dtype=torch.float8_e4m3fn)}, {}
@@ -227,7 +245,6 @@ def quantise(weights, dtype, per_channel, word):
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (b"GGUF\x03\x00\x00\x00" + bytes(200), "is a GGUF file, weights quantised in blocks, not a file of weights"),
         (b"\x08\x07\x12\x07pytorch\x1a\x05" + bytes(200), "is a program in ONNX, not a file of weights"),
         (b"ftrt" + bytes(200), "is an engine of TensorRT, made for one card, not a file of weights"),
         (b"<!doctype html><html></html>", "is a web page (HTML), not a file of weights"),
@@ -241,6 +258,19 @@ def test_other_files_are_told_for_what_they_are(tmp_path, content, what, ending)
     with pytest.raises(BrokenCheckpoint) as e:
         inspect(path)
     assert (what in str(e.value) and "safetensors file that it was made of" in str(e.value)) or "itself" in str(e.value)
+
+
+@pytest.mark.parametrize("ending", [".part", ".crdownload", ".incomplete"])
+def test_a_download_that_has_not_ended(tmp_path, weights, ending):
+    save_file(weights, tmp_path / f"vae.safetensors{ending}")
+    with pytest.raises(BrokenCheckpoint, match="is a download that has not ended: finish it, or download it again"):
+        inspect(tmp_path / f"vae.safetensors{ending}")
+
+
+def test_a_file_of_zeros(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(bytes(5000))
+    with pytest.raises(BrokenCheckpoint, match="is a file of zeros, not a file of weights: download it again"):
+        inspect(tmp_path / "a.safetensors")
 
 
 def test_a_program_of_torchscript(tmp_path):

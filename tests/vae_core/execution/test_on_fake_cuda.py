@@ -153,6 +153,22 @@ def test_a_run_in_fp32_waits_for_nothing():
     assert not [where for (_, way), seen in calls.items() if way != "bands on disk" for where in seen.waits]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", ["kl", "wan", "dc_ae"])
+def test_doublings_joined_in_half_precision(kind, dtype):
+    """From weights of a file in fp32. That they are as they were is read once more, and before the run."""
+    demand_guard()
+    with fake_cuda() as watch:
+        vae = from_weights(random_weights(*SMALL[kind]), kind, dtype, torch.device("cuda"))
+        calls = [see(watch, vae, kind, "decode", way) for way in ("whole", "bands", "bands in system memory")]
+    for seen in calls:
+        assert not seen.waits and sum(seen.reads.values()) == READS["decode"] + 1
+        assert seen.peak <= seen.plan.peak + STATISTICS
+        assert not any(layout.op == "upsample_nearest2d" for layout in seen.layouts)
+        convolutions = [layout for layout in seen.layouts if layout.op == "convolution"]
+        assert not [layout for layout in convolutions if not {layout.x, layout.weight} <= {"last", "both"}]
+
+
 LIMIT = 2**31  # numbers that kernels of CUDA count with 32 bits
 
 

@@ -81,8 +81,10 @@ def test_a_border_is_saved_with_its_vae(tmp_path):
 def test_what_cannot_be():
     with pytest.raises(BadRequest, match="there is no border 'wrap': choose zeros, reflect, circular"):
         from_weights(random_weights(*SMALL["kl"]), border="wrap")
-    for kind in ("wan", "paella", "svd"):
-        with pytest.raises(BadRequest, match="cannot have the border 'circular': those of clips, and Paella's, keep"):
+    for kind in ("wan", "paella", "svd", "kvae"):
+        with pytest.raises(
+            BadRequest, match="cannot have the border 'circular': those of clips, Paella's and KVAE's keep"
+        ):
             from_weights(random_weights(*SMALL[kind]), border="circular")
     mirrored = from_weights(random_weights(*SMALL["kl"]), border="reflect")
     with pytest.raises(BadRequest, match="too few to be mirrored at their borders"):

@@ -8,6 +8,7 @@ from exact_vae.vae_core.families.registry import expected_shapes
 from exact_vae.vae_core.families.tiny import Coder, TinyConfig
 from exact_vae.vae_core.latents.spaces import SPACES, find_tiny_space
 from safetensors.torch import load_file, save_file
+from support.headers import header
 from support.random_networks import random_weights
 from torch import nn
 from torch.nn import functional as F
@@ -231,5 +232,18 @@ def test_authors_file_names():
     assert {n: find_tiny_space(n, "tiny") for n in more} == more
     assert [find_tiny_space(n, "tiny") for n in ("mine.pth", "taesd_mine.pth", "fp16.pth")] == [None] * 3
     clips = {"taew2_1-bf16.safetensors": "wan21", "lighttaew2_2.pth": "wan22", "taeltx2_3_wide.pth": "ltx-video"}
+    clips |= {
+        "taem1.pth": "mochi",
+        "taeltx2_3_bf16.safetensors": "ltx-video",
+        "taehv1_5_super_fp16.pth": "hunyuan-video-15",
+    }
     assert {n: find_tiny_space(n, "tiny_video") for n in clips} == clips
+    assert find_tiny_space("taesdv_fp16.safetensors", "taesdv") == "svd"
     assert [find_tiny_space("taehv.pth", family) for family in ("tiny_video", "tiny")] == ["hunyuan-video", None]
+
+
+def test_what_is_too_many_is_named():
+    """One strange tensor within a half does not make it a network of another kind."""
+    shapes = dict(header("taesd.module")["shapes"])
+    found = detect({**shapes, "decoder.3.conv.more.weight": (3,)})
+    assert (found.family, found.missing, found.unexpected) == ("tiny", (), ("decoder.3.conv.more.weight",))

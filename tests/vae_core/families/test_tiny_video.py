@@ -1,8 +1,10 @@
 """Tiny autoencoders of clips against a plain walk through their layers, frame by frame, random weights, float64."""
 
+import dataclasses
+
 import pytest
 import torch
-from exact_vae.vae_core import BadRequest, detect, from_weights, load
+from exact_vae.vae_core import BadRequest, ClipLaw, detect, from_weights, load
 from exact_vae.vae_core.checkpoints.loading import read_as_light
 from exact_vae.vae_core.families.registry import expected_shapes
 from exact_vae.vae_core.families.tiny_video import Coder, Level, TinyVideoConfig
@@ -18,8 +20,9 @@ EXACT = 1e-12
 
 
 def coder(widths: tuple[int, ...], in_time: str, **more) -> Coder:
-    """in_time: of each level, 't' if it changes the number of frames"""
-    return Coder(tuple(Level(w, 2, t == "t") for w, t in zip(widths, in_time, strict=True)), 8, **more)
+    """in_time: of each level, 't' if it halves or doubles the number of frames, '3' if it does so by three"""
+    steps = {"-": 1, "t": 2, "3": 3}
+    return Coder(tuple(Level(w, 2, steps[t]) for w, t in zip(widths, in_time, strict=True)), 8, **more)
 
 
 KINDS = {
@@ -28,8 +31,11 @@ KINDS = {
     "taeltx": TinyVideoConfig(6, coder((8, 8, 8), "ttt"), coder((16, 8, 8), "ttt"), patch=4),
     "super": TinyVideoConfig(6, coder((8, 8, 8), "tt-"), coder((16, 12, 8), "-tt", superior=True), patch=2),
     "taeh3": TinyVideoConfig(24, coder((8, 8, 8), "tt-"), coder((16, 8, 8), "-tt"), patch=2),
+    "taem1": TinyVideoConfig(6, coder((8, 8, 8), "3t-"), coder((16, 8, 8), "-t3")),
+    "wide": TinyVideoConfig(6, coder((8, 8, 8), "tt-"), coder((16, 12, 8), "-tt", group=4), patch=2),
 }
-FRAMES = {kind: (1, 2, 4, 9) if kind != "taeltx" else (1, 17) for kind in KINDS} | {"taeh3": (5, 22, 39)}
+FRAMES = {kind: (1, 2, 4, 9) for kind in KINDS}
+FRAMES |= {"taeltx": (1, 17), "taeh3": (5, 22, 39), "taem1": (1, 6, 13)}
 
 
 def weights_of(kind: str) -> dict[str, torch.Tensor]:
@@ -59,8 +65,16 @@ class Walk:
         if self.superior:
             y = self.act(self.conv(f"{i}.conv.1", self.conv(f"{i}.conv.0", y, groups=y.shape[1])))
             return x + self.conv(f"{i}.conv.3", y)
+        if f"{i}.conv.6.weight" in self.weights:
+            return self.act(x + self.wide(i, y))
         y = self.act(self.conv(f"{i}.conv.2", self.act(self.conv(f"{i}.conv.0", y))))
         return self.act(x + self.conv(f"{i}.conv.4", y))
+
+    def wide(self, i: int, y: torch.Tensor) -> torch.Tensor:
+        for n in (0, 2, 4, 6):
+            seen = self.weights[f"{i}.conv.{n}.weight"].shape[1]
+            y = self.conv(f"{i}.conv.{n}", self.act(y) if n else y, groups=y.shape[1] // seen)
+        return y
 
     def in_time(self, i: int, frames: list[torch.Tensor]) -> list[torch.Tensor]:
         c_out, c_in = self.weights[f"{i}.conv.weight"].shape[:2]
@@ -162,11 +176,11 @@ def test_parts_and_bands_are_the_clip_at_once(kind):
     from exact_vae.vae_core.execution import whole
 
     ours = from_weights(weights_of(kind))
-    x, t = 2 * clip({"taeh3": 39, "taeltx": 17}.get(kind, 12), ours.spatial_ratio) - 1, ours.temporal_ratio
+    x, t = 2 * clip({"taeh3": 39, "taeltx": 17, "taem1": 13}.get(kind, 12), ours.spatial_ratio) - 1, ours.temporal_ratio
     z = ours.encode(x).mode() * 3
     for doing, y in (("encode", x), ("decode", z)):
         ops = ours.network.encode_ops() if doing == "encode" else ours.network.decode_ops()
-        filled = torch.cat([y, *[y[:, :, -1:]] * (-y.shape[2] % t)], 2) if (doing, t) == ("encode", 8) else y
+        filled = torch.cat([y, *[y[:, :, -1:]] * (-y.shape[2] % t)], 2) if doing == "encode" and kind != "taeh3" else y
         want = torch.stack([whole.run(ops, one) for one in filled.transpose(1, 2)]).transpose(1, 2)
         assert splits_in_time(ops)
         for how in HOW:
@@ -280,7 +294,8 @@ def test_round_trip_of_the_config(config):
 
 
 PUBLISHED = [("taehv", 16, 8, 4), ("taeh3", 24, 16, 4), ("taehv1_5", 32, 16, 4), ("taehv1_5_super", 32, 16, 4),
-             ("taew2_2", 48, 16, 4), ("taeltx_2", 128, 32, 8)]  # fmt: skip
+             ("taew2_2", 48, 16, 4), ("taeltx_2", 128, 32, 8), ("taeltx2_3_wide", 128, 32, 8), ("taem1", 12, 8, 6)
+             ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "channels", "ratio", "frames"), PUBLISHED)
@@ -289,6 +304,18 @@ def test_published_files(name, channels, ratio, frames):
     assert found.is_whole and found.family == "tiny_video" and found.config.patch == ratio // 8
     assert (found.latent_channels, found.spatial_ratio, found.temporal_ratio) == (channels, ratio, frames)
     assert found.config.decoder.superior == name.endswith("super")
+    assert found.config.decoder.group == (64 if name.endswith("wide") else 0)
+
+
+def test_raw_latents_of_mochi(tmp_path):
+    """By the author's name: from what Mochi's diffusion model sees, (raw - mean) / std, to raw."""
+    weights = random_weights("tiny_video", dataclasses.replace(KINDS["taem1"], z_channels=12))
+    save_file(weights, tmp_path / "taem1_fp16.safetensors")
+    ours, space = load(tmp_path / "taem1_fp16.safetensors"), SPACES["mochi"]
+    assert (ours.latent_space, ours.network.clip_law) == ("mochi", ClipLaw(6, 6))
+    mean, std = (torch.tensor(t).view(-1, 1, 1) for t in (space.mean, space.std))
+    x = clip(1, 8).float()[:, :, 0] * 2 - 1
+    assert torch.allclose(ours.encode(x).mode(), from_weights(weights).encode(x).mode() * std + mean, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["taehv", "taeh3"])

@@ -1,11 +1,13 @@
 """Headers of safetensors files: what is refused, and in which words."""
 
 import json
+import random
 import struct
 
 import pytest
 import torch
-from exact_vae.vae_core import BrokenCheckpoint, inspect
+from exact_vae.vae_core import BrokenCheckpoint, UnknownCheckpoint, inspect
+from exact_vae.vae_core.files import safetensors_header
 from exact_vae.vae_core.files.safetensors_header import read_header
 from safetensors.torch import save_file
 
@@ -100,3 +102,58 @@ def test_refuses_what_is_no_safetensors_file(tmp_path, content, words):
     with pytest.raises(BrokenCheckpoint) as e:
         inspect(path)
     assert words in str(e.value)
+
+
+ODD = [True, 1.0, "1", None, -1, 0, 2, 8, 2**63, 2**80, [], {}, [2], "F16", "F31", "I8"]
+
+
+def bend(pick: random.Random, header: dict) -> None:
+    """One value of one entry, or the entry itself, is something else."""
+    name = pick.choice(list(header))
+    key = pick.choice(["dtype", "shape", "data_offsets", "more", ""])
+    if not key:
+        header[name] = pick.choice(ODD)
+    elif isinstance(header[name], dict):
+        old = header[name].get(key)
+        if isinstance(old, list) and old and pick.random() < 0.7:
+            old[pick.randrange(len(old))] = pick.choice(ODD)
+        else:
+            header[name][key] = pick.choice(ODD)
+
+
+def outcome(path) -> str:
+    try:
+        return str(read_header(path))
+    except BrokenCheckpoint as e:
+        return str(e)
+
+
+def test_the_quick_look_refuses_what_the_long_one_does(tmp_path, monkeypatch):
+    """A header is sound at a glance only if the long way, which names what is wrong, finds nothing."""
+    path, pick, quick = tmp_path / "a.safetensors", random.Random(5), []
+    for turn in range(400):
+        header = {"x": entry(), "y": entry((2, 1), (8, 16)), "z": entry((0, 3), (16, 16))}
+        header |= {"w": entry((4,), (16, 24), "BF16")}
+        names = list(header)
+        pick.shuffle(names)
+        header = {name: header[name] for name in names}
+        for _ in range(turn % 3):
+            bend(pick, header)
+        write(path, header, bytes(24 - 8 * (turn % 17 == 3)))
+        quick.append(outcome(path))
+        with monkeypatch.context() as patch:
+            patch.setattr(safetensors_header, "_is_sound", lambda header, data: False)
+            assert outcome(path) == quick[-1], header
+    assert len({one.replace(str(path), "")[:20] for one in quick}) > 5
+
+
+def test_a_verdict_that_is_known_is_said_anew(tmp_path):
+    """Files of the same names and shapes are judged once; each gets a sentence of its own, and its own dtypes."""
+    for name, dtype in (("a", torch.float32), ("b", torch.float16)):
+        save_file({"some.weight": torch.zeros(2, 2, dtype=dtype)}, tmp_path / f"{name}.safetensors")
+    said = []
+    for name in ("a", "b", "a"):
+        with pytest.raises(UnknownCheckpoint, match=f"{name}.safetensors': no VAE was found") as e:
+            inspect(tmp_path / f"{name}.safetensors")
+        said.append(str(e.value))
+    assert said[0] == said[2] and said[0].count("no VAE was found") == 1

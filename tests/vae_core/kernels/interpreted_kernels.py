@@ -124,3 +124,27 @@ def test_a_network_in_bands_of_kernels_is_the_same_in_fp32(interpreted, monkeypa
     monkeypatch.setenv("EXACT_VAE_KERNELS", "off")
     want = run_half(vae, "decode", z)
     assert (bands - want).abs().max() < 1e-4 * want.abs().max()
+
+
+@pytest.mark.parametrize("silu", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_normalizing_pixels_rounds_once(dtype, silu):
+    """Where the twin rounds three times. Written into frames that are further apart than they are long."""
+    due = 1.01 if dtype is torch.bfloat16 else 0.51
+    for shape in SHAPES:
+        t, c, h, w = shape
+        x, gamma = draw(shape, dtype, 1.0), torch.randn(c).to(dtype)
+        room = torch.full((t + 1, h + 1, w, c), 7.0, dtype=dtype).permute(0, 3, 1, 2)
+        args = (gamma, 1e-12, silu)
+        exact = torch_twins.normalize_pixels(x.double(), gamma.double(), *args[1:], torch.empty_like(x).double())
+        twin = torch_twins.normalize_pixels(x, *args, torch.empty_like(x))
+        y = triton_sources.normalize_pixels(x, *args, room[1:, :, :h])
+        assert torch.equal(room[1:, :, :h], y) and (room[:1] == 7).all() and (room[:, :, h:] == 7).all()
+        assert ((y - exact).abs() <= due * torch.finfo(dtype).eps * exact.abs() + 32 * EPS * (1 + exact.abs())).all()
+        if dtype is torch.float16:
+            assert (y - exact).square().mean() <= 1.001 * (twin - exact).square().mean()
+
+
+def test_pixels_of_nothing_stay_nothing():
+    x = torch.zeros(1, 5, 3, 4).contiguous(memory_format=torch.channels_last)
+    assert not triton_sources.normalize_pixels(x, torch.ones(5), 1e-12, True, x.clone() + 1).any()

@@ -49,6 +49,8 @@ images = dict.fromkeys(("x", "y", "skip", "weight", "bias"), "*bf16")
 build(sources.sum_chunks, sums | images, CHANNELS=96, ROWS=128, COLUMNS=32)
 build(sources.merge_chunks, sums | images, CHANNELS=96, ROWS=64, COLUMNS=32)
 build(sources.add_bias_tile, images, CHANNELS=320, ROWS=64, COLUMNS=64)
+scalars = {"root": "fp32", "least": "fp32", "gamma": "*bf16"}
+build(sources.normalize_pixels_tile, images | scalars, CHANNELS=384, SILU=True, ROWS=8, COLUMNS=512)
 build(sources.normalize_tile, sums | images | {"eps": "fp32"}, CHANNELS=128, SILU=True, ROWS=32, COLUMNS=128)
 """
 

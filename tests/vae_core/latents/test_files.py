@@ -3,7 +3,7 @@
 import pytest
 import torch
 from exact_vae.vae_core import BadRequest, BrokenCheckpoint, LatentMismatch
-from exact_vae.vae_core.latents.files import read_latent, read_latent_file, write_latent
+from exact_vae.vae_core.latents.files import StoredLatent, read_latent, read_latent_file, write_latent
 from exact_vae.vae_core.latents.tag import Tag
 from safetensors.torch import load_file, save_file
 
@@ -61,3 +61,20 @@ def test_an_unwritable_place_leaves_nothing(tmp_path):
     with pytest.raises(BadRequest, match="cannot be written: there is no folder"):
         write_latent(tmp_path / "nowhere" / "a.safetensors", torch.zeros(1))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.latent"])
+def test_several_latents_in_one_file(tmp_path, name):
+    """Other programs read the first. Of a file that says another number than it holds none is taken."""
+    sound, clip = torch.randn(1, 8, 6, 16), torch.randn(1, 4, 3, 5, 7)
+    others = [StoredLatent(sound), StoredLatent(clip, TAG, torch.ones(1, 5, 7))]
+    write_latent(tmp_path / name, torch.zeros(1, 4, 5, 7), TAG, beside=others)
+    found = read_latent_file(tmp_path / name)
+    assert found.tag == TAG and [one.tag for one in found.beside] == [None, TAG]
+    assert torch.equal(found.beside[0].latent, sound) and torch.equal(found.beside[1].latent, clip)
+    assert found.beside[0].mask is None and found.beside[1].mask is not None
+    tensors = load_file(tmp_path / name)
+    del tensors[max(n for n in tensors if n.startswith("latent") and n[-1] == "2")]
+    save_file(tensors, tmp_path / name, metadata={"exact_vae_latents": "3"})
+    with pytest.raises(BrokenCheckpoint, match="says that it holds 3 latents, but there are 2"):
+        read_latent_file(tmp_path / name)

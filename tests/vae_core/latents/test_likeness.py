@@ -80,3 +80,33 @@ def test_a_tag_of_before_there_were_marks_is_believed():
 def test_what_cannot_be_is_no_tag(bad):
     good = Tag("wan", 16, 8, (8, 8), (61, 60), frames=(2, 4)).to_dict()
     assert Tag.from_dict(good) is not None and Tag.from_dict({**good, **bad}) is None
+
+
+CLIPS = pytest.mark.parametrize("shape", [(1, 16, 2, 9, 12), (1, 48, 3, 12, 20), (2, 4, 6, 8, 8), (1, 16, 5, 5, 7)])
+
+
+@CLIPS
+@pytest.mark.parametrize("strength", [0.0, 0.15])
+def test_time_that_was_turned_is_noticed_and_samplers_are_not(shape, strength):
+    """Core's nodes that flip and turn images do so to the third and fourth axis: of a clip these are time and rows."""
+    z, work = smooth(*shape), smooth(*shape, seed=7)
+    marks, worked_on = draw_marks(z), z * (1 - strength) + work * strength
+    assert lies_as_before(marks, len(z), worked_on)
+    for turned in (worked_on.flip(2), worked_on.flip(3), worked_on.rot90(2, (3, 2))):
+        assert not lies_as_before(marks, len(z), turned)
+    if shape[2] == shape[3]:
+        for turns in (1, 3):
+            assert not lies_as_before(marks, len(z), worked_on.rot90(turns, (3, 2)))
+
+
+def test_a_clip_that_hardly_moves_has_no_direction():
+    still = smooth(1, 16, 1, 9, 12).expand(-1, -1, 2, -1, -1)
+    marks = draw_marks(still)
+    for seed in range(20):
+        assert lies_as_before(marks, 1, still + 0.1 * Noise(seed).draw(still.shape))
+
+
+def test_marks_of_before_there_were_those_of_motion_are_read():
+    z = smooth(1, 4, 3, 8, 8)
+    assert lies_as_before(draw_marks(z.mean(2)), 1, z)
+    assert not lies_as_before(draw_marks(z.mean(2)), 1, z.flip(4))

@@ -2,17 +2,20 @@
 
 import pytest
 import torch
+from exact_vae.vae_core.families.blocks.mage import WindowAttention
 from exact_vae.vae_core.ops import (
     Affine,
     Conv2d,
     DoublingConv,
     EveryNth,
+    LookAround,
     MeanChannels,
     PixelShuffle,
     PixelUnshuffle,
     RepeatChannels,
     Residual,
     SideInput,
+    TileChannels,
     Upsample2x,
     apply,
     apply_join,
@@ -74,6 +77,16 @@ def test_a_window_reads_just_the_rows_it_says(op):
         )
 
 
+@torch.no_grad()
+def test_an_op_on_blocks_reads_blocks_alone():
+    """Attention in windows of 32 x 32: a block that is cut off gives what it gives within the image."""
+    op, x = WindowAttention(32).double(), torch.randn(2, 32, 70, 40, dtype=torch.float64)
+    y, n = op(x), op.block
+    for top, bottom in ((0, n), (n, 2 * n), (n, 70), (2 * n, 70)):
+        assert torch.allclose(op(x[:, :, top:bottom]), y[:, :, top:bottom], rtol=0, atol=1e-14)
+    assert not torch.allclose(op(x[:, :, : n - 1]), y[:, :, : n - 1])
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @torch.no_grad()
 def test_a_doubling_convolution_is_the_two_it_replaces(bias):
@@ -101,12 +114,30 @@ def test_every_nth_pixel_is_what_nearest_neighbours_keep():
 def test_channels_repeated_and_their_means():
     x = torch.randn(2, 3, 4, 6)
     assert torch.equal(RepeatChannels(2)(x), x.repeat_interleave(2, 1))
+    assert torch.equal(TileChannels(2)(x), x.repeat(1, 2, 1, 1))
     assert torch.allclose(MeanChannels(2)(RepeatChannels(2)(x)), x)
     assert torch.allclose(MeanChannels(3)(x), x.mean(1, keepdim=True))
 
 
+@pytest.mark.parametrize("parts", [[1, 1, 1, 3], [2, 4], [6]])
+@pytest.mark.parametrize("told", ["with the last frames", "afterwards"])
+def test_an_op_that_looks_ahead_owes_frames_until_the_clip_ends(parts, told):
+    """What a window of three reads: nothing of one frame, and of the whole clip as many as it has."""
+    clip, op = torch.randn(6, 2, 3, 4), LookAround(1)
+    want = [clip[[max(t - 1, 0), t, min(t + 1, 5)]] for t in range(6)]
+    past, got, left = None, [], list(clip.split(parts))
+    for i, x in enumerate(left):
+        last = i + 1 == len(left) and told != "afterwards"
+        seen, past = (op.end if last else op.advance)(x, past)
+        got += [seen[t : t + 3] for t in range(len(seen) - 2)]
+    if told == "afterwards":
+        seen, past = op.end(clip[:0], past)
+        got += [seen[t : t + 3] for t in range(len(seen) - 2)]
+    assert len(got) == 6 and all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+
+
 POINTWISE = [silu, relu, soft_clamp, Affine(2.0, -1.0), Upsample2x(), PixelShuffle(), PixelShuffle(order="yxc"),
-             RepeatChannels(3), MeanChannels(2)]  # fmt: skip
+             RepeatChannels(3), TileChannels(3), MeanChannels(2)]  # fmt: skip
 
 
 @pytest.mark.parametrize("op", POINTWISE, ids=lambda op: getattr(op, "label", None) or op.__name__)

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from exact_vae.cli import main
+from exact_vae.vae_core import VAEError, load
 from exact_vae.vae_core.reports import format_survey, list_weights, survey_files
 from safetensors.torch import save_file
 from support.headers import header
@@ -41,6 +42,16 @@ def test_every_file_is_told(models):
     assert "which are a LoRA: put it into models/loras" in problems.pop("loras/l.sft")
     assert "is a web page (HTML)" in problems.pop("vae/page.safetensors")
     assert not problems
+
+
+def test_a_file_of_whole_numbers_would_not_load(tmp_path):
+    """Names and shapes are a VAE's, but what its numbers are to be multiplied with is not there."""
+    weights = {n: t.to(torch.int8) if t.ndim == 4 else t for n, t in random_weights("kl", small_kl()).items()}
+    save_file(weights, tmp_path / "a.safetensors")
+    (row,) = survey_files([tmp_path])
+    assert row.found and row.problem == "'a.safetensors' stores weights as I8: quantised VAEs are not supported."
+    with pytest.raises(VAEError, match="stores weights as I8"):
+        load(tmp_path / "a.safetensors")
 
 
 def test_the_table(models):

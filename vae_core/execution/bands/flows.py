@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 from ...ops import (
     AnyOp,
+    Blocks,
     Global,
     Ops,
     Residual,
@@ -43,15 +44,17 @@ from ...ops import (
     apply,
     apply_join,
     declared,
+    list_looks_ahead,
     pad_borders,
     walk,
 )
 from ..whole import Observer, add_skip
+from .blocks import InBlocks
 from .holding import Banding, Flow, HeldFlow, RecomputedFlow, Rereadable
 from .moments import Moments, find_group_moments, normalize
+from .parts import WithPast, add_late
 from .readers import ROWS, Reader, Rows, balance, begin_with, drain, fork, height, numbers_per_row
 from .state import Past
-from .stores import StoredBand
 
 
 def build_flow(ops: Ops, source: Flow, banding: Banding, observer: Observer) -> Flow:
@@ -75,6 +78,8 @@ def _build_step(op: AnyOp, source: Flow, banding: Banding, observer: Observer) -
     if isinstance(op, Window):
         window = WrappedWindow if wraps(op) else SlidingWindow
         return window(op, source, banding, observer)
+    if isinstance(op, Blocks):
+        return InBlocks(op, source, observer)
     if isinstance(op, Temporal) and banding.past:
         return WithPast(op, source, banding, observer)
     return Pointwise(op, source, banding, observer)
@@ -89,12 +94,14 @@ def _make_rereadable(op: nn.GroupNorm, source: Flow, banding: Banding, observer:
 
 
 class Source(Flow):
-    """A tensor (1, C, H, W), or (T, C, H, W), that somebody else keeps."""
+    """A tensor (1, C, H, W), or (T, C, H, W), that somebody else keeps; of no frames it has no bands."""
 
     def __init__(self, x: Tensor, banding: Banding):
         self.x, self.banding, self.rows = x, banding, x.shape[ROWS]
 
     def read(self, last: bool) -> Rows:
+        if not len(self.x):
+            return iter(())
         return iter(self.x.split(height(numbers_per_row(self.x), self.banding.numbers), ROWS))
 
 
@@ -131,7 +138,7 @@ class SlidingWindow(Flow):
         mirrored = max(self.op.rows) + 1 if self.op.border == "reflect" else 0
         for made in map(window.slide, begin_with(mirrored, balance(self.source.read(last), self.numbers))):
             yield from made
-        assert not window.left, "fewer rows than were announced"
+        assert window.left in (0, self.source.rows), "fewer rows than were announced"
 
 
 class WrappedWindow(SlidingWindow):
@@ -197,29 +204,6 @@ class _WindowPosition:
             self.observer.carry(self.carried)
 
 
-class WithPast(Flow):
-    """A temporal op on a part of a clip: with each band it reads what is known of the same rows of earlier frames."""
-
-    def __init__(self, op: Temporal, source: Flow, banding: Banding, observer: Observer):
-        assert banding.past
-        self.op, self.source, self.past, self.observer = op, source, banding.past, observer
-        self.rows = source.rows
-        self.numbers = max(1, int(banding.numbers / op.growth))
-
-    def read(self, last: bool) -> Rows:
-        known, kept = self.past.take(self.op), list[StoredBand]()
-        rows = balance(self.source.read(last), self.numbers)
-        yield from map(partial(self.apply, Reader(known) if known else None, kept), rows)
-        self.past.keep(self.op, kept)
-
-    def apply(self, known: Reader | None, kept: list[StoredBand], band: Tensor) -> Tensor:
-        self.observer.begin_op(self.op)
-        y, past = self.op.advance(band, known.read(band.shape[ROWS]) if known else None)
-        kept.append(self.past.put(past))
-        self.observer.end_op(self.op, y)
-        return y
-
-
 class Normalization(Flow):
     """A group norm with the statistics of the whole image: of each frame, or of all frames of a clip."""
 
@@ -269,6 +253,7 @@ class ResidualSum(Flow):
         self.body = build_flow(op.body, self.ports[0], banding, observer)
         self.skip = build_flow(op.skip, self.ports[1], banding, observer)
         self.rows = self.body.rows
+        self.late = banding.past if list_looks_ahead(op.body) else None
         self.behind = sum(window.span - 1 for window in op.body if isinstance(window, Window))
         self.carried = 0
 
@@ -279,6 +264,9 @@ class ResidualSum(Flow):
         else:
             for port, rows in zip(self.ports, fork(map(self._carry, self.shared.read(last))), strict=True):
                 port.given = rows
+        if self.late:
+            yield from add_late(self.op, self.late, self.body.read(last), self.skip.read(last))
+            return
         skip = Reader(self.skip.read(last))
         yield from map(partial(_add_skip, self.op, skip), self.body.read(last))
         skip.finish()

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 
 import torch
 from torch import Tensor
@@ -11,13 +12,13 @@ ROWS = -2
 
 
 class Reader:
-    """Reads any number of rows at a time from bands (B, C, n, W)."""
+    """Reads any number of rows at a time from bands (B, C, n, W); or of another dimension, such as frames."""
 
-    def __init__(self, rows: Rows):
-        self.rows, self.rest = rows, deque[Tensor]()
+    def __init__(self, rows: Rows, dim: int = ROWS):
+        self.rows, self.dim, self.rest = rows, dim, deque[Tensor]()
 
     def read(self, n: int) -> Tensor:
-        while sum(band.shape[ROWS] for band in self.rest) < n:
+        while sum(band.shape[self.dim] for band in self.rest) < n:
             band = next(self.rows, None)
             assert band is not None, "fewer rows than were asked for"  # StopIteration would end the caller's `map`
             self.rest.append(band)
@@ -25,13 +26,13 @@ class Reader:
         parts: list[Tensor] = []
         while n:
             band = self.rest.popleft()
-            take = min(n, band.shape[ROWS])
-            parts.append(band.narrow(ROWS, 0, take))
-            if rest := band.shape[ROWS] - take:
-                left = band.narrow(ROWS, take, rest)
+            take = min(n, band.shape[self.dim])
+            parts.append(band.narrow(self.dim, 0, take))
+            if rest := band.shape[self.dim] - take:
+                left = band.narrow(self.dim, take, rest)
                 self.rest.appendleft(left if rest > take else left.clone())  # a few rows must not keep all the others
             n -= take
-        return parts[0] if len(parts) == 1 else torch.cat(parts, ROWS)
+        return parts[0] if len(parts) == 1 else torch.cat(parts, self.dim)
 
     def finish(self) -> None:
         """Let the source end, after all its rows have been read, so that it releases the last band."""
@@ -82,6 +83,12 @@ def begin_with(n: int, rows: Rows) -> Rows:
         few = [torch.cat(few, ROWS)] if len(few) > 1 else few
         yield from drain([few.pop()] if few else [])
     yield from rows
+
+
+def has_rows(rows: Rows) -> tuple[bool, Rows]:
+    """Are there any bands? And the same bands."""
+    first = list(islice(rows, 1))
+    return bool(first), chain(drain(first), rows)
 
 
 def drain(bands: Iterable[Tensor]) -> Rows:

@@ -5,7 +5,7 @@ from collections import deque
 import torch
 from torch import Tensor
 
-from ...ops import Global, Temporal
+from ...ops import Global, Residual, Temporal, join
 from .readers import ROWS, Rows
 from .stores import OnDevice, Store, StoredBand
 
@@ -13,18 +13,22 @@ from .stores import OnDevice, Store, StoredBand
 class Past:
     """What ops know of the parts of a clip before this one.
 
-    known     for every temporal op, by id: bands of what its `advance` gave, in the store
+    known     for every temporal op, by id: bands of what its `advance` gave, in the store; for every residual block
+              whose body is behind, bands of the skip's frames that wait for it
     memories  for every attention that looks back, by id: what it remembers of each part; this grows with the clip
+    ending    ids of the ops that look ahead for which the clip ends with this part
     """
 
     def __init__(self, store: Store):
         self.store = store
+        self.ending: frozenset[int] = frozenset()
         self.known: dict[int, list[StoredBand]] = {}
         self.memories: dict[int, list[tuple[StoredBand, ...]]] = {}
 
     def copy(self, store: Store) -> "Past":
         """The same in another store: of the two, each may be read."""
         twin = Past(store)
+        twin.ending = self.ending
         twin.known = {key: [store.put(one.get()) for one in bands] for key, bands in self.known.items()}
         parts = self.memories.items()
         twin.memories = {key: [tuple(store.put(one.get()) for one in part) for part in all_] for key, all_ in parts}
@@ -33,20 +37,43 @@ class Past:
     def put(self, rows: Tensor) -> StoredBand:
         return self.store.put(rows) if rows.numel() else OnDevice().put(rows)  # no frames: a mark that there were some
 
-    def keep(self, op: Temporal, held: list[StoredBand]) -> None:
+    def keep(self, op: Temporal | Residual, held: list[StoredBand]) -> None:
         self.known[id(op)] = held
 
-    def take(self, op: Temporal) -> Rows | None:
+    def take(self, op: Temporal | Residual) -> Rows | None:
         """What `keep` was given: bands from the top, each released when it is read; None at the start of a clip."""
         held = self.known.pop(id(op), None)
         return None if held is None else _read(deque(held))
 
+    def ends(self, op: object) -> bool:
+        """Does the clip end for this op with this part?"""
+        return id(op) in self.ending
+
+    def step(self, op: Temporal, x: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The op's result for the next frames or the last, and what it is to know later, as `Temporal.advance`."""
+        return op.end(x, known) if self.ends(op) else op.advance(x, known)
+
     def advance(self, op: Temporal, x: Tensor) -> Tensor:
         """The op's result for the next frames, all their rows: (T, C, H, W) -> (T', C', H', W')."""
-        known = self.take(op)
-        y, past = op.advance(x, None if known is None else torch.cat(list(known), ROWS))
+        y, past = self.step(op, x, self._take_whole(op))
         self.keep(op, [self.put(past)])
         return y
+
+    def match(self, op: Residual, skip: Tensor, frames: int) -> Tensor:
+        """As many frames of the skip as the body has made, all their rows; the others wait for the next part.
+
+        skip: (T, C, H, W), with no frame if none came. A body that looks ahead is behind, so some may have waited.
+        """
+        known = self._take_whole(op)
+        if known is None and len(skip) == frames:
+            return skip
+        now, later = match_frames(known, skip, frames)
+        self.keep(op, [self.put(later)])
+        return now
+
+    def _take_whole(self, op: Temporal | Residual) -> Tensor | None:
+        known = self.take(op)
+        return None if known is None else torch.cat(list(known), ROWS)
 
     def extend_memory(self, op: Global, memory: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """What the op remembers of all frames so far, with these of the next: tensors (T, heads, pixels, C)."""
@@ -69,6 +96,14 @@ class Past:
     @property
     def memory_bytes(self) -> int:
         return sum(held.get().nbytes for parts in self.memories.values() for part in parts for held in part)
+
+
+def match_frames(known: Tensor | None, skip: Tensor | None, frames: int) -> tuple[Tensor, Tensor]:
+    """So many frames of those that have waited and those that come, (T, C, rows, W); and those that are left over."""
+    parts = [x for x in (known, skip) if x is not None and len(x)]
+    seen = join(parts) if len(parts) > 1 else next(iter(parts), known)
+    assert seen is not None and len(seen) >= frames, "a skip looks ahead further than its body"
+    return seen[:frames], seen[frames:].clone()
 
 
 def _read(held: deque[StoredBand]) -> Rows:

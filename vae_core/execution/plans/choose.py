@@ -10,6 +10,7 @@ import torch
 
 from ...errors import DoesNotFit
 from ...families import ClipLaw, Config, Half, Network
+from ...families.doubling import add_unrounded, list_ops
 from ...families.registry import build, clip_law
 from ...ops import as_single_frame
 from .. import whole
@@ -20,10 +21,9 @@ from . import scratch
 from .clip_request import ClipRequest
 from .limits import find_limit
 from .places import DEVICE, DISK, SYSTEM
-from .request import Plan, Request, propose_fitting
+from .request import Plan, Request, add_scores, propose_fitting
 
 
-@lru_cache(maxsize=32)
 def make_request(
     family: str,
     config: Config,
@@ -33,20 +33,30 @@ def make_request(
     *,
     streamed: bool = False,
     masked: bool = False,
+    joined: bool = False,
 ) -> Request:
     """To encode pixels or decode a latent of this shape, (B, C, H, W) or (B, C, T, H, W); C is the config's own.
 
-    streamed  the image comes or goes row by row
+    streamed  the image comes or goes row by row, the clip by its frames
     masked    decode beside an image and its mask
+    joined    in half precision: are doublings joined, because numbers before rounding are known? See `are_joined`
     Raises DoesNotFit for more pixels than can be counted.
     """
-    twin = _build_twin(family, config, dtype)
+    return _make_request(family, config, half, shape, dtype, streamed, masked, joined)
+
+
+@lru_cache(maxsize=32)
+def _make_request(
+    family: str, config: Config, half: Half, shape: tuple[int, ...], dtype: torch.dtype,
+    streamed: bool, masked: bool, joined: bool,
+) -> Request:  # fmt: skip
+    twin = _build_twin(family, config, dtype, joined)
     law = twin.clip_law
     if len(shape) == 4 and law and law.images_are_clips:
         shape = (*shape[:2], 1, *shape[2:])
     with _counting_on_meta(half, shape):
         if len(shape) == 5 and law and (shape[2] > 1 or law.images_are_clips):
-            return _request_clips(twin, law, config, half, shape, dtype)
+            return _request_clips(twin, law, config, half, shape, dtype, streamed)
         batch = math.prod((shape[0], *shape[2:-2]))
         size = (shape[-2], shape[-1])
         if half is Half.ENCODER:
@@ -55,23 +65,26 @@ def make_request(
 
 
 @lru_cache(maxsize=8)
-def _build_twin(family: str, config: Config, dtype: torch.dtype) -> Network:
+def _build_twin(family: str, config: Config, dtype: torch.dtype, joined: bool) -> Network:
     """The network on the meta device, for requests of every shape. Nobody changes it."""
-    return build(family, config).to(dtype)
+    twin = build(family, config).to(dtype)
+    return add_unrounded(twin) if joined else twin
 
 
 def _request_clips(
-    twin: Network, law: ClipLaw, config: Config, half: Half, shape: tuple[int, ...], dtype: torch.dtype
+    twin: Network, law: ClipLaw, config: Config, half: Half, shape: tuple[int, ...], dtype: torch.dtype, streamed: bool
 ) -> ClipRequest:
     """shape: (B, C, T, H, W)"""
     clips, _, t, *size = shape
     if half is Half.DECODER:
         z = torch.empty(t, config.latent_channels, *size, dtype=dtype)
-        return ClipRequest(fuse(twin.decode_ops()), z, config.spatial_ratio, clips, 1, 1)
+        goes = "result" if streamed else None
+        return ClipRequest(fuse(list_ops(twin, half)), z, config.spatial_ratio, clips, 1, 1, streamed=goes)
     padded = _pad_size(size, config.spatial_ratio)
     pixels = torch.empty(t + law.missing(t), config.in_channels, *padded, dtype=dtype)
     copies = 2 if law.missing(t) or padded != tuple(size) else 1
-    return ClipRequest(fuse(twin.encode_ops()), pixels, 1, clips, law.first, law.step, copies)
+    comes = "input" if streamed else None
+    return ClipRequest(fuse(twin.encode_ops()), pixels, 1, clips, law.first, law.step, copies, comes)
 
 
 def _request_encoding(
@@ -89,8 +102,9 @@ def _request_decoding(
     scale = config.decoded_ratio * size[0] // z.shape[-2]
     if masked:
         side_input = torch.empty(batch, config.out_channels + 1, ratio * size[0], ratio * size[1], dtype=dtype)
-        return Request(fuse(twin.masked_decode_ops()), z, scale, side_input=side_input)
-    return Request(fuse(as_single_frame(twin.decode_ops())), z, scale, streamed="result" if streamed else None)
+        return Request(fuse(list_ops(twin, Half.DECODER, masked)), z, scale, side_input=side_input)
+    ops = fuse(as_single_frame(list_ops(twin, Half.DECODER)))
+    return Request(ops, z, scale, streamed="result" if streamed else None)
 
 
 def _pad_size(size: Sequence[int], ratio: int) -> tuple[int, int]:
@@ -135,7 +149,7 @@ def list_plans(request: Request, device: torch.device) -> list[Plan]:
     """All that `choose_plan` chooses from if neither rows nor keep are given, the fastest first."""
     limit = find_limit(device, request.x.dtype)
     plans = request.propose(FreeElsewhere(device), on_cpu=device.type == "cpu")
-    return [plan for plan in plans if limit.measure(plan.largest, plan.scores) < limit.numbers]
+    return [add_scores(plan, limit) for plan in plans if plan.largest < limit.numbers]
 
 
 def read_budget(device: torch.device, budget: int | str | None) -> int:

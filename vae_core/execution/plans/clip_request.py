@@ -4,12 +4,11 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
-from itertools import chain
 
 import torch
 from torch import Tensor
 
-from ...ops import Ops, splits_in_time
+from ...ops import Ops, list_looks_ahead, splits_in_time
 from .. import whole
 from ..bands.state import Past
 from ..bands.stores import OnDevice
@@ -30,10 +29,14 @@ class ClipRequest(Request):
     first  frames of x for the first frame of a latent; 1 to decode
     step   frames of x for each later frame of a latent; 1 to decode
     copies of one clip beside all of them: laid out as the networks read it, and before that continued, if it must be
+    streamed  'input' or 'result' if that one comes or goes part by part: it is run at once only if it has no parts
     """
 
-    def __init__(self, ops: Ops, x: Tensor, scale: int, clips: int, first: int, step: int, copies: int = 1):
-        super().__init__(ops, x, scale)
+    def __init__(
+        self, ops: Ops, x: Tensor, scale: int, clips: int, first: int, step: int, copies: int = 1,
+        streamed: str | None = None,
+    ):  # fmt: skip
+        super().__init__(ops, x, scale, streamed)
         self.copies = copies
         self.one = self.side = x
         self.clips, self.first, self.step = clips, first, step
@@ -52,10 +55,13 @@ class ClipRequest(Request):
 
     def _propose_whole(self, on_cpu: bool) -> Iterator[Plan]:
         """Whole frames: all of them at once, or fewer. On a CPU one is work enough, and the caches hold more of it."""
-        at_once = replace(self.plan_whole(on_cpu=on_cpu), images=1)
-        parts = self._parts((1,) if on_cpu else AT_A_TIME)
-        in_parts = (self._combine(part, part.plan_whole(on_cpu=on_cpu), on_cpu) for part in parts)
-        yield from chain(in_parts, [at_once]) if on_cpu else chain([at_once], in_parts)
+        at_once = [replace(self.plan_whole(on_cpu=on_cpu), images=1)]
+        sizes = (1,) if on_cpu else AT_A_TIME
+        parts = [self._combine(part, part.plan_whole(on_cpu=on_cpu), on_cpu) for part in self._parts(sizes)]
+        if self.streamed and parts:
+            yield from parts
+        else:
+            yield from parts + at_once if on_cpu else at_once + parts
 
     def _parts(self, sizes: Iterable[int]) -> list["_LaterPart"]:
         """Of so many latent frames each, if there are more in the clip; none if it can only be run at once."""
@@ -78,13 +84,22 @@ class ClipRequest(Request):
     def _combine(self, part: "_LaterPart", plan: Plan, on_cpu: bool) -> Plan:
         """A plan for one part as the plan for all."""
         here = plan.keep == DEVICE
-        peak = plan.peak + sum(self._end_bytes.values()) + (part.known if here else 0) + part.gathered
+        peak = plan.peak + self._count_end_bytes(part) + (part.known if here else 0) + part.gathered
         peak += min(MOST_SCATTERED, int(SCATTERED * plan.peak)) if on_cpu else 0
         held = plan.held + (0 if here else part.known)
-        heap = peak - (plan.peak - plan.heap) - self.clips * self.x.nbytes if on_cpu else 0
-        changed = {"peak": peak, "held": held, "heap": heap}
-        changed["largest"] = max(plan.largest, *self._end_numbers.values())
+        ends = [numbers for end, numbers in self._end_numbers.items() if end != self.streamed]
+        heap = max(peak - (plan.peak - plan.heap) - self.clips * self.x.nbytes, peak // 4) if on_cpu else 0
+        changed = {"peak": peak, "held": held, "largest": max(plan.largest, *ends), "heap": heap}
         return replace(plan, frames=part.n, images=1, work=self.work, shape=self.shape, **changed)
+
+    def _count_end_bytes(self, part: "_LaterPart") -> int:
+        """Bytes of the input and the result, of which the streamed one is there only as far as this part needs it."""
+        ends = self._end_bytes
+        if self.streamed == "input":
+            ends = {**ends, "input": (1 + self.copies) * part.x.nbytes}
+        elif self.streamed == "result":
+            ends = {**ends, "result": math.prod(part.shape) * max(4, self.x.itemsize)}
+        return sum(ends.values())
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -101,8 +116,16 @@ class ClipRequest(Request):
         return {"input": (self.clips + self.copies) * self.x.nbytes, "result": result}
 
 
+def _frames(x: Tensor, n: int) -> Tensor:
+    """A clip on the meta device of n frames like those of x."""
+    return x[:1].expand(n, *x.shape[1:])
+
+
 class _LaterPart(Request):
     """The last frames of a clip, when all others have gone before.
+
+    Ops that look ahead make nothing until enough frames have come, so the clip is taken to have as many: no part of a
+    shorter one takes more.
 
     known     bytes that are held of these
     gathered  bytes of what attention remembers of them while it is put together: the parts, and the whole
@@ -113,9 +136,10 @@ class _LaterPart(Request):
 
     def __init__(self, clip: ClipRequest, n: int):
         past = Past(OnDevice())
+        before = max(clip.latents - n - 1, sum(op.ahead for op in list_looks_ahead(clip.ops)))
         with torch.no_grad(), ShapesOnly():
-            whole.run(clip.ops, clip.x[: clip.first + clip.step * (clip.latents - n - 1)], past=past)
-        super().__init__(clip.ops, clip.x[:1].expand(clip.step * n, *clip.x.shape[1:]), clip.scale)
+            whole.run(clip.ops, _frames(clip.x, clip.first + clip.step * before), past=past)
+        super().__init__(clip.ops, _frames(clip.x, clip.step * n), clip.scale)
         self.one = self.side = self.x
         self.n, self.past, self.known = n, past, past.row_bytes + past.memory_bytes
         self.gathered = 2 * past.memory_bytes

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ...ops import AnyOp, DoublingConv, Global, OneFrame, Ops, has_side_inputs, list_norms
+from ...ops import AnyOp, DoublingConv, Global, OneFrame, Ops, declared, has_side_inputs, list_norms
 from .. import whole
 from ..bands.flows import Source, build_flow
 from ..bands.holding import Banding
@@ -52,7 +52,7 @@ class WholeRun(NamedTuple):
     work     multiplications, see count_work
     shape    of the result
     largest  numbers of the largest tensor
-    scores   numbers of the largest matrix of attention scores, of which most devices never make one
+    scores   numbers of the largest matrix of attention scores, on devices that make them
     """
 
     peak: int
@@ -159,6 +159,7 @@ class BandedRun(Observer):
 
     work          multiplications
     widest        numbers in a row of the image at most, of any op's result
+    lowest        numbers that the lowest band has at most: those of the rows that an op makes of one row, together
     remembered    bytes at most that attention makes while it gathers what it remembers
     gathered      numbers at most of what it has gathered in one tensor, earlier frames included
     attended      for each attention that reads every pixel: (its channels, its pixels)
@@ -176,6 +177,7 @@ class BandedRun(Observer):
     def __init__(self, ops: Ops, x: Tensor, side: Tensor, rows: int, twice: tuple[int, ...], past: Past | None):
         self.store = store = _CountingStore()
         self.work = self.widest = 0.0
+        self.lowest = 0
         self.remembered = self.gathered = self.carried = self.most_carried = 0
         self.attended: list[tuple[int, int]] = []
         self.past = past
@@ -201,6 +203,7 @@ class BandedRun(Observer):
     def end_op(self, op: AnyOp, result: Tensor) -> None:
         self.work += count_work(op, result)
         self.widest = max(self.widest, result.numel() / self.rows)
+        self.lowest = max(self.lowest, result.numel() // result.shape[-2] * declared(op).rows_per_step)
         if isinstance(op, nn.GroupNorm):
             self.norm_sizes[id(op)] = result.nbytes
         if isinstance(op, Global) and op.memory_grows:

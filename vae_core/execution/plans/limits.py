@@ -5,27 +5,25 @@ from typing import NamedTuple
 
 import torch
 
+from ...dtypes import at_least_fp32
+from ...ops import makes_scores
+
 # From 2^31 numbers on kernels of CUDA and ROCm fail or answer wrongly (pytorch #80020, #117736, #132300), and cuDNN is
 # left for slower ways that take many times the memory (#128947).
 INT32 = 2**31
-# Metal ends the process over a tensor of more than 2^32 bytes (pytorch #149325), and its attention makes all scores at
-# once (#149261).
-METAL_BYTES = 2**32
+METAL_BYTES = 2**32  # Metal ends the process over a larger tensor (pytorch #149325)
+SCORE_COPIES = 2  # in fp32 at least: scores, and their softmax
 
 
 class Limit(NamedTuple):
     """What a device can hold in one tensor.
 
     numbers      a tensor must have fewer
-    with_scores  does its attention make a matrix of all scores?
+    score_bytes  that its attention takes for each score; 0 if it makes no matrix of scores
     """
 
     numbers: float = math.inf
-    with_scores: bool = False
-
-    def measure(self, largest: int, scores: int) -> int:
-        """Numbers of the largest tensor that there will be, if the largest matrix of scores would have so many."""
-        return max(largest, scores if self.with_scores else 0)
+    score_bytes: int = 0
 
     def explain(self, least: float) -> str:
         """Why there is no way to run. least: numbers of the largest tensor of the way that makes the smallest."""
@@ -43,6 +41,6 @@ def find_limit(device: torch.device, dtype: torch.dtype) -> Limit:
     """For a run in this dtype; none on a CPU."""
     if device.type == "cpu":
         return NO_LIMIT
-    if device.type == "mps":
-        return Limit(min(INT32, METAL_BYTES // max(4, dtype.itemsize)), with_scores=True)  # results are fp32 at least
-    return Limit(INT32)
+    exact = at_least_fp32(dtype).itemsize
+    numbers = min(INT32, METAL_BYTES // exact) if device.type == "mps" else INT32  # results are fp32 at least
+    return Limit(numbers, SCORE_COPIES * exact if makes_scores(device, dtype) else 0)

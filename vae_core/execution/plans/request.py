@@ -7,14 +7,14 @@ what they carry from band to band. A plan adds only factors that were measured: 
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
 
 from ...errors import DoesNotFit
-from ...ops import DoublingConv, Ops, Residual, declared, leaves, list_norms, walk
+from ...ops import DoublingConv, Ops, Residual, count_queries, declared, leaves, list_norms, walk
 from ..bands.state import Past
 from .alive import Alive, count_alive
 from .backend import count_compiled
@@ -26,7 +26,7 @@ from .places import DEVICE, DISK, SYSTEM
 JOINED = 2  # bands in the largest tensor of a run in bands: one, the rows that are kept before it, those beyond borders
 IN_FLIGHT = 8  # bands alive at once between two held images: read, extended, normalized, made, joined, added
 # Gaps that tensors of many sizes leave in the heap of a CPU. Runs are quick with these; beyond them they are given back
-# (`heap` of a Plan), which costs time: what is used again has to be cleared anew. See benchmarks/results/budgets.md.
+# (`heap` of a Plan), which costs time: what is used again has to be cleared anew. See benchmarks/budgets.py.
 GAPS, MOST_GAPS = 0.28, 40 * 2**20  # of what is alive; bytes
 COUNTED = 12  # bands of a run on a CPU that are counted one by one,
 COUNTED_ROWS = 256  # and rows of the image: all layers of a network without norms are under way by then
@@ -56,7 +56,7 @@ class Plan:
     numbers   in a band
     frames    of a clip's latent at a time; 0: all of them
     largest   numbers of the largest tensor on the device
-    scores    numbers of the largest matrix of attention scores, which few devices ever make
+    scores    numbers of the largest matrix of attention scores, on devices that make them
     heap      bytes that a CPU's process may grow before an op: beyond, gaps in its heap are given back; 0: no limit
     note      what else is to be said of the run; '' as a rule
     """
@@ -135,21 +135,23 @@ class Request:
         """The plan for one image after the other, in bands. on_cpu: is the device a CPU?"""
         counted = self._count(twice)
         numbers = max(1, int(counted.widest * rows))
+        tallest = max(numbers, counted.lowest)
         held = counted.count_held(math.ceil(self.rows / rows), pinned=keep == SYSTEM and not on_cpu)
         on_device = held if keep == DEVICE else 0
         there = [end for end in self._end_numbers if end != self.streamed]
         ends = sum(self._end_bytes[end] for end in there)
-        remembered = counted.remembered and counted.remembered + AROUND_MEMORY * numbers * self.x.itemsize
+        remembered = counted.remembered and counted.remembered + AROUND_MEMORY * tallest * self.x.itemsize
         if on_cpu:
             passing = self._count_passing(rows, numbers, keep, twice)
             alive = max(passing.passing + (on_device if passing.top else passing.held), remembered + on_device)
             peak, heap = self._leave_gaps(alive, passing.surge, ends)
         else:
             in_flight = IN_FLIGHT + (READ_BACK if keep != DEVICE else 0)
-            working = (in_flight * numbers + self.carried) * self.x.itemsize
+            working = (in_flight * tallest + self.carried) * self.x.itemsize
             peak, heap = on_device + max(working, remembered) + ends + self.temporary_weights, 0
-        largest = max(JOINED * numbers, counted.gathered, *(self._end_numbers[end] for end in there))
-        scores = max((min(numbers // c, pixels) * pixels for c, pixels in counted.attended), default=0)
+        largest = max(JOINED * tallest, counted.gathered, *(self._end_numbers[end] for end in there))
+        asked = ((min(numbers // c, pixels, count_queries(pixels)), pixels) for c, pixels in counted.attended)
+        scores = max((queries * pixels for queries, pixels in asked), default=0)
         held, work = held - on_device, counted.work
         return Plan(
             1, rows, keep, twice, peak, held, work, self.shape, numbers, largest=largest, scores=scores, heap=heap
@@ -306,9 +308,9 @@ def propose_fitting(
     """
     found, smallest, least = False, None, math.inf
     for plan in request.propose(elsewhere, rows, keep, on_cpu):
-        numbers = limit.measure(plan.largest, plan.scores)
-        least = min(least, numbers)
-        if numbers >= limit.numbers:
+        plan = add_scores(plan, limit)
+        least = min(least, plan.largest)
+        if plan.largest >= limit.numbers:
             continue
         if plan.peak <= budget and plan.held <= elsewhere.get(plan.keep, 0):
             found = True
@@ -320,6 +322,11 @@ def propose_fitting(
             if smallest
             else f"{what} {limit.explain(least)}"
         )
+
+
+def add_scores(plan: Plan, limit: Limit) -> Plan:
+    """The plan with what attention takes for scores on the device, as if they were made when most memory is in use."""
+    return replace(plan, peak=plan.peak + limit.score_bytes * plan.scores) if limit.score_bytes else plan
 
 
 def _explain_misfit(smallest: Plan, budget: int, elsewhere: Mapping[str, int]) -> str:

@@ -5,14 +5,13 @@ from typing import Any
 
 from torch import nn
 
+from ...families.doubling import choose_exact, join_doublings
 from ...ops import (
     CHANNELS_LAST,
     AnyOp,
     Conv2d,
-    DoublingConv,
     Ops,
     Residual,
-    Upsample2x,
     add_silu,
     lay_out_weight,
     leaves,
@@ -20,6 +19,7 @@ from ...ops import (
     name_original,
     silu,
 )
+from .pixel_norms import join_pixel_norms
 from .rescale_fp16 import computes_in_fp16, rescale
 
 
@@ -32,7 +32,8 @@ def fuse(ops: Ops, for_kernels: bool | None = None) -> Ops:
     for_kernels: are ops joined that `vae_core.kernels` computes at once? By default those on CUDA.
     """
     lay_out_weights(ops)
-    fused = map_ops(rescale(ops) if computes_in_fp16(ops) else ops, _fuse_doubling)
+    fused = join_doublings(rescale(ops) if computes_in_fp16(ops) else ops, choose_exact)
+    fused = join_pixel_norms(fused)
     joins = _is_on_cuda(ops) if for_kernels is None else for_kernels
     return map_ops(map_ops(fused, _fuse_silu), _fuse_bias) if joins else fused
 
@@ -49,16 +50,6 @@ def lay_out_weights(ops: Ops) -> None:
     for op in leaves(ops):
         if isinstance(op, Conv2d) and op.weight.device.type == "cuda":
             lay_out_weight(op.weight, CHANNELS_LAST)
-
-
-def _fuse_doubling(ops: Ops) -> Ops:
-    result: list[AnyOp] = []
-    for op in ops:
-        if isinstance(op, Conv2d) and result and isinstance(result[-1], Upsample2x) and _keeps_size(op):
-            result[-1] = DoublingConv(op)
-        else:
-            result.append(op)
-    return tuple(result)
 
 
 def _fuse_silu(ops: Ops) -> Ops:
@@ -82,12 +73,3 @@ def _move_bias(op: Residual, last: AnyOp) -> Residual:
     conv: Any = copy(last)
     conv._parameters = {"weight": last.weight, "bias": None}  # the copy's own: the old dictionary is the VAE's
     return Residual((*op.body[:-1], name_original(last, conv)), op.skip, last.bias)
-
-
-def _keeps_size(op: Conv2d) -> bool:
-    """Is it a 3 x 3 convolution of stride 1 with zeros beyond the borders, in fp32 or fp64?
-
-    In half precision the summed taps would be rounded once more: 1.13 times the error of a small network in bf16.
-    """
-    usual = (op.rows, op.span, op.step, op.groups, op.border) == ((1, 1), 3, 1, 1, "constant")
-    return usual and op.weight.dtype.itemsize > 2

@@ -24,8 +24,10 @@ from torch import Tensor, nn
 from ...ops import (
     Affine,
     AnyOp,
+    Blocks,
     Conv2d,
     Conv3d,
+    DoublingConv,
     Global,
     OneFrame,
     Op,
@@ -43,7 +45,7 @@ from ...ops import (
 # The largest number reported from SDXL's decoder is 3.1e5, 5 times what fp16 holds:
 # https://dev.to/elise_moreau/the-sdxl-vae-overflow-that-decoded-black-images-in-fp16-46g6. So there is room to 2.1e6.
 SCALE = 2.0**-5
-CONVS = (Conv2d, Conv3d, OneFrame)
+CONVS = (Conv2d, Conv3d, DoublingConv, OneFrame)
 
 
 def computes_in_fp16(ops: Ops) -> bool:
@@ -80,7 +82,7 @@ def _rescale(ops: Ops, now: float, end: float, scale: float) -> Ops:
             now = 1.0
         elif declared(op).keeps_scale:
             result.append(op)
-        elif isinstance(op, Global) and op.last_conv:
+        elif isinstance(op, (Blocks, Global)) and op.last_conv:
             result += [*_resize(now, 1.0), _rescale_projection(op, op.last_conv, wanted)]
             now = wanted
         else:
@@ -100,7 +102,8 @@ def _wanted_scale(ops: Ops, end: float, scale: float) -> float:
     op, after = ops[0], _wanted_scale(ops[1:], end, scale)
     if isinstance(op, Residual):
         inside = _wanted_scale(op.body, after, scale)
-        return inside if op.skip else max(inside, after)  # without a shortcut of its own it passes what it reads
+        takes_any = bool(op.skip) or isinstance(next(iter(ops[1:]), None), CONVS)
+        return inside if takes_any else max(inside, after)  # without a shortcut of its own it passes what it reads
     if _is_norm(op):
         return scale
     passes = isinstance(op, (*CONVS, TimeConv)) or (isinstance(op, SideInput) and op.join in (times, plus))

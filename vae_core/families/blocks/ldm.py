@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ...ops import Conv2d, Global, Ops, Residual, Upsample2x, chain, silu
+from ...ops import Conv2d, Global, Ops, Residual, SideInput, Upsample2x, attend, chain, plus, silu, times
 from ..shapes import Shapes, count, size, vote
 
 GROUPS = 32
@@ -32,10 +31,10 @@ class Coder:
 
 # Names that other networks have and none of these has: VQ codebooks (MoVQ, aMUSEd), mask-conditioned decoders, a U-Net
 # for decoder, temporal layers (SVD, Allegro), convolutions wrapped for causality (HunyuanVideo), norms conditioned on z
-# (MoVQ, KVAE) and RMS norms (Wan, Hunyuan).
+# (MoVQ, KVAE), changes of resolution in two parts (KVAE) and RMS norms (Wan, Hunyuan).
 FOREIGN = re.compile(
     r"^(?:quantize|decoder\.encoder|decoder\.condition_encoder|decoder_unet)\.|mix_factor|time_stack|time_conv|temp_conv"
-    r"|temporal|\.conv\d?\.conv\.|conv_in\.conv\.|\.norm_layer\.|\.gamma$"
+    r"|temporal|\.conv\d?\.conv\.|conv_in\.conv\.|\.norm_layer\.|\.spatial_conv\.|\.gamma$"
 )
 
 RESAMPLING = re.compile(r"(?:decoder\.up|encoder\.down)\.\d+\.(?:up|down)sample\.conv\.weight$")
@@ -107,6 +106,32 @@ def norm(c: int) -> nn.GroupNorm:
 Norm = Callable[[int], nn.Module]  # channels -> a norm: an op, or a block of ops
 
 
+class SpatialNorm(nn.Module):
+    """A group norm, then scale and shift at every pixel from z, doubled so many times to the image's size.
+
+    Of MoVQ, Zheng et al. 2022 (https://arxiv.org/abs/2209.09002).
+    """
+
+    def __init__(self, c: int, z_channels: int, doublings: int):
+        super().__init__()
+        self.norm_layer = norm(c)
+        self.conv_y, self.conv_b = (Conv2d(z_channels, c, 1) for _ in range(2))
+        self.doublings = doublings
+
+    def ops(self) -> Ops:
+        # A 1x1 convolution and repeated pixels change places: it reads z before it is enlarged.
+        larger = tuple(Upsample2x() for _ in range(self.doublings))
+        return (self.norm_layer, SideInput((self.conv_y, *larger), times), SideInput((self.conv_b, *larger), plus))
+
+
+def without_spatial_norms(shapes: Shapes) -> tuple[Shapes, bool]:
+    """The same with group norms for norms that look at z; and are most of the decoder's such?"""
+    own = {name.replace(".norm_layer.", "."): shape for name, shape in shapes.items()}
+    own = {name: shape for name, shape in own.items() if ".conv_y." not in name and ".conv_b." not in name}
+    norms = [name for name in shapes if name.startswith("decoder.") and "norm" in name]
+    return own, sum(".norm_layer." in name or ".conv_" in name for name in norms) * 2 > len(norms)
+
+
 class ResnetBlock(nn.Module):
     """(B, c_in, H, W) -> (B, c_out, H, W)"""
 
@@ -136,7 +161,7 @@ class AttnBlock(Global):
 
     def recall(self, x: Tensor, memory: tuple[Tensor, ...]) -> Tensor:
         k, v = memory
-        y = F.scaled_dot_product_attention(tokens(self.q(x)), k, v)
+        y = attend(tokens(self.q(x)), k, v)
         return self.proj_out(from_tokens(y, x))
 
     def ops(self) -> Ops:
@@ -181,15 +206,22 @@ class Resample(nn.Module):
         return chain(Upsample2x() if self.up else None, self.conv)
 
 
-class Level(nn.Module):
-    """One resolution: residual blocks, each perhaps with attention, then perhaps a change of resolution."""
+Resampling = Callable[[int, bool], nn.Module]  # channels, and whether it doubles or halves -> a block of ops
 
-    def __init__(self, c_in: int, c: int, blocks: int, attention: bool, resample: str | None, norm: Norm = norm):
+
+class Level(nn.Module):
+    """One resolution: residual blocks, each perhaps with attention, then perhaps a change of resolution.
+
+    side: 'down' or 'up', or None if the resolution does not change.
+    """
+
+    def __init__(self, c_in: int, c: int, blocks: int, attention: bool, side: str | None, norm: Norm = norm,
+                 resample: Resampling = Resample):  # fmt: skip
         super().__init__()
         self.block = nn.ModuleList(ResnetBlock(c_in if i == 0 else c, c, norm) for i in range(blocks))
         self.attn = nn.ModuleList(AttnBlock(c, norm) for _ in range(blocks if attention else 0))
-        self.downsample = Resample(c, up=False) if resample == "down" else None
-        self.upsample = Resample(c, up=True) if resample == "up" else None
+        self.downsample = resample(c, False) if side == "down" else None
+        self.upsample = resample(c, True) if side == "up" else None
 
     def ops(self) -> Ops:
         attention = self.attn if len(self.attn) else [None] * len(self.block)
@@ -200,12 +232,12 @@ class Level(nn.Module):
 class Encoder(nn.Module):
     """pixels (B, 3, H, W) in [-1, 1] -> moments or z (B, out_channels, h, w)"""
 
-    def __init__(self, c: Coder, in_channels: int, out_channels: int):
+    def __init__(self, c: Coder, in_channels: int, out_channels: int, resample: Resampling = Resample):
         super().__init__()
         stem, top, last = c.stem or c.widths[0], c.widths[-1], len(c.widths) - 1
         self.conv_in = Conv2d(in_channels, stem)
         self.down = nn.ModuleList(
-            Level(c_in, width, blocks, attention, "down" if i < last else None)
+            Level(c_in, width, blocks, attention, "down" if i < last else None, resample=resample)
             for i, (c_in, width, blocks, attention) in enumerate(
                 zip((stem, *c.widths[:-1]), c.widths, c.num_res_blocks, c.attention, strict=True)
             )
@@ -223,15 +255,14 @@ class Decoder(nn.Module):
     norm_at: the norm of a resolution; 0 is the highest.
     """
 
-    def __init__(
-        self, c: Coder, z_channels: int, out_channels: int, norm_at: Callable[[int], Norm] = lambda level: norm
-    ):
+    def __init__(self, c: Coder, z_channels: int, out_channels: int,
+                 norm_at: Callable[[int], Norm] = lambda level: norm, resample: Resampling = Resample):  # fmt: skip
         super().__init__()
         top, last = c.widths[-1], len(c.widths) - 1
         self.conv_in = Conv2d(z_channels, top)
         self.mid = Middle(top, c.mid_attention, norm_at(last))
         self.up = nn.ModuleList(
-            Level(c_in, width, blocks, attention, "up" if i else None, norm_at(i))
+            Level(c_in, width, blocks, attention, "up" if i else None, norm_at(i), resample)
             for i, (c_in, width, blocks, attention) in enumerate(
                 zip((*c.widths[1:], top), c.widths, c.num_res_blocks, c.attention, strict=True)
             )

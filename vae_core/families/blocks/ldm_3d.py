@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ...ops import Conv2d, Conv3d, Global, GroupNormOverFrames, Ops, Residual, chain, silu
+from ...ops import Conv2d, Conv3d, Global, GroupNormOverFrames, Ops, Residual, attend, chain, silu
 from ..shapes import Shapes
 from .ldm import GROUPS, RESAMPLING, from_tokens, tokens
 from .wan import RMSNorm
@@ -87,13 +86,13 @@ class AttnBlock(Global):
     def _attended(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(T, 1, pixels, C). Of more frames remembered than asked for, the last are those that ask."""
         if not self.over_frames:
-            return F.scaled_dot_product_attention(q, k, v)
+            return attend(q, k, v)
         if not self.looks_back:
-            return F.scaled_dot_product_attention(_in_one(q), _in_one(k), _in_one(v)).view(q.shape)
+            return attend(_in_one(q), _in_one(k), _in_one(v)).view(q.shape)
         before = len(k) - len(q)
         seen = [slice(before + t + 1) for t in range(len(q))]
         return torch.cat([
-            F.scaled_dot_product_attention(one, _in_one(k[to]), _in_one(v[to]))
+            attend(one, _in_one(k[to]), _in_one(v[to]))
             for one, to in zip(q.split(1), seen, strict=True)
         ])  # fmt: skip
 

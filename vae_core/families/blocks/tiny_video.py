@@ -6,6 +6,7 @@ from ...ops import AnyOp, Conv2d, Ops, Residual, Upsample2x, chain
 from .tiny_frames import BesideBefore, FramesApart, FramesTogether
 
 WIDENING = 4  # of the channels within a block of the super decoder
+WIDE_GROUPED = (2, 6)  # numbers of the convolutions over pixels in a block of the wide decoder; the others mix channels
 
 
 class MemBlock(nn.Module):
@@ -35,6 +36,25 @@ class SuperMemBlock(nn.Module):
     def ops(self) -> Ops:
         deep, widen, narrow = self.conv.values()
         return (Residual((self.before, deep, widen, self.act, narrow)),)
+
+
+class WideMemBlock(nn.Module):
+    """(T, C, H, W) -> same. group: channels that each of its convolutions over pixels sees
+
+    Reference: madebyollin/taehv (MIT), branch 2026_03_11_taeltx23_wide.
+    """
+
+    def __init__(self, c: int, before: BesideBefore, act: AnyOp, group: int):
+        super().__init__()
+        self.before, self.act = before, act
+        over_pixels = {str(i): Conv2d(c, c, groups=c // group) for i in WIDE_GROUPED}
+        self.conv = nn.ModuleDict({"0": Conv2d(2 * c, c, 1), "2": over_pixels["2"], "4": Conv2d(c, c, 1),
+                                   "6": over_pixels["6"]})  # fmt: skip
+
+    def ops(self) -> Ops:
+        first, *others = self.conv.values()
+        later = [op for conv in others for op in (self.act, conv)]
+        return (Residual((self.before, first, *later)), self.act)
 
 
 class TPool(nn.Module):

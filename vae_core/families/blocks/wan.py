@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...dtypes import at_least_fp32
-from ...ops import Conv2d, Conv3d, Global, Op, Ops, Residual, chain, silu
+from ...ops import Conv2d, Conv3d, Global, Op, Ops, Residual, attend, chain, silu
 from .ldm import from_tokens, tokens
 
 
@@ -73,7 +73,7 @@ class AttentionBlock(Global):
     def recall(self, x: Tensor, memory: tuple[Tensor, ...]) -> Tensor:
         q = tokens(self._part(x, slice(0, x.shape[1])))
         k, v = memory
-        y = F.scaled_dot_product_attention(q, k, v)
+        y = attend(q, k, v)
         return self.proj(from_tokens(y, x))
 
     def _part(self, x: Tensor, channels: slice) -> Tensor:

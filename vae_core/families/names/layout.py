@@ -6,6 +6,7 @@ in the one that was asked for. Names of layouts, as `inspect` shows them:
     ldm                 CompVis, and Black Forest Labs (who keep FLUX.2's quant convs inside the halves)
     diffusers           of diffusers' class for the family
     diffusers-legacy    the same until diffusers 0.17: attention called query, key, value, proj_attn
+    transformers        of transformers' class for Janus
     original            its authors' names: DC-AE's stages, op_list, context_module; Wan's downsamples and upsamples;
                         Stable Cascade's `codebook` and `previewer`
     module              taesd.py's own module: encoder.N, decoder.N

@@ -7,8 +7,8 @@ tensor, a dtype or a file name.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache, partial
 from typing import NamedTuple
 
 from ..shapes import Shapes
@@ -19,17 +19,21 @@ PREFIXES = ("", "first_stage_model.", "vae.", "model.", "first_stage.", "autoenc
 
 # What a file may hold beside the network, and nothing reads: losses and averages of training, counters of batch norms,
 # projections of a diffusion step, what a diffusion model does to latents, which are raw here, and other networks of a
-# full checkpoint. Any other surplus tensor within a module of the network is refused.
-_LEFTOVER = (
+# full checkpoint, which codes were used (LlamaGen), FLUX.2's encoder (Mage-VAE). Any other surplus tensor within a
+# module of the network is refused.
+_LEFTOVER = re.compile(
     r"(loss|model_ema|discriminator|perceptual_loss)\.|(logvar|global_step)$"
     r"|(text_encoders?|cond_stage_model|conditioner|(model\.)?diffusion_model|unet|transformer|audio_vae|vocoder)\."
-    r"|(scale_factor|scaling_factor|shift_factor|latents_mean|latents_std)$"
-    r"|(.+\.)?num_batches_tracked$|(encoder|decoder)\.mid\.block_\d\.temb_proj\."
+    r"|(scale_factor|scaling_factor|shift_factor)$|per_channel_statistics\.(channel$|mean-of-stds)"
+    r"|(pipeline|decoder_model|decoder)\.y_embedder\.(encoder|bottleneck)\."
+    r"|quantize\.codebook_used$|(encoder|decoder)\.mid\.block_\d\.temb_proj\."
 )
-_HALF = re.compile(r"(?:^|\.)(?=(?:taesd_)?(?:en|de)coder\.)")
-MOST_PREFIXES, LEAST_NAMES = 6, 8  # that are tried beside the common ones; names of a VAE that each must have
+_COUNTER = "num_batches_tracked"  # of a batch norm, anywhere
+_HALF = re.compile(r"(?:^|\.)(?=(?:(?:taesd_)?(?:en|de)coder|previewer)\.)")
+_NO_HALF = re.compile(r"(?:^|\.)(?=in_block\.|vquantizer\.)")  # of networks without halves
+MOST_PREFIXES, LEAST_NAMES = 6, 8  # that are tried beside the common ones; such names that each must have
 _COMPILED = "_orig_mod."  # what torch.compile puts before the names of a module, wherever it is
-_LINEAR = r"\.(q|k|v|proj_out|to_q|to_k|to_v|to_out)\.weight$"
+_LINEAR = r"\.(q|k|v|proj|proj_in|proj_out|to_q|to_k|to_v|to_qkv|to_out|to_out\.0)\.weight$"
 _BLOCK = r"\.block\.\d+\.conv[12]\.weight$"
 
 
@@ -47,6 +51,24 @@ class Reading(NamedTuple):
         return own.partition(".")[0]
 
 
+class _Stripped(Mapping[str, Shapes]):
+    """What is under each prefix that occurs, without it. Looked up when it is first asked for: the first may do."""
+
+    def __init__(self, shapes: Shapes, prefixes: Iterable[str]):
+        tops = {name.partition(".")[0] for name in shapes}
+        self._prefixes = [prefix for prefix in prefixes if not prefix or prefix.partition(".")[0] in tops]
+        self._under = cache(partial(strip, shapes))
+
+    def __getitem__(self, prefix: str) -> Shapes:
+        return self._under(prefix)
+
+    def __iter__(self) -> Iterator[str]:
+        return (prefix for prefix in self._prefixes if self._under(prefix))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 class Readings:
     """All readings of one file under some prefixes, each made when it is first asked for.
 
@@ -55,10 +77,9 @@ class Readings:
     """
 
     def __init__(self, shapes: Shapes, prefixes: Iterable[str] | None = None):
-        self.file_names = {name.replace(_COMPILED, ""): name for name in shapes}
+        self.file_names = {name.replace(_COMPILED, "") if _COMPILED in name else name: name for name in shapes}
         shapes = {short: shapes[name] for short, name in self.file_names.items()}
-        stripped = {prefix: strip(shapes, prefix) for prefix in (PREFIXES if prefixes is None else prefixes)}
-        self.own = {prefix: own for prefix, own in stripped.items() if own}  # under each prefix that occurs
+        self.own = _Stripped(shapes, PREFIXES if prefixes is None else prefixes)
         self._marked = cache(self._has_marks)
         self._read = cache(self._reading)
 
@@ -85,19 +106,23 @@ def find_prefixes(shapes: Shapes) -> list[str]:
     """
     names = [name.replace(_COMPILED, "") for name in shapes]
     found = Counter(name[: match.end()] for name in names for match in _HALF.finditer(name))
-    likely = [prefix for prefix, n in found.items() if n >= LEAST_NAMES and prefix not in PREFIXES]
+    whole = Counter(name[: match.end()] for name in names for match in _NO_HALF.finditer(name))
+    likely = [prefix for prefix, n in found.items() if n >= LEAST_NAMES or prefix in whole]
+    likely = [prefix for prefix in {*likely, *whole} if prefix not in PREFIXES]
     return sorted(likely, key=lambda prefix: ("ema" not in prefix, -found[prefix], prefix))[:MOST_PREFIXES]
 
 
 def strip(shapes: Shapes, prefix: str) -> dict[str, tuple[int, ...]]:
     """The tensors under the prefix, less leftovers, without the prefix."""
-    own = {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)}
+    own = (
+        {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)} if prefix else shapes
+    )
     return {name: shape for name, shape in own.items() if not is_leftover(name)}
 
 
 def is_leftover(name: str) -> bool:
     """May a file hold this beside the network? name: without prefix."""
-    return re.match(_LEFTOVER, name) is not None
+    return _LEFTOVER.match(name) is not None or name.endswith(_COUNTER)
 
 
 def read(prefix: str, layout: Layout, own: Shapes, file_names: Names) -> Reading:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from exact_vae.vae_core.execution import whole
+from exact_vae.vae_core.execution.plans import choose
 from exact_vae.vae_core.execution.plans.choose import make_request
 from exact_vae.vae_core.execution.plans.counting import ShapesOnly, count_whole
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
@@ -63,7 +64,7 @@ def count(family, config, half, frames, dtype):
     """Everything that plans know of a request: all plans on a CPU and on another device."""
     size = (16, 24) if half is Half.DECODER else (16 * config.spatial_ratio, 24 * config.spatial_ratio)
     shape = (2, 3, *frames, *size)
-    request = make_request.__wrapped__(family, config, half, shape, dtype)
+    request = choose._make_request.__wrapped__(family, config, half, shape, dtype, False, False, False)
     counted = vars(request._count(())) | {"norm_sizes": sorted(request._count(()).norm_sizes.values())}
     plans = [list(request.propose(("disk",), on_cpu=on_cpu)) for on_cpu in (True, False)]
     return plans, {name: value for name, value in counted.items() if isinstance(value, (int, float, list))}

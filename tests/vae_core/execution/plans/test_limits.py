@@ -6,9 +6,10 @@ import pytest
 import torch
 from exact_vae.vae_core import DoesNotFit, Half, RunOptions
 from exact_vae.vae_core.execution import choose_plan, list_plans, make_request
-from exact_vae.vae_core.execution.plans.limits import INT32, find_limit
-from exact_vae.vae_core.execution.plans.request import Plan, Request
+from exact_vae.vae_core.execution.plans.limits import INT32, NO_LIMIT, Limit, find_limit
+from exact_vae.vae_core.execution.plans.request import Plan, Request, propose_fitting
 from exact_vae.vae_core.families.registry import family_named
+from exact_vae.vae_core.ops.attention import SCORES
 
 CUDA, CPU, MPS = torch.device("cuda"), torch.device("cpu"), torch.device("mps")
 BF16, F32 = torch.bfloat16, torch.float32
@@ -86,8 +87,19 @@ def test_frames_remembered_by_attention_count():
 
 def test_metal_ends_the_process_over_4_gib():
     assert find_limit(MPS, F32).numbers == find_limit(MPS, BF16).numbers == 2**30
-    large = request("kl", "decode", 1, 4, 320, 320, dtype=F32)  # 2560 pixels
-    assert large.whole.scores > 2**30 and large.whole.largest < INT32
+    large = request("kl", "decode", 1, 4, 336, 336, dtype=F32)  # 2688 pixels: 256 channels of them are 1.8e9 numbers
+    assert 2**30 < large.whole.largest < INT32
     assert choose(large).rows == 0
     plan = choose(large, MPS)
-    assert plan.rows and max(plan.largest, plan.scores) < 2**30
+    assert plan.rows and plan.largest < 2**30
+
+
+def test_scores_that_a_device_makes_count():
+    """Of a few queries at a time. In fp32 they and their softmax take 8 bytes each."""
+    large = request("kl", "decode", 1, 4, 256, 256)
+    assert large.whole.scores == SCORES < 256**4  # 2048 pixels
+    limits = NO_LIMIT, Limit(INT32, find_limit(MPS, F32).score_bytes)
+    least, most = (next(propose_fitting(large, 2**50, {}, limit=limit, what="this")).peak for limit in limits)
+    assert most == least + 8 * SCORES
+    banded = large.plan_bands(8)
+    assert 0 < banded.scores <= min(SCORES, banded.numbers // 512 * 256**2)

@@ -1,0 +1,139 @@
+"""Nearest-neighbour doubling and the 3 x 3 convolution after it as one op, also in half precision.
+
+The op has sums of taps for weights (`DoublingConv`). In fp32 and fp64 they are as exact as the taps. In half precision
+a sum of rounded taps would be rounded once more: up to 1.08 times the error of a whole run, measured on published sizes
+(benchmarks/doubling.py). Summed from numbers of more digits and rounded once it is 1.04 times at most. So the
+numbers that weights had before they were rounded are kept for these convolutions, as buffers that are saved nowhere:
+21 MB of an SD-class decoder. If there are none, because the file itself is in half precision, the two ops stay two.
+
+Others may write to weights after they are loaded, as patches and LoRAs do. So before every run the kept numbers are
+rounded and compared with the weights, bit for bit. A network in which one differs runs by its weights alone.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from ..ops import AnyOp, Conv2d, DoublingConv, Ops, Upsample2x, leaves, map_ops
+from .blocks.base import Network
+from .blocks.half import Half
+
+Numbers = Mapping[int, Tensor]  # id of a weight -> the same before it was rounded
+
+
+def list_ops(network: Network, half: Half, masked: bool = False) -> Ops:
+    """The ops of a half; in half precision with those doublings joined whose numbers before rounding are known.
+
+    masked: of a decoder beside an image and its mask. On a GPU this waits once, for whether weights are as they were.
+    """
+    if half is Half.ENCODER:
+        return network.encode_ops()
+    ops = network.masked_decode_ops() if masked else network.decode_ops()
+    return join_doublings(ops, _choose_unrounded) if _are_unchanged(_list_unrounded(ops)) else ops
+
+
+def are_joined(ops: Ops) -> bool:
+    """Has `list_ops` joined doublings?"""
+    return any(isinstance(op, DoublingConv) for op in leaves(ops))
+
+
+def join_doublings(ops: Ops, choose: Callable[[Conv2d], Tensor | None]) -> Ops:
+    """Each doubling and the convolution after it as one op, with taps summed of what `choose` gives; None: as it is."""
+
+    def join(ops: Ops) -> Ops:
+        result: list[AnyOp] = []
+        for op in ops:
+            follows = bool(result) and isinstance(result[-1], Upsample2x)
+            if follows and isinstance(op, Conv2d) and _keeps_size(op) and (weight := choose(op)) is not None:
+                result[-1] = DoublingConv(op, weight)
+            else:
+                result.append(op)
+        return tuple(result)
+
+    return map_ops(ops, join)
+
+
+def choose_exact(conv: Conv2d) -> Tensor | None:
+    """The weight itself if its sums are as exact, in fp32 and fp64."""
+    return conv.weight if conv.weight.dtype.itemsize > 2 else None
+
+
+def keep_unrounded(network: Network, numbers: Numbers) -> None:
+    """Keep what the weights of doublings were before they were rounded. None is kept that has no more digits.
+
+    numbers: on any device. What was kept before of a weight that is not among them is kept on.
+    """
+    for conv in list_doubled(network) if numbers else ():
+        if id(conv.weight) in numbers:
+            conv.unrounded = _find_more_digits(numbers[id(conv.weight)].detach(), conv.weight)
+
+
+def list_weights(network: Network) -> dict[str, Tensor]:
+    """Its state dict, with what is known of weights before they were rounded in their places."""
+    names = {id(tensor): name for name, tensor in network.state_dict(keep_vars=True).items()}
+    ops = list_ops(network, Half.DECODER)
+    joined = [op.original for op in leaves(ops) if isinstance(op, DoublingConv)]
+    return {**network.state_dict(), **{names[id(conv.weight)]: conv.unrounded for conv in joined}}
+
+
+def list_doubled(network: Network) -> list[Conv2d]:
+    """The decoder's convolutions that come after a doubling, each once."""
+    found = (*_find_doubled(network.decode_ops()), *_find_doubled(network.masked_decode_ops()))
+    return list({id(conv): conv for conv in found}.values())
+
+
+def add_unrounded(network: Network) -> Network:
+    """The same network on the meta device, with room for the numbers before rounding: for plans."""
+    for conv in list_doubled(network):
+        conv.unrounded = torch.empty_like(conv.weight, dtype=torch.float32)
+    return network
+
+
+def _find_more_digits(before: Tensor, weight: Tensor) -> Tensor | None:
+    if weight.dtype.itemsize > 2 or torch.finfo(before.dtype).eps >= torch.finfo(weight.dtype).eps:
+        return None
+    kept = before.reshape(weight.shape).to(weight.device, torch.float32, copy=True)  # not on the map of a file
+    return kept if bool((kept != kept.to(weight.dtype)).any()) else None
+
+
+def _find_doubled(ops: Ops) -> Iterator[Conv2d]:
+    found: list[Conv2d] = []
+
+    def note(conv: Conv2d) -> None:
+        found.append(conv)
+
+    join_doublings(ops, note)
+    yield from found
+
+
+def _list_unrounded(ops: Ops) -> list[Conv2d]:
+    return [conv for conv in _find_doubled(ops) if _choose_unrounded(conv) is not None]
+
+
+def _choose_unrounded(conv: Conv2d) -> Tensor | None:
+    """None too if others have cast it, and so rounded it, or have moved the weight alone."""
+    weight, kept = conv.weight, conv.unrounded
+    known = kept is not None and kept.dtype is torch.float32 and kept.device == weight.device
+    return kept if known and weight.dtype.itemsize == 2 and _sums_in_fp32(weight) else None
+
+
+def _sums_in_fp32(weight: Tensor) -> bool:
+    """Does a transposed convolution in half precision? On a processor without instructions for it torch's does not."""
+    if weight.device.type != "cpu":
+        return True
+    bf16 = weight.dtype is torch.bfloat16
+    own = torch.ops.mkldnn
+    return bool(own._is_mkldnn_bf16_supported() if bf16 else own._is_mkldnn_fp16_supported())
+
+
+@torch.no_grad()
+def _are_unchanged(convs: Iterable[Conv2d]) -> bool:
+    """Are there any, and are their weights still what they were rounded to? One answer of the device for all."""
+    same = [(conv.unrounded.to(conv.weight.dtype) == conv.weight).all() for conv in convs if conv.unrounded is not None]
+    return bool(same) and (same[0].is_meta or bool(torch.stack(same).all()))
+
+
+def _keeps_size(op: Conv2d) -> bool:
+    """Is it a 3 x 3 convolution of stride 1 with zeros beyond the borders?"""
+    return (op.rows, op.span, op.step, op.groups, op.border) == ((1, 1), 3, 1, 1, "constant")

@@ -1,0 +1,47 @@
+"""Attention of a few queries at a time where a device would else make the matrix of all scores.
+
+Torch's kernels for CUDA that make none take heads of 256 numbers at most, but for one; a VAE's has one head, of 384 to
+1024. Where that kernel is missing or switched off, as on Apple's GPUs, all scores are made: 1 GiB in fp32 at 1024 px,
+256 GiB at 4096 px.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+SCORES = 2**27  # numbers of such a matrix at most, 512 MiB in fp32; then products are as large as any device likes them
+MATH = 0  # SDPBackend.MATH, which makes them
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(C)) v, exactly. q (B, heads, queries, C); k, v (B, heads, keys, C); result like q."""
+    queries = count_queries(q.shape[0] * q.shape[1] * k.shape[-2])
+    if queries >= q.shape[-2] or not makes_scores(q.device, q.dtype, q.shape[-1]):
+        return F.scaled_dot_product_attention(q, k, v)
+    y = torch.empty_like(q)
+    starts = range(0, q.shape[-2], queries)
+    for at in starts[:1] if q.is_meta else starts:  # all take the same, and of large images are many
+        some = slice(at, at + queries)
+        y[..., some, :] = F.scaled_dot_product_attention(q[..., some, :], k, v)
+    return y
+
+
+def count_queries(keys: int) -> int:
+    """Queries at a time, so that the scores are at most SCORES; one at least. keys: of all images and heads."""
+    return max(1, SCORES // max(1, keys))
+
+
+def makes_scores(device: torch.device, dtype: torch.dtype, width: int = 512) -> bool:
+    """Does attention with heads of this width make a matrix of scores? Yes on the meta device, where runs are planned.
+
+    On a CPU no, whatever the width. Of other devices torch is asked; where it does not say, yes.
+    """
+    if device.type in ("cpu", "meta", "mps"):
+        return device.type != "cpu"
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return False  # it is planned for
+    one = torch.empty(1, 1, 128, width, dtype=dtype, device=device)
+    try:
+        return torch._fused_sdp_choice(one, one, one) == MATH
+    except (RuntimeError, AttributeError):  # private, and torch may rename it; and not every device has it
+        return True

@@ -1,0 +1,189 @@
+"""Runs of a VAE whose pixels come or go piece by piece, an image by rows, a clip by frames: see the methods of VAE."""
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from . import inputs
+from .errors import BadRequest
+from .execution import clips, streaming
+from .execution.frames import Frames, StreamedClip
+from .execution.ladder import Ladder
+from .execution.options import RunOptions
+from .execution.plans.request import Plan
+from .execution.progress import ProgressObserver
+from .execution.rewrite.fuse import fuse
+from .execution.run import demand_finite
+from .families import ClipLaw, Config, Half
+from .families.doubling import list_ops
+from .families.registry import demand_part
+from .images.plausible import demand_range
+from .numerics import pin_each
+from .ops import Ops, as_single_frame
+from .posterior import Posterior
+
+Size = tuple[int, int]  # (H, W)
+
+
+class Runner(inputs.VAELike, Protocol):
+    """What these runs ask of a VAE, beside what the checks ask of it."""
+
+    config: Config
+
+    @property
+    def clip_law(self) -> ClipLaw | None: ...
+    @property
+    def spatial_ratio(self) -> int: ...
+    def decoded_size(self, size: Size) -> Size: ...
+    def encode(self, pixels: Tensor, *, options: RunOptions) -> Posterior: ...
+    def decode(self, z: Tensor, *, size: Size | None, options: RunOptions) -> Tensor: ...
+    def _find_detour(self, half: Half) -> Any: ...
+    def _ladder(self, half: Half, shape: Sequence[int], options: RunOptions, ops: Ops, *, streamed: bool) -> Ladder: ...
+    def _encode(self, x: Tensor, options: RunOptions) -> Tensor: ...
+    def _undo_latent(self, x: Tensor) -> Tensor: ...
+    def _make_posterior(self, z: Tensor, size: Size, folding: inputs.Folding) -> Posterior: ...
+
+
+def encode_rows(vae: Runner, source: streaming.PixelRows, options: RunOptions) -> Posterior:
+    """See `VAE.encode_rows`; options without tiles."""
+    options = inputs.demand_no_tiles(options)
+    demand_part(vae.config, vae.name, Half.ENCODER)
+    if detour := vae._find_detour(Half.ENCODER):
+        return detour.vae.encode_rows(source, options=detour.adapt(options))
+    _, h, w = inputs.check_rows_shape(vae, source.shape)
+    shape = (1, *source.shape)
+    if isinstance(inputs.choose_folding(vae.clip_law, shape), inputs.ImagesAsClips):
+        image = streaming.StreamedImage(source, 1, vae.device, vae.dtype, demand_range).tensor()
+        return vae.encode(image, options=options)
+    image = streaming.StreamedImage(source, vae.spatial_ratio, vae.device, vae.dtype, demand_range)
+
+    ops = list_ops(vae.network, Half.ENCODER)
+
+    def attempt(plan: Plan, observer: ProgressObserver) -> Tensor:
+        return streaming.encode(fuse(as_single_frame(ops)), image, plan, observer)
+
+    z = vae._ladder(Half.ENCODER, shape, options, ops, streamed=True).run(attempt)
+    return vae._make_posterior(z, (h, w), inputs.Folding())
+
+
+def decode_rows(vae: Runner, z: Tensor, size: Size | None, options: RunOptions) -> Iterator[Tensor]:
+    """See `VAE.decode_rows`; options without tiles."""
+    options = inputs.demand_no_tiles(options)
+    demand_part(vae.config, vae.name, Half.DECODER)
+    if detour := vae._find_detour(Half.DECODER):
+        return detour.vae.decode_rows(z, size=size, options=detour.adapt(options))
+    x, folding = inputs.check_latent(vae, z, size)
+    if isinstance(folding, inputs.ImagesAsClips) and len(z) == 1:
+        image = vae.decode(z, size=size, options=options)
+        return iter(image[0].split(streaming.STRIP, -2))
+    if len(x) != 1 or x.ndim != 4:
+        raise BadRequest(
+            f"rows can be decoded of one image, not of a latent of shape {tuple(z.shape)}: give them one by one."
+        )
+
+    ops = list_ops(vae.network, Half.DECODER)
+
+    def attempt(plan: Plan, observer: ProgressObserver) -> Generator[Tensor, None, None]:
+        return _decode_bands(vae, ops, x, plan, observer, size)
+
+    return pin_each(vae._ladder(Half.DECODER, x.shape, options, ops, streamed=True).stream(attempt))
+
+
+@torch.no_grad()
+def _decode_bands(
+    vae: Runner, ops: Ops, x: Tensor, plan: Plan, observer: ProgressObserver, size: Size | None
+) -> Generator[Tensor, None, None]:
+    left = vae.decoded_size(size) if size else None
+    for band in streaming.decode(fuse(ops), vae._undo_latent(x), plan, observer, left):
+        demand_finite(vae, band, Half.DECODER)
+        yield band[0]
+
+
+def encode_frames(vae: Runner, source: Frames, options: RunOptions) -> Posterior:
+    """See `VAE.encode_frames`; options without tiles."""
+    options = inputs.demand_no_tiles(options)
+    demand_part(vae.config, vae.name, Half.ENCODER)
+    if detour := vae._find_detour(Half.ENCODER):
+        return detour.vae.encode_frames(source, options=detour.adapt(options))
+    c, frames, h, w = inputs.check_frames_shape(vae, source.shape)
+    shape = (1, c, frames, h, w)
+    folding = inputs.choose_folding(vae.clip_law, shape)
+    if type(folding) is inputs.Folding:
+        z = _encode_parts(vae, source, shape, options)
+    else:
+        z = _encode_each(vae, source, options)
+    return vae._make_posterior(z, (h, w), folding)
+
+
+def _encode_parts(vae: Runner, source: Frames, shape: tuple[int, ...], options: RunOptions) -> Tensor:
+    """(1, C', T', h, w)"""
+    clip = StreamedClip(source, vae.spatial_ratio, vae.clip_law, vae.device, vae.dtype, demand_range)
+    ops = list_ops(vae.network, Half.ENCODER)
+
+    def attempt(plan: Plan, observer: ProgressObserver) -> Tensor:
+        parts = clips.stream(fuse(ops), clip.parts(plan.frames), plan, observer, vae.device)
+        return torch.cat(list(parts)).transpose(0, 1)[None]
+
+    return vae._ladder(Half.ENCODER, shape, options, ops, streamed=True).run(attempt)
+
+
+def _encode_each(vae: Runner, source: Frames, options: RunOptions) -> Tensor:
+    """Every frame is an image: (T, C', h, w), or (1, C', T', h, w) of a clip of one frame."""
+    clip = StreamedClip(source, 1, None, vae.device, vae.dtype, demand_range)
+    one = inputs.choose_folding(vae.clip_law, (1, *source.shape[:1], 1, *source.shape[2:]))
+    runs = share_progress(options, source.shape[1])
+    pairs = zip(clip.parts(1), runs, strict=True)
+    return torch.cat([vae._encode(one.fold(frame.transpose(0, 1)[None]), how) for frame, how in pairs])
+
+
+def decode_frames(vae: Runner, z: Tensor, size: Size | None, options: RunOptions) -> Iterator[Tensor]:
+    """See `VAE.decode_frames`; options without tiles."""
+    options = inputs.demand_no_tiles(options)
+    demand_part(vae.config, vae.name, Half.DECODER)
+    if detour := vae._find_detour(Half.DECODER):
+        return detour.vae.decode_frames(z, size=size, options=detour.adapt(options))
+    x, folding = inputs.check_latent(vae, z, size)
+    if z.ndim == 5 and len(z) != 1:
+        raise BadRequest(f"frames can be decoded of one clip, not of {len(z)}: give them one by one.")
+    if z.ndim == 4 or type(folding) is not inputs.Folding:
+        images = z if z.ndim == 4 else z[0].transpose(0, 1)
+        return pin_each(_decode_each(vae, images, size, options))
+
+    ops = list_ops(vae.network, Half.DECODER)
+
+    def attempt(plan: Plan, observer: ProgressObserver) -> Generator[Tensor, None, None]:
+        return _decode_parts(vae, ops, x, plan, observer, size)
+
+    return pin_each(vae._ladder(Half.DECODER, x.shape, options, ops, streamed=True).stream(attempt))
+
+
+@torch.no_grad()
+def _decode_parts(
+    vae: Runner, ops: Ops, x: Tensor, plan: Plan, observer: ProgressObserver, size: Size | None
+) -> Generator[Tensor, None, None]:
+    latent = vae._undo_latent(x)[0].transpose(0, 1)
+    h, w = vae.decoded_size(size) if size else plan.shape[-2:]
+    for part in clips.stream(fuse(ops), clips.split(latent, plan.frames), plan, observer, vae.device):
+        demand_finite(vae, part, Half.DECODER)
+        yield part[..., :h, :w].transpose(0, 1)
+
+
+def _decode_each(vae: Runner, images: Tensor, size: Size | None, options: RunOptions) -> Generator[Tensor, None, None]:
+    for latent, how in zip(images.split(1), share_progress(options, len(images)), strict=True):
+        yield vae.decode(latent, size=size, options=how).transpose(0, 1)
+
+
+def share_progress(options: RunOptions, runs: int) -> Iterator[RunOptions]:
+    """The options for each of so many runs that are one to the caller: one plan is told, and one progress."""
+    told, progress = options.on_plan, options.progress
+
+    def report(done_runs: int, done: int, total: int) -> None:
+        if progress:
+            progress(done_runs * total + done, runs * total)
+
+    for i in range(runs):
+        yield replace(options, on_plan=None if i else told, progress=partial(report, i) if progress else None)

@@ -1,0 +1,36 @@
+"""Which frames does a video hold, and how is one written? Video files by PyAV (`av`), and folders of images.
+
+Both go frame by frame, so a clip may be longer than memory.
+"""
+
+from typing import TYPE_CHECKING
+
+from .. import lazy
+
+if TYPE_CHECKING:
+    from .codecs import CODECS, READABLE, SUFFIXES, Encoding, choose_encoding
+    from .folders import ImageFrames
+    from .reading import VideoFrames, open_frames
+    from .writing import VideoFile
+else:
+    __getattr__, __dir__ = lazy.offer(
+        __name__,
+        {
+            "codecs": "CODECS READABLE SUFFIXES Encoding choose_encoding",
+            "folders": "ImageFrames",
+            "reading": "VideoFrames open_frames",
+            "writing": "VideoFile",
+        },
+    )
+
+__all__ = [
+    "CODECS",
+    "READABLE",
+    "SUFFIXES",
+    "Encoding",
+    "ImageFrames",
+    "VideoFile",
+    "VideoFrames",
+    "choose_encoding",
+    "open_frames",
+]

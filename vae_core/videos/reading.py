@@ -1,0 +1,115 @@
+"""The frames of a video file, a few at a time. Needs PyAV."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import BadPixels, BadRequest
+from .codecs import ACCURATE, READABLE
+from .folders import ImageFrames
+
+AT_ONCE = 8  # frames that are handed on together
+USUAL_RATE = Fraction(24)  # of images, which do not say theirs
+HIGH_DEFINITION = 576  # rows, above which a video that does not say so has the colours of ITU-R BT.709, as players do
+
+ToPixels = Callable[[Tensor], Tensor]  # (n, H, W, 3) in [0, 1] -> (n, C, H, W) in [-1, 1]
+
+
+def open_frames(path: Path, to_pixels: ToPixels) -> "VideoFrames | ImageFrames":
+    """The frames of a video file, or of a folder of images, for `VAE.encode_frames`.
+
+    to_pixels: from what is read, (n, H, W, 3 or 4) in [0, 1], to pixels (n, C, H, W) in [-1, 1]
+    Raises BadPixels if there are none to be read, BadRequest if PyAV is not there.
+    """
+    return ImageFrames(path, to_pixels) if path.is_dir() else VideoFrames(path, to_pixels)
+
+
+def import_av() -> Any:
+    """PyAV. Raises BadRequest if it is not installed."""
+    try:
+        import av
+    except ImportError:
+        raise BadRequest("video files are read and written by PyAV, which is not installed: pip install av.") from None
+    return av
+
+
+class VideoFrames:
+    """The frames of the first video stream of a file, upright, in the order in which they are shown.
+
+    Raises BadPixels for a file that holds no video, or is damaged.
+    """
+
+    def __init__(self, path: Path, to_pixels: ToPixels):
+        self.path, self._to_pixels, self._av = path, to_pixels, import_av()
+        with self._open() as container:
+            self.rate = Fraction(container.streams.video[0].average_rate or USUAL_RATE)
+            self.has_sound = bool(container.streams.audio)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(C, T, H, W). The file is read once for T: what its header says is often wrong."""
+        return self._shape
+
+    @cached_property
+    def _shape(self) -> tuple[int, int, int, int]:
+        frames, first = 0, None
+        for frame in self._decode():
+            first = self._to_pixels(_to_values(frame)[None]) if first is None else first
+            frames += 1
+        if first is None:
+            raise BadPixels(f"'{self.path}' holds no frame of a video.")
+        _, c, h, w = first.shape
+        return c, frames, h, w
+
+    def read(self) -> Iterator[Tensor]:
+        """All frames in order: (C, n, H, W) in [-1, 1], float32."""
+        some: list[Tensor] = []
+        for frame in self._decode():
+            some.append(_to_values(frame))
+            if len(some) == AT_ONCE:
+                yield self._to_pixels(torch.stack(some)).transpose(0, 1)
+                some.clear()
+        if some:
+            yield self._to_pixels(torch.stack(some)).transpose(0, 1)
+
+    def _decode(self) -> Iterator[Any]:
+        with self._open() as container:
+            container.streams.video[0].thread_type = "AUTO"
+            yield from container.decode(video=0)
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        try:
+            with self._av.open(str(self.path)) as container:
+                if not container.streams.video:
+                    raise BadPixels(f"'{self.path}' holds sound, but no video.")
+                yield container
+        except self._av.error.FFmpegError as e:
+            endings = ", ".join(READABLE)
+            raise BadPixels(
+                f"'{self.path}' cannot be read as a video ({e.strerror}): give a whole {endings} file, or a folder of "
+                "images."
+            ) from e
+
+
+def _to_values(frame: Any) -> Tensor:
+    """A frame of PyAV -> (H, W, 3) in [0, 1], float32, upright."""
+    from av.video.reformatter import Colorspace
+
+    deep = max(part.bits for part in frame.format.components) > 8
+    unsaid = frame.colorspace not in {int(space) for space in Colorspace}
+    space = None
+    if unsaid and frame.format.name.startswith("yuv"):
+        space = Colorspace.ITU709 if frame.height > HIGH_DEFINITION else Colorspace.ITU601
+    layout = "rgb48le" if deep else "rgb24"
+    found = frame.reformat(format=layout, src_colorspace=space, interpolation=ACCURATE).to_ndarray()
+    turned = np.rot90(found, (frame.rotation // 90) % 4)
+    white = np.float32(65535 if deep else 255)
+    return torch.from_numpy(np.ascontiguousarray(turned).astype(np.float32) / white)
