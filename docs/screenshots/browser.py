@@ -69,7 +69,7 @@ class Editor:
         end = time.monotonic() + PATIENCE
         while self._busy():
             if time.monotonic() > end:
-                raise TimeoutError(f"the workflow has not ended in {PATIENCE} s: an image would not show what nodes say")
+                raise TimeoutError(f"the workflow has not ended in {PATIENCE} s: nodes would not show what they say")
             time.sleep(0.5)
         time.sleep(3)
 
