@@ -67,7 +67,9 @@ class Editor:
         time.sleep(2)
         self.ask("await app.queuePrompt(0, 1)")
         end = time.monotonic() + PATIENCE
-        while time.monotonic() < end and self._busy():
+        while self._busy():
+            if time.monotonic() > end:
+                raise TimeoutError(f"the workflow has not ended in {PATIENCE} s: nodes would not show what they say")
             time.sleep(0.5)
         time.sleep(3)
 

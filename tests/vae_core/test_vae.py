@@ -284,7 +284,9 @@ def test_system_memory_is_the_device_of_a_cpu(vae):
 def test_what_cannot_be_planned(vae):
     with pytest.raises(BadRequest, match="no plan to 'paint': choose encode or decode"):
         vae.plan("paint", (1, 4, 8, 8))
-    for size in (2**20, 2**40, 2**70):  # too many for attention, for a tensor, and for an integer of torch's
+    with pytest.raises(DoesNotFit, match=f"1 x {2**20}x{2**20} .*even at its smallest"):
+        vae.plan("decode", (1, 4, 2**20, 2**20))
+    for size in (2**40, 2**70):  # too many for a tensor, and for an integer of torch's
         with pytest.raises(DoesNotFit, match=f"1 x {size}x{size} .*is more than can be counted: check the size"):
             vae.plan("decode", (1, 4, size, size))
 

@@ -16,6 +16,7 @@ from . import tiny
 from .blocks.base import ClipLaw, Family, Member
 from .blocks.tiny_frames import BesideBefore
 from .blocks.tiny_video import MemBlock
+from .names import keep_names
 from .names import tiny as names
 from .shapes import Shapes
 
@@ -50,7 +51,7 @@ FAMILY = Family(
     detect=detect,
     build=Taesdv,
     example=TaesdvConfig(**vars(tiny.FAMILY.example)),
-    layouts=(names.TAESD, names.MODULE, *names.MODULE_HALVES),
+    layouts=(names.MODULE._replace(write=keep_names), names.TAESD._replace(write=None), *names.MODULE_HALVES),
     scaling=tiny.statistics,
     rounding=tiny.FAMILY.rounding,
     members=(Member("TAESDV", 4, 8, 1),),

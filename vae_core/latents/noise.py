@@ -62,7 +62,9 @@ class Noise:
     def draw_several(self, shapes: Sequence[Sequence[int]], index: Sequence[int] | None = None) -> list[Tensor]:
         """Draw noise for latents that belong together, as those of a clip and of its sound: one after the other.
 
-        The streams of the first go on in those after it, as in core nodes. shapes, index: each as for `draw`.
+        The streams of the first go on in those after it, as in core nodes.
+
+        shapes: of each, (B, C, h, w), (B, C, T, h, w) or any other that begins with the batch. index: as for `draw`.
         Raises what `draw` raises.
         """
         streams, second = _Streams(self.source), _Streams(self.source)

@@ -190,7 +190,7 @@ class ChannelsToFrames(Temporal):
     def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         t, c, h, w = x.shape
         y = x.permute(0, 2, 3, 1).reshape(t, h, w, c // self.n, self.n).permute(0, 4, 1, 2, 3)
-        y = y.reshape(t * self.n, h, w, c // self.n).permute(0, 3, 1, 2)
+        y = y.reshape(t * self.n, h, w, c // self.n).contiguous().permute(0, 3, 1, 2)  # of one frame it may be a view
         return y if past is not None else y[self.first :], x[:0].clone()
 
     def as_single_frame(self) -> Ops:

@@ -9,7 +9,7 @@ from .. import lazy
 
 if TYPE_CHECKING:
     from .codecs import CODECS, READABLE, SUFFIXES, Encoding, choose_encoding
-    from .folders import ImageFrames
+    from .folders import USUAL_RATE, ImageFrames
     from .reading import VideoFrames, open_frames
     from .writing import VideoFile
 else:
@@ -17,7 +17,7 @@ else:
         __name__,
         {
             "codecs": "CODECS READABLE SUFFIXES Encoding choose_encoding",
-            "folders": "ImageFrames",
+            "folders": "USUAL_RATE ImageFrames",
             "reading": "VideoFrames open_frames",
             "writing": "VideoFile",
         },
@@ -27,6 +27,7 @@ __all__ = [
     "CODECS",
     "READABLE",
     "SUFFIXES",
+    "USUAL_RATE",
     "Encoding",
     "ImageFrames",
     "VideoFile",

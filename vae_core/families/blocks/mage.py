@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...dtypes import at_least_fp32
-from ...ops import Blocks, Conv2d, Op, Ops, Residual, Sums, chain, silu
+from ...ops import Blocks, Conv2d, Op, Ops, Residual, Sums, attend, chain, silu
 from .ldm import ResnetBlock, norm, tokens
 
 EPS = 1e-6
@@ -189,7 +189,7 @@ class WindowAttention(Blocks, nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h, w = x.shape[2:]
         q, k, v = (tokens(_windows(conv(x))) for conv in (self.q, self.k, self.v))
-        y = F.scaled_dot_product_attention(q, k, v)[:, 0]
+        y = attend(q, k, v)[:, 0]
         return self.proj_out(_from_windows(y, x)[:, :, :h, :w])
 
 
@@ -198,7 +198,8 @@ def _windows(x: Tensor) -> Tensor:
     c, h, w = x.shape[1:]
     padded = F.pad(x.permute(0, 2, 3, 1)[:, None], (0, 0, 0, -w % WINDOW, 0, -h % WINDOW), mode="replicate")[:, 0]
     cut = padded.unflatten(2, (-1, WINDOW)).unflatten(1, (-1, WINDOW))  # B, rows, 32, columns, 32, C
-    return cut.transpose(2, 3).reshape(-1, WINDOW, WINDOW, c).permute(0, 3, 1, 2)
+    windows = cut.transpose(2, 3).reshape(-1, WINDOW, WINDOW, c).contiguous()  # padding may give channels another place
+    return windows.permute(0, 3, 1, 2)
 
 
 def _from_windows(y: Tensor, x: Tensor) -> Tensor:

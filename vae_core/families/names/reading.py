@@ -30,7 +30,10 @@ _LEFTOVER = re.compile(
 )
 _COUNTER = "num_batches_tracked"  # of a batch norm, anywhere
 _HALF = re.compile(r"(?:^|\.)(?=(?:(?:taesd_)?(?:en|de)coder|previewer)\.)")
-_NO_HALF = re.compile(r"(?:^|\.)(?=in_block\.|vquantizer\.)")  # of networks without halves
+# Of networks whose halves have other names, or none.
+_NO_HALF = re.compile(
+    r"(?:^|\.)(?=(?:in_block|vquantizer|student\.dconv_encoder|pipeline\.s_embedder)\.|(?<!student\.)dconv_encoder\.)"
+)
 MOST_PREFIXES, LEAST_NAMES = 6, 8  # that are tried beside the common ones; such names that each must have
 _COMPILED = "_orig_mod."  # what torch.compile puts before the names of a module, wherever it is
 _LINEAR = r"\.(q|k|v|proj|proj_in|proj_out|to_q|to_k|to_v|to_qkv|to_out|to_out\.0)\.weight$"

@@ -71,6 +71,11 @@ def test_it_computes_the_same(kind, part, monkeypatch):
         assert apart(run_half(vae, part, x, **way), want) < EXACT, way
 
 
+# How often what is shrunk comes back, or is shrunk only then: Mochi's attention in time makes its result at full size.
+RESIZED = {"hunyuan_image": 1, "hunyuan_video_15": 1, "hunyuan_image_3": 1, "mochi": 4}
+FULL_SIZE = {"mochi": 1}  # norms of a stream that an activation reads as it is, so that it cannot be shrunk
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_norm_reads_what_is_small(kind):
     """Of clips and of images. What is shrunk comes back at most once, where the stream itself is the result."""
@@ -79,8 +84,9 @@ def test_every_norm_reads_what_is_small(kind):
         for seen in (ops, as_single_frame(ops) if not (vae.clip_law and vae.clip_law.images_are_clips) else ()):
             made = list(leaves(rescale(seen)))
             norms, own = [[op for op in some if is_norm(op)] for some in (made, list(leaves(seen)))]
-            assert len(norms) == len(own) and not {id(op) for op in norms} & {id(op) for op in own}
-            assert sum(isinstance(op, Affine) for op in made) <= ("hunyuan" in kind and kind != "hunyuan_video")
+            unchanged = {id(op) for op in norms} & {id(op) for op in own}
+            assert len(norms) == len(own) and len(unchanged) <= FULL_SIZE.get(kind, 0)
+            assert sum(isinstance(op, Affine) for op in made) <= RESIZED.get(kind, 0)
 
 
 @torch.no_grad()
