@@ -18,7 +18,9 @@ class LiveMemory(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         made = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(made):
-            if isinstance(tensor, torch.Tensor) and (storage := tensor.untyped_storage())._cdata not in self.known:
+            if not isinstance(tensor, torch.Tensor) or tensor.is_meta:  # of plans: no memory
+                continue
+            if (storage := tensor.untyped_storage())._cdata not in self.known:
                 self._count(storage._cdata, storage.nbytes())
                 weakref.finalize(storage, self._uncount, storage._cdata, storage.nbytes())
         return made
