@@ -202,7 +202,18 @@ class Request:
         return int(peak), int(max(peak - surge - callers * self.x.itemsize, peak / 4))
 
     def _count_passing(self, rows: int, numbers: int, keep: str, twice: tuple[int, ...]) -> Alive:
-        """What lives beside what is held, of a CPU: counted on the top of a tall image."""
+        """What lives beside what is held, of a CPU."""
+        key = (numbers, keep == DISK, twice)
+        if key not in self._passing:
+            self._passing[key] = self._count_top(rows, numbers, keep, twice)
+        return self._passing[key]
+
+    @cached_property
+    def _passing(self) -> dict[tuple[Any, ...], Alive]:
+        return {}
+
+    def _count_top(self, rows: int, numbers: int, keep: str, twice: tuple[int, ...]) -> Alive:
+        """Counted on the top of a tall image."""
         height = -(-max(COUNTED * rows, COUNTED_ROWS) // self.scale)
         ratio = max(1, self.rows // self.shape[-2])  # an encoder's latent has a row for so many
         height = min(self.x.shape[-2], -(-height // ratio) * ratio)
