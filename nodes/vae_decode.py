@@ -35,7 +35,8 @@ class VAEDecode:
         "black image. The image has the size that was encoded, including odd sizes."
     )
     CATEGORY = "Exact VAE"
-    SEARCH_ALIASES = ["vae decode", "decode latent", "latent to image", "render latent", "hdr decode"]
+    SEARCH_ALIASES = ["vae decode", "vae decode exact", "decode latent", "latent to image", "render latent",
+                      "hdr decode", "out of memory", "oom", "vram", "slow decode", "black image", "nan"]  # fmt: skip
     RETURN_TYPES = ("IMAGE",)
     OUTPUT_TOOLTIPS = ("The image, in [0, 1] unless clamp is off. A clip becomes a batch of frames.",)
     FUNCTION = "decode"

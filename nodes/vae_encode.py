@@ -37,7 +37,8 @@ class VAEEncode:
         "posterior, or a sample of it."
     )
     CATEGORY = "Exact VAE"
-    SEARCH_ALIASES = ["vae encode", "encode image", "image to latent", "posterior", "img2img"]
+    SEARCH_ALIASES = ["vae encode", "vae encode exact", "encode image", "image to latent", "posterior", "img2img",
+                      "out of memory", "vram", "transparent", "alpha", "odd size"]  # fmt: skip
     RETURN_TYPES = ("LATENT",)
     OUTPUT_TOOLTIPS = ("The raw latent, as every VAE Encode gives it. It remembers the VAE and the size of the image.",)
     FUNCTION = "encode"
@@ -92,7 +93,7 @@ def posterior_inputs() -> dict[str, Any]:
     seed = "Used if posterior is sample. The same seed gives the same latent on every machine."
     return {
         "posterior": choice_input(("mode", "sample"), "mode", posterior),
-        "seed": seed_number(seed, control_after_generate=False),
+        "seed": seed_number(seed, control_after_generate=False, advanced=True),
     }
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .place import Surroundings, device, find_version, in_comfyui, result, surroundings
     from .previews import first_look
     from .several import nest
-    from .showing import Shown, progress, show_saved_file, show_text
+    from .showing import Shown, draw_images, progress, show_saved_file, show_text
     from .socket import HostModel, Load, facts, from_socket, geometry, look, runs_in, to_socket
     from .user_files import find_file, list_files
 else:
@@ -28,7 +28,7 @@ else:
             "memory": "advise budget",
             "models": "files new_file path",
             "place": "Surroundings device find_version in_comfyui result surroundings",
-            "showing": "Shown progress show_saved_file show_text",
+            "showing": "Shown draw_images progress show_saved_file show_text",
             "socket": "HostModel Load facts from_socket geometry look runs_in to_socket",
             "user_files": "find_file list_files",
         },
@@ -45,6 +45,7 @@ __all__ = [
     "advise",
     "budget",
     "device",
+    "draw_images",
     "facts",
     "files",
     "find_file",
