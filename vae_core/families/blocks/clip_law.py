@@ -23,6 +23,11 @@ class ClipLaw:
     next_latents: int = 1
     images_are_clips: bool = False
 
+    @property
+    def images_stay_apart(self) -> bool:
+        """Are several images each a clip of its own to the models, because one fills a whole step of several frames?"""
+        return self.images_are_clips and self.first > 1
+
     def latents(self, frames: int) -> int:
         """Frames of the latent of a clip of so many frames, which is continued by those that are `missing`."""
         later = (frames + self.missing(frames) - self.first) // self.step
