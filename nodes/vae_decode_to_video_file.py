@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 from typing import Any
 
 from torch import Tensor
@@ -72,7 +71,7 @@ class VAEDecodeToVideoFile:
         file = host.new_file(filename_prefix, suffix)
         encoding = videos.choose_encoding(file.path, codec, None if crf == USUAL_CRF else crf)
         given = open_video(source) if source is not None else None
-        rate = given.rate if given else Fraction(fps).limit_denominator(1000)
+        rate = given.rate if given else fps
         with sound_file(audio, given, suffix) as sound:
             ready = make_ready(samples, vae, empty_latent, streamed=True)
             write(ready, videos.VideoFile(file, encoding, rate, sound))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from ..vae_core import BadRequest, videos
 from . import host
 from .images import demand_image, to_pixels
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 FASTEST = 1000  # frames a second
 # How sound is written into each kind of file: what players of it know.
@@ -70,6 +71,8 @@ def sound_file(audio: Any, clip: Any, suffix: str) -> Iterator[Path | None]:
         yield clip.path if clip and clip.has_sound else None
         return
     waveform, rate = _read_audio(audio)
+    import tempfile
+
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "sound.mkv")
         videos.write_sound(path, waveform, rate, _SOUND_CODECS[suffix])

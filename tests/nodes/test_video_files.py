@@ -74,7 +74,8 @@ def test_frames_are_images_to_a_vae_of_images(vae, folders):
     back = run_node("ExactVAEEncodeVideoFile", file="none", vae=vae, video=video)
     assert back["result"][0]["samples"].shape == encoded["samples"].shape
     assert "4 frames, an image each" in back["ui"]["text"][0]
-    sampled = [call("ExactVAEEncodeVideoFile", file="none", vae=vae, video=video, posterior="sample", seed=s) for s in (1, 1, 2)]  # fmt: skip
+    drawn = {"file": "none", "vae": vae, "video": video, "posterior": "sample"}
+    sampled = [call("ExactVAEEncodeVideoFile", **drawn, seed=seed) for seed in (1, 1, 2)]
     assert torch.equal(sampled[0]["samples"], sampled[1]["samples"])
     assert not torch.equal(sampled[0]["samples"], sampled[2]["samples"])
 

@@ -126,7 +126,9 @@ def run(pack: types.ModuleType) -> dict[str, Any]:
     mask = (torch.rand(1, 20, 28, generator=generator) > 0.7).float()
     sockets = {"VAE": vae, "IMAGE": image, "MASK": mask, "LATENT": {**latent, "noise_mask": mask[:, None]}}
     sockets |= {"AUDIO": {"waveform": torch.zeros(1, 2, 900), "sample_rate": 22050}, "VIDEO": None}
-    video = call(classes["ExactVAEDecodeToVideoFile"], make_arguments("", classes["ExactVAEDecodeToVideoFile"], sockets))
+    video = call(
+        classes["ExactVAEDecodeToVideoFile"], make_arguments("", classes["ExactVAEDecodeToVideoFile"], sockets)
+    )
     sockets["VIDEO"] = video[0]
     (several,) = call(classes["ExactJoinLatents"], {"samples1": latent, "samples2": latent})
     told = {}
