@@ -31,7 +31,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "families": ("ops", "latents", "images"),
     "kernels": (),
     "execution": ("ops", "families", "images", "files", "kernels"),  # files: scratch files are left behind by nobody
-    "readers": ("execution", "files"),
+    "readers": ("execution", "files", "images"),
     "videos": ("readers", "files", "images"),
     "posterior": ("execution", "ops"),
     "inputs": ("execution", "families", "images", "latents"),
