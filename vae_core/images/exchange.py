@@ -92,6 +92,6 @@ def _demand_pixels(pixels: Tensor) -> Tensor:
 
 def describe(x: object) -> str:
     """'uint8 of shape (2, 3)', or the name of a type that is no array"""
-    if isinstance(x, Tensor) or hasattr(x, "dtype"):
-        return f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}"  # type: ignore[attr-defined]
+    if isinstance(x, Tensor | np.ndarray):
+        return f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}"
     return type(x).__name__
