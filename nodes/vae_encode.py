@@ -78,11 +78,15 @@ def encode_to_latent(
     told = {"on_plan": shown, "progress": host.progress(), "advice": host.advise(options)}
     options = replace(options, budget=budget, **told)
     found = codec.encode(x, options=options)
-    generator = torch.Generator().manual_seed(seed)
-    latent = found.mode() if posterior == "mode" else found.sample(generator)
+    latent = draw(found, posterior, seed)
     frames = x.shape[2] if x.ndim == 5 and codec.clip_law else None
     made = tag_latent(host.result(latent), codec.family, codec.spatial_ratio, found.size, codec, frames)
     return shown.beside(made)
+
+
+def draw(found: vae_core.Posterior, posterior: str, seed: int) -> Tensor:
+    """The latent of a posterior, in the words of `posterior_inputs`."""
+    return found.mode() if posterior == "mode" else found.sample(torch.Generator().manual_seed(seed))
 
 
 def posterior_inputs() -> dict[str, Any]:

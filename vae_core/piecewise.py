@@ -124,7 +124,7 @@ def _encode_parts(vae: Runner, source: Frames, shape: tuple[int, ...], options: 
     ops = list_ops(vae.network, Half.ENCODER)
 
     def attempt(plan: Plan, observer: ProgressObserver) -> Tensor:
-        parts = clips.stream(fuse(ops), clip.parts(plan.frames), plan, observer, vae.device)
+        parts = clips.stream(fuse(ops), clip.parts(plan.frames, plan.begins), plan, observer, vae.device)
         return torch.cat(list(parts)).transpose(0, 1)[None]
 
     return vae._ladder(Half.ENCODER, shape, options, ops, streamed=True).run(attempt)
@@ -166,7 +166,9 @@ def _decode_parts(
 ) -> Generator[Tensor, None, None]:
     latent = vae._undo_latent(x)[0].transpose(0, 1)
     h, w = vae.decoded_size(size) if size else plan.shape[-2:]
-    for part in clips.stream(fuse(ops), clips.split(latent, plan.frames), plan, observer, vae.device):
+    for part in clips.stream(
+        fuse(ops), clips.split(latent, plan.frames, begins=plan.begins), plan, observer, vae.device
+    ):
         demand_finite(vae, part, Half.DECODER)
         yield part[..., :h, :w].transpose(0, 1)
 

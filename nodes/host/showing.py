@@ -11,6 +11,7 @@ from torch import Tensor
 from ...vae_core.execution import Progress
 from ...vae_core.files import NumberedFile
 from .place import get_surroundings, in_comfyui
+from .videos import to_video
 
 
 def progress() -> Progress | None:
@@ -70,10 +71,25 @@ def draw_images(*images: Tensor) -> dict[str, list[Any]]:
 
 def show_saved_file(file: NumberedFile, kind: str) -> dict[str, Any]:
     """What a node returns that wrote a file. kind: under what the host lists it."""
-    listed = {"filename": file.path.name, "subfolder": file.series.subfolder, "type": "output"}
     if in_comfyui():
-        _show(f"saved as {'/'.join(filter(None, (listed['subfolder'], listed['filename'])))} in the output folder")
-    return {"ui": {"text": [str(file.path)], kind: [listed]}, "result": ()}
+        _show(_say_where(file))
+    return {"ui": {"text": [str(file.path)], kind: [_list_file(file)]}, "result": ()}
+
+
+def show_video(file: NumberedFile, shown: Shown) -> dict[str, Any]:
+    """What a node returns that wrote a video: the host plays it on the node. shown: how the run went."""
+    shown(f"{shown.text}; {_say_where(file)}")
+    ui = {"text": [shown.text], "images": [_list_file(file)], "animated": [True]}
+    return {"ui": ui, "result": (to_video(file.path), str(file.path))}
+
+
+def _list_file(file: NumberedFile) -> dict[str, str]:
+    """As the host lists files of its output folder."""
+    return {"filename": file.path.name, "subfolder": file.series.subfolder, "type": "output"}
+
+
+def _say_where(file: NumberedFile) -> str:
+    return f"saved as {'/'.join(filter(None, (file.series.subfolder, file.path.name)))} in the output folder"
 
 
 def _show(text: str) -> None:

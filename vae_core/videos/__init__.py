@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .codecs import CODECS, READABLE, SUFFIXES, Encoding, choose_encoding
     from .folders import USUAL_RATE, ImageFrames
     from .reading import VideoFrames, open_frames
+    from .sounds import write_sound
     from .writing import VideoFile
 else:
     __getattr__, __dir__ = lazy.offer(
@@ -19,6 +20,7 @@ else:
             "codecs": "CODECS READABLE SUFFIXES Encoding choose_encoding",
             "folders": "USUAL_RATE ImageFrames",
             "reading": "VideoFrames open_frames",
+            "sounds": "write_sound",
             "writing": "VideoFile",
         },
     )
@@ -34,4 +36,5 @@ __all__ = [
     "VideoFrames",
     "choose_encoding",
     "open_frames",
+    "write_sound",
 ]

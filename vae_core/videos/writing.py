@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadPixels, BadRequest
-from ..files import write_atomically
+from ..files import Target, write_atomically
 from ..images import to_unit_range
 from .codecs import ACCURATE, Codec, Encoding
 from .reading import import_av
@@ -33,7 +33,7 @@ class VideoFile:
     Raises BadRequest if it cannot be written, BadPixels for frames of another size or of other than 3 channels.
     """
 
-    def __init__(self, path: Path, encoding: Encoding, rate: Fraction | float, sound: Path | None = None):
+    def __init__(self, path: Path | Target, encoding: Encoding, rate: Fraction | float, sound: Path | None = None):
         self.path, self.encoding, self.sound = path, encoding, sound
         self.rate = Fraction(rate).limit_denominator(1001)
         if self.rate <= 0:
