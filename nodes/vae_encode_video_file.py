@@ -73,14 +73,14 @@ class VAEEncodeVideoFile:
         clip = open_video(_choose(file, video), host.facts(vae).in_channels)
         _, frames, *size = clip.shape
         options, found = vae_core.RunOptions(), host.facts(vae)
-        is_clip = found.clip_law is not None and not frames_are_batch(found)
-        shape = (1, found.in_channels, *([frames] if is_clip else []), *size)
+        law = None if frames_are_batch(found) else found.clip_law
+        shape = (1, found.in_channels, *([frames] if law else []), *size)
         codec = host.from_socket(vae, vae_core.Half.ENCODER, shape, options, streamed=True)
         shown = host.Shown(describe_clip(frames, codec) or f"{frames} frames, an image each")
         told = {"on_plan": shown, "progress": host.progress(), "advice": host.advise(options)}
         given = codec.encode_frames(clip, options=replace(options, budget=host.budget(vae), **told))
         latent = host.result(_lay_out(draw(given, posterior, seed), codec))
-        count = frames if is_clip and not found.clip_law.images_stay_apart else None
+        count = frames if law and not law.images_stay_apart else None
         made = tag_latent(latent, codec.family, codec.spatial_ratio, given.size, codec, count)
         return shown.beside(made, float(clip.rate), frames)
 
