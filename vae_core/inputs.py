@@ -19,6 +19,7 @@ from .families.doubling import keep_unrounded, list_doubled
 from .images.pixels import lay_out, pad_to
 from .images.plausible import demand_range
 from .latents import spaces
+from .latents.conventions import RAW, SCALED, convert
 from .latents.numbers import demand_latent, demand_numbers
 from .latents.packing import SPACES, find_packing
 from .plain import describe, name_need
@@ -31,6 +32,8 @@ class VAELike(Config, Protocol):
 
     name: str
     network: Network
+    family: str
+    latent_space: str | None
 
     @property
     def title(self) -> str: ...
@@ -213,6 +216,21 @@ def _describe_mismatch(vae: VAELike, z: Tensor) -> str:
         f"'{vae.name}' needs {vae.latent_channels}: it is {vae.title}. Use the VAE of the model that "
         f"made the latent{advice if is_z else ''}."
     )
+
+
+def scale(vae: VAELike, latent: Tensor, *, back: bool = False) -> Tensor:
+    """A latent (B, C, h, w) or (B, C, T, h, w) of this VAE from raw to scaled, or back; fp32 at least.
+
+    Raises BadRequest if its space is not known, LatentMismatch for another number of channels.
+    """
+    if vae.latent_space is None:
+        fitting = ", ".join(spaces.find_spaces(vae.latent_channels, vae.spatial_ratio, vae.family))
+        raise BadRequest(
+            f"'{vae.name}' does not say whose latents it makes, so their scale is not known: set its latent_space"
+            f"{f' to one of {fitting}' if fitting else ''}."
+        )
+    origin, target = (SCALED, RAW) if back else (RAW, SCALED)
+    return convert(latent, spaces.get_space(vae.latent_space), origin, target)
 
 
 def parse_where(*where: Where, **named: Where) -> tuple[torch.device | None, torch.dtype | None]:

@@ -48,6 +48,12 @@ class Posterior:
         """
         return cls(z, None, to_latent, size)
 
+    def __repr__(self) -> str:
+        kind = "a point" if torch.isneginf(self.logvar).all() else "a Gaussian"
+        dtype = str(self.mean.dtype).removeprefix("torch.")
+        of = f", of an image of {self.size[1]}x{self.size[0]}" if self.size else ""
+        return f"Posterior({kind} over z {tuple(self.mean.shape)}; {dtype} on {self.mean.device}{of})"
+
     @property
     @pin_numerics()
     def var(self) -> Tensor:

@@ -239,6 +239,14 @@ class VAE(Facts):
         inputs.move(self.network, self._device, dtype)
         return self
 
+    def scale(self, latent: Tensor) -> Tensor:
+        """Raw (B, C, h, w) or (B, C, T, h, w) -> as diffusion models see it, fp32 at least. Raises as `convert` does."""
+        return inputs.scale(self, latent)
+
+    def unscale(self, latent: Tensor) -> Tensor:
+        """The way back: a latent as diffusion models see it -> raw, as `decode` takes it. Raises as `convert` does."""
+        return inputs.scale(self, latent, back=True)
+
     def plan(
         self,
         half: Half | str,
