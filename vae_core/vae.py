@@ -240,7 +240,7 @@ class VAE(Facts):
         return self
 
     def scale(self, latent: Tensor) -> Tensor:
-        """Raw (B, C, h, w) or (B, C, T, h, w) -> as diffusion models see it, fp32 at least. Raises as `convert` does."""
+        """Raw (B, C, h, w) or (B, C, T, h, w) -> as diffusion models see it, fp32 at least. Raises as `convert`."""
         return inputs.scale(self, latent)
 
     def unscale(self, latent: Tensor) -> Tensor:
