@@ -49,10 +49,3 @@ def test_a_point_has_no_variance():
     posterior = Posterior.of_point(z, size=(24, 23))
     assert torch.equal(posterior.sample(torch.Generator().manual_seed(0)), z)
     assert (posterior.std.max(), posterior.kl().tolist(), posterior.size) == (0, [0, 0], (24, 23))
-
-
-def test_it_says_what_it_is():
-    gaussian = Posterior.of_moments(torch.zeros(1, 8, 3, 5), size=(24, 40))
-    said = "Posterior(a Gaussian over z (1, 4, 3, 5); float32 on cpu, of an image of 40x24)"
-    assert repr(gaussian) == said
-    assert repr(Posterior.of_point(torch.zeros(1, 4, 3, 5))).startswith("Posterior(a point over z")
