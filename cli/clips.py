@@ -14,7 +14,7 @@ from ..vae_core import VAE, BadRequest, Posterior, RunOptions, videos
 from ..vae_core.files import make_folder
 from ..vae_core.latents import Tag
 from . import rows
-from .options import DIGITS
+from .options import DIGITS, print_result
 from .progress import bar
 
 FASTEST = 1000  # frames a second
@@ -96,7 +96,7 @@ def decode(vae: VAE, latent: Tensor, tag: Tag | None, options: argparse.Namespac
             for frames in vae.decode_frames(one, size=size, options=how, progress=progress):
                 writer.put(frames if left is None else frames[:, :left])
                 left = None if left is None else max(0, left - frames.shape[1])
-    print(writer)
+    print_result(options, str(writer), {"image": str(options.image), "written": str(writer)})
 
 
 def open_writer(options: argparse.Namespace, channels: int) -> AbstractContextManager:

@@ -7,8 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from .. import vae_core
-from ..vae_core import images, reports
-from ..vae_core.execution import Progress, share_progress
+from ..vae_core import execution, images, reports
 from . import host
 from .entrance import checks_inputs
 from .images import demand_image
@@ -70,7 +69,7 @@ class VAECompare:
         ways = tiles.get(mode, [*tiles[EXACT], *tiles[BLENDED]])
         vaes = {"vae": vae, "vae_2": vae_2, "vae_3": vae_3, "vae_4": vae_4}
         runs = [(name, one, way) for name, one in vaes.items() if one is not None for way in ways]
-        bars = share_progress(host.progress(), len(runs))
+        bars = execution.share_progress(host.progress(), len(runs))
         trips = [_run_round_trip(*run, image, bar) for run, bar in zip(runs, bars, strict=True)]
         image = image.cpu()
         comparison = reports.comparison
@@ -80,7 +79,7 @@ class VAECompare:
 
 
 def _run_round_trip(
-    name: str, vae: Any, tiles: host.ClipTiles | None, image: Tensor, progress: Progress | None
+    name: str, vae: Any, tiles: host.ClipTiles | None, image: Tensor, progress: execution.Progress | None
 ) -> reports.RoundTrip | reports.Overflow:
     def prepare(half: vae_core.Half, shape: tuple[int, ...]) -> tuple[Any, Any]:
         codec = host.from_socket(vae, half, shape, vae_core.RunOptions(tiles=tiles))
