@@ -2,11 +2,9 @@
 
 import argparse
 import re
-from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
 
 from torch import Tensor
 
@@ -16,24 +14,18 @@ from ..vae_core import VAE, BadRequest, Posterior, RunOptions, videos
 from ..vae_core.files import make_folder
 from ..vae_core.latents import Tag
 from . import rows
-from .options import DIGITS
+from .options import DIGITS, print_result
 from .progress import bar
 
-USUAL_RATE, FASTEST = 24, 1000  # frames a second
+FASTEST = 1000  # frames a second
 _NUMBER = re.compile(r"%0?(\d*)d")  # as FFmpeg writes it: frames/%05d.png
-
-
-class Writer(Protocol):
-    """Takes frames (C, n, H, W) in [-1, 1], in order."""
-
-    def put(self, frames: Tensor) -> None: ...
 
 
 def add_output(command: argparse.ArgumentParser) -> None:
     """The options of `decode` for clips."""
     group = command.add_argument_group("clips")
     group.add_argument(
-        "--fps", type=parse_rate, metavar="N", help=f"frames a second (default: {USUAL_RATE}, or --source's)"
+        "--fps", type=parse_rate, metavar="N", help=f"frames a second (default: {videos.USUAL_RATE}, or --source's)"
     )
     codec = "default: h264 for .mp4, .mkv and .mov, vp9 for .webm; ffv1 is lossless"
     group.add_argument("--codec", choices=list(videos.CODECS), help=codec)
@@ -55,23 +47,43 @@ def parse_rate(said: str) -> Fraction:
 
 
 def is_clip_file(path: Path) -> bool:
-    """Is it read frame by frame: a folder, or a file with the ending of a video?"""
+    """Is it read frame by frame: a folder, or a file with the ending of a video? Raises BadRequest for a pattern."""
+    if is_pattern(path) and not path.exists():
+        raise BadRequest(f"'{path}' names the images of a clip: give their folder, '{path.parent}'.")
     return path.is_dir() or path.suffix.lower() in (*videos.SUFFIXES, *videos.READABLE)
 
 
-def encode(vae: VAE, path: Path, how: RunOptions) -> tuple[Posterior, Callable[[Tensor], Tensor], int | None]:
-    """Encode the frames at this path -> (posterior, how its latent lies in a file, the number of frames of a clip)."""
+def is_pattern(path: Path) -> bool:
+    """Does the name stand for numbered images, as FFmpeg writes it: frames/%05d.png?"""
+    return _NUMBER.search(path.name) is not None
+
+
+def is_clip_target(path: Path) -> bool:
+    return is_pattern(path) or path.suffix.lower() in videos.SUFFIXES
+
+
+def encode(vae: VAE, path: Path, how: RunOptions) -> tuple[Posterior, int | None]:
+    """Encode the frames at this path -> (posterior, the number of frames of a clip; None if each is an image)."""
     frames = videos.open_frames(path, lambda image: to_pixels(image, vae.in_channels))
     with bar("encode") as progress:
         posterior = vae.encode_frames(frames, options=how, progress=progress)
-    if vae.clip_law is None or frames_are_batch(vae):
-        return posterior, _as_batch, None
-    return posterior, lambda latent: latent, frames.shape[1]
+    return posterior, None if frames_are_batch(vae) or vae.clip_law is None else frames.shape[1]
 
 
-def _as_batch(latent: Tensor) -> Tensor:
-    """(1, C, T, h, w) -> (T, C, h, w)"""
+def as_images(latent: Tensor) -> Tensor:
+    """(1, C, T, h, w) of frames that are images -> (T, C, h, w)"""
     return latent[0].transpose(0, 1)
+
+
+def demand_no_clip(options: argparse.Namespace) -> None:
+    """Raises BadRequest if options of clips are given for a single image, which has no use for them."""
+    for name in ("fps", "codec", "crf", "source", "resume"):
+        given = getattr(options, name)
+        if given is not None and given is not False:
+            raise BadRequest(
+                f"--{name} is for clips, and '{options.image}' is one image: leave it away, or name a video or "
+                "frames/%05d.png."
+            )
 
 
 def decode(vae: VAE, latent: Tensor, tag: Tag | None, options: argparse.Namespace, how: RunOptions) -> None:
@@ -84,13 +96,16 @@ def decode(vae: VAE, latent: Tensor, tag: Tag | None, options: argparse.Namespac
             for frames in vae.decode_frames(one, size=size, options=how, progress=progress):
                 writer.put(frames if left is None else frames[:, :left])
                 left = None if left is None else max(0, left - frames.shape[1])
-    print(writer)
+    print_result(options, str(writer), {"image": str(options.image), "written": str(writer)})
 
 
 def open_writer(options: argparse.Namespace, channels: int) -> AbstractContextManager:
     """What takes the frames that are decoded."""
     target = options.image
     if target.suffix.lower() not in videos.SUFFIXES:
+        for name in ("fps", "codec", "crf", "source"):
+            if getattr(options, name) is not None:
+                raise BadRequest(f"--{name} is for videos, and '{target}' is written as images: leave it away.")
         rows.demand_savable(target, channels)
         return nullcontext(NumberedImages(target, options.resume))
     if options.resume:
@@ -99,7 +114,7 @@ def open_writer(options: argparse.Namespace, channels: int) -> AbstractContextMa
         raise BadRequest(f"a video has 3 channels, this VAE decodes to {channels}: write numbered images.")
     encoding = videos.choose_encoding(target, options.codec, options.crf)
     source = videos.VideoFrames(options.source, lambda image: image) if options.source else None
-    rate = options.fps or (source.rate if source else USUAL_RATE)
+    rate = options.fps or (source.rate if source else videos.USUAL_RATE)
     return videos.VideoFile(target, encoding, rate, options.source if source and source.has_sound else None)
 
 
@@ -112,7 +127,6 @@ class NumberedImages:
     def __init__(self, target: Path, resume: bool):
         self.target, self.resume = target, resume
         self.written = self.kept = 0
-        self.size = ""
 
     def path(self, number: int) -> Path:
         found = _NUMBER.search(self.target.name)
@@ -122,7 +136,8 @@ class NumberedImages:
         return self.target.with_name(self.target.name[: found.start()] + digits + self.target.name[found.end() :])
 
     def put(self, frames: Tensor) -> None:
-        for image in _images(frames):
+        """Write frames (C, n, H, W) in [-1, 1], in order."""
+        for image in to_image(frames.transpose(0, 1)):
             path = self.path(self.written + self.kept + 1)
             if self.resume and path.exists():
                 self.kept += 1
@@ -130,14 +145,9 @@ class NumberedImages:
             make_folder(path.parent)
             image_files.write_levels(path, image_files.levels(image))
             self.written += 1
-            self.size = f"{image.shape[1]}x{image.shape[0]}"
 
     def __str__(self) -> str:
-        last = self.path(max(1, self.written + self.kept))
-        kept = f", {self.kept} were there" if self.kept else ""
-        return f"{self.path(1)} to {last.name}: {self.written} images of {self.size}{kept}"
-
-
-def _images(frames: Tensor) -> Iterator[Tensor]:
-    """(C, n, H, W) in [-1, 1] -> images (H, W, C) in [0, 1]"""
-    yield from to_image(frames.transpose(0, 1))
+        count = self.written + self.kept
+        to = f" to {self.path(count).name}" if count > 1 else ""
+        kept = f", {self.kept} of them there before" if self.kept else ""
+        return f"{self.path(1)}{to}: {count} {'image' if count == 1 else 'images'}{kept}"

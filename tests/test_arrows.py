@@ -31,16 +31,20 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "families": ("ops", "latents", "images"),
     "kernels": (),
     "execution": ("ops", "families", "images", "files", "kernels"),  # files: scratch files are left behind by nobody
-    "readers": ("execution", "files"),
+    "readers": ("execution", "files", "images"),
     "videos": ("readers", "files", "images"),
     "posterior": ("execution", "ops"),
     "inputs": ("execution", "families", "images", "latents"),
+    "moving": ("families",),
+    "scaling": ("latents",),
     "verdicts": ("execution", "families", "files", "version"),
     "piecewise": ("inputs", "posterior", "execution", "families", "images", "ops"),
     "vae": (
         "piecewise",
         "verdicts",
         "inputs",
+        "moving",
+        "scaling",
         "posterior",
         "execution",
         "families",
@@ -51,6 +55,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     ),
     "checkpoints": ("vae", "execution", "families", "files", "latents", "ops"),
     "reports": ("checkpoints", "vae", "posterior", "execution", "families", "images", "latents", "files"),
+    "diffusers": ("vae", "inputs", "execution", "families", "latents"),
     "doctor": ("reports", "vae", "verdicts", "execution", "families", "images", "ops", "version"),
 }
 # Who must not import whom, and of whom only facades are imported.
@@ -68,8 +73,8 @@ HOST_WORD = re.compile(
     r"spacial_|_spacial|first_stage_model|downscale_ratio|upscale_ratio|throw_exception_if|model_management|folder_paths|"
     r"patcher|temporal_compression|latent_dim|not_video|process_output|process_input|vae_dtype"
 )
-# Prefixes of names in files; and core's own nodes, which are known by what they give.
-HOST_WORD_IN = ("vae_core/families/names/", "vae_core/checkpoints/", "headless/core_nodes.py")
+# Prefixes of names in files, and facts by diffusers' names; and core's own nodes, which are known by what they give.
+HOST_WORD_IN = ("vae_core/families/names/", "vae_core/checkpoints/", "vae_core/diffusers/", "headless/core_nodes.py")
 HOST = ("comfy", "folder_paths", "server", "comfy_execution", "comfy_api")
 
 

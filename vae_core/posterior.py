@@ -13,6 +13,7 @@ from .errors import BadRequest
 from .execution import whole
 from .numerics import pin_numerics
 from .ops import Ops
+from .plain import name
 
 # exp(-30) is no variance at all in fp32, exp(20) is all of it; the bounds of CompVis/latent-diffusion
 # (ldm/modules/distributions/distributions.py), kept by every model trained since.
@@ -32,6 +33,11 @@ class Posterior:
         self.logvar = torch.full_like(mean, -torch.inf) if logvar is None else logvar.clamp(*LOGVAR_RANGE)
         self.size = size
         self._to_latent = to_latent
+
+    def __repr__(self) -> str:
+        shape, what = tuple(self.mean.shape), "a point" if torch.isneginf(self.logvar).all() else "a Gaussian"
+        of = f" of an image of {self.size[1]}x{self.size[0]}" if self.size else ""
+        return f"Posterior({what}: {shape}{of}; {name(self.mean)} on {self.mean.device})"
 
     @classmethod
     @pin_numerics()

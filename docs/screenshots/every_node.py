@@ -26,6 +26,8 @@ BOXES = [
     Box("hole", "ExactVAEEncodeForInpaint", 2, {"pixels": IMAGE, "vae": VAE, "mask": ("image", 1)}),
     Box("onto", "ExactVAEDecodeOntoOriginal", 2,
         {"samples": LATENT, "vae": VAE, "image": IMAGE, "mask": ("image", 1)}),
+    Box("to video", "ExactVAEDecodeToVideoFile", 2, {"samples": LATENT, "vae": VAE}, width=340),
+    Box("from video", "ExactVAEEncodeVideoFile", 3, {"file": "none", "vae": VAE, "video": ("to video", 0)}),
     Box("compare", "ExactVAECompare", 3, {"image": IMAGE, "vae": VAE}, width=520),
     Box("noise", "ExactLatentNoise", 3, {"vae": VAE, **SMALL}),
     Box("walk", "ExactLatentInterpolate", 4, {"samples1": LATENT, "samples2": ("hole", 0), "steps": 2}),
@@ -44,7 +46,7 @@ BOXES = [
     ),
     *(
         Box(f"{name} inspected", "ExactLatentInspect", 8, {"samples": (name, 0)})
-        for name in ("tiled encode", "noise", "walk", "sample", "empty", "convert", "split")
+        for name in ("tiled encode", "noise", "walk", "sample", "empty", "convert", "split", "from video")
     ),
 ]  # fmt: skip
 

@@ -235,7 +235,6 @@ def test_without_a_vae_the_built_in_one_is_taken(capsys, tmp_path, image):
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         ["inspect"],
         ["encode", "a.png"],
         ["decode", "a", "b", "--vae", "c", "--dtype", "int4"],

@@ -14,6 +14,7 @@ from exact_vae.vae_core.families import (
     ClipLaw,
     Config,
     asymmetric,
+    cogvideox,
     dc_ae,
     effnet,
     hunyuan_image,
@@ -142,6 +143,14 @@ SMALL: dict[str, tuple[str, Config]] = {
     "ltx_video: 0.9.1": ("ltx_video", _ltx(ltx_video.Change(8, True, True), timed=True, scaled=True)),
     "ltx_video: 2": ("ltx_video", _ltx(ltx_video.Change(8, True, True))),
     "ltx_video: 2.3": ("ltx_video", _ltx(ltx_video.Change(8, False, True), ltx_video.Change(4, True, False))),
+    "cogvideox": (
+        "cogvideox",
+        cogvideox.CogVideoXConfig(
+            4,
+            ldm.Coder((32, 32, 64), (1, 1, 1), (False,) * 3, mid_attention=False, stem=32),
+            ldm.Coder((32, 32, 64), (2, 2, 2), (False,) * 3, mid_attention=False),
+        ),
+    ),
     "mochi": (
         "mochi",
         mochi.MochiConfig(
@@ -189,10 +198,11 @@ assert {family for family, _ in SMALL.values()} == {family.name for family in FA
 
 # Halves that see all frames of a clip at once, so they are not cut in time.
 AT_ONCE = {("hunyuan_video", "encode"), ("hunyuan_video", "decode"), ("hunyuan_image_3", "encode"),
-           ("hunyuan_image_3", "decode"), ("svd", "decode")}  # fmt: skip
+           ("hunyuan_image_3", "decode"), ("svd", "decode"), ("cogvideox", "encode"),
+           ("cogvideox", "decode")}  # fmt: skip
 # Families in which norms read the stream, so fp16 is made safe.
 RESCALED = ("kl", "asymmetric", "svd", "vq", "llamagen", "kvae", "mage", "hunyuan_image", "wan", "hunyuan_video",
-            "hunyuan_video_15", "hunyuan_image_3", "ltx_video", "mochi", "seedvr2")  # fmt: skip
+            "hunyuan_video_15", "hunyuan_image_3", "ltx_video", "mochi", "seedvr2", "cogvideox")  # fmt: skip
 
 _DOWN, _UP = "DownEncoderBlock2D", "UpDecoderBlock2D"
 _WAN = {"base_dim": 8, "z_dim": 4, "num_res_blocks": 1}
@@ -269,6 +279,11 @@ DIFFUSERS = {
         | {"upsample_type": ("spatiotemporal", "spatiotemporal", "temporal", "spatial"), "decoder_causal": False}
         | {"upsample_factor": (2, 2, 1, 2), "upsample_residual": False, "decoder_spatial_padding_mode": "zeros"}
         | {"decoder_spatio_temporal_scaling": True, "decoder_inject_noise": False},
+    ),
+    "cogvideox": (
+        "AutoencoderKLCogVideoX",
+        {"down_block_types": ("CogVideoXDownBlock3D",) * 3, "up_block_types": ("CogVideoXUpBlock3D",) * 3}
+        | {"block_out_channels": (32, 32, 64), "latent_channels": 4, "layers_per_block": 1},
     ),
     "mochi": (
         "AutoencoderKLMochi",

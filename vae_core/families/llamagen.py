@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops import Conv2d, Ops, chain, silu
-from .blocks.base import Family, Halves, Member, Network, Row
+from .blocks.base import Family, Halves, Member, Row
 from .blocks.ldm import AttnBlock, Coder, Resample, ResnetBlock, is_2d, keeps_channels, norm, read_coder
 from .names.llamagen import JANUS_TRANSFORMERS, LLAMAGEN, as_ldm
 from .shapes import Shapes, size, vote
-from .vq import Codebook, channels_around_codes, codes
+from .vq import Codebook, Quantised, channels_around_codes, codes
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,7 @@ class Decoder(nn.Module):
         return chain(self.conv_in, self.mid, self.conv_blocks, self.norm_out, silu, self.conv_out)
 
 
-class LlamaGenVQ(Network):
-    gaussian = False
-
+class LlamaGenVQ(Quantised):
     def __init__(self, c: LlamaGenConfig):
         super().__init__()
         self.encoder = Encoder(c.encoder, c.in_channels, c.z_channels)
@@ -138,15 +136,6 @@ class LlamaGenVQ(Network):
         self.quantize = Directions(c.codes, c.embed_dim)
         self.post_quant_conv = Conv2d(c.embed_dim, c.z_channels, 1)
         self.decoder = Decoder(c.decoder, c.z_channels, c.out_channels)
-
-    def encode_ops(self) -> Ops:
-        return chain(self.encoder, self.quant_conv)
-
-    def from_latent_ops(self) -> Ops:
-        return (self.quantize,)
-
-    def decode_ops(self) -> Ops:
-        return chain(self.post_quant_conv, self.decoder)
 
 
 _WIDTHS = (128, 128, 256, 256, 512)

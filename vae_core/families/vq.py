@@ -116,9 +116,27 @@ class Codebook(nn.Module):
         return F.embedding(nearest, codes).view(len(z), *z.shape[2:], -1).permute(0, 3, 1, 2)
 
 
-class VQAutoencoder(Network):
-    gaussian = False
+class Quantised(Network):
+    """An encoder, a codebook between two convolutions, a decoder: z lies before the codebook."""
 
+    gaussian = False
+    encoder: nn.Module
+    quant_conv: nn.Module
+    quantize: Codebook
+    post_quant_conv: nn.Module
+    decoder: nn.Module
+
+    def encode_ops(self) -> Ops:
+        return chain(self.encoder, self.quant_conv)
+
+    def from_latent_ops(self) -> Ops:
+        return (self.quantize,)
+
+    def decode_ops(self) -> Ops:
+        return chain(self.post_quant_conv, self.decoder)
+
+
+class VQAutoencoder(Quantised):
     def __init__(self, c: VQConfig):
         super().__init__()
         last = len(c.decoder.widths) - 1
@@ -133,14 +151,8 @@ class VQAutoencoder(Network):
         self.decoder = Decoder(c.decoder, c.z_channels, c.out_channels, norm_at)
         self.spatial = c.spatial
 
-    def encode_ops(self) -> Ops:
-        return chain(self.encoder, self.quant_conv)
-
     def from_latent_ops(self) -> Ops:
-        return () if self.spatial else (self.quantize,)
-
-    def decode_ops(self) -> Ops:
-        return chain(self.post_quant_conv, self.decoder)
+        return () if self.spatial else super().from_latent_ops()
 
 
 _AMUSED = (128, 256, 256, 512, 768)

@@ -9,16 +9,18 @@ from .. import lazy
 
 if TYPE_CHECKING:
     from .codecs import CODECS, READABLE, SUFFIXES, Encoding, choose_encoding
-    from .folders import ImageFrames
+    from .folders import USUAL_RATE, ImageFrames
     from .reading import VideoFrames, open_frames
+    from .sounds import write_sound
     from .writing import VideoFile
 else:
     __getattr__, __dir__ = lazy.offer(
         __name__,
         {
             "codecs": "CODECS READABLE SUFFIXES Encoding choose_encoding",
-            "folders": "ImageFrames",
+            "folders": "USUAL_RATE ImageFrames",
             "reading": "VideoFrames open_frames",
+            "sounds": "write_sound",
             "writing": "VideoFile",
         },
     )
@@ -27,10 +29,12 @@ __all__ = [
     "CODECS",
     "READABLE",
     "SUFFIXES",
+    "USUAL_RATE",
     "Encoding",
     "ImageFrames",
     "VideoFile",
     "VideoFrames",
     "choose_encoding",
     "open_frames",
+    "write_sound",
 ]

@@ -43,9 +43,7 @@ ACCURATE = 4 | 0x2000 | 0x4000 | 0x40000
 _QUIET = (("x265-params", "log-level=none"),)  # it tells of itself on stderr otherwise
 CODECS = {
     "h264": Codec("libx264", "yuv420p", "yuv444p", crf=16),
-    "h265": Codec(
-        "libx265", "yuv420p10le", "yuv444p10le", "rgb48le", crf=18, options=(("x265-params", "log-level=none"),)
-    ),
+    "h265": Codec("libx265", "yuv420p10le", "yuv444p10le", "rgb48le", crf=18, options=_QUIET),
     "vp9": Codec("libvpx-vp9", "yuv420p", "yuv444p", crf=20, options=(("b", "0"), ("row-mt", "1"))),
     "prores": Codec("prores_ks", "yuv422p10le", "yuv444p10le", "rgb48le", options=(("profile", "hq"),)),
     "ffv1": Codec("ffv1", "bgr0", "bgr0", lossless=True),

@@ -11,7 +11,7 @@ from torch import Tensor
 from .. import readers
 from ..errors import BadPixels
 
-RATE = Fraction(24)  # frames a second, of images that do not say
+USUAL_RATE = Fraction(24)  # frames a second, of what does not say
 _NUMBER = re.compile(r"(\d+)")
 
 
@@ -21,7 +21,7 @@ class ImageFrames:
     Raises BadPixels if there are none, or if they differ in size.
     """
 
-    rate, has_sound = RATE, False
+    rate, has_sound = USUAL_RATE, False
 
     def __init__(self, folder: Path, to_pixels: Callable[[Tensor], Tensor]):
         self.path, self._to_pixels = folder, to_pixels

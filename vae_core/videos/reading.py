@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from ..errors import BadPixels, BadRequest
+from ..files import demand_file
 from .codecs import ACCURATE, READABLE
-from .folders import ImageFrames
+from .folders import USUAL_RATE, ImageFrames
 
 AT_ONCE = 8  # frames that are handed on together
-USUAL_RATE = Fraction(24)  # of images, which do not say theirs
 HIGH_DEFINITION = 576  # rows, above which a video that does not say so has the colours of ITU-R BT.709, as players do
 
 ToPixels = Callable[[Tensor], Tensor]  # (n, H, W, 3) in [0, 1] -> (n, C, H, W) in [-1, 1]
@@ -28,7 +28,7 @@ def open_frames(path: Path, to_pixels: ToPixels) -> "VideoFrames | ImageFrames":
     to_pixels: from what is read, (n, H, W, 3 or 4) in [0, 1], to pixels (n, C, H, W) in [-1, 1]
     Raises BadPixels if there are none to be read, BadRequest if PyAV is not there.
     """
-    return ImageFrames(path, to_pixels) if path.is_dir() else VideoFrames(path, to_pixels)
+    return ImageFrames(path, to_pixels) if path.is_dir() else VideoFrames(demand_file(path), to_pixels)
 
 
 def import_av() -> Any:

@@ -1,7 +1,8 @@
 """Write a video file frame by frame. Needs PyAV."""
 
+import errno
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadPixels, BadRequest
-from ..files import write_atomically
+from ..files import Target, write_atomically
 from ..images import to_unit_range
 from .codecs import ACCURATE, Codec, Encoding
 from .reading import import_av
@@ -32,7 +33,7 @@ class VideoFile:
     Raises BadRequest if it cannot be written, BadPixels for frames of another size or of other than 3 channels.
     """
 
-    def __init__(self, path: Path, encoding: Encoding, rate: Fraction | float, sound: Path | None = None):
+    def __init__(self, path: Path | Target, encoding: Encoding, rate: Fraction | float, sound: Path | None = None):
         self.path, self.encoding, self.sound = path, encoding, sound
         self.rate = Fraction(rate).limit_denominator(1001)
         if self.rate <= 0:
@@ -42,11 +43,13 @@ class VideoFile:
         self.frames = 0
 
     def __enter__(self) -> "VideoFile":
-        part = self._exits.enter_context(write_atomically(self.path))
         options = {"movflags": "+faststart"} if self.encoding.container in ("mp4", "mov") else {}
-        how = {"format": self.encoding.container, "options": options}
-        self._container = self._exits.enter_context(self._av.open(str(part), "w", **how))
-        self._track = _Sound(self._exits, self._container, self._av, self.sound) if self.sound else None
+        with ExitStack() as exits:
+            part = exits.enter_context(write_atomically(self.path))
+            self._container = self._av.open(str(part), "w", format=self.encoding.container, options=options)
+            exits.callback(self._close)
+            self._track = _Sound(exits, self._container, self._av, self.sound) if self.sound else None
+            self._exits = exits.pop_all()
         return self
 
     def __str__(self) -> str:
@@ -59,15 +62,37 @@ class VideoFile:
                 return exits.__exit__(kind, error, tb)
             if self._stream is None:
                 raise BadPixels(f"'{self.path}' was given no frames.")
-            self._mux(self._stream.encode())
+            with self._explaining(self._stream.height, self._stream.width):
+                self._mux(self._stream.encode())
+                self._container.close()
         return None
+
+    def _close(self) -> None:
+        """After an error there is no end to write, and what FFmpeg says of that is no news."""
+        with suppress(self._av.error.FFmpegError):
+            self._container.close()
 
     def put(self, frames: Tensor) -> None:
         """Write frames (C, n, H, W) in [-1, 1], C 3, any floating dtype."""
         if frames.ndim != 4 or frames.shape[0] != 3:
             raise BadPixels(f"'{self.path}' cannot be written: a video has 3 channels, these frames {frames.shape[0]}.")
         for frame in frames.unbind(1):
-            self._put_one(frame)
+            height, width = frame.shape[1:]
+            with self._explaining(height, width):
+                self._put_one(frame)
+
+    @contextmanager
+    def _explaining(self, height: int, width: int) -> Iterator[None]:
+        """An encoder has limits of its own, for sizes first of all."""
+        try:
+            yield
+        except self._av.error.FFmpegError as e:
+            if isinstance(e, OSError) and e.errno == errno.ENOSPC:
+                raise
+            what = f"{width}x{height} by {self.encoding.codec.encoder}"
+            what += f" with {self._track.codec} sound" if self._track and self._track.codec else ""
+            why = e.strerror or e
+            raise BadRequest(f"'{self.path}' cannot be written, {what} ({why}): use .mkv, or another codec.") from e
 
     def _put_one(self, frame: Tensor) -> None:
         stream = self._stream or self._open_stream(*frame.shape[1:])
@@ -97,6 +122,7 @@ class VideoFile:
             context.color_range = TV_RANGE
         if codec.encoder == "libx265" and self.encoding.container in ("mp4", "mov"):
             stream.codec_context.codec_tag = "hvc1"  # players of Apple know no other
+        self._container.start_encoding()
         self._stream = stream
         return stream
 
@@ -112,9 +138,15 @@ class _Sound:
 
     def __init__(self, exits: ExitStack, target: Any, av: Any, path: Path):
         source = exits.enter_context(av.open(str(path)))
-        self.stream = target.add_stream_from_template(source.streams.audio[0]) if source.streams.audio else None
-        self.target = target
-        self.packets: Iterator[Any] = source.demux(source.streams.audio[0]) if self.stream else iter(())
+        self.target, self.stream, self.codec = target, None, ""
+        self.packets: Iterator[Any] = iter(())
+        for track in source.streams.audio[:1]:
+            self.codec = track.codec_context.name
+            if self.codec not in target.supported_codecs:
+                raise BadRequest(
+                    f"the sound of '{path}' is {self.codec}, which this kind of video does not hold: use .mkv."
+                )
+            self.stream, self.packets = target.add_stream_from_template(track), source.demux(track)
         self.waiting: Any = None
 
     def copy_until(self, seconds: Fraction) -> None:

@@ -81,21 +81,26 @@ def test_odd_sizes_are_kept(tmp_path, size):
     assert videos.open_frames(write(tmp_path / "a.mp4", clip(2, *size)), to_pixels).shape == (3, 2, *size)
 
 
-def test_frames_a_second_and_sound_are_copied(tmp_path):
-    source = tmp_path / "source.mkv"
-    with av.open(str(source), "w") as container:
+def write_with_sound(path, codec: str):
+    """A second of black frames, and of noise in this codec."""
+    with av.open(str(path), "w") as container:
         images = container.add_stream("libx264", rate=Fraction(30000, 1001))
         images.width = images.height = 32
-        sound = container.add_stream("aac", rate=44100)
+        sound = container.add_stream(codec, rate=48000)
         for _ in range(30):
             container.mux(images.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), "rgb24")))
-        for i in range(44):
-            noise = np.random.default_rng(i).standard_normal((1, 1024)).astype(np.float32) * 0.1
-            frame = av.AudioFrame.from_ndarray(noise, "fltp", "mono")
-            frame.rate, frame.pts = 44100, 1024 * i
+        for i in range(47):
+            noise = np.random.default_rng(i).standard_normal((1, 1024)) * 3000
+            frame = av.AudioFrame.from_ndarray(noise.astype(np.int16), "s16", "mono")
+            frame.rate, frame.pts = 48000, 1024 * i
             container.mux(sound.encode(frame))
         container.mux(images.encode())
         container.mux(sound.encode())
+    return path
+
+
+def test_frames_a_second_and_sound_are_copied(tmp_path):
+    source = write_with_sound(tmp_path / "source.mkv", "aac")
     found = videos.VideoFrames(source, to_pixels)
     assert found.rate == Fraction(30000, 1001) and found.has_sound
     path = write(tmp_path / "a.mp4", clip(15, 32, 32), rate=found.rate, sound=source)
@@ -104,6 +109,31 @@ def test_frames_a_second_and_sound_are_copied(tmp_path):
         packets = [bytes(packet) for packet in container.demux(audio=0) if packet.size]
         all_packets = [bytes(packet) for packet in first.demux(audio=0) if packet.size]
     assert 15 <= len(packets) <= 30 and packets == all_packets[: len(packets)]  # 0.5 s of 1 s
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.webm"])
+@pytest.mark.parametrize("codec", ["aac", "flac", "libopus", "pcm_s16le"])
+def test_sound_is_copied_or_refused(tmp_path, name, codec):
+    source, path = write_with_sound(tmp_path / "source.mkv", codec), tmp_path / name
+    try:
+        write(path, clip(8, 32, 32), sound=source)
+    except BadRequest as refusal:
+        assert "sound" in str(refusal) and "use .mkv" in str(refusal) and name != "a.mkv"
+        assert list(tmp_path.iterdir()) == [source]
+    else:
+        with av.open(str(path)) as container:
+            assert sum(packet.size > 0 for packet in container.demux(audio=0)) > 2
+
+
+def test_sizes_that_an_encoder_does_not_take(tmp_path):
+    with pytest.raises(BadRequest, match=r"a.mp4' cannot be written, 8x4 by libx265 .*: use .mkv, or another codec"):
+        write(tmp_path / "a.mp4", clip(2, 4, 8), "h265")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(BadRequest, match="there is no file"):
+        videos.open_frames(tmp_path / "none.mp4", to_pixels)
 
 
 def test_a_turned_video_is_upright(tmp_path):

@@ -52,6 +52,7 @@ class Plan:
     shape     of the result for one image: (C, H, W)
     numbers   in a band
     frames    of a clip's latent at a time; 0: all of them
+    begins    frames of the input in the first part of a clip, if a network is defined by its parts; 0: as in the others
     largest   numbers of the largest tensor on the device
     scores    numbers of the largest matrix of attention scores, on devices that make them
     note      what else is to be said of the run; '' as a rule
@@ -70,6 +71,7 @@ class Plan:
     largest: int = 0
     scores: int = 0
     note: str = ""
+    begins: int = 0
 
     def __str__(self) -> str:
         """'bands of 32 rows, kept in system memory; at most 812 MiB (and 4.0 GiB of system memory)'"""

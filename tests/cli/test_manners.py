@@ -1,0 +1,82 @@
+"""What people expect of any command: help, a version, quiet, JSON."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from exact_vae.cli import main, parser
+from exact_vae.vae_core import __version__
+from exact_vae.vae_core.latents import write_latent
+from PIL import Image
+
+
+def commands():
+    return next(action.choices for action in parser()._actions if action.metavar == "COMMAND")
+
+
+def run(*arguments) -> int:
+    return main([str(a) for a in arguments])
+
+
+@pytest.fixture
+def image(tmp_path):
+    Image.fromarray(np.full((21, 30, 3), 99, np.uint8)).save(tmp_path / "image.png")
+    return tmp_path / "image.png"
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0 and capsys.readouterr().out == f"exact-vae {__version__}\n"
+
+
+def test_without_arguments_there_is_help(capsys):
+    assert main([]) == 0
+    said = capsys.readouterr()
+    assert "usage: exact-vae" in said.out and "--version" in said.out and not said.err
+    assert all(name in said.out for name in commands())
+
+
+def test_every_command_can_be_quiet_and_can_answer_in_json():
+    for name, command in commands().items():
+        offered = command.format_help()
+        nested = "{" in offered.partition("\n")[0] or "COMMAND" in offered
+        assert "-q, --quiet" in offered and ("--json" in offered or nested), name
+
+
+def test_results_as_json(capsys, tmp_path, kl_file, image):
+    latent, out = tmp_path / "a.safetensors", tmp_path / "out.png"
+    assert run("encode", image, latent, "--vae", kl_file, "--json") == 0
+    encoded = json.loads(capsys.readouterr().out)
+    assert (encoded["latent"], encoded["size"]) == (str(latent), [21, 30]) and len(encoded["shape"]) == 4
+    assert run("decode", latent, out, "--vae", kl_file, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"image": str(out), "width": 30, "height": 21}
+
+
+def test_a_batch_and_a_workflow_as_json(capsys, tmp_path, kl_file):
+    write_latent(tmp_path / "two.safetensors", torch.zeros(2, 4, 2, 2))
+    assert run("decode", tmp_path / "two.safetensors", tmp_path / "b.png", "--vae", kl_file, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["image"] == str(tmp_path / "b.png")
+    graph = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "good"}},
+    }
+    (tmp_path / "graph.json").write_text(json.dumps(graph))
+    assert run("run", tmp_path / "graph.json", "--output", tmp_path / "out", "--json") == 0
+    (file,) = json.loads(capsys.readouterr().out)["files"]
+    assert file == str(tmp_path / "out" / "good_00001_.png")
+
+
+def test_quiet(capsys, tmp_path, kl_file, image, monkeypatch):
+    """Also on a terminal: no bar."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    latent = tmp_path / "a.safetensors"
+    assert run("encode", "-q", image, latent, "--vae", kl_file) == 0
+    assert capsys.readouterr() == ("", "") and latent.exists()
+    assert run("encode", "--quiet", image, latent, "--vae", kl_file, "--json") == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["latent"] == str(latent) and not said.err
+    assert run("decode", "-q", tmp_path / "none.latent", tmp_path / "b.png") == 1
+    said = capsys.readouterr()
+    assert not said.out and said.err.startswith("exact-vae: there is no file")
