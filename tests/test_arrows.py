@@ -60,10 +60,11 @@ KNOWS: dict[str, tuple[str, ...]] = {
 }
 # Who must not import whom, and of whom only facades are imported.
 FORBIDDEN = [
-    ("vae_core", ("nodes", "headless", "cli", "training")),
-    ("nodes", ("headless", "cli", "training")),
-    ("headless", ("nodes", "cli", "training", "vae_core/reports")),
-    ("training", ("nodes", "headless", "cli", "vae_core/reports")),
+    ("vae_core", ("nodes", "headless", "batch", "cli", "training")),
+    ("nodes", ("headless", "batch", "cli", "training")),
+    ("headless", ("nodes", "batch", "cli", "training", "vae_core/reports")),
+    ("training", ("nodes", "headless", "batch", "cli", "vae_core/reports")),
+    ("batch", ("nodes", "headless", "cli", "training", "vae_core/reports")),
 ]
 FACADES = ("vae_core/errors", "vae_core/dtypes", "vae_core/plain")  # beside vae_core and its packages
 DEEPER = {"training": ("vae_core/families/kl",)}
@@ -81,7 +82,7 @@ def modules(under: str = "") -> list[Path]:
     below = ROOT / under
     if below.with_suffix(".py").is_file():
         return [below.with_suffix(".py")]
-    tops = ("vae_core", "nodes", "headless", "cli", "training")
+    tops = ("vae_core", "nodes", "headless", "batch", "cli", "training")
     return [p for p in sorted(below.rglob("*.py")) if p.relative_to(ROOT).parts[0] in tops]
 
 

@@ -89,6 +89,21 @@ class Posterior:
         return whole.run(self._to_latent, self.mean + temperature * self.std * noise.to(self.mean.device))
 
     @pin_numerics()
+    def latent_moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and logarithm of the variance of the raw latent itself, each of the shape and dtype of `mode`.
+
+        The way from z to the latent scales and moves numbers one by one, so the latent is a Gaussian too. The variance
+        of a VAE without a posterior is zero, its logarithm -inf. Raises nothing of its own.
+        """
+        mean = self.mode()
+        if not self._to_latent:
+            return mean, self.logvar
+        doubled = self.mean.double()  # in fp32 the difference would lose the digits that the mean has more
+        moved = whole.run(self._to_latent, doubled + (self.logvar.double() / 2).exp())
+        spread = (moved - whole.run(self._to_latent, doubled)).abs()
+        return mean, (2 * spread.log()).to(mean.dtype)
+
+    @pin_numerics()
     def kl(self) -> Tensor:
         """Kullback-Leibler divergence from N(0, 1) in nats, summed over each z: (B,). Raises nothing of its own.
 
