@@ -11,11 +11,13 @@ encoding.py   items to latents, on one device; workers.py on several
 shards.py     the files of latents
 store.py      the folder: shards, index, job, skipped
 building.py   the way from a source to that folder
+summary.py    what such a folder is
 """
 
 from .building import Report, Request, build
 from .encoding import Loading
 from .recipe import Recipe
 from .store import Store
+from .summary import Summary, summarise
 
-__all__ = ["Loading", "Recipe", "Report", "Request", "Store", "build"]
+__all__ = ["Loading", "Recipe", "Report", "Request", "Store", "Summary", "build", "summarise"]
