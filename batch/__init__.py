@@ -13,17 +13,21 @@ store.py      the folder: shards, index, job, skipped
 building.py   the way from a source to that folder
 summary.py    what such a folder is
 verifying.py  is it as it was made? statistics.py of its channels; comparing.py with what a VAE gives
+exporting.py  to the files of trainers, which formats.py describes
 """
 
 from .building import Report, Request, build
 from .comparing import Sample, compare, demand_vae, draw_sheet
 from .encoding import Loading
+from .exporting import Export, Exported, export
 from .recipe import Recipe
 from .store import Store
 from .summary import Summary, summarise
 from .verifying import Findings, Problem, verify
 
 __all__ = [
+    "Export",
+    "Exported",
     "Findings",
     "Loading",
     "Problem",
@@ -37,6 +41,7 @@ __all__ = [
     "compare",
     "demand_vae",
     "draw_sheet",
+    "export",
     "summarise",
     "verify",
 ]
