@@ -45,7 +45,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Exported:
-    """files: that were written. left_out: latents for which the trainer has no place: other crops, musubi's mirrored."""
+    """files: that were written. left_out: latents without a place: other crops than the centre; musubi's mirrored."""
 
     model: str
     files: int
@@ -71,24 +71,28 @@ def export(store: Store, what: Export, progress: OnWritten = ignore) -> Exported
     Raises BadRequest, before anything is written, if the cache is not what the trainer would make: other latents,
     other sizes, no samples; or if a file is there already, or two images would have the same.
     """
-    rows, recipe = list(store.demand().read_rows()), Recipe.from_dict(store.job["recipe"])
-    model, format = choose_format(store, what)
+    rows = list(store.demand().read_rows())
+    if not rows:
+        raise BadRequest(f"'{store.folder}' has no latents.")
+    recipe = Recipe.from_dict(store.job["recipe"])
+    model, format = choose_format(store, rows[0].entry.shape[0], what)
     demand_posterior(recipe, what)
     demand_sizes(rows, recipe, what.trainer)
+    channels = rows[0].entry.shape[0]
+    space = next(one for one in format.spaces if get_space(one).channels == channels)
     files = list_files(rows, what, format)
     demand_places(files, what)
     for number, file in enumerate(files):
         make_folder(file.path.parent)
-        _write(store, file, what, format, store.job["vae"].get("latent_space") or format.spaces[0])
+        _write(store, file, what, format, space)
         progress(number + 1, len(files))
     written = len(files) + sum(file.flipped is not None for file in files)
     return Exported(model, len(files), len(rows) - written)
 
 
-def choose_format(store: Store, what: Export) -> tuple[str, Format]:
+def choose_format(store: Store, channels: int, what: Export) -> tuple[str, Format]:
     """(name, format) of the model. Raises BadRequest if the latents are not its, or if several models are possible."""
     known, space = FORMATS[what.trainer], store.job["vae"].get("latent_space")
-    channels = next((row.entry.shape[0] for row in store.read_rows()), None)
     fitting = [name for name, one in known.items() if _fits(one, space, channels)]
     if what.model is None and len(fitting) == 1:
         return fitting[0], known[fitting[0]]
@@ -104,7 +108,7 @@ def choose_format(store: Store, what: Export) -> tuple[str, Format]:
     return what.model, known[what.model]
 
 
-def _fits(format: Format, space: str | None, channels: int | None) -> bool:
+def _fits(format: Format, space: str | None, channels: int) -> bool:
     if space is not None:
         return space in format.spaces
     return any(get_space(one).channels == channels for one in format.spaces)
@@ -131,8 +135,8 @@ def demand_sizes(rows: Iterable[Row], recipe: Recipe, trainer: str) -> None:
             have = "x".join(map(str, record.bucket))
             want = f"brings it to {'x'.join(map(str, fit.bucket))}" if fit else "does not take it"
             raise BadRequest(
-                f"'{record.path}' was encoded as {have}, and {trainer} {want}: build the cache with --buckets {trainer} "
-                "and the --area and --step of the training."
+                f"'{record.path}' was encoded as {have}, and {trainer} {want}: build the cache with --buckets "
+                f"{trainer} and the --area and --step of the training."
             )
 
 
