@@ -168,19 +168,25 @@ def name_file(record: Record, what: Export, format: Format) -> Path:
 
 
 def demand_places(files: Iterable[_File], what: Export) -> None:
-    seen: dict[Path, str] = {}
+    """Raises BadRequest for files that are there, and for images that the trainer cannot tell apart.
+
+    musubi finds the text of an image by its name alone, whatever its size.
+    """
+    seen: dict[str, str] = {}
     for file in files:
         path = file.row.record.path
-        if file.path in seen:
+        name = PurePosixPath(path).stem if what.trainer == MUSUBI else str(file.path)
+        if name in seen:
             raise BadRequest(
-                f"'{seen[file.path]}' and '{path}' would both be '{file.path.name}', which {what.trainer} cannot tell "
-                "apart: rename one of them."
+                f"{what.trainer} cannot tell '{seen[name]}' and '{path}' apart, whose latents would both be "
+                f"'{file.path.name}' or begin like it: rename one of them."
             )
-        seen[file.path] = path
-    there = [] if what.overwrite else [path.name for path in seen if path.exists()]
+        seen[name] = path
+    there = [] if what.overwrite else [file.path.name for file in files if file.path.exists()]
     if there:
         raise BadRequest(
-            f"in '{what.folder}' there are {len(there)} of the files already ({some(there)}): --overwrite."
+            f"in '{what.folder}' there are {len(there)} of the files already ({some(there)}): give another folder, or "
+            "--overwrite to replace them."
         )
 
 

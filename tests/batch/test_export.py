@@ -126,7 +126,7 @@ def test_two_images_of_one_name(tmp_path):
     store = make_store(tmp_path / "cache", 16, "flux1", buckets="musubi")
     text = (store.folder / "index.jsonl").read_text()
     (store.folder / "index.jsonl").write_text(text.replace("in/two.png", "in/one.png"))
-    with pytest.raises(BadRequest, match=r"'one.png' and 'in/one.png' would both be 'one_0064x0048_zi.safetensors'"):
+    with pytest.raises(BadRequest, match=r"musubi cannot tell 'one.png' and 'in/one.png' apart"):
         export(store, Export("musubi", tmp_path / "out"))
 
 
