@@ -1,7 +1,7 @@
 """Write a video file frame by frame. Needs PyAV."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -30,11 +30,19 @@ class VideoFile:
 
     rate   frames a second
     sound  a file whose first audio stream is copied, as far as the frames go
+    texts  kept in the file, by their names
     Raises BadRequest if it cannot be written, BadPixels for frames of another size or of other than 3 channels.
     """
 
-    def __init__(self, path: Path | Target, encoding: Encoding, rate: Fraction | float, sound: Path | None = None):
-        self.path, self.encoding, self.sound = path, encoding, sound
+    def __init__(
+        self,
+        path: Path | Target,
+        encoding: Encoding,
+        rate: Fraction | float,
+        sound: Path | None = None,
+        texts: Mapping[str, str] | None = None,
+    ):
+        self.path, self.encoding, self.sound, self.texts = path, encoding, sound, dict(texts or {})
         self.rate = Fraction(rate).limit_denominator(1001)
         if self.rate <= 0:
             raise BadRequest(f"a video of {rate} frames a second cannot be written: give a number above 0.")
@@ -43,11 +51,12 @@ class VideoFile:
         self.frames = 0
 
     def __enter__(self) -> "VideoFile":
-        options = {"movflags": "+faststart"} if self.encoding.container in ("mp4", "mov") else {}
+        options = {"movflags": "+faststart+use_metadata_tags"} if self.encoding.container in ("mp4", "mov") else {}
         with ExitStack() as exits:
             part = exits.enter_context(write_atomically(self.path))
             self._container = self._av.open(str(part), "w", format=self.encoding.container, options=options)
             exits.callback(self._close)
+            self._container.metadata.update(self.texts)
             self._track = _Sound(exits, self._container, self._av, self.sound) if self.sound else None
             self._exits = exits.pop_all()
         return self
