@@ -11,11 +11,32 @@ encoding.py   items to latents, on one device; workers.py on several
 shards.py     the files of latents
 store.py      the folder: shards, index, job, skipped
 building.py   the way from a source to that folder
+summary.py    what such a folder is
+verifying.py  is it as it was made? statistics.py of its channels; comparing.py with what a VAE gives
 """
 
 from .building import Report, Request, build
+from .comparing import Sample, compare, demand_vae, draw_sheet
 from .encoding import Loading
 from .recipe import Recipe
 from .store import Store
+from .summary import Summary, summarise
+from .verifying import Findings, Problem, verify
 
-__all__ = ["Loading", "Recipe", "Report", "Request", "Store", "build"]
+__all__ = [
+    "Findings",
+    "Loading",
+    "Problem",
+    "Recipe",
+    "Report",
+    "Request",
+    "Sample",
+    "Store",
+    "Summary",
+    "build",
+    "compare",
+    "demand_vae",
+    "draw_sheet",
+    "summarise",
+    "verify",
+]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..vae_core import VAE, BadRequest, __version__
 from ..vae_core.errors import some
-from .encoding import Agreed, Batch, Loading, Result, agree, demand_posterior
+from .encoding import Agreed, Batch, Loading, Result, agree, demand_posterior, read_plans
 from .limits import SHARD
 from .planning import Shard, Survey, cut_batches, plan_items, plan_shards, survey
 from .recipe import BOTH, Recipe
@@ -119,7 +119,7 @@ def _prepare(request: Request) -> _Job:
     items, unfit = plan_items(found.images, recipe)
     kept = {name: store.read(name) for name in store.list_shards()}
     left = _list_left(items, kept)
-    plans = {**_read_plans(store)}
+    plans = read_plans(store.job)
     plans |= agree(vae, recipe, sorted({item.record.bucket for item in left} - plans.keys()))
     shards = list(plan_shards(left, {bucket: _bytes_of(vae, bucket, recipe) for bucket in plans}, request.shard))
     return _Job(store, vae, recipe, plans, found, items, unfit, kept, shards)
@@ -130,15 +130,6 @@ def _list_left(items: Iterable[Item], kept: Mapping[str, Contents]) -> list[Item
     there = {entry.record.key for contents in kept.values() for entry in contents.entries}
     broken = {one.id for contents in kept.values() for one in contents.skipped}
     return [item for item in items if item.record.key not in there and item.record.id not in broken]
-
-
-def _read_plans(store: Store) -> dict[Size, Agreed]:
-    return {_parse_size(name): Agreed(*how) for name, how in store.job.get("plans", {}).items()}
-
-
-def _parse_size(said: str) -> Size:
-    width, height = said.split("x")
-    return int(width), int(height)
 
 
 def _bytes_of(vae: VAE, bucket: Size, recipe: Recipe) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -71,6 +72,15 @@ def agree(vae: VAE, recipe: Recipe, buckets: Iterable[Size]) -> dict[Size, Agree
 
 def of_plan(plan: Plan) -> Agreed:
     return Agreed(plan.rows or 0, 1 if plan.rows else plan.images)
+
+
+def read_plans(job: Mapping[str, Any]) -> dict[Size, Agreed]:
+    """How each bucket was run, as job.json has it."""
+    found = {}
+    for said, how in job.get("plans", {}).items():
+        width, _, height = said.partition("x")
+        found[int(width), int(height)] = Agreed(*how)
+    return found
 
 
 class Encoder:

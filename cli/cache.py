@@ -15,6 +15,7 @@ from ..nodes import host
 from ..vae_core import BadRequest
 from ..vae_core.dtypes import parse_dtype
 from ..vae_core.images import ALPHA
+from . import cache_checks
 from .options import add_vae, parse_positive, parse_seed, read_digits
 from .plan import parse_size
 from .progress import bar
@@ -36,6 +37,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     _add_numbers(command)
     _add_run(command)
     command.set_defaults(do=run_build)
+    cache_checks.add(actions)
 
 
 def _add_sizes(command: argparse.ArgumentParser) -> None:

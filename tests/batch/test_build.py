@@ -5,7 +5,6 @@ import json
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from exact_vae.batch import Loading, Recipe, Request, Store, build
@@ -16,34 +15,6 @@ from exact_vae.vae_core.images import to_pixel_range
 from PIL import Image
 
 SMALL = ("--area", "32x32", "--step", "16", "--device", "cpu", "--dtype", "fp32")
-SIZES = ((50, 40), (40, 50), (32, 32), (100, 33))
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As a cache is encoded: another number of threads rounds differently."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def photos(tmp_path) -> Path:
-    """Four images of odd sizes with a caption, and what people have beside them: broken, empty, small, twice."""
-    folder = tmp_path / "photos"
-    (folder / "more").mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for number, (width, height) in enumerate(SIZES):
-        levels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        Image.fromarray(levels).save(folder / f"{number}.png")
-        (folder / f"{number}.txt").write_text(f"image {number}\n")
-    whole = (folder / "0.png").read_bytes()
-    (folder / "more" / "twice.png").write_bytes(whole)
-    (folder / "cut.png").write_bytes((folder / "3.png").read_bytes()[:-3000])
-    (folder / "empty.png").write_bytes(b"")
-    Image.new("RGB", (4, 4)).save(folder / "small.png")
-    return folder
 
 
 def run(*arguments) -> int:
