@@ -135,6 +135,20 @@ def test_texts_are_kept(tmp_path, name):
     assert {key: found.get(key) for key in texts} == texts
 
 
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_times_that_an_encoder_never_set_are_mended(tmp_path, monkeypatch, frames):
+    """libx265 leaves them by chance; here they are always wrong."""
+    mux = videos.VideoFile._mux
+
+    def spoil(self, packets):
+        for packet in packets:
+            packet.dts = 10**15
+            mux(self, [packet])
+
+    monkeypatch.setattr(videos.VideoFile, "_mux", spoil)
+    assert read(write(tmp_path / "a.mp4", clip(frames, 32, 32), "h265")).shape[1] == frames
+
+
 def test_sizes_that_an_encoder_does_not_take(tmp_path):
     with pytest.raises(BadRequest, match=r"a.mp4' cannot be written, 8x4 by libx265 .*: use .mkv, or another codec"):
         write(tmp_path / "a.mp4", clip(2, 4, 8), "h265")
