@@ -17,7 +17,6 @@ from . import rows
 from .options import DIGITS, print_result
 from .progress import bar
 
-FASTEST = 1000  # frames a second
 _NUMBER = re.compile(r"%0?(\d*)d")  # as FFmpeg writes it: frames/%05d.png
 
 
@@ -41,7 +40,7 @@ def parse_rate(said: str) -> Fraction:
         rate = Fraction(said)
     except (ValueError, ZeroDivisionError):
         rate = Fraction(0)
-    if not 0 < rate <= FASTEST or len(said) > DIGITS:
+    if not 0 < rate <= videos.FASTEST or len(said) > DIGITS:
         raise argparse.ArgumentTypeError(f"frames a second are a number such as 24 or 30000/1001, not '{said}'")
     return rate
 

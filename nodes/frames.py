@@ -42,10 +42,18 @@ def describe_clip(frames: int, vae: Any) -> str:
     return _describe(frames, None if _keeps_images_apart(vae) else latent_frames)
 
 
+def describe_images(images: int) -> str:
+    return f"{images} separate images" if images > 1 else "one image"
+
+
 def _describe(images: int, latent_frames: int | None) -> str:
     if latent_frames is None:
-        return f"{images} separate images"
-    return f"{images} frames as one clip of {latent_frames} latent frame{'s' if latent_frames > 1 else ''}"
+        return describe_images(images)
+    return f"{_count(images, 'frame')} as one clip of {_count(latent_frames, 'latent frame')}"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' if n > 1 else ''}"
 
 
 def _count_latent_frames(vae: Any, frames: int) -> int | None:

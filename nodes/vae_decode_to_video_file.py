@@ -13,10 +13,10 @@ from .entrance import checks_inputs
 from .inputs import choice_input, float_input, int_input, text_input
 from .save_latent import PREFIX
 from .vae_decode import EMPTY, EMPTY_TIP, REFUSE, Ready, VAEDecode, make_ready
-from .video_inputs import FASTEST, open_video, sound_file
+from .video_inputs import open_video, sound_file
 
 AUTO = "auto"
-USUAL_CRF, WORST_CRF = -1, 51  # WORST_CRF: of h264 and h265, and as far as vp9 is taken
+USUAL_CRF = -1
 # The file for a codec that .mp4 does not hold, or that is at home in another: prores in editors, vp9 in browsers.
 _USUAL = {"prores": ".mov", "vp9": ".webm", "ffv1": ".mkv", "ffv1-16": ".mkv"}
 
@@ -53,20 +53,21 @@ class VAEDecodeToVideoFile:
                 "samples": samples,
                 "vae": vae,
                 "filename_prefix": text_input("video/ComfyUI", PREFIX),
-                "fps": float_input(float(videos.USUAL_RATE), 0.01, FASTEST, "Frames a second."),
+                "fps": float_input(float(videos.USUAL_RATE), 0.01, videos.FASTEST, "Frames a second."),
                 "codec": choice_input(list(videos.CODECS), next(iter(videos.CODECS)), codec),
             },
             "optional": {
-                "crf": int_input(USUAL_CRF, USUAL_CRF, WORST_CRF, crf, advanced=True),
+                "crf": int_input(USUAL_CRF, USUAL_CRF, videos.WORST_CRF, crf, advanced=True),
                 "file_type": choice_input((AUTO, *videos.SUFFIXES), AUTO, file_type, advanced=True),
                 "empty_latent": choice_input(EMPTY, REFUSE, EMPTY_TIP, advanced=True),
                 "source": ("VIDEO", {"tooltip": source}),
                 "audio": ("AUDIO", {"tooltip": audio}),
             },
+            "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
         }
 
     def decode(self, samples, vae, filename_prefix, fps, codec, *, crf=USUAL_CRF, file_type=AUTO, empty_latent=REFUSE,
-               source=None, audio=None):  # fmt: skip
+               source=None, audio=None, prompt=None, extra_pnginfo=None):  # fmt: skip
         suffix = choose_suffix(codec) if file_type == AUTO else file_type
         file = host.new_file(filename_prefix, suffix)
         encoding = videos.choose_encoding(file.path, codec, None if crf == USUAL_CRF else crf)
@@ -74,7 +75,7 @@ class VAEDecodeToVideoFile:
         rate = given.rate if given else fps
         with sound_file(audio, given, suffix) as sound:
             ready = make_ready(samples, vae, empty_latent, streamed=True)
-            write(ready, videos.VideoFile(file, encoding, rate, sound))
+            write(ready, videos.VideoFile(file, encoding, rate, sound, host.list_graph_texts(prompt, extra_pnginfo)))
         return host.show_video(file, ready.shown)
 
 

@@ -12,7 +12,7 @@ from .. import vae_core
 from ..vae_core import BadRequest, videos
 from . import host
 from .entrance import checks_inputs
-from .frames import describe_clip
+from .frames import describe_clip, describe_images
 from .images import frames_are_batch, tag_latent
 from .vae_encode import draw, posterior_inputs
 from .video_inputs import open_video
@@ -76,7 +76,7 @@ class VAEEncodeVideoFile:
         law = None if frames_are_batch(found) else found.clip_law
         shape = (1, found.in_channels, *([frames] if law else []), *size)
         codec = host.from_socket(vae, vae_core.Half.ENCODER, shape, options, streamed=True)
-        shown = host.Shown(describe_clip(frames, codec) or f"{frames} frames, an image each")
+        shown = host.Shown(describe_clip(frames, codec) or describe_images(frames))
         told = {"on_plan": shown, "progress": host.progress(), "advice": host.advise(options)}
         given = codec.encode_frames(clip, options=replace(options, budget=host.budget(vae), **told))
         latent = host.result(_lay_out(draw(given, posterior, seed), codec))

@@ -16,7 +16,6 @@ from .images import demand_image, to_pixels
 if TYPE_CHECKING:
     from fractions import Fraction
 
-FASTEST = 1000  # frames a second
 # How sound is written into each kind of file: what players of it know.
 _SOUND_CODECS = {".mp4": "aac", ".mov": "aac", ".mkv": "flac", ".webm": "libopus"}
 

@@ -90,8 +90,9 @@ class Posterior:
 
     @pin_numerics()
     def latent_moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and logarithm of the variance of the raw latent itself, each of the shape and dtype of `mode`.
+        """Mean and logarithm of the variance of the raw latent itself.
 
+        Each (B, latent_channels, h, w), or (B, latent_channels, T, h, w) of clips, in the dtype of `mode`.
         The way from z to the latent scales and moves numbers one by one, so the latent is a Gaussian too. The variance
         of a VAE without a posterior is zero, its logarithm -inf. Raises nothing of its own.
         """

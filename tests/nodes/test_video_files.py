@@ -73,7 +73,7 @@ def test_frames_are_images_to_a_vae_of_images(vae, folders):
     assert torch.equal(read(path)[0], (call("ExactVAEDecode", samples=encoded, vae=vae) * 255).to(torch.uint8))
     back = run_node("ExactVAEEncodeVideoFile", file="none", vae=vae, video=video)
     assert back["result"][0]["samples"].shape == encoded["samples"].shape
-    assert "4 frames, an image each" in back["ui"]["text"][0]
+    assert "4 separate images" in back["ui"]["text"][0]
     drawn = {"file": "none", "vae": vae, "video": video, "posterior": "sample"}
     sampled = [call("ExactVAEEncodeVideoFile", **drawn, seed=seed) for seed in (1, 1, 2)]
     assert torch.equal(sampled[0]["samples"], sampled[1]["samples"])
@@ -103,6 +103,14 @@ def test_sound_of_a_socket(file_type, vae, folders):
         samples = sum(frame.samples for frame in container.decode(track))
         assert track.codec_context.channels == 2
         assert samples / track.codec_context.sample_rate == pytest.approx(6 / 24, abs=0.15)
+
+
+def test_the_graph_is_in_the_file(vae, folders):
+    """From which the editor opens it again."""
+    _, path = decode(latent(1, 4, 4, 4), vae, prompt={"1": {}}, extra_pnginfo={"workflow": {"nodes": []}})["result"]
+    with open_sound(path) as container:
+        texts = {name.lower(): text for name, text in container.metadata.items()}
+    assert (texts["prompt"], texts["workflow"]) == ('{"1": {}}', '{"nodes": []}')
 
 
 def test_sound_and_rate_of_the_source(vae, folders):

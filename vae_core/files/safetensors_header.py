@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BrokenCheckpoint
-from .kinds import ENGINE, GGUF, HTML, IMAGES, LFS, ONNX, VIDEO, WORKFLOW, ZEROS, kind_of
+from .kinds import EMPTY, ENGINE, GGUF, HTML, IMAGES, JSON, LFS, ONNX, TEXT, VIDEO, WORKFLOW, ZEROS, kind_of
 from .limits import LARGEST_JSON, MOST_TENSORS
 
 Info = Mapping[str, Any]  # {dtype, shape, data_offsets}
@@ -28,9 +28,8 @@ OTHERS = {
     **dict.fromkeys((WORKFLOW.name, LFS.name, GGUF.name, ONNX.name, ENGINE.name), ""),
     HTML.name: "download the file itself, not the page that shows it",
     VIDEO.name: "take a file of weights",
-    ZEROS.name: AGAIN,
+    **dict.fromkeys((ZEROS.name, EMPTY.name, TEXT.name, JSON.name), AGAIN),
 }
-
 
 META = {"__metadata__"}  # beside the tensors
 EACH = (b'"dtype"', b'"shape"', b'"data_offsets"')  # is in a header once for each tensor, unless a name occurs twice
@@ -74,8 +73,6 @@ def _no_header(path: Path, start: bytes, size: int, n: int) -> str:
         return sentence
     if size < 10:
         return f"'{path}' is no safetensors file: it is only {size} bytes long; {AGAIN}."
-    if all(32 <= byte < 127 or byte in b"\r\n\t" for byte in start):
-        return f"'{path}' is text, not a safetensors file: it begins with {start.decode()!r}; {AGAIN}."
     return f"'{path}' is no safetensors file, or cut off: its header would take {n} of its {size} bytes; {AGAIN}."
 
 
