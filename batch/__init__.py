@@ -13,11 +13,13 @@ store.py      the folder: shards, index, job, skipped
 building.py   the way from a source to that folder
 summary.py    what such a folder is
 verifying.py  is it as it was made? statistics.py of its channels; comparing.py with what a VAE gives
+dataset.py    the way from such a folder to a trainer in Python
 exporting.py  to the files of trainers, which formats.py describes
 """
 
 from .building import Report, Request, build
 from .comparing import Sample, compare, demand_vae, draw_sheet
+from .dataset import BucketSampler, LatentDataset
 from .encoding import Loading
 from .exporting import Export, Exported, export
 from .recipe import Recipe
@@ -26,9 +28,11 @@ from .summary import Summary, summarise
 from .verifying import Findings, Problem, verify
 
 __all__ = [
+    "BucketSampler",
     "Export",
     "Exported",
     "Findings",
+    "LatentDataset",
     "Loading",
     "Problem",
     "Recipe",

@@ -102,10 +102,22 @@ def read_contents(path: Path) -> Contents:
 def open_shard(path: Path) -> Iterator[Any]:
     """The file, mapped. Raises BadRequest if it is broken."""
     try:
-        with safe_open(demand_file(path), "pt") as file:
+        with map_shard(path) as file:
             yield file
     except (SafetensorError, OSError) as error:
-        raise BadRequest(f"'{path}' is a broken shard: {error}. Remove it; the next run makes it anew.") from error
+        raise _explain(path, error) from error
+
+
+def map_shard(path: Path) -> Any:
+    """The file, mapped for as long as this lives. Raises BadRequest if it is broken."""
+    try:
+        return safe_open(demand_file(path), "pt")
+    except (SafetensorError, OSError) as error:
+        raise _explain(path, error) from error
+
+
+def _explain(path: Path, error: Exception) -> BadRequest:
+    return BadRequest(f"'{path}' is a broken shard: {error}. Remove it; the next run makes it anew.")
 
 
 def read_tensors(file: Any, key: str, names: Sequence[str]) -> dict[str, Tensor]:
