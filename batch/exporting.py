@@ -100,7 +100,7 @@ def choose_format(store: Store, channels: int, what: Export) -> tuple[str, Forma
     if not fitting:
         raise BadRequest(f"{what.trainer} keeps no latents {whose}: it has those for {', '.join(known)}.")
     if what.model is None:
-        raise BadRequest(f"the latents are {whose}: say by --model whom they are for, {' or '.join(fitting)}.")
+        raise BadRequest(f"these are latents {whose}: say by --model whom they are for, {' or '.join(fitting)}.")
     if what.model not in fitting:
         raise BadRequest(
             f"latents {whose} are not for '{what.model}' of {what.trainer}: choose {' or '.join(fitting)}."
