@@ -103,10 +103,19 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(metavar="COMMAND")
     for module in (demo, inspect, plan, codec, cache, doctor, env, graph, train):
         module.add(commands)
+    _add_quiet(commands)
+    return root
+
+
+def _add_quiet(commands: argparse._SubParsersAction) -> None:
+    """To every command, and to those within it; one that has others shows its help if none is named."""
     for command in commands.choices.values():
         what = "print errors only; with --json also the result"
         command.add_argument("-q", "--quiet", action="store_true", default=argparse.SUPPRESS, help=what)
-    return root
+        for action in command._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                command.set_defaults(do=partial(_show_help, command))
+                _add_quiet(action)
 
 
 def _show_help(root: argparse.ArgumentParser, options: argparse.Namespace) -> None:

@@ -27,7 +27,7 @@ MOST_WORKERS = 256  # processes of one machine
 
 def add(commands: argparse._SubParsersAction) -> None:
     root = commands.add_parser("cache", help="encode folders of images for training")
-    actions = root.add_subparsers(metavar="ACTION", required=True)
+    actions = root.add_subparsers(metavar="ACTION")
     command = actions.add_parser("build", help="encode images to a folder of latents; the same command goes on")
     what = "a folder of images, a list (.txt, .jsonl, .csv, .parquet), a .tar of WebDataset, or a saved dataset"
     command.add_argument("source", type=Path, metavar="SOURCE", help=what)
@@ -43,7 +43,9 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def _add_sizes(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("sizes")
-    group.add_argument("--area", type=parse_size, default=USUAL.area, metavar="WxH", help="area of a bucket")
+    group.add_argument(
+        "--area", type=parse_size, default="x".join(map(str, USUAL.area)), metavar="WxH", help="area of a bucket"
+    )
     group.add_argument("--sizes", type=Path, metavar="FILE", help="a list of buckets, WIDTHxHEIGHT on each line")
     group.add_argument("--step", type=parse_positive, default=USUAL.step, metavar="N", help="sides are multiples of it")
     rule = "how images find their size: by aspect, as a trainer does it, or each keeps its own (none)"
@@ -141,9 +143,8 @@ def list_devices(options: argparse.Namespace) -> tuple[str, ...]:
 
 def make_recipe(options: argparse.Namespace, device: str) -> Recipe:
     posterior, seed = options.posterior
-    width_height = options.area[::-1] if options.area is not USUAL.area else USUAL.area
     return Recipe(
-        area=width_height,
+        area=options.area[::-1],
         step=options.step,
         buckets=options.buckets,
         sizes=read_sizes(options.sizes) if options.sizes else (),

@@ -25,15 +25,15 @@ from .execution.run import demand_finite, describe_run
 from .execution.streaming import PixelRows
 from .families import ZEROS, ClipLaw, Config, Facts, Half, Network
 from .families.doubling import are_joined, list_ops
+from .families.moving import Movable
 from .families.registry import demand_part, title
 from .files.marks import FileMap, demand_unwritten
 from .latents.fingerprint import digest_weights
 from .latents.previews import Findings
-from .moving import Movable
+from .latents.scaling import Scalable
 from .numerics import pin_numerics
 from .ops import Ops
 from .posterior import Posterior
-from .scaling import Scalable
 from .verdicts import Detour, Detours
 
 if TYPE_CHECKING:

@@ -1,5 +1,6 @@
 """What people expect of any command: help, a version, quiet, JSON."""
 
+import argparse
 import json
 
 import numpy as np
@@ -7,12 +8,18 @@ import pytest
 import torch
 from exact_vae.cli import main, parser
 from exact_vae.vae_core import __version__
+from exact_vae.vae_core.checkpoints import built_in
 from exact_vae.vae_core.latents import write_latent
 from PIL import Image
 
 
-def commands():
-    return next(action.choices for action in parser()._actions if action.metavar == "COMMAND")
+def commands(of=None, within=""):
+    """Every command by its words: 'plan', 'cache', 'cache build'."""
+    found = {}
+    for action in (of or parser())._actions:
+        for name, command in (action.choices or {}).items() if action.nargs == argparse.PARSER else ():
+            found |= {within + name: command, **commands(command, f"{within}{name} ")}
+    return found
 
 
 def run(*arguments) -> int:
@@ -35,14 +42,27 @@ def test_without_arguments_there_is_help(capsys):
     assert main([]) == 0
     said = capsys.readouterr()
     assert "usage: exact-vae" in said.out and "--version" in said.out and not said.err
-    assert all(name in said.out for name in commands())
+    assert all(name in said.out for name in commands() if " " not in name)
 
 
-def test_every_command_can_be_quiet_and_can_answer_in_json():
-    for name, command in commands().items():
-        offered = command.format_help()
-        nested = "{" in offered.partition("\n")[0] or "COMMAND" in offered
-        assert "-q, --quiet" in offered and ("--json" in offered or nested), name
+def test_a_command_of_commands_shows_its_help(capsys):
+    assert main(["cache"]) == 0
+    said = capsys.readouterr().out
+    assert "usage: exact-vae cache" in said and all(word in said for word in ("build", "info", "verify", "export"))
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_command_can_be_quiet_and_can_answer_in_json(name):
+    offered = commands()[name].format_help()
+    is_group = any(other.startswith(f"{name} ") for other in commands())
+    assert "-q, --quiet" in offered and (is_group or "--json" in offered)
+
+
+def test_quiet_stands_before_or_after_the_action(capsys, tmp_path):
+    photographs = built_in.PHOTOGRAPHS["cat"].parent
+    for order in (["cache", "-q", "build"], ["cache", "build", "-q"]):
+        assert run(*order, photographs, tmp_path / order[1], "--area", "64x64") == 0
+        assert capsys.readouterr() == ("", "")
 
 
 def test_results_as_json(capsys, tmp_path, kl_file, image):

@@ -17,6 +17,7 @@ from ..errors import BadRequest
 from ..execution import whole
 from ..execution.options import RunOptions
 from ..families import ltx_video
+from ..families.moving import Castable
 from ..inputs import choose_folding
 from ..numerics import pin_numerics
 from ..vae import VAE
@@ -32,7 +33,7 @@ class PointOutput(EncoderOutput):
         return self.latent
 
 
-class ExactVAE(nn.Module):
+class ExactVAE(Castable, nn.Module):
     """A VAE of ours with the methods and facts of diffusers' autoencoders. `as_vae` makes it.
 
     vae       the VAE that runs
@@ -158,24 +159,6 @@ class ExactVAE(nn.Module):
         """Move or cast the weights, in place, to what `nn.Module.to` takes. Statistics stay fp32 at least."""
         self.vae.to(*where, **named)
         return self
-
-    def half(self) -> "ExactVAE":
-        return self.to(torch.float16)
-
-    def float(self) -> "ExactVAE":
-        return self.to(torch.float32)
-
-    def bfloat16(self) -> "ExactVAE":
-        return self.to(torch.bfloat16)
-
-    def double(self) -> "ExactVAE":
-        return self.to(torch.float64)
-
-    def cpu(self) -> "ExactVAE":
-        return self.to("cpu")
-
-    def cuda(self, device: int | torch.device | None = None) -> "ExactVAE":
-        return self.to("cuda" if device is None else torch.device("cuda", device) if type(device) is int else device)
 
     def enable_tiling(self, *args: Any, **named: Any) -> None:
         _tell_needless()

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor
 
-from .dtypes import demand_device, demand_dtype
-from .errors import BadRequest
-from .families import Network
-from .families.doubling import keep_unrounded, list_doubled
+from ..dtypes import demand_device, demand_dtype
+from ..errors import BadRequest
+from .blocks.base import Network
+from .doubling import keep_unrounded, list_doubled
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -20,25 +20,12 @@ SAYING_WHERE = ("device", "dtype", "tensor")
 SAYING_HOW = ("non_blocking", "copy", "memory_format")  # which torch takes, and which change no number here
 
 
-class Movable:
-    """A network that is moved and cast in place. Every method returns the object itself."""
+class Castable:
+    """The short words for `to`. Every method returns the object itself."""
 
-    network: Network
-    _device: torch.device
-    _dtype: torch.dtype
-
-    @torch.inference_mode(False)
     def to(self, *where: Where, **named: Where) -> "Self":
-        """Move or cast the weights, in place, to what `nn.Module.to` takes: `to("cuda", torch.float16)`, `to(tensor)`.
-
-        A tensor, of any shape, stands for its device and dtype. Statistics of a latent space stay fp32 at least.
-        Raises BadRequest for a device or dtype that is not there, and for keywords that torch does not have.
-        """
-        device, dtype = parse_where(*where, **named)
-        self._device = device or self._device
-        self._dtype = dtype or self._dtype
-        move(self.network, self._device, dtype)
-        return self
+        """Move or cast, in place."""
+        raise NotImplementedError
 
     def cpu(self) -> "Self":
         return self.to("cpu")
@@ -58,6 +45,27 @@ class Movable:
 
     def double(self) -> "Self":
         return self.to(torch.float64)
+
+
+class Movable(Castable):
+    """A network that is moved and cast in place."""
+
+    network: Network
+    _device: torch.device
+    _dtype: torch.dtype
+
+    @torch.inference_mode(False)
+    def to(self, *where: Where, **named: Where) -> "Self":
+        """Move or cast the weights, in place, to what `nn.Module.to` takes: `to("cuda", torch.float16)`, `to(tensor)`.
+
+        A tensor, of any shape, stands for its device and dtype. Statistics of a latent space stay fp32 at least.
+        Raises BadRequest for a device or dtype that is not there, and for keywords that torch does not have.
+        """
+        device, dtype = parse_where(*where, **named)
+        self._device = device or self._device
+        self._dtype = dtype or self._dtype
+        move(self.network, self._device, dtype)
+        return self
 
 
 def parse_where(*where: Where, **named: Where) -> tuple[torch.device | None, torch.dtype | None]:

@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from .errors import BadRequest
-from .latents.conventions import RAW, SCALED, convert
-from .latents.spaces import LatentSpace, find_spaces, get_space
+from ..errors import BadRequest
+from .conventions import RAW, SCALED, convert
+from .spaces import LatentSpace, find_spaces, get_space
 
 
 class Scalable:
