@@ -13,6 +13,7 @@ store.py      the folder: shards, index, job, skipped
 building.py   the way from a source to that folder
 summary.py    what such a folder is
 verifying.py  is it as it was made? statistics.py of its channels; comparing.py with what a VAE gives
+watching.py   nobody watches a job, unless somebody asks to
 dataset.py    the way from such a folder to a trainer in Python
 exporting.py  to the files of trainers, which formats.py describes
 """

@@ -16,13 +16,10 @@ from .records import Image, Item, Size, Skipped
 from .shards import Contents, Latent, write_shard
 from .sources import list_sources
 from .store import Row, Store
+from .watching import ignore
 from .workers import Worker, encode_here, encode_in_processes
 
 OnProgress = Callable[[int, int, int], None]  # (latents that are there, all that shall be, sources skipped)
-
-
-def ignore(done: int, total: int, skipped: int) -> None:
-    """Nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +49,10 @@ class Request:
 
 
 class Report(NamedTuple):
-    """What is to be done, or was. buckets: items of each. missing: latents that are not there yet."""
+    """What is to be done, or was. buckets: items of each. encoded: latents that were made, or would be."""
 
     latents: int
-    missing: int
+    encoded: int
     skipped: int
     buckets: Mapping[Size, int]
 
@@ -96,6 +93,7 @@ def build(request: Request, *, dry_run: bool = False, progress: OnProgress = ign
     DoesNotFit if memory is too small. What is wrong with one image is listed in skipped.jsonl.
     """
     job = _prepare(request)
+    before = job.done
     if dry_run:
         return job.report()
     _write_down(request, job)
@@ -103,7 +101,7 @@ def build(request: Request, *, dry_run: bool = False, progress: OnProgress = ign
         _encode(request, job, progress)
     finally:
         job.store.write_index(_list_rows(job), _list_skipped(job))
-    return job.report()
+    return job.report()._replace(encoded=job.done - before)
 
 
 def _prepare(request: Request) -> _Job:
@@ -144,14 +142,10 @@ def _demand_same(store: Store, vae: VAE, recipe: Recipe) -> None:
         return
     before, now = store.job, _describe(vae, recipe)
     different = [
-        f"{name}: {before['vae'].get(name)} before, {value} now"
-        for name, value in now["vae"].items()
-        if before["vae"].get(name) != value
-    ]
-    different += [
-        f"{name}: {before['recipe'].get(name)} before, {value} now"
-        for name, value in now["recipe"].items()
-        if before["recipe"].get(name) != value
+        f"{name}: {before[part].get(name)} before, {value} now"
+        for part in ("vae", "recipe")
+        for name, value in now[part].items()
+        if before[part].get(name) != value
     ]
     if different:
         raise BadRequest(

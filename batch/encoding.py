@@ -102,8 +102,6 @@ class Encoder:
         for item in batch:
             try:
                 pixels[item.record.key] = self._read.pop(item.record.key).result()
-            except DoesNotFit as error:
-                results[item.record.key] = _skip(item, error)
             except (VAEError, OSError) as error:
                 results[item.record.key] = _skip(item, error)
         if pixels:

@@ -21,6 +21,7 @@ from .recipe import BOTH, MEAN, Recipe
 from .records import Record
 from .store import Row, Store
 from .verifying import names_of
+from .watching import ignore
 
 OnWritten = Callable[[int, int], None]  # (files that were written, all of them)
 
@@ -61,10 +62,6 @@ class _File:
     flipped: Row | None = None
 
 
-def ignore(done: int, total: int) -> None:
-    """Nobody watches."""
-
-
 def export(store: Store, what: Export, progress: OnWritten = ignore) -> Exported:
     """Write a file for each image, each whole or not at all.
 
@@ -75,10 +72,10 @@ def export(store: Store, what: Export, progress: OnWritten = ignore) -> Exported
     if not rows:
         raise BadRequest(f"'{store.folder}' has no latents.")
     recipe = Recipe.from_dict(store.job["recipe"])
-    model, format = choose_format(store, rows[0].entry.shape[0], what)
+    channels = rows[0].entry.shape[0]
+    model, format = choose_format(store, channels, what)
     demand_posterior(recipe, what)
     demand_sizes(rows, recipe, what.trainer)
-    channels = rows[0].entry.shape[0]
     space = next(one for one in format.spaces if get_space(one).channels == channels)
     files = list_files(rows, what, format)
     demand_places(files, what)

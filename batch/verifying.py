@@ -17,6 +17,7 @@ from .shards import Contents, Entry, digest, open_shard, read_tensors
 from .statistics import Statistics, demand_space
 from .store import Row, Store
 from .summary import list_missing
+from .watching import ignore
 
 # The tensors of a latent, by the recipe's posterior. The first has the numbers that are judged.
 TENSORS: Mapping[str, tuple[str, ...]] = {MEAN: ("mean",), BOTH: ("mean", "logvar"), SAMPLE: ("latent",)}
@@ -51,10 +52,6 @@ class Findings:
         numbers = {"space": of.space, "mean": of.mean, "std": of.std, "spread": of.spread}
         counts = {"latents": self.latents, "shards": self.shards, "sources": self.sources, "unused": self.unused}
         return {"problems": [vars(one) for one in self.problems], **counts, "statistics": numbers}
-
-
-def ignore(done: int, total: int) -> None:
-    """Nobody watches."""
 
 
 def verify(store: Store, space: str | None = None, progress: OnChecked = ignore) -> Findings:

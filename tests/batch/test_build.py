@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from exact_vae.batch import Loading, Recipe, Request, Store, build
+from exact_vae.batch.encoding import agree
+from exact_vae.batch.planning import plan_items, survey
 from exact_vae.batch.shards import open_shard
+from exact_vae.batch.sources import list_sources
+from exact_vae.batch.workers import Worker, encode_here, encode_in_processes
 from exact_vae.cli import main
 from exact_vae.vae_core import VAEError, load, readers
 from exact_vae.vae_core.images import to_pixel_range
@@ -108,6 +112,34 @@ def test_processes_give_the_bits_of_one(photos, tmp_path):
     assert hashes(tmp_path / "one") == hashes(tmp_path / "two")
 
 
+def test_a_worker_that_dies_is_replaced_and_its_batch_repeated(photos, tmp_path):
+    recipe = Recipe((32, 32), 16).check()
+    sources = [one for one in list_sources(photos, ".txt", tmp_path) if one.path[0] in "0123"]
+    items, _ = plan_items(survey(sources, {}, 1).images, recipe)
+    vae = load(dtype=torch.float32, device="cpu")
+    plans = agree(vae, recipe, {item.record.bucket for item in items})
+    batches = [[item] for item in items]
+    worker = Worker(Loading(dtype=torch.float32), "cpu", recipe, plans)
+    results = encode_in_processes([worker], batches)
+    found = [next(results)]
+    (process,) = worker._pool._processes.values()
+    process.kill()
+    found += results
+    expected = list(encode_here(vae, recipe, plans, batches))
+    assert [one.record for (one,) in found] == [item.record for item in items]
+    assert all(torch.equal(a.tensors["mean"], b.tensors["mean"]) for (a,), (b,) in zip(found, expected, strict=True))
+
+
+def test_a_broken_image_in_a_batch_changes_no_other(photos, tmp_path):
+    for number in range(3):
+        Image.effect_noise((32, 32), 50 + number).convert("RGB").save(photos / f"9{number}.png")
+    (photos / "91.png").write_bytes((photos / "91.png").read_bytes()[:-200])
+    assert run(photos, tmp_path / "one") == 0 and run(photos, tmp_path / "three", "--batch", "3") == 0
+    one, three = tensors(tmp_path / "one"), tensors(tmp_path / "three")
+    assert one.keys() == three.keys() and len(one) == 6
+    assert all(torch.allclose(one[key], three[key], atol=1e-4) for key in one)
+
+
 def test_another_recipe_is_refused(photos, tmp_path, capsys):
     assert run(photos, tmp_path / "out") == 0
     before = hashes(tmp_path / "out")
@@ -132,7 +164,7 @@ def test_changed_sources(photos, tmp_path, capsys):
 def test_a_dry_run_writes_nothing(photos, tmp_path, capsys):
     assert run(photos, tmp_path / "out", "--dry-run", "--json") == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["missing"] == 5 and report["skipped"] == 3, "an image that is cut short is found when it is decoded"
+    assert report["encoded"] == 5 and report["skipped"] == 3, "an image that is cut short is found when it is decoded"
     assert not (tmp_path / "out").exists()
 
 
