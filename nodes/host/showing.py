@@ -13,6 +13,8 @@ from ...vae_core.files import NumberedFile
 from .place import get_surroundings, in_comfyui
 from .videos import to_video
 
+MOST_DRAWN = 16  # images of a batch: each is a PNG file that is written and fetched
+
 
 def progress() -> Progress | None:
     """What to call while something runs; it draws a bar, and raises if the user has cancelled."""
@@ -62,11 +64,14 @@ def show_text(text: str, *result: Any, images: Sequence[Tensor] = ()) -> dict[st
 
 
 def draw_images(*images: Tensor) -> dict[str, list[Any]]:
-    """The part of `ui` that makes the host draw these IMAGEs on the node; files in its temporary folder."""
+    """The part of `ui` that makes the host draw these IMAGEs on the node: files in its temporary folder.
+
+    Of a batch, as of the frames of a clip, the first MOST_DRAWN.
+    """
     if not images or not in_comfyui():
         return {}
     keep = sys.modules["nodes"].PreviewImage().save_images  # the host's module; a relative name would be this pack's
-    return {"images": [listed for some in images for listed in keep(some, "exact_vae")["ui"]["images"]]}
+    return {"images": [listed for some in images for listed in keep(some[:MOST_DRAWN], "exact_vae")["ui"]["images"]]}
 
 
 def show_saved_file(file: NumberedFile, kind: str) -> dict[str, Any]:

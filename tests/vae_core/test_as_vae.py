@@ -57,6 +57,17 @@ def test_a_pipeline_made_with_it_moves_it(caplog):
     assert "enable_slicing does nothing" in caplog.text
 
 
+@needs_pipelines
+def test_a_pipeline_offloads_it():
+    """accelerate's hooks run before encode and decode."""
+    pytest.importorskip("accelerate")
+    pipe, given = sd()
+    expected = run(pipe, given)
+    pipe.vae = as_vae(ours(pipe.vae), like=pipe.vae)
+    pipe.enable_model_cpu_offload(device="cpu")
+    torch.testing.assert_close(run(pipe, given), expected, rtol=0, atol=1e-5)
+
+
 KINDS = ("kl", "kl FLUX.2", "svd", "hunyuan_video", "ltx_video", "dc_ae Sana", "wan", "wan 2.2", "tiny")
 
 
