@@ -9,7 +9,7 @@ from typing import Any
 import diffusers
 import torch
 
-from support.small_networks import DIFFUSERS
+from support.diffusers_networks import DIFFUSERS
 
 Made = tuple[Any, dict[str, Any]]
 SIDE = 32

@@ -11,7 +11,8 @@ import pytest
 import torch
 from exact_vae.vae_core import VAE, BadRequest, RunOptions, from_weights
 from exact_vae.vae_core.diffusers import as_vae, list_facts
-from support.small_networks import DIFFUSERS, small
+from support.diffusers_networks import DIFFUSERS
+from support.small_networks import small
 
 try:
     import transformers  # noqa: F401 - without it diffusers has no pipelines

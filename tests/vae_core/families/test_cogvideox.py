@@ -5,8 +5,8 @@ import pytest
 import torch
 from exact_vae.vae_core import from_weights
 from exact_vae.vae_core.execution import Plan
+from support.diffusers_networks import DIFFUSERS
 from support.random_networks import shake
-from support.small_networks import DIFFUSERS
 from support.tensors import clip, moments, near
 
 EXACT = 1e-9
