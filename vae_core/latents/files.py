@@ -153,7 +153,7 @@ def _demand_floats(path: Path, name: str, names: Mapping[str, Info]) -> None:
 
 def _read_names(path: Path) -> tuple[dict[str, Info], dict[str, str]]:
     try:
-        return read_header(path)
+        return read_header(path, "a file of a latent")
     except OSError as e:
         raise BadRequest(f"'{path}' cannot be read: {say_why(e)}.") from e
 
