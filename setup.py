@@ -3,7 +3,7 @@
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
-INSTALLED = ("cli", "headless", "nodes", "training", "vae_core")
+INSTALLED = ("batch", "cli", "headless", "nodes", "training", "vae_core")
 
 
 class BuildWithoutSetup(build_py):

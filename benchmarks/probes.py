@@ -60,8 +60,9 @@ def networks_assembled() -> dict[str, int]:
     nodes, network = _nodes(), load().network
     _stand_in_for_comfyui()
     core = SimpleNamespace(
-        first_stage_model=network, patcher=SimpleNamespace(), vae_dtype=torch.float32, device=torch.device("cpu")
-    )
+        first_stage_model=network, patcher=SimpleNamespace(), vae_dtype=torch.float32, device=torch.device("cpu"),
+        latent_channels=4, spacial_compression_encode=lambda: 8,
+    )  # fmt: skip
     image, latent = torch.rand(1, SIDE, SIDE, 3), {"samples": torch.randn(1, 4, SIDE // 8, SIDE // 8)}
     counts["encode with a core VAE"] = built(lambda: _call(nodes["ExactVAEEncode"], pixels=image, vae=core))
     counts["decode with a core VAE"] = built(lambda: _call(nodes["ExactVAEDecode"], samples=latent, vae=core))

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGES = ("vae_core", "nodes", "headless", "cli", "training")
+PACKAGES = ("vae_core", "nodes", "headless", "batch", "cli", "training")
 
 
 def measure_structure(folder: Path) -> dict[str, float]:

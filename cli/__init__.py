@@ -1,7 +1,7 @@
 """exact-vae: what the nodes do, on the command line.
 
-Results go to stdout, progress and errors to stderr. Exit codes: 0 done; 1 failed, with one sentence on stderr; 2 wrong
-usage; 130 stopped by Ctrl-C or `kill`.
+Results go to stdout, progress and errors to stderr; --json makes a result JSON, -q prints errors only. Exit codes:
+0 done; 1 failed, with one sentence on stderr; 2 wrong usage; 130 stopped by Ctrl-C or `kill`.
 """
 
 import argparse
@@ -11,12 +11,14 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from types import FrameType
 from typing import NoReturn
 
-from ..vae_core import VAEError
+from ..vae_core import VAEError, __version__
 from ..vae_core.errors import is_out_of_memory, shorten
+from .quiet import hush
 
 # What Python, the loader of libraries and the system say when they have no memory for something of their own.
 STARVED = ("error return without exception set", "failed to map segment", "can't start new thread")
@@ -29,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     try:
-        with _stop_on_kill():
+        with _stop_on_kill(), hush(options) if options.quiet else nullcontext():
             options.do(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -52,6 +54,8 @@ def _explain(error: Exception) -> str:
         return "memory ran out: give it more, or close other programs."
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
         return f"a result cannot be written: {error.strerror}."
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"'{error.filename}' cannot be used: {error.strerror}."
     raise error
 
 
@@ -90,11 +94,29 @@ def _stop_on_kill() -> Iterator[None]:
 
 def parser() -> argparse.ArgumentParser:
     try:
-        from . import codec, demo, doctor, env, graph, inspect, plan, train
+        from . import cache, codec, demo, doctor, env, graph, inspect, plan, train
     except ModuleNotFoundError as e:  # only the command line needs these packages
         raise SystemExit(f"exact-vae needs '{e.name}': pip install 'exact-vae[cli]'") from e
     root = _Parser(prog="exact-vae", description="The autoencoders of diffusion models.")
-    commands = root.add_subparsers(metavar="COMMAND", required=True)
-    for module in (demo, inspect, plan, codec, doctor, env, graph, train):
+    root.add_argument("--version", action="version", version=f"exact-vae {__version__}")
+    root.set_defaults(do=partial(_show_help, root), quiet=False)
+    commands = root.add_subparsers(metavar="COMMAND")
+    for module in (demo, inspect, plan, codec, cache, doctor, env, graph, train):
         module.add(commands)
+    _add_quiet(commands)
     return root
+
+
+def _add_quiet(commands: argparse._SubParsersAction) -> None:
+    """To every command, and to those within it; one that has others shows its help if none is named."""
+    for command in commands.choices.values():
+        what = "print errors only; with --json also the result"
+        command.add_argument("-q", "--quiet", action="store_true", default=argparse.SUPPRESS, help=what)
+        for action in command._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                command.set_defaults(do=partial(_show_help, command))
+                _add_quiet(action)
+
+
+def _show_help(root: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    root.print_help()

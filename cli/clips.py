@@ -14,10 +14,9 @@ from ..vae_core import VAE, BadRequest, Posterior, RunOptions, videos
 from ..vae_core.files import make_folder
 from ..vae_core.latents import Tag
 from . import rows
-from .options import DIGITS
+from .options import DIGITS, print_result
 from .progress import bar
 
-FASTEST = 1000  # frames a second
 _NUMBER = re.compile(r"%0?(\d*)d")  # as FFmpeg writes it: frames/%05d.png
 
 
@@ -41,7 +40,7 @@ def parse_rate(said: str) -> Fraction:
         rate = Fraction(said)
     except (ValueError, ZeroDivisionError):
         rate = Fraction(0)
-    if not 0 < rate <= FASTEST or len(said) > DIGITS:
+    if not 0 < rate <= videos.FASTEST or len(said) > DIGITS:
         raise argparse.ArgumentTypeError(f"frames a second are a number such as 24 or 30000/1001, not '{said}'")
     return rate
 
@@ -96,7 +95,7 @@ def decode(vae: VAE, latent: Tensor, tag: Tag | None, options: argparse.Namespac
             for frames in vae.decode_frames(one, size=size, options=how, progress=progress):
                 writer.put(frames if left is None else frames[:, :left])
                 left = None if left is None else max(0, left - frames.shape[1])
-    print(writer)
+    print_result(options, str(writer), {"image": str(options.image), "written": str(writer)})
 
 
 def open_writer(options: argparse.Namespace, channels: int) -> AbstractContextManager:

@@ -13,7 +13,7 @@ from ..nodes.several import pick_image
 from ..vae_core import VAE, BadRequest, Posterior, RunOptions, readers
 from ..vae_core.latents import StoredLatent, Tag, read_latent_file, write_latent
 from . import clips, rows
-from .options import add_memory, add_vae, demand_new, load_vae, memory_options, parse_seed
+from .options import add_json, add_memory, add_vae, demand_new, load_vae, memory_options, parse_seed, print_result
 from .progress import bar
 
 LATENTS = (".safetensors", ".latent")
@@ -50,6 +50,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     for command in (encode, decode):
         add_vae(command)
         add_memory(command)
+        add_json(command)
 
 
 def run_encode(options: argparse.Namespace) -> None:
@@ -65,7 +66,9 @@ def run_encode(options: argparse.Namespace) -> None:
         latent = clips.as_images(latent)
     tag = Tag.of(latent, vae.family, vae.spatial_ratio, posterior.size, vae, frames)
     write_latent(options.latent, latent.float(), tag)
-    print(f"{options.latent}: {tuple(latent.shape)} of {vae.title}")
+    shape = tuple(latent.shape)
+    facts = {"latent": str(options.latent), "shape": shape, "size": posterior.size, "frames": frames, "vae": vae.title}
+    print_result(options, f"{options.latent}: {shape} of {vae.title}", facts)
 
 
 def encode_file(vae: VAE, path: Path, how: RunOptions) -> tuple[Posterior, int | None]:
@@ -99,7 +102,8 @@ def run_decode(options: argparse.Namespace) -> None:
         bands = vae.decode_rows(latent, size=size, options=how, progress=progress)
         height, width = vae.decoded_size(size) if size else (n * vae.decoded_ratio for n in latent.shape[-2:])
         rows.write(options.image, (vae.out_channels, height, width), bands)
-    print(f"{options.image}: {width}x{height}")
+    facts = {"image": str(options.image), "width": width, "height": height}
+    print_result(options, f"{options.image}: {width}x{height}", facts)
 
 
 def take_image(path: Path, stored: StoredLatent, channels: int) -> tuple[Tensor, Tag | None]:

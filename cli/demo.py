@@ -14,7 +14,7 @@ from ..vae_core import VAE, Posterior, readers
 from ..vae_core.checkpoints import built_in
 from ..vae_core.files import make_folder
 from ..vae_core.images import WHITE_HOT, channel_grid, colour_shift, heat_map, psnr, ssim
-from .options import add_vae, demand_new, load_vae
+from .options import add_json, add_vae, demand_new, load_vae, print_result
 from .progress import bar
 from .report import write_report
 
@@ -41,6 +41,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         "--out", type=Path, default=Path("exact-vae-demo"), metavar="DIR", help="the folder to write to"
     )
     add_vae(command)
+    add_json(command)
     command.set_defaults(do=run)
 
 
@@ -64,7 +65,8 @@ def run(options: argparse.Namespace) -> None:
         "seconds": f"load {loading:.2f}, encode {encoding:.2f}, decode {decoding:.2f} on {vae.device}",
     }
     write_files(options.out, image, decoded, posterior, f"{source.name} and back", facts)
-    print("\n".join(f"{name:<14}{text}" for name, text in {**facts, "report": str(options.out / PAGE)}.items()))
+    facts = {**facts, "report": str(options.out / PAGE)}
+    print_result(options, "\n".join(f"{name:<14}{text}" for name, text in facts.items()), facts)
 
 
 def list_facts(posterior: Posterior, image: Tensor, vae: VAE) -> dict[str, str]:

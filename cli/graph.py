@@ -6,6 +6,7 @@ from pathlib import Path
 from .. import headless
 from ..nodes import NODE_CLASS_MAPPINGS, host
 from ..vae_core import BadRequest
+from .options import add_json, print_result
 from .progress import bar
 
 MODELS = Path("models")
@@ -34,6 +35,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument("--models", type=Path, default=MODELS, metavar="DIR",
                          help="the folder with vae/, vae_approx/ and checkpoints/ in it")  # fmt: skip
+    add_json(command)
     command.set_defaults(do=run)
 
 
@@ -52,8 +54,11 @@ def run(options: argparse.Namespace) -> None:
         for where, value in options.settings:
             graph = graph.set(where, value)
         results = headless.run(graph, nodes, on_start=show_node)
+    files: list[str] = []
     for ui in results.outputs.values():
         for file in (*ui.get("images", ()), *ui.get("latents", ()), *ui.get("files", ())):
-            print(folders[file["type"]] / file["subfolder"] / file["filename"])
+            files.append(str(folders[file["type"]] / file["subfolder"] / file["filename"]))
+    if files or options.json:
+        print_result(options, "\n".join(files), {"files": files})
     if not results.report.ok:
         raise headless.GraphError(f"parts of the workflow were not run: {results.report.sentence()}")

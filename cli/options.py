@@ -1,10 +1,12 @@
 """Options that several commands share: which VAE to load, and how to run it."""
 
 import argparse
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ..nodes import host
 from ..vae_core import VAE, BadRequest, RunOptions, load
@@ -56,6 +58,15 @@ def add_vae(command: argparse.ArgumentParser) -> None:
     command.add_argument("--border", choices=BORDERS, help=border)
 
     add_download(command)
+
+
+def add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print everything as JSON")
+
+
+def print_result(options: argparse.Namespace, text: str, facts: Mapping[str, Any]) -> None:
+    """Print what a command has done: the text, or with --json the facts."""
+    print(json.dumps(facts, indent=2) if options.json else text)
 
 
 def add_download(command: argparse.ArgumentParser) -> None:

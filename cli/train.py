@@ -6,7 +6,7 @@ On several GPUs: torchrun --nproc-per-node N -m exact_vae.cli train ...
 import argparse
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from ..training.trainer import Trainer
 from ..vae_core import BadRequest, DoesNotFit, load
 from ..vae_core.errors import is_out_of_memory
 from ..vae_core.files import make_folder
-from .options import demand_new, parse_positive, parse_seed
+from .options import add_json, demand_new, parse_positive, parse_seed, print_result
 from .progress import bar
 
 USUAL = Tuning("tuned")
@@ -72,6 +72,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         metavar="STEPS",
         help="steps between saved states: as much is lost if the run is killed",
     )
+    add_json(command)
     command.set_defaults(do=run)
 
 
@@ -99,7 +100,7 @@ def run(options: argparse.Namespace) -> None:
             trainer = tuning.make_trainer(subject, found, course, device, processes, state)
             train(trainer, state, options.save_every)
     if processes.leads:
-        write_results(subject, trainer, found, out)
+        write_results(options, subject, trainer, found, out)
         state.unlink(missing_ok=True)
 
 
@@ -144,18 +145,24 @@ def train(trainer: Trainer, state: Path, save_every: int) -> None:
         trainer.run(on_step=after_step)
 
 
-def write_results(subject: tuning.Subject, trainer: Trainer, found: Survey, out: Path) -> None:
+def write_results(
+    options: argparse.Namespace, subject: tuning.Subject, trainer: Trainer, found: Survey, out: Path
+) -> None:
     """Write the result, measure the written file, and write and print the report."""
     tuning.write_result(subject, trainer, out)
     before, after = subject.vae.to(trainer.device), load(out, dtype=torch.float32, device=trainer.device)
     rows = list(comparison.compare(before, after, found))
     facts = list_facts(subject, trainer, found)
     comparison.write_report(report_folder(out), f"{subject.vae.name}, fine-tuned", facts, rows, found)
-    print("\n".join(f"{name:<10}{text}" for name, text in facts.items()))
-    print(f"\n{comparison.format_table(rows)}\n")
-    print(f"{'result':<10}{out}\n{'report':<10}{report_folder(out) / comparison.REPORT}")
-    if found.skipped:
-        print("\n" + comparison.list_skipped(found, most=LISTED))
+    places = {"result": str(out), "report": str(report_folder(out) / comparison.REPORT)}
+    table = comparison.format_table(rows)
+    skipped = [comparison.list_skipped(found, most=LISTED)] if found.skipped else []
+    text = "\n\n".join([_list_lines(facts), table, _list_lines(places), *skipped])
+    print_result(options, text, {**facts, **places, "comparison": table.splitlines(), "skipped": len(found.skipped)})
+
+
+def _list_lines(facts: Mapping[str, str]) -> str:
+    return "\n".join(f"{name:<10}{text}" for name, text in facts.items())
 
 
 def list_facts(subject: tuning.Subject, trainer: Trainer, found: Survey) -> dict[str, str]:

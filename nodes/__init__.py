@@ -18,9 +18,11 @@ from .split_latent import SplitLatent
 from .vae_compare import VAECompare
 from .vae_decode import VAEDecode
 from .vae_decode_onto_original import VAEDecodeOntoOriginal
+from .vae_decode_to_video_file import VAEDecodeToVideoFile
 from .vae_doctor import VAEDoctor
 from .vae_encode import VAEEncode
 from .vae_encode_for_inpaint import VAEEncodeForInpaint
+from .vae_encode_video_file import VAEEncodeVideoFile
 from .vae_info import VAEInfo
 from .vae_loader import VAELoader
 from .vae_save import VAESave
@@ -38,6 +40,8 @@ NODE_CLASS_MAPPINGS = {
     "ExactVAETiledDecode": VAETiledDecode,
     "ExactVAEEncodeForInpaint": VAEEncodeForInpaint,
     "ExactVAEDecodeOntoOriginal": VAEDecodeOntoOriginal,
+    "ExactVAEEncodeVideoFile": VAEEncodeVideoFile,
+    "ExactVAEDecodeToVideoFile": VAEDecodeToVideoFile,
     "ExactVAECompare": VAECompare,
     "ExactVAEInfo": VAEInfo,
     "ExactVAEDoctor": VAEDoctor,
@@ -63,6 +67,8 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "ExactVAETiledDecode": "VAE Decode (Exact, Tiled)",
     "ExactVAEEncodeForInpaint": "VAE Encode (Exact, for Inpainting)",
     "ExactVAEDecodeOntoOriginal": "VAE Decode onto Original (Exact)",
+    "ExactVAEEncodeVideoFile": "VAE Encode Video File (Exact)",
+    "ExactVAEDecodeToVideoFile": "VAE Decode to Video File (Exact)",
     "ExactVAECompare": "Compare VAE (Exact)",
     "ExactVAEInfo": "VAE Info (Exact)",
     "ExactVAEDoctor": "VAE Doctor (Exact)",

@@ -6,7 +6,6 @@ from ..vae_core import UnsupportedCheckpoint
 # ComfyUI's release notes and the history of its repository. Version 0.33 was tested to load all of them.
 SINCE = {
     "Cosmos": "0.3.11",
-    "CogVideoX": "0.21",
     "MiniMax-H3": "0.30",
 }
 

@@ -34,10 +34,26 @@ def lay_out(pixels: Tensor, vae: Any, frames: str) -> tuple[Tensor, str]:
     return x, _describe(len(pixels), None if separate else latent_frames) if len(pixels) > 1 else ""
 
 
+def describe_clip(frames: int, vae: Any) -> str:
+    """What so many frames are to this VAE, if they are encoded as a clip; '' to a VAE of images."""
+    latent_frames = _count_latent_frames(vae, frames)
+    if latent_frames is None:
+        return ""
+    return _describe(frames, None if _keeps_images_apart(vae) else latent_frames)
+
+
+def describe_images(images: int) -> str:
+    return f"{images} separate images" if images > 1 else "one image"
+
+
 def _describe(images: int, latent_frames: int | None) -> str:
     if latent_frames is None:
-        return f"{images} separate images"
-    return f"{images} frames as one clip of {latent_frames} latent frame{'s' if latent_frames > 1 else ''}"
+        return describe_images(images)
+    return f"{_count(images, 'frame')} as one clip of {_count(latent_frames, 'latent frame')}"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' if n > 1 else ''}"
 
 
 def _count_latent_frames(vae: Any, frames: int) -> int | None:
@@ -49,4 +65,4 @@ def _count_latent_frames(vae: Any, frames: int) -> int | None:
 
 def _keeps_images_apart(vae: Any) -> bool:
     """Is an image, also one of several, always a clip of its own to this VAE of clips?"""
-    return vae.images_are_clips if isinstance(vae, host.HostVAE) else vae.clip_law.images_are_clips
+    return vae.images_are_clips if isinstance(vae, host.HostVAE) else vae.clip_law.images_stay_apart

@@ -143,7 +143,7 @@ def to_clip_pixels(pixels: Tensor, vae: Any) -> Tensor:
     """Pixels of an IMAGE (T, C, H, W) -> (1, C, T, H, W), (T, C, 1, H, W) or unchanged, as this VAE encodes them."""
     if vae.clip_law is None or frames_are_batch(vae):
         return pixels
-    return pixels[:, :, None] if vae.clip_law.images_are_clips else pixels.transpose(0, 1)[None]
+    return pixels[:, :, None] if vae.clip_law.images_stay_apart else pixels.transpose(0, 1)[None]
 
 
 def to_clip_latent(latent: Tensor, vae: Any) -> Tensor:

@@ -62,7 +62,8 @@ class LatentInspect:
         text = reports.describe_latent(latent, tag, mark)
         beside = [reports.describe_numbers(one) for one in others if one is not latent]
         text = "\n".join([which, text, "", *(f"beside it: {one}" for one in beside)]) if which else text
-        return host.show_text(text, text, host.result(grid), host.result(to_image(colours)))
+        shown = (host.result(grid), host.result(to_image(colours)))
+        return host.show_text(text, text, *shown, images=shown)
 
 
 def draw_preview(latent: Tensor, tag: latents.Tag | None, vae: Any) -> Tensor:

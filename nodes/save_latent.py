@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,7 +49,7 @@ class SaveLatent:
     def save(self, samples, filename_prefix, file_type=".latent", prompt=None, extra_pnginfo=None):
         first, *others = [_to_stored(one) for one in split_latents(samples)]
         file = host.new_file(filename_prefix, file_type)
-        texts, index = _texts(prompt, extra_pnginfo), samples.get("batch_index")
+        texts, index = host.list_graph_texts(prompt, extra_pnginfo), samples.get("batch_index")
         latents.write_latent(file, first.latent, first.tag, texts, mask=first.mask, index=index, beside=others)
         return host.show_saved_file(file, "latents")
 
@@ -58,9 +57,3 @@ class SaveLatent:
 def _to_stored(samples: Any) -> latents.StoredLatent:
     mask = samples.get("noise_mask") if isinstance(samples, Mapping) else None
     return latents.StoredLatent(latent_of(samples), tag_of(samples), mask if isinstance(mask, Tensor) else None)
-
-
-def _texts(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:
-    """The graph, as ComfyUI writes it into its files."""
-    texts = {} if prompt is None else {"prompt": json.dumps(prompt)}
-    return texts | {name: json.dumps(value) for name, value in (extra_pnginfo or {}).items()}

@@ -31,12 +31,12 @@ def inputs(step: int) -> dict[str, Any]:
         "then in system memory, then in a scratch file on disk."
     )
     return {
-        "tile_size": int_input(512, 64, 4096, size, step=step, advanced=True),
+        "tile_size": int_input(512, 64, 4096, size, step=step),
         "overlap": int_input(64, 0, 4096, overlap, step=32, advanced=True),
         "temporal_size": int_input(64, 8, 4096, frames, step=4, advanced=True),
         "temporal_overlap": int_input(8, 4, 4096, shared, step=4, advanced=True),
         "mode": choice_input(MODES, EXACT, mode),
-        "keep": choice_input((AUTOMATIC, *execution.KEEP), AUTOMATIC, keep, advanced=True),
+        "keep": choice_input((AUTOMATIC, *execution.KEEP), AUTOMATIC, keep),
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from .. import vae_core
-from ..vae_core import images, reports
+from ..vae_core import execution, images, reports
 from . import host
 from .entrance import checks_inputs
 from .images import demand_image
@@ -25,7 +25,8 @@ class VAECompare:
         "runs in blended tiles. If a VAE overflows, its row says so."
     )
     CATEGORY = "Exact VAE/inspect"
-    SEARCH_ALIASES = ["compare vae", "psnr", "ssim", "round trip", "vae quality", "vae benchmark", "difference"]
+    SEARCH_ALIASES = ["compare vae", "psnr", "ssim", "round trip", "vae quality", "vae benchmark", "difference",
+                      "colour shift", "washed out", "banding"]  # fmt: skip
     RETURN_TYPES = ("STRING", "IMAGE", "IMAGE")
     RETURN_NAMES = ("report", "side_by_side", "heat_map")
     OUTPUT_TOOLTIPS = (
@@ -67,25 +68,22 @@ class VAECompare:
         tiles = {EXACT: [None], BLENDED: [host.ClipTiles(tile_size, overlap)]}
         ways = tiles.get(mode, [*tiles[EXACT], *tiles[BLENDED]])
         vaes = {"vae": vae, "vae_2": vae_2, "vae_3": vae_3, "vae_4": vae_4}
-        trips = [
-            _run_round_trip(name, one, image, way) for name, one in vaes.items() if one is not None for way in ways
-        ]
+        runs = [(name, one, way) for name, one in vaes.items() if one is not None for way in ways]
+        bars = execution.share_progress(host.progress(), len(runs))
+        trips = [_run_round_trip(*run, image, bar) for run, bar in zip(runs, bars, strict=True)]
         image = image.cpu()
         comparison = reports.comparison
-        shown = (comparison.draw_side_by_side(image, trips), comparison.draw_heat_maps(image, trips, white))
-        return host.show_text(
-            comparison.format_lines(trips),
-            comparison.format_table(trips),
-            *(host.result(one.movedim(1, -1).contiguous()) for one in shown),
-        )
+        drawn = (comparison.draw_side_by_side(image, trips), comparison.draw_heat_maps(image, trips, white))
+        shown = [host.result(one.movedim(1, -1).contiguous()) for one in drawn]
+        return host.show_text(comparison.format_lines(trips), comparison.format_table(trips), *shown, images=shown)
 
 
 def _run_round_trip(
-    name: str, vae: Any, image: Tensor, tiles: host.ClipTiles | None
+    name: str, vae: Any, tiles: host.ClipTiles | None, image: Tensor, progress: execution.Progress | None
 ) -> reports.RoundTrip | reports.Overflow:
     def prepare(half: vae_core.Half, shape: tuple[int, ...]) -> tuple[Any, Any]:
         codec = host.from_socket(vae, half, shape, vae_core.RunOptions(tiles=tiles))
         return codec, host.budget(vae)
 
     what = f"{name}: {host.look(vae).name}, {host.runs_in(vae)}{', blended' if tiles else ''}"
-    return reports.comparison.round_trip(what, prepare, image, tiles=tiles, progress=host.progress())
+    return reports.comparison.round_trip(what, prepare, image, tiles=tiles, progress=progress)

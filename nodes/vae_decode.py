@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -25,6 +25,10 @@ from .several import take_image
 
 CHANGED = "the latent was cut, turned or mixed since it was encoded, so the image is not cropped to its old size"
 REFUSE, DECODE = EMPTY = ("refuse", "decode")
+EMPTY_TIP = (
+    "What to do with a latent of zeros, which no sampler has worked on. refuse: stop with an error. decode: decode it, "
+    "as ComfyUI does."
+)
 
 
 @checks_inputs()
@@ -35,7 +39,8 @@ class VAEDecode:
         "black image. The image has the size that was encoded, including odd sizes."
     )
     CATEGORY = "Exact VAE"
-    SEARCH_ALIASES = ["vae decode", "decode latent", "latent to image", "render latent", "hdr decode"]
+    SEARCH_ALIASES = ["vae decode", "vae decode exact", "decode latent", "latent to image", "render latent",
+                      "hdr decode", "out of memory", "oom", "vram", "slow decode", "black image", "nan"]  # fmt: skip
     RETURN_TYPES = ("IMAGE",)
     OUTPUT_TOOLTIPS = ("The image, in [0, 1] unless clamp is off. A clip becomes a batch of frames.",)
     FUNCTION = "decode"
@@ -46,10 +51,6 @@ class VAEDecode:
             "On: limit the image to [0, 1], as ComfyUI does. Off: keep values below 0 and above 1, for colour grading "
             "and for files of floats."
         )
-        empty = (
-            "What to do with a latent of zeros, which no sampler has worked on. refuse: stop with an error. decode: "
-            "decode it, as ComfyUI does."
-        )
         return {
             "required": {
                 "samples": ("LATENT", {"tooltip": "The raw latent, as samplers and VAE Encode give it."}),
@@ -57,7 +58,7 @@ class VAEDecode:
             },
             "optional": {
                 "clamp": bool_input(True, clamp, advanced=True),
-                "empty_latent": choice_input(EMPTY, REFUSE, empty, advanced=True),
+                "empty_latent": choice_input(EMPTY, REFUSE, EMPTY_TIP, advanced=True),
             },
         }
 
@@ -86,24 +87,48 @@ def decode_pixels(
     original: IMAGE and mask (B, 1, H, W), for decoders that look at the image around the mask.
     Raises LatentMismatch, and what `VAE.decode` raises.
     """
+    ready = make_ready(samples, vae, empty, options)
+    codec, latent = ready.codec, ready.latent
+    beside = _original_inputs(codec, latent, *original) if original and codec.family == "asymmetric" else {}
+    pixels = codec.decode(latent, size=ready.size, options=ready.options, **beside)
+    return pixels[:, :, : ready.frames if pixels.ndim == 5 else None], ready.shown
+
+
+class Ready(NamedTuple):
+    """What a decode takes: the VAE, the latent as it decodes it, the size and the frames to crop to, and how to run."""
+
+    codec: Any
+    latent: Tensor
+    size: tuple[int, int] | None
+    frames: int | None
+    options: vae_core.RunOptions
+    shown: host.Shown
+
+
+def make_ready(
+    samples: Any, vae: Any, empty: str, options: vae_core.RunOptions | None = None, streamed: bool = False
+) -> Ready:
+    """Check a LATENT and have memory made free to decode it. streamed: it is decoded by `decode_frames`.
+
+    Of a LATENT that holds several latents, that of the image or clip is taken.
+    Raises LatentMismatch, and DoesNotFit.
+    """
     options = options or vae_core.RunOptions()
     samples, which = take_image(samples, host.geometry(vae)[0])
     latent, tag = latent_of(samples), tag_of(samples)
-    codec = host.from_socket(vae, vae_core.Half.DECODER, tuple(latent.shape), options)
+    codec = host.from_socket(vae, vae_core.Half.DECODER, tuple(latent.shape), options, streamed)
     latent = to_clip_latent(latent, codec)
     demand_same_vae(tag, codec)
     if empty == REFUSE and latent.ndim > 3 and latent.shape[1] == codec.latent_channels:
         demand_not_empty(latent, codec.spatial_ratio)
-    size = tag.size_of(latent.shape) if tag else None
     host.first_look(codec, latent, tag.space if tag else None)
     notes = (which, CHANGED if has_forgotten_size(samples) else "")
-    shown, budget = host.Shown("; ".join(filter(None, notes))), host.budget(vae)
-    beside = _original_inputs(codec, latent, *original) if original and codec.family == "asymmetric" else {}
+    shown = host.Shown("; ".join(filter(None, notes)))
     told = {"on_plan": shown, "progress": host.progress(), "advice": host.advise(options)}
-    options = replace(options, budget=budget, **told)
-    pixels = codec.decode(latent, size=size, options=options, **beside)
-    frames = tag.frames_of(tuple(latent.shape)) if tag and pixels.ndim == 5 else None
-    return pixels[:, :, :frames], shown
+    options = replace(options, budget=host.budget(vae), **told)
+    shape = tuple(latent.shape)
+    size, frames = (tag.size_of(shape), tag.frames_of(shape)) if tag else (None, None)
+    return Ready(codec, latent, size, frames, options, shown)
 
 
 def _original_inputs(vae: Any, latent: Tensor, image: Tensor, mask: Tensor) -> dict[str, Tensor]:

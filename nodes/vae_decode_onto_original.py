@@ -14,7 +14,8 @@ class VAEDecodeOntoOriginal:
         "original is kept, however often you inpaint. At the mask's edge one image fades into the other."
     )
     CATEGORY = "Exact VAE"
-    SEARCH_ALIASES = ["vae decode inpaint", "paste back", "composite masked", "keep unmasked area", "stitch", "overlay"]
+    SEARCH_ALIASES = ["vae decode inpaint", "paste back", "composite masked", "keep unmasked area", "stitch", "overlay",
+                      "colour shift", "seam", "washed out"]  # fmt: skip
     RETURN_TYPES = ("IMAGE",)
     OUTPUT_TOOLTIPS = ("The original image with the new part in it.",)
     FUNCTION = "decode"
@@ -47,4 +48,5 @@ class VAEDecodeOntoOriginal:
         where = fit_mask(mask, image)
         pixels, shown = decode_pixels(samples, vae, original=(image, where))
         ratio = host.geometry(vae)[1]
-        return shown.beside(host.result(composite_decoded(image, pixels, where, feather, match_colour, ratio)))
+        made = host.result(composite_decoded(image, pixels, where, feather, match_colour, ratio))
+        return shown.beside(made, images=(made,))

@@ -21,8 +21,8 @@ class VAEDoctor:
         "right, or on the CPU, and the node says so."
     )
     CATEGORY = "Exact VAE/inspect"
-    SEARCH_ALIASES = ["vae doctor", "self test", "check device", "black image", "wrong colours", "precision test",
-                      "vae benchmark", "bug report"]  # fmt: skip
+    SEARCH_ALIASES = ["vae doctor", "self test", "check device", "black image", "nan", "wrong colours",
+                      "precision test", "vae benchmark", "bug report"]  # fmt: skip
     RETURN_TYPES = ("STRING", "STRING", "IMAGE")
     RETURN_NAMES = ("report", "json", "errors")
     OUTPUT_TOOLTIPS = (

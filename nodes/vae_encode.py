@@ -37,7 +37,8 @@ class VAEEncode:
         "posterior, or a sample of it."
     )
     CATEGORY = "Exact VAE"
-    SEARCH_ALIASES = ["vae encode", "encode image", "image to latent", "posterior", "img2img"]
+    SEARCH_ALIASES = ["vae encode", "vae encode exact", "encode image", "image to latent", "posterior", "img2img",
+                      "out of memory", "vram", "transparent", "alpha", "odd size"]  # fmt: skip
     RETURN_TYPES = ("LATENT",)
     OUTPUT_TOOLTIPS = ("The raw latent, as every VAE Encode gives it. It remembers the VAE and the size of the image.",)
     FUNCTION = "encode"
@@ -77,11 +78,15 @@ def encode_to_latent(
     told = {"on_plan": shown, "progress": host.progress(), "advice": host.advise(options)}
     options = replace(options, budget=budget, **told)
     found = codec.encode(x, options=options)
-    generator = torch.Generator().manual_seed(seed)
-    latent = found.mode() if posterior == "mode" else found.sample(generator)
+    latent = draw(found, posterior, seed)
     frames = x.shape[2] if x.ndim == 5 and codec.clip_law else None
     made = tag_latent(host.result(latent), codec.family, codec.spatial_ratio, found.size, codec, frames)
     return shown.beside(made)
+
+
+def draw(found: vae_core.Posterior, posterior: str, seed: int) -> Tensor:
+    """The latent of a posterior, in the words of `posterior_inputs`."""
+    return found.mode() if posterior == "mode" else found.sample(torch.Generator().manual_seed(seed))
 
 
 def posterior_inputs() -> dict[str, Any]:
@@ -92,7 +97,7 @@ def posterior_inputs() -> dict[str, Any]:
     seed = "Used if posterior is sample. The same seed gives the same latent on every machine."
     return {
         "posterior": choice_input(("mode", "sample"), "mode", posterior),
-        "seed": seed_number(seed, control_after_generate=False),
+        "seed": seed_number(seed, control_after_generate=False, advanced=True),
     }
 
 

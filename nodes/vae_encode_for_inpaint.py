@@ -50,4 +50,5 @@ class VAEEncodeForInpaint:
         area = make_noise_mask(mask, tuple(pixels.shape[1:3]), grow_mask_by, ratio, crop=odd_sizes == CROP)
         if latent["samples"].shape[2:3] == (1,) and latent["samples"].ndim == 5:
             area = area[:, :, None]  # one for each image; samplers take (B, 1, H, W) for the frames of one clip
-        return {**found, "result": ({**latent, "noise_mask": host.result(area)},)}
+        shown = {**found["ui"], **host.draw_images(hole)}
+        return {"ui": shown, "result": ({**latent, "noise_mask": host.result(area)},)}

@@ -31,7 +31,8 @@ class VAELoader:
         "of a full checkpoint, and joins an encoder and a decoder from two files. It shows what was loaded."
     )
     CATEGORY = "Exact VAE"
-    SEARCH_ALIASES = ["load vae", "vae loader", "open vae", "taesd", "flux vae", "sdxl vae"]
+    SEARCH_ALIASES = ["load vae", "vae loader", "open vae", "taesd", "flux vae", "sdxl vae", "fp16 fix", "black image",
+                      "seamless", "tileable", "got 16 channels, expected 4"]  # fmt: skip
     RETURN_TYPES = ("VAE",)
     OUTPUT_TOOLTIPS = ("The VAE. It works in every node that takes a VAE, including ComfyUI's own.",)
     FUNCTION = "load"

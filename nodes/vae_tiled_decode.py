@@ -12,7 +12,8 @@ class VAETiledDecode(VAEDecode):
         "the size of the bands. On request it decodes in blended tiles as ComfyUI does, which gives a different image. "
         "It has the inputs of ComfyUI's own VAE Decode (Tiled). The node shows how it ran and how much memory it took."
     )
-    SEARCH_ALIASES = ["tiled vae", "vae decode tiled", "vae decode low vram", "out of memory decode"]
+    SEARCH_ALIASES = ["tiled vae", "vae decode tiled", "vae decode low vram", "out of memory decode", "seam",
+                      "seams", "tile seams", "tiling artifacts", "low memory"]  # fmt: skip
     OUTPUT_TOOLTIPS = ("The image, in [0, 1] unless clamp is off. In mode exact it is that of VAE Decode (Exact).",)
 
     @classmethod

@@ -14,7 +14,8 @@ class VAETiledEncode(VAEEncode):
         "request it encodes in blended tiles as ComfyUI does, which gives a different latent. It has the inputs of "
         "ComfyUI's own VAE Encode (Tiled). The node shows how it ran and how much memory it took."
     )
-    SEARCH_ALIASES = ["tiled vae", "vae encode tiled", "vae encode low vram", "out of memory encode"]
+    SEARCH_ALIASES = ["tiled vae", "vae encode tiled", "vae encode low vram", "out of memory encode", "seam", "seams",
+                      "low memory"]  # fmt: skip
     OUTPUT_TOOLTIPS = ("The raw latent. In mode exact it is that of VAE Encode (Exact).",)
 
     @classmethod

@@ -62,7 +62,7 @@ def test_links_lead_somewhere():
 def test_names_exist():
     """Every `word` of the prose is one of ours, but for a few."""
     prose = re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL)
-    tests = ("vae_core/checkpoints/test_detection.py", "support/small_networks.py")
+    tests = ("vae_core/checkpoints/test_detection.py", "support/small_networks.py", "support/diffusers_networks.py")
     files = [*(ROOT / "vae_core").rglob("*.py"), *(ROOT / "nodes").glob("*.py"), *(ROOT / "tests" / t for t in tests)]
     ours = {name for path in files for name in _defined(path)}
     for thing in (

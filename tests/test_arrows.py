@@ -31,7 +31,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "families": ("ops", "latents", "images"),
     "kernels": (),
     "execution": ("ops", "families", "images", "files", "kernels"),  # files: scratch files are left behind by nobody
-    "readers": ("execution", "files"),
+    "readers": ("execution", "files", "images"),
     "videos": ("readers", "files", "images"),
     "posterior": ("execution", "ops"),
     "inputs": ("execution", "families", "images", "latents"),
@@ -51,14 +51,16 @@ KNOWS: dict[str, tuple[str, ...]] = {
     ),
     "checkpoints": ("vae", "execution", "families", "files", "latents", "ops"),
     "reports": ("checkpoints", "vae", "posterior", "execution", "families", "images", "latents", "files"),
+    "diffusers": ("vae", "inputs", "execution", "families", "latents"),
     "doctor": ("reports", "vae", "verdicts", "execution", "families", "images", "ops", "version"),
 }
 # Who must not import whom, and of whom only facades are imported.
 FORBIDDEN = [
-    ("vae_core", ("nodes", "headless", "cli", "training")),
-    ("nodes", ("headless", "cli", "training")),
-    ("headless", ("nodes", "cli", "training", "vae_core/reports")),
-    ("training", ("nodes", "headless", "cli", "vae_core/reports")),
+    ("vae_core", ("nodes", "headless", "batch", "cli", "training")),
+    ("nodes", ("headless", "batch", "cli", "training")),
+    ("headless", ("nodes", "batch", "cli", "training", "vae_core/reports")),
+    ("training", ("nodes", "headless", "batch", "cli", "vae_core/reports")),
+    ("batch", ("nodes", "headless", "cli", "training", "vae_core/reports")),
 ]
 FACADES = ("vae_core/errors", "vae_core/dtypes", "vae_core/plain")  # beside vae_core and its packages
 DEEPER = {"training": ("vae_core/families/kl",)}
@@ -67,8 +69,8 @@ HOST_WORD = re.compile(
     r"spacial_|_spacial|first_stage_model|downscale_ratio|upscale_ratio|throw_exception_if|model_management|folder_paths|"
     r"patcher|temporal_compression|latent_dim|not_video|process_output|process_input|vae_dtype"
 )
-# Prefixes of names in files; and core's own nodes, which are known by what they give.
-HOST_WORD_IN = ("vae_core/families/names/", "vae_core/checkpoints/", "headless/core_nodes.py")
+# Prefixes of names in files, and facts by diffusers' names; and core's own nodes, which are known by what they give.
+HOST_WORD_IN = ("vae_core/families/names/", "vae_core/checkpoints/", "vae_core/diffusers/", "headless/core_nodes.py")
 HOST = ("comfy", "folder_paths", "server", "comfy_execution", "comfy_api")
 
 
@@ -76,7 +78,7 @@ def modules(under: str = "") -> list[Path]:
     below = ROOT / under
     if below.with_suffix(".py").is_file():
         return [below.with_suffix(".py")]
-    tops = ("vae_core", "nodes", "headless", "cli", "training")
+    tops = ("vae_core", "nodes", "headless", "batch", "cli", "training")
     return [p for p in sorted(below.rglob("*.py")) if p.relative_to(ROOT).parts[0] in tops]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from exact_vae.vae_core import from_weights, inspect, save
+from PIL import Image
 from support.random_networks import random_weights, small_kl
 from support.small_networks import small
 
@@ -31,6 +32,9 @@ def files(tmp_path, monkeypatch):
     save(from_weights(random_weights("kl", small_kl()), "small"), tmp_path / "sdxl_vae.safetensors")
     save(small("wan", torch.float32), tmp_path / "wan_2.1_vae.safetensors")
     save(small("asymmetric", torch.float32), tmp_path / "asymmetric_vae.safetensors")
+    (tmp_path / "photos").mkdir()
+    for number, size in enumerate(((64, 64), (64, 48), (60, 60))):
+        Image.new("RGB", size, (80 * number, 100, 200)).save(tmp_path / "photos" / f"{number}.png")
     monkeypatch.chdir(tmp_path)
 
 

@@ -17,10 +17,10 @@ import pytest
 from exact_vae import vae_core
 
 ROOT = Path(__file__).parents[1]
-MOST_MODULES = 50  # of the pack, read by `import exact_vae`
+MOST_MODULES = 54  # of the pack, read by `import exact_vae`
 # Net allocations of containers that `import exact_vae` makes. About 7000 set off a collection of all that torch has
 # allocated, which takes longer than the import.
-MOST_CONTAINERS = 3000
+MOST_CONTAINERS = 3400
 LIGHT = {"vae_core", "vae_core.lazy", "vae_core.errors", "vae_core.dtypes", "vae_core.plain"}
 
 
@@ -102,7 +102,7 @@ def test_importing_makes_few_containers(imported):
 
 
 def test_all_packages_that_nodes_import_are_facades():
-    assert len(FACADES) == 14 and {"vae_core", "vae_core.latents", "nodes.host"} <= FACADES.keys()
+    assert len(FACADES) == 15 and {"vae_core", "vae_core.latents", "nodes.host"} <= FACADES.keys()
 
 
 @pytest.mark.parametrize("facade", FACADES)

@@ -77,7 +77,7 @@ def test_every_package_is_installed():
     """setup.py installs the folders with an __init__.py below those it names: a folder without one would be missing."""
     (names,) = re.findall(r"^INSTALLED = \((.*)\)$", (ROOT / "setup.py").read_text(), re.MULTILINE)
     tops = re.findall(r'"(\w+)"', names)
-    assert sorted(tops) == ["cli", "headless", "nodes", "training", "vae_core"]
+    assert sorted(tops) == ["batch", "cli", "headless", "nodes", "training", "vae_core"]
     folders = {path.parent for top in tops for path in (ROOT / top).rglob("*.py")}
     assert folders and not [folder for folder in folders if not (folder / "__init__.py").is_file()]
 

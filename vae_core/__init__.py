@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .checkpoints import Detection, Inspection, detect, from_weights, inspect, load, save
     from .execution import PixelRows, Plan, RunOptions, TilePlan, Tiles
     from .families import ClipLaw, Half
+    from .images import from_numpy, from_pil, from_uint8, to_numpy, to_pil, to_uint8
     from .latents import SPACES, Factors, LatentSpace, Noise, Tag, convert, fit, preview, read_latent, write_latent
     from .posterior import Posterior
     from .vae import VAE
@@ -38,6 +39,7 @@ else:
             "checkpoints": "Detection Inspection detect from_weights inspect load save",
             "execution": "PixelRows Plan RunOptions TilePlan Tiles",
             "families": "ClipLaw Half",
+            "images": "from_numpy from_pil from_uint8 to_numpy to_pil to_uint8",
             "latents": "SPACES Factors LatentSpace Noise Tag convert fit preview read_latent write_latent",
             "posterior": "Posterior",
             "vae": "VAE",
@@ -75,11 +77,17 @@ __all__ = [
     "convert",
     "detect",
     "fit",
+    "from_numpy",
+    "from_pil",
+    "from_uint8",
     "from_weights",
     "inspect",
     "load",
     "preview",
     "read_latent",
     "save",
+    "to_numpy",
+    "to_pil",
+    "to_uint8",
     "write_latent",
 ]

@@ -36,6 +36,7 @@ __all__ = [
     "UnsupportedCheckpoint",
     "VAEError",
     "is_out_of_memory",
+    "say_why",
     "shorten",
     "some",
 ]
@@ -131,6 +132,12 @@ class DoesNotFit(VAEError):
 
     It says how much is needed. Use a larger budget, a smaller image or bf16.
     """
+
+
+def say_why(error: Exception) -> str:
+    """What an error says for people: of the system's errors the words without their number and path."""
+    words = error.strerror if isinstance(error, OSError) else None
+    return words or str(error) or type(error).__name__
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -11,19 +11,16 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .dtypes import at_least_fp32, demand_device, demand_dtype
+from .dtypes import at_least_fp32
 from .errors import BadPixels, BadRequest, LatentMismatch
 from .execution.options import RunOptions
 from .families import ClipLaw, Config, Network
-from .families.doubling import keep_unrounded, list_doubled
 from .images.pixels import lay_out, pad_to
 from .images.plausible import demand_range
 from .latents import spaces
 from .latents.numbers import demand_latent, demand_numbers
 from .latents.packing import SPACES, find_packing
 from .plain import describe, name_need
-
-Where = torch.device | torch.dtype | Tensor | str | int | bool | None  # that something is moved, or how it is cast
 
 
 class VAELike(Config, Protocol):
@@ -213,31 +210,3 @@ def _describe_mismatch(vae: VAELike, z: Tensor) -> str:
         f"'{vae.name}' needs {vae.latent_channels}: it is {vae.title}. Use the VAE of the model that "
         f"made the latent{advice if is_z else ''}."
     )
-
-
-def parse_where(*where: Where, **named: Where) -> tuple[torch.device | None, torch.dtype | None]:
-    """The (device, dtype) that arguments of `nn.Module.to` ask for; None is to stay. Raises BadRequest."""
-    devices, dtypes = [], []
-    for one in (*where, *(value for name, value in named.items() if name in ("device", "dtype", "tensor"))):
-        if isinstance(one, Tensor):
-            devices.append(one.device)
-        dtypes += [one.dtype] if isinstance(one, Tensor) else [one] if isinstance(one, torch.dtype) else []
-        if isinstance(one, str | int | torch.device) and not isinstance(one, bool):  # a bool is non_blocking
-            devices.append(demand_device(one))
-        elif not isinstance(one, Tensor | torch.dtype | bool | None):
-            raise BadRequest(f"a VAE cannot be moved to {str(one)[:60]}: give a device, a dtype, or both.")
-    if len(devices) > 1 or len(dtypes) > 1:
-        raise BadRequest("a VAE can be moved to one device and cast to one dtype at a time.")
-    return next(iter(devices), None), demand_dtype(dtypes[0]) if dtypes else None
-
-
-def move(network: Network, device: torch.device, dtype: torch.dtype | None) -> None:
-    """Move all tensors of a network and cast them, in place: buffers, which are statistics, to fp32 at least."""
-    before = {id(conv.weight): conv.weight.data for conv in list_doubled(network) if conv.weight.dtype is not dtype}
-    for parameter in network.parameters():
-        parameter.data = parameter.data.to(device, dtype or parameter.dtype)
-    chosen = dtype or next((parameter.dtype for parameter in network.parameters()), torch.float32)
-    for name, buffer in network.named_buffers():
-        buffer.data = buffer.data.to(device, network.choose_buffer_dtype(name, buffer.dtype, chosen, device))
-    if dtype:
-        keep_unrounded(network, before)

@@ -2,7 +2,6 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -15,7 +14,7 @@ from .execution.frames import Frames, StreamedClip
 from .execution.ladder import Ladder
 from .execution.options import RunOptions
 from .execution.plans.request import Plan
-from .execution.progress import ProgressObserver
+from .execution.progress import ProgressObserver, share_progress
 from .execution.rewrite.fuse import fuse
 from .execution.run import demand_finite
 from .families import ClipLaw, Config, Half
@@ -125,7 +124,7 @@ def _encode_parts(vae: Runner, source: Frames, shape: tuple[int, ...], options: 
     ops = list_ops(vae.network, Half.ENCODER)
 
     def attempt(plan: Plan, observer: ProgressObserver) -> Tensor:
-        parts = clips.stream(fuse(ops), clip.parts(plan.frames), plan, observer, vae.device)
+        parts = clips.stream(fuse(ops), clip.parts(plan.frames, plan.begins), plan, observer, vae.device)
         return torch.cat(list(parts)).transpose(0, 1)[None]
 
     return vae._ladder(Half.ENCODER, shape, options, ops, streamed=True).run(attempt)
@@ -135,7 +134,7 @@ def _encode_each(vae: Runner, source: Frames, options: RunOptions) -> Tensor:
     """Every frame is an image: (T, C', h, w), or (1, C', T', h, w) of a clip of one frame."""
     clip = StreamedClip(source, 1, None, vae.device, vae.dtype, demand_range)
     one = inputs.choose_folding(vae.clip_law, (1, *source.shape[:1], 1, *source.shape[2:]))
-    runs = share_progress(options, source.shape[1])
+    runs = _share(options, source.shape[1])
     pairs = zip(clip.parts(1), runs, strict=True)
     return torch.cat([vae._encode(one.fold(frame.transpose(0, 1)[None]), how) for frame, how in pairs])
 
@@ -167,23 +166,19 @@ def _decode_parts(
 ) -> Generator[Tensor, None, None]:
     latent = vae._undo_latent(x)[0].transpose(0, 1)
     h, w = vae.decoded_size(size) if size else plan.shape[-2:]
-    for part in clips.stream(fuse(ops), clips.split(latent, plan.frames), plan, observer, vae.device):
+    for part in clips.stream(
+        fuse(ops), clips.split(latent, plan.frames, begins=plan.begins), plan, observer, vae.device
+    ):
         demand_finite(vae, part, Half.DECODER)
         yield part[..., :h, :w].transpose(0, 1)
 
 
 def _decode_each(vae: Runner, images: Tensor, size: Size | None, options: RunOptions) -> Generator[Tensor, None, None]:
-    for latent, how in zip(images.split(1), share_progress(options, len(images)), strict=True):
+    for latent, how in zip(images.split(1), _share(options, len(images)), strict=True):
         yield vae.decode(latent, size=size, options=how).transpose(0, 1)
 
 
-def share_progress(options: RunOptions, runs: int) -> Iterator[RunOptions]:
+def _share(options: RunOptions, runs: int) -> Iterator[RunOptions]:
     """The options for each of so many runs that are one to the caller: one plan is told, and one progress."""
-    told, progress = options.on_plan, options.progress
-
-    def report(done_runs: int, done: int, total: int) -> None:
-        if progress:
-            progress(done_runs * total + done, runs * total)
-
-    for i in range(runs):
-        yield replace(options, on_plan=None if i else told, progress=partial(report, i) if progress else None)
+    for i, progress in enumerate(share_progress(options.progress, runs)):
+        yield replace(options, on_plan=None if i else options.on_plan, progress=progress)

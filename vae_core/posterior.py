@@ -13,6 +13,7 @@ from .errors import BadRequest
 from .execution import whole
 from .numerics import pin_numerics
 from .ops import Ops
+from .plain import name
 
 # exp(-30) is no variance at all in fp32, exp(20) is all of it; the bounds of CompVis/latent-diffusion
 # (ldm/modules/distributions/distributions.py), kept by every model trained since.
@@ -32,6 +33,11 @@ class Posterior:
         self.logvar = torch.full_like(mean, -torch.inf) if logvar is None else logvar.clamp(*LOGVAR_RANGE)
         self.size = size
         self._to_latent = to_latent
+
+    def __repr__(self) -> str:
+        shape, what = tuple(self.mean.shape), "a point" if torch.isneginf(self.logvar).all() else "a Gaussian"
+        of = f" of an image of {self.size[1]}x{self.size[0]}" if self.size else ""
+        return f"Posterior({what}: {shape}{of}; {name(self.mean)} on {self.mean.device})"
 
     @classmethod
     @pin_numerics()
@@ -81,6 +87,22 @@ class Posterior:
         device = generator.device if generator else self.mean.device
         noise = torch.randn(self.mean.shape, generator=generator, device=device, dtype=self.mean.dtype)
         return whole.run(self._to_latent, self.mean + temperature * self.std * noise.to(self.mean.device))
+
+    @pin_numerics()
+    def latent_moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and logarithm of the variance of the raw latent itself.
+
+        Each (B, latent_channels, h, w), or (B, latent_channels, T, h, w) of clips, in the dtype of `mode`.
+        The way from z to the latent scales and moves numbers one by one, so the latent is a Gaussian too. The variance
+        of a VAE without a posterior is zero, its logarithm -inf. Raises nothing of its own.
+        """
+        mean = self.mode()
+        if not self._to_latent:
+            return mean, self.logvar
+        doubled = self.mean.double()  # in fp32 the difference would lose the digits that the mean has more
+        moved = whole.run(self._to_latent, doubled + (self.logvar.double() / 2).exp())
+        spread = (moved - whole.run(self._to_latent, doubled)).abs()
+        return mean, (2 * spread.log()).to(mean.dtype)
 
     @pin_numerics()
     def kl(self) -> Tensor:

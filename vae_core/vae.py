@@ -25,10 +25,12 @@ from .execution.run import demand_finite, describe_run
 from .execution.streaming import PixelRows
 from .families import ZEROS, ClipLaw, Config, Facts, Half, Network
 from .families.doubling import are_joined, list_ops
+from .families.moving import Movable
 from .families.registry import demand_part, title
 from .files.marks import FileMap, demand_unwritten
 from .latents.fingerprint import digest_weights
 from .latents.previews import Findings
+from .latents.scaling import Scalable
 from .numerics import pin_numerics
 from .ops import Ops
 from .posterior import Posterior
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 Size = tuple[int, int]  # (H, W)
 
 
-class VAE(Facts):
+class VAE(Movable, Scalable, Facts):
     """An autoencoder with its weights; `load` makes it.
 
     family, config, name   which network it is, its sizes, and where it came from
@@ -51,7 +53,7 @@ class VAE(Facts):
     findings               what has been found out about its weights
     mapped                 files that its weights lie in, if they were not copied; see `load`
     detours                ways around what the Doctor has found its device to compute wrongly
-    and the facts of the config, see Facts
+    and the facts of the config, see Facts; how it is moved and cast, see Movable; scaled latents, see Scalable
     """
 
     def __init__(
@@ -226,18 +228,6 @@ class VAE(Facts):
         DoesNotFit also where memory runs out after the first frames.
         """
         return piecewise.decode_frames(self, z, size, replace(options, **keywords))
-
-    @torch.inference_mode(False)
-    def to(self, *where: inputs.Where, **named: inputs.Where) -> "VAE":
-        """Move or cast the weights, in place, to what `nn.Module.to` takes: a tensor may be of any shape.
-
-        Statistics of a latent space stay fp32 at least. Raises BadRequest for a device or dtype that is not there.
-        """
-        device, dtype = inputs.parse_where(*where, **named)
-        self._device = device or self._device
-        self._dtype = dtype or self._dtype
-        inputs.move(self.network, self._device, dtype)
-        return self
 
     def plan(
         self,

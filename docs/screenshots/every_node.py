@@ -11,6 +11,7 @@ from drawing import Box, Recipe, in_editor_format
 
 IMAGE, VAE, LATENT = ("image", 0), ("vae", 0), ("encode", 0)
 SMALL = {"width": 256, "height": 192}
+DRAWN = 600  # below a node that shows images
 SHOWN = tuple(NODE_CLASS_MAPPINGS)
 
 BOXES = [
@@ -23,16 +24,19 @@ BOXES = [
     Box("decode", "ExactVAEDecode", 1, {"samples": LATENT, "vae": VAE}),
     Box("tiled encode", "ExactVAETiledEncode", 1, {"pixels": IMAGE, "vae": VAE}),
     Box("tiled decode", "ExactVAETiledDecode", 2, {"samples": LATENT, "vae": VAE}),
-    Box("hole", "ExactVAEEncodeForInpaint", 2, {"pixels": IMAGE, "vae": VAE, "mask": ("image", 1)}),
+    Box("hole", "ExactVAEEncodeForInpaint", 2, {"pixels": IMAGE, "vae": VAE, "mask": ("image", 1)},
+        room=DRAWN),
     Box("onto", "ExactVAEDecodeOntoOriginal", 2,
-        {"samples": LATENT, "vae": VAE, "image": IMAGE, "mask": ("image", 1)}),
-    Box("compare", "ExactVAECompare", 3, {"image": IMAGE, "vae": VAE}, width=520),
+        {"samples": LATENT, "vae": VAE, "image": IMAGE, "mask": ("image", 1)}, room=DRAWN),
+    Box("to video", "ExactVAEDecodeToVideoFile", 2, {"samples": LATENT, "vae": VAE}, width=340, room=DRAWN),
+    Box("from video", "ExactVAEEncodeVideoFile", 3, {"file": "none", "vae": VAE, "video": ("to video", 0)}),
+    Box("compare", "ExactVAECompare", 3, {"image": IMAGE, "vae": VAE}, width=520, room=DRAWN),
     Box("noise", "ExactLatentNoise", 3, {"vae": VAE, **SMALL}),
     Box("walk", "ExactLatentInterpolate", 4, {"samples1": LATENT, "samples2": ("hole", 0), "steps": 2}),
     Box("sample", "ExactLatentSample", 4, {"vae": VAE, **SMALL}),
     Box("empty", "ExactEmptyLatent", 4, {"vae": VAE, **SMALL}),
     Box("convert", "ExactConvertLatent", 5, {"samples": LATENT, "latent_space": "sd1"}),
-    Box("inspect", "ExactLatentInspect", 5, {"samples": LATENT, "vae": VAE}, width=440),
+    Box("inspect", "ExactLatentInspect", 5, {"samples": LATENT, "vae": VAE}, width=440, room=DRAWN),
     Box("join", "ExactJoinLatents", 5, {"samples1": LATENT, "samples2": ("hole", 0)}),
     Box("split", "ExactSplitLatent", 6, {"samples": ("join", 0)}),
     Box("save latent", "ExactSaveLatent", 6, {"samples": LATENT}),
@@ -44,7 +48,7 @@ BOXES = [
     ),
     *(
         Box(f"{name} inspected", "ExactLatentInspect", 8, {"samples": (name, 0)})
-        for name in ("tiled encode", "noise", "walk", "sample", "empty", "convert", "split")
+        for name in ("tiled encode", "noise", "walk", "sample", "empty", "convert", "split", "from video")
     ),
 ]  # fmt: skip
 

@@ -149,6 +149,37 @@ RECIPES = {
         ],
         ["plain shown", "onto shown"],
     ),
+    "video_file": Recipe(
+        "## Straight into a video\nA walk between two photographs is decoded frame by frame into a video in the output "
+        "folder, and memory does not grow with its length. The second node reads the file back, a few frames at a "
+        "time. Choose a VAE of clips (Wan, LTX, Mochi ...) and a video of yours in its `file`, and what was encoded "
+        "comes back with its size, its frames and its sound: connect the video to `source`, too.",
+        [
+            image(width=256, height=192),
+            image("other", image="cat", width=256, height=192),
+            vae(),
+            encode("one", 1, "image"),
+            encode("two", 1, "other"),
+            Box("walk", "ExactLatentInterpolate", 2, {"samples1": ("one", 0), "samples2": ("two", 0), "steps": 6}),
+            Box(
+                "video",
+                "ExactVAEDecodeToVideoFile",
+                3,
+                {"samples": ("walk", 0), "vae": ("vae", 0), "fps": 4.0},
+                width=360,
+                room=330,
+            ),
+            Box(
+                "latent",
+                "ExactVAEEncodeVideoFile",
+                4,
+                {"file": "none", "vae": ("vae", 0), "video": ("video", 0)},
+            ),
+            decode("back", 4, "latent"),
+            preview("frames", 5, "back", title="The frames of the file, there and back"),
+        ],
+        ["frames"],
+    ),
     "latent_walk": Recipe(
         "## A walk through latent space\nTwo photographs become two latents, and Latent Interpolate goes from one "
         "to the other in steps, along a circle (slerp). Every point on the way decodes to an image: the space has "

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from .place import Surroundings, device, find_version, in_comfyui, result, surroundings
     from .previews import first_look
     from .several import nest
-    from .showing import Shown, progress, show_saved_file, show_text
+    from .showing import Shown, draw_images, progress, show_saved_file, show_text, show_video
     from .socket import HostModel, Load, facts, from_socket, geometry, look, runs_in, to_socket
-    from .user_files import find_file, list_files
+    from .user_files import find_file, list_files, list_graph_texts
+    from .videos import FoundVideo, find_video
 else:
     __getattr__, __dir__ = lazy.offer(
         __name__,
@@ -28,15 +29,17 @@ else:
             "memory": "advise budget",
             "models": "files new_file path",
             "place": "Surroundings device find_version in_comfyui result surroundings",
-            "showing": "Shown progress show_saved_file show_text",
+            "showing": "Shown draw_images progress show_saved_file show_text show_video",
             "socket": "HostModel Load facts from_socket geometry look runs_in to_socket",
-            "user_files": "find_file list_files",
+            "user_files": "find_file list_files list_graph_texts",
+            "videos": "FoundVideo find_video",
         },
     )
 
 __all__ = [
     "RATIO",
     "ClipTiles",
+    "FoundVideo",
     "HostModel",
     "HostVAE",
     "Load",
@@ -45,15 +48,18 @@ __all__ = [
     "advise",
     "budget",
     "device",
+    "draw_images",
     "facts",
     "files",
     "find_file",
     "find_version",
+    "find_video",
     "first_look",
     "from_socket",
     "geometry",
     "in_comfyui",
     "list_files",
+    "list_graph_texts",
     "look",
     "nest",
     "new_file",
@@ -63,6 +69,7 @@ __all__ = [
     "runs_in",
     "show_saved_file",
     "show_text",
+    "show_video",
     "surroundings",
     "to_socket",
 ]

@@ -1,5 +1,6 @@
 """A VAE of a family that this pack does not run, through the methods that its host gives it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from ...vae_core.latents import Findings
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ...vae_core.execution import RunKeywords
+    from ...vae_core.execution import Frames, RunKeywords
 
 WHOLE = "by ComfyUI's own VAE (this pack does not run its family): whole, or in blended tiles if memory runs out"
 TILED = "by ComfyUI's own VAE (this pack does not run its family): in blended tiles, approximate"
@@ -93,6 +94,16 @@ class HostVAE:
         pixels = to_pixel_range(image.flatten(0, -4).movedim(-1, 1))  # from (B, H, W, C), or (B, T, H, W, C) of a clip
         larger = self.thing.spacial_compression_decode() // self.spatial_ratio  # some decode to twice the size
         return pixels[..., : size[0] * larger, : size[1] * larger] if size else pixels
+
+    def encode_frames(self, source: "Frames", *, options: RunOptions = DEFAULTS) -> Posterior:
+        """The latent of the frames of a source, which are all read first: the host takes them together."""
+        return self.encode(torch.cat(list(source.read()), 1).transpose(0, 1), options=options)
+
+    def decode_frames(
+        self, z: Tensor, *, size: tuple[int, int] | None = None, options: RunOptions = DEFAULTS
+    ) -> Iterator[Tensor]:
+        """All frames (C, T, H, W) at once, as the host gives them."""
+        yield self.decode(z, size=size, options=options).transpose(0, 1)
 
     def _of_latent(self, tiles: ClipTiles) -> dict[str, int]:
         """The host counts tiles in pixels and frames of the latent when it decodes."""

@@ -33,11 +33,13 @@ def _subtract_reserve(free: int) -> int:
 
 
 def count_usable_bytes(
-    thing: Any, vae: VAE | Detection, name: str, half: Half, shape: tuple[int, ...], options: RunOptions
-) -> int:
+    thing: Any, vae: VAE | Detection, name: str, half: Half, shape: tuple[int, ...], options: RunOptions,
+    streamed: bool = False,
+) -> int:  # fmt: skip
     """Bytes of the best plan that the device could hold with nothing else on it: more need not be made free.
 
     vae, name: which network the VAE on the socket has, and what it is called in a sentence.
+    streamed: the frames of a clip come or go a few at a time, and images one by one.
     Raises DoesNotFit if not even that would do.
     """
     if thing.device.type == "cpu":  # where the host makes nothing free
@@ -45,10 +47,11 @@ def count_usable_bytes(
     from comfy import model_management
 
     shape = clip_shape(shape, vae) if half is Half.DECODER else shape
+    shape = (1, *shape[1:]) if streamed else shape
     total = model_management.get_total_memory(thing.device) - thing.patcher.model_size()
     if options.tiles:
         shape = options.tiles.tile_shape(shape, 1 if half is Half.ENCODER else vae.decoded_ratio)
-    request = make_request(vae.family, vae.config, half, shape, thing.vae_dtype)
+    request = make_request(vae.family, vae.config, half, shape, thing.vae_dtype, streamed=streamed and len(shape) == 5)
     what = f"to {half.verb} {shape[0]} x {shape[-1]}x{shape[-2]} with '{name}'"
     options = replace(options, budget=_subtract_reserve(total), advice=advise(options))
     return choose_plan(request, thing.device, options, what=what).peak

@@ -2,11 +2,18 @@
 
 # pyright: reportMissingImports=false
 
+import sys
+from collections.abc import Sequence
 from typing import Any
+
+from torch import Tensor
 
 from ...vae_core.execution import Progress
 from ...vae_core.files import NumberedFile
 from .place import get_surroundings, in_comfyui
+from .videos import to_video
+
+MOST_DRAWN = 16  # images of a batch: each is a PNG file that is written and fetched
 
 
 def progress() -> Progress | None:
@@ -41,24 +48,53 @@ class Shown:
         if in_comfyui():
             _show(self.text)
 
-    def beside(self, *result: Any) -> dict[str, Any]:
-        """A node's result with the text beside it, for the history and for whoever asks over the API."""
-        return {"ui": {"text": [self.text]}, "result": result}
+    def beside(self, *result: Any, images: Sequence[Tensor] = ()) -> dict[str, Any]:
+        """A node's result with the text beside it, for the history and for whoever asks over the API.
+
+        images: IMAGEs that the node shows.
+        """
+        return {"ui": {"text": [self.text], **draw_images(*images)}, "result": result}
 
 
-def show_text(text: str, *result: Any) -> dict[str, Any]:
-    """What a node returns whose text is a result of its own."""
+def show_text(text: str, *result: Any, images: Sequence[Tensor] = ()) -> dict[str, Any]:
+    """What a node returns whose text is a result of its own. images: IMAGEs that it shows."""
     shown = Shown()
     shown(text)
-    return shown.beside(*result)
+    return shown.beside(*result, images=images)
+
+
+def draw_images(*images: Tensor) -> dict[str, list[Any]]:
+    """The part of `ui` that makes the host draw these IMAGEs on the node: files in its temporary folder.
+
+    Of a batch, as of the frames of a clip, the first MOST_DRAWN.
+    """
+    if not images or not in_comfyui():
+        return {}
+    keep = sys.modules["nodes"].PreviewImage().save_images  # the host's module; a relative name would be this pack's
+    return {"images": [listed for some in images for listed in keep(some[:MOST_DRAWN], "exact_vae")["ui"]["images"]]}
 
 
 def show_saved_file(file: NumberedFile, kind: str) -> dict[str, Any]:
     """What a node returns that wrote a file. kind: under what the host lists it."""
-    listed = {"filename": file.path.name, "subfolder": file.series.subfolder, "type": "output"}
     if in_comfyui():
-        _show(f"saved as {'/'.join(filter(None, (listed['subfolder'], listed['filename'])))} in the output folder")
-    return {"ui": {"text": [str(file.path)], kind: [listed]}, "result": ()}
+        _show(_say_where(file))
+    return {"ui": {"text": [str(file.path)], kind: [_list_file(file)]}, "result": ()}
+
+
+def show_video(file: NumberedFile, shown: Shown) -> dict[str, Any]:
+    """What a node returns that wrote a video: the host plays it on the node. shown: how the run went."""
+    shown(f"{shown.text}; {_say_where(file)}")
+    ui = {"text": [shown.text], "images": [_list_file(file)], "animated": [True]}
+    return {"ui": ui, "result": (to_video(file.path), str(file.path))}
+
+
+def _list_file(file: NumberedFile) -> dict[str, str]:
+    """As the host lists files of its output folder."""
+    return {"filename": file.path.name, "subfolder": file.series.subfolder, "type": "output"}
+
+
+def _say_where(file: NumberedFile) -> str:
+    return f"saved as {'/'.join(filter(None, (file.series.subfolder, file.path.name)))} in the output folder"
 
 
 def _show(text: str) -> None:

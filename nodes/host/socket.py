@@ -64,8 +64,12 @@ def to_socket(load: Load, dtype: str = "auto", device_name: str = "auto", separa
     return _socket(load, asked, where, separate_images) if in_comfyui() else load(asked, where)
 
 
-def from_socket(thing: Any, half: Half, shape: tuple[int, ...], options: RunOptions = DEFAULTS) -> Any:
+def from_socket(
+    thing: Any, half: Half, shape: tuple[int, ...], options: RunOptions = DEFAULTS, streamed: bool = False
+) -> Any:
     """The VAE on the socket, with its weights on its device, and memory made free to run this half on this shape.
+
+    streamed: the frames of a clip come or go a few at a time.
 
     Core's own VAEs are rebuilt around their tensors, without a copy. One of a family that this pack does not run, or
     that somebody has changed in a way that it does not have, comes back as a HostVAE, which calls core's methods.
@@ -75,12 +79,12 @@ def from_socket(thing: Any, half: Half, shape: tuple[int, ...], options: RunOpti
     _demand_vae(thing)
     model = thing.first_stage_model
     if isinstance(model, HostModel):
-        make_ready(thing, count_usable_bytes(thing, model.vae, model.vae.name, half, shape, options))
+        make_ready(thing, count_usable_bytes(thing, model.vae, model.vae.name, half, shape, options, streamed))
         return model.vae
     detection = _detect(thing)
     if detection is None:
         return HostVAE(thing)
-    make_ready(thing, count_usable_bytes(thing, detection, CORE_VAE, half, shape, options))
+    make_ready(thing, count_usable_bytes(thing, detection, CORE_VAE, half, shape, options, streamed))
     return _rebuild(thing, detection, thing.vae_dtype, thing.device)
 
 
@@ -242,7 +246,7 @@ def _socket_class() -> type:
 
         def _count_frames(self, vae: VAE, ratio: int) -> None:
             """As the host does for VAEs of clips: rules for frames, then rows, then columns."""
-            self.latent_dim, self.not_video = 3, bool(vae.clip_law and vae.clip_law.images_are_clips)
+            self.latent_dim, self.not_video = 3, bool(vae.clip_law and vae.clip_law.images_stay_apart)
             small, large = vae.spatial_ratio, vae.decoded_ratio
             self.downscale_ratio = (partial(latent_frames, vae=vae), small, small)
             self.upscale_ratio = (partial(decoded_frames, vae=vae), large, large)

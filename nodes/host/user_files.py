@@ -2,11 +2,13 @@
 
 # pyright: reportMissingImports=false
 
+import json
 import os
 import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from ...vae_core import BadRequest
 from ...vae_core.files import demand_file, resolve_inside
@@ -64,3 +66,14 @@ def _read(folder: str, changed: int, suffixes: tuple[str, ...]) -> tuple[tuple[s
         seen = [(one.name, one.is_dir()) for one in entries if not one.name.startswith(".")]
     files = (name for name, is_folder in seen if not is_folder and name.lower().endswith(suffixes))
     return tuple(sorted(files)), tuple(sorted(name for name, is_folder in seen if is_folder))
+
+
+def list_graph_texts(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:
+    """The graph as the host writes it into its files, to be opened from them again; nothing if the user wants that."""
+    if in_comfyui():
+        from comfy.cli_args import args
+
+        if args.disable_metadata:
+            return {}
+    texts = {} if prompt is None else {"prompt": json.dumps(prompt)}
+    return texts | {name: json.dumps(value) for name, value in (extra_pnginfo or {}).items()}

@@ -76,7 +76,7 @@ def fail_with(monkeypatch, error: BaseException):
         raise error
 
     root = argparse.ArgumentParser()
-    root.set_defaults(do=do)
+    root.set_defaults(do=do, quiet=False)
     monkeypatch.setattr(cli, "parser", lambda: root)
 
 
@@ -87,6 +87,7 @@ def fail_with(monkeypatch, error: BaseException):
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "memory ran out"),
         (torch.OutOfMemoryError("CUDA out of memory."), "memory ran out"),
         (OSError(errno.ENOSPC, "No space left on device"), "a result cannot be written: No space left on device."),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.png"), "'a.png' cannot be used: No such file"),
         (BadRequest("it is so."), "exact-vae: it is so."),
     ],
 )

@@ -138,9 +138,9 @@ def test_bad_input_gets_one_sentence(capsys, tmp_path, kl_file, image):
     save_file({"latent": torch.zeros(1, 16, 2, 2)}, tmp_path / "other.safetensors")
     capsys.readouterr()
     latent, out = tmp_path / "good.safetensors", tmp_path / "out.png"
-    assert "is text, not a safetensors file" in fails(capsys, "inspect", text)
+    assert "is a text, not a file of weights" in fails(capsys, "inspect", text)
     assert "there is no file" in fails(capsys, "inspect", tmp_path / "none.safetensors")
-    assert "is text" in fails(capsys, "encode", image, latent, "--vae", text)
+    assert "is a text" in fails(capsys, "encode", image, latent, "--vae", text)
     assert "as an image" in fails(capsys, "encode", text, latent, "--vae", kl_file)
     assert "there is no file" in fails(capsys, "decode", tmp_path / "none", out, "--vae", kl_file)
     assert "has 16 channels" in fails(capsys, "decode", tmp_path / "other.safetensors", out, "--vae", kl_file)
@@ -235,7 +235,6 @@ def test_without_a_vae_the_built_in_one_is_taken(capsys, tmp_path, image):
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         ["inspect"],
         ["encode", "a.png"],
         ["decode", "a", "b", "--vae", "c", "--dtype", "int4"],

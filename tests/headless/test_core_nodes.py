@@ -112,7 +112,7 @@ def test_what_is_no_latent_is_refused(nodes, folders):
     with pytest.raises(LatentMismatch, match=r"model\.latent' holds no latent"):
         nodes["LoadLatent"]().load("model.latent")
     (folders.input / "broken.latent").write_bytes(b"xx")
-    with pytest.raises(BrokenCheckpoint, match=r"broken\.latent' is no safetensors file"):
+    with pytest.raises(BrokenCheckpoint, match=r"broken\.latent' is a text, not a file of a latent"):
         nodes["LoadLatent"]().load("broken.latent")
     assert nodes["LoadLatent"].VALIDATE_INPUTS("gone.latent").startswith("Invalid latent file: gone.latent (")
     assert nodes["LoadLatent"].VALIDATE_INPUTS(None) is True

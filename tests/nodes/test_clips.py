@@ -209,8 +209,9 @@ class Fact:
         (Fact(1), (5, 3, 8, 8)),
         (Fact(4), (1, 3, 5, 8, 8)),
         (Fact(4, 4, True), (5, 3, 1, 8, 8)),
+        (Fact(6, 1, True), (1, 3, 5, 8, 8)),
     ],
-    ids=["images", "SVD", "Wan", "HunyuanImage 3.0"],
+    ids=["images", "SVD", "Wan", "HunyuanImage 3.0", "Mochi"],
 )
 def test_frames_go_to_a_vae_as_it_encodes_them(vae, shape):
     assert images.to_clip_pixels(torch.zeros(5, 3, 8, 8), vae).shape == shape

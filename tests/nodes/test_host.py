@@ -211,3 +211,10 @@ def test_a_card_that_has_fp16_only_gets_it(comfyui, monkeypatch, card, takes, wa
     assert vae.dtype is wanted and vae.device.type == "cpu"
     asked = socket.load_for_host(lambda dtype, device: load(dtype=dtype, device=device), FP16, cuda)
     assert asked.dtype is FP16
+
+
+@pytest.mark.parametrize("unwanted", [False, True])
+def test_the_graph_is_written_into_files_unless_the_user_forbids_it(comfyui, monkeypatch, unwanted):
+    args = SimpleNamespace(disable_metadata=unwanted)
+    monkeypatch.setitem(sys.modules, "comfy.cli_args", SimpleNamespace(args=args))
+    assert host.list_graph_texts({"1": {}}, None) == ({} if unwanted else {"prompt": '{"1": {}}'})

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 HEADERS = Path(__file__).parents[1] / "headers"
+DC_AE = ["dc-ae-f32c32-sana.diffusers", "dc-ae-f32c32.original", "dc-ae-lite-f32c32.diffusers"]
 
 
 def header(name: str) -> dict:

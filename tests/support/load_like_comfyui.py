@@ -109,6 +109,8 @@ def is_same(now: Any, before: Any) -> bool:
         return isinstance(before, torch.Tensor) and now.dtype == before.dtype and torch.equal(now, before)
     if hasattr(now, "unbind"):  # several latents as one object
         return all(is_same(a, b) for a, b in zip(now.unbind(), before.unbind(), strict=True))
+    if type(now).__name__ == "VideoPath":
+        return now.path == before.path
     if isinstance(now, dict):
         return now.keys() == before.keys() and all(is_same(now[key], before[key]) for key in now)
     return now == before
@@ -123,6 +125,11 @@ def run(pack: types.ModuleType) -> dict[str, Any]:
     (latent,) = call(classes["ExactVAEEncode"], {"pixels": image, "vae": vae})
     mask = (torch.rand(1, 20, 28, generator=generator) > 0.7).float()
     sockets = {"VAE": vae, "IMAGE": image, "MASK": mask, "LATENT": {**latent, "noise_mask": mask[:, None]}}
+    sockets |= {"AUDIO": {"waveform": torch.zeros(1, 2, 900), "sample_rate": 22050}, "VIDEO": None}
+    video = call(
+        classes["ExactVAEDecodeToVideoFile"], make_arguments("", classes["ExactVAEDecodeToVideoFile"], sockets)
+    )
+    sockets["VIDEO"] = video[0]
     (several,) = call(classes["ExactJoinLatents"], {"samples1": latent, "samples2": latent})
     told = {}
     for node, cls in classes.items():

@@ -14,6 +14,7 @@ from exact_vae.vae_core.families import (
     ClipLaw,
     Config,
     asymmetric,
+    cogvideox,
     dc_ae,
     effnet,
     hunyuan_image,
@@ -142,6 +143,14 @@ SMALL: dict[str, tuple[str, Config]] = {
     "ltx_video: 0.9.1": ("ltx_video", _ltx(ltx_video.Change(8, True, True), timed=True, scaled=True)),
     "ltx_video: 2": ("ltx_video", _ltx(ltx_video.Change(8, True, True))),
     "ltx_video: 2.3": ("ltx_video", _ltx(ltx_video.Change(8, False, True), ltx_video.Change(4, True, False))),
+    "cogvideox": (
+        "cogvideox",
+        cogvideox.CogVideoXConfig(
+            4,
+            ldm.Coder((32, 32, 64), (1, 1, 1), (False,) * 3, mid_attention=False, stem=32),
+            ldm.Coder((32, 32, 64), (2, 2, 2), (False,) * 3, mid_attention=False),
+        ),
+    ),
     "mochi": (
         "mochi",
         mochi.MochiConfig(
@@ -189,122 +198,11 @@ assert {family for family, _ in SMALL.values()} == {family.name for family in FA
 
 # Halves that see all frames of a clip at once, so they are not cut in time.
 AT_ONCE = {("hunyuan_video", "encode"), ("hunyuan_video", "decode"), ("hunyuan_image_3", "encode"),
-           ("hunyuan_image_3", "decode"), ("svd", "decode")}  # fmt: skip
+           ("hunyuan_image_3", "decode"), ("svd", "decode"), ("cogvideox", "encode"),
+           ("cogvideox", "decode")}  # fmt: skip
 # Families in which norms read the stream, so fp16 is made safe.
 RESCALED = ("kl", "asymmetric", "svd", "vq", "llamagen", "kvae", "mage", "hunyuan_image", "wan", "hunyuan_video",
-            "hunyuan_video_15", "hunyuan_image_3", "ltx_video", "mochi", "seedvr2")  # fmt: skip
-
-_DOWN, _UP = "DownEncoderBlock2D", "UpDecoderBlock2D"
-_WAN = {"base_dim": 8, "z_dim": 4, "num_res_blocks": 1}
-_VIDEO = {"latent_channels": 4, "block_out_channels": (32, 32, 64, 64), "layers_per_block": 1}
-_TWO = {"down_block_types": (_DOWN,) * 2, "up_block_types": (_UP,) * 2, "block_out_channels": (32, 64)}
-_DC = {
-    "encoder_block_types": ("ResBlock", "ResBlock", "EfficientViTBlock"),
-    "decoder_block_types": ("ResBlock", "ResBlock", "EfficientViTBlock"),
-    "encoder_block_out_channels": (32, 64, 64),
-    "decoder_block_out_channels": (32, 64, 64),
-    "latent_channels": 16,
-}
-_LTX_UP = {
-    "decoder_block_out_channels": (8, 16, 32),
-    "decoder_layers_per_block": (1, 1, 2, 1),
-    "decoder_spatio_temporal_scaling": (True,) * 3,
-    "upsample_residual": (True,) * 3,
-    "upsample_factor": (2, 2, 2),
-    "latent_channels": 4,
-}
-_LTX_DOWN = {
-    "block_out_channels": (16, 32, 64, 64),
-    "layers_per_block": (1,) * 5,
-    "spatio_temporal_scaling": (True,) * 4,
-    "downsample_type": ("spatial", "temporal", "spatiotemporal", "spatiotemporal"),
-    "latent_channels": 4,
-}
-# What diffusers has of the families that it runs: (class, its settings). Small, by family and kind.
-DIFFUSERS = {
-    "kl": ("AutoencoderKL", {**_TWO, "latent_channels": 4}),
-    "kl FLUX.2": ("AutoencoderKLFlux2", {**_TWO, "latent_channels": 4}),
-    "asymmetric": (
-        "AsymmetricAutoencoderKL",
-        {"down_block_types": (_DOWN,) * 4, "down_block_out_channels": (32,) * 4, "up_block_types": (_UP,) * 4}
-        | {"up_block_out_channels": (32, 64, 64, 64), "layers_per_up_block": 2},
-    ),
-    "svd": (
-        "AutoencoderKLTemporalDecoder",
-        {"block_out_channels": (32, 64), "down_block_types": (_DOWN,) * 2, "layers_per_block": 2},
-    ),
-    "vq": ("VQModel", {**_TWO, "latent_channels": 4, "num_vq_embeddings": 17}),
-    "vq MoVQ": (
-        "VQModel",
-        {"down_block_types": (_DOWN, "AttnDownEncoderBlock2D"), "up_block_types": ("AttnUpDecoderBlock2D", _UP)}
-        | {"block_out_channels": (32, 64), "latent_channels": 4, "num_vq_embeddings": 17, "norm_type": "spatial"},
-    ),
-    "kvae": ("AutoencoderKLKVAE", {"channels": 32, "num_enc_blocks": 1, "num_dec_blocks": 1, "ch_mult": (1, 2)}),
-    "hunyuan_image": (
-        "AutoencoderKLHunyuanImage",
-        {"in_channels": 3, "out_channels": 3, "latent_channels": 4, "block_out_channels": (32, 32, 64)}
-        | {"layers_per_block": 1, "spatial_compression_ratio": 4, "sample_size": 64},
-    ),
-    "hunyuan_video": ("AutoencoderKLHunyuanVideo", _VIDEO),
-    "hunyuan_video_15": ("AutoencoderKLHunyuanVideo15", {**_VIDEO, "block_out_channels": (32, 32, 64, 64, 64)}),
-    "ltx_video": (
-        "AutoencoderKLLTXVideo",
-        {"block_out_channels": (8, 12, 16, 16), "decoder_block_out_channels": (8, 12, 16, 16), "latent_channels": 4}
-        | {"layers_per_block": (1,) * 5, "decoder_layers_per_block": (1,) * 5},
-    ),
-    "ltx_video 0.9.1": (
-        "AutoencoderKLLTXVideo",
-        {**_LTX_UP, "block_out_channels": (8, 12, 16, 16), "layers_per_block": (1,) * 5, "timestep_conditioning": True}
-        | {"decoder_inject_noise": (True, True, True, False)},
-    ),
-    "ltx_video 0.9.5": (
-        "AutoencoderKLLTXVideo",
-        {**_LTX_UP, **_LTX_DOWN, "block_out_channels": (8, 16, 32, 64, 64), "timestep_conditioning": True}
-        | {"down_block_types": ("LTXVideo095DownBlock3D",) * 4, "decoder_inject_noise": (False,) * 4},
-    ),
-    "ltx_video 2": ("AutoencoderKLLTX2Video", {**_LTX_UP, **_LTX_DOWN, "decoder_causal": False}),
-    "ltx_video 2.3": (
-        "AutoencoderKLLTX2Video",
-        {**_LTX_DOWN, "decoder_block_out_channels": (8, 16, 16, 32), "decoder_layers_per_block": (1, 2, 1, 1, 1)}
-        | {"upsample_type": ("spatiotemporal", "spatiotemporal", "temporal", "spatial"), "decoder_causal": False}
-        | {"upsample_factor": (2, 2, 1, 2), "upsample_residual": False, "decoder_spatial_padding_mode": "zeros"}
-        | {"decoder_spatio_temporal_scaling": True, "decoder_inject_noise": False},
-    ),
-    "mochi": (
-        "AutoencoderKLMochi",
-        {"encoder_block_out_channels": (32, 32, 64, 64), "decoder_block_out_channels": (32, 32, 32, 64)}
-        | {"latent_channels": 4, "layers_per_block": (1, 1, 2, 1, 1)},
-    ),
-    "dc_ae": (
-        "AutoencoderDC",
-        {**_DC, "encoder_layers_per_block": (0, 1, 2), "decoder_layers_per_block": (0, 2, 1)}
-        | {"encoder_qkv_multiscales": ((),) * 3, "decoder_qkv_multiscales": ((),) * 3}
-        | {"decoder_norm_types": ["batch_norm", "batch_norm", "rms_norm"], "decoder_act_fns": ["relu", "relu", "silu"]},
-    ),
-    "dc_ae Sana": (
-        "AutoencoderDC",
-        {**_DC, "encoder_layers_per_block": (1, 2, 1), "decoder_layers_per_block": (2, 1, 1)}
-        | {"encoder_qkv_multiscales": ((), (), (3, 5)), "decoder_qkv_multiscales": ((), (), (5,))}
-        | {"downsample_block_type": "Conv", "upsample_block_type": "interpolate"},
-    ),
-    "dc_ae 1.5": (
-        "AutoencoderDC",
-        {**_DC, "encoder_layers_per_block": (0, 1, 2), "decoder_layers_per_block": (0, 2, 1), "latent_channels": 48}
-        | {"encoder_block_types": ("ResBlock",) * 3, "decoder_block_types": ("ResBlock",) * 3}
-        | {"encoder_qkv_multiscales": ((),) * 3, "decoder_qkv_multiscales": ((),) * 3}
-        | {"encoder_out_shortcut": False, "decoder_in_shortcut": False},
-    ),
-    "wan": ("AutoencoderKLWan", {**_WAN, "dim_mult": [1, 2, 2, 4], "temperal_downsample": [True, False, True]}),
-    "wan RGBA": ("AutoencoderKLQwenImage", {**_WAN, "input_channels": 4}),
-    "wan 2.2": (
-        "AutoencoderKLWan",
-        {**_WAN, "decoder_base_dim": 16, "is_residual": True, "patch_size": 2, "scale_factor_spatial": 16}
-        | {"in_channels": 12, "out_channels": 12},
-    ),
-    "wan Qwen-Image-2.1": ("AutoencoderKLQwenImage21", {**_WAN, "decoder_base_dim": 16}),
-    "tiny": ("AutoencoderTiny", {}),
-    "paella": ("PaellaVQModel", {"levels": 2, "bottleneck_blocks": 1, "embed_dim": 24, "num_vq_embeddings": 20}),
-}
+            "hunyuan_video_15", "hunyuan_image_3", "ltx_video", "mochi", "seedvr2", "cogvideox")  # fmt: skip
 
 
 def small(kind: str, dtype: torch.dtype = torch.float64) -> VAE:

@@ -83,6 +83,8 @@ FORMS = {
     "dtype alone": lambda vae: vae.to(dtype=torch.float64),
     "tensor": lambda vae: vae.to(torch.zeros(1, dtype=torch.float64)),
     "tensor keyword": lambda vae: vae.to(tensor=torch.zeros(1, dtype=torch.float64)),
+    "keywords of how": lambda vae: vae.to(dtype=torch.float64, copy=True, memory_format=torch.channels_last),
+    "double": lambda vae: vae.cpu().double(),
     "nothing, then dtype": lambda vae: vae.to("cpu").to(torch.float64),
 }
 
@@ -91,6 +93,24 @@ FORMS = {
 def test_to_takes_what_a_module_takes(form):
     vae = from_weights(WEIGHTS)
     assert FORMS[form](vae) is vae and vae.dtype is torch.float64 and vae.device.type == "cpu"
+
+
+def test_it_is_cast_by_the_names_of_torch():
+    vae = from_weights(WEIGHTS)
+    assert vae.half().dtype is torch.float16 and vae.bfloat16().dtype is torch.bfloat16
+    assert vae.float().dtype is torch.float32 and vae.cpu() is vae
+
+
+def test_a_gpu_that_is_not_there_is_a_sentence():
+    vae = from_weights(WEIGHTS)
+    for index in (None, 77, "cuda:77") if not torch.cuda.is_available() else (77, "cuda:77"):
+        with pytest.raises(BadRequest, match="cannot be used"):
+            vae.cuda(index)
+
+
+def test_a_keyword_that_torch_does_not_have_is_refused():
+    with pytest.raises(BadRequest, match="'dtyp'"):
+        from_weights(WEIGHTS).to(dtyp=torch.float16)
 
 
 NO_PLACE = [torch.int8, torch.float8_e5m2, torch.complex64, "moon", "meta", 3.5, []]

@@ -1,11 +1,8 @@
-"""The same bits whatever torch is set to, and all settings are afterwards as they were."""
+"""The same bits whatever torch is set to."""
 
-import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
-from typing import Any
 
 import pytest
 import torch
@@ -13,7 +10,6 @@ from exact_vae.vae_core import (
     SPACES,
     VAE,
     Noise,
-    NumericalOverflow,
     Tag,
     convert,
     fit,
@@ -38,11 +34,11 @@ from exact_vae.vae_core.images import (
     ssim,
 )
 from exact_vae.vae_core.latents import false_colours, interpolate, published_factors, spectra
-from exact_vae.vae_core.numerics import list_switches, pin_each, pin_numerics
 from exact_vae.vae_core.reports import describe_latent
 from safetensors.torch import save_file
 from support.random_networks import random_weights
 from support.small_networks import SMALL
+from support.torch_settings import settings
 
 F32 = torch.float32
 # Networks with the ops that others do not have: attention, sums over pixels, codebooks, clips, a second image.
@@ -212,13 +208,6 @@ def equal(a: torch.Tensor | str, b: torch.Tensor | str) -> bool:
     return bool((a.dtype, a.device) == (b.dtype, b.device) and torch.equal(a, b))
 
 
-def settings() -> tuple:
-    """All that a program may set, and that this library might leave otherwise."""
-    switches = tuple(switch.read() for switch in list_switches())
-    modes = (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu"))
-    return (*switches, *modes, torch.get_default_dtype(), torch.empty(0).device, torch.backends.cudnn.benchmark)
-
-
 @pytest.mark.parametrize("name", COMPUTED)
 def test_no_state_of_the_process_changes_a_result(name, tmp_path):
     want = compute(name, tmp_path)
@@ -233,129 +222,6 @@ def test_no_state_of_the_process_changes_a_result(name, tmp_path):
     assert not wrong
 
 
-def is_exact() -> bool:
-    """Is torch set to compute all digits?"""
-    return all(switch.read() in switch.exact for switch in list_switches())
-
-
-@contextmanager
-def tf32_allowed() -> Iterator[None]:
-    """As programs allow it, by torch's old words; its new ones follow."""
-    torch.set_float32_matmul_precision("high")
-    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = True
-    try:
-        with torch.backends.cudnn.flags(torch.backends.cudnn.enabled, allow_tf32=True):
-            yield
-    finally:
-        torch.set_float32_matmul_precision("highest")
-
-
-@pytest.mark.parametrize("half", ["encode", "decode"])
-def test_tf32_is_off_while_it_runs(half):
-    vae, seen = network("kl"), set()
-    x = pixels(vae) if half == "encode" else latent(vae)
-    with tf32_allowed():
-        before = settings()
-        getattr(vae, half)(x, progress=lambda done, total: seen.add(is_exact()))
-        assert settings() == before and not is_exact()
-    assert seen == {True}
-
-
-def test_settings_are_as_before_when_a_run_is_stopped():
-    def stop(done: int, total: int) -> None:
-        raise KeyboardInterrupt
-
-    with tf32_allowed(), torch.autocast("cpu", torch.bfloat16):
-        before = settings()
-        with pytest.raises(KeyboardInterrupt):
-            network("kl").decode(latent(network("kl")), progress=stop)
-        with pytest.raises(NumericalOverflow):
-            network("kl").decode(latent(network("kl")) * torch.inf)
-        assert settings() == before
-
-
-@pytest.mark.parametrize("end", ["read", "closed", "left", "raised"])
-def test_between_two_bands_all_is_as_the_caller_set_it(end):
-    def pass_on(done: int, total: int) -> None:
-        seen.add(is_exact())
-        if end == "raised" and bands:
-            raise KeyboardInterrupt
-
-    vae, seen, bands = network("kl"), set[bool](), list[torch.Tensor]()
-    with tf32_allowed(), torch.autocast("cpu", torch.bfloat16):
-        before = settings()
-        made = vae.decode_rows(random(1, 4, 16, 3), rows=4, progress=pass_on)
-        assert settings() == before
-        bands.append(next(made))
-        assert settings() == before
-        if end == "read":
-            bands += made
-        elif end == "closed":
-            made.close()  # type: ignore[attr-defined]
-        elif end == "raised":
-            with pytest.raises(KeyboardInterrupt):
-                list(made)
-        del made
-        assert settings() == before
-    assert seen == {True}
-
-
-def test_threads_do_not_turn_digits_off_for_one_another():
-    """The last one to leave sets everything back, whoever came first."""
-    vae, inside, wrong = network("kl"), threading.Barrier(3, timeout=60), list[str]()
-
-    def run(n: int) -> None:
-        waited = False
-
-        def check(done: int, total: int) -> None:
-            nonlocal waited
-            if not waited:
-                waited = True
-                inside.wait()
-            if not is_exact():
-                wrong.append(f"thread {n} at {done}")
-
-        vae.decode(random(1, 4, 4 + 8 * n, 3), rows=4, progress=check)
-
-    with tf32_allowed():
-        before = settings()
-        threads = [threading.Thread(target=run, args=(n,)) for n in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert settings() == before
-    assert not wrong
-
-
-def test_what_is_set_meanwhile_stays():
-    with tf32_allowed():
-        with pin_numerics():
-            torch.set_float32_matmul_precision("medium")
-        assert torch.get_float32_matmul_precision() == "medium"
-
-
-BACKENDS: Any = torch.backends  # whose attributes type checkers do not know
-
-
-@pytest.mark.skipif(not hasattr(BACKENDS.cuda.matmul, "fp32_precision"), reason="this torch has no fp32_precision")
-@pytest.mark.parametrize("word", ["tf32", "ieee"])
-def test_new_words_for_the_same_settings(word):
-    """They are inherited, from all backends by each, and from each by its ops."""
-    conv, other = BACKENDS.cudnn.conv, BACKENDS.mkldnn.conv
-    before = conv.fp32_precision
-    try:
-        BACKENDS.fp32_precision, conv.fp32_precision = "tf32", word
-        mixed = settings()
-        with pin_numerics():
-            assert conv.fp32_precision == other.fp32_precision == "ieee"
-        assert settings() == mixed
-        BACKENDS.fp32_precision = "none"
-        assert other.fp32_precision == "none"  # it still says nothing of its own
-    finally:
-        BACKENDS.fp32_precision, conv.fp32_precision = "none", before
-
-
 def test_a_vae_that_is_loaded_in_inference_mode_is_like_any_other(tmp_path):
     """Its weights can be cast, laid out anew, and trained."""
     save_file(weights("wan"), tmp_path / "a.safetensors")
@@ -366,16 +232,3 @@ def test_a_vae_that_is_loaded_in_inference_mode_is_like_any_other(tmp_path):
         vae.to(dtype=torch.float64).to(dtype=F32)
     assert torch.equal(vae.decode(latent(vae)), want) and torch.equal(given.decode(latent(vae)), want)
     assert not any(p.is_inference() for p in vae.network.parameters())
-
-
-def test_nothing_is_said_about_it():
-    list_switches.cache_clear()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        network("kl").decode(latent(network("kl")))
-
-
-def test_each_item_is_let_go_of():
-    made = pin_each(one for one in [torch.zeros(1)])
-    item = next(made)
-    assert not any(one is item for one in (*made.gi_frame.f_locals.values(), *made.gi_frame.f_locals["made"]))  # type: ignore[attr-defined]

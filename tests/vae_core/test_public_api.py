@@ -18,6 +18,7 @@ OFFERED = {
     "SPACES", "LatentSpace", "Tag", "convert", "Noise", "fit", "preview", "Factors", "read_latent", "write_latent",
     "VAEError", "UnknownCheckpoint", "UnsupportedCheckpoint", "BrokenCheckpoint", "LatentMismatch", "BadPixels",
     "NumericalOverflow", "BadRequest", "DoesNotFit", "__version__",
+    "from_pil", "to_pil", "from_numpy", "to_numpy", "from_uint8", "to_uint8",
 }  # fmt: skip
 PACKAGES = [one.name for one in pkgutil.iter_modules(vae_core.__path__) if one.ispkg]
 SHAPE = re.compile(r"\([\w*' ]+(?:, [\w*' ]+)*,?\)|any shape")  # (B, C, h, w), (B,)

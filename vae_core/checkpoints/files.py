@@ -10,7 +10,7 @@ pickles.py say what is checked.
 
 from pathlib import Path
 
-from ..errors import BadRequest, BrokenCheckpoint, UnknownCheckpoint
+from ..errors import BadRequest, BrokenCheckpoint, UnknownCheckpoint, say_why
 from ..families.registry import usual_settings
 from ..files.marks import FileMark
 from ..files.reading import demand_file, pause_collection, read_json
@@ -68,7 +68,7 @@ def _demand_usual(config: Path) -> None:
     try:
         facts = read_json(config) if config.exists() else {}
     except ValueError as e:
-        raise BrokenCheckpoint(f"'{config}' cannot be read: {e}.") from e
+        raise BrokenCheckpoint(f"'{config}' cannot be read: {say_why(e)}.") from e
     if not isinstance(facts, dict):
         raise BrokenCheckpoint(f"'{config}' cannot be read: it is no table of settings.")
     for name, value in usual_settings(facts).items():

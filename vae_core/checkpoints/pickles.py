@@ -154,5 +154,12 @@ def _demand_room(path: Path, size: int) -> None:
 
 
 def _refuse(path: Path, name: str) -> str:
+    if not name and not _begins_as_torch_writes(path):
+        return f"'{path}' is damaged or no PyTorch file; download it again."
     what = f"code ({name})" if name else "objects"
     return f"'{path}' holds {what} beside its weights and was not opened; use a .safetensors file instead."
+
+
+def _begins_as_torch_writes(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .plans.choose import choose_plan, count_latent_frames, list_plans, make_request, read_budget
     from .plans.places import DEVICE, DISK, KEEP, SYSTEM
     from .plans.request import Plan, Request
-    from .progress import Progress
+    from .progress import Progress, share_progress
     from .streaming import PixelRows
     from .tiles import TilePlan, Tiles
 else:
@@ -28,7 +28,7 @@ else:
             "plans.choose": "choose_plan count_latent_frames list_plans make_request read_budget",
             "plans.places": "DEVICE DISK KEEP SYSTEM",
             "plans.request": "Plan Request",
-            "progress": "Progress",
+            "progress": "Progress share_progress",
             "streaming": "PixelRows",
             "tiles": "TilePlan Tiles",
         },
@@ -59,5 +59,6 @@ __all__ = [
     "make_request",
     "read_budget",
     "scratch",
+    "share_progress",
     "whole",
 ]

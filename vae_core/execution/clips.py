@@ -58,7 +58,7 @@ def run(ops: Ops, x: Tensor, plan: Plan, observer: Observer, first: int, step: i
     def write(result: Iterator[Tensor]) -> int:
         return gather(result, place[at:])
 
-    for frames in _run_parts(ops, split(x, plan.frames, first, step), plan, observer, x.device, write):
+    for frames in _run_parts(ops, split(x, plan.frames, first, step, plan.begins), plan, observer, x.device, write):
         at += frames
 
 
@@ -76,9 +76,12 @@ def stream(
             yield frames
 
 
-def split(x: Tensor, frames: int, first: int = 1, step: int = 1) -> Iterator[Tensor]:
-    """A clip (T, C, H, W) in parts of so many latent frames; 0: all in one. first, step: as in `run`."""
-    end = first + step * (frames - 1) if frames else len(x)
+def split(x: Tensor, frames: int, first: int = 1, step: int = 1, begins: int = 0) -> Iterator[Tensor]:
+    """A clip (T, C, H, W) in parts of so many latent frames; 0: all in one. first, step: as in `run`.
+
+    begins: see Plan.
+    """
+    end = (begins or first + step * (frames - 1)) if frames else len(x)
     yield x[:end]
     yield from x[end:].split(step * frames) if len(x) > end else ()
 

@@ -42,15 +42,15 @@ class StreamedClip:
         self.frames, self.ratio, self.device, self.dtype, self.check = frames, ratio, device, dtype, check
         self.law = law or ClipLaw()
 
-    def parts(self, latents: int) -> Iterator[Tensor]:
-        """(n, C, H, W) of so many latent frames each, the last one with what is left; 0: all in one.
+    def parts(self, latents: int, begins: int = 0) -> Iterator[Tensor]:
+        """(n, C, H, W) of so many latent frames each, the last one with what is left; 0: all in one. begins: see Plan.
 
         Raises BadPixels if the frames are not what they say.
         """
         count = self.frames.shape[1]
         left = count + self.law.missing(count)
         reader = Reader(self._continue(), FRAMES)
-        n = self.law.first + self.law.step * (latents - 1) if latents else left
+        n = (begins or self.law.first + self.law.step * (latents - 1)) if latents else left
         while left > 0:
             part = reader.read(min(n, left))
             left -= len(part)

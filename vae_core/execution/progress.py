@@ -1,7 +1,8 @@
 """Report how far a run is, and where it stopped."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from inspect import isroutine
 from typing import Any
 
@@ -16,6 +17,16 @@ from .whole import Observer
 Progress = Callable[[int, int], None]  # called with (done, total); may raise to stop the run
 TICKS = 1000  # the total that is reported
 PATIENCE = 0.5  # seconds after which progress is reported again though nothing has changed, so that it can stop the run
+
+
+def share_progress(progress: Progress | None, runs: int) -> Sequence[Progress | None]:
+    """What each of so many runs reports to, one after the other, which are one to the caller."""
+
+    def report(before: int, done: int, total: int) -> None:
+        if progress:
+            progress(before * total + done, runs * total)
+
+    return [partial(report, before) if progress else None for before in range(runs)]
 
 
 class ProgressObserver(Observer):

@@ -36,6 +36,7 @@ SIGNS: Mapping[str, tuple[str, ...]] = {
     "wan": ("downsamples.", "upsamples.", "mid_block.resnets.0.norm1.gamma"),
     "ltx_video": ("res_blocks.", "resnets.0.conv1.conv."),
     "seedvr2": ("upscale_conv.",),
+    "cogvideox": (".norm_layer.", ".conv1.conv."),
     "mochi": ("block_in.", ".stack."),
     "hunyuan_video": _LDM,
     "hunyuan_video_15": _LDM,

@@ -69,17 +69,6 @@ FOREIGN: tuple[Foreign, ...] = (
         marks=({"decoder.conv_in.conv.weight": (2048, 64, 3, 3, 3)},),
     ),
     Foreign(
-        Member("CogVideoX", 16, 8, 4),
-        diffusers="0.30.0 (AutoencoderKLCogVideoX)",
-        marks=(
-            {"decoder.conv_in.conv.weight": (512, 16, 3, 3, 3), "decoder.mid.block_1.norm1.norm_layer.weight": None},
-            {
-                "decoder.conv_in.conv.weight": (512, 16, 3, 3, 3),
-                "decoder.mid_block.resnets.0.norm1.norm_layer.weight": None,
-            },
-        ),
-    ),
-    Foreign(
         Member("LTX-2.5 with its diffusion decoder", 128, 32, 8),
         diffusers="0.42.0 (LTX2VideoDiffusionDecoderModel)",
         names=("decoder.conv_in_x_t.weight",),

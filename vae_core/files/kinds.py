@@ -110,8 +110,17 @@ def _kind_of_text(start: bytes) -> Kind:
         return SVG
     if lower.startswith((b"<!doctype html", b"<html", b"<head", b"<script")) or b"<html" in lower:
         return HTML
-    if any(byte < 9 or 13 < byte < 32 for byte in start):
+    if any(byte < 9 or 13 < byte < 32 for byte in start) or not _is_utf8(start):
         return NOTHING
     if text[:1] in (b"{", b"["):
         return WORKFLOW if any(word in start for word in WORKFLOW_WORDS) else JSON
     return TEXT
+
+
+def _is_utf8(start: bytes) -> bool:
+    """But for a character at the end that is cut off."""
+    try:
+        start.decode()
+    except UnicodeDecodeError as e:
+        return e.reason == "unexpected end of data"
+    return True

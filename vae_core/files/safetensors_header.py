@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BrokenCheckpoint
-from .kinds import ENGINE, GGUF, HTML, IMAGES, LFS, ONNX, VIDEO, WORKFLOW, ZEROS, kind_of
+from .kinds import EMPTY, ENGINE, GGUF, HTML, IMAGES, JSON, LFS, ONNX, TEXT, VIDEO, WORKFLOW, ZEROS, kind_of
 from .limits import LARGEST_JSON, MOST_TENSORS
 
 Info = Mapping[str, Any]  # {dtype, shape, data_offsets}
@@ -21,16 +21,15 @@ Info = Mapping[str, Any]  # {dtype, shape, data_offsets}
 BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F6_E2M3": 6,
         "F6_E3M2": 6, "F4": 4, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8,
         "BOOL": 8, "C64": 64}  # fmt: skip
-AGAIN = "download it again"
+AGAIN, WEIGHTS = "download it again", "a file of weights"
 # What is taken for a safetensors file, and what to do with it; "": as its kind says
 OTHERS = {
     **dict.fromkeys(IMAGES, "`exact-vae encode` makes its latent"),
     **dict.fromkeys((WORKFLOW.name, LFS.name, GGUF.name, ONNX.name, ENGINE.name), ""),
     HTML.name: "download the file itself, not the page that shows it",
     VIDEO.name: "take a file of weights",
-    ZEROS.name: AGAIN,
+    **dict.fromkeys((ZEROS.name, EMPTY.name, TEXT.name, JSON.name), AGAIN),
 }
-
 
 META = {"__metadata__"}  # beside the tensors
 EACH = (b'"dtype"', b'"shape"', b'"data_offsets"')  # is in a header once for each tensor, unless a name occurs twice
@@ -41,14 +40,17 @@ def tensor_bytes(shape: tuple[int, ...] | list[int], dtype: str) -> int:
     return math.prod(shape) * BITS[dtype] // 8
 
 
-def read_header(path: Path) -> tuple[dict[str, Info], dict[str, str]]:
-    """(name -> {dtype, shape, data_offsets}, metadata). Raises BrokenCheckpoint if the header is wrong."""
+def read_header(path: Path, wanted: str = WEIGHTS) -> tuple[dict[str, Info], dict[str, str]]:
+    """(name -> {dtype, shape, data_offsets}, metadata). Raises BrokenCheckpoint if the header is wrong.
+
+    wanted: what the file was to be, for the sentence about another kind of file
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
         n = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= n <= size - 8:
-            raise BrokenCheckpoint(_no_header(path, start, size, n))
+            raise BrokenCheckpoint(_no_header(path, wanted, size, n))
         if n > LARGEST_JSON:
             raise BrokenCheckpoint(f"'{path}' has a header of {n} bytes, and no VAE needs more than {LARGEST_JSON}.")
         header = _parse(path, file.read(n))
@@ -61,21 +63,19 @@ def read_header(path: Path) -> tuple[dict[str, Info], dict[str, str]]:
     return header, metadata
 
 
-def explain_kind(path: Path) -> str:
-    """What a file is that is no file of weights, and what to do; '' if its first bytes do not tell."""
+def explain_kind(path: Path, wanted: str = WEIGHTS) -> str:
+    """What a file is that is none of those, and what to do; '' if its first bytes do not tell."""
     kind = kind_of(path)
     if kind.name not in OTHERS:
         return ""
-    return f"'{path}' is {kind.what}, not a file of weights: {OTHERS[kind.name] or kind.advice}."
+    return f"'{path}' is {kind.what}, not {wanted}: {OTHERS[kind.name] or kind.advice}."
 
 
-def _no_header(path: Path, start: bytes, size: int, n: int) -> str:
-    if sentence := explain_kind(path):
+def _no_header(path: Path, wanted: str, size: int, n: int) -> str:
+    if sentence := explain_kind(path, wanted):
         return sentence
     if size < 10:
         return f"'{path}' is no safetensors file: it is only {size} bytes long; {AGAIN}."
-    if all(32 <= byte < 127 or byte in b"\r\n\t" for byte in start):
-        return f"'{path}' is text, not a safetensors file: it begins with {start.decode()!r}; {AGAIN}."
     return f"'{path}' is no safetensors file, or cut off: its header would take {n} of its {size} bytes; {AGAIN}."
 
 

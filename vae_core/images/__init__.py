@@ -7,9 +7,11 @@ from .. import lazy
 if TYPE_CHECKING:
     from . import masks
     from .compositing import composite, match_colours
+    from .exchange import from_numpy, from_uint8, to_numpy, to_uint8
     from .heatmaps import WHITE_HOT, channel_grid, heat_map
     from .lettering import draw_letters, letters_width
     from .metrics import colour_shift, psnr, ssim
+    from .pillow import from_pil, to_pil
     from .pixels import (
         ALPHA,
         AUTOMATIC,
@@ -28,9 +30,11 @@ else:
         {
             "masks": "masks",
             "compositing": "composite match_colours",
+            "exchange": "from_numpy from_uint8 to_numpy to_uint8",
             "heatmaps": "WHITE_HOT channel_grid heat_map",
             "lettering": "draw_letters letters_width",
             "metrics": "colour_shift psnr ssim",
+            "pillow": "from_pil to_pil",
             "plausible": "demand_range",
             "pixels": "ALPHA AUTOMATIC convert_channels crop_to flatten_frames"
             " pad_to to_levels to_pixel_range to_unit_range",
@@ -49,6 +53,9 @@ __all__ = [
     "demand_range",
     "draw_letters",
     "flatten_frames",
+    "from_numpy",
+    "from_pil",
+    "from_uint8",
     "heat_map",
     "letters_width",
     "masks",
@@ -57,6 +64,9 @@ __all__ = [
     "psnr",
     "ssim",
     "to_levels",
+    "to_numpy",
+    "to_pil",
     "to_pixel_range",
+    "to_uint8",
     "to_unit_range",
 ]

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ..errors import BadRequest, BrokenCheckpoint, LatentMismatch, some
+from ..errors import BadRequest, BrokenCheckpoint, LatentMismatch, say_why, some
 from ..files.atomic import Target, write_atomically
 from ..files.reading import demand_file
 from ..files.safetensors_header import Info, read_header
@@ -153,9 +153,9 @@ def _demand_floats(path: Path, name: str, names: Mapping[str, Info]) -> None:
 
 def _read_names(path: Path) -> tuple[dict[str, Info], dict[str, str]]:
     try:
-        return read_header(path)
+        return read_header(path, "a file of a latent")
     except OSError as e:
-        raise BadRequest(f"'{path}' cannot be read: {e}.") from e
+        raise BadRequest(f"'{path}' cannot be read: {say_why(e)}.") from e
 
 
 def _tag_foreign(path: Path, latent: Tensor) -> StoredLatent:
@@ -168,7 +168,7 @@ def _read_tensors(path: Path, names: list[str]) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as opened:
             return {name: opened.get_tensor(name).clone() for name in names}
     except (OSError, SafetensorError, NotImplementedError) as e:
-        raise BadRequest(f"'{path}' cannot be read: {e}.") from e
+        raise BadRequest(f"'{path}' cannot be read: {say_why(e)}.") from e
 
 
 def read_latent(path: str | Path) -> tuple[Tensor, Tag | None]:

@@ -139,10 +139,10 @@ SPACES: Mapping[str, LatentSpace] = {
     # ByteDance-Seed/SeedVR; scaled inside the VAE
     "seedvr2": LatentSpace("SeedVR2", 16, 8, families=("seedvr2",)),
     # AutoencoderKLCogVideoX; the 5B models have their own
-    "cogvideox-2b": LatentSpace("CogVideoX 2B", 16, 8, 1.15258426, families=()),
+    "cogvideox-2b": LatentSpace("CogVideoX 2B", 16, 8, 1.15258426, families=("cogvideox",)),
     # THUDM/CogVideoX-5b. Its tiny VAE, taecvx, is no file to convert: it works on raw latents (madebyollin/taehv
     # examples/TAECVX_T2I_Demo.ipynb divides by 0.7 first).
-    "cogvideox-5b": LatentSpace("CogVideoX 5B", 16, 8, 0.7, families=()),
+    "cogvideox-5b": LatentSpace("CogVideoX 5B", 16, 8, 0.7, families=("cogvideox",)),
     # AutoencoderKLMochi
     "mochi": LatentSpace(
         "Mochi 1",

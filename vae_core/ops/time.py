@@ -131,13 +131,20 @@ class OneFrame(Window):
 
 
 class RepeatFrames(Temporal):
-    """Every frame twice, but the first. (T, C, H, W) -> (2T - 1, C, H, W)"""
+    """Every frame twice, but the first. (T, C, H, W) -> (2T - 1, C, H, W)
+
+    by_parity: the first one too if their number is even.
+    """
 
     keeps_scale = True
     growth = 2.0
 
+    def __init__(self, by_parity: bool = False):
+        super().__init__()
+        self.by_parity = by_parity
+
     def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
-        once = 1 if past is None else 0
+        once = (len(x) % 2 if self.by_parity else 1) if past is None else 0
         y = x[once:].permute(0, 2, 3, 1)[:, None].expand(-1, 2, -1, -1, -1).flatten(0, 1).permute(0, 3, 1, 2)
         return join([x[:once], y]) if once else y, x[:0].clone()
 

@@ -8,17 +8,27 @@ from typing import TYPE_CHECKING
 from .. import lazy
 
 if TYPE_CHECKING:
-    from .reading import demand_room, read, read_first, read_with_alpha
+    from .reading import demand_room, measure, read, read_first, read_first_with_alpha, read_with_alpha
     from .suffixes import SUFFIXES
     from .tiff import TiffRows, rows
 else:
     __getattr__, __dir__ = lazy.offer(
         __name__,
         {
-            "reading": "demand_room read read_first read_with_alpha",
+            "reading": "demand_room measure read read_first read_first_with_alpha read_with_alpha",
             "suffixes": "SUFFIXES",
             "tiff": "TiffRows rows",
         },
     )
 
-__all__ = ["SUFFIXES", "TiffRows", "demand_room", "read", "read_first", "read_with_alpha", "rows"]
+__all__ = [
+    "SUFFIXES",
+    "TiffRows",
+    "demand_room",
+    "measure",
+    "read",
+    "read_first",
+    "read_first_with_alpha",
+    "read_with_alpha",
+    "rows",
+]

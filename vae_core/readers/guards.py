@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from PIL import UnidentifiedImageError
 
-from ..errors import BadPixels, DoesNotFit, VAEError, is_out_of_memory
+from ..errors import BadPixels, DoesNotFit, VAEError, is_out_of_memory, say_why
 from ..execution import budget, format_bytes
 from ..files.kinds import kind_of
 from .source import NotRead
@@ -49,5 +49,4 @@ def _why(path: Path, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         kind = kind_of(path)
         return f"it is {kind.what}: {kind.advice or 'copy or download it again, for it is damaged'}"
-    strerror = error.strerror if isinstance(error, OSError) else None
-    return strerror or str(error) or type(error).__name__
+    return say_why(error)

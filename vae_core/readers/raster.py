@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, ImageSequence
 from torch import Tensor
 
+from ..images.pillow import choose_mode
 from .guards import MOST_FRAMES
 from .source import NotRead, demand_finite, scale, turned_size
 
@@ -74,14 +75,7 @@ def _to_values(frame: Image.Image) -> Tensor:
         return demand_finite(scale(np.array(frame)[..., None], 1))
     if frame.mode.startswith(("I", "F")):
         raise NotRead(f"its numbers ({frame.mode}) have no agreed white: save it with 8 or 16 bits")
-    return scale(np.atleast_3d(np.array(frame.convert(_choose_mode(frame)))), WHITE)
-
-
-def _choose_mode(frame: Image.Image) -> str:
-    bands = frame.getbands()
-    if {"A", "a"} & set(bands) or "transparency" in frame.info:
-        return "RGBA"
-    return "L" if bands in (("L",), ("1",)) else "RGB"
+    return scale(np.atleast_3d(np.array(frame.convert(choose_mode(frame)))), WHITE)
 
 
 def _demand_whole_depth(file: Image.Image) -> None:

@@ -38,8 +38,17 @@ def read(path: Path) -> tuple[Tensor, Tensor]:
 
 def read_with_alpha(path: Path) -> Tensor:
     """-> IMAGE (B, H, W, 3), or (B, H, W, 4) for an image with alpha. Raises as `read` does."""
-    colours, opacity = _read_stack(path)
-    return colours if opacity is None else torch.cat([colours, opacity[..., None]], -1)
+    return _join(_read_stack(path))
+
+
+def read_first_with_alpha(path: Path) -> Tensor:
+    """Only the first frame -> IMAGE (1, H, W, 3), or (1, H, W, 4) for an image with alpha. Raises as `read` does."""
+    return _join(_read_stack(path, 1))
+
+
+def _join(stack: _Stack) -> Tensor:
+    """-> (B, H, W, 3), with opacity (B, H, W, 4)"""
+    return stack.colours if stack.opacity is None else torch.cat([stack.colours, stack.opacity[..., None]], -1)
 
 
 def read_first(path: Path) -> Tensor:
@@ -51,6 +60,12 @@ def demand_room(path: Path, size: int, advice: str = "") -> None:
     """Raises DoesNotFit unless `size` bytes for each pixel of each frame are free in memory. Raises as `read` does."""
     with explain_damage(path), _open(path) as source:
         _demand_room(path, source, source.frames * size, advice)
+
+
+def measure(path: Path) -> tuple[int, int]:
+    """(H, W) of an image, upright, as its header says: nothing is decoded. Raises as `read` does."""
+    with explain_damage(path), _open(path) as source:
+        return source.height, source.width
 
 
 def _demand_room(path: Path, source: Source, size: int, advice: str = "") -> None:

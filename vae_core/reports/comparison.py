@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import NumericalOverflow
 from ..execution.options import RunOptions
 from ..execution.plans import budget as memory
-from ..execution.progress import Progress
+from ..execution.progress import Progress, share_progress
 from ..execution.tiles import Tiles
 from ..families import Half
 from ..images import heatmaps, metrics
@@ -64,7 +64,7 @@ def round_trip(
     prepare  gives the VAE and its memory budget, before each half runs
     Raises what `VAE.encode` and `VAE.decode` raise, but returns an Overflow instead of raising NumericalOverflow.
     """
-    halves = _Measurement(tiles, progress), _Measurement(tiles, progress)
+    halves = [_Measurement(tiles, one) for one in share_progress(progress, 2)]
     try:
         vae, budget = prepare(Half.ENCODER, tuple(image.shape))
         x = to_pixel_range(convert_channels(image, vae.in_channels)[0])

@@ -8,30 +8,35 @@ from typing import TYPE_CHECKING
 from .. import lazy
 
 if TYPE_CHECKING:
-    from .codecs import CODECS, READABLE, SUFFIXES, Encoding, choose_encoding
+    from .codecs import CODECS, FASTEST, READABLE, SUFFIXES, WORST_CRF, Encoding, choose_encoding
     from .folders import USUAL_RATE, ImageFrames
     from .reading import VideoFrames, open_frames
+    from .sounds import write_sound
     from .writing import VideoFile
 else:
     __getattr__, __dir__ = lazy.offer(
         __name__,
         {
-            "codecs": "CODECS READABLE SUFFIXES Encoding choose_encoding",
+            "codecs": "CODECS FASTEST READABLE SUFFIXES WORST_CRF Encoding choose_encoding",
             "folders": "USUAL_RATE ImageFrames",
             "reading": "VideoFrames open_frames",
+            "sounds": "write_sound",
             "writing": "VideoFile",
         },
     )
 
 __all__ = [
     "CODECS",
+    "FASTEST",
     "READABLE",
     "SUFFIXES",
     "USUAL_RATE",
+    "WORST_CRF",
     "Encoding",
     "ImageFrames",
     "VideoFile",
     "VideoFrames",
     "choose_encoding",
     "open_frames",
+    "write_sound",
 ]

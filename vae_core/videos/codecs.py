@@ -13,6 +13,8 @@ _FORMATS = {
     ".webm": ("webm", ("vp9",)),
 }
 SUFFIXES = tuple(_FORMATS)
+FASTEST = 1000  # frames a second
+WORST_CRF = 51  # of h264 and h265, and as far as vp9 is taken
 READABLE = (*SUFFIXES, ".m4v", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
 
 
@@ -76,6 +78,6 @@ def choose_encoding(path: Path, codec: str | None = None, crf: int | None = None
     chosen = CODECS[name]
     if crf is not None and chosen.crf is None:
         raise BadRequest(f"{name} has no quality to choose: leave crf away, or use h264, h265 or vp9.")
-    if crf is not None and not 0 <= crf <= 51:
-        raise BadRequest(f"a crf is a number from 0 (best) to 51, not {crf}.")
+    if crf is not None and not 0 <= crf <= WORST_CRF:
+        raise BadRequest(f"a crf is a number from 0 (best) to {WORST_CRF}, not {crf}.")
     return Encoding(container, chosen, chosen.crf if crf is None else crf)

@@ -1,7 +1,7 @@
 """Write a video file frame by frame. Needs PyAV."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from ..errors import BadPixels, BadRequest
-from ..files import write_atomically
+from ..files import Target, write_atomically
 from ..images import to_unit_range
 from .codecs import ACCURATE, Codec, Encoding
 from .reading import import_av
 
+REORDERED, FARTHEST = 2, 16  # frames that an encoder decodes ahead of their time: as a rule, and at most
 BT709, TV_RANGE = 1, 1  # as FFmpeg numbers them (ITU-T H.273): colours of all that is written but RGB
 
 
@@ -30,24 +31,33 @@ class VideoFile:
 
     rate   frames a second
     sound  a file whose first audio stream is copied, as far as the frames go
+    texts  kept in the file, by their names
     Raises BadRequest if it cannot be written, BadPixels for frames of another size or of other than 3 channels.
     """
 
-    def __init__(self, path: Path, encoding: Encoding, rate: Fraction | float, sound: Path | None = None):
-        self.path, self.encoding, self.sound = path, encoding, sound
+    def __init__(
+        self,
+        path: Path | Target,
+        encoding: Encoding,
+        rate: Fraction | float,
+        sound: Path | None = None,
+        texts: Mapping[str, str] | None = None,
+    ):
+        self.path, self.encoding, self.sound, self.texts = path, encoding, sound, dict(texts or {})
         self.rate = Fraction(rate).limit_denominator(1001)
         if self.rate <= 0:
             raise BadRequest(f"a video of {rate} frames a second cannot be written: give a number above 0.")
         self._av, self._exits = import_av(), ExitStack()
         self._stream: Any = None
-        self.frames = 0
+        self.frames = self._packets = 0
 
     def __enter__(self) -> "VideoFile":
-        options = {"movflags": "+faststart"} if self.encoding.container in ("mp4", "mov") else {}
+        options = {"movflags": "+faststart+use_metadata_tags"} if self.encoding.container in ("mp4", "mov") else {}
         with ExitStack() as exits:
             part = exits.enter_context(write_atomically(self.path))
             self._container = self._av.open(str(part), "w", format=self.encoding.container, options=options)
             exits.callback(self._close)
+            self._container.metadata.update(self.texts)
             self._track = _Sound(exits, self._container, self._av, self.sound) if self.sound else None
             self._exits = exits.pop_all()
         return self
@@ -122,7 +132,6 @@ class VideoFile:
             context.color_range = TV_RANGE
         if codec.encoder == "libx265" and self.encoding.container in ("mp4", "mov"):
             stream.codec_context.codec_tag = "hvc1"  # players of Apple know no other
-        self._container.start_encoding()
         self._stream = stream
         return stream
 
@@ -130,7 +139,14 @@ class VideoFile:
         for packet in packets:
             if self._track:
                 self._track.copy_until(self.frames / self.rate)
+            self._mend_order(packet)
             self._container.mux(packet)
+
+    def _mend_order(self, packet: Any) -> None:
+        """Of one frame or two, libx265 may give a time to decode that it never set: about half of such .mp4 failed."""
+        if packet.pts is not None and not packet.pts - FARTHEST <= (packet.dts or 0) <= packet.pts:
+            packet.dts = min(packet.pts, self._packets - REORDERED)
+        self._packets += 1
 
 
 class _Sound:

@@ -11,24 +11,12 @@ from exact_vae.vae_core.families.names import PREFIXES, Readings, strip
 from exact_vae.vae_core.families.registry import build, expected_shapes
 from exact_vae.vae_core.families.unsupported import FOREIGN
 from safetensors.torch import save_file
-from support.headers import header, header_names
+from support.headers import DC_AE, header, header_names
 from support.random_networks import random_weights, small_kl
 
 OURS = [name for name in header_names() if "family" in header(name)["expected"]]
 NEGATIVE = [name for name in header_names() if name.startswith("none.")]
 OTHERS = [name for name in header_names() if name not in {*OURS, *NEGATIVE}]
-
-HUNYUAN = ["hunyuanvideo.diffusers", "hunyuanimage21-refiner.diffusers", "hunyuanimage3.ldm"]
-CLIPS = [
-    "taehv.original",
-    "taeltx_2.original",
-    "taehv1_5_super.original",
-    "taem1.original",
-    "taesdv.original",
-    "svd.ldm",
-    "svd.diffusers",
-]
-DC_AE = ["dc-ae-f32c32-sana.diffusers", "dc-ae-f32c32.original", "dc-ae-lite-f32c32.diffusers"]
 
 
 def test_there_are_headers_of_every_kind():
@@ -75,7 +63,6 @@ def test_at_most_one_answer(name):
 
 REFUSED = {  # by how a header's name begins: whose VAE, its facts, and where it runs
     "allegro": ("Allegro", "4 channels at 1/8, 1 frame to 4", "0.32.0 (AutoencoderKLAllegro)"),
-    "cogvideox": ("CogVideoX", "16 channels at 1/8, 1 frame to 4", "0.30.0 (AutoencoderKLCogVideoX)"),
     "consistency-decoder": ("SD's consistency decoder", "4 channels at 1/8", "0.23.0 (ConsistencyDecoderVAE)"),
     "cosmos": ("Cosmos", "16 channels at 1/8, 1 frame to 8", "0.34.0 (AutoencoderKLCosmos)"),
     "easyanimate": ("EasyAnimate", "16 channels at 1/8, 1 frame to 4", "0.33.0 (AutoencoderKLMagvit)"),
@@ -121,7 +108,7 @@ def test_diffusers_has_the_classes_that_are_named():
     import diffusers
 
     named = [name for row in FOREIGN for name in re.findall(r"\((\w+)\)", row.diffusers)]
-    assert len(named) == 10 and all(hasattr(diffusers, name) for name in named)
+    assert len(named) == 9 and all(hasattr(diffusers, name) for name in named)
 
 
 @pytest.mark.parametrize("name", NEGATIVE)
@@ -241,84 +228,6 @@ def test_gammas_may_have_ones_at_the_end(ones):
     shapes = header("wan21.original")["shapes"]
     changed = {n: (s[0], *(1,) * ones) if n.endswith("gamma") else s for n, s in shapes.items()}
     assert detect(changed).is_whole
-
-
-@pytest.mark.parametrize(
-    "name", ["sd1.ldm", "sd1.diffusers", "flux2.ldm", "taef2.comfy", "taesd.diffusers", "hunyuanimage21.ldm",
-             "hunyuanimage21.diffusers", "asymmetric-kl-x-2.ldm", "asymmetric-kl-x-2.diffusers",
-             "amused-vq.diffusers", "kandinsky-movq.ldm", "kandinsky-movq.diffusers",
-             *HUNYUAN, *DC_AE, *CLIPS]
-)  # fmt: skip
-def test_any_missing_tensor_is_named(name):
-    """Whichever one is missing: the family is still told, and the tensor named."""
-    shapes = header(name)["shapes"]
-    for lost in random.Random(1).sample(sorted(shapes), 40):
-        if lost.endswith("num_batches_tracked"):
-            continue
-        found = detect({n: s for n, s in shapes.items() if n != lost})
-        assert not found.is_whole, lost
-        original = detect(shapes)
-        assert {original.names[n] for n in found.missing} == {lost}, lost
-
-
-@pytest.mark.parametrize(
-    "name", ["sd1.ldm", "sd3.diffusers", "taef1.comfy", "hunyuanimage21.original-prefixed", "hunyuanimage21.diffusers",
-             "asymmetric-kl-x-2.ldm", "asymmetric-kl-x-2.diffusers", "amused-vq.diffusers", "kandinsky-movq.ldm",
-             *HUNYUAN, *DC_AE, *CLIPS]
-)  # fmt: skip
-def test_any_misshapen_tensor_is_named(name):
-    shapes = header(name)["shapes"]
-    for bent in random.Random(2).sample(sorted(n for n, s in shapes.items() if s), 40):
-        wrong = (shapes[bent][0] + 64, *shapes[bent][1:])
-        found = detect({**shapes, bent: wrong})
-        assert not found.is_whole
-        assert any(bent in fault for fault in found.misshapen), bent
-
-
-@pytest.mark.parametrize(
-    "name", ["sd1.ldm", "sd1.diffusers", "flux2.ldm", "taef2.comfy", "taesd.decoder", "hunyuanimage21.diffusers",
-             "hunyuanimage21.ldm", "asymmetric-kl-x-2.diffusers", "amused-vq.diffusers",
-             "kandinsky-movq.ldm",
-             *HUNYUAN, *DC_AE, *CLIPS]
-)  # fmt: skip
-def test_no_damage_to_a_header_is_more_than_a_sentence(name):
-    """Whatever the shapes are changed to: a detection that is not whole, or a VAEError; never another exception."""
-    shapes, pick = header(name)["shapes"], random.Random(3)
-    for _ in range(60):
-        bent = dict(shapes)
-        for tensor in pick.sample(sorted(bent), pick.choice([1, 1, 5, 40])):
-            bent[tensor] = pick.choice(
-                [(), (0,), (1,), (2**40,), (0, 0, 3, 3), (4, 4, 3, 3), (7, 5, 3, 3, 3), (33,) * 4]
-            )
-        for tensor in pick.sample(sorted(bent), pick.choice([0, 1, 30])):
-            bent[tensor.replace(".0.", f".{pick.choice([1, 12, 9999])}.")] = bent.pop(tensor)
-        try:
-            assert not detect(bent).is_whole or bent == shapes
-        except UnknownCheckpoint as e:
-            assert "no VAE was found" in str(e) or "is not supported yet" in str(e)
-
-
-@pytest.mark.parametrize(
-    ("tensor", "shape"),
-    [
-        ("decoder.conv_in.weight", (512, 36)),
-        ("decoder.conv_in.weight", (512, 4, 3, 3, 3)),
-        ("encoder.conv_out.weight", (8, 9)),
-    ],
-)
-def test_a_tensor_of_another_rank_is_named(tensor, shape):
-    found = detect({**header("sd1.ldm")["shapes"], tensor: shape})
-    assert [fault.split()[0] for fault in found.misshapen] == [tensor]
-
-
-def test_shapes_may_be_lists():
-    shapes = header("sd1.ldm")["shapes"]
-    assert detect({n: list(s) for n, s in shapes.items()}).is_whole
-
-
-def test_one_absurd_number_is_not_a_thousand_blocks():
-    shapes = header("sd1.ldm")["shapes"] | {"decoder.up.0.block.998.conv1.weight": (128, 128, 3, 3)}
-    assert detect(shapes).unexpected == ("decoder.up.0.block.998.conv1.weight",)
 
 
 @pytest.mark.parametrize("name", ["sd1.ldm", "sdxl.checkpoint-prefixed", "wan21.original", "dc-ae-f32c32.diffusers"])

@@ -86,11 +86,19 @@ def test_a_bare_pickle_with_code_is_not_run(tmp_path):
         inspect(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello, this is text", b"PK\x03\x04 and then nothing"])
-def test_a_broken_pickle_gets_a_sentence(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is an empty file, not a file of weights"),
+        (b"hello, this is text", "is a text, not a file of weights"),
+        (b"\xe4 in an older code", "is damaged or no PyTorch file"),
+        (b"PK\x03\x04 and then nothing", "is damaged or no PyTorch file"),
+    ],
+)
+def test_a_broken_pickle_gets_a_sentence(tmp_path, content, words):
     path = tmp_path / "broken.pt"
     path.write_bytes(content)
-    with pytest.raises(BrokenCheckpoint, match="is damaged or no PyTorch file"):
+    with pytest.raises(BrokenCheckpoint, match=words):
         inspect(path)
 
 

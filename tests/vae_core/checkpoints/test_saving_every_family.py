@@ -8,8 +8,9 @@ from exact_vae.vae_core import VAE, from_weights, inspect, load
 from exact_vae.vae_core.checkpoints.saving import layouts_of, save, weights_as
 from exact_vae.vae_core.families import FAMILIES
 from safetensors.torch import load_file
+from support.diffusers_networks import DIFFUSERS
 from support.random_networks import random_weights
-from support.small_networks import DIFFUSERS, SMALL
+from support.small_networks import SMALL
 
 
 def find_class(name: str) -> type:

@@ -13,9 +13,10 @@ from exact_vae.vae_core.families import ltx_video
 from exact_vae.vae_core.families.blocks.ltx import PixelNorm
 from exact_vae.vae_core.families.registry import expected_shapes
 from safetensors.torch import save_file
+from support.diffusers_networks import DIFFUSERS
 from support.headers import header
 from support.random_networks import shake
-from support.small_networks import DIFFUSERS, SMALL
+from support.small_networks import SMALL
 from support.tensors import clip, moments, near
 
 EXACT = 1e-9

@@ -10,9 +10,10 @@ from exact_vae.vae_core import detect, from_weights
 from exact_vae.vae_core.checkpoints.saving import weights_as
 from exact_vae.vae_core.families import mochi
 from exact_vae.vae_core.families.registry import expected_shapes
+from support.diffusers_networks import DIFFUSERS
 from support.headers import header
 from support.random_networks import shake
-from support.small_networks import DIFFUSERS, SMALL
+from support.small_networks import SMALL
 from support.tensors import clip, moments, near
 
 EXACT = 1e-9

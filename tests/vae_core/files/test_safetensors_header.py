@@ -72,12 +72,12 @@ def test_refuses_a_hostile_header(tmp_path, header, data, words):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "only 0 bytes long"),
+        (b"", "is an empty file, not a file of weights"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
             "is a pointer of Git LFS, not a file of weights: fetch the file itself with `git lfs pull`",
         ),
-        (b"text of any kind", "is text, not a safetensors file: it begins with 'text of '"),
+        (b"text of any kind", "is a text, not a file of weights"),
         (b"<!DOCTYPE html><html>", "is a web page (HTML), not a file of weights: download the file itself"),
         (
             b"\x89PNG\r\n\x1a\n" + bytes(40),

@@ -53,7 +53,7 @@ def test_bad_files(tmp_path):
     with pytest.raises(LatentMismatch, match="it needs a tensor 'latent', 'latent_tensor' or 'latents', not x"):
         read_latent(tmp_path / "other.safetensors")
     (tmp_path / "text.safetensors").write_text("this is not a latent")
-    with pytest.raises(BrokenCheckpoint, match="is text"):
+    with pytest.raises(BrokenCheckpoint, match="is a text, not a file of a latent: download it again"):
         read_latent(tmp_path / "text.safetensors")
 
 

@@ -125,6 +125,30 @@ def test_sound_is_copied_or_refused(tmp_path, name, codec):
             assert sum(packet.size > 0 for packet in container.demux(audio=0)) > 2
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.webm"])
+def test_texts_are_kept(tmp_path, name):
+    path, texts = tmp_path / name, {"prompt": '{"1": "grün"}', "workflow": "[]"}
+    with videos.VideoFile(path, videos.choose_encoding(path), 24, texts=texts) as video:
+        video.put(clip(1))
+    with av.open(str(path)) as container:
+        found = {key.lower(): value for key, value in container.metadata.items()}  # Matroska's are in capitals
+    assert {key: found.get(key) for key in texts} == texts
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_times_that_an_encoder_never_set_are_mended(tmp_path, monkeypatch, frames):
+    """libx265 leaves them by chance; here they are always wrong."""
+    mux = videos.VideoFile._mux
+
+    def spoil(self, packets):
+        for packet in packets:
+            packet.dts = 10**15
+            mux(self, [packet])
+
+    monkeypatch.setattr(videos.VideoFile, "_mux", spoil)
+    assert read(write(tmp_path / "a.mp4", clip(frames, 32, 32), "h265")).shape[1] == frames
+
+
 def test_sizes_that_an_encoder_does_not_take(tmp_path):
     with pytest.raises(BadRequest, match=r"a.mp4' cannot be written, 8x4 by libx265 .*: use .mkv, or another codec"):
         write(tmp_path / "a.mp4", clip(2, 4, 8), "h265")

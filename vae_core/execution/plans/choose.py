@@ -79,12 +79,13 @@ def _request_clips(
     if half is Half.DECODER:
         z = torch.empty(t, config.latent_channels, *size, dtype=dtype)
         goes = "result" if streamed else None
-        return ClipRequest(fuse(list_ops(twin, half)), z, config.spatial_ratio, clips, 1, 1, streamed=goes)
+        ops, chunk = fuse(list_ops(twin, half)), law.next_latents if law.one_by_one else 0
+        return ClipRequest(ops, z, config.spatial_ratio, clips, 1, 1, streamed=goes, chunk=chunk)
     padded = _pad_size(size, config.spatial_ratio)
     pixels = torch.empty(t + law.missing(t), config.in_channels, *padded, dtype=dtype)
     copies = 2 if law.missing(t) or padded != tuple(size) else 1
-    comes = "input" if streamed else None
-    return ClipRequest(fuse(twin.encode_ops()), pixels, 1, clips, law.first, law.step, copies, comes)
+    comes, chunk = "input" if streamed else None, law.step if law.one_by_one else 0
+    return ClipRequest(fuse(twin.encode_ops()), pixels, 1, clips, law.first, law.step, copies, comes, chunk)
 
 
 def _request_encoding(

@@ -29,17 +29,18 @@ class ClipRequest(Request):
     first  frames of x for the first frame of a latent; 1 to decode
     step   frames of x for each later frame of a latent; 1 to decode
     copies of one clip beside all of them: laid out as the networks read it, and before that continued, if it must be
+    chunk  frames of x in a part, if the network is defined by its parts; what is over joins the first. 0: any number
     streamed  'input' or 'result' if that one comes or goes part by part: it is run at once only if it has no parts
     """
 
     def __init__(
         self, ops: Ops, x: Tensor, scale: int, clips: int, first: int, step: int, copies: int = 1,
-        streamed: str | None = None,
+        streamed: str | None = None, chunk: int = 0,
     ):  # fmt: skip
         super().__init__(ops, x, scale, streamed)
         self.copies = copies
         self.one = self.side = x
-        self.clips, self.first, self.step = clips, first, step
+        self.clips, self.first, self.step, self.chunk = clips, first, step, chunk
 
     def propose_bands(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
@@ -58,14 +59,21 @@ class ClipRequest(Request):
         at_once = [replace(self.plan_whole(on_cpu=on_cpu), images=1)]
         sizes = (1,) if on_cpu else AT_A_TIME
         parts = [self._combine(part, part.plan_whole(on_cpu=on_cpu), on_cpu) for part in self._parts(sizes)]
-        if self.streamed and parts:
+        if parts and (self.streamed or self.chunk):
             yield from parts
         else:
             yield from parts + at_once if on_cpu else at_once + parts
 
     def _parts(self, sizes: Iterable[int]) -> list["_LaterPart"]:
         """Of so many latent frames each, if there are more in the clip; none if it can only be run at once."""
+        if self.chunk:
+            return [self._part(self.chunk // self.step)] if len(self.x) > self.begins else []
         return [self._part(n) for n in sizes if n < self.latents] if splits_in_time(self.ops) else []
+
+    @property
+    def begins(self) -> int:
+        """Frames of x in the first part of a network that is defined by its parts; 0 for any other."""
+        return min(len(self.x), self.chunk + len(self.x) % self.chunk) if self.chunk else 0
 
     @property
     def latents(self) -> int:
@@ -83,6 +91,8 @@ class ClipRequest(Request):
 
     def _combine(self, part: "_LaterPart", plan: Plan, on_cpu: bool) -> Plan:
         """A plan for one part as the plan for all."""
+        more = max(1.0, self.begins / len(part.x))  # the first part may be the largest
+        plan = replace(plan, peak=int(plan.peak * more), held=int(plan.held * more), largest=int(plan.largest * more))
         here = plan.keep == DEVICE
         peak = plan.peak + self._count_end_bytes(part) + (part.known if here else 0) + part.gathered
         peak += min(MOST_SCATTERED, int(SCATTERED * plan.peak)) if on_cpu else 0
@@ -90,7 +100,7 @@ class ClipRequest(Request):
         ends = [numbers for end, numbers in self._end_numbers.items() if end != self.streamed]
         heap = max(peak - (plan.peak - plan.heap) - self.clips * self.x.nbytes, peak // 4) if on_cpu else 0
         changed = {"peak": peak, "held": held, "largest": max(plan.largest, *ends), "heap": heap}
-        return replace(plan, frames=part.n, images=1, work=self.work, shape=self.shape, **changed)
+        return replace(plan, frames=part.n, begins=self.begins, images=1, work=self.work, shape=self.shape, **changed)
 
     def _count_end_bytes(self, part: "_LaterPart") -> int:
         """Bytes of the input and the result, of which the streamed one is there only as far as this part needs it."""
@@ -138,7 +148,7 @@ class _LaterPart(Request):
         past = Past(OnDevice())
         before = max(clip.latents - n - 1, sum(op.ahead for op in list_looks_ahead(clip.ops)))
         with torch.no_grad(), ShapesOnly():
-            whole.run(clip.ops, _frames(clip.x, clip.first + clip.step * before), past=past)
+            whole.run(clip.ops, _frames(clip.x, clip.begins or clip.first + clip.step * before), past=past)
         super().__init__(clip.ops, _frames(clip.x, clip.step * n), clip.scale)
         self.one = self.side = self.x
         self.n, self.past, self.known = n, past, past.row_bytes + past.memory_bytes

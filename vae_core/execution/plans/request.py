@@ -55,6 +55,7 @@ class Plan:
     shape     of the result for one image: (C, H, W)
     numbers   in a band
     frames    of a clip's latent at a time; 0: all of them
+    begins    frames of the input in the first part of a clip, if a network is defined by its parts; 0: as in the others
     largest   numbers of the largest tensor on the device
     scores    numbers of the largest matrix of attention scores, on devices that make them
     heap      bytes that a CPU's process may grow before an op: beyond, gaps in its heap are given back; 0: no limit
@@ -75,6 +76,7 @@ class Plan:
     scores: int = 0
     heap: int = 0
     note: str = ""
+    begins: int = 0
 
     def __str__(self) -> str:
         """'bands of 32 rows, kept in system memory; at most 812 MiB (and 4.0 GiB of system memory)'"""

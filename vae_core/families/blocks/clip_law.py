@@ -12,6 +12,8 @@ class ClipLaw:
     first_latents    latent frames that the first step becomes
     next_latents     latent frames that every later step becomes
     images_are_clips an image is run as a clip of one frame. If false, `as_single_frame` rewrites the ops for images
+    one_by_one       the network is defined by running it one step at a time: norms see the frames of a step together.
+                     What is over, of a clip of any length, joins the first step
 
     Wan 2.1 has ClipLaw(1, 4): 1, 5, 9 ... frames become 1, 2, 3 ... latent frames. HunyuanImage 3.0 has ClipLaw(4, 4):
     4, 8, 12 ... frames do. A VAE that keeps every frame has ClipLaw().
@@ -22,6 +24,12 @@ class ClipLaw:
     first_latents: int = 1
     next_latents: int = 1
     images_are_clips: bool = False
+    one_by_one: bool = False
+
+    @property
+    def images_stay_apart(self) -> bool:
+        """Are several images each a clip of its own to the models, because one fills a whole step of several frames?"""
+        return self.images_are_clips and self.first > 1
 
     def latents(self, frames: int) -> int:
         """Frames of the latent of a clip of so many frames, which is continued by those that are `missing`."""

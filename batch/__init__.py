@@ -1,0 +1,52 @@
+"""Folders of images to latents, for training: resumable, with equal bits each time.
+
+records.py    what is known of a source, of an item to encode, and of a latent
+sources.py    where images lie: folders and lists; tars.py in archives, tables.py in tables; captions.py their texts
+buckets.py    which size an image is brought to; the rules of trainers, to the pixel
+fitting.py    brings an image to that size
+recipe.py     everything that changes numbers
+planning.py   sources to items, items to shards
+reading.py    the bytes and pixels of a source; colours.py makes them sRGB
+encoding.py   items to latents, on one device; workers.py on several
+shards.py     the files of latents
+store.py      the folder: shards, index, job, skipped
+building.py   the way from a source to that folder
+summary.py    what such a folder is
+verifying.py  is it as it was made? statistics.py of its channels; comparing.py with what a VAE gives
+watching.py   nobody watches a job, unless somebody asks to
+dataset.py    the way from such a folder to a trainer in Python
+exporting.py  to the files of trainers, which formats.py describes
+"""
+
+from .building import Report, Request, build
+from .comparing import Sample, compare, demand_vae, draw_sheet
+from .dataset import BucketSampler, LatentDataset
+from .encoding import Loading
+from .exporting import Export, Exported, export
+from .recipe import Recipe
+from .store import Store
+from .summary import Summary, summarise
+from .verifying import Findings, Problem, verify
+
+__all__ = [
+    "BucketSampler",
+    "Export",
+    "Exported",
+    "Findings",
+    "LatentDataset",
+    "Loading",
+    "Problem",
+    "Recipe",
+    "Report",
+    "Request",
+    "Sample",
+    "Store",
+    "Summary",
+    "build",
+    "compare",
+    "demand_vae",
+    "draw_sheet",
+    "export",
+    "summarise",
+    "verify",
+]

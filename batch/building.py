@@ -1,0 +1,234 @@
+"""The way from images to a cache of their latents."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..vae_core import VAE, BadRequest, __version__
+from ..vae_core.errors import some
+from .encoding import Agreed, Batch, Loading, Result, agree, demand_posterior, read_plans
+from .limits import SHARD
+from .planning import Shard, Survey, cut_batches, plan_items, plan_shards, survey
+from .recipe import BOTH, Recipe
+from .records import Image, Item, Size, Skipped
+from .shards import Contents, Latent, write_shard
+from .sources import list_sources
+from .store import Row, Store
+from .watching import ignore
+from .workers import Worker, encode_here, encode_in_processes
+
+OnProgress = Callable[[int, int, int], None]  # (latents that are there, all that shall be, sources skipped)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to build.
+
+    source    a folder, a list, an archive or a table of images
+    out       the folder of the cache
+    loading   the VAE
+    recipe    how images become latents
+    devices   one: encode in this process; several: a process for each
+    captions  the ending of the files with captions, or 'none'
+    limit     of sources; None: all
+    update    take sources that have changed, are new or gone, instead of refusing them
+    shard     bytes of a shard, about
+    """
+
+    source: Path
+    out: Path
+    loading: Loading
+    recipe: Recipe
+    devices: tuple[str, ...] = ("cpu",)
+    captions: str = ".txt"
+    limit: int | None = None
+    update: bool = False
+    shard: int = SHARD
+
+
+class Report(NamedTuple):
+    """What is to be done, or was. buckets: items of each. encoded: latents that were made, or would be."""
+
+    latents: int
+    encoded: int
+    skipped: int
+    buckets: Mapping[Size, int]
+
+
+class _Job(NamedTuple):
+    """A request that is ready to run."""
+
+    store: Store
+    vae: VAE
+    recipe: Recipe
+    plans: dict[Size, Agreed]
+    found: Survey
+    items: list[Item]
+    unfit: list[Skipped]
+    kept: dict[str, Contents]
+    shards: list[Shard]
+
+    @property
+    def missing(self) -> int:
+        return sum(len(shard.items) for shard in self.shards)
+
+    @property
+    def done(self) -> int:
+        return sum(len(contents.entries) for contents in self.kept.values())
+
+    def report(self) -> Report:
+        buckets: dict[Size, int] = {}
+        for item in self.items:
+            buckets[item.record.bucket] = buckets.get(item.record.bucket, 0) + 1
+        skipped = len(_list_skipped(self))
+        return Report(len(_list_rows(self)), self.missing, skipped, dict(sorted(buckets.items())))
+
+
+def build(request: Request, *, dry_run: bool = False, progress: OnProgress = ignore) -> Report:
+    """Encode what is not encoded yet. With dry_run, only say what that is.
+
+    Raises BadRequest if the folder holds a cache of another VAE, recipe or other images, and names the difference;
+    DoesNotFit if memory is too small. What is wrong with one image is listed in skipped.jsonl.
+    """
+    job = _prepare(request)
+    before = job.done
+    if dry_run:
+        return job.report()
+    _write_down(request, job)
+    try:
+        _encode(request, job, progress)
+    finally:
+        job.store.write_index(_list_rows(job), _list_skipped(job))
+    return job.report()._replace(encoded=job.done - before)
+
+
+def _prepare(request: Request) -> _Job:
+    store, recipe = Store(request.out), request.recipe.check()
+    vae = request.loading.load(request.devices[0])
+    demand_posterior(vae, recipe)
+    _demand_same(store, vae, recipe)
+    known = store.read_images()
+    sources = list_sources(request.source, request.captions, request.out, request.limit)
+    found = survey(sources, known, recipe.smallest)
+    if not request.update:
+        _demand_same_images(store, known, found.images)
+    items, unfit = plan_items(found.images, recipe)
+    kept = {name: store.read(name) for name in store.list_shards()}
+    left = _list_left(items, kept)
+    plans = read_plans(store.job)
+    plans |= agree(vae, recipe, sorted({item.record.bucket for item in left} - plans.keys()))
+    shards = list(plan_shards(left, {bucket: _bytes_of(vae, bucket, recipe) for bucket in plans}, request.shard))
+    return _Job(store, vae, recipe, plans, found, items, unfit, kept, shards)
+
+
+def _list_left(items: Iterable[Item], kept: Mapping[str, Contents]) -> list[Item]:
+    """Items without a latent that were not found broken before."""
+    there = {entry.record.key for contents in kept.values() for entry in contents.entries}
+    broken = {one.id for contents in kept.values() for one in contents.skipped}
+    return [item for item in items if item.record.key not in there and item.record.id not in broken]
+
+
+def _bytes_of(vae: VAE, bucket: Size, recipe: Recipe) -> int:
+    ratio = vae.spatial_ratio
+    numbers = vae.latent_channels * -(-bucket[0] // ratio) * -(-bucket[1] // ratio)
+    return numbers * recipe.dtype.itemsize * (2 if recipe.posterior == BOTH else 1)
+
+
+def _demand_same(store: Store, vae: VAE, recipe: Recipe) -> None:
+    """Raises BadRequest if the folder holds a cache of another VAE or recipe."""
+    if not store.job:
+        return
+    before, now = store.job, _describe(vae, recipe)
+    different = [
+        f"{name}: {before[part].get(name)} before, {value} now"
+        for part in ("vae", "recipe")
+        for name, value in now[part].items()
+        if before[part].get(name) != value
+    ]
+    if different:
+        raise BadRequest(
+            f"'{store.folder}' holds a cache that was made otherwise ({some(different)}): give the options it was made "
+            "with, or another folder."
+        )
+
+
+def _describe(vae: VAE, recipe: Recipe) -> dict[str, Any]:
+    dtype = str(vae.dtype).removeprefix("torch.")
+    facts = {"fingerprint": vae.fingerprint, "family": vae.family, "latent_space": vae.latent_space, "dtype": dtype}
+    return {"vae": facts, "recipe": recipe.to_dict()}
+
+
+def _demand_same_images(store: Store, known: Mapping[str, Image], images: Iterable[Image]) -> None:
+    """Raises BadRequest if the sources are not those of the run before."""
+    if not known:
+        return
+    now = {image.source.path: image.id for image in images}
+    new, gone = sorted(now.keys() - known.keys()), sorted(known.keys() - now.keys())
+    changed = sorted(path for path in now.keys() & known.keys() if known[path].id != now[path])
+    lists = {"new": new, "gone": gone, "changed": changed}
+    said = [f"{len(paths)} {what} ({some(paths)})" for what, paths in lists.items() if paths]
+    if said:
+        raise BadRequest(
+            f"the images are not those that '{store.folder}' was made of: {', '.join(said)}; --update encodes what has "
+            "changed and forgets what is gone."
+        )
+
+
+def _write_down(request: Request, job: _Job) -> None:
+    """What a later run is compared with, before anything is encoded."""
+    job.store.make()
+    said = _describe(job.vae, job.recipe)
+    said["vae"] |= {"name": job.vae.name, "title": job.vae.title, "device": request.devices[0].partition(":")[0]}
+    plans = {f"{w}x{h}": [how.rows, how.images] for (w, h), how in sorted(job.plans.items())}
+    more = {"convention": "raw", "source": str(request.source), "version": __version__, "plans": plans}
+    job.store.write_job({**said, **more})
+    job.store.write_images(job.found.images)
+
+
+def _encode(request: Request, job: _Job, progress: OnProgress) -> None:
+    done, total = job.done, job.done + job.missing
+    skipped = len(job.found.skipped) + len(job.unfit)
+    progress(done, total, skipped)
+    results = _run(request, job, chain.from_iterable(cut_batches(one, job.recipe.batch) for one in job.shards))
+    for shard in job.shards:
+        latents: list[Latent] = []
+        broken: list[Skipped] = []
+        while len(latents) + len(broken) < len(shard.items):
+            found = next(results)
+            latents += [one for one in found if isinstance(one, Latent)]
+            broken += [one for one in found if isinstance(one, Skipped)]
+            progress(done + len(latents), total, skipped + len(broken))
+        path = job.store.shards / shard.name
+        job.kept[shard.name] = write_shard(path, latents, broken, job.vae.fingerprint)
+        done, skipped = done + len(latents), skipped + len(broken)
+
+
+def _run(request: Request, job: _Job, batches: Iterable[Batch]) -> Iterator[list[Result]]:
+    if len(request.devices) == 1:
+        return encode_here(job.vae, job.recipe, job.plans, batches)
+    dtype = replace(request.loading, dtype=job.vae.dtype)
+    workers = [Worker(dtype, one, job.recipe, job.plans) for one in request.devices]
+    return encode_in_processes(workers, batches)
+
+
+def _list_rows(job: _Job) -> list[Row]:
+    """The index: latents whose images are still there, in the order of the images."""
+    places = {
+        entry.record.key: (name, entry) for name, contents in sorted(job.kept.items()) for entry in contents.entries
+    }
+    rows = []
+    for item in job.items:
+        if item.record.key in places:
+            name, entry = places[item.record.key]
+            rows.append(Row(name, replace(entry, record=item.record), item.source.caption))  # it may have been renamed
+    return rows
+
+
+def _list_skipped(job: _Job) -> list[Skipped]:
+    there = {image.id for image in job.found.images}
+    broken = {
+        (one.path, one.reason): one for contents in job.kept.values() for one in contents.skipped if one.id in there
+    }
+    return [*job.found.skipped, *job.unfit, *broken.values()]

@@ -1,0 +1,45 @@
+"""The text that belongs to an image, and images that are files of their own."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from .limits import LONGEST_CAPTION
+from .records import Skipped, Source
+
+NO_CAPTIONS = "none"
+PATHS = ("path", "file_name", "image", "image_path")
+CAPTIONS = ("caption", "text", "prompt")
+
+
+def read_source(path: Path, name: str, captions: str, caption: str | None = None) -> Source | Skipped:
+    """The source of a file of its own. caption: if it is known already."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        return Skipped(name, f"it cannot be opened: {getattr(error, 'strerror', None) or error}")
+    said = caption if caption is not None or captions == NO_CAPTIONS else read_caption(path.with_suffix(captions))
+    return Source(name, str(path.absolute()), (status.st_size, status.st_mtime_ns), None, said)
+
+
+def read_caption(path: Path) -> str | None:
+    """The text beside an image; None if there is none, or if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(LONGEST_CAPTION).decode("utf-8-sig", "replace")
+        return parse_caption(text, path.suffix)
+    except (OSError, ValueError):
+        return None
+
+
+def parse_caption(text: str, suffix: str) -> str | None:
+    """The caption of such a file: all of it, or what a JSON object has under one of CAPTIONS."""
+    if suffix.lower() != ".json":
+        return text.strip()
+    found = json.loads(text)
+    return first_of(found, CAPTIONS) if isinstance(found, dict) else None
+
+
+def first_of(fields: dict[str, Any], names: Iterable[str]) -> str | None:
+    return next((str(fields[name]) for name in names if fields.get(name) not in (None, "")), None)

@@ -1,0 +1,59 @@
+"""How trainers keep latents: the names of files and tensors, and what the numbers mean.
+
+sd-scripts  kohya-ss/sd-scripts 48d368f, library/strategy_base.py and strategy_*.py: beside the image, float32
+musubi      kohya-ss/musubi-tuner 30c658c, dataset/architectures.py, cache_io.py, image_video_dataset.py: in one folder
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ..vae_core.latents import NORMALISED, RAW, SCALED
+from .buckets import MUSUBI, SD_SCRIPTS
+
+TRAINERS = (SD_SCRIPTS, MUSUBI)
+
+
+class Format(NamedTuple):
+    """How a trainer keeps latents of a model.
+
+    spaces        whose latents it takes, keys of SPACES
+    convention    of its numbers
+    ending        of the files' names
+    frames        do latents of images have a dimension for frames?
+    sized         do the names of tensors end with the latent's size? then files hold several sizes
+    architecture  musubi's word in the metadata
+    """
+
+    spaces: tuple[str, ...]
+    convention: str
+    ending: str
+    frames: bool = False
+    sized: bool = True
+    architecture: str = ""
+
+
+_WAN = ("wan21",)
+
+FORMATS: Mapping[str, Mapping[str, Format]] = {
+    SD_SCRIPTS: {
+        "sd": Format(("sd1",), RAW, "_sd.npz", sized=False),
+        "sdxl": Format(("sdxl",), RAW, "_sdxl.npz", sized=False),
+        "sd3": Format(("sd3",), RAW, "_sd3.npz"),
+        "flux": Format(("flux1",), SCALED, "_flux.npz"),
+        "lumina": Format(("flux1",), SCALED, "_lumina.npz"),
+        "hunyuan-image": Format(("hunyuan-image",), RAW, "_hi.npz"),
+        "anima": Format(_WAN, NORMALISED, "_anima.npz"),
+    },
+    MUSUBI: {
+        "hv": Format(("hunyuan-video",), RAW, "_hv.safetensors", True, architecture="hunyuan_video"),
+        "hv15": Format(("hunyuan-video-15",), RAW, "_hv15.safetensors", True, architecture="hunyuan_video_1_5"),
+        "wan": Format((*_WAN, "wan22"), NORMALISED, "_wan.safetensors", True, architecture="wan"),
+        "qi": Format(_WAN, NORMALISED, "_qi.safetensors", True, architecture="qwen_image"),
+        "kr2": Format(_WAN, NORMALISED, "_kr2.safetensors", True, architecture="krea2"),
+        "zi": Format(("flux1",), RAW, "_zi.safetensors", architecture="z_image"),
+        "f2d": Format(("flux2",), RAW, "_f2d.safetensors", architecture="flux_2_dev"),
+        "f2k4b": Format(("flux2",), RAW, "_f2k4b.safetensors", architecture="flux_2_klein_4b"),
+        "f2k9b": Format(("flux2",), RAW, "_f2k9b.safetensors", architecture="flux_2_klein_9b"),
+    },
+}
+VERSION = "1.0.1"  # of musubi's files, cache_io.py: format_version

@@ -1,0 +1,153 @@
+"""Sources to images, images to items, items to shards. All of it is a function of the sources and the recipe."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ..vae_core import VAEError, readers
+from .limits import MOST_RECORDS, READERS
+from .reading import digest, open_file
+from .recipe import PAD, Recipe
+from .records import Box, Image, Item, Record, Size, Skipped, Source
+
+KEY = 24  # hexadecimal digits of an image's id in the keys of its latents: 96 bits
+
+
+@dataclass
+class Survey:
+    """The usable images, in the order of the sources, and what was skipped."""
+
+    images: list[Image] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+
+
+class Shard(NamedTuple):
+    """Items of one bucket that are written together."""
+
+    name: str
+    items: tuple[Item, ...]
+
+
+def survey(sources: Iterable[Source | Skipped], known: Mapping[str, Image], smallest: int) -> Survey:
+    """Read the headers and the bytes of all sources; of those that are as they were known, nothing.
+
+    known: images of an earlier survey by the path of their source
+    """
+    found, seen = Survey(), {}
+    with ThreadPoolExecutor(READERS) as readers_:
+        for one in _map_ahead(readers_, sources, known):
+            if isinstance(one, Image):
+                one = _demand_usable(one, seen, smallest)
+            if isinstance(one, Skipped):
+                found.skipped.append(one)
+            else:
+                seen[one.id] = one.source.path
+                found.images.append(one)
+    return found
+
+
+def _map_ahead(
+    pool: ThreadPoolExecutor, sources: Iterable[Source | Skipped], known: Mapping[str, Image]
+) -> Iterator[Image | Skipped]:
+    """`look_at` of each, some of them at once, in order."""
+    waiting = []
+    for source in sources:
+        waiting.append(pool.submit(look_at, source, known))
+        if len(waiting) > 8 * READERS:
+            yield waiting.pop(0).result()
+    for one in waiting:
+        yield one.result()
+
+
+def look_at(source: Source | Skipped, known: Mapping[str, Image]) -> Image | Skipped:
+    """Size and id of an image, or why there is none."""
+    if isinstance(source, Skipped):
+        return source
+    before = known.get(source.path)
+    if before and (before.source.stamp, before.source.part) == (source.stamp, source.part):
+        return Image(source, before.id, before.size)
+    try:
+        with open_file(source) as path:
+            height, width = readers.measure(path)
+            return Image(source, digest(path), (width, height))
+    except (VAEError, OSError) as error:
+        return Skipped(source.path, explain(error))
+
+
+def explain(error: Exception) -> str:
+    """The reason in the words of its error, without the name of the file, which stands beside it."""
+    said = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+    return said.partition(" as an image: ")[2] or said
+
+
+def _demand_usable(image: Image, seen: Mapping[str, str], smallest: int) -> Image | Skipped:
+    if image.id in seen:
+        return Skipped(image.source.path, f"it is a duplicate of '{seen[image.id]}'", image.id)
+    if min(image.size) < smallest:
+        size = f"{image.size[0]}x{image.size[1]}"
+        return Skipped(image.source.path, f"it is too small: {size}, and {smallest} pixels are the least", image.id)
+    return image
+
+
+def make_items(image: Image, recipe: Recipe) -> list[Item]:
+    """What is encoded of an image: each crop, and its mirror image. Raises BadRequest if nothing is left of it."""
+    fit = recipe.rule.fit(image.size)
+    items = []
+    boxes = list_crops(image.id, fit.resized, fit.bucket, recipe)
+    for number, box in enumerate(boxes):
+        for flip in (False, True) if recipe.flip else (False,):
+            key = image.id[:KEY] + (f".{number}" if number else "") + (".flip" if flip else "")
+            record = Record(key, image.id, image.source.path, image.size, fit.resized, box, fit.bucket, flip, number)
+            items.append(Item(record, image.source))
+    return items
+
+
+def list_crops(id: str, resized: Size, bucket: Size, recipe: Recipe) -> list[Box]:
+    """The centre, then others whose places the image's id decides. Without room for others there is one crop."""
+    spare = [have - want for have, want in zip(resized, bucket, strict=True)]
+    # Python's // rounds down: padding of an odd number gets the larger half before, cropping after, as trainers crop.
+    starts = [(spare[0] // 2, spare[1] // 2)]
+    if recipe.fit != PAD and max(spare) > 0:
+        for number in range(1, recipe.crops):
+            drawn = hashlib.sha256(f"{id}/{number}".encode()).digest()
+            across, down = (int.from_bytes(part, "big") for part in (drawn[:8], drawn[8:16]))
+            starts.append((across % (spare[0] + 1), down % (spare[1] + 1)))
+    return [(x, y, x + bucket[0], y + bucket[1]) for x, y in starts]
+
+
+def plan_items(images: Iterable[Image], recipe: Recipe) -> tuple[list[Item], list[Skipped]]:
+    """Items of all images. An image that no bucket holds is skipped."""
+    items: list[Item] = []
+    skipped = []
+    for image in images:
+        try:
+            items += make_items(image, recipe)
+        except VAEError as error:
+            skipped.append(Skipped(image.source.path, str(error), image.id))
+    return items, skipped
+
+
+def plan_shards(items: Iterable[Item], bytes_of: Mapping[Size, int], most: int) -> Iterator[Shard]:
+    """Shards of one bucket each, as large as they may be. Their names follow from what is in them.
+
+    bytes_of: of the latents of one item, by its bucket
+    """
+    buckets: dict[Size, list[Item]] = {}
+    for item in items:
+        buckets.setdefault(item.record.bucket, []).append(item)
+    for bucket, inside in sorted(buckets.items()):
+        count = max(1, min(MOST_RECORDS, most // max(1, bytes_of[bucket])))
+        for at in range(0, len(inside), count):
+            yield name_shard(bucket, inside[at : at + count])
+
+
+def name_shard(bucket: Size, items: Sequence[Item]) -> Shard:
+    keys = hashlib.sha256("\n".join(item.record.key for item in items).encode()).hexdigest()
+    return Shard(f"{bucket[0]}x{bucket[1]}-{keys[:16]}.safetensors", tuple(items))
+
+
+def cut_batches(shard: Shard, size: int) -> Iterator[tuple[Item, ...]]:
+    for at in range(0, len(shard.items), size):
+        yield shard.items[at : at + size]

@@ -1,0 +1,54 @@
+"""The bytes and the pixels of a source."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch import Tensor
+
+from ..vae_core import readers
+from . import colours, tables
+from .records import Source
+
+PIECE = 2**20  # bytes that are read at once
+
+
+@contextmanager
+def open_file(source: Source) -> Iterator[Path]:
+    """A file that holds the image and nothing else. Of an archive or a table it is a copy, which is removed after."""
+    if source.part is None:
+        yield Path(source.file)
+        return
+    with tempfile.TemporaryDirectory(prefix="exact-vae-") as folder:
+        path = Path(folder, Path(source.path).name[-100:] or "image")
+        path.write_bytes(read_bytes(source))
+        yield path
+
+
+def read_bytes(source: Source) -> bytes:
+    """The bytes of an image that lies in a file with others. Raises OSError."""
+    assert source.part is not None
+    if tables.is_table(source.file):
+        return tables.read_cell(source.file, source.part)
+    first, size = source.part
+    with Path(source.file).open("rb") as file:
+        file.seek(first)
+        return file.read(size)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits. Raises OSError."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            found.update(piece)
+    return found.hexdigest()
+
+
+def read_pixels(source: Source, srgb: bool) -> Tensor:
+    """The image (H, W, 3 or 4) in [0, 1], float32, upright. Raises BadPixels, DoesNotFit, BadRequest, OSError."""
+    with open_file(source) as path:
+        image = readers.read_first_with_alpha(path)[0]
+        return colours.to_srgb(path, image) if srgb else image

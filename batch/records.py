@@ -1,0 +1,87 @@
+"""What is known of a source, of an item that is to be encoded, and of a latent in a shard."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom
+Size = tuple[int, int]  # width, height
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image before it was read.
+
+    path     by which people know it, once in a job: relative to the folder, or 'photos.tar/0001.jpg'
+    file     what is opened
+    part     (first byte, bytes) of the file, if it holds other images too
+    stamp    (bytes, time of change in ns) of the file: if they are as before, so is the image
+    caption  its text
+    """
+
+    path: str
+    file: str
+    stamp: tuple[int, int]
+    part: tuple[int, int] | None = None
+    caption: str | None = None
+
+
+@dataclass(frozen=True)
+class Image:
+    """A source whose header was read. id: SHA-256 of its bytes. size: (width, height), upright."""
+
+    source: Source
+    id: str
+    size: Size
+
+
+@dataclass(frozen=True)
+class Record:
+    """One latent: of which image, and of which part of it.
+
+    key       its name in the shard; unique in the cache
+    id        SHA-256 of the bytes of the image
+    path      by which people know the image
+    original  (width, height) of the image, upright
+    resized   to which it was resized
+    crop      what was taken of that; a side outside it is padding
+    bucket    (width, height) that was encoded
+    flip      was it mirrored?
+    number    of the crop, 0 the centre
+    """
+
+    key: str
+    id: str
+    path: str
+    original: Size
+    resized: Size
+    crop: Box
+    bucket: Size
+    flip: bool = False
+    number: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any]) -> "Record":
+        """The record with these values, as `to_dict` gives them; others are left out. Raises KeyError, TypeError."""
+        values = {one.name: d[one.name] for one in fields(cls)}
+        pairs = {name: tuple(values[name]) for name in ("original", "resized", "crop", "bucket")}
+        return cls(**{**values, **pairs})
+
+
+@dataclass(frozen=True)
+class Item:
+    """A record, and where its image is read."""
+
+    record: Record
+    source: Source
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A source that has no latent, and why."""
+
+    path: str
+    reason: str
+    id: str | None = None

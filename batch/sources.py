@@ -1,0 +1,99 @@
+"""Where images lie: a folder tree, a list of paths, tar archives of WebDataset, a table.
+
+A list is a text file with a path on each line, JSONL, or CSV. JSONL and CSV have a field 'path' (or 'file_name',
+'image'), and 'caption' (or 'text') if they like. Paths are relative to the list.
+"""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ..vae_core import BadRequest, readers
+from ..vae_core.files import demand_file
+from . import tables, tars
+from .captions import CAPTIONS, NO_CAPTIONS, PATHS, first_of, read_source
+from .records import Skipped, Source
+
+
+def list_sources(place: Path, captions: str, inside: Path, limit: int | None = None) -> Iterator[Source | Skipped]:
+    """All images at this place, in a fixed order.
+
+    captions  the ending of the file with an image's caption, '.txt' or '.json'; 'none'
+    inside    the folder of results, which may lie in the place and is left out
+    Raises BadRequest if there is nothing of this kind.
+    """
+    return islice(_choose(place)(place, captions, inside), limit)
+
+
+def _choose(place: Path) -> Callable[[Path, str, Path], Iterable[Source | Skipped]]:
+    if place.is_dir():
+        if tables.is_saved_dataset(place):
+            return tables.list_saved_dataset
+        return list_folder
+    demand_file(place)
+    readers_of = {".jsonl": list_jsonl, ".csv": list_csv, ".txt": list_text, ".parquet": tables.list_parquet}
+    found = readers_of.get(place.suffix.lower(), tars.list_tar if place.suffix.lower() == ".tar" else None)
+    if found is None:
+        raise BadRequest(
+            f"'{place}' is no source of images: give a folder, a list (.txt, .jsonl, .csv, .parquet), or a .tar."
+        )
+    return found
+
+
+def list_folder(folder: Path, captions: str, inside: Path) -> Iterator[Source | Skipped]:
+    """Images of a folder and all below it, and of the tar archives there, by their relative paths."""
+    left_out = inside.absolute()
+    for path in sorted(_walk(folder, left_out), key=lambda path: path.relative_to(folder).as_posix()):
+        if path.suffix.lower() == ".tar":
+            yield from tars.list_tar(path, captions, inside)
+        else:
+            yield read_source(path, path.relative_to(folder).as_posix(), captions)
+
+
+def _walk(folder: Path, left_out: Path) -> Iterator[Path]:
+    endings = (*readers.SUFFIXES, ".tar")
+
+    def complain(error: OSError) -> None:
+        raise BadRequest(f"'{error.filename}' cannot be read: {error.strerror or error}.") from error
+
+    for place, folders, names in os.walk(folder, onerror=complain, followlinks=False):
+        folders[:] = [one for one in folders if not one.startswith(".") and Path(place, one).absolute() != left_out]
+        yield from (Path(place, name) for name in names if name.lower().endswith(endings) and not name.startswith("."))
+
+
+def list_text(place: Path, captions: str, inside: Path) -> Iterator[Source | Skipped]:
+    with place.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
+        for line in lines:
+            if name := line.strip():
+                yield read_source(place.parent / name, name, captions)
+
+
+def list_jsonl(place: Path, captions: str, inside: Path) -> Iterator[Source | Skipped]:
+    with place.open(encoding="utf-8-sig", errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                fields = json.loads(line)
+            except (ValueError, RecursionError):
+                yield Skipped(f"{place.name}:{number}", "this line is no JSON")
+                continue
+            yield _from_fields(place, f"{place.name}:{number}", fields, captions)
+
+
+def list_csv(place: Path, captions: str, inside: Path) -> Iterator[Source | Skipped]:
+    with place.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+        for number, fields in enumerate(csv.DictReader(lines), 2):
+            yield _from_fields(place, f"{place.name}:{number}", fields, captions)
+
+
+def _from_fields(place: Path, line: str, fields: Any, captions: str) -> Source | Skipped:
+    name = first_of(fields, PATHS) if isinstance(fields, dict) else None
+    if name is None:
+        return Skipped(line, f"this line has none of the fields {', '.join(PATHS)}")
+    caption = None if captions == NO_CAPTIONS else first_of(fields, CAPTIONS)
+    return read_source(place.parent / name, name, captions, caption)

@@ -1,0 +1,140 @@
+"""The folder of a cache: shards, and what is known of them.
+
+shards/*.safetensors   the latents, each with its record: the truth
+index.jsonl            one line for each latent, and index.parquet with the same if pyarrow is there
+skipped.jsonl          sources without a latent, and why
+sources.jsonl          the sources as they were when they were encoded
+job.json               the VAE, the recipe, the versions
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ..vae_core import BadRequest
+from ..vae_core.files import make_folder, read_json, write_atomically
+from .records import Image, Record, Skipped, Source
+from .shards import Contents, Entry, read_contents, sync
+
+SHARDS, JOB, INDEX, TABLE = "shards", "job.json", "index.jsonl", "index.parquet"
+SKIPPED, SOURCES = "skipped.jsonl", "sources.jsonl"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the index."""
+
+    shard: str
+    entry: Entry
+    caption: str | None = None
+
+    @property
+    def record(self) -> Record:
+        return self.entry.record
+
+    def to_dict(self) -> dict[str, Any]:
+        more = {"shape": self.entry.shape, "digest": self.entry.digest, "shard": self.shard, "caption": self.caption}
+        return {**self.record.to_dict(), **more}
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any]) -> "Row":
+        return cls(d["shard"], Entry(Record.from_dict(d), tuple(d["shape"]), d["digest"]), d["caption"])
+
+
+class Store:
+    """A cache in a folder. What is read is read when it is first asked for."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.shards = folder / SHARDS
+
+    def demand(self) -> "Store":
+        """This store. Raises BadRequest if there is no cache in the folder."""
+        if not (self.folder / JOB).is_file():
+            raise BadRequest(
+                f"there is no cache in '{self.folder}': it has no {JOB}. `exact-vae cache build` makes one."
+            )
+        return self
+
+    def make(self) -> None:
+        make_folder(self.shards)
+
+    @cached_property
+    def job(self) -> dict[str, Any]:
+        """What job.json says; nothing if there is none. Raises BadRequest if it is broken."""
+        path = self.folder / JOB
+        if not path.exists():
+            return {}
+        try:
+            found = read_json(path)
+        except ValueError as error:
+            raise BadRequest(f"'{path}' is no JSON: {error}.") from error
+        if not isinstance(found, dict) or not {"vae", "recipe"} <= found.keys():
+            raise BadRequest(f"'{path}' does not describe a cache: it has no 'vae' and 'recipe'.")
+        return found
+
+    def write_job(self, job: dict[str, Any]) -> None:
+        with write_atomically(self.folder / JOB) as part:
+            part.write_text(json.dumps(job, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            sync(part)
+        self.__dict__["job"] = job
+
+    def list_shards(self) -> list[str]:
+        return sorted(path.name for path in self.shards.glob("*.safetensors")) if self.shards.is_dir() else []
+
+    def read(self, name: str) -> Contents:
+        return read_contents(self.shards / name)
+
+    def read_rows(self) -> Iterator[Row]:
+        """The index. Raises BadRequest if it is not there or broken."""
+        for line in self._lines(INDEX):
+            try:
+                yield Row.from_dict(line)
+            except (KeyError, TypeError) as error:
+                raise BadRequest(f"'{self.folder / INDEX}' is no index of a cache: build the cache again.") from error
+
+    def read_skipped(self) -> list[Skipped]:
+        return [Skipped(**line) for line in self._lines(SKIPPED)] if (self.folder / SKIPPED).exists() else []
+
+    def read_images(self) -> dict[str, Image]:
+        """The images as they were when they were surveyed, by the paths of their sources."""
+        if not (self.folder / SOURCES).exists():
+            return {}
+        found = {}
+        for line in self._lines(SOURCES):
+            part = tuple(line["part"]) if line["part"] else None
+            source = Source(line["path"], line["file"], tuple(line["stamp"]), part, line["caption"])
+            found[source.path] = Image(source, line["id"], tuple(line["size"]))
+        return found
+
+    def write_images(self, images: Iterable[Image]) -> None:
+        self._write_lines(SOURCES, ({**asdict(one.source), "id": one.id, "size": one.size} for one in images))
+
+    def write_index(self, rows: Iterable[Row], skipped: Iterable[Skipped]) -> None:
+        lines = [row.to_dict() for row in rows]
+        self._write_lines(INDEX, lines)
+        self._write_lines(SKIPPED, (asdict(one) for one in skipped))
+        if find_spec("pyarrow"):
+            arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+            with write_atomically(self.folder / TABLE) as part:
+                parquet.write_table(arrow.Table.from_pylist(lines), part)
+
+    def _write_lines(self, name: str, lines: Iterable[dict[str, Any]]) -> None:
+        with write_atomically(self.folder / name) as part, part.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(line, ensure_ascii=True) + "\n" for line in lines)
+
+    def _lines(self, name: str) -> Iterator[dict[str, Any]]:
+        path = self.folder / name
+        try:
+            with path.open(encoding="utf-8") as file:
+                for line in file:
+                    yield json.loads(line)
+        except OSError as error:
+            raise BadRequest(f"'{path}' cannot be read: {error.strerror or error}.") from error
+        except ValueError as error:
+            raise BadRequest(f"'{path}' has a line that is no JSON: {error}.") from error

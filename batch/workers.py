@@ -1,0 +1,103 @@
+"""Who encodes: this process, or one process for each device. Results come in the order of the batches."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from multiprocessing.process import current_process
+
+import torch
+
+from ..vae_core import VAE, VAEError
+from .encoding import Agreed, Batch, Encoder, Loading, Result
+from .limits import AHEAD
+from .recipe import Recipe
+from .records import Size
+
+MOST_DEATHS = 3  # of a worker at one batch: then it is no accident
+
+
+def encode_here(
+    vae: VAE, recipe: Recipe, plans: Mapping[Size, Agreed], batches: Iterable[Batch]
+) -> Iterator[list[Result]]:
+    """Results of all batches, encoded in this process while the next images are read."""
+    encoder, threads = Encoder(vae, recipe, plans), torch.get_num_threads()
+    torch.set_num_threads(recipe.threads)
+    waiting: deque[Batch] = deque()
+    try:
+        for batch in batches:
+            waiting.append(batch)
+            if len(waiting) > AHEAD:
+                yield encoder.encode(waiting.popleft(), waiting)
+        while waiting:
+            yield encoder.encode(waiting.popleft(), waiting)
+    finally:
+        encoder.close()
+        torch.set_num_threads(threads)
+
+
+class Worker:
+    """A process with a VAE on a device. If it dies, another takes its place and its batch."""
+
+    def __init__(self, loading: Loading, device: str, recipe: Recipe, plans: Mapping[Size, Agreed]):
+        self._setup = (loading, device, recipe, plans)
+        self._pool = self._start()
+
+    def _start(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, get_context("spawn"), _set_up, self._setup)
+
+    def submit(self, batch: Batch) -> Future[list[Result]]:
+        try:
+            return self._pool.submit(_encode, batch)
+        except BrokenProcessPool:
+            self.restart()
+            return self._pool.submit(_encode, batch)
+
+    def restart(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool = self._start()
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+def encode_in_processes(workers: Sequence[Worker], batches: Iterable[Batch]) -> Iterator[list[Result]]:
+    """Results of all batches. Each worker has one batch in hand and one waiting."""
+    waiting: deque[tuple[Worker, Batch, Future[list[Result]]]] = deque()
+    try:
+        for number, batch in enumerate(batches):
+            worker = workers[number % len(workers)]
+            waiting.append((worker, batch, worker.submit(batch)))
+            if len(waiting) >= AHEAD * len(workers):
+                yield _wait(*waiting.popleft())
+        while waiting:
+            yield _wait(*waiting.popleft())
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+def _wait(worker: Worker, batch: Batch, result: Future[list[Result]]) -> list[Result]:
+    for _ in range(MOST_DEATHS):
+        try:
+            return result.result()
+        except BrokenProcessPool:
+            result = worker.submit(batch)
+    try:
+        return result.result()
+    except BrokenProcessPool as error:
+        path = batch[0].record.path
+        raise VAEError(f"a worker ended {MOST_DEATHS + 1} times at '{path}': is memory too small for it?") from error
+
+
+def _set_up(loading: Loading, device: str, recipe: Recipe, plans: Mapping[Size, Agreed]) -> None:
+    """In the worker's process: loads the VAE, which stays with the process."""
+    torch.set_num_threads(recipe.threads)
+    process: object = current_process()
+    vars(process)["encoder"] = Encoder(loading.load(device), recipe, plans)
+
+
+def _encode(batch: Batch) -> list[Result]:
+    process: object = current_process()
+    return vars(process)["encoder"].encode(batch)

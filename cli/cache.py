@@ -1,0 +1,177 @@
+"""exact-vae cache: folders of images to latents for training."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from ..batch import Loading, Recipe, Report, Request, build
+from ..batch.buckets import RULES
+from ..batch.fitting import FILTERS
+from ..batch.recipe import AUTOMATIC, FITS, POSTERIORS, SAMPLE, STORED, stored_like
+from ..nodes import host
+from ..vae_core import BadRequest
+from ..vae_core.dtypes import parse_dtype
+from ..vae_core.images import ALPHA
+from . import cache_checks, cache_export
+from .options import add_vae, parse_positive, parse_seed, read_digits
+from .plan import parse_size
+from .progress import bar
+
+CAPTIONS = (".txt", ".caption", ".json", "none")
+USUAL = Recipe()
+MOST_WORKERS = 256  # processes of one machine
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    root = commands.add_parser("cache", help="encode folders of images for training")
+    actions = root.add_subparsers(metavar="ACTION")
+    command = actions.add_parser("build", help="encode images to a folder of latents; the same command goes on")
+    what = "a folder of images, a list (.txt, .jsonl, .csv, .parquet), a .tar of WebDataset, or a saved dataset"
+    command.add_argument("source", type=Path, metavar="SOURCE", help=what)
+    command.add_argument("out", type=Path, metavar="OUT", help="the folder of the cache")
+    add_vae(command)
+    _add_sizes(command)
+    _add_numbers(command)
+    _add_run(command)
+    command.set_defaults(do=run_build)
+    cache_checks.add(actions)
+    cache_export.add(actions)
+
+
+def _add_sizes(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("sizes")
+    group.add_argument(
+        "--area", type=parse_size, default="x".join(map(str, USUAL.area)), metavar="WxH", help="area of a bucket"
+    )
+    group.add_argument("--sizes", type=Path, metavar="FILE", help="a list of buckets, WIDTHxHEIGHT on each line")
+    group.add_argument("--step", type=parse_positive, default=USUAL.step, metavar="N", help="sides are multiples of it")
+    rule = "how images find their size: by aspect, as a trainer does it, or each keeps its own (none)"
+    group.add_argument("--buckets", choices=RULES, default=USUAL.buckets, help=rule)
+    group.add_argument("--fit", choices=FITS, default=USUAL.fit, help="crop the middle, or pad by the image's edge")
+    group.add_argument("--no-upscale", action="store_true", help="make no image larger")
+    group.add_argument("--filter", choices=[AUTOMATIC, *FILTERS], default=USUAL.filter, help="to resize with")
+    least = "skip images with a shorter side"
+    group.add_argument("--smallest", type=parse_positive, default=USUAL.smallest, metavar="N", help=least)
+    group.add_argument("--flip", action="store_true", help="store the mirrored image, too")
+    group.add_argument("--repeat-crops", type=parse_positive, default=1, metavar="N", help="crops of each image")
+
+
+def _add_numbers(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("numbers")
+    what = f"{', '.join(POSTERIORS[:2])}, or {SAMPLE}:SEED"
+    group.add_argument("--posterior", type=parse_posterior, default=(USUAL.posterior, 0), metavar="P", help=what)
+    group.add_argument("--store", choices=list(STORED), help="dtype of the latents (default: that of the computation)")
+    group.add_argument("--alpha", choices=ALPHA, default=USUAL.alpha, help="what is done to transparency")
+    group.add_argument("--background", default=USUAL.background, metavar="#RRGGBB", help="for --alpha composite")
+    group.add_argument("--srgb", action="store_true", help="convert colours of an ICC profile to sRGB")
+    group.add_argument("--batch", type=parse_positive, default=1, metavar="N", help="images at once")
+    threads = "CPU threads of each worker (default: 1); --workers cpu:N uses more cores with the same bits"
+    group.add_argument("--threads", type=parse_positive, default=1, metavar="N", help=threads)
+    group.add_argument("--rows", type=parse_positive, metavar="N", help="run in bands of N rows")
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
+    who = "who encodes: auto, cuda:0,cuda:1 or cpu:N for N processes (default: --device)"
+    command.add_argument("--workers", default=AUTOMATIC, metavar="WHO", help=who)
+    command.add_argument("--captions", choices=CAPTIONS, default=".txt", help="the ending of files with captions")
+    command.add_argument("--limit", type=parse_positive, metavar="N", help="only the first N sources")
+    command.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    command.add_argument("--update", action="store_true", help="encode images that are new or changed, forget others")
+    command.add_argument("--json", action="store_true", help="print events as JSON, one on each line")
+
+
+def parse_posterior(said: str) -> tuple[str, int]:
+    """'mean', 'mean+logvar' or 'sample:7' -> (which, the seed). For argparse."""
+    name, colon, seed = said.partition(":")
+    if name not in POSTERIORS or bool(colon) != (name == SAMPLE):
+        raise argparse.ArgumentTypeError(f"choose mean, mean+logvar or sample:SEED, not '{said}'")
+    return name, parse_seed(seed) if colon else 0
+
+
+def run_build(options: argparse.Namespace) -> None:
+    devices = list_devices(options)
+    loading = Loading(
+        tuple(options.vae), parse_dtype(options.dtype), options.latent_space, options.light, options.border,
+        options.download)  # fmt: skip
+    request = Request(
+        options.source, options.out, loading, make_recipe(options, devices[0]), devices, options.captions,
+        options.limit, options.update)  # fmt: skip
+    with bar("encode") as drawn:
+
+        def show(done: int, total: int, skipped: int) -> None:
+            drawn.name(f"encode, {skipped} skipped")
+            drawn(done, total)
+            if options.json:
+                print(json.dumps({"done": done, "total": total, "skipped": skipped}), flush=True)
+
+        try:
+            report = build(request, dry_run=options.dry_run, progress=show)
+        except KeyboardInterrupt:
+            print("exact-vae: the same command goes on where this one stopped.", file=sys.stderr)
+            raise
+    _print_report(options, report)
+
+
+def _print_report(options: argparse.Namespace, report: Report) -> None:
+    buckets = {f"{w}x{h}": count for (w, h), count in report.buckets.items()}
+    if options.json:
+        facts = {"latents": report.latents, "encoded": report.encoded, "skipped": report.skipped, "buckets": buckets}
+        print(json.dumps({**facts, "dry_run": options.dry_run}))
+        return
+    for name, count in buckets.items():
+        print(f"{name:<12}{count}")
+    done = f"{report.encoded} to encode" if options.dry_run else f"{report.encoded} encoded now"
+    print(f"{options.out}: {report.latents} latents, {done}; {report.skipped} sources skipped")
+
+
+def list_devices(options: argparse.Namespace) -> tuple[str, ...]:
+    """'cpu:2' -> ('cpu', 'cpu'); 'cuda:0,cuda:1' -> both. Raises BadRequest for anything else."""
+    said = options.workers.strip()
+    if said == AUTOMATIC:
+        return (str(host.device(options.device)),)
+    name, _, count = said.partition(":")
+    if name == "cpu":
+        number = read_digits(count) if count.isascii() and count.isdigit() else 0 if count else 1
+        if not 1 <= number <= MOST_WORKERS:
+            raise BadRequest(f"'{said}' names no workers: write cpu:N, with N from 1 to {MOST_WORKERS}.")
+        return ("cpu",) * number
+    return tuple(str(host.device(one.strip())) for one in said.split(","))
+
+
+def make_recipe(options: argparse.Namespace, device: str) -> Recipe:
+    posterior, seed = options.posterior
+    return Recipe(
+        area=options.area[::-1],
+        step=options.step,
+        buckets=options.buckets,
+        sizes=read_sizes(options.sizes) if options.sizes else (),
+        fit=options.fit,
+        enlarge=not options.no_upscale,
+        filter=options.filter,
+        smallest=options.smallest,
+        flip=options.flip,
+        crops=options.repeat_crops,
+        posterior=posterior,
+        seed=seed,
+        stored=options.store or stored_like(parse_dtype(options.dtype) or torch.float32),
+        alpha=options.alpha,
+        background=options.background,
+        srgb=options.srgb,
+        batch=options.batch,
+        threads=options.threads,
+        rows=options.rows,
+    )
+
+
+def read_sizes(path: Path) -> tuple[tuple[int, int], ...]:
+    """The buckets of a list, (width, height) each. Raises BadRequest."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split()
+        return tuple(sorted({(width, height) for height, width in map(parse_size, lines)}))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRequest(f"'{path}' cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+    except argparse.ArgumentTypeError as error:
+        raise BadRequest(f"'{path}' is no list of buckets: {error}.") from error

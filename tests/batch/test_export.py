@@ -1,0 +1,148 @@
+"""exact-vae cache export: names, keys, shapes, dtypes and numbers of the trainers' own files."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from exact_vae.batch import Export, Store, export
+from exact_vae.batch.comparing import read_row
+from exact_vae.batch.encoding import draw
+from exact_vae.batch.records import Record
+from exact_vae.batch.shards import Entry, Latent, write_shard
+from exact_vae.batch.store import Row
+from exact_vae.cli import main
+from exact_vae.vae_core import SPACES, convert, read_latent
+from exact_vae.vae_core.errors import BadRequest
+from safetensors import safe_open
+
+
+def make_store(folder: Path, channels: int, space: str | None, *, frames: bool = False, **recipe) -> Store:
+    """A cache of two images, 64x48 and 48x64, and the first one mirrored, as sd-scripts' rule takes them."""
+    shape = (channels, 1, 6, 8) if frames else (channels, 6, 8)
+    usual = {"area": [64, 64], "step": 16, "sides": [16, 64], "sizes": [], "buckets": "sd-scripts", "enlarge": False}
+    store, rows = Store(folder), []
+    store.make()
+    generator = torch.Generator().manual_seed(0)
+    for key, path, flip in (("a", "one.png", False), ("a.flip", "one.png", True), ("b", "in/two.png", False)):
+        record = Record(key, key[0] * 64, path, (64, 48), (64, 48), (0, 0, 64, 48), (64, 48), flip)
+        tensors = {name: torch.randn(shape, generator=generator) for name in ("mean", "logvar")}
+        contents = write_shard(store.shards / f"{key}.safetensors", [Latent(record, tensors)], (), "made up")
+        entry: Entry = contents.entries[0]
+        rows.append(Row(f"{key}.safetensors", entry))
+    said = {**usual, "posterior": "mean+logvar", "stored": "fp32", **recipe}
+    store.write_job({"vae": {"fingerprint": "made up", "latent_space": space}, "recipe": said})
+    store.write_index(rows, [])
+    return store
+
+
+def stored(store: Store) -> dict[str, dict[str, torch.Tensor]]:
+    return {row.record.key: read_row(store, row) for row in store.read_rows()}
+
+
+def test_sd_scripts_sdxl(tmp_path):
+    store = make_store(tmp_path / "cache", 4, None)
+    found = export(store, Export("sd-scripts", tmp_path / "images", "sdxl"))
+    assert (found.model, found.files, found.left_out) == ("sdxl", 2, 0)
+    names = sorted(str(p.relative_to(tmp_path / "images")) for p in (tmp_path / "images").rglob("*") if p.is_file())
+    assert names == ["in/two_0064x0048_sdxl.npz", "one_0064x0048_sdxl.npz"]
+    with np.load(tmp_path / "images" / "one_0064x0048_sdxl.npz") as file:
+        assert set(file.files) == {"latents", "latents_flipped", "original_size", "crop_ltrb"}
+        assert file["latents"].dtype == np.float32 and file["latents"].shape == (4, 6, 8)
+        assert (file["latents"] == stored(store)["a"]["mean"].numpy()).all(), "raw: sd-scripts scales in training"
+        assert (file["latents_flipped"] == stored(store)["a.flip"]["mean"].numpy()).all()
+        assert file["original_size"].tolist() == [64, 48] and file["crop_ltrb"].tolist() == [0, 0, 64, 48]
+
+
+def test_sd_scripts_flux(tmp_path):
+    """Scaled; names with the latent's size; a file that is overwritten keeps latents of other sizes."""
+    store = make_store(tmp_path / "cache", 16, "flux1")
+    path = tmp_path / "out" / "one_0064x0048_flux.npz"
+    path.parent.mkdir()
+    np.savez(path, latents_12x16=np.ones((16, 12, 16), np.float32), latents_6x8=np.ones((16, 6, 8), np.float32))
+    with pytest.raises(BadRequest, match="there are 1 of the files already"):
+        export(store, Export("sd-scripts", tmp_path / "out", "flux"))
+    export(store, Export("sd-scripts", tmp_path / "out", "flux", overwrite=True))
+    with np.load(path) as file:
+        kinds = ("latents", "latents_flipped", "original_size", "crop_ltrb")
+        assert set(file.files) == {f"{kind}_6x8" for kind in kinds} | {"latents_12x16"}
+        expected = (stored(store)["a"]["mean"] - 0.1159) * 0.3611
+        assert np.abs(file["latents_6x8"] - expected.numpy()).max() < 1e-6
+    _, tag = read_latent(tmp_path / "out" / "in" / "two_0064x0048_flux.npz")
+    assert tag is not None and tag.convention == "scaled", "as this pack reads such files"
+
+
+def test_a_sample(tmp_path):
+    store = make_store(tmp_path / "cache", 4, None)
+    export(store, Export("sd-scripts", tmp_path / "out", "sd", seed=7))
+    one = stored(store)["a"]
+    with np.load(tmp_path / "out" / "one_0064x0048_sd.npz") as file:
+        assert (file["latents"] == draw(one["mean"], one["logvar"], 7, "a").numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("model", "space", "frames", "name"),
+    [
+        ("wan", "wan21", True, "latents_1x6x8_float32"),
+        ("zi", "flux1", False, "latents_1x6x8_float32"),
+        ("f2d", "flux2", False, "latents_6x8_float32"),
+    ],
+)
+def test_musubi(model, space, frames, name, tmp_path):
+    store = make_store(tmp_path / "cache", SPACES[space].channels, space, frames=frames, buckets="musubi")
+    found = export(store, Export("musubi", tmp_path / "out", model))
+    assert (found.files, found.left_out) == (2, 1), "it has no mirrored latents"
+    path = tmp_path / "out" / f"two_0064x0048_{model}.safetensors"
+    with safe_open(path, "pt") as file:
+        assert list(file.keys()) == [name]
+        latent, metadata = file.get_tensor(name), file.metadata()
+    assert (metadata["width"], metadata["height"], metadata["format_version"]) == ("64", "48", "1.0.1")
+    raw = stored(store)["b"]["mean"]
+    expected = convert(raw[None], SPACES[space], "raw", "normalised")[0] if model == "wan" else raw
+    assert torch.equal(latent, expected) and latent.ndim == (4 if frames else 3)
+
+
+def test_what_the_trainer_cannot_use_is_refused(tmp_path):
+    store = make_store(tmp_path / "cache", 4, None)
+
+    def refused(match: str, *what, of: Store = store, **more) -> None:
+        with pytest.raises(BadRequest, match=match):
+            export(of, Export(*what, **more))
+        assert not (tmp_path / "out").exists(), "nothing is written"
+
+    out = tmp_path / "out"
+    refused("say by --model whom they are for, sd or sdxl", "sd-scripts", out)
+    refused("are not for 'flux' of sd-scripts: choose sd or sdxl", "sd-scripts", out, "flux")
+    refused("musubi keeps no latents with 4 channels", "musubi", out)
+    mean = make_store(tmp_path / "mean", 4, None, posterior="mean")
+    refused("has no posterior to sample from", "sd-scripts", out, "sd", 7, of=mean)
+    other = make_store(tmp_path / "other", 4, None, area=[32, 32])
+    refused("'one.png' was encoded as 64x48, and sd-scripts brings it to", "sd-scripts", out, "sd", of=other)
+
+
+def test_two_images_of_one_name(tmp_path):
+    store = make_store(tmp_path / "cache", 16, "flux1", buckets="musubi")
+    text = (store.folder / "index.jsonl").read_text()
+    (store.folder / "index.jsonl").write_text(text.replace("in/two.png", "in/one.png"))
+    with pytest.raises(BadRequest, match=r"musubi cannot tell 'one.png' and 'in/one.png' apart"):
+        export(store, Export("musubi", tmp_path / "out"))
+
+
+def test_a_path_out_of_the_folder(tmp_path):
+    store = make_store(tmp_path / "cache", 4, None)
+    text = (store.folder / "index.jsonl").read_text()
+    (store.folder / "index.jsonl").write_text(text.replace("in/two.png", "../two.png"))
+    with pytest.raises(BadRequest, match="has no place in"):
+        export(store, Export("sd-scripts", tmp_path / "out", "sd"))
+
+
+def test_the_command(tmp_path, capsys):
+    make_store(tmp_path / "cache", 4, None)
+    command = ["cache", "export", str(tmp_path / "cache"), "--format", "sd-scripts", "--model", "sd"]
+    assert main([*command, str(tmp_path / "out"), "--posterior", "sample:1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == {"files": 2, "left_out": 0, "model": "sd", "format": "sd-scripts"}
+    shutil.rmtree(tmp_path / "cache")
+    assert main([*command, str(tmp_path / "out")]) == 1 and "there is no cache in" in capsys.readouterr().err

@@ -1,0 +1,98 @@
+"""Moving a VAE to a device and casting it, in the forms that torch's modules have."""
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+from torch import Tensor
+
+from ..dtypes import demand_device, demand_dtype
+from ..errors import BadRequest
+from .blocks.base import Network
+from .doubling import keep_unrounded, list_doubled
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Device: TypeAlias = torch.device | str | int
+Where: TypeAlias = Device | torch.dtype | Tensor | torch.memory_format | bool | None  # where to, as what, or how
+
+SAYING_WHERE = ("device", "dtype", "tensor")
+SAYING_HOW = ("non_blocking", "copy", "memory_format")  # which torch takes, and which change no number here
+
+
+class Castable:
+    """The short words for `to`. Every method returns the object itself."""
+
+    def to(self, *where: Where, **named: Where) -> "Self":
+        """Move or cast, in place."""
+        raise NotImplementedError
+
+    def cpu(self) -> "Self":
+        return self.to("cpu")
+
+    def cuda(self, device: Device | None = None) -> "Self":
+        """Move to this GPU, or to the current one. Raises BadRequest if it is not there."""
+        return self.to("cuda" if device is None else device)
+
+    def half(self) -> "Self":
+        return self.to(torch.float16)
+
+    def bfloat16(self) -> "Self":
+        return self.to(torch.bfloat16)
+
+    def float(self) -> "Self":
+        return self.to(torch.float32)
+
+    def double(self) -> "Self":
+        return self.to(torch.float64)
+
+
+class Movable(Castable):
+    """A network that is moved and cast in place."""
+
+    network: Network
+    _device: torch.device
+    _dtype: torch.dtype
+
+    @torch.inference_mode(False)
+    def to(self, *where: Where, **named: Where) -> "Self":
+        """Move or cast the weights, in place, to what `nn.Module.to` takes: `to("cuda", torch.float16)`, `to(tensor)`.
+
+        A tensor, of any shape, stands for its device and dtype. Statistics of a latent space stay fp32 at least.
+        Raises BadRequest for a device or dtype that is not there, and for keywords that torch does not have.
+        """
+        device, dtype = parse_where(*where, **named)
+        self._device = device or self._device
+        self._dtype = dtype or self._dtype
+        move(self.network, self._device, dtype)
+        return self
+
+
+def parse_where(*where: Where, **named: Where) -> tuple[torch.device | None, torch.dtype | None]:
+    """The (device, dtype) that arguments of `nn.Module.to` ask for; None is to stay. Raises BadRequest."""
+    if unknown := set(named) - {*SAYING_WHERE, *SAYING_HOW}:
+        raise BadRequest(f"a VAE is not moved by '{min(unknown)}': give {', '.join(SAYING_WHERE)}.")
+    devices, dtypes = [], []
+    for one in (*where, *(value for name, value in named.items() if name in SAYING_WHERE)):
+        if isinstance(one, Tensor):
+            devices.append(one.device)
+        dtypes += [one.dtype] if isinstance(one, Tensor) else [one] if isinstance(one, torch.dtype) else []
+        if isinstance(one, str | int | torch.device) and not isinstance(one, bool):  # a bool is non_blocking
+            devices.append(demand_device(one))
+        elif not isinstance(one, Tensor | torch.dtype | bool | None):
+            raise BadRequest(f"a VAE cannot be moved to {str(one)[:60]}: give a device, a dtype, or both.")
+    if len(devices) > 1 or len(dtypes) > 1:
+        raise BadRequest("a VAE can be moved to one device and cast to one dtype at a time.")
+    return next(iter(devices), None), demand_dtype(dtypes[0]) if dtypes else None
+
+
+def move(network: Network, device: torch.device, dtype: torch.dtype | None) -> None:
+    """Move all tensors of a network and cast them, in place: buffers, which are statistics, to fp32 at least."""
+    before = {id(conv.weight): conv.weight.data for conv in list_doubled(network) if conv.weight.dtype is not dtype}
+    for parameter in network.parameters():
+        parameter.data = parameter.data.to(device, dtype or parameter.dtype)
+    chosen = dtype or next((parameter.dtype for parameter in network.parameters()), torch.float32)
+    for name, buffer in network.named_buffers():
+        buffer.data = buffer.data.to(device, network.choose_buffer_dtype(name, buffer.dtype, chosen, device))
+    if dtype:
+        keep_unrounded(network, before)

@@ -1,0 +1,44 @@
+"""Write sound into a file of its own, from which a video takes it. Needs PyAV."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import BadRequest
+from .reading import import_av
+
+LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # by the number of channels, as FFmpeg names them
+PIECE = 1 << 16  # samples that are encoded together
+RATES = {"libopus": 48000}  # of codecs that do not have every rate; what is given is resampled
+
+
+def write_sound(path: Path, waveform: Tensor, rate: int, codec: str) -> None:
+    """Write samples (C, n) in [-1, 1], floating-point, as the one stream of a Matroska file.
+
+    rate   samples a second
+    codec  FFmpeg's name of an encoder
+    Raises BadRequest for a number of channels that has no layout, for samples that are not finite, and for what the
+    encoder does not take.
+    """
+    av = import_av()
+    layout = LAYOUTS.get(len(waveform))
+    if layout is None:
+        raise BadRequest(f"sound of {len(waveform)} channels cannot be written: give 1, 2, 6 or 8.")
+    samples = waveform.detach().to("cpu", torch.float32)
+    if not samples.isfinite().all():
+        raise BadRequest("the sound holds NaN or infinity: it was broken before it came here.")
+    try:
+        with av.open(str(path), "w", format="matroska") as container:
+            stream = container.add_stream(codec, rate=RATES.get(codec, rate), layout=layout)
+            done = 0
+            for piece in samples.clamp(-1, 1).split(PIECE, 1):
+                frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(piece.numpy()), "fltp", layout)
+                frame.sample_rate, frame.pts, frame.time_base = rate, done, Fraction(1, rate)
+                done += piece.shape[1]
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+    except (av.error.FFmpegError, ValueError) as e:
+        raise BadRequest(f"the sound cannot be written by {codec} at {rate} samples a second: {e}.") from e
