@@ -14,36 +14,37 @@ from ...ops import Ops, list_norms
 from ..bands.flows import Source, build_flow
 from ..bands.holding import Banding
 from ..bands.state import Past
-from .counting import LiveBytes, ShapesOnly
+from .counting import LiveBytes
 from .places import DISK
+from .shapes import ShapesOnly
 
 
 class Alive(NamedTuple):
     """Bytes of a run in bands.
 
-    passing  at most alive beside what is held: of what ops make, and of what they take meanwhile
-    held     at most held in memory
+    most     at most alive: of what ops make, of what they take meanwhile, and what is held
+    passing  at most alive beside what is held
     surge    at most that come from one op to the next
-    top      was only the top of the image run? Then more is held than was counted
     """
 
+    most: int
     passing: int
-    held: int
     surge: int
-    top: bool = False
 
 
 @torch.no_grad()
 def count_alive(
-    ops: Ops, x: Tensor, side: Tensor, numbers: int, keep: str, twice: tuple[int, ...], past: Past | None = None
-) -> Alive:
+    ops: Ops, x: Tensor, side: Tensor, numbers: int, keep: str, twice: tuple[int, ...], past: Past | None = None,
+    taller: float = 1,
+) -> Alive:  # fmt: skip
     """What lives during a run; x and side are the caller's, and not counted.
 
     ops, x, side   as for a BandedRun
     numbers        in a band
     keep, twice    as in a Plan
+    taller         times x: the image of which x is the top, so much more is held
     """
-    count = LiveBytes()
+    count = LiveBytes(taller)
     norms, rooms = list_norms(ops), _CountingRooms(count, keep)
     past = past.copy(_CountingRooms(count, DISK)) if past else None  # what is known of earlier frames is the caller's
     banding = Banding(numbers, rooms, frozenset(id(norms[i]) for i in twice), past=past)
@@ -51,8 +52,7 @@ def count_alive(
     with ShapesOnly(count):
         for band in build_flow(ops, Source(x, banding), banding, count).read(last=True):
             del band
-    held = 0 if rooms.on_disk else rooms.most
-    return Alive(count.most_on_cpu - held, held, count.surge)
+    return Alive(int(count.most_on_cpu), count.passing, count.surge)
 
 
 class _CountingRooms:
@@ -61,7 +61,6 @@ class _CountingRooms:
     def __init__(self, count: LiveBytes, keep: str):
         self.count, self.on_disk = count, keep == DISK
         self.spare: dict[int, int] = {}
-        self.now = self.most = 0  # bytes
 
     def put(self, band: Tensor) -> "_CountedRoom":
         return _CountedRoom(self, band)
@@ -87,8 +86,9 @@ class _CountingRooms:
         return made
 
     def _grow(self, size: int) -> None:
-        self.now += size
-        self.most = max(self.most, self.now)
+        if not self.on_disk:  # otherwise it holds only what was read back
+            self.count.held += size
+            self.count.beyond += size * (self.count.taller - 1)
         self.count.grow(size)
 
     def _leave(self, size: int) -> None:

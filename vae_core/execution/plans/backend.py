@@ -1,8 +1,8 @@
 """What torch's functions take on a CPU while they run, beside what they read and what they give.
 
-A convolution is oneDNN's, which lays out the weights anew at each call; or torch's own, which unfolds what it reads
-into a column of taps for each pixel of the result. Which of the two is it? See `ConvParams::use_mkldnn` in
-pytorch/aten/src/ATen/native/Convolution.cpp.
+A convolution is oneDNN's, for which the weights are laid out anew at each call, by torch in channels last and by oneDNN
+in its blocks; or torch's own, which unfolds what it reads into a column of taps for each pixel of the result. Which of
+the two is it? See `ConvParams::use_mkldnn` and `_convolution` in pytorch/aten/src/ATen/native/Convolution.cpp.
 """
 
 import math
@@ -19,9 +19,10 @@ BLOCK = 16  # channels that oneDNN lays out together, at most
 COMPILED = 3 * 2**20  # bytes of what oneDNN compiles and keeps for the shapes of one run; found by measuring
 
 
-def count_scratch(name: str, made: Tensor, args: Sequence[Any]) -> int:
+def count_scratch(name: str, made: Tensor, args: Sequence[Any], taller: float = 1) -> int:
     """Bytes that the function of this name takes meanwhile on a CPU. args: its tensors; made: what it gives.
 
+    taller: times x is what the run may read at once, of which x is the top.
     All on the meta device, (B, C, H, W) or (B, C, T, H, W).
     """
     if name not in CONVOLUTIONS and name not in TRANSPOSED:
@@ -29,8 +30,8 @@ def count_scratch(name: str, made: Tensor, args: Sequence[Any]) -> int:
     x, weight = args[:2]
     if name in CONVOLUTIONS and is_one_pixel(weight):
         return weight.nbytes
-    if runs_in_onednn(x.dtype) and (len(x) > 1 or x.numel() > FEW or weight.shape[-1] > 3):
-        return count_blocked(weight)
+    if runs_in_onednn(x.dtype) and (len(x) > 1 or x.numel() * taller > FEW or weight.shape[-1] > 3):
+        return weight.nbytes + count_blocked(weight)
     pixels = made if name in CONVOLUTIONS else x
     seen = pixels.numel() // pixels.shape[1] * math.prod(weight.shape[1:])
     return seen * x.itemsize + weight.nbytes

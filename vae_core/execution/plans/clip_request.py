@@ -12,13 +12,13 @@ from ...ops import Ops, list_looks_ahead, splits_in_time
 from .. import whole
 from ..bands.state import Past
 from ..bands.stores import OnDevice
-from .counting import ShapesOnly
 from .places import DEVICE
-from .request import Plan, Request
+from .request import MOST_GAPS, Plan, Request
+from .shapes import ShapesOnly
 
 AT_A_TIME = (8, 4, 2, 1)  # latent frames, the fastest first
-# Gaps in the heap of a CPU, as in `request.py`: of what a part needs (measured: 1.8 to 2.2), and bytes at most.
-SCATTERED, MOST_SCATTERED = 2.5, 2**28
+# Gaps in the heap of a CPU, as in `request.py`, of what a part needs: what is held for the next part lies in between.
+SCATTERED = 0.4
 
 
 class ClipRequest(Request):
@@ -95,7 +95,7 @@ class ClipRequest(Request):
         plan = replace(plan, peak=int(plan.peak * more), held=int(plan.held * more), largest=int(plan.largest * more))
         here = plan.keep == DEVICE
         peak = plan.peak + self._count_end_bytes(part) + (part.known if here else 0) + part.gathered
-        peak += min(MOST_SCATTERED, int(SCATTERED * plan.peak)) if on_cpu else 0
+        peak += min(MOST_GAPS, int(SCATTERED * plan.peak)) if on_cpu else 0
         held = plan.held + (0 if here else part.known)
         ends = [numbers for end, numbers in self._end_numbers.items() if end != self.streamed]
         heap = max(peak - (plan.peak - plan.heap) - self.clips * self.x.nbytes, peak // 4) if on_cpu else 0

@@ -28,8 +28,8 @@ IN_FLIGHT = 8  # bands alive at once between two held images: read, extended, no
 # Gaps that tensors of many sizes leave in the heap of a CPU. Runs are quick with these; beyond them they are given back
 # (`heap` of a Plan), which costs time: what is used again has to be cleared anew. See benchmarks/budgets.py.
 GAPS, MOST_GAPS = 0.28, 40 * 2**20  # of what is alive; bytes
-COUNTED = 12  # bands of a run on a CPU that are counted one by one,
-COUNTED_ROWS = 256  # and rows of the image: all layers of a network without norms are under way by then
+COUNTED = 4  # bands of a run on a CPU that are counted one by one: the first, the last, and some between;
+COUNTED_ROWS = 256  # and rows of the image if a network has no norms: all its layers are under way by then
 READ_BACK = 3  # more bands alive on another device than a CPU if they are held elsewhere: those that were read back
 AROUND_MEMORY = 2  # bands alive while attention gathers what it remembers: what it reads, and what that was made of
 DOUBLING_COPIES = 2  # of the summed taps of one DoublingConv, for a moment: made, or laid out anew by the backend
@@ -144,9 +144,10 @@ class Request:
         ends = sum(self._end_bytes[end] for end in there)
         remembered = counted.remembered and counted.remembered + AROUND_MEMORY * tallest * self.x.itemsize
         if on_cpu:
-            passing = self._count_passing(rows, numbers, keep, twice)
-            alive = max(passing.passing + (on_device if passing.top else passing.held), remembered + on_device)
-            peak, heap = self._leave_gaps(alive, passing.surge, ends)
+            found = self._count_alive(rows, numbers, keep, twice)
+            attending = remembered + (counted.attending - counted.remembered if keep == DEVICE else 0)
+            alive = max(min(found.most, found.passing + on_device), attending)
+            peak, heap = self._leave_gaps(alive, found.surge, ends)
         else:
             in_flight = IN_FLIGHT + (READ_BACK if keep != DEVICE else 0)
             working = (in_flight * tallest + self.carried) * self.x.itemsize
@@ -154,10 +155,8 @@ class Request:
         largest = max(JOINED * tallest, counted.gathered, *(self._end_numbers[end] for end in there))
         asked = ((min(numbers // c, pixels, count_queries(pixels)), pixels) for c, pixels in counted.attended)
         scores = max((queries * pixels for queries, pixels in asked), default=0)
-        held, work = held - on_device, counted.work
-        return Plan(
-            1, rows, keep, twice, peak, held, work, self.shape, numbers, largest=largest, scores=scores, heap=heap
-        )
+        more = {"largest": largest, "scores": scores, "heap": heap}
+        return Plan(1, rows, keep, twice, peak, held - on_device, counted.work, self.shape, numbers, **more)
 
     def propose(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
@@ -203,26 +202,22 @@ class Request:
         callers = sum(n for end, n in self._end_numbers.items() if end not in ("result", self.streamed))
         return int(peak), int(max(peak - surge - callers * self.x.itemsize, peak / 4))
 
-    def _count_passing(self, rows: int, numbers: int, keep: str, twice: tuple[int, ...]) -> Alive:
-        """What lives beside what is held, of a CPU."""
+    def _count_alive(self, rows: int, numbers: int, keep: str, twice: tuple[int, ...]) -> Alive:
+        """What lives on a CPU, counted on the top of a tall image."""
         key = (numbers, keep == DISK, twice)
-        if key not in self._passing:
-            self._passing[key] = self._count_top(rows, numbers, keep, twice)
-        return self._passing[key]
+        if key not in self._alive:
+            height = -(-max(COUNTED * rows, 0 if list_norms(self.ops) else COUNTED_ROWS) // self.scale)
+            ratio = max(1, self.rows // self.shape[-2])  # an encoder's latent has a row for so many
+            height = min(self.x.shape[-2], -(-height // ratio) * ratio)
+            top = self.one.narrow(-2, 0, height)
+            side = top if self.side_input is self.x else self.side.narrow(-2, 0, height * self.scale)
+            taller = self.x.shape[-2] / height
+            self._alive[key] = count_alive(self.ops, top, side, numbers, keep, twice, self.past, taller)
+        return self._alive[key]
 
     @cached_property
-    def _passing(self) -> dict[tuple[Any, ...], Alive]:
+    def _alive(self) -> dict[tuple[Any, ...], Alive]:
         return {}
-
-    def _count_top(self, rows: int, numbers: int, keep: str, twice: tuple[int, ...]) -> Alive:
-        """Counted on the top of a tall image."""
-        height = -(-max(COUNTED * rows, COUNTED_ROWS) // self.scale)
-        ratio = max(1, self.rows // self.shape[-2])  # an encoder's latent has a row for so many
-        height = min(self.x.shape[-2], -(-height // ratio) * ratio)
-        top = self.one.narrow(-2, 0, height)
-        side = top if self.side_input is self.x else self.side.narrow(-2, 0, height * self.scale)
-        counted = count_alive(self.ops, top, side, numbers, keep, twice, self.past)
-        return counted._replace(top=height < self.x.shape[-2])
 
     @cached_property
     def temporary_weights(self) -> int:

@@ -5,7 +5,8 @@ import torch
 from exact_vae.vae_core.execution import whole
 from exact_vae.vae_core.execution.plans import choose
 from exact_vae.vae_core.execution.plans.choose import make_request
-from exact_vae.vae_core.execution.plans.counting import ShapesOnly, count_whole
+from exact_vae.vae_core.execution.plans.counting import count_whole
+from exact_vae.vae_core.execution.plans.shapes import ShapesOnly
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.families import Half
 from exact_vae.vae_core.families.registry import build
@@ -81,7 +82,7 @@ def test_shapes_only_changes_no_count(name, half, monkeypatch):
     frames = (5,) if config.temporal_ratio else ()
     dtype = torch.bfloat16
     quick = count(family, config, half, frames, dtype)
-    monkeypatch.setattr(ShapesOnly, "make", lambda self, func, args, kwargs: func(*args, **kwargs))
+    monkeypatch.setattr(ShapesOnly, "make", lambda self, name, func, args, kwargs: func(*args, **kwargs))
     assert quick == count(family, config, half, frames, dtype)
 
 
@@ -99,6 +100,8 @@ def test_shapes_only_changes_no_count(name, half, monkeypatch):
         lambda x, row: torch.nn.functional.group_norm(x, 2),
         lambda x, row: torch.cat([x, x, x], -2),
         lambda x, row: torch.zeros_like(x),
+        lambda x, row: x.add_(row),
+        lambda x, row: torch.conv2d(x, torch.ones(6, 2, 3, 2, dtype=x.dtype, device="meta"), None, 2, (1, 2), 1, 2),
         lambda x, row: x.sum(),
     ],
 )
