@@ -62,7 +62,7 @@ def count_whole(ops: Ops, x: Tensor, side_input: Tensor | None = None, past: Pas
     with ShapesOnly(count):
         result = whole.run_ops(ops, at, whole.RunContext(count, side_input, past, True))
     return WholeRun(
-        count.most, count.most_on_cpu, count.surge, count.work, tuple(result.shape), count.largest, count.scores
+        count.most, int(count.most_on_cpu), count.surge, count.work, tuple(result.shape), count.largest, count.scores
     )
 
 
@@ -80,8 +80,8 @@ class LiveBytes(Observer, Census):
 
     def __init__(self, taller: float = 1) -> None:
         self.taller = taller
-        self.now = self.most = self.most_on_cpu = self.before = self.surge = 0
-        self.held = self.beyond = self.passing = 0
+        self.now = self.most = self.before = self.surge = self.held = self.passing = 0
+        self.most_on_cpu = self.beyond = 0.0
         self.looks = True
         self.largest = self.scores = 0
         self.known = dict[int, tuple[int, Any]]()  # by storage: the tensor it was made for, and who waits for its end

@@ -155,8 +155,8 @@ class Request:
         largest = max(JOINED * tallest, counted.gathered, *(self._end_numbers[end] for end in there))
         asked = ((min(numbers // c, pixels, count_queries(pixels)), pixels) for c, pixels in counted.attended)
         scores = max((queries * pixels for queries, pixels in asked), default=0)
-        more = {"largest": largest, "scores": scores, "heap": heap}
-        return Plan(1, rows, keep, twice, peak, held - on_device, counted.work, self.shape, numbers, **more)
+        return Plan(1, rows, keep, twice, peak, held - on_device, counted.work, self.shape, numbers, largest=largest,
+                    scores=scores, heap=heap)  # fmt: skip
 
     def propose(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
