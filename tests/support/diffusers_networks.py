@@ -81,6 +81,12 @@ DIFFUSERS = {
         {"down_block_types": ("CogVideoXDownBlock3D",) * 3, "up_block_types": ("CogVideoXUpBlock3D",) * 3}
         | {"block_out_channels": (32, 32, 64), "latent_channels": 4, "layers_per_block": 1},
     ),
+    "easyanimate": (
+        "AutoencoderKLMagvit",
+        {"down_block_types": ("SpatialDownBlock3D", "SpatialTemporalDownBlock3D", "SpatialTemporalDownBlock3D")}
+        | {"up_block_types": ("SpatialUpBlock3D", "SpatialTemporalUpBlock3D", "SpatialTemporalUpBlock3D")}
+        | {"block_out_channels": (32, 32, 64), "latent_channels": 4, "layers_per_block": 1},
+    ),
     "mochi": (
         "AutoencoderKLMochi",
         {"encoder_block_out_channels": (32, 32, 64, 64), "decoder_block_out_channels": (32, 32, 32, 64)}
@@ -116,3 +122,5 @@ DIFFUSERS = {
     "tiny": ("AutoencoderTiny", {}),
     "paella": ("PaellaVQModel", {"levels": 2, "bottleneck_blocks": 1, "embed_dim": 24, "num_vq_embeddings": 20}),
 }
+# Families of which diffusers has kept the authors' names: a file is of both layouts, and known as diffusers'.
+SAME_NAMES = ("kvae", "easyanimate")

@@ -16,6 +16,7 @@ from exact_vae.vae_core.families import (
     asymmetric,
     cogvideox,
     dc_ae,
+    easyanimate,
     effnet,
     hunyuan_image,
     hunyuan_video,
@@ -151,6 +152,14 @@ SMALL: dict[str, tuple[str, Config]] = {
             ldm.Coder((32, 32, 64), (2, 2, 2), (False,) * 3, mid_attention=False),
         ),
     ),
+    "easyanimate": (
+        "easyanimate",
+        easyanimate.EasyAnimateConfig(
+            4,
+            ldm.Coder((32, 32, 64), (1,) * 3, (False,) * 3, mid_attention=False, stem=32),
+            ldm.Coder((32, 32, 64), (2,) * 3, (False,) * 3, mid_attention=False),
+        ),
+    ),
     "mochi": (
         "mochi",
         mochi.MochiConfig(
@@ -202,7 +211,8 @@ AT_ONCE = {("hunyuan_video", "encode"), ("hunyuan_video", "decode"), ("hunyuan_i
            ("cogvideox", "decode")}  # fmt: skip
 # Families in which norms read the stream, so fp16 is made safe.
 RESCALED = ("kl", "asymmetric", "svd", "vq", "llamagen", "kvae", "mage", "hunyuan_image", "wan", "hunyuan_video",
-            "hunyuan_video_15", "hunyuan_image_3", "ltx_video", "mochi", "seedvr2", "cogvideox")  # fmt: skip
+            "hunyuan_video_15", "hunyuan_image_3", "ltx_video", "mochi", "seedvr2", "cogvideox",
+            "easyanimate")  # fmt: skip
 
 
 def small(kind: str, dtype: torch.dtype = torch.float64) -> VAE:

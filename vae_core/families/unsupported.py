@@ -93,11 +93,6 @@ FOREIGN: tuple[Foreign, ...] = (
         names=("decoder.temp_conv_in.weight",),
     ),
     Foreign(
-        Member("EasyAnimate", 16, 8, 4),
-        diffusers="0.33.0 (AutoencoderKLMagvit)",
-        marks=({"decoder.conv_in.weight": (512, 16, 3, 3, 3), "decoder.mid_block.convs.0.norm1.weight": None},),
-    ),
-    Foreign(
         Member("RAE", 768, 16),
         diffusers="0.37.0 (AutoencoderRAE)",
         names=(

@@ -20,7 +20,7 @@ OTHERS = [name for name in header_names() if name not in {*OURS, *NEGATIVE}]
 
 
 def test_there_are_headers_of_every_kind():
-    assert (len(OURS) > 40, len(NEGATIVE) >= 6, len(OTHERS) > 10) == (True, True, True)
+    assert (len(OURS) > 40, len(NEGATIVE) >= 6, len(OTHERS) > 4) == (True, True, True)
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -65,7 +65,6 @@ REFUSED = {  # by how a header's name begins: whose VAE, its facts, and where it
     "allegro": ("Allegro", "4 channels at 1/8, 1 frame to 4", "0.32.0 (AutoencoderKLAllegro)"),
     "consistency-decoder": ("SD's consistency decoder", "4 channels at 1/8", "0.23.0 (ConsistencyDecoderVAE)"),
     "cosmos": ("Cosmos", "16 channels at 1/8, 1 frame to 8", "0.34.0 (AutoencoderKLCosmos)"),
-    "easyanimate": ("EasyAnimate", "16 channels at 1/8, 1 frame to 4", "0.33.0 (AutoencoderKLMagvit)"),
     "kandinsky6-sr": ("Kandinsky 6 super-resolution", "64 channels at 1/16, 1 frame to 4", "0.42.0 (Kandinsky6SRVAE)"),
     "kvae-3d": ("KVAE 3-D", "16 channels at 1/8, 1 frame to 4", "0.38.0 (AutoencoderKLKVAEVideo)"),
     "minimax-h3": ("MiniMax-H3", "24 channels at 1/16, 1 frame to 4", "0.40.0 (AutoencoderKLMiniMaxH3)"),
@@ -108,7 +107,7 @@ def test_diffusers_has_the_classes_that_are_named():
     import diffusers
 
     named = [name for row in FOREIGN for name in re.findall(r"\((\w+)\)", row.diffusers)]
-    assert len(named) == 9 and all(hasattr(diffusers, name) for name in named)
+    assert len(named) == 8 and all(hasattr(diffusers, name) for name in named)
 
 
 @pytest.mark.parametrize("name", NEGATIVE)

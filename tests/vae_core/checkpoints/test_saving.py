@@ -14,6 +14,7 @@ from exact_vae.vae_core.families.registry import build
 from exact_vae.vae_core.vae import VAE
 from safetensors import safe_open
 from safetensors.torch import load_file
+from support.diffusers_networks import SAME_NAMES
 from support.headers import header, header_names
 from support.random_networks import random_weights, small_kl
 
@@ -65,10 +66,10 @@ PAIRS = [
 
 def test_the_headers_are_of_every_family_in_every_layout():
     found = {(detected(other).family, HOW[detected(other).layout]) for _, other in PAIRS}
-    found.add(("kvae", "original"))  # whose names are diffusers', as which its file is known
+    found |= {(name, "original") for name in SAME_NAMES}
     assert found == {(family.name, layout) for family in FAMILIES for layout in layouts_of(family.name)}
     both = {detected(one).family for one, other in PAIRS if detected(one).layout != detected(other).layout}
-    assert both | {"kvae"} == {family.name for family in FAMILIES if len(layouts_of(family.name)) == 2}
+    assert both | {*SAME_NAMES} == {family.name for family in FAMILIES if len(layouts_of(family.name)) == 2}
 
 
 @pytest.mark.parametrize(("one", "other"), PAIRS)
