@@ -81,6 +81,11 @@ DIFFUSERS = {
         {"down_block_types": ("CogVideoXDownBlock3D",) * 3, "up_block_types": ("CogVideoXUpBlock3D",) * 3}
         | {"block_out_channels": (32, 32, 64), "latent_channels": 4, "layers_per_block": 1},
     ),
+    "cosmos": (
+        "AutoencoderKLCosmos",
+        {"encoder_block_out_channels": (8, 8, 16, 16), "decode_block_out_channels": (8, 16, 16, 16), "num_layers": 1}
+        | {"patch_size": 2, "spatial_compression_ratio": 4, "temporal_compression_ratio": 4},
+    ),
     "easyanimate": (
         "AutoencoderKLMagvit",
         {"down_block_types": ("SpatialDownBlock3D", "SpatialTemporalDownBlock3D", "SpatialTemporalDownBlock3D")}

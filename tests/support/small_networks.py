@@ -15,6 +15,7 @@ from exact_vae.vae_core.families import (
     Config,
     asymmetric,
     cogvideox,
+    cosmos,
     dc_ae,
     easyanimate,
     effnet,
@@ -152,6 +153,15 @@ SMALL: dict[str, tuple[str, Config]] = {
             ldm.Coder((32, 32, 64), (2, 2, 2), (False,) * 3, mid_attention=False),
         ),
     ),
+    "cosmos": (
+        "cosmos",
+        cosmos.CosmosConfig(
+            16,
+            cosmos.Coder(8, (8, 16), (1, 1), ((True, True),)),
+            cosmos.Coder(16, (8, 16), (2, 2), ((True, True),)),
+            patch=2,
+        ),
+    ),
     "easyanimate": (
         "easyanimate",
         easyanimate.EasyAnimateConfig(
@@ -212,7 +222,7 @@ AT_ONCE = {("hunyuan_video", "encode"), ("hunyuan_video", "decode"), ("hunyuan_i
 # Families in which norms read the stream, so fp16 is made safe.
 RESCALED = ("kl", "asymmetric", "svd", "vq", "llamagen", "kvae", "mage", "hunyuan_image", "wan", "hunyuan_video",
             "hunyuan_video_15", "hunyuan_image_3", "ltx_video", "mochi", "seedvr2", "cogvideox",
-            "easyanimate")  # fmt: skip
+            "easyanimate", "cosmos")  # fmt: skip
 
 
 def small(kind: str, dtype: torch.dtype = torch.float64) -> VAE:

@@ -16,19 +16,18 @@ together. So a clip has 8 n + 1 frames; of an even number of latent frames, whic
 from dataclasses import dataclass
 from functools import partial
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..ops import (
     Conv2d,
     Conv3d,
     GroupNormOverFrames,
+    MeanFrames,
     Ops,
     RepeatFrames,
     SideInput,
-    Temporal,
     Upsample2x,
     chain,
-    join,
     plus,
     silu,
     times,
@@ -131,21 +130,6 @@ class SpatialNorm(nn.Module):
         return (*frames, *(Upsample2x() for _ in range(self.doublings)))
 
 
-class HalveFrames(Temporal):
-    """The mean of every two frames; of an odd number the first stays. (T, C, H, W) -> (T', C, H, W)"""
-
-    keeps_scale = True
-    growth = 0.5
-
-    def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
-        alone = len(x) % 2
-        y = (x[alone::2] + x[alone + 1 :: 2]).mul_(0.5)
-        return join([x[:1], y]) if alone else y, x[:0].clone()
-
-    def as_single_frame(self) -> Ops:
-        return ()
-
-
 class Change(nn.Module):
     """Of the resolution, and perhaps of the number of frames."""
 
@@ -157,7 +141,7 @@ class Change(nn.Module):
     def ops(self) -> Ops:
         if self.larger:
             return chain(RepeatFrames(by_parity=True) if self.in_time else None, Upsample2x(), self.conv)
-        return chain(HalveFrames() if self.in_time else None, self.conv)
+        return chain(MeanFrames() if self.in_time else None, self.conv)
 
 
 class Level(nn.Module):

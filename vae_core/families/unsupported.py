@@ -74,14 +74,6 @@ FOREIGN: tuple[Foreign, ...] = (
         names=("decoder.conv_in_x_t.weight",),
     ),
     Foreign(
-        Member("Cosmos", 16, 8, 8),
-        diffusers="0.34.0 (AutoencoderKLCosmos)",
-        names=(
-            "decoder.conv_in.0.conv3d.weight",
-            "decoder.conv_in.conv_s.weight",
-        ),
-    ),
-    Foreign(
         Member("MiniMax-H3", 24, 16, 4),
         diffusers="0.40.0 (AutoencoderKLMiniMaxH3)",
         names=("decoder.transformer_blocks.0.scale1",),

@@ -164,7 +164,7 @@ SPACES: Mapping[str, LatentSpace] = {
         families=("ltx_video", "tiny_video"),
         tiny_files=("taeltx_2", "taeltx2_3", "taeltx2_3_wide"),
     ),
-    "cosmos": LatentSpace("Cosmos 1.0", 16, 8, families=()),
+    "cosmos": LatentSpace("Cosmos 1.0", 16, 8, families=("cosmos",)),
     # AutoencoderKLAllegro, AutoencoderKLMagvit, Kandinsky6SRVAE
     "allegro": LatentSpace("Allegro", 4, 8, 0.13, families=()),
     "easyanimate": LatentSpace("EasyAnimate", 16, 8, 0.7125, families=("easyanimate",)),

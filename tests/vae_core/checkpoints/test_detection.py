@@ -45,7 +45,8 @@ def test_fits_to_the_last_tensor(name):
     meta = {new: torch.empty(shape, device="meta") for new, shape in found.shapes.items()}
     network.load_state_dict(meta, strict=True, assign=True)
     decoys = [n for n in known["shapes"] if not n.startswith(known["prefix"])]
-    unused = re.compile(r"num_batches_tracked$|codebook_used$|\.temb_proj\.")  # some in the host's own modules alone
+    # Some are in the host's own modules alone.
+    unused = re.compile(r"num_batches_tracked$|codebook_used$|\.temb_proj\.|patcher3d\.")
     counted = [n for n in known["shapes"] if n not in decoys and not unused.search(n)]
     assert len(counted) == len(found.names)
 
@@ -64,7 +65,6 @@ def test_at_most_one_answer(name):
 REFUSED = {  # by how a header's name begins: whose VAE, its facts, and where it runs
     "allegro": ("Allegro", "4 channels at 1/8, 1 frame to 4", "0.32.0 (AutoencoderKLAllegro)"),
     "consistency-decoder": ("SD's consistency decoder", "4 channels at 1/8", "0.23.0 (ConsistencyDecoderVAE)"),
-    "cosmos": ("Cosmos", "16 channels at 1/8, 1 frame to 8", "0.34.0 (AutoencoderKLCosmos)"),
     "kandinsky6-sr": ("Kandinsky 6 super-resolution", "64 channels at 1/16, 1 frame to 4", "0.42.0 (Kandinsky6SRVAE)"),
     "kvae-3d": ("KVAE 3-D", "16 channels at 1/8, 1 frame to 4", "0.38.0 (AutoencoderKLKVAEVideo)"),
     "minimax-h3": ("MiniMax-H3", "24 channels at 1/16, 1 frame to 4", "0.40.0 (AutoencoderKLMiniMaxH3)"),
@@ -107,7 +107,7 @@ def test_diffusers_has_the_classes_that_are_named():
     import diffusers
 
     named = [name for row in FOREIGN for name in re.findall(r"\((\w+)\)", row.diffusers)]
-    assert len(named) == 8 and all(hasattr(diffusers, name) for name in named)
+    assert len(named) == 7 and all(hasattr(diffusers, name) for name in named)
 
 
 @pytest.mark.parametrize("name", NEGATIVE)

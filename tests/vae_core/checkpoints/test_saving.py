@@ -50,6 +50,8 @@ def is_written(name: str) -> bool:
 def plain(name: str) -> dict[str, tuple[int, ...]]:
     """The shapes of the header, less what nothing reads."""
     own = {n: s for n, s in header(name)["shapes"].items() if n in set(detected(name).names.values())}
+    if name == "cosmos-cv8x8x8.comfy":  # by whose constants programs know it, so they are written too
+        return dict(header(name)["shapes"])
     if name == "flux2.ldm":  # whose quant convs lie inside the halves; ours are where ComfyUI's file has them
         return {n.removeprefix("encoder.").removeprefix("decoder.") if "quant_conv" in n else n: s
                 for n, s in own.items()}  # fmt: skip
