@@ -81,6 +81,12 @@ DIFFUSERS = {
         {"down_block_types": ("CogVideoXDownBlock3D",) * 3, "up_block_types": ("CogVideoXUpBlock3D",) * 3}
         | {"block_out_channels": (32, 32, 64), "latent_channels": 4, "layers_per_block": 1},
     ),
+    "allegro": (
+        "AutoencoderKLAllegro",
+        {"down_block_types": ("AllegroDownBlock3D",) * 2, "up_block_types": ("AllegroUpBlock3D",) * 2}
+        | {"temporal_downsample_blocks": (True, False), "temporal_upsample_blocks": (True, False)}
+        | {"block_out_channels": (32, 32), "layers_per_block": 1, "temporal_compression_ratio": 2, "sample_size": 16},
+    ),
     "cosmos": (
         "AutoencoderKLCosmos",
         {"encoder_block_out_channels": (8, 8, 16, 16), "decode_block_out_channels": (8, 16, 16, 16), "num_layers": 1}
@@ -128,4 +134,4 @@ DIFFUSERS = {
     "paella": ("PaellaVQModel", {"levels": 2, "bottleneck_blocks": 1, "embed_dim": 24, "num_vq_embeddings": 20}),
 }
 # Families of which diffusers has kept the authors' names: a file is of both layouts, and known as diffusers'.
-SAME_NAMES = ("kvae", "easyanimate")
+SAME_NAMES = ("kvae", "easyanimate", "allegro")

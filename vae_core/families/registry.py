@@ -37,6 +37,7 @@ SIGNS: Mapping[str, tuple[str, ...]] = {
     "ltx_video": ("res_blocks.", "resnets.0.conv1.conv."),
     "seedvr2": ("upscale_conv.",),
     "cogvideox": (".norm_layer.", ".conv1.conv."),
+    "allegro": (".temp_convs.",),
     "cosmos": ("conv_in.0.conv3d.", "conv_in.conv_s."),
     "easyanimate": (".convs.0.norm1.",),
     "mochi": ("block_in.", ".stack."),

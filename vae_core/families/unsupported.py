@@ -80,11 +80,6 @@ FOREIGN: tuple[Foreign, ...] = (
         marks=({"encoder.conv_out.weight": (48, 1024, 3, 3, 3)},),
     ),
     Foreign(
-        Member("Allegro", 4, 8, 4),
-        diffusers="0.32.0 (AutoencoderKLAllegro)",
-        names=("decoder.temp_conv_in.weight",),
-    ),
-    Foreign(
         Member("RAE", 768, 16),
         diffusers="0.37.0 (AutoencoderRAE)",
         names=(

@@ -166,7 +166,7 @@ SPACES: Mapping[str, LatentSpace] = {
     ),
     "cosmos": LatentSpace("Cosmos 1.0", 16, 8, families=("cosmos",)),
     # AutoencoderKLAllegro, AutoencoderKLMagvit, Kandinsky6SRVAE
-    "allegro": LatentSpace("Allegro", 4, 8, 0.13, families=()),
+    "allegro": LatentSpace("Allegro", 4, 8, 0.13, families=("allegro",)),
     "easyanimate": LatentSpace("EasyAnimate", 16, 8, 0.7125, families=("easyanimate",)),
     "kandinsky6-sr": LatentSpace("Kandinsky 6 SR", 64, 16, 0.910344004631042, families=()),
     "pixel": LatentSpace("pixel-space models", 3, 1, families=("pixel",)),

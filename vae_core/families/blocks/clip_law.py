@@ -12,6 +12,7 @@ class ClipLaw:
     first_latents    latent frames that the first step becomes
     next_latents     latent frames that every later step becomes
     images_are_clips an image is run as a clip of one frame. If false, `as_single_frame` rewrites the ops for images
+    images_join      several images are frames of one clip all the same, since its models make clips
     one_by_one       the network is defined by running it one step at a time: norms see the frames of a step together.
                      What is over, of a clip of any length, joins the first step
 
@@ -24,12 +25,13 @@ class ClipLaw:
     first_latents: int = 1
     next_latents: int = 1
     images_are_clips: bool = False
+    images_join: bool = False
     one_by_one: bool = False
 
     @property
     def images_stay_apart(self) -> bool:
         """Are several images each a clip of its own to the models, because one fills a whole step of several frames?"""
-        return self.images_are_clips and self.first > 1
+        return self.images_are_clips and self.first > 1 and not self.images_join
 
     def latents(self, frames: int) -> int:
         """Frames of the latent of a clip of so many frames, which is continued by those that are `missing`."""
