@@ -42,6 +42,13 @@ class ClipLaw:
         """Frames of the longest clip whose latent has so many frames."""
         return self.first + self.step * ((latents - self.first_latents) // self.next_latents)
 
+    def decoded(self, latents: int) -> int:
+        """Frames that so many latent frames are decoded to, also of a number of them that encoding never makes."""
+        if self.images_are_clips and latents == 1:
+            return 1
+        over = self.one_by_one and (latents - self.first_latents) % self.next_latents
+        return self.step // self.next_latents * latents if over else self.frames(latents)
+
     def missing(self, frames: int) -> int:
         """How many frames a clip lacks to be encoded: it ends with a whole step."""
         return max(self.first - frames, 0) + -max(frames - self.first, 0) % self.step
