@@ -37,6 +37,7 @@ from .shapes import Shapes, size, vote
 
 PATCH = 4  # pixels each way that are traded for channels first and last
 TIME = 0.05  # configs/ltxv-*.yaml of Lightricks/LTX-Video: decode_timestep
+ORIGINAL_CLASS = "CausalVideoAutoencoder"  # in ltx_video/models/autoencoders of Lightricks/LTX-Video
 MULTIPLIER = 1000.0  # of a time, in every file that says so (timestep_scale_multiplier)
 
 
@@ -223,7 +224,12 @@ class LTXVideoVAE(Network):
 
 
 def read_config_json(facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What diffusers may have been told otherwise. Padding follows from the rest, see LTXConfig.mirrored."""
+    """What diffusers may have been told otherwise. Padding follows from the rest, see LTXConfig.mirrored.
+
+    Or Lightricks' own programs, by the config in a file's metadata.
+    """
+    if facts.get("_class_name") == ORIGINAL_CLASS:
+        return {"norm_layer": "pixel_norm", "latent_log_var": "uniform", "causal_decoder": False, "patch_size": PATCH}
     bridged = facts.get("upsample_residual")
     mirrored = not facts.get("timestep_conditioning") and (bridged is True or (bridged and all(bridged)))
     usual = {"encoder_causal": True, "decoder_causal": False, "patch_size": PATCH, "patch_size_t": 1,
@@ -245,5 +251,5 @@ FAMILY = Family(
     example=LTXConfig(128, _ENCODER, _DECODER, timed=True, scaled=True),
     layouts=(names.LTX, names.LTX_DIFFUSERS),
     members=(Member("LTX-Video 0.9.0 to 0.9.8, LTX-2, 2.3, and 2.5's convolutional one", 128, 32, 8),),
-    config_json=ConfigJson(("AutoencoderKLLTX",), read_config_json),
+    config_json=ConfigJson(("AutoencoderKLLTX", ORIGINAL_CLASS), read_config_json),
 )

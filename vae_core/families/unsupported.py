@@ -21,6 +21,7 @@ class Foreign(NamedTuple):
     names       any of which is proof
     marks       any of which is, if all its names have their shapes
     channels    of members that differ in it: a tensor's name, and which of its sizes is the latent's channels
+    way_out     another file that serves, as a sentence
     """
 
     of: Member
@@ -28,6 +29,7 @@ class Foreign(NamedTuple):
     names: tuple[str, ...] = ()
     marks: tuple[Mark, ...] = ()
     channels: tuple[str, int] | None = None
+    way_out: str = ""
 
     @property
     def title(self) -> str:
@@ -39,7 +41,7 @@ class Foreign(NamedTuple):
         channels = (self.channels and size(shapes, *self.channels)) or channels
         elsewhere = f": diffusers runs it since {self.diffusers}" if self.diffusers else ""
         facts = f"{channels} channels at 1/{ratio}" + (f", 1 frame to {frames}" if frames else "")
-        return f"this is the VAE of {title} ({facts}), which is not supported yet{elsewhere}."
+        return f"this is the VAE of {title} ({facts}), which is not supported yet{elsewhere}.{self.way_out}"
 
     def matches(self, shapes: Shapes) -> bool:
         alone = any(name in shapes for name in self.names)
@@ -72,6 +74,7 @@ FOREIGN: tuple[Foreign, ...] = (
         Member("LTX-2.5 with its diffusion decoder", 128, 32, 8),
         diffusers="0.42.0 (LTX2VideoDiffusionDecoderModel)",
         names=("decoder.conv_in_x_t.weight",),
+        way_out=" Its latents have another decoder, which is supported: take the file of the convolutional one.",
     ),
     Foreign(
         Member("MiniMax-H3", 24, 16, 4),
