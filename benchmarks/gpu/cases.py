@@ -75,6 +75,7 @@ CASES = (
     Case("EasyAnimate", "easyanimate", (64, 64), frames=5, narrower=4),
     Case("Mochi", "mochi", (64, 64), frames=7, narrower=4),
     Case("KVAE 2-D", "kvae", (96, 96), narrower=2),
+    Case("KVAE 3-D", "kvae_video", (64, 64), frames=5, narrower=4),
     Case("LlamaGen VQ-16", "llamagen", (128, 96)),
     Case("Mage-VAE", "mage", (128, 128), narrower=2),
     Case("TAESDV", "taesdv", frames=3),

@@ -24,6 +24,7 @@ from exact_vae.vae_core.families import (
     hunyuan_video,
     hunyuan_video_15,
     kvae,
+    kvae_video,
     llamagen,
     ltx_video,
     mage,
@@ -164,6 +165,16 @@ SMALL: dict[str, tuple[str, Config]] = {
             decoder_in_time=(False, True),
         ),
     ),
+    "kvae_video": (
+        "kvae_video",
+        kvae_video.KVAEVideoConfig(
+            4,
+            ldm.Coder((32, 32, 64), (1,) * 3, (False,) * 3, mid_attention=False, stem=32),
+            ldm.Coder((32, 32, 64), (2,) * 3, (False,) * 3, mid_attention=False),
+            encoder_in_time=(True, False),
+            decoder_in_time=(False, True),
+        ),
+    ),
     "cosmos": (
         "cosmos",
         cosmos.CosmosConfig(
@@ -229,11 +240,12 @@ assert {family for family, _ in SMALL.values()} == {family.name for family in FA
 # Halves that see all frames of a clip at once, so they are not cut in time.
 AT_ONCE = {("hunyuan_video", "encode"), ("hunyuan_video", "decode"), ("hunyuan_image_3", "encode"),
            ("hunyuan_image_3", "decode"), ("svd", "decode"), ("cogvideox", "encode"),
-           ("cogvideox", "decode"), ("allegro", "encode"), ("allegro", "decode")}  # fmt: skip
+           ("cogvideox", "decode"), ("allegro", "encode"), ("allegro", "decode"),
+           ("kvae_video", "encode"), ("kvae_video", "decode")}  # fmt: skip
 # Families in which norms read the stream, so fp16 is made safe.
 RESCALED = ("kl", "asymmetric", "svd", "vq", "llamagen", "kvae", "mage", "hunyuan_image", "wan", "hunyuan_video",
             "hunyuan_video_15", "hunyuan_image_3", "ltx_video", "mochi", "seedvr2", "cogvideox",
-            "easyanimate", "cosmos", "allegro")  # fmt: skip
+            "easyanimate", "cosmos", "allegro", "kvae_video")  # fmt: skip
 
 
 def small(kind: str, dtype: torch.dtype = torch.float64) -> VAE:

@@ -38,6 +38,7 @@ SIGNS: Mapping[str, tuple[str, ...]] = {
     "seedvr2": ("upscale_conv.",),
     "cogvideox": (".norm_layer.", ".conv1.conv."),
     "allegro": (".temp_convs.",),
+    "kvae_video": ("spatial_conv.",),
     "cosmos": ("conv_in.0.conv3d.", "conv_in.conv_s."),
     "easyanimate": (".convs.0.norm1.",),
     "mochi": ("block_in.", ".stack."),

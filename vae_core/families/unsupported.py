@@ -61,11 +61,6 @@ def _fits(shape: tuple[int, ...] | None, want: tuple[int | None, ...] | None) ->
 
 FOREIGN: tuple[Foreign, ...] = (
     Foreign(
-        Member("KVAE 3-D", 16, 8, 4),
-        diffusers="0.38.0 (AutoencoderKLKVAEVideo)",
-        marks=({"decoder.conv_in.conv.weight": (1024, 16, 3, 3, 3)},),
-    ),
-    Foreign(
         Member("Kandinsky 6 super-resolution", 64, 16, 4),
         diffusers="0.42.0 (Kandinsky6SRVAE)",
         marks=({"decoder.conv_in.conv.weight": (2048, 64, 3, 3, 3)},),

@@ -124,6 +124,8 @@ SPACES: Mapping[str, LatentSpace] = {
     "svd": LatentSpace("Stable Video Diffusion", 4, 8, 0.18215, families=("svd", "taesdv"), tiny_files=("taesdv",)),
     # kandinskylab/KVAE-2D-1.0; AutoencoderKLKVAE knows no scale
     "kvae": LatentSpace("KVAE 2-D", 16, 8, families=("kvae",)),
+    # kandinskylab/KVAE-3D-1.0; AutoencoderKLKVAEVideo knows no scale
+    "kvae-3d": LatentSpace("KVAE 3-D", 16, 8, families=("kvae_video",)),
     # kandinsky-community/kandinsky-2-2-decoder, movq; diffusers' pipelines do not scale
     "kandinsky2": LatentSpace("Kandinsky 2.x", 4, 8, families=("vq",)),
     # amused/amused-512; z before its codebook, or codes
