@@ -61,7 +61,11 @@ def to_socket(load: Load, dtype: str = "auto", device_name: str = "auto", separa
     separate_images: in the host's own nodes several images are no clip to a VAE of clips.
     """
     where, asked = device(device_name), dtypes.parse_dtype(dtype)
-    return _socket(load, asked, where, separate_images) if in_comfyui() else load(asked, where)
+    if in_comfyui():
+        return _socket(load, asked, where, separate_images)
+    vae = load(asked, where)
+    vae.separate_images = separate_images
+    return vae
 
 
 def from_socket(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from exact_vae.headless import CORE_ALIASES, core_nodes, parse, run
+from exact_vae.vae_core import VAE
 from exact_vae.vae_core.errors import BrokenCheckpoint, DoesNotFit, LatentMismatch
 from exact_vae.vae_core.execution.plans import budget
 from PIL import Image
@@ -45,6 +46,29 @@ def test_aliases_resolve_in_the_mapping_given(folders):
         "VAEDecodeTiled": Decode,
         "VAETiledDecode": Decode,
     }
+
+
+def test_core_s_encoders_take_several_images_as_the_loader_was_told(folders):
+    class Encode:
+        FUNCTION = "encode"
+
+        @classmethod
+        def INPUT_TYPES(cls):
+            return {
+                "required": {"pixels": ("IMAGE",), "vae": ("VAE",)},
+                "optional": {"frames": (["clip"],), "seed": ("INT",)},
+            }
+
+        def encode(self, pixels, vae, *, frames="clip", seed=0):
+            return frames, seed
+
+    node = core_nodes(folders.input, folders.output, folders.temp, {"ExactVAEEncode": Encode})["VAEEncode"]
+    assert node.INPUT_TYPES()["optional"].keys() == {"seed"}
+    run_it = getattr(node(), node.FUNCTION)
+    vae = VAE.__new__(VAE)
+    for vae.separate_images, said in ((False, "clip"), (True, "separate images")):
+        assert run_it(None, vae, seed=3) == (said, 3)
+    assert run_it(None, "no VAE") == ("clip", 0)
 
 
 def test_two_sets_of_folders_do_not_meet(nodes, tmp_path):

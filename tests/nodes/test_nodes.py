@@ -38,6 +38,11 @@ def test_loads_what_can_be_chosen(models, kl_file, name):
     assert torch.equal(call("ExactVAELoader", vae_name=name).decode(z), load(kl_file).decode(z))
 
 
+def test_what_several_images_are_is_kept_for_nodes_without_a_say(models):
+    made = [call("ExactVAELoader", vae_name="small.safetensors", frames=one) for one in ("clip", "separate images")]
+    assert [vae.separate_images for vae in made] == [False, True]
+
+
 def test_tiny_halves_are_loaded_together_in_their_models_space(models):
     """By the author's name for SD 1, raw latents are 1 / 0.18215 of the network's own."""
     known, unknown = (call("ExactVAELoader", vae_name=name) for name in ("taesd", "mine"))
