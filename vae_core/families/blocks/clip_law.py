@@ -52,8 +52,6 @@ class ClipLaw:
 
     def decoded(self, latents: int) -> int:
         """Frames that so many latent frames are decoded to, also of a number of them that encoding never makes."""
-        if self.images_are_clips and latents == 1:
-            return 1
         over = self.one_by_one and (latents - self.first_latents) % self.next_latents
         return self.step // self.next_latents * latents if over else self.frames(latents)
 
