@@ -18,6 +18,6 @@ def as_core_encoder(name: str, ours: type) -> type:
 
     def encode(self: Any, pixels: Any, vae: Any, *more: Any, **options: Any) -> Any:
         told = {FRAMES: APART} if isinstance(vae, VAE) and vae.separate_images else {}
-        return getattr(ours, ours.FUNCTION)(self, pixels, vae, *more, **options, **told)  # type: ignore[attr-defined]
+        return getattr(ours, ours.FUNCTION)(self, pixels, vae, *more, **{**told, **options})  # type: ignore[attr-defined]
 
     return type(name, (ours,), {"INPUT_TYPES": classmethod(list_inputs), "FUNCTION": "encode", "encode": encode})
