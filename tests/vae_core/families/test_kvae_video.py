@@ -27,7 +27,7 @@ def ours(known):
     return from_weights(known.state_dict())
 
 
-@pytest.mark.parametrize(("frames", "parts"), [(1, 1), (3, 1), (17, 1), (21, 2)])
+@pytest.mark.parametrize(("frames", "parts"), [(1, 1), (3, 1), (21, 2)])
 @torch.no_grad()
 def test_equals_diffusers(known, ours, frames, parts):
     """In parts of the first frame and sixteen, then of sixteen."""
