@@ -78,7 +78,8 @@ def detect(shapes: Mapping[str, tuple[int, ...]]) -> Detection:
     shapes: name -> shape, as in the file. Raises UnknownCheckpoint, naming the nearest family and what it lacks, or
     UnsupportedCheckpoint for a VAE that is known but not run. What is missing or too many is reported, not raised.
     """
-    verdict = _judge(tuple((name, tuple(shape)) for name, shape in shapes.items()))
+    plain = set(map(type, shapes.values())) <= {tuple}
+    verdict = _judge(tuple(shapes.items() if plain else ((name, tuple(shape)) for name, shape in shapes.items())))
     if isinstance(verdict, UnknownCheckpoint):
         raise copy(verdict)
     return verdict
@@ -222,11 +223,13 @@ def _is_inside(module: str, modules: set[str]) -> bool:
 def _are_same_numbers(have: tuple[int, ...], want: tuple[int, ...]) -> bool:
     """Does a reshape by ones lead from one to the other, with no axis of another meaning?
 
-    Norms come as (C,), (C, 1, 1) ...; convolutions of one pixel as (C, C), (C, C, 1) ...; those of one
+    Norms come as (C,), (C, 1, 1), (1, C, 1, 1) ...; convolutions of one pixel as (C, C), (C, C, 1) ...; those of one
     frame with the frame or without: (C, C, 1, 3, 3), (C, C, 3, 3); and those of frames alone as (C, C, 3).
     """
     if have == want or _strip_ones(have) == _strip_ones(want):
         return True
+    if len(want) == 1:
+        return [n for n in have if n > 1] == [n for n in want if n > 1]
     window = max(len(have), len(want)) - 2
     return have[:2] == want[:2] and _widen(have[2:], window) == _widen(want[2:], window)
 

@@ -37,7 +37,7 @@ _NO_HALF = re.compile(
 MOST_PREFIXES, LEAST_NAMES = 6, 8  # that are tried beside the common ones; such names that each must have
 _COMPILED = "_orig_mod."  # what torch.compile puts before the names of a module, wherever it is
 _LINEAR = r"\.(q|k|v|proj|proj_in|proj_out|to_q|to_k|to_v|to_qkv|to_out|to_out\.0)\.weight$"
-_VECTOR = r"(?:norm[^.]*\.weight|bias|gamma|running_\w+)$"
+_VECTOR = r"(?:norm[^.]*\.weight|bias|gamma|running_\w+|(?:mean|std)-of-means)$"
 _BLOCK = r"\.block\.\d+\.conv[12]\.weight$"
 
 
