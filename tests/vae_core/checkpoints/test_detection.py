@@ -5,7 +5,15 @@ import re
 
 import pytest
 import torch
-from exact_vae.vae_core import BrokenCheckpoint, UnknownCheckpoint, UnsupportedCheckpoint, detect, inspect, load
+from exact_vae.vae_core import (
+    BrokenCheckpoint,
+    UnknownCheckpoint,
+    UnsupportedCheckpoint,
+    detect,
+    from_weights,
+    inspect,
+    load,
+)
 from exact_vae.vae_core.families import FAMILIES
 from exact_vae.vae_core.families.names import PREFIXES, Readings, strip
 from exact_vae.vae_core.families.registry import build, expected_shapes
@@ -236,6 +244,33 @@ def test_leftovers_are_not_the_network(name):
              "latents_mean": (16,), "latents_std": (16,), "scaling_factor": (), "shift_factor": ()}  # fmt: skip
     assert detect(shapes | {prefix + n: s for n, s in extra.items()}).is_whole
     assert detect(shapes | {f"{prefix}encoder.latents_mean": (16,)}).unexpected == (f"{prefix}encoder.latents_mean",)
+
+
+@pytest.mark.parametrize(
+    ("conv", "norm"), [((), (1, -1, 1, 1)), ((1,), (-1, 1)), ((1, 1, 1), (1, -1))], ids=["images", "rows", "frames"]
+)
+def test_ones_in_shapes_change_nothing(conv, norm):
+    """A convolution of one pixel as (C, C), (C, C, 1) or (C, C, 1, 1, 1); norms as vectors of any number of axes."""
+    weights = random_weights("kl", small_kl())
+    want = from_weights(weights)
+    shaped = {n: t.reshape(*t.shape[:2], *conv) if t.shape[2:] == (1, 1) else t for n, t in weights.items()}
+    shaped = {n: t.reshape(norm) if t.ndim == 1 else t for n, t in shaped.items()}
+    z = torch.randn(1, 4, 3, 2)
+    assert torch.equal(from_weights(shaped).decode(z), want.decode(z))
+
+
+def test_ones_between_other_numbers_are_no_reshape():
+    """A convolution over three columns is none over three rows or frames."""
+    shapes = {n: (*s[:2], 3, 1) if s[2:] == (3, 3) else s for n, s in header("sd1.ldm")["shapes"].items()}
+    found = detect({**header("sd1.ldm")["shapes"], "decoder.conv_in.weight": shapes["decoder.conv_in.weight"]})
+    assert found.misshapen == ("decoder.conv_in.weight [512, 4, 3, 1] instead of [512, 4, 3, 3]",)
+
+
+def test_norms_of_unknown_groups_are_told():
+    """Widths that 32 does not divide have norms of fewer groups, and no tensor has as many."""
+    small = {name: tuple(48 if n == 64 else n for n in t.shape) for name, t in random_weights("kl", small_kl()).items()}
+    with pytest.raises(UnknownCheckpoint, match="whose norms have 32 groups, but 32 does not divide its 48 channels"):
+        detect(small)
 
 
 def test_broken_files_are_refused_with_the_tensors_named(tmp_path):

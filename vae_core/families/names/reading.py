@@ -39,6 +39,7 @@ _NO_HALF = re.compile(
 MOST_PREFIXES, LEAST_NAMES = 6, 8  # that are tried beside the common ones; such names that each must have
 _COMPILED = "_orig_mod."  # what torch.compile puts before the names of a module, wherever it is
 _LINEAR = r"\.(q|k|v|proj|proj_in|proj_out|to_q|to_k|to_v|to_qkv|to_out|to_out\.0)\.weight$"
+_VECTOR = r"(?:norm[^.]*\.weight|bias|gamma|running_\w+|(?:mean|std)-of-means)$"
 _BLOCK = r"\.block\.\d+\.conv[12]\.weight$"
 
 
@@ -136,9 +137,16 @@ def read(prefix: str, layout: Layout, own: Shapes, file_names: Names) -> Reading
     return Reading(
         prefix=prefix,
         layout=layout.name,
-        shapes={new: over_frames(new, _as_conv(new, own[old], one_frame)) for old, new in references.items()},
+        shapes={new: _as_reference(new, own[old], one_frame) for old, new in references.items()},
         names={new: file_names[prefix + old] for old, new in references.items()},
     )
+
+
+def _as_reference(name: str, shape: tuple[int, ...], one_frame: bool) -> tuple[int, ...]:
+    """Without the ones that only some files have: a norm's weight is (C,), not (1, C, 1, 1)."""
+    if len(shape) > 1 and shape[0] == 1 and shape.count(1) == len(shape) - 1 and re.search(_VECTOR, name):
+        return tuple(n for n in shape if n > 1)
+    return over_frames(name, _as_conv(name, shape, one_frame))
 
 
 def _as_conv(name: str, shape: tuple[int, ...], one_frame: bool) -> tuple[int, ...]:
