@@ -23,6 +23,11 @@ class Input:
         return list(self.options.get("options", ())) if self.type == "COMBO" else None
 
     @property
+    def widget_type(self) -> Any:
+        """The type of the widget that shows it, which a union of types names apart."""
+        return self.options.get("widgetType", self.type)
+
+    @property
     def lazy(self) -> bool:
         return bool(self.options.get("lazy"))
 
@@ -43,12 +48,11 @@ class Interface:
         """Raises GraphError if the class cannot say what it takes."""
         try:
             types = node_class.INPUT_TYPES()
-            required = [_read_input(name, entry, True) for name, entry in types.get("required", {}).items()]
-            optional = [_read_input(name, entry, False) for name, entry in types.get("optional", {}).items()]
+            inputs = tuple(read_inputs(types))
         except Exception as error:
             sentence = f"INPUT_TYPES of {node_class.__name__} fails: {type(error).__name__}: {error}"
             raise GraphError(sentence) from error
-        return cls(node_class, (*required, *optional), types.get("hidden", {}))
+        return cls(node_class, inputs, types.get("hidden", {}))
 
     @property
     def returns(self) -> tuple[Any, ...]:
@@ -101,6 +105,16 @@ def types_match(received: Any, wanted: Any) -> bool:
     if "*" in (received, wanted) or not received != wanted:  # noqa: SIM202
         return True
     return not _names(received).isdisjoint(_names(wanted))
+
+
+def read_inputs(types: Mapping[str, Any], prefix: str = "", demanded: bool = True) -> list[Input]:
+    """types: as INPUT_TYPES gives them. demanded: False if even the required ones may be missing."""
+    groups = (("required", demanded), ("optional", False))
+    return [
+        _read_input(f"{prefix}{name}", entry, required)
+        for group, required in groups
+        for name, entry in (types.get(group) or {}).items()
+    ]
 
 
 def _read_input(name: str, entry: Any, required: bool) -> Input:
