@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import Any
 
 from .calls import invoke
-from .graph import Graph, Node, link, literal, wrap
-from .interface import Input, Interface, types_match
+from .graph import Graph, Node, find_nearest, link, literal, wrap
+from .inputs import Input
+from .interface import Interface, types_match
 from .limits import MOST_CIRCLES, MOST_STEPS
 from .problems import Problem, exception_problem, input_problem, missing_class, problem, sentence, text_problem
 
@@ -29,6 +30,7 @@ class Report:
     order: tuple[str, ...] = ()  # ids of all nodes they need, each after those it reads
     error: Problem | None = None  # set if nothing would run
     node_errors: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    missing: tuple[Problem, ...] = ()  # of all nodes whose class is not known; the host tells of the first
 
     @property
     def ok(self) -> bool:
@@ -43,8 +45,7 @@ class Report:
     def sentences(self) -> list[str]:
         """All problems, one sentence each."""
         found = [(node_id, one) for node_id, entry in self.node_errors.items() for one in entry["errors"]]
-        if self.error and "node_id" in self.error["extra_info"]:
-            found.append((self.error["extra_info"]["node_id"], self.error))
+        found += [(one["extra_info"]["node_id"], one) for one in self.missing]
         if self.error and not found:
             return ["this graph has no output node, so nothing would run: it needs one as SaveImage or PreviewImage"]
         return list(dict.fromkeys(sentence(one, self.graph.nodes[node_id], self.graph) for node_id, one in found))
@@ -68,9 +69,11 @@ class _NodeCheck:
 
 def check(graph: Graph, nodes: Mapping[str, type]) -> Report:
     """nodes: class_type -> V1 node class. Raises GraphError only for a class whose INPUT_TYPES fails."""
-    for node in graph.nodes.values():
-        if node.class_type not in nodes:
-            return Report(graph, error=missing_class(node, nodes))
+    absent = [node for node in graph.nodes.values() if node.class_type not in nodes]
+    if absent:
+        nearest = {kind: find_nearest(kind, nodes) for kind in {node.class_type for node in absent}}
+        missing = tuple(missing_class(node, nearest[node.class_type]) for node in absent)
+        return Report(graph, error=missing[0], missing=missing)
     checking = _Checker(graph, nodes)
     ends = [node.id for node in graph.nodes.values() if checking.interface(node.id).is_output]
     if not ends:
@@ -96,7 +99,7 @@ class _Checker:
         checked = _NodeCheck()
         interface = self.interface(node.id)
         try:
-            for one in interface.inputs:
+            for one in interface.inputs_of(node):
                 checked.problems += self._check_input(one, node, checked)
             if not checked.problems:
                 checked.problems += self._ask_node(node, checked)
@@ -165,7 +168,7 @@ class _Checker:
 
     def _check_input(self, one: Input, node: Node, checked: _NodeCheck) -> list[Problem]:
         if one.name not in node.inputs:
-            return [input_problem("required_input_missing", "Required input is missing", one)] if one.required else []
+            return [_missing_input(one, node, self.interface(node.id).inputs_of(node))] if one.required else []
         value = node.inputs[one.name]
         if isinstance(value, list):
             return self._check_link(one, value, node)
@@ -250,6 +253,13 @@ def _walk_from(
             waiting.append(iter(sources(source)))
 
 
+def _missing_input(one: Input, node: Node, declared: Iterable[Input]) -> Problem:
+    """Also the name in the file that may have been meant: one that the class does not have."""
+    near = find_nearest(one.name, node.inputs.keys() - {other.name for other in declared})[:1]
+    info = {"nearest": near[0]} if near else {}
+    return input_problem("required_input_missing", "Required input is missing", one, **info)
+
+
 def _check_literal(one: Input, value: Any, interface: Interface, checked: _NodeCheck) -> list[Problem]:
     value = literal(value)
     cast = _CASTS.get(one.type) if isinstance(one.type, str) else None
@@ -284,7 +294,9 @@ def _check_choice(one: Input, value: Any) -> list[Problem]:
         return []
     shown = f"{choices}" if len(choices) <= 20 else f"(list of length {len(choices)})"
     details = f"{one.name}: '{', '.join(map(str, wrong))}' not in {shown}"
-    return [input_problem("value_not_in_list", "Value not in list", one, details, received_value=value)]
+    near = find_nearest(str(wrong[0]), [str(one) for one in choices])[:1]
+    info = {"received_value": value, **({"nearest": near[0]} if near else {})}
+    return [input_problem("value_not_in_list", "Value not in list", one, details, **info)]
 
 
 def _refusal(name: str, answer: Any) -> Problem:

@@ -3,11 +3,16 @@
 Such a class is enough to read and to check workflows of nodes that are not here. It cannot run.
 """
 
+import json
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
-from ..vae_core.errors import VAEError
+from ..vae_core.errors import BadRequest, VAEError
+from ..vae_core.files import demand_file
 from .graph import GraphError
+from .limits import LARGEST_DEFINITIONS
 
 Json = Mapping[str, Any]
 
@@ -32,6 +37,26 @@ def read_definitions(obj: Any) -> dict[str, type[Declared]]:
     if not isinstance(obj, dict) or not all(isinstance(one, dict) and "input" in one for one in obj.values()):
         raise GraphError("these are no definitions of nodes: give what GET /object_info of a ComfyUI answers")
     return {name: _make_class(name, declaration) for name, declaration in obj.items()}
+
+
+def load_definitions(path: str | os.PathLike[str]) -> dict[str, type[Declared]]:
+    """From a file with the answer of GET /object_info. Raises GraphError."""
+    try:
+        with demand_file(Path(path)).open("rb") as file:
+            return parse_definitions(file.read(LARGEST_DEFINITIONS + 1))
+    except (BadRequest, OSError, GraphError) as error:
+        raise GraphError(f"the definitions of nodes in '{path}' cannot be read: {error}") from error
+
+
+def parse_definitions(content: bytes) -> dict[str, type[Declared]]:
+    """content: JSON as a server sends it, one byte more than the largest at most. Raises GraphError."""
+    if len(content) > LARGEST_DEFINITIONS:
+        raise GraphError(f"they are larger than {LARGEST_DEFINITIONS // 2**20} MiB")
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise GraphError(f"they are no JSON ({error})") from error
+    return read_definitions(found)
 
 
 def _make_class(name: str, declaration: Json) -> type[Declared]:

@@ -7,9 +7,10 @@ same type, `images.image0`, `images.image1`; a match type is any of a list of ty
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .interface import Input, read_inputs
+from .inputs import Input, read_inputs
 
 COMBO, AUTOGROW, MATCH = "COMFY_DYNAMICCOMBO_V3", "COMFY_AUTOGROW_V3", "COMFY_MATCHTYPE_V3"
+TYPES = (COMBO, AUTOGROW)  # that bring others
 MOST_GROWN = 100  # inputs of one autogrow: what the host allows
 
 

@@ -11,7 +11,8 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from .graph import Graph, GraphError, Node, wrap
-from .interface import Input, Interface, types_match
+from .inputs import Input
+from .interface import Interface, types_match
 from .limits import DEEPEST, MOST_NODES
 from .numbers import renumber
 from .scopes import SHELL_INPUT, Json, Link, Scope, demand_node, list_objects, read_link
@@ -71,7 +72,7 @@ def from_editor(workflow: Json, nodes: Mapping[str, type]) -> Graph:
         found = {node.id: node for node in reading.graph()}
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise GraphError(f"this workflow cannot be read: {type(error).__name__}: {error}") from error
-    return Graph(found, {"workflow": workflow})
+    return Graph(found, {"workflow": workflow}, reading.controls, from_editor=True)
 
 
 class _Reader:
@@ -79,6 +80,7 @@ class _Reader:
         self.classes = nodes
         self.inputs: dict[str, tuple[Input, ...]] = {}  # by classes
         self.drawn: dict[str, tuple[str, ...]] = {}  # by classes
+        self.controls: dict[tuple[str, str], str] = {}
         self.now = datetime.now()
         self.subgraphs = subgraphs
         self.scopes: dict[str, Scope] = {}  # by prefix
@@ -140,13 +142,15 @@ class _Reader:
 
     def read_row(self, node: Json) -> dict[str, Any]:
         """Name -> value of the widgets of a node itself."""
-        return read_widgets(node, self.inputs_of(node["type"]))
+        return read_widgets(node, self.inputs_of(node["type"]))[0]
 
     def node(self, scope: Scope, node: Json) -> Node:
         _demand_no_group(node)
         promoted, listed, own = scope.values.of(node), scope.values.listed, str(node["id"])
         inputs: dict[str, Any] = {}
-        for name, value in self.read_row(node).items():
+        row, controls = read_widgets(node, self.inputs_of(node["type"]))
+        self.controls |= {(f"{scope.prefix}{own}", name): how for name, how in controls.items()}
+        for name, value in row.items():
             sent = value if (own, name) in listed else self.fill(node, name, value)
             inputs[name] = wrap(promoted.get(name, sent))
         for one in node.get("inputs") or ():
@@ -157,7 +161,7 @@ class _Reader:
                 inputs[name] = wrap(promoted.get(name, value))
             elif end:
                 inputs[name] = list(end)
-        return Node(f"{scope.prefix}{node['id']}", node["type"], inputs, node.get("title") or "")
+        return Node(f"{scope.prefix}{own}", node["type"], inputs, node.get("title") or "")
 
     def fill(self, node: Json, name: str, value: Any) -> Any:
         """What the editor sends for the text of a widget. It sends texts on subgraphs as they are."""

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from . import dynamic
-from .interface import Input
+from .inputs import Input
 
 VALUES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", dynamic.COMBO)  # types that a widget holds
 # Types for which the editor has a widget of its own.
@@ -48,6 +48,7 @@ class _Row:
     named: Mapping[str, Any]
     at: int = 0
     found: dict[str, Any] = field(default_factory=dict)
+    controls: dict[str, str] = field(default_factory=dict)  # name -> how the editor changes it between runs
 
     def take(self, name: str, default: Any) -> Any:
         """The next value; if the row has ended the one of this name, else the default."""
@@ -58,8 +59,9 @@ class _Row:
         return value
 
 
-def read_widgets(node: Json, inputs: Sequence[Input] | None) -> dict[str, Any]:
-    """Name -> value of every widget: by its place in the row, by its name in the file, or the default.
+def read_widgets(node: Json, inputs: Sequence[Input] | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """Name -> value of every widget: by its place in the row, by its name in the file, or the default; and of those
+    that the editor changes between runs, name -> how.
 
     The place decides, as in the editor: scripts that change a row leave the names beside it as they were.
     inputs: of the node's class; None if nobody knows it, then only values that the file names are read.
@@ -67,13 +69,13 @@ def read_widgets(node: Json, inputs: Sequence[Input] | None) -> dict[str, Any]:
     values = node.get("widgets_values") or []
     named = values if isinstance(values, dict) else node.get("widgets_values_named") or {}
     if inputs is None:
-        return {name: value for name, value in named.items() if name not in UNNAMED}
+        return {name: value for name, value in named.items() if name not in UNNAMED}, {}
     row = _Row([] if isinstance(values, dict) else values, named)
     for one in inputs:
         _fill(row, one, node["type"])
     if node["type"] == CHOICES:
         _fill_choices(row)
-    return row.found
+    return row.found, row.controls
 
 
 def is_widget(one: Input) -> bool:
@@ -91,6 +93,8 @@ def _fill(row: _Row, one: Input, kind: str) -> None:
     made = MADE.get((kind, one.name))
     for name, default in (made or {}).items():
         row.take(name, default)
+    if _is_controlled(one) and row.at < len(row.placed):
+        row.controls[one.name] = str(row.placed[row.at])
     row.at += 0 if made else _count_added(one)
     if one.type == dynamic.COMBO:
         for inner in dynamic.list_chosen(one, value):
@@ -99,10 +103,14 @@ def _fill(row: _Row, one: Input, kind: str) -> None:
 
 def _count_added(one: Input) -> int:
     """Of entries that the editor adds behind a widget's own."""
-    controlled = bool(one.options.get("control_after_generate", one.name in SEEDS and one.type == "INT"))
+    controlled = _is_controlled(one)
     filtered = controlled and one.choices is not None  # by a filter of its choices
     uploaded = "widgetType" not in one.options and any(one.options.get(upload) for upload in UPLOADS)
     return controlled + filtered + uploaded
+
+
+def _is_controlled(one: Input) -> bool:
+    return bool(one.options.get("control_after_generate", one.name in SEEDS and one.type == "INT"))
 
 
 def _fill_choices(row: _Row) -> None:
