@@ -49,7 +49,10 @@ def missing_class(node: Node, nearest: list[str]) -> Problem:
     if node.class_type:
         message = f"Node '{node.title or node.class_type}' not found. The custom node may not be installed."
     else:
-        message = f"Node '{node.title or node.id}' has no class_type. The workflow may be corrupted."
+        message = (
+            f"Node '{node.title or f'ID #{node.id}'}' has no class_type. "
+            "The workflow may be corrupted or a custom node is missing."
+        )
     return problem(
         "missing_node_type",
         message,
@@ -103,7 +106,7 @@ def _say_what(found: Problem, info: dict[str, Any], graph: Graph) -> str:
     if kind == "custom_validation_failed":
         return info.get("said") or "its own check refuses what it is given"
     failed = f"its own check fails: {info['exception_type']}: " if info.get("traceback") else ""
-    return failed + found["details"]
+    return info.get("said") or failed + found["details"]
 
 
 def _say_no_class(info: dict[str, Any]) -> str:
