@@ -89,13 +89,16 @@ class _Checker:
         self.graph = graph
         self.interfaces = {kind: Interface.of(nodes[kind]) for kind in {n.class_type for n in graph.nodes.values()}}
         self.checked: dict[str, _NodeCheck] = {}
+        self.known_sources: dict[str, list[str]] = {}
 
     def interface(self, node_id: str) -> Interface:
         return self.interfaces[self.graph.nodes[node_id].class_type]
 
     def sources(self, node_id: str) -> list[str]:
-        links = self.interface(node_id).links(self.graph.nodes[node_id])
-        return [source for source, _ in links.values() if source in self.graph.nodes]
+        if node_id not in self.known_sources:
+            links = self.interface(node_id).links(self.graph.nodes[node_id])
+            self.known_sources[node_id] = [source for source, _ in links.values() if source in self.graph.nodes]
+        return self.known_sources[node_id]
 
     def check_node(self, node: Node) -> _NodeCheck:
         """Check one node: its literals, and the types of its links."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 
@@ -12,7 +13,7 @@ class Input:
     options: Mapping[str, Any]
     required: bool
 
-    @property
+    @cached_property
     def choices(self) -> list[Any] | None:
         """What a combo allows, declared as (["a", "b"], {}) or ("COMBO", {"options": ["a", "b"]}); else None."""
         if isinstance(self.type, list | tuple):

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from . import dynamic
@@ -60,9 +61,11 @@ class Interface:
 
     def inputs_of(self, node: Node) -> tuple[Input, ...]:
         """The inputs that this node has: those declared, with those that its dynamic inputs bring."""
-        if all(one.type not in dynamic.TYPES for one in self.inputs if isinstance(one.type, str)):
-            return self.inputs
-        return tuple(dynamic.expand(self.inputs, node.inputs))
+        return tuple(dynamic.expand(self.inputs, node.inputs)) if self.is_dynamic else self.inputs
+
+    @cached_property
+    def is_dynamic(self) -> bool:
+        return any(isinstance(one.type, str) and one.type in dynamic.TYPES for one in self.inputs)
 
     def list_given(self, node: Node) -> list[Input]:
         """The declared inputs that the graph gives; others in the file are ignored, as in the host."""
