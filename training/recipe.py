@@ -7,6 +7,7 @@ from ..vae_core.checkpoints import OWNS
 from ..vae_core.families.kl import Coder, KLConfig
 
 DECODER, ALL = "decoder", "all"
+CREDIT = "photographs under CC0 or in the public domain, each named in training/DATA.md, and procedural images"
 
 
 @dataclass(frozen=True)

@@ -194,9 +194,11 @@ def demand_size(size: object, latent_shape: Sequence[int], ratio: int) -> None:
 
 
 def demand_no_tiles(options: RunOptions) -> RunOptions:
-    """The options themselves. Raises BadRequest if they ask for tiles, of an image that is run row by row."""
+    """The options themselves. Raises BadRequest if they ask for tiles or gradients, of what is run piece by piece."""
     if options.tiles:
         raise BadRequest("an image that comes or goes row by row is not run in blended tiles: leave the tiles away.")
+    if options.grad:
+        raise BadRequest("what comes or goes piece by piece has no gradients: use `encode` or `decode`.")
     return options
 
 

@@ -6,7 +6,8 @@ bf16 with sums in fp32. Afterwards everything is as it was.
 
 Left alone, because they choose among kernels that are all right and differ in the last digits only: `enabled`,
 `benchmark` and `deterministic` of cuDNN and MKL-DNN, deterministic algorithms, kernels of attention, the number of
-threads. So is the grad mode: runs never record gradients; a Posterior, `convert` and `preview` do if it is on.
+threads. So is the grad mode: runs record gradients only if `grad=True` asks for them; a Posterior, `convert` and
+`preview` do if it is on.
 """
 
 import warnings

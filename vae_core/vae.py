@@ -16,6 +16,7 @@ from .dtypes import at_least_fp32
 from .errors import BadRequest
 from .execution import clips, tiles, whole
 from .execution.frames import Frames
+from .execution.gradients import record
 from .execution.ladder import Ladder
 from .execution.options import DEFAULTS, RunOptions
 from .execution.plans.choose import choose_plans, make_request
@@ -296,6 +297,8 @@ class VAE(Movable, Scalable, Facts):
         if detour := self._find_detour(Half.ENCODER):
             return detour.vae._encode(x, detour.adapt(options)).to(self.device)
         ops = self.network.encode_ops()
+        if options.grad:
+            return record(ops, x.to(self.device, self.dtype), options, self.clip_law, self.spatial_ratio)
 
         def attempt(plan: Plan, observer: ProgressObserver) -> Tensor:
             pixels = x.to(self.device, self.dtype)
@@ -309,6 +312,8 @@ class VAE(Movable, Scalable, Facts):
             return detour.vae._decode(x, detour.adapt(options), detour.move(side_input)).to(self.device)
         masked = side_input is not None
         ops = list_ops(self.network, Half.DECODER, masked)
+        if options.grad:
+            return record(ops, self._undo_latent(x), options, side_input=side_input)
 
         def attempt(plan: Plan, observer: ProgressObserver) -> Tensor:
             return clips.run_batch(ops, self._undo_latent(x), plan, observer, side_input=side_input)

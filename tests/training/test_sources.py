@@ -19,7 +19,7 @@ from exact_vae.training.images import open_image
 from exact_vae.training.sources import PACKAGES, SIDES, Package, fetch
 from exact_vae.vae_core import BadRequest
 
-TRAINING = Path(sources.__file__).parent
+TRAINING = Path(sources.__file__).parents[1]
 PHOTOGRAPHS = {"usr/share/a.jpg": b"a photograph", "usr/share/odd.jpg": b"odd", "usr/share/doc/b.txt": b"text"}
 
 
@@ -212,7 +212,7 @@ def told() -> dict[str, dict[str, tuple[str, str, str]]]:
 
 
 def list_in_code() -> dict[str, dict[str, tuple[str, str, str]]]:
-    """The same of sources.py."""
+    """The same of the code."""
     found: dict[str, dict[str, tuple[str, str, str]]] = {side: {} for side in SIDES}
     for package in PACKAGES:
         splitting = package.name.split("==") if package.index == "pypi" else PurePosixPath(package.name).name.split("_")

@@ -24,6 +24,7 @@ from exact_vae.vae_core.execution import whole
 from exact_vae.vae_core.families.kl import AutoencoderKL
 from PIL import Image
 from safetensors.torch import load_file
+from support.slow import slow
 from torch.nn.functional import avg_pool2d
 
 FALL = 3.0  # by how much training for TINY.steps steps divides the loss of its first steps, at least
@@ -86,6 +87,7 @@ def test_held_out_photographs_are_measured(tmp_path, kl_file, capsys):
     assert "run fetch first" in capsys.readouterr().err
 
 
+@slow
 def test_a_killed_run_ends_bit_equal_to_an_unbroken_one(tmp_path):
     folder = tmp_path / "data" / "train"
     folder.mkdir(parents=True)

@@ -25,6 +25,7 @@ class RunOptions:
     tiles     run in tiles that are blended: approximate. The budget is then that of one tile
     on_plan   called with the plan just before the run; `str(plan)` is for people
     progress  called with (work done, work in total) during the run; it may raise to stop the run
+    grad      record gradients, for the input and for weights that require them: the run is whole, whatever it takes
     advice    what to use if a run does not fit, in the words of whoever asks: it ends the sentence
     Raises BadRequest for rows, a place, a budget or tiles that cannot be.
     """
@@ -35,6 +36,7 @@ class RunOptions:
     tiles: Tiles | None = None
     on_plan: OnPlan | None = None
     progress: Progress | None = None
+    grad: bool = False
     advice: str = ADVICE
 
     def __post_init__(self) -> None:
@@ -59,6 +61,7 @@ class RunKeywords(TypedDict, total=False):
     tiles: Tiles | None
     on_plan: OnPlan | None
     progress: Progress | None
+    grad: bool
     advice: str
 
 

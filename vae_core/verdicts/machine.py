@@ -2,7 +2,6 @@
 
 import ctypes
 import platform
-import subprocess
 import sys
 from contextlib import suppress
 from functools import lru_cache
@@ -75,10 +74,9 @@ def read_amd_driver() -> str:
 @lru_cache(maxsize=1)
 def name_processor() -> str:
     """'AMD Ryzen 9 7950X 16-Core Processor', 'Apple M3 Max'; the kind of processor where nothing tells its name."""
-    with suppress(OSError, StopIteration):
-        if sys.platform == "darwin":
-            told = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
-            return told.stdout.strip() or platform.machine()
+    with suppress(OSError, StopIteration, AttributeError, RuntimeError):  # old torch lacks get_name
+        if sys.platform == "darwin" and torch.backends.mps.is_available():
+            return torch.backends.mps.get_name()
         lines = CPU_INFO.read_text().splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return platform.processor() or platform.machine()

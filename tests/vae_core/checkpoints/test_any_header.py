@@ -10,9 +10,10 @@ from typing import NamedTuple
 import pytest
 from exact_vae.vae_core import UnknownCheckpoint, UnsupportedCheckpoint, detect
 from exact_vae.vae_core.families.names import PREFIXES, is_leftover
+from support import slow
 from support.headers import header, header_names
 
-TRIALS = 6
+TRIALS = 6 if slow.IS_ASKED_FOR else 2
 Shapes = dict[str, tuple[int, ...]]
 
 

@@ -10,6 +10,7 @@ from exact_vae.vae_core.checkpoints import built_in
 from exact_vae.vae_core.families.kl import FAMILY
 from exact_vae.vae_core.images.metrics import colour_shift, psnr
 from safetensors.torch import load_file, save_file
+from support.slow import slow
 
 # What the training reached on this photograph, less a little for other processors.
 PSNR, COLOUR_SHIFT = 24.5, 0.018
@@ -62,6 +63,7 @@ def test_a_photograph_it_never_saw_comes_back(photograph):
     assert colour_shift(photograph, decoded).item() < COLOUR_SHIFT
 
 
+@slow
 def test_bands_give_its_image_and_blended_tiles_do_not(photograph):
     """The numbers of web/docs/ExactVAETiledDecode.md."""
     vae = load(dtype=torch.float32)

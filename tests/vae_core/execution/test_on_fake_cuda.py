@@ -12,6 +12,7 @@ from exact_vae.vae_core.execution import list_plans, make_request
 from exact_vae.vae_core.ops import leaves
 from support.fake_cuda import Layout, Watch, demand_guard, fake_cuda
 from support.random_networks import random_weights
+from support.slow import slow
 from support.small_networks import AT_ONCE, SMALL
 
 SIZE = (256, 192)  # pixels: tensors have no numbers, so only the number of ops takes time
@@ -99,11 +100,10 @@ def budget_of_parts(vae: VAE, part: str, shape: tuple[int, ...]) -> int:
     return next(plan.peak for plan in list_plans(request, vae.device) if plan.frames == 1 and not plan.rows)
 
 
-def cases(*ways: str) -> Iterator[Any]:
+def cases(*ways: str) -> list[Any]:
     """(kind, part, way) of all calls in these ways."""
-    for kind in KINDS:
-        calls = (call for call in list_calls(kind) if call[1] in ways)
-        yield from (pytest.param(kind, *call, id=f"{kind}-{'-'.join(call)}") for call in calls)
+    calls = [(kind, *call) for kind in KINDS for call in list_calls(kind) if call[1] in ways]
+    return [pytest.param(*call, id="-".join(call)) for call in calls]
 
 
 @pytest.mark.parametrize(("kind", "part", "way"), cases(*WAYS))
@@ -172,7 +172,7 @@ def test_doublings_joined_in_half_precision(kind, dtype):
 LIMIT = 2**31  # numbers that kernels of CUDA count with 32 bits
 
 
-@pytest.mark.parametrize(("kind", "part"), [("kl", "decode"), ("wan", "encode")])
+@pytest.mark.parametrize(("kind", "part"), [("kl", "decode"), pytest.param("wan", "encode", marks=slow)])
 def test_no_tensor_has_more_numbers_than_kernels_can_count(kind, part):
     """Of an image and of a clip that would fit into memory whole."""
     size = (12288, 8192)

@@ -9,6 +9,7 @@ from exact_vae.vae_core.execution import tiles as blended
 from exact_vae.vae_core.families.tiny import Coder, TinyConfig
 from exact_vae.vae_core.ops import Conv2d
 from support.random_networks import random_weights, small_kl
+from support.slow import mark_slow
 
 NETWORKS = {
     "group norms": ("kl", small_kl()),
@@ -100,7 +101,7 @@ def test_without_norms_it_comes_near_the_whole(vaes):
     assert decibels(vae.encode(x, tiles=Tiles(96, 48)).mode(), mode) > 30  # measured: 33.0
 
 
-@pytest.mark.parametrize("name", ["group norms", "patchified"])
+@pytest.mark.parametrize("name", mark_slow(["group norms", "patchified"], ["patchified"]))
 def test_with_group_norms_only_bands_are_exact(vaes, name):
     """The contrast that bands are there for."""
     vae = vaes[name]

@@ -9,6 +9,7 @@ from exact_vae.vae_core.reports.description import describe_file
 from safetensors.torch import save_file
 from support.headers import header
 from support.random_networks import random_weights
+from support.slow import mark_slow
 from torch import nn
 from torch.nn import functional as F
 
@@ -140,7 +141,7 @@ def test_the_file_s_own_mean_and_deviation(weights):
     assert torch.allclose(a, b, rtol=0, atol=1e-12) and (a - c).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("rows", [1, 16])
+@pytest.mark.parametrize("rows", mark_slow([1, 16], [1]))
 @torch.no_grad()
 def test_bands(weights, rows):
     vae = from_weights(weights)

@@ -11,6 +11,7 @@ from exact_vae.vae_core.execution.plans.places import DISK
 from exact_vae.vae_core.families import FAMILIES, ClipLaw, Half
 from exact_vae.vae_core.ops import splits_in_time
 from support.random_networks import random_weights
+from support.slow import mark_slow
 from support.small_networks import AT_ONCE, SMALL, run_half
 from support.small_networks import small as made_anew
 
@@ -73,7 +74,7 @@ def test_images_in_bands_are_the_whole(kind):
             assert apart(run_half(vae, part, x, numbers), run_half(vae, part, x)) < EXACT
 
 
-@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("dtype", mark_slow(HALVES, ["fp16"]))
 @pytest.mark.parametrize("kind", SMALL)
 @torch.no_grad()
 def test_half_precision(kind, dtype):

@@ -8,6 +8,7 @@ from exact_vae.vae_core.families.blocks.ldm import Coder
 from exact_vae.vae_core.families.hunyuan_video_15 import TradingConfig
 from support.headers import header
 from support.random_networks import random_weights
+from support.slow import slow
 from support.tensors import clip, moments, near
 from torch.nn import functional as F
 
@@ -142,6 +143,7 @@ def test_an_image_is_four_frames_and_the_last_of_four(ours, weights):
 HOW = [{}, {"rows": 1000}, {"rows": 8}, {"rows": 5, "keep": "disk"}, {"rows": 3, "keep": "device"}]
 
 
+@slow
 @torch.no_grad()
 def test_bands_are_the_clip_at_once(ours):
     for doing, y in (("encode", clip(3, 8, 48, 32)), ("decode", clip(4, 2, 3, 2))):

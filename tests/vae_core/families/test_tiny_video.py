@@ -13,6 +13,7 @@ from exact_vae.vae_core.ops import splits_in_time
 from safetensors.torch import save_file
 from support.headers import header
 from support.random_networks import random_weights
+from support.slow import mark_slow
 from support.tensors import near
 from torch.nn import functional as F
 
@@ -189,7 +190,7 @@ def test_parts_and_bands_are_the_clip_at_once(kind):
             assert near(got.mode() if doing == "encode" else got, want) < EXACT
 
 
-@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("n", mark_slow([1, 2, 3], [1, 3]))
 @pytest.mark.parametrize("kind", ["taehv", "taeh3"])
 @torch.no_grad()
 def test_parts_of_any_length_are_the_clip_at_once(kind, n):

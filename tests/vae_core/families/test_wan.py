@@ -9,6 +9,7 @@ from exact_vae.vae_core.families.wan import RMSNorm
 from safetensors.torch import save_file
 from support.headers import header
 from support.random_networks import shake
+from support.slow import mark_slow
 from support.tensors import clip, near
 
 EXACT = 1e-9
@@ -76,7 +77,7 @@ def test_images_are_clips_of_one_frame(kind):
 HOW = [{}, {"rows": 1000}, {"rows": 8}, {"rows": 5, "keep": "disk"}, {"rows": 3, "keep": "device"}]
 
 
-@pytest.mark.parametrize("kind", ["2.1", "2.2"])
+@pytest.mark.parametrize("kind", mark_slow(["2.1", "2.2"], ["2.2"]))
 @torch.no_grad()
 def test_parts_and_bands_are_the_clip_at_once(kind, at_once):
     ours = from_weights(theirs(kind).state_dict())

@@ -21,8 +21,8 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from ..vae_core.errors import BadRequest
-from ..vae_core.files import make_folder, write_atomically
+from ...vae_core.errors import BadRequest
+from ...vae_core.files import make_folder, write_atomically
 
 DEBIAN = (
     "https://deb.debian.org/debian/pool/main/",
@@ -42,7 +42,6 @@ class Package:
 
 
 SIDES = ("train", "held_out")
-CREDIT = "photographs under CC0 or in the public domain, each named in training/DATA.md, and procedural images"
 BUDGIE = "usr/share/backgrounds/budgie/{}.jxl"
 SKIMAGE = "skimage/data/{}"
 

@@ -1,0 +1,87 @@
+"""encode and decode of several files: a folder of results, one VAE, and no file that stops the others."""
+
+import json
+
+import numpy as np
+import pytest
+from exact_vae.cli import main
+from PIL import Image
+
+
+def run(*arguments) -> int:
+    return main([str(a) for a in arguments])
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name, size in (("a.png", (17, 24)), ("b.jpg", (32, 16)), ("C.PNG", (8, 8))):
+        levels = np.random.default_rng(len(name)).integers(0, 256, (*size, 3), np.uint8)
+        Image.fromarray(levels).save(folder / name)
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+@pytest.fixture
+def latents(images, tmp_path):
+    assert run("encode", "-q", images, tmp_path / "latents") == 0
+    return tmp_path / "latents"
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_folder_of_images_and_back(images, latents, tmp_path, capsys):
+    assert names(latents) == ["C.safetensors", "a.safetensors", "b.safetensors"]
+    assert run("decode", latents, tmp_path / "back") == 0
+    assert names(tmp_path / "back") == ["C.png", "a.png", "b.png"] and "17" in capsys.readouterr().out
+    assert Image.open(tmp_path / "back" / "a.png").size == (24, 17)
+    assert run("encode", images / "a.png", tmp_path / "one.safetensors") == 0
+    assert (latents / "a.safetensors").read_bytes() == (tmp_path / "one.safetensors").read_bytes()
+
+
+def test_files_and_patterns_side_by_side(images, tmp_path):
+    assert run("encode", "-q", images / "*.png", images / "b.jpg", tmp_path / "out") == 0
+    assert names(tmp_path / "out") == ["a.safetensors", "b.safetensors"]
+
+
+def test_a_pattern_of_one_file_stands_for_it(images, tmp_path):
+    assert run("encode", "-q", images / "a.*", tmp_path / "one.latent") == 0
+    assert (tmp_path / "one.latent").exists()
+
+
+def test_the_ending_of_images(latents, tmp_path):
+    assert run("decode", "-q", latents, "--as", "TIF", "--out", tmp_path / "back") == 0
+    assert names(tmp_path / "back") == ["C.tif", "a.tif", "b.tif"]
+
+
+def test_one_that_fails_stops_no_other(images, tmp_path, capsys):
+    (images / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert run("encode", "--json", images, tmp_path / "out") == 1
+    said = capsys.readouterr()
+    facts = json.loads(said.out)
+    assert len(facts) == 4 and [f["source"] for f in facts if "error" in f] == [str(images / "broken.png")]
+    assert "1 of 4 files failed" in said.err and len(names(tmp_path / "out")) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("encode", "images/a.png", "images/b.jpg", "one.safetensors"), "is one file, and there are 2 to read"),
+        (("encode", "images/*.webp", "out"), "no file has a name like"),
+        (("encode", "empty", "out"), "there is no file in 'empty' that ends in .png"),
+        (("encode", "images/a.png", "more/A.png", "out"), "would both become"),
+        (("encode", "images/a.png", "out.png"), "cannot hold a latent"),
+        (("decode", "images/a.png", "out.png", "--as", "jpg"), "--as is for a folder"),
+    ],
+)
+def test_what_cannot_be_meant(images, tmp_path, monkeypatch, capsys, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "A.png").write_bytes((images / "a.png").read_bytes())
+    assert run(*arguments) == 1
+    said = capsys.readouterr().err
+    assert sentence in said and "Traceback" not in said and not (tmp_path / "out").exists()
