@@ -70,7 +70,9 @@ def read_widgets(node: Json, inputs: Sequence[Input] | None) -> tuple[dict[str, 
     named = values if isinstance(values, dict) else node.get("widgets_values_named") or {}
     if inputs is None:
         return {name: value for name, value in named.items() if name not in UNNAMED}, {}
-    row = _Row([] if isinstance(values, dict) else values, named)
+    # Names that tell the same as the row, entry by entry, are sure: a row may lack what the editor adds.
+    agree = isinstance(values, dict) or (list(named.values()) == values and not named.keys() & set(UNNAMED))
+    row = _Row([] if agree else values, named)
     for one in inputs:
         _fill(row, one, node["type"])
     if node["type"] == CHOICES:
