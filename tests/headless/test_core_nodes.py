@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 from exact_vae.headless import CORE_ALIASES, core_nodes, parse, run
+from exact_vae.headless.core_pixels import PIXELS
+from exact_vae.headless.core_values import VALUES
 from exact_vae.vae_core import VAE
 from exact_vae.vae_core.errors import BrokenCheckpoint, DoesNotFit, LatentMismatch
 from exact_vae.vae_core.execution.plans import budget
@@ -29,6 +31,7 @@ def test_the_ids_there_are(nodes):
         "EmptyImage",
         "EmptyLatentImage",
         "EmptySD3LatentImage",
+        *(one.__name__ for one in (*PIXELS, *VALUES)),
     }
 
 

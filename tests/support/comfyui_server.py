@@ -38,7 +38,7 @@ class Server:
     The interpreter is the one that EXACT_VAE_COMFYUI_PYTHON names, otherwise this one.
     """
 
-    def __init__(self, comfyui: Path, base: Path, *flags: str, test_nodes: bool = True):
+    def __init__(self, comfyui: Path, base: Path, *flags: str, test_nodes: bool = True, api_nodes: bool = False):
         self.base, self.log = base, base / "server.log"
         for folder in FOLDERS:
             (base / folder).mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,13 @@ class Server:
             "--database-url",
             f"sqlite:///{base}/user/db",
         ]
-        quiet = ["--cpu", "--listen", "127.0.0.1", "--disable-auto-launch", "--disable-api-nodes"]
+        quiet = [
+            "--cpu",
+            "--listen",
+            "127.0.0.1",
+            "--disable-auto-launch",
+            *([] if api_nodes else ["--disable-api-nodes"]),
+        ]
         command = [python, "main.py", *quiet, *places, *flags]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=comfyui, stdout=log, stderr=subprocess.STDOUT)
