@@ -71,8 +71,9 @@ def read_widgets(node: Json, inputs: Sequence[Input] | None) -> tuple[dict[str, 
     if inputs is None:
         return {name: value for name, value in named.items() if name not in UNNAMED}, {}
     # Names that tell the same as the row, entry by entry, are sure: a row may lack what the editor adds.
-    agree = isinstance(values, dict) or (list(named.values()) == values and not named.keys() & set(UNNAMED))
-    row = _Row([] if agree else values, named)
+    placed = values if isinstance(values, list) else []
+    agree = list(named.values()) == placed and not named.keys() & set(UNNAMED)
+    row = _Row([] if agree else placed, named)
     for one in inputs:
         _fill(row, one, node["type"])
     if node["type"] == CHOICES:
