@@ -1,5 +1,8 @@
 """The core nodes: which there are, latents in and out of their folders, a whole graph."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -157,3 +160,10 @@ def test_a_whole_graph(folders, nodes, put):
     assert results.outputs["2"] == {"images": [{"filename": "copy_00001_.png", "subfolder": "", "type": "output"}]}
     with Image.open(folders.output / "copy_00001_.png") as file:
         assert file.getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_the_docs_list_every_core_node_that_runs():
+    page = (Path(__file__).parents[2] / "docs" / "headless.md").read_text()
+    listed = re.findall(r"\b[A-Z]\w+", page.split("## Which nodes run")[1].split("## ")[0])
+    known = core_nodes("input", "output", "temp", {})
+    assert not [name for name in known if name not in listed]
