@@ -45,7 +45,8 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def in_comfyui(server, nodes: dict) -> np.ndarray:
-    (path,) = server.images(server.prompt(nodes))
+    """The only image that the graph saves; what nodes show is in another folder."""
+    (path,) = [path for path in server.images(server.prompt(nodes)) if server.base / "output" in path.parents]
     return pixels(path)
 
 
