@@ -46,7 +46,7 @@ def pixels(path: Path) -> np.ndarray:
 
 def in_comfyui(server, nodes: dict) -> np.ndarray:
     """The only image that the graph saves; what nodes show is in another folder."""
-    (path,) = [path for path in server.images(server.prompt(nodes)) if server.base / "output" in path.parents]
+    (path,) = server.saved_images(server.prompt(nodes))
     return pixels(path)
 
 

@@ -116,10 +116,14 @@ class Server:
         raise AssertionError("the prompt did not end")
 
     def images(self, entry: dict) -> list[Path]:
-        """The files an ended prompt saved."""
+        """The files of an ended prompt's images: those that are saved, and those that nodes show."""
         assert entry["status"]["status_str"] == "success", failure(entry)
         shown = [image for ui in entry["outputs"].values() for image in ui.get("images", ())]
         return [self.base / image["type"] / image["subfolder"] / image["filename"] for image in shown]
+
+    def saved_images(self, entry: dict) -> list[Path]:
+        """The files that an ended prompt saved in the output folder."""
+        return [path for path in self.images(entry) if self.base / "output" in path.parents]
 
 
 class Browser:
