@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import headless
+from ..vae_core.files import LARGEST_JSON, demand_file
 
 
 class Events:
@@ -36,8 +37,15 @@ class Events:
 
 def read_batch(path: Path) -> list[dict[str, Any]]:
     """The runs of a file: on each line an object {"NODE.INPUT": value}. Raises GraphError."""
+    try:
+        with demand_file(path).open("rb") as file:
+            text = file.read(LARGEST_JSON + 1).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise headless.GraphError(f"'{path}' is no text of runs: write {{\"3.seed\": 7}} on each line") from error
+    if len(text) > LARGEST_JSON:
+        raise headless.GraphError(f"'{path}' is larger than {LARGEST_JSON // 2**20} MiB: give the runs in parts")
     runs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         try:

@@ -24,7 +24,7 @@ from ..ops import Conv2d, Conv3d, GroupNormOverFrames, Ops, Residual, Temporal, 
 from .blocks.base import ClipLaw, ConfigJson, Family, Halves, Member, Network
 from .blocks.ldm import GROUPS, AttnBlock, Coder, Resample, ResnetBlock, halved, norm, read_coder
 from .names import allegro as names
-from .shapes import Shapes, size, vote
+from .shapes import Shapes, has_unread_half, size, vote
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,9 @@ def detect(shapes: Shapes) -> AllegroConfig | None:
     if not any(".temp_convs." in name for name in shapes):
         return None
     encoder, decoder = read_coder(shapes, "encoder"), read_coder(shapes, "decoder")
-    held = {name.partition(".")[0] for name in shapes}
     z = vote([size(shapes, "decoder.conv_in.weight", 1), size(shapes, "post_quant_conv.weight"),
               size(shapes, "post_quant_conv.bias"), *halved(shapes, "encoder.conv_out")])  # fmt: skip
-    unread = ("encoder" in held and not encoder) or ("decoder" in held and not decoder)
-    if not z or unread or not (encoder or decoder):
+    if not z or has_unread_half(shapes, encoder, decoder) or not (encoder or decoder):
         return None
     return AllegroConfig(
         z_channels=z,

@@ -36,7 +36,7 @@ from .blocks.base import ClipLaw, Family, Halves, Member, Network
 from .blocks.ldm import GROUPS, Coder, halved, read_coder, without_spatial_norms
 from .blocks.ldm_3d import Kit, Middle, ResnetBlock, unwrapped
 from .names import cogvideox as names
-from .shapes import Shapes, count, size, vote
+from .shapes import Shapes, count, has_unread_half, size, vote
 
 IN_TIME = 2  # changes of resolution that change the number of frames: the first of each half (diffusers' default)
 
@@ -61,10 +61,8 @@ def detect(shapes: Shapes) -> CogVideoXConfig | None:
         return None
     own, looks_at_z = without_spatial_norms(_unwrapped(shapes))
     encoder, decoder = read_coder(own, "encoder"), read_coder(own, "decoder")
-    held = {name.partition(".")[0] for name in shapes}
     z = vote([size(own, "decoder.conv_in.weight", 1), *halved(own, "encoder.conv_out")])
-    unread = ("encoder" in held and not encoder) or ("decoder" in held and not (decoder and looks_at_z))
-    if not z or unread or not (encoder or decoder):
+    if not z or has_unread_half(shapes, encoder, decoder and looks_at_z) or not (encoder or decoder):
         return None
     return CogVideoXConfig(
         z_channels=z,

@@ -48,7 +48,7 @@ from .blocks.cosmos import Coder, Haar, read_coder, read_patch
 from .blocks.ldm import AttnBlock
 from .blocks.ldm_3d import Kit, ResnetBlock
 from .names import cosmos as names
-from .shapes import Shapes, size, vote
+from .shapes import Shapes, has_unread_half, size, vote
 
 SIGMA = 0.5  # the deviation of latents (sigma_data of NVIDIA/Cosmos cosmos1/models/diffusion)
 
@@ -86,9 +86,8 @@ def detect(shapes: Shapes) -> CosmosConfig | None:
     ends = ("quant_conv.weight", "quant_conv.bias", "post_quant_conv.weight", "post_quant_conv.bias")
     z = vote([*(size(shapes, end) for end in ends), size(shapes, "decoder.conv_in.conv_s.weight", 1),
               size(shapes, "encoder.conv_out.conv_s.weight")])  # fmt: skip
-    unread = ("encoder" in held and not encoder) or ("decoder" in held and not decoder)
     patch = read_patch(shapes)
-    if not z or not patch or unread or not (encoder or decoder):
+    if not z or not patch or has_unread_half(shapes, encoder, decoder) or not (encoder or decoder):
         return None
     return CosmosConfig(z, encoder, decoder, patch, statistics=bool({"latent_mean", "latent_std"} & held))
 

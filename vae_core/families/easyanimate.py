@@ -24,7 +24,7 @@ from ..ops import Conv3d, Ops, RepeatFrames, Residual, Upsample2x, chain, silu
 from .blocks.base import ClipLaw, ConfigJson, Family, Halves, Member, Network
 from .blocks.ldm import GROUPS, Coder, halved, norm, read_coder
 from .names import easyanimate as names
-from .shapes import Shapes, size, vote
+from .shapes import Shapes, has_unread_half, size, vote
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,13 @@ class EasyAnimateConfig(Halves):
 
 
 def detect(shapes: Shapes) -> EasyAnimateConfig | None:
-    held = {name.partition(".")[0] for name in shapes}
     if not any(".convs.0.norm1." in name for name in shapes) or any(".attentions." in name for name in shapes):
         return None
     own = names.as_ldm(shapes)
     encoder, decoder = read_coder(own, "encoder"), read_coder(own, "decoder")
     z = vote([size(shapes, "decoder.conv_in.weight", 1), size(shapes, "post_quant_conv.weight"),
               size(shapes, "post_quant_conv.bias"), *halved(shapes, "encoder.conv_out")])  # fmt: skip
-    unread = ("encoder" in held and not encoder) or ("decoder" in held and not decoder)
-    if not z or unread or not (encoder or decoder):
+    if not z or has_unread_half(shapes, encoder, decoder) or not (encoder or decoder):
         return None
     return EasyAnimateConfig(
         z_channels=z,

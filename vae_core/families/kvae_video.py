@@ -40,7 +40,7 @@ from .blocks.base import ClipLaw, Family, Halves, Member, Network
 from .blocks.ldm import Coder, halved, read_coder, without_spatial_norms
 from .blocks.ldm_3d import Causal, Kit, Middle, ResnetBlock, group_norm, unwrapped
 from .names.layout import DIFFUSERS, ORIGINAL, Layout, keep_names
-from .shapes import Shapes, size, vote
+from .shapes import Shapes, has_unread_half, size, vote
 
 PART = 16  # frames in a part (seg_len of diffusers' encoder)
 
@@ -67,10 +67,8 @@ def detect(shapes: Shapes) -> KVAEVideoConfig | None:
         return None
     own, looks_at_z = without_spatial_norms(unwrapped(shapes))
     encoder, decoder = read_coder(own, "encoder"), read_coder(own, "decoder")
-    held = {name.partition(".")[0] for name in shapes}
     z = vote([size(own, "decoder.conv_in.weight", 1), *halved(own, "encoder.conv_out")])
-    unread = ("encoder" in held and not encoder) or ("decoder" in held and not (decoder and looks_at_z))
-    if not z or unread or not (encoder or decoder):
+    if not z or has_unread_half(shapes, encoder, decoder and looks_at_z) or not (encoder or decoder):
         return None
     return KVAEVideoConfig(
         z_channels=z,

@@ -33,7 +33,7 @@ from .blocks.base import ClipLaw, ConfigJson, Family, Halves, Member, Network
 from .blocks.ltx import Conv, Grow, Kit, PixelNorm, ResBlock, Shrink, Stage, TimeEmbedder
 from .blocks.ltx_rows import Blocks, Change, Row, Widening, read_row, sizes
 from .names import ltx as names
-from .shapes import Shapes, size, vote
+from .shapes import Shapes, has_unread_half, size, vote
 
 PATCH = 4  # pixels each way that are traded for channels first and last
 TIME = 0.05  # configs/ltxv-*.yaml of Lightricks/LTX-Video: decode_timestep
@@ -79,12 +79,10 @@ class LTXConfig(Halves):
 
 def detect(shapes: Shapes) -> LTXConfig | None:
     encoder, decoder = read_row(shapes, "encoder.down_blocks."), read_row(shapes, "decoder.up_blocks.")
-    held = {name.partition(".")[0] for name in shapes}
-    unread = ("encoder" in held and not encoder) or ("decoder" in held and not decoder)
     made = vote(sizes(shapes, "encoder.conv_out.conv"))
     z = vote([size(shapes, "decoder.conv_in.conv.weight", 1), made and made - 1,
               *(size(shapes, f"per_channel_statistics.{name}") for name in STATISTICS)])  # fmt: skip
-    if not z or unread or not (encoder or decoder):
+    if not z or has_unread_half(shapes, encoder, decoder) or not (encoder or decoder):
         return None
     timed = sum(name.endswith("scale_shift_table") for name in shapes) > 1
     scaled = "decoder.timestep_scale_multiplier" in shapes

@@ -30,7 +30,7 @@ MASKS = {
 }
 
 
-def compare(server, tmp_path, graph: dict) -> None:
+def assert_same_pixels(server, tmp_path, graph: dict) -> None:
     graph["save"] = {"class_type": "SaveImage", "inputs": {"images": ["made", 0], "filename_prefix": "core"}}
     theirs = server.images(server.prompt(graph))
     nodes = headless.core_nodes(server.base / "input", tmp_path, tmp_path, {})
@@ -45,7 +45,7 @@ def test_images(server, tmp_path, name):
     kind, inputs = CASES[name]
     first = "image1" if kind == "ImageBatch" else "image"
     made = {"class_type": kind, "inputs": {first: ["odd", 0], **inputs}}
-    compare(server, tmp_path, {"odd": ODD, "made": made, "tall": {**ODD, "inputs": {"image": "tall.png"}}})
+    assert_same_pixels(server, tmp_path, {"odd": ODD, "made": made, "tall": {**ODD, "inputs": {"image": "tall.png"}}})
 
 
 @pytest.mark.parametrize("name", MASKS)
@@ -54,7 +54,7 @@ def test_masks(server, tmp_path, name):
     mask = {"class_type": "ImageToMask", "inputs": {"image": ["odd", 0], "channel": "green"}}
     changed = {"class_type": kind, "inputs": {"mask": ["mask", 0], **inputs}}
     made = {"class_type": "MaskToImage", "inputs": {"mask": ["changed", 0]}}
-    compare(server, tmp_path, {"odd": ODD, "mask": mask, "changed": changed, "made": made})
+    assert_same_pixels(server, tmp_path, {"odd": ODD, "mask": mask, "changed": changed, "made": made})
 
 
 def test_a_solid_mask_and_numbers(server, tmp_path):
@@ -62,4 +62,9 @@ def test_a_solid_mask_and_numbers(server, tmp_path):
     value = {"class_type": "PrimitiveFloat", "inputs": {"value": 0.3}}
     solid = {"class_type": "SolidMask", "inputs": {"value": ["value", 0], "width": ["size", 0], "height": ["size", 1]}}
     made = {"class_type": "MaskToImage", "inputs": {"mask": ["solid", 0]}}
-    compare(server, tmp_path, {"odd": ODD, "size": size, "value": value, "solid": solid, "made": made})
+    assert_same_pixels(server, tmp_path, {"odd": ODD, "size": size, "value": value, "solid": solid, "made": made})
+
+
+def test_an_image_of_one_colour(server, tmp_path):
+    made = {"class_type": "EmptyImage", "inputs": {"width": 13, "height": 7, "batch_size": 2, "color": 0x336699}}
+    assert_same_pixels(server, tmp_path, {"made": made})
