@@ -85,6 +85,17 @@ def test_a_batch_of_runs(capsys, place):
     assert "line 2 of 'b.jsonl' is no object" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [(b"\xff\xfe{}", "is no text of runs"), (b"{", "line 1 of 'b.jsonl' is not JSON"), (None, "there is no file")],
+)
+def test_what_is_no_batch(capsys, place, content, sentence):
+    if content:
+        (place / "b.jsonl").write_bytes(content)
+    assert run("run", "g.json", "--batch", "b.jsonl") == 1
+    assert sentence in capsys.readouterr().err and not list((place / "output").glob("*.png"))
+
+
 @pytest.mark.parametrize(("control", "seeds"), [("increment", [7, 8, 9]), ("fixed", [7, 7, 7])])
 def test_seeds_change_as_the_editor_changes_them(place, control, seeds):
     (place / "e.json").write_text(json.dumps(editor_file(control)))
