@@ -94,14 +94,14 @@ def _stop_on_kill() -> Iterator[None]:
 
 def parser() -> argparse.ArgumentParser:
     try:
-        from . import cache, codec, demo, doctor, env, graph, inspect, plan, train
+        from . import cache, codec, demo, doctor, env, graph, graph_files, inspect, plan, train
     except ModuleNotFoundError as e:  # only the command line needs these packages
         raise SystemExit(f"exact-vae needs '{e.name}': pip install 'exact-vae[cli]'") from e
     root = _Parser(prog="exact-vae", description="The autoencoders of diffusion models.")
     root.add_argument("--version", action="version", version=f"exact-vae {__version__}")
     root.set_defaults(do=partial(_show_help, root), quiet=False)
     commands = root.add_subparsers(metavar="COMMAND")
-    for module in (demo, inspect, plan, codec, cache, doctor, env, graph, train):
+    for module in (demo, inspect, plan, codec, cache, doctor, env, graph, graph_files, train):
         module.add(commands)
     _add_quiet(commands)
     return root

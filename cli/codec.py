@@ -3,6 +3,7 @@
 import argparse
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -47,13 +48,12 @@ def add(commands: argparse._SubParsersAction) -> None:
         "the file to write: .tif (row by row), .png, .jpg ...; of a clip .mp4, .mkv, .mov, .webm or frames/%%05d.png; "
         "or a folder"
     )
-    to = decode.add_mutually_exclusive_group(required=True)
-    to.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help=target)
-    to.add_argument("--out", type=Path, metavar="IMAGE", help="another way to name the image or the folder")
+    decode.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help=target)
     decode.add_argument("more", type=Path, nargs="*", metavar="...", help="of several latents, the last is the folder")
+    decode.add_argument("--out", type=Path, metavar="IMAGE", help="another way to name the image or the folder")
     ending = f"the ending of images in a folder (default: {IMAGE})"
     decode.add_argument("--as", dest="ending", metavar="ENDING", help=ending)
-    decode.set_defaults(do=run_decode)
+    decode.set_defaults(do=run_decode, refuse=decode.error)
     clips.add_output(decode)
     for command in (encode, decode):
         add_vae(command)
@@ -69,18 +69,28 @@ def run_encode(options: argparse.Namespace) -> None:
         raise BadRequest(f"'{target}' cannot hold a latent: its name must end in {' or '.join(LATENTS)}.")
     else:
         pairs = [several.Pair(demand_single(given, target), target)]
+    run_pairs(options, pairs, target, [], lambda vae, one, how: encode_to(vae, one, options.sample, how))
+
+
+def run_pairs(
+    options: argparse.Namespace, pairs: list[several.Pair], target: Path, read: list[Path],
+    work: Callable[[VAE, several.Pair, RunOptions], several.Result],
+) -> None:  # fmt: skip
+    """Do the work for every pair, with one VAE. read: what is read beside the sources and the VAE's files."""
     for one in pairs:
-        demand_new(one.target, [*(source for source, _ in pairs), *options.vae])
+        demand_new(one.target, [*(source for source, _ in pairs), *options.vae, *read])
     vae = load_vae(options)
     with memory_options(options) as how:
         if is_folder(target):
-            several.run(options, pairs, lambda one: encode_to(vae, one, options.sample, how))
+            several.run(options, pairs, lambda one: work(vae, one, how))
         else:
-            print_result(options, *encode_to(vae, pairs[0], options.sample, how))
+            print_result(options, *work(vae, pairs[0], how))
 
 
 def is_folder(target: Path) -> bool:
     """Is it a folder of results? A folder with the ending of a file is a mistake, which writing finds."""
+    if clips.is_pattern(target):
+        return False
     return not target.suffix or (target.is_dir() and target.suffix.lower() not in FILES)
 
 
@@ -118,23 +128,18 @@ def encode_file(vae: VAE, path: Path, how: RunOptions) -> tuple[Posterior, int |
 
 
 def run_decode(options: argparse.Namespace) -> None:
-    named = [options.image, *options.more, options.out]
-    *given, target = (options.latent, *(path for path in named if path))
+    named = [path for path in (options.latent, options.image, *options.more, options.out) if path]
+    if len(named) < 2:
+        options.refuse("name the image to write")
+    *given, target = named
     if is_folder(target):
         pairs = several.pair(several.find_sources(given, LATENTS), target, parse_ending(options.ending))
     elif options.ending:
         raise BadRequest(f"--as is for a folder, and '{target}' is one file: leave it away.")
     else:
         pairs = [several.Pair(demand_single(given, target), target)]
-    read = [*(source for source, _ in pairs), *options.vae, *([options.source] if options.source else [])]
-    for one in pairs:
-        demand_new(one.target, read)
-    vae = load_vae(options)
-    with memory_options(options) as how:
-        if is_folder(target):
-            several.run(options, pairs, lambda one: decode_to(vae, one, options, how))
-        else:
-            print_result(options, *decode_to(vae, pairs[0], options, how))
+    read = [options.source] if options.source else []
+    run_pairs(options, pairs, target, read, lambda vae, one, how: decode_to(vae, one, options, how))
 
 
 def parse_ending(said: str | None) -> str:
@@ -160,8 +165,8 @@ def decode_to(vae: VAE, files: several.Pair, options: argparse.Namespace, how: R
 
 def choose_target(target: Path, latent: Tensor, options: argparse.Namespace) -> Path:
     """In a folder, a clip becomes a video unless another ending is asked for."""
-    named = options.ending or target in (options.image, options.out)
-    return target if named or latent.ndim < 5 or is_single_image(latent) else target.with_suffix(VIDEO)
+    is_named = options.ending or target in (options.image, options.out)
+    return target if is_named or latent.ndim < 5 or is_single_image(latent) else target.with_suffix(VIDEO)
 
 
 def take_image(path: Path, stored: StoredLatent, channels: int) -> tuple[Tensor, Tag | None]:

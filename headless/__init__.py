@@ -4,22 +4,36 @@ nodes = {**pack, **core_nodes("input", "output", "temp", pack)}
 results = run(load("workflow.json", nodes).set("3.seed", "7"), nodes)
 """
 
+from .calls import ExecutionBlocker
 from .check import Report, check
 from .core_nodes import CORE_ALIASES, core_nodes
+from .definitions import Declared, load_definitions, read_definitions
+from .fetching import fetch_definitions
 from .graph import Graph, GraphError, Node
+from .packs import load_pack
 from .reading import load, parse
+from .repeating import advance
 from .run import Results, run
+from .sharing import Cache
 
 __all__ = [
     "CORE_ALIASES",
+    "Cache",
+    "Declared",
+    "ExecutionBlocker",
     "Graph",
     "GraphError",
     "Node",
     "Report",
     "Results",
+    "advance",
     "check",
     "core_nodes",
+    "fetch_definitions",
     "load",
+    "load_definitions",
+    "load_pack",
     "parse",
+    "read_definitions",
     "run",
 ]

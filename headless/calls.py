@@ -15,10 +15,47 @@ Slots = list[list[Any]]  # one list for every output of a node
 Ui = dict[str, list[Any]]
 
 
+class ExecutionBlocker:
+    """Returned in place of an output, or of all: nothing that reads it runs. message: why, for who reads it first."""
+
+    def __init__(self, message: str | None = None):
+        self.message = message
+
+
 def invoke(method: Callable[..., Any], inputs: Mapping[str, list[Any]], takes_lists: bool) -> list[Any]:
     """What each call returned. Shorter lists repeat their last item. takes_lists: one call with the lists."""
     calls = [dict(inputs)] if takes_lists else _split_calls(inputs)
     return [_wait_for(method(**arguments)) for arguments in calls]
+
+
+def run_node(
+    method: Callable[..., Any], inputs: Mapping[str, list[Any]], interface: Interface
+) -> tuple[list[Any], list[str]]:
+    """As `invoke`, and the messages of what blocked some of the calls: these did not happen, and give blockers."""
+    calls = [dict(inputs)] if interface.takes_lists else list(_split_calls(inputs))
+    returned, messages = [], []
+    for arguments in calls:
+        blocker = _find_blocker(arguments, interface.takes_lists)
+        messages += [blocker.message] if blocker and blocker.message else []
+        returned.append(ExecutionBlocker() if blocker else _wait_for(method(**arguments)))
+    return [_fill_blocked(value, interface) for value in returned], messages
+
+
+def is_blocker(value: Any) -> bool:
+    """Of this module, or of the host, whose class packs may bring."""
+    return type(value).__name__ == ExecutionBlocker.__name__
+
+
+def _find_blocker(arguments: Mapping[str, Any], lists: bool) -> Any:
+    values = (one for value in arguments.values() for one in (value if lists else [value]))
+    return next(filter(is_blocker, values), None)
+
+
+def _fill_blocked(value: Any, interface: Interface) -> Any:
+    """A blocker in place of all outputs blocks each of them."""
+    if not is_blocker(value):
+        return value
+    return tuple([value] if interface.gives_list(i) else value for i in range(len(interface.returns)))
 
 
 def merge(returned: list[Any], interface: Interface) -> tuple[Slots, Ui]:

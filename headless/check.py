@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import Any
 
 from .calls import invoke
-from .graph import Graph, Node, link, literal, wrap
-from .interface import Input, Interface, types_match
+from .graph import Graph, Node, find_nearest, link, literal, wrap
+from .inputs import Input
+from .interface import Interface, types_match
 from .limits import MOST_CIRCLES, MOST_STEPS
 from .problems import Problem, exception_problem, input_problem, missing_class, problem, sentence, text_problem
 
@@ -29,6 +30,7 @@ class Report:
     order: tuple[str, ...] = ()  # ids of all nodes they need, each after those it reads
     error: Problem | None = None  # set if nothing would run
     node_errors: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    missing: tuple[Problem, ...] = ()  # of all nodes whose class is not known; the host tells of the first
 
     @property
     def ok(self) -> bool:
@@ -43,10 +45,12 @@ class Report:
     def sentences(self) -> list[str]:
         """All problems, one sentence each."""
         found = [(node_id, one) for node_id, entry in self.node_errors.items() for one in entry["errors"]]
-        if self.error and "node_id" in self.error["extra_info"]:
-            found.append((self.error["extra_info"]["node_id"], self.error))
+        found += [(one["extra_info"]["node_id"], one) for one in self.missing]
         if self.error and not found:
             return ["this graph has no output node, so nothing would run: it needs one as SaveImage or PreviewImage"]
+        # All nodes of a circle have one problem, which is said once.
+        told = {str(one["extra_info"].get("cycle_nodes", i)): (node, one) for i, (node, one) in enumerate(found[::-1])}
+        found = list(told.values())[::-1]
         return list(dict.fromkeys(sentence(one, self.graph.nodes[node_id], self.graph) for node_id, one in found))
 
     def sentence(self) -> str:
@@ -68,9 +72,11 @@ class _NodeCheck:
 
 def check(graph: Graph, nodes: Mapping[str, type]) -> Report:
     """nodes: class_type -> V1 node class. Raises GraphError only for a class whose INPUT_TYPES fails."""
-    for node in graph.nodes.values():
-        if node.class_type not in nodes:
-            return Report(graph, error=missing_class(node, nodes))
+    absent = [node for node in graph.nodes.values() if node.class_type not in nodes]
+    if absent:
+        nearest = {kind: find_nearest(kind, nodes) for kind in {node.class_type for node in absent}}
+        missing = tuple(missing_class(node, nearest[node.class_type]) for node in absent)
+        return Report(graph, error=missing[0], missing=missing)
     checking = _Checker(graph, nodes)
     ends = [node.id for node in graph.nodes.values() if checking.interface(node.id).is_output]
     if not ends:
@@ -83,20 +89,23 @@ class _Checker:
         self.graph = graph
         self.interfaces = {kind: Interface.of(nodes[kind]) for kind in {n.class_type for n in graph.nodes.values()}}
         self.checked: dict[str, _NodeCheck] = {}
+        self.known_sources: dict[str, list[str]] = {}
 
     def interface(self, node_id: str) -> Interface:
         return self.interfaces[self.graph.nodes[node_id].class_type]
 
     def sources(self, node_id: str) -> list[str]:
-        links = self.interface(node_id).links(self.graph.nodes[node_id])
-        return [source for source, _ in links.values() if source in self.graph.nodes]
+        if node_id not in self.known_sources:
+            links = self.interface(node_id).links(self.graph.nodes[node_id])
+            self.known_sources[node_id] = [source for source, _ in links.values() if source in self.graph.nodes]
+        return self.known_sources[node_id]
 
     def check_node(self, node: Node) -> _NodeCheck:
         """Check one node: its literals, and the types of its links."""
         checked = _NodeCheck()
         interface = self.interface(node.id)
         try:
-            for one in interface.inputs:
+            for one in interface.inputs_of(node):
                 checked.problems += self._check_input(one, node, checked)
             if not checked.problems:
                 checked.problems += self._ask_node(node, checked)
@@ -106,9 +115,11 @@ class _Checker:
 
     def _note_circle(self, circle: list[str]) -> None:
         # Another output node may find the same circle: report it once.
-        problems = self.checked[circle[1]].problems
-        if all(one["type"] != "dependency_cycle" for one in problems):
-            problems.append(_circle_problem(circle))
+        found = _circle_problem([self.graph.nodes[node_id] for node_id in circle])
+        for node_id in dict.fromkeys(circle):
+            problems = self.checked[node_id].problems
+            if all(one["type"] != "dependency_cycle" for one in problems):
+                problems.append(found)
 
     def report(self, ends: list[str]) -> Report:
         """Check all nodes that these output nodes need. Every node is looked at once, however many need it."""
@@ -165,7 +176,7 @@ class _Checker:
 
     def _check_input(self, one: Input, node: Node, checked: _NodeCheck) -> list[Problem]:
         if one.name not in node.inputs:
-            return [input_problem("required_input_missing", "Required input is missing", one)] if one.required else []
+            return [_missing_input(one, node, self.interface(node.id).inputs_of(node))] if one.required else []
         value = node.inputs[one.name]
         if isinstance(value, list):
             return self._check_link(one, value, node)
@@ -173,17 +184,18 @@ class _Checker:
 
     def _check_link(self, one: Input, value: list[Any], node: Node) -> list[Problem]:
         inner = not self.interface(node.id).is_output
-        source, slot = link(value) or (None, 0)
+        source, slot = link(value) or _read_odd_link(value)
         if source is None:
             message = "Bad linked input, must be a length-2 list of [node_id, slot_index]"
             return [input_problem("bad_linked_input", message, one, received_value=value)]
         if source not in self.graph.nodes:
-            details = f"it reads node {source}, which is not in this graph"
-            return [text_problem(details, "KeyError", inner, input_name=one.name, linked_node=value)]
+            said = f"it reads node {source}, which is not in this graph"
+            return [text_problem(repr(source), "KeyError", inner, input_name=one.name, linked_node=value, said=said)]
         returns = self.interface(source).returns
-        if not 0 <= slot < len(returns):
-            details = f"it reads output {value[1]} of {self.graph.nodes[source]}, which has {len(returns)}"
-            return [text_problem(details, "IndexError", inner, input_name=one.name, linked_node=value)]
+        if not 0 <= slot < len(returns) or not isinstance(value[1], int):
+            said = f"it reads output {value[1]} of {self.graph.nodes[source]}, which has {len(returns)}"
+            kind, told = _name_slot_error(value[1])
+            return [text_problem(told, kind, inner, input_name=one.name, linked_node=value, said=said)]
         return self._check_link_type(one, value, returns[slot], node)
 
     def _check_link_type(self, one: Input, value: list[Any], received: Any, node: Node) -> list[Problem]:
@@ -214,7 +226,7 @@ class _Checker:
 def walk_upstream(sources: Callable[[str], Iterable[str]], ends: Iterable[str]) -> tuple[list[str], list[list[str]]]:
     """(all nodes that the ends need, each after those it needs itself; the circles among them, the first ones whole).
 
-    A circle [a, b, a] means that b reads a and a reads b. No recursion: a graph may be deeper than Python's stack.
+    A circle [a, b, a] means that a reads b and b reads a. No recursion: a graph may be deeper than Python's stack.
     """
     order: list[str] = []
     circles: list[list[str]] = []
@@ -241,13 +253,33 @@ def _walk_from(
             above.discard(path[-1])
             order.append(path.pop())
         elif source in above:
-            down = path[path.index(source) :] if len(circles) < MOST_CIRCLES else [path[-1]]
-            circles.append([source, *reversed(down)])
+            down = path[path.index(source) :] if len(circles) < MOST_CIRCLES else []
+            circles.append([*down, source])
         elif source not in seen:
             seen.add(source)
             above.add(source)
             path.append(source)
             waiting.append(iter(sources(source)))
+
+
+def _read_odd_link(value: list[Any]) -> tuple[str | int | float | None, int]:
+    """A pair such as [1, 0] or ["1", "0"] is no link when a graph runs, but the host looks for that node."""
+    odd = len(value) == 2 and isinstance(value[0], int | float | str) and isinstance(value[1], int | float | str)
+    return (value[0] if odd and not isinstance(value[1], bool) else None), -1
+
+
+def _name_slot_error(slot: Any) -> tuple[str, str]:
+    """What Python says in the host of an output that is not there."""
+    if isinstance(slot, int):
+        return "IndexError", "tuple index out of range"
+    return "TypeError", f"tuple indices must be integers or slices, not {type(slot).__name__}"
+
+
+def _missing_input(one: Input, node: Node, declared: Iterable[Input]) -> Problem:
+    """Also the name in the file that may have been meant: one that the class does not have."""
+    near = find_nearest(one.name, node.inputs.keys() - {other.name for other in declared})[:1]
+    info = {"nearest": near[0]} if near else {}
+    return input_problem("required_input_missing", "Required input is missing", one, **info)
 
 
 def _check_literal(one: Input, value: Any, interface: Interface, checked: _NodeCheck) -> list[Problem]:
@@ -283,8 +315,11 @@ def _check_choice(one: Input, value: Any) -> list[Problem]:
     if not wrong:
         return []
     shown = f"{choices}" if len(choices) <= 20 else f"(list of length {len(choices)})"
-    details = f"{one.name}: '{', '.join(map(str, wrong))}' not in {shown}"
-    return [input_problem("value_not_in_list", "Value not in list", one, details, received_value=value)]
+    told = repr(wrong[0]) if len(wrong) == 1 else repr(", ".join(map(str, wrong)))
+    details = f"{one.name}: {told} not in {shown}"
+    near = find_nearest(str(wrong[0]), [str(one) for one in choices])[:1]
+    info = {"received_value": value, **({"nearest": near[0]} if near else {})}
+    return [input_problem("value_not_in_list", "Value not in list", one, details, **info)]
 
 
 def _refusal(name: str, answer: Any) -> Problem:
@@ -293,7 +328,7 @@ def _refusal(name: str, answer: Any) -> Problem:
     return problem("custom_validation_failed", "Custom validation failed for node", details, input_name=name, said=said)
 
 
-def _circle_problem(circle: list[str]) -> Problem:
-    text = " -> ".join(circle)
-    details = f"nodes read one another in a circle: {text}"
-    return problem("dependency_cycle", "Dependency cycle detected", details, cycle_nodes=circle)
+def _circle_problem(circle: list[Node]) -> Problem:
+    told = " -> ".join(f"{node.id} ({node.class_type})" for node in circle)
+    said = "nodes read one another in a circle: " + " -> ".join(node.id for node in circle)
+    return problem("dependency_cycle", "Dependency cycle detected", told, cycle_nodes=[n.id for n in circle], said=said)

@@ -24,7 +24,10 @@ from ..vae_core.execution import budget, format_bytes
 from ..vae_core.files import NumberedFile, next_series, write_atomically
 from ..vae_core.latents import read_latent, write_latent
 from . import image_files
+from .core_pixels import PIXELS
+from .core_values import VALUES
 from .folders import Folders
+from .stand_ins import ENCODERS, as_core_encoder
 
 _PNG_NAME = re.compile(r"[!-~]([ -~]{0,77}[!-~])?")  # of a text in a PNG (PNG, 11.3.3.2), less what only Latin-1 has
 
@@ -57,8 +60,10 @@ def core_nodes(
     """
     folders = Folders(Path(input_dir), Path(output_dir), Path(temp_dir))
     bound = {one.__name__: type(one.__name__, (one,), {"folders": folders}) for one in _IN_FOLDERS}
-    free = {one.__name__: one for one in (EmptyImage, EmptyLatentImage, EmptySD3LatentImage)}
-    return {**bound, **free, **{core: aliases[ours] for core, ours in CORE_ALIASES.items() if ours in aliases}}
+    free = {one.__name__: one for one in (EmptyImage, EmptyLatentImage, EmptySD3LatentImage, *PIXELS, *VALUES)}
+    stand_ins = {core: aliases[ours] for core, ours in CORE_ALIASES.items() if ours in aliases}
+    encoders = {core: as_core_encoder(core, stand_ins[core]) for core in ENCODERS if core in stand_ins}
+    return {**bound, **free, **stand_ins, **encoders}
 
 
 class LoadImage:

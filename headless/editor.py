@@ -5,70 +5,46 @@ links through reroutes, bypassed nodes and subgraphs to the node behind them; an
 kept in order, the names that the node's class declares.
 """
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Mapping
+from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from .graph import Graph, GraphError, Node, wrap
-from .interface import Input, Interface, types_match
-from .limits import DEEPEST, MOST_NODES, MOST_SOCKETS
+from .inputs import Input
+from .interface import Interface, types_match
+from .limits import DEEPEST, MOST_NODES
+from .numbers import renumber
+from .scopes import SHELL_INPUT, Json, Link, Scope, demand_node, list_objects, read_link
+from .texts import PREFIX, SAVERS, fill_choices, fill_prefix
+from .widgets import read_widgets
 
 NEVER, BYPASS = 2, 4  # modes of a node; in all others it runs
 NOTES = ("Note", "MarkdownNote")
-REROUTE, PRIMITIVE = "Reroute", "PrimitiveNode"
-SHELL_INPUT, SHELL_OUTPUT = -10, -20  # stand in a subgraph's links for what is outside of it
-VALUES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")  # types that a widget holds
-SEEDS = ("seed", "noise_seed")  # the editor adds a control behind these
-UPLOADS = ("image_upload", "video_upload", "audio_upload", "file_upload")
-
-Json = Mapping[str, Any]
-
-
-class Link(NamedTuple):
-    origin: Any  # id of a node, or SHELL_INPUT
-    slot: int
-    target: Any
-    into: int
-    type: Any
+REROUTES, PRIMITIVE = ("Reroute", "Reroute (rgthree)"), "PrimitiveNode"
+SEARCHED = "Node name for S&R"  # a property of nodes
+SETTER, GETTER = "SetNode", "GetNode"  # of packs: a value gets a name, and is read by it elsewhere
+# Nodes of packs that only change the editor: they name no class of a server.
+PANELS = (
+    "Fast Groups Bypasser (rgthree)",
+    "Fast Groups Muter (rgthree)",
+    "Fast Bypasser (rgthree)",
+    "Fast Muter (rgthree)",
+    "Fast Actions Button (rgthree)",
+    "Mute / Bypass Relay (rgthree)",
+    "Mute / Bypass Repeater (rgthree)",
+    "Node Collector (rgthree)",
+    "Random Unmuter (rgthree)",
+    "Bookmark (rgthree)",
+    "Label (rgthree)",
+)
+UNSENT = (*NOTES, *REROUTES, PRIMITIVE, SETTER, GETTER, *PANELS)
 
 
 class Literal(NamedTuple):
     """A value instead of a node: of a primitive, or of a widget on the outside of a subgraph."""
 
     value: Any
-
-
-@dataclass(frozen=True)
-class Scope:
-    """The workflow, or one use of a subgraph in it."""
-
-    prefix: str  # of ids: "" or "5:"
-    nodes: Mapping[Any, Json]
-    links: Mapping[Any, Link]
-    inputs: Sequence[Json]  # of the subgraph
-    shell: Json | None = None  # the node that stands for it
-    outer: "Scope | None" = None
-    kinds: tuple[Any, ...] = ()  # the subgraphs that this one lies in, and itself
-
-    @cached_property
-    def exits(self) -> Mapping[int, Any]:
-        """Slot of the shell -> number of the link inside that feeds it."""
-        found: dict[int, Any] = {}
-        for number, link in self.links.items():
-            if link.target == SHELL_OUTPUT:
-                found.setdefault(link.into, number)
-        return found
-
-    @cached_property
-    def sockets(self) -> Mapping[str, Json]:
-        """The inputs of the shell by their names, the first of several."""
-        return {one["name"]: one for one in reversed((self.shell or {}).get("inputs") or ())}
-
-    @cached_property
-    def values(self) -> tuple[Mapping[str, Any], bool]:
-        """The values of the widgets on the shell; and whether these are all."""
-        return _read_shell_widgets(self.shell or {})
 
 
 class Place(NamedTuple):
@@ -90,30 +66,37 @@ def from_editor(workflow: Json, nodes: Mapping[str, type]) -> Graph:
     Raises GraphError for a file that cannot be read.
     """
     try:
-        reading = _Reader(workflow, nodes)
-        found = {node.id: node for node in reading.graph(reading.scope(workflow))}
+        definitions = list_objects((workflow.get("definitions") or {}).get("subgraphs"), "subgraphs")
+        numbered, subgraphs = renumber(workflow, {one["id"]: one for one in definitions})
+        reading = _Reader(numbered, subgraphs, nodes)
+        found = {node.id: node for node in reading.graph()}
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise GraphError(f"this workflow cannot be read: {type(error).__name__}: {error}") from error
-    return Graph(found, {"workflow": workflow})
+    return Graph(found, {"workflow": workflow}, reading.controls, from_editor=True)
 
 
 class _Reader:
-    def __init__(self, workflow: Json, nodes: Mapping[str, type]):
+    def __init__(self, workflow: Json, subgraphs: Mapping[Any, Json], nodes: Mapping[str, type]):
         self.classes = nodes
-        definitions = workflow.get("definitions") or {}
-        self.subgraphs = {one["id"]: one for one in _list_objects(definitions.get("subgraphs"), "subgraphs")}
+        self.inputs: dict[str, tuple[Input, ...]] = {}  # by classes
+        self.drawn: dict[str, tuple[str, ...]] = {}  # by classes
+        self.controls: dict[tuple[str, str], str] = {}
+        self.now = datetime.now()
+        self.subgraphs = subgraphs
         self.scopes: dict[str, Scope] = {}  # by prefix
         self.ends: dict[tuple[str, Any, Any], End] = {}  # of links that were followed: (prefix, number, type)
         self.count = 0  # of nodes in all scopes
+        self.root = self.scope(workflow)
 
     def scope(self, graph: Json, prefix: str = "", shell: Json | None = None, outer: Scope | None = None) -> Scope:
-        links = dict(map(_read_link, filter(None, graph.get("links") or ())))  # the editor leaves null for some
-        nodes = {node["id"]: _demand_node(node) for node in _list_objects(graph["nodes"], "nodes")}
+        links = dict(map(read_link, filter(None, graph.get("links") or ())))  # the editor leaves null for some
+        nodes = {node["id"]: demand_node(node) for node in list_objects(graph["nodes"], "nodes")}
         self.count += len(nodes)
         if self.count > MOST_NODES:
             raise GraphError(f"it has more than {MOST_NODES} nodes when its subgraphs are put in, and is not read")
         kinds = (*outer.kinds, shell["type"]) if outer and shell else ()
-        return Scope(prefix, nodes, links, graph.get("inputs") or (), shell, outer, kinds)
+        sockets = (graph.get("inputs") or (), graph.get("outputs") or ()) if shell else ((), ())
+        return Scope(prefix, nodes, links, *sockets, shell, outer, kinds)
 
     def enter(self, scope: Scope, shell: Json) -> Scope:
         prefix, kind = f"{scope.prefix}{shell['id']}:", shell["type"]
@@ -125,15 +108,15 @@ class _Reader:
             self.scopes[prefix] = self.scope(self.subgraphs[kind], prefix, shell, scope)
         return self.scopes[prefix]
 
-    def graph(self, scope: Scope) -> Iterator[Node]:
+    def graph(self) -> Iterator[Node]:
         """The nodes that can run, in the order of the file; a subgraph's at the place of its shell."""
-        waiting = [(scope, iter(scope.nodes.values()))]
+        waiting = [(self.root, iter(self.root.nodes.values()))]
         while waiting:
             scope, nodes = waiting[-1]
             node = next(nodes, None)
             if node is None:
                 waiting.pop()
-            elif _is_off(node) or node["type"] in (*NOTES, REROUTE, PRIMITIVE):
+            elif self.is_unsent(node) or (_is_off(node) and not self.is_nested_shell(scope, node)):
                 continue
             elif node["type"] in self.subgraphs:
                 inner = self.enter(scope, node)
@@ -141,20 +124,96 @@ class _Reader:
             else:
                 yield self.node(scope, node)
 
+    def is_unsent(self, node: Json) -> bool:
+        """Is this a node that the editor keeps for itself? Of the many that packs have, those that nothing can link."""
+        kind = node["type"]
+        if kind in self.classes or kind in self.subgraphs:
+            return False
+        return kind in UNSENT or not (node.get("inputs") or node.get("outputs") or _is_group(node))
+
+    def is_nested_shell(self, scope: Scope, node: Json) -> bool:
+        """Within a subgraph the editor sends what is in another one, even if its shell is off."""
+        return scope.shell is not None and node["type"] in self.subgraphs
+
+    def inputs_of(self, kind: str) -> tuple[Input, ...] | None:
+        if kind not in self.inputs and kind in self.classes:
+            self.inputs[kind] = Interface.of(self.classes[kind]).inputs
+        return self.inputs.get(kind)
+
+    def read_row(self, node: Json) -> dict[str, Any]:
+        """Name -> value of the widgets of a node itself."""
+        return read_widgets(node, self.inputs_of(node["type"]))[0]
+
     def node(self, scope: Scope, node: Json) -> Node:
         _demand_no_group(node)
-        name, kind = f"{scope.prefix}{node['id']}", node["type"]
-        inputs = {n: wrap(v) for n, v in _read_widgets(node, self.classes.get(kind)).items()}
+        promoted, listed, own = scope.values.of(node), scope.values.listed, str(node["id"])
+        inputs: dict[str, Any] = {}
+        row, controls = read_widgets(node, self.inputs_of(node["type"]))
+        self.controls |= {(f"{scope.prefix}{own}", name): how for name, how in controls.items()}
+        for name, value in row.items():
+            sent = value if (own, name) in listed else self.fill(node, name, value)
+            inputs[name] = wrap(promoted.get(name, sent))
         for one in node.get("inputs") or ():
-            end = None if one.get("link") is None else self.trace(scope, one["link"])
+            name, number = one["name"], one.get("link")
+            end = None if number is None else self.trace(scope, number)
             if isinstance(end, Literal):
-                inputs[one["name"]] = wrap(end.value)
+                value = self.fill(node, name, end.value) if _read_primitive(scope, number) else end.value
+                inputs[name] = wrap(promoted.get(name, value))
             elif end:
-                inputs[one["name"]] = list(end)
-        return Node(name, kind, inputs, node.get("title") or "")
+                inputs[name] = list(end)
+        return Node(f"{scope.prefix}{own}", node["type"], inputs, node.get("title") or "")
+
+    def fill(self, node: Json, name: str, value: Any) -> Any:
+        """What the editor sends for the text of a widget. It sends texts on subgraphs as they are."""
+        if not isinstance(value, str):
+            return value
+        if name == PREFIX and node["type"] in SAVERS:
+            return fill_prefix(value, self.find_value, self.now)
+        return fill_choices(value) if name in self.drawn_texts(node["type"]) else value
+
+    def drawn_texts(self, kind: str) -> tuple[str, ...]:
+        """The names of the widgets whose texts may hold choices."""
+        if kind not in self.drawn:
+            inputs = self.inputs_of(kind) or ()
+            self.drawn[kind] = tuple(one.name for one in inputs if one.options.get("dynamicPrompts"))
+        return self.drawn[kind]
+
+    @cached_property
+    def called(self) -> tuple[Mapping[Any, tuple[Scope, Json]], Mapping[Any, tuple[Scope, Json]]]:
+        """The first node of each name that is searched for, and of each title."""
+        everybody = list(self.walk())[::-1]
+        names = {(one[1].get("properties") or {}).get(SEARCHED, one[1]["type"]): one for one in everybody}
+        return names, {one[1].get("title"): one for one in everybody}
+
+    def find_value(self, who: str, name: str) -> Any:
+        """The value of a widget of the first node that is called so for searches, or else has this title."""
+        named, titled = self.called
+        scope, node = named.get(who) or titled.get(who) or (None, None)
+        if scope is None or node is None:
+            return None
+        if node["type"] not in self.subgraphs:
+            return self.read_row(node).get(name)
+        inner = self.enter(scope, node)
+        found = self.read_promoted(inner, inner.names[name]) if name in inner.names else None
+        return found.value if found else None
+
+    def walk(self) -> Iterator[tuple[Scope, Json]]:
+        """All nodes, in the order of the file; those of a subgraph behind its shell."""
+        waiting = [(self.root, iter(self.root.nodes.values()))]
+        while waiting:
+            scope, nodes = waiting[-1]
+            if (node := next(nodes, None)) is None:
+                waiting.pop()
+                continue
+            yield scope, node
+            if node["type"] in self.subgraphs:
+                inner = self.enter(scope, node)
+                waiting.append((inner, iter(inner.nodes.values())))
 
     def trace(self, scope: Scope, number: Any) -> End:
         """Where a link begins, behind all reroutes, bypassed nodes and subgraphs."""
+        if direct := _read_primitive(scope, number):
+            return direct
         wanted = _get_link(scope, number).type
         wanted = wanted if isinstance(wanted, Hashable) else "*"
         at: Place | End = Place(scope, number)
@@ -172,6 +231,7 @@ class _Reader:
         return at
 
     def step_back(self, scope: Scope, link: Link, wanted: Any) -> Place | End:
+        """One step towards the beginning."""
         if link.origin == SHELL_INPUT:
             return self.leave(scope, link.slot)
         if link.origin not in scope.nodes:
@@ -181,57 +241,32 @@ class _Reader:
             return None
         if node.get("mode") == BYPASS:
             return _place_of(scope, _find_passed_input(node, link.slot, wanted))
-        if node["type"] == REROUTE:
-            return _place_of(scope, node["inputs"][0])
-        if node["type"] == PRIMITIVE:
-            return Literal(node["widgets_values"][0])
         if node["type"] in self.subgraphs:
             inner = self.enter(scope, node)
             return Place(inner, inner.exits[link.slot]) if link.slot in inner.exits else None
-        return f"{scope.prefix}{link.origin}", link.slot
+        return _pass_on(scope, node) if self.is_unsent(node) else (f"{scope.prefix}{link.origin}", link.slot)
 
     def leave(self, scope: Scope, slot: int) -> Place | End:
-        """What a subgraph's input reads: a link to its shell, or a value on it; None if the value inside is used."""
+        """What a subgraph's input reads: a link to its shell, or the value of the widget that it stands for."""
         if scope.shell is None or scope.outer is None:
             raise GraphError("a link begins at the input of a subgraph, but lies outside of all subgraphs")
         name, given = scope.inputs[slot]["name"], scope.shell.get("inputs") or ()
         beside = given[slot] if slot < len(given) else None  # names need not be unique
         socket = beside if beside and beside["name"] == name else scope.sockets.get(name)  # the editor leaves some out
-        if place := _place_of(scope.outer, socket):
-            return place
-        values, are_all = scope.values
-        if name not in values and not are_all:
-            raise GraphError(
-                f"node {scope.shell['id']} is a subgraph whose values are kept in a way that is not known here"
-            )
-        return Literal(values[name]) if name in values else None
+        return _place_of(scope.outer, socket) or self.read_promoted(scope, slot)
 
-
-def _list_objects(entries: Any, what: str) -> list[Json]:
-    """The JSON objects of a list, which may be missing. Raises GraphError for anything else."""
-    if not isinstance(entries or [], list):
-        raise GraphError(f"its {what} are no list")
-    for one in entries or ():
-        if not isinstance(one, dict) or "id" not in one:
-            raise GraphError(f"one of its {what} is no object with an id")
-    return entries or []
-
-
-def _demand_node(node: Json) -> Json:
-    """Raise GraphError for a node without a type, and for one with more inputs or outputs than any needs."""
-    if not isinstance(node.get("type"), str):
-        raise GraphError(f"node {node['id']} has no type")
-    for sockets in (node.get("inputs"), node.get("outputs")):
-        if isinstance(sockets, list) and len(sockets) > MOST_SOCKETS:
-            raise GraphError(f"node {node['id']} has {len(sockets)} inputs or outputs; {MOST_SOCKETS} are the most")
-    return node
-
-
-def _read_link(entry: Any) -> tuple[Any, Link]:
-    if isinstance(entry, dict):
-        names = ("origin_id", "origin_slot", "target_id", "target_slot", "type")
-        return entry["id"], Link(*(entry[name] for name in names))
-    return entry[0], Link(*entry[1:6])
+    def read_promoted(self, scope: Scope, slot: int) -> Literal | None:
+        """The value on the shell; if it has none, that of the widget inside, which all that the input feeds get."""
+        if slot in scope.values.slots:
+            return Literal(scope.values.slots[slot])
+        node, name = scope.find_widget(slot) or (None, "")
+        if node is None:
+            return None
+        if node["type"] in self.subgraphs:
+            inner = self.enter(scope, node)
+            return self.read_promoted(inner, inner.names[name]) if name in inner.names else None
+        row = {**self.read_row(node), **scope.values.of(node)}
+        return Literal(row[name]) if name in row else None
 
 
 def _get_link(scope: Scope, number: Any) -> Link:
@@ -260,55 +295,42 @@ def _find_passed_input(node: Json, slot: int, wanted: Any) -> Json | None:
     return next(iter(exact or [one for one in inputs if types_match(one["type"], wanted)]), None)
 
 
-def _read_shell_widgets(shell: Json) -> tuple[Mapping[str, Any], bool]:
-    """The values of the widgets on the outside of a subgraph by name, and whether these are all."""
-    values, named = shell.get("widgets_values") or [], shell.get("widgets_values_named") or {}
-    if isinstance(values, dict):
-        return {**values, **named}, True
-    if not values:
-        return named, True  # older editors write none: the values inside are used
-    proxies = (shell.get("properties") or {}).get("proxyWidgets")
-    widgets = [one["name"] for one in shell.get("inputs") or () if one.get("widget")]
-    names = widgets if len(widgets) == len(values) else [what for who, what in proxies or () if str(who) == "-1"]
-    if len(names) != len(values):
-        return named, False
-    return {**dict(zip(reversed(names), reversed(values), strict=True)), **named}, True
+def _read_primitive(scope: Scope, number: Any) -> Literal | None:
+    """The value of a primitive that this link begins at, muted or not. Behind reroutes the editor reads none."""
+    node = scope.nodes.get(_get_link(scope, number).origin)
+    if node is None or node["type"] != PRIMITIVE:
+        return None
+    values = node.get("widgets_values")
+    found = {**({"value": values[0]} if values else {}), **scope.values.of(node)}
+    return Literal(found["value"]) if found else None
+
+
+def _pass_on(scope: Scope, node: Json) -> Place | None:
+    """What one of the editor's own nodes gives, which is what it reads."""
+    values = node.get("widgets_values") or ()
+    if node["type"] == GETTER:
+        return _find_set(scope, values[0]) if values else None
+    passes = node["type"] in (*REROUTES, SETTER)
+    return _place_of(scope, next(iter(node.get("inputs") or ()), None)) if passes else None
+
+
+def _find_set(scope: Scope, name: Any) -> Place | None:
+    """What this name was given, in this graph or one around it."""
+    around: Scope | None = scope
+    while around:
+        if name in around.setters:
+            return _place_of(around, next(iter(around.setters[name].get("inputs") or ()), None))
+        around = around.outer
+    return None
+
+
+def _is_group(node: Json) -> bool:
+    return node["type"].startswith(("workflow>", "workflow/"))
 
 
 def _demand_no_group(node: Json) -> None:
-    if node["type"].startswith(("workflow>", "workflow/")):
+    if _is_group(node):
         raise GraphError(
             f"node {node['id']} ({node['type'][9:]}) is a group node, which is not read here: "
             "open the workflow in ComfyUI, which makes a subgraph of it, save it, and use that file"
         )
-
-
-def _read_widgets(node: Json, cls: type | None) -> dict[str, Any]:
-    """Name -> value of every widget: by its name in the file, by its place, or the default."""
-    values = node.get("widgets_values") or []
-    named = values if isinstance(values, dict) else node.get("widgets_values_named") or {}
-    if cls is None:
-        return {name: value for name, value in named.items() if name not in ("control_after_generate", "upload")}
-    widgets = [one for one in Interface.of(cls).inputs if _is_widget(one)]
-    placed = {} if isinstance(values, dict) else dict(zip(_name_values(widgets), values, strict=False))
-    found = {one.name: named.get(one.name, placed.get(one.name, _default(one))) for one in widgets}
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _is_widget(one: Input) -> bool:
-    return (one.choices is not None or one.type in VALUES) and not one.options.get("forceInput")
-
-
-def _name_values(widgets: list[Input]) -> Iterator[str]:
-    """A name for each entry of widgets_values; "" for entries that the editor adds behind a widget."""
-    for one in widgets:
-        yield one.name
-        controlled = one.options.get("control_after_generate", one.name in SEEDS and one.type == "INT")
-        yield from [""] * bool(controlled)
-        yield from [""] * (bool(controlled) and one.choices is not None)  # a filter of its choices
-        yield from [""] * any(one.options.get(upload) for upload in UPLOADS)
-
-
-def _default(one: Input) -> Any:
-    choices = one.choices
-    return one.options.get("default", choices[0] if choices else None)

@@ -5,10 +5,11 @@ that it is never taken for a link. `literal` unwraps it where it is read.
 """
 
 import difflib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from itertools import count
+from typing import Any, NamedTuple
 
 from ..vae_core.errors import VAEError, some
 from ..vae_core.files import parse_json
@@ -39,10 +40,48 @@ class Node:
         return f"node {self.id} ({name})" if self.title in ("", name) else f"node {self.id} ({name}, '{self.title}')"
 
 
+class Output(NamedTuple):
+    """An output of a node, to be given as an input to another."""
+
+    node: str
+    slot: int
+
+
+@dataclass(frozen=True)
+class Added:
+    """A node that was added to a graph. `added[1]` is its second output, and `added` as an input its first."""
+
+    id: str
+
+    def __getitem__(self, slot: int) -> Output:
+        return Output(self.id, slot)
+
+
 @dataclass(frozen=True)
 class Graph:
-    nodes: Mapping[str, Node]
+    """Nodes by their ids. A new graph is empty, and grows by `add`."""
+
+    nodes: dict[str, Node] = field(default_factory=dict)
     pnginfo: Mapping[str, Any] | None = None  # what saved images carry besides the graph, as "workflow"
+    controls: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (node, input) -> how the editor changes it
+    from_editor: bool = False  # was it read from the editor's format, whose values have no names of their own?
+    embedded: bool = True  # do the files that nodes save carry the graph?
+
+    def add(
+        self, class_type: str, inputs: Mapping[str, Any] | None = None, /, *, id: str = "", title: str = "", **more: Any
+    ) -> Added:
+        """Add a node: add("EmptyImage", width=64), add("SaveImage", images=sky, title="Save").
+
+        inputs: those whose names Python does not take as keywords. A value is JSON, a node or an output of one; lists
+        are values. id: the next number if none is given. Raises GraphError if a node has this id.
+        """
+        number = id or str(next(i for i in count(len(self.nodes) + 1) if str(i) not in self.nodes))
+        if number in self.nodes:
+            raise GraphError(f"there is a node '{number}' in this graph already: {self.nodes[number]}")
+        given = {name: _give(value) for name, value in {**(inputs or {}), **more}.items()}
+        self.nodes[number] = Node(number, class_type, given, title)
+        vars(self).pop("prompt", None)
+        return Added(number)
 
     def set(self, address: str, text: str) -> "Graph":
         """The same graph with one input changed: set("3.seed", "7").
@@ -50,11 +89,23 @@ class Graph:
         The node is named by its id, or by a title or class that only one node has. The text is read as JSON where
         that works. Raises GraphError if there is no such node or input.
         """
+        node, name = self._find_input(address)
+        return self._change(node, name, _parse_value(text, node.inputs[name]))
+
+    def put(self, address: str, value: Any) -> "Graph":
+        """As `set`, with a value as JSON has it: put("3.seed", 7). A list of a node's id and a number is a link."""
+        node, name = self._find_input(address)
+        return self._change(node, name, value if link(value) else wrap(value))
+
+    def _find_input(self, address: str) -> tuple[Node, str]:
         who, name = self._split_address(address)
         node = self.find(who)
         if name not in node.inputs:
             raise GraphError(f"{node} has no input '{name}' in this file{_suggest(name, node.inputs)}")
-        changed = replace(node, inputs={**node.inputs, name: _parse_value(text, node.inputs[name])})
+        return node, name
+
+    def _change(self, node: Node, name: str, value: Any) -> "Graph":
+        changed = replace(node, inputs={**node.inputs, name: value})
         return replace(self, nodes={**self.nodes, node.id: changed})
 
     def find(self, name: str) -> Node:
@@ -107,6 +158,12 @@ def link(value: Any) -> tuple[str, int] | None:
     return source, int(slot) if slot == slot // 1 else -1
 
 
+def _give(value: Any) -> Any:
+    if isinstance(value, Added):
+        return [value.id, 0]
+    return list(value) if isinstance(value, Output) else wrap(value)
+
+
 def literal(value: Any) -> Any:
     """The value itself, without the wrapping that marks a list as no link."""
     return value["__value__"] if isinstance(value, dict) and "__value__" in value else value
@@ -117,7 +174,7 @@ def wrap(value: Any) -> Any:
     return {"__value__": value} if isinstance(value, list) else value
 
 
-def find_nearest(name: str, names: Mapping[str, Any]) -> list[str]:
+def find_nearest(name: str, names: Iterable[str]) -> list[str]:
     """The names most like this one, at most three, for sentences about misspelt names."""
     return difflib.get_close_matches(name, list(names), n=3, cutoff=0.6)
 

@@ -3,33 +3,12 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from . import dynamic
 from .graph import Graph, GraphError, Node, link
-
-
-@dataclass(frozen=True)
-class Input:
-    name: str
-    type: Any  # "IMAGE", or the list of choices of a combo
-    options: Mapping[str, Any]
-    required: bool
-
-    @property
-    def choices(self) -> list[Any] | None:
-        """What a combo allows, declared as (["a", "b"], {}) or ("COMBO", {"options": ["a", "b"]}); else None."""
-        if isinstance(self.type, list | tuple):
-            return list(self.type)
-        return list(self.options.get("options", ())) if self.type == "COMBO" else None
-
-    @property
-    def lazy(self) -> bool:
-        return bool(self.options.get("lazy"))
-
-    @property
-    def config(self) -> list[Any]:
-        """The declaration, as error records show it."""
-        return [self.type, dict(self.options)]
+from .inputs import Input, read_inputs
 
 
 @dataclass(frozen=True)
@@ -43,12 +22,11 @@ class Interface:
         """Raises GraphError if the class cannot say what it takes."""
         try:
             types = node_class.INPUT_TYPES()
-            required = [_read_input(name, entry, True) for name, entry in types.get("required", {}).items()]
-            optional = [_read_input(name, entry, False) for name, entry in types.get("optional", {}).items()]
+            inputs = tuple(read_inputs(types))
         except Exception as error:
             sentence = f"INPUT_TYPES of {node_class.__name__} fails: {type(error).__name__}: {error}"
             raise GraphError(sentence) from error
-        return cls(node_class, (*required, *optional), types.get("hidden", {}))
+        return cls(node_class, inputs, types.get("hidden", {}))
 
     @property
     def returns(self) -> tuple[Any, ...]:
@@ -81,9 +59,17 @@ class Interface:
         # **kwargs does not ask for the types of links: VALIDATE_INPUTS must name that parameter.
         return name in parameters or (takes_all and name != "input_types")
 
+    def inputs_of(self, node: Node) -> tuple[Input, ...]:
+        """The inputs that this node has: those declared, with those that its dynamic inputs bring."""
+        return tuple(dynamic.expand(self.inputs, node.inputs)) if self.is_dynamic else self.inputs
+
+    @cached_property
+    def is_dynamic(self) -> bool:
+        return any(isinstance(one.type, str) and one.type in dynamic.TYPES for one in self.inputs)
+
     def list_given(self, node: Node) -> list[Input]:
         """The declared inputs that the graph gives; others in the file are ignored, as in the host."""
-        return [one for one in self.inputs if one.name in node.inputs]
+        return [one for one in self.inputs_of(node) if one.name in node.inputs]
 
     def links(self, node: Node) -> dict[str, tuple[str, int]]:
         """Input name -> (node id, slot), of declared inputs."""
@@ -95,25 +81,22 @@ class Interface:
 
 
 def types_match(received: Any, wanted: Any) -> bool:
-    """Equal, "*", or lists by commas with something in common. All combos are one type."""
+    """Equal, "*", matched at both ends, or lists by commas with something in common. All combos are one type."""
     received, wanted = _type_name(received), _type_name(wanted)
+    if dynamic.MATCH in (received, wanted):
+        return True
     # Packs make an "any" type as a str whose != is always False, so it must be asked, and not ==.
     if "*" in (received, wanted) or not received != wanted:  # noqa: SIM202
         return True
     return not _names(received).isdisjoint(_names(wanted))
 
 
-def _read_input(name: str, entry: Any, required: bool) -> Input:
-    options = entry[1] if len(entry) > 1 and entry[1] else {}
-    return Input(name, entry[0], options, required)
-
-
 def _hidden_value(kind: str, node: Node, graph: Graph) -> Any:
     if kind == "UNIQUE_ID":
         return node.id
-    if kind == "PROMPT":
-        return graph.prompt
-    return graph.pnginfo if kind == "EXTRA_PNGINFO" else None
+    if not graph.embedded:
+        return None
+    return {"PROMPT": graph.prompt, "EXTRA_PNGINFO": graph.pnginfo}.get(kind)
 
 
 def _type_name(declared: Any) -> str:

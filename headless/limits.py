@@ -10,3 +10,4 @@ MOST_SOCKETS = 2_000  # inputs or outputs of one node
 LONGEST_ADDRESS = 1_000  # letters before the = of NODE.INPUT=VALUE
 MOST_STEPS = 1_000_000  # from output nodes to nodes that fail; of outputs after that only their own problems are listed
 MOST_CIRCLES = 20  # circles of nodes that are written out
+LARGEST_DEFINITIONS = 64 * 2**20  # bytes: core's are 4 MiB, with a hundred packs and all their files some 30

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from ..vae_core.errors import some
-from .graph import Graph, Node, find_nearest
-from .interface import Input
+from .graph import Graph, Node
+from .inputs import Input
 
 Problem = dict[str, Any]
 
@@ -44,12 +44,15 @@ def text_problem(details: str, exception_type: str, inner: bool, **extra_info: A
     )
 
 
-def missing_class(node: Node, known: Any) -> Problem:
+def missing_class(node: Node, nearest: list[str]) -> Problem:
     """A node whose class is not registered, or that names no class."""
     if node.class_type:
         message = f"Node '{node.title or node.class_type}' not found. The custom node may not be installed."
     else:
-        message = f"Node '{node.title or node.id}' has no class_type. The workflow may be corrupted."
+        message = (
+            f"Node '{node.title or f'ID #{node.id}'}' has no class_type. "
+            "The workflow may be corrupted or a custom node is missing."
+        )
     return problem(
         "missing_node_type",
         message,
@@ -57,7 +60,7 @@ def missing_class(node: Node, known: Any) -> Problem:
         node_id=node.id,
         class_type=node.class_type or None,
         node_title=node.title or node.class_type,
-        nearest=find_nearest(node.class_type, known),
+        nearest=nearest,
     )
 
 
@@ -85,7 +88,7 @@ def _say_what(found: Problem, info: dict[str, Any], graph: Graph) -> str:
     if kind == "missing_node_type":
         return _say_no_class(info)
     if kind == "required_input_missing":
-        return f"nothing is given; {_say_needed(config[0])} is needed"
+        return f"nothing is given; {_say_needed(config[0])} is needed{_suggest(info, 'the file gives')}"
     if kind == "bad_linked_input":
         return f'{given}; a link is a node id and the number of an output, as ["4", 0]'
     if kind == "return_type_mismatch":
@@ -99,11 +102,11 @@ def _say_what(found: Problem, info: dict[str, Any], graph: Graph) -> str:
     if kind == "value_bigger_than_max":
         return f"{given}; the largest allowed is {config[1]['max']}"
     if kind == "value_not_in_list":
-        return f"{given}; {_say_allowed(config)}"
+        return f"{given}; {_say_allowed(config)}{_suggest(info, 'nearest is')}"
     if kind == "custom_validation_failed":
         return info.get("said") or "its own check refuses what it is given"
     failed = f"its own check fails: {info['exception_type']}: " if info.get("traceback") else ""
-    return failed + found["details"]
+    return info.get("said") or failed + found["details"]
 
 
 def _say_no_class(info: dict[str, Any]) -> str:
@@ -111,6 +114,10 @@ def _say_no_class(info: dict[str, Any]) -> str:
         return "the file does not say which class this node is (class_type)"
     near = " or ".join(info["nearest"])
     return f"there is no node class '{info['class_type']}' here" + (f"; nearest is {near}" if near else "")
+
+
+def _suggest(info: dict[str, Any], words: str) -> str:
+    return f"; {words} '{info['nearest']}'" if "nearest" in info else ""
 
 
 def _say_allowed(config: list[Any]) -> str:

@@ -1,4 +1,7 @@
-"""Reads graphs: workflows as the editor saves them, or the API format, which `POST /prompt` takes."""
+"""Reads graphs: workflows as the editor saves them, or the API format, which `POST /prompt` takes.
+
+Both also lie in the images, videos and latents that a host has saved.
+"""
 
 import os
 from collections.abc import Mapping
@@ -6,22 +9,42 @@ from pathlib import Path
 from typing import Any
 
 from ..vae_core.errors import BadRequest
-from ..vae_core.files import read_json
+from ..vae_core.files import parse_json, read_json
 from .editor import from_editor, is_workflow
+from .embedded import holds_json, read_embedded
 from .graph import Graph, GraphError, Node
 from .limits import MOST_NODES
 
 
 def load(path: str | os.PathLike[str], nodes: Mapping[str, type] | None = None) -> Graph:
-    """Read a graph from a JSON file, see `parse`. Raises GraphError."""
+    """Read a graph from a JSON file, see `parse`, or from a file that carries one. Raises GraphError.
+
+    Of a file that carries both forms the graph that was run is taken, and the workflow is kept beside it.
+    """
     try:
-        return parse(read_json(Path(path)), nodes)
+        return parse(_read_file(Path(path)), nodes)
     except BadRequest as error:
         raise _refusal(f"cannot read the graph: {error}") from error
     except ValueError as error:
         raise _refusal(f"'{path}' is not JSON: {error}") from error
     except GraphError as error:
         raise _refusal(f"'{path}': {error}") from error
+
+
+def _read_file(path: Path) -> Any:
+    """The JSON of a file, or the JSON that it carries, as the body of a request."""
+    if holds_json(path):
+        return read_json(path)
+    texts = read_embedded(path)
+    if not texts:
+        raise _refusal("it is no JSON, and carries no workflow of ComfyUI")
+    found = {name: parse_json(text) for name, text in texts.items()}
+    if "prompt" not in found:
+        return found["workflow"]
+    return {
+        "prompt": found["prompt"],
+        "extra_data": {"extra_pnginfo": {n: v for n, v in found.items() if n != "prompt"}},
+    }
 
 
 def parse(obj: Any, nodes: Mapping[str, type] | None = None) -> Graph:

@@ -6,18 +6,19 @@ its last reader has read it, so memory holds only values that are still to be re
 
 import traceback
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from ..vae_core.errors import VAEError, is_out_of_memory
-from .calls import Slots, Ui, invoke, merge
+from .calls import Slots, Ui, invoke, merge, run_node
 from .check import Report, check
+from .definitions import Declared
 from .graph import Graph, GraphError, Node, literal
 from .interface import Interface
 from .problems import describe_value
-from .sharing import find_twins
+from .sharing import Cache, find_twins, sign
 
 Progress = Callable[[int, int, Node], None]
 _CALLER = None  # among the readers of a node: the caller of `run`, who reads every output node
@@ -29,6 +30,8 @@ class Results:
     values: dict[str, tuple[Any, ...]]  # node id -> its outputs, for those asked for by `keep`
     executed: tuple[str, ...]  # ids in the order they ran; of nodes that are the same, the first
     report: Report  # of the validation; its node_errors are of outputs that were left out
+    errors: tuple[GraphError, ...] = ()  # of nodes that failed, if the others were to run all the same
+    blocked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # node id -> why it did not run, if it is said
 
 
 def run(
@@ -38,23 +41,36 @@ def run(
     keep: Container[str] = (),
     progress: Progress | None = None,
     on_start: Callable[[Node], None] | None = None,
+    keep_going: bool = False,
+    cache: Cache | None = None,
 ) -> Results:
     """Validate a graph and run it.
 
     nodes: class_type -> V1 node class. keep: ids of nodes whose outputs are wanted in `Results.values`; an output
     stays a list where the node declares one or ran several times. progress: called with (nodes done, nodes in all,
-    the node just done). on_start: called with each node before it runs.
+    the node just done). on_start: called with each node before it runs. keep_going: a node that fails stops only
+    the outputs that need it, and is told in `Results.errors`. cache: of runs before this one, changed in place.
     Raises GraphError if nothing is valid, or for the node that failed, with the exception as its cause.
     """
     report = check(graph, nodes)
     if report.error:
         raise GraphError(report.sentence(), report.body)
     interfaces = {kind: Interface.of(nodes[kind]) for kind in {report.graph.nodes[i].class_type for i in report.order}}
+    _demand_code(report, nodes)
     with torch.inference_mode():
-        execution = _Execution(report, interfaces, keep, _Observer(progress, on_start))
+        execution = _Execution(report, interfaces, keep, _Observer(progress, on_start), cache)
         for output in report.outputs:
-            execution.demand(output)
+            error = execution.demand(output)
+            if error and not keep_going:
+                raise error
     return execution.results()
+
+
+def _demand_code(report: Report, nodes: Mapping[str, type]) -> None:
+    """Before anything runs: raise GraphError for a node that needs the ComfyUI which declared it."""
+    for node in (report.graph.nodes[node_id] for node_id in report.order):
+        if issubclass(nodes[node.class_type], Declared):
+            raise GraphError(f"{node}: only its declaration is known here: it can be checked, and not run")
 
 
 @dataclass(frozen=True)
@@ -74,37 +90,75 @@ class _Observer:
 
 
 class _Execution:
-    def __init__(self, report: Report, interfaces: Mapping[str, Interface], keep: Container[str], watch: _Observer):
+    def __init__(
+        self,
+        report: Report,
+        interfaces: Mapping[str, Interface],
+        keep: Container[str],
+        watch: _Observer,
+        cache: Cache | None,
+    ):
         self.report, self.graph, self.watch = report, report.graph, watch
         self.interfaces = interfaces
-        self.twins = find_twins(report.graph, report.order, interfaces)
+        self.signed = sign(report.graph, report.order, interfaces)
+        self.twins = find_twins(self.signed)
+        self.before = cache.start(self.signed.values()) if cache else {}
+        self.cache = cache
         self.wanted = {node_id: self.twins[node_id] for node_id in report.order if node_id in keep}
         self.readers = self._find_readers()
         self.instances: dict[str, Any] = {}
         self.slots: dict[str, Slots] = {}  # of nodes that ran and are still read
-        self.kept: dict[str, Slots] = {}
+        known = {node_id: self.before.get(self.signed[node_id]) for node_id in self.wanted.values()}
+        self.kept: dict[str, Slots] = {node_id: found[0] for node_id, found in known.items() if found}
         self.shown: dict[str, Ui] = {}
         self.executed: list[str] = []
         self.finished: set[str] = set()  # ran, or will not be needed any more
+        self.failed: set[str] = set()  # with those that wait for them
+        self.errors: list[GraphError] = []
+        self.blocked: dict[str, tuple[str, ...]] = {}
 
-    def demand(self, output: str) -> None:
-        """Run an output node and the nodes it needs."""
+    def demand(self, output: str) -> GraphError | None:
+        """Run an output node and the nodes it needs. Returns what a node failed with, when it fails."""
         waiting = [self.twins[output]]
-        while waiting:
-            if waiting[-1] in self.finished:
-                waiting.pop()
-                continue
-            missing = self._attribute_errors(self._find_missing, waiting[-1])
-            waiting += reversed(missing)
-            if not missing:
-                self.watch.tell_start(self.graph.nodes[waiting[-1]])
-                self._attribute_errors(self._execute, waiting[-1])
-                self._finish(waiting.pop())
+        try:
+            while waiting and waiting[-1] not in self.failed:
+                self._advance(waiting)
+        except GraphError as error:
+            self.errors.append(error)
+            self._give_up(waiting)
+            return error
+        self._give_up(waiting)
+        return None
+
+    def _advance(self, waiting: list[str]) -> None:
+        """Run the last of the nodes that wait, or put before it what it needs first."""
+        node_id = waiting[-1]
+        if node_id in self.finished:
+            waiting.pop()
+            return
+        known = self.before.get(self.signed[node_id])
+        missing = [] if known else self._attribute_errors(self._find_missing, node_id)
+        waiting += reversed(missing)
+        if missing:
+            return
+        if known:
+            self._keep(node_id, *known)
+        else:
+            self.watch.tell_start(self.graph.nodes[node_id])
+            self._attribute_errors(self._execute, node_id)
+        self._finish(waiting.pop())
+
+    def _give_up(self, waiting: list[str]) -> None:
+        """These wait for a node that failed: none of them can run, and what they would have read is dropped."""
+        for node_id in reversed(waiting):
+            if node_id not in self.failed:
+                self.failed.add(node_id)
+                self._finish(node_id)
 
     def results(self) -> Results:
         shown = {i: self.shown[self.twins[i]] for i in self.report.order if self.shown.get(self.twins[i])}
         values = {i: self._unwrap_outputs(first) for i, first in self.wanted.items() if first in self.kept}
-        return Results(shown, values, tuple(self.executed), self.report)
+        return Results(shown, values, tuple(self.executed), self.report, tuple(self.errors), self.blocked)
 
     def _find_readers(self) -> dict[str, set[str | None]]:
         readers: dict[str, set[str | None]] = {first: set() for first in self.twins.values()}
@@ -133,7 +187,7 @@ class _Execution:
     def _find_missing(self, node_id: str) -> list[str]:
         """Ids of nodes that must run first. check_lazy_status is asked when all inputs that are not lazy are there."""
         absent = {name: source for name, (source, _) in self._links(node_id).items() if source not in self.slots}
-        lazy = {one.name for one in self._interface(node_id).inputs if one.lazy}
+        lazy = {one.name for one in self._interface(node_id).inputs_of(self.graph.nodes[node_id]) if one.lazy}
         eager = [source for name, source in absent.items() if name not in lazy]
         if eager or not absent or not hasattr(self._interface(node_id).cls, "check_lazy_status"):
             return eager
@@ -162,11 +216,18 @@ class _Execution:
     def _execute(self, node_id: str) -> None:
         interface, node = self._interface(node_id), self._instance(node_id)
         method = getattr(node, interface.cls.FUNCTION)
-        returned = invoke(method, self._gather_inputs(node_id), interface.takes_lists)
-        self.slots[node_id], self.shown[node_id] = merge(returned, interface)
+        returned, messages = run_node(method, self._gather_inputs(node_id), interface)
+        if messages:
+            self.blocked[node_id] = tuple(messages)
+        self._keep(node_id, *merge(returned, interface))
         self.executed.append(node_id)
+
+    def _keep(self, node_id: str, slots: Slots, shown: Ui) -> None:
+        self.slots[node_id], self.shown[node_id] = slots, shown
         if node_id in self.wanted.values():
-            self.kept[node_id] = self.slots[node_id]
+            self.kept[node_id] = slots
+        if self.cache:
+            self.cache.entries[self.signed[node_id]] = slots, shown
 
     def _finish(self, node_id: str) -> None:
         """The node has read its inputs: drop values that no other node reads, and nodes that are no longer needed."""

@@ -158,20 +158,28 @@ def clip_shape(shape: tuple[int, ...], vae: Any) -> tuple[int, ...]:
 
 def decoded_frames(latent_frames: int, vae: Any) -> int:
     """The number of frames that a latent of so many frames decodes to."""
-    return max(0, (latent_frames - 1) * vae.temporal_ratio + 1)
+    if latent_frames < 1 or vae.clip_law.first > 1:
+        return max(0, (latent_frames - 1) * vae.temporal_ratio + 1)
+    return vae.clip_law.decoded(latent_frames)
 
 
 def latent_frames(frames: int, vae: Any) -> int:
     """The number of latent frames for so many frames; surplus frames at the end have none, as in ComfyUI."""
-    return max(0, (frames - 1) // vae.temporal_ratio + 1)
+    return vae.clip_law.latents(kept) if (kept := _kept_frames(frames, vae)) > 0 else 0
 
 
 def drop_extra_frames(pixels: Tensor, vae: Any) -> Tensor:
-    """Drop the frames at the end of pixels (B, C, T, H, W) that are too few for one more latent frame.
+    """Drop the frames at the end of pixels (B, C, T, H, W) that are too few for one more step of the VAE's law.
 
     ComfyUI drops them too, and its nodes rely on that number of latent frames. A VAE whose first latent frame stands
     for several frames repeats its last frame instead.
     """
-    if pixels.ndim != 5 or vae.clip_law is None or vae.clip_law.first > 1:
+    if pixels.ndim != 5 or vae.clip_law is None:
         return pixels
-    return pixels[:, :, : decoded_frames(latent_frames(pixels.shape[2], vae), vae)]
+    return pixels[:, :, : _kept_frames(pixels.shape[2], vae)]
+
+
+def _kept_frames(frames: int, vae: Any) -> int:
+    """Of so many frames, those that core's nodes encode."""
+    law = vae.clip_law
+    return frames if law.first > 1 else frames - (frames - law.first) % law.step

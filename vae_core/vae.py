@@ -53,6 +53,7 @@ class VAE(Movable, Scalable, Facts):
     latent_space           whose latents it makes, a name in latents.SPACES; None if that is not known
     findings               what has been found out about its weights
     mapped                 files that its weights lie in, if they were not copied; see `load`
+    separate_images        what its loader was told of several images, for nodes that have no say: that they are no clip
     detours                ways around what the Doctor has found its device to compute wrongly
     and the facts of the config, see Facts; how it is moved and cast, see Movable; scaled latents, see Scalable
     """
@@ -76,6 +77,7 @@ class VAE(Movable, Scalable, Facts):
         self.findings = Findings()
         self.detours = Detours()
         self.mapped: tuple[FileMap, ...] = ()
+        self.separate_images = False
         self._dtype, self._device = dtype, device
 
     @property

@@ -167,16 +167,18 @@ def _node(box: Box, order: int, ids: dict[str, int], wires: list[list[Any]]) -> 
 
 
 def _positional(kind: str, widgets: dict[str, Any]) -> list[Any]:
-    """As the editor keeps them: behind a seed stands what it does after a run."""
-    return [one for name, value in widgets.items() for one in ([value, "fixed"] if _turns(kind, name) else [value])]
+    """As the editor keeps them: what it adds stands behind the widget's own value."""
+    return [one for name, value in widgets.items() for one in (value, *_list_added(kind, name))]
 
 
-def _turns(kind: str, name: str) -> bool:
+def _list_added(kind: str, name: str) -> list[str]:
+    """Of a seed what it does after a run, of a file the button that uploads one."""
     if kind in MODELS:
-        return name == "seed"
+        return ["fixed"] if name == "seed" else []
     types = {**NODE_CLASS_MAPPINGS, **CORE}[kind].INPUT_TYPES()
     options = {**types["required"], **types.get("optional", {})}[name][1]
-    return bool(options.get("control_after_generate"))
+    uploads = any(options.get(one) for one in ("image_upload", "video_upload"))
+    return ["fixed"] * bool(options.get("control_after_generate")) + ["image"] * uploads
 
 
 def _height(kind: str) -> int:
@@ -184,7 +186,7 @@ def _height(kind: str) -> int:
         return HEIGHTS[kind]
     sockets = _sockets(kind)
     rows = max(len(sockets), len(list_outputs(kind)))
-    widgets = sum(1 + _turns(kind, name) for name in list_inputs(kind) if name not in sockets)
+    widgets = sum(1 + len(_list_added(kind, name)) for name in list_inputs(kind) if name not in sockets)
     speaks = kind in NODE_CLASS_MAPPINGS and kind not in SILENT
     said = TEXT.get(kind, SENTENCE) if speaks else 0
     return SLOT * rows + WIDGET * widgets + WIDGET + said

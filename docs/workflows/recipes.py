@@ -205,6 +205,27 @@ RECIPES = {
         [vae(), *(box for i, spectrum in enumerate(SPECTRA) for box in noise_column(i + 1, spectrum))],
         [f"{spectrum} channels" for spectrum in SPECTRA],
     ),
+    "seamless_texture": Recipe(
+        "## A texture without a seam\nBrown noise continues at its other side, so a texture could. But with zeros "
+        "beyond the border, as VAEs were trained, a seam shows where copies of the first image meet. With `border: "
+        "circular` each convolution reads what lies at the other side: lay copies of the second image beside one "
+        "another. For textures of something, take the latent of a sampler that wraps around, too.",
+        [
+            vae("vae", "Load VAE: zeros, as trained", border="zeros"),
+            vae("wrapped", "Load VAE: border circular", border="circular"),
+            Box(
+                "noise",
+                "ExactLatentNoise",
+                1,
+                {"vae": ("vae", 0), "width": 256, "height": 256, "spectrum": "brown", "seed": 3},
+            ),
+            decode("plain", 2, "noise"),
+            Box("texture", "ExactVAEDecode", 2, {"samples": ("noise", 0), "vae": ("wrapped", 0)}),
+            preview("plain shown", 3, "plain", title="With a seam"),
+            Box("saved", "SaveImage", 3, {"images": ("texture", 0), "filename_prefix": "texture"}, "Without"),
+        ],
+        ["plain shown", "saved"],
+    ),
     "posterior": Recipe(
         "## An image becomes a distribution\nThe encoder gives no point for an image but a Gaussian: a mean and a "
         "spread for every latent pixel. Samples of it decode to all but the same image, so neighbours in the "

@@ -37,11 +37,12 @@ from ..images import (
     latent_frames,
     to_clip_latent,
 )
-from .changes import Change, adopt_border
+from .changes import Change, adopt_border, find_patch
 from .host_vae import HostVAE
 from .memory import ADVICE, budget_of, count_usable_bytes, make_ready
 from .place import device, in_comfyui
 from .previews import first_look
+from .settings import Settings, read_original
 from .showing import progress
 
 log = logging.getLogger("exact_vae")
@@ -50,7 +51,8 @@ CORE_VAE = "the VAE of a core loader"
 # The host's ways to run in tiles, which it also takes by itself when memory runs out.
 TILED_WAYS = ("decode_tiled_", "decode_tiled_1d", "decode_tiled_3d", "_decode_tiled_owned",
               "encode_tiled_", "encode_tiled_1d", "encode_tiled_3d", "_encode_tiled_owned")  # fmt: skip
-DETECTED, FINDINGS = "exact_vae_detected", "exact_vae_findings"  # attributes that this pack gives core's VAEs
+# Attributes that this pack gives core's VAEs.
+DETECTED, FINDINGS, ORIGINAL_SETTINGS = "exact_vae_detected", "exact_vae_findings", "exact_vae_original_settings"
 
 Load = Callable[[torch.dtype | None, torch.device], VAE]  # (dtype asked for, device) -> VAE
 
@@ -61,7 +63,11 @@ def to_socket(load: Load, dtype: str = "auto", device_name: str = "auto", separa
     separate_images: in the host's own nodes several images are no clip to a VAE of clips.
     """
     where, asked = device(device_name), dtypes.parse_dtype(dtype)
-    return _socket(load, asked, where, separate_images) if in_comfyui() else load(asked, where)
+    if in_comfyui():
+        return _socket(load, asked, where, separate_images)
+    vae = load(asked, where)
+    vae.separate_images = separate_images
+    return vae
 
 
 def from_socket(
@@ -131,11 +137,20 @@ def _detect(thing: Any) -> Detection | None:
     if model is not thing.first_stage_model:
         found = _detect_weights(thing.first_stage_model.state_dict())
         vars(thing)[DETECTED] = thing.first_stage_model, found
-    as_it_is = found and adopt_border(thing.first_stage_model, found)
+    as_it_is = found and (find_patch(thing) or adopt_border(thing.first_stage_model, found, _read_original(thing)))
     if isinstance(as_it_is, Change):
         log.info("A VAE was changed after it was loaded, so it is left to ComfyUI's own methods: %s", as_it_is.what)
         return None
     return as_it_is
+
+
+def _read_original(thing: Any) -> Settings | None:
+    """What core sets in a VAE of such weights; found out once, and kept on core's VAE."""
+    model, original = vars(thing).get(ORIGINAL_SETTINGS, (None, None))
+    if model is not thing.first_stage_model:
+        original = read_original(thing.first_stage_model.state_dict(), thing.vae_dtype)
+        vars(thing)[ORIGINAL_SETTINGS] = thing.first_stage_model, original
+    return original
 
 
 def _detect_weights(weights: Mapping[str, Tensor]) -> Detection | None:

@@ -45,6 +45,8 @@ LEFTOVERS = ("loss.logvar", "loss.perceptual_loss.net.slice1.0.weight", "loss.di
              "model.diffusion_model.input_blocks.0.0.weight", "text_encoders.t5.weight")  # fmt: skip
 OTHER_HALF = {"encoder": ("decoder.", "taesd_decoder.", "post_quant_conv."),
               "decoder": ("encoder.", "taesd_encoder.", "quant_conv.", "condition_encoder.")}  # fmt: skip
+# Ones that programs put into shapes or leave out: of norms' weights, of convolutions that look at one pixel or frame.
+ONES = ("", "", "", "(C, 1, 1)", "(1, C, 1, 1)", "(C, C)", "(C, C, 1)", "(C, C, 1, 1)")
 FAULTS = ("lost", "stray", "bent", "cut", "part")
 
 
@@ -64,6 +66,7 @@ def make_case(rng: random.Random) -> dict:
         "scale": rng.choice((".weight_scale", ".scale_weight")),
         "prefix": rng.choice(PREFIXES) if rng.random() < 0.5 and not only_one else "",
         "compiled": rng.choice((0, 1, 2)) if rng.random() < 0.3 else 0,
+        "ones": rng.choice(ONES),
         "container": container,
         "ending": rng.choice(ENDINGS.get(container, FOLDERS)),
         "keys": rng.choices(KEYS, k=rng.randrange(4)),
@@ -107,6 +110,20 @@ def quantise(weights: Weights, case: dict) -> tuple[Weights, Weights]:
             stored[name.removesuffix(".weight") + case["scale"]] = scale.flatten()
             exact[name] = stored[name].float() * scale
     return stored, exact
+
+
+def reshape(weights: Weights, ones: str) -> Weights:
+    """The same numbers, with other ones in the shapes of norms or of convolutions of one pixel."""
+    shapes = {"(C, 1, 1)": (-1, 1, 1), "(1, C, 1, 1)": (1, -1, 1, 1)}
+    axes = {"(C, C)": 0, "(C, C, 1)": 1, "(C, C, 1, 1)": 2}.get(ones)
+    found = {}
+    for name, t in weights.items():
+        if t.ndim == 1 and ones in shapes and t.numel() > 1:
+            t = t.reshape(shapes[ones])
+        elif axes is not None and 4 <= t.ndim <= 5 and t.shape[2:].numel() == 1:
+            t = t.reshape(*t.shape[:2], *(1,) * axes)
+        found[name] = t
+    return found
 
 
 def rename(weights: Weights, case: dict) -> Weights:
@@ -181,7 +198,7 @@ def load_as_the_plain_one(case: dict, folder: Path) -> None:
     weights, culprit, rng = stored, "", random.Random(case["pick"])
     if case["fault"] in ("lost", "stray", "bent"):
         weights, culprit = spoil(weights, case, rng)
-    weights = rename(weights, case)
+    weights = rename(reshape(weights, case["ones"]), case)
     weights |= {name: torch.zeros(2, 2) for name in case["leftovers"]}
     if case["twin"] and case["prefix"].startswith(("ema.", "ema_model.")):
         weights |= {f"student.{name}": t.float() + 1 for name, t in stored.items()}

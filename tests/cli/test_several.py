@@ -52,6 +52,22 @@ def test_a_pattern_of_one_file_stands_for_it(images, tmp_path):
     assert (tmp_path / "one.latent").exists()
 
 
+def test_several_files_and_a_named_folder(latents, tmp_path):
+    assert run("decode", "-q", latents / "a.safetensors", latents / "b.safetensors", "--out", tmp_path / "back") == 0
+    assert names(tmp_path / "back") == ["a.png", "b.png"]
+
+
+def test_nothing_to_write_is_wrong_usage(latents, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run("decode", latents / "a.safetensors")
+    assert ended.value.code == 2 and "name the image to write" in capsys.readouterr().err
+
+
+def test_numbered_images_without_an_ending_are_no_folder(latents, tmp_path, capsys):
+    assert run("decode", latents / "a.safetensors", tmp_path / "%05d") == 1
+    assert "the ending of no image" in capsys.readouterr().err and not (tmp_path / "%05d").exists()
+
+
 def test_the_ending_of_images(latents, tmp_path):
     assert run("decode", "-q", latents, "--as", "TIF", "--out", tmp_path / "back") == 0
     assert names(tmp_path / "back") == ["C.tif", "a.tif", "b.tif"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -168,3 +169,30 @@ def test_settings_that_never_end():
     assert graph.set("1.image", brackets).nodes["1"].inputs["image"] == brackets
     said = refused(graph.set, "." * 100_000, "1")
     assert "is too long: a node and its input have 1000 letters" in said and len(said) < 1000
+
+
+def test_reading_and_checking_take_time_in_proportion_to_the_nodes():
+    """Counted in calls of functions, so that it holds on any machine."""
+
+    def count(length: int) -> int:
+        chain = [{"id": 1, "type": "EmptyImage", "widgets_values": [8, 8, 1, 0], "outputs": [{"type": "IMAGE"}]}]
+        links = [[i, i, 0, i + 1, 0, "IMAGE"] for i in range(1, length)]
+        for i in range(2, length + 1):
+            sockets = [{"name": "image", "type": "IMAGE", "link": i - 1}]
+            chain.append({"id": i, "type": "ImageInvert", "inputs": sockets, "outputs": [{"type": "IMAGE"}]})
+        sockets = [{"name": "images", "type": "IMAGE", "link": 0}]
+        save = {"id": 0, "type": "SaveImage", "inputs": sockets, "widgets_values": ["%EmptyImage.width%"]}
+        workflow = {"nodes": [*chain, save], "links": [*links, [0, length, 0, 0, 0, "IMAGE"]]}
+        nodes, calls = headless.core_nodes("input", "output", "temp", {}), [0]
+
+        def note(frame, event, argument):
+            calls[0] += event == "call"
+
+        sys.setprofile(note)
+        try:
+            assert headless.check(headless.parse(workflow, nodes), nodes).ok
+        finally:
+            sys.setprofile(None)
+        return calls[0]
+
+    assert count(400) < 2.1 * count(200)

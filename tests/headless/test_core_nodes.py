@@ -1,9 +1,15 @@
 """The core nodes: which there are, latents in and out of their folders, a whole graph."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from exact_vae.headless import CORE_ALIASES, core_nodes, parse, run
+from exact_vae.headless.core_pixels import PIXELS
+from exact_vae.headless.core_values import VALUES
+from exact_vae.vae_core import VAE
 from exact_vae.vae_core.errors import BrokenCheckpoint, DoesNotFit, LatentMismatch
 from exact_vae.vae_core.execution.plans import budget
 from PIL import Image
@@ -28,6 +34,7 @@ def test_the_ids_there_are(nodes):
         "EmptyImage",
         "EmptyLatentImage",
         "EmptySD3LatentImage",
+        *(one.__name__ for one in (*PIXELS, *VALUES)),
     }
 
 
@@ -45,6 +52,29 @@ def test_aliases_resolve_in_the_mapping_given(folders):
         "VAEDecodeTiled": Decode,
         "VAETiledDecode": Decode,
     }
+
+
+def test_core_s_encoders_take_several_images_as_the_loader_was_told(folders):
+    class Encode:
+        FUNCTION = "encode"
+
+        @classmethod
+        def INPUT_TYPES(cls):
+            return {
+                "required": {"pixels": ("IMAGE",), "vae": ("VAE",)},
+                "optional": {"frames": (["clip"],), "seed": ("INT",)},
+            }
+
+        def encode(self, pixels, vae, *, frames="clip", seed=0):
+            return frames, seed
+
+    node = core_nodes(folders.input, folders.output, folders.temp, {"ExactVAEEncode": Encode})["VAEEncode"]
+    assert node.INPUT_TYPES()["optional"].keys() == {"seed"}
+    run_it = getattr(node(), node.FUNCTION)
+    vae = VAE.__new__(VAE)
+    for vae.separate_images, said in ((False, "clip"), (True, "separate images")):
+        assert run_it(None, vae, seed=3) == (said, 3)
+    assert run_it(None, "no VAE") == ("clip", 0)
 
 
 def test_two_sets_of_folders_do_not_meet(nodes, tmp_path):
@@ -130,3 +160,10 @@ def test_a_whole_graph(folders, nodes, put):
     assert results.outputs["2"] == {"images": [{"filename": "copy_00001_.png", "subfolder": "", "type": "output"}]}
     with Image.open(folders.output / "copy_00001_.png") as file:
         assert file.getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_the_docs_list_every_core_node_that_runs():
+    page = (Path(__file__).parents[2] / "docs" / "headless.md").read_text()
+    listed = re.findall(r"\b[A-Z]\w+", page.split("## Which nodes run")[1].split("## ")[0])
+    known = core_nodes("input", "output", "temp", {})
+    assert not [name for name in known if name not in listed]

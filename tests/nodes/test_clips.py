@@ -223,6 +223,15 @@ def test_frames_without_a_latent_frame_in_core_are_dropped_in_its_nodes(vae, kep
     assert images.drop_extra_frames(torch.zeros(8, 3, 4, 4), vae).shape[0] == 8
 
 
+def test_core_s_nodes_go_by_the_law_of_a_vae_whose_steps_are_of_several_latent_frames():
+    """CogVideoX: eight frames make two latent frames; of an even number, which no clip has, four come of each."""
+    cogvideox = Fact(4)
+    cogvideox.clip_law = ClipLaw(1, 8, next_latents=2, one_by_one=True)
+    assert [images.latent_frames(n, cogvideox) for n in (0, 1, 5, 8, 9, 13, 17)] == [0, 1, 1, 1, 3, 3, 5]
+    assert [images.decoded_frames(n, cogvideox) for n in (1, 2, 3, 4, 5)] == [1, 8, 9, 16, 17]
+    assert images.drop_extra_frames(torch.zeros(1, 3, 13, 4, 4), cogvideox).shape[2] == 9
+
+
 @pytest.fixture(scope="module")
 def four_frames(wan):
     """Of an odd size: two latent frames, of which the second is of three frames and of one that was added."""

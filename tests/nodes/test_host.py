@@ -12,6 +12,7 @@ from exact_vae.vae_core import DoesNotFit, Half, RunOptions, from_weights, load
 from exact_vae.vae_core.cards import Card
 from exact_vae.vae_core.execution.plans import choose as planning
 from exact_vae.vae_core.families.kl import FAMILY
+from support.core_vae import CoreVAE
 from support.random_networks import random_weights, small_kl
 
 GIB = 2**30
@@ -46,7 +47,7 @@ def comfyui(monkeypatch):
 def on_gpu(vae):
     """A VAE of ours on the socket of a host that has a GPU. Nothing is run on it."""
     patcher = SimpleNamespace(get_free_memory=lambda device: 3 * GIB, model_size=lambda: GIB // 4)
-    return SimpleNamespace(
+    return CoreVAE(
         first_stage_model=host.HostModel(vae), patcher=patcher, device=torch.device("cuda"), vae_dtype=torch.bfloat16
     )
 

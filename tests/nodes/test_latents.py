@@ -8,6 +8,7 @@ from exact_vae import NODE_CLASS_MAPPINGS, headless
 from exact_vae.nodes import geometry
 from exact_vae.nodes.host import HostVAE
 from exact_vae.vae_core import BadRequest, LatentMismatch, from_weights
+from exact_vae.vae_core.families import ClipLaw
 from exact_vae.vae_core.latents.noise import Noise
 from exact_vae.vae_core.latents.spaces import SPACES
 from support.node_calls import TAG, call, latent, run_node, sample_image, text
@@ -78,7 +79,8 @@ def test_an_empty_latent_has_the_shape_of_its_vae_s(vae):
 
 
 def test_frames_of_an_empty_latent():
-    clips = SimpleNamespace(temporal_ratio=4, family="wan", latent_space="wan21", fingerprint="0" * 16)
+    law = ClipLaw(first=1, step=4)
+    clips = SimpleNamespace(clip_law=law, temporal_ratio=4, family="wan", latent_space="wan21", fingerprint="0" * 16)
     made = geometry.LatentGeometry(clips, 16, 8)
     shapes = {n: made.shape(1, 64, 64, n)[2] for n in (1, 4, 5, 8, 9, 81)}
     assert shapes == {1: 1, 4: 1, 5: 2, 8: 2, 9: 3, 81: 21}

@@ -38,6 +38,11 @@ def test_loads_what_can_be_chosen(models, kl_file, name):
     assert torch.equal(call("ExactVAELoader", vae_name=name).decode(z), load(kl_file).decode(z))
 
 
+def test_what_several_images_are_is_kept_for_nodes_without_a_say(models):
+    made = [call("ExactVAELoader", vae_name="small.safetensors", frames=one) for one in ("clip", "separate images")]
+    assert [vae.separate_images for vae in made] == [False, True]
+
+
 def test_tiny_halves_are_loaded_together_in_their_models_space(models):
     """By the author's name for SD 1, raw latents are 1 / 0.18215 of the network's own."""
     known, unknown = (call("ExactVAELoader", vae_name=name) for name in ("taesd", "mine"))
@@ -59,10 +64,10 @@ def test_a_tiny_vae_is_told_whose_latents_it_reads(models):
 
 @pytest.mark.parametrize(
     ("name", "since"),
-    [("decoder.conv_in.0.conv3d.weight", "0.3.11"), ("decoder.temp_conv_in.weight", None)],
+    [("decoder.transformer_blocks.0.scale1", "0.30"), ("decoder_unet.conv_in.weight", None)],
 )
 def test_a_vae_that_core_alone_runs_is_left_to_it(models, name, since):
-    """Cosmos; and Allegro, which core does not run either."""
+    """MiniMax-H3; and SD's consistency decoder, which core does not run either."""
     save_file({name: torch.zeros(1)}, models / "vae" / "other.safetensors")
     with pytest.raises(UnsupportedCheckpoint, match=r"'.*other\.safetensors': this is the VAE of") as e:
         call("ExactVAELoader", vae_name="other.safetensors")

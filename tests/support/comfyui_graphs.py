@@ -45,7 +45,8 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def in_comfyui(server, nodes: dict) -> np.ndarray:
-    (path,) = server.images(server.prompt(nodes))
+    """The only image that the graph saves; what nodes show is in another folder."""
+    (path,) = server.saved_images(server.prompt(nodes))
     return pixels(path)
 
 

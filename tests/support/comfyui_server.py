@@ -38,7 +38,7 @@ class Server:
     The interpreter is the one that EXACT_VAE_COMFYUI_PYTHON names, otherwise this one.
     """
 
-    def __init__(self, comfyui: Path, base: Path, *flags: str, test_nodes: bool = True):
+    def __init__(self, comfyui: Path, base: Path, *flags: str, test_nodes: bool = True, api_nodes: bool = False):
         self.base, self.log = base, base / "server.log"
         for folder in FOLDERS:
             (base / folder).mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,13 @@ class Server:
             "--database-url",
             f"sqlite:///{base}/user/db",
         ]
-        quiet = ["--cpu", "--listen", "127.0.0.1", "--disable-auto-launch", "--disable-api-nodes"]
+        quiet = [
+            "--cpu",
+            "--listen",
+            "127.0.0.1",
+            "--disable-auto-launch",
+            *([] if api_nodes else ["--disable-api-nodes"]),
+        ]
         command = [python, "main.py", *quiet, *places, *flags]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=comfyui, stdout=log, stderr=subprocess.STDOUT)
@@ -110,10 +116,14 @@ class Server:
         raise AssertionError("the prompt did not end")
 
     def images(self, entry: dict) -> list[Path]:
-        """The files an ended prompt saved."""
+        """The files of an ended prompt's images: those that are saved, and those that nodes show."""
         assert entry["status"]["status_str"] == "success", failure(entry)
         shown = [image for ui in entry["outputs"].values() for image in ui.get("images", ())]
         return [self.base / image["type"] / image["subfolder"] / image["filename"] for image in shown]
+
+    def saved_images(self, entry: dict) -> list[Path]:
+        """The files that an ended prompt saved in the output folder."""
+        return [path for path in self.images(entry) if self.base / "output" in path.parents]
 
 
 class Browser:

@@ -81,6 +81,27 @@ DIFFUSERS = {
         {"down_block_types": ("CogVideoXDownBlock3D",) * 3, "up_block_types": ("CogVideoXUpBlock3D",) * 3}
         | {"block_out_channels": (32, 32, 64), "latent_channels": 4, "layers_per_block": 1},
     ),
+    "allegro": (
+        "AutoencoderKLAllegro",
+        {"down_block_types": ("AllegroDownBlock3D",) * 2, "up_block_types": ("AllegroUpBlock3D",) * 2}
+        | {"temporal_downsample_blocks": (True, False), "temporal_upsample_blocks": (True, False)}
+        | {"block_out_channels": (32, 32), "layers_per_block": 1, "temporal_compression_ratio": 2, "sample_size": 16},
+    ),
+    "kvae_video": (
+        "AutoencoderKLKVAEVideo",
+        {"ch": 32, "ch_mult": (1, 1, 2), "num_res_blocks": 1, "z_channels": 4, "temporal_compress_times": 2},
+    ),
+    "cosmos": (
+        "AutoencoderKLCosmos",
+        {"encoder_block_out_channels": (8, 8, 16, 16), "decode_block_out_channels": (8, 16, 16, 16), "num_layers": 1}
+        | {"patch_size": 2, "spatial_compression_ratio": 4, "temporal_compression_ratio": 4},
+    ),
+    "easyanimate": (
+        "AutoencoderKLMagvit",
+        {"down_block_types": ("SpatialDownBlock3D", "SpatialTemporalDownBlock3D", "SpatialTemporalDownBlock3D")}
+        | {"up_block_types": ("SpatialUpBlock3D", "SpatialTemporalUpBlock3D", "SpatialTemporalUpBlock3D")}
+        | {"block_out_channels": (32, 32, 64), "latent_channels": 4, "layers_per_block": 1},
+    ),
     "mochi": (
         "AutoencoderKLMochi",
         {"encoder_block_out_channels": (32, 32, 64, 64), "decoder_block_out_channels": (32, 32, 32, 64)}
@@ -116,3 +137,5 @@ DIFFUSERS = {
     "tiny": ("AutoencoderTiny", {}),
     "paella": ("PaellaVQModel", {"levels": 2, "bottleneck_blocks": 1, "embed_dim": 24, "num_vq_embeddings": 20}),
 }
+# Families of which diffusers has kept the authors' names: a file is of both layouts, and known as diffusers'.
+SAME_NAMES = ("kvae", "easyanimate", "allegro", "kvae_video")

@@ -13,14 +13,18 @@ from exact_vae.vae_core.families import (
     FAMILIES,
     ClipLaw,
     Config,
+    allegro,
     asymmetric,
     cogvideox,
+    cosmos,
     dc_ae,
+    easyanimate,
     effnet,
     hunyuan_image,
     hunyuan_video,
     hunyuan_video_15,
     kvae,
+    kvae_video,
     llamagen,
     ltx_video,
     mage,
@@ -151,6 +155,43 @@ SMALL: dict[str, tuple[str, Config]] = {
             ldm.Coder((32, 32, 64), (2, 2, 2), (False,) * 3, mid_attention=False),
         ),
     ),
+    "allegro": (
+        "allegro",
+        allegro.AllegroConfig(
+            4,
+            ldm.Coder((32, 32), (1, 1), (False,) * 2, stem=32),
+            ldm.Coder((32, 32), (2, 1), (False,) * 2),
+            encoder_in_time=(True, False),
+            decoder_in_time=(False, True),
+        ),
+    ),
+    "kvae_video": (
+        "kvae_video",
+        kvae_video.KVAEVideoConfig(
+            4,
+            ldm.Coder((32, 32, 64), (1,) * 3, (False,) * 3, mid_attention=False, stem=32),
+            ldm.Coder((32, 32, 64), (2,) * 3, (False,) * 3, mid_attention=False),
+            encoder_in_time=(True, False),
+            decoder_in_time=(False, True),
+        ),
+    ),
+    "cosmos": (
+        "cosmos",
+        cosmos.CosmosConfig(
+            16,
+            cosmos.Coder(8, (8, 16), (1, 1), ((True, True),)),
+            cosmos.Coder(16, (8, 16), (2, 2), ((True, True),)),
+            patch=2,
+        ),
+    ),
+    "easyanimate": (
+        "easyanimate",
+        easyanimate.EasyAnimateConfig(
+            4,
+            ldm.Coder((32, 32, 64), (1,) * 3, (False,) * 3, mid_attention=False, stem=32),
+            ldm.Coder((32, 32, 64), (2,) * 3, (False,) * 3, mid_attention=False),
+        ),
+    ),
     "mochi": (
         "mochi",
         mochi.MochiConfig(
@@ -199,10 +240,12 @@ assert {family for family, _ in SMALL.values()} == {family.name for family in FA
 # Halves that see all frames of a clip at once, so they are not cut in time.
 AT_ONCE = {("hunyuan_video", "encode"), ("hunyuan_video", "decode"), ("hunyuan_image_3", "encode"),
            ("hunyuan_image_3", "decode"), ("svd", "decode"), ("cogvideox", "encode"),
-           ("cogvideox", "decode")}  # fmt: skip
+           ("cogvideox", "decode"), ("allegro", "encode"), ("allegro", "decode"),
+           ("kvae_video", "encode"), ("kvae_video", "decode")}  # fmt: skip
 # Families in which norms read the stream, so fp16 is made safe.
 RESCALED = ("kl", "asymmetric", "svd", "vq", "llamagen", "kvae", "mage", "hunyuan_image", "wan", "hunyuan_video",
-            "hunyuan_video_15", "hunyuan_image_3", "ltx_video", "mochi", "seedvr2", "cogvideox")  # fmt: skip
+            "hunyuan_video_15", "hunyuan_image_3", "ltx_video", "mochi", "seedvr2", "cogvideox",
+            "easyanimate", "cosmos", "allegro", "kvae_video")  # fmt: skip
 
 
 def small(kind: str, dtype: torch.dtype = torch.float64) -> VAE:

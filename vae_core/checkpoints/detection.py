@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import BrokenCheckpoint, UnknownCheckpoint, UnsupportedCheckpoint, some
 from ..families import FAMILIES, ClipLaw, Config, Facts
+from ..families.blocks.ldm import GROUPS, list_odd_widths
 from ..families.names import Reading, Readings, find_prefixes
 from ..families.names.ldm import HALVES as BARE_HALVES
 from ..families.others import recognise_other
@@ -77,7 +78,8 @@ def detect(shapes: Mapping[str, tuple[int, ...]]) -> Detection:
     shapes: name -> shape, as in the file. Raises UnknownCheckpoint, naming the nearest family and what it lacks, or
     UnsupportedCheckpoint for a VAE that is known but not run. What is missing or too many is reported, not raised.
     """
-    verdict = _judge(tuple((name, tuple(shape)) for name, shape in shapes.items()))
+    plain = set(map(type, shapes.values())) <= {tuple}
+    verdict = _judge(tuple(shapes.items() if plain else ((name, tuple(shape)) for name, shape in shapes.items())))
     if isinstance(verdict, UnknownCheckpoint):
         raise copy(verdict)
     return verdict
@@ -102,6 +104,7 @@ def _detect(shapes: Mapping[str, tuple[int, ...]]) -> Detection:
         return found
     _demand_not_foreign(deeper)
     _demand_not_other(shapes)
+    _demand_usual_norms(chain(*(each.guesses(family_named("kl").layouts) for each in (readings, deeper))))
     raise UnknownCheckpoint(_nearest((readings, deeper), len(shapes)))
 
 
@@ -114,6 +117,18 @@ def _demand_not_foreign(readings: Readings) -> None:
 def _demand_not_other(shapes: Mapping[str, tuple[int, ...]], vaes: bool = False) -> None:
     if row := recognise_other(shapes, vaes):
         raise UnknownCheckpoint(f"no VAE was found among these {len(shapes)} tensors, which are {row.sentence}")
+
+
+def _demand_usual_norms(readings: Iterable[Reading]) -> None:
+    """Raise UnknownCheckpoint for what is built as latent diffusion's, with norms of as many groups as nobody told."""
+    for reading in readings:
+        if odd := list_odd_widths(reading.shapes):
+            widths = some([str(n) for n in odd])
+            raise UnknownCheckpoint(
+                f"it is like the Autoencoder-KL of latent diffusion, whose norms have {GROUPS} groups, but {GROUPS} "
+                f"does not divide its {widths} channels: how many groups its norms have the tensors do not tell, so it "
+                "is not supported."
+            )
 
 
 def inspect(path: str | Path, subfolder: str = "", download: bool = False) -> Inspection:
@@ -193,7 +208,7 @@ def compare(family: str, config: Config, reading: Reading) -> Detection:
         misshapen=tuple(
             f"{reading.names[name]} {list(have[name])} instead of {list(want[name])}"
             for name in have
-            if name in want and _numbers(have[name]) != _numbers(want[name])
+            if name in want and not _are_same_numbers(have[name], want[name])
         ),
         names={name: old for name, old in reading.names.items() if name in want},
         shapes={name: shape for name, shape in have.items() if name in want},
@@ -205,11 +220,30 @@ def _is_inside(module: str, modules: set[str]) -> bool:
     return module in modules or module.isdecimal()
 
 
-def _numbers(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape without ones at its end, which change nothing about the numbers: gammas come as (C,), (C, 1, 1) ..."""
+def _are_same_numbers(have: tuple[int, ...], want: tuple[int, ...]) -> bool:
+    """Does a reshape by ones lead from one to the other, with no axis of another meaning?
+
+    Norms come as (C,), (C, 1, 1), (1, C, 1, 1) ...; convolutions of one pixel as (C, C), (C, C, 1) ...; those of one
+    frame with the frame or without: (C, C, 1, 3, 3), (C, C, 3, 3); and those of frames alone as (C, C, 3).
+    """
+    if have == want or _strip_ones(have) == _strip_ones(want):
+        return True
+    if len(want) == 1:
+        return [n for n in have if n > 1] == [n for n in want if n > 1]
+    window = max(len(have), len(want)) - 2
+    return have[:2] == want[:2] and _widen(have[2:], window) == _widen(want[2:], window)
+
+
+def _strip_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Without ones at its end."""
     while shape and shape[-1] == 1:
         shape = shape[:-1]
     return shape
+
+
+def _widen(window: tuple[int, ...], axes: int) -> tuple[int, ...]:
+    """With ones before it."""
+    return (*(1,) * (axes - len(window)), *window)
 
 
 def _detections(readings: Readings) -> Iterator[Detection]:

@@ -8,12 +8,14 @@ What a file is its first bytes say, whatever its name ends in. Nothing in it is 
 pickles.py say what is checked.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..errors import BadRequest, BrokenCheckpoint, UnknownCheckpoint, say_why
 from ..families.registry import usual_settings
 from ..files.marks import FileMark
-from ..files.reading import demand_file, pause_collection, read_json
+from ..files.reading import demand_file, parse_json, pause_collection, read_json
 from ..files.safetensors_header import explain_kind, read_header
 from ..files.safetensors_writing import WORDS
 from ..plain import name_kind
@@ -24,6 +26,7 @@ from .pickles import read_pickle
 from .places import PICKLES
 from .seals import demand_held, read_seals
 
+CONFIG = "config"  # in a file's metadata: as JSON, the configs of the networks in it
 BORDER = "exact_vae.border"  # in a file's metadata: of the VAE's convolutions, see `load`
 PROTOCOLS = (b"\2", b"\3", b"\4", b"\5")  # of pickles, after a first byte of 128
 UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".incomplete", ".aria2")  # as browsers and others say
@@ -71,9 +74,23 @@ def _demand_usual(config: Path) -> None:
         raise BrokenCheckpoint(f"'{config}' cannot be read: {say_why(e)}.") from e
     if not isinstance(facts, dict):
         raise BrokenCheckpoint(f"'{config}' cannot be read: it is no table of settings.")
+    _demand_usual_facts(config, facts)
+
+
+def _demand_usual_facts(source: Path, facts: Mapping[str, Any]) -> None:
     for name, value in usual_settings(facts).items():
         if facts.get(name, value) != value:
-            raise UnknownCheckpoint(f"'{config}' has {name} {facts[name]!r}: only VAEs with {value!r} are supported.")
+            raise UnknownCheckpoint(f"'{source}' has {name} {facts[name]!r}: only VAEs with {value!r} are supported.")
+
+
+def _read_inner_config(metadata: Mapping[str, str]) -> Mapping[str, Any]:
+    """What a file itself says of its VAE: Lightricks' have the configs of their networks in their metadata."""
+    try:
+        said = parse_json(metadata.get(CONFIG, "null"))
+    except ValueError:
+        return {}  # it is another program's
+    facts = said.get("vae") if isinstance(said, dict) else None
+    return facts if isinstance(facts, dict) else {}
 
 
 def _open_safetensors(path: Path) -> Checkpoint:
@@ -81,6 +98,7 @@ def _open_safetensors(path: Path) -> Checkpoint:
     with pause_collection():
         header, metadata = read_header(path)
         entries = {name: Entry(tuple(info["shape"]), info["dtype"], path) for name, info in header.items()}
+    _demand_usual_facts(path, _read_inner_config(metadata))
     return Checkpoint(path, entries, metadata, marks={path: mark})
 
 

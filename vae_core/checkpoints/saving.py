@@ -90,4 +90,4 @@ def _in_dimensions(t: Tensor, dimensions: int) -> Tensor:
     return t.reshape(*t.shape[:2], *(1,) * (dimensions - 2))
 
 
-_ATTENTION = r"\.attn(?:_1|\.\d+)?\.(?:q|k|v|proj_out|to_(?:q|k|v|out))\.weight$"
+_ATTENTION = r"\.attn(?:_1(?:\.\d)?|\.\d+)?\.(?:q|k|v|proj_out|to_(?:q|k|v|out))\.weight$"

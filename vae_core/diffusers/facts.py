@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import BadRequest
 from ..families import ltx_video
+from ..families.cosmos import CosmosVAE
 from ..families.kl import LatentNorm
 from ..families.wan import WanConfig
 from ..latents.spaces import LatentSpace, find_spaces, get_space
@@ -110,6 +111,9 @@ def _list_statistics(vae: VAE, space: LatentSpace, channels: int) -> Mapping[str
         named = zip(("latents_mean", "latents_std"), ltx_video.STATISTICS, strict=True)
         found = vae.network.get_submodule("per_channel_statistics")
         return {ours: found.get_buffer(name).tolist() for ours, name in named}
+    if isinstance(vae.network, CosmosVAE):
+        mean, std = vae.network.statistics()
+        return {"latents_mean": mean.tolist(), "latents_std": std.tolist()}
     if vae.family in ("tiny_video", "wan"):
         return {"latents_mean": [0.0] * channels, "latents_std": [1.0] * channels}
     return {"latents_mean": None, "latents_std": None}

@@ -16,19 +16,18 @@ together. So a clip has 8 n + 1 frames; of an even number of latent frames, whic
 from dataclasses import dataclass
 from functools import partial
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..ops import (
     Conv2d,
     Conv3d,
     GroupNormOverFrames,
+    MeanFrames,
     Ops,
     RepeatFrames,
     SideInput,
-    Temporal,
     Upsample2x,
     chain,
-    join,
     plus,
     silu,
     times,
@@ -37,7 +36,7 @@ from .blocks.base import ClipLaw, Family, Halves, Member, Network
 from .blocks.ldm import GROUPS, Coder, halved, read_coder, without_spatial_norms
 from .blocks.ldm_3d import Kit, Middle, ResnetBlock, unwrapped
 from .names import cogvideox as names
-from .shapes import Shapes, count, size, vote
+from .shapes import Shapes, count, has_unread_half, size, vote
 
 IN_TIME = 2  # changes of resolution that change the number of frames: the first of each half (diffusers' default)
 
@@ -62,10 +61,8 @@ def detect(shapes: Shapes) -> CogVideoXConfig | None:
         return None
     own, looks_at_z = without_spatial_norms(_unwrapped(shapes))
     encoder, decoder = read_coder(own, "encoder"), read_coder(own, "decoder")
-    held = {name.partition(".")[0] for name in shapes}
     z = vote([size(own, "decoder.conv_in.weight", 1), *halved(own, "encoder.conv_out")])
-    unread = ("encoder" in held and not encoder) or ("decoder" in held and not (decoder and looks_at_z))
-    if not z or unread or not (encoder or decoder):
+    if not z or has_unread_half(shapes, encoder, decoder and looks_at_z) or not (encoder or decoder):
         return None
     return CogVideoXConfig(
         z_channels=z,
@@ -131,21 +128,6 @@ class SpatialNorm(nn.Module):
         return (*frames, *(Upsample2x() for _ in range(self.doublings)))
 
 
-class HalveFrames(Temporal):
-    """The mean of every two frames; of an odd number the first stays. (T, C, H, W) -> (T', C, H, W)"""
-
-    keeps_scale = True
-    growth = 0.5
-
-    def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
-        alone = len(x) % 2
-        y = (x[alone::2] + x[alone + 1 :: 2]).mul_(0.5)
-        return join([x[:1], y]) if alone else y, x[:0].clone()
-
-    def as_single_frame(self) -> Ops:
-        return ()
-
-
 class Change(nn.Module):
     """Of the resolution, and perhaps of the number of frames."""
 
@@ -157,7 +139,7 @@ class Change(nn.Module):
     def ops(self) -> Ops:
         if self.larger:
             return chain(RepeatFrames(by_parity=True) if self.in_time else None, Upsample2x(), self.conv)
-        return chain(HalveFrames() if self.in_time else None, self.conv)
+        return chain(MeanFrames() if self.in_time else None, self.conv)
 
 
 class Level(nn.Module):

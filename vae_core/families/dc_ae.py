@@ -57,6 +57,7 @@ class Coder:
     scales: tuple[int, ...]  # sizes of the neighbourhoods that attention sees besides single pixels
     shuffled: bool  # is resampled by moving pixels into channels and back, or by strides and nearest neighbours?
     joined: bool  # are q, k and v one tensor, as in the authors' files?
+    head: int = HEAD  # channels of a head of attention; told by the scales' mixtures
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ def _coder(shapes: Shapes, half: str) -> Coder | None:
         scales=_scales(stages, widths),
         shuffled=_shuffled(stages, widths, half),
         joined=_many(stages, ".attn.qkv.weight") > _many(stages, ".attn.to_q.weight"),
+        head=vote(size(stage, name, 1) for stage in stages for name in stage if MIXTURE.search(name)) or HEAD,
     )
     return coder if _looks_2d(stages) and _is_possible(coder) else None
 
@@ -126,6 +128,7 @@ def _many(stages: Iterable[Shapes], ending: str) -> int:
     return sum(name.endswith(ending) for stage in stages for name in stage)
 
 
+MIXTURE = re.compile(r"\.attn\.to_qkv_multiscale\.\d+\.proj_out\.weight$")  # within a head
 WIDE = re.compile(r"\d+\.(?:conv[12]|norm|attn\.norm_out|conv_out\.(?:conv_point|norm))\.(?:weight|bias)$")
 
 
@@ -164,7 +167,7 @@ def _is_possible(c: Coder) -> bool:
     full = c.widths[first:]
     if not full or not all(full) or not all(c.blocks[first:]):
         return False
-    heads = all(width % HEAD == 0 for width, attention in zip(c.widths, c.attention, strict=True) if attention)
+    heads = all(width % c.head == 0 for width, attention in zip(c.widths, c.attention, strict=True) if attention)
     even = all(4 * wide % narrow == 0 for wide, narrow in pairwise(full))
     quarters = not c.shuffled or all(width % 4 == 0 for width in full)
     return heads and even and quarters and all(scale % 2 and scale < 32 for scale in c.scales)
@@ -199,7 +202,7 @@ class Up(nn.Module):
 def blocks(c: Coder, i: int) -> list[EfficientViTBlock] | list[ResBlock]:
     """Those of stage i."""
     if c.attention[i]:
-        return [EfficientViTBlock(c.widths[i], c.scales, c.joined) for _ in range(c.blocks[i])]
+        return [EfficientViTBlock(c.widths[i], c.scales, c.head, c.joined) for _ in range(c.blocks[i])]
     return [ResBlock(c.widths[i], c.batch_norm[i]) for _ in range(c.blocks[i])]
 
 
@@ -278,8 +281,9 @@ def read_config_json(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     stages = max(len(each) if isinstance(each, list) else 1 for each in (norms, acts))
     norms, own = (each if isinstance(each, list) else [each] * stages for each in (norms, acts or "silu"))
     usual = ["relu" if norm == "batch_norm" else "silu" for norm in norms]
+    told = any(any(facts.get(f"{half}_qkv_multiscales") or ()) for half in ("decoder", "encoder"))
     return {
-        "attention_head_dim": HEAD,
+        "attention_head_dim": facts.get("attention_head_dim", HEAD) if told else HEAD,
         "decoder_act_fns": acts if own == usual else usual,
         "decoder_conv_act_fn": "relu" if decoder else "silu",
         "encoder_out_shortcut": shortcuts,

@@ -21,7 +21,7 @@ from ..ops import Conv2d, MeanChannels, Ops, PixelShuffle, PixelUnshuffle, Repea
 from .blocks.base import Family, Halves, Member, Network
 from .blocks.ldm import Coder, Middle, ResnetBlock, halved, is_2d, keeps_channels, norm, read_coder
 from .names import diffusers, ldm
-from .shapes import Shapes, size, vote
+from .shapes import Shapes, has_unread_half, size, vote
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,11 @@ def detect(shapes: Shapes) -> HunyuanImageConfig | None:
         return None
     encoder, decoder = read_coder(shapes, "encoder"), read_coder(shapes, "decoder")
     z = vote([size(shapes, "decoder.conv_in.weight", 1), *halved(shapes, "encoder.conv_out")])
-    held = {name.partition(".")[0] for name in shapes}
-    unread = ("encoder" in held and not encoder) or ("decoder" in held and not decoder)
-    if not z or unread or not (_divides(encoder, 2 * z, -1) and _divides(decoder, z, 0)):
+    if (
+        not z
+        or has_unread_half(shapes, encoder, decoder)
+        or not (_divides(encoder, 2 * z, -1) and _divides(decoder, z, 0))
+    ):
         return None
     return HunyuanImageConfig(
         z_channels=z,

@@ -21,7 +21,7 @@ from .blocks.base import ClipLaw, Family, Halves, Member, Network
 from .blocks.ldm import Coder, halved, read_coder
 from .blocks.ldm_3d import GROUPED, Causal, Middle, ResnetBlock, group_norm, keeps_channels, reads_as, unwrapped
 from .names import diffusers, ldm
-from .shapes import Shapes, size, vote
+from .shapes import Shapes, has_unread_half, size, vote
 
 IN_TIME = 2  # changes of resolution, the last ones of each half, that change the number of frames too
 
@@ -50,8 +50,7 @@ def detect(shapes: Shapes) -> HunyuanVideoConfig | None:
     encoder, decoder = read_coder(shapes, "encoder"), read_coder(shapes, "decoder")
     z = vote([size(shapes, "decoder.conv_in.weight", 1), size(shapes, "post_quant_conv.weight"),
               size(shapes, "post_quant_conv.bias"), *halved(shapes, "encoder.conv_out")])  # fmt: skip
-    unread = ("encoder" in held and not encoder) or ("decoder" in held and not decoder)
-    if not z or unread or not (encoder or decoder) or not keeps_channels(shapes):
+    if not z or has_unread_half(shapes, encoder, decoder) or not (encoder or decoder) or not keeps_channels(shapes):
         return None
     return HunyuanVideoConfig(
         z_channels=z,

@@ -39,7 +39,7 @@ from .blocks.base import ClipLaw, Family, Halves, Member, Network
 from .blocks.ldm import SIDES, Coder, halved, read_coder
 from .blocks.ldm_3d import RMS, Kit, Middle, ResnetBlock, keeps_channels, reads_as, unwrapped
 from .names import diffusers, ldm
-from .shapes import Shapes, size, vote
+from .shapes import Shapes, has_unread_half, size, vote
 
 ORDER = "yxc"
 
@@ -71,11 +71,10 @@ def detect(shapes: Shapes) -> TradingConfig | None:
 def read(shapes: Shapes, kit: Kit) -> TradingConfig | None:
     if not reads_as(shapes, kit):
         return None
-    held, shapes = {name.partition(".")[0] for name in shapes}, unwrapped(shapes)
+    shapes = unwrapped(shapes)
     encoder, decoder = read_coder(shapes, "encoder"), read_coder(shapes, "decoder")
     z = vote([size(shapes, "decoder.conv_in.weight", 1), *halved(shapes, "encoder.conv_out")])
-    unread = ("encoder" in held and not encoder) or ("decoder" in held and not decoder)
-    if not z or unread or not (encoder or decoder) or keeps_channels(shapes):
+    if not z or has_unread_half(shapes, encoder, decoder) or not (encoder or decoder) or keeps_channels(shapes):
         return None
     config = TradingConfig(
         z_channels=z,

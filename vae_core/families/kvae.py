@@ -32,7 +32,7 @@ from .blocks.ldm import (
     without_spatial_norms,
 )
 from .names import DIFFUSERS, Layout, keep_names, ldm
-from .shapes import Shapes, size, vote
+from .shapes import Shapes, has_unread_half, size, vote
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ def detect(shapes: Shapes) -> KVAEConfig | None:
     encoder, decoder = read_coder(own, "encoder"), read_coder(own, "decoder")
     z = vote([size(own, "decoder.conv_in.weight", 1), size(shapes, "decoder.norm_out.conv_y.weight", 1),
               *halved(own, "encoder.conv_out")])  # fmt: skip
-    unread = ("encoder" in held and not encoder) or ("decoder" in held and not decoder)
-    if not is_2d(own) or not z or unread:
+    if not is_2d(own) or not z or has_unread_half(own, encoder, decoder):
         return None
     return KVAEConfig(
         z_channels=z,

@@ -33,10 +33,11 @@ from .blocks.base import ClipLaw, ConfigJson, Family, Halves, Member, Network
 from .blocks.ltx import Conv, Grow, Kit, PixelNorm, ResBlock, Shrink, Stage, TimeEmbedder
 from .blocks.ltx_rows import Blocks, Change, Row, Widening, read_row, sizes
 from .names import ltx as names
-from .shapes import Shapes, size, vote
+from .shapes import Shapes, has_unread_half, size, vote
 
 PATCH = 4  # pixels each way that are traded for channels first and last
 TIME = 0.05  # configs/ltxv-*.yaml of Lightricks/LTX-Video: decode_timestep
+ORIGINAL_CLASS = "CausalVideoAutoencoder"  # in ltx_video/models/autoencoders of Lightricks/LTX-Video
 MULTIPLIER = 1000.0  # of a time, in every file that says so (timestep_scale_multiplier)
 
 
@@ -78,12 +79,10 @@ class LTXConfig(Halves):
 
 def detect(shapes: Shapes) -> LTXConfig | None:
     encoder, decoder = read_row(shapes, "encoder.down_blocks."), read_row(shapes, "decoder.up_blocks.")
-    held = {name.partition(".")[0] for name in shapes}
-    unread = ("encoder" in held and not encoder) or ("decoder" in held and not decoder)
     made = vote(sizes(shapes, "encoder.conv_out.conv"))
     z = vote([size(shapes, "decoder.conv_in.conv.weight", 1), made and made - 1,
               *(size(shapes, f"per_channel_statistics.{name}") for name in STATISTICS)])  # fmt: skip
-    if not z or unread or not (encoder or decoder):
+    if not z or has_unread_half(shapes, encoder, decoder) or not (encoder or decoder):
         return None
     timed = sum(name.endswith("scale_shift_table") for name in shapes) > 1
     scaled = "decoder.timestep_scale_multiplier" in shapes
@@ -223,7 +222,12 @@ class LTXVideoVAE(Network):
 
 
 def read_config_json(facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What diffusers may have been told otherwise. Padding follows from the rest, see LTXConfig.mirrored."""
+    """What diffusers may have been told otherwise. Padding follows from the rest, see LTXConfig.mirrored.
+
+    Or Lightricks' own programs, by the config in a file's metadata.
+    """
+    if facts.get("_class_name") == ORIGINAL_CLASS:
+        return {"norm_layer": "pixel_norm", "latent_log_var": "uniform", "causal_decoder": False, "patch_size": PATCH}
     bridged = facts.get("upsample_residual")
     mirrored = not facts.get("timestep_conditioning") and (bridged is True or (bridged and all(bridged)))
     usual = {"encoder_causal": True, "decoder_causal": False, "patch_size": PATCH, "patch_size_t": 1,
@@ -245,5 +249,5 @@ FAMILY = Family(
     example=LTXConfig(128, _ENCODER, _DECODER, timed=True, scaled=True),
     layouts=(names.LTX, names.LTX_DIFFUSERS),
     members=(Member("LTX-Video 0.9.0 to 0.9.8, LTX-2, 2.3, and 2.5's convolutional one", 128, 32, 8),),
-    config_json=ConfigJson(("AutoencoderKLLTX",), read_config_json),
+    config_json=ConfigJson(("AutoencoderKLLTX", ORIGINAL_CLASS), read_config_json),
 )

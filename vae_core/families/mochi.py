@@ -27,7 +27,7 @@ from .blocks.base import ClipLaw, Family, Halves, Member, Network
 from .blocks.ldm import GROUPS, halved
 from .blocks.ldm_3d import Causal
 from .names import mochi as names
-from .shapes import Shapes, count, size, vote
+from .shapes import Shapes, count, has_unread_half, size, vote
 
 HEAD = 32  # channels of one head
 POWERS = (6, 7)  # of two: the frequencies of the encoder's features
@@ -69,10 +69,8 @@ class MochiConfig(Halves):
 
 def detect(shapes: Shapes) -> MochiConfig | None:
     encoder, decoder = _read_encoder(shapes), _read_decoder(shapes)
-    held = {name.partition(".")[0] for name in shapes}
     z = vote([size(shapes, "decoder.conv_in.weight", 1), *halved(shapes, "encoder.proj_out")])
-    unread = ("encoder" in held and not encoder) or ("decoder" in held and not decoder)
-    if not z or unread or not (encoder or decoder):
+    if not z or has_unread_half(shapes, encoder, decoder) or not (encoder or decoder):
         return None
     joined = not any(name.endswith(".to_q.weight") for name in shapes)
     seen = size(shapes, "encoder.proj_in.weight", 1)

@@ -25,3 +25,9 @@ def count(shapes: Shapes, prefix: str) -> int:
     numbers = [int(h) for h in heads if h.isdecimal() and len(h) < 4]
     last = max(numbers, default=-1) + 1
     return last if last <= 2 * len(numbers) + 2 else len(numbers)  # one absurd number is not a thousand blocks
+
+
+def has_unread_half(shapes: Shapes, encoder: object, decoder: object) -> bool:
+    """Does the file hold a half that could not be read? encoder, decoder: what was read of each; nothing if false."""
+    held = {name.partition(".")[0] for name in shapes}
+    return ("encoder" in held and not encoder) or ("decoder" in held and not decoder)

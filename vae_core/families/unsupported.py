@@ -21,6 +21,7 @@ class Foreign(NamedTuple):
     names       any of which is proof
     marks       any of which is, if all its names have their shapes
     channels    of members that differ in it: a tensor's name, and which of its sizes is the latent's channels
+    way_out     another file that serves, as a sentence
     """
 
     of: Member
@@ -28,6 +29,7 @@ class Foreign(NamedTuple):
     names: tuple[str, ...] = ()
     marks: tuple[Mark, ...] = ()
     channels: tuple[str, int] | None = None
+    way_out: str = ""
 
     @property
     def title(self) -> str:
@@ -39,7 +41,7 @@ class Foreign(NamedTuple):
         channels = (self.channels and size(shapes, *self.channels)) or channels
         elsewhere = f": diffusers runs it since {self.diffusers}" if self.diffusers else ""
         facts = f"{channels} channels at 1/{ratio}" + (f", 1 frame to {frames}" if frames else "")
-        return f"this is the VAE of {title} ({facts}), which is not supported yet{elsewhere}."
+        return f"this is the VAE of {title} ({facts}), which is not supported yet{elsewhere}.{self.way_out}"
 
     def matches(self, shapes: Shapes) -> bool:
         alone = any(name in shapes for name in self.names)
@@ -59,11 +61,6 @@ def _fits(shape: tuple[int, ...] | None, want: tuple[int | None, ...] | None) ->
 
 FOREIGN: tuple[Foreign, ...] = (
     Foreign(
-        Member("KVAE 3-D", 16, 8, 4),
-        diffusers="0.38.0 (AutoencoderKLKVAEVideo)",
-        marks=({"decoder.conv_in.conv.weight": (1024, 16, 3, 3, 3)},),
-    ),
-    Foreign(
         Member("Kandinsky 6 super-resolution", 64, 16, 4),
         diffusers="0.42.0 (Kandinsky6SRVAE)",
         marks=({"decoder.conv_in.conv.weight": (2048, 64, 3, 3, 3)},),
@@ -72,30 +69,13 @@ FOREIGN: tuple[Foreign, ...] = (
         Member("LTX-2.5 with its diffusion decoder", 128, 32, 8),
         diffusers="0.42.0 (LTX2VideoDiffusionDecoderModel)",
         names=("decoder.conv_in_x_t.weight",),
-    ),
-    Foreign(
-        Member("Cosmos", 16, 8, 8),
-        diffusers="0.34.0 (AutoencoderKLCosmos)",
-        names=(
-            "decoder.conv_in.0.conv3d.weight",
-            "decoder.conv_in.conv_s.weight",
-        ),
+        way_out=" Its latents have another decoder, which is supported: take the file of the convolutional one.",
     ),
     Foreign(
         Member("MiniMax-H3", 24, 16, 4),
         diffusers="0.40.0 (AutoencoderKLMiniMaxH3)",
         names=("decoder.transformer_blocks.0.scale1",),
         marks=({"encoder.conv_out.weight": (48, 1024, 3, 3, 3)},),
-    ),
-    Foreign(
-        Member("Allegro", 4, 8, 4),
-        diffusers="0.32.0 (AutoencoderKLAllegro)",
-        names=("decoder.temp_conv_in.weight",),
-    ),
-    Foreign(
-        Member("EasyAnimate", 16, 8, 4),
-        diffusers="0.33.0 (AutoencoderKLMagvit)",
-        marks=({"decoder.conv_in.weight": (512, 16, 3, 3, 3), "decoder.mid_block.convs.0.norm1.weight": None},),
     ),
     Foreign(
         Member("RAE", 768, 16),

@@ -40,7 +40,7 @@ from .blocks.base import ClipLaw, Family, Halves, Member, Network, Rounding
 from .blocks.ldm import halved
 from .blocks.wan import AttentionBlock, ResidualBlock, RMSNorm
 from .names import wan as names
-from .shapes import Shapes, count, size, vote
+from .shapes import Shapes, count, has_unread_half, size, vote
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,9 @@ class WanConfig(Halves):
 
 def detect(shapes: Shapes) -> WanConfig | None:
     encoder, decoder = _levels(shapes, "encoder", "downsamples"), _levels(shapes, "decoder", "upsamples")
-    held = {name.partition(".")[0] for name in shapes}
-    unread = ("encoder" in held and not encoder) or ("decoder" in held and not decoder)
     z = vote([size(shapes, "decoder.conv1.weight", 1), size(shapes, "conv2.weight"), *halved(shapes, "encoder.head.2")])
     frames = _taps(shapes)
-    if not z or unread or not (encoder or decoder) or frames not in (1, 3):
+    if not z or has_unread_half(shapes, encoder, decoder) or not (encoder or decoder) or frames not in (1, 3):
         return None
     residual = any(
         re.match(r"(?:encoder\.down|decoder\.up)samples\.\d+\.(?:down|up)samples\.", name) for name in shapes

@@ -124,6 +124,8 @@ SPACES: Mapping[str, LatentSpace] = {
     "svd": LatentSpace("Stable Video Diffusion", 4, 8, 0.18215, families=("svd", "taesdv"), tiny_files=("taesdv",)),
     # kandinskylab/KVAE-2D-1.0; AutoencoderKLKVAE knows no scale
     "kvae": LatentSpace("KVAE 2-D", 16, 8, families=("kvae",)),
+    # kandinskylab/KVAE-3D-1.0; AutoencoderKLKVAEVideo knows no scale
+    "kvae-3d": LatentSpace("KVAE 3-D", 16, 8, families=("kvae_video",)),
     # kandinsky-community/kandinsky-2-2-decoder, movq; diffusers' pipelines do not scale
     "kandinsky2": LatentSpace("Kandinsky 2.x", 4, 8, families=("vq",)),
     # amused/amused-512; z before its codebook, or codes
@@ -164,10 +166,10 @@ SPACES: Mapping[str, LatentSpace] = {
         families=("ltx_video", "tiny_video"),
         tiny_files=("taeltx_2", "taeltx2_3", "taeltx2_3_wide"),
     ),
-    "cosmos": LatentSpace("Cosmos 1.0", 16, 8, families=()),
+    "cosmos": LatentSpace("Cosmos 1.0", 16, 8, families=("cosmos",)),
     # AutoencoderKLAllegro, AutoencoderKLMagvit, Kandinsky6SRVAE
-    "allegro": LatentSpace("Allegro", 4, 8, 0.13, families=()),
-    "easyanimate": LatentSpace("EasyAnimate", 16, 8, 0.7125, families=()),
+    "allegro": LatentSpace("Allegro", 4, 8, 0.13, families=("allegro",)),
+    "easyanimate": LatentSpace("EasyAnimate", 16, 8, 0.7125, families=("easyanimate",)),
     "kandinsky6-sr": LatentSpace("Kandinsky 6 SR", 64, 16, 0.910344004631042, families=()),
     "pixel": LatentSpace("pixel-space models", 3, 1, families=("pixel",)),
 }

@@ -152,6 +152,21 @@ class RepeatFrames(Temporal):
         return ()
 
 
+class MeanFrames(Temporal):
+    """The mean of every two frames; of an odd number the first stays. (T, C, H, W) -> (T', C, H, W)"""
+
+    keeps_scale = True
+    growth = 0.5
+
+    def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        alone = len(x) % 2
+        y = (x[alone::2] + x[alone + 1 :: 2]).mul_(0.5)
+        return join([x[:1], y]) if alone else y, x[:0].clone()
+
+    def as_single_frame(self) -> Ops:
+        return ()
+
+
 class FramesToChannels(Temporal):
     """Frames become channels of one, (channel, frame) in turn. (T, C, H, W) -> (T / n, n C, H, W)
 

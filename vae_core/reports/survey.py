@@ -10,6 +10,7 @@ from ..checkpoints.detection import Inspection, demand_whole, inspect, to_json
 from ..checkpoints.loading import own_dtype
 from ..checkpoints.places import SHARD, SUBFOLDERS, WEIGHTS, holds_usual
 from ..errors import VAEError, shorten
+from ..files.reading import pause_collection
 
 LONGEST = 60  # letters of a column
 HEAD = ("file", "what it is", "latent", "stored as", "MiB")
@@ -29,7 +30,8 @@ def survey_files(paths: Iterable[str | Path]) -> list[Surveyed]:
     paths: files, folders of a model, folders of files at any depth, and patterns as 'models/*.safetensors'
     """
     listed = [path for given in paths for path in list_weights(given)]
-    return [_look(path) for path in listed if not (_is_later_part(path) and _first_part(path) in listed)]
+    with pause_collection():
+        return [_look(path) for path in listed if not (_is_later_part(path) and _first_part(path) in listed)]
 
 
 def list_weights(path: str | Path) -> list[Path]:

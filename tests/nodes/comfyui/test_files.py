@@ -45,7 +45,7 @@ def test_vaes_are_compared(server):
         ("PreviewAny", {"source": ["4", 0]}),
     )  # fmt: skip
     entry = server.prompt(nodes)
-    beside, heat = sorted(server.images(entry))
+    beside, heat = sorted(server.saved_images(entry))
     assert pixels(beside).shape == (61, 5 * 75 + 4 * 8, 3) and pixels(heat).shape == (61, 4 * 75 + 3 * 8, 3)
     (lines,), (table,) = entry["outputs"]["4"]["text"], entry["outputs"]["7"]["text"]
     assert "vae_2: the VAE of a core loader" in lines and lines.count("PSNR") == 4

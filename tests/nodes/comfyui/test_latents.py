@@ -50,7 +50,7 @@ def test_latents_go_through_files_and_core_s_nodes(server):
         ("SaveImage", {"images": ["6", 0], "filename_prefix": "direct"}),
     )
     entry = server.prompt(nodes)
-    (path,) = server.images(entry)
+    (path,) = server.saved_images(entry)
     want = pixels(path)
     assert want.shape == (50, 70, 3) and "shape: (1, 4, 7, 9)" in entry["outputs"]["5"]["text"][0]
     saved = server.base / "output" / "latents"

@@ -8,7 +8,7 @@ from exact_vae.vae_core import VAE, from_weights, inspect, load
 from exact_vae.vae_core.checkpoints.saving import layouts_of, save, weights_as
 from exact_vae.vae_core.families import FAMILIES
 from safetensors.torch import load_file
-from support.diffusers_networks import DIFFUSERS
+from support.diffusers_networks import DIFFUSERS, SAME_NAMES
 from support.random_networks import random_weights
 from support.small_networks import SMALL
 
@@ -18,7 +18,6 @@ def find_class(name: str) -> type:
 
 
 THEIRS = {kind: (find_class(name), config) for kind, (name, config) in DIFFUSERS.items()}
-SAME_NAMES = ("kvae",)  # diffusers has kept the authors' names, so a file is of both layouts
 OURS = {name: SMALL[name][1] for name in (family.name for family in FAMILIES) if name not in THEIRS}
 
 

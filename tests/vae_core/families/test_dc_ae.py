@@ -73,10 +73,10 @@ def random_facts(kind: str, seed: int = 0) -> dict:
 KINDS = ("sana", "first", "lite", "1.5")
 
 
-def theirs(kind: str, seed: int = 0) -> AutoencoderDC:
+def theirs(kind: str, seed: int = 0, **facts) -> AutoencoderDC:
     """With random biases, norms and statistics: a fresh module's are zeros and ones, which hide mistakes."""
     torch.manual_seed(seed)
-    module = AutoencoderDC(**random_facts(kind, seed))
+    module = AutoencoderDC(**random_facts(kind, seed) | facts)
     for name, tensor in module.state_dict().items():
         if tensor.is_floating_point() and tensor.ndim == 1:
             tensor.add_(torch.randn_like(tensor).abs() if name.endswith("var") else 0.3 * torch.randn_like(tensor))
@@ -115,6 +115,25 @@ def test_equals_diffusers(tmp_path, in_float64, kind, seed):
         z = other.encode(x).latent
         assert (ours.encode(x).mode() - z).abs().max() < EXACT
         assert (ours.decode(z + 0.1) - other.decode(z + 0.1).sample).abs().max() < EXACT
+
+
+@pytest.mark.parametrize("head", [8, 16])
+@torch.no_grad()
+def test_a_narrower_head_is_told_by_the_mixture_of_a_scale(tmp_path, in_float64, head):
+    other = theirs("sana", 1, attention_head_dim=head)
+    other.save_pretrained(tmp_path)
+    ours = load(tmp_path)
+    assert ours.config.encoder.head == ours.config.decoder.head == head
+    x = images(ours.in_channels, ours.spatial_ratio, (2, 5))
+    z = other.encode(x).latent
+    assert (ours.encode(x).mode() - z).abs().max() < EXACT
+    assert (ours.decode(z) - other.decode(z).sample).abs().max() < EXACT
+
+
+def test_without_scales_only_config_json_tells_another_head(tmp_path, in_float64):
+    theirs("first", 0, attention_head_dim=16).save_pretrained(tmp_path)
+    with pytest.raises(UnknownCheckpoint, match="has attention_head_dim 16: only VAEs with 32 are supported"):
+        load(tmp_path)
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import diffusers
 import pytest
 import torch
 from diffusers.models import embeddings, normalization
-from exact_vae.vae_core import UnknownCheckpoint, UnsupportedCheckpoint, detect, from_weights, load
+from exact_vae.vae_core import UnknownCheckpoint, UnsupportedCheckpoint, detect, from_weights, inspect, load
 from exact_vae.vae_core.execution import whole
 from exact_vae.vae_core.families import ltx_video
 from exact_vae.vae_core.families.blocks.ltx import PixelNorm
@@ -15,7 +15,7 @@ from exact_vae.vae_core.families.registry import expected_shapes
 from safetensors.torch import save_file
 from support.diffusers_networks import DIFFUSERS
 from support.headers import header
-from support.random_networks import shake
+from support.random_networks import random_weights, shake
 from support.small_networks import SMALL
 from support.tensors import clip, moments, near
 
@@ -165,7 +165,7 @@ def test_other_statistics_are_left_over():
 
 def test_the_diffusion_decoder_is_refused_by_name():
     shapes = {n: s for n, s in header("ltx-2.3.original")["shapes"].items() if not n.startswith("decoder.")}
-    with pytest.raises(UnsupportedCheckpoint, match=r"LTX-2\.5 with its diffusion decoder"):
+    with pytest.raises(UnsupportedCheckpoint, match=r"LTX-2\.5 with its diffusion .*: take the file of the conv"):
         detect(shapes | {"decoder.conv_in_x_t.weight": (512, 48, 3, 3, 3)})
 
 
@@ -207,3 +207,27 @@ def test_norms_of_half_precision_are_in_fp32(dtype, grad, told):
     want = want * (1 + scale.double())[:, None, None] + shift.double()[:, None, None] if told else want
     assert y.dtype is dtype and torch.equal(x, kept)
     assert torch.allclose(y.double(), want, rtol=4 * torch.finfo(dtype).eps, atol=8 * torch.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        ({"causal_decoder": True, "norm_layer": "pixel_norm"}, "causal_decoder True: only VAEs with False"),
+        ({"norm_layer": "group_norm"}, "norm_layer 'group_norm': only VAEs with 'pixel_norm'"),
+        ({"causal_decoder": False, "patch_size": 4, "latent_log_var": "uniform", "dims": 3}, None),
+    ],
+    ids=["causal", "norms", "published"],
+)
+def test_the_config_in_a_file_s_metadata_counts(tmp_path, said, refused):
+    """Lightricks' files have it. What is no JSON, or of another network, is another program's."""
+    weights = {name: t.clone() for name, t in random_weights(*SMALL["ltx_video"]).items()}
+    config = json.dumps({"vae": {"_class_name": "CausalVideoAutoencoder", **said}})
+    save_file(weights, tmp_path / "x.safetensors", {"config": config})
+    if refused:
+        with pytest.raises(UnknownCheckpoint, match=refused):
+            inspect(tmp_path / "x.safetensors")
+        return
+    assert inspect(tmp_path / "x.safetensors").family == "ltx_video"
+    for other in ("{", "[1]", json.dumps({"vae": {"_class_name": "Another", "causal_decoder": True}})):
+        save_file(weights, tmp_path / "y.safetensors", {"config": other})
+        assert inspect(tmp_path / "y.safetensors").family == "ltx_video"

@@ -79,13 +79,13 @@ def _request_clips(
     if half is Half.DECODER:
         z = torch.empty(t, config.latent_channels, *size, dtype=dtype)
         goes = "result" if streamed else None
-        ops, chunk = fuse(list_ops(twin, half)), law.next_latents if law.one_by_one else 0
-        return ClipRequest(ops, z, config.spatial_ratio, clips, 1, 1, streamed=goes, chunk=chunk)
+        ops, chunk, joins = fuse(list_ops(twin, half)), law.next_latents * law.steps_at_once, law.first_latents
+        return ClipRequest(ops, z, config.spatial_ratio, clips, 1, 1, 1, goes, chunk, joins if law.part else None)
     padded = _pad_size(size, config.spatial_ratio)
     pixels = torch.empty(t + law.missing(t), config.in_channels, *padded, dtype=dtype)
     copies = 2 if law.missing(t) or padded != tuple(size) else 1
-    comes, chunk = "input" if streamed else None, law.step if law.one_by_one else 0
-    return ClipRequest(fuse(twin.encode_ops()), pixels, 1, clips, law.first, law.step, copies, comes, chunk)
+    comes, chunk, joins = "input" if streamed else None, law.step * law.steps_at_once, law.first if law.part else None
+    return ClipRequest(fuse(twin.encode_ops()), pixels, 1, clips, law.first, law.step, copies, comes, chunk, joins)
 
 
 def _request_encoding(

@@ -29,18 +29,19 @@ class ClipRequest(Request):
     first  frames of x for the first frame of a latent; 1 to decode
     step   frames of x for each later frame of a latent; 1 to decode
     copies of one clip beside all of them: laid out as the networks read it, and before that continued, if it must be
-    chunk  frames of x in a part, if the network is defined by its parts; what is over joins the first. 0: any number
+    chunk  frames of x in a part, if the network is defined by its parts. 0: any number
+    joins  how many more the first of these parts has; None: what is over
     streamed  'input' or 'result' if that one comes or goes part by part: it is run at once only if it has no parts
     """
 
     def __init__(
         self, ops: Ops, x: Tensor, scale: int, clips: int, first: int, step: int, copies: int = 1,
-        streamed: str | None = None, chunk: int = 0,
+        streamed: str | None = None, chunk: int = 0, joins: int | None = None,
     ):  # fmt: skip
         super().__init__(ops, x, scale, streamed)
         self.copies = copies
         self.one = self.side = x
-        self.clips, self.first, self.step, self.chunk = clips, first, step, chunk
+        self.clips, self.first, self.step, self.chunk, self.joins = clips, first, step, chunk, joins
 
     def propose_bands(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
@@ -73,7 +74,8 @@ class ClipRequest(Request):
     @property
     def begins(self) -> int:
         """Frames of x in the first part of a network that is defined by its parts; 0 for any other."""
-        return min(len(self.x), self.chunk + len(self.x) % self.chunk) if self.chunk else 0
+        joins = len(self.x) % self.chunk if self.chunk and self.joins is None else self.joins or 0
+        return min(len(self.x), self.chunk + joins) if self.chunk else 0
 
     @property
     def latents(self) -> int:

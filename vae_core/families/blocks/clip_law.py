@@ -12,8 +12,11 @@ class ClipLaw:
     first_latents    latent frames that the first step becomes
     next_latents     latent frames that every later step becomes
     images_are_clips an image is run as a clip of one frame. If false, `as_single_frame` rewrites the ops for images
+    images_join      several images are frames of one clip all the same, since its models make clips
     one_by_one       the network is defined by running it one step at a time: norms see the frames of a step together.
                      What is over, of a clip of any length, joins the first step
+    part             if not 0, the network is defined by running it so many later steps at a time: norms see the frames
+                     of a part together. The first step joins the first part, what is over is a part by itself
 
     Wan 2.1 has ClipLaw(1, 4): 1, 5, 9 ... frames become 1, 2, 3 ... latent frames. HunyuanImage 3.0 has ClipLaw(4, 4):
     4, 8, 12 ... frames do. A VAE that keeps every frame has ClipLaw().
@@ -24,12 +27,19 @@ class ClipLaw:
     first_latents: int = 1
     next_latents: int = 1
     images_are_clips: bool = False
+    images_join: bool = False
     one_by_one: bool = False
+    part: int = 0
 
     @property
     def images_stay_apart(self) -> bool:
         """Are several images each a clip of its own to the models, because one fills a whole step of several frames?"""
-        return self.images_are_clips and self.first > 1
+        return self.images_are_clips and self.first > 1 and not self.images_join
+
+    @property
+    def steps_at_once(self) -> int:
+        """Later steps in a part of a network that is defined by its parts; 0 for any other."""
+        return 1 if self.one_by_one else self.part
 
     def latents(self, frames: int) -> int:
         """Frames of the latent of a clip of so many frames, which is continued by those that are `missing`."""
@@ -39,6 +49,11 @@ class ClipLaw:
     def frames(self, latents: int) -> int:
         """Frames of the longest clip whose latent has so many frames."""
         return self.first + self.step * ((latents - self.first_latents) // self.next_latents)
+
+    def decoded(self, latents: int) -> int:
+        """Frames that so many latent frames are decoded to, also of a number of them that encoding never makes."""
+        over = self.one_by_one and (latents - self.first_latents) % self.next_latents
+        return self.step // self.next_latents * latents if over else self.frames(latents)
 
     def missing(self, frames: int) -> int:
         """How many frames a clip lacks to be encoded: it ends with a whole step."""

@@ -2,7 +2,7 @@
 
 Reference: mit-han-lab/efficientvit efficientvit/models/nn/ops.py and norm.py (Apache-2.0); the names of the parameters
 are those of diffusers. The one surprise: what is called q, k and v are thirds of one row of channels, which is cut
-into heads only then: head h takes channels 96 h ... 96 h + 95, in turn as query, key and value.
+into heads only then: of a head of 32, head h takes channels 96 h ... 96 h + 95, in turn as query, key and value.
 """
 
 import torch
@@ -13,7 +13,7 @@ from ...dtypes import at_least_fp32
 from ...ops import Conv2d, Op, Ops, Residual, Sums, Window, chain, relu, silu
 from .norms import BatchNorm, RMSNorm
 
-HEAD = 32  # channels of a head
+HEAD = 32  # channels of a head, in all published files
 WIDENING = 4  # of the gated convolutions
 
 
@@ -44,10 +44,10 @@ class Stacked(Op, nn.ModuleList):
 class Scale(Window, nn.Module):
     """Each channel's neighbourhood, then a mixture within the head. (B, C, H, W) -> same"""
 
-    def __init__(self, c: int, kernel_size: int):
+    def __init__(self, c: int, kernel_size: int, head: int):
         nn.Module.__init__(self)
         self.proj_in = Conv2d(c, c, kernel_size, groups=c, bias=False)
-        self.proj_out = Conv2d(c, c, 1, groups=c // HEAD, bias=False)
+        self.proj_out = Conv2d(c, c, 1, groups=c // head, bias=False)
         self.rows, self.span = self.proj_in.rows, kernel_size
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,10 +60,10 @@ class Scale(Window, nn.Module):
 class MultiScale(Window, nn.ModuleList):
     """Pixels, and beside them what their neighbourhoods say. (B, C, H, W) -> (B, (1 + scales) * C, H, W)"""
 
-    def __init__(self, c: int, kernel_sizes: tuple[int, ...]):
+    def __init__(self, c: int, kernel_sizes: tuple[int, ...], head: int):
         self.span = max(kernel_sizes)
         self.rows, self.growth = (self.span // 2, self.span // 2), 1.0 + len(kernel_sizes)
-        nn.ModuleList.__init__(self, [Scale(c, k) for k in kernel_sizes])
+        nn.ModuleList.__init__(self, [Scale(c, k, head) for k in kernel_sizes])
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([x, *(scale(x) for scale in self)], 1)
@@ -88,38 +88,42 @@ class LinearAttention(Sums):
 
     eps = 1e-15
 
+    def __init__(self, head: int):
+        super().__init__()
+        self.head = head
+
     def remember(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        k, v = (_heads(x, i) for i in (1, 2))
+        k, v = (_heads(x, self.head, i) for i in (1, 2))
         k = F.relu(k)
         return v @ k.transpose(-1, -2), k.sum(-1)[:, :, None]
 
     def recall(self, x: Tensor, memory: tuple[Tensor, ...]) -> Tensor:
         values, weights = memory
-        q = F.relu(_heads(x, 0))
+        q = F.relu(_heads(x, self.head, 0))
         y = values @ q / (weights @ q + self.eps)
         return y.flatten(1, 2).unflatten(-1, x.shape[-2:]).to(x.dtype, memory_format=torch.channels_last)
 
     def work(self, made: Tensor) -> float:
-        return made.numel() * 2 * HEAD
+        return made.numel() * 2 * self.head
 
 
-def _heads(x: Tensor, third: int) -> Tensor:
-    """(B, heads * 3 * 32, H, W) -> the queries, keys or values (B, heads, 32, H * W), in fp32 at least"""
-    part = x.unflatten(1, (-1, 3, HEAD))[:, :, third].flatten(-2)
+def _heads(x: Tensor, head: int, third: int) -> Tensor:
+    """(B, heads * 3 * head, H, W) -> the queries, keys or values (B, heads, head, H * W), in fp32 at least"""
+    part = x.unflatten(1, (-1, 3, head))[:, :, third].flatten(-2)
     return part.to(at_least_fp32(x.dtype))
 
 
 class Attention(nn.Module):
     """(B, C, H, W) -> same"""
 
-    def __init__(self, c: int, scales: tuple[int, ...], joined: bool):
+    def __init__(self, c: int, scales: tuple[int, ...], head: int, joined: bool):
         super().__init__()
         if joined:
             self.qkv = Conv2d(c, 3 * c, 1, bias=False)
         else:
             self.to_q, self.to_k, self.to_v = (Conv2d(c, c, 1, bias=False) for _ in range(3))
-        self.to_qkv_multiscale = MultiScale(3 * c, scales) if scales else None
-        self.attention = LinearAttention()
+        self.to_qkv_multiscale = MultiScale(3 * c, scales, head) if scales else None
+        self.attention = LinearAttention(head)
         self.to_out, self.norm_out = Conv2d((1 + len(scales)) * c, c, 1, bias=False), RMSNorm(c)
         self.joined = joined
 
@@ -157,9 +161,9 @@ class Gated(Op):
 
 
 class EfficientViTBlock(nn.Module):
-    def __init__(self, c: int, scales: tuple[int, ...], joined: bool):
+    def __init__(self, c: int, scales: tuple[int, ...], head: int, joined: bool):
         super().__init__()
-        self.attn, self.conv_out = Attention(c, scales, joined), GatedConv(c)
+        self.attn, self.conv_out = Attention(c, scales, head, joined), GatedConv(c)
 
     def ops(self) -> Ops:
         return chain(self.attn, self.conv_out)

@@ -88,6 +88,13 @@ def read_coder(shapes: Shapes, half: str) -> Coder | None:
     return _with_stem(coder, shapes) if half == "encoder" else coder
 
 
+def list_odd_widths(shapes: Shapes) -> list[int]:
+    """Channels that norms of 32 groups do not divide, in a network of these blocks; [] in any other."""
+    levels = [f"{half}.{side}.{i}" for half, side in SIDES.items() for i in range(count(shapes, f"{half}.{side}."))]
+    widths = [_width(shapes, level) for level in levels] if is_2d(shapes) else []
+    return sorted({w for w in widths if w and w % GROUPS}) if all(widths) else []
+
+
 def _with_stem(coder: Coder, shapes: Shapes) -> Coder | None:
     stem = vote([size(shapes, "encoder.conv_in.weight"), size(shapes, "encoder.conv_in.bias"),
                  size(shapes, "encoder.down.0.block.0.norm1.weight")])  # fmt: skip

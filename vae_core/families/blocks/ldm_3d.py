@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...ops import Conv2d, Conv3d, Global, GroupNormOverFrames, Ops, Residual, attend, chain, silu
+from ...ops import Conv2d, Conv3d, Global, GroupNormOverFrames, Kernel, Ops, Residual, attend, chain, silu
 from ..shapes import Shapes
 from .ldm import GROUPS, RESAMPLING, from_tokens, tokens
 from .wan import RMSNorm
@@ -21,7 +21,7 @@ from .wan import RMSNorm
 class Causal(nn.Module):
     """A convolution over frames to its own. Before the first, and beyond the borders, is the nearest pixel again."""
 
-    def __init__(self, c_in: int, c_out: int, kernel: int = 3, stride: tuple[int, int, int] = (1, 1, 1)):
+    def __init__(self, c_in: int, c_out: int, kernel: Kernel = 3, stride: tuple[int, int, int] = (1, 1, 1)):
         super().__init__()
         self.conv = Conv3d(c_in, c_out, kernel, stride=stride, repeats=True)
 

@@ -20,12 +20,12 @@ from .rules import both_ways, move, rename
 
 def from_turned(own: Shapes) -> Names:
     bare = from_ldm(own)
-    turned = _turn(bare.values(), "decoder.up_blocks.", "decoder.up.")
+    turned = turn(bare.values(), "decoder.up_blocks.", "decoder.up.")
     return {name: _KL.read(_OLDER.read(turned[bare[name]])) for name in own}
 
 
 def to_turned(names: Iterable[str], config: Any = None) -> Names:
-    turned = _turn(names := list(names), "decoder.up.", "decoder.up_blocks.")
+    turned = turn(names := list(names), "decoder.up.", "decoder.up_blocks.")
     return {name: _KL.write(turned[name]) for name in names}
 
 
@@ -97,16 +97,16 @@ def _is_turned_older(own: Shapes) -> bool:
     return is_turned(own) and is_older(own)
 
 
-def _turn(names: Iterable[str], old: str, new: str) -> Names:
+def turn(names: Iterable[str], old: str, new: str) -> Names:
     """Levels that are counted from one end, counted from the other."""
     names = list(names)
     top = count(dict.fromkeys(names, ()), old) - 1
 
-    def turn(name: str) -> str:
+    def rename_one(name: str) -> str:
         level, dot, rest = name.removeprefix(old).partition(".")
         return f"{new}{top - int(level)}.{rest}" if dot and level.isdecimal() else name
 
-    return {name: turn(name) if name.startswith(old) else name for name in names}
+    return {name: rename_one(name) if name.startswith(old) else name for name in names}
 
 
 def _order(step: str) -> tuple[int, bool, int]:

@@ -19,13 +19,15 @@ PREFIXES = ("", "first_stage_model.", "vae.", "model.", "first_stage.", "autoenc
 
 # What a file may hold beside the network, and nothing reads: losses and averages of training, counters of batch norms,
 # projections of a diffusion step, what a diffusion model does to latents, which are raw here, and other networks of a
-# full checkpoint, which codes were used (LlamaGen), FLUX.2's encoder (Mage-VAE). Any other surplus tensor within a
+# full checkpoint, which codes were used (LlamaGen), FLUX.2's encoder (Mage-VAE),
+# constants of a Haar transform (Cosmos). Any other surplus tensor within a
 # module of the network is refused.
 _LEFTOVER = re.compile(
     r"(loss|model_ema|discriminator|perceptual_loss)\.|(logvar|global_step)$"
     r"|(text_encoders?|cond_stage_model|conditioner|(model\.)?diffusion_model|unet|transformer|audio_vae|vocoder)\."
     r"|(scale_factor|scaling_factor|shift_factor)$|per_channel_statistics\.(channel$|mean-of-stds)"
     r"|(pipeline|decoder_model|decoder)\.y_embedder\.(encoder|bottleneck)\."
+    r"|(encoder\.patcher3d|decoder\.unpatcher3d)\.\w+$"
     r"|quantize\.codebook_used$|(encoder|decoder)\.mid\.block_\d\.temb_proj\."
 )
 _COUNTER = "num_batches_tracked"  # of a batch norm, anywhere
@@ -37,6 +39,7 @@ _NO_HALF = re.compile(
 MOST_PREFIXES, LEAST_NAMES = 6, 8  # that are tried beside the common ones; such names that each must have
 _COMPILED = "_orig_mod."  # what torch.compile puts before the names of a module, wherever it is
 _LINEAR = r"\.(q|k|v|proj|proj_in|proj_out|to_q|to_k|to_v|to_qkv|to_out|to_out\.0)\.weight$"
+_VECTOR = r"(?:norm[^.]*\.weight|bias|gamma|running_\w+|(?:mean|std)-of-means)$"
 _BLOCK = r"\.block\.\d+\.conv[12]\.weight$"
 
 
@@ -134,9 +137,16 @@ def read(prefix: str, layout: Layout, own: Shapes, file_names: Names) -> Reading
     return Reading(
         prefix=prefix,
         layout=layout.name,
-        shapes={new: over_frames(new, _as_conv(new, own[old], one_frame)) for old, new in references.items()},
+        shapes={new: _as_reference(new, own[old], one_frame) for old, new in references.items()},
         names={new: file_names[prefix + old] for old, new in references.items()},
     )
+
+
+def _as_reference(name: str, shape: tuple[int, ...], one_frame: bool) -> tuple[int, ...]:
+    """Without the ones that only some files have: a norm's weight is (C,), not (1, C, 1, 1)."""
+    if len(shape) > 1 and shape[0] == 1 and shape.count(1) == len(shape) - 1 and re.search(_VECTOR, name):
+        return tuple(n for n in shape if n > 1)
+    return over_frames(name, _as_conv(name, shape, one_frame))
 
 
 def _as_conv(name: str, shape: tuple[int, ...], one_frame: bool) -> tuple[int, ...]:

@@ -13,7 +13,10 @@ from exact_vae.vae_core.families.registry import build
 from exact_vae.vae_core.ops import Conv2d, Residual, SideInput, as_single_frame, has_side_inputs, plus
 from support.live_memory import LiveMemory
 from support.random_networks import small_kl
+from support.slow import mark_slow
 from support.small_networks import SMALL, small
+
+VARIANTS = [name for name in SMALL if ":" in name]  # other files of a family that is there
 
 
 @torch.no_grad()
@@ -39,7 +42,7 @@ def test_peak_of_a_decoder_is_at_the_highest_resolution():
 
 
 @pytest.mark.parametrize("half", Half)
-@pytest.mark.parametrize("name", [name for name in SMALL if name != "pixel"])  # it has no ops
+@pytest.mark.parametrize("name", mark_slow([name for name in SMALL if name != "pixel"], VARIANTS))  # it has no ops
 @torch.no_grad()
 def test_the_peak_is_what_a_run_holds(name, half):
     """Each tensor counted, those that ops make on their way too. Statistics and the like are a few numbers more."""
@@ -73,7 +76,7 @@ def count(family, config, half, frames, dtype):
 
 
 @pytest.mark.parametrize("half", Half)
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", mark_slow(SMALL, VARIANTS))
 def test_shapes_only_changes_no_count(name, half, monkeypatch):
     """The plans are those that torch's own meta kernels give."""
     family, config = SMALL[name]

@@ -149,7 +149,7 @@ def test_pinned_memory_counts_as_torch_gives_it_out():
 def test_work_of_grouped_convolutions():
     with torch.device("meta"):
         x = torch.empty(1, 96, 8, 6)
-        conv, scales = Conv2d(96, 96, groups=96), dc_ae.EfficientViTBlock(32, (5,), True).attn.to_qkv_multiscale
+        conv, scales = Conv2d(96, 96, groups=96), dc_ae.EfficientViTBlock(32, (5,), 32, True).attn.to_qkv_multiscale
         assert count_work(conv, conv(x)) == 96 * 8 * 6 * 9
         assert scales and count_work(scales, scales(x)) == 96 * 8 * 6 * (25 + 32)
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from exact_vae.vae_core.families.blocks.efficientvit import LinearAttention, MultiScale, Stacked
+from exact_vae.vae_core.families.blocks.efficientvit import HEAD, LinearAttention, MultiScale, Stacked
 from exact_vae.vae_core.families.blocks.norms import BatchNorm, RMSNorm
 from exact_vae.vae_core.ops import Conv2d
 from torch import nn
@@ -21,18 +21,18 @@ def weighed(x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("size", [(1, 1), (4, 8), (9, 7)], ids=str)
 def test_attention_by_sums_is_attention_by_weights(size):
     x = torch.randn(2, 192, *size, dtype=torch.float64)
-    assert (LinearAttention()(x) - weighed(x)).abs().max() < 1e-12
+    assert (LinearAttention(HEAD)(x) - weighed(x)).abs().max() < 1e-12
 
 
 def test_a_query_that_no_key_answers_gets_nothing():
     x = torch.randn(1, 96, 3, 3)
     x[:, :32] = -1
-    assert torch.equal(LinearAttention()(x), torch.zeros(1, 32, 3, 3))
+    assert torch.equal(LinearAttention(HEAD)(x), torch.zeros(1, 32, 3, 3))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_what_is_remembered_of_parts_adds_up(dtype):
-    op, x = LinearAttention(), torch.randn(1, 192, 20, 6, dtype=dtype)
+    op, x = LinearAttention(HEAD), torch.randn(1, 192, 20, 6, dtype=dtype)
     memory = op.merge(op.remember(band) for band in x.split([1, 7, 12], -2))
     assert all(m.dtype is dtype for m in memory)
     assert max(m.shape[-2] * m.shape[-1] for m in memory) == 32 * 32  # however large the image
@@ -50,12 +50,15 @@ def test_sums_that_half_precision_cannot_hold(dtype, most):
     """
     x = torch.rand(1, 96, 16, 32, generator=torch.Generator().manual_seed(0)).mul(32).to(dtype)
     most += 2 * (16 * 32 + 32 + 2) * 2**-24
-    sums = LinearAttention().remember(x)
+    sums = LinearAttention(HEAD).remember(x)
     assert all(s.dtype is torch.float32 for s in sums) and max(s.max() for s in sums) > 65504
     bands = x.split(3, -2)
-    memory = LinearAttention().merge(LinearAttention().remember(band) for band in bands)
+    memory = LinearAttention(HEAD).merge(LinearAttention(HEAD).remember(band) for band in bands)
     truth = weighed(x.double())
-    for got in (LinearAttention()(x), torch.cat([LinearAttention().recall(band, memory) for band in bands], -2)):
+    for got in (
+        LinearAttention(HEAD)(x),
+        torch.cat([LinearAttention(HEAD).recall(band, memory) for band in bands], -2),
+    ):
         assert got.dtype is dtype
         assert ((got.double() - truth).abs() / truth.abs()).max() <= most
 
@@ -63,7 +66,7 @@ def test_sums_that_half_precision_cannot_hold(dtype, most):
 @pytest.mark.parametrize("kernels", [(5,), (3, 7), (1,)])
 @torch.no_grad()
 def test_scales_read_just_the_rows_they_say(kernels):
-    op, x = MultiScale(96, kernels).double(), torch.randn(1, 96, 12, 5, dtype=torch.float64)
+    op, x = MultiScale(96, kernels, HEAD).double(), torch.randn(1, 96, 12, 5, dtype=torch.float64)
     y, (above, below) = op(x), op.rows
     assert op.span == max(kernels) == above + below + 1
     assert torch.equal(y[:, :96], x)
