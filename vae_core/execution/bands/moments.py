@@ -50,6 +50,8 @@ class Moments(NamedTuple):
 
     def of_groups(self, groups: int) -> tuple[Tensor, Tensor]:
         """For each channel the mean and variance of its group: (T, C), (T, C), in fp32 at least."""
+        if self.mean.is_meta:  # no numbers to put together
+            return self.mean, self.squares
         means, squares = (t.reshape(len(t), groups, -1) for t in (self.mean, self.squares))
         mean = means.mean(-1, keepdim=True)
         var = squares.mean(-1, keepdim=True) / self.n + (means - mean).square().mean(-1, keepdim=True)

@@ -21,11 +21,12 @@ LIKE_INPUT = frozenset(
         "square",
         "clamp_min",
         "rsqrt",
+        "clone",
         "empty_like",
         "zeros_like",
     }
 )
-BROADCAST = frozenset({"add", "sub", "mul", "div", "__radd__", "__rsub__", "__rmul__", "__rdiv__"})
+BROADCAST = frozenset({"add", "sub", "mul", "div", "addcmul", "__radd__", "__rsub__", "__rmul__", "__rdiv__"})
 IN_PLACE = frozenset({"add_", "sub_", "mul_", "div_", "clamp_min_", "reciprocal_", "copy_", "__setitem__", "__iadd__"})
 # Functions that make no tensor: most calls by far.
 ASKING = frozenset({"__get__", "numel", "__len__", "dim", "untyped_storage", "promote_types", "is_contiguous"})
@@ -66,7 +67,7 @@ class ShapesOnly(TorchFunctionMode):
             return args[0] if kwargs.get("inplace") else _empty(args[0].shape, args[0].dtype)
         if name in IN_PLACE:
             return args[0]
-        if name in BROADCAST and len(args) == 2 and kwargs.keys() <= {"out"}:
+        if name in BROADCAST and kwargs.keys() <= {"out"}:
             out = kwargs.get("out")
             return _broadcast(*args) if out is None else out
         if name in REDUCTIONS and kwargs.get("keepdim"):
@@ -80,10 +81,10 @@ def _empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     return torch.empty(shape, dtype=dtype, device="meta")
 
 
-def _broadcast(a: Any, b: Any) -> Tensor:
-    """An empty tensor of the shape and dtype of a + b."""
-    shapes = [x.shape for x in (a, b) if isinstance(x, Tensor)]
-    shape = shapes[0] if shapes[0] == shapes[-1] else torch.broadcast_shapes(*shapes)
+def _broadcast(a: Any, b: Any, *more: Any) -> Tensor:
+    """An empty tensor of the shape of a + b + ..., and of the dtype of a + b."""
+    shapes = {x.shape for x in (a, b, *more) if isinstance(x, Tensor)}
+    shape = shapes.pop() if len(shapes) == 1 else torch.broadcast_shapes(*shapes)
     return _empty(shape, torch.result_type(a, b))
 
 
