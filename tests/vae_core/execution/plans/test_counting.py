@@ -17,6 +17,7 @@ from support.slow import mark_slow
 from support.small_networks import SMALL, small
 
 VARIANTS = [name for name in SMALL if ":" in name]  # other files of a family that is there
+LIKE_OTHERS = ("effnet", "allegro", "cogvideox", "mochi", "easyanimate", "cosmos")  # they call no other functions
 
 
 @torch.no_grad()
@@ -76,7 +77,7 @@ def count(family, config, half, frames, dtype):
 
 
 @pytest.mark.parametrize("half", Half)
-@pytest.mark.parametrize("name", mark_slow(SMALL, (*VARIANTS, "effnet")))
+@pytest.mark.parametrize("name", mark_slow(SMALL, (*VARIANTS, *LIKE_OTHERS)))
 def test_shapes_only_changes_no_count(name, half, monkeypatch):
     """The plans are those that torch's own meta kernels give."""
     family, config = SMALL[name]
