@@ -58,7 +58,8 @@ def load(
                     [-1, 1]. Nothing in a file tells but its name, lighttaehy1_5; without it, the file is read as
                     TAEHV's author does
     border          what its 3 x 3 convolutions read beyond the image: 'zeros' as nearly all VAEs, 'reflect' for those
-                    trained so (some EQ VAEs), 'circular' for textures that continue at the other side. None: what
+                    trained so (some EQ VAEs), 'circular' for textures that continue at the other side, 'circular x'
+                    for those that do so left and right only (a panorama), 'circular y' above and below only. None: what
                     `save` noted in the file, else zeros. Not for VAEs of clips
 
     mapped          leave weights that need no cast where they are, on the memory map of their file: nothing is copied,

@@ -14,7 +14,9 @@ from ..names import Layout
 from ..shapes import Shapes
 from .clip_law import ClipLaw
 
-BORDERS = ZEROS, REFLECT, CIRCULAR = ("zeros", "reflect", "circular")  # torch's `padding_mode` of a convolution
+# Values of torch's `padding_mode`, and 'circular' on one axis: x joins left and right, y joins top and bottom
+BORDERS = ("zeros", "reflect", "circular", "circular x", "circular y")
+ZEROS = BORDERS[0]
 
 
 class Config(Protocol):
