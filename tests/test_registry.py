@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NEEDED = ("__init__.py", "pyproject.toml", "README.md", "LICENSE", "assets/*", "web/**/*.md", "locales/*/*.json",
+NEEDED = ("__init__.py", "pyproject.toml", "README.md", "LICENSE", "assets/*", "web/*.js", "web/**/*.md", "locales/*/*.json",
           "example_workflows/**/*.json", "example_workflows/*.jpg", "nodes/**/*.py", "vae_core/**/*.py",
           "headless/*.py", "cli/*.py", "training/*.py")  # fmt: skip
 NOT_NEEDED = ("docs/figures", "tests", "benchmarks", "training/results", "training/sources")

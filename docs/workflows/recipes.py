@@ -94,7 +94,7 @@ RECIPES = {
         ["errors"],
     ),
     "big_image": Recipe(
-        "## A big image in bounded memory\nBoth nodes run in bands of rows, each at most `tile_size` pixels high, "
+        "## A big image in bounded memory\nBoth nodes run in strips of rows, each at most `tile_size` pixels high, "
         "and keep on disk what they need again, so that memory does not grow with the image. The result is that "
         "of an untiled run: no seams, no shift of colour. Change `tile_size` and see that the image stays and the "
         "memory, which the nodes show, does not.",
