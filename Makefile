@@ -4,13 +4,14 @@ PYTHON ?= python
 TESTS ?=
 BEFORE ?=
 
-.PHONY: help check test shots bench
+.PHONY: help check test shots bench api matrix
 
 help:
 	@echo "make check                      lint, format and types"
 	@echo "make test                       all tests; TESTS=tests/cli: only these"
 	@echo "make shots                      redraw figures, example workflows and README tables;"
 	@echo "                                with EXACT_VAE_COMFYUI=<its folder> the screenshots as well"
+	@echo "make api                        write the reference of the Python API to build/api, from docstrings"
 	@echo "make bench                      files entered, lengths, import time; BEFORE=<a checkout>: beside another"
 
 check:
@@ -31,6 +32,9 @@ ifdef EXACT_VAE_COMFYUI
 else
 	@echo "The screenshots were left as they are: they need EXACT_VAE_COMFYUI=<ComfyUI's folder>, Chromium and selenium."
 endif
+
+api:
+	$(PYTHON) docs/api.py build/api
 
 bench:
 	$(PYTHON) benchmarks/house.py $(if $(BEFORE),--before "$(BEFORE)")
