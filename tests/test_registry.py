@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 NEEDED = ("__init__.py", "pyproject.toml", "README.md", "LICENSE", "assets/*", "web/*.js", "web/**/*.md",
@@ -68,6 +69,15 @@ def test_the_project_as_the_registry_reads_it(project):
     assert re.fullmatch(r"[a-z0-9-]+", comfy["PublisherId"]) and comfy["DisplayName"]
     assert re.fullmatch(r">=\d+\.\d+\.\d+", comfy["requires-comfyui"])
     assert "web" not in comfy, "WEB_DIRECTORY is there: the host would list everything twice"
+
+
+@pytest.mark.parametrize(("key", "ratio", "widest"), [("Icon", 1, 400), ("Banner", 21 / 9, 2100)])
+def test_the_registry_s_images_are_there_and_of_its_form(project, key, ratio, widest):
+    base = project["project"]["urls"]["Repository"].replace("github.com", "raw.githubusercontent.com") + "/main/"
+    url = project["tool"]["comfy"][key]
+    assert url.startswith(base)
+    with Image.open(ROOT / url.removeprefix(base)) as image:
+        assert image.width / image.height == pytest.approx(ratio) and image.width <= widest
 
 
 @pytest.mark.parametrize(("kind", "known"), [("Operating System :: ", SYSTEMS), ("Environment :: ", DEVICES)])
