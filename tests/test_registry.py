@@ -13,10 +13,11 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 NEEDED = ("__init__.py", "pyproject.toml", "README.md", "LICENSE", "assets/*", "web/*.js", "web/**/*.md",
-          "locales/*/*.json", "example_workflows/**/*.json", "example_workflows/*.jpg", "nodes/**/*.py",
-          "vae_core/**/*.py", "headless/*.py", "cli/*.py", "training/*.py")  # fmt: skip
+          "locales/*/*.json", "example_workflows/**/*.json", "example_workflows/*.jpg", "subgraphs/*.json",
+          "nodes/**/*.py", "vae_core/**/*.py", "headless/*.py", "cli/*.py", "training/*.py")  # fmt: skip
 NOT_NEEDED = ("docs/figures", "tests", "benchmarks", "training/results", "training/sources")
-SHIPPED = ("assets", "batch", "cli", "example_workflows", "headless", "locales", "nodes", "training", "vae_core", "web")
+SHIPPED = ("assets", "batch", "cli", "example_workflows", "headless", "locales", "nodes", "subgraphs", "training",
+           "vae_core", "web")  # fmt: skip
 FLAGGED = (
     r"subprocess\.",
     r"urllib\.request",
