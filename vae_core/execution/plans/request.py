@@ -56,6 +56,7 @@ class Plan:
     numbers   in a band
     frames    of a clip's latent at a time; 0: all of them
     begins    frames of the input in the first part of a clip, if a network is defined by its parts; 0: as in the others
+    strips    how many bands there are; 0: images run whole
     largest   numbers of the largest tensor on the device
     scores    numbers of the largest matrix of attention scores, on devices that make them
     heap      bytes that a CPU's process may grow before an op: beyond, gaps in its heap are given back; 0: no limit
@@ -77,12 +78,33 @@ class Plan:
     heap: int = 0
     note: str = ""
     begins: int = 0
+    strips: int = 0
 
     def __str__(self) -> str:
         """'bands of 32 rows, kept in system memory; at most 812 MiB (and 4.0 GiB of system memory)'"""
         more = f" (and {format_bytes(self.held)} of {self.keep})" if self.held else ""
         note = f"; {self.note}" if self.note else ""
         return f"{self.how}; at most {format_bytes(self.peak)}{more}{note}"
+
+    @property
+    def summary(self) -> str:
+        """'exact, in 24 strips, up to 812 MiB and 4.0 GiB of system memory', for who only wants it done"""
+        return f"exact, {self.pieces}, {self.cost}"
+
+    @property
+    def cost(self) -> str:
+        """'up to 812 MiB and 4.0 GiB of system memory', and the note"""
+        more = f" and {format_bytes(self.held)} of {self.keep}" if self.held else ""
+        note = f"; {self.note}" if self.note else ""
+        return f"up to {format_bytes(self.peak)}{more}{note}"
+
+    @property
+    def pieces(self) -> str:
+        """'in 24 strips', 'in one piece', '2 images at a time', '3 latent frames at a time, in 24 strips'"""
+        strips = f"in {self.strips} strip{'s' * (self.strips > 1)}" if self.rows else ""
+        images = f"{self.images} images at a time" if self.images > 1 else ""
+        frames = f"{self.frames} latent frame{'s' * (self.frames > 1)} at a time" if self.frames else ""
+        return ", ".join(filter(None, (frames or images, strips))) or "in one piece"
 
     @property
     def how(self) -> str:
@@ -155,8 +177,9 @@ class Request:
         largest = max(JOINED * tallest, counted.gathered, *(self._end_numbers[end] for end in there))
         asked = ((min(numbers // c, pixels, count_queries(pixels)), pixels) for c, pixels in counted.attended)
         scores = max((queries * pixels for queries, pixels in asked), default=0)
-        return Plan(1, rows, keep, twice, peak, held - on_device, counted.work, self.shape, numbers, largest=largest,
-                    scores=scores, heap=heap)  # fmt: skip
+        held, work, strips = held - on_device, counted.work, math.ceil(self.rows / rows)
+        made = Plan(1, rows, keep, twice, peak, held, work, self.shape, numbers, largest=largest, scores=scores)
+        return replace(made, strips=strips, heap=heap)
 
     def propose(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
