@@ -7,7 +7,7 @@ PNG: W3C, "Portable Network Graphics", third edition. OpenEXR: "OpenEXR File Lay
 import math
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 from ..vae_core.errors import BadRequest
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
+PRIVATE = b"comf"  # PNG's chunk in which ComfyUI keeps texts of images that move
 PNG_COLOURS = {1: 0, 3: 2, 4: 6}  # channels -> PNG's type: grey, RGB, RGBA
 UP = 2  # PNG's filter: the difference to the row above
 EXR_START = bytes([0x76, 0x2F, 0x31, 0x01, 2, 0, 0, 0])  # one part, of scan lines
@@ -103,12 +104,3 @@ def _from_srgb(values: Tensor) -> Tensor:
 def _from_hlg(values: Tensor) -> Tensor:
     b, c = 1 - 4 * HLG_A, 0.5 - HLG_A * math.log(4 * HLG_A)
     return torch.where(values <= 0.5, values.square() / 3, (((values - c) / HLG_A).exp() + b) / 12)
-
-
-def list_png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and content of each chunk, to the end of the file or the first that is cut off."""
-    at = len(PNG_START)
-    while at + 12 <= len(content):
-        size = int.from_bytes(content[at : at + 4], "big")
-        yield content[at + 4 : at + 8], content[at + 8 : at + 8 + size]
-        at += 12 + size

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..vae_core.errors import BadPixels, BadRequest
 from ..vae_core.files import write_atomically
+from .deep_files import PRIVATE
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".apng", ".avif", ".jfif")
 _EXIF_TAGS = range(0x0110, 0x0100, -1)  # from "Model" down: where ComfyUI keeps texts in a WebP
@@ -41,7 +42,7 @@ def write_moving_png(path: Path, images: Tensor, texts: Mapping[str, str], rate:
     info = PngImagePlugin.PngInfo()
     for name, text in texts.items():
         # Behind the pixels, in the chunk that ComfyUI writes there: Pillow has its own texts before them of one frame.
-        info.add(b"comf", f"{name}\0{text}".encode("latin-1", "strict"), after_idat=True)
+        info.add(PRIVATE, f"{name}\0{text}".encode("latin-1"), after_idat=True)
     first, *others = (_image(levels(one)) for one in images)
     options = {"pnginfo": info, "compress_level": level, "save_all": True, "append_images": others}
     first.save(path, format="PNG", duration=int(1000.0 / rate), **options)
