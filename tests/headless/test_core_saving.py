@@ -65,9 +65,11 @@ def test_files_that_move(nodes, folders, channels):
     for name in ("x_00001_.png", "x_00002_.webp"):
         path = folders.output / name
         with Image.open(path) as file:
-            assert [frame.info["duration"] for frame in ImageSequence.Iterator(file)] == [142, 142]
-            file.seek(1)
-            pixels = np.asarray(file.convert("RGBA"))
+            frames = [
+                (np.asarray(frame.convert("RGBA")), frame.info["duration"]) for frame in ImageSequence.Iterator(file)
+            ]
+        (_, first), (pixels, second) = frames
+        assert first == second == 142
         opaque = pixels[..., 3] > 0  # colours that nobody sees may be dropped
         expected = (images[1] * 255).clamp(0, 255).to(torch.uint8).expand(5, 7, max(channels, 3)).numpy()
         assert np.array_equal(pixels[opaque][:, :3], expected[opaque][:, :3])
