@@ -121,7 +121,8 @@ class Nested(Core):
     def run_nested(self, **given: Any) -> Any:
         """given: by names as the graph has them, `resize_type` and `resize_type.width`."""
         nested = nest(given)
-        bare = {name for name, value in nested.items() if self.TAKES[name][0] == COMBO and not isinstance(value, dict)}
+        combos = {name for name, (kind, *_) in self.TAKES.items() if kind == COMBO}
+        bare = {name for name in combos & nested.keys() if not isinstance(nested[name], dict)}
         return self.run(**{name: {name: value} if name in bare else value for name, value in nested.items()})
 
 

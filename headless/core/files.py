@@ -36,11 +36,11 @@ class LoadImage:
 
     @classmethod
     def VALIDATE_INPUTS(cls, image: Any) -> bool | str:
-        return _validate_file(cls.folders, image, "image")
+        return validate_file(cls.folders, image, "image")
 
     @classmethod
     def IS_CHANGED(cls, image: str) -> str:
-        return _file_version(cls.folders.find(image))
+        return file_version(cls.folders.find(image))
 
     def load_image(self, image: str) -> tuple[Tensor, Tensor]:
         """-> IMAGE (B, H, W, 3) in [0, 1], MASK (B, H, W)."""
@@ -137,11 +137,11 @@ class LoadLatent:
 
     @classmethod
     def VALIDATE_INPUTS(cls, latent: Any) -> bool | str:
-        return _validate_file(cls.folders, latent, "latent")
+        return validate_file(cls.folders, latent, "latent")
 
     @classmethod
     def IS_CHANGED(cls, latent: str) -> str:
-        return _file_version(cls.folders.find(latent))
+        return file_version(cls.folders.find(latent))
 
     def load(self, latent: str) -> tuple[dict[str, Tensor]]:
         """-> {"samples": float32, shape as saved}. Raises BadRequest, or LatentMismatch if no latent is in it."""
@@ -262,7 +262,7 @@ def start_files(folder: Path, prefix: str, images: Tensor) -> Any:
     return next_series(folder, prefix, {"width": images.shape[2], "height": images.shape[1]})
 
 
-def _validate_file(folders: Folders, name: Any, kind: str) -> bool | str:
+def validate_file(folders: Folders, name: Any, kind: str) -> bool | str:
     """The answer of VALIDATE_INPUTS for a file. name: None if another node gives it."""
     if name is None:
         return True
@@ -272,7 +272,7 @@ def _validate_file(folders: Folders, name: Any, kind: str) -> bool | str:
         return f"Invalid {kind} file: {name} ({error})"
 
 
-def _file_version(path: Path) -> str:
+def file_version(path: Path) -> str:
     """A text that changes when the file changes."""
     stat = path.stat()
     return f"{path} {stat.st_size} {stat.st_mtime_ns}"

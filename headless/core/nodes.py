@@ -23,8 +23,10 @@ from .sizes import SIZES
 from .stand_ins import ENCODERS, as_core_encoder
 from .texts import TEXTS
 from .values import VALUES
+from .videos import VIDEO_FILES, VIDEOS
 
-FREE = (*EMPTY, *IMAGES, *SIZES, *MASKS, *LATENTS, *TEXTS, *VALUES)  # which know no folder
+IN_FOLDERS = (*FILES, *SAVING, *VIDEO_FILES)
+FREE = (*EMPTY, *IMAGES, *SIZES, *MASKS, *LATENTS, *TEXTS, *VALUES, *VIDEOS)  # which know no folder
 
 CORE_ALIASES: Mapping[str, str] = MappingProxyType(
     {
@@ -54,7 +56,7 @@ def core_nodes(
     aliases: our node id -> class, for CORE_ALIASES; a core id whose class is missing here is left out.
     """
     folders = Folders(Path(input_dir), Path(output_dir), Path(temp_dir))
-    bound = {one.__name__: type(one.__name__, (one,), {"folders": folders}) for one in (*FILES, *SAVING)}
+    bound = {one.__name__: type(one.__name__, (one,), {"folders": folders}) for one in IN_FOLDERS}
     free = {one.__name__: one for one in FREE}
     stand_ins = {core: aliases[ours] for core, ours in CORE_ALIASES.items() if ours in aliases}
     encoders = {core: as_core_encoder(core, stand_ins[core]) for core in ENCODERS if core in stand_ins}

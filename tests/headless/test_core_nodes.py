@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 import torch
 from exact_vae.headless import CORE_ALIASES, core_nodes, parse, run
-from exact_vae.headless.core.files import FILES
-from exact_vae.headless.core.nodes import FREE
-from exact_vae.headless.core.saving import SAVING
+from exact_vae.headless.core.nodes import FREE, IN_FOLDERS
 from exact_vae.vae_core import VAE
 from exact_vae.vae_core.errors import BrokenCheckpoint, DoesNotFit, LatentMismatch
 from exact_vae.vae_core.execution.plans import budget
@@ -26,7 +24,7 @@ def node(kind, /, **inputs):
 
 
 def test_every_class_is_listed_once(nodes):
-    listed = [one.__name__ for one in (*FILES, *SAVING, *FREE)]
+    listed = [one.__name__ for one in (*IN_FOLDERS, *FREE)]
     assert len(listed) == len(nodes) and set(nodes) == set(listed)
 
 
