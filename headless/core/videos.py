@@ -27,6 +27,7 @@ from .files import HIDDEN, PREFIX_TIP, collect_texts, file_version, list_files, 
 
 SOUND_CODECS = {".mp4": "aac", ".mov": "aac", ".mkv": "flac"}  # what players of such files know
 USUAL = ".mp4"
+SOUNDS = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".mka")
 RATE_TIP = "Images a second."
 
 
@@ -73,6 +74,35 @@ class LoadVideo(Core):
     def run(self, file: str) -> tuple[Video]:
         """Raises BadRequest."""
         return (Video(self.folders.find(file)),)
+
+
+class LoadAudio(Core):
+    folders: ClassVar[Folders]
+    DESCRIPTION = "Reads the sound of a file in the input folder."
+    CATEGORY = "audio"
+    RETURN_TYPES = ("AUDIO",)
+    OUTPUT_TOOLTIPS = ("The sound.",)
+    TIP: ClassVar[str] = "A file in the input folder, also in a subfolder; 'x.mp3 [output]' means the output folder."
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        names = cls.folders.names((*SOUNDS, *videos.READABLE))
+        return {"required": {"audio": (names, {"audio_upload": True, "tooltip": cls.TIP})}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, audio: Any) -> bool | str:
+        return validate_file(cls.folders, audio, "audio")
+
+    @classmethod
+    def IS_CHANGED(cls, audio: str) -> str:
+        return file_version(cls.folders.find(audio))
+
+    def run(self, audio: str) -> tuple[dict[str, Any]]:
+        """-> {"waveform": (1, C, n), "sample_rate"}. Raises BadRequest, BadPixels."""
+        found = videos.read_sound(self.folders.find(audio))
+        if found is None:
+            raise BadRequest(f"'{audio}' has no sound")
+        return ({"waveform": found[0][None], "sample_rate": found[1]},)
 
 
 class CreateVideo(Core):
@@ -157,7 +187,7 @@ class SaveVideo(Nested):
 
 
 VIDEOS = (CreateVideo, GetVideoComponents)
-VIDEO_FILES = (LoadVideo, SaveVideo)  # which know folders
+VIDEO_FILES = (LoadVideo, LoadAudio, SaveVideo)  # which know folders
 
 
 def _as_video(video: Any) -> Video:

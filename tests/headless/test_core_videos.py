@@ -31,6 +31,8 @@ def test_a_video_comes_back(nodes):
     assert (rate, bits, space) == (8.0, 8, "sRGB")
     assert audio["sample_rate"] == 8000 and audio["waveform"].shape[:2] == (1, 1)
     assert abs(audio["waveform"][0, 0, 500:3000].std() - 0.5 / 2**0.5) < 0.02
+    (heard,) = nodes["LoadAudio"]().run(f"video/{path.name} [output]")
+    assert torch.equal(heard["waveform"], audio["waveform"])
 
 
 def test_a_file_is_copied_bit_by_bit_with_texts_of_this_graph(nodes):
