@@ -3,11 +3,13 @@
 IMAGE is (B, H, W, C) float32 in [0, 1], MASK (B, H, W) in [0, 1], LATENT {"samples": (B, C, ..., H, W)}.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from ...vae_core.errors import BadRequest
 from ..dynamic import AUTOGROW, COMBO, nest
+from ..graph import find_nearest
 
 METHODS = ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]
 CROPS = ["disabled", "center"]
@@ -121,9 +123,11 @@ class Nested(Core):
     def run_nested(self, **given: Any) -> Any:
         """given: by names as the graph has them, `resize_type` and `resize_type.width`."""
         nested = nest(given)
-        combos = {name for name, (kind, *_) in self.TAKES.items() if kind == COMBO}
-        bare = {name for name in combos & nested.keys() if not isinstance(nested[name], dict)}
-        return self.run(**{name: {name: value} if name in bare else value for name, value in nested.items()})
+        for name, (kind, *options) in self.TAKES.items():
+            if kind == COMBO and name in nested:
+                value = nested[name] if isinstance(nested[name], dict) else {name: nested[name]}
+                nested[name] = _demand_choice(name, value, options[0]["options"])
+        return self.run(**nested)
 
 
 def whole(default: int, least: int = 0, most: int = LARGEST, **options: Any) -> tuple[str, dict[str, Any]]:
@@ -143,3 +147,13 @@ def choice(key: str, **takes: tuple[Any, ...]) -> dict[str, Any]:
 def _describe(takes: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
     entries = {name: (kind, options[0] if options else {}) for name, (kind, *options) in takes.items()}
     return {name: (kind, {"tooltip": TIPS.get(name, ""), **one}) for name, (kind, one) in entries.items()}
+
+
+def _demand_choice(name: str, value: dict[str, Any], options: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The value of a dynamic combo. Raises BadRequest for a choice that it does not have: the host takes any."""
+    allowed = [one["key"] for one in options]
+    if value[name] in allowed:
+        return value
+    near = find_nearest(str(value[name]), allowed)[:1]
+    hint = f"; nearest is '{near[0]}'" if near else ""
+    raise BadRequest(f"{name} is '{value[name]}'; it can be {', '.join(map(repr, allowed))}{hint}")

@@ -12,10 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ...vae_core.errors import BadRequest
-
-LONGEST = 10_000  # letters of an expression
-DEEPEST = 100  # operations within one another
-MOST_BITS = 100_000  # of a whole number: powers and shifts may ask for any
+from ..limits import DEEPEST_EXPRESSION, LONGEST_EXPRESSION, MOST_BITS
 
 Number = int | float | bool
 
@@ -24,15 +21,17 @@ def evaluate(expression: str, names: Mapping[str, Any]) -> Number:
     """names: what letters stand for. Raises BadRequest for what is no expression, or gives no finite number."""
     if not expression.strip():
         raise BadRequest("the expression is empty")
-    if len(expression) > LONGEST:
-        raise BadRequest(f"the expression is longer than {LONGEST} letters")
+    if len(expression) > LONGEST_EXPRESSION:
+        raise BadRequest(f"the expression is longer than {LONGEST_EXPRESSION} letters")
     try:
         value = _Evaluation({**names, "values": tuple(names.values())}).of(
             ast.parse(expression.strip(), mode="eval").body
         )
         finite = isinstance(value, int | float) and math.isfinite(value)
-    except (SyntaxError, RecursionError, MemoryError) as error:
-        raise BadRequest(f"'{expression}' is no expression: {error}") from error
+    except SyntaxError as error:
+        raise BadRequest(f"'{expression}' is no expression: {error.msg}") from error
+    except (RecursionError, MemoryError) as error:
+        raise BadRequest(f"the expression has too many operations within one another ({error})") from error
     except (ArithmeticError, TypeError, ValueError) as error:
         raise BadRequest(f"'{expression}' cannot be computed: {error}") from error
     if not finite:
@@ -51,8 +50,8 @@ class _Evaluation:
                 f"an expression has no {type(node).__name__}: it has numbers, names, operators and functions"
             )
         self.depth += 1
-        if self.depth > DEEPEST:
-            raise BadRequest(f"the expression has more than {DEEPEST} operations within one another")
+        if self.depth > DEEPEST_EXPRESSION:
+            raise BadRequest(f"the expression has more than {DEEPEST_EXPRESSION} operations within one another")
         value = kind(self, node)
         self.depth -= 1
         return value

@@ -40,6 +40,12 @@ def test_names_of_a_graph_become_the_inputs_of_a_choice():
     assert node.run_nested(input=ODD, **given)[0].shape == (1, 4, 5, 3)
 
 
+def test_a_choice_that_there_is_not_is_refused():
+    node = core_nodes("in", "out", "temp", {})["ResizeImageMaskNode"]()
+    with pytest.raises(BadRequest, match=r"resize_type is 'scale heigth'; it can be .*; nearest is 'scale height'"):
+        node.run_nested(input=ODD, resize_type="scale heigth", scale_method="area")
+
+
 def test_a_size_of_no_pixel_is_refused():
     rule = {"resize_type": "scale longer dimension", "longer_size": 0}
     with pytest.raises(BadRequest, match="the size would be 0 x 0: a side has one pixel at least"):

@@ -2,7 +2,9 @@
 
 import pytest
 from exact_vae.headless import Graph, core_nodes, run
-from exact_vae.headless.core.expressions import DEEPEST, LONGEST, evaluate
+from exact_vae.headless.core.expressions import evaluate
+from exact_vae.headless.limits import DEEPEST_EXPRESSION as DEEPEST
+from exact_vae.headless.limits import LONGEST_EXPRESSION as LONGEST
 from exact_vae.vae_core.errors import BadRequest
 
 REGEX = {"case_insensitive": True, "multiline": False, "dotall": False}
