@@ -16,6 +16,7 @@ verifying.py  is it as it was made? statistics.py of its channels; comparing.py 
 watching.py   nobody watches a job, unless somebody asks to
 dataset.py    the way from such a folder to a trainer in Python
 exporting.py  to the files of trainers, which formats.py describes
+trainers      caches that trainers made, and what is wrong with them
 """
 
 from .building import Report, Request, build
@@ -26,10 +27,12 @@ from .exporting import Export, Exported, export
 from .recipe import Recipe
 from .store import Store
 from .summary import Summary, summarise
+from .trainers.checking import Check, TrainerFindings, check
 from .verifying import Findings, Problem, verify
 
 __all__ = [
     "BucketSampler",
+    "Check",
     "Export",
     "Exported",
     "Findings",
@@ -42,7 +45,9 @@ __all__ = [
     "Sample",
     "Store",
     "Summary",
+    "TrainerFindings",
     "build",
+    "check",
     "compare",
     "demand_vae",
     "draw_sheet",
