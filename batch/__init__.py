@@ -7,7 +7,7 @@ fitting.py    brings an image to that size
 recipe.py     everything that changes numbers
 planning.py   sources to items, items to shards
 reading.py    the bytes and pixels of a source; colours.py makes them sRGB
-encoding.py   items to latents, on one device; workers.py on several
+encoding.py   items to latents, on one device; workers.py on several; in_hand.py one that is loaded already
 shards.py     the files of latents
 store.py      the folder: shards, index, job, skipped
 building.py   the way from a source to that folder
@@ -19,23 +19,52 @@ exporting.py  to the files of trainers, which formats.py describes
 trainers      caches that trainers made, and what is wrong with them
 """
 
-from .building import Report, Request, build
-from .comparing import Sample, compare, demand_vae, draw_sheet
-from .dataset import BucketSampler, LatentDataset
-from .encoding import Loading
-from .exporting import Export, Exported, export
-from .recipe import Recipe
-from .store import Store
-from .summary import Summary, summarise
-from .trainers.checking import Check, TrainerFindings, check
-from .verifying import Findings, Problem, verify
+from typing import TYPE_CHECKING
+
+from ..vae_core import lazy
+
+if TYPE_CHECKING:
+    from .buckets import RULES
+    from .building import Report, Request, build
+    from .comparing import Sample, compare, demand_vae, draw_sheet
+    from .dataset import BucketSampler, LatentDataset
+    from .encoding import Loading
+    from .exporting import Export, Exported, export
+    from .in_hand import InHand
+    from .recipe import POSTERIORS, STORED, Recipe
+    from .store import Store
+    from .summary import Summary, count_reasons, summarise
+    from .trainers.checking import Check, TrainerFindings, check
+    from .verifying import Findings, Problem, verify
+else:
+    __getattr__, __dir__ = lazy.offer(
+        __name__,
+        {
+            "buckets": "RULES",
+            "building": "Report Request build",
+            "comparing": "Sample compare demand_vae draw_sheet",
+            "dataset": "BucketSampler LatentDataset",
+            "encoding": "Loading",
+            "exporting": "Export Exported export",
+            "in_hand": "InHand",
+            "recipe": "POSTERIORS STORED Recipe",
+            "store": "Store",
+            "summary": "Summary count_reasons summarise",
+            "trainers.checking": "Check TrainerFindings check",
+            "verifying": "Findings Problem verify",
+        },
+    )
 
 __all__ = [
+    "POSTERIORS",
+    "RULES",
+    "STORED",
     "BucketSampler",
     "Check",
     "Export",
     "Exported",
     "Findings",
+    "InHand",
     "LatentDataset",
     "Loading",
     "Problem",
@@ -49,6 +78,7 @@ __all__ = [
     "build",
     "check",
     "compare",
+    "count_reasons",
     "demand_vae",
     "draw_sheet",
     "export",

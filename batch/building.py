@@ -19,6 +19,7 @@ from .store import Row, Store
 from .watching import ignore
 from .workers import Worker, encode_here, encode_in_processes
 
+OnLook = Callable[[int], None]
 OnProgress = Callable[[int, int, int], None]  # (latents that are there, all that shall be, sources skipped)
 
 
@@ -35,6 +36,7 @@ class Request:
     limit     of sources; None: all
     update    take sources that have changed, are new or gone, instead of refusing them
     shard     bytes of a shard, about
+    on_look   called with the number of images that were looked at before any is encoded; it may raise, to stop
     """
 
     source: Path
@@ -46,6 +48,7 @@ class Request:
     limit: int | None = None
     update: bool = False
     shard: int = SHARD
+    on_look: OnLook = ignore
 
 
 class Report(NamedTuple):
@@ -111,7 +114,7 @@ def _prepare(request: Request) -> _Job:
     _demand_same(store, vae, recipe)
     known = store.read_images()
     sources = list_sources(request.source, request.captions, request.out, request.limit)
-    found = survey(sources, known, recipe.smallest)
+    found = survey(sources, known, recipe.smallest, request.on_look)
     if not request.update:
         _demand_same_images(store, known, found.images)
     items, unfit = plan_items(found.images, recipe)

@@ -1,7 +1,7 @@
 """Sources to images, images to items, items to shards. All of it is a function of the sources and the recipe."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -11,6 +11,7 @@ from .limits import MOST_RECORDS, READERS
 from .reading import digest, open_file
 from .recipe import PAD, Recipe
 from .records import Box, Image, Item, Record, Size, Skipped, Source
+from .watching import ignore
 
 KEY = 24  # hexadecimal digits of an image's id in the keys of its latents: 96 bits
 
@@ -30,14 +31,21 @@ class Shard(NamedTuple):
     items: tuple[Item, ...]
 
 
-def survey(sources: Iterable[Source | Skipped], known: Mapping[str, Image], smallest: int) -> Survey:
+def survey(
+    sources: Iterable[Source | Skipped],
+    known: Mapping[str, Image],
+    smallest: int,
+    on_look: Callable[[int], None] = ignore,
+) -> Survey:
     """Read the headers and the bytes of all sources; of those that are as they were known, nothing.
 
-    known: images of an earlier survey by the path of their source
+    known    images of an earlier survey by the path of their source
+    on_look  called with the number of sources that were looked at; it may raise, to stop
     """
     found, seen = Survey(), {}
     with ThreadPoolExecutor(READERS) as readers_:
-        for one in _map_ahead(readers_, sources, known):
+        for number, one in enumerate(_map_ahead(readers_, sources, known), 1):
+            on_look(number)
             if isinstance(one, Image):
                 one = _demand_usable(one, seen, smallest)
             if isinstance(one, Skipped):
