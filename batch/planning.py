@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ..vae_core import VAEError, readers
 from .limits import MOST_RECORDS, READERS
+from .mishaps import skip
 from .reading import digest, open_file
 from .recipe import PAD, Recipe
 from .records import Box, Image, Item, Record, Size, Skipped, Source
@@ -70,10 +71,10 @@ def _map_ahead(
 
 
 def look_at(source: Source | Skipped, known: Mapping[str, Image]) -> Image | Skipped:
-    """Size and id of an image, or why there is none."""
-    if isinstance(source, Skipped):
-        return source
+    """Size and id of an image, or why there is none. What cannot be opened for now is still what it was."""
     before = known.get(source.path)
+    if isinstance(source, Skipped):
+        return before if before and source.again else source
     if before and (before.source.stamp, before.source.part) == (source.stamp, source.part):
         return Image(source, before.id, before.size)
     try:
@@ -81,13 +82,7 @@ def look_at(source: Source | Skipped, known: Mapping[str, Image]) -> Image | Ski
             height, width = readers.measure(path)
             return Image(source, digest(path), (width, height))
     except (VAEError, OSError) as error:
-        return Skipped(source.path, explain(error))
-
-
-def explain(error: Exception) -> str:
-    """The reason in the words of its error, without the name of the file, which stands beside it."""
-    said = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-    return said.partition(" as an image: ")[2] or said
+        return skip(source.path, error)
 
 
 def _demand_usable(image: Image, seen: Mapping[str, str], smallest: int) -> Image | Skipped:

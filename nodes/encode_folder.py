@@ -75,13 +75,14 @@ class EncodeFolder:
                 "dtype": choice_input(tuple(batch.STORED), next(iter(batch.STORED)), dtype),
             },
             "optional": {
-                "seed": seed_number("Only for posterior = sample.", advanced=True),
                 "step": int_input(64, 1, 1024, step, advanced=True),
                 "flip": bool_input(False, "Store the latent of the mirrored image, too.", advanced=True),
                 "crops": int_input(1, 1, 64, crops, advanced=True),
                 "captions": choice_input(CAPTIONS, CAPTIONS[0], captions, advanced=True),
                 "update": bool_input(False, update, advanced=True),
                 "samples": int_input(4, 0, 64, samples, advanced=True),
+                # Last, for the editor keeps a row of its own behind a seed.
+                "seed": seed_number("Only for posterior = sample.", advanced=True),
             },
         }
 
@@ -96,8 +97,8 @@ class EncodeFolder:
     def IS_CHANGED(cls, **inputs):
         return float("nan")  # whether images have changed is found out by the run, which then does little
 
-    def encode(self, folder, vae, folder_name, width, height, buckets, posterior, dtype, seed=0, step=64, flip=False,
-               crops=1, captions=CAPTIONS[0], update=False, samples=4):  # fmt: skip
+    def encode(self, folder, vae, folder_name, width, height, buckets, posterior, dtype, step=64, flip=False, crops=1,
+               captions=CAPTIONS[0], update=False, samples=4, seed=0):  # fmt: skip
         source, out = host.find_folder(folder), host.find_result_folder(folder_name)
         recipe = batch.Recipe(
             (width, height), step, buckets, posterior=posterior, seed=seed, stored=dtype, flip=flip, crops=crops

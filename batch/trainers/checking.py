@@ -8,7 +8,7 @@ from typing import Any
 
 from ...vae_core import VAE, BadRequest, VAEError
 from ..comparing import Sample
-from ..planning import explain
+from ..mishaps import explain
 from ..statistics import Statistics
 from ..verifying import OnChecked, Problem
 from ..watching import ignore

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...vae_core import VAEError, readers
 from ...vae_core.latents import RAW, SPACES, find_spaces, get_space
-from ..planning import explain
+from ..mishaps import explain
 from ..statistics import SPREADS, Statistics
 from .kept import Kept
 
