@@ -7,6 +7,7 @@ fitting.py    brings an image to that size
 recipe.py     everything that changes numbers
 planning.py   sources to items, items to shards
 reading.py    the bytes and pixels of a source; colours.py makes them sRGB
+mishaps.py    errors that say nothing of the image, so that it is tried again
 encoding.py   items to latents, on one device; workers.py on several; in_hand.py one that is loaded already
 shards.py     the files of latents
 store.py      the folder: shards, index, job, skipped
@@ -16,6 +17,7 @@ verifying.py  is it as it was made? statistics.py of its channels; comparing.py 
 watching.py   nobody watches a job, unless somebody asks to
 dataset.py    the way from such a folder to a trainer in Python
 exporting.py  to the files of trainers, which formats.py describes
+webdataset.py to archives of WebDataset
 trainers      caches that trainers made, and what is wrong with them
 """
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from .summary import Summary, count_reasons, summarise
     from .trainers.checking import Check, TrainerFindings, check
     from .verifying import Findings, Problem, verify
+    from .webdataset import Archives, Packed, export_archives
 else:
     __getattr__, __dir__ = lazy.offer(
         __name__,
@@ -52,6 +55,7 @@ else:
             "summary": "Summary count_reasons summarise",
             "trainers.checking": "Check TrainerFindings check",
             "verifying": "Findings Problem verify",
+            "webdataset": "Archives Packed export_archives",
         },
     )
 
@@ -59,6 +63,7 @@ __all__ = [
     "POSTERIORS",
     "RULES",
     "STORED",
+    "Archives",
     "BucketSampler",
     "Check",
     "Export",
@@ -67,6 +72,7 @@ __all__ = [
     "InHand",
     "LatentDataset",
     "Loading",
+    "Packed",
     "Problem",
     "Recipe",
     "Report",
@@ -82,6 +88,7 @@ __all__ = [
     "demand_vae",
     "draw_sheet",
     "export",
+    "export_archives",
     "summarise",
     "verify",
 ]

@@ -72,3 +72,25 @@ DIFFUSION_PIPE, SIMPLE_TUNER, ONE_TRAINER = "diffusion-pipe", "SimpleTuner", "On
 # modules/modelSetup: scaled in training).
 CONVENTIONS: Mapping[str, str] = {DIFFUSION_PIPE: SCALED, SIMPLE_TUNER: SCALED, ONE_TRAINER: RAW}
 VERSION = "1.0.1"  # of musubi's files, cache_io.py: format_version
+
+# Whose caches cannot be written by others, and why (the files that say so are named above, and where they are read).
+# diffusers 0.42, examples/: train_dreambooth_*.py keep latents in memory, train_text_to_image_sdxl.py in the cache of
+# `datasets`, under a hash of its own function.
+NOT_WRITTEN: Mapping[str, str] = {
+    "diffusers": (
+        "the training examples of diffusers keep latents in memory, or in a cache of `datasets` that only they can "
+        "name: there are no files to write. Train from LatentDataset of exact_vae.batch, or export webdataset"
+    ),
+    DIFFUSION_PIPE: (
+        "diffusion-pipe keeps a fingerprint of its own code and data with a cache, and deletes one that has another. "
+        "`exact-vae cache verify` reads its caches"
+    ),
+    SIMPLE_TUNER: (
+        "SimpleTuner takes a .pt by the image's name, and keeps sizes and crops in lists of its own, so latents of "
+        "another bucket would be trained on unnoticed. `exact-vae cache verify` reads its caches"
+    ),
+    ONE_TRAINER: (
+        "OneTrainer finds a latent by its place in the order of its own concepts, so a cache that it did not write "
+        "gives images the latents of others. `exact-vae cache verify` reads its caches"
+    ),
+}
