@@ -1,7 +1,7 @@
 """Sources to images, images to items, items to shards. All of it is a function of the sources and the recipe."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -11,6 +11,8 @@ from .limits import MOST_RECORDS, READERS
 from .reading import digest, open_file
 from .recipe import PAD, Recipe
 from .records import Box, Image, Item, Record, Size, Skipped, Source
+
+Look = Callable[[Iterable[Source | Skipped], Mapping[str, Image]], Iterable[Image | Skipped]]
 
 KEY = 24  # hexadecimal digits of an image's id in the keys of its latents: 96 bits
 
@@ -30,50 +32,58 @@ class Shard(NamedTuple):
     items: tuple[Item, ...]
 
 
-def survey(sources: Iterable[Source | Skipped], known: Mapping[str, Image], smallest: int) -> Survey:
+def survey(
+    sources: Iterable[Source | Skipped], known: Mapping[str, Image], smallest: int, look: Look | None = None
+) -> Survey:
     """Read the headers and the bytes of all sources; of those that are as they were known, nothing.
 
-    known: images of an earlier survey by the path of their source
+    known  images of an earlier survey by the path of their source
+    look   does it; None: this process
     """
     found, seen = Survey(), {}
-    with ThreadPoolExecutor(READERS) as readers_:
-        for one in _map_ahead(readers_, sources, known):
-            if isinstance(one, Image):
-                one = _demand_usable(one, seen, smallest)
-            if isinstance(one, Skipped):
-                found.skipped.append(one)
-            else:
-                seen[one.id] = one.source.path
-                found.images.append(one)
+    for one in (look or look_here)(sources, known):
+        if isinstance(one, Image):
+            one = _demand_usable(one, seen, smallest)
+        if isinstance(one, Skipped):
+            found.skipped.append(one)
+        else:
+            seen[one.id] = one.source.path
+            found.images.append(one)
     return found
 
 
-def _map_ahead(
-    pool: ThreadPoolExecutor, sources: Iterable[Source | Skipped], known: Mapping[str, Image]
-) -> Iterator[Image | Skipped]:
+def look_here(sources: Iterable[Source | Skipped], known: Mapping[str, Image]) -> Iterator[Image | Skipped]:
     """`look_at` of each, some of them at once, in order."""
     waiting = []
-    for source in sources:
-        waiting.append(pool.submit(look_at, source, known))
-        if len(waiting) > 8 * READERS:
-            yield waiting.pop(0).result()
-    for one in waiting:
-        yield one.result()
+    with ThreadPoolExecutor(READERS) as pool:
+        for source in sources:
+            waiting.append(pool.submit(look_at, source, known))
+            if len(waiting) > 8 * READERS:
+                yield waiting.pop(0).result()
+        for one in waiting:
+            yield one.result()
 
 
 def look_at(source: Source | Skipped, known: Mapping[str, Image]) -> Image | Skipped:
     """Size and id of an image, or why there is none."""
     if isinstance(source, Skipped):
         return source
-    before = known.get(source.path)
-    if before and (before.source.stamp, before.source.part) == (source.stamp, source.part):
-        return Image(source, before.id, before.size)
+    if before := recall(source, known):
+        return before
     try:
         with open_file(source) as path:
             height, width = readers.measure(path)
             return Image(source, digest(path), (width, height))
     except (VAEError, OSError) as error:
         return Skipped(source.path, explain(error))
+
+
+def recall(source: Source, known: Mapping[str, Image]) -> Image | None:
+    """The image as it was known, if its file is as it was then."""
+    before = known.get(source.path)
+    if before and (before.source.stamp, before.source.part) == (source.stamp, source.part):
+        return Image(source, before.id, before.size)
+    return None
 
 
 def explain(error: Exception) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor
 
 from ..vae_core import BadRequest
@@ -53,13 +53,40 @@ class Contents:
 
 def write_shard(path: Path, latents: Sequence[Latent], skipped: Sequence[Skipped], vae: str) -> Contents:
     """Write a shard: whole or not at all, and on the disk when this returns. Raises BadRequest if it cannot be."""
-    tensors = {f"{one.record.key}.{name}": t for one in latents for name, t in one.tensors.items()}
-    entries = tuple(Entry(one.record, _shape(one), digest(one.tensors)) for one in latents)
-    contents = Contents(entries, tuple(skipped), vae)
+    contents = _describe(latents, skipped, vae)
     with write_atomically(path) as part:
-        save_file(tensors, part, metadata={HEADER: json.dumps(_to_dict(contents), ensure_ascii=False)})
+        save_file(_name_tensors(latents), part, metadata=_to_metadata(contents))
         sync(part)
     return contents
+
+
+def pack_shard(latents: Sequence[Latent], skipped: Sequence[Skipped], vae: str) -> bytes:
+    """The bytes of such a file."""
+    return save(_name_tensors(latents), metadata=_to_metadata(_describe(latents, skipped, vae)))
+
+
+def read_shard(path: Path) -> tuple[list[Latent], Contents]:
+    """All of a shard. Raises BadRequest for a file that is none, or is broken."""
+    contents = read_contents(path)
+    with open_shard(path) as file:
+        names: dict[str, dict[str, Tensor]] = {}
+        for name in file.keys():  # noqa: SIM118
+            key, _, kind = name.rpartition(".")
+            names.setdefault(key, {})[kind] = file.get_tensor(name)
+        return [Latent(one.record, names[one.record.key]) for one in contents.entries], contents
+
+
+def _describe(latents: Sequence[Latent], skipped: Sequence[Skipped], vae: str) -> Contents:
+    entries = tuple(Entry(one.record, _shape(one), digest(one.tensors)) for one in latents)
+    return Contents(entries, tuple(skipped), vae)
+
+
+def _name_tensors(latents: Sequence[Latent]) -> dict[str, Tensor]:
+    return {f"{one.record.key}.{name}": t for one in latents for name, t in one.tensors.items()}
+
+
+def _to_metadata(contents: Contents) -> dict[str, str]:
+    return {HEADER: json.dumps(_to_dict(contents), ensure_ascii=False)}
 
 
 def sync(path: Path) -> None:

@@ -24,17 +24,22 @@ def encode_here(
     """Results of all batches, encoded in this process while the next images are read."""
     encoder, threads = Encoder(vae, recipe, plans), torch.get_num_threads()
     torch.set_num_threads(recipe.threads)
-    waiting: deque[Batch] = deque()
     try:
-        for batch in batches:
-            waiting.append(batch)
-            if len(waiting) > AHEAD:
-                yield encoder.encode(waiting.popleft(), waiting)
-        while waiting:
-            yield encoder.encode(waiting.popleft(), waiting)
+        yield from encode_all(encoder, batches)
     finally:
         encoder.close()
         torch.set_num_threads(threads)
+
+
+def encode_all(encoder: Encoder, batches: Iterable[Batch]) -> Iterator[list[Result]]:
+    """Results of all batches; while one is encoded, the images of the next are read."""
+    waiting: deque[Batch] = deque()
+    for batch in batches:
+        waiting.append(batch)
+        if len(waiting) > AHEAD:
+            yield encoder.encode(waiting.popleft(), waiting)
+    while waiting:
+        yield encoder.encode(waiting.popleft(), waiting)
 
 
 class Worker:
