@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from safetensors.torch import save, save_file
 from torch import Tensor
 
 from ..vae_core import BadRequest
-from ..vae_core.files import demand_file, write_atomically
+from .places import bring_here, demand_file, explain_reading, is_remote, read_metadata, write_whole
 from .records import Record, Skipped
 
 HEADER = "exact_vae_cache"
@@ -54,7 +54,7 @@ class Contents:
 def write_shard(path: Path, latents: Sequence[Latent], skipped: Sequence[Skipped], vae: str) -> Contents:
     """Write a shard: whole or not at all, and on the disk when this returns. Raises BadRequest if it cannot be."""
     contents = _describe(latents, skipped, vae)
-    with write_atomically(path) as part:
+    with write_whole(path) as part:
         save_file(_name_tensors(latents), part, metadata=_to_metadata(contents))
         sync(part)
     return contents
@@ -115,22 +115,30 @@ def _to_dict(contents: Contents) -> dict[str, Any]:
 
 def read_contents(path: Path) -> Contents:
     """What a shard holds; no tensor is read. Raises BadRequest for a file that is none, or is broken."""
+    try:
+        found = json.loads(_read_metadata(path)[HEADER])
+        entries = [Entry(Record.from_dict(d), tuple(d["shape"]), d["digest"]) for d in found["records"]]
+        skipped = [Skipped(**d) for d in found["skipped"]]
+        return Contents(tuple(entries), tuple(skipped), found["vae"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadRequest(f"'{path}' is no shard of a cache: its header has no records.") from error
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
+    if is_remote(path):
+        return read_metadata(path)
     with open_shard(path) as file:
-        try:
-            found = json.loads((file.metadata() or {})[HEADER])
-            entries = [Entry(Record.from_dict(d), tuple(d["shape"]), d["digest"]) for d in found["records"]]
-            skipped = [Skipped(**d) for d in found["skipped"]]
-            return Contents(tuple(entries), tuple(skipped), found["vae"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise BadRequest(f"'{path}' is no shard of a cache: its header has no records.") from error
+        return file.metadata() or {}
 
 
 @contextmanager
 def open_shard(path: Path) -> Iterator[Any]:
-    """The file, mapped. Raises BadRequest if it is broken."""
+    """The file, mapped; of a store, a copy. Raises BadRequest if it is broken."""
     try:
-        with map_shard(path) as file:
-            yield file
+        with ExitStack() as stack:
+            with explain_reading(path):
+                here = stack.enter_context(bring_here(path))
+            yield stack.enter_context(map_shard(here))
     except (SafetensorError, OSError) as error:
         raise _explain(path, error) from error
 

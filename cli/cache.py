@@ -29,8 +29,12 @@ def add(commands: argparse._SubParsersAction) -> None:
     actions = root.add_subparsers(metavar="ACTION")
     command = actions.add_parser("build", help="encode images to a folder of latents; the same command goes on")
     what = "a folder of images, a list (.txt, .jsonl, .csv, .parquet), a .tar of WebDataset, or a saved dataset"
-    command.add_argument("source", type=Path, metavar="SOURCE", help=what)
-    command.add_argument("out", type=Path, metavar="OUT", help="the folder of the cache")
+    command.add_argument(
+        "source", type=cache_cluster.parse_folder, metavar="SOURCE", help=f"{what}; a path, or s3://, gs:// and others"
+    )
+    command.add_argument(
+        "out", type=cache_cluster.parse_folder, metavar="OUT", help="the folder of the cache, a path or a URL too"
+    )
     add_vae(command)
     _add_sizes(command)
     _add_numbers(command)

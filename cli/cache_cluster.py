@@ -3,9 +3,11 @@
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ..batch.backends import Backend, Local
 from ..batch.cluster import RayBackend, connect
+from ..batch.places import make_absolute, parse_place
 from ..nodes import host
 from ..vae_core import BadRequest
 from .options import read_digits
@@ -34,7 +36,15 @@ def open_backend(options: argparse.Namespace) -> Iterator[Backend]:
     device, encoders = parse_encoders(options.workers.strip())
     with connect(options.ray) as ray:
         found = device or options.device or ("cuda" if ray.cluster_resources().get("GPU") else "cpu")
-        yield RayBackend(ray, str(found).partition(":")[0], (options.source.absolute(),), encoders)
+        yield RayBackend(ray, str(found).partition(":")[0], (make_absolute(options.source),), encoders)
+
+
+def parse_folder(said: str) -> Path:
+    """A path or a URL of a store. For argparse."""
+    try:
+        return parse_place(said)
+    except BadRequest as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def parse_encoders(said: str) -> tuple[str | None, int | None]:

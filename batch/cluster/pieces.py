@@ -6,13 +6,12 @@ items are, so a piece that is made twice overwrites itself, and one of an earlie
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...vae_core import BadRequest, VAEError
-from ...vae_core.files import make_folder, write_atomically
+from ..places import make_folder, remove_tree, write_whole
 from ..planning import Shard, cut_batches
 from ..recipe import Recipe
 from ..records import Item, Skipped
@@ -67,7 +66,7 @@ def write_piece(store: Store, shard: str, name: str, packed: bytes) -> None:
     """Write what `pack_shard` gave: whole or not at all, and on the disk when this returns."""
     path = find_path(store, shard, name)
     make_folder(path.parent)
-    with write_atomically(path) as part:
+    with write_whole(path) as part:
         part.write_bytes(packed)
         sync(part)
 
@@ -113,12 +112,12 @@ def join(store: Store, shard: str, names: Sequence[str], vae: str) -> None:
         latents += found
         skipped += contents.skipped
     write_shard(store.shards / shard, latents, skipped, vae)
-    shutil.rmtree(find_path(store, shard, names[0]).parent, ignore_errors=True)
+    remove_tree(find_path(store, shard, names[0]).parent)
 
 
 def forget(store: Store) -> None:
     """Remove what is left of pieces: of shards that were planned otherwise."""
-    shutil.rmtree(store.folder / PIECES, ignore_errors=True)
+    remove_tree(store.folder / PIECES)
 
 
 @dataclass
