@@ -18,6 +18,7 @@ from .sources import list_sources
 from .store import Row, Store
 from .watching import ignore
 
+OnLook = Callable[[int], None]
 OnProgress = Callable[[int, int, int], None]  # (latents that are there, all that shall be, sources skipped)
 
 
@@ -34,6 +35,7 @@ class Request:
     limit     of sources; None: all
     update    take sources that have changed, are new or gone, instead of refusing them
     shard     bytes of a shard, about
+    on_look   called with the number of images that were looked at before any is encoded; it may raise, to stop
     backend   who does the work; None: this machine with its `devices`
     """
 
@@ -46,16 +48,24 @@ class Request:
     limit: int | None = None
     update: bool = False
     shard: int = SHARD
+    on_look: OnLook = ignore
     backend: Backend | None = None
 
 
 class Report(NamedTuple):
-    """What is to be done, or was. buckets: items of each. encoded: latents that were made, or would be."""
+    """What is to be done, or was.
+
+    encoded  latents that were made, or would be
+    skipped  sources without a latent
+    buckets  items of each
+    again    of the sources that were skipped: how many the next run tries again
+    """
 
     latents: int
     encoded: int
     skipped: int
     buckets: Mapping[Size, int]
+    again: int = 0
 
 
 class _Job(NamedTuple):
@@ -84,8 +94,9 @@ class _Job(NamedTuple):
         buckets: dict[Size, int] = {}
         for item in self.items:
             buckets[item.record.bucket] = buckets.get(item.record.bucket, 0) + 1
-        skipped = len(_list_skipped(self))
-        return Report(len(_list_rows(self)), self.missing, skipped, dict(sorted(buckets.items())))
+        skipped = _list_skipped(self)
+        again = sum(one.again for one in skipped)
+        return Report(len(_list_rows(self)), self.missing, len(skipped), dict(sorted(buckets.items())), again)
 
 
 def build(request: Request, *, dry_run: bool = False, progress: OnProgress = ignore) -> Report:
@@ -113,9 +124,9 @@ def _prepare(request: Request) -> _Job:
     _demand_same(store, vae, recipe)
     known = store.read_images()
     sources = list_sources(request.source, request.captions, request.out, request.limit)
-    found = survey(sources, known, recipe.smallest, backend.look)
+    found = survey(sources, known, recipe.smallest, request.on_look, backend.look)
     if not request.update:
-        _demand_same_images(store, known, found.images)
+        _demand_same_images(store, known, found.images, {one.path for one in store.read_skipped() if one.again})
     items, unfit = plan_items(found.images, recipe)
     kept = {name: store.read(name) for name in store.list_shards()}
     left = _list_left(items, kept)
@@ -128,7 +139,7 @@ def _prepare(request: Request) -> _Job:
 def _list_left(items: Iterable[Item], kept: Mapping[str, Contents]) -> list[Item]:
     """Items without a latent that were not found broken before."""
     there = {entry.record.key for contents in kept.values() for entry in contents.entries}
-    broken = {one.id for contents in kept.values() for one in contents.skipped}
+    broken = {one.id for contents in kept.values() for one in contents.skipped if not one.again}
     return [item for item in items if item.record.key not in there and item.record.id not in broken]
 
 
@@ -162,11 +173,11 @@ def _describe(vae: VAE, recipe: Recipe) -> dict[str, Any]:
     return {"vae": facts, "recipe": recipe.to_dict()}
 
 
-def _demand_same_images(store: Store, known: Mapping[str, Image], images: Iterable[Image]) -> None:
-    """Raises BadRequest if the sources are not those of the run before."""
+def _demand_same_images(store: Store, known: Mapping[str, Image], images: Iterable[Image], awaited: set[str]) -> None:
+    """Raises BadRequest if the sources are not those of the run before. awaited: that could not be read then."""
     if not known:
         return
-    now = {image.source.path: image.id for image in images}
+    now = {image.source.path: image.id for image in images if image.source.path not in awaited - known.keys()}
     new, gone = sorted(now.keys() - known.keys()), sorted(known.keys() - now.keys())
     changed = sorted(path for path in now.keys() & known.keys() if known[path].id != now[path])
     lists = {"new": new, "gone": gone, "changed": changed}
@@ -217,8 +228,12 @@ def _list_rows(job: _Job) -> list[Row]:
 
 
 def _list_skipped(job: _Job) -> list[Skipped]:
+    """Sources without a latent. What was tried again has the reason of the last time, or has a latent by now."""
     there = {image.id for image in job.found.images}
-    broken = {
-        (one.path, one.reason): one for contents in job.kept.values() for one in contents.skipped if one.id in there
-    }
-    return [*job.found.skipped, *job.unfit, *broken.values()]
+    made = {entry.record.key for contents in job.kept.values() for entry in contents.entries}
+    lacking = {item.record.id for item in job.items if item.record.key not in made}
+    found = [one for contents in job.kept.values() for one in contents.skipped if one.id in there]
+    broken = {one.id for one in found if not one.again}
+    told = {(one.id, one.path, one.reason): one for one in found if not one.again}
+    told |= {(one.id, one.path): one for one in found if one.again and one.id in lacking - broken}
+    return [*job.found.skipped, *job.unfit, *told.values()]

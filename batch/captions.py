@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .limits import LONGEST_CAPTION
+from .mishaps import may_pass
 from .places import read_stamp
 from .records import Skipped, Source
 
@@ -19,7 +20,7 @@ def read_source(path: Path, name: str, captions: str, caption: str | None = None
     try:
         stamp = read_stamp(path)
     except (OSError, ValueError) as error:
-        return Skipped(name, f"it cannot be opened: {getattr(error, 'strerror', None) or error}")
+        return Skipped(name, f"it cannot be opened: {getattr(error, 'strerror', None) or error}", again=may_pass(error))
     said = caption if caption is not None or captions == NO_CAPTIONS else read_caption(path.with_suffix(captions))
     return Source(name, str(path.absolute()), stamp, None, said)
 

@@ -26,7 +26,7 @@ from ..vae_core import (
 from ..vae_core.images import convert_channels, to_pixel_range
 from . import fitting
 from .limits import READERS
-from .planning import explain
+from .mishaps import skip
 from .reading import read_pixels
 from .recipe import BOTH, MEAN, Recipe
 from .records import Item, Size, Skipped
@@ -146,7 +146,7 @@ class Encoder:
 
 
 def _skip(item: Item, error: Exception) -> Skipped:
-    return Skipped(item.record.path, explain(error), item.record.id)
+    return skip(item.record.path, error, item.record.id)
 
 
 def _demand_plan(agreed: Agreed) -> Callable[[Plan | TilePlan | str], None]:

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 from ..vae_core import VAEError, readers
 from .limits import MOST_RECORDS, READERS
+from .mishaps import skip
 from .reading import digest, open_file
 from .recipe import PAD, Recipe
 from .records import Box, Image, Item, Record, Size, Skipped, Source
+from .watching import ignore
 
 Look = Callable[[Iterable[Source | Skipped], Mapping[str, Image]], Iterable[Image | Skipped]]
 
@@ -33,15 +35,21 @@ class Shard(NamedTuple):
 
 
 def survey(
-    sources: Iterable[Source | Skipped], known: Mapping[str, Image], smallest: int, look: Look | None = None
+    sources: Iterable[Source | Skipped],
+    known: Mapping[str, Image],
+    smallest: int,
+    on_look: Callable[[int], None] = ignore,
+    look: Look | None = None,
 ) -> Survey:
     """Read the headers and the bytes of all sources; of those that are as they were known, nothing.
 
-    known  images of an earlier survey by the path of their source
-    look   does it; None: this process
+    known    images of an earlier survey by the path of their source
+    on_look  called with the number of sources that were looked at; it may raise, to stop
+    look     does it; None: this process
     """
     found, seen = Survey(), {}
-    for one in (look or look_here)(sources, known):
+    for number, one in enumerate((look or look_here)(sources, known), 1):
+        on_look(number)
         if isinstance(one, Image):
             one = _demand_usable(one, seen, smallest)
         if isinstance(one, Skipped):
@@ -65,31 +73,26 @@ def look_here(sources: Iterable[Source | Skipped], known: Mapping[str, Image]) -
 
 
 def look_at(source: Source | Skipped, known: Mapping[str, Image]) -> Image | Skipped:
-    """Size and id of an image, or why there is none."""
-    if isinstance(source, Skipped):
-        return source
+    """Size and id of an image, or why there is none. What cannot be opened for now is still what it was."""
     if before := recall(source, known):
         return before
+    assert isinstance(source, Source)
     try:
         with open_file(source) as path:
             height, width = readers.measure(path)
             return Image(source, digest(path), (width, height))
     except (VAEError, OSError) as error:
-        return Skipped(source.path, explain(error))
+        return skip(source.path, error)
 
 
-def recall(source: Source, known: Mapping[str, Image]) -> Image | None:
-    """The image as it was known, if its file is as it was then."""
+def recall(source: Source | Skipped, known: Mapping[str, Image]) -> Image | Skipped | None:
+    """What is known of a source without reading it: it is as it was, or cannot be read. None: it is to be read."""
     before = known.get(source.path)
+    if isinstance(source, Skipped):
+        return before if before and source.again else source
     if before and (before.source.stamp, before.source.part) == (source.stamp, source.part):
         return Image(source, before.id, before.size)
     return None
-
-
-def explain(error: Exception) -> str:
-    """The reason in the words of its error, without the name of the file, which stands beside it."""
-    said = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-    return said.partition(" as an image: ")[2] or said
 
 
 def _demand_usable(image: Image, seen: Mapping[str, str], smallest: int) -> Image | Skipped:

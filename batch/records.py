@@ -80,8 +80,9 @@ class Item:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A source that has no latent, and why."""
+    """A source that has no latent, and why. again: may it go well another time? Then the next run tries it again."""
 
     path: str
     reason: str
     id: str | None = None
+    again: bool = False

@@ -125,12 +125,14 @@ def _print_report(options: argparse.Namespace, report: Report) -> None:
     buckets = {f"{w}x{h}": count for (w, h), count in report.buckets.items()}
     if options.json:
         facts = {"latents": report.latents, "encoded": report.encoded, "skipped": report.skipped, "buckets": buckets}
+        facts["again"] = report.again
         print(json.dumps({**facts, "dry_run": options.dry_run}))
         return
     for name, count in buckets.items():
         print(f"{name:<12}{count}")
     done = f"{report.encoded} to encode" if options.dry_run else f"{report.encoded} encoded now"
-    print(f"{options.out}: {report.latents} latents, {done}; {report.skipped} sources skipped")
+    again = f", {report.again} of which the same command tries again" if report.again else ""
+    print(f"{options.out}: {report.latents} latents, {done}; {report.skipped} sources skipped{again}")
 
 
 def make_recipe(options: argparse.Namespace) -> Recipe:

@@ -61,7 +61,7 @@ class RayBackend:
         return self._loading.load("cpu")
 
     def look(self, sources: Iterable[Source | Skipped], known: Mapping[str, Image]) -> Iterator[Image | Skipped]:
-        looked = [one if isinstance(one, Skipped) else recall(one, known) or one for one in sources]
+        looked = [recall(one, known) or one for one in sources]
         new = [(number, one) for number, one in enumerate(looked) if isinstance(one, Source)]
         chunks = [Chunk(at, tuple(source for _, source in new[at : at + CHUNK])) for at in range(0, len(new), CHUNK)]
         for chunk in self._look_there(chunks):

@@ -72,7 +72,7 @@ def write_piece(store: Store, shard: str, name: str, packed: bytes) -> None:
 
 
 def find_made(store: Store, pieces: Iterable[Piece]) -> Iterator[Receipt]:
-    """Receipts of those pieces that are there and whole."""
+    """Receipts of those pieces that are there and whole, and lack nothing that may go well another time."""
     for piece in pieces:
         path = find_path(store, piece.shard, piece.name)
         if path.exists():
@@ -80,7 +80,8 @@ def find_made(store: Store, pieces: Iterable[Piece]) -> Iterator[Receipt]:
                 contents = read_contents(path)
             except BadRequest:
                 continue  # it is made anew
-            yield Receipt(piece.shard, piece.name, len(contents.entries), len(contents.skipped))
+            if not any(one.again for one in contents.skipped):
+                yield Receipt(piece.shard, piece.name, len(contents.entries), len(contents.skipped))
 
 
 def note_try(store: Store, piece: Piece) -> None:
