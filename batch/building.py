@@ -1,24 +1,23 @@
 """The way from images to a cache of their latents."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..vae_core import VAE, BadRequest, __version__
 from ..vae_core.errors import some
+from .backends import Backend, Local, Work
 from .clips import count_latent_frames, demand_frames
-from .encoding import Agreed, Batch, Loading, Result, agree, demand_posterior, read_plans
+from .encoding import Agreed, Loading, demand_posterior, read_plans
 from .limits import SHARD
-from .planning import Shard, Survey, cut_batches, plan_items, plan_shards, survey
+from .planning import Shard, Survey, plan_items, plan_shards, survey
 from .recipe import BOTH, Recipe
 from .records import Image, Item, Size, Skipped
-from .shards import Contents, Latent, write_shard
+from .shards import Contents
 from .sources import list_sources
 from .store import Row, Store
 from .watching import ignore
-from .workers import Worker, encode_here, encode_in_processes
 
 OnLook = Callable[[int], None]
 OnProgress = Callable[[int, int, int], None]  # (latents that are there, all that shall be, sources skipped)
@@ -38,6 +37,7 @@ class Request:
     update    take sources that have changed, are new or gone, instead of refusing them
     shard     bytes of a shard, about
     on_look   called with the number of images that were looked at before any is encoded; it may raise, to stop
+    backend   who does the work; None: this machine with its `devices`
     """
 
     source: Path
@@ -50,6 +50,7 @@ class Request:
     update: bool = False
     shard: int = SHARD
     on_look: OnLook = ignore
+    backend: Backend | None = None
 
 
 class Report(NamedTuple):
@@ -71,6 +72,7 @@ class Report(NamedTuple):
 class _Job(NamedTuple):
     """A request that is ready to run."""
 
+    backend: Backend
     store: Store
     vae: VAE
     recipe: Recipe
@@ -117,23 +119,23 @@ def build(request: Request, *, dry_run: bool = False, progress: OnProgress = ign
 
 
 def _prepare(request: Request) -> _Job:
-    store, recipe = Store(request.out), request.recipe.check()
-    vae = request.loading.load(request.devices[0])
+    backend, recipe = request.backend or Local(request.devices), request.recipe.check()
+    store, vae = Store(request.out), backend.load(request.loading)
     demand_posterior(vae, recipe)
     demand_frames(vae, recipe)
     _demand_same(store, vae, recipe)
     known = store.read_images()
     sources = list_sources(request.source, request.captions, request.out, request.limit, clips=bool(recipe.frames))
-    found = survey(sources, known, recipe.smallest, request.on_look)
+    found = survey(sources, known, recipe.smallest, request.on_look, backend.look)
     if not request.update:
         _demand_same_images(store, known, found.images, {one.path for one in store.read_skipped() if one.again})
     items, unfit = plan_items(found.images, recipe)
     kept = {name: store.read(name) for name in store.list_shards()}
     left = _list_left(items, kept)
     plans = read_plans(store.job)
-    plans |= agree(vae, recipe, sorted({item.record.bucket for item in left} - plans.keys()))
+    plans |= backend.agree(vae, recipe, sorted({item.record.bucket for item in left} - plans.keys()))
     shards = list(plan_shards(left, {bucket: _bytes_of(vae, bucket, recipe) for bucket in plans}, request.shard))
-    return _Job(store, vae, recipe, plans, found, items, unfit, kept, shards)
+    return _Job(backend, store, vae, recipe, plans, found, items, unfit, kept, shards)
 
 
 def _list_left(items: Iterable[Item], kept: Mapping[str, Contents]) -> list[Item]:
@@ -195,7 +197,7 @@ def _write_down(request: Request, job: _Job) -> None:
     """What a later run is compared with, before anything is encoded."""
     job.store.make()
     said = _describe(job.vae, job.recipe)
-    said["vae"] |= {"name": job.vae.name, "title": job.vae.title, "device": request.devices[0].partition(":")[0]}
+    said["vae"] |= {"name": job.vae.name, "title": job.vae.title, "device": job.backend.device.partition(":")[0]}
     plans = {f"{w}x{h}": [how.rows, how.images] for (w, h), how in sorted(job.plans.items())}
     more = {"convention": "raw", "source": str(request.source), "version": __version__, "plans": plans}
     job.store.write_job({**said, **more})
@@ -205,27 +207,15 @@ def _write_down(request: Request, job: _Job) -> None:
 def _encode(request: Request, job: _Job, progress: OnProgress) -> None:
     done, total = job.done, job.done + job.missing
     skipped = len(job.found.skipped) + len(job.unfit)
-    progress(done, total, skipped)
-    results = _run(request, job, chain.from_iterable(cut_batches(one, job.recipe.batch) for one in job.shards))
-    for shard in job.shards:
-        latents: list[Latent] = []
-        broken: list[Skipped] = []
-        while len(latents) + len(broken) < len(shard.items):
-            found = next(results)
-            latents += [one for one in found if isinstance(one, Latent)]
-            broken += [one for one in found if isinstance(one, Skipped)]
-            progress(done + len(latents), total, skipped + len(broken))
-        path = job.store.shards / shard.name
-        job.kept[shard.name] = write_shard(path, latents, broken, job.vae.fingerprint)
-        done, skipped = done + len(latents), skipped + len(broken)
 
+    def tell(latents: int, broken: int) -> None:
+        progress(done + latents, total, skipped + broken)
 
-def _run(request: Request, job: _Job, batches: Iterable[Batch]) -> Iterator[list[Result]]:
-    if len(request.devices) == 1:
-        return encode_here(job.vae, job.recipe, job.plans, batches)
-    dtype = replace(request.loading, dtype=job.vae.dtype)
-    workers = [Worker(dtype, one, job.recipe, job.plans) for one in request.devices]
-    return encode_in_processes(workers, batches)
+    tell(0, 0)
+    loading = replace(request.loading, dtype=job.vae.dtype)
+    work = Work(loading, job.vae, job.recipe, job.plans, job.shards, job.store)
+    for name, contents in job.backend.make_shards(work, tell):
+        job.kept[name] = contents
 
 
 def _list_rows(job: _Job) -> list[Row]:

@@ -14,6 +14,8 @@ from ..vae_core import VAE, BadPixels, BadRequest, readers, videos
 from ..vae_core.images import convert_channels, to_pixel_range
 from . import fitting
 from .captions import read_source
+from .places import is_remote
+from .reading import open_file
 from .recipe import Recipe
 from .records import Image, Item, Size, Skipped, Source
 
@@ -23,6 +25,8 @@ def list_clips(folder: Path, captions: str, inside: Path) -> Iterator[Source | S
 
     inside: the folder of results, which is left out
     """
+    if is_remote(folder):
+        raise BadRequest(f"'{folder}' is in a store: clips are listed in folders of this machine, or by a list.")
     found: dict[str, Path] = {}
     for path in _walk(folder, inside.absolute()):
         is_video = path.suffix.lower() in videos.READABLE
@@ -85,7 +89,11 @@ def load(item: Item, recipe: Recipe, channels: int) -> Tensor:
 
     Raises BadPixels, also if the clip has changed since it was measured, BadRequest, OSError.
     """
-    frames = videos.open_frames(Path(item.source.file), _lay_out)
+    with open_file(item.source) as path:
+        return _load(videos.open_frames(path, _lay_out), item, recipe, channels)
+
+
+def _load(frames: videos.VideoFrames | videos.ImageFrames, item: Item, recipe: Recipe, channels: int) -> Tensor:
     ratio = Fraction(frames.rate) / Fraction(recipe.fps) if recipe.fps else Fraction(1)
     wanted = [int((item.record.start + number) * ratio) for number in range(recipe.frames)]
     found: list[Tensor] = []

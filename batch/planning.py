@@ -16,6 +16,8 @@ from .recipe import PAD, Recipe
 from .records import Box, Image, Item, Record, Size, Skipped, Source
 from .watching import ignore
 
+Look = Callable[[Iterable[Source | Skipped], Mapping[str, Image]], Iterable[Image | Skipped]]
+
 KEY = 24  # hexadecimal digits of an image's id in the keys of its latents: 96 bits
 
 
@@ -39,46 +41,44 @@ def survey(
     known: Mapping[str, Image],
     smallest: int,
     on_look: Callable[[int], None] = ignore,
+    look: Look | None = None,
 ) -> Survey:
     """Read the headers and the bytes of all sources; of those that are as they were known, nothing.
 
     known    images of an earlier survey by the path of their source
     on_look  called with the number of sources that were looked at; it may raise, to stop
+    look     does it; None: this process
     """
     found, seen = Survey(), {}
-    with ThreadPoolExecutor(READERS) as readers_:
-        for number, one in enumerate(_map_ahead(readers_, sources, known), 1):
-            on_look(number)
-            if isinstance(one, Image):
-                one = _demand_usable(one, seen, smallest)
-            if isinstance(one, Skipped):
-                found.skipped.append(one)
-            else:
-                seen[one.id] = one.source.path
-                found.images.append(one)
+    for number, one in enumerate((look or look_here)(sources, known), 1):
+        on_look(number)
+        if isinstance(one, Image):
+            one = _demand_usable(one, seen, smallest)
+        if isinstance(one, Skipped):
+            found.skipped.append(one)
+        else:
+            seen[one.id] = one.source.path
+            found.images.append(one)
     return found
 
 
-def _map_ahead(
-    pool: ThreadPoolExecutor, sources: Iterable[Source | Skipped], known: Mapping[str, Image]
-) -> Iterator[Image | Skipped]:
+def look_here(sources: Iterable[Source | Skipped], known: Mapping[str, Image]) -> Iterator[Image | Skipped]:
     """`look_at` of each, some of them at once, in order."""
     waiting = []
-    for source in sources:
-        waiting.append(pool.submit(look_at, source, known))
-        if len(waiting) > 8 * READERS:
-            yield waiting.pop(0).result()
-    for one in waiting:
-        yield one.result()
+    with ThreadPoolExecutor(READERS) as pool:
+        for source in sources:
+            waiting.append(pool.submit(look_at, source, known))
+            if len(waiting) > 8 * READERS:
+                yield waiting.pop(0).result()
+        for one in waiting:
+            yield one.result()
 
 
 def look_at(source: Source | Skipped, known: Mapping[str, Image]) -> Image | Skipped:
     """Size and id of an image, or why there is none. What cannot be opened for now is still what it was."""
-    before = known.get(source.path)
-    if isinstance(source, Skipped):
-        return before if before and source.again else source
-    if before and (before.source.stamp, before.source.part) == (source.stamp, source.part):
-        return replace(before, source=source)
+    if before := recall(source, known):
+        return before
+    assert isinstance(source, Source)
     try:
         with open_file(source) as path:
             if clips.is_clip(source):
@@ -88,6 +88,16 @@ def look_at(source: Source | Skipped, known: Mapping[str, Image]) -> Image | Ski
             return Image(source, digest(path), (width, height))
     except (VAEError, OSError) as error:
         return skip(source.path, error)
+
+
+def recall(source: Source | Skipped, known: Mapping[str, Image]) -> Image | Skipped | None:
+    """What is known of a source without reading it: it is as it was, or cannot be read. None: it is to be read."""
+    before = known.get(source.path)
+    if isinstance(source, Skipped):
+        return before if before and source.again else source
+    if before and (before.source.stamp, before.source.part) == (source.stamp, source.part):
+        return replace(before, source=source)
+    return None
 
 
 def _demand_usable(image: Image, seen: Mapping[str, str], smallest: int) -> Image | Skipped:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..vae_core import readers
 from . import colours, tables
+from .places import bring_here, parse_place, read_part
 from .records import Source
 
 PIECE = 2**20  # bytes that are read at once
@@ -17,9 +18,10 @@ PIECE = 2**20  # bytes that are read at once
 
 @contextmanager
 def open_file(source: Source) -> Iterator[Path]:
-    """A file that holds the image and nothing else. Of an archive or a table it is a copy, which is removed after."""
+    """A file that holds the image and nothing else; of an archive, table or store a copy, which is removed after."""
     if source.part is None:
-        yield Path(source.file)
+        with bring_here(parse_place(source.file)) as path:
+            yield path
         return
     with tempfile.TemporaryDirectory(prefix="exact-vae-") as folder:
         path = Path(folder, Path(source.path).name[-100:] or "image")
@@ -32,10 +34,7 @@ def read_bytes(source: Source) -> bytes:
     assert source.part is not None
     if tables.is_table(source.file):
         return tables.read_cell(source.file, source.part)
-    first, size = source.part
-    with Path(source.file).open("rb") as file:
-        file.seek(first)
-        return file.read(size)
+    return read_part(parse_place(source.file), *source.part)
 
 
 def digest(path: Path) -> str:

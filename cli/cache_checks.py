@@ -10,6 +10,7 @@ from ..batch import Findings, Sample, Store, Summary, compare, demand_vae, summa
 from ..vae_core import SPACES, VAE, BadRequest
 from ..vae_core.files import make_folder
 from . import cache_trainers
+from .cache_cluster import parse_folder
 from .cache_telling import SHEET, describe_numbers, list_told, write_sheet
 from .options import add_json, add_vae, load_vae, parse_positive, print_result
 from .progress import bar
@@ -38,7 +39,7 @@ def add(actions: argparse._SubParsersAction) -> None:
 
 
 def add_out(command: argparse.ArgumentParser) -> None:
-    command.add_argument("out", type=Path, metavar="OUT", help="the folder of the cache")
+    command.add_argument("out", type=parse_folder, metavar="OUT", help="the folder of the cache, a path or a URL")
 
 
 def add_space(command: argparse.ArgumentParser) -> None:
