@@ -57,7 +57,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
 # Who must not import whom, and of whom only facades are imported.
 FORBIDDEN = [
     ("vae_core", ("nodes", "headless", "batch", "cli", "training")),
-    ("nodes", ("headless", "batch", "cli", "training")),
+    ("nodes", ("headless", "cli", "training")),
     ("headless", ("nodes", "batch", "cli", "training", "vae_core/reports")),
     ("training", ("nodes", "headless", "batch", "cli", "vae_core/reports")),
     ("batch", ("nodes", "headless", "cli", "training", "vae_core/reports")),
