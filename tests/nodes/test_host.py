@@ -11,7 +11,7 @@ from exact_vae.nodes.host.host_vae import TILED, WHOLE, ClipTiles, HostVAE
 from exact_vae.vae_core import DoesNotFit, Half, RunOptions, from_weights, load
 from exact_vae.vae_core.cards import Card
 from exact_vae.vae_core.execution.plans import choose as planning
-from exact_vae.vae_core.execution.plans.request import Plan
+from exact_vae.vae_core.execution.plans.plan import Plan
 from exact_vae.vae_core.families.kl import FAMILY
 from support.core_vae import CoreVAE
 from support.random_networks import random_weights, small_kl

@@ -11,7 +11,7 @@ import torch
 
 from ..errors import BadRequest, DoesNotFit, is_out_of_memory
 from .plans import scratch
-from .plans.request import Plan
+from .plans.plan import Plan
 from .progress import ProgressObserver
 
 log = logging.getLogger("exact_vae")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..ops import Op, declared
 from .bands.stores import HeapTrimmer
 from .plans.counting import count_work
-from .plans.request import Plan
+from .plans.plan import Plan
 from .whole import Observer
 
 Progress = Callable[[int, int], None]  # called with (done, total); may raise to stop the run

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..dtypes import at_least_fp32
 from ..errors import BadRequest
-from .plans.request import Plan
+from .plans.plan import Plan
 from .progress import Progress
 
 

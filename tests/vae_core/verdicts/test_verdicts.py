@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from exact_vae.vae_core import VAE, BadRequest, Half, RunOptions, from_weights, verdicts
-from exact_vae.vae_core.execution.plans.request import Plan
+from exact_vae.vae_core.execution.plans.plan import Plan
 from exact_vae.vae_core.verdicts import Detour, Finding, Machine, Verdict, Way, kept, machine
 from exact_vae.vae_core.verdicts.verdict import from_json
 from support.random_networks import random_weights, small_kl

@@ -13,7 +13,8 @@ from .. import whole
 from ..bands.state import Past
 from ..bands.stores import OnDevice
 from .places import DEVICE
-from .request import MOST_GAPS, Plan, Request
+from .plan import Plan
+from .request import MOST_GAPS, Request
 from .shapes import ShapesOnly
 
 AT_A_TIME = (8, 4, 2, 1)  # latent frames, the fastest first

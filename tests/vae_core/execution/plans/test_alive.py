@@ -8,7 +8,8 @@ from exact_vae.vae_core.execution.bands.flows import Source
 from exact_vae.vae_core.execution.plans import backend, counting
 from exact_vae.vae_core.execution.plans.alive import count_alive
 from exact_vae.vae_core.execution.plans.choose import make_request
-from exact_vae.vae_core.execution.plans.request import GAPS, MOST_GAPS, Plan
+from exact_vae.vae_core.execution.plans.plan import Plan
+from exact_vae.vae_core.execution.plans.request import GAPS, MOST_GAPS
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.execution.run import run_bands
 from exact_vae.vae_core.execution.whole import Observer
