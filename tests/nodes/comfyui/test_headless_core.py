@@ -189,7 +189,7 @@ def files_of(server, folder: Path, graph: dict, kind: str = "images") -> list[tu
 def read_frames(path: Path) -> tuple[np.ndarray, list]:
     with Image.open(path) as file:
         frames = [np.asarray(frame.convert("RGBA")) for frame in ImageSequence.Iterator(file)]
-        return np.stack(frames), [file.info.get(name) for name in ("duration", "loop", "prompt")]
+        return np.stack(frames), [file.info.get("duration"), file.info.get("loop"), "prompt" in file.info]
 
 
 def assert_same_pixels(server, folder: Path, graph: dict) -> None:
