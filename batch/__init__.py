@@ -12,6 +12,8 @@ mishaps.py    errors that say nothing of the image, so that it is tried again
 encoding.py   items to latents, on one device; workers.py on several; in_hand.py one that is loaded already
 shards.py     the files of latents
 store.py      the folder: shards, index, job, skipped
+places.py     sources and folders in object stores
+backends.py   who does the work: this machine here; the package cluster has Ray
 building.py   the way from a source to that folder
 summary.py    what such a folder is
 verifying.py  is it as it was made? statistics.py of its channels; comparing.py with what a VAE gives

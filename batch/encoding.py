@@ -25,7 +25,7 @@ from ..vae_core import (
 )
 from ..vae_core.images import convert_channels, to_pixel_range
 from . import clips, fitting
-from .limits import READERS
+from .limits import AHEAD, READERS
 from .mishaps import skip
 from .reading import read_pixels
 from .recipe import BOTH, MEAN, Recipe
@@ -85,11 +85,12 @@ def read_plans(job: Mapping[str, Any]) -> dict[Size, Agreed]:
 
 
 class Encoder:
-    """A VAE on a device, and threads that read images for it."""
+    """A VAE on a device, and threads that read images for it: so many readers."""
 
-    def __init__(self, vae: VAE, recipe: Recipe, plans: Mapping[Size, Agreed]):
+    def __init__(self, vae: VAE, recipe: Recipe, plans: Mapping[Size, Agreed], readers: int = READERS):
         self.vae, self.recipe, self.plans = vae, recipe, plans
-        self._pool = ThreadPoolExecutor(READERS, "exact-vae-read")
+        self.ahead = max(AHEAD, -(-2 * readers // recipe.batch))  # batches, so that no reader waits
+        self._pool = ThreadPoolExecutor(readers, "exact-vae-read")
         self._read: dict[str, Future[Tensor]] = {}
 
     def encode(self, batch: Batch, ahead: Iterable[Batch] = ()) -> list[Result]:

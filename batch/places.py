@@ -38,11 +38,12 @@ def parse_place(said: str) -> Path:
 
 def _reach(said: str, scheme: str) -> Any:
     try:
-        place = import_module("upath").UPath(said)
+        upath = import_module("upath")
     except ImportError as error:
         raise BadRequest(f"'{said}' needs fsspec and universal-pathlib: pip install \"exact-vae[remote]\".") from error
     try:
-        assert place.fs is not None
+        place = upath.UPath(said)
+        assert place.fs is not None  # it is made when it is first asked for
         return place
     except ImportError as error:
         raise BadRequest(f"'{said}' needs a package for {scheme}://: {error}.") from error
@@ -118,8 +119,7 @@ def bring_here(place: Any) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="exact-vae-") as folder:
         path = Path(folder, place.name[-100:] or "file")
-        with place.open("rb") as source, path.open("wb") as target:
-            shutil.copyfileobj(source, target)
+        path.write_bytes(place.fs.cat_file(place.path))  # not by open: threads share what the store in memory opens
         yield path
 
 

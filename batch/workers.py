@@ -38,7 +38,7 @@ def encode_all(encoder: Encoder, batches: Iterable[Batch]) -> Iterator[list[Resu
     waiting: deque[Batch] = deque()
     for batch in batches:
         waiting.append(batch)
-        if len(waiting) > AHEAD:
+        if len(waiting) > encoder.ahead:
             yield encoder.encode(waiting.popleft(), waiting)
     while waiting:
         yield encoder.encode(waiting.popleft(), waiting)

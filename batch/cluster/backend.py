@@ -31,6 +31,7 @@ from .pipeline import (
 
 CHUNK = 64  # sources that a task looks at
 MOST_BLOCKS = 20_000  # of rows: each costs the driver some ms
+MOST_READERS = 16  # beside a GPU, each with a processor: an image of 3 MP takes one for about 0.4 s
 JOINS = 4  # shards that are joined at once, each by a process with room for one
 
 
@@ -56,7 +57,7 @@ class RayBackend:
     def load(self, loading: Loading) -> VAE:
         files = tuple(file.absolute() for file in loading.files)
         self._loading = replace(loading, files=files)
-        self._kind, dtype = self._ask(know_machine, 1, self.device, self._loading)
+        self._kind, dtype = self._ask(know_machine, self.device, self._loading)
         self._loading = replace(self._loading, dtype=dtype)
         return self._loading.load("cpu")
 
@@ -70,7 +71,7 @@ class RayBackend:
         yield from (one for one in looked if not isinstance(one, Source))
 
     def agree(self, vae: VAE, recipe: Recipe, buckets: Sequence[Size]) -> dict[Size, Agreed]:
-        return self._ask(agree_there, recipe.threads, self._loading, self.device, recipe, buckets) if buckets else {}
+        return self._ask(agree_there, self._loading, self.device, recipe, buckets) if buckets else {}
 
     def make_shards(self, work: Work, progress: OnMade) -> Iterator[tuple[str, Contents]]:
         pieces = [
@@ -106,9 +107,10 @@ class RayBackend:
             return
         assert self._kind is not None
         places = (*self.places, work.store.folder)
+        readers = self._count_readers()
         setup = Setup(
             self._loading, self.device, work.recipe, work.plans, work.vae.fingerprint, self._kind, places,
-            work.store.folder)  # fmt: skip
+            work.store.folder, readers)  # fmt: skip
         rows = self._begin([{"piece": piece} for piece in pieces]).map_batches(
             PieceEncoder,
             fn_constructor_args=(setup,),
@@ -116,9 +118,9 @@ class RayBackend:
             compute=self.ray.data.ActorPoolStrategy(
                 min_size=1, max_size=self.encoders, max_tasks_in_flight_per_actor=2
             ),
-            **self._resources(work.recipe.threads),
+            **self._resources(readers if self.device != "cpu" else work.recipe.threads),
         )
-        writers = self.ray.data.TaskPoolStrategy(2 * max(1, len(self.ray.nodes())))
+        writers = self.ray.data.TaskPoolStrategy(max(2, len(self._list_machines())))
         sink = PieceSink(work.store.folder)
         rows = rows.map_batches(sink, batch_size=1, num_cpus=0, compute=writers)
         yield from (row["receipt"] for row in rows.iter_rows())
@@ -128,17 +130,27 @@ class RayBackend:
         self.ray.data.DataContext.get_current().enable_progress_bars = False
         return self.ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_BLOCKS))
 
-    def _resources(self, threads: int) -> dict[str, int]:
-        """Of one encoder. The threads that read images beside a GPU get processors, as far as there are."""
-        if self.device == "cpu":
-            return {"num_cpus": threads}
-        there = self.ray.cluster_resources()
-        share = int(there.get("CPU", READERS) // max(1, there.get("GPU", 1)))
-        return {"num_cpus": max(1, min(READERS, share)), "num_gpus": 1}
+    def _resources(self, cpus: int) -> dict[str, int]:
+        """Of one encoder, or of what is asked of its machine."""
+        return {"num_cpus": cpus} if self.device == "cpu" else {"num_cpus": cpus, "num_gpus": 1}
 
-    def _ask(self, function: Callable[..., Any], threads: int, *arguments: Any) -> Any:
+    def _count_readers(self) -> int:
+        """Threads that read images beside an encoder; beside a GPU each gets a processor, as far as there are.
+
+        A machine with GPUs is there: `load` has asked one.
+        """
+        if self.device == "cpu":
+            return READERS
+        shares = [int(one.get("CPU", 1) // one["GPU"]) for one in self._list_machines() if one.get("GPU")]
+        return max(1, min(MOST_READERS, *shares)) if shares else READERS
+
+    def _list_machines(self) -> list[dict[str, float]]:
+        """The resources of each that is there."""
+        return [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+
+    def _ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What the function gives on a machine with an encoder's resources."""
-        remote = self.ray.remote(max_retries=-1, **self._resources(threads))(function)
+        remote = self.ray.remote(max_retries=-1, **self._resources(1))(function)
         with explain_errors(self.ray):
             return self.ray.get(remote.remote(*arguments))
 

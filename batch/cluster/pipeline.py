@@ -38,7 +38,13 @@ class Made:
 
 @dataclass(frozen=True)
 class Setup:
-    """What an encoder is made of. vae: its fingerprint. places: that its machine must see. folder: of the cache."""
+    """What an encoder is made of.
+
+    vae      its fingerprint
+    places   that its machine must see
+    folder   of the cache
+    readers  threads that read images beside it
+    """
 
     loading: Loading
     device: str
@@ -48,6 +54,7 @@ class Setup:
     kind: Kind
     places: tuple[Path, ...]
     folder: Path
+    readers: int
 
 
 class PieceEncoder:
@@ -58,7 +65,7 @@ class PieceEncoder:
         demand_kind(setup.kind, setup.device)
         torch.set_num_threads(setup.recipe.threads)
         self._setup = setup
-        self._encoder = Encoder(setup.loading.load(setup.device), setup.recipe, setup.plans)
+        self._encoder = Encoder(setup.loading.load(setup.device), setup.recipe, setup.plans, setup.readers)
 
     def __call__(self, rows: Rows) -> Rows:
         return {"made": [self._encode(piece) for piece in rows["piece"]]}
