@@ -57,7 +57,10 @@ def add_vae(command: argparse.ArgumentParser) -> None:
     command.add_argument("--latent-space", nargs="?", const=LISTED, metavar="SPACE", help=whose)
     light = "for tiny video VAEs: read the file as one of LightX2V's (lighttaehy1_5) instead of one of TAEHV's"
     command.add_argument("--light", action="store_true", help=light)
-    border = "what convolutions read beyond the image: circular for seamless textures (default: as saved, or zeros)"
+    border = (
+        "what convolutions read beyond the image: circular for seamless textures, 'circular x' for panoramas, which "
+        "join left and right, 'circular y' for top and bottom (default: as saved, or zeros)"
+    )
     command.add_argument("--border", choices=BORDERS, help=border)
 
     add_download(command)

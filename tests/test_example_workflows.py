@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from exact_vae import NODE_CLASS_MAPPINGS, headless
 from exact_vae.nodes import host
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "example_workflows"
@@ -66,7 +67,9 @@ def test_it_runs(tmp_path, name):
         quicker = {"width": "64", "height": "64", "dtype": "auto" if node.title else "fp32"}
         for name_of_input in quicker.keys() & node.inputs.keys():  # bf16 is slow on most CPUs
             graph = graph.set(f"{node.id}.{name_of_input}", quicker[name_of_input])
-    with host.surroundings(tmp_path, output=tmp_path):
+    (tmp_path / "input").mkdir()
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "input" / "one.png")
+    with host.surroundings(tmp_path, output=tmp_path, input=tmp_path / "input"):
         results = headless.run(graph, nodes)
     assert results.report.ok
     showing = [i for i, node in graph.nodes.items() if node.class_type in ("PreviewImage", "SaveImage")]

@@ -45,11 +45,20 @@ def thumbnail(recipe: Recipe) -> Image.Image:
 
 
 def run_recipe(recipe: Recipe) -> list[list[Image.Image]]:
-    with tempfile.TemporaryDirectory() as folder, host.surroundings(Path(folder), output=Path(folder)):
+    with tempfile.TemporaryDirectory() as folder, host.surroundings(folder, output=folder, input=f"{folder}/input"):
+        write_examples(Path(folder, "input"))
         nodes = {**NODE_CLASS_MAPPINGS, **headless.core_nodes(folder, folder, folder, NODE_CLASS_MAPPINGS)}
         outputs = headless.run(headless.parse(in_editor_format("", recipe), nodes), nodes).outputs
         images = [outputs[str(numbers(recipe)[name])]["images"] for name in recipe.thumbnail]
         return [[Image.open(Path(folder, one["subfolder"], one["filename"])).copy() for one in row] for row in images]
+
+
+def write_examples(folder: Path) -> None:
+    """The example images in other shapes, as what a user has put into the input folder."""
+    folder.mkdir()
+    for name, width, height in (("heron", 640, 512), ("cat", 512, 640), ("cat", 640, 512), ("heron", 512, 640)):
+        image, _ = NODE_CLASS_MAPPINGS["ExactExampleImage"]().give(name, width, height)
+        Image.fromarray((image[0] * 255).round().byte().numpy()).save(folder / f"{name}_{width}.png")
 
 
 def _halves(images: list[Image.Image]) -> list[list[Image.Image]]:

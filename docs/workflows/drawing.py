@@ -13,6 +13,7 @@ HEIGHTS = {"PreviewImage": 300, "SaveImage": 340}
 TEXT = {
     "ExactVAECompare": 260,
     "ExactVAEDoctor": 260,
+    "ExactEncodeFolder": 360,
     "ExactLatentInspect": 200,
 }  # room for what a node of ours says when it has run
 SENTENCE = 60

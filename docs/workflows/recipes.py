@@ -97,6 +97,18 @@ RECIPES = {
         ],
         ["errors"],
     ),
+    "dataset": Recipe(
+        "## A folder of images, for training\nPut images, with captions as .txt beside them, into the input folder or "
+        "one below it, and choose it in Encode Folder. The latents go to the output folder, in shards with an index, "
+        "and what was skipped is listed there with the reason. If the run is stopped, the same graph goes on. The "
+        "sheet shows some of the images above what their latents decode to.",
+        [
+            vae(),
+            Box("folder", "ExactEncodeFolder", 1, {"vae": ("vae", 0), "width": 512, "height": 512}, width=380),
+            preview("sheet", 2, "folder", 3, title="Images, and what their latents give", width=720, room=560),
+        ],
+        ["sheet"],
+    ),
     "big_image": Recipe(
         "## Encode and decode a big image in the memory you have\n"
         "Both nodes run in strips of rows, each at most tile_size pixels high, "
