@@ -47,6 +47,7 @@ def test_vaes_are_compared(server):
     entry = server.prompt(nodes)
     beside, heat = sorted(server.saved_images(entry))
     assert pixels(beside).shape == (61, 5 * 75 + 4 * 8, 3) and pixels(heat).shape == (61, 4 * 75 + 3 * 8, 3)
+    assert [len(entry["outputs"]["4"][key]) for key in ("a_images", "b_images")] == [1, 4], "for the slider"
     (lines,), (table,) = entry["outputs"]["4"]["text"], entry["outputs"]["7"]["text"]
     assert "vae_2: the VAE of a core loader" in lines and lines.count("PSNR") == 4
     assert len(table.splitlines()) == 6 and "| vae_2: the VAE of a core loader" in table

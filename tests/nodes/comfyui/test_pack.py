@@ -35,6 +35,11 @@ def test_texts_are_merged_into_the_host_s(server):
         assert set(texts) == set(NODE_CLASS_MAPPINGS)
 
 
+def test_its_blueprints_are_offered(server):
+    ours = {one["name"] for one in server.get("/global_subgraphs").values() if "exact" in one["info"]["node_pack"]}
+    assert ours == {path.stem for path in (ROOT / "subgraphs").glob("*.json")}
+
+
 def test_core_s_nodes_keep_their_names(server):
     assert server.get("/object_info/VAEDecode")["VAEDecode"]["display_name"] == "VAE Decode"
 
