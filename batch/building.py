@@ -1,24 +1,25 @@
 """The way from images to a cache of their latents."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..vae_core import VAE, BadRequest, __version__
 from ..vae_core.errors import some
-from .encoding import Agreed, Batch, Loading, Result, agree, demand_posterior, read_plans
+from .backends import Backend, Local, Work
+from .clips import count_latent_frames, demand_frames
+from .encoding import Agreed, Loading, demand_posterior, read_plans
 from .limits import SHARD
-from .planning import Shard, Survey, cut_batches, plan_items, plan_shards, survey
+from .planning import Shard, Survey, plan_items, plan_shards, survey
 from .recipe import BOTH, Recipe
 from .records import Image, Item, Size, Skipped
-from .shards import Contents, Latent, write_shard
+from .shards import Contents
 from .sources import list_sources
 from .store import Row, Store
 from .watching import ignore
-from .workers import Worker, encode_here, encode_in_processes
 
+OnLook = Callable[[int], None]
 OnProgress = Callable[[int, int, int], None]  # (latents that are there, all that shall be, sources skipped)
 
 
@@ -35,6 +36,8 @@ class Request:
     limit     of sources; None: all
     update    take sources that have changed, are new or gone, instead of refusing them
     shard     bytes of a shard, about
+    on_look   called with the number of images that were looked at before any is encoded; it may raise, to stop
+    backend   who does the work; None: this machine with its `devices`
     """
 
     source: Path
@@ -46,20 +49,30 @@ class Request:
     limit: int | None = None
     update: bool = False
     shard: int = SHARD
+    on_look: OnLook = ignore
+    backend: Backend | None = None
 
 
 class Report(NamedTuple):
-    """What is to be done, or was. buckets: items of each. encoded: latents that were made, or would be."""
+    """What is to be done, or was.
+
+    encoded  latents that were made, or would be
+    skipped  sources without a latent
+    buckets  items of each
+    again    of the sources that were skipped: how many the next run tries again
+    """
 
     latents: int
     encoded: int
     skipped: int
     buckets: Mapping[Size, int]
+    again: int = 0
 
 
 class _Job(NamedTuple):
     """A request that is ready to run."""
 
+    backend: Backend
     store: Store
     vae: VAE
     recipe: Recipe
@@ -82,8 +95,9 @@ class _Job(NamedTuple):
         buckets: dict[Size, int] = {}
         for item in self.items:
             buckets[item.record.bucket] = buckets.get(item.record.bucket, 0) + 1
-        skipped = len(_list_skipped(self))
-        return Report(len(_list_rows(self)), self.missing, skipped, dict(sorted(buckets.items())))
+        skipped = _list_skipped(self)
+        again = sum(one.again for one in skipped)
+        return Report(len(_list_rows(self)), self.missing, len(skipped), dict(sorted(buckets.items())), again)
 
 
 def build(request: Request, *, dry_run: bool = False, progress: OnProgress = ignore) -> Report:
@@ -105,34 +119,36 @@ def build(request: Request, *, dry_run: bool = False, progress: OnProgress = ign
 
 
 def _prepare(request: Request) -> _Job:
-    store, recipe = Store(request.out), request.recipe.check()
-    vae = request.loading.load(request.devices[0])
+    backend, recipe = request.backend or Local(request.devices), request.recipe.check()
+    store, vae = Store(request.out), backend.load(request.loading)
     demand_posterior(vae, recipe)
+    demand_frames(vae, recipe)
     _demand_same(store, vae, recipe)
     known = store.read_images()
-    sources = list_sources(request.source, request.captions, request.out, request.limit)
-    found = survey(sources, known, recipe.smallest)
+    sources = list_sources(request.source, request.captions, request.out, request.limit, clips=bool(recipe.frames))
+    found = survey(sources, known, recipe.smallest, request.on_look, backend.look)
     if not request.update:
-        _demand_same_images(store, known, found.images)
+        _demand_same_images(store, known, found.images, {one.path for one in store.read_skipped() if one.again})
     items, unfit = plan_items(found.images, recipe)
     kept = {name: store.read(name) for name in store.list_shards()}
     left = _list_left(items, kept)
     plans = read_plans(store.job)
-    plans |= agree(vae, recipe, sorted({item.record.bucket for item in left} - plans.keys()))
+    plans |= backend.agree(vae, recipe, sorted({item.record.bucket for item in left} - plans.keys()))
     shards = list(plan_shards(left, {bucket: _bytes_of(vae, bucket, recipe) for bucket in plans}, request.shard))
-    return _Job(store, vae, recipe, plans, found, items, unfit, kept, shards)
+    return _Job(backend, store, vae, recipe, plans, found, items, unfit, kept, shards)
 
 
 def _list_left(items: Iterable[Item], kept: Mapping[str, Contents]) -> list[Item]:
     """Items without a latent that were not found broken before."""
     there = {entry.record.key for contents in kept.values() for entry in contents.entries}
-    broken = {one.id for contents in kept.values() for one in contents.skipped}
+    broken = {one.id for contents in kept.values() for one in contents.skipped if not one.again}
     return [item for item in items if item.record.key not in there and item.record.id not in broken]
 
 
 def _bytes_of(vae: VAE, bucket: Size, recipe: Recipe) -> int:
     ratio = vae.spatial_ratio
     numbers = vae.latent_channels * -(-bucket[0] // ratio) * -(-bucket[1] // ratio)
+    numbers *= count_latent_frames(vae, recipe)
     return numbers * recipe.dtype.itemsize * (2 if recipe.posterior == BOTH else 1)
 
 
@@ -140,7 +156,8 @@ def _demand_same(store: Store, vae: VAE, recipe: Recipe) -> None:
     """Raises BadRequest if the folder holds a cache of another VAE or recipe."""
     if not store.job:
         return
-    before, now = store.job, _describe(vae, recipe)
+    usual = Recipe().to_dict()  # for what a cache of an earlier version did not have
+    before, now = {**store.job, "recipe": {**usual, **store.job["recipe"]}}, _describe(vae, recipe)
     different = [
         f"{name}: {before[part].get(name)} before, {value} now"
         for part in ("vae", "recipe")
@@ -160,11 +177,11 @@ def _describe(vae: VAE, recipe: Recipe) -> dict[str, Any]:
     return {"vae": facts, "recipe": recipe.to_dict()}
 
 
-def _demand_same_images(store: Store, known: Mapping[str, Image], images: Iterable[Image]) -> None:
-    """Raises BadRequest if the sources are not those of the run before."""
+def _demand_same_images(store: Store, known: Mapping[str, Image], images: Iterable[Image], awaited: set[str]) -> None:
+    """Raises BadRequest if the sources are not those of the run before. awaited: that could not be read then."""
     if not known:
         return
-    now = {image.source.path: image.id for image in images}
+    now = {image.source.path: image.id for image in images if image.source.path not in awaited - known.keys()}
     new, gone = sorted(now.keys() - known.keys()), sorted(known.keys() - now.keys())
     changed = sorted(path for path in now.keys() & known.keys() if known[path].id != now[path])
     lists = {"new": new, "gone": gone, "changed": changed}
@@ -180,7 +197,7 @@ def _write_down(request: Request, job: _Job) -> None:
     """What a later run is compared with, before anything is encoded."""
     job.store.make()
     said = _describe(job.vae, job.recipe)
-    said["vae"] |= {"name": job.vae.name, "title": job.vae.title, "device": request.devices[0].partition(":")[0]}
+    said["vae"] |= {"name": job.vae.name, "title": job.vae.title, "device": job.backend.device.partition(":")[0]}
     plans = {f"{w}x{h}": [how.rows, how.images] for (w, h), how in sorted(job.plans.items())}
     more = {"convention": "raw", "source": str(request.source), "version": __version__, "plans": plans}
     job.store.write_job({**said, **more})
@@ -190,27 +207,15 @@ def _write_down(request: Request, job: _Job) -> None:
 def _encode(request: Request, job: _Job, progress: OnProgress) -> None:
     done, total = job.done, job.done + job.missing
     skipped = len(job.found.skipped) + len(job.unfit)
-    progress(done, total, skipped)
-    results = _run(request, job, chain.from_iterable(cut_batches(one, job.recipe.batch) for one in job.shards))
-    for shard in job.shards:
-        latents: list[Latent] = []
-        broken: list[Skipped] = []
-        while len(latents) + len(broken) < len(shard.items):
-            found = next(results)
-            latents += [one for one in found if isinstance(one, Latent)]
-            broken += [one for one in found if isinstance(one, Skipped)]
-            progress(done + len(latents), total, skipped + len(broken))
-        path = job.store.shards / shard.name
-        job.kept[shard.name] = write_shard(path, latents, broken, job.vae.fingerprint)
-        done, skipped = done + len(latents), skipped + len(broken)
 
+    def tell(latents: int, broken: int) -> None:
+        progress(done + latents, total, skipped + broken)
 
-def _run(request: Request, job: _Job, batches: Iterable[Batch]) -> Iterator[list[Result]]:
-    if len(request.devices) == 1:
-        return encode_here(job.vae, job.recipe, job.plans, batches)
-    dtype = replace(request.loading, dtype=job.vae.dtype)
-    workers = [Worker(dtype, one, job.recipe, job.plans) for one in request.devices]
-    return encode_in_processes(workers, batches)
+    tell(0, 0)
+    loading = replace(request.loading, dtype=job.vae.dtype)
+    work = Work(loading, job.vae, job.recipe, job.plans, job.shards, job.store)
+    for name, contents in job.backend.make_shards(work, tell):
+        job.kept[name] = contents
 
 
 def _list_rows(job: _Job) -> list[Row]:
@@ -227,8 +232,12 @@ def _list_rows(job: _Job) -> list[Row]:
 
 
 def _list_skipped(job: _Job) -> list[Skipped]:
+    """Sources without a latent. What was tried again has the reason of the last time, or has a latent by now."""
     there = {image.id for image in job.found.images}
-    broken = {
-        (one.path, one.reason): one for contents in job.kept.values() for one in contents.skipped if one.id in there
-    }
-    return [*job.found.skipped, *job.unfit, *broken.values()]
+    made = {entry.record.key for contents in job.kept.values() for entry in contents.entries}
+    lacking = {item.record.id for item in job.items if item.record.key not in made}
+    found = [one for contents in job.kept.values() for one in contents.skipped if one.id in there]
+    broken = {one.id for one in found if not one.again}
+    told = {(one.id, one.path, one.reason): one for one in found if not one.again}
+    told |= {(one.id, one.path): one for one in found if one.again and one.id in lacking - broken}
+    return [*job.found.skipped, *job.unfit, *told.values()]

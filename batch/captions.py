@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from .limits import LONGEST_CAPTION
+from .mishaps import may_pass
+from .places import read_stamp
 from .records import Skipped, Source
 
 NO_CAPTIONS = "none"
@@ -16,11 +18,11 @@ CAPTIONS = ("caption", "text", "prompt")
 def read_source(path: Path, name: str, captions: str, caption: str | None = None) -> Source | Skipped:
     """The source of a file of its own. caption: if it is known already."""
     try:
-        status = path.stat()
+        stamp = read_stamp(path)
     except (OSError, ValueError) as error:
-        return Skipped(name, f"it cannot be opened: {getattr(error, 'strerror', None) or error}")
+        return Skipped(name, f"it cannot be opened: {getattr(error, 'strerror', None) or error}", again=may_pass(error))
     said = caption if caption is not None or captions == NO_CAPTIONS else read_caption(path.with_suffix(captions))
-    return Source(name, str(path.absolute()), (status.st_size, status.st_mtime_ns), None, said)
+    return Source(name, str(path.absolute()), stamp, None, said)
 
 
 def read_caption(path: Path) -> str | None:

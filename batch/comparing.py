@@ -62,7 +62,9 @@ def compare(store: Store, vae: VAE, count: int, found: Findings) -> Iterator[Sam
         limit = CLOSE[vae.dtype]
         if not error <= limit:
             found.note(row.record.path, f"encoded again its latent is off by {error:.2g} of its spread, over {limit:g}")
-        yield _decode(row, item, recipe, vae, next(iter(stored.values())), error)
+        image = to_unit_range(load_pixels(item, recipe, vae.in_channels)[None])
+        image = image[:, :, 0] if image.ndim == 5 else image
+        yield make_sample(row.record.path, image, next(iter(stored.values()))[None], vae, error)
 
 
 def demand_vae(store: Store, vae: VAE) -> None:
@@ -95,14 +97,19 @@ def measure_error(new: Tensor, stored: Tensor) -> float:
     return (difference / stored.double().std().clamp_min(1e-6)).item()
 
 
-def _decode(row: Row, item: Item, recipe: Recipe, vae: VAE, latent: Tensor, error: float) -> Sample:
-    width, height = row.record.bucket
-    image = to_unit_range(load_pixels(item, recipe, vae.in_channels)[None])
-    pixels = vae.decode(latent[None].to(vae.device, vae.dtype), size=(height, width)).float().cpu()
+def make_sample(path: str, image: Tensor, raw: Tensor, vae: VAE, error: float) -> Sample:
+    """A latent decoded, beside its image.
+
+    image  (1, C, H, W) in [0, 1], as it was encoded
+    raw    (1, C, h, w), or of clips (1, C, 1, h, w)
+    Raises DoesNotFit, LatentMismatch.
+    """
+    height, width = image.shape[-2:]
+    pixels = vae.decode(raw.to(vae.device, vae.dtype), size=(height, width)).float().cpu()
     decoded = to_unit_range(pixels[:, :, 0] if pixels.ndim == 5 else pixels).clamp(0, 1)
     channels = min(image.shape[1], decoded.shape[1], 3)
     image, decoded = image[:, :channels], decoded[:, :channels]
-    return Sample(row.record.path, error, psnr(image, decoded).item(), image[0], decoded[0])
+    return Sample(path, error, psnr(image, decoded).item(), image[0], decoded[0])
 
 
 def draw_sheet(samples: Iterable[Sample], side: int = 256, columns: int = 8) -> Tensor:

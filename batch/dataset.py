@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, Sampler
 from ..vae_core import BadRequest, convert
 from ..vae_core.latents import CONVENTIONS, RAW, get_space
 from .encoding import draw
+from .places import is_remote, parse_place
 from .recipe import BOTH, MEAN
 from .shards import map_shard
 from .statistics import demand_space
@@ -27,6 +28,12 @@ class Example(TypedDict):
     path: str
     size: Tensor
     crop: Tensor
+
+
+def _demand_here(folder: Path) -> Path:
+    if is_remote(folder):
+        raise BadRequest(f"'{folder}' is in a store, and training maps shards into memory: copy it to this machine.")
+    return folder
 
 
 class LatentDataset(Dataset[Example]):
@@ -49,7 +56,7 @@ class LatentDataset(Dataset[Example]):
         convention: str = RAW,
         space: str | None = None,
     ):
-        self.store = Store(Path(folder)).demand()
+        self.store = Store(_demand_here(parse_place(str(folder)))).demand()
         self.rows: list[Row] = list(self.store.read_rows())
         self.names, self.sample, self.seed, self.convention = names_of(self.store.job), sample, seed, convention
         self.space = self._demand_space(space)

@@ -2,6 +2,8 @@
 
 sd-scripts  kohya-ss/sd-scripts 48d368f, library/strategy_base.py and strategy_*.py: beside the image, float32
 musubi      kohya-ss/musubi-tuner 30c658c, dataset/architectures.py, cache_io.py, image_video_dataset.py: in one folder
+
+How the files of diffusion-pipe, SimpleTuner and OneTrainer look is said where they are read, in `trainers`.
 """
 
 from collections.abc import Mapping
@@ -56,4 +58,39 @@ FORMATS: Mapping[str, Mapping[str, Format]] = {
         "f2k9b": Format(("flux2",), RAW, "_f2k9b.safetensors", architecture="flux_2_klein_9b"),
     },
 }
+# Of musubi's models whose latents are read here, but not written: they need control images or other frames beside them.
+READ_ONLY = (
+    Format(("flux1",), SCALED, "_fk.safetensors", architecture="flux_kontext"),
+    Format(("hunyuan-video",), SCALED, "_fp.safetensors", True, architecture="framepack"),
+    Format(("hunyuan-video",), SCALED, "_k5.safetensors", True, architecture="kandinsky5"),
+    Format(_WAN, NORMALISED, "_qie.safetensors", True, architecture="qwen_image_edit"),
+    Format(_WAN, NORMALISED, "_qil.safetensors", True, architecture="qwen_image_layered"),
+)
+DIFFUSION_PIPE, SIMPLE_TUNER, ONE_TRAINER = "diffusion-pipe", "SimpleTuner", "OneTrainer"
+# Of trainers that keep the latents of all models in one way: as the model sees them, or as the encoder gives them
+# (diffusion-pipe 8f83dbf, models/*.py; SimpleTuner bc8e6ab, helpers/models/foundation_mixins.py; OneTrainer 23df383,
+# modules/modelSetup: scaled in training).
+CONVENTIONS: Mapping[str, str] = {DIFFUSION_PIPE: SCALED, SIMPLE_TUNER: SCALED, ONE_TRAINER: RAW}
 VERSION = "1.0.1"  # of musubi's files, cache_io.py: format_version
+
+# Whose caches cannot be written by others, and why (the files that say so are named above, and where they are read).
+# diffusers 0.42, examples/: train_dreambooth_*.py keep latents in memory, train_text_to_image_sdxl.py in the cache of
+# `datasets`, under a hash of its own function.
+NOT_WRITTEN: Mapping[str, str] = {
+    "diffusers": (
+        "the training examples of diffusers keep latents in memory, or in a cache of `datasets` that only they can "
+        "name: there are no files to write. Train from LatentDataset of exact_vae.batch, or export webdataset"
+    ),
+    DIFFUSION_PIPE: (
+        "diffusion-pipe keeps a fingerprint of its own code and data with a cache, and deletes one that has another. "
+        "`exact-vae cache verify` reads its caches"
+    ),
+    SIMPLE_TUNER: (
+        "SimpleTuner takes a .pt by the image's name, and keeps sizes and crops in lists of its own, so latents of "
+        "another bucket would be trained on unnoticed. `exact-vae cache verify` reads its caches"
+    ),
+    ONE_TRAINER: (
+        "OneTrainer finds a latent by its place in the order of its own concepts, so a cache that it did not write "
+        "gives images the latents of others. `exact-vae cache verify` reads its caches"
+    ),
+}

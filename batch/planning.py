@@ -1,16 +1,22 @@
 """Sources to images, images to items, items to shards. All of it is a function of the sources and the recipe."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import NamedTuple
 
 from ..vae_core import VAEError, readers
+from . import clips
 from .limits import MOST_RECORDS, READERS
+from .mishaps import skip
 from .reading import digest, open_file
 from .recipe import PAD, Recipe
 from .records import Box, Image, Item, Record, Size, Skipped, Source
+from .watching import ignore
+
+Look = Callable[[Iterable[Source | Skipped], Mapping[str, Image]], Iterable[Image | Skipped]]
 
 KEY = 24  # hexadecimal digits of an image's id in the keys of its latents: 96 bits
 
@@ -30,56 +36,68 @@ class Shard(NamedTuple):
     items: tuple[Item, ...]
 
 
-def survey(sources: Iterable[Source | Skipped], known: Mapping[str, Image], smallest: int) -> Survey:
+def survey(
+    sources: Iterable[Source | Skipped],
+    known: Mapping[str, Image],
+    smallest: int,
+    on_look: Callable[[int], None] = ignore,
+    look: Look | None = None,
+) -> Survey:
     """Read the headers and the bytes of all sources; of those that are as they were known, nothing.
 
-    known: images of an earlier survey by the path of their source
+    known    images of an earlier survey by the path of their source
+    on_look  called with the number of sources that were looked at; it may raise, to stop
+    look     does it; None: this process
     """
     found, seen = Survey(), {}
-    with ThreadPoolExecutor(READERS) as readers_:
-        for one in _map_ahead(readers_, sources, known):
-            if isinstance(one, Image):
-                one = _demand_usable(one, seen, smallest)
-            if isinstance(one, Skipped):
-                found.skipped.append(one)
-            else:
-                seen[one.id] = one.source.path
-                found.images.append(one)
+    for number, one in enumerate((look or look_here)(sources, known), 1):
+        on_look(number)
+        if isinstance(one, Image):
+            one = _demand_usable(one, seen, smallest)
+        if isinstance(one, Skipped):
+            found.skipped.append(one)
+        else:
+            seen[one.id] = one.source.path
+            found.images.append(one)
     return found
 
 
-def _map_ahead(
-    pool: ThreadPoolExecutor, sources: Iterable[Source | Skipped], known: Mapping[str, Image]
-) -> Iterator[Image | Skipped]:
+def look_here(sources: Iterable[Source | Skipped], known: Mapping[str, Image]) -> Iterator[Image | Skipped]:
     """`look_at` of each, some of them at once, in order."""
     waiting = []
-    for source in sources:
-        waiting.append(pool.submit(look_at, source, known))
-        if len(waiting) > 8 * READERS:
-            yield waiting.pop(0).result()
-    for one in waiting:
-        yield one.result()
+    with ThreadPoolExecutor(READERS) as pool:
+        for source in sources:
+            waiting.append(pool.submit(look_at, source, known))
+            if len(waiting) > 8 * READERS:
+                yield waiting.pop(0).result()
+        for one in waiting:
+            yield one.result()
 
 
 def look_at(source: Source | Skipped, known: Mapping[str, Image]) -> Image | Skipped:
-    """Size and id of an image, or why there is none."""
-    if isinstance(source, Skipped):
-        return source
-    before = known.get(source.path)
-    if before and (before.source.stamp, before.source.part) == (source.stamp, source.part):
-        return Image(source, before.id, before.size)
+    """Size and id of an image, or why there is none. What cannot be opened for now is still what it was."""
+    if before := recall(source, known):
+        return before
+    assert isinstance(source, Source)
     try:
         with open_file(source) as path:
+            if clips.is_clip(source):
+                size, frames, rate = clips.measure(path)
+                return Image(source, digest(path), size, frames, rate)
             height, width = readers.measure(path)
             return Image(source, digest(path), (width, height))
     except (VAEError, OSError) as error:
-        return Skipped(source.path, explain(error))
+        return skip(source.path, error)
 
 
-def explain(error: Exception) -> str:
-    """The reason in the words of its error, without the name of the file, which stands beside it."""
-    said = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-    return said.partition(" as an image: ")[2] or said
+def recall(source: Source | Skipped, known: Mapping[str, Image]) -> Image | Skipped | None:
+    """What is known of a source without reading it: it is as it was, or cannot be read. None: it is to be read."""
+    before = known.get(source.path)
+    if isinstance(source, Skipped):
+        return before if before and source.again else source
+    if before and (before.source.stamp, before.source.part) == (source.stamp, source.part):
+        return replace(before, source=source)
+    return None
 
 
 def _demand_usable(image: Image, seen: Mapping[str, str], smallest: int) -> Image | Skipped:
@@ -95,12 +113,12 @@ def make_items(image: Image, recipe: Recipe) -> list[Item]:
     """What is encoded of an image: each crop, and its mirror image. Raises BadRequest if nothing is left of it."""
     fit = recipe.rule.fit(image.size)
     items = []
-    boxes = list_crops(image.id, fit.resized, fit.bucket, recipe)
-    for number, box in enumerate(boxes):
-        for flip in (False, True) if recipe.flip else (False,):
-            key = image.id[:KEY] + (f".{number}" if number else "") + (".flip" if flip else "")
-            record = Record(key, image.id, image.source.path, image.size, fit.resized, box, fit.bucket, flip, number)
-            items.append(Item(record, image.source))
+    boxes, flips = list_crops(image.id, fit.resized, fit.bucket, recipe), (False, True) if recipe.flip else (False,)
+    for start, (number, box), flip in product(clips.list_starts(image, recipe), enumerate(boxes), flips):
+        piece = f".at{start}" if start else ""
+        key = image.id[:KEY] + piece + (f".{number}" if number else "") + (".flip" if flip else "")
+        place = (image.size, fit.resized, box, fit.bucket, flip, number, start, recipe.frames or 1)
+        items.append(Item(Record(key, image.id, image.source.path, *place), image.source))
     return items
 
 

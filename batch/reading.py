@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..vae_core import readers
 from . import colours, tables
+from .places import bring_here, parse_place, read_part
 from .records import Source
 
 PIECE = 2**20  # bytes that are read at once
@@ -17,9 +18,10 @@ PIECE = 2**20  # bytes that are read at once
 
 @contextmanager
 def open_file(source: Source) -> Iterator[Path]:
-    """A file that holds the image and nothing else. Of an archive or a table it is a copy, which is removed after."""
+    """A file that holds the image and nothing else; of an archive, table or store a copy, which is removed after."""
     if source.part is None:
-        yield Path(source.file)
+        with bring_here(parse_place(source.file)) as path:
+            yield path
         return
     with tempfile.TemporaryDirectory(prefix="exact-vae-") as folder:
         path = Path(folder, Path(source.path).name[-100:] or "image")
@@ -32,15 +34,17 @@ def read_bytes(source: Source) -> bytes:
     assert source.part is not None
     if tables.is_table(source.file):
         return tables.read_cell(source.file, source.part)
-    first, size = source.part
-    with Path(source.file).open("rb") as file:
-        file.seek(first)
-        return file.read(size)
+    return read_part(parse_place(source.file), *source.part)
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits. Raises OSError."""
+    """SHA-256 of a file, 64 hexadecimal digits; of a folder that of its files' names and digests. Raises OSError."""
     found = hashlib.sha256()
+    if path.is_dir():
+        for one in sorted(path.iterdir()):
+            if one.is_file():
+                found.update(f"{one.name}\0{digest(one)}\n".encode("utf-8", "surrogateescape"))
+        return found.hexdigest()
     with path.open("rb") as file:
         while piece := file.read(PIECE):
             found.update(piece)

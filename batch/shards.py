@@ -8,18 +8,18 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor
 
 from ..vae_core import BadRequest
-from ..vae_core.files import demand_file, write_atomically
+from .places import bring_here, demand_file, explain_reading, is_remote, read_metadata, write_whole
 from .records import Record, Skipped
 
 HEADER = "exact_vae_cache"
@@ -53,13 +53,40 @@ class Contents:
 
 def write_shard(path: Path, latents: Sequence[Latent], skipped: Sequence[Skipped], vae: str) -> Contents:
     """Write a shard: whole or not at all, and on the disk when this returns. Raises BadRequest if it cannot be."""
-    tensors = {f"{one.record.key}.{name}": t for one in latents for name, t in one.tensors.items()}
-    entries = tuple(Entry(one.record, _shape(one), digest(one.tensors)) for one in latents)
-    contents = Contents(entries, tuple(skipped), vae)
-    with write_atomically(path) as part:
-        save_file(tensors, part, metadata={HEADER: json.dumps(_to_dict(contents), ensure_ascii=False)})
+    contents = _describe(latents, skipped, vae)
+    with write_whole(path) as part:
+        save_file(_name_tensors(latents), part, metadata=_to_metadata(contents))
         sync(part)
     return contents
+
+
+def pack_shard(latents: Sequence[Latent], skipped: Sequence[Skipped], vae: str) -> bytes:
+    """The bytes of such a file."""
+    return save(_name_tensors(latents), metadata=_to_metadata(_describe(latents, skipped, vae)))
+
+
+def read_shard(path: Path) -> tuple[list[Latent], Contents]:
+    """All of a shard. Raises BadRequest for a file that is none, or is broken."""
+    contents = read_contents(path)
+    with open_shard(path) as file:
+        names: dict[str, dict[str, Tensor]] = {}
+        for name in file.keys():  # noqa: SIM118
+            key, _, kind = name.rpartition(".")
+            names.setdefault(key, {})[kind] = file.get_tensor(name)
+        return [Latent(one.record, names[one.record.key]) for one in contents.entries], contents
+
+
+def _describe(latents: Sequence[Latent], skipped: Sequence[Skipped], vae: str) -> Contents:
+    entries = tuple(Entry(one.record, _shape(one), digest(one.tensors)) for one in latents)
+    return Contents(entries, tuple(skipped), vae)
+
+
+def _name_tensors(latents: Sequence[Latent]) -> dict[str, Tensor]:
+    return {f"{one.record.key}.{name}": t for one in latents for name, t in one.tensors.items()}
+
+
+def _to_metadata(contents: Contents) -> dict[str, str]:
+    return {HEADER: json.dumps(_to_dict(contents), ensure_ascii=False)}
 
 
 def sync(path: Path) -> None:
@@ -88,22 +115,30 @@ def _to_dict(contents: Contents) -> dict[str, Any]:
 
 def read_contents(path: Path) -> Contents:
     """What a shard holds; no tensor is read. Raises BadRequest for a file that is none, or is broken."""
+    try:
+        found = json.loads(_read_metadata(path)[HEADER])
+        entries = [Entry(Record.from_dict(d), tuple(d["shape"]), d["digest"]) for d in found["records"]]
+        skipped = [Skipped(**d) for d in found["skipped"]]
+        return Contents(tuple(entries), tuple(skipped), found["vae"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadRequest(f"'{path}' is no shard of a cache: its header has no records.") from error
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
+    if is_remote(path):
+        return read_metadata(path)
     with open_shard(path) as file:
-        try:
-            found = json.loads((file.metadata() or {})[HEADER])
-            entries = [Entry(Record.from_dict(d), tuple(d["shape"]), d["digest"]) for d in found["records"]]
-            skipped = [Skipped(**d) for d in found["skipped"]]
-            return Contents(tuple(entries), tuple(skipped), found["vae"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise BadRequest(f"'{path}' is no shard of a cache: its header has no records.") from error
+        return file.metadata() or {}
 
 
 @contextmanager
 def open_shard(path: Path) -> Iterator[Any]:
-    """The file, mapped. Raises BadRequest if it is broken."""
+    """The file, mapped; of a store, a copy. Raises BadRequest if it is broken."""
     try:
-        with map_shard(path) as file:
-            yield file
+        with ExitStack() as stack:
+            with explain_reading(path):
+                here = stack.enter_context(bring_here(path))
+            yield stack.enter_context(map_shard(here))
     except (SafetensorError, OSError) as error:
         raise _explain(path, error) from error
 

@@ -13,27 +13,36 @@ from pathlib import Path
 from typing import Any
 
 from ..vae_core import BadRequest, readers
-from ..vae_core.files import demand_file
 from . import tables, tars
 from .captions import CAPTIONS, NO_CAPTIONS, PATHS, first_of, read_source
+from .clips import list_clips, stamp
+from .places import demand_file, explain_reading, is_remote, list_names, place_at
 from .records import Skipped, Source
 
 
-def list_sources(place: Path, captions: str, inside: Path, limit: int | None = None) -> Iterator[Source | Skipped]:
+def list_sources(
+    place: Path, captions: str, inside: Path, limit: int | None = None, clips: bool = False
+) -> Iterator[Source | Skipped]:
     """All images at this place, in a fixed order.
 
     captions  the ending of the file with an image's caption, '.txt' or '.json'; 'none'
     inside    the folder of results, which may lie in the place and is left out
+    clips     list videos and folders of frames instead of images
     Raises BadRequest if there is nothing of this kind.
     """
-    return islice(_choose(place)(place, captions, inside), limit)
+    if not clips:
+        return islice(_choose(place)(place, captions, inside), limit)
+    listed = list_clips if place.is_dir() else _choose(place)
+    if listed not in (list_clips, list_jsonl, list_csv, list_text):
+        raise BadRequest(f"'{place}' is no source of clips: give a folder, or a list (.txt, .jsonl, .csv).")
+    return islice(map(stamp, listed(place, captions, inside)), limit)
 
 
 def _choose(place: Path) -> Callable[[Path, str, Path], Iterable[Source | Skipped]]:
-    if place.is_dir():
-        if tables.is_saved_dataset(place):
-            return tables.list_saved_dataset
-        return list_folder
+    with explain_reading(place):
+        is_folder = place.is_dir()
+    if is_folder:
+        return tables.list_saved_dataset if tables.is_saved_dataset(place) else list_folder
     demand_file(place)
     readers_of = {".jsonl": list_jsonl, ".csv": list_csv, ".txt": list_text, ".parquet": tables.list_parquet}
     found = readers_of.get(place.suffix.lower(), tars.list_tar if place.suffix.lower() == ".tar" else None)
@@ -47,11 +56,23 @@ def _choose(place: Path) -> Callable[[Path, str, Path], Iterable[Source | Skippe
 def list_folder(folder: Path, captions: str, inside: Path) -> Iterator[Source | Skipped]:
     """Images of a folder and all below it, and of the tar archives there, by their relative paths."""
     left_out = inside.absolute()
-    for path in sorted(_walk(folder, left_out), key=lambda path: path.relative_to(folder).as_posix()):
+    for name in _list_names(folder, left_out):
+        path = folder / name
         if path.suffix.lower() == ".tar":
             yield from tars.list_tar(path, captions, inside)
         else:
-            yield read_source(path, path.relative_to(folder).as_posix(), captions)
+            yield read_source(path, name, captions)
+
+
+def _list_names(folder: Path, left_out: Path) -> list[str]:
+    """Of images and archives in a folder and below, relative to it."""
+    if is_remote(folder):
+        return [name for name in list_names(folder) if _is_meant(name) and left_out not in (folder / name).parents]
+    return sorted(path.relative_to(folder).as_posix() for path in _walk(folder, left_out))
+
+
+def _is_meant(name: str) -> bool:
+    return name.lower().endswith((*readers.SUFFIXES, ".tar")) and not any(p.startswith(".") for p in name.split("/"))
 
 
 def _walk(folder: Path, left_out: Path) -> Iterator[Path]:
@@ -69,7 +90,7 @@ def list_text(place: Path, captions: str, inside: Path) -> Iterator[Source | Ski
     with place.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
         for line in lines:
             if name := line.strip():
-                yield read_source(place.parent / name, name, captions)
+                yield read_source(place_at(place.parent, name), name, captions)
 
 
 def list_jsonl(place: Path, captions: str, inside: Path) -> Iterator[Source | Skipped]:
@@ -96,4 +117,4 @@ def _from_fields(place: Path, line: str, fields: Any, captions: str) -> Source |
     if name is None:
         return Skipped(line, f"this line has none of the fields {', '.join(PATHS)}")
     caption = None if captions == NO_CAPTIONS else first_of(fields, CAPTIONS)
-    return read_source(place.parent / name, name, captions, caption)
+    return read_source(place_at(place.parent, name), name, captions, caption)

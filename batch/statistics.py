@@ -18,18 +18,24 @@ ENOUGH = 8  # images from which a channel's statistics are judged: one may be of
 
 @dataclass
 class Statistics:
-    """Sums over raw latents, channel by channel, in float64. space: a key of SPACES, or None if it is not known."""
+    """Sums over latents, channel by channel, in float64.
+
+    space       a key of SPACES, or None if it is not known
+    convention  of the numbers that are added
+    """
 
     space: str | None = None
+    convention: str = RAW
     latents: int = 0
     numbers: int = 0
     total: Tensor | None = None
     squares: Tensor | None = None
 
-    def add(self, raw: Tensor) -> None:
-        """A raw latent (C, ..., h, w), finite. Raises LatentMismatch if it is not one of the space."""
-        seen = convert(raw[None], get_space(self.space), RAW, NORMALISED)[0] if self.space else raw
-        flat = seen.double().flatten(1)
+    def add(self, latent: Tensor) -> None:
+        """A latent (C, ..., h, w), finite. Raises LatentMismatch if it is not one of the space."""
+        if self.space:
+            latent = convert(latent[None], get_space(self.space), self.convention, NORMALISED)[0]
+        flat = latent.double().flatten(1)
         total, squares = flat.sum(1), flat.square().sum(1)
         self.total = total if self.total is None else self.total + total
         self.squares = squares if self.squares is None else self.squares + squares

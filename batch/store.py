@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..vae_core import BadRequest
-from ..vae_core.files import make_folder, read_json, write_atomically
+from .places import explain_reading, make_folder, read_json, write_whole
 from .records import Image, Record, Skipped, Source
 from .shards import Contents, Entry, read_contents, sync
 
@@ -68,8 +68,9 @@ class Store:
     def job(self) -> dict[str, Any]:
         """What job.json says; nothing if there is none. Raises BadRequest if it is broken."""
         path = self.folder / JOB
-        if not path.exists():
-            return {}
+        with explain_reading(path):
+            if not path.exists():
+                return {}
         try:
             found = read_json(path)
         except ValueError as error:
@@ -79,7 +80,7 @@ class Store:
         return found
 
     def write_job(self, job: dict[str, Any]) -> None:
-        with write_atomically(self.folder / JOB) as part:
+        with write_whole(self.folder / JOB) as part:
             part.write_text(json.dumps(job, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             sync(part)
         self.__dict__["job"] = job
@@ -109,11 +110,18 @@ class Store:
         for line in self._lines(SOURCES):
             part = tuple(line["part"]) if line["part"] else None
             source = Source(line["path"], line["file"], tuple(line["stamp"]), part, line["caption"])
-            found[source.path] = Image(source, line["id"], tuple(line["size"]))
+            clip = line.get("frames", 1), line.get("rate", 0.0)
+            found[source.path] = Image(source, line["id"], tuple(line["size"]), *clip)
         return found
 
     def write_images(self, images: Iterable[Image]) -> None:
-        self._write_lines(SOURCES, ({**asdict(one.source), "id": one.id, "size": one.size} for one in images))
+        self._write_lines(
+            SOURCES,
+            (
+                {**asdict(one.source), "id": one.id, "size": one.size, "frames": one.frames, "rate": one.rate}
+                for one in images
+            ),
+        )
 
     def write_index(self, rows: Iterable[Row], skipped: Iterable[Skipped]) -> None:
         lines = [row.to_dict() for row in rows]
@@ -121,11 +129,11 @@ class Store:
         self._write_lines(SKIPPED, (asdict(one) for one in skipped))
         if find_spec("pyarrow"):
             arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
-            with write_atomically(self.folder / TABLE) as part:
+            with write_whole(self.folder / TABLE) as part:
                 parquet.write_table(arrow.Table.from_pylist(lines), part)
 
     def _write_lines(self, name: str, lines: Iterable[dict[str, Any]]) -> None:
-        with write_atomically(self.folder / name) as part, part.open("w", encoding="utf-8") as file:
+        with write_whole(self.folder / name) as part, part.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(line, ensure_ascii=True) + "\n" for line in lines)
 
     def _lines(self, name: str) -> Iterator[dict[str, Any]]:

@@ -87,6 +87,7 @@ def count_reasons(skipped: Iterable[Skipped]) -> dict[str, int]:
     found: dict[str, int] = {}
     for one in skipped:
         reason = _NAMES.sub("another", one.reason).partition(": ")[0]
+        reason += " (tried again by the next run)" if one.again else ""
         found[reason] = found.get(reason, 0) + 1
     return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..vae_core import BadRequest
 from .captions import CAPTIONS, NO_CAPTIONS, first_of, read_source
+from .places import is_remote, parse_place, place_at, read_stamp
 from .records import Skipped, Source
 
 TABLES = (".parquet", ".arrow")
@@ -44,14 +45,13 @@ def list_parquet(place: Path, captions: str, inside: Path) -> Iterator[Source | 
 
 def _list_table(place: Path, captions: str) -> Iterator[Source | Skipped]:
     """The images of a table, by number of group (what is read at once) and of the row in it."""
-    status = place.stat()
-    stamp = (status.st_size, status.st_mtime_ns)
+    stamp = read_stamp(place)
     for group, rows in _groups(place, _columns(place)):
         for number, fields in enumerate(rows):
             caption = None if captions == NO_CAPTIONS else first_of(fields, CAPTIONS)
             cell, name = _cell(fields), f"{place.name}/{group:05}-{number:05}"
             if isinstance(cell, str):
-                yield read_source(place.parent / cell, cell, captions, caption)
+                yield read_source(place_at(place.parent, cell), cell, captions, caption)
             elif cell is None:
                 yield Skipped(name, "this row holds no image")
             else:
@@ -78,9 +78,10 @@ def _open(place: Path) -> tuple[Any, list[str]]:
     """(the file, the names of its columns)"""
     try:
         if place.suffix.lower() == ".parquet":
-            file = _load_pyarrow(".parquet").ParquetFile(place)
+            file = _load_pyarrow(".parquet").ParquetFile(place.open("rb") if is_remote(place) else place)
             return file, file.schema_arrow.names
-        file = _load_pyarrow(".ipc").open_stream(_load_pyarrow().memory_map(str(place)))
+        content = place.open("rb") if is_remote(place) else _load_pyarrow().memory_map(str(place))
+        file = _load_pyarrow(".ipc").open_stream(content)
         return file, file.schema.names
     except (ValueError, OSError) as error:
         raise BadRequest(f"'{place}' cannot be read as a table: {str(error)[:200]}.") from error
@@ -102,7 +103,7 @@ def _groups(place: Path, columns: list[str], only: int | None = None) -> Iterato
 
 def read_cell(file: str, part: tuple[int, int]) -> bytes:
     """The bytes of the image in (group, row) of a table. Raises OSError if it is no longer there."""
-    place = Path(file)
+    place = parse_place(file)
     for _, rows in _groups(place, _columns(place), part[0]):
         if part[1] < len(rows) and isinstance(cell := _cell(rows[part[1]]), bytes):
             return cell

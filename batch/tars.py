@@ -7,15 +7,15 @@ from pathlib import Path, PurePosixPath
 from ..vae_core import readers
 from .captions import NO_CAPTIONS, parse_caption
 from .limits import LONGEST_CAPTION
+from .places import read_stamp
 from .records import Skipped, Source
 
 
 def list_tar(place: Path, captions: str, inside: Path) -> Iterator[Source | Skipped]:
     """The images of an archive, in its order. They are read where they lie: nothing is unpacked."""
-    status = place.stat()
-    stamp, kept = (status.st_size, status.st_mtime_ns), None if captions == NO_CAPTIONS else captions
+    stamp, kept = read_stamp(place), None if captions == NO_CAPTIONS else captions
     try:
-        with tarfile.open(place, "r:") as archive:
+        with place.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for group in _group(archive):
                 caption = _caption(archive, group, kept)
                 for member in group:

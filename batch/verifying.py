@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..vae_core import BadRequest
-from .planning import explain
+from .mishaps import explain
 from .reading import digest as digest_file
 from .reading import open_file
 from .recipe import BOTH, MEAN, SAMPLE, STORED

@@ -1,11 +1,13 @@
 """Who encodes: this process, or one process for each device. Results come in the order of the batches."""
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.process import current_process
+from threading import Thread
 
 import torch
 
@@ -24,17 +26,22 @@ def encode_here(
     """Results of all batches, encoded in this process while the next images are read."""
     encoder, threads = Encoder(vae, recipe, plans), torch.get_num_threads()
     torch.set_num_threads(recipe.threads)
-    waiting: deque[Batch] = deque()
     try:
-        for batch in batches:
-            waiting.append(batch)
-            if len(waiting) > AHEAD:
-                yield encoder.encode(waiting.popleft(), waiting)
-        while waiting:
-            yield encoder.encode(waiting.popleft(), waiting)
+        yield from encode_all(encoder, batches)
     finally:
         encoder.close()
         torch.set_num_threads(threads)
+
+
+def encode_all(encoder: Encoder, batches: Iterable[Batch]) -> Iterator[list[Result]]:
+    """Results of all batches; while one is encoded, the images of the next are read."""
+    waiting: deque[Batch] = deque()
+    for batch in batches:
+        waiting.append(batch)
+        if len(waiting) > AHEAD:
+            yield encoder.encode(waiting.popleft(), waiting)
+    while waiting:
+        yield encoder.encode(waiting.popleft(), waiting)
 
 
 class Worker:
@@ -93,6 +100,7 @@ def _wait(worker: Worker, batch: Batch, result: Future[list[Result]]) -> list[Re
 
 def _set_up(loading: Loading, device: str, recipe: Recipe, plans: Mapping[Size, Agreed]) -> None:
     """In the worker's process: loads the VAE, which stays with the process."""
+    Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(recipe.threads)
     process: object = current_process()
     vars(process)["encoder"] = Encoder(loading.load(device), recipe, plans)
@@ -101,3 +109,11 @@ def _set_up(loading: Loading, device: str, recipe: Recipe, plans: Mapping[Size, 
 def _encode(batch: Batch) -> list[Result]:
     process: object = current_process()
     return vars(process)["encoder"].encode(batch)
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it was killed, which cannot say so: nobody would read its results."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

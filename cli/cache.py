@@ -8,21 +8,20 @@ from pathlib import Path
 import torch
 
 from ..batch import Loading, Recipe, Report, Request, build
+from ..batch.backends import Backend
 from ..batch.buckets import RULES
 from ..batch.fitting import FILTERS
 from ..batch.recipe import AUTOMATIC, FITS, POSTERIORS, SAMPLE, STORED, stored_like
-from ..nodes import host
 from ..vae_core import BadRequest
 from ..vae_core.dtypes import parse_dtype
 from ..vae_core.images import ALPHA
-from . import cache_checks, cache_export
-from .options import add_vae, parse_positive, parse_seed, read_digits
+from . import cache_checks, cache_cluster, cache_export
+from .options import add_vae, parse_positive, parse_seed
 from .plan import parse_size
 from .progress import bar
 
 CAPTIONS = (".txt", ".caption", ".json", "none")
 USUAL = Recipe()
-MOST_WORKERS = 256  # processes of one machine
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -30,8 +29,12 @@ def add(commands: argparse._SubParsersAction) -> None:
     actions = root.add_subparsers(metavar="ACTION")
     command = actions.add_parser("build", help="encode images to a folder of latents; the same command goes on")
     what = "a folder of images, a list (.txt, .jsonl, .csv, .parquet), a .tar of WebDataset, or a saved dataset"
-    command.add_argument("source", type=Path, metavar="SOURCE", help=what)
-    command.add_argument("out", type=Path, metavar="OUT", help="the folder of the cache")
+    command.add_argument(
+        "source", type=cache_cluster.parse_folder, metavar="SOURCE", help=f"{what}; a path, or s3://, gs:// and others"
+    )
+    command.add_argument(
+        "out", type=cache_cluster.parse_folder, metavar="OUT", help="the folder of the cache, a path or a URL too"
+    )
     add_vae(command)
     _add_sizes(command)
     _add_numbers(command)
@@ -56,6 +59,10 @@ def _add_sizes(command: argparse.ArgumentParser) -> None:
     least = "skip images with a shorter side"
     group.add_argument("--smallest", type=parse_positive, default=USUAL.smallest, metavar="N", help=least)
     group.add_argument("--flip", action="store_true", help="store the mirrored image, too")
+    frames = "encode clips (videos, folders of frames) in pieces of N frames, for VAEs of clips"
+    group.add_argument("--frames", type=parse_positive, default=0, metavar="N", help=frames)
+    fps = "bring clips to so many frames a second first"
+    group.add_argument("--fps", type=float, default=0.0, metavar="F", help=fps)
     group.add_argument("--repeat-crops", type=parse_positive, default=1, metavar="N", help="crops of each image")
 
 
@@ -74,8 +81,7 @@ def _add_numbers(command: argparse.ArgumentParser) -> None:
 
 
 def _add_run(command: argparse.ArgumentParser) -> None:
-    who = "who encodes: auto, cuda:0,cuda:1 or cpu:N for N processes (default: --device)"
-    command.add_argument("--workers", default=AUTOMATIC, metavar="WHO", help=who)
+    cache_cluster.add(command)
     command.add_argument("--captions", choices=CAPTIONS, default=".txt", help="the ending of files with captions")
     command.add_argument("--limit", type=parse_positive, metavar="N", help="only the first N sources")
     command.add_argument("--dry-run", action="store_true", help="only say what would be done")
@@ -92,13 +98,17 @@ def parse_posterior(said: str) -> tuple[str, int]:
 
 
 def run_build(options: argparse.Namespace) -> None:
-    devices = list_devices(options)
+    with cache_cluster.open_backend(options) as backend:
+        _run_build(options, backend)
+
+
+def _run_build(options: argparse.Namespace, backend: Backend) -> None:
     loading = Loading(
         tuple(options.vae), parse_dtype(options.dtype), options.latent_space, options.light, options.border,
         options.download)  # fmt: skip
     request = Request(
-        options.source, options.out, loading, make_recipe(options, devices[0]), devices, options.captions,
-        options.limit, options.update)  # fmt: skip
+        options.source, options.out, loading, make_recipe(options), captions=options.captions, limit=options.limit,
+        update=options.update, backend=backend)  # fmt: skip
     with bar("encode") as drawn:
 
         def show(done: int, total: int, skipped: int) -> None:
@@ -119,29 +129,17 @@ def _print_report(options: argparse.Namespace, report: Report) -> None:
     buckets = {f"{w}x{h}": count for (w, h), count in report.buckets.items()}
     if options.json:
         facts = {"latents": report.latents, "encoded": report.encoded, "skipped": report.skipped, "buckets": buckets}
+        facts["again"] = report.again
         print(json.dumps({**facts, "dry_run": options.dry_run}))
         return
     for name, count in buckets.items():
         print(f"{name:<12}{count}")
     done = f"{report.encoded} to encode" if options.dry_run else f"{report.encoded} encoded now"
-    print(f"{options.out}: {report.latents} latents, {done}; {report.skipped} sources skipped")
+    again = f", {report.again} of which the same command tries again" if report.again else ""
+    print(f"{options.out}: {report.latents} latents, {done}; {report.skipped} sources skipped{again}")
 
 
-def list_devices(options: argparse.Namespace) -> tuple[str, ...]:
-    """'cpu:2' -> ('cpu', 'cpu'); 'cuda:0,cuda:1' -> both. Raises BadRequest for anything else."""
-    said = options.workers.strip()
-    if said == AUTOMATIC:
-        return (str(host.device(options.device)),)
-    name, _, count = said.partition(":")
-    if name == "cpu":
-        number = read_digits(count) if count.isascii() and count.isdigit() else 0 if count else 1
-        if not 1 <= number <= MOST_WORKERS:
-            raise BadRequest(f"'{said}' names no workers: write cpu:N, with N from 1 to {MOST_WORKERS}.")
-        return ("cpu",) * number
-    return tuple(str(host.device(one.strip())) for one in said.split(","))
-
-
-def make_recipe(options: argparse.Namespace, device: str) -> Recipe:
+def make_recipe(options: argparse.Namespace) -> Recipe:
     posterior, seed = options.posterior
     return Recipe(
         area=options.area[::-1],
@@ -154,6 +152,8 @@ def make_recipe(options: argparse.Namespace, device: str) -> Recipe:
         smallest=options.smallest,
         flip=options.flip,
         crops=options.repeat_crops,
+        frames=options.frames,
+        fps=options.fps,
         posterior=posterior,
         seed=seed,
         stored=options.store or stored_like(parse_dtype(options.dtype) or torch.float32),

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..batch import Findings, Sample, Store, Summary, compare, demand_vae, draw_sheet, summarise, verify
-from ..headless import image_files
+from ..batch import Findings, Sample, Store, Summary, compare, demand_vae, summarise, verify
 from ..vae_core import SPACES, VAE, BadRequest
 from ..vae_core.files import make_folder
+from . import cache_trainers
+from .cache_cluster import parse_folder
+from .cache_telling import SHEET, describe_numbers, list_told, write_sheet
 from .options import add_json, add_vae, load_vae, parse_positive, print_result
 from .progress import bar
 
 SAMPLES = 8  # that are encoded anew if nothing is said
-MOST_TOLD = 50  # problems; --json has all of them
-SHEET = "contact_sheet.png"
 
 USUAL_FACTS = ("area", "step", "buckets", "fit", "filter", "posterior", "stored")  # of a recipe, that are always told
 
@@ -25,12 +25,13 @@ def add(actions: argparse._SubParsersAction) -> None:
     add_out(command)
     add_json(command)
     command.set_defaults(do=run_info)
-    command = actions.add_parser("verify", help="whether a folder of latents is as it was made, and of its images")
+    command = actions.add_parser("verify", help="whether a folder of latents is right; also a trainer's own cache")
     add_out(command)
     add_vae(command)
     add_space(command)
     many = f"with --vae: so many images are encoded anew and decoded (default: {SAMPLES})"
     command.add_argument("--samples", type=parse_positive, default=SAMPLES, metavar="N", help=many)
+    cache_trainers.add_images(command)
     where = f"with --vae: write {SHEET} to this folder, each image above what its latent gives"
     command.add_argument("--decode", type=Path, metavar="DIR", help=where)
     add_json(command)
@@ -38,7 +39,7 @@ def add(actions: argparse._SubParsersAction) -> None:
 
 
 def add_out(command: argparse.ArgumentParser) -> None:
-    command.add_argument("out", type=Path, metavar="OUT", help="the folder of the cache")
+    command.add_argument("out", type=parse_folder, metavar="OUT", help="the folder of the cache, a path or a URL")
 
 
 def add_space(command: argparse.ArgumentParser) -> None:
@@ -81,7 +82,13 @@ def run_verify(options: argparse.Namespace) -> None:
     """Raises BadRequest if anything is wrong, after all of it was printed."""
     if options.decode and not options.vae:
         raise BadRequest("--decode needs --vae FILE, the VAE that made the cache.")
-    store = Store(options.out).demand()
+    store = Store(options.out)
+    if not store.job and options.out.is_dir():
+        cache_trainers.run(options)
+        return
+    store.demand()
+    if options.images:
+        raise BadRequest("--images is for the caches of trainers: this one knows where its images are.")
     vae = load_vae(with_dtype_of(store, options)) if options.vae else None
     if vae:
         demand_vae(store, vae)
@@ -91,7 +98,7 @@ def run_verify(options: argparse.Namespace) -> None:
         found = verify(store, options.space, drawn)
     samples = list_samples(store, vae, options.samples, found) if vae else []
     if options.decode and samples:
-        image_files.write(options.decode / SHEET, draw_sheet(samples).movedim(0, -1)[None])
+        write_sheet(options.decode, samples)
     print(describe(found, samples, options.json))
     if found.problems:
         raise BadRequest(f"'{options.out}' is not right: {len(found.problems)} problems, listed above.")
@@ -116,20 +123,10 @@ def list_samples(store: Store, vae: VAE, count: int, found: Findings) -> list[Sa
 def describe(found: Findings, samples: list[Sample], as_json: bool) -> str:
     if as_json:
         return json.dumps({**found.to_dict(), "samples": [one.to_dict() for one in samples]})
-    lines = [f"{one.where}: {one.what}" for one in found.problems[:MOST_TOLD]]
-    if len(found.problems) > MOST_TOLD:
-        lines.append(f"... and {len(found.problems) - MOST_TOLD} more; --json lists all")
-    for one in samples:
-        same = "equal bits" if one.error == 0 else f"off by {one.error:.2g} of its spread"
-        lines.append(f"{one.path}: encoded again {same}; decoded {one.psnr:.1f} dB")
+    lines = list_told(found.problems, samples)
     unused = f", {found.unused} of images that are gone" if found.unused else ""
     lines.append(f"{found.latents} latents in {found.shards} shards{unused}; {found.sources} images")
     of = found.statistics
     whose = f"scaled for {of.space}" if of.space else "raw (--space scales them)"
     lines.append(f"spread {of.spread:.3f} {whose}; channel means {describe_numbers(of.mean)}")
     return "\n".join(lines)
-
-
-def describe_numbers(numbers: list[float]) -> str:
-    """The least and the greatest."""
-    return f"{min(numbers):.2f} to {max(numbers):.2f}" if numbers else "of nothing"

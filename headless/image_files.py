@@ -17,11 +17,13 @@ from torch import Tensor
 from ..vae_core.errors import BadPixels, BadRequest
 from ..vae_core.files import write_atomically
 from . import exr, tiff
+from .deep_files import PRIVATE
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".apng", ".avif", ".jfif", exr.SUFFIX)
 BITS = (8, 16, 32)  # of a channel; 32 are floats, and in an OpenEXR file 16 are too
 _BITS = {".png": (8, 16), ".tif": BITS, ".tiff": BITS, exr.SUFFIX: (32, 16)}  # the first is usual; others have 8
 DEEP_PNG = "imagecodecs"  # writes PNG files of 16 bits
+_EXIF_TAGS = range(0x0110, 0x0100, -1)  # from "Model" down: where ComfyUI keeps texts in a WebP
 _OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
 
 
@@ -42,6 +44,34 @@ def write_png(path: Path, image: Tensor, texts: Mapping[str, str], level: int) -
     for name, text in texts.items():
         info.add_text(name, text)
     _image(levels(image)).save(path, format="PNG", pnginfo=info, compress_level=level)
+
+
+def write_moving_png(path: Path, images: Tensor, texts: Mapping[str, str], rate: float, level: int) -> None:
+    """Write images (B, H, W, C) in [0, 1] as one PNG that moves. rate: images a second."""
+    info = PngImagePlugin.PngInfo()
+    for name, text in texts.items():
+        # Behind the pixels, in the chunk that ComfyUI writes there: Pillow has its own texts before them of one frame.
+        info.add(PRIVATE, f"{name}\0{text}".encode("latin-1"), after_idat=True)
+    first, *others = (_image(levels(one)) for one in images)
+    options = {"pnginfo": info, "compress_level": level, "save_all": True, "append_images": others}
+    first.save(path, format="PNG", duration=int(1000.0 / rate), **options)
+
+
+def write_moving_webp(
+    path: Path, images: Tensor, texts: Mapping[str, str], rate: float, options: Mapping[str, Any]
+) -> None:
+    """Write images (B, H, W, C) in [0, 1] as one WebP that moves. rate: images a second. options: Pillow's."""
+    first, *others = (_image(levels(one)) for one in images)
+    exif = first.getexif()
+    for tag, (name, text) in zip(_EXIF_TAGS, sorted(texts.items(), key=_put_prompt_first), strict=False):
+        exif[tag] = f"{name}:{text}"
+    first.save(
+        path, format="WEBP", duration=int(1000.0 / rate), save_all=True, append_images=others, exif=exif, **options
+    )
+
+
+def _put_prompt_first(item: tuple[str, str]) -> bool:
+    return item[0] != "prompt"
 
 
 def write(path: Path, images: Tensor) -> list[Path]:

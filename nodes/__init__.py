@@ -6,6 +6,7 @@ silently drop ours.
 
 from .convert_latent import ConvertLatent
 from .empty_latent import EmptyLatent
+from .encode_folder import EncodeFolder
 from .example_image import ExampleImage
 from .join_latents import JoinLatents
 from .latent_inspect import LatentInspect
@@ -42,6 +43,7 @@ NODE_CLASS_MAPPINGS = {
     "ExactVAEDecodeOntoOriginal": VAEDecodeOntoOriginal,
     "ExactVAEEncodeVideoFile": VAEEncodeVideoFile,
     "ExactVAEDecodeToVideoFile": VAEDecodeToVideoFile,
+    "ExactEncodeFolder": EncodeFolder,
     "ExactVAECompare": VAECompare,
     "ExactVAEInfo": VAEInfo,
     "ExactVAEDoctor": VAEDoctor,
@@ -69,6 +71,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "ExactVAEDecodeOntoOriginal": "VAE Decode onto Original (Exact)",
     "ExactVAEEncodeVideoFile": "VAE Encode Video File (Exact)",
     "ExactVAEDecodeToVideoFile": "VAE Decode to Video File (Exact)",
+    "ExactEncodeFolder": "Encode Folder (Exact)",
     "ExactVAECompare": "Compare VAE (Exact)",
     "ExactVAEInfo": "VAE Info (Exact)",
     "ExactVAEDoctor": "VAE Doctor (Exact)",

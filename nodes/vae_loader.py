@@ -92,7 +92,8 @@ class VAELoader:
         made = host.to_socket(load, dtype, device, separate_images=frames == SEPARATE)
         vae = host.look(made)
         note = "; ComfyUI's nodes encode separate images" if frames == SEPARATE and vae.clip_law else ""
-        return host.show_text(f"{vae.title}; {host.runs_in(made)}{note}", made)
+        line = f"{vae.latent_channels} channels at 1/{vae.spatial_ratio}, {host.runs_in(made)}{note}"
+        return host.show_text(line, made)
 
 
 class Reading(NamedTuple):

@@ -20,7 +20,8 @@ from .execution.gradients import record
 from .execution.ladder import Ladder
 from .execution.options import DEFAULTS, RunOptions
 from .execution.plans.choose import choose_plans, make_request
-from .execution.plans.request import Plan, Request
+from .execution.plans.plan import Plan
+from .execution.plans.request import Request
 from .execution.progress import ProgressObserver
 from .execution.run import demand_finite, describe_run
 from .execution.streaming import PixelRows

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from browser import Editor
 from every_node import RECIPE, SHOWN, list_declared
+from exact_vae.vae_core.checkpoints import built_in
 from PIL import Image, PngImagePlugin
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +68,10 @@ def start_comfyui(folder: Path) -> Iterator[str]:
 
 def take_nodes(editor: Editor) -> None:
     """Take an image of every node after a run. The file's text 'declares' keeps the inputs that the node declared."""
+    for name, photograph in built_in.PHOTOGRAPHS.items():  # for the node that encodes a folder
+        png = io.BytesIO()
+        Image.open(photograph).convert("RGB").resize((256, 192)).save(png, "PNG")
+        editor.upload(f"{name}.png", png.getvalue())
     editor.links(False)
     editor.open(RECIPE.workflow())
     editor.run()

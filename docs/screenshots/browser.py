@@ -129,6 +129,14 @@ class Editor:
             urllib.request.Request(f"{self.url}/{path}", json.dumps(body).encode(), kind), timeout=60
         )
 
+    def upload(self, name: str, png: bytes) -> None:
+        """Put an image into the input folder."""
+        line = b"--------exact-vae"
+        head = f'Content-Disposition: form-data; name="image"; filename="{name}"\r\nContent-Type: image/png\r\n\r\n'
+        body = b"".join([b"--", line, b"\r\n", head.encode(), png, b"\r\n--", line, b"--\r\n"])
+        kind = {"Content-Type": f"multipart/form-data; boundary={line.decode()}"}
+        urllib.request.urlopen(urllib.request.Request(f"{self.url}/upload/image", body, kind), timeout=60)
+
     def _click(self, text: str) -> None:
         """What says just this, once it is there."""
         path = f"//*[@role='dialog']//*[not(*) and normalize-space(.)='{text}']"

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from .place import Surroundings, device, find_version, in_comfyui, result, surroundings
     from .previews import first_look
     from .several import nest
-    from .showing import Shown, draw_images, progress, show_saved_file, show_text, show_video
+    from .showing import Shown, draw_images, progress, show_saved_file, show_text, show_video, slide_images
     from .socket import HostModel, Load, facts, from_socket, geometry, look, runs_in, to_socket
-    from .user_files import find_file, list_files, list_graph_texts
+    from .user_files import find_file, find_folder, find_result_folder, list_files, list_folders, list_graph_texts
     from .videos import FoundVideo, find_video
 else:
     __getattr__, __dir__ = lazy.offer(
@@ -29,9 +29,9 @@ else:
             "memory": "advise budget",
             "models": "files new_file path",
             "place": "Surroundings device find_version in_comfyui result surroundings",
-            "showing": "Shown draw_images progress show_saved_file show_text show_video",
+            "showing": "Shown draw_images progress show_saved_file show_text show_video slide_images",
             "socket": "HostModel Load facts from_socket geometry look runs_in to_socket",
-            "user_files": "find_file list_files list_graph_texts",
+            "user_files": "find_file find_folder find_result_folder list_files list_folders list_graph_texts",
             "videos": "FoundVideo find_video",
         },
     )
@@ -52,6 +52,8 @@ __all__ = [
     "facts",
     "files",
     "find_file",
+    "find_folder",
+    "find_result_folder",
     "find_version",
     "find_video",
     "first_look",
@@ -59,6 +61,7 @@ __all__ = [
     "geometry",
     "in_comfyui",
     "list_files",
+    "list_folders",
     "list_graph_texts",
     "look",
     "nest",
@@ -70,6 +73,7 @@ __all__ = [
     "show_saved_file",
     "show_text",
     "show_video",
+    "slide_images",
     "surroundings",
     "to_socket",
 ]

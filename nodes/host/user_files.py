@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...vae_core import BadRequest
-from ...vae_core.files import demand_file, resolve_inside
+from ...vae_core.files import demand_file, demand_prefix, resolve_inside
 from .place import Surroundings, get_surroundings, in_comfyui
 
 OUTPUT = " [output]"  # the host's own mark of a name in its output folder
@@ -36,6 +36,45 @@ def find_file(name: str) -> Path:
     if not os.path.exists(path):  # which never raises, however the name is
         raise BadRequest(f"there is no file '{plain}' in the {kind} folder.")
     return demand_file(path)
+
+
+def list_folders() -> list[str]:
+    """The input folder, '.', and the folders within it and within the output folder."""
+    folders = _folders()
+    marks = (("input", ""), ("output", OUTPUT))
+    return [".", *(name + mark for kind, mark in marks for name in _list_folders(folders[kind]))]
+
+
+def find_folder(name: str) -> Path:
+    """The folder of such a name: an untrusted one. Raises BadRequest if there is none."""
+    if not isinstance(name, str):
+        raise BadRequest(f"the name of a folder is text, not {type(name).__name__}.")
+    marked = re.fullmatch(r"(.*\S)\s*\[(input|output)\]", name)
+    plain, kind = (marked[1], marked[2]) if marked else (name, "input")
+    path = resolve_inside(_folders()[kind], plain)
+    if not os.path.isdir(path):  # which never raises, however the name is
+        raise BadRequest(f"there is no folder '{plain}' in the {kind} folder.")
+    return path
+
+
+def find_result_folder(name: str) -> Path:
+    """A folder within the output folder, which need not be there yet. Raises BadRequest for any other place."""
+    demand_prefix(name)
+    folder = _folders()["output"]
+    path = resolve_inside(folder, name)
+    if path == Path(os.path.abspath(folder)):
+        raise BadRequest("the name of the folder is empty: results have a folder of their own in the output folder.")
+    return path
+
+
+def _list_folders(folder: Path, depth: int = 0) -> Iterator[str]:
+    try:
+        _, names = _read(str(folder), os.stat(folder).st_mtime_ns, ())
+    except OSError:  # it is not there, or may not be read
+        return
+    for name in names:
+        yield name
+        yield from (f"{name}/{one}" for one in (_list_folders(folder / name, depth + 1) if depth < DEEPEST else ()))
 
 
 def _folders() -> dict[str, Path]:

@@ -1,13 +1,15 @@
 """exact-vae cache export: names, keys, shapes, dtypes and numbers of the trainers' own files."""
 
+import io
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from exact_vae.batch import Export, Store, export
+from exact_vae.batch import Archives, Export, Store, export, export_archives
 from exact_vae.batch.comparing import read_row
 from exact_vae.batch.encoding import draw
 from exact_vae.batch.records import Record
@@ -17,6 +19,7 @@ from exact_vae.cli import main
 from exact_vae.vae_core import SPACES, convert, read_latent
 from exact_vae.vae_core.errors import BadRequest
 from safetensors import safe_open
+from safetensors.torch import load as safetensors_load
 
 
 def make_store(folder: Path, channels: int, space: str | None, *, frames: bool = False, **recipe) -> Store:
@@ -146,3 +149,53 @@ def test_the_command(tmp_path, capsys):
     assert found == {"files": 2, "left_out": 0, "model": "sd", "format": "sd-scripts"}
     shutil.rmtree(tmp_path / "cache")
     assert main([*command, str(tmp_path / "out")]) == 1 and "there is no cache in" in capsys.readouterr().err
+
+
+def read_archive(path: Path) -> dict[str, dict[str, bytes]]:
+    """Samples by their keys, as WebDataset groups them: names up to the first dot."""
+    samples: dict[str, dict[str, bytes]] = {}
+    with tarfile.open(path) as archive:
+        for member in archive:
+            key, _, ending = member.name.partition(".")
+            samples.setdefault(key, {})[ending] = archive.extractfile(member).read()
+    return samples
+
+
+def test_archives_of_webdataset(tmp_path, capsys):
+    store = make_store(tmp_path / "cache", 4, "sd1")
+    out = tmp_path / "out"
+    command = ["cache", "export", str(store.folder), "--format", "webdataset"]
+    assert main([*command, str(out)]) == 0 and "3 latents in 1 archives" in capsys.readouterr().out
+    samples = read_archive(out / "64x48-00000.tar")
+    assert list(samples) == ["a", "a_flip", "b"]
+    for key, sample in samples.items():
+        numbers = {name: np.load(io.BytesIO(sample[f"{name}.npy"])) for name in ("mean", "logvar")}
+        kept = stored(store)[key.replace("_", ".")]
+        assert all((numbers[name] == kept[name].numpy()).all() for name in numbers)
+        told = json.loads(sample["json"])
+        assert told["convention"] == "raw" and told["vae"] == "made up" and told["bucket"] == [64, 48]
+        assert "txt" not in sample, "there is no caption"
+    assert main([*command, str(out)]) == 1 and "there are 1 of the archives already" in capsys.readouterr().err
+    before = (out / "64x48-00000.tar").read_bytes()
+    assert main([*command, str(out), "--overwrite"]) == 0 and (out / "64x48-00000.tar").read_bytes() == before
+    assert main([*command, str(tmp_path / "x"), "--convention", "scaled"]) == 1
+    assert "of a mean with its logvar only the raw numbers" in capsys.readouterr().err
+
+
+def test_archives_that_are_scaled_and_small(tmp_path):
+    store = make_store(tmp_path / "cache", 4, None, posterior="mean", stored="bf16")
+    one = 4 * 4 * 6 * 8
+    what = Archives(tmp_path / "out", "safetensors", "scaled", "sdxl", most=2 * one)
+    assert export_archives(store, what).archives == 2
+    (sample,) = read_archive(tmp_path / "out" / "64x48-00001.tar").values()
+    expected = convert(stored(store)["b"]["mean"][None], SPACES["sdxl"], "raw", "scaled")[0]
+    assert torch.equal(safetensors_load(sample["safetensors"])["mean"], expected)
+    assert json.loads(sample["json"])["space"] == "sdxl"
+
+
+@pytest.mark.parametrize("name", ["diffusers", "diffusion-pipe", "SimpleTuner", "OneTrainer"])
+def test_caches_that_cannot_be_written_are_refused_with_the_reason(name, tmp_path, capsys):
+    make_store(tmp_path / "cache", 4, None)
+    assert main(["cache", "export", str(tmp_path / "cache"), str(tmp_path / "out"), "--format", name]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and ("LatentDataset" in said or "cache verify" in said)

@@ -195,13 +195,14 @@ class Variant(NamedTuple):
 
     def in_space(self, latent_space: str, name: str) -> "Variant":
         """The same tiny VAE, giving and taking the raw latents of this space. Raises BadRequest for another VAE."""
-        space, scaling = latents.get_space(latent_space), family_named(self.family).scaling
-        if not scaling or self.family not in space.families or space.channels != self.config.latent_channels:
-            raise BadRequest(
-                f"'{name}' has no use for the latent space '{latent_space}' ({space.channels} channels): it is "
-                f"{title(self.family, self.config)}; only a tiny VAE of as many channels needs to be told."
-            )
-        statistics = scaling(space)
+        scaling, fitting = family_named(self.family).scaling, list_spaces(self.family, self.config)
+        if not scaling or latent_space not in fitting:
+            known = latents.SPACES.get(latent_space)
+            wrong = f"has no use for the latent space '{latent_space}' ({known.channels} channels)" if known else ""
+            wrong = wrong or f"cannot take '{latent_space}': there is no latent space '{latent_space}'"
+            choice = f"choose one of {', '.join(fitting)}" if fitting else "only a tiny VAE needs to be told its own"
+            raise BadRequest(f"'{name}' {wrong}; it is {title(self.family, self.config)}: {choice}.")
+        statistics = scaling(latents.SPACES[latent_space])
         config = replace(self.config, scaled=statistics["vae_scale"].numel())  # type: ignore[type-var]
         return Variant(self.family, config, {**self.weights, **statistics}, latent_space)
 
@@ -227,6 +228,11 @@ class Variant(NamedTuple):
             device=device,
             latent_space=self.latent_space,
         )
+
+
+def list_spaces(family: str, config: Config) -> tuple[str, ...]:
+    """The latent spaces that such a VAE can be told; none but for a tiny one."""
+    return latents.find_spaces(config.latent_channels, family=family) if family_named(family).scaling else ()
 
 
 @pin_numerics()
