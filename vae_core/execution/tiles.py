@@ -66,6 +66,13 @@ class TilePlan:
         tiles = f"{self.count} tiles of {self.tiles.size} pixels, {self.tiles.overlap} shared"
         return f"blended, approximate: {tiles}; each {self.each}"
 
+    @property
+    def summary(self) -> str:
+        """'approximate, in 6 blended tiles, up to 812 MiB'"""
+        if self.count == 1:
+            return self.each.summary
+        return f"approximate, in {self.count} blended tiles, {self.each.cost}"
+
 
 class Span(NamedTuple):
     """Part of a side of an image, in pixels of the latent.
