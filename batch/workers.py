@@ -100,7 +100,7 @@ def _wait(worker: Worker, batch: Batch, result: Future[list[Result]]) -> list[Re
 
 def _set_up(loading: Loading, device: str, recipe: Recipe, plans: Mapping[Size, Agreed]) -> None:
     """In the worker's process: loads the VAE, which stays with the process."""
-    Thread(target=_end_with_parent, daemon=True).start()
+    watch_parent()
     torch.set_num_threads(recipe.threads)
     process: object = current_process()
     vars(process)["encoder"] = Encoder(loading.load(device), recipe, plans)
@@ -111,8 +111,12 @@ def _encode(batch: Batch) -> list[Result]:
     return vars(process)["encoder"].encode(batch)
 
 
+def watch_parent() -> None:
+    """Let this process end when the one that started it was killed, which cannot say so: it would wait for ever."""
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
 def _end_with_parent() -> None:
-    """Ends this process when the one that started it was killed, which cannot say so: nobody would read its results."""
     parent = parent_process()
     if parent is not None:
         parent.join()

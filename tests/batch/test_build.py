@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from exact_vae.batch import Loading, Recipe, Request, Store, build
@@ -17,6 +20,7 @@ from exact_vae.cli import main
 from exact_vae.vae_core import VAEError, load, readers
 from exact_vae.vae_core.images import to_pixel_range
 from PIL import Image
+from support.slow import slow
 
 SMALL = ("--area", "32x32", "--step", "16", "--device", "cpu", "--dtype", "fp32")
 
@@ -128,6 +132,26 @@ def test_a_worker_that_dies_is_replaced_and_its_batch_repeated(photos, tmp_path)
     expected = list(encode_here(vae, recipe, plans, batches))
     assert [one.record for (one,) in found] == [item.record for item in items]
     assert all(torch.equal(a.tensors["mean"], b.tensors["mean"]) for (a,), (b,) in zip(found, expected, strict=True))
+
+
+@slow
+def test_workers_end_with_the_process_that_is_killed():
+    """Else they would wait for ever, each with a VAE in memory."""
+    code = """
+import os, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from exact_vae.batch.workers import watch_parent
+pool = ProcessPoolExecutor(1, get_context("spawn"), watch_parent)
+print(pool.submit(os.getpid).result(), flush=True)
+time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        worker = psutil.Process(int(driver.stdout.readline()))
+        driver.kill()
+    _, alive = psutil.wait_procs([worker], timeout=60)
+    assert not alive
 
 
 def test_a_broken_image_in_a_batch_changes_no_other(photos, tmp_path):
