@@ -10,7 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from safetensors import SafetensorError, safe_open
 
 from ..vae_core.files import LARGEST_JSON, demand_file
-from .deep_files import PNG_START, PRIVATE
+from .png16 import PNG_START, PRIVATE
 
 NAMES = ("prompt", "workflow")
 COMMENT = "comment"  # where a pack that writes videos keeps both, in one JSON object

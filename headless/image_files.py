@@ -17,7 +17,7 @@ from torch import Tensor
 from ..vae_core.errors import BadPixels, BadRequest
 from ..vae_core.files import write_atomically
 from . import exr, tiff
-from .deep_files import PRIVATE
+from .png16 import PRIVATE
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".apng", ".avif", ".jfif", exr.SUFFIX)
 BITS = (8, 16, 32)  # of a channel; 32 are floats, and in an OpenEXR file 16 are too

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ...vae_core.files import write_atomically
-from .. import deep_files, image_files
+from .. import exr, image_files, png16
 from ..dynamic import COMBO
 from ..folders import Folders
 from .declaring import Core, Nested, choice, whole
@@ -100,9 +100,9 @@ class SaveImageAdvanced(_Saving, Nested):
         for file, image in zip(written, images, strict=True):
             with write_atomically(file) as part:
                 if kind == "exr":
-                    deep_files.write_exr(part, image, texts, format["input_color_space"])
+                    exr.write_as_core(part, image, texts, format["input_color_space"])
                 elif format["bit_depth"] == "16-bit":
-                    deep_files.write_png16(part, image, texts)
+                    png16.write(part, image, texts)
                 else:
                     image_files.write_png(part, image, texts, 4)
         return {"ui": {"images": list_files(written, "output")}, "result": (images,)}
