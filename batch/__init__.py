@@ -2,6 +2,7 @@
 
 records.py    what is known of a source, of an item to encode, and of a latent
 sources.py    where images lie: folders and lists; tars.py in archives, tables.py in tables; captions.py their texts
+clips.py      videos and folders of frames
 buckets.py    which size an image is brought to; the rules of trainers, to the pixel
 fitting.py    brings an image to that size
 recipe.py     everything that changes numbers

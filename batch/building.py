@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ..vae_core import VAE, BadRequest, __version__
 from ..vae_core.errors import some
 from .backends import Backend, Local, Work
+from .clips import count_latent_frames, demand_frames
 from .encoding import Agreed, Loading, demand_posterior, read_plans
 from .limits import SHARD
 from .planning import Shard, Survey, plan_items, plan_shards, survey
@@ -121,9 +122,10 @@ def _prepare(request: Request) -> _Job:
     backend, recipe = request.backend or Local(request.devices), request.recipe.check()
     store, vae = Store(request.out), backend.load(request.loading)
     demand_posterior(vae, recipe)
+    demand_frames(vae, recipe)
     _demand_same(store, vae, recipe)
     known = store.read_images()
-    sources = list_sources(request.source, request.captions, request.out, request.limit)
+    sources = list_sources(request.source, request.captions, request.out, request.limit, clips=bool(recipe.frames))
     found = survey(sources, known, recipe.smallest, request.on_look, backend.look)
     if not request.update:
         _demand_same_images(store, known, found.images, {one.path for one in store.read_skipped() if one.again})
@@ -146,6 +148,7 @@ def _list_left(items: Iterable[Item], kept: Mapping[str, Contents]) -> list[Item
 def _bytes_of(vae: VAE, bucket: Size, recipe: Recipe) -> int:
     ratio = vae.spatial_ratio
     numbers = vae.latent_channels * -(-bucket[0] // ratio) * -(-bucket[1] // ratio)
+    numbers *= count_latent_frames(vae, recipe)
     return numbers * recipe.dtype.itemsize * (2 if recipe.posterior == BOTH else 1)
 
 
@@ -153,7 +156,8 @@ def _demand_same(store: Store, vae: VAE, recipe: Recipe) -> None:
     """Raises BadRequest if the folder holds a cache of another VAE or recipe."""
     if not store.job:
         return
-    before, now = store.job, _describe(vae, recipe)
+    usual = Recipe().to_dict()  # for what a cache of an earlier version did not have
+    before, now = {**store.job, "recipe": {**usual, **store.job["recipe"]}}, _describe(vae, recipe)
     different = [
         f"{name}: {before[part].get(name)} before, {value} now"
         for part in ("vae", "recipe")

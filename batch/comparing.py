@@ -63,6 +63,7 @@ def compare(store: Store, vae: VAE, count: int, found: Findings) -> Iterator[Sam
         if not error <= limit:
             found.note(row.record.path, f"encoded again its latent is off by {error:.2g} of its spread, over {limit:g}")
         image = to_unit_range(load_pixels(item, recipe, vae.in_channels)[None])
+        image = image[:, :, 0] if image.ndim == 5 else image
         yield make_sample(row.record.path, image, next(iter(stored.values()))[None], vae, error)
 
 

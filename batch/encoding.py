@@ -24,7 +24,7 @@ from ..vae_core import (
     load,
 )
 from ..vae_core.images import convert_channels, to_pixel_range
-from . import fitting
+from . import clips, fitting
 from .limits import AHEAD, READERS
 from .mishaps import skip
 from .reading import read_pixels
@@ -65,7 +65,8 @@ def agree(vae: VAE, recipe: Recipe, buckets: Iterable[Size]) -> dict[Size, Agree
     """How each bucket is run. Raises DoesNotFit."""
     found = {}
     for width, height in buckets:
-        plan = vae.plan("encode", (recipe.batch, vae.in_channels, height, width), rows=recipe.rows)
+        frames = (recipe.frames,) if recipe.frames else ()
+        plan = vae.plan("encode", (recipe.batch, vae.in_channels, *frames, height, width), rows=recipe.rows)
         found[width, height] = of_plan(plan)
     return found
 
@@ -140,7 +141,10 @@ class Encoder:
         return split(posterior, self.recipe, [item.record.key for item in items])
 
     def _store(self, item: Item, tensors: dict[str, Tensor]) -> Result:
-        stored = {name: one.to("cpu", self.recipe.dtype).clone() for name, one in tensors.items()}
+        stored = {
+            name: one.to("cpu", self.recipe.dtype).clone(memory_format=torch.contiguous_format)
+            for name, one in tensors.items()
+        }
         if all(bool(one.isfinite().all()) for one in stored.values()):
             return Latent(item.record, stored)
         return Skipped(item.record.path, f"its latent is not finite in {self.recipe.stored}", item.record.id)
@@ -165,7 +169,12 @@ def _demand_plan(agreed: Agreed) -> Callable[[Plan | TilePlan | str], None]:
 
 
 def load_pixels(item: Item, recipe: Recipe, channels: int) -> Tensor:
-    """The pixels of an item, (channels, H, W) of its bucket in [-1, 1], float32. Raises as `read_pixels` does."""
+    """The pixels of an item in [-1, 1], float32: (channels, H, W) of its bucket, of a clip (channels, T, H, W).
+
+    Raises as `read_pixels` does.
+    """
+    if recipe.frames:
+        return clips.load(item, recipe, channels)
     image = read_pixels(item.source, recipe.srgb)
     if (image.shape[1], image.shape[0]) != item.record.original:
         raise BadPixels("it has another size than its header says, or was changed since the job began")

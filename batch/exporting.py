@@ -140,6 +140,7 @@ def demand_sizes(rows: Iterable[Row], recipe: Recipe, trainer: str) -> None:
 def list_files(rows: Iterable[Row], what: Export, format: Format) -> list[_File]:
     """Each image's file, of its centre crop. Raises BadRequest for a name that leads out of the folder."""
     centres = [row for row in rows if row.record.number == 0]
+    demand_format(centres, what, format)
     mirrored = {row.record.path: row for row in centres if row.record.flip}
     keeps_flips = what.trainer == SD_SCRIPTS
     return [
@@ -149,12 +150,19 @@ def list_files(rows: Iterable[Row], what: Export, format: Format) -> list[_File]
     ]
 
 
+def demand_format(rows: Iterable[Row], what: Export, format: Format) -> None:
+    """Raises BadRequest for clips that are to go into files of images."""
+    if not format.frames and any(row.record.frames > 1 for row in rows):
+        raise BadRequest(f"this cache is of clips, and {what.trainer} has images alone for that model.")
+
+
 def name_file(record: Record, what: Export, format: Format) -> Path:
     """sd-scripts: as the image in its folder. musubi: all in one. Both with the image's size before it was resized."""
     path = PurePosixPath(record.path)
     width, height = record.original
     stem = path.with_suffix("") if what.trainer == SD_SCRIPTS else PurePosixPath(path.stem)
-    name = f"{stem}_{width:04d}x{height:04d}{format.ending}"
+    piece = f"_{record.start:05d}-{record.frames:03d}" if record.frames > 1 else ""  # as musubi numbers them
+    name = f"{stem}{piece}_{width:04d}x{height:04d}{format.ending}"
     try:
         return resolve_inside(what.folder, name)
     except BadRequest as error:
@@ -172,7 +180,8 @@ def demand_places(files: Iterable[_File], what: Export) -> None:
     seen: dict[str, str] = {}
     for file in files:
         path = file.row.record.path
-        name = PurePosixPath(path).stem if what.trainer == MUSUBI else str(file.path)
+        start = file.row.record.start
+        name = f"{PurePosixPath(path).stem}/{start}" if what.trainer == MUSUBI else str(file.path)
         if name in seen:
             raise BadRequest(
                 f"{what.trainer} cannot tell '{seen[name]}' and '{path}' apart, whose latents would both be "
@@ -205,8 +214,9 @@ def _convert(store: Store, row: Row, what: Export, format: Format, space: str) -
         raw = draw(stored[MEAN].float(), stored["logvar"].float(), what.seed, row.record.key)
     if format.convention != RAW:
         raw = convert(raw[None], get_space(space), RAW, format.convention)[0]
-    flat = raw[:, 0] if raw.ndim == 4 else raw
-    return (flat[:, None] if format.frames else flat).to(dtype).contiguous()
+    if raw.ndim == 4 and not format.frames:
+        raw = raw[:, 0]
+    return (raw[:, None] if format.frames and raw.ndim == 3 else raw).to(dtype).contiguous()
 
 
 def _write_sd_scripts(file: _File, latent: Tensor, flipped: Tensor | None, format: Format) -> None:
@@ -236,8 +246,10 @@ def _write_musubi(file: _File, latent: Tensor, format: Format) -> None:
     """As `save_latent_cache_common` does; the name of FLUX.2's tensor has no frames."""
     width, height = file.row.record.original
     h, w = latent.shape[-2:]
-    size = f"{h}x{w}" if format.spaces == ("flux2",) else f"1x{h}x{w}"
+    frames = latent.shape[1] if latent.ndim == 4 else 1
+    size = f"{h}x{w}" if format.spaces == ("flux2",) else f"{frames}x{h}x{w}"
     dtype = str(latent.dtype).removeprefix("torch.")
     metadata = {"architecture": format.architecture, "width": f"{width}", "height": f"{height}"}
+    metadata |= {"frame_count": f"{file.row.record.frames}"} if file.row.record.frames > 1 else {}
     with write_atomically(file.path) as part:
         save_file({f"latents_{size}_{dtype}": latent}, part, metadata={**metadata, "format_version": VERSION})

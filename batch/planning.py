@@ -3,10 +3,12 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import NamedTuple
 
 from ..vae_core import VAEError, readers
+from . import clips
 from .limits import MOST_RECORDS, READERS
 from .mishaps import skip
 from .reading import digest, open_file
@@ -79,6 +81,9 @@ def look_at(source: Source | Skipped, known: Mapping[str, Image]) -> Image | Ski
     assert isinstance(source, Source)
     try:
         with open_file(source) as path:
+            if clips.is_clip(source):
+                size, frames, rate = clips.measure(path)
+                return Image(source, digest(path), size, frames, rate)
             height, width = readers.measure(path)
             return Image(source, digest(path), (width, height))
     except (VAEError, OSError) as error:
@@ -91,7 +96,7 @@ def recall(source: Source | Skipped, known: Mapping[str, Image]) -> Image | Skip
     if isinstance(source, Skipped):
         return before if before and source.again else source
     if before and (before.source.stamp, before.source.part) == (source.stamp, source.part):
-        return Image(source, before.id, before.size)
+        return replace(before, source=source)
     return None
 
 
@@ -108,12 +113,12 @@ def make_items(image: Image, recipe: Recipe) -> list[Item]:
     """What is encoded of an image: each crop, and its mirror image. Raises BadRequest if nothing is left of it."""
     fit = recipe.rule.fit(image.size)
     items = []
-    boxes = list_crops(image.id, fit.resized, fit.bucket, recipe)
-    for number, box in enumerate(boxes):
-        for flip in (False, True) if recipe.flip else (False,):
-            key = image.id[:KEY] + (f".{number}" if number else "") + (".flip" if flip else "")
-            record = Record(key, image.id, image.source.path, image.size, fit.resized, box, fit.bucket, flip, number)
-            items.append(Item(record, image.source))
+    boxes, flips = list_crops(image.id, fit.resized, fit.bucket, recipe), (False, True) if recipe.flip else (False,)
+    for start, (number, box), flip in product(clips.list_starts(image, recipe), enumerate(boxes), flips):
+        piece = f".at{start}" if start else ""
+        key = image.id[:KEY] + piece + (f".{number}" if number else "") + (".flip" if flip else "")
+        place = (image.size, fit.resized, box, fit.bucket, flip, number, start, recipe.frames or 1)
+        items.append(Item(Record(key, image.id, image.source.path, *place), image.source))
     return items
 
 

@@ -38,8 +38,13 @@ def read_bytes(source: Source) -> bytes:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits. Raises OSError."""
+    """SHA-256 of a file, 64 hexadecimal digits; of a folder that of its files' names and digests. Raises OSError."""
     found = hashlib.sha256()
+    if path.is_dir():
+        for one in sorted(path.iterdir()):
+            if one.is_file():
+                found.update(f"{one.name}\0{digest(one)}\n".encode("utf-8", "surrogateescape"))
+        return found.hexdigest()
     with path.open("rb") as file:
         while piece := file.read(PIECE):
             found.update(piece)

@@ -14,6 +14,7 @@ MEAN, BOTH, SAMPLE = POSTERIORS = ("mean", "mean+logvar", "sample")
 CROP, PAD = FITS = ("crop", "pad")
 STORED = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 AUTOMATIC = "auto"
+FASTEST = 1000  # frames a second
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Recipe:
     filter     by which is resized, one of fitting.FILTERS; 'auto': as the rule's trainer does, or Lanczos
     smallest   an image with a shorter side is skipped
     flip       store the latent of the mirrored image too
+    frames     of each piece of a clip; 0: images are encoded
+    fps        frames a second that clips are brought to by leaving out or repeating; 0: all frames as they are
     crops      of each image: the centre, and others that its content decides
     posterior  'mean', 'mean+logvar', or 'sample' by the seed
     stored     dtype of the numbers in the shards: 'fp32', 'bf16', 'fp16'
@@ -52,6 +55,8 @@ class Recipe:
     smallest: int = 32
     flip: bool = False
     crops: int = 1
+    frames: int = 0
+    fps: float = 0.0
     posterior: str = MEAN
     seed: int = 0
     stored: str = "fp32"
@@ -75,6 +80,8 @@ class Recipe:
                 raise BadRequest(f"{name} cannot be '{value}': choose one of {', '.join(choices)}.")
         if min(self.step, self.crops, self.batch, self.threads, *self.area) < 1:
             raise BadRequest("area, step, crops, batch and threads must be 1 or more.")
+        if self.frames < 0 or not 0 <= self.fps <= FASTEST or (self.fps and not self.frames):
+            raise BadRequest(f"frames must be 1 or more, and fps, which needs frames, at most {FASTEST}.")
         if self.fit == PAD and self.buckets in (SD_SCRIPTS, MUSUBI):
             raise BadRequest(f"the rule of {self.buckets} crops: choose --fit crop, or --buckets aspect.")
         usual = TRAINER if self.buckets in (SD_SCRIPTS, MUSUBI) else LANCZOS

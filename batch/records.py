@@ -27,11 +27,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Image:
-    """A source whose header was read. id: SHA-256 of its bytes. size: (width, height), upright."""
+    """A source whose header was read. id: SHA-256 of its bytes. size: (width, height), upright.
+
+    frames, rate  of a clip, the latter in frames a second
+    """
 
     source: Source
     id: str
     size: Size
+    frames: int = 1
+    rate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ class Record:
     bucket    (width, height) that was encoded
     flip      was it mirrored?
     number    of the crop, 0 the centre
+    start     first frame of a piece of a clip, at the rate of the recipe
+    frames    of the piece; 1 of an image
     """
 
     key: str
@@ -58,6 +65,8 @@ class Record:
     bucket: Size
     flip: bool = False
     number: int = 0
+    start: int = 0
+    frames: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -65,7 +74,8 @@ class Record:
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> "Record":
         """The record with these values, as `to_dict` gives them; others are left out. Raises KeyError, TypeError."""
-        values = {one.name: d[one.name] for one in fields(cls)}
+        later = {"start": 0, "frames": 1, **d}  # which the first caches do not have
+        values = {one.name: later[one.name] for one in fields(cls)}
         pairs = {name: tuple(values[name]) for name in ("original", "resized", "crop", "bucket")}
         return cls(**{**values, **pairs})
 

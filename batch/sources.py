@@ -15,18 +15,27 @@ from typing import Any
 from ..vae_core import BadRequest, readers
 from . import tables, tars
 from .captions import CAPTIONS, NO_CAPTIONS, PATHS, first_of, read_source
+from .clips import list_clips, stamp
 from .places import demand_file, explain_reading, is_remote, list_names, place_at
 from .records import Skipped, Source
 
 
-def list_sources(place: Path, captions: str, inside: Path, limit: int | None = None) -> Iterator[Source | Skipped]:
+def list_sources(
+    place: Path, captions: str, inside: Path, limit: int | None = None, clips: bool = False
+) -> Iterator[Source | Skipped]:
     """All images at this place, in a fixed order.
 
     captions  the ending of the file with an image's caption, '.txt' or '.json'; 'none'
     inside    the folder of results, which may lie in the place and is left out
+    clips     list videos and folders of frames instead of images
     Raises BadRequest if there is nothing of this kind.
     """
-    return islice(_choose(place)(place, captions, inside), limit)
+    if not clips:
+        return islice(_choose(place)(place, captions, inside), limit)
+    listed = list_clips if place.is_dir() else _choose(place)
+    if listed not in (list_clips, list_jsonl, list_csv, list_text):
+        raise BadRequest(f"'{place}' is no source of clips: give a folder, or a list (.txt, .jsonl, .csv).")
+    return islice(map(stamp, listed(place, captions, inside)), limit)
 
 
 def _choose(place: Path) -> Callable[[Path, str, Path], Iterable[Source | Skipped]]:

@@ -110,11 +110,18 @@ class Store:
         for line in self._lines(SOURCES):
             part = tuple(line["part"]) if line["part"] else None
             source = Source(line["path"], line["file"], tuple(line["stamp"]), part, line["caption"])
-            found[source.path] = Image(source, line["id"], tuple(line["size"]))
+            clip = line.get("frames", 1), line.get("rate", 0.0)
+            found[source.path] = Image(source, line["id"], tuple(line["size"]), *clip)
         return found
 
     def write_images(self, images: Iterable[Image]) -> None:
-        self._write_lines(SOURCES, ({**asdict(one.source), "id": one.id, "size": one.size} for one in images))
+        self._write_lines(
+            SOURCES,
+            (
+                {**asdict(one.source), "id": one.id, "size": one.size, "frames": one.frames, "rate": one.rate}
+                for one in images
+            ),
+        )
 
     def write_index(self, rows: Iterable[Row], skipped: Iterable[Skipped]) -> None:
         lines = [row.to_dict() for row in rows]

@@ -1,11 +1,13 @@
 """Who encodes: this process, or one process for each device. Results come in the order of the batches."""
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.process import current_process
+from threading import Thread
 
 import torch
 
@@ -98,6 +100,7 @@ def _wait(worker: Worker, batch: Batch, result: Future[list[Result]]) -> list[Re
 
 def _set_up(loading: Loading, device: str, recipe: Recipe, plans: Mapping[Size, Agreed]) -> None:
     """In the worker's process: loads the VAE, which stays with the process."""
+    Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(recipe.threads)
     process: object = current_process()
     vars(process)["encoder"] = Encoder(loading.load(device), recipe, plans)
@@ -106,3 +109,11 @@ def _set_up(loading: Loading, device: str, recipe: Recipe, plans: Mapping[Size, 
 def _encode(batch: Batch) -> list[Result]:
     process: object = current_process()
     return vars(process)["encoder"].encode(batch)
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it was killed, which cannot say so: nobody would read its results."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

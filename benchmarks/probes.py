@@ -23,6 +23,7 @@ HEADERS = Path(__file__).parents[1] / "tests" / "headers"
 SIDE = 64  # pixels
 LARGE = 512  # pixels
 LOADS = 7
+WORDS = {torch.float16: "F16", torch.float32: "F32"}  # of safetensors
 
 
 class CoreVAE:
@@ -93,7 +94,7 @@ def inspection() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         for header in ("sd1.ldm", *sorted(path.stem for path in HEADERS.glob("*.json"))):
             path = Path(folder, f"{len(seconds)}.safetensors")
-            _write_sparse_file(path, json.loads((HEADERS / f"{header}.json").read_text())["shapes"])
+            write_sparse_file(path, json.loads((HEADERS / f"{header}.json").read_text())["shapes"])
             try:
                 seconds.append(_time(lambda path=path: inspect(path)))
                 again.append(_time(lambda path=path: inspect(path)))
@@ -199,12 +200,12 @@ def _stand_in_for_comfyui() -> None:
         sys.modules[name] = ModuleType(name)
 
 
-def _write_sparse_file(path: Path, shapes: dict[str, list[int]]) -> None:
-    """A .safetensors file of these shapes in fp16, whose numbers are a hole: it takes no room on the disk."""
+def write_sparse_file(path: Path, shapes: dict[str, list[int]], dtype: torch.dtype = torch.float16) -> None:
+    """A .safetensors file of these shapes, whose numbers are a hole: zeros that take no room on the disk."""
     entries, end = {}, 0
     for name, shape in shapes.items():
-        start, end = end, end + 2 * torch.Size(shape).numel()
-        entries[name] = {"dtype": "F16", "shape": shape, "data_offsets": [start, end]}
+        start, end = end, end + dtype.itemsize * torch.Size(shape).numel()
+        entries[name] = {"dtype": WORDS[dtype], "shape": shape, "data_offsets": [start, end]}
     header = json.dumps(entries).encode()
     header += b" " * (-len(header) % 8)
     with path.open("wb") as file:

@@ -94,7 +94,7 @@ def _stop_on_kill() -> Iterator[None]:
 
 def parser() -> argparse.ArgumentParser:
     try:
-        from . import cache, codec, demo, doctor, env, graph, graph_files, inspect, plan, train
+        from . import cache, codec, completion, demo, doctor, env, graph, graph_files, inspect, plan, train
     except ModuleNotFoundError as e:  # only the command line needs these packages
         raise SystemExit(f"exact-vae needs '{e.name}': pip install 'exact-vae[cli]'") from e
     root = _Parser(prog="exact-vae", description="The autoencoders of diffusion models.")
@@ -103,6 +103,7 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(metavar="COMMAND")
     for module in (demo, inspect, plan, codec, cache, doctor, env, graph, graph_files, train):
         module.add(commands)
+    completion.add(commands, parser)
     _add_quiet(commands)
     return root
 

@@ -59,6 +59,10 @@ def _add_sizes(command: argparse.ArgumentParser) -> None:
     least = "skip images with a shorter side"
     group.add_argument("--smallest", type=parse_positive, default=USUAL.smallest, metavar="N", help=least)
     group.add_argument("--flip", action="store_true", help="store the mirrored image, too")
+    frames = "encode clips (videos, folders of frames) in pieces of N frames, for VAEs of clips"
+    group.add_argument("--frames", type=parse_positive, default=0, metavar="N", help=frames)
+    fps = "bring clips to so many frames a second first"
+    group.add_argument("--fps", type=float, default=0.0, metavar="F", help=fps)
     group.add_argument("--repeat-crops", type=parse_positive, default=1, metavar="N", help="crops of each image")
 
 
@@ -148,6 +152,8 @@ def make_recipe(options: argparse.Namespace) -> Recipe:
         smallest=options.smallest,
         flip=options.flip,
         crops=options.repeat_crops,
+        frames=options.frames,
+        fps=options.fps,
         posterior=posterior,
         seed=seed,
         stored=options.store or stored_like(parse_dtype(options.dtype) or torch.float32),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..headless import image_files
+from ..headless import image_files, tiff
 from ..nodes.images import frames_are_batch, to_image, to_pixels
 from ..vae_core import VAE, BadRequest, Posterior, RunOptions, videos
 from ..vae_core.files import make_folder
@@ -92,7 +92,8 @@ def decode(
     """Decode a clip or a batch of images into a video, or into numbered images -> what was written, text and facts."""
     size, most = (tag.size_of(latent.shape), tag.frames_of(latent.shape)) if tag else (None, None)
     latents = latent.split(1) if latent.ndim == 5 else [latent]
-    with bar("decode") as progress, open_writer(target, options, vae.out_channels) as writer:
+    values = _count_values(vae, latent) if latent.ndim == 5 else 0
+    with bar("decode") as progress, open_writer(target, options, vae, values) as writer:
         for one in latents:
             left = most
             for frames in vae.decode_frames(one, size=size, options=how, progress=progress):
@@ -101,16 +102,31 @@ def decode(
     return str(writer), {"image": str(target), "written": str(writer)}
 
 
-def open_writer(target: Path, options: argparse.Namespace, channels: int) -> AbstractContextManager:
-    """What takes the frames that are decoded."""
-    if target.suffix.lower() not in videos.SUFFIXES:
-        for name in ("fps", "codec", "crf", "source"):
-            if getattr(options, name) is not None:
-                raise BadRequest(f"--{name} is for videos, and '{target}' is written as images: leave it away.")
-        rows.demand_savable(target, channels)
-        return nullcontext(NumberedImages(target, options.resume))
-    if options.resume:
-        raise BadRequest("a video cannot be resumed: leave --resume away, or write numbered images (frames/%05d.png).")
+def _count_values(vae: VAE, latent: Tensor) -> int:
+    """Numbers of all frames of clips (B, C, T, h, w), at most."""
+    clips, _, frames, h, w = latent.shape
+    longest = vae.clip_law.frames(frames) if vae.clip_law else frames
+    return clips * longest * vae.out_channels * h * w * vae.decoded_ratio**2
+
+
+def open_writer(target: Path, options: argparse.Namespace, vae: VAE, values: int) -> AbstractContextManager:
+    """What takes the frames that are decoded. values: of all frames, at most; 0 for separate images."""
+    if target.suffix.lower() in videos.SUFFIXES:
+        return _open_video(target, options, vae.out_channels)
+    for name in ("fps", "codec", "crf", "source"):
+        if getattr(options, name) is not None:
+            raise BadRequest(f"--{name} is for videos, and '{target}' is written as images: leave it away.")
+    bits = rows.demand_savable(target, vae.out_channels, options.bits)
+    if values and target.suffix.lower() in tiff.SUFFIXES and not is_pattern(target):
+        demand_no_resume(options, "a TIFF file")
+        return TiffPages(target, bits, values * bits // 8)
+    return nullcontext(NumberedImages(target, options.resume, bits))
+
+
+def _open_video(target: Path, options: argparse.Namespace, channels: int) -> AbstractContextManager:
+    demand_no_resume(options, "a video")
+    if options.bits:
+        raise BadRequest(f"--bits is for images, and '{target}' is a video: choose a codec, h265, prores or ffv1-16.")
     if channels != 3:
         raise BadRequest(f"a video has 3 channels, this VAE decodes to {channels}: write numbered images.")
     encoding = videos.choose_encoding(target, options.codec, options.crf)
@@ -119,14 +135,35 @@ def open_writer(target: Path, options: argparse.Namespace, channels: int) -> Abs
     return videos.VideoFile(target, encoding, rate, options.source if source and source.has_sound else None)
 
 
+def demand_no_resume(options: argparse.Namespace, what: str) -> None:
+    if options.resume:
+        raise BadRequest(f"{what} cannot be resumed: leave --resume away, or write numbered images (frames/%05d.png).")
+
+
+class TiffPages(tiff.Stack):
+    """A TIFF file with a page for each frame. most: bytes that it may have."""
+
+    def __init__(self, path: Path, bits: int, most: int):
+        super().__init__(path, most)
+        self.bits = bits
+
+    def put(self, frames: Tensor) -> None:
+        """Write frames (C, n, H, W) in [-1, 1], in order."""
+        for image in to_image(frames.transpose(0, 1), clamp=False):
+            self.add(image_files.levels(image, self.bits))
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.pages} pages"
+
+
 class NumberedImages:
     """Image files with numbers from 1: 'frames/%05d.png', or the name with _00001, _00002 ... before its ending.
 
     resume: files that are there are kept. They are whole: each gets its name when it is complete.
     """
 
-    def __init__(self, target: Path, resume: bool):
-        self.target, self.resume = target, resume
+    def __init__(self, target: Path, resume: bool, bits: int):
+        self.target, self.resume, self.bits = target, resume, bits
         self.written = self.kept = 0
 
     def path(self, number: int) -> Path:
@@ -138,13 +175,13 @@ class NumberedImages:
 
     def put(self, frames: Tensor) -> None:
         """Write frames (C, n, H, W) in [-1, 1], in order."""
-        for image in to_image(frames.transpose(0, 1)):
+        for image in to_image(frames.transpose(0, 1), clamp=False):
             path = self.path(self.written + self.kept + 1)
             if self.resume and path.exists():
                 self.kept += 1
                 continue
             make_folder(path.parent)
-            image_files.write_levels(path, image_files.levels(image))
+            image_files.write_levels(path, image_files.levels_for(path, image, self.bits))
             self.written += 1
 
     def __str__(self) -> str:

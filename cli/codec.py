@@ -26,7 +26,8 @@ IMAGE, VIDEO = ".png", ".mp4"  # what a latent becomes in a folder
 def add(commands: argparse._SubParsersAction) -> None:
     encode = commands.add_parser("encode", help="images or clips to their latents")
     what = (
-        "an image of any size (a .tif is read row by row), a video, or a folder of images, which are frames of a clip; "
+        "an image of any size (a .tif is read row by row), a video, an image file of many pages or frames, or a folder "
+        "of images, which are frames of a clip; "
         "with a folder to write to: any number of images, videos, folders of images and patterns as '*.png'"
     )
     encode.add_argument("image", type=Path, metavar="IMAGE", help=what)
@@ -45,8 +46,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     what = "a .safetensors or .latent file; with a folder to write to: any number of them, folders and patterns"
     decode.add_argument("latent", type=Path, metavar="LATENT", help=what)
     target = (
-        "the file to write: .tif (row by row), .png, .jpg ...; of a clip .mp4, .mkv, .mov, .webm or frames/%%05d.png; "
-        "or a folder"
+        "the file to write: .tif (row by row), .exr, .png, .jpg ...; of a clip .mp4, .mkv, .mov, .webm, .tif (a page "
+        "for each frame), frames/%%05d.png or frames/%%05d.exr; or a folder"
     )
     decode.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help=target)
     decode.add_argument("more", type=Path, nargs="*", metavar="...", help="of several latents, the last is the folder")
@@ -54,6 +55,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     ending = f"the ending of images in a folder (default: {IMAGE})"
     decode.add_argument("--as", dest="ending", metavar="ENDING", help=ending)
     decode.set_defaults(do=run_decode, refuse=decode.error)
+    bits = "of a channel: 8 or 16 of .png; 8, 16 or 32 (floats) of .tif; 32 or 16 (floats) of .exr (default: the first)"
+    decode.add_argument("--bits", type=int, choices=image_files.BITS, help=bits)
     clips.add_output(decode)
     for command in (encode, decode):
         add_vae(command)
@@ -118,6 +121,8 @@ def encode_file(vae: VAE, path: Path, how: RunOptions) -> tuple[Posterior, int |
     if clips.is_clip_file(path):
         return clips.encode(vae, path, how)
     file = readers.rows(path)
+    if not file and readers.count_frames(path) > 1:
+        return clips.encode(vae, path, how)
     if not file:
         rows.demand_readable(path)
     with bar("encode") as progress:
@@ -154,12 +159,12 @@ def decode_to(vae: VAE, files: several.Pair, options: argparse.Namespace, how: R
     if not is_single_image(latent) or clips.is_clip_target(target):
         return several.Result(*clips.decode(vae, latent, tag, target, options, how))
     clips.demand_no_clip(options, target)
-    rows.demand_savable(target, vae.out_channels)
+    bits = rows.demand_savable(target, vae.out_channels, options.bits)
     size = tag.size_of(latent.shape) if tag else None
     with bar("decode") as progress:
         bands = vae.decode_rows(latent, size=size, options=how, progress=progress)
         height, width = vae.decoded_size(size) if size else (n * vae.decoded_ratio for n in latent.shape[-2:])
-        rows.write(target, (vae.out_channels, height, width), bands)
+        rows.write(target, (vae.out_channels, height, width), bands, bits)
     return several.Result(f"{target}: {width}x{height}", {"image": str(target), "width": width, "height": height})
 
 

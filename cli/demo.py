@@ -1,10 +1,10 @@
-"""exact-vae demo: sends a photograph through a VAE and back, and writes a page that says how near the copy is."""
+"""exact-vae demo: sends a photograph through a VAE and back, and decodes its latent in three ways.
+
+A page shows how near the copy is, and that bands of rows give the whole run's image where blended tiles do not.
+"""
 
 import argparse
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from torch import Tensor
 
@@ -16,15 +16,14 @@ from ..vae_core.files import make_folder
 from ..vae_core.images import WHITE_HOT, channel_grid, colour_shift, heat_map, psnr, ssim
 from .options import add_json, add_vae, demand_new, load_vae, print_result
 from .progress import bar
-from .report import write_report
+from .report import Row, write_report
+from .three_ways import BANDS, IN_TILES, Decoded, decode_three_ways
+from .timing import measure_seconds
 
-T = TypeVar("T")
-CAPTIONS = {
-    "original.png": "the image",
-    "decoded.png": "encoded and decoded",
-    "latent.png": "the channels of its latent: grey is the mean, black and white three standard deviations from it",
-    "error.png": f"where they differ: black not at all, white by {WHITE_HOT:.0%} of the range or more",
-}
+ORIGINAL, DECODED, LATENT, ERROR = "original.png", "decoded.png", "latent.png", "error.png"
+DIFFERENCES = {BANDS: "bands.png", IN_TILES: "tiles.png"}  # from the whole run, as heat maps
+FILES = (ORIGINAL, DECODED, LATENT, ERROR, *DIFFERENCES.values())
+WHITE_SEAM = 0.05  # the difference from the whole run that is drawn white, as a fraction of the range
 PAGE = "report.html"
 
 
@@ -47,7 +46,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> None:
     source = options.image or built_in.PHOTOGRAPH
-    for name in (*CAPTIONS, PAGE):
+    for name in (*FILES, PAGE):
         demand_new(options.out / name, [source, *options.vae])
     image = readers.read_first(source)
     vae, loading = measure_seconds(lambda: load_vae(options))
@@ -57,14 +56,17 @@ def run(options: argparse.Namespace) -> None:
     with bar("decode") as progress:
         pixels, decoding = measure_seconds(lambda: vae.decode(posterior.mode(), size=posterior.size, progress=progress))
     decoded = to_image(pixels)[..., :3].cpu()
+    ways = decode_three_ways(vae, posterior.mode()[:1])
     facts = {
         "image": f"{source.name}, {image.shape[2]}x{image.shape[1]}",
         "VAE": f"{vae.name}: {vae.title}",
         **list_facts(posterior, image, vae),
         **compare(to_planes(image), to_planes(decoded)),
         "seconds": f"load {loading:.2f}, encode {encoding:.2f}, decode {decoding:.2f} on {vae.device}",
+        **{way.way: str(way) for way in ways},
     }
-    write_files(options.out, image, decoded, posterior, f"{source.name} and back", facts)
+    write_images(options.out, image, decoded, posterior, ways)
+    write_page(options.out, source.name, ways, facts)
     facts = {**facts, "report": str(options.out / PAGE)}
     print_result(options, "\n".join(f"{name:<14}{text}" for name, text in facts.items()), facts)
 
@@ -86,23 +88,47 @@ def compare(a: Tensor, b: Tensor) -> dict[str, str]:
     }
 
 
-def write_files(
-    folder: Path, image: Tensor, decoded: Tensor, posterior: Posterior, title: str, facts: dict[str, str]
-) -> None:
-    """The images and the page about them."""
+def write_images(folder: Path, image: Tensor, decoded: Tensor, posterior: Posterior, ways: list[Decoded]) -> None:
     latent = posterior.mode().cpu()
     enlarged = max(1, round(image.shape[2] / latent.shape[-1] / 2))
-    channels = channel_grid(latent, enlarged)
-    error = heat_map(to_planes(image), to_planes(decoded))
-    for name, one in zip(CAPTIONS, (image, decoded, channels.movedim(1, -1), error.movedim(1, -1)), strict=True):
+    whole, *others = (to_planes(to_image(way.pixels)[..., :3]) for way in ways)
+    drawn = {
+        ORIGINAL: image,
+        DECODED: decoded,
+        LATENT: channel_grid(latent, enlarged).movedim(1, -1),
+        ERROR: heat_map(to_planes(image), to_planes(decoded)).movedim(1, -1),
+        **{
+            name: heat_map(whole, one, WHITE_SEAM).movedim(1, -1)
+            for name, one in zip(DIFFERENCES.values(), others, strict=True)
+        },
+    }
+    for name, one in drawn.items():
         image_files.write(folder / name, one)
-    write_report(folder / PAGE, title, facts, {caption: folder / name for name, caption in CAPTIONS.items()})
 
 
-def measure_seconds(work: Callable[[], T]) -> tuple[T, float]:
-    """(the result, the seconds it took)"""
-    start = time.perf_counter()
-    return work(), time.perf_counter() - start
+def write_page(folder: Path, name: str, ways: list[Decoded], facts: dict[str, str]) -> None:
+    differences = {f"{way.way}: {way}": folder / DIFFERENCES[way.way] for way in ways if way.way in DIFFERENCES}
+    scale = "where they differ: black not at all, white by {:.0%} of the range or more"
+    rows = [
+        Row(
+            "The same latent, decoded in less memory",
+            f"How far two ways are from decoding it at once ({ways[0]}): black where they are equal, white where they "
+            f"differ by {WHITE_SEAM:.0%} of the range or more.",
+            differences,
+        ),
+        Row(
+            "What the VAE keeps",
+            "What is lost between the image and its copy is lost by the VAE, whatever way it is run.",
+            {
+                scale.format(WHITE_HOT): folder / ERROR,
+                "the channels of the latent: grey is the mean, black and white three standard deviations from it": (
+                    folder / LATENT
+                ),
+            },
+        ),
+    ]
+    compared = {"the image": folder / ORIGINAL, "encoded and decoded": folder / DECODED}
+    write_report(folder / PAGE, f"{name} and back", compared, rows, facts)
 
 
 def to_planes(image: Tensor) -> Tensor:

@@ -10,12 +10,15 @@ from typing import Any
 
 from ..nodes import host
 from ..vae_core import VAE, BadRequest, RunOptions, load
+from ..vae_core.checkpoints import list_spaces
 from ..vae_core.dtypes import DTYPES, parse_dtype
 from ..vae_core.execution import DEVICE, DISK, SYSTEM, scratch
 from ..vae_core.families import BORDERS
-from ..vae_core.latents import SEEDS, SPACES
+from ..vae_core.latents import SEEDS
 
 DIGITS = 30  # of a number, that are read: more than anybody can mean, and fewer than the 4,300 that Python refuses
+
+LISTED = "?"  # in place of a latent space that is not named
 
 KEEP = {"device": DEVICE, "system": SYSTEM, "disk": DISK}
 
@@ -50,11 +53,14 @@ def add_vae(command: argparse.ArgumentParser) -> None:
     command.add_argument("--vae", nargs="+", type=Path, default=[], metavar="FILE", help=what)
     command.add_argument("--dtype", default="auto", choices=["auto", *DTYPES], help="the dtype to compute in")
     command.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 ...")
-    whose = f"for tiny VAEs: the latent space of the latents they read and write: {', '.join(SPACES)}"
-    command.add_argument("--latent-space", choices=list(SPACES), metavar="SPACE", help=whose)
+    whose = "for tiny VAEs: whose latents they read and write, as sd1; without a SPACE: list those that apply"
+    command.add_argument("--latent-space", nargs="?", const=LISTED, metavar="SPACE", help=whose)
     light = "for tiny video VAEs: read the file as one of LightX2V's (lighttaehy1_5) instead of one of TAEHV's"
     command.add_argument("--light", action="store_true", help=light)
-    border = "what convolutions read beyond the image: circular for seamless textures (default: as saved, or zeros)"
+    border = (
+        "what convolutions read beyond the image: circular for seamless textures, 'circular x' for panoramas, which "
+        "join left and right, 'circular y' for top and bottom (default: as saved, or zeros)"
+    )
     command.add_argument("--border", choices=BORDERS, help=border)
 
     add_download(command)
@@ -106,8 +112,18 @@ def memory_options(options: argparse.Namespace) -> Iterator[RunOptions]:
 def load_vae(options: argparse.Namespace) -> VAE:
     device = host.device(options.device)
     dtype, space = parse_dtype(options.dtype), options.latent_space
+    if space == LISTED:
+        raise BadRequest(_list_spaces(options))
     more = {"latent_space": space, "light": options.light, "border": options.border, "download": options.download}
     return load(*options.vae, dtype=dtype, device=device, **more)
+
+
+def _list_spaces(options: argparse.Namespace) -> str:
+    """Which latent spaces its VAE can be told, as a sentence."""
+    vae = load(*options.vae, light=options.light, download=options.download)
+    fitting = ", ".join(list_spaces(vae.family, vae.config))
+    choice = f"takes one of {fitting}" if fitting else "takes none, as only a tiny VAE needs to be told its own"
+    return f"--latent-space of '{vae.name}' ({vae.title}) {choice}."
 
 
 def demand_new(target: Path, sources: list[Path]) -> None:

@@ -6,7 +6,7 @@ results = run(load("workflow.json", nodes).set("3.seed", "7"), nodes)
 
 from .calls import ExecutionBlocker
 from .check import Report, check
-from .core_nodes import CORE_ALIASES, core_nodes
+from .core import CORE_ALIASES, core_nodes
 from .definitions import Declared, load_definitions, read_definitions
 from .fetching import fetch_definitions
 from .graph import Graph, GraphError, Node

@@ -49,3 +49,18 @@ def list_grown(one: Input) -> list[Input]:
     names = list(template.get("names") or numbered)
     least = template.get("min", 0) if one.required else 0
     return [Input(f"{one.name}.{name}", plain.type, plain.options, i < least) for i, name in enumerate(names)]
+
+
+def nest(given: Mapping[str, Any]) -> dict[str, Any]:
+    """name -> value, as a node gets them, -> with inputs that others bring in a dict under the name of those.
+
+    {"mode": "by size", "mode.size": 3} -> {"mode": {"mode": "by size", "size": 3}}; an autogrow has no value itself.
+    """
+    plain = {name: value for name, value in given.items() if "." not in name}
+    inner: dict[str, dict[str, Any]] = {}
+    for name, value in given.items():
+        head, _, rest = name.partition(".")
+        if rest:
+            inner.setdefault(head, {})[rest] = value
+    brought = {head: ({head: plain[head]} if head in plain else {}) | nest(values) for head, values in inner.items()}
+    return plain | brought

@@ -1,6 +1,7 @@
 """The workflows that images, videos, sounds and latents carry: {"prompt": JSON, "workflow": JSON}, as texts."""
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from safetensors import SafetensorError, safe_open
 
 from ..vae_core.files import LARGEST_JSON, demand_file
+from .deep_files import PNG_START, PRIVATE
 
 NAMES = ("prompt", "workflow")
 COMMENT = "comment"  # where a pack that writes videos keeps both, in one JSON object
@@ -49,9 +51,25 @@ def _read_comment(text: str) -> dict[str, str]:
 def _read_image(path: Path) -> dict[str, Any]:
     try:
         with Image.open(path) as image:
-            return {**_list_exif(image.getexif().values()), **image.info}
+            return {**_list_exif(image.getexif().values()), **_read_private(path), **image.info}
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return {}
+
+
+def _read_private(path: Path) -> dict[str, str]:
+    """Of a PNG that moves: the host keeps its texts behind the pixels, in chunks of its own that Pillow skips."""
+    found: dict[str, str] = {}
+    with path.open("rb") as file:
+        if file.read(len(PNG_START)) != PNG_START:
+            return found
+        while len(head := file.read(8)) == 8:
+            size, kind = int.from_bytes(head[:4], "big"), head[4:]
+            if kind == PRIVATE and size <= LARGEST_JSON:
+                name, _, text = file.read(size).partition(b"\0")
+                found[name.decode("latin-1")] = text.decode("latin-1")
+                size = 0
+            file.seek(size + 4, os.SEEK_CUR)  # and its checksum
+    return found
 
 
 def _list_exif(values: Iterable[Any]) -> dict[str, str]:

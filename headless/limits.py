@@ -11,3 +11,6 @@ LONGEST_ADDRESS = 1_000  # letters before the = of NODE.INPUT=VALUE
 MOST_STEPS = 1_000_000  # from output nodes to nodes that fail; of outputs after that only their own problems are listed
 MOST_CIRCLES = 20  # circles of nodes that are written out
 LARGEST_DEFINITIONS = 64 * 2**20  # bytes: core's are 4 MiB, with a hundred packs and all their files some 30
+LONGEST_EXPRESSION = 10_000  # letters of a text that is computed; those of the official templates have 60
+DEEPEST_EXPRESSION = 100  # operations within one another in it
+MOST_BITS = 100_000  # of a whole number in it: powers and shifts may ask for any

@@ -16,18 +16,18 @@ AUTOMATIC = "automatic"
 def inputs(step: int) -> dict[str, Any]:
     """The optional inputs. The step of tile_size differs between ComfyUI's two nodes."""
     size = (
-        "exact: the largest number of pixel rows in a band; the result does not depend on it. blended approximate: the "
-        "side of a tile in pixels."
+        "exact: the largest number of pixel rows in a strip; the result does not depend on it. blended approximate: "
+        "the side of a tile in pixels."
     )
     overlap = "Used in blended approximate: pixels that neighbouring tiles share."
     frames = "Used in blended approximate, for VAEs of video: frames of a tile."
     shared = "Used in blended approximate, for VAEs of video: frames that neighbouring tiles share."
     mode = (
-        "exact: run in bands of rows, with the result of VAE Decode (Exact) and VAE Encode (Exact). blended "
+        "exact: run in strips of rows, with the result of VAE Decode (Exact) and VAE Encode (Exact). blended "
         "approximate: run in overlapping tiles and blend them, as ComfyUI does; colours may shift and seams may show."
     )
     keep = (
-        "Used in exact: where to keep bands that are read more than once. automatic: on the device while they fit, "
+        "Used in exact: where to keep strips that are read more than once. automatic: on the device while they fit, "
         "then in system memory, then in a scratch file on disk."
     )
     return {

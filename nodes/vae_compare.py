@@ -40,7 +40,7 @@ class VAECompare:
     @classmethod
     def INPUT_TYPES(cls):
         modes = (
-            "exact: run whole or in bands, with the same result. blended approximate: run in overlapping tiles and "
+            "exact: run whole or in strips, with the same result. blended approximate: run in overlapping tiles and "
             "blend them. both: a row for each."
         )
         white = "The error that is drawn white in the heat map, as a fraction of the full range."
@@ -74,8 +74,15 @@ class VAECompare:
         image = image.cpu()
         comparison = reports.comparison
         drawn = (comparison.draw_side_by_side(image, trips), comparison.draw_heat_maps(image, trips, white))
-        shown = [host.result(one.movedim(1, -1).contiguous()) for one in drawn]
-        return host.show_text(comparison.format_lines(trips), comparison.format_table(trips), *shown, images=shown)
+        shown = [host.result(one) for one in map(_to_image, drawn)]
+        found = host.show_text(comparison.format_lines(trips), comparison.format_table(trips), *shown, images=shown)
+        decoded = [_to_image(one) for one in comparison.list_decoded(image, trips)]
+        return {**found, "ui": {**found["ui"], **host.slide_images([_to_image(image)], decoded)}}
+
+
+def _to_image(pixels: Tensor) -> Tensor:
+    """(B, 3, H, W) -> IMAGE, the same numbers."""
+    return pixels.movedim(1, -1).contiguous()
 
 
 def _run_round_trip(

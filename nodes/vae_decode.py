@@ -34,7 +34,7 @@ EMPTY_TIP = (
 @checks_inputs()
 class VAEDecode:
     DESCRIPTION = (
-        "Decodes a latent to an image. It runs whole if that fits into free memory, and otherwise in bands of rows, "
+        "Decodes a latent to an image. It runs whole if that fits into free memory, and otherwise in strips of rows, "
         "with the same result. The node shows which. A latent of another VAE, or one with NaN, is an error and never a "
         "black image. The image has the size that was encoded, including odd sizes."
     )

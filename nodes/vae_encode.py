@@ -31,7 +31,7 @@ class Preparation(NamedTuple):
 @checks_inputs()
 class VAEEncode:
     DESCRIPTION = (
-        "Encodes an image of any size. It runs whole if that fits into free memory, and otherwise in bands of rows, "
+        "Encodes an image of any size. It runs whole if that fits into free memory, and otherwise in strips of rows, "
         "with the same result. The node shows which. If the sides are not multiples of the VAE's ratio, the image is "
         "padded, the latent remembers the size, and VAE Decode (Exact) returns it. The latent is the mode of the "
         "posterior, or a sample of it."

@@ -64,8 +64,8 @@ class VAELoader:
         border = (
             "What the VAE's 3 x 3 convolutions read beyond the image. automatic: zeros, as nearly all VAEs were "
             "trained, unless the file says otherwise. reflect: the image mirrored, for VAEs trained so (some EQ VAEs). "
-            "circular: what lies at the other side, so that a texture continues there without a seam. Not for VAEs of "
-            "clips."
+            "circular: what lies at the other side, so that a texture continues there without a seam; circular x: on "
+            "the left and right only, as a panorama; circular y: above and below only. Not for VAEs of clips."
         )
         frames = (
             "What several images are to a VAE of clips in ComfyUI's own nodes. clip: the frames of one clip. separate "
@@ -92,7 +92,8 @@ class VAELoader:
         made = host.to_socket(load, dtype, device, separate_images=frames == SEPARATE)
         vae = host.look(made)
         note = "; ComfyUI's nodes encode separate images" if frames == SEPARATE and vae.clip_law else ""
-        return host.show_text(f"{vae.title}; {host.runs_in(made)}{note}", made)
+        line = f"{vae.latent_channels} channels at 1/{vae.spatial_ratio}, {host.runs_in(made)}{note}"
+        return host.show_text(line, made)
 
 
 class Reading(NamedTuple):

@@ -1,4 +1,4 @@
-"""VAE Decode (Tiled): decode in bands of a chosen height, or in blended tiles. Inputs are those of ComfyUI's node."""
+"""VAE Decode (Tiled): decode in strips of a chosen height, or in blended tiles. Inputs are those of ComfyUI's node."""
 
 from . import tiling
 from .entrance import checks_inputs
@@ -8,9 +8,9 @@ from .vae_decode import REFUSE, VAEDecode, decode_to_image
 @checks_inputs()
 class VAETiledDecode(VAEDecode):
     DESCRIPTION = (
-        "Decodes in bands of rows to exactly the image of VAE Decode (Exact): no seams and no colour shift, whatever "
-        "the size of the bands. On request it decodes in blended tiles as ComfyUI does, which gives a different image. "
-        "It has the inputs of ComfyUI's own VAE Decode (Tiled). The node shows how it ran and how much memory it took."
+        "Decodes in strips of rows to exactly the image of VAE Decode (Exact): no seams and no colour shift, whatever "
+        "the size of the strips. On request it decodes in blended tiles as ComfyUI does, which gives a different "
+        "image. It has the inputs of ComfyUI's own VAE Decode (Tiled). The node shows how it runs, and the memory."
     )
     SEARCH_ALIASES = ["tiled vae", "vae decode tiled", "vae decode low vram", "out of memory decode", "seam",
                       "seams", "tile seams", "tiling artifacts", "low memory"]  # fmt: skip

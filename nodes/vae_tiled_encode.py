@@ -1,4 +1,4 @@
-"""VAE Encode (Tiled): encode in bands of a chosen height, or in blended tiles. Inputs are those of ComfyUI's node."""
+"""VAE Encode (Tiled): encode in strips of a chosen height, or in blended tiles. Inputs are those of ComfyUI's node."""
 
 from . import tiling
 from .entrance import checks_inputs
@@ -10,7 +10,7 @@ from .vae_encode import PAD, Preparation, VAEEncode, encode_to_latent
 @checks_inputs()
 class VAETiledEncode(VAEEncode):
     DESCRIPTION = (
-        "Encodes in bands of rows to exactly the latent of VAE Encode (Exact), whatever the size of the bands. On "
+        "Encodes in strips of rows to exactly the latent of VAE Encode (Exact), whatever the size of the strips. On "
         "request it encodes in blended tiles as ComfyUI does, which gives a different latent. It has the inputs of "
         "ComfyUI's own VAE Encode (Tiled). The node shows how it ran and how much memory it took."
     )

@@ -70,7 +70,7 @@ HOST_WORD = re.compile(
     r"patcher|temporal_compression|latent_dim|not_video|process_output|process_input|vae_dtype"
 )
 # Prefixes of names in files, and facts by diffusers' names; and core's own nodes, which are known by what they give.
-HOST_WORD_IN = ("vae_core/families/names/", "vae_core/checkpoints/", "vae_core/diffusers/", "headless/core_nodes.py")
+HOST_WORD_IN = ("vae_core/families/names/", "vae_core/checkpoints/", "vae_core/diffusers/", "headless/core/")
 HOST = ("comfy", "folder_paths", "server", "comfy_execution", "comfy_api")
 
 

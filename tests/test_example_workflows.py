@@ -13,6 +13,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "example_workflows"
 sys.path.insert(0, str(ROOT / "docs" / "workflows"))
+from blueprints import BLUEPRINTS, as_blueprint  # noqa: E402
 from drawing import MODELS, list_inputs, list_outputs  # noqa: E402
 from recipes import RECIPES  # noqa: E402
 
@@ -53,7 +54,7 @@ def test_no_node_lies_on_another(name):
 def test_a_note_explains_it_in_a_few_sentences(name):
     (note,) = [node for node in written(name)["nodes"] if node["type"] == "MarkdownNote"]
     title, text = note["widgets_values"][0].split("\n", 1)
-    assert title.startswith("## ")
+    assert title.startswith("## ") and "`" not in text, "Nodes 2.0 draws code light on a coloured note"
     assert 2 <= len(re.findall(r"[.:?] |\.$|\.\*\*", text)) <= 6
 
 
@@ -81,3 +82,48 @@ def test_only_models_are_strange():
     nodes = {**NODE_CLASS_MAPPINGS, **headless.core_nodes("input", "output", "temp", NODE_CLASS_MAPPINGS)}
     graph = headless.load(FOLDER / "img2img.json", nodes)
     assert {node.class_type for node in graph.nodes.values()} - set(nodes) == set(MODELS)
+
+
+def read_blueprint(name: str) -> dict:
+    return json.loads((ROOT / "subgraphs" / f"{name}.json").read_text())
+
+
+def test_blueprints_are_those_that_are_drawn():
+    found = {path.stem: json.loads(path.read_text()) for path in (ROOT / "subgraphs").iterdir()}
+    assert found == {name: as_blueprint(name, one) for name, one in BLUEPRINTS.items()}
+
+
+@pytest.mark.parametrize("name", BLUEPRINTS)
+def test_a_blueprint_lacks_nothing(name):
+    """Each socket of a node inside is linked, if the node needs it, to what has its type; promoted widgets exist."""
+    (outer,), (inside,) = read_blueprint(name)["nodes"], read_blueprint(name)["definitions"]["subgraphs"]
+    nodes = {node["id"]: node for node in inside["nodes"]}
+    for link in inside["links"]:
+        given = inside["inputs"] if link["origin_id"] == -10 else nodes[link["origin_id"]]["outputs"]
+        taken = inside["outputs"] if link["target_id"] == -20 else nodes[link["target_id"]]["inputs"]
+        assert given[link["origin_slot"]]["type"] == taken[link["target_slot"]]["type"] == link["type"]
+    for node in nodes.values():
+        needed = NODE_CLASS_MAPPINGS[node["type"]].INPUT_TYPES()["required"] if node["type"] not in MODELS else ()
+        assert all(one["link"] for one in node["inputs"] if one["name"] in needed)
+    for number, widget in outer["properties"]["proxyWidgets"]:
+        assert widget in nodes[int(number)]["widgets_values_named"]
+
+
+def test_a_blueprint_runs(tmp_path):
+    """As a node among others: an image and a VAE go in, figures and images come out."""
+    whole = read_blueprint("Round-trip report (Exact VAE)")
+    (outer,) = whole["nodes"]
+    around = written("round_trip")["nodes"]
+    image, vae = (next(n for n in around if n["type"] == kind) for kind in ("ExactExampleImage", "ExactVAELoader"))
+    image["id"], vae["id"], shown = 10, 11, next(n for n in around if n["type"] == "PreviewImage")
+    shown["id"] = 12
+    image["outputs"][0]["links"], vae["outputs"][0]["links"], outer["outputs"][2]["links"] = [1], [2], [3]
+    outer["inputs"][0]["link"], outer["inputs"][1]["link"], shown["inputs"][0]["link"] = 1, 2, 3
+    whole["nodes"] = [image, vae, outer, shown]
+    number = outer["id"]
+    whole["links"] = [[1, 10, 0, number, 0, "IMAGE"], [2, 11, 0, number, 1, "VAE"], [3, number, 2, 12, 0, "IMAGE"]]
+    nodes = {**NODE_CLASS_MAPPINGS, **headless.core_nodes(tmp_path, tmp_path, tmp_path, NODE_CLASS_MAPPINGS)}
+    graph = headless.parse(whole, nodes).set("10.width", "64").set("10.height", "64")
+    with host.surroundings(tmp_path, output=tmp_path):
+        results = headless.run(graph, nodes)
+    assert results.report.ok and results.outputs["12"]["images"]

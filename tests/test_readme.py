@@ -70,7 +70,7 @@ def test_the_makefile_has_what_contributing_names(target):
 def test_the_commands_are_those_of_the_command_line():
     listed = set(re.findall(r"^exact-vae (\w+)", README, re.MULTILINE))
     usage = parser().format_help()
-    assert listed == set(re.findall(r"^    (\w+) ", usage, re.MULTILINE))
+    assert listed == set(re.findall(r"^    (\w+)(?: |$)", usage, re.MULTILINE))
 
 
 def test_every_package_is_installed():

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
-NEEDED = ("__init__.py", "pyproject.toml", "README.md", "LICENSE", "assets/*", "web/**/*.md", "locales/*/*.json",
-          "example_workflows/**/*.json", "example_workflows/*.jpg", "nodes/**/*.py", "vae_core/**/*.py",
-          "headless/*.py", "cli/*.py", "training/*.py")  # fmt: skip
+NEEDED = ("__init__.py", "pyproject.toml", "README.md", "LICENSE", "assets/*", "web/*.js", "web/**/*.md",
+          "locales/*/*.json", "example_workflows/**/*.json", "example_workflows/*.jpg", "subgraphs/*.json",
+          "nodes/**/*.py", "vae_core/**/*.py", "headless/*.py", "cli/*.py", "training/*.py")  # fmt: skip
 NOT_NEEDED = ("docs/figures", "tests", "benchmarks", "training/results", "training/sources")
-SHIPPED = ("assets", "batch", "cli", "example_workflows", "headless", "locales", "nodes", "training", "vae_core", "web")
+SHIPPED = ("assets", "batch", "cli", "example_workflows", "headless", "locales", "nodes", "subgraphs", "training",
+           "vae_core", "web")  # fmt: skip
 FLAGGED = (
     r"subprocess\.",
     r"urllib\.request",
@@ -68,6 +70,15 @@ def test_the_project_as_the_registry_reads_it(project):
     assert re.fullmatch(r"[a-z0-9-]+", comfy["PublisherId"]) and comfy["DisplayName"]
     assert re.fullmatch(r">=\d+\.\d+\.\d+", comfy["requires-comfyui"])
     assert "web" not in comfy, "WEB_DIRECTORY is there: the host would list everything twice"
+
+
+@pytest.mark.parametrize(("key", "ratio", "widest"), [("Icon", 1, 400), ("Banner", 21 / 9, 2100)])
+def test_the_registry_s_images_are_there_and_of_its_form(project, key, ratio, widest):
+    base = project["project"]["urls"]["Repository"].replace("github.com", "raw.githubusercontent.com") + "/main/"
+    url = project["tool"]["comfy"][key]
+    assert url.startswith(base)
+    with Image.open(ROOT / url.removeprefix(base)) as image:
+        assert image.width / image.height == pytest.approx(ratio) and image.width <= widest
 
 
 @pytest.mark.parametrize(("kind", "known"), [("Operating System :: ", SYSTEMS), ("Environment :: ", DEVICES)])

@@ -13,7 +13,7 @@ from .execution import clips, streaming
 from .execution.frames import Frames, StreamedClip
 from .execution.ladder import Ladder
 from .execution.options import RunOptions
-from .execution.plans.request import Plan
+from .execution.plans.plan import Plan
 from .execution.progress import ProgressObserver, share_progress
 from .execution.rewrite.fuse import fuse
 from .execution.run import demand_finite

@@ -20,11 +20,13 @@ from .execution.gradients import record
 from .execution.ladder import Ladder
 from .execution.options import DEFAULTS, RunOptions
 from .execution.plans.choose import choose_plans, make_request
-from .execution.plans.request import Plan, Request
+from .execution.plans.plan import Plan
+from .execution.plans.request import Request
 from .execution.progress import ProgressObserver
 from .execution.run import demand_finite, describe_run
 from .execution.streaming import PixelRows
 from .families import ZEROS, ClipLaw, Config, Facts, Half, Network
+from .families.blocks.ldm import GROUPS, groups_of
 from .families.doubling import are_joined, list_ops
 from .families.moving import Movable
 from .families.registry import demand_part, title
@@ -105,8 +107,14 @@ class VAE(Movable, Scalable, Facts):
         """16 hexadecimal digits by which its weights are known again. Computed once: weights do not change."""
         if self.findings.fingerprint is None:
             demand_unwritten(self)
-            self.findings.fingerprint = digest_weights(self.network, "" if self.border == ZEROS else self.border)
+            self.findings.fingerprint = digest_weights(self.network, self._name_beyond_weights())
         return self.findings.fingerprint
+
+    def _name_beyond_weights(self) -> str:
+        """What changes its results and is no weight; '' if that is as usual."""
+        groups = groups_of(self.config)
+        border = "" if self.border == ZEROS else self.border
+        return border if groups == GROUPS else f"{border} {groups}"
 
     def __repr__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")

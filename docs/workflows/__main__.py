@@ -1,4 +1,4 @@
-"""The files of example_workflows/: python docs/workflows [--only NAME] [--thumbnails]
+"""The files of example_workflows/ and subgraphs/: python docs/workflows [--only NAME] [--thumbnails]
 
 Each recipe becomes a workflow, for ComfyUI and for `exact-vae run`. With --thumbnails each is run without ComfyUI, and
 what it shows becomes its image among ComfyUI's templates.
@@ -9,6 +9,7 @@ import json
 import tempfile
 from pathlib import Path
 
+from blueprints import BLUEPRINTS, as_blueprint
 from drawing import Recipe, in_editor_format, numbers
 from exact_vae import NODE_CLASS_MAPPINGS, headless
 from exact_vae.nodes import host
@@ -16,6 +17,7 @@ from PIL import Image
 from recipes import RECIPES
 
 FOLDER = Path(__file__).parents[2] / "example_workflows"
+SUBGRAPHS = FOLDER.parent / "subgraphs"  # where ComfyUI looks for the blueprints of a pack
 SIZE, GAP = (640, 480), 6  # of a thumbnail, in pixels
 
 
@@ -24,6 +26,8 @@ def main() -> None:
     options.add_argument("--only", choices=list(RECIPES))
     options.add_argument("--thumbnails", action="store_true", help="run them, and keep what they show")
     chosen = options.parse_args()
+    for name, one in BLUEPRINTS.items():
+        (SUBGRAPHS / f"{name}.json").write_text(json.dumps(as_blueprint(name, one), indent=1) + "\n")
     for name in [chosen.only] if chosen.only else RECIPES:
         (FOLDER / f"{name}.json").write_text(json.dumps(in_editor_format(name, RECIPES[name]), indent=1) + "\n")
         if chosen.thumbnails and RECIPES[name].thumbnail:

@@ -17,6 +17,7 @@ TEXT = {
     "ExactLatentInspect": 200,
 }  # room for what a node of ours says when it has run
 SENTENCE = 60
+MUTED = 2  # a node's mode, as the editor saves it
 SILENT = ("ExactExampleImage", "ExactLatentNoise", "ExactLatentInterpolate")
 
 
@@ -66,6 +67,7 @@ class Box:
     title: str = ""
     width: int = WIDTH
     room: int = 0  # height, if it is not the one of its kind
+    mode: int = 0  # MUTED: it does not run
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,7 @@ class Recipe:
 
 
 def in_editor_format(name: str, recipe: Recipe) -> dict[str, Any]:
-    ids, wires = numbers(recipe), _wires(recipe)
-    nodes = [_node(box, order, ids, wires) for order, box in enumerate(recipe.boxes)]
-    _place(recipe, nodes)
+    nodes, wires = draw_nodes(recipe)
     last = len(recipe.boxes) + 1
     return {
         "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"exact-vae/{name}")),
@@ -92,6 +92,14 @@ def in_editor_format(name: str, recipe: Recipe) -> dict[str, Any]:
         "extra": {},
         "version": 0.4,
     }
+
+
+def draw_nodes(recipe: Recipe) -> tuple[list[dict[str, Any]], list[list[Any]]]:
+    """The nodes, without the note, and the links between them."""
+    ids, wires = numbers(recipe), _wires(recipe)
+    nodes = [_node(box, order, ids, wires) for order, box in enumerate(recipe.boxes)]
+    _place(recipe, nodes)
+    return nodes, wires
 
 
 def numbers(recipe: Recipe) -> dict[str, int]:
@@ -158,7 +166,7 @@ def _node(box: Box, order: int, ids: dict[str, int], wires: list[list[Any]]) -> 
         "size": [box.width, box.room or _height(box.kind)],
         "flags": {},
         "order": order,
-        "mode": 0,
+        "mode": box.mode,
         "inputs": named,
         "outputs": out,
         "properties": {"Node name for S&R": box.kind, **ours},

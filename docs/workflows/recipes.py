@@ -3,6 +3,7 @@
 from typing import Any
 
 from drawing import Box, Recipe
+from with_models import RECIPES as WITH_MODELS
 
 
 def image(name: str = "image", **inputs: Any) -> Box:
@@ -39,9 +40,10 @@ SPECTRA = ("white", "pink", "perlin", "pyramid")
 
 RECIPES = {
     "round_trip": Recipe(
-        "## Round trip\nAn image to its latent and back. Choose a VAE of yours in Load VAE: any file of "
-        "`models/vae`, `models/vae_approx` or `models/checkpoints`; `exact-vae-demo (built in)` comes with the pack, "
-        "and `pixel_space` gives the image back unchanged. For an image of yours put Load Image in Example "
+        "## See what a VAE keeps of an image\n"
+        "An image to its latent and back. Choose a VAE of yours in Load VAE: any file of "
+        "models/vae, models/vae_approx or models/checkpoints; exact-vae-demo (built in) comes with the pack, "
+        "and pixel_space gives the image back unchanged. For an image of yours put Load Image in Example "
         "Image's place.",
         [
             image(),
@@ -54,7 +56,8 @@ RECIPES = {
         ["before", "save"],
     ),
     "compare_vaes": Recipe(
-        "## Compare VAEs\nOne VAE is loaded twice, in fp32 and in bf16, and each takes an image there and back "
+        "## Compare VAEs in figures, side by side and under a slider\n"
+        "One VAE is loaded twice, in fp32 and in bf16, and each takes an image there and back "
         "twice, exactly and in blended tiles. The table on the node says how near each came; the heat map shows "
         "where they erred, black not at all, white by a fifth of the range or more. Choose two VAEs of yours "
         "instead, and connect up to four.",
@@ -82,7 +85,8 @@ RECIPES = {
         ["side by side", "heat map"],
     ),
     "doctor": Recipe(
-        "## Is this device right?\nThe Doctor encodes and decodes a chart in every dtype, whole and in bands, and "
+        "## Find out whether this device computes a VAE right\n"
+        "The Doctor encodes and decodes a chart in every dtype, whole and in bands, and "
         "compares with exact results from the CPU, which takes a while. Choose your VAE in Load VAE. Blue panels are "
         "right: their errors are those of rounding. What is red, yellow or white is wrong on this device; from then on "
         "this pack goes around it, and the nodes say so.",
@@ -106,9 +110,10 @@ RECIPES = {
         ["sheet"],
     ),
     "big_image": Recipe(
-        "## A big image in bounded memory\nBoth nodes run in bands of rows, each at most `tile_size` pixels high, "
+        "## Encode and decode a big image in the memory you have\n"
+        "Both nodes run in strips of rows, each at most tile_size pixels high, "
         "and keep on disk what they need again, so that memory does not grow with the image. The result is that "
-        "of an untiled run: no seams, no shift of colour. Change `tile_size` and see that the image stays and the "
+        "of an untiled run: no seams, no shift of colour. Change tile_size and see that the image stays and the "
         "memory, which the nodes show, does not.",
         [
             image(width=1536, height=864),
@@ -130,7 +135,8 @@ RECIPES = {
         ["save"],
     ),
     "inpaint_onto_original": Recipe(
-        "## Inpaint onto the original\nThe pixels under the mask are made grey and encoded; noise stands here for "
+        "## Change only what is under the mask\n"
+        "The pixels under the mask are made grey and encoded; noise stands here for "
         "the sampler that would work on them. A plain decode changes all of the image, each time. Decoded onto "
         "the original only the mask's part is new, and all around it stays to the bit, however often it is done.",
         [
@@ -162,10 +168,11 @@ RECIPES = {
         ["plain shown", "onto shown"],
     ),
     "video_file": Recipe(
-        "## Straight into a video\nA walk between two photographs is decoded frame by frame into a video in the output "
+        "## Decode straight into a video, frame by frame\n"
+        "A walk between two photographs is decoded frame by frame into a video in the output "
         "folder, and memory does not grow with its length. The second node reads the file back, a few frames at a "
-        "time. Choose a VAE of clips (Wan, LTX, Mochi ...) and a video of yours in its `file`, and what was encoded "
-        "comes back with its size, its frames and its sound: connect the video to `source`, too.",
+        "time. Choose a VAE of clips (Wan, LTX, Mochi ...) and a video of yours as its file, and what was encoded "
+        "comes back with its size, its frames and its sound: connect the video to source, too.",
         [
             image(width=256, height=192),
             image("other", image="cat", width=256, height=192),
@@ -193,7 +200,8 @@ RECIPES = {
         ["frames"],
     ),
     "latent_walk": Recipe(
-        "## A walk through latent space\nTwo photographs become two latents, and Latent Interpolate goes from one "
+        "## Walk through latent space from one photograph to another\n"
+        "Two photographs become two latents, and Latent Interpolate goes from one "
         "to the other in steps, along a circle (slerp). Every point on the way decodes to an image: the space has "
         "no holes between its images, which is what the KL term of training is for. It is a fade rather than a "
         "change of shape, as each latent pixel stands for its own place.",
@@ -210,7 +218,8 @@ RECIPES = {
         ["shown"],
     ),
     "noise_lab": Recipe(
-        "## Noise lab\nFour kinds of noise of the same seed, each with mean 0 and variance 1 in every channel, as "
+        "## See four kinds of noise side by side\n"
+        "Four kinds of noise of the same seed, each with mean 0 and variance 1 in every channel, as "
         "the lines on the nodes show. Models are trained with white noise; pink, Perlin's and pyramid noise hold "
         "more large shapes, and push an image towards other compositions and stronger light and dark. Plug one "
         "into a sampler by the NOISE output, or add a little of it to a latent.",
@@ -218,9 +227,10 @@ RECIPES = {
         [f"{spectrum} channels" for spectrum in SPECTRA],
     ),
     "seamless_texture": Recipe(
-        "## A texture without a seam\nBrown noise continues at its other side, so a texture could. But with zeros "
-        "beyond the border, as VAEs were trained, a seam shows where copies of the first image meet. With `border: "
-        "circular` each convolution reads what lies at the other side: lay copies of the second image beside one "
+        "## Decode a texture that tiles without a seam\n"
+        "Brown noise continues at its other side, so a texture could. But with zeros "
+        "beyond the border, as VAEs were trained, a seam shows where copies of the first image meet. With border: "
+        "circular each convolution reads what lies at the other side: lay copies of the second image beside one "
         "another. For textures of something, take the latent of a sampler that wraps around, too.",
         [
             vae("vae", "Load VAE: zeros, as trained", border="zeros"),
@@ -239,7 +249,8 @@ RECIPES = {
         ["plain shown", "saved"],
     ),
     "posterior": Recipe(
-        "## An image becomes a distribution\nThe encoder gives no point for an image but a Gaussian: a mean and a "
+        "## See that an image becomes a distribution\n"
+        "The encoder gives no point for an image but a Gaussian: a mean and a "
         "spread for every latent pixel. Samples of it decode to all but the same image, so neighbours in the "
         "latent space are neighbours in images; at five times the spread one sees what the VAE is least sure of, "
         "the fine detail. The node says how large the spread is beside the latent itself.",
@@ -270,7 +281,8 @@ RECIPES = {
         ["x1.0 shown", "x5.0 shown"],
     ),
     "completeness": Recipe(
-        "## What a decoder makes of chance\nEvery point drawn from the prior decodes to colours and blobs that the "
+        "## See what a decoder makes of chance\n"
+        "Every point drawn from the prior decodes to colours and blobs that the "
         "decoder knows: there are no gaps, which is what completeness means. It is an image of nothing, as the "
         "prior draws each latent pixel alone; with brown noise neighbours agree, and larger shapes appear. How "
         "latent pixels belong together is what a diffusion model learns.",
@@ -298,7 +310,8 @@ RECIPES = {
         ["prior shown", "brown shown"],
     ),
     "img2img": Recipe(
-        "## Image to image\nCore's sampler between our encode and decode, with the VAE of the checkpoint. **It "
+        "## Change an image with a checkpoint and keep its size\n"
+        "Core's sampler between our encode and decode, with the VAE of the checkpoint. **It "
         "needs a checkpoint:** choose one of yours in Load Checkpoint, of SD 1.x, SD 2.x or SDXL. An image of any "
         "size comes back in just that size, and the nodes show how much memory the VAE took.",
         [
@@ -326,4 +339,5 @@ RECIPES = {
         ],
         [],
     ),
+    **WITH_MODELS,
 }

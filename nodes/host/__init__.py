@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .place import Surroundings, device, find_version, in_comfyui, result, surroundings
     from .previews import first_look
     from .several import nest
-    from .showing import Shown, draw_images, progress, show_saved_file, show_text, show_video
+    from .showing import Shown, draw_images, progress, show_saved_file, show_text, show_video, slide_images
     from .socket import HostModel, Load, facts, from_socket, geometry, look, runs_in, to_socket
     from .user_files import find_file, find_folder, find_result_folder, list_files, list_folders, list_graph_texts
     from .videos import FoundVideo, find_video
@@ -29,7 +29,7 @@ else:
             "memory": "advise budget",
             "models": "files new_file path",
             "place": "Surroundings device find_version in_comfyui result surroundings",
-            "showing": "Shown draw_images progress show_saved_file show_text show_video",
+            "showing": "Shown draw_images progress show_saved_file show_text show_video slide_images",
             "socket": "HostModel Load facts from_socket geometry look runs_in to_socket",
             "user_files": "find_file find_folder find_result_folder list_files list_folders list_graph_texts",
             "videos": "FoundVideo find_video",
@@ -73,6 +73,7 @@ __all__ = [
     "show_saved_file",
     "show_text",
     "show_video",
+    "slide_images",
     "surroundings",
     "to_socket",
 ]

@@ -44,7 +44,8 @@ class Shown:
         self.note, self.text = note, ""
 
     def __call__(self, plan: Any) -> None:
-        self.text = "; ".join(filter(None, (str(plan), self.note)))
+        how = plan if isinstance(plan, str) else plan.summary
+        self.text = "; ".join(filter(None, (how, self.note)))
         if in_comfyui():
             _show(self.text)
 
@@ -68,10 +69,21 @@ def draw_images(*images: Tensor) -> dict[str, list[Any]]:
 
     Of a batch, as of the frames of a clip, the first MOST_DRAWN.
     """
-    if not images or not in_comfyui():
-        return {}
+    return {"images": _keep_images(images)} if images and in_comfyui() else {}
+
+
+def slide_images(before: Sequence[Tensor], after: Sequence[Tensor]) -> dict[str, list[Any]]:
+    """The part of `ui` for the host's slider between two images, under its own words; web/compare.js hands it over.
+
+    before, after: IMAGEs, of each batch the first MOST_DRAWN.
+    """
+    return {"a_images": _keep_images(before), "b_images": _keep_images(after)} if in_comfyui() else {}
+
+
+def _keep_images(images: Sequence[Tensor]) -> list[Any]:
+    """How the host lists the files that it made of these IMAGEs in its temporary folder."""
     keep = sys.modules["nodes"].PreviewImage().save_images  # the host's module; a relative name would be this pack's
-    return {"images": [listed for some in images for listed in keep(some[:MOST_DRAWN], "exact_vae")["ui"]["images"]]}
+    return [listed for some in images for listed in keep(some[:MOST_DRAWN], "exact_vae")["ui"]["images"]]
 
 
 def show_saved_file(file: NumberedFile, kind: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from ...vae_core import (
     from_weights,
 )
 from ...vae_core.checkpoints import demand_floats, demand_whole, weights_as
+from ...vae_core.dtypes import name_dtype
 from ...vae_core.execution import DEFAULTS
 from ...vae_core.families import ORIGINAL, family_named
 from ...vae_core.images import to_pixel_range
@@ -110,9 +111,9 @@ def look(thing: Any) -> Any:
 
 
 def runs_in(thing: Any) -> str:
-    """'bfloat16 on cuda:0': where the VAE on the socket runs, wherever its weights are now."""
+    """'bf16 on cuda:0': where the VAE on the socket runs, wherever its weights are now."""
     dtype = thing.dtype if isinstance(thing, VAE) else thing.vae_dtype
-    return f"{str(dtype).removeprefix('torch.')} on {thing.device}"
+    return f"{name_dtype(dtype)} on {thing.device}"
 
 
 def geometry(thing: Any) -> tuple[int, int]:

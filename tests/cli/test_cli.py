@@ -10,9 +10,11 @@ import torch
 from exact_vae.cli import main
 from exact_vae.nodes.images import to_image
 from exact_vae.vae_core import load
+from exact_vae.vae_core.families.tiny import FAMILY
 from exact_vae.vae_core.latents.files import read_latent
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from support.random_networks import random_weights
 
 ROOT = Path(__file__).parents[2]
 
@@ -152,6 +154,14 @@ def test_bad_input_gets_one_sentence(capsys, tmp_path, kl_file, image):
     assert "no use for the latent space" in fails(
         capsys, "decode", latent, out, "--vae", kl_file, "--latent-space", "sd3"
     )
+    assert fails(capsys, "decode", latent, out, "--vae", kl_file, "--latent-space").endswith(
+        "takes none, as only a tiny VAE needs to be told its own.\n"
+    )
+    tiny = tmp_path / "mine.safetensors"
+    save_file(random_weights("tiny", FAMILY.example), tiny)
+    for space in ((), ("sd9",), ("flux1",)):
+        said = fails(capsys, "decode", latent, out, "--vae", tiny, "--latent-space", *space)
+        assert "sd1, sdxl, sd-x4" in said and "wan21" not in said
     assert not out.exists()
 
 

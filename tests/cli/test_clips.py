@@ -1,11 +1,17 @@
 """exact-vae encode and decode for clips: videos and folders of images, frame by frame."""
 
+import weakref
+
+import numpy as np
 import pytest
+import tifffile
 import torch
-from exact_vae.cli import main
+from exact_vae.cli import clips, main
+from exact_vae.headless import image_files
 from exact_vae.nodes.images import to_pixels
-from exact_vae.vae_core import readers, save, videos
+from exact_vae.vae_core import load, readers, save, videos
 from exact_vae.vae_core.latents import StoredLatent, read_latent, write_latent
+from PIL import Image
 from support.small_networks import small
 
 
@@ -82,6 +88,11 @@ def test_frames_are_images_to_a_vae_of_images(kl_file, video, tmp_path, capsys):
         (("a.xyz",), "has the ending of no image"),
         (("a_%d.png", "--fps", "24"), "--fps is for videos, and"),
         (("a_%d.png", "--codec", "h264"), "--codec is for videos, and"),
+        (("a.tif", "--codec", "h264"), "--codec is for videos, and"),
+        (("a.tif", "--resume"), "a TIFF file cannot be resumed"),
+        (("a_%d.png", "--bits", "32"), "can hold 8 or 16 bits a channel, not 32"),
+        (("a_%d.jpg", "--bits", "16"), "can hold 8 bits a channel, not 16"),
+        (("a.mp4", "--bits", "16"), "--bits is for images, and"),
     ],
 )
 def test_what_is_refused_leaves_nothing(wan, latent, tmp_path, capsys, more, words):
@@ -129,3 +140,97 @@ def test_rates_that_are_none(wan, latent, tmp_path, capsys, rate):
     with pytest.raises(SystemExit):
         run("decode", latent, tmp_path / "a.mp4", "--vae", wan, "--fps", rate)
     assert "frames a second are a number" in capsys.readouterr().err
+
+
+def decoded(latent) -> torch.Tensor:
+    """The frames as IMAGE (4, 20, 28, 3), which may leave [0, 1]."""
+    z, _ = read_latent(latent)
+    pixels = small("wan", torch.float32).decode(z, size=(20, 28))[0, :, :4]
+    return ((pixels + 1) / 2).permute(1, 2, 3, 0)
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32])
+def test_a_clip_in_the_pages_of_a_tiff_and_back(wan, latent, tmp_path, capsys, bits):
+    out = tmp_path / "out.tif"
+    assert run("decode", latent, out, "--vae", wan, "--bits", bits) == 0
+    assert "out.tif: 4 pages" in capsys.readouterr().out
+    truth, found = decoded(latent), torch.from_numpy(tifffile.imread(out).astype("float64"))
+    wanted = {8: (truth * 255).clamp(0, 255).floor(), 16: (truth.double().clamp(0, 1) * 65535).round(), 32: truth}
+    assert torch.equal(found, wanted[bits].double())
+    assert run("encode", out, tmp_path / "back.safetensors", "--vae", wan) == 0
+    frames = found.float() / (1 if bits == 32 else 2**bits - 1)
+    z, tag = read_latent(tmp_path / "back.safetensors")
+    again = small("wan", torch.float32).encode(to_pixels(frames, 3).transpose(0, 1)[None]).mode()
+    assert tag.frames == (2, 4) and torch.equal(z, again)
+
+
+@pytest.mark.parametrize(("bits", "error"), [(32, 2e-6), (16, 1e-3)])
+def test_a_clip_in_exr_files_and_back(wan, latent, tmp_path, capsys, bits, error):
+    """OpenEXR holds light; read back, it is what was decoded, beyond white and below black too."""
+    OpenEXR = pytest.importorskip("OpenEXR")
+    out = tmp_path / "frames" / "%03d.exr"
+    assert run("decode", latent, out, "--vae", wan, "--bits", bits) == 0
+    (tmp_path / "frames" / "002.exr").unlink()
+    assert run("decode", latent, out, "--vae", wan, "--bits", bits, "--resume") == 0
+    assert "4 images, 3 of them there before" in capsys.readouterr().out
+    truth = decoded(latent)
+    light = OpenEXR.File(str(tmp_path / "frames" / "002.exr")).channels()["RGB"].pixels
+    grey = truth[1].clamp(min=0.05).double()
+    curve = ((grey + 0.055) / 1.055) ** 2.4
+    assert light.dtype.itemsize * 8 == bits
+    assert ((torch.from_numpy(light).double() - curve).abs() * (truth[1] >= 0.05)).max() < error * curve.max()
+    assert run("encode", tmp_path / "frames", tmp_path / "back.safetensors", "--vae", wan) == 0
+    found = torch.cat(list(videos.open_frames(tmp_path / "frames", lambda image: image.movedim(-1, 1)).read()), 1)
+    assert (found.permute(1, 2, 3, 0) - truth).abs().max() < error * truth.abs().max()
+    assert read_latent(tmp_path / "back.safetensors")[1].frames == (2, 4)
+
+
+def test_memory_does_not_grow_with_the_pages(tmp_path):
+    """A stack is written and read one page at a time: frames that are done are no longer kept."""
+    path, kept = tmp_path / "a.tif", []
+    with clips.TiffPages(path, 8, 12 * 3 * 64 * 64) as pages:
+        for i in range(12):
+            frame = torch.full((3, 1, 64, 64), i / 12)
+            kept.append(weakref.ref(frame))
+            pages.put(frame)
+    del frame
+    assert not any(one() is not None for one in kept)
+    seen = []
+    for frame in videos.open_frames(path, lambda image: to_pixels(image, 3)).read():
+        seen.append(weakref.ref(frame))
+        assert sum(one() is not None for one in seen) <= 2
+    assert len(seen) == 12
+
+
+def test_pages_of_several_sizes_are_no_clip(wan, tmp_path, capsys):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for size in ((16, 16, 3), (16, 24, 3)):
+            file.write(np.zeros(size, np.uint8), photometric="rgb")
+    assert run("encode", tmp_path / "a.tif", tmp_path / "z.safetensors", "--vae", wan) == 1
+    assert "image 2 of '" in (said := capsys.readouterr().err) and "is 24x16, but the first is 16x16" in said
+    assert not (tmp_path / "z.safetensors").exists()
+
+
+def test_a_moving_image_is_a_clip(wan, tmp_path):
+    frames = [Image.fromarray(np.full((16, 24, 3), 40 * i, np.uint8)) for i in range(5)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert run("encode", tmp_path / "a.gif", tmp_path / "z.safetensors", "--vae", wan) == 0
+    assert read_latent(tmp_path / "z.safetensors")[1].frames == (2, 5)
+
+
+@pytest.mark.parametrize(("name", "bits"), [("a.tif", 16), ("a.tif", 32), ("a.png", 16)])
+def test_an_image_of_more_bits(kl_file, tmp_path, name, bits):
+    write_latent(tmp_path / "z.safetensors", torch.randn(1, 4, 2, 3, generator=torch.Generator().manual_seed(0)))
+    assert run("decode", tmp_path / "z.safetensors", tmp_path / name, "--vae", kl_file, "--bits", bits) == 0
+    truth = (load(kl_file).decode(read_latent(tmp_path / "z.safetensors")[0])[0].movedim(0, -1) + 1) / 2
+    wanted = truth if bits == 32 else (truth.double().clamp(0, 1) * 65535).round().float() / 65535
+    assert torch.equal(readers.read_first(tmp_path / name)[0], wanted)
+
+
+def test_an_exr_that_cannot_be_written_is_told_before(kl_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(image_files, "find_spec", lambda name: None)
+    write_latent(tmp_path / "z.safetensors", torch.zeros(1, 4, 2, 2))
+    for name, words in (("a.exr", "pip install OpenEXR"), ("a.png", "pip install imagecodecs")):
+        arguments = ("decode", tmp_path / "z.safetensors", tmp_path / name, "--vae", kl_file, "--bits", 16)
+        assert run(*arguments) == 1
+        assert words in capsys.readouterr().err and not (tmp_path / name).exists()

@@ -5,13 +5,15 @@ import runpy
 from pathlib import Path
 
 import pytest
-from exact_vae.cli import main
-from exact_vae.vae_core import VAE, readers
+import torch
+from exact_vae.cli import main, three_ways
+from exact_vae.vae_core import VAE, load, readers
 from exact_vae.vae_core.checkpoints import built_in
 from exact_vae.vae_core.images import heatmaps, metrics
 from PIL import Image
+from support.slow import slow
 
-WRITTEN = {"original.png", "decoded.png", "latent.png", "error.png", "report.html"}
+WRITTEN = {"original.png", "decoded.png", "latent.png", "error.png", "bands.png", "tiles.png", "report.html"}
 
 
 def run(*arguments) -> int:
@@ -62,11 +64,39 @@ def test_the_page_shows_the_images_and_the_measures(image, tmp_path, capsys):
     assert run("demo", image, "--out", tmp_path / "out") == 0
     page = (tmp_path / "out" / "report.html").read_text()
     told = facts(capsys.readouterr().out)
-    assert all(f'src="{name}"' in page for name in WRITTEN - {"report.html"})
+    assert page.count('src="data:image/png;base64,') == len(WRITTEN) - 1 and "http" not in page
     assert told["PSNR"] in page and told["colour shift"] in page
     assert "my &lt;photo&gt;.png" in page and "<photo>" not in page
 
 
+@pytest.fixture
+def ways():
+    vae = load(dtype=torch.float64)
+    latent = torch.randn(1, 4, 34, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    return three_ways.decode_three_ways(vae, latent)
+
+
+def test_bands_are_the_whole_run_and_tiles_are_not(ways):
+    whole, bands, tiles = ways
+    assert whole.plan.startswith("whole") and not whole.difference
+    assert bands.plan.startswith("bands of 16 rows, kept on disk") and tiles.plan.startswith("blended, approximate: 2 ")
+    assert (bands.pixels - whole.pixels).abs().max() < 1e-11 < 1e-3 < (tiles.pixels - whole.pixels).abs().max()
+    assert re.fullmatch(r"\d+\.\d dB from whole, at most [\d.]+ of 255 levels", tiles.difference)
+
+
+def test_of_a_large_image_the_middle_is_decoded():
+    latent = torch.arange(200.0).expand(1, 4, 3, 200)
+    middle = three_ways.take_middle(latent, 8)
+    assert middle.shape == (1, 4, 3, 128) and middle[0, 0, 0, 0] == 36
+
+
+def test_a_difference_is_told_in_levels():
+    whole = torch.zeros(1, 3, 2, 2)
+    assert three_ways.describe_difference(whole, whole) == "the same as whole to the last bit"
+    assert three_ways.describe_difference(whole, whole + 2 / 255) == "48.1 dB from whole, at most 1 of 255 levels"
+
+
+@slow("the command of README and of CI is the same")
 def test_without_an_image_the_shipped_one_is_taken(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run("demo") == 0

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import re
+import sys
 
 import numpy as np
 import pytest
@@ -55,7 +57,21 @@ def test_a_command_of_commands_shows_its_help(capsys):
 def test_every_command_can_be_quiet_and_can_answer_in_json(name):
     offered = commands()[name].format_help()
     is_group = any(other.startswith(f"{name} ") for other in commands())
-    assert "-q, --quiet" in offered and (is_group or "--json" in offered)
+    assert "-q, --quiet" in offered and (is_group or "--json" in offered or name == "completion")
+
+
+def test_a_shell_completes_commands_options_and_files(capsys):
+    pytest.importorskip("shtab", reason="the script for shells is written by shtab")
+    assert run("completion", "bash") == 0
+    script = capsys.readouterr().out
+    assert all(re.search(rf"[(' ]{name}[)' ]", script) for name in commands() if " " not in name)
+    assert "--latent-space" in script and "_shtab_compgen_files" in script
+
+
+def test_without_shtab_it_says_what_is_missing(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert run("completion", "zsh") == 1
+    assert capsys.readouterr().err == "exact-vae: completion needs 'shtab': pip install 'exact-vae[cli]'.\n"
 
 
 def test_quiet_stands_before_or_after_the_action(capsys, tmp_path):

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 from exact_vae.headless import CORE_ALIASES, core_nodes, parse, run
-from exact_vae.headless.core_pixels import PIXELS
-from exact_vae.headless.core_values import VALUES
+from exact_vae.headless.core.nodes import FREE, IN_FOLDERS
 from exact_vae.vae_core import VAE
 from exact_vae.vae_core.errors import BrokenCheckpoint, DoesNotFit, LatentMismatch
 from exact_vae.vae_core.execution.plans import budget
@@ -24,18 +23,9 @@ def node(kind, /, **inputs):
     return {"class_type": kind, "inputs": inputs}
 
 
-def test_the_ids_there_are(nodes):
-    assert set(nodes) == {
-        "LoadImage",
-        "SaveImage",
-        "PreviewImage",
-        "SaveLatent",
-        "LoadLatent",
-        "EmptyImage",
-        "EmptyLatentImage",
-        "EmptySD3LatentImage",
-        *(one.__name__ for one in (*PIXELS, *VALUES)),
-    }
+def test_every_class_is_listed_once(nodes):
+    listed = [one.__name__ for one in (*IN_FOLDERS, *FREE)]
+    assert len(listed) == len(nodes) and set(nodes) == set(listed)
 
 
 def test_aliases_resolve_in_the_mapping_given(folders):
@@ -87,7 +77,7 @@ def test_every_node_keeps_the_contract(nodes):
     for name, cls in nodes.items():
         types = cls.INPUT_TYPES()
         declared = {**types["required"], **types.get("optional", {})}
-        code = getattr(cls, cls.FUNCTION).__code__
+        code = getattr(cls, cls.FUNCTION if cls.FUNCTION != "run_nested" else "run").__code__
         assert set(code.co_varnames[1 : code.co_argcount]) == {*declared, *types.get("hidden", {})}, name
         assert all(entry[1]["tooltip"].endswith(".") for entry in declared.values()), name
         assert cls.DESCRIPTION.endswith("."), name
@@ -160,6 +150,18 @@ def test_a_whole_graph(folders, nodes, put):
     assert results.outputs["2"] == {"images": [{"filename": "copy_00001_.png", "subfolder": "", "type": "output"}]}
     with Image.open(folders.output / "copy_00001_.png") as file:
         assert file.getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_the_docs_say_which_of_the_commonest_nodes_run():
+    page = (Path(__file__).parents[2] / "docs" / "headless.md").read_text()
+    table, excepted = page.split("### The commonest")[1].split("## ")[0].split("All run here but")
+    counted = re.findall(r"(\w[\w. ]*?) (\d+)(?=[,\s])", "\n".join(row for row in table.splitlines() if row[:1] == "|"))
+    names, counts = [name for name, _ in counted], [int(count) for _, count in counted]
+    assert len(set(names)) == 60 and counts == sorted(counts, reverse=True)
+    known = core_nodes("input", "output", "temp", {})
+    assert [name for name in names if name not in known] == [
+        name for name in names if re.search(rf"\b{re.escape(name)}\b", excepted)
+    ]
 
 
 def test_the_docs_list_every_core_node_that_runs():

@@ -180,6 +180,19 @@ def run_by_another(core):
     conv._conv_forward = type(conv)._conv_forward.__get__(conv)
 
 
+def on_one_axis(core):
+    """As those for panoramas do: each convolution pads columns and rows by itself."""
+    for conv in core.modules():
+        if isinstance(conv, nn.Conv2d):
+            conv.padding_modeX, conv.padding_modeY = "circular", "constant"
+            conv._conv_forward = pad_columns.__get__(conv)
+
+
+def pad_columns(self, x, weight, bias):
+    x = nn.functional.pad(x, (1, 1, 0, 0), mode=self.padding_modeX)
+    return nn.functional.conv2d(x, weight, bias, self.stride, (1, 0))
+
+
 def another_class(core):
     class Blurred(nn.Conv2d):
         pass
@@ -193,7 +206,7 @@ def patch(core):
 
 
 INNER = [replicate, mix, stride, dilate, regroup, epsilon, hook, early_hook, patch]
-METHODS = [forward, decode, run_by_another, another_class]
+METHODS = [forward, decode, run_by_another, on_one_axis, another_class]
 
 
 @pytest.mark.parametrize("change", [*INNER, *METHODS])

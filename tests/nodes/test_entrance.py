@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from exact_vae.headless.core_nodes import core_nodes
+from exact_vae.headless import core_nodes
 from exact_vae.nodes import NODE_CLASS_MAPPINGS
 from exact_vae.vae_core import NumericalOverflow, VAEError
 from support.node_calls import call, latent, run_node, sample_image

@@ -11,6 +11,7 @@ from exact_vae.nodes.host.host_vae import TILED, WHOLE, ClipTiles, HostVAE
 from exact_vae.vae_core import DoesNotFit, Half, RunOptions, from_weights, load
 from exact_vae.vae_core.cards import Card
 from exact_vae.vae_core.execution.plans import choose as planning
+from exact_vae.vae_core.execution.plans.plan import Plan
 from exact_vae.vae_core.families.kl import FAMILY
 from support.core_vae import CoreVAE
 from support.random_networks import random_weights, small_kl
@@ -106,11 +107,14 @@ def test_a_plan_is_drawn_on_the_node_that_runs_for_the_one_who_asked(comfyui):
     shown("whole; at most 1 MiB")
     assert comfyui.sent == [("whole;  \nat most 1 MiB", "7", "me")]  # a line each, in Markdown too
     assert shown.beside(1, 2) == {"ui": {"text": ["whole; at most 1 MiB"]}, "result": (1, 2)}
+    plan = Plan(1, 16, "disk", (), 2**27, 2**32, 1.0, (3, 384, 8), strips=24)
+    shown(plan)  # in words for who only wants it done
+    assert shown.text == "exact, in 24 strips, up to 128 MiB and 4.0 GiB of disk"
     comfyui.server.client_id = None  # a graph that came over the API: nobody is looking
     shown("again")
     comfyui.running.get_executing_context = lambda: None
     shown("outside of a graph")
-    assert len(comfyui.sent) == 1
+    assert len(comfyui.sent) == 2
 
 
 def test_core_s_vae_is_rebuilt_once_a_run_and_keeps_what_was_found_out(comfyui, monkeypatch):

@@ -1,6 +1,9 @@
 """Comparing, describing and saving VAEs."""
 
 import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +15,28 @@ from exact_vae.vae_core.reports import format_survey, survey_files
 from safetensors.torch import load_file, save_file
 from support.node_calls import call, run_node, sample_image, text
 from support.random_networks import random_weights, small_kl
+
+
+def test_both_images_are_for_the_host_s_slider(monkeypatch, vae):
+    """Under the words that web/compare.js hands to the widget; of a batch every image."""
+    kept = []
+
+    class PreviewImage:
+        def save_images(self, images, prefix):
+            kept.append(images)
+            return {"ui": {"images": [{"filename": f"{prefix}{len(kept)}_{i}.png"} for i in range(len(images))]}}
+
+    monkeypatch.setattr("exact_vae.nodes.host.showing.in_comfyui", lambda: True)
+    monkeypatch.setattr("exact_vae.nodes.host.showing._comfyui_progress", lambda: None)
+    monkeypatch.setattr("exact_vae.nodes.host.showing._show", lambda text: None)
+    monkeypatch.setitem(sys.modules, "nodes", SimpleNamespace(PreviewImage=PreviewImage))
+    image = sample_image(40, 24).expand(2, -1, -1, -1)
+    found = NODE_CLASS_MAPPINGS["ExactVAECompare"]().compare(image=image, vae=vae, vae_2=vae)["ui"]
+    before, *after = kept[2:]
+    assert [len(found[key]) for key in ("images", "a_images", "b_images")] == [4, 2, 4]
+    assert torch.equal(before, image[..., :3]) and [one.shape for one in after] == [before.shape] * 2
+    script = (Path(__file__).parents[2] / "web" / "compare.js").read_text()
+    assert all(word in script for word in ("shown.a_images", "shown.b_images", '"ExactVAECompare"'))
 
 
 def table(report: str) -> list[list[str]]:
@@ -27,8 +52,8 @@ def test_vaes_are_compared_in_numbers_and_images(models, vae):
     report, beside, heat = found["result"]
     header, first, second = table(report)
     assert header == ["PSNR", "SSIM", "max error", "colour shift", "KL", "encode", "decode", "peak"]
-    assert first[0] == "vae: small.safetensors, float32 on cpu"
-    assert second[0] == "vae_3: small.safetensors, float64 on cpu"
+    assert first[0] == "vae: small.safetensors, fp32 on cpu"
+    assert second[0] == "vae_3: small.safetensors, fp64 on cpu"
     back = call("ExactVAEDecode", samples=call("ExactVAEEncode", pixels=image, vae=vae), vae=vae)
     assert first[1] == f"{metrics.psnr(image.movedim(-1, 1), back.movedim(-1, 1)).item():.2f} dB"
     nats = vae.encode(image.movedim(-1, 1) * 2 - 1).kl().item() / (4 * 8 * 11)
@@ -56,7 +81,7 @@ def test_a_vae_that_overflows_gets_a_line(vae):
     broken = from_weights({n: t / (0 if n == "decoder.conv_out.bias" else 1) for n, t in weights.items()}, "hot")
     found = run_node("ExactVAECompare", image=sample_image(16, 16), vae=vae, vae_2=broken)
     report, beside, heat = found["result"]
-    assert "vae_2: hot, float32 on cpu\n'hot' overflowed in float32" in found["ui"]["text"][0]
+    assert "vae_2: hot, fp32 on cpu\n'hot' overflowed in float32" in found["ui"]["text"][0]
     assert table(report)[2][1] == "overflowed"
     assert report.splitlines()[-1].startswith("'hot' overflowed in float32: the latent was finite, the result is not")
     assert beside[:, :, -16:].abs().max() == 0 and heat.shape == (1, 16, 40, 3)
@@ -112,7 +137,7 @@ def test_a_file_that_was_replaced_is_described_anew(models):
 def test_what_is_connected_is_described_as_it_is_loaded(models):
     vae = call("ExactVAELoader", vae_name="small.safetensors", dtype="bf16", device="cpu")
     info = text("ExactVAEInfo", vae_name="the VAE that is connected", vae=vae)
-    assert "VAE:        small.safetensors" in info and "runs in:    bfloat16 on cpu" in info and "million" in info
+    assert "VAE:        small.safetensors" in info and "runs in:    bf16 on cpu" in info and "million" in info
     with pytest.raises(BadRequest, match="the VAE input holds no VAE"):
         call("ExactVAEInfo", vae_name="the VAE that is connected")
 

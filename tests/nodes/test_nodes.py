@@ -143,14 +143,15 @@ def test_nodes_show_how_they_ran(vae):
     image = sample_image(150, 37)
     latent = call("ExactVAEEncode", pixels=image, vae=vae)
     for part, given in (("Encode", {"pixels": image}), ("Decode", {"samples": latent})):
-        assert text(f"ExactVAE{part}", vae=vae, **given).startswith("bands of 16 rows, kept on the device; at most ")
+        assert text(f"ExactVAE{part}", vae=vae, **given).startswith("exact, in 10 strips, up to ")
         tiled = {"vae": vae, "tile_size": 64, **given}
-        assert text(f"ExactVAETiled{part}", **tiled).startswith("bands of 64 rows, kept on the device; at most ")
-        assert text(f"ExactVAETiled{part}", keep="disk", **tiled).startswith("bands of 64 rows, kept on disk; at most ")
+        assert text(f"ExactVAETiled{part}", **tiled).startswith("exact, in 3 strips, up to ")
+        assert text(f"ExactVAETiled{part}", keep="disk", **tiled).endswith(" of disk")
         assert text(f"ExactVAETiled{part}", mode="blended approximate", overlap=16, **tiled).startswith(
-            "blended, approximate: 3 tiles of 64 pixels, 16 shared; each whole; at most "
+            "approximate, in 3 blended tiles, up to "
         )
-        assert text(f"ExactVAETiled{part}", vae=vae, **given).startswith("whole; at most ")  # 512 rows and more: all
+        at_once = text(f"ExactVAETiled{part}", vae=vae, **given)  # in strips of 512 rows and more: all
+        assert at_once.startswith("exact, in one piece, up to ")
 
 
 def test_tiles_that_cannot_be(vae):

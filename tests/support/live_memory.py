@@ -8,17 +8,23 @@ from torch.utils._pytree import tree_leaves
 
 
 class LiveMemory(TorchDispatchMode):
-    """While it is active, counts the bytes of tensors that exist: `now`, and at most so far `most`."""
+    """While it is active, counts the bytes of tensors that exist: `now`, and at most so far `most`.
 
-    def __init__(self):
+    meta: those without numbers, and no others
+    """
+
+    def __init__(self, meta: bool = False):
         super().__init__()
+        self.meta = meta
         self.known: set[int] = set()
         self.now = self.most = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         made = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(made):
-            if isinstance(tensor, torch.Tensor) and (storage := tensor.untyped_storage())._cdata not in self.known:
+            if not isinstance(tensor, torch.Tensor) or tensor.is_meta is not self.meta:  # those of plans: no memory
+                continue
+            if (storage := tensor.untyped_storage())._cdata not in self.known:
                 self._count(storage._cdata, storage.nbytes())
                 weakref.finalize(storage, self._uncount, storage._cdata, storage.nbytes())
         return made

@@ -5,7 +5,7 @@ from exact_vae.vae_core import VAE, from_weights
 from exact_vae.vae_core.dtypes import at_least_fp32
 from exact_vae.vae_core.execution import clips, whole
 from exact_vae.vae_core.execution.plans.places import DEVICE
-from exact_vae.vae_core.execution.plans.request import Plan
+from exact_vae.vae_core.execution.plans.plan import Plan
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.execution.run import run
 from exact_vae.vae_core.execution.whole import Observer

@@ -58,6 +58,17 @@ def test_a_pipeline_made_with_it_moves_it(caplog):
     assert "enable_slicing does nothing" in caplog.text
 
 
+def test_torch_compile_leaves_it_as_it_is(caplog):
+    """Traced, the planning would be: minutes of compiling, for the time of a run in plain torch or more."""
+    made = as_vae(small("kl"), latent_space="sd1")
+    z, traced = torch.randn(1, 4, 3, 3), []
+    compiled = torch.compile(made.decode, backend=lambda graph, _: traced.append(graph) or graph.forward)
+    assert torch.equal(compiled(z).sample, made.decode(z).sample) and not traced
+    with caplog.at_level(logging.INFO, "exact_vae"):
+        made.compile(mode="max-autotune")
+    assert "compile does nothing" in caplog.text
+
+
 @needs_pipelines
 def test_a_pipeline_offloads_it():
     """accelerate's hooks run before encode and decode."""

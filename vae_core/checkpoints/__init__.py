@@ -9,7 +9,17 @@ if TYPE_CHECKING:
     from .checkpoint import Checkpoint
     from .detection import Detection, Inspection, demand_whole, detect, detect_in, inspect, to_json
     from .files import open_checkpoint
-    from .loading import FLOATS, OWNS, demand_floats, from_weights, in_space, load, own_dtype, read_as_light
+    from .loading import (
+        FLOATS,
+        OWNS,
+        demand_floats,
+        from_weights,
+        in_space,
+        list_spaces,
+        load,
+        own_dtype,
+        read_as_light,
+    )
     from .pickles import DAMAGE
     from .rewriting import in_file, rewrite
     from .saving import save, weights_as
@@ -22,7 +32,7 @@ else:
             "checkpoint": "Checkpoint",
             "files": "open_checkpoint",
             "pickles": "DAMAGE",
-            "loading": "FLOATS OWNS demand_floats from_weights in_space load own_dtype read_as_light",
+            "loading": "FLOATS OWNS demand_floats from_weights in_space list_spaces load own_dtype read_as_light",
             "rewriting": "in_file rewrite",
             "saving": "save weights_as",
         },
@@ -44,6 +54,7 @@ __all__ = [
     "in_file",
     "in_space",
     "inspect",
+    "list_spaces",
     "load",
     "open_checkpoint",
     "own_dtype",

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BrokenCheckpoint
+from ..families.blocks.ldm import GROUPS
 from ..files.marks import FileMark
 from ..files.safetensors_header import tensor_bytes
 from .ggufs import Packed
@@ -25,6 +26,8 @@ from .seals import Seals, check
 SCALES = (".scale_weight", ".weight_scale")
 OF_ACTIVATIONS = (".scale_input", ".input_scale", "_quant", "scaled_fp8")
 QUANTISED = ("F8_E4M3", "F8_E5M2", "I8")
+NORM_GROUPS = "exact_vae.norm_groups"  # in the metadata: groups of the VAE's norms, if they are not the usual ones
+DIGITS = 6  # of that number, more than any network has channels
 NOTE = "quantised"  # in the metadata of what is not read as it is stored: how it is
 
 
@@ -58,6 +61,14 @@ class Checkpoint:
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: entry.shape for name, entry in self.entries.items()}
+
+    @property
+    def norm_groups(self) -> int:
+        """Groups of the VAE's norms, as its config.json said or `save` noted. Raises BrokenCheckpoint for no number."""
+        said = self.metadata.get(NORM_GROUPS, str(GROUPS))
+        if not (said.isascii() and said.isdigit() and len(said) <= DIGITS and int(said)):
+            raise BrokenCheckpoint(f"'{self.path}' says that its norms have '{said[:40]}' groups, which is no number.")
+        return int(said)
 
     @property
     def files(self) -> tuple[Path, ...]:

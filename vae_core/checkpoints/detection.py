@@ -72,39 +72,44 @@ class Inspection(Detection):
     latent_space: str | None = None  # its name in latents.SPACES, if that is known
 
 
-def detect(shapes: Mapping[str, tuple[int, ...]]) -> Detection:
+def detect(shapes: Mapping[str, tuple[int, ...]], norm_groups: int = GROUPS) -> Detection:
     """The one family these names and shapes belong to, bare or inside a full checkpoint.
 
-    shapes: name -> shape, as in the file. Raises UnknownCheckpoint, naming the nearest family and what it lacks, or
-    UnsupportedCheckpoint for a VAE that is known but not run. What is missing or too many is reported, not raised.
+    shapes       name -> shape, as in the file
+    norm_groups  of the norms of an Autoencoder-KL or VQ autoencoder, which its tensors do not tell, but a config.json
+                 (`norm_num_groups`)
+    Raises UnknownCheckpoint, naming the nearest family and what it lacks, or UnsupportedCheckpoint for a VAE that is
+    known but not run. What is missing or too many is reported, not raised.
     """
     plain = set(map(type, shapes.values())) <= {tuple}
-    verdict = _judge(tuple(shapes.items() if plain else ((name, tuple(shape)) for name, shape in shapes.items())))
+    verdict = _judge(
+        tuple(shapes.items() if plain else ((name, tuple(shape)) for name, shape in shapes.items())), norm_groups
+    )
     if isinstance(verdict, UnknownCheckpoint):
         raise copy(verdict)
     return verdict
 
 
 @lru_cache(maxsize=16)  # models that were fine-tuned have the same names and shapes, and a folder is full of them
-def _judge(shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> Detection | UnknownCheckpoint:
+def _judge(shapes: tuple[tuple[str, tuple[int, ...]], ...], norm_groups: int) -> Detection | UnknownCheckpoint:
     try:
-        return _detect(dict(shapes))
+        return _detect(dict(shapes), norm_groups)
     except UnknownCheckpoint as e:
         return e.with_traceback(None)
 
 
-def _detect(shapes: Mapping[str, tuple[int, ...]]) -> Detection:
+def _detect(shapes: Mapping[str, tuple[int, ...]], norm_groups: int) -> Detection:
     readings = Readings(shapes)
-    if (found := _best(_detections(readings))) and _share(found) >= FIT:
+    if (found := _best(_detections(readings, norm_groups))) and _share(found) >= FIT:
         return found
     _demand_not_foreign(readings)
     _demand_not_other(shapes, vaes=True)
     deeper = Readings(shapes, find_prefixes(shapes))
-    if found := _only(list(_detections(deeper))):
+    if found := _only(list(_detections(deeper, norm_groups))):
         return found
     _demand_not_foreign(deeper)
     _demand_not_other(shapes)
-    _demand_usual_norms(chain(*(each.guesses(family_named("kl").layouts) for each in (readings, deeper))))
+    _demand_known_norms(chain(*(each.guesses(family_named("kl").layouts) for each in (readings, deeper))), norm_groups)
     raise UnknownCheckpoint(_nearest((readings, deeper), len(shapes)))
 
 
@@ -119,15 +124,15 @@ def _demand_not_other(shapes: Mapping[str, tuple[int, ...]], vaes: bool = False)
         raise UnknownCheckpoint(f"no VAE was found among these {len(shapes)} tensors, which are {row.sentence}")
 
 
-def _demand_usual_norms(readings: Iterable[Reading]) -> None:
+def _demand_known_norms(readings: Iterable[Reading], groups: int) -> None:
     """Raise UnknownCheckpoint for what is built as latent diffusion's, with norms of as many groups as nobody told."""
     for reading in readings:
-        if odd := list_odd_widths(reading.shapes):
+        if odd := list_odd_widths(reading.shapes, groups):
             widths = some([str(n) for n in odd])
             raise UnknownCheckpoint(
-                f"it is like the Autoencoder-KL of latent diffusion, whose norms have {GROUPS} groups, but {GROUPS} "
-                f"does not divide its {widths} channels: how many groups its norms have the tensors do not tell, so it "
-                "is not supported."
+                f"it is like the Autoencoder-KL of latent diffusion, whose norms have {groups} groups, but {groups} "
+                f"does not divide its {widths} channels: how many groups its norms have the tensors do not tell. Put "
+                "its config.json of diffusers beside it, which says norm_num_groups."
             )
 
 
@@ -168,7 +173,7 @@ def space_of(found: Detection, checkpoint: Checkpoint) -> str | None:
 def detect_in(checkpoint: Checkpoint) -> Detection:
     """`detect`, its sentences beginning with the file's name."""
     try:
-        return detect(checkpoint.shapes)
+        return detect(checkpoint.shapes, checkpoint.norm_groups)
     except UnknownCheckpoint as e:
         e.args = (f"'{checkpoint.path}': {e}",)
         raise e from None
@@ -246,11 +251,11 @@ def _widen(window: tuple[int, ...], axes: int) -> tuple[int, ...]:
     return (*(1,) * (axes - len(window)), *window)
 
 
-def _detections(readings: Readings) -> Iterator[Detection]:
+def _detections(readings: Readings, norm_groups: int) -> Iterator[Detection]:
     for prefix, own in readings.own.items():
         for family in FAMILIES.of(own):
             for reading in readings.under(prefix, family.layouts):
-                if (config := family.detect(reading.shapes)) is not None:
+                if (config := family.read(reading.shapes, norm_groups)) is not None:
                     yield compare(family.name, config, reading)
 
 

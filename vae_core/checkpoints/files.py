@@ -9,17 +9,19 @@ pickles.py say what is checked.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import BadRequest, BrokenCheckpoint, UnknownCheckpoint, say_why
-from ..families.registry import usual_settings
+from ..families.blocks.ldm import GROUPS
+from ..families.registry import norm_groups, usual_settings
 from ..files.marks import FileMark
 from ..files.reading import demand_file, parse_json, pause_collection, read_json
 from ..files.safetensors_header import explain_kind, read_header
 from ..files.safetensors_writing import WORDS
 from ..plain import name_kind
-from .checkpoint import NOTE, Checkpoint, Entry, combine, join_scales
+from .checkpoint import NORM_GROUPS, NOTE, Checkpoint, Entry, combine, join_scales
 from .downloads import find_or_fetch
 from .ggufs import read_gguf
 from .pickles import read_pickle
@@ -40,10 +42,10 @@ def open_checkpoint(path: str | Path, download: bool = False) -> Checkpoint:
     """
     try:
         place = find_or_fetch(path, download)
-        if place.config:
-            _demand_usual(place.config)
+        said = _read_config(place.config) if place.config else {}
         parts = [_open(file) for file in place.files]
-        return join_scales(parts[0] if len(parts) == 1 else combine(parts, place.path))
+        found = parts[0] if len(parts) == 1 else combine(parts, place.path)
+        return join_scales(replace(found, metadata={**found.metadata, **said}) if said else found)
     except OSError as e:
         raise BadRequest(f"'{path}' cannot be read: {e.strerror or e}.") from e
 
@@ -66,8 +68,8 @@ def _open(path: Path) -> Checkpoint:
     return _open_safetensors(path)
 
 
-def _demand_usual(config: Path) -> None:
-    """What shapes cannot tell and a folder's config can: refuse groups and activations no published VAE has."""
+def _read_config(config: Path) -> Mapping[str, str]:
+    """What shapes cannot tell and a folder's config can, as metadata. Refuses activations that no published VAE has."""
     try:
         facts = read_json(config) if config.exists() else {}
     except ValueError as e:
@@ -75,6 +77,12 @@ def _demand_usual(config: Path) -> None:
     if not isinstance(facts, dict):
         raise BrokenCheckpoint(f"'{config}' cannot be read: it is no table of settings.")
     _demand_usual_facts(config, facts)
+    return _note_groups(facts)
+
+
+def _note_groups(facts: Mapping[str, Any]) -> Mapping[str, str]:
+    groups = norm_groups(facts)
+    return {} if groups in (None, GROUPS) else {NORM_GROUPS: str(groups)}
 
 
 def _demand_usual_facts(source: Path, facts: Mapping[str, Any]) -> None:
@@ -98,8 +106,9 @@ def _open_safetensors(path: Path) -> Checkpoint:
     with pause_collection():
         header, metadata = read_header(path)
         entries = {name: Entry(tuple(info["shape"]), info["dtype"], path) for name, info in header.items()}
-    _demand_usual_facts(path, _read_inner_config(metadata))
-    return Checkpoint(path, entries, metadata, marks={path: mark})
+    facts = _read_inner_config(metadata)
+    _demand_usual_facts(path, facts)
+    return Checkpoint(path, entries, {**metadata, **_note_groups(facts)}, marks={path: mark})
 
 
 def _open_gguf(path: Path) -> Checkpoint:

@@ -12,6 +12,7 @@ from torch import Tensor
 from .. import dtypes
 from ..errors import BadRequest, BrokenCheckpoint
 from ..families import ZEROS, Config, Network
+from ..families.blocks.ldm import GROUPS, groups_of
 from ..families.doubling import keep_unrounded, list_weights
 from ..families.names import Reading
 from ..families.registry import build, family_named, spaces, title
@@ -58,7 +59,8 @@ def load(
                     [-1, 1]. Nothing in a file tells but its name, lighttaehy1_5; without it, the file is read as
                     TAEHV's author does
     border          what its 3 x 3 convolutions read beyond the image: 'zeros' as nearly all VAEs, 'reflect' for those
-                    trained so (some EQ VAEs), 'circular' for textures that continue at the other side. None: what
+                    trained so (some EQ VAEs), 'circular' for textures that continue at the other side, 'circular x'
+                    for those that do so left and right only (a panorama), 'circular y' above and below only. None: what
                     `save` noted in the file, else zeros. Not for VAEs of clips
 
     mapped          leave weights that need no cast where they are, on the memory map of their file: nothing is copied,
@@ -135,6 +137,7 @@ def from_weights(
     device: torch.device | None = None,
     found: Detection | None = None,
     border: str = ZEROS,
+    norm_groups: int = GROUPS,
 ) -> VAE:
     """A VAE around tensors that are in memory already.
 
@@ -143,10 +146,11 @@ def from_weights(
     dtype, device   None: those of the largest tensor. What has both already is not copied.
     found           what `detect` says of their shapes, if that is known already
     border          see `load`
+    norm_groups     see `detect`
     Raises UnknownCheckpoint, BrokenCheckpoint.
     """
     demand_dense(weights, name)
-    found = found or detect({k: tuple(t.shape) for k, t in weights.items()})
+    found = found or detect({k: tuple(t.shape) for k, t in weights.items()}, norm_groups)
     demand_whole(found, name)
     largest = max(demand_floats(weights, name), key=Tensor.numel)
     dtype, device = dtype or largest.dtype, device or largest.device
@@ -191,13 +195,14 @@ class Variant(NamedTuple):
 
     def in_space(self, latent_space: str, name: str) -> "Variant":
         """The same tiny VAE, giving and taking the raw latents of this space. Raises BadRequest for another VAE."""
-        space, scaling = latents.get_space(latent_space), family_named(self.family).scaling
-        if not scaling or self.family not in space.families or space.channels != self.config.latent_channels:
-            raise BadRequest(
-                f"'{name}' has no use for the latent space '{latent_space}' ({space.channels} channels): it is "
-                f"{title(self.family, self.config)}; only a tiny VAE of as many channels needs to be told."
-            )
-        statistics = scaling(space)
+        scaling, fitting = family_named(self.family).scaling, list_spaces(self.family, self.config)
+        if not scaling or latent_space not in fitting:
+            known = latents.SPACES.get(latent_space)
+            wrong = f"has no use for the latent space '{latent_space}' ({known.channels} channels)" if known else ""
+            wrong = wrong or f"cannot take '{latent_space}': there is no latent space '{latent_space}'"
+            choice = f"choose one of {', '.join(fitting)}" if fitting else "only a tiny VAE needs to be told its own"
+            raise BadRequest(f"'{name}' {wrong}; it is {title(self.family, self.config)}: {choice}.")
+        statistics = scaling(latents.SPACES[latent_space])
         config = replace(self.config, scaled=statistics["vae_scale"].numel())  # type: ignore[type-var]
         return Variant(self.family, config, {**self.weights, **statistics}, latent_space)
 
@@ -223,6 +228,11 @@ class Variant(NamedTuple):
             device=device,
             latent_space=self.latent_space,
         )
+
+
+def list_spaces(family: str, config: Config) -> tuple[str, ...]:
+    """The latent spaces that such a VAE can be told; none but for a tiny one."""
+    return latents.find_spaces(config.latent_channels, family=family) if family_named(family).scaling else ()
 
 
 @pin_numerics()
@@ -292,7 +302,7 @@ def _together(checkpoints: list[Checkpoint]) -> tuple[Detection, dict[str, Sourc
         sources |= {new: (checkpoint, old) for new, old in one.names.items()}
         shapes |= one.shapes
     shapes = {name: shapes[name] for name in sources}
-    config = family_named(found[0].family).detect(shapes)
+    config = family_named(found[0].family).read(shapes, groups_of(found[0].config))
     layout = "+".join(one.layout for one in found)
     names = {new: old for new, (_, old) in sources.items()}
     return compare(found[0].family, config or found[0].config, Reading("", layout, shapes, names)), sources
@@ -310,10 +320,10 @@ def _demand_partners(found: list[Detection], checkpoints: list[Checkpoint]) -> N
             raise BrokenCheckpoint(f"'{a}' and '{b}' are both {what}: give one VAE, or an encoder and a decoder.")
 
 
-def _fit(found: Detection) -> tuple[int, int]:
-    """(channels of z, ratio of the network): what two halves must agree on. A bare half knows no patches."""
+def _fit(found: Detection) -> tuple[int, int, int]:
+    """(channels of z, ratio, groups of norms): what two halves must agree on. A bare half knows no patches."""
     patch = getattr(found.config, "patch", None) or 1
-    return found.latent_channels // patch**2, found.spatial_ratio // patch
+    return found.latent_channels // patch**2, found.spatial_ratio // patch, groups_of(found.config)
 
 
 def _read(sources: Mapping[str, Source]) -> dict[str, Tensor]:

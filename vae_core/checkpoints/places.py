@@ -47,10 +47,18 @@ def find_weights(path: str | Path) -> Place:
         return find_weights(cached)
     demand_file(path)
     if INDEX.search(path.name):
-        return Place(read_index(path), path)
+        return Place(read_index(path), path, _config_of(path))
     if (shard := SHARD.fullmatch(path.name)) and int(shard["all"]) > 1:
-        return Place(_list_siblings(path, shard), path)
-    return Place([path], path)
+        return Place(_list_siblings(path, shard), path, _config_of(path))
+    return Place([path], path, _config_of(path))
+
+
+def _config_of(path: Path) -> Path | None:
+    """The config.json beside a file that bears diffusers' name, or is the only file of weights there."""
+    config = path.with_name("config.json")
+    if not config.is_file():
+        return None
+    return config if path.name.startswith(STEMS[0]) or _list_weights(path.parent) == [path] else None
 
 
 def holds_usual(place: Path) -> bool:
@@ -81,7 +89,7 @@ def list_usual(place: AnyPath, stems: tuple[str, ...] = STEMS) -> Iterator[AnyPa
 
 
 def _find_only(folder: Path) -> Path:
-    found = sorted(file for file in folder.iterdir() if file.suffix.lower() in WEIGHTS and file.is_file())
+    found = _list_weights(folder)
     if not found:
         raise BadRequest(
             f"the folder '{folder}' holds no VAE: neither it nor its folder 'vae' has a {STEMS[0]}.safetensors."
@@ -90,6 +98,10 @@ def _find_only(folder: Path) -> Path:
         names = some([file.name for file in found])
         raise BadRequest(f"the folder '{folder}' holds {len(found)} files of weights ({names}): name the one you mean.")
     return found[0]
+
+
+def _list_weights(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in WEIGHTS and file.is_file())
 
 
 def read_index(index: Path) -> list[Path]:

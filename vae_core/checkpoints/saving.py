@@ -17,6 +17,7 @@ from torch import Tensor
 from ..dtypes import DTYPES
 from ..errors import BadRequest
 from ..families import ZEROS
+from ..families.blocks.ldm import GROUPS, groups_of
 from ..families.names import LAYOUTS, ORIGINAL
 from ..families.registry import family_named
 from ..files.atomic import Target
@@ -24,6 +25,7 @@ from ..files.marks import demand_unwritten
 from ..files.safetensors_writing import WORDS, rank_width, write_safetensors
 from ..numerics import pin_numerics
 from ..vae import VAE
+from .checkpoint import NORM_GROUPS
 from .files import BORDER
 
 
@@ -66,7 +68,9 @@ def layouts_of(family: str) -> tuple[str, ...]:
 
 def _note(vae: VAE) -> dict[str, str]:
     """What the weights do not say."""
-    return {} if vae.config.border == ZEROS else {BORDER: vae.config.border}
+    border = {} if vae.config.border == ZEROS else {BORDER: vae.config.border}
+    groups = groups_of(vae.config)
+    return border if groups == GROUPS else {**border, NORM_GROUPS: str(groups)}
 
 
 def _written(vae: VAE, layout: str) -> Iterator[tuple[str, str, Tensor]]:

@@ -2,8 +2,8 @@
 
 import inspect
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
 
 import torch
 from diffusers.configuration_utils import FrozenDict
@@ -23,6 +23,13 @@ from ..numerics import pin_numerics
 from ..vae import VAE
 
 log = logging.getLogger("exact_vae")
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _leave_untraced(method: Method) -> Method:
+    """The same; torch.compile runs it as it is."""
+    return cast("Method", torch.compiler.disable(method))
 
 
 class PointOutput(EncoderOutput):
@@ -82,6 +89,7 @@ class ExactVAE(Castable, nn.Module):
             raise AttributeError(f"a VAE of the family '{self.vae.family}' has no '{name}'")
         return found
 
+    @_leave_untraced
     @apply_forward_hook
     def encode(self, x: Tensor, return_dict: bool = True) -> AutoencoderKLOutput | EncoderOutput | tuple[Any, ...]:
         """Pixels (B, C, H, W) or (B, C, T, H, W) in [-1, 1] -> z as a distribution, or as it is where there is none.
@@ -98,6 +106,7 @@ class ExactVAE(Castable, nn.Module):
         dist = DiagonalGaussianDistribution(moments)
         return AutoencoderKLOutput(latent_dist=dist) if return_dict else (dist,)
 
+    @_leave_untraced
     @apply_forward_hook
     def decode(
         self,
@@ -159,6 +168,10 @@ class ExactVAE(Castable, nn.Module):
         """Move or cast the weights, in place, to what `nn.Module.to` takes. Statistics stay fp32 at least."""
         self.vae.to(*where, **named)
         return self
+
+    def compile(self, *args: Any, **named: Any) -> None:
+        """Does nothing, and logs why; `torch.compile` of `encode` or `decode` runs them as they are."""
+        log.info("compile does nothing here: every run is planned op by op, and torch.compile would trace the planning")
 
     def enable_tiling(self, *args: Any, **named: Any) -> None:
         _tell_needless()

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from .plans.budget import MARGIN, format_bytes
     from .plans.choose import choose_plan, count_latent_frames, list_plans, make_request, read_budget
     from .plans.places import DEVICE, DISK, KEEP, SYSTEM
-    from .plans.request import Plan, Request
+    from .plans.plan import Plan
+    from .plans.request import Request
     from .progress import Progress, share_progress
     from .streaming import PixelRows
     from .tiles import TilePlan, Tiles
@@ -27,7 +28,8 @@ else:
             "plans.scratch": "scratch",
             "plans.choose": "choose_plan count_latent_frames list_plans make_request read_budget",
             "plans.places": "DEVICE DISK KEEP SYSTEM",
-            "plans.request": "Plan Request",
+            "plans.plan": "Plan",
+            "plans.request": "Request",
             "progress": "Progress share_progress",
             "streaming": "PixelRows",
             "tiles": "TilePlan Tiles",

@@ -15,7 +15,7 @@ from ..ops import Ops, list_looks_ahead
 from . import whole
 from .bands.flows import Source
 from .bands.state import Past
-from .plans.request import Plan
+from .plans.plan import Plan
 from .rewrite.fuse import fuse
 from .run import gather, make_store, run_bands, run_images
 from .whole import Observer

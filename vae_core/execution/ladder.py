@@ -11,7 +11,7 @@ import torch
 
 from ..errors import BadRequest, DoesNotFit, is_out_of_memory
 from .plans import scratch
-from .plans.request import Plan
+from .plans.plan import Plan
 from .progress import ProgressObserver
 
 log = logging.getLogger("exact_vae")
@@ -74,7 +74,7 @@ class Ladder(NamedTuple):
             failed, plan = plan, next(lower, None)
             if plan is None:
                 raise self._misfit(where) from error
-            plan = replace(plan, note=f"'{failed.how}' ran out of memory")
+            plan = replace(plan, note=f"{failed.pieces} it ran out of memory")
             log.warning("%s ran out of memory%s: it starts again in %s", self.what, where, plan)
 
     def _list_lower(self, plan: Plan) -> Iterator[Plan]:

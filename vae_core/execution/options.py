@@ -7,7 +7,7 @@ from typing import TypedDict
 from ..errors import BadRequest
 from .plans import budget as memory
 from .plans.places import KEEP
-from .plans.request import Plan
+from .plans.plan import Plan
 from .progress import Progress
 from .tiles import TilePlan, Tiles
 

@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..ops import Op, declared
+from .bands.stores import HeapTrimmer
 from .plans.counting import count_work
-from .plans.request import Plan
+from .plans.plan import Plan
 from .whole import Observer
 
 Progress = Callable[[int, int], None]  # called with (done, total); may raise to stop the run
@@ -29,7 +30,7 @@ def share_progress(progress: Progress | None, runs: int) -> Sequence[Progress | 
 
 
 class ProgressObserver(Observer):
-    """Follows a run from op to op, reports its progress, and knows at which op it is.
+    """Follows a run from op to op, reports its progress, knows at which op it is, and keeps the heap to the plan.
 
     images  of the batch; `plan.work` is that of one
     """
@@ -39,9 +40,11 @@ class ProgressObserver(Observer):
         self.done = 0.0
         self.last_step, self.last_time = -1, 0.0
         self.op: Any = None
+        self.heap = HeapTrimmer(plan.heap)
 
     def begin_op(self, op: Any) -> None:
         self.op = op
+        self.heap.check()
         self._report()
 
     def end_op(self, op: Any, result: Tensor) -> None:

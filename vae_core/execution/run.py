@@ -20,7 +20,7 @@ from .bands.readers import ROWS, Rows
 from .bands.state import Past
 from .bands.stores import InMappedMemory, InSystemMemory, OnDevice, OnDisk, Store
 from .plans.places import DISK, SYSTEM
-from .plans.request import Plan
+from .plans.plan import Plan
 from .rewrite.fuse import fuse
 from .whole import Observer
 

@@ -19,7 +19,7 @@ from ..plain import describe, name_need
 from .bands.flows import Source
 from .bands.holding import Flow
 from .bands.readers import ROWS, Reader, Rows, height
-from .plans.request import Plan
+from .plans.plan import Plan
 from .run import gather, run, run_bands
 from .whole import Observer
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..dtypes import at_least_fp32
 from ..errors import BadRequest
-from .plans.request import Plan
+from .plans.plan import Plan
 from .progress import Progress
 
 
@@ -65,6 +65,13 @@ class TilePlan:
             return f"one tile, nothing to blend: {self.each}"
         tiles = f"{self.count} tiles of {self.tiles.size} pixels, {self.tiles.overlap} shared"
         return f"blended, approximate: {tiles}; each {self.each}"
+
+    @property
+    def summary(self) -> str:
+        """'approximate, in 6 blended tiles, up to 812 MiB'"""
+        if self.count == 1:
+            return self.each.summary
+        return f"approximate, in {self.count} blended tiles, {self.each.cost}"
 
 
 class Span(NamedTuple):

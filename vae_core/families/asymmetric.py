@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..ops import Conv2d, EveryNth, Ops, SideInput, chain, plus, relu, silu, times
 from . import kl
 from .blocks.base import ConfigJson, Family, Member
-from .blocks.ldm import Coder, Decoder
+from .blocks.ldm import GROUPS, Coder, Decoder
 from .names import diffusers, ldm
 from .shapes import Shapes
 
@@ -31,9 +31,9 @@ class AsymmetricConfig(kl.KLConfig):
     """The condition encoder's channels are the decoder's: they meet in every level."""
 
 
-def detect(shapes: Shapes) -> AsymmetricConfig | None:
+def detect(shapes: Shapes, norm_groups: int = GROUPS) -> AsymmetricConfig | None:
     own = {name: shape for name, shape in shapes.items() if not name.startswith(CONDITION)}
-    config = kl.detect(own) if len(own) < len(shapes) else None
+    config = kl.detect(own, norm_groups) if len(own) < len(shapes) else None
     return AsymmetricConfig(**vars(config)) if config and config.decoder else None
 
 
@@ -103,6 +103,7 @@ FAMILY = Family(
     build=AsymmetricKL,
     example=AsymmetricConfig(**{**vars(_SD), "decoder": Coder((192, 384, 768, 768), (4,) * 4, (False,) * 4)}),
     layouts=(ldm.LDM, diffusers.TURNED, diffusers.TURNED_OLDER, *ldm.HALVES, *diffusers.TURNED_HALVES),
+    grouped=True,
     config_json=ConfigJson(("AsymmetricAutoencoderKL",), kl.read_config_json),
     members=(Member("asymmetric decoders for SD 1.x (x1.5, x2)", 4, 8),),
 )

@@ -48,10 +48,10 @@ class KLConfig(Halves):
         return super().spatial_ratio * (self.patch or 1)
 
 
-def detect(shapes: Shapes) -> KLConfig | None:
+def detect(shapes: Shapes, norm_groups: int = GROUPS) -> KLConfig | None:
     if not is_2d(shapes) or not keeps_channels(shapes) or not makes_moments(shapes):
         return None
-    encoder, decoder = read_coder(shapes, "encoder"), read_coder(shapes, "decoder")
+    encoder, decoder = (read_coder(shapes, half, norm_groups) for half in ("encoder", "decoder"))
     z = vote([size(shapes, "decoder.conv_in.weight", 1), size(shapes, "post_quant_conv.weight"),
               size(shapes, "post_quant_conv.bias"), *halved(shapes, "encoder.conv_out")])  # fmt: skip
     held = {name.partition(".")[0] for name in shapes}
@@ -139,7 +139,7 @@ _SD = ((128, 256, 512, 512), (False,) * 4)
 
 
 def read_config_json(facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {"norm_num_groups": GROUPS, "act_fn": "silu"}
+    return {"act_fn": "silu"}
 
 
 FAMILY = Family(
@@ -159,6 +159,7 @@ FAMILY = Family(
     ),
     layouts=(ldm.LDM, diffusers.TURNED, diffusers.TURNED_OLDER, *ldm.HALVES, *diffusers.TURNED_HALVES),
     published=is_published,
+    grouped=True,
     config_json=ConfigJson(("AutoencoderKL",), read_config_json),
     members=(
         Member("SD 1.x, SD 2.x, PixArt-alpha, SDXL, PixArt-Sigma, AuraFlow, Kolors", 4, 8),

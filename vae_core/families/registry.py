@@ -100,10 +100,21 @@ def spaces(family: str, config: Config) -> tuple[str, ...]:
 
 def usual_settings(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     """The settings that a config.json of diffusers may not contradict. facts: what it says."""
+    family = _family_of(facts)
+    return family.config_json.settings(facts) if family and family.config_json else {}
+
+
+def norm_groups(facts: Mapping[str, Any]) -> Any:
+    """What a config.json of diffusers says of the groups of norms, if its family has any number; else None."""
+    family = _family_of(facts)
+    return facts.get("norm_num_groups") if family and family.grouped else None
+
+
+def _family_of(facts: Mapping[str, Any]) -> Family | None:
     kind = str(facts.get("_class_name"))
-    known = (family.config_json for family in FAMILIES if family.config_json) if facts else ()
-    fitting = [(len(name), config) for config in known for name in config.classes if kind.startswith(name)]
-    return max(fitting, key=itemgetter(0))[1].settings(facts) if fitting else {}  # AutoencoderKL begins many
+    known = [(family, family.config_json.classes) for family in FAMILIES if family.config_json] if facts else []
+    fitting = [(len(name), family) for family, names in known for name in names if kind.startswith(name)]
+    return max(fitting, key=itemgetter(0))[1] if fitting else None  # AutoencoderKL begins many
 
 
 def demand_part(config: Config, name: str, half: Half) -> None:

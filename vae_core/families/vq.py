@@ -25,6 +25,7 @@ from ..ops import Conv2d, Ops, chain
 from . import kl
 from .blocks.base import ConfigJson, Family, Halves, Member, Network
 from .blocks.ldm import (
+    GROUPS,
     Coder,
     Decoder,
     Encoder,
@@ -33,7 +34,6 @@ from .blocks.ldm import (
     is_2d,
     keeps_channels,
     makes_moments,
-    norm,
     read_coder,
     without_spatial_norms,
 )
@@ -60,12 +60,13 @@ class VQConfig(Halves):
         return self.embed_dim
 
 
-def detect(shapes: Shapes) -> VQConfig | None:
+def detect(shapes: Shapes, norm_groups: int = GROUPS) -> VQConfig | None:
     own, spatial = without_spatial_norms({n: s for n, s in shapes.items() if not n.startswith("quantize.")})
     coded = any(name.startswith("quantize.") for name in shapes) or not makes_moments(own)
     if not coded or not is_2d(own) or not keeps_channels(own) or llamagen.is_transformers(shapes):
         return None
-    encoder, decoder = read_coder(own, "encoder"), read_coder(own, "decoder")
+    encoder = read_coder(own, "encoder", norm_groups)
+    decoder = read_coder(own, "decoder", GROUPS if spatial else norm_groups)  # as diffusers' SpatialNorm has
     z, embed = channels_around_codes(own, shapes)
     if not (encoder and decoder and z and embed):
         return None
@@ -142,13 +143,13 @@ class VQAutoencoder(Quantised):
         last = len(c.decoder.widths) - 1
 
         def norm_at(level: int) -> Norm:
-            return partial(SpatialNorm, z_channels=c.embed_dim, doublings=last - level) if c.spatial else norm
+            return partial(SpatialNorm, z_channels=c.embed_dim, doublings=last - level)
 
         self.encoder = Encoder(c.encoder, c.in_channels, c.z_channels)
         self.quant_conv = Conv2d(c.z_channels, c.embed_dim, 1)
         self.quantize = Codebook(c.codes, c.embed_dim)
         self.post_quant_conv = Conv2d(c.embed_dim, c.z_channels, 1)
-        self.decoder = Decoder(c.decoder, c.z_channels, c.out_channels, norm_at)
+        self.decoder = Decoder(c.decoder, c.z_channels, c.out_channels, norm_at if c.spatial else None)
         self.spatial = c.spatial
 
     def from_latent_ops(self) -> Ops:
@@ -170,6 +171,7 @@ FAMILY = Family(
         decoder=Coder(_AMUSED, (3,) * 5, (False,) * 5, mid_attention=False),
     ),
     layouts=(ldm.LDM, diffusers.TURNED, diffusers.TURNED_OLDER),
+    grouped=True,
     config_json=ConfigJson(("VQModel",), kl.read_config_json),
     members=(
         Member("Kandinsky 2.x (MoVQ)", 4, 8),

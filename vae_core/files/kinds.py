@@ -32,6 +32,7 @@ HEIF = Kind("HEIF", "a HEIC image", "install pillow-heif (pip install pillow-hei
 JXL = Kind("JXL", "a JPEG XL image", "install imagecodecs (pip install imagecodecs), or convert it to PNG")
 AVIF = Kind("AVIF", "an AVIF image", "update Pillow to 11.3 or newer, or convert it to PNG")
 PNM = Kind("PNM", "a PNM image")
+EXR = Kind("EXR", "an OpenEXR image", "convert it to a TIFF of 16 bits or of floats")
 GGUF = Kind("GGUF", "a GGUF file, weights quantised in blocks", "take the .safetensors file that it was made of")
 ONNX = Kind("ONNX", "a program in ONNX", "take the .safetensors file that it was made of")
 ENGINE = Kind("TensorRT", "an engine of TensorRT, made for one card", "take the .safetensors file that it was made of")
@@ -61,7 +62,7 @@ SIGNATURES = (
     (0, b"\x00\x00\x00\x0cjP  \r\n\x87\n", Kind("JPEG2000", "a JPEG 2000 image")),
     (0, b"\xff\x4f\xff\x51", Kind("JPEG2000", "a JPEG 2000 image")),
     *((0, start, PNM) for start in (b"P5", b"P6")),
-    (0, b"v/1\x01", Kind("EXR", "an OpenEXR image", "convert it to a TIFF of 16 bits or of floats")),
+    (0, b"v/1\x01", EXR),
     (0, b"#?RADIANCE", Kind("HDR", "a Radiance HDR image", "convert it to a TIFF of 16 bits or of floats")),
     (0, b"#?RGBE", Kind("HDR", "a Radiance HDR image", "convert it to a TIFF of 16 bits or of floats")),
     (0, b"8BPS", Kind("PSD", "a Photoshop file", "export it as PNG or TIFF")),

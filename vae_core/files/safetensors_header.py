@@ -6,8 +6,10 @@ A header is not trusted: every entry is checked, and together the entries must c
 
 import json
 import math
+import re
 import struct
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -31,8 +33,10 @@ OTHERS = {
     **dict.fromkeys((ZEROS.name, EMPTY.name, TEXT.name, JSON.name), AGAIN),
 }
 
+LARGEST_KEPT = 2**22  # letters of a table that is kept for the next file
+FIRST, REST = re.compile(r'\s*\{\s*"__metadata__"\s*:\s*'), re.compile(r'\s*,(?=\s*")')
 META = {"__metadata__"}  # beside the tensors
-EACH = (b'"dtype"', b'"shape"', b'"data_offsets"')  # is in a header once for each tensor, unless a name occurs twice
+EACH = ('"dtype"', '"shape"', '"data_offsets"')  # is in a header once for each tensor, unless a name occurs twice
 
 
 def tensor_bytes(shape: tuple[int, ...] | list[int], dtype: str) -> int:
@@ -53,14 +57,15 @@ def read_header(path: Path, wanted: str = WEIGHTS) -> tuple[dict[str, Info], dic
             raise BrokenCheckpoint(_no_header(path, wanted, size, n))
         if n > LARGEST_JSON:
             raise BrokenCheckpoint(f"'{path}' has a header of {n} bytes, and no VAE needs more than {LARGEST_JSON}.")
-        header = _parse(path, file.read(n))
-    metadata = header.pop("__metadata__", {})
+        text = file.read(n)
+    header, metadata, sound = _parse(path, text, size - 8 - n)
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise BrokenCheckpoint(f"'{path}' is damaged: the metadata in its header is not text; {AGAIN}.")
     if len(header) > MOST_TENSORS:
         raise BrokenCheckpoint(f"'{path}' names {len(header)} tensors, and no model has more than {MOST_TENSORS}.")
-    _check(path, header, size - 8 - n)
-    return header, metadata
+    if not sound:
+        _check(path, header, size - 8 - n)
+    return dict(header), metadata
 
 
 def explain_kind(path: Path, wanted: str = WEIGHTS) -> str:
@@ -79,15 +84,44 @@ def _no_header(path: Path, wanted: str, size: int, n: int) -> str:
     return f"'{path}' is no safetensors file, or cut off: its header would take {n} of its {size} bytes; {AGAIN}."
 
 
-def _parse(path: Path, text: bytes) -> dict[str, Any]:
+def _parse(path: Path, text: bytes, data: int) -> tuple[Mapping[str, Any], Any, bool]:
+    """(tensors, metadata, is it sure that they fill so many bytes? See `_is_sound`)"""
     try:
-        header = json.loads(text.decode("utf-8"))
-        if isinstance(header, dict) and any(text.count(word) != len(header.keys() - META) for word in EACH):
-            header = json.loads(text.decode("utf-8"), object_pairs_hook=_unique)  # slow; the words may be names, too
+        words = text.decode("utf-8")
+        begun = _split_metadata(words)
+        header, sound = _parse_kept(begun[1], data) if begun else (_parse_table(words), False)
+        if begun and not META.isdisjoint(header):  # it is there twice
+            begun, header, sound = None, _parse_table(words), False
     except (ValueError, RecursionError) as e:
         raise BrokenCheckpoint(f"'{path}' is damaged: its header cannot be read ({e}); {AGAIN}.") from e
     if not isinstance(header, dict):
         raise BrokenCheckpoint(f"'{path}' is damaged: its header is no table of tensors; {AGAIN}.")
+    if begun:
+        return header, begun[0], sound
+    return {name: header[name] for name in header if name not in META}, header.get("__metadata__", {}), sound
+
+
+def _split_metadata(words: str) -> tuple[Any, str] | None:
+    """(metadata, the table without it) where it comes first, as usual, and the table is none too large to be kept."""
+    begin = FIRST.match(words) if len(words) <= LARGEST_KEPT else None
+    metadata, end = json.JSONDecoder().raw_decode(words, begin.end()) if begin else (None, 0)
+    rest = REST.match(words, end) if begin else None
+    return (metadata, f"{{{words[rest.end() :]}") if rest else None
+
+
+# Models that were fine-tuned have the same tensors in the same places, and a folder is full of them.
+@lru_cache(maxsize=2)
+def _parse_kept(words: str, data: int) -> tuple[Mapping[str, Any], bool]:
+    """(the table, is it sure that its tensors fill so many bytes?) Nobody writes into it."""
+    header = _parse_table(words)
+    return header, _is_sound(header, data)
+
+
+def _parse_table(words: str) -> Any:
+    """Raises ValueError if a name occurs twice."""
+    header = json.loads(words)
+    if isinstance(header, dict) and any(words.count(word) != len(header.keys() - META) for word in EACH):
+        header = json.loads(words, object_pairs_hook=_unique)  # slow; the words may be names, too
     return header
 
 

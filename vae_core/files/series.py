@@ -29,9 +29,9 @@ class Series:
     stem: str
     number: int
 
-    def file(self, index: int, suffix: str) -> "NumberedFile":
-        """The index-th file of a run, which is yet to be written."""
-        return NumberedFile(self, self.stem.replace(_BATCH, str(index)), suffix)
+    def file(self, index: int, suffix: str, *, tail: str = "_") -> "NumberedFile":
+        """The index-th file of a run, which is yet to be written. tail: between its number and the suffix."""
+        return NumberedFile(self, self.stem.replace(_BATCH, str(index)), suffix, tail)
 
 
 @dataclass
@@ -41,6 +41,7 @@ class NumberedFile:
     series: Series
     stem: str
     suffix: str
+    tail: str = "_"  # between the number and the suffix
 
     def __post_init__(self) -> None:
         self.path = self._name()
@@ -56,7 +57,7 @@ class NumberedFile:
         self.series.number += 1
 
     def _name(self) -> Path:
-        return self.series.folder / f"{self.stem}_{self.series.number:05}_{self.suffix}"
+        return self.series.folder / f"{self.stem}_{self.series.number:05}{self.tail}{self.suffix}"
 
 
 def claim(part: Path, path: Path) -> bool:

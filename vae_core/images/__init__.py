@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .exchange import from_numpy, from_uint8, to_numpy, to_uint8
     from .heatmaps import WHITE_HOT, channel_grid, heat_map
     from .lettering import draw_letters, letters_width
+    from .light import from_light, to_light
     from .metrics import colour_shift, psnr, ssim
     from .pillow import from_pil, to_pil
     from .pixels import (
@@ -33,6 +34,7 @@ else:
             "exchange": "from_numpy from_uint8 to_numpy to_uint8",
             "heatmaps": "WHITE_HOT channel_grid heat_map",
             "lettering": "draw_letters letters_width",
+            "light": "from_light to_light",
             "metrics": "colour_shift psnr ssim",
             "pillow": "from_pil to_pil",
             "plausible": "demand_range",
@@ -53,6 +55,7 @@ __all__ = [
     "demand_range",
     "draw_letters",
     "flatten_frames",
+    "from_light",
     "from_numpy",
     "from_pil",
     "from_uint8",
@@ -64,6 +67,7 @@ __all__ = [
     "psnr",
     "ssim",
     "to_levels",
+    "to_light",
     "to_numpy",
     "to_pil",
     "to_pixel_range",

@@ -11,6 +11,8 @@ from ..errors import BadRequest
 from .tree import Op
 
 CHANNELS_LAST = (0, 2, 3, 1)
+ONE_AXIS = {"circular x": ("circular", "constant"), "circular y": ("constant", "circular")}  # of columns, of rows
+WRAPPED = ("circular", "circular y")  # borders whose rows above the image are those at its bottom
 
 
 def lay_out_weight(weight: Tensor, order: Sequence[int]) -> None:
@@ -36,6 +38,10 @@ def pad_borders(x: Tensor, sides: Sequence[int], border: str) -> Tensor:
     """
     if border == "constant":
         return F.pad(x, sides)
+    if border in ONE_AXIS:
+        columns, rows = ONE_AXIS[border]
+        x = pad_borders(x, (*sides[:2], 0, 0), columns) if any(sides[:2]) else x
+        return pad_borders(x, (0, 0, *sides[2:]), rows) if any(sides[2:]) else x
     if border == "reflect" and (max(sides[:2]) >= x.shape[-1] or max(sides[2:]) >= x.shape[-2]):
         raise BadRequest(
             f"{x.shape[-1]}x{x.shape[-2]} pixels inside the network are too few to be mirrored at their borders: use a "
@@ -50,13 +56,19 @@ class Window(Op):
 
     rows    (above, below): rows beyond the borders of the image that it reads
     border  what it reads there, in torch's words: 'constant' for zeros, 'replicate' for the nearest pixel again,
-            'reflect' for the image mirrored at its outermost pixels, 'circular' for what lies at the other side
+            'reflect' for the image mirrored at its outermost pixels, 'circular' for what lies at the other side;
+            'circular x' for that on the left and right only, and 'circular y' above and below, with zeros elsewhere
     """
 
     rows: tuple[int, int] = (0, 0)
     span: int = 1
     step: int = 1
     border: str = "constant"
+
+    @property
+    def wraps(self) -> bool:
+        """Does it read above the image what lies at its bottom?"""
+        return self.border in WRAPPED and self.rows != (0, 0)
 
     def steps(self, rows: int) -> int:
         """The number of steps over so many rows, those beyond the borders counted."""

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..files.kinds import HEIF, JXL, PNM, TIFF, kind_of
+from ..files.kinds import EXR, HEIF, JXL, PNM, TIFF, kind_of
 from .deep import open_deep, open_heif, open_jxl, open_pnm
+from .exr import ExrImage
 from .guards import demand_bytes, explain_damage
 from .raster import PillowImages, open_pillow
 from .source import Source
@@ -54,6 +55,23 @@ def _join(stack: _Stack) -> Tensor:
 def read_first(path: Path) -> Tensor:
     """Only the first frame, without alpha -> IMAGE (1, H, W, 3). Raises as `read` does."""
     return _read_stack(path, 1).colours
+
+
+def count_frames(path: Path) -> int:
+    """How many images the file holds: pages, or frames of what moves. Raises as `read` does."""
+    with explain_damage(path), _open(path) as source:
+        return source.frames
+
+
+def read_each(path: Path) -> Iterator[Tensor]:
+    """The images of a file one after the other, IMAGE (1, H, W, 3), or (1, H, W, 4) with alpha, each of its own size.
+
+    One is in memory at a time. Raises as `read` does.
+    """
+    with explain_damage(path), _open(path) as source:
+        _demand_room(path, source, KEPT + DECODING)
+        for frame in source.read():
+            yield _join(_put(_Stack(torch.empty(1, *frame.shape[:2], 3), None), 0, frame))
 
 
 def demand_room(path: Path, size: int, advice: str = "") -> None:
@@ -109,7 +127,7 @@ def _open(path: Path) -> Iterator[Source]:
             yield source
         return
     demand_bytes(path, path.stat().st_size, "the file")  # which most decoders read at once
-    if opener := {JXL: open_jxl, HEIF: open_heif, PNM: open_pnm}.get(kind):
+    if opener := {JXL: open_jxl, HEIF: open_heif, PNM: open_pnm, EXR: ExrImage}.get(kind):
         yield opener(path)
     else:
         with open_pillow(path) as file:

@@ -107,12 +107,17 @@ def format_lines(trips: Sequence[RoundTrip | Overflow]) -> str:
 
 def draw_side_by_side(image: Tensor, trips: Sequence[RoundTrip | Overflow]) -> Tensor:
     """The image (B, 3, H, W) in [0, 1], then each decoded one, in a row: (B, 3, H, W'). An overflow is black."""
-    return _join_in_a_row([image, *(_decoded_or_black(image, trip) for trip in trips)])
+    return _join_in_a_row([image, *list_decoded(image, trips)])
+
+
+def list_decoded(image: Tensor, trips: Sequence[RoundTrip | Overflow]) -> list[Tensor]:
+    """Each decoded image, (B, 3, H, W) in [0, 1], as `image` is. An overflow is black."""
+    return [_decoded_or_black(image, trip) for trip in trips]
 
 
 def draw_heat_maps(image: Tensor, trips: Sequence[RoundTrip | Overflow], white: float = heatmaps.WHITE_HOT) -> Tensor:
     """Heat maps of the differences from the image (B, 3, H, W) in [0, 1], in a row: (B, 3, H, W') in [0, 1]."""
-    return _join_in_a_row([heatmaps.heat_map(image, _decoded_or_black(image, trip), white) for trip in trips])
+    return _join_in_a_row([heatmaps.heat_map(image, decoded, white) for decoded in list_decoded(image, trips)])
 
 
 class _Measurement:

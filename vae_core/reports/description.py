@@ -28,7 +28,7 @@ def describe_file(found: Inspection) -> str:
 
 
 def describe_vae(vae: VAE, runs_in: str) -> str:
-    """Lines for people about a VAE. runs_in: dtype and device, 'bfloat16 on cuda:0'."""
+    """Lines for people about a VAE. runs_in: dtype and device, 'bf16 on cuda:0'."""
     numbers = sum(p.numel() for p in vae.network.parameters())
     size = sum(p.numel() * p.element_size() for p in vae.network.parameters())
     return format_rows(

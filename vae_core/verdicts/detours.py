@@ -134,4 +134,5 @@ def _go_around(vae: T, verdict: Verdict, half: Half, way: Way) -> Detour[T] | No
 
 
 def _tell_plan(on_plan: OnPlan, sentence: str, plan: Any) -> None:
-    on_plan(replace(plan, note=sentence))
+    """plan: a sentence itself, of a run that has no other way."""
+    on_plan(f"{plan}; {sentence}" if isinstance(plan, str) else replace(plan, note=sentence))

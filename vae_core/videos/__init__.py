@@ -9,18 +9,20 @@ from .. import lazy
 
 if TYPE_CHECKING:
     from .codecs import CODECS, FASTEST, READABLE, SUFFIXES, WORST_CRF, Encoding, choose_encoding
+    from .copying import copy_video
     from .folders import USUAL_RATE, ImageFrames
     from .reading import VideoFrames, open_frames
-    from .sounds import write_sound
+    from .sounds import read_sound, write_sound
     from .writing import VideoFile
 else:
     __getattr__, __dir__ = lazy.offer(
         __name__,
         {
             "codecs": "CODECS FASTEST READABLE SUFFIXES WORST_CRF Encoding choose_encoding",
+            "copying": "copy_video",
             "folders": "USUAL_RATE ImageFrames",
             "reading": "VideoFrames open_frames",
-            "sounds": "write_sound",
+            "sounds": "read_sound write_sound",
             "writing": "VideoFile",
         },
     )
@@ -37,6 +39,8 @@ __all__ = [
     "VideoFile",
     "VideoFrames",
     "choose_encoding",
+    "copy_video",
     "open_frames",
+    "read_sound",
     "write_sound",
 ]

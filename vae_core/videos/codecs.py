@@ -13,6 +13,7 @@ _FORMATS = {
     ".webm": ("webm", ("vp9",)),
 }
 SUFFIXES = tuple(_FORMATS)
+FORMATS = {suffix: name for suffix, (name, _) in _FORMATS.items()}
 FASTEST = 1000  # frames a second
 WORST_CRF = 51  # of h264 and h265, and as far as vp9 is taken
 READABLE = (*SUFFIXES, ".m4v", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")

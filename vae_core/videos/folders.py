@@ -44,13 +44,44 @@ class ImageFrames:
         """All frames in order: (C, 1, H, W) in [-1, 1], float32."""
         for path in self.files:
             frame = self._to_pixels(readers.read_first(path))
-            if frame.shape[-2:] != self.shape[-2:]:
-                (h, w), (high, wide) = frame.shape[-2:], self.shape[-2:]
-                raise BadPixels(
-                    f"'{path}' is {w}x{h}, but '{self.files[0].name}' is {wide}x{high}: all frames of a clip have one "
-                    "size."
-                )
+            _demand_size(frame, self.shape, f"'{path}'", f"'{self.files[0].name}'")
             yield frame.transpose(0, 1)
+
+
+class PagesOfFile:
+    """The images in one file, one frame each: pages of a TIFF file, frames of a GIF. One is in memory at a time.
+
+    Raises BadPixels if it cannot be read, or if they differ in size.
+    """
+
+    rate, has_sound = USUAL_RATE, False
+
+    def __init__(self, path: Path, to_pixels: Callable[[Tensor], Tensor]):
+        self.path, self._to_pixels = path, to_pixels
+        self._count = readers.count_frames(path)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(C, T, H, W)"""
+        return self._shape
+
+    @cached_property
+    def _shape(self) -> tuple[int, int, int, int]:
+        _, c, h, w = self._to_pixels(readers.read_first(self.path)).shape
+        return c, self._count, h, w
+
+    def read(self) -> Iterator[Tensor]:
+        """All frames in order: (C, 1, H, W) in [-1, 1], float32."""
+        for number, image in enumerate(readers.read_each(self.path), 1):
+            frame = self._to_pixels(image)
+            _demand_size(frame, self.shape, f"image {number} of '{self.path}'", "the first")
+            yield frame.transpose(0, 1)
+
+
+def _demand_size(frame: Tensor, shape: tuple[int, ...], this: str, first: str) -> None:
+    (h, w), (high, wide) = frame.shape[-2:], shape[-2:]
+    if (h, w) != (high, wide):
+        raise BadPixels(f"{this} is {w}x{h}, but {first} is {wide}x{high}: all frames of a clip have one size.")
 
 
 def _sort_by_number(path: Path) -> list[tuple[int, str]]:

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ..errors import BadPixels, BadRequest
 from ..files import demand_file
+from ..files.kinds import IMAGES, kind_of
 from .codecs import ACCURATE, READABLE
-from .folders import USUAL_RATE, ImageFrames
+from .folders import USUAL_RATE, ImageFrames, PagesOfFile
 
 AT_ONCE = 8  # frames that are handed on together
 HIGH_DEFINITION = 576  # rows, above which a video that does not say so has the colours of ITU-R BT.709, as players do
@@ -22,13 +23,17 @@ HIGH_DEFINITION = 576  # rows, above which a video that does not say so has the 
 ToPixels = Callable[[Tensor], Tensor]  # (n, H, W, 3) in [0, 1] -> (n, C, H, W) in [-1, 1]
 
 
-def open_frames(path: Path, to_pixels: ToPixels) -> "VideoFrames | ImageFrames":
-    """The frames of a video file, or of a folder of images, for `VAE.encode_frames`.
+def open_frames(path: Path, to_pixels: ToPixels) -> "VideoFrames | ImageFrames | PagesOfFile":
+    """The frames of a video file, of a folder of images, or of an image file of many, for `VAE.encode_frames`.
 
     to_pixels: from what is read, (n, H, W, 3 or 4) in [0, 1], to pixels (n, C, H, W) in [-1, 1]
     Raises BadPixels if there are none to be read, BadRequest if PyAV is not there.
     """
-    return ImageFrames(path, to_pixels) if path.is_dir() else VideoFrames(demand_file(path), to_pixels)
+    if path.is_dir():
+        return ImageFrames(path, to_pixels)
+    if kind_of(path).name in IMAGES:
+        return PagesOfFile(path, to_pixels)
+    return VideoFrames(demand_file(path), to_pixels)
 
 
 def import_av() -> Any:

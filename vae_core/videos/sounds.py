@@ -1,4 +1,4 @@
-"""Write sound into a file of its own, from which a video takes it. Needs PyAV."""
+"""Read the sound of a file, and write sound into a file of its own, from which a video takes it. Needs PyAV."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -7,12 +7,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import BadRequest
+from ..errors import BadPixels, BadRequest
 from .reading import import_av
 
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # by the number of channels, as FFmpeg names them
 PIECE = 1 << 16  # samples that are encoded together
 RATES = {"libopus": 48000}  # of codecs that do not have every rate; what is given is resampled
+
+
+def read_sound(path: Path) -> tuple[Tensor, int] | None:
+    """Samples (C, n) of the first sound of a file, float32, and how many there are a second; None if it is mute.
+
+    Raises BadPixels if it cannot be decoded.
+    """
+    av = import_av()
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.audio:
+                return None
+            stream = container.streams.audio[0]
+            turned = av.AudioResampler(format="fltp")
+            frames = [made for frame in container.decode(stream) for made in turned.resample(frame)]
+            pieces = [torch.from_numpy(frame.to_ndarray()) for frame in frames + turned.resample(None)]
+    except av.error.FFmpegError as e:
+        raise BadPixels(f"the sound of '{path}' cannot be read ({e.strerror}).") from e
+    return (torch.cat(pieces, 1), stream.rate) if pieces else None
 
 
 def write_sound(path: Path, waveform: Tensor, rate: int, codec: str) -> None:

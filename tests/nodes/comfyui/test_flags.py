@@ -5,7 +5,7 @@ from exact_vae.vae_core.checkpoints import built_in
 from support.comfyui_graphs import graph
 from support.comfyui_server import Server
 
-AUTO = {("--fp16-vae",): "float32", ("--bf16-vae", "--cpu-vae"): "bfloat16", ("--fp32-vae",): "float32"}
+AUTO = {("--fp16-vae",): "fp32", ("--bf16-vae", "--cpu-vae"): "bf16", ("--fp32-vae",): "fp32"}
 
 
 @pytest.mark.parametrize("flags", AUTO, ids=" ".join)
@@ -28,4 +28,4 @@ def test_a_flag_decides_what_our_vae_runs_in(comfyui, tmp_path, flags):
         assert len(server.images(entry)) == 1
     finally:
         server.stop()
-    assert shown[0].endswith(f"; {AUTO[flags]} on cpu") and shown[1].endswith("; float32 on cpu")
+    assert shown[0].endswith(f", {AUTO[flags]} on cpu") and shown[1].endswith(", fp32 on cpu")

@@ -29,7 +29,7 @@ def test_the_plan_is_drawn_on_the_node(server):
         texts = dict(data for kind, data in browser.listen() if kind == "text")
     assert entry["status"]["status_str"] == "success"
     assert texts["4"].split() == entry["outputs"]["4"]["text"][0].split()  # there it is one line
-    assert texts["4"].startswith("bands of 64 rows, kept on the device;  \nat most ")
+    assert texts["4"].startswith("exact, in 3 strips, up to ")
 
 
 def decoding(node: str, seed: int) -> tuple:

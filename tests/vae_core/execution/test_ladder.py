@@ -99,7 +99,7 @@ def test_it_starts_again_in_less_memory(kind, half, caplog, monkeypatch):
     assert memory.lost == len(plans) - 1 >= 1
     assert [p.peak for p in plans] == sorted({p.peak for p in plans}, reverse=True)
     assert len(set(left)) == 1  # of what failed there is nothing left
-    assert str(plans[1]).endswith(f"; '{plans[0].how}' ran out of memory")
+    assert str(plans[1]).endswith(f"; {plans[0].pieces} it ran out of memory")
     assert f"with '{kind}' ran out of memory at " in caplog.messages[0]
     assert caplog.messages[0].endswith(f": it starts again in {plans[1]}")
     monkeypatch.setattr("exact_vae.vae_core.vae.choose_plans", lambda *args, **named: iter(plans[-1:]))

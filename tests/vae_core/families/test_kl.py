@@ -212,10 +212,9 @@ def test_a_replaced_half_takes_its_quant_conv_along(tmp_path):
     assert both.network.quant_conv is not None and both.network.post_quant_conv is None
 
 
-@pytest.mark.parametrize("fact", [{"norm_num_groups": 16}, {"act_fn": "gelu"}])
-def test_what_only_a_folder_s_config_tells(tmp_path, fact):
-    AutoencoderKL(**random_facts(0) | fact).save_pretrained(tmp_path)
-    with pytest.raises(UnknownCheckpoint, match=f"has {next(iter(fact))} .*: only VAEs with"):
+def test_what_only_a_folder_s_config_tells(tmp_path):
+    AutoencoderKL(**random_facts(0) | {"act_fn": "gelu"}).save_pretrained(tmp_path)
+    with pytest.raises(UnknownCheckpoint, match=r"has act_fn .*: only VAEs with"):
         load(tmp_path)
 
 

@@ -104,6 +104,50 @@ def test_refuses_what_is_no_safetensors_file(tmp_path, content, words):
     assert words in str(e.value)
 
 
+@pytest.mark.parametrize("metadata", ["null", "[]", '{"a": 1}', '"text"', "3"])
+def test_metadata_that_is_none(tmp_path, metadata):
+    tensors = json.dumps({"x": entry()})
+    write(tmp_path / "a.safetensors", f'{{"__metadata__":{metadata},{tensors[1:]}'.encode(), b"\0" * 8)
+    with pytest.raises(BrokenCheckpoint, match="the metadata in its header is not text"):
+        read_header(tmp_path / "a.safetensors")
+
+
+def test_files_of_one_table_are_told_apart(tmp_path):
+    """A table that another file had is not read again: metadata and the length of the file are its own."""
+    table = {"x": entry(), "y": entry(offsets=(8, 16))}
+    for name in "ab":
+        write(tmp_path / name, {"__metadata__": {"title": name}, **table}, b"\0" * 16)
+    write(tmp_path / "cut", {"__metadata__": {"title": "c"}, **table}, b"\0" * 15)
+    write(tmp_path / "bare", table, b"\0" * 16)
+    first, second = read_header(tmp_path / "a"), read_header(tmp_path / "b")
+    assert first[0] == second[0] == read_header(tmp_path / "bare")[0]
+    assert list(second[0]) == ["x", "y"] and (first[1], second[1]) == ({"title": "a"}, {"title": "b"})
+    second[0].clear()
+    assert len(read_header(tmp_path / "a")[0]) == 2
+    with pytest.raises(
+        BrokenCheckpoint, match="is cut off: its header describes 16 bytes of tensors, the file holds 15"
+    ):
+        read_header(tmp_path / "cut")
+
+
+@pytest.mark.parametrize(
+    "text", [b'{"__metadata__":{}', b'{"__metadata__":{}}', b'{"__metadata__":{},}', b'{"__metadata__":{} "x":1}']
+)
+def test_metadata_and_nothing_more(tmp_path, text):
+    write(tmp_path / "a", text, b"")
+    if text.endswith(b"{}}"):
+        assert read_header(tmp_path / "a") == ({}, {})
+        return
+    with pytest.raises(BrokenCheckpoint, match="cannot be read"):
+        read_header(tmp_path / "a")
+
+
+def test_metadata_twice_is_the_last(tmp_path):
+    tensors = json.dumps({"x": entry(), "__metadata__": {"a": "2"}})
+    write(tmp_path / "a", f'{{"__metadata__": {{"a": "1"}}, {tensors[1:]}'.encode(), b"\0" * 8)
+    assert read_header(tmp_path / "a")[1] == {"a": "2"} and list(read_header(tmp_path / "a")[0]) == ["x"]
+
+
 ODD = [True, 1.0, "1", None, -1, 0, 2, 8, 2**63, 2**80, [], {}, [2], "F16", "F31", "I8"]
 
 

@@ -113,7 +113,6 @@ def test_what_would_be_cut_to_eight_bits_is_refused(tmp_path):
 
 OTHERS = {
     "html": (b"<!DOCTYPE html><html><body>not found", "it is a web page (HTML): download the image itself"),
-    "exr": (b"v/1\x01\x02\0\0\0", "it is an OpenEXR image: convert it to a TIFF of 16 bits or of floats"),
     "hdr": (b"#?RADIANCE\n", "it is a Radiance HDR image: convert it"),
     "svg": (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "it is a drawing (SVG): render it"),
     "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n", "it is a PostScript document: export its page"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from exact_vae.vae_core import VAE, BadRequest, Half, RunOptions, from_weights, verdicts
+from exact_vae.vae_core.execution.plans.plan import Plan
 from exact_vae.vae_core.verdicts import Detour, Finding, Machine, Verdict, Way, kept, machine
 from exact_vae.vae_core.verdicts.verdict import from_json
 from support.random_networks import random_weights, small_kl
@@ -236,6 +237,14 @@ def test_on_another_device_a_budget_is_another():
     options = RunOptions(budget="1GiB", rows=64, on_plan=plans.append)
     there, here = (Detour(vae=None, sentence="why", elsewhere=where).adapt(options) for where in (True, False))
     assert (there.budget, there.rows) == (None, 64) and here.budget == "1GiB"
+
+
+def test_a_detour_tells_why_beside_whatever_plan():
+    told = []
+    tell = Detour(vae=None, sentence="why", elsewhere=True).adapt(RunOptions(on_plan=told.append)).on_plan
+    tell(Plan(1, 0, "device", (), 2**20, 0, 1.0, (3, 8, 8)))
+    tell("whole, with gradients")
+    assert [str(told[0]), told[1]] == ["whole; at most 1.0 MiB; why", "whole, with gradients; why"]
 
 
 class TestMachine:

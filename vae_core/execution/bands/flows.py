@@ -329,5 +329,5 @@ def needs_whole_image(ops: Ops) -> bool:
 
 
 def wraps(op: AnyOp) -> bool:
-    """Is it a window that reads beyond the image what lies at the other side?"""
-    return isinstance(op, Window) and op.border == "circular" and op.rows != (0, 0)
+    """Is it a window that reads above the image what lies at its bottom?"""
+    return isinstance(op, Window) and op.wraps

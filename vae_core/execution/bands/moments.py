@@ -36,6 +36,8 @@ class Moments(NamedTuple):
 
         Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample variances".
         """
+        if self.mean.is_meta:  # no numbers to merge
+            return self._replace(n=self.n + other.n)
         n, apart = self.n + other.n, other.mean - self.mean
         mean = self.mean + apart * (other.n / n)
         return Moments(n, mean, self.squares + other.squares + apart**2 * (self.n * other.n / n))
@@ -48,6 +50,8 @@ class Moments(NamedTuple):
 
     def of_groups(self, groups: int) -> tuple[Tensor, Tensor]:
         """For each channel the mean and variance of its group: (T, C), (T, C), in fp32 at least."""
+        if self.mean.is_meta:  # no numbers to put together
+            return self.mean, self.squares
         means, squares = (t.reshape(len(t), groups, -1) for t in (self.mean, self.squares))
         mean = means.mean(-1, keepdim=True)
         var = squares.mean(-1, keepdim=True) / self.n + (means - mean).square().mean(-1, keepdim=True)

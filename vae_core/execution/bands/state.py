@@ -7,9 +7,7 @@ from torch import Tensor
 
 from ...ops import Global, Residual, Temporal, join
 from .readers import ROWS, Rows
-from .stores import HeapTrimmer, OnDevice, Store, StoredBand
-
-HEAP_SLACK = 2**28  # bytes that the heap of a CPU may grow before its gaps are given back: they are faster to use again
+from .stores import OnDevice, Store, StoredBand
 
 
 class Past:
@@ -22,14 +20,21 @@ class Past:
     """
 
     def __init__(self, store: Store):
-        self.store, self.heap = store, HeapTrimmer(HEAP_SLACK)
+        self.store = store
         self.ending: frozenset[int] = frozenset()
         self.known: dict[int, list[StoredBand]] = {}
         self.memories: dict[int, list[tuple[StoredBand, ...]]] = {}
 
+    def copy(self, store: Store) -> "Past":
+        """The same in another store: of the two, each may be read."""
+        twin = Past(store)
+        twin.ending = self.ending
+        twin.known = {key: [store.put(one.get()) for one in bands] for key, bands in self.known.items()}
+        parts = self.memories.items()
+        twin.memories = {key: [tuple(store.put(one.get()) for one in part) for part in all_] for key, all_ in parts}
+        return twin
+
     def put(self, rows: Tensor) -> StoredBand:
-        if rows.device.type == "cpu":
-            self.heap.check()
         return self.store.put(rows) if rows.numel() else OnDevice().put(rows)  # no frames: a mark that there were some
 
     def keep(self, op: Temporal | Residual, held: list[StoredBand]) -> None:

@@ -108,19 +108,20 @@ def trim_heap() -> None:
 
 
 class HeapTrimmer:
-    """Gives back the gaps of the heap whenever this process has grown by `beyond` bytes since it last did.
+    """Gives back the gaps of the heap when this process has grown by more than `room` bytes; 0: never.
 
     To give them back all the time would cost more than it saves: what is used again has to be cleared anew.
     """
 
-    def __init__(self, beyond: int):
-        self.beyond = beyond
-        self.since = _resident() if _trim else 0
+    def __init__(self, room: int):
+        self.room = room if _trim else 0
+        self.limit = self.least = _resident() + room if self.room else 0
 
     def check(self) -> None:
-        if _trim and _resident() > self.since + self.beyond:
+        if self.room and _resident() > self.limit:
             trim_heap()
-            self.since = _resident()
+            # Somebody else's memory may have grown: then it would be in vain to look again at once.
+            self.limit = max(self.least, _resident() + self.room // 8)
 
 
 def _resident() -> int:

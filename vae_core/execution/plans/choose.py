@@ -21,7 +21,8 @@ from . import scratch
 from .clip_request import ClipRequest
 from .limits import find_limit
 from .places import DEVICE, DISK, SYSTEM
-from .request import Plan, Request, add_scores, propose_fitting
+from .plan import Plan
+from .request import Request, add_scores, propose_fitting
 
 
 def make_request(

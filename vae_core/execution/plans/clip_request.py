@@ -10,14 +10,16 @@ from torch import Tensor
 
 from ...ops import Ops, list_looks_ahead, splits_in_time
 from .. import whole
-from ..bands.state import HEAP_SLACK, Past
+from ..bands.state import Past
 from ..bands.stores import OnDevice
-from .counting import ShapesOnly
 from .places import DEVICE
-from .request import Plan, Request
+from .plan import Plan
+from .request import MOST_GAPS, Request
+from .shapes import ShapesOnly
 
 AT_A_TIME = (8, 4, 2, 1)  # latent frames, the fastest first
-SCATTERED = 2.5  # of what a part needs: gaps between it in the heap of a CPU, at most (measured: 1.8 to 2.2)
+# Gaps in the heap of a CPU, as in `request.py`, of what a part needs: what is held for the next part lies in between.
+SCATTERED = 0.4
 
 
 class ClipRequest(Request):
@@ -56,8 +58,9 @@ class ClipRequest(Request):
 
     def _propose_whole(self, on_cpu: bool) -> Iterator[Plan]:
         """Whole frames: all of them at once, or fewer. On a CPU one is work enough, and the caches hold more of it."""
-        at_once = [replace(self.whole, images=1)]
-        parts = [self._combine(part, part.whole, on_cpu) for part in self._parts((1,) if on_cpu else AT_A_TIME)]
+        at_once = [replace(self.plan_whole(on_cpu=on_cpu), images=1)]
+        sizes = (1,) if on_cpu else AT_A_TIME
+        parts = [self._combine(part, part.plan_whole(on_cpu=on_cpu), on_cpu) for part in self._parts(sizes)]
         if parts and (self.streamed or self.chunk):
             yield from parts
         else:
@@ -95,10 +98,11 @@ class ClipRequest(Request):
         plan = replace(plan, peak=int(plan.peak * more), held=int(plan.held * more), largest=int(plan.largest * more))
         here = plan.keep == DEVICE
         peak = plan.peak + self._count_end_bytes(part) + (part.known if here else 0) + part.gathered
-        peak += min(HEAP_SLACK, int(SCATTERED * plan.peak)) if on_cpu else 0
+        peak += min(MOST_GAPS, int(SCATTERED * plan.peak)) if on_cpu else 0
         held = plan.held + (0 if here else part.known)
         ends = [numbers for end, numbers in self._end_numbers.items() if end != self.streamed]
-        changed = {"peak": peak, "held": held, "largest": max(plan.largest, *ends)}
+        heap = max(peak - (plan.peak - plan.heap) - self.clips * self.x.nbytes, peak // 4) if on_cpu else 0
+        changed = {"peak": peak, "held": held, "largest": max(plan.largest, *ends), "heap": heap}
         return replace(plan, frames=part.n, begins=self.begins, images=1, work=self.work, shape=self.shape, **changed)
 
     def _count_end_bytes(self, part: "_LaterPart") -> int:
@@ -138,7 +142,10 @@ class _LaterPart(Request):
 
     known     bytes that are held of these
     gathered  bytes of what attention remembers of them while it is put together: the parts, and the whole
+    gaps      in the heap are counted for the clip
     """
+
+    gaps = 0.0
 
     def __init__(self, clip: ClipRequest, n: int):
         past = Past(OnDevice())

@@ -1,17 +1,17 @@
 """Count what a run makes, holds and works, on tensors that have shapes but no numbers.
 
-The executors themselves run, on the meta device, with an observer that counts. `ShapesOnly` answers the functions for
-which torch's own meta kernels are slow: most of them are Python that computes strides nobody reads.
+The executors themselves run, on the meta device, with an observer that counts.
 """
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from ...ops import AnyOp, DoublingConv, Global, OneFrame, Ops, declared, has_side_inputs, list_norms
 from .. import whole
@@ -20,31 +20,18 @@ from ..bands.holding import Banding
 from ..bands.state import Past
 from ..bands.stores import OnDevice
 from ..whole import Observer
+from .backend import count_scratch
+from .shapes import Census, ShapesOnly
 
 REMEMBERED = 4  # activations alive at once while attention gathers what it remembers: the parts of k and v, and both
-# Functions whose result is like their first tensor, those of two tensors or numbers that are broadcast, and reductions.
-LIKE_INPUT = frozenset(
-    {
-        "group_norm",
-        "batch_norm",
-        "layer_norm",
-        "silu",
-        "relu",
-        "square",
-        "clamp_min",
-        "rsqrt",
-        "empty_like",
-        "zeros_like",
-    }
-)
-BROADCAST = frozenset({"add", "sub", "mul", "div", "__radd__", "__rsub__", "__rmul__", "__rdiv__"})
-REDUCTIONS = frozenset({"mean", "sum", "linalg_vector_norm"})
 
 
 class WholeRun(NamedTuple):
     """What running whole takes.
 
     peak     bytes of activations at most alive at once
+    on_cpu   the same, with what a CPU takes beside them within torch's functions
+    surge    bytes at most that come from one op to the next
     work     multiplications, see count_work
     shape    of the result
     largest  numbers of the largest tensor
@@ -52,6 +39,8 @@ class WholeRun(NamedTuple):
     """
 
     peak: int
+    on_cpu: int
+    surge: int
     work: float
     shape: tuple[int, ...]
     largest: int
@@ -67,60 +56,97 @@ def count_whole(ops: Ops, x: Tensor, side_input: Tensor | None = None, past: Pas
     functions is its own affair.
     Raises RuntimeError for more numbers than torch can count.
     """
-    count = _LiveBytes()
+    count = WholeCount()
     at = [count.add(torch.empty_like(x))]
     side_input = at[0] if side_input is None and has_side_inputs(ops) else side_input
     with ShapesOnly(count):
         result = whole.run_ops(ops, at, whole.RunContext(count, side_input, past, True))
-    return WholeRun(count.most, count.work, tuple(result.shape), count.largest, count.scores)
+    return WholeRun(
+        count.most, int(count.most_on_cpu), count.surge, count.work, tuple(result.shape), count.largest, count.scores
+    )
 
 
-class Census:
-    """Told of every tensor that a torch function gives under `ShapesOnly`."""
+class LiveBytes(Observer, Census):
+    """Counts the memory of all tensors, from when one is made until nobody holds it.
 
-    def see(self, name: str, made: Tensor, args: Sequence[Any]) -> None:
-        """made: what the function of this name has made of these arguments; one of them itself, or a view, too."""
+    most         bytes at most of tensors
+    most_on_cpu  with what a CPU takes beside them within torch's functions, and with `beyond`
+    held, beyond bytes in a store now; and what would be there too if an image were run of which only the top is
+    passing      as `most_on_cpu`, without what is held
+    surge        bytes at most that come from one op to the next
 
+    taller  times what is run: the image of which it is the top
+    """
 
-class _LiveBytes(Observer, Census):
-    """Counts the work, and the memory of all tensors, from when one is made until nobody holds it."""
-
-    def __init__(self) -> None:
-        self.now = self.most = self.before = 0
+    def __init__(self, taller: float = 1) -> None:
+        self.taller = taller
+        self.now = self.most = self.before = self.surge = self.held = self.passing = 0
+        self.most_on_cpu = self.beyond = 0.0
+        self.looks = True
         self.largest = self.scores = 0
-        self.work = 0.0
-        self.known = dict[int, int]()  # by storage: the tensor it was made for
+        self.known = dict[int, tuple[int, Any]]()  # by storage: the tensor it was made for, and who waits for its end
 
     def begin_op(self, op: Any) -> None:
         self.before = self.now  # what the op reads is among it, and may be gone when the op ends
 
     def end_op(self, op: Any, result: Tensor) -> None:
-        self.work += count_work(op, result)
-        if self.known.get(result.untyped_storage()._cdata) != id(result):  # not in place, or a view
+        known = self.known.get(result.untyped_storage()._cdata)
+        if known is None or known[0] != id(result):  # not in place, or a view
             # which counts as a copy while the op runs: for other layouts it makes one
-            self.most = max(self.most, self.before + result.nbytes)
+            self.grow(0, self.before - self.now + result.nbytes)
 
     def see(self, name: str, made: Tensor, args: Sequence[Any]) -> None:
         self.largest = max(self.largest, made.numel())
         if name == "scaled_dot_product_attention":
             self.scores = max(self.scores, args[0].numel() // args[0].shape[-1] * args[1].shape[-2])
         key = made.untyped_storage()._cdata
-        if key not in self.known and not any(key == x.untyped_storage()._cdata for x in args if isinstance(x, Tensor)):
+        if key not in self.known and not any(isinstance(x, Tensor) and key == x.untyped_storage()._cdata for x in args):
             self.add(made)  # otherwise it is a view: of this, or of weights
+        if scratch := count_scratch(name, made, args, self.taller):
+            self.grow(0, scratch=scratch)
 
     def add(self, x: Tensor) -> Tensor:
         storage = x.untyped_storage()
-        if storage._cdata in self.known:
+        key = storage._cdata
+        if key in self.known:
             return x
-        self.known[storage._cdata] = id(x)
-        self.now += storage.nbytes()
-        self.most = max(self.most, self.now)
-        weakref.finalize(storage, self._remove, storage._cdata, storage.nbytes()).atexit = False
+        size = storage.nbytes() if self.looks else 0
+        self.known[key] = id(x), weakref.ref(storage, partial(self._remove, key, size))
+        self.grow(size)
         return x
 
-    def _remove(self, key: int, size: int) -> None:
+    def grow(self, size: int, meanwhile: int = 0, scratch: int = 0) -> None:
+        """There are so many bytes more, or fewer, and for a moment others beside them; scratch: on a CPU."""
+        self.now += size
+        if (now := self.now + meanwhile) > self.most:
+            self.most = now
+        now += scratch
+        self.most_on_cpu = max(self.most_on_cpu, now + self.beyond)
+        self.passing = max(self.passing, now - self.held)
+        self.surge = max(self.surge, now - self.before)
+
+    @contextmanager
+    def looking_away(self) -> Iterator[None]:
+        """What is made within is counted by somebody else."""
+        self.looks = False
+        try:
+            yield
+        finally:
+            self.looks = True
+
+    def _remove(self, key: int, size: int, _: Any) -> None:
         del self.known[key]
         self.now -= size
+
+
+class WholeCount(LiveBytes):
+    """Counts the work too."""
+
+    work = 0.0
+
+    def end_op(self, op: Any, result: Tensor) -> None:
+        super().end_op(op, result)
+        self.work += count_work(op, result)
 
 
 class BandedRun(Observer):
@@ -130,6 +156,7 @@ class BandedRun(Observer):
     widest        numbers in a row of the image at most, of any op's result
     lowest        numbers that the lowest band has at most: those of the rows that an op makes of one row, together
     remembered    bytes at most that attention makes while it gathers what it remembers
+    attending     the same, with what is held then
     gathered      numbers at most of what it has gathered in one tensor, earlier frames included
     attended      for each attention that reads every pixel: (its channels, its pixels)
     most_carried  numbers at most that flows keep from one band to the next
@@ -147,7 +174,7 @@ class BandedRun(Observer):
         self.store = store = _CountingStore()
         self.work = self.widest = 0.0
         self.lowest = 0
-        self.remembered = self.gathered = self.carried = self.most_carried = 0
+        self.remembered = self.attending = self.gathered = self.carried = self.most_carried = 0
         self.attended: list[tuple[int, int]] = []
         self.past = past
         self.rows = rows
@@ -177,6 +204,7 @@ class BandedRun(Observer):
             self.norm_sizes[id(op)] = result.nbytes
         if isinstance(op, Global) and op.memory_grows:
             self.remembered = max(self.remembered, REMEMBERED * result.nbytes)
+            self.attending = max(self.attending, REMEMBERED * result.nbytes + sum(self.store.changes))
             self.gathered = max(self.gathered, result.numel(), self.past.count_memory(op) if self.past else 0)
             pixels = result.numel() // result.shape[1]
             self.attended.append((result.shape[1], pixels if op.over_frames else pixels // len(result)))
@@ -218,62 +246,6 @@ class _CountedBand:
 
     def release(self) -> None:
         self.ledger.changes.append(-self.band.nbytes)
-
-
-class ShapesOnly(TorchFunctionMode):
-    """Within this context the functions listed above make tensors of the right shape and dtype, and no more.
-
-    census: who is told of them
-    """
-
-    def __init__(self, census: Census | None = None):
-        super().__init__()
-        self.census = census
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        made = self.make(func, args, kwargs or {})
-        if self.census and isinstance(made, Tensor):
-            self.census.see(func.__name__, made, args)
-        return made
-
-    def make(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What the function gives."""
-        name = func.__name__
-        if name in LIKE_INPUT and "out" not in kwargs:
-            return args[0] if kwargs.get("inplace") else _empty(args[0].shape, args[0].dtype)
-        if name in BROADCAST and len(args) == 2 and kwargs.keys() <= {"out"}:
-            out = kwargs.get("out")
-            return _broadcast(*args) if out is None else out
-        if name in REDUCTIONS and kwargs.get("keepdim"):
-            return _reduce(*args, **kwargs)
-        return _join(*args, **kwargs) if name == "cat" else func(*args, **kwargs)
-
-
-def _empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    return torch.empty(shape, dtype=dtype, device="meta")
-
-
-def _broadcast(a: Any, b: Any) -> Tensor:
-    """An empty tensor of the shape and dtype of a + b."""
-    shapes = [x.shape for x in (a, b) if isinstance(x, Tensor)]
-    shape = shapes[0] if shapes[0] == shapes[-1] else torch.broadcast_shapes(*shapes)
-    return _empty(shape, torch.result_type(a, b))
-
-
-def _reduce(x: Tensor, dim: int, *, keepdim: bool, dtype: torch.dtype | None = None) -> Tensor:
-    """An empty tensor of the shape and dtype of x.sum(dim, keepdim=True)."""
-    shape = list(x.shape)
-    shape[dim] = 1
-    return _empty(shape, dtype or x.dtype)
-
-
-def _join(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """An empty tensor of the shape of torch.cat(tensors, dim), for tensors of one dtype."""
-    shape = list(tensors[0].shape)
-    shape[dim] = sum(x.shape[dim] for x in tensors)
-    return _empty(shape, tensors[0].dtype)
 
 
 def count_work(op: AnyOp, made: Tensor) -> float:

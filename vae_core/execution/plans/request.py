@@ -7,7 +7,7 @@ what they carry from band to band. A plan adds only factors that were measured: 
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -16,81 +16,30 @@ from torch import Tensor, nn
 from ...errors import DoesNotFit
 from ...ops import DoublingConv, Ops, Residual, count_queries, declared, leaves, list_norms, walk
 from ..bands.state import Past
+from .alive import Alive, count_alive
+from .backend import count_compiled
 from .budget import format_bytes
 from .counting import BandedRun, WholeRun, count_whole
 from .limits import NO_LIMIT, Limit
 from .places import DEVICE, DISK, SYSTEM
+from .plan import Plan
 
 JOINED = 2  # bands in the largest tensor of a run in bands: one, the rows that are kept before it, those beyond borders
 IN_FLIGHT = 8  # bands alive at once between two held images: read, extended, normalized, made, joined, added
-# More bands' worth of memory on a CPU: the gaps that tensors of many sizes leave in its heap. Found by measuring, see
-# benchmarks/results/time_and_memory_cpu_fp32.md; what is read back from a disk is a new tensor each time.
-GAPS_ON_CPU = {DEVICE: 5, DISK: 8}
+# Gaps that tensors of many sizes leave in the heap of a CPU. Runs are quick with these; beyond them they are given back
+# (`heap` of a Plan), which costs time: what is used again has to be cleared anew. See benchmarks/budgets.py.
+GAPS, MOST_GAPS = 0.28, 40 * 2**20  # of what is alive; bytes
+COUNTED = 4  # bands of a run on a CPU that are counted one by one: the first, the last, and some between;
+COUNTED_ROWS = 256  # and rows of the image if a network has no norms: all its layers are under way by then
 READ_BACK = 3  # more bands alive on another device than a CPU if they are held elsewhere: those that were read back
 AROUND_MEMORY = 2  # bands alive while attention gathers what it remembers: what it reads, and what that was made of
-# Times the summed taps of DoublingConvs: made, kept, and laid out anew by the backend at each call.
-DOUBLING_COPIES = 3
+DOUBLING_COPIES = 2  # of the summed taps of one DoublingConv, for a moment: made, or laid out anew by the backend
 # Of bands, in rows of the image, the fastest first. Low bands keep a GPU waiting: an SD-class decode of 1024 px starts
 # 2,800 kernels in bands of 64 rows and 11,000 in bands of 16 (counted), each of which takes 6 to 8 us of Python.
 HEIGHTS = (512, 256, 128, 64, 32, 16, 8)
 # On a CPU low bands are as fast as the whole image or faster: what one op has made is in the caches for the next.
 HEIGHTS_ON_CPU = (16, 8)
 SMALL = 64  # rows of an image that is not worth cutting
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One way to run a request, and what it takes.
-
-    images    of the batch at a time
-    rows      of the image in a band; 0: images run whole
-    keep      where bands are held that are read more than once: 'device', 'system memory' or 'disk'
-    twice     group norms (by their number among all of them) whose input is computed twice instead of held
-    peak      bytes on the device at most: input, activations and result, without weights
-    held      bytes elsewhere at most, in system memory or on disk
-    work      multiplications of one image
-    shape     of the result for one image: (C, H, W)
-    numbers   in a band
-    frames    of a clip's latent at a time; 0: all of them
-    begins    frames of the input in the first part of a clip, if a network is defined by its parts; 0: as in the others
-    largest   numbers of the largest tensor on the device
-    scores    numbers of the largest matrix of attention scores, on devices that make them
-    note      what else is to be said of the run; '' as a rule
-    """
-
-    images: int
-    rows: int
-    keep: str
-    twice: tuple[int, ...]
-    peak: int
-    held: int
-    work: float
-    shape: tuple[int, ...]
-    numbers: int = 0
-    frames: int = 0
-    largest: int = 0
-    scores: int = 0
-    note: str = ""
-    begins: int = 0
-
-    def __str__(self) -> str:
-        """'bands of 32 rows, kept in system memory; at most 812 MiB (and 4.0 GiB of system memory)'"""
-        more = f" (and {format_bytes(self.held)} of {self.keep})" if self.held else ""
-        note = f"; {self.note}" if self.note else ""
-        return f"{self.how}; at most {format_bytes(self.peak)}{more}{note}"
-
-    @property
-    def how(self) -> str:
-        """'bands of 32 rows, kept in system memory'"""
-        how = "whole" if not self.rows else f"bands of {self.rows} rows, kept {_where(self.keep)}"
-        one = f", {self.images} at a time" if self.images > 1 else ""
-        one = f", {self.frames} latent frame{'s' * (self.frames > 1)} at a time" if self.frames else one
-        again = ", the largest computed twice" if self.twice else ""
-        return f"{how}{one}{again}"
-
-
-def _where(keep: str) -> str:
-    return {DEVICE: "on the device", SYSTEM: "in system memory", DISK: "on disk"}[keep]
 
 
 class Request:
@@ -103,6 +52,8 @@ class Request:
     side_input  what SideInputs read, on the meta device; None: the input
     """
 
+    gaps = GAPS
+
     def __init__(self, ops: Ops, x: Tensor, scale: int, streamed: str | None = None, side_input: Tensor | None = None):
         self.ops, self.x, self.scale, self.streamed = ops, x, scale, streamed
         self.side_input = x if side_input is None else side_input
@@ -112,38 +63,45 @@ class Request:
 
     @cached_property
     def whole(self) -> Plan:
-        """All images at once."""
-        peak = self._whole_run.peak + sum(self._end_bytes.values()) + self.temporary_weights
-        largest = max(self._whole_run.largest, *self._end_numbers.values())
-        scores = self._whole_run.scores
-        return Plan(len(self.x), 0, DEVICE, (), peak, 0, self.work, self.shape, largest=largest, scores=scores)
+        """All images at once, on another device than a CPU."""
+        return self.plan_whole()
 
-    def split(self, images: int) -> Plan:
-        """Whole, but only so many images at a time."""
-        ends = sum(self._end_bytes.values()) + self.temporary_weights
-        share = images / len(self.x)
-        peak = int((self.whole.peak - ends) * share + ends)
-        largest = max(int(self._whole_run.largest * share), *self._end_numbers.values())
-        return replace(self.whole, images=images, peak=peak, largest=largest, scores=int(self.whole.scores * share))
+    def plan_whole(self, images: int | None = None, on_cpu: bool = False) -> Plan:
+        """Whole, all images at once or only so many at a time."""
+        images, run = images or len(self.x), self._whole_run
+        share, ends = images / len(self.x), sum(self._end_bytes.values())
+        peak, heap = int(run.peak * share) + ends + self.temporary_weights, 0
+        if on_cpu:
+            peak, heap = self._leave_gaps(run.on_cpu * share, run.surge * share, ends)
+        largest = max(int(run.largest * share), *self._end_numbers.values())
+        scores = int(run.scores * share)
+        return Plan(images, 0, DEVICE, (), peak, 0, self.work, self.shape, largest=largest, scores=scores, heap=heap)
 
     def plan_bands(self, rows: int, keep: str = DEVICE, twice: tuple[int, ...] = (), on_cpu: bool = False) -> Plan:
         """The plan for one image after the other, in bands. on_cpu: is the device a CPU?"""
         counted = self._count(twice)
         numbers = max(1, int(counted.widest * rows))
-        alive = IN_FLIGHT + (GAPS_ON_CPU[keep] if on_cpu else READ_BACK if keep != DEVICE else 0)
         tallest = max(numbers, counted.lowest)
-        working = (alive * tallest + self.carried) * self.x.itemsize
         held = counted.count_held(math.ceil(self.rows / rows), pinned=keep == SYSTEM and not on_cpu)
         on_device = held if keep == DEVICE else 0
         there = [end for end in self._end_numbers if end != self.streamed]
         ends = sum(self._end_bytes[end] for end in there)
         remembered = counted.remembered and counted.remembered + AROUND_MEMORY * tallest * self.x.itemsize
-        peak = on_device + max(working, remembered) + ends + self.temporary_weights
+        if on_cpu:
+            found = self._count_alive(rows, numbers, keep, twice)
+            attending = remembered + (counted.attending - counted.remembered if keep == DEVICE else 0)
+            alive = max(min(found.most, found.passing + on_device), attending)
+            peak, heap = self._leave_gaps(alive, found.surge, ends)
+        else:
+            in_flight = IN_FLIGHT + (READ_BACK if keep != DEVICE else 0)
+            working = (in_flight * tallest + self.carried) * self.x.itemsize
+            peak, heap = on_device + max(working, remembered) + ends + self.temporary_weights, 0
         largest = max(JOINED * tallest, counted.gathered, *(self._end_numbers[end] for end in there))
         asked = ((min(numbers // c, pixels, count_queries(pixels)), pixels) for c, pixels in counted.attended)
         scores = max((queries * pixels for queries, pixels in asked), default=0)
-        held, work = held - on_device, counted.work
-        return Plan(1, rows, keep, twice, peak, held, work, self.shape, numbers, largest=largest, scores=scores)
+        held, work, strips = held - on_device, counted.work, math.ceil(self.rows / rows)
+        made = Plan(1, rows, keep, twice, peak, held, work, self.shape, numbers, largest=largest, scores=scores)
+        return replace(made, strips=strips, heap=heap)
 
     def propose(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
@@ -172,17 +130,50 @@ class Request:
 
     def _propose_whole(self, on_cpu: bool) -> Iterator[Plan]:
         """Whole images: all of them at once, or fewer. on_cpu: what subclasses choose by."""
-        yield self.whole
-        images = len(self.x) // 2
+        images = len(self.x)
         while images:
-            yield self.split(images)
+            yield self.plan_whole(images, on_cpu)
             images //= 2
+
+    def _leave_gaps(self, alive: float, surge: float, ends: int) -> tuple[int, int]:
+        """Of a CPU: (the peak, and how far its process may grow before an op).
+
+        alive  bytes at most of a run, without the weights that are made for it
+        surge  bytes at most that come from one op to the next
+        ends   bytes of what is there from the first to the last: the input, a part of which is the caller's; the result
+        """
+        peak = ends + max(alive + self.made_weights, self.temporary_weights) + min(self.gaps * alive, MOST_GAPS)
+        peak += count_compiled(self.x.dtype)
+        callers = sum(n for end, n in self._end_numbers.items() if end not in ("result", self.streamed))
+        return int(peak), int(max(peak - surge - callers * self.x.itemsize, peak / 4))
+
+    def _count_alive(self, rows: int, numbers: int, keep: str, twice: tuple[int, ...]) -> Alive:
+        """What lives on a CPU, counted on the top of a tall image."""
+        key = (numbers, keep == DISK, twice)
+        if key not in self._alive:
+            height = -(-max(COUNTED * rows, 0 if list_norms(self.ops) else COUNTED_ROWS) // self.scale)
+            ratio = max(1, self.rows // self.shape[-2])  # an encoder's latent has a row for so many
+            height = min(self.x.shape[-2], -(-height // ratio) * ratio)
+            top = self.one.narrow(-2, 0, height)
+            side = top if self.side_input is self.x else self.side.narrow(-2, 0, height * self.scale)
+            taller = self.x.shape[-2] / height
+            self._alive[key] = count_alive(self.ops, top, side, numbers, keep, twice, self.past, taller)
+        return self._alive[key]
+
+    @cached_property
+    def _alive(self) -> dict[tuple[Any, ...], Alive]:
+        return {}
 
     @cached_property
     def temporary_weights(self) -> int:
-        """Bytes of weights that are made for the run."""
-        made = ((op, declared(op).temporary_bytes) for op in leaves(self.ops))
-        return sum(size * (DOUBLING_COPIES if isinstance(op, DoublingConv) else 1) for op, size in made)
+        """Bytes at most of weights that are made for the run: kept, and for a moment copied."""
+        taps = (declared(op).temporary_bytes for op in leaves(self.ops) if isinstance(op, DoublingConv))
+        return self.made_weights + DOUBLING_COPIES * max(taps, default=0)
+
+    @cached_property
+    def made_weights(self) -> int:
+        """Bytes of weights that are made for the run, and kept while it lasts."""
+        return sum(declared(op).temporary_bytes for op in leaves(self.ops))
 
     @cached_property
     def largest_norms(self) -> tuple[int, ...]:

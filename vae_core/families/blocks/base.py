@@ -14,7 +14,9 @@ from ..names import Layout
 from ..shapes import Shapes
 from .clip_law import ClipLaw
 
-BORDERS = ZEROS, REFLECT, CIRCULAR = ("zeros", "reflect", "circular")  # torch's `padding_mode` of a convolution
+# Values of torch's `padding_mode`, and 'circular' on one axis: x joins left and right, y joins top and bottom
+BORDERS = ("zeros", "reflect", "circular", "circular x", "circular y")
+ZEROS = BORDERS[0]
 
 
 class Config(Protocol):
@@ -226,12 +228,13 @@ class Family(NamedTuple):
     config_json  what diffusers' config.json may not contradict
     scaling      of tiny VAEs, which were trained on scaled latents and must be told of which space: a space -> the
                  tensors that lead from its scaled latents to raw ones
+    grouped      are its norms of as many groups as a config.json says? `detect` takes the number as `norm_groups`
     light        may it be read as LightX2V's network of the same shapes, `light=True` in the config?
     """
 
     name: str
     title: str
-    detect: Callable[[Shapes], Any]
+    detect: Callable[..., Any]
     build: Callable[[Any], Network]
     example: Config
     layouts: tuple[Layout, ...]
@@ -241,3 +244,8 @@ class Family(NamedTuple):
     config_json: ConfigJson | None = None
     scaling: Callable[[LatentSpace], dict[str, Tensor]] | None = None
     light: bool = False
+    grouped: bool = False
+
+    def read(self, shapes: Shapes, norm_groups: int) -> Any:
+        """What `detect` says of a file whose norms have so many groups."""
+        return self.detect(shapes, norm_groups) if self.grouped else self.detect(shapes)

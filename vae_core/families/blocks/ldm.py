@@ -15,18 +15,22 @@ from torch import Tensor, nn
 from ...ops import Conv2d, Global, Ops, Residual, SideInput, Upsample2x, attend, chain, plus, silu, times
 from ..shapes import Shapes, count, size, vote
 
-GROUPS = 32
+GROUPS = 32  # of the norms; files cannot tell, but their config.json may say another number
 
 
 @dataclass(frozen=True)
 class Coder:
-    """One half. Levels are counted from the highest resolution."""
+    """One half. Levels are counted from the highest resolution. groups: of the norms."""
 
     widths: tuple[int, ...]  # channels of each level
     num_res_blocks: tuple[int, ...]  # residual blocks of each level
     attention: tuple[bool, ...]  # does attention follow each block of the level?
     mid_attention: bool = True
     stem: int | None = None  # channels after the encoder's first convolution
+    groups: int = GROUPS
+
+    def norm(self, c: int) -> nn.GroupNorm:
+        return norm(c, self.groups)
 
 
 # Names that other networks have and none of these has: VQ codebooks (MoVQ, aMUSEd), mask-conditioned decoders, a U-Net
@@ -37,6 +41,7 @@ FOREIGN = re.compile(
     r"|temporal|\.conv\d?\.conv\.|conv_in\.conv\.|\.norm_layer\.|\.spatial_conv\.|\.gamma$"
 )
 
+BESIDE = ("quantize.", "decoder.encoder.")  # what VQ autoencoders and mask-conditioned decoders have beside the blocks
 RESAMPLING = re.compile(r"(?:decoder\.up|encoder\.down)\.\d+\.(?:up|down)sample\.conv\.weight$")
 SIDES = {"encoder": "down", "decoder": "up"}
 
@@ -73,32 +78,41 @@ def halved(shapes: Shapes, conv: str) -> list[int | None]:
     return [n // 2 if n and n % 2 == 0 else None for n in sizes]
 
 
-def read_coder(shapes: Shapes, half: str) -> Coder | None:
-    """The sizes of the 'encoder' or the 'decoder'; None if there is none, or none of this kind."""
+def read_coder(shapes: Shapes, half: str, groups: int = GROUPS) -> Coder | None:
+    """The sizes of the 'encoder' or the 'decoder'; None if there is none, or none of this kind. groups: of its norms"""
     levels = [f"{half}.{SIDES[half]}.{i}" for i in range(count(shapes, f"{half}.{SIDES[half]}."))]
     widths = [_width(shapes, level) for level in levels]
-    if not levels or any(not w or w % GROUPS for w in widths):
+    if not levels or any(not w or w % groups for w in widths):
         return None
     coder = Coder(
         widths=tuple(w for w in widths if w),
         num_res_blocks=tuple(count(shapes, f"{level}.block.") for level in levels),
         attention=tuple(count(shapes, f"{level}.attn.") > 0 for level in levels),
         mid_attention=any(name.startswith(f"{half}.mid.attn_1.") for name in shapes),
+        groups=groups,
     )
     return _with_stem(coder, shapes) if half == "encoder" else coder
 
 
-def list_odd_widths(shapes: Shapes) -> list[int]:
-    """Channels that norms of 32 groups do not divide, in a network of these blocks; [] in any other."""
-    levels = [f"{half}.{side}.{i}" for half, side in SIDES.items() for i in range(count(shapes, f"{half}.{side}."))]
-    widths = [_width(shapes, level) for level in levels] if is_2d(shapes) else []
-    return sorted({w for w in widths if w and w % GROUPS}) if all(widths) else []
+def groups_of(config: object) -> int:
+    """Groups of the norms of this config's network, if it is made of these blocks."""
+    halves = (vars(config).get(half) for half in SIDES)
+    return next((half.groups for half in halves if isinstance(half, Coder)), GROUPS)
+
+
+def list_odd_widths(shapes: Shapes, groups: int) -> list[int]:
+    """Channels that norms of so many groups do not divide, in a network of these blocks; [] in any other."""
+    own = {name: shape for name, shape in shapes.items() if not name.startswith(BESIDE)}
+    own, _ = without_spatial_norms(own)
+    levels = [f"{half}.{side}.{i}" for half, side in SIDES.items() for i in range(count(own, f"{half}.{side}."))]
+    widths = [_width(own, level) for level in levels] if is_2d(own) else []
+    return sorted({w for w in widths if w and w % groups}) if all(widths) else []
 
 
 def _with_stem(coder: Coder, shapes: Shapes) -> Coder | None:
     stem = vote([size(shapes, "encoder.conv_in.weight"), size(shapes, "encoder.conv_in.bias"),
                  size(shapes, "encoder.down.0.block.0.norm1.weight")])  # fmt: skip
-    return replace(coder, stem=stem) if stem and stem % GROUPS == 0 else None
+    return replace(coder, stem=stem) if stem and stem % coder.groups == 0 else None
 
 
 def _width(shapes: Shapes, level: str) -> int | None:
@@ -106,8 +120,8 @@ def _width(shapes: Shapes, level: str) -> int | None:
     return vote(size(shapes, f"{level}.block.{i}.{t}") for i in range(2) for t in tensors)
 
 
-def norm(c: int) -> nn.GroupNorm:
-    return nn.GroupNorm(GROUPS, c, eps=1e-6)
+def norm(c: int, groups: int = GROUPS) -> nn.GroupNorm:
+    return nn.GroupNorm(groups, c, eps=1e-6)
 
 
 Norm = Callable[[int], nn.Module]  # channels -> a norm: an op, or a block of ops
@@ -244,13 +258,13 @@ class Encoder(nn.Module):
         stem, top, last = c.stem or c.widths[0], c.widths[-1], len(c.widths) - 1
         self.conv_in = Conv2d(in_channels, stem)
         self.down = nn.ModuleList(
-            Level(c_in, width, blocks, attention, "down" if i < last else None, resample=resample)
+            Level(c_in, width, blocks, attention, "down" if i < last else None, c.norm, resample)
             for i, (c_in, width, blocks, attention) in enumerate(
                 zip((stem, *c.widths[:-1]), c.widths, c.num_res_blocks, c.attention, strict=True)
             )
         )
-        self.mid = Middle(top, c.mid_attention)
-        self.norm_out, self.conv_out = norm(top), Conv2d(top, out_channels)
+        self.mid = Middle(top, c.mid_attention, c.norm)
+        self.norm_out, self.conv_out = c.norm(top), Conv2d(top, out_channels)
 
     def ops(self) -> Ops:
         return chain(self.conv_in, *self.down, self.mid, self.norm_out, silu, self.conv_out)
@@ -259,22 +273,23 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """z (B, z_channels, h, w) -> pixels (B, 3, H, W) in [-1, 1]
 
-    norm_at: the norm of a resolution; 0 is the highest.
+    norm_at: the norm of a resolution, 0 is the highest; None: the same group norm for all
     """
 
     def __init__(self, c: Coder, z_channels: int, out_channels: int,
-                 norm_at: Callable[[int], Norm] = lambda level: norm, resample: Resampling = Resample):  # fmt: skip
+                 norm_at: Callable[[int], Norm] | None = None, resample: Resampling = Resample):  # fmt: skip
         super().__init__()
         top, last = c.widths[-1], len(c.widths) - 1
+        norms = [norm_at(level) if norm_at else c.norm for level in range(last + 1)]
         self.conv_in = Conv2d(z_channels, top)
-        self.mid = Middle(top, c.mid_attention, norm_at(last))
+        self.mid = Middle(top, c.mid_attention, norms[last])
         self.up = nn.ModuleList(
-            Level(c_in, width, blocks, attention, "up" if i else None, norm_at(i), resample)
+            Level(c_in, width, blocks, attention, "up" if i else None, norms[i], resample)
             for i, (c_in, width, blocks, attention) in enumerate(
                 zip((*c.widths[1:], top), c.widths, c.num_res_blocks, c.attention, strict=True)
             )
         )
-        self.norm_out, self.conv_out = norm_at(0)(c.widths[0]), Conv2d(c.widths[0], out_channels)
+        self.norm_out, self.conv_out = norms[0](c.widths[0]), Conv2d(c.widths[0], out_channels)
 
     def ops(self) -> Ops:
         return chain(self.conv_in, self.mid, *reversed(self.up), self.norm_out, silu, self.conv_out)

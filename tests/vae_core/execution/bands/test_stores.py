@@ -75,14 +75,16 @@ def test_rooms_of_another_size_are_given_back():
 
 
 def test_gaps_are_given_back_when_the_process_has_grown(monkeypatch):
-    """Since the last time, not since the beginning: or every write beyond would give all back again."""
+    """Beyond its room; and not at every look if it has grown for other reasons, for then nothing comes of it."""
     size, given_back = [100], []
     monkeypatch.setattr(stores, "_resident", lambda: size[0])
     monkeypatch.setattr(stores, "_trim", given_back.append)
-    gaps = HeapTrimmer(beyond=10)
-    for size[0], times in ((110, 0), (111, 1), (120, 1), (121, 1), (122, 2)):
+    gaps = HeapTrimmer(16)
+    for size[0], times in ((116, 0), (117, 1), (119, 1), (120, 2), (122, 2), (123, 3), (100, 3), (125, 3), (126, 4)):
         gaps.check()
         assert len(given_back) == times
+    HeapTrimmer(0).check()
+    assert len(given_back) == 4
 
 
 class FullFile(io.BytesIO):

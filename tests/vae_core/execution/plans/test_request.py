@@ -173,7 +173,7 @@ def test_a_run_in_bands_holds_no_more_than_planned(family, config, part, rows):
             shape = (1, config.z_channels, 512 // ratio, 512 // ratio)
             ops, x, scale = network.decode_ops(), torch.empty(shape, dtype=torch.bfloat16), ratio
         wanted = Request(fuse(ops), x, scale)
-        plan, alive = wanted.plan_bands(rows), LiveMemory()
+        plan, alive = wanted.plan_bands(rows), LiveMemory(meta=True)
         banding = Banding(plan.numbers, OnDevice())
         with alive:
             for _ in build_flow(wanted.ops, Source(x, banding), banding, Observer()).read(last=True):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from exact_vae.vae_core.execution import whole
-from exact_vae.vae_core.execution.plans.counting import Census, ShapesOnly
+from exact_vae.vae_core.execution.plans.shapes import Census, ShapesOnly
 from exact_vae.vae_core.execution.rewrite import fuse as rewriting
 from exact_vae.vae_core.execution.rewrite.pixel_norms import PixelNorm, PixelNormBack, join_pixel_norms
 from exact_vae.vae_core.families.blocks.wan import RMSNorm

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..vae_core import VAE
+from ...vae_core import VAE
 
 ENCODERS = ("VAEEncode", "VAEEncodeTiled", "VAETiledEncode", "VAEEncodeForInpaint")  # core's ids
 FRAMES = "frames"  # the input that the pack's encoders have, and core's have not

@@ -1,0 +1,87 @@
+"""What a plan in bands says of a CPU is counted: every tensor, every room of the store, what torch takes meanwhile."""
+
+from functools import partial
+
+import pytest
+import torch
+from exact_vae.vae_core.execution.bands.flows import Source
+from exact_vae.vae_core.execution.plans import backend, counting
+from exact_vae.vae_core.execution.plans.alive import count_alive
+from exact_vae.vae_core.execution.plans.choose import make_request
+from exact_vae.vae_core.execution.plans.plan import Plan
+from exact_vae.vae_core.execution.plans.request import GAPS, MOST_GAPS
+from exact_vae.vae_core.execution.rewrite.fuse import fuse
+from exact_vae.vae_core.execution.run import run_bands
+from exact_vae.vae_core.execution.whole import Observer
+from exact_vae.vae_core.families import Half
+from exact_vae.vae_core.ops import as_single_frame
+from support.live_memory import LiveMemory
+from support.small_networks import SMALL, small
+
+NUMBERS = 20_000  # in a band
+
+
+@pytest.mark.parametrize("keep", ["device", "disk"])
+@pytest.mark.parametrize("name", ["kl", "tiny", "vq: MoVQ", "dc_ae"])
+@torch.no_grad()
+def test_what_is_counted_is_what_a_run_holds(name, keep, monkeypatch):
+    """With each tensor of the run counted, rooms among them; but not what torch takes within its functions."""
+    monkeypatch.setattr(counting, "count_scratch", lambda *_: 0)
+    family, config = SMALL[name]
+    z = torch.zeros(1, config.latent_channels, 24, 12)
+    wanted = make_request(family, config, Half.DECODER, z.shape, torch.float32)
+    found = count_alive(wanted.ops, wanted.one, wanted.side, NUMBERS, keep, ())
+    ops = fuse(as_single_frame(small(name, torch.float32).network.decode_ops()))
+    z = torch.zeros(wanted.x.shape)
+    plan = Plan(1, 1, keep, (), 0, 0, 0, wanted.shape, NUMBERS)
+    with LiveMemory() as living:
+        for band in run_bands(ops, partial(Source, z), plan, Observer(), z.device):
+            del band
+    assert 0.8 * living.most <= found.most <= 1.25 * living.most
+
+
+def test_the_top_of_a_tall_image_says_what_lives_in_all_of_it():
+    """What passes does not grow with the image, what is held does."""
+    family, config = SMALL["kl"]
+    counted = [
+        make_request(family, config, Half.ENCODER, (1, 3, rows, 32), torch.float32)._count_alive(
+            8, 8 * 32 * 64, "device", ()
+        )
+        for rows in (256, 2560)
+    ]
+    all_of_it = make_request(family, config, Half.ENCODER, (1, 3, 2560, 32), torch.float32)
+    whole = count_alive(all_of_it.ops, all_of_it.one, all_of_it.side, 8 * 32 * 64, "device", ())
+    assert counted[1].passing == pytest.approx(counted[0].passing, rel=0.1)
+    assert counted[1].most == pytest.approx(whole.most, rel=0.25) and counted[1].most > 5 * counted[0].most
+
+
+def test_gaps_in_the_heap_are_counted_and_kept_to():
+    """A plan leaves room for them, and says beyond what they are given back: less than the peak by what an op needs."""
+    family, config = SMALL["kl"]
+    wanted = make_request(family, config, Half.DECODER, (1, 4, 64, 64), torch.float32)
+    kept = backend.count_compiled(torch.float32)
+    for plan in wanted.propose(("disk",), on_cpu=True):
+        assert 0 < plan.heap < plan.peak
+    assert wanted._leave_gaps(10 * MOST_GAPS, 10, 20)[0] == wanted.made_weights + 11 * MOST_GAPS + 20 + kept
+    peak, heap = wanted._leave_gaps(1000, 10, 20)
+    assert peak == int(20 + wanted.temporary_weights + 1000 * GAPS + kept)  # while they are made
+    assert heap == peak - 10 - wanted.x.nbytes
+    assert not any(plan.heap for plan in wanted.propose(("disk",)))
+
+
+def count_conv(dtype, *shape) -> int:
+    x, weight = (
+        torch.empty(*shape, dtype=dtype, device="meta"),
+        torch.empty(32, shape[1], 3, 3, dtype=dtype, device="meta"),
+    )
+    return backend.count_scratch("conv2d", torch.nn.functional.conv2d(x, weight, padding=1), (x, weight))
+
+
+def test_what_a_convolution_takes(monkeypatch):
+    """For oneDNN its weights laid out anew twice; by torch itself a column of taps for each pixel of all images."""
+    monkeypatch.setattr(backend, "runs_in_onednn", lambda dtype: dtype is torch.float32)
+    weight = 32 * 64 * 9
+    assert count_conv(torch.float32, 1, 64, 40, 40) == 2 * weight * 4
+    assert count_conv(torch.bfloat16, 2, 64, 40, 40) == (2 * 64 * 9 * 1600 + weight) * 2
+    assert count_conv(torch.float32, 1, 3, 96, 96) == (32 * 3 + 32 * 16) * 9 * 4  # channels are filled up to a block
+    assert backend.count_scratch("silu", torch.empty(1, 2, 3, 4), (torch.empty(1, 2, 3, 4),)) == 0

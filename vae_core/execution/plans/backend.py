@@ -1,0 +1,63 @@
+"""What torch's functions take on a CPU while they run, beside what they read and what they give.
+
+A convolution is oneDNN's, for which the weights are laid out anew at each call, by torch in channels last and by oneDNN
+in its blocks; or torch's own, which unfolds what it reads into a column of taps for each pixel of the result. Which of
+the two is it? See `ConvParams::use_mkldnn` and `_convolution` in pytorch/aten/src/ATen/native/Convolution.cpp.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CONVOLUTIONS = frozenset({"conv2d", "conv3d"})
+TRANSPOSED = frozenset({"conv_transpose2d"})
+FEW = 20480  # numbers of an input for which torch leaves oneDNN alone
+BLOCK = 16  # channels that oneDNN lays out together, at most
+COMPILED = 3 * 2**20  # bytes of what oneDNN compiles and keeps for the shapes of one run; found by measuring
+
+
+def count_scratch(name: str, made: Tensor, args: Sequence[Any], taller: float = 1) -> int:
+    """Bytes that the function of this name takes meanwhile on a CPU. args: its tensors; made: what it gives.
+
+    taller: times x is what the run may read at once, of which x is the top.
+    All on the meta device, (B, C, H, W) or (B, C, T, H, W).
+    """
+    if name not in CONVOLUTIONS and name not in TRANSPOSED:
+        return 0
+    x, weight = args[:2]
+    if name in CONVOLUTIONS and is_one_pixel(weight):
+        return weight.nbytes
+    if runs_in_onednn(x.dtype) and (len(x) > 1 or x.numel() * taller > FEW or weight.shape[-1] > 3):
+        return weight.nbytes + count_blocked(weight)
+    pixels = made if name in CONVOLUTIONS else x
+    seen = pixels.numel() // pixels.shape[1] * math.prod(weight.shape[1:])
+    return seen * x.itemsize + weight.nbytes
+
+
+def count_compiled(dtype: torch.dtype) -> int:
+    """Bytes that the backend keeps of a run in this dtype, for others with the same shapes."""
+    return COMPILED if runs_in_onednn(dtype) else 0
+
+
+def is_one_pixel(weight: Tensor) -> bool:
+    return weight.shape[-1] == weight.shape[-2] == 1
+
+
+def count_blocked(weight: Tensor) -> int:
+    """Bytes of a weight whose channels are filled up to whole blocks."""
+    channels = (n + -n % BLOCK for n in weight.shape[:2]) if weight.shape[1] > 1 else weight.shape[:2]
+    return math.prod((*channels, *weight.shape[2:])) * weight.itemsize
+
+
+def runs_in_onednn(dtype: torch.dtype) -> bool:
+    """Does this processor compute convolutions in this dtype by oneDNN?"""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    supported = {
+        torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported,
+        torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported,
+    }
+    return dtype is torch.float32 or (dtype in supported and bool(supported[dtype]()))

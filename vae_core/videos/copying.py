@@ -1,0 +1,41 @@
+"""Copy the streams of a video into another file, with other texts: nothing is encoded anew. Needs PyAV."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadPixels, BadRequest
+from ..files import Target, write_atomically
+from .codecs import FORMATS
+from .reading import import_av
+
+
+def copy_video(source: Path, path: Path | Target, suffix: str, texts: Mapping[str, str]) -> None:
+    """suffix: says the format of the new file. texts: kept in it, beside those of the source.
+
+    Raises BadPixels for a source that is no whole video, BadRequest for streams that such a file cannot hold.
+    """
+    av = import_av()
+    container = FORMATS[suffix]
+    options = {"movflags": "+faststart+use_metadata_tags"} if container in ("mp4", "mov") else {}
+    try:
+        with ExitStack() as exits:
+            part = exits.enter_context(write_atomically(path))
+            given = exits.enter_context(av.open(str(source)))
+            if not given.streams.video:
+                raise BadPixels(f"'{source}' holds sound, but no video.")
+            made = exits.enter_context(av.open(str(part), "w", format=container, options=options))
+            made.metadata.update({**given.metadata, **texts})
+            _copy_streams(given, made)
+    except (av.error.FFmpegError, ValueError) as e:
+        raise BadRequest(f"'{source}' cannot be copied into a {suffix} file ({e}): choose a codec.") from e
+
+
+def _copy_streams(given: Any, made: Any) -> None:
+    streams = [*given.streams.video[:1], *given.streams.audio[:1]]
+    copies = {stream.index: made.add_stream_from_template(stream) for stream in streams}
+    for packet in given.demux(streams):
+        if packet.dts is not None:  # the last packet is empty
+            packet.stream = copies[packet.stream.index]
+            made.mux(packet)
