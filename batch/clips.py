@@ -19,6 +19,8 @@ from .reading import open_file
 from .recipe import Recipe
 from .records import Image, Item, Size, Skipped, Source
 
+Frames = videos.VideoFrames | videos.ImageFrames | videos.PagesOfFile
+
 
 def list_clips(folder: Path, captions: str, inside: Path) -> Iterator[Source | Skipped]:
     """The video files of a folder and of all below it, and the folders with images, by their relative paths.
@@ -93,7 +95,7 @@ def load(item: Item, recipe: Recipe, channels: int) -> Tensor:
         return _load(videos.open_frames(path, _lay_out), item, recipe, channels)
 
 
-def _load(frames: videos.VideoFrames | videos.ImageFrames, item: Item, recipe: Recipe, channels: int) -> Tensor:
+def _load(frames: Frames, item: Item, recipe: Recipe, channels: int) -> Tensor:
     ratio = Fraction(frames.rate) / Fraction(recipe.fps) if recipe.fps else Fraction(1)
     wanted = [int((item.record.start + number) * ratio) for number in range(recipe.frames)]
     found: list[Tensor] = []

@@ -10,7 +10,7 @@ from .. import lazy
 if TYPE_CHECKING:
     from .codecs import CODECS, FASTEST, READABLE, SUFFIXES, WORST_CRF, Encoding, choose_encoding
     from .copying import copy_video
-    from .folders import USUAL_RATE, ImageFrames
+    from .folders import USUAL_RATE, ImageFrames, PagesOfFile
     from .reading import VideoFrames, open_frames
     from .sounds import read_sound, write_sound
     from .writing import VideoFile
@@ -20,7 +20,7 @@ else:
         {
             "codecs": "CODECS FASTEST READABLE SUFFIXES WORST_CRF Encoding choose_encoding",
             "copying": "copy_video",
-            "folders": "USUAL_RATE ImageFrames",
+            "folders": "USUAL_RATE ImageFrames PagesOfFile",
             "reading": "VideoFrames open_frames",
             "sounds": "read_sound write_sound",
             "writing": "VideoFile",
@@ -36,6 +36,7 @@ __all__ = [
     "WORST_CRF",
     "Encoding",
     "ImageFrames",
+    "PagesOfFile",
     "VideoFile",
     "VideoFrames",
     "choose_encoding",
