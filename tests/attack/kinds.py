@@ -92,7 +92,7 @@ def list_plain(case: dict) -> Weights:
     if case["half"] in vae.parts and len(vae.parts) == 2:
         weights = {name: t for name, t in weights.items() if not name.startswith(OTHER_HALF[case["half"]])}
     dtype = getattr(torch, case["dtype"])
-    return {name: t.to(dtype) if t.is_floating_point() else t for name, t in weights.items()}
+    return {name: t.to(dtype if t.is_floating_point() else t.dtype, copy=True) for name, t in weights.items()}
 
 
 def quantise(weights: Weights, case: dict) -> tuple[Weights, Weights]:
