@@ -6,6 +6,7 @@ A clip is cut into pieces of as many frames as the recipe says, one after the ot
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from .reading import open_file
 from .recipe import Recipe
 from .records import Image, Item, Size, Skipped, Source
 
-Frames = videos.VideoFrames | videos.ImageFrames | videos.PagesOfFile
+Frames: TypeAlias = "videos.VideoFrames | videos.ImageFrames | videos.PagesOfFile"
 
 
 def list_clips(folder: Path, captions: str, inside: Path) -> Iterator[Source | Skipped]:

@@ -68,5 +68,6 @@ def _decode(vae: VAE, latent: Tensor, options: RunKeywords, label: str) -> tuple
         plans.append(str(plan))
 
     with bar(label) as progress:
-        pixels, seconds = measure_seconds(lambda: vae.decode(latent, **{**options, "on_plan": note, "progress": progress}))
+        asked: RunKeywords = {**options, "on_plan": note, "progress": progress}
+        pixels, seconds = measure_seconds(lambda: vae.decode(latent, **asked))
     return pixels.cpu(), plans[0], seconds
