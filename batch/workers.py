@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from itertools import cycle
 from multiprocessing import get_context, parent_process
 from multiprocessing.process import current_process
 from threading import Thread
@@ -54,12 +55,13 @@ class Worker:
     def _start(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(1, get_context("spawn"), _set_up, self._setup)
 
-    def submit(self, batch: Batch) -> Future[list[Result]]:
+    def submit(self, batch: Batch, ahead: Batch = ()) -> Future[list[Result]]:
+        """ahead: the batch that this worker gets next; its images are read meanwhile."""
         try:
-            return self._pool.submit(_encode, batch)
+            return self._pool.submit(_encode, batch, ahead)
         except BrokenProcessPool:
             self.restart()
-            return self._pool.submit(_encode, batch)
+            return self._pool.submit(_encode, batch, ahead)
 
     def restart(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -73,9 +75,8 @@ def encode_in_processes(workers: Sequence[Worker], batches: Iterable[Batch]) -> 
     """Results of all batches. Each worker has one batch in hand and one waiting."""
     waiting: deque[tuple[Worker, Batch, Future[list[Result]]]] = deque()
     try:
-        for number, batch in enumerate(batches):
-            worker = workers[number % len(workers)]
-            waiting.append((worker, batch, worker.submit(batch)))
+        for worker, batch, ahead in _assign(workers, batches):
+            waiting.append((worker, batch, worker.submit(batch, ahead)))
             if len(waiting) >= AHEAD * len(workers):
                 yield _wait(*waiting.popleft())
         while waiting:
@@ -83,6 +84,18 @@ def encode_in_processes(workers: Sequence[Worker], batches: Iterable[Batch]) -> 
     finally:
         for worker in workers:
             worker.close()
+
+
+def _assign(workers: Sequence[Worker], batches: Iterable[Batch]) -> Iterator[tuple[Worker, Batch, Batch]]:
+    """Each batch with its worker, and the batch that this worker gets next, which is empty in the end."""
+    known: deque[Batch] = deque()
+    turns = cycle(workers)
+    for batch in batches:
+        known.append(batch)
+        if len(known) > len(workers):
+            yield next(turns), known.popleft(), batch
+    for batch in known:
+        yield next(turns), batch, ()
 
 
 def _wait(worker: Worker, batch: Batch, result: Future[list[Result]]) -> list[Result]:
@@ -106,9 +119,9 @@ def _set_up(loading: Loading, device: str, recipe: Recipe, plans: Mapping[Size, 
     vars(process)["encoder"] = Encoder(loading.load(device), recipe, plans)
 
 
-def _encode(batch: Batch) -> list[Result]:
+def _encode(batch: Batch, ahead: Batch) -> list[Result]:
     process: object = current_process()
-    return vars(process)["encoder"].encode(batch)
+    return vars(process)["encoder"].encode(batch, (ahead,))
 
 
 def watch_parent() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from exact_vae.batch import Loading, Recipe, Request, Store, build
+from exact_vae.batch import Loading, Recipe, Request, Store, build, workers
 from exact_vae.batch.encoding import agree
 from exact_vae.batch.planning import plan_items, survey
 from exact_vae.batch.shards import open_shard
@@ -253,3 +253,10 @@ def test_no_source(tmp_path, capsys):
 def test_a_recipe_says_what_cannot_be():
     with pytest.raises(VAEError, match="buckets cannot be 'square'"):
         Recipe(buckets="square").check()
+
+
+def test_a_worker_knows_which_batch_it_gets_next():
+    """So that it reads the images of that one while it encodes."""
+    given = list(workers._assign(["a", "b"], [[1], [2], [3], [4], [5]]))
+    assert given == [("a", [1], [3]), ("b", [2], [4]), ("a", [3], [5]), ("b", [4], ()), ("a", [5], ())]
+    assert list(workers._assign(["a", "b"], [[1]])) == [("a", [1], ())]
