@@ -113,7 +113,12 @@ class EncodeFolder:
             raise BadRequest(f"there is no image in the folder '{folder}', nor in one below it.")
         shown = draw(vae, out, min(samples, report.latents), (height, width))
         return host.show_text(
-            describe(report, out), str(out), report.latents, report.skipped, host.result(shown), images=[shown]
+            describe(report, out, folder_name),
+            str(out),
+            report.latents,
+            report.skipped,
+            host.result(shown),
+            images=[shown],
         )
 
 
@@ -159,11 +164,11 @@ def draw(vae: Any, out: Path, samples: int, size: tuple[int, int]) -> Tensor:
     return batch.draw_sheet(seen).movedim(0, -1)[None]
 
 
-def describe(report: batch.Report, out: Path) -> str:
-    """'8 latents, 8 encoded now; 2 skipped (2: it is too small); saved in ...': lines on the node."""
+def describe(report: batch.Report, out: Path, name: str) -> str:
+    """'8 latents, 8 encoded now; 2 skipped (2: it is too small); in the output folder: x/y': lines on the node."""
     parts = [f"{report.latents} latents, {report.encoded} encoded now"]
     if report.skipped:
         reasons = batch.count_reasons(batch.Store(out).read_skipped())
         told = ", ".join(f"{count}: {reason}" for reason, count in list(reasons.items())[:3])
         parts.append(f"{report.skipped} skipped ({told})")
-    return "; ".join([*parts, f"saved in {out}"])
+    return "; ".join([*parts, f"in the output folder: {name}"])

@@ -48,7 +48,9 @@ def test_it_writes_what_the_command_writes(place, vae):
     path, latents, skipped, sheet = found["result"]
     assert path == str(place / "output" / "latents" / "set") and (latents, skipped) == (2, 1)
     assert (2, 2) in seen and sheet.shape == (1, 512, 256, 3)
-    assert found["ui"]["text"][0].startswith("2 latents, 2 encoded now; 1 skipped (1: it is a text); saved in ")
+    assert found["ui"]["text"][0].startswith(
+        "2 latents, 2 encoded now; 1 skipped (1: it is a text); in the output folder: "
+    )
     small = ("--area", "64x64", "--step", "16", "--device", "cpu", "--dtype", "fp32")
     assert main(["cache", "build", str(place / "input" / "photos"), str(place / "command"), *small]) == 0
     assert hashes(Path(path)) == hashes(place / "command")

@@ -16,7 +16,7 @@ CONVOLUTIONS = frozenset({"conv2d", "conv3d"})
 TRANSPOSED = frozenset({"conv_transpose2d"})
 FEW = 20480  # numbers of an input for which torch leaves oneDNN alone
 BLOCK = 16  # channels that oneDNN lays out together, at most
-COMPILED = 4 * 2**20  # bytes of what oneDNN compiles and keeps for the shapes of one run; found by measuring
+COMPILED = 3 * 2**20  # bytes of what oneDNN compiles and keeps for the shapes of one run; found by measuring
 
 
 def count_scratch(name: str, made: Tensor, args: Sequence[Any], taller: float = 1) -> int:
