@@ -112,14 +112,8 @@ class EncodeFolder:
         if not report.latents and not report.skipped:
             raise BadRequest(f"there is no image in the folder '{folder}', nor in one below it.")
         shown = draw(vae, out, min(samples, report.latents), (height, width))
-        return host.show_text(
-            describe(report, out, folder_name),
-            str(out),
-            report.latents,
-            report.skipped,
-            host.result(shown),
-            images=[shown],
-        )
+        told = describe(report, out, folder_name)
+        return host.show_text(told, str(out), report.latents, report.skipped, host.result(shown), images=[shown])
 
 
 def make_ready(vae: Any, width: int, height: int) -> vae_core.VAE:
