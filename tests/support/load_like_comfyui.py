@@ -18,10 +18,14 @@ import numpy
 import psutil  # noqa: F401  what the host has imported before it loads any pack
 import safetensors.torch  # noqa: F401
 import torch
+from PIL import Image
 
 # Modules that lie bare on the host's sys.path, and our own packages: nothing here may be imported without a dot.
 BARE = ("utils", "ops", "sd", "taesd", "nodes", "execution", "server", "vae_core", "cli", "headless", "training")
-OVERRIDES = {"ExactConvertLatent": {"latent_space": "sd1"}}  # the built-in VAE's latents are of no known space
+OVERRIDES = {
+    "ExactConvertLatent": {"latent_space": "sd1"},  # the built-in VAE's latents are of no known space
+    "ExactEncodeFolder": {"width": 16, "height": 16, "step": 8},
+}
 
 
 def load(folder: Path) -> types.ModuleType:
@@ -168,6 +172,8 @@ def main(folder: Path, work: Path) -> dict[str, Any]:
     nodes = {node: describe_node(cls) for node, cls in pack.NODE_CLASS_MAPPINGS.items()}
     surroundings = sys.modules[f"{pack.__name__}.nodes.host"].surroundings
     (work / "models").mkdir()
+    (work / "output").mkdir()
+    Image.new("RGB", (28, 20), "teal").save(work / "output" / "image.png")  # for nodes that read a folder
     with surroundings(work / "models", None, work / "output", work / "output"):  # Load Latent finds what Save wrote
         ran = run(pack)
     return {
