@@ -116,7 +116,7 @@ def test_a_vae_of_images_is_asked_nothing(kl_vae):
     image = some_images(2)
     plain, told = (run("ExactVAEEncode", pixels=image, vae=kl_vae, **how)["samples"] for how in ({}, SEPARATE))
     assert torch.equal(plain, told) and plain.ndim == 4
-    assert "image" not in text("ExactVAEEncode", pixels=image, vae=kl_vae, **SEPARATE)
+    assert "separate" not in text("ExactVAEEncode", pixels=image, vae=kl_vae, **SEPARATE)
 
 
 def test_each_separate_image_has_its_mask(wan):

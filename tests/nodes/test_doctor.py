@@ -57,7 +57,7 @@ def test_tiles_go_around_too(models, monkeypatch):
     run_node("ExactVAEDoctor", vae=whole, width=64)
     said = text("ExactVAETiledEncode", pixels=sample_image(96, 96), vae=whole, mode="blended approximate",
                 tile_size=64, overlap=16)  # fmt: skip
-    assert said.startswith("blended, approximate: 4 tiles") and said.endswith("so it runs in fp64")
+    assert said.startswith("approximate, in 4 blended tiles") and said.endswith("so it runs in fp64")
 
 
 def test_a_vae_that_the_host_runs_is_none_of_its_patients(monkeypatch):

@@ -279,7 +279,7 @@ how = {"rows": 8, "keep": "disk", "progress": look}
 def there_and_back(h):
     global most
     most, path, z = 0, Path(sys.argv[1]) / "tall.tif", torch.zeros(1, 4, h, 64)
-    rows.write(path, (3, 4 * h, 256), vae.decode_rows(z, **how))
+    rows.write(path, (3, 4 * h, 256), vae.decode_rows(z, **how), 8)
     decoding, most = most, 0
     vae.encode_rows(rows.PixelsOf(readers.rows(path), 3), **how)
     return decoding, most
