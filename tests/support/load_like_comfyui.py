@@ -25,7 +25,7 @@ BARE = ("utils", "ops", "sd", "taesd", "nodes", "execution", "server", "vae_core
 OVERRIDES = {
     "ExactConvertLatent": {"latent_space": "sd1"},  # the built-in VAE's latents are of no known space
     "ExactEncodeFolder": {"width": 16, "height": 16, "step": 8},
-    "ExactVAEDoctor": {"width": 64},  # at its default size it takes minutes
+    "ExactVAEDoctor": {"width": 64, "keep_verdict": False},  # at its usual size it takes minutes
 }
 
 
