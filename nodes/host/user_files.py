@@ -5,7 +5,7 @@
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,7 @@ def list_files(suffixes: tuple[str, ...]) -> list[str]:
 
 def find_file(name: str) -> Path:
     """The file of such a name: an untrusted one. Raises BadRequest if there is none."""
-    if not isinstance(name, str):
-        raise BadRequest(f"the name of a file is text, not {type(name).__name__}.")
-    marked = re.fullmatch(r"(.*\S)\s*\[(input|output)\]", name)
-    plain, kind = (marked[1], marked[2]) if marked else (name, "input")
-    path = resolve_inside(_folders()[kind], plain)
-    if not os.path.exists(path):  # which never raises, however the name is
-        raise BadRequest(f"there is no file '{plain}' in the {kind} folder.")
-    return demand_file(path)
+    return demand_file(_find(name, "file", os.path.exists))
 
 
 def list_folders() -> list[str]:
@@ -47,13 +40,18 @@ def list_folders() -> list[str]:
 
 def find_folder(name: str) -> Path:
     """The folder of such a name: an untrusted one. Raises BadRequest if there is none."""
+    return _find(name, "folder", os.path.isdir)
+
+
+def _find(name: str, what: str, is_there: Callable[[Path], bool]) -> Path:
+    """is_there: must never raise, however the name is."""
     if not isinstance(name, str):
-        raise BadRequest(f"the name of a folder is text, not {type(name).__name__}.")
+        raise BadRequest(f"the name of a {what} is text, not {type(name).__name__}.")
     marked = re.fullmatch(r"(.*\S)\s*\[(input|output)\]", name)
     plain, kind = (marked[1], marked[2]) if marked else (name, "input")
     path = resolve_inside(_folders()[kind], plain)
-    if not os.path.isdir(path):  # which never raises, however the name is
-        raise BadRequest(f"there is no folder '{plain}' in the {kind} folder.")
+    if not is_there(path):
+        raise BadRequest(f"there is no {what} '{plain}' in the {kind} folder.")
     return path
 
 

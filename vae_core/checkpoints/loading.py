@@ -62,11 +62,9 @@ def load(
                     trained so (some EQ VAEs), 'circular' for textures that continue at the other side, 'circular x'
                     for those that do so left and right only (a panorama), 'circular y' above and below only. None: what
                     `save` noted in the file, else zeros. Not for VAEs of clips
-
     mapped          leave weights that need no cast where they are, on the memory map of their file: nothing is copied,
                     and they are read when they are first used. If somebody writes into that very file, the next run is
                     refused; a program that shortens it while a run reads it ends the process. False: copy them
-
     subfolder       of each path: 'vae' of the folder, or the repository of Hugging Face, of a whole model
     download        a path 'owner/name' is a repository of Hugging Face, which is looked up in the cache here. True:
                     fetch what the VAE needs, if it is not there (with huggingface_hub)
