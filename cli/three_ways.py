@@ -10,7 +10,7 @@ from ..vae_core.images import psnr, to_unit_range
 from .progress import bar
 from .timing import measure_seconds
 
-SIDE = 1024  # pixels of the image at most, both ways: of a larger one the middle is decoded
+SIDE = 768  # pixels of the image at most, both ways: of a larger one the middle is decoded
 ROWS, TILES = 16, Tiles(256, 64)
 WHOLE, BANDS, IN_TILES = "whole", "in bands", "in tiles"
 
@@ -30,7 +30,7 @@ class Decoded(NamedTuple):
 
 
 def decode_three_ways(vae: VAE, latent: Tensor) -> list[Decoded]:
-    """Whole, in bands and in tiles. latent: one image's, raw (1, C, h, w)."""
+    """Whole, in bands and in tiles. latent: one image's, raw (1, C, h, w). Raises DoesNotFit."""
     latent = take_middle(latent, vae.spatial_ratio)
     height = latent.shape[-2] * vae.spatial_ratio
     bands: RunKeywords = {"rows": ROWS, "keep": "disk"}

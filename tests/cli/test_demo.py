@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from exact_vae.cli import main, three_ways
-from exact_vae.vae_core import VAE, load, readers
+from exact_vae.cli import demo, main, three_ways
+from exact_vae.vae_core import VAE, DoesNotFit, load, readers
 from exact_vae.vae_core.checkpoints import built_in
 from exact_vae.vae_core.images import heatmaps, metrics
 from PIL import Image
@@ -84,10 +84,20 @@ def test_bands_are_the_whole_run_and_tiles_are_not(ways):
     assert re.fullmatch(r"\d+\.\d dB from whole, at most [\d.]+ of 255 levels", tiles.difference)
 
 
+def test_without_room_for_the_whole_run_the_rest_is_shown(image, tmp_path, capsys, monkeypatch):
+    def refuse(vae, latent):
+        raise DoesNotFit("decoding it needs 9 GiB.")
+
+    monkeypatch.setattr(demo, "decode_three_ways", refuse)
+    assert run("demo", image, "--out", tmp_path / "out") == 0
+    assert facts(capsys.readouterr().out)["three ways"] == "left out: decoding it needs 9 GiB."
+    assert {path.name for path in (tmp_path / "out").iterdir()} == WRITTEN - {"bands.png", "tiles.png"}
+
+
 def test_of_a_large_image_the_middle_is_decoded():
     latent = torch.arange(200.0).expand(1, 4, 3, 200)
     middle = three_ways.take_middle(latent, 8)
-    assert middle.shape == (1, 4, 3, 128) and middle[0, 0, 0, 0] == 36
+    assert middle.shape == (1, 4, 3, 96) and middle[0, 0, 0, 0] == 52
 
 
 def test_a_difference_is_told_in_levels():
