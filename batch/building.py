@@ -103,7 +103,8 @@ class _Job(NamedTuple):
 def build(request: Request, *, dry_run: bool = False, progress: OnProgress = ignore) -> Report:
     """Encode what is not encoded yet. With dry_run, only say what that is.
 
-    Raises BadRequest if the folder holds a cache of another VAE, recipe or other images, and names the difference;
+    Raises BadRequest if the folder holds a cache of another VAE, recipe or other images, and names the difference, and
+    if there is no image, before anything is written;
     DoesNotFit if memory is too small. What is wrong with one image is listed in skipped.jsonl.
     """
     job = _prepare(request)
@@ -127,6 +128,10 @@ def _prepare(request: Request) -> _Job:
     known = store.read_images()
     sources = list_sources(request.source, request.captions, request.out, request.limit, clips=bool(recipe.frames))
     found = survey(sources, known, recipe.smallest, request.on_look, backend.look)
+    if not (found.images or found.skipped or known):
+        raise BadRequest(
+            f"there is no image in '{request.source}'{', nor below it' if request.source.is_dir() else ''}."
+        )
     if not request.update:
         _demand_same_images(store, known, found.images, {one.path for one in store.read_skipped() if one.again})
     items, unfit = plan_items(found.images, recipe)

@@ -109,8 +109,6 @@ class EncodeFolder:
             source, out, batch.InHand(vae=codec), recipe, (str(codec.device),), captions, update=update, on_look=on_look
         )
         report = batch.build(request, progress=progress)
-        if not report.latents and not report.skipped:
-            raise BadRequest(f"there is no image in the folder '{folder}', nor in one below it.")
         shown = draw(vae, out, min(samples, report.latents), (height, width))
         told = describe(report, out, folder_name)
         return host.show_text(told, str(out), report.latents, report.skipped, host.result(shown), images=[shown])

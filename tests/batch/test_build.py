@@ -260,3 +260,10 @@ def test_a_worker_knows_which_batch_it_gets_next():
     given = list(workers._assign(["a", "b"], [[1], [2], [3], [4], [5]]))
     assert given == [("a", [1], [3]), ("b", [2], [4]), ("a", [3], [5]), ("b", [4], ()), ("a", [5], ())]
     assert list(workers._assign(["a", "b"], [[1]])) == [("a", [1], ())]
+
+
+def test_without_an_image_nothing_is_written(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert run(tmp_path / "empty", tmp_path / "out") == 1
+    assert "there is no image in" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
