@@ -99,5 +99,5 @@ def test_the_menu_of_folders(place):
 
 def test_no_image(place, vae):
     (place / "input" / "empty").mkdir()
-    with pytest.raises(BadRequest, match="there is no image in '.*empty'"):
+    with pytest.raises(BadRequest, match=r"there is no image in '.*empty'"):
         encode(place, vae, folder="empty")
