@@ -20,7 +20,7 @@ try:
 
     from . import curves, pixel_art, processes, results, tuning
     from .images import Images, Pyramid, list_images, open_photographs
-    from .recipe import CREDIT, RECIPES, Recipe
+    from .recipe import CREDIT, RECIPES, Course, Tuning
     from .trainer import Trainer
 except ModuleNotFoundError as e:
     raise SystemExit(INSTALL.format(e.name)) from e
@@ -50,6 +50,9 @@ def parser() -> argparse.ArgumentParser:
     fetching.set_defaults(do=fetch)
     training = commands.add_parser("train", help="train, or continue a run that was stopped")
     training.add_argument("--recipe", choices=list(RECIPES), default="demo")
+    training.add_argument(
+        "--start", type=Path, metavar="VAE", help="a file that 'demo-onward' goes on from (default: the built-in one)"
+    )
     training.add_argument(
         "--run", type=Path, required=True, metavar="DIR", help="the folder for the state, the curves and the VAE"
     )
@@ -102,7 +105,8 @@ def train(options: argparse.Namespace) -> None:
     processes.use_threads(options.threads)
     recipe, device = RECIPES[options.recipe], choose_device(options.device)
     state = make_folder(options.run) / f"{recipe.name}.state"  # fails before the work if the folder cannot be written
-    trainer = Trainer(recipe, gather_images(options.data / "train", recipe), device)
+    start = tuning.open_subject(options.start).network if isinstance(recipe, Tuning) else None
+    trainer = Trainer(recipe, gather_images(options.data / "train", recipe), device, start)
     if state.exists():
         tuning.resume(trainer, state)
     with tqdm(total=recipe.steps, initial=trainer.step, unit="step", disable=not sys.stderr.isatty()) as bar:
@@ -112,7 +116,7 @@ def train(options: argparse.Namespace) -> None:
     results.export(trainer, options.run / f"{recipe.name}.safetensors", CREDIT)
 
 
-def gather_images(folder: Path, recipe: Recipe) -> Images:
+def gather_images(folder: Path, recipe: Course) -> Images:
     """The photographs that the recipe's crops are cut from. Raises BadRequest if none is large enough for all crops."""
     crops = [size for phase in recipe.phases for size in phase.crops]
     pyramids = [Pyramid(image, min(crops)) for image in open_photographs(folder)]

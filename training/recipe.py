@@ -50,6 +50,7 @@ class Course:
     kl_weight: float = 0.02
     coarse_weight: float = 0.25  # of the error at 1/2, 1/4 and 1/8 of the size, each
     edge_weight: float = 0.02  # of the error of the gradients
+    colour_weight: float = 0.0  # of the squared error of each crop's mean colour
     drawn: float = 0.12  # share of procedural images
     seed: int = 20
 
@@ -114,4 +115,14 @@ class Tuning(Course):
 DEMO = Recipe("demo")
 WITHOUT_KL = replace(DEMO, name="without-kl", kl_weight=0.0, steps=1600)
 TINY = replace(DEMO, name="tiny", widths=(64, 64), steps=200, phases=(Phase(0.0, (16,), 4),), warmup=20, seed=1)
-RECIPES = {recipe.name: recipe for recipe in (DEMO, WITHOUT_KL, TINY)}
+ONWARD = Tuning(
+    "demo-onward",
+    steps=2400,
+    phases=(Phase(0.0, (256,), 1), Phase(0.7, (256, 384, 448), 1)),
+    learning_rate=5e-4,
+    kl_weight=0.005,
+    colour_weight=1.0,
+    drawn=0.06,
+    part=ALL,
+)
+RECIPES: dict[str, Course] = {course.name: course for course in (DEMO, WITHOUT_KL, TINY, ONWARD)}

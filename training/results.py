@@ -10,11 +10,10 @@ import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import save
 
-from ..vae_core import VAE
+from ..vae_core import VAE, detect
 from ..vae_core.files import write_atomically
 from ..vae_core.images import colour_shift, psnr, ssim, to_levels, to_pixel_range, to_unit_range
 from .images import open_image, shrink
-from .recipe import Recipe
 from .trainer import Trainer
 
 LONG_SIDE = 768  # of photographs as they are measured
@@ -24,8 +23,7 @@ SHEET_COLUMNS, SHEET_WIDTH = 4, 380
 def export(trainer: Trainer, path: Path, data: str) -> None:
     """Write the average of the weights in fp16 under CompVis names, with data and recipe in the metadata."""
     weights = {name: t.half().cpu().contiguous() for name, t in trainer.average.state_dict().items()}
-    assert isinstance(trainer.recipe, Recipe)
-    config = trainer.recipe.config
+    config = detect({name: tuple(t.shape) for name, t in weights.items()}).config
     metadata = {
         "format": "pt",
         "modelspec.title": f"Exact VAE {trainer.recipe.name}",

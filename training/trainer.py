@@ -115,7 +115,7 @@ class Trainer:
         with self._mixed_precision():
             moments, decoded = self._round_trip(x, noise, phase.skip)
         posterior = Posterior.of_moments(moments)
-        return compute_loss(decoded.float(), x, posterior, kl=r.kl_weight, coarse=r.coarse_weight, edges=r.edge_weight)
+        return compute_loss(decoded.float(), x, posterior, r)
 
     def _mixed_precision(self) -> Any:
         """bf16 where the device is fast at it; weights, sums and the loss stay in fp32."""

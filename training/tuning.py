@@ -121,15 +121,13 @@ def measure_kl_weight(trainer: Trainer) -> float:
     error that width costs, D(sample) - D(mode), grows with its square, so the left side is twice that. Two digits.
     """
     r, network, processes = trainer.recipe, trainer.network, trainer.processes
-    phase, sums = r.phase(1), torch.zeros(2)
+    phase, without_kl, sums = r.phase(1), replace(r, kl_weight=0.0), torch.zeros(2)
     for step in range(1, PROBED + 1):
         x = trainer.images.batch(step, phase.crops[0], phase.batch, processes.share(phase.batch)).to(trainer.device)
         posterior = Posterior.of_moments(whole.run(network.encode_ops(), x))
         noise = torch.Generator().manual_seed(step * processes.count + processes.rank)
         sampled, still = (
-            compute_loss(
-                whole.run(network.decode_ops(), z), x, posterior, kl=0, coarse=r.coarse_weight, edges=r.edge_weight
-            )
+            compute_loss(whole.run(network.decode_ops(), z), x, posterior, without_kl)
             for z in (posterior.sample(noise), posterior.mode())
         )
         sums += torch.stack((sampled.total - still.total, (1 - posterior.var).sum() / x.numel())).cpu()

@@ -177,10 +177,11 @@ def test_skipping_keeps_sizes(skip, ratio):
 def test_the_loss_is_what_it_says():
     x = torch.zeros(1, 3, 8, 8, dtype=torch.float64)
     posterior = Posterior.of_moments(torch.cat([torch.ones(1, 4, 1, 1), torch.zeros(1, 4, 1, 1)], 1).double())
-    loss = compute_loss(x + 0.5, x, posterior, kl=0.1, coarse=0.2, edges=0.3)
+    weighted = replace(TINY, kl_weight=0.1, coarse_weight=0.2, edge_weight=0.3, colour_weight=0.4)
+    loss = compute_loss(x + 0.5, x, posterior, weighted)
     assert loss.squared == 0.25
     assert loss.nats == 0.5  # mean 1, variance 1
-    assert loss.total.item() == pytest.approx(0.25 + 0.2 * 3 * 0.25 + 0.1 * 4 * 0.5 / 192)
+    assert loss.total.item() == pytest.approx(0.25 + 0.2 * 3 * 0.25 + 0.4 * 0.25 + 0.1 * 4 * 0.5 / 192)
 
 
 def test_runs_of_one_seed_are_equal(trained):

@@ -12,24 +12,44 @@ from torch.nn import functional as F
 
 from ..dtypes import at_least_fp32
 
+ADDED_UP = 4096  # pixels that a CPU adds up one after the other, at most: torch does so in fp32, and each rounds
+
 
 def find_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """x (T, C, H, W) -> for every frame and channel the mean, and the sum of squared deviations from it.
 
-    Both (T, C), in fp32 at least. By torch's statistics of a batch norm, two passes in one call, shifted; on Apple's
-    GPUs, which have none (pytorch #173048), by the variance of a copy in fp32.
+    Both (T, C), in fp32 at least. By torch's statistics of a batch norm, two passes in one call, shifted; on a CPU
+    by those of a few rows at a time, which are put together in fp64; on Apple's GPUs, which have none
+    (pytorch #173048), by the variance of a copy in fp32.
     """
     if x.is_meta:
         mean, squares = x.new_empty(2, *x.shape[:2], dtype=at_least_fp32(x.dtype))
         return mean, squares
-    n = x.shape[-1] * x.shape[-2]
     if x.device.type == "mps":
         return find_moments_in_fp32(x)
+    rows = max(1, ADDED_UP // x.shape[-1]) if x.device.type == "cpu" else x.shape[-2]
+    if rows < x.shape[-2]:
+        return find_moments_in_pieces(x, rows)
     known = torch.zeros(x.shape[1], dtype=at_least_fp32(x.dtype), device=x.device)  # gives the result its dtype
     means, variances = zip(*(torch.batch_norm_update_stats(f, known, known, 0.0) for f in x.split(1)), strict=True)
+    n = x.shape[-1] * x.shape[-2]
     if len(x) == 1:
         return means[0][None], variances[0][None] * n
     return torch.stack(means), torch.stack(variances) * n
+
+
+def find_moments_in_pieces(x: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    """As `find_moments`, from the moments of so many rows at a time.
+
+    Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample variances".
+    """
+    pieces = x.split(rows, -2)
+    found = zip(*map(find_moments, pieces), strict=True)
+    means, squares = (torch.stack(parts).double() for parts in found)  # (pieces, T, C)
+    n = torch.tensor([float(piece[0, 0].numel()) for piece in pieces], dtype=torch.float64)[:, None, None]
+    mean = (n * means).sum(0) / n.sum()
+    squares = squares.sum(0) + (n * (means - mean).square()).sum(0)
+    return mean.to(at_least_fp32(x.dtype)), squares.to(at_least_fp32(x.dtype))
 
 
 def find_moments_in_fp32(x: Tensor) -> tuple[Tensor, Tensor]:
