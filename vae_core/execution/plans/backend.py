@@ -16,7 +16,9 @@ CONVOLUTIONS = frozenset({"conv2d", "conv3d"})
 TRANSPOSED = frozenset({"conv_transpose2d"})
 FEW = 20480  # numbers of an input for which torch leaves oneDNN alone
 BLOCK = 16  # channels that oneDNN lays out together, at most
-COMPILED = 3 * 2**20  # bytes of what oneDNN compiles and keeps for the shapes of one run; found by measuring
+# oneDNN compiles a convolution for every shape that it reads, 92 to 97 KiB each (measured, in fp32 and bf16), and keeps
+# the latest 1024 of them (its primitive cache).
+COMPILED, KEPT = 96 * 2**10, 1024
 
 
 def count_scratch(name: str, made: Tensor, args: Sequence[Any], taller: float = 1) -> int:
@@ -30,16 +32,29 @@ def count_scratch(name: str, made: Tensor, args: Sequence[Any], taller: float = 
     x, weight = args[:2]
     if name in CONVOLUTIONS and is_one_pixel(weight):
         return weight.nbytes
-    if runs_in_onednn(x.dtype) and (len(x) > 1 or x.numel() * taller > FEW or weight.shape[-1] > 3):
+    if is_for_onednn(x, weight, taller):
         return weight.nbytes + count_blocked(weight)
     pixels = made if name in CONVOLUTIONS else x
     seen = pixels.numel() // pixels.shape[1] * math.prod(weight.shape[1:])
     return seen * x.itemsize + weight.nbytes
 
 
-def count_compiled(dtype: torch.dtype) -> int:
-    """Bytes that the backend keeps of a run in this dtype, for others with the same shapes."""
-    return COMPILED if runs_in_onednn(dtype) else 0
+def find_form(name: str, args: Sequence[Any], taller: float = 1) -> tuple[Any, ...] | None:
+    """What oneDNN compiles a convolution for: what it reads, its weights and its numbers; None: it does not run it."""
+    if (name not in CONVOLUTIONS and name not in TRANSPOSED) or not is_for_onednn(args[0], args[1], taller):
+        return None
+    x, weight, *rest = args
+    return name, x.shape, weight.shape, x.dtype, *(repr(arg) for arg in rest if not isinstance(arg, Tensor))
+
+
+def count_compiled(forms: int) -> int:
+    """Bytes that oneDNN keeps of so many convolutions of different forms."""
+    return COMPILED * min(forms, KEPT)
+
+
+def is_for_onednn(x: Tensor, weight: Tensor, taller: float = 1) -> bool:
+    """Does oneDNN compute this convolution?"""
+    return runs_in_onednn(x.dtype) and (len(x) > 1 or x.numel() * taller > FEW or weight.shape[-1] > 3)
 
 
 def is_one_pixel(weight: Tensor) -> bool:

@@ -20,9 +20,10 @@ from ..bands.holding import Banding
 from ..bands.state import Past
 from ..bands.stores import OnDevice
 from ..whole import Observer
-from .backend import count_scratch
+from .backend import count_compiled, count_scratch, find_form
 from .shapes import Census, ShapesOnly
 
+HEIGHTS = 2  # of the bands that one convolution reads: most are of one height, the first and the last of others
 REMEMBERED = 4  # activations alive at once while attention gathers what it remembers: the parts of k and v, and both
 
 
@@ -32,6 +33,7 @@ class WholeRun(NamedTuple):
     peak     bytes of activations at most alive at once
     on_cpu   the same, with what a CPU takes beside them within torch's functions
     surge    bytes at most that come from one op to the next
+    compiled bytes that a CPU's backend keeps, of the convolutions that it has compiled
     work     multiplications, see count_work
     shape    of the result
     largest  numbers of the largest tensor
@@ -41,6 +43,7 @@ class WholeRun(NamedTuple):
     peak: int
     on_cpu: int
     surge: int
+    compiled: int
     work: float
     shape: tuple[int, ...]
     largest: int
@@ -62,7 +65,14 @@ def count_whole(ops: Ops, x: Tensor, side_input: Tensor | None = None, past: Pas
     with ShapesOnly(count):
         result = whole.run_ops(ops, at, whole.RunContext(count, side_input, past, True))
     return WholeRun(
-        count.most, int(count.most_on_cpu), count.surge, count.work, tuple(result.shape), count.largest, count.scores
+        count.most,
+        int(count.most_on_cpu),
+        count.surge,
+        count_compiled(len(count.forms - {None})),
+        count.work,
+        tuple(result.shape),
+        count.largest,
+        count.scores,
     )
 
 
@@ -140,16 +150,24 @@ class LiveBytes(Observer, Census):
 
 
 class WholeCount(LiveBytes):
-    """Counts the work too."""
+    """Counts the work too, and the forms of convolutions."""
 
     work = 0.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forms = set[tuple[Any, ...] | None]()
+
+    def see(self, name: str, made: Tensor, args: Sequence[Any]) -> None:
+        super().see(name, made, args)
+        self.forms.add(find_form(name, args))
 
     def end_op(self, op: Any, result: Tensor) -> None:
         super().end_op(op, result)
         self.work += count_work(op, result)
 
 
-class BandedRun(Observer):
+class BandedRun(Observer, Census):
     """One image run in a single band, and what is counted meanwhile.
 
     work          multiplications
@@ -179,11 +197,12 @@ class BandedRun(Observer):
         self.past = past
         self.rows = rows
         self.norm_sizes: dict[int, int] = {}
+        self.convolved: list[int] = []  # numbers that each convolution makes
         self.outer: list[int] = []  # what is carried in the passes that this one is nested in
         norms = list_norms(ops)
         banding = Banding(2**62, store, frozenset(id(norms[i]) for i in twice))
         banding = banding._replace(side_input=Source(side, banding), past=past)
-        with torch.no_grad(), ShapesOnly():
+        with torch.no_grad(), ShapesOnly(self):
             bands = build_flow(ops, Source(x, banding), banding, self).read(last=True)
             shapes = [band.shape for band in bands]
         self.shape = (*shapes[0][1:2], sum(shape[-2] for shape in shapes), shapes[0][-1])
@@ -195,6 +214,14 @@ class BandedRun(Observer):
         """
         changes = [_pin(size, bands) if pinned else size for size in self.store.changes]
         return max(accumulate(changes), default=0)
+
+    def count_compiled(self, numbers: int) -> int:
+        """Bytes that a CPU's backend keeps of the convolutions that it compiles for bands of so many numbers."""
+        return count_compiled(sum(min(HEIGHTS, -(-made // numbers)) for made in self.convolved))
+
+    def see(self, name: str, made: Tensor, args: Sequence[Any]) -> None:
+        if find_form(name, args):
+            self.convolved.append(made.numel())
 
     def end_op(self, op: AnyOp, result: Tensor) -> None:
         self.work += count_work(op, result)

@@ -17,7 +17,6 @@ from ...errors import DoesNotFit
 from ...ops import DoublingConv, Ops, Residual, count_queries, declared, leaves, list_norms, walk
 from ..bands.state import Past
 from .alive import Alive, count_alive
-from .backend import count_compiled
 from .budget import format_bytes
 from .counting import BandedRun, WholeRun, count_whole
 from .limits import NO_LIMIT, Limit
@@ -72,7 +71,7 @@ class Request:
         share, ends = images / len(self.x), sum(self._end_bytes.values())
         peak, heap = int(run.peak * share) + ends + self.temporary_weights, 0
         if on_cpu:
-            peak, heap = self._leave_gaps(run.on_cpu * share, run.surge * share, ends)
+            peak, heap = self._leave_gaps(run.on_cpu * share, run.surge * share, run.compiled, ends)
         largest = max(int(run.largest * share), *self._end_numbers.values())
         scores = int(run.scores * share)
         return Plan(images, 0, DEVICE, (), peak, 0, self.work, self.shape, largest=largest, scores=scores, heap=heap)
@@ -91,7 +90,7 @@ class Request:
             found = self._count_alive(rows, numbers, keep, twice)
             attending = remembered + (counted.attending - counted.remembered if keep == DEVICE else 0)
             alive = max(min(found.most, found.passing + on_device), attending)
-            peak, heap = self._leave_gaps(alive, found.surge, ends)
+            peak, heap = self._leave_gaps(alive, found.surge, counted.count_compiled(numbers), ends)
         else:
             in_flight = IN_FLIGHT + (READ_BACK if keep != DEVICE else 0)
             working = (in_flight * tallest + self.carried) * self.x.itemsize
@@ -135,15 +134,16 @@ class Request:
             yield self.plan_whole(images, on_cpu)
             images //= 2
 
-    def _leave_gaps(self, alive: float, surge: float, ends: int) -> tuple[int, int]:
+    def _leave_gaps(self, alive: float, surge: float, compiled: int, ends: int) -> tuple[int, int]:
         """Of a CPU: (the peak, and how far its process may grow before an op).
 
-        alive  bytes at most of a run, without the weights that are made for it
-        surge  bytes at most that come from one op to the next
-        ends   bytes of what is there from the first to the last: the input, a part of which is the caller's; the result
+        alive     bytes at most of a run, without the weights that are made for it
+        surge     bytes at most that come from one op to the next
+        compiled  bytes that the backend keeps of the convolutions that it has compiled
+        ends      bytes of what is there from first to last: the input, a part of which is the caller's; the result
         """
         peak = ends + max(alive + self.made_weights, self.temporary_weights) + min(self.gaps * alive, MOST_GAPS)
-        peak += count_compiled(self.x.dtype)
+        peak += compiled
         callers = sum(n for end, n in self._end_numbers.items() if end not in ("result", self.streamed))
         return int(peak), int(max(peak - surge - callers * self.x.itemsize, peak / 4))
 

@@ -14,7 +14,7 @@ from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.execution.run import run_bands
 from exact_vae.vae_core.execution.whole import Observer
 from exact_vae.vae_core.families import Half
-from exact_vae.vae_core.ops import as_single_frame
+from exact_vae.vae_core.ops import as_single_frame, leaves
 from support.live_memory import LiveMemory
 from support.small_networks import SMALL, small
 
@@ -59,12 +59,11 @@ def test_gaps_in_the_heap_are_counted_and_kept_to():
     """A plan leaves room for them, and says beyond what they are given back: less than the peak by what an op needs."""
     family, config = SMALL["kl"]
     wanted = make_request(family, config, Half.DECODER, (1, 4, 64, 64), torch.float32)
-    kept = backend.count_compiled(torch.float32)
     for plan in wanted.propose(("disk",), on_cpu=True):
         assert 0 < plan.heap < plan.peak
-    assert wanted._leave_gaps(10 * MOST_GAPS, 10, 20)[0] == wanted.made_weights + 11 * MOST_GAPS + 20 + kept
-    peak, heap = wanted._leave_gaps(1000, 10, 20)
-    assert peak == int(20 + wanted.temporary_weights + 1000 * GAPS + kept)  # while they are made
+    assert wanted._leave_gaps(10 * MOST_GAPS, 10, 30, 20)[0] == wanted.made_weights + 11 * MOST_GAPS + 50
+    peak, heap = wanted._leave_gaps(1000, 10, 30, 20)
+    assert peak == int(20 + wanted.temporary_weights + 1000 * GAPS + 30)  # while they are made
     assert heap == peak - 10 - wanted.x.nbytes
     assert not any(plan.heap for plan in wanted.propose(("disk",)))
 
@@ -85,3 +84,28 @@ def test_what_a_convolution_takes(monkeypatch):
     assert count_conv(torch.bfloat16, 2, 64, 40, 40) == (2 * 64 * 9 * 1600 + weight) * 2
     assert count_conv(torch.float32, 1, 3, 96, 96) == (32 * 3 + 32 * 16) * 9 * 4  # channels are filled up to a block
     assert backend.count_scratch("silu", torch.empty(1, 2, 3, 4), (torch.empty(1, 2, 3, 4),)) == 0
+
+
+def test_what_the_backend_compiles_is_counted_for_the_heights_of_bands(monkeypatch):
+    """The lower the bands the more heights, until each convolution has those that it can have."""
+    monkeypatch.setattr(backend, "runs_in_onednn", lambda dtype: dtype is torch.float32)
+    family, config = SMALL["kl"]
+    wanted = make_request(family, config, Half.DECODER, (1, 4, 64, 64), torch.float32)
+    run = wanted._count(())
+    convolutions = sum(isinstance(op, torch.nn.Conv2d) for op in leaves(wanted.ops))
+    counted = [run.count_compiled(numbers) for numbers in (2**62, max(run.convolved) - 1, 1)]
+    assert counted[0] == backend.count_compiled(len(run.convolved)) < counted[1] < counted[2] == 2 * counted[0]
+    assert len(run.convolved) >= convolutions > 10
+    assert 0 < wanted._whole_run.compiled < counted[0]  # there some of them are of one form
+
+
+def test_a_convolution_that_torch_computes_itself_is_not_compiled(monkeypatch):
+    monkeypatch.setattr(backend, "runs_in_onednn", lambda dtype: dtype is torch.float32)
+    x, weight = torch.empty(2, 64, 40, 40, device="meta"), torch.empty(32, 64, 3, 3, device="meta")
+    form = backend.find_form("conv2d", (x, weight, None, 1, 1))
+    assert form == backend.find_form("conv2d", (x + 1, weight, None, 1, 1))
+    assert form != backend.find_form("conv2d", (x, weight, None, 2, 1))
+    assert form != backend.find_form("conv2d", (x[..., 1:], weight, None, 1, 1))
+    assert backend.find_form("conv2d", (x.bfloat16(), weight.bfloat16(), None, 1, 1)) is None
+    assert backend.find_form("silu", (x,)) is None
+    assert backend.count_compiled(10_000) == backend.count_compiled(backend.KEPT)
