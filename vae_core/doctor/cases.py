@@ -24,8 +24,7 @@ SINGLE, HALVES = torch.float32, (torch.bfloat16, torch.float16)
 # Of the errors of rounding, on the first chart. Of one draw alone, on few pixels, they may be half or twice what they
 # are as a rule, if they come of few numbers, as those of a norm.
 DRAWS = 4
-# In bands a CPU is most exact: its group norm of whole images sums all of an image in one go, in fp32 with 20 times the
-# error at 608 pixels, and sums of bands are merged by Chan's formula.
+# In bands, so that the exact result takes little memory.
 WHOLE, EXACT = RunOptions(rows=2**30), RunOptions(rows=16)
 Step = Callable[[], None]  # called before each run; it may raise to stop
 
