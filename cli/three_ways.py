@@ -25,7 +25,7 @@ class Decoded(NamedTuple):
     difference: str
 
     def __str__(self) -> str:
-        """'bands of 16 rows, kept on disk; at most 54 MiB; 2.1 s; 144.3 dB from whole, at most 0.00014 of 255 levels'"""
+        """'bands of 16 rows, kept on disk; at most 54 MiB; 2.1 s; 144.3 dB from whole, at most 1e-4 of 255 levels'"""
         return "; ".join(filter(None, (self.plan, f"{self.seconds:.1f} s", self.difference)))
 
 
