@@ -101,6 +101,7 @@ Latent = dict[str, Any]
 class Core:
     """Declares its inputs as tables: name -> its type, and options if it has any."""
 
+    ID: ClassVar[str] = ""  # core's id, where that is not the name of the class
     TAKES: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     MAY_TAKE: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     RETURN_TYPES: ClassVar[tuple[str, ...]] = ("IMAGE",)

@@ -23,11 +23,11 @@ from .. import image_files
 from ..dynamic import COMBO
 from ..folders import Folders
 from .declaring import Core, Nested, choice, whole
-from .files import HIDDEN, PREFIX_TIP, collect_texts, file_version, list_files, validate_file
+from .files import HIDDEN, PREFIX_TIP, collect_texts, list_files
+from .loading import FromFile
 
 SOUND_CODECS = {".mp4": "aac", ".mov": "aac", ".mkv": "flac"}  # what players of such files know
 USUAL = ".mp4"
-SOUNDS = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".mka")
 RATE_TIP = "Images a second."
 
 
@@ -50,59 +50,22 @@ class Video:
         return self.components or _read_components(_demand_path(self))
 
 
-class LoadVideo(Core):
-    folders: ClassVar[Folders]
+class LoadVideo(FromFile):
+    FILE, KIND = "file", "video"
+    UPLOAD: ClassVar[dict[str, Any]] = {"video_upload": True}
+    WHERE = "A file in the input folder, also in a subfolder; 'x.mp4 [output]' means the output folder."
     DESCRIPTION = "Takes a video from the input folder. It stays in its file until a node needs its frames."
     CATEGORY = "video"
     RETURN_TYPES = ("VIDEO",)
     OUTPUT_TOOLTIPS = ("The video.",)
-    TIP: ClassVar[str] = "A file in the input folder, also in a subfolder; 'x.mp4 [output]' means the output folder."
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        names = cls.folders.names(videos.READABLE)
-        return {"required": {"file": (names, {"video_upload": True, "tooltip": cls.TIP})}}
-
-    @classmethod
-    def VALIDATE_INPUTS(cls, file: Any) -> bool | str:
-        return validate_file(cls.folders, file, "video")
-
-    @classmethod
-    def IS_CHANGED(cls, file: str) -> str:
-        return file_version(cls.folders.find(file))
+    def list_endings(cls) -> tuple[str, ...]:
+        return videos.READABLE
 
     def run(self, file: str) -> tuple[Video]:
         """Raises BadRequest."""
         return (Video(self.folders.find(file)),)
-
-
-class LoadAudio(Core):
-    folders: ClassVar[Folders]
-    DESCRIPTION = "Reads the sound of a file in the input folder."
-    CATEGORY = "audio"
-    RETURN_TYPES = ("AUDIO",)
-    OUTPUT_TOOLTIPS = ("The sound.",)
-    TIP: ClassVar[str] = "A file in the input folder, also in a subfolder; 'x.mp3 [output]' means the output folder."
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        names = cls.folders.names((*SOUNDS, *videos.READABLE))
-        return {"required": {"audio": (names, {"audio_upload": True, "tooltip": cls.TIP})}}
-
-    @classmethod
-    def VALIDATE_INPUTS(cls, audio: Any) -> bool | str:
-        return validate_file(cls.folders, audio, "audio")
-
-    @classmethod
-    def IS_CHANGED(cls, audio: str) -> str:
-        return file_version(cls.folders.find(audio))
-
-    def run(self, audio: str) -> tuple[dict[str, Any]]:
-        """-> {"waveform": (1, C, n), "sample_rate"}. Raises BadRequest, BadPixels."""
-        found = videos.read_sound(self.folders.find(audio))
-        if found is None:
-            raise BadRequest(f"'{audio}' has no sound")
-        return ({"waveform": found[0][None], "sample_rate": found[1]},)
 
 
 class CreateVideo(Core):
@@ -187,7 +150,7 @@ class SaveVideo(Nested):
 
 
 VIDEOS = (CreateVideo, GetVideoComponents)
-VIDEO_FILES = (LoadVideo, LoadAudio, SaveVideo)  # which know folders
+VIDEO_FILES = (LoadVideo, SaveVideo)  # which know folders
 
 
 def _as_video(video: Any) -> Video:
@@ -251,7 +214,8 @@ def _write_sound(audio: Any, suffix: str) -> Iterator[Path | None]:
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "sound.mkv")
-        videos.write_sound(path, audio["waveform"][0], int(audio["sample_rate"]), SOUND_CODECS[suffix])
+        encoding = videos.SoundEncoding(SOUND_CODECS[suffix])
+        videos.write_sound(path, audio["waveform"][0], int(audio["sample_rate"]), encoding)
         yield path
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from exact_vae.headless import CORE_ALIASES, core_nodes, parse, run
-from exact_vae.headless.core.nodes import FREE, IN_FOLDERS
+from exact_vae.headless.core.nodes import FREE, IN_FOLDERS, name_of
 from exact_vae.vae_core import VAE
 from exact_vae.vae_core.errors import BrokenCheckpoint, DoesNotFit, LatentMismatch
 from exact_vae.vae_core.execution.plans import budget
@@ -24,7 +24,7 @@ def node(kind, /, **inputs):
 
 
 def test_every_class_is_listed_once(nodes):
-    listed = [one.__name__ for one in (*IN_FOLDERS, *FREE)]
+    listed = [name_of(one) for one in (*IN_FOLDERS, *FREE)]
     assert len(listed) == len(nodes) and set(nodes) == set(listed)
 
 
@@ -134,8 +134,8 @@ def test_what_is_no_latent_is_refused(nodes, folders):
     (folders.input / "broken.latent").write_bytes(b"xx")
     with pytest.raises(BrokenCheckpoint, match=r"broken\.latent' is a text, not a file of a latent"):
         nodes["LoadLatent"]().load("broken.latent")
-    assert nodes["LoadLatent"].VALIDATE_INPUTS("gone.latent").startswith("Invalid latent file: gone.latent (")
-    assert nodes["LoadLatent"].VALIDATE_INPUTS(None) is True
+    assert nodes["LoadLatent"].VALIDATE_INPUTS(latent="gone.latent").startswith("Invalid latent file: gone.latent (")
+    assert nodes["LoadLatent"].VALIDATE_INPUTS(latent=None) is True
 
 
 def test_a_whole_graph(folders, nodes, put):

@@ -75,6 +75,6 @@ def test_what_is_no_video_is_refused(nodes, folders):
         nodes["GetVideoComponents"]().run(Video(folders.input / "x.mp4"))
     with pytest.raises(BadRequest, match="this input needs a VIDEO, not int"):
         nodes["GetVideoComponents"]().run(3)
-    assert nodes["LoadVideo"].VALIDATE_INPUTS("y.mp4").startswith("Invalid video file: y.mp4 (there is no file")
+    assert nodes["LoadVideo"].VALIDATE_INPUTS(file="y.mp4").startswith("Invalid video file: y.mp4 (there is no file")
     with pytest.raises(BadRequest, match="the codec av1 is not written without ComfyUI: take h264"):
         save(nodes, Video(None), {"format": "mp4", "codec": {"codec": "av1"}})

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .copying import copy_video
     from .folders import USUAL_RATE, ImageFrames, PagesOfFile
     from .reading import VideoFrames, open_frames
-    from .sounds import read_sound, write_sound
+    from .sounds import SoundEncoding, read_sound, write_sound
     from .writing import VideoFile
 else:
     __getattr__, __dir__ = lazy.offer(
@@ -22,7 +22,7 @@ else:
             "copying": "copy_video",
             "folders": "USUAL_RATE ImageFrames PagesOfFile",
             "reading": "VideoFrames open_frames",
-            "sounds": "read_sound write_sound",
+            "sounds": "SoundEncoding read_sound write_sound",
             "writing": "VideoFile",
         },
     )
@@ -37,6 +37,7 @@ __all__ = [
     "Encoding",
     "ImageFrames",
     "PagesOfFile",
+    "SoundEncoding",
     "VideoFile",
     "VideoFrames",
     "choose_encoding",
