@@ -124,7 +124,7 @@ class Nested(Core):
     def run_nested(self, **given: Any) -> Any:
         """given: by names as the graph has them, `resize_type` and `resize_type.width`."""
         nested = nest(given)
-        for name, (kind, *options) in self.TAKES.items():
+        for name, (kind, *options) in {**self.TAKES, **self.MAY_TAKE}.items():
             if kind == COMBO and name in nested:
                 value = nested[name] if isinstance(nested[name], dict) else {name: nested[name]}
                 nested[name] = _demand_choice(name, value, options[0]["options"])

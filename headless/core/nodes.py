@@ -28,9 +28,10 @@ from .sounds import SOUND_FILES
 from .stand_ins import ENCODERS, as_core_encoder
 from .texts import TEXTS
 from .values import VALUES
-from .videos import VIDEO_FILES, VIDEOS
+from .video_saving import VIDEO_SAVING
+from .videos import VIDEO_LOADING, VIDEOS
 
-IN_FOLDERS = (*LOADING, *FILES, *SAVING, Painter, *SOUND_FILES, *VIDEO_FILES)
+IN_FOLDERS = (*LOADING, *FILES, *SAVING, Painter, *SOUND_FILES, *VIDEO_LOADING, *VIDEO_SAVING)
 # Those that know no folder:
 FREE = (*EMPTY, *IMAGES, *FILTERING, *SIZES, *MASKS, *LATENTS, *JOINT, *TEXTS, *VALUES, *VIDEOS)
 

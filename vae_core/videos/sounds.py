@@ -12,17 +12,17 @@ from torch import Tensor
 
 from ..errors import BadPixels, BadRequest
 from ..files import Target, write_atomically
-from .reading import import_av
+from .reading import WHOLE, Span, import_av
 
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # by the number of channels, as FFmpeg names them
 PIECE = 1 << 16  # samples that are encoded together
 RATES = {"libopus": 48000}  # of codecs that do not have every rate; what is given is resampled
 
 
-def read_sound(path: Path) -> tuple[Tensor, int] | None:
+def read_sound(path: Path, span: Span = WHOLE) -> tuple[Tensor, int] | None:
     """Samples (C, n) of the first sound of a file, float32, and how many there are a second; None if it is mute.
 
-    Raises BadPixels if it cannot be decoded.
+    span: the part of its time. Raises BadPixels if it cannot be decoded.
     """
     av = import_av()
     try:
@@ -32,10 +32,23 @@ def read_sound(path: Path) -> tuple[Tensor, int] | None:
             stream = container.streams.audio[0]
             turned = av.AudioResampler(format="fltp")
             frames = [made for frame in container.decode(stream) for made in turned.resample(frame)]
-            pieces = [torch.from_numpy(frame.to_ndarray()) for frame in frames + turned.resample(None)]
+            frames += turned.resample(None)
+            pieces = [torch.from_numpy(frame.to_ndarray()) for frame in frames]
     except av.error.FFmpegError as e:
         raise BadPixels(f"the sound of '{path}' cannot be read ({e.strerror}).") from e
-    return (torch.cat(pieces, 1), stream.rate) if pieces else None
+    if not pieces:
+        return None
+    return cut_sound(torch.cat(pieces, 1), stream.rate, span, frames[0].time or 0.0), stream.rate
+
+
+def cut_sound(samples: Tensor, rate: int, span: Span, begins: float = 0.0) -> Tensor:
+    """The part of sound (C, n). rate: samples a second. begins: the time of the first, in seconds."""
+    if span == WHOLE:
+        return samples
+    length = int(span.length * rate) if span.length else samples.shape[1]
+    late = max(0.0, begins - span.start) if span.length else 0.0  # sound that begins in the part ends with it
+    skipped = max(0, int((span.start - begins) * rate))
+    return samples[:, skipped : skipped + max(0, length - int(late * rate))]
 
 
 @dataclass(frozen=True)
