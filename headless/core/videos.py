@@ -4,6 +4,7 @@ A VIDEO is a file, or images with their rate and their sound. Frames are read as
 colours that the file says, without the rounding of FFmpeg's fast conversion, which core uses.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -21,6 +22,7 @@ from .. import image_files
 from .declaring import Core, whole
 from .loading import FromFile
 
+TICK = Fraction(1, 90000)  # of a second, as MPEG counts time
 RATE_TIP = "Images a second."
 USUAL_SPACE = "sRGB"
 # What SaveVideo offers -> (primaries, transfer, matrix), as ITU-T H.273 numbers them: of BT.709 with the curve of
@@ -206,12 +208,13 @@ def _say_too_short(video: Video, start: float, length: float) -> str:
 
 def _cut(found: Components, start: float, length: float) -> Components:
     """The images from a time on, and the sound of that time. Raises BadRequest if none is left."""
-    seconds = len(found.images) / found.frame_rate
-    span = videos.Span(max(float(seconds) + start, 0.0) if start < 0 else start, length)
-    first, end = span.count(1 / found.frame_rate)
+    seconds = float(len(found.images) / found.frame_rate)
+    start = max(seconds + start, 0.0) if start < 0 else start
+    span = videos.Span(start, length or max(seconds - start, 0.0))
+    first, end = (math.ceil(ticks * TICK * found.frame_rate) for ticks in span.count(TICK))
     images = found.images[first:end]
     if not len(images):
-        raise BadRequest(f"the video is {float(seconds):.3f} s long: from {span.start:g} s on it has no frame")
+        raise BadRequest(f"the video is {seconds:.3f} s long: from {start:g} s on it has no frame")
     if found.audio is None:
         return replace(found, images=images)
     waveform, rate = found.audio["waveform"], int(found.audio["sample_rate"])

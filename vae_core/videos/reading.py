@@ -31,10 +31,9 @@ class Span:
     start: float = 0.0
     length: float = 0.0
 
-    def count(self, time_base: Fraction) -> tuple[int, int | None]:
-        """The times of its first frame and behind its last, in units of a stream; None: there is no end."""
-        end = int((self.start + self.length) / time_base) if self.length else None
-        return int(self.start / time_base), end
+    def count(self, time_base: Fraction) -> tuple[int, int]:
+        """Its begin and its end, in units of a stream; with no length both are the begin."""
+        return int(self.start / time_base), int((self.start + self.length) / time_base)
 
 
 WHOLE = Span()
@@ -109,7 +108,7 @@ class VideoFrames:
             if first:
                 container.seek(first, stream=stream)
             for frame in container.decode(stream):
-                if end is not None and frame.pts is not None and frame.pts >= end:
+                if self.span.length and frame.pts is not None and frame.pts >= end:
                     return
                 if frame.pts is None or frame.pts >= first or self.span == WHOLE:
                     yield frame
