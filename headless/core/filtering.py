@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...vae_core import videos
 from ...vae_core.errors import BadRequest
 from .declaring import Core, whole
 from .edges import find_edges
@@ -52,9 +53,8 @@ FILTERING = (Canny, LTXVPreprocess)
 
 
 def _compress(levels: np.ndarray, crf: int) -> Tensor:
-    """levels: (H, W, 3) uint8, even sides. Encoded as a video of one frame, and decoded."""
-    import av
-
+    """levels: (H, W, 3) uint8, even sides. Encoded as a video of one frame, and decoded. Raises BadRequest."""
+    av = videos.import_av()
     file = BytesIO()
     with av.open(file, "w", format="mp4") as container:
         options = {"crf": str(min(crf, WORST)), "preset": "veryfast"}

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from exact_vae.headless import Graph, run
+from exact_vae.headless import Graph, check, run
 from exact_vae.headless.core.videos import Video
 from exact_vae.nodes.host import find_video
 from exact_vae.vae_core.errors import BadPixels, BadRequest
@@ -63,6 +63,19 @@ def test_a_graph_with_choices_within_choices(nodes):
     saved = graph.add("SaveVideo", video=made, filename_prefix="y", format="mkv", **inner)
     (shown,) = run(graph, nodes).outputs[saved.id]["images"]
     assert shown["filename"] == "y_00001_.mkv"
+
+
+def test_choices_that_are_missing(nodes):
+    """A codec may be, as in graphs from before formats had their own; what a choice brings may not."""
+    graph = Graph()
+    made = graph.add("CreateVideo", images=graph.add("EmptyImage", width=16, height=16, batch_size=2, color=9), fps=4.0)
+    graph.add("SaveVideo", id="s", video=made, filename_prefix="z", format="mkv", codec="av1")
+    shown = run(graph, nodes).outputs["s"]["images"][0]["filename"]
+    facts = Video(nodes["LoadVideo"].folders.output / shown).facts
+    assert facts.codec == "av1" and "matroska" in facts.container
+    how = {"codec": "h264", "codec.encoding": "re-encode", "codec.encoding.crf": 5.0}
+    graph.add("SaveVideo", how, id="t", video=made, filename_prefix="z", format="mp4")
+    assert [one["details"] for one in check(graph, nodes).node_errors["t"]["errors"]] == ["color_space"]
 
 
 def test_the_pack_s_own_nodes_take_it(nodes):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .copying import copy_video
     from .facts import VideoFacts, read_facts
     from .folders import USUAL_RATE, ImageFrames, PagesOfFile
-    from .reading import Span, VideoFrames, open_frames
+    from .reading import Span, VideoFrames, import_av, open_frames
     from .sounds import SoundEncoding, cut_sound, read_sound, write_sound
     from .writing import VideoFile
 else:
@@ -23,7 +23,7 @@ else:
             "copying": "copy_video",
             "facts": "VideoFacts read_facts",
             "folders": "USUAL_RATE ImageFrames PagesOfFile",
-            "reading": "Span VideoFrames open_frames",
+            "reading": "Span VideoFrames import_av open_frames",
             "sounds": "SoundEncoding cut_sound read_sound write_sound",
             "writing": "VideoFile",
         },
@@ -49,6 +49,7 @@ __all__ = [
     "choose_encoding",
     "copy_video",
     "cut_sound",
+    "import_av",
     "open_frames",
     "read_facts",
     "read_sound",

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from exact_vae import headless
 from exact_vae.vae_core import videos
 from PIL import Image
 from safetensors.torch import load_file
@@ -146,6 +147,22 @@ def test_files_of_videos(server, media, tmp_path, file, given):
     told = ("codec", "pixels", "rate", "colours", "texts")
     assert {one: theirs[one] for one in told} == {one: ours[one] for one in told}
     assert theirs["frames"].shape == ours["frames"].shape
+
+
+def test_a_graph_from_before_formats_had_their_own_codecs(server, media, tmp_path):
+    saved = node("SaveVideo", video=["clip", 0], filename_prefix="old", format="mkv", codec="av1")
+    ((their, our),) = files_of(server, tmp_path, {"clip": media["clip"], "save": saved})
+    assert_same_video(their, our, 0.02)
+
+
+def test_what_a_choice_needs(server, media, tmp_path):
+    how = {"format": "mp4", "format.codec": "h264", ANEW: "re-encode", f"{ANEW}.crf": 5.0}
+    graph = {"clip": media["clip"], "save": node("SaveVideo", video=["clip", 0], filename_prefix="no", **how)}
+    with pytest.raises(AssertionError, match="Required input is missing: color_space"):
+        server.prompt(graph)
+    report = headless.check(headless.parse(graph), headless.core_nodes(server.base / "input", tmp_path, tmp_path, {}))
+    (problem,) = report.node_errors["save"]["errors"]
+    assert (problem["details"], problem["extra_info"]["input_name"]) == ("color_space", f"{ANEW}.color_space")
 
 
 @pytest.mark.parametrize("file", ["clip.mp4", "deep.mp4", "clip.webm"])
