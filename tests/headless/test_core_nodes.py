@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from exact_vae.headless import CORE_ALIASES, core_nodes, parse, run
+from exact_vae.headless import CORE_ALIASES, Cache, check, core_nodes, parse, run
 from exact_vae.headless.core.nodes import FREE, IN_FOLDERS, name_of
+from exact_vae.headless.interface import Interface
 from exact_vae.vae_core import VAE
 from exact_vae.vae_core.errors import BrokenCheckpoint, DoesNotFit, LatentMismatch
 from exact_vae.vae_core.execution.plans import budget
@@ -136,6 +137,34 @@ def test_what_is_no_latent_is_refused(nodes, folders):
         nodes["LoadLatent"]().load("broken.latent")
     assert nodes["LoadLatent"].VALIDATE_INPUTS(latent="gone.latent").startswith("Invalid latent file: gone.latent (")
     assert nodes["LoadLatent"].VALIDATE_INPUTS(latent=None) is True
+
+
+READING = ["LoadImage", "LoadImageMask", "LoadImageOutput", "LoadLatent", "LoadVideo", "LoadAudio"]
+
+
+@pytest.mark.parametrize("kind", READING)
+def test_nodes_that_read_files_answer_for_the_name_alone(nodes, folders, kind):
+    cls = nodes[kind]
+    interface = Interface.of(cls)
+    assert [one.name for one in interface.inputs if interface.validates(one.name)] == [cls.FILE]
+    said = cls.VALIDATE_INPUTS(**{cls.FILE: "gone [input]"})
+    assert said == f"Invalid {cls.KIND} file: gone [input] (there is no file 'gone' in the input folder)"
+    (folders.input / "there").write_bytes(b"1")
+    assert cls.VALIDATE_INPUTS(**{cls.FILE: "there"}) is cls.VALIDATE_INPUTS(**{cls.FILE: None}) is True
+    before = cls.IS_CHANGED(**{cls.FILE: "there"})
+    (folders.input / "there").write_bytes(b"12")
+    assert cls.IS_CHANGED(**{cls.FILE: "there"}) != before
+
+
+def test_a_mask_is_read_once_while_its_file_is_the_same(folders, nodes, put):
+    put(Image.new("RGB", (8, 8), "red"), "red.png")
+    graph = parse({"1": node("LoadImageMask", image="red.png", channel="red"), "2": node("MaskPreview", mask=["1", 0])})
+    cache = Cache()
+    assert [run(graph, nodes, cache=cache).executed for _ in range(2)] == [("1", "2"), ()]
+    put(Image.new("RGB", (9, 8), "blue"), "red.png")
+    assert run(graph, nodes, cache=cache).executed == ("1", "2")
+    wrong = check(graph.put("1.channel", "rot"), nodes).node_errors["1"]["errors"]
+    assert [one["type"] for one in wrong] == ["value_not_in_list"]
 
 
 def test_a_whole_graph(folders, nodes, put):

@@ -1,5 +1,7 @@
 """How a graph is run, headless and in a real ComfyUI: the same nodes show the same, and the same nodes fail."""
 
+import json
+
 import pytest
 from exact_vae import headless
 from support.beside_core import node
@@ -71,3 +73,29 @@ def test_what_fails(server, name):
     if name != "an empty list":  # there the host fails with an index out of range
         assert told["exception_message"].strip() == ours.body["exception_message"]
         assert told["exception_type"] == ours.body["exception_type"]
+
+
+IMAGE = {"image": node("EmptyImage", width=8, height=8, batch_size=1, color=0)}
+MISSING = {
+    "a row": node("BatchImagesNode"),
+    "what a choice brings": node("ResizeImageMaskNode", input=["image", 0], resize_type="scale width",
+                                 scale_method="area"),
+    "plain": node("ImageScaleBy", image=["image", 0], scale_by=2.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_what_is_missing(server, tmp_path, name):
+    saved = node("PreviewImage", images=["made", 0])
+    graph = {**IMAGE, "made": MISSING[name], "save": saved}
+    with pytest.raises(AssertionError) as refused:
+        server.prompt(graph)
+    theirs = json.loads(str(refused.value))["node_errors"]
+    ours = headless.check(headless.parse(graph), headless.core_nodes(tmp_path, tmp_path, tmp_path, {})).node_errors
+
+    def tell(errors: dict) -> dict:
+        found = {i: [(one["type"], one["message"], one["details"]) for one in entry["errors"]]
+                 for i, entry in errors.items()}  # fmt: skip
+        return {i: sorted(one) for i, one in found.items()}
+
+    assert tell(theirs) == tell(dict(ours))
