@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ...vae_core.errors import BadRequest
 from ...vae_core.files import NumberedFile, next_series, write_atomically
 from ...vae_core.latents import write_latent
 from .. import image_files
@@ -87,7 +88,9 @@ class SaveLatent:
     def save(
         self, samples: dict[str, Any], filename_prefix: str, prompt: Any = None, extra_pnginfo: Any = None
     ) -> dict[str, Any]:
-        """samples: {"samples": raw latent of any shape}."""
+        """samples: {"samples": raw latent of any shape}. Raises BadRequest for several, and on an unusable place."""
+        if not isinstance(samples["samples"], Tensor):
+            raise BadRequest("this latent is of a clip and its sound: take them apart by LTXVSeparateAVLatent")
         file = next_series(self.folders.output, filename_prefix, {}).file(0, ".latent")
         write_latent(file, samples["samples"], texts=collect_texts(prompt, extra_pnginfo))
         return {"ui": {"latents": list_files([file], "output")}, "result": (samples,)}

@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 from exact_vae.headless import Graph, run
-from exact_vae.headless.core.joint import Nested
 from exact_vae.headless.embedded import read_embedded
 from exact_vae.vae_core.errors import BadRequest, LatentMismatch
 
@@ -133,7 +132,8 @@ def test_what_cannot_be_joined_or_parted_is_refused(nodes):
         join(nodes, both, {"samples": TONE[:, :4]})
     with pytest.raises(LatentMismatch, match="not that of a clip and its sound in one"):
         part(nodes, {"samples": CLIP})
-    assert Nested([CLIP]).unbind() == [CLIP]
+    with pytest.raises(BadRequest, match="of a clip and its sound: take them apart by LTXVSeparateAVLatent"):
+        nodes["SaveLatent"]().save(both, "x")
 
 
 def test_in_a_graph(nodes, folders):
