@@ -106,7 +106,7 @@ class _Runs:
             return
         for node_id, ui in results.outputs.items():
             self.events.tell("shown", node=node_id, output=ui)
-            for file in (*ui.get("images", ()), *ui.get("latents", ()), *ui.get("files", ())):
+            for file in (one for shown in ui.values() for one in shown if isinstance(one, dict) and "filename" in one):
                 folder = self.output / "temp" if file["type"] == "temp" else self.output
                 self.files.append(str(folder / file["subfolder"] / file["filename"]))
         for error in results.errors:

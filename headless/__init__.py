@@ -8,12 +8,13 @@ from .calls import ExecutionBlocker
 from .check import Report, check
 from .core import CORE_ALIASES, core_nodes
 from .definitions import Declared, load_definitions, read_definitions
+from .execution import Results
 from .fetching import fetch_definitions
 from .graph import Graph, GraphError, Node
 from .packs import load_pack
 from .reading import load, parse
 from .repeating import advance
-from .run import Results, run
+from .run import run
 from .sharing import Cache
 
 __all__ = [

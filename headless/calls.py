@@ -5,10 +5,12 @@ Inputs and outputs are lists, as between nodes: one item for each call of the no
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ..vae_core.errors import VAEError
+from .graph import link
 from .interface import Interface
 
 Slots = list[list[Any]]  # one list for every output of a node
@@ -28,17 +30,26 @@ def invoke(method: Callable[..., Any], inputs: Mapping[str, list[Any]], takes_li
     return [_wait_for(method(**arguments)) for arguments in calls]
 
 
+@dataclass(frozen=True)
+class Returned:
+    """What one call of a node returned. expand: a graph that it expands into, to whose nodes results may link."""
+
+    results: tuple[Any, ...]
+    ui: Mapping[str, Any]
+    expand: Mapping[str, Any] | None = None
+
+
 def run_node(
     method: Callable[..., Any], inputs: Mapping[str, list[Any]], interface: Interface
-) -> tuple[list[Any], list[str]]:
-    """As `invoke`, and the messages of what blocked some of the calls: these did not happen, and give blockers."""
+) -> tuple[list[Returned], list[str]]:
+    """What each call returned, and the messages of what blocked some: these did not happen, and give blockers."""
     calls = [dict(inputs)] if interface.takes_lists else list(_split_calls(inputs))
     returned, messages = [], []
     for arguments in calls:
         blocker = _find_blocker(arguments, interface.takes_lists)
         messages += [blocker.message] if blocker and blocker.message else []
         returned.append(ExecutionBlocker() if blocker else _wait_for(method(**arguments)))
-    return [_fill_blocked(value, interface) for value in returned], messages
+    return [_read_returned(value, interface) for value in returned], messages
 
 
 def is_blocker(value: Any) -> bool:
@@ -58,14 +69,27 @@ def _fill_blocked(value: Any, interface: Interface) -> Any:
     return tuple([value] if interface.gives_list(i) else value for i in range(len(interface.returns)))
 
 
-def merge(returned: list[Any], interface: Interface) -> tuple[Slots, Ui]:
-    """The outputs of a node, slot by slot, and what it shows."""
-    results, shows = [], []
-    for value in returned:
-        result, ui = _split_returned(value)
-        results.append(result)
-        shows.append(ui)
-    return _merge_slots(results, interface), _merge_shown(shows)
+def merge(
+    returned: list[Returned], interface: Interface, read: Callable[[str, int], list[Any]] | None = None
+) -> tuple[Slots, Ui]:
+    """The outputs of a node, slot by slot, and what it shows. read: what a link leads to, of a call that expanded."""
+    calls = [_wrap_results(one, interface, read) for one in returned]
+    if len({len(call) for call in calls}) > 1:
+        raise VAEError("returned more outputs for one item of its list than for another")
+    slots = [[item for items in slot for item in items] for slot in zip(*calls, strict=True)]
+    return slots, _merge_shown([one.ui for one in returned])
+
+
+def _wrap_results(
+    one: Returned, interface: Interface, read: Callable[[str, int], list[Any]] | None
+) -> list[Iterable[Any]]:
+    """For each output of a call its items: one, or those of a list."""
+    items: list[Iterable[Any]] = []
+    for i, value in enumerate(one.results):
+        linked = link(value) if one.expand is not None else None
+        plain = value if interface.gives_list(i) and not is_blocker(value) else [value]
+        items.append(read(*linked) if linked and read else plain)
+    return items
 
 
 def _split_calls(inputs: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
@@ -84,27 +108,27 @@ async def _wait(value: Any) -> Any:
     return await value
 
 
-def _split_returned(value: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+def _read_returned(value: Any, interface: Interface) -> Returned:
+    """V3 classes return an object with `result`, `ui`, `expand` and `block_execution`, others a tuple or a dict."""
+    if hasattr(value, "block_execution"):
+        blocked = value.block_execution
+        result = value.result if blocked is None else ExecutionBlocker(blocked)
+        value = {"result": result, "ui": _read_ui(value.ui), "expand": value.expand}
+    value = _fill_blocked(value, interface)
     if value is None:
-        return (), {}
+        return Returned((), {})
     if isinstance(value, tuple | list):
-        return tuple(value), {}
+        return Returned(tuple(value), {})
     if not isinstance(value, dict):
         # The host would iterate over it, and so lose the batch of an IMAGE.
         raise VAEError(f"returned a {type(value).__name__} instead of a tuple of outputs: a comma is missing after it")
-    if "expand" in value:
-        raise VAEError("expands into other nodes while it runs, and only ComfyUI itself can run those")
-    return tuple(value.get("result") or ()), value.get("ui") or {}
+    return Returned(
+        tuple(_fill_blocked(value.get("result"), interface) or ()), value.get("ui") or {}, value.get("expand")
+    )
 
 
-def _merge_slots(results: list[tuple[Any, ...]], interface: Interface) -> Slots:
-    if len({len(result) for result in results}) > 1:
-        raise VAEError("returned more outputs for one item of its list than for another")
-    return [_merge_slot(values, interface.gives_list(i)) for i, values in enumerate(zip(*results, strict=True))]
-
-
-def _merge_slot(values: tuple[Any, ...], lists: bool) -> list[Any]:
-    return [item for value in values for item in value] if lists else list(values)
+def _read_ui(ui: Any) -> Mapping[str, Any]:
+    return ui.as_dict() if hasattr(ui, "as_dict") else ui or {}
 
 
 def _merge_shown(shows: list[Mapping[str, Any]]) -> Ui:

@@ -176,7 +176,7 @@ class _Checker:
 
     def _check_input(self, one: Input, node: Node, checked: _NodeCheck) -> list[Problem]:
         if one.name not in node.inputs:
-            return [_missing_input(one, node, self.interface(node.id).inputs_of(node))] if one.required else []
+            return [_missing_input(one, node, self.interface(node.id))] if one.required else []
         value = node.inputs[one.name]
         if isinstance(value, list):
             return self._check_link(one, value, node)
@@ -275,11 +275,12 @@ def _name_slot_error(slot: Any) -> tuple[str, str]:
     return "TypeError", f"tuple indices must be integers or slices, not {type(slot).__name__}"
 
 
-def _missing_input(one: Input, node: Node, declared: Iterable[Input]) -> Problem:
+def _missing_input(one: Input, node: Node, interface: Interface) -> Problem:
     """Also the name in the file that may have been meant: one that the class does not have."""
-    near = find_nearest(one.name, node.inputs.keys() - {other.name for other in declared})[:1]
+    near = find_nearest(one.name, node.inputs.keys() - {other.name for other in interface.inputs_of(node)})[:1]
     info = {"nearest": near[0]} if near else {}
-    return input_problem("required_input_missing", "Required input is missing", one, **info)
+    details = one.name.rpartition(".")[2] if interface.is_dynamic else ""  # of an input that another brings, its end
+    return input_problem("required_input_missing", "Required input is missing", one, details, **info)
 
 
 def _check_literal(one: Input, value: Any, interface: Interface, checked: _NodeCheck) -> list[Problem]:

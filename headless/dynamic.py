@@ -5,6 +5,7 @@ same type, `images.image0`, `images.image1`; a match type is any of a list of ty
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from .inputs import Input, read_inputs
@@ -32,10 +33,14 @@ def list_keys(one: Input) -> list[str]:
 
 
 def list_chosen(one: Input, key: Any) -> list[Input]:
-    """The inputs that this choice of a dynamic combo brings; none for a choice that it does not have."""
+    """The inputs that this choice of a dynamic combo brings; none for a choice that it does not have.
+
+    They are required even if the combo itself is not. A combo among them may be missing: the host does not look for it.
+    """
     for option in one.options.get("options") or ():
         if option["key"] == key:
-            return read_inputs(option.get("inputs") or {}, f"{one.name}.", one.required)
+            found = read_inputs(option.get("inputs") or {}, f"{one.name}.")
+            return [replace(inner, required=False) if inner.type == COMBO else inner for inner in found]
     return []
 
 

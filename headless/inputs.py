@@ -30,6 +30,11 @@ class Input:
         return bool(self.options.get("lazy"))
 
     @property
+    def raw(self) -> bool:
+        """Is a link given to it as the link that it is?"""
+        return bool(self.options.get("rawLink"))
+
+    @property
     def config(self) -> list[Any]:
         """The declaration, as error records show it."""
         return [self.type, dict(self.options)]

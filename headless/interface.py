@@ -76,8 +76,25 @@ class Interface:
         found = {one.name: link(node.inputs[one.name]) for one in self.list_given(node)}
         return {name: source for name, source in found.items() if source}
 
-    def hidden_values(self, node: Node, graph: Graph) -> dict[str, Any]:
-        return {name: _hidden_value(kind, node, graph) for name, kind in self.hidden.items()}
+    def hidden_values(self, node: Node, graph: Graph, growing: Any = None) -> dict[str, Any]:
+        """growing: the graph with what nodes have expanded into, for those that ask for it."""
+        given = {"DYNPROMPT": growing}
+        return {name: given.get(kind) or _hidden_value(kind, node, graph) for name, kind in self.hidden.items()}
+
+    @property
+    def fingerprint(self) -> Any:
+        """The method that says whether a node has changed since: fingerprint_inputs of V3 classes, or IS_CHANGED."""
+        for name in ("fingerprint_inputs", "IS_CHANGED"):
+            # The base class of V3 has the first, too, and there it only raises.
+            own = (one for one in self.cls.__mro__ if not one.__module__.startswith("comfy_api."))
+            if any(name in vars(one) for one in own):
+                return getattr(self.cls, name)
+        return None
+
+    @property
+    def may_look_around(self) -> bool:
+        """May it put nodes that it does not read itself into what it expands into?"""
+        return "DYNPROMPT" in self.hidden.values() or any(one.raw for one in self.inputs)
 
 
 def types_match(received: Any, wanted: Any) -> bool:

@@ -74,7 +74,7 @@ def sound_file(audio: Any, clip: Any, suffix: str) -> Iterator[Path | None]:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "sound.mkv")
-        videos.write_sound(path, waveform, rate, _SOUND_CODECS[suffix])
+        videos.write_sound(path, waveform, rate, videos.SoundEncoding(_SOUND_CODECS[suffix]))
         yield path
 
 

@@ -101,6 +101,7 @@ Latent = dict[str, Any]
 class Core:
     """Declares its inputs as tables: name -> its type, and options if it has any."""
 
+    ID: ClassVar[str] = ""  # core's id, where that is not the name of the class
     TAKES: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     MAY_TAKE: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     RETURN_TYPES: ClassVar[tuple[str, ...]] = ("IMAGE",)
@@ -123,7 +124,7 @@ class Nested(Core):
     def run_nested(self, **given: Any) -> Any:
         """given: by names as the graph has them, `resize_type` and `resize_type.width`."""
         nested = nest(given)
-        for name, (kind, *options) in self.TAKES.items():
+        for name, (kind, *options) in {**self.TAKES, **self.MAY_TAKE}.items():
             if kind == COMBO and name in nested:
                 value = nested[name] if isinstance(nested[name], dict) else {name: nested[name]}
                 nested[name] = _demand_choice(name, value, options[0]["options"])

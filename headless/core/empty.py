@@ -104,8 +104,52 @@ class EmptyHunyuanVideo15Latent(_EmptyClip):
     channels, ratio, frames = 32, 16, 4
 
 
+class _EmptySound(Core):
+    known: ClassVar[dict[str, Any]] = {}  # what is told of such a latent
+    RETURN_TYPES = ("LATENT",)
+    OUTPUT_TOOLTIPS = ("Zeros, for a sampler to start from.",)
+    CATEGORY = "model/latent"
+    FUNCTION = "generate"
+
+    def generate(self, seconds: float, batch_size: int) -> tuple[dict[str, Any]]:
+        """-> {"samples": zeros, "type": "audio"}. Raises DoesNotFit."""
+        shape = (batch_size, *self.measure(seconds))
+        _demand_room(shape)
+        return ({"samples": torch.zeros(shape), "type": "audio", **self.known},)
+
+    def measure(self, seconds: float) -> tuple[int, ...]:
+        """The sides of the latent of one sound, channels first."""
+        raise NotImplementedError
+
+
+def _duration(step: float) -> Mapping[str, tuple[Any, ...]]:
+    options = {"default": 120.0, "min": 1.0, "max": 1000.0, "step": step, "tooltip": "How long, in seconds."}
+    return {"seconds": ("FLOAT", options), "batch_size": BATCH}
+
+
+class EmptyAceStepLatentAudio(_EmptySound):
+    DESCRIPTION = "An empty latent of sound, for ACE-Step 1."
+    TAKES = _duration(0.1)
+
+    def measure(self, seconds: float) -> tuple[int, ...]:
+        """Of 44,100 samples a second, 512 in a column of the spectrogram, and 8 columns in one of the latent."""
+        return 8, 16, int(seconds * 44100 / 512 / 8)
+
+
+class EmptyAceStep15LatentAudio(_EmptySound):
+    ID = "EmptyAceStep1.5LatentAudio"
+    DESCRIPTION = "An empty latent of sound, for ACE-Step 1.5."
+    TAKES = _duration(0.01)
+    known = {"downscale_ratio_temporal": 1764}  # core's number
+
+    def measure(self, seconds: float) -> tuple[int, ...]:
+        """Of 48,000 samples a second, 1,920 in a number of the latent."""
+        return 64, round(seconds * 48000 / 1920)
+
+
 EMPTY = (EmptyImage, EmptyLatentImage, EmptySD3LatentImage, EmptyFlux2LatentImage, EmptyLTXVLatentVideo,
-         EmptyHunyuanLatentVideo, EmptyHunyuanVideo15Latent)  # fmt: skip
+         EmptyHunyuanLatentVideo, EmptyHunyuanVideo15Latent, EmptyAceStepLatentAudio,
+         EmptyAceStep15LatentAudio)  # fmt: skip
 
 
 def _demand_room(shape: tuple[int, ...]) -> None:

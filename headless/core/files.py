@@ -1,4 +1,4 @@
-"""Core nodes that read and write files, or show what is given: they know the three folders of a graph."""
+"""Core nodes that write files, or show what is given: they know the three folders of a graph."""
 
 import json
 import re
@@ -8,43 +8,15 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ...vae_core import readers
 from ...vae_core.errors import BadRequest
 from ...vae_core.files import NumberedFile, next_series, write_atomically
-from ...vae_core.latents import read_latent, write_latent
+from ...vae_core.latents import write_latent
 from .. import image_files
 from ..folders import Folders
 
 _PNG_NAME = re.compile(r"[!-~]([ -~]{0,77}[!-~])?")  # of a text in a PNG (PNG, 11.3.3.2), less what only Latin-1 has
 PREFIX_TIP = "How file names begin; may name subfolders and %width%, %height%, %year%, %month%, %day%, %batch_num%."
 HIDDEN = {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"}
-
-
-class LoadImage:
-    folders: ClassVar[Folders]
-    RETURN_TYPES = ("IMAGE", "MASK")
-    OUTPUT_TOOLTIPS = ("The image, or all frames of a moving one.", "1 where the image is transparent.")
-    FUNCTION = "load_image"
-    CATEGORY = "image"
-    DESCRIPTION = "Reads an image from the input folder: turned as its camera held it, in all of its 16 bits."
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        tip = "A file in the input folder, also in a subfolder; 'x.png [output]' means one in the output folder."
-        names = cls.folders.names(readers.SUFFIXES)
-        return {"required": {"image": (names, {"image_upload": True, "tooltip": tip})}}
-
-    @classmethod
-    def VALIDATE_INPUTS(cls, image: Any) -> bool | str:
-        return validate_file(cls.folders, image, "image")
-
-    @classmethod
-    def IS_CHANGED(cls, image: str) -> str:
-        return file_version(cls.folders.find(image))
-
-    def load_image(self, image: str) -> tuple[Tensor, Tensor]:
-        """-> IMAGE (B, H, W, 3) in [0, 1], MASK (B, H, W)."""
-        return readers.read(self.folders.find(image))
 
 
 class SaveImage:
@@ -116,63 +88,12 @@ class SaveLatent:
     def save(
         self, samples: dict[str, Any], filename_prefix: str, prompt: Any = None, extra_pnginfo: Any = None
     ) -> dict[str, Any]:
-        """samples: {"samples": raw latent of any shape}."""
+        """samples: {"samples": raw latent of any shape}. Raises BadRequest for several, and on an unusable place."""
+        if not isinstance(samples["samples"], Tensor):
+            raise BadRequest("this latent is of a clip and its sound: take them apart by LTXVSeparateAVLatent")
         file = next_series(self.folders.output, filename_prefix, {}).file(0, ".latent")
         write_latent(file, samples["samples"], texts=collect_texts(prompt, extra_pnginfo))
         return {"ui": {"latents": list_files([file], "output")}, "result": (samples,)}
-
-
-class LoadLatent:
-    folders: ClassVar[Folders]
-    RETURN_TYPES = ("LATENT",)
-    OUTPUT_TOOLTIPS = ("The samples, raw: without the scale and shift of a diffusion model.",)
-    FUNCTION = "load"
-    CATEGORY = "model/latent"
-    DESCRIPTION = "Reads a latent from the input folder. Old files, scaled for SD 1, are scaled back."
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        tip = "A .latent file in the input folder, also in a subfolder; 'x.latent [output]' means the output folder."
-        return {"required": {"latent": (cls.folders.names((".latent",)), {"tooltip": tip})}}
-
-    @classmethod
-    def VALIDATE_INPUTS(cls, latent: Any) -> bool | str:
-        return validate_file(cls.folders, latent, "latent")
-
-    @classmethod
-    def IS_CHANGED(cls, latent: str) -> str:
-        return file_version(cls.folders.find(latent))
-
-    def load(self, latent: str) -> tuple[dict[str, Tensor]]:
-        """-> {"samples": float32, shape as saved}. Raises BadRequest, or LatentMismatch if no latent is in it."""
-        return ({"samples": read_latent(self.folders.find(latent))[0]},)
-
-
-class LoadImageMask(LoadImage):
-    RETURN_TYPES = ("MASK",)
-    OUTPUT_TOOLTIPS = ("The channel; of the alpha 1 where the image is transparent.",)
-    FUNCTION = "load_mask"
-    DESCRIPTION = "Reads one channel of an image from the input folder as a mask."
-    CHANNELS: ClassVar[list[str]] = ["alpha", "red", "green", "blue"]
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        image = super().INPUT_TYPES()["required"]
-        return {"required": {**image, "channel": (cls.CHANNELS, {"tooltip": "Which channel."})}}
-
-    def load_mask(self, image: str, channel: str) -> tuple[Tensor]:
-        """-> MASK (B, H, W)."""
-        colours, transparent = self.load_image(image)
-        return (transparent if channel == "alpha" else colours[..., self.CHANNELS.index(channel) - 1],)
-
-
-class LoadImageOutput(LoadImage):
-    DESCRIPTION = "Reads an image from the output folder."
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        tip = "A file in the output folder, as 'x.png [output]'."
-        return {"required": {"image": ("COMBO", {"image_upload": True, "image_folder": "output", "tooltip": tip})}}
 
 
 class MaskPreview(PreviewImage):
@@ -242,8 +163,7 @@ class SaveText:
         return {"ui": {"text": (text,), "files": list_files([file], "output")}, "result": (text,)}
 
 
-FILES = (LoadImage, LoadImageMask, LoadImageOutput, SaveImage, PreviewImage, MaskPreview, ImageCompare, SaveText,
-         SaveLatent, LoadLatent)  # fmt: skip
+FILES = (SaveImage, PreviewImage, MaskPreview, ImageCompare, SaveText, SaveLatent)
 
 
 def write_images(folder: Path, prefix: str, images: Tensor, texts: dict[str, str], level: int) -> list[NumberedFile]:
@@ -260,22 +180,6 @@ def write_images(folder: Path, prefix: str, images: Tensor, texts: dict[str, str
 def start_files(folder: Path, prefix: str, images: Tensor) -> Any:
     """The next numbers for files of these images (B, H, W, C)."""
     return next_series(folder, prefix, {"width": images.shape[2], "height": images.shape[1]})
-
-
-def validate_file(folders: Folders, name: Any, kind: str) -> bool | str:
-    """The answer of VALIDATE_INPUTS for a file. name: None if another node gives it."""
-    if name is None:
-        return True
-    try:
-        return bool(folders.find(str(name)))
-    except BadRequest as error:
-        return f"Invalid {kind} file: {name} ({error})"
-
-
-def file_version(path: Path) -> str:
-    """A text that changes when the file changes."""
-    stat = path.stat()
-    return f"{path} {stat.st_size} {stat.st_mtime_ns}"
 
 
 def collect_texts(prompt: Any, extra_pnginfo: Any) -> dict[str, str]:

@@ -15,18 +15,25 @@ from types import MappingProxyType
 from ..folders import Folders
 from .empty import EMPTY
 from .files import FILES
+from .filtering import FILTERING
 from .images import IMAGES
+from .joint import JOINT
 from .latents import LATENTS
+from .loading import LOADING
 from .masks import MASKS
+from .painting import Painter
 from .saving import SAVING
 from .sizes import SIZES
+from .sounds import SOUND_FILES
 from .stand_ins import ENCODERS, as_core_encoder
 from .texts import TEXTS
 from .values import VALUES
-from .videos import VIDEO_FILES, VIDEOS
+from .video_saving import VIDEO_SAVING
+from .videos import VIDEO_LOADING, VIDEOS
 
-IN_FOLDERS = (*FILES, *SAVING, *VIDEO_FILES)
-FREE = (*EMPTY, *IMAGES, *SIZES, *MASKS, *LATENTS, *TEXTS, *VALUES, *VIDEOS)  # which know no folder
+IN_FOLDERS = (*LOADING, *FILES, *SAVING, Painter, *SOUND_FILES, *VIDEO_LOADING, *VIDEO_SAVING)
+# Those that know no folder:
+FREE = (*EMPTY, *IMAGES, *FILTERING, *SIZES, *MASKS, *LATENTS, *JOINT, *TEXTS, *VALUES, *VIDEOS)
 
 CORE_ALIASES: Mapping[str, str] = MappingProxyType(
     {
@@ -56,8 +63,13 @@ def core_nodes(
     aliases: our node id -> class, for CORE_ALIASES; a core id whose class is missing here is left out.
     """
     folders = Folders(Path(input_dir), Path(output_dir), Path(temp_dir))
-    bound = {one.__name__: type(one.__name__, (one,), {"folders": folders}) for one in IN_FOLDERS}
-    free = {one.__name__: one for one in FREE}
+    bound = {name_of(one): type(one.__name__, (one,), {"folders": folders}) for one in IN_FOLDERS}
+    free = {name_of(one): one for one in FREE}
     stand_ins = {core: aliases[ours] for core, ours in CORE_ALIASES.items() if ours in aliases}
     encoders = {core: as_core_encoder(core, stand_ins[core]) for core in ENCODERS if core in stand_ins}
     return {**bound, **free, **stand_ins, **encoders}
+
+
+def name_of(node: type) -> str:
+    """The id in core of a class here."""
+    return getattr(node, "ID", "") or node.__name__

@@ -1,14 +1,14 @@
-"""Core nodes that read, make and save videos.
+"""Core nodes that read, make and cut videos.
 
 A VIDEO is a file, or images with their rate and their sound. Frames are read as by the pack's own nodes: with the
 colours that the file says, without the rounding of FFmpeg's fast conversion, which core uses.
 """
 
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,17 +18,17 @@ from torch import Tensor
 from ...vae_core import videos
 from ...vae_core.errors import BadRequest, DoesNotFit
 from ...vae_core.execution import budget, format_bytes
-from ...vae_core.files import next_series
 from .. import image_files
-from ..dynamic import COMBO
-from ..folders import Folders
-from .declaring import Core, Nested, choice, whole
-from .files import HIDDEN, PREFIX_TIP, collect_texts, file_version, list_files, validate_file
+from .declaring import Core, whole
+from .loading import FromFile
 
-SOUND_CODECS = {".mp4": "aac", ".mov": "aac", ".mkv": "flac"}  # what players of such files know
-USUAL = ".mp4"
-SOUNDS = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".mka")
+TICK = Fraction(1, 90000)  # of a second, as MPEG counts time
 RATE_TIP = "Images a second."
+USUAL_SPACE = "sRGB"
+# What SaveVideo offers -> (primaries, transfer, matrix), as ITU-T H.273 numbers them: of BT.709 with the curve of
+# sRGB, and of BT.2020 with HLG or PQ.
+SPACES = {USUAL_SPACE: (1, 13, 1), "HDR": (9, 18, 9), "HDR PQ": (9, 16, 9)}
+TRANSFERS = {1: USUAL_SPACE, **{transfer: name for name, (_, transfer, _) in SPACES.items()}}
 
 
 @dataclass(frozen=True)
@@ -40,69 +40,88 @@ class Components:
 
 @dataclass(frozen=True)
 class Video:
-    """What goes by the VIDEO socket. path: of a file, or None for components."""
+    """What goes by the VIDEO socket. path: of a file, or None for components. start, length: the part of the file.
+
+    start: in seconds, from the end if negative. length: 0 goes on to the end. bits: of components, when they are saved.
+    """
 
     path: Path | None = None
     components: Components | None = None
+    start: float = 0.0
+    length: float = 0.0
+    bits: int = 8
 
     def get_components(self) -> Components:
         """Raises BadPixels for a file that is no video, DoesNotFit before frames are kept that have no room."""
-        return self.components or _read_components(_demand_path(self))
+        return self.components or _read_components(self)
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.start and not self.length
+
+    @cached_property
+    def facts(self) -> videos.VideoFacts:
+        """What the file says. Raises BadPixels, BadRequest."""
+        return videos.read_facts(demand_path(self))
+
+    @property
+    def bit_depth(self) -> int:
+        return self.bits if self.components else self.facts.bits
+
+    @property
+    def colour_space(self) -> str | None:
+        """What the numbers are said to be; None if the file does not say."""
+        return USUAL_SPACE if self.components else TRANSFERS.get(self.facts.colours[1])
+
+    @property
+    def rate(self) -> Fraction:
+        return self.components.frame_rate if self.components else self.facts.rate
+
+    @property
+    def span(self) -> videos.Span:
+        """Of the file."""
+        start = max(self.facts.seconds + self.start, 0.0) if self.start < 0 else self.start
+        return videos.Span(start, self.length)
+
+    @property
+    def seconds(self) -> float:
+        if self.components:
+            return float(len(self.components.images) / self.components.frame_rate)
+        whole = self.facts.seconds
+        rest = min(whole, -self.start) if self.start < 0 else whole - self.start
+        return min(self.length, rest) if self.length else rest
+
+    def read_frames(self) -> Iterator[Tensor]:
+        """(3, n, H, W) in [-1, 1], a few frames at a time. Raises BadPixels."""
+        if self.components:
+            yield from ((one.movedim(-1, 0) * 2 - 1) for one in self.components.images.split(1))
+        else:
+            yield from _open_frames(self, _to_pixels).read()
+
+    def read_sound(self) -> Any:
+        """{"waveform": (1, C, n), "sample_rate"}, or None."""
+        if self.components:
+            return self.components.audio
+        found = videos.read_sound(demand_path(self), self.span) if self.facts.sounds else None
+        return {"waveform": found[0][None], "sample_rate": found[1]} if found else None
 
 
-class LoadVideo(Core):
-    folders: ClassVar[Folders]
+class LoadVideo(FromFile):
+    FILE, KIND = "file", "video"
+    UPLOAD: ClassVar[dict[str, Any]] = {"video_upload": True}
+    WHERE = "A file in the input folder, also in a subfolder; 'x.mp4 [output]' means the output folder."
     DESCRIPTION = "Takes a video from the input folder. It stays in its file until a node needs its frames."
     CATEGORY = "video"
     RETURN_TYPES = ("VIDEO",)
     OUTPUT_TOOLTIPS = ("The video.",)
-    TIP: ClassVar[str] = "A file in the input folder, also in a subfolder; 'x.mp4 [output]' means the output folder."
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        names = cls.folders.names(videos.READABLE)
-        return {"required": {"file": (names, {"video_upload": True, "tooltip": cls.TIP})}}
-
-    @classmethod
-    def VALIDATE_INPUTS(cls, file: Any) -> bool | str:
-        return validate_file(cls.folders, file, "video")
-
-    @classmethod
-    def IS_CHANGED(cls, file: str) -> str:
-        return file_version(cls.folders.find(file))
+    def list_endings(cls) -> tuple[str, ...]:
+        return videos.READABLE
 
     def run(self, file: str) -> tuple[Video]:
         """Raises BadRequest."""
         return (Video(self.folders.find(file)),)
-
-
-class LoadAudio(Core):
-    folders: ClassVar[Folders]
-    DESCRIPTION = "Reads the sound of a file in the input folder."
-    CATEGORY = "audio"
-    RETURN_TYPES = ("AUDIO",)
-    OUTPUT_TOOLTIPS = ("The sound.",)
-    TIP: ClassVar[str] = "A file in the input folder, also in a subfolder; 'x.mp3 [output]' means the output folder."
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        names = cls.folders.names((*SOUNDS, *videos.READABLE))
-        return {"required": {"audio": (names, {"audio_upload": True, "tooltip": cls.TIP})}}
-
-    @classmethod
-    def VALIDATE_INPUTS(cls, audio: Any) -> bool | str:
-        return validate_file(cls.folders, audio, "audio")
-
-    @classmethod
-    def IS_CHANGED(cls, audio: str) -> str:
-        return file_version(cls.folders.find(audio))
-
-    def run(self, audio: str) -> tuple[dict[str, Any]]:
-        """-> {"waveform": (1, C, n), "sample_rate"}. Raises BadRequest, BadPixels."""
-        found = videos.read_sound(self.folders.find(audio))
-        if found is None:
-            raise BadRequest(f"'{audio}' has no sound")
-        return ({"waveform": found[0][None], "sample_rate": found[1]},)
 
 
 class CreateVideo(Core):
@@ -117,10 +136,9 @@ class CreateVideo(Core):
 
     def run(self, images: Tensor, fps: float, audio: Any = None, bit_depth: int = 8) -> tuple[Video]:
         """images: (T, H, W, C) in [0, 1]. Raises BadPixels, BadRequest."""
-        if bit_depth != 8:
-            raise BadRequest("videos of 10 bits are written by VAE Decode to Video File (Exact), codec h265 or prores")
-        frames = image_files.demand_images(images)[..., :3]
-        return (Video(None, Components(frames.expand(-1, -1, -1, 3), audio, Fraction(fps).limit_denominator(1001))),)
+        frames = image_files.demand_images(images)[..., :3].expand(-1, -1, -1, 3)
+        components = Components(frames, audio, Fraction(fps).limit_denominator(1001))
+        return (Video(None, components, bits=bit_depth),)
 
 
 class GetVideoComponents(Core):
@@ -132,66 +150,44 @@ class GetVideoComponents(Core):
 
     def run(self, video: Any) -> tuple[Tensor, Any, float, int, str]:
         """Raises BadPixels, DoesNotFit."""
-        found = _as_video(video).get_components()
-        return found.images, found.audio, float(found.frame_rate), 8, "sRGB"
+        given = as_video(video)
+        found = given.get_components()
+        return found.images, found.audio, float(found.frame_rate), given.bit_depth, given.colour_space or USUAL_SPACE
 
 
-def _choose_codec(name: str, crf: float, worst: float) -> dict[str, Any]:
-    spaces = (["auto", "sRGB", "HDR", "HDR PQ"], {"default": "auto", "tooltip": "What the numbers are."})
-    quality = ("FLOAT", {"default": crf, "min": 0.0, "max": worst, "step": 1.0, "tooltip": "The lower, the better."})
-    anew = choice("re-encode", crf=quality, color_space=spaces)
-    options = {"options": [choice("auto"), anew], "tooltip": "How it is encoded."}
-    return {"key": name, "inputs": {"required": {}, "optional": {"encoding": (COMBO, options)}}}
-
-
-def _choose_format(name: str, *codecs: dict[str, Any]) -> dict[str, Any]:
-    options = {"options": [choice("auto"), *codecs], "tooltip": "The codec."}
-    return choice(name, codec=(COMBO, options))
-
-
-def _list_formats() -> list[dict[str, Any]]:
-    h264, av1 = _choose_codec("h264", 23.0, 51.0), _choose_codec("av1", 30.0, 63.0)
-    return [*(_choose_format(name, h264, av1) for name in ("auto", "mp4", "mkv")), _choose_format("webm", av1)]
-
-
-class SaveVideo(Nested):
-    folders: ClassVar[Folders]
-    DESCRIPTION = "Writes a video into the output folder. A file is copied, unless another codec is asked for."
+class VideoSlice(Core):
+    ID = "Video Slice"
+    DESCRIPTION = "Takes a part of a video. Of a file nothing is read or encoded for it."
     CATEGORY = "video"
-    OUTPUT_NODE = True
     RETURN_TYPES = ("VIDEO",)
-    OUTPUT_TOOLTIPS = ("The video, as it came.",)
-    TAKES = {"video": ("VIDEO", {"tooltip": "The video."}),
-             "filename_prefix": ("STRING", {"default": "video/ComfyUI", "tooltip": PREFIX_TIP}),
-             "format": (COMBO, {"options": _list_formats(), "tooltip": "The format of the file."})}  # fmt: skip
+    OUTPUT_TOOLTIPS = ("The part.",)
+    START: ClassVar[dict[str, Any]] = {"default": 0.0, "min": -1e5, "max": 1e5, "step": 0.001,
+                                       "tooltip": "Where it begins, in seconds; negative: from the end."}  # fmt: skip
+    LENGTH: ClassVar[dict[str, Any]] = {"default": 0.0, "min": 0.0, "step": 0.001,
+                                        "tooltip": "How long it is, in seconds; 0 goes on to the end."}  # fmt: skip
+    STRICT: ClassVar[dict[str, Any]] = {"default": False, "tooltip": "Refuse a part that would be shorter."}
+    TAKES = {"video": ("VIDEO", {"tooltip": "The video."}), "start_time": ("FLOAT", START),
+             "duration": ("FLOAT", LENGTH), "strict_duration": ("BOOLEAN", STRICT)}  # fmt: skip
 
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {**super().INPUT_TYPES(), "hidden": HIDDEN}
-
-    def run(
-        self, video: Any, filename_prefix: str, format: Mapping[str, Any], prompt: Any = None, extra_pnginfo: Any = None
-    ) -> dict[str, Any]:
-        """Raises BadRequest on an unusable place, and for a codec that is not written here."""
-        given, codec = _as_video(video), format.get("codec") or "auto"
-        named = codec if isinstance(codec, Mapping) else {"codec": codec}
-        wanted, crf = _read_encoding(named)
-        suffix = _choose_suffix(format["format"], given, wanted)
-        texts = collect_texts(prompt, extra_pnginfo)
-        file = next_series(self.folders.output, filename_prefix, _measure(given)).file(0, suffix)
-        if given.path and wanted is None:
-            videos.copy_video(given.path, file, suffix, texts)
-        else:
-            _encode(given, file, suffix, crf, texts)
-        return {"ui": {"images": list_files([file], "output"), "animated": (True,)}, "result": (video,)}
+    def run(self, video: Any, start_time: float, duration: float, strict_duration: bool) -> tuple[Video]:
+        """Raises BadRequest for a part that is not there: of images never, of a file if it is strict."""
+        given = as_video(video)
+        if given.components:
+            if given.seconds < start_time + duration:
+                raise BadRequest(_say_too_short(given, start_time, duration))
+            return (replace(given, components=_cut(given.components, start_time, duration)),)
+        part = replace(given, start=given.start + start_time, length=duration)
+        if strict_duration and part.seconds < duration:
+            raise BadRequest(_say_too_short(given, start_time, duration))
+        return (part,)
 
 
-VIDEOS = (CreateVideo, GetVideoComponents)
-VIDEO_FILES = (LoadVideo, LoadAudio, SaveVideo)  # which know folders
+VIDEOS = (CreateVideo, GetVideoComponents, VideoSlice)
+VIDEO_LOADING = (LoadVideo,)  # which know folders
 
 
-def _as_video(video: Any) -> Video:
-    """Of the pack's own nodes a path comes by the socket."""
+def as_video(video: Any) -> Video:
+    """Of the pack's own nodes a path comes by the socket. Raises BadRequest for what is no video."""
     if isinstance(video, Video):
         return video
     path = getattr(video, "path", None)
@@ -200,67 +196,47 @@ def _as_video(video: Any) -> Video:
     return Video(path)
 
 
-def _demand_path(video: Video) -> Path:
+def demand_path(video: Video) -> Path:
     if video.path is None:
         raise BadRequest("this video has neither a file nor frames")
     return video.path
 
 
-def _measure(video: Video) -> dict[str, int]:
-    """For %width% and %height% of a name; of a file they are not looked up."""
-    if not video.components:
-        return {}
-    _, height, width, _ = video.components.images.shape
-    return {"width": width, "height": height}
+def _say_too_short(video: Video, start: float, length: float) -> str:
+    return f"the video is {video.seconds:.3f} s long: there is no part of {length:g} s from {start:g} s on"
 
 
-def _read_encoding(codec: Mapping[str, Any]) -> tuple[str | None, int | None]:
-    """-> the codec that is asked for, if one is, and its quality. Raises BadRequest for one that is not written."""
-    name, encoding = codec.get("codec", "auto"), codec.get("encoding", "auto")
-    if name not in ("auto", "h264"):
-        raise BadRequest(f"the codec {name} is not written without ComfyUI: take h264")
-    options = encoding if isinstance(encoding, Mapping) else {}
-    if options.get("color_space", "auto") not in ("auto", "sRGB"):
-        raise BadRequest(f"colours of {options['color_space']} are not written without ComfyUI: take sRGB")
-    return (None if name == "auto" else name), (int(options["crf"]) if "crf" in options else None)
-
-
-def _choose_suffix(format: str, video: Video, codec: str | None) -> str:
-    if format == "webm":
-        raise BadRequest("webm files hold av1, which is not written without ComfyUI: take mp4")
-    if format != "auto":
-        return f".{format}"
-    keeps = video.path is not None and codec is None and video.path.suffix.lower() in videos.SUFFIXES
-    return video.path.suffix.lower() if video.path and keeps else USUAL
-
-
-def _encode(video: Video, file: Any, suffix: str, crf: int | None, texts: Mapping[str, str]) -> None:
-    found = video.get_components()
-    encoding = videos.choose_encoding(file.path, "h264", crf)
-    with ExitStack() as exits:
-        sound = exits.enter_context(_write_sound(found.audio, suffix))
-        written = exits.enter_context(videos.VideoFile(file, encoding, found.frame_rate, sound, texts))
-        for frame in found.images.split(1):
-            written.put(frame.movedim(-1, 0) * 2 - 1)
-
-
-@contextmanager
-def _write_sound(audio: Any, suffix: str) -> Iterator[Path | None]:
-    if audio is None:
-        yield None
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "sound.mkv")
-        videos.write_sound(path, audio["waveform"][0], int(audio["sample_rate"]), SOUND_CODECS[suffix])
-        yield path
+def _cut(found: Components, start: float, length: float) -> Components:
+    """The images from a time on, and the sound of that time. Raises BadRequest if none is left."""
+    seconds = float(len(found.images) / found.frame_rate)
+    start = max(seconds + start, 0.0) if start < 0 else start
+    span = videos.Span(start, length or max(seconds - start, 0.0))
+    first, end = (math.ceil(ticks * TICK * found.frame_rate) for ticks in span.count(TICK))
+    images = found.images[first:end]
+    if not len(images):
+        raise BadRequest(f"the video is {seconds:.3f} s long: from {start:g} s on it has no frame")
+    if found.audio is None:
+        return replace(found, images=images)
+    waveform, rate = found.audio["waveform"], int(found.audio["sample_rate"])
+    samples = videos.cut_sound(waveform.flatten(0, 1), rate, span).unflatten(0, waveform.shape[:2])
+    return replace(found, images=images, audio={**found.audio, "waveform": samples})
 
 
 def _put_channels_first(frames: Tensor) -> Tensor:
     return frames.movedim(-1, 1)
 
 
-def _read_components(path: Path) -> Components:
-    source = videos.open_frames(path, _put_channels_first)
+def _to_pixels(frames: Tensor) -> Tensor:
+    return frames[..., :3].movedim(-1, 1) * 2 - 1
+
+
+def _open_frames(video: Video, turn: Callable[[Tensor], Tensor]) -> Any:
+    path = demand_path(video)
+    return videos.open_frames(path, turn) if video.is_whole else videos.VideoFrames(path, turn, video.span)
+
+
+def _read_components(video: Video) -> Components:
+    source = _open_frames(video, _put_channels_first)
     channels, frames, height, width = source.shape
     size, free = 4 * channels * frames * height * width, budget.free(torch.device("cpu"))
     if size > free:
@@ -271,6 +247,4 @@ def _read_components(path: Path) -> Components:
     for some in source.read():
         images[done : done + some.shape[1]] = some.movedim(0, -1)
         done += some.shape[1]
-    sound = videos.read_sound(path) if source.has_sound else None
-    audio = {"waveform": sound[0][None], "sample_rate": sound[1]} if sound else None
-    return Components(images, audio, source.rate)
+    return Components(images, video.read_sound() if source.has_sound else None, source.rate)

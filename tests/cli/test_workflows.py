@@ -174,3 +174,39 @@ def test_packs_that_cannot_be_loaded(capsys, place, text, said):
     (place / "pack.py").write_text(text)
     assert run("check", "g.json", "--nodes", "pack.py") == 1
     assert said in capsys.readouterr().err
+
+
+LOOP = """
+class Twice:
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "go"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE",), "seed": ("INT", {"default": 0})}}
+
+    def go(self, image, seed):
+        if seed == 0:
+            return (image,)
+        shown = {"class_type": "ImageCompare", "inputs": {"compare_view": "", "image_a": image}}
+        step = {"class_type": "Twice", "inputs": {"image": ["batch", 0], "seed": seed - 1}}
+        batch = {"class_type": "ImageBatch", "inputs": {"image1": image, "image2": image}}
+        return {"expand": {"batch": batch, "step": step, "shown": shown}, "result": (["step", 0],)}
+
+NODE_CLASS_MAPPINGS = {"Twice": Twice}
+"""
+
+
+def test_a_pack_that_loops_and_all_files_are_listed(capsys, place):
+    (place / "pack.py").write_text(LOOP)
+    twice = {"class_type": "Twice", "inputs": {"image": ["1", 0], "seed": 2}}
+    graph = {"1": SKY, "3": twice, "2": {**KEEP, "inputs": {**KEEP["inputs"], "images": ["3", 0]}}}
+    (place / "g.json").write_text(json.dumps(graph))
+    assert run("run", "g.json", "--nodes", "pack.py", "--json") == 0
+    said = capsys.readouterr()
+    files = json.loads(said.out)["files"]
+    saved = [one for one in files if "/temp/" not in one]
+    assert saved == [f"output/sky_0000{i}_.png" for i in (1, 2, 3, 4)] and len(files) == 4 + 1 + 2
+    assert all((place / one).is_file() for one in files)
+    started = [json.loads(line) for line in said.err.splitlines() if '"start"' in line]
+    assert sum(one["class"] == "Twice" for one in started) == 3

@@ -120,7 +120,7 @@ def test_files_outside_the_folder_are_refused(folders, nodes, load, name):
     (folders.input.parent / "secret.png").write_bytes(b"")
     with pytest.raises(BadRequest, match="lies outside the folder"):
         load(name)
-    assert "lies outside the folder" in nodes["LoadImage"].VALIDATE_INPUTS(name)
+    assert "lies outside the folder" in nodes["LoadImage"].VALIDATE_INPUTS(image=name)
 
 
 def test_validation_names_the_file(nodes):
@@ -148,10 +148,10 @@ def test_no_input_folder_means_no_choices(tmp_path):
 
 def test_a_changed_file_is_another_computation(folders, put, nodes):
     name = put(grey([[0]]))
-    before = nodes["LoadImage"].IS_CHANGED(name)
-    assert nodes["LoadImage"].IS_CHANGED(name) == before
+    before = nodes["LoadImage"].IS_CHANGED(image=name)
+    assert nodes["LoadImage"].IS_CHANGED(image=name) == before
     put(Image.effect_noise((8, 8), 50))
-    assert nodes["LoadImage"].IS_CHANGED(name) != before
+    assert nodes["LoadImage"].IS_CHANGED(image=name) != before
 
 
 def test_saved_levels_are_clipped_and_truncated(folders, save):

@@ -100,8 +100,9 @@ def test_hidden_inputs():
 
     graph = {"7": with_title("T", node("Hidden", n="5"))}
     body = {"prompt": graph, "extra_data": {"extra_pnginfo": {"workflow": {}}}}
-    seen = run(parse(body), {"Hidden": Hidden}).outputs["7"]["seen"]
-    assert seen == ["7", {"7": with_title("T", node("Hidden", n=5))}, {"workflow": {}}, None]
+    *seen, growing = run(parse(body), {"Hidden": Hidden}).outputs["7"]["seen"]
+    assert seen == ["7", {"7": with_title("T", node("Hidden", n=5))}, {"workflow": {}}]
+    assert growing.get_node("7") == node("Hidden", n=5) and growing.get_original_prompt() == seen[1]
 
 
 def test_ui_and_result_together_and_ui_merged_over_calls():
@@ -143,15 +144,6 @@ def test_a_forgotten_comma_is_named():
 
     said = str(failure({"1": node("Bare"), "2": node("Show", value=["1", 0])}, Bare))
     assert said == ("node 1 (Bare): returned a Tensor instead of a tuple of outputs: a comma is missing after it")
-
-
-def test_expansion_is_refused():
-    class Expands(Show):
-        def go(self, value):
-            return {"result": (), "expand": {}}
-
-    said = str(failure({"1": node("Expands", value=1)}, Expands))
-    assert said == ("node 1 (Expands): expands into other nodes while it runs, and only ComfyUI itself can run those")
 
 
 def test_async_nodes_run_in_inference_mode_as_others_do():

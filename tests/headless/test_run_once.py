@@ -5,6 +5,7 @@ import weakref
 
 import pytest
 import torch
+from exact_vae.headless import Cache
 from support.nodes_to_run import Add, Boom, Fake, Number, Switch, execute, node, with_title
 
 
@@ -120,10 +121,63 @@ class Same(Number):
         return f"hash of {n}"
 
 
-@pytest.mark.parametrize("kind, runs", [(Mine, 2), (Dice, 2), (Always, 2), (Failing, 2), (Same, 1)])
+class Base(Number):
+    """As the base of V3 classes."""
+
+    @classmethod
+    def fingerprint_inputs(cls, n):
+        raise NotImplementedError
+
+
+Base.__module__ = "comfy_api.latest._io"
+
+
+class Plain(Base):
+    pass
+
+
+class Fingerprint(Base):
+    @classmethod
+    def fingerprint_inputs(cls, n):
+        return n % 2
+
+    @classmethod
+    def IS_CHANGED(cls, n):
+        return float("nan")
+
+
+class NeverTheSame(Base):
+    @classmethod
+    def fingerprint_inputs(cls, n):
+        return float("nan")
+
+
+class Waits(Number):
+    @classmethod
+    async def IS_CHANGED(cls, n):
+        return "same"
+
+    async def go(self, n):
+        return (n,)
+
+
+SHARING = [(Mine, 2), (Dice, 2), (Always, 2), (Failing, 2), (Same, 1), (Plain, 1), (Fingerprint, 1), (NeverTheSame, 2),
+           (Waits, 1)]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind, runs", SHARING)
 def test_who_shares(kind, runs):
     executed = execute(two_of(kind.__name__), kind).executed
     assert len(executed) == 2 + runs
+
+
+@pytest.mark.parametrize("kind, runs", SHARING)
+def test_who_runs_again_in_a_next_run(kind, runs):
+    """Who says so, or nobody knows; a node that is told its number is the same in the next run."""
+    cache, graph = Cache(), {"1": node(kind.__name__, n=1), "2": node("Show", value=["1", 0])}
+    first, second = (execute(graph, kind, cache=cache).executed for _ in range(2))
+    again = runs == 2 and kind not in (Mine, Dice)
+    assert first == ("1", "2") and second == (first if again else ())
 
 
 def test_is_changed_sees_literals_only():

@@ -128,5 +128,5 @@ def test_dynamic_inputs_are_checked():
     assert problems(**whole) == set()
     assert problems(**{**whole, "how": "none"}) == set()
     missing = {"required_input_missing"}
-    assert problems(how="size", any=["1", 0]) == {(m, d) for m in missing for d in ("how.width", "images.image0")}
+    assert problems(how="size", any=["1", 0]) == {(m, d) for m in missing for d in ("width", "image0")}
     assert problems(**{**whole, "how.width": 0}) == {("value_smaller_than_min", "how.width")}

@@ -8,21 +8,23 @@ from typing import TYPE_CHECKING
 from .. import lazy
 
 if TYPE_CHECKING:
-    from .codecs import CODECS, FASTEST, READABLE, SUFFIXES, WORST_CRF, Encoding, choose_encoding
+    from .codecs import CODECS, FASTEST, READABLE, SUFFIXES, WORST_CRF, Codec, Colours, Encoding, choose_encoding
     from .copying import copy_video
+    from .facts import VideoFacts, read_facts
     from .folders import USUAL_RATE, ImageFrames, PagesOfFile
-    from .reading import VideoFrames, open_frames
-    from .sounds import read_sound, write_sound
+    from .reading import Span, VideoFrames, import_av, open_frames
+    from .sounds import SoundEncoding, cut_sound, read_sound, write_sound
     from .writing import VideoFile
 else:
     __getattr__, __dir__ = lazy.offer(
         __name__,
         {
-            "codecs": "CODECS FASTEST READABLE SUFFIXES WORST_CRF Encoding choose_encoding",
+            "codecs": "CODECS FASTEST READABLE SUFFIXES WORST_CRF Codec Colours Encoding choose_encoding",
             "copying": "copy_video",
+            "facts": "VideoFacts read_facts",
             "folders": "USUAL_RATE ImageFrames PagesOfFile",
-            "reading": "VideoFrames open_frames",
-            "sounds": "read_sound write_sound",
+            "reading": "Span VideoFrames import_av open_frames",
+            "sounds": "SoundEncoding cut_sound read_sound write_sound",
             "writing": "VideoFile",
         },
     )
@@ -34,14 +36,22 @@ __all__ = [
     "SUFFIXES",
     "USUAL_RATE",
     "WORST_CRF",
+    "Codec",
+    "Colours",
     "Encoding",
     "ImageFrames",
     "PagesOfFile",
+    "SoundEncoding",
+    "Span",
+    "VideoFacts",
     "VideoFile",
     "VideoFrames",
     "choose_encoding",
     "copy_video",
+    "cut_sound",
+    "import_av",
     "open_frames",
+    "read_facts",
     "read_sound",
     "write_sound",
 ]

@@ -55,12 +55,25 @@ CODECS = {
 
 
 @dataclass(frozen=True)
+class Colours:
+    """What the numbers of a video mean, as ITU-T H.273 numbers it. Nothing is converted: frames have these already."""
+
+    primaries: int
+    transfer: int
+    matrix: int  # from red, green and blue to luma and chroma
+
+
+BT709 = Colours(1, 1, 1)
+
+
+@dataclass(frozen=True)
 class Encoding:
-    """What a video is written as: the format of the file, the codec, and its quality."""
+    """What a video is written as: the format of the file, the codec, its quality, and the colours of frames."""
 
     container: str
     codec: Codec
-    crf: int | None = None
+    crf: float | None = None
+    colours: Colours = BT709
 
 
 def choose_encoding(path: Path, codec: str | None = None, crf: int | None = None) -> Encoding:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,21 @@ AT_ONCE = 8  # frames that are handed on together
 HIGH_DEFINITION = 576  # rows, above which a video that does not say so has the colours of ITU-R BT.709, as players do
 
 ToPixels = Callable[[Tensor], Tensor]  # (n, H, W, 3) in [0, 1] -> (n, C, H, W) in [-1, 1]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of a video, in seconds. length: 0 goes on to the end."""
+
+    start: float = 0.0
+    length: float = 0.0
+
+    def count(self, time_base: Fraction) -> tuple[int, int]:
+        """Its begin and its end, in units of a stream; with no length both are the begin."""
+        return int(self.start / time_base), int((self.start + self.length) / time_base)
+
+
+WHOLE = Span()
 
 
 def open_frames(path: Path, to_pixels: ToPixels) -> "VideoFrames | ImageFrames | PagesOfFile":
@@ -48,11 +64,11 @@ def import_av() -> Any:
 class VideoFrames:
     """The frames of the first video stream of a file, upright, in the order in which they are shown.
 
-    Raises BadPixels for a file that holds no video, or is damaged.
+    span: the part of its time. Raises BadPixels for a file that holds no video, or is damaged.
     """
 
-    def __init__(self, path: Path, to_pixels: ToPixels):
-        self.path, self._to_pixels, self._av = path, to_pixels, import_av()
+    def __init__(self, path: Path, to_pixels: ToPixels, span: Span = WHOLE):
+        self.path, self.span, self._to_pixels, self._av = path, span, to_pixels, import_av()
         with self._open() as container:
             self.rate = Fraction(container.streams.video[0].average_rate or USUAL_RATE)
             self.has_sound = bool(container.streams.audio)
@@ -86,8 +102,16 @@ class VideoFrames:
 
     def _decode(self) -> Iterator[Any]:
         with self._open() as container:
-            container.streams.video[0].thread_type = "AUTO"
-            yield from container.decode(video=0)
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            first, end = self.span.count(stream.time_base)
+            if first:
+                container.seek(first, stream=stream)
+            for frame in container.decode(stream):
+                if self.span.length and frame.pts is not None and frame.pts >= end:
+                    return
+                if frame.pts is None or frame.pts >= first or self.span == WHOLE:
+                    yield frame
 
     @contextmanager
     def _open(self) -> Iterator[Any]:

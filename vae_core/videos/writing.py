@@ -1,6 +1,7 @@
 """Write a video file frame by frame. Needs PyAV."""
 
 import errno
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
@@ -19,7 +20,7 @@ from .codecs import ACCURATE, Codec, Encoding
 from .reading import import_av
 
 REORDERED, FARTHEST = 2, 16  # frames that an encoder decodes ahead of their time: as a rule, and at most
-BT709, TV_RANGE = 1, 1  # as FFmpeg numbers them (ITU-T H.273): colours of all that is written but RGB
+TV_RANGE = 1  # as FFmpeg numbers it: of all that is written but RGB
 
 
 class VideoFile:
@@ -108,12 +109,12 @@ class VideoFile:
         stream = self._stream or self._open_stream(*frame.shape[1:])
         if tuple(frame.shape[1:]) != (stream.height, stream.width):
             raise BadPixels(f"frame {self.frames + 1} of '{self.path}' has another size than those before it.")
-        codec = self.encoding.codec
+        codec, colours = self.encoding.codec, self.encoding.colours
         image = self._av.VideoFrame.from_ndarray(_levels(frame, codec), codec.source)
         if stream.pix_fmt.startswith("yuv"):
-            colours = self._av.video.reformatter.Colorspace.ITU709
-            image = image.reformat(format=stream.pix_fmt, dst_colorspace=colours, interpolation=ACCURATE)
-            image.colorspace, image.color_range = BT709, TV_RANGE
+            image = image.reformat(format=stream.pix_fmt, dst_colorspace=colours.matrix, interpolation=ACCURATE)
+            image.colorspace, image.color_range = colours.matrix, TV_RANGE
+            image.color_primaries, image.color_trc = colours.primaries, colours.transfer
         else:
             image = image.reformat(format=stream.pix_fmt)
         image.pts, image.time_base = self.frames, 1 / self.rate
@@ -122,14 +123,16 @@ class VideoFile:
 
     def _open_stream(self, height: int, width: int) -> Any:
         codec = self.encoding.codec
+        if codec.encoder == "libsvtav1":
+            os.environ.setdefault("SVT_LOG", "1")  # errors only: it tells of itself on stderr otherwise
         options = {**dict(codec.options), **({"crf": str(self.encoding.crf)} if self.encoding.crf is not None else {})}
         stream = self._container.add_stream(codec.encoder, rate=self.rate, options=options)
         stream.width, stream.height = width, height
         stream.pix_fmt = codec.odd if height % 2 or width % 2 else codec.pixels
         if stream.pix_fmt.startswith("yuv"):
-            context = stream.codec_context
-            context.colorspace = context.color_primaries = context.color_trc = BT709
-            context.color_range = TV_RANGE
+            context, colours = stream.codec_context, self.encoding.colours
+            context.color_primaries, context.color_trc = colours.primaries, colours.transfer
+            context.colorspace, context.color_range = colours.matrix, TV_RANGE
         if codec.encoder == "libx265" and self.encoding.container in ("mp4", "mov"):
             stream.codec_context.codec_tag = "hvc1"  # players of Apple know no other
         self._stream = stream

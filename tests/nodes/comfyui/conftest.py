@@ -13,6 +13,7 @@ from exact_vae.vae_core.families.kl import FAMILY
 from exact_vae.vae_core.families.tiny import FAMILY as TINY
 from PIL import Image
 from safetensors.torch import save_file
+from support.beside_core import node
 from support.comfyui_server import Server
 from support.random_networks import random_weights
 
@@ -54,3 +55,24 @@ def taesd(server):
     for half in ("encoder", "decoder"):
         part = {n.removeprefix(f"{half}."): t for n, t in weights.items() if n.startswith(half)}
         save_file(part, server.base / "models" / "vae_approx" / f"taesd_{half}.safetensors")
+
+
+@pytest.fixture(scope="session")
+def sources(server) -> dict:
+    """Nodes that read what the server has, for graphs that change it."""
+    generator = torch.Generator().manual_seed(0)
+    for name, shape in (("large", (2, 4, 19, 23)), ("other", (1, 4, 10, 7))):
+        samples = torch.randn(shape, generator=generator)
+        tensors = {"latent_tensor": samples, "latent_format_version_0": torch.tensor([])}
+        save_file(tensors, server.base / "input" / f"{name}.latent")
+    return {
+        "odd": node("LoadImage", image="odd.png"),
+        "tall": node("LoadImage", image="tall.png"),
+        "mask": node("LoadImageMask", image="odd.png", channel="green"),
+        "small": node("LoadImageMask", image="even.png", channel="red"),
+        "clear": node("JoinImageWithAlpha", image=["odd", 0], alpha=["small", 0]),
+        "large": node("LoadLatent", latent="large.latent"),
+        "other": node("LoadLatent", latent="other.latent"),
+        "one": node("PrimitiveString", value="one"),
+        "two": node("PrimitiveString", value="two"),
+    }

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from exact_vae import headless
-from PIL import Image, ImageSequence
-from safetensors.torch import load_file, save_file
+from PIL import Image
+from safetensors.torch import load_file
+from support.beside_core import assert_same_pixels, files_of, node, read_frames, run_both
 
 FILTERS = ("nearest-exact", "bilinear", "area", "bicubic", "lanczos")
 FLIPS = ("x-axis: vertically", "y-axis: horizontally")
@@ -144,58 +145,6 @@ SAVES = {
     "moving webp": ("SaveAnimatedWEBP", {"fps": 7.0, "lossless": True, "quality": 80, "method": "default"}),
     "poor webp": ("SaveAnimatedWEBP", {"fps": 7.0, "lossless": False, "quality": 30, "method": "slowest"}),
 }  # fmt: skip
-
-
-def node(kind: str, /, **inputs) -> dict:
-    return {"class_type": kind, "inputs": inputs}
-
-
-@pytest.fixture(scope="module")
-def sources(server) -> dict:
-    generator = torch.Generator().manual_seed(0)
-    for name, shape in (("large", (2, 4, 19, 23)), ("other", (1, 4, 10, 7))):
-        samples = torch.randn(shape, generator=generator)
-        tensors = {"latent_tensor": samples, "latent_format_version_0": torch.tensor([])}
-        save_file(tensors, server.base / "input" / f"{name}.latent")
-    return {
-        "odd": node("LoadImage", image="odd.png"),
-        "tall": node("LoadImage", image="tall.png"),
-        "mask": node("LoadImageMask", image="odd.png", channel="green"),
-        "small": node("LoadImageMask", image="even.png", channel="red"),
-        "clear": node("JoinImageWithAlpha", image=["odd", 0], alpha=["small", 0]),
-        "large": node("LoadLatent", latent="large.latent"),
-        "other": node("LoadLatent", latent="other.latent"),
-        "one": node("PrimitiveString", value="one"),
-        "two": node("PrimitiveString", value="two"),
-    }
-
-
-def run_both(server, folder: Path, graph: dict) -> tuple[dict, dict]:
-    """What the nodes of the graph show, there and here. folder: for the files that are written here."""
-    theirs = server.prompt(graph)
-    assert theirs["status"]["status_str"] == "success", theirs["status"]
-    nodes = headless.core_nodes(server.base / "input", folder, folder, {})
-    return theirs["outputs"], headless.run(headless.parse(graph), nodes).outputs
-
-
-def files_of(server, folder: Path, graph: dict, kind: str = "images") -> list[tuple[Path, Path]]:
-    theirs, ours = run_both(server, folder, graph)
-    assert [one["filename"] for one in ours["save"][kind]] and len(ours["save"][kind]) == len(theirs["save"][kind])
-    base = server.base / "output"
-    return [(base / their["subfolder"] / their["filename"], folder / our["subfolder"] / our["filename"])
-            for their, our in zip(theirs["save"][kind], ours["save"][kind], strict=True)]  # fmt: skip
-
-
-def read_frames(path: Path) -> tuple[np.ndarray, list]:
-    with Image.open(path) as file:
-        frames = [np.asarray(frame.convert("RGBA")) for frame in ImageSequence.Iterator(file)]
-        return np.stack(frames), [file.info.get("duration"), file.info.get("loop"), "prompt" in file.info]
-
-
-def assert_same_pixels(server, folder: Path, graph: dict) -> None:
-    saved = node("SaveImage", images=["made", 0], filename_prefix="core")
-    for their, our in files_of(server, folder, {**graph, "save": saved}):
-        assert np.array_equal(np.asarray(Image.open(their)), np.asarray(Image.open(our)))
 
 
 @pytest.mark.parametrize("name", IMAGES)
