@@ -31,6 +31,7 @@ SIGNS: Mapping[str, tuple[str, ...]] = {
     "mage": ("patch_cond_embed.", "dec_net."),
     "llamagen": ("conv_blocks.", "quantize."),
     "kvae": ("spatial_conv.",),
+    "rae": ("decoder_embed.", "patch_embedding"),
     "hunyuan_image": _LDM,
     "dc_ae": ("stages.", "down_blocks.", "up_blocks."),
     "wan": ("downsamples.", "upsamples.", "mid_block.resnets.0.norm1.gamma"),

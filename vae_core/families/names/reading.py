@@ -19,7 +19,7 @@ PREFIXES = ("", "first_stage_model.", "vae.", "model.", "first_stage.", "autoenc
 
 # What a file may hold beside the network, and nothing reads: losses and averages of training, counters of batch norms,
 # projections of a diffusion step, what a diffusion model does to latents, which are raw here, and other networks of a
-# full checkpoint, which codes were used (LlamaGen), FLUX.2's encoder (Mage-VAE),
+# full checkpoint, which codes were used (LlamaGen), FLUX.2's encoder (Mage-VAE), what SigLIP sums an image up with (RAE),
 # constants of a Haar transform (Cosmos). Any other surplus tensor within a
 # module of the network is refused.
 _LEFTOVER = re.compile(
@@ -29,6 +29,7 @@ _LEFTOVER = re.compile(
     r"|(pipeline|decoder_model|decoder)\.y_embedder\.(encoder|bottleneck)\."
     r"|(encoder\.patcher3d|decoder\.unpatcher3d)\.\w+$"
     r"|quantize\.codebook_used$|(encoder|decoder)\.mid\.block_\d\.temb_proj\."
+    r"|encoder\.(vision_model\.|model\.)?(embeddings\.position_ids$|head\.(probe$|attention\.|layernorm\.|mlp\.))"
 )
 _COUNTER = "num_batches_tracked"  # of a batch norm, anywhere
 _HALF = re.compile(r"(?:^|\.)(?=(?:(?:taesd_)?(?:en|de)coder|previewer)\.)")
