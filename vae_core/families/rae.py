@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..dtypes import at_least_fp32
 from ..ops import Affine, Conv2d, Op, Ops, PixelShuffle, chain
 from .blocks.base import Bordered, ConfigJson, Family, Member, Network
 from .blocks.vit import (
@@ -72,7 +73,7 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Decoder:
-    width: int
+    channels: int
     layers: int
     hidden: int
     heads: int
@@ -157,7 +158,7 @@ def _read_decoder(shapes: Shapes) -> Decoder | None:
     width = vote(size(shapes, f"decoder.{name}") for name in names) or 0
     heads = find_heads(width)
     found = Decoder(
-        width=width,
+        channels=width,
         layers=count(shapes, "decoder.layers."),
         hidden=_read_hidden(shapes, "decoder"),
         heads=heads,
@@ -190,14 +191,15 @@ def _is_statistic(shape: tuple[int, ...], z: int, grid: int) -> bool:
 
 
 class Standardise(Op):
-    """(x - mean) / std, or the way back. Pointwise if mean and std are. (B, C, H, W) -> same"""
+    """(x - mean) / std, or the way back, rounded once. Pointwise if mean and std are. (B, C, H, W) -> same"""
 
     def __init__(self, mean: Tensor, std: Tensor, back: bool = False):
         self.mean, self.std, self.back = mean, std, back
 
     def __call__(self, x: Tensor) -> Tensor:
-        mean, std = self.mean.to(x), self.std.to(x)
-        return x * std + mean if self.back else (x - mean) / std
+        exact = at_least_fp32(x.dtype)
+        wide, mean, std = (t.to(x.device, exact) for t in (x, self.mean, self.std))
+        return (wide * std + mean if self.back else (wide - mean) / std).to(x.dtype)
 
 
 class Embeddings(nn.Module):
@@ -258,13 +260,13 @@ class ViTDecoder(nn.Module):
 
     def __init__(self, c: RAEConfig, d: Decoder):
         super().__init__()
-        self.decoder_embed = Linear(c.z_channels, d.width)
-        self.trainable_cls_token = nn.Parameter(torch.zeros(1, 1, d.width))
+        self.decoder_embed = Linear(c.z_channels, d.channels)
+        self.trainable_cls_token = nn.Parameter(torch.zeros(1, 1, d.channels))
         if d.positions:
-            self.decoder_pos_embed = nn.Parameter(torch.zeros(1, 1 + c.grid**2, d.width))
-        self.layers = nn.ModuleList(Layer(d.width, d.heads, d.hidden, DECODER_EPS) for _ in range(d.layers))
-        self.decoder_norm = Norm(d.width, DECODER_EPS)
-        self.decoder_pred = Linear(d.width, 3 * c.patch**2)
+            self.decoder_pos_embed = nn.Parameter(torch.zeros(1, 1 + c.grid**2, d.channels))
+        self.layers = nn.ModuleList(Layer(d.channels, d.heads, d.hidden, DECODER_EPS) for _ in range(d.layers))
+        self.decoder_norm = Norm(d.channels, DECODER_EPS)
+        self.decoder_pred = Linear(d.channels, 3 * c.patch**2)
         self.grid, self.patch, self.holds_positions = c.grid, c.patch, d.positions
 
     def ops(self) -> Ops:
@@ -318,16 +320,17 @@ class RAE(Network):
 
     def _colours(self) -> tuple[Tensor, Tensor]:
         if self.config.colours:
-            return self.encoder_mean, self.encoder_std
+            return self.get_buffer("encoder_mean"), self.get_buffer("encoder_std")
         assert self.config.encoder
         like = next(self.parameters())
         mean, std = (torch.tensor(t, device=like.device) for t in KINDS[self.config.encoder.kind].colours)
         return mean[None, :, None, None], std[None, :, None, None]
 
     def _statistics(self) -> tuple[Tensor, Tensor]:
-        either = getattr(self, "_latents_mean" if self.config.mean else "_latents_std")
-        mean = self._latents_mean if self.config.mean else torch.zeros_like(either)
-        std = self._latents_std if self.config.std else torch.ones_like(either)
+        """What is not there changes nothing."""
+        either = self.get_buffer("_latents_mean" if self.config.mean else "_latents_std")
+        mean = self.get_buffer("_latents_mean") if self.config.mean else torch.zeros_like(either)
+        std = self.get_buffer("_latents_std") if self.config.std else torch.ones_like(either)
         return mean, std + EPS
 
 

@@ -94,6 +94,8 @@ SPACES: Mapping[str, LatentSpace] = {
     ),
     # black-forest-labs/FLUX.2-dev; normalised inside the VAE. Mage-VAE was trained to make such latents
     "flux2": LatentSpace("FLUX.2", 128, 16, families=("kl", "tiny", "mage"), tiny_files=("taef2",)),
+    # bytetriper/RAE: of DINOv2-B with registers, normalised inside the VAE
+    "rae": LatentSpace("RAE's DiT-DH", 768, 16, families=("rae",)),
     # Efficient-Large-Model/Sana_1600M_1024px_diffusers
     "sana": LatentSpace("Sana", 32, 32, 0.41407, families=("tiny", "dc_ae"), tiny_files=("taesana",)),
     # huggingface/diffusers scripts/convert_dcae_to_diffusers.py; 'in' was trained on ImageNet, 'mix' on several sets

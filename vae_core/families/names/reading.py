@@ -19,9 +19,8 @@ PREFIXES = ("", "first_stage_model.", "vae.", "model.", "first_stage.", "autoenc
 
 # What a file may hold beside the network, and nothing reads: losses and averages of training, counters of batch norms,
 # projections of a diffusion step, what a diffusion model does to latents, which are raw here, and other networks of a
-# full checkpoint, which codes were used (LlamaGen), FLUX.2's encoder (Mage-VAE), what SigLIP sums an image up with (RAE),
-# constants of a Haar transform (Cosmos). Any other surplus tensor within a
-# module of the network is refused.
+# full checkpoint, which codes were used (LlamaGen), FLUX.2's encoder (Mage-VAE), what SigLIP sums an image up with
+# (RAE), constants of a Haar transform (Cosmos). Any other surplus tensor within a module of the network is refused.
 _LEFTOVER = re.compile(
     r"(loss|model_ema|discriminator|perceptual_loss)\.|(logvar|global_step)$"
     r"|(text_encoders?|cond_stage_model|conditioner|(model\.)?diffusion_model|unet|transformer|audio_vae|vocoder)\."
