@@ -78,6 +78,7 @@ CASES = (
     Case("KVAE 3-D", "kvae_video", (64, 64), frames=5, narrower=4),
     Case("LlamaGen VQ-16", "llamagen", (128, 96)),
     Case("Mage-VAE", "mage", (128, 128), narrower=2),
+    Case("SD's consistency decoder", "consistency", (64, 64), narrower=2),
     Case("RAE", "rae", (256, 256), narrower=4),
     Case("TAESDV", "taesdv", frames=3),
     Case("Stable Cascade, stage A", "paella"),

@@ -135,6 +135,11 @@ DIFFUSERS = {
     ),
     "wan Qwen-Image-2.1": ("AutoencoderKLQwenImage21", {**_WAN, "decoder_base_dim": 16}),
     "tiny": ("AutoencoderTiny", {}),
+    "consistency": (
+        "ConsistencyDecoderVAE",
+        {"encoder_block_out_channels": (32, 32, 32, 64), "encoder_layers_per_block": 1}
+        | {"decoder_block_out_channels": (32, 32, 64, 64), "decoder_layers_per_block": 2},
+    ),
     "rae": (  # which needs transformers
         "AutoencoderRAE",
         {"encoder_hidden_size": 64, "encoder_num_hidden_layers": 1, "encoder_input_size": 28}

@@ -16,6 +16,7 @@ from exact_vae.vae_core.families import (
     allegro,
     asymmetric,
     cogvideox,
+    consistency,
     cosmos,
     dc_ae,
     easyanimate,
@@ -41,6 +42,7 @@ from exact_vae.vae_core.families import (
     wan,
 )
 from exact_vae.vae_core.families.blocks import ldm
+from exact_vae.vae_core.families.blocks.unet import UNetConfig
 from exact_vae.vae_core.ops import as_single_frame
 
 from support.random_networks import random_weights, small_kl
@@ -119,6 +121,12 @@ SMALL: dict[str, tuple[str, Config]] = {
             20,
             ldm.Coder((32, 64), (1, 1), (False, True), stem=32),
             ldm.Coder((64, 32), (2, 1), (True, False)),
+        ),
+    ),
+    "consistency": (
+        "consistency",
+        consistency.ConsistencyConfig(
+            ldm.Coder((32, 32, 32, 64), (1,) * 4, (False,) * 4, stem=32), UNetConfig((32, 32, 64, 64), 1, 32, 1024)
         ),
     ),
     "rae": ("rae", _rae("dinov2", 14)),

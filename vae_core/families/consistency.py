@@ -119,17 +119,19 @@ class AddNoise(Op):
     """A raw latent, standardised, and beside it the noise of its image: (B, 4, h, w) -> (B, 4 + 2 * 3 * 64, h, w)"""
 
     def __call__(self, x: Tensor) -> Tensor:
-        mean, std = (torch.tensor(t, dtype=torch.float32, device=x.device).to(x.dtype)[:, None, None] for t in (MEAN, STD))
-        noise = self.draw(x.shape[-2], x.shape[-1]).to(x)
-        return torch.cat([(x * SCALE - mean) / std, noise.expand(len(x), -1, -1, -1)], 1)
-
-    @staticmethod
-    def draw(h: int, w: int) -> Tensor:
-        """(1, 2 * 3 * 64, h, w), fp32, on the CPU."""
+        (b, _, h, w), step = x.shape, COLOURS * RATIO**2
+        made = x.new_empty(b, Z + len(STEPS) * step, h, w)
+        if x.is_meta:
+            return made
+        mean, std = (torch.tensor(t, dtype=torch.float32, device=x.device)[:, None, None] for t in (MEAN, STD))
+        made[:, :Z] = (x * SCALE - mean) / std
         generator = torch.Generator("cpu").manual_seed(SEED)
-        size = (1, COLOURS, RATIO * h, RATIO * w)
-        drawn = [torch.randn(size, generator=generator, dtype=torch.float32, device="cpu") for _ in STEPS]
-        return F.pixel_unshuffle(torch.cat(drawn, 1), RATIO)
+        for at in range(Z, made.shape[1], step):
+            noise = torch.randn(
+                1, COLOURS, RATIO * h, RATIO * w, generator=generator, dtype=torch.float32, device="cpu"
+            )
+            made[:, at : at + step] = F.pixel_unshuffle(noise, RATIO)
+        return made
 
 
 class Begin(Op):
@@ -163,7 +165,10 @@ class Scale(Op):
 
 
 class Keep(Op):
-    """After the first step: so much of its beginning and of new noise, and z. Pointwise. (B, 10, H, W) -> (B, 7, H, W)"""
+    """After the first step: so much of its beginning and of new noise, and z. Pointwise.
+
+    (B, 3 + 4 + 3, H, W) -> (B, 3 + 4, H, W)
+    """
 
     growth = (COLOURS + Z) / (2 * COLOURS + Z)
 
@@ -184,14 +189,13 @@ class Decoder(UNet):
 
     def ops(self) -> Ops:
         law, (first, second) = Schedule(), STEPS
-        image, noise = law.image[second].item(), law.noise[second].item()
-        after = PadChannels(COLOURS, 0, Z), Keep(image * law.kept[first].item(), noise)
-        width = 2 * COLOURS + Z
-        return (
-            Begin(law.noise[first].item()),
-            Residual((*self._paint(law, first, image, width), after[0]), (after[1],)),
-            Residual(self._paint(law, second, 1.0, COLOURS + Z), (Scale((law.kept[second].item(),) * COLOURS, COLOURS + Z),)),
-        )
+        begun, beside = 2 * COLOURS + Z, COLOURS + Z
+        left = law.image[second].item()
+        once = (*self._paint(law, first, left, begun), PadChannels(COLOURS, 0, Z))
+        kept = Keep(left * law.kept[first].item(), law.noise[second].item())
+        twice = self._paint(law, second, 1.0, beside)
+        kept_again = Scale((law.kept[second].item(),) * COLOURS, beside)
+        return Begin(law.noise[first].item()), Residual(once, (kept,)), Residual(twice, (kept_again,))
 
     def _paint(self, law: Schedule, time: int, scale: float, channels: int) -> Ops:
         """What a step adds, (B, channels, H, W) -> (B, 3, H, W); scale: of the result"""

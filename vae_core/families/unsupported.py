@@ -91,12 +91,4 @@ FOREIGN: tuple[Foreign, ...] = (
         way_out=" It does not tell the colours and the latents that it was trained for: take the file of diffusers' "
         "AutoencoderRAE, which does.",
     ),
-    Foreign(
-        Member("SD's consistency decoder", 4, 8),
-        diffusers="0.23.0 (ConsistencyDecoderVAE)",
-        names=(
-            "decoder_unet.conv_in.weight",
-            "embed_image.f.weight",
-        ),
-    ),
 )

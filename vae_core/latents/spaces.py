@@ -46,7 +46,12 @@ class LatentSpace(NamedTuple):
 SPACES: Mapping[str, LatentSpace] = {
     # CompVis/stable-diffusion-v1-4
     "sd1": LatentSpace(
-        "SD 1.x, SD 2.x, PixArt-alpha", 4, 8, 0.18215, families=("kl", "asymmetric", "tiny"), tiny_files=("taesd",)
+        "SD 1.x, SD 2.x, PixArt-alpha",
+        4,
+        8,
+        0.18215,
+        families=("kl", "asymmetric", "consistency", "tiny"),
+        tiny_files=("taesd",),
     ),
     # stabilityai/stable-diffusion-xl-base-1.0
     "sdxl": LatentSpace("SDXL, PixArt-Sigma, AuraFlow, Kolors", 4, 8, 0.13025, tiny_files=("taesdxl",)),

@@ -10,7 +10,6 @@ two paths have their channels side by side, with zeros in the place of the other
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -145,9 +144,10 @@ class UNet(nn.Module):
     def at(self, time: int) -> Ops:
         """Its ops at one of the times, from the bottom outwards: what lies below a kept image is a path around it."""
         known = self.embed_time.at(time)
-        down = [block for side in self.down for block in (*side.block, side.change) if block]
-        up = [block for side in reversed(self.up) for block in (*side.block, side.change) if block]
-        below = [op for block in self.mid for op in block.at(known)]
+        mid, ways_down, ways_up = (list[Any](blocks) for blocks in (self.mid, self.down, self.up))
+        down = [block for side in ways_down for block in (*side.block, side.change) if block]
+        up = [block for side in reversed(ways_up) for block in (*side.block, side.change) if block]
+        below = [op for block in mid for op in block.at(known)]
         made = down[-1].c_out
         while down or up:
             kept = down[-1].c_out if down else self.embed_image.f.out_channels

@@ -19,15 +19,17 @@ _UNET = "decoder_unet."
 
 def from_original(own: Shapes) -> Names:
     """What changes the resolution is the last block of a level: of all but the lowest down, and but the highest up."""
-    last = {"down": count(own, "down.") - 1, "up": 0}
+    bare = {name: name.removeprefix("decoder.") for name in own if not name.startswith(_ENCODER)}
+    levels = {name: own[long] for long, name in bare.items()}
+    last = {"down": count(levels, "down.") - 1, "up": 0}
 
     def place(match: re.Match[str]) -> str:
         side, level, block = match[1], int(match[2]), int(match[3])
-        changes = level != last[side] and block == count(own, f"{side}.{level}.") - 1
+        changes = level != last[side] and block == count(levels, f"{side}.{level}.") - 1
         return f"{side}.{level}.change." if changes else f"{side}.{level}.block.{block}."
 
-    encoder = from_ldm({name: shape for name, shape in own.items() if name.startswith(_ENCODER)})
-    return {n: encoder.get(n) or "decoder." + re.sub(r"^(down|up)\.(\d+)\.(\d+)\.", place, n) for n in own}
+    decoder = {long: "decoder." + re.sub(r"^(down|up)\.(\d+)\.(\d+)\.", place, name) for long, name in bare.items()}
+    return decoder | from_ldm({name: shape for name, shape in own.items() if name not in bare})
 
 
 def to_original(names: Iterable[str], config: Any = None) -> Names:
@@ -61,7 +63,6 @@ def _turn(name: str, levels: int) -> str:
 _DIFFUSERS = both_ways(
     (f"^{_UNET}conv_in.", "^decoder.embed_image.f."),
     (f"^{_UNET}time_proj.", "^decoder.embed_time.emb."),
-    (f"^{_UNET}time_embedding.linear_#.", "^decoder.embed_time.f_#."),
     (f"^{_UNET}down_blocks.#.resnets.#.", "^decoder.down.#.block.#."),
     (f"^{_UNET}down_blocks.#.downsamplers.0.", "^decoder.down.#.change."),
     (f"^{_UNET}up_blocks.#.resnets.#.", "^decoder.up.#.block.#."),
@@ -75,7 +76,8 @@ _DIFFUSERS = both_ways(
     (".norm2.", ".gn_2."),
     (".conv2.", ".f_2."),
     (".conv_shortcut.", ".f_s."),
+    (f"^{_UNET}time_embedding.linear_#.", "^decoder.embed_time.f_#."),  # before others when it is written
 )
 
-ORIGINAL_NAMES = Layout(ORIGINAL, begins("embed_image."), from_original, to_original)
+ORIGINAL_NAMES = Layout(ORIGINAL, begins("embed_image.", "decoder.embed_image."), from_original, to_original)
 DIFFUSERS_NAMES = Layout(DIFFUSERS, begins(_UNET), from_diffusers, to_diffusers, attention=2)
