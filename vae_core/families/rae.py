@@ -10,74 +10,26 @@ The surprise: it knows one size of image. Its authors squeeze every image to tha
 #   encoder   256 -> 224 px, bicubic | 14x14 pixels 3->768 | 5 other tokens | 12 layers | norm
 #   decoder   768->1152 | 1 other token | 28 layers | norm | 1152 -> 16x16 pixels of 3
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from math import isqrt
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from ..dtypes import at_least_fp32
-from ..ops import Affine, Conv2d, Op, Ops, PixelShuffle, chain
+from ..ops import Affine, Op, Ops, chain
 from .blocks.base import Bordered, ConfigJson, Family, Member, Network
-from .blocks.vit import (
-    FromTokens,
-    Layer,
-    Linear,
-    Norm,
-    Resize,
-    ToTokens,
-    fit_positions,
-    gelu_tanh,
-    make_positions,
-)
+from .blocks.rae import HEAD, KINDS, Decoder, Encoder, ViTDecoder, ViTEncoder
+from .blocks.vit import Resize
 from .names import rae
 from .shapes import Shapes, count, has_unread_half, size, vote
 
 GRID = 16  # patches in a row of the published ones, but for that of 512 px; their statistics tell, or their positions
 PATCH = 16  # pixels of the decoder's patch in all published ones
-HEAD = 64  # channels of an attention head
 HEADS = {1152: 16, 512: 16}  # of decoders with other heads: the authors' ViT-XL, diffusers' default
-DECODER_EPS = 1e-12
 EPS = 1e-5  # beside the standard deviation of the latent, as diffusers has it
-_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-class Kind(NamedTuple):
-    """What an encoder's shapes do not say. colours: mean and standard deviation of [0, 1] that it was trained with."""
-
-    eps: float
-    activation: Callable[[Tensor], Tensor] = F.gelu
-    antialias: bool = False
-    colours: tuple[tuple[float, ...], tuple[float, ...]] = _IMAGENET
-
-
-KINDS = {
-    "dinov2": Kind(1e-6, antialias=True),
-    "siglip2": Kind(1e-6, activation=gelu_tanh, colours=((0.5,) * 3, (0.5,) * 3)),
-    "mae": Kind(1e-12),
-}
-
-
-@dataclass(frozen=True)
-class Encoder:
-    kind: str  # in KINDS
-    layers: int
-    hidden: int  # channels within a layer
-    patch: int
-    positions: int  # patches in a row of the square that its table of positions is for
-
-
-@dataclass(frozen=True)
-class Decoder:
-    channels: int
-    layers: int
-    hidden: int
-    heads: int
-    positions: bool  # does the file hold them? diffusers' do not
 
 
 @dataclass(frozen=True)
@@ -202,88 +154,6 @@ class Standardise(Op):
         return (wide * std + mean if self.back else (wide - mean) / std).to(x.dtype)
 
 
-class Embeddings(nn.Module):
-    """An image's patches as tokens, after those that stand for no pixels. (B, 3, H, W) -> (B, C, 1, tokens)"""
-
-    def __init__(self, c: RAEConfig, e: Encoder):
-        super().__init__()
-        z, table = c.z_channels, e.positions**2
-        self.patch_embeddings = nn.ModuleDict({"projection": Conv2d(3, z, e.patch, stride=e.patch, pad=(0, 0))})
-        if e.kind == "siglip2":
-            self.position_embedding = nn.Embedding(table, z)
-        else:
-            self.cls_token = nn.Parameter(torch.zeros(1, 1, z))
-            self.position_embeddings = nn.Parameter(torch.zeros(1, 1 + table, z))
-        if e.kind == "dinov2":
-            self.mask_token = nn.Parameter(torch.zeros(1, z))  # of its training; nothing reads it
-            self.register_tokens = nn.Parameter(torch.zeros(1, 4, z))
-        self.kind, self.grid = e.kind, c.grid
-
-    def ops(self) -> Ops:
-        extra, table = self._read()
-        positions = fit_positions(table, self.grid, KINDS[self.kind].antialias).to(table.dtype)
-        return self.patch_embeddings["projection"], ToTokens(extra, positions, self.grid)
-
-    @property
-    def extra(self) -> int:
-        """Tokens that stand for no pixels: one for the whole image, and registers."""
-        return {"dinov2": 5, "mae": 1, "siglip2": 0}[self.kind]
-
-    def _read(self) -> tuple[Tensor, Tensor]:
-        """These tokens, (k, C), and the table of positions, (n^2, C)."""
-        if self.kind == "siglip2":
-            table = self.position_embedding.weight
-            return table[:0], table
-        first, table = self.position_embeddings[0, :1], self.position_embeddings[0, 1:]
-        registers = self.register_tokens[0] if self.kind == "dinov2" else table[:0]
-        return torch.cat([self.cls_token[0] + first, registers]), table
-
-
-class ViTEncoder(nn.Module):
-    """pixels (B, 3, H, W), standardised -> features (B, z_channels, grid, grid)"""
-
-    def __init__(self, c: RAEConfig, e: Encoder):
-        super().__init__()
-        z, kind = c.z_channels, KINDS[e.kind]
-        make = partial(Layer, z, z // HEAD, e.hidden, kind.eps, kind.activation, e.kind == "dinov2")
-        self.embeddings = Embeddings(c, e)
-        self.layers = nn.ModuleList(make() for _ in range(e.layers))
-        self.last = Norm(z, kind.eps, affine=False)
-        self.grid = c.grid
-
-    def ops(self) -> Ops:
-        return chain(self.embeddings, *self.layers, self.last, FromTokens(self.embeddings.extra, self.grid))
-
-
-class ViTDecoder(nn.Module):
-    """features (B, z_channels, grid, grid) -> pixels (B, 3, H, W), standardised"""
-
-    def __init__(self, c: RAEConfig, d: Decoder):
-        super().__init__()
-        self.decoder_embed = Linear(c.z_channels, d.channels)
-        self.trainable_cls_token = nn.Parameter(torch.zeros(1, 1, d.channels))
-        if d.positions:
-            self.decoder_pos_embed = nn.Parameter(torch.zeros(1, 1 + c.grid**2, d.channels))
-        self.layers = nn.ModuleList(Layer(d.channels, d.heads, d.hidden, DECODER_EPS) for _ in range(d.layers))
-        self.decoder_norm = Norm(d.channels, DECODER_EPS)
-        self.decoder_pred = Linear(d.channels, 3 * c.patch**2)
-        self.grid, self.patch, self.holds_positions = c.grid, c.patch, d.positions
-
-    def ops(self) -> Ops:
-        first, positions = self._find_positions()
-        tokens = ToTokens(self.trainable_cls_token[0] + first, positions, self.grid)
-        end = (self.decoder_norm, self.decoder_pred, FromTokens(1, self.grid), PixelShuffle("yxc", n=self.patch))
-        return chain(self.decoder_embed, tokens, *self.layers, *end)
-
-    def _find_positions(self) -> tuple[Tensor, Tensor]:
-        """Of the token that stands for no pixels, (1, C), and of the others, (grid^2, C)."""
-        if self.holds_positions:
-            return self.decoder_pos_embed[0, :1], self.decoder_pos_embed[0, 1:]
-        like = self.trainable_cls_token
-        made = make_positions(like.shape[-1], self.grid, GRID, like.device).to(like.dtype)
-        return torch.zeros_like(made[:1]), made
-
-
 class RAE(Network):
     """The latent is the features, standardised by what the file says of them. Its noise is of training alone."""
 
@@ -291,8 +161,8 @@ class RAE(Network):
 
     def __init__(self, c: RAEConfig):
         super().__init__()
-        self.encoder = ViTEncoder(c, c.encoder) if c.encoder else None
-        self.decoder = ViTDecoder(c, c.decoder) if c.decoder else None
+        self.encoder = ViTEncoder(c.z_channels, c.grid, c.encoder) if c.encoder else None
+        self.decoder = ViTDecoder(c.z_channels, c.grid, c.patch, c.decoder) if c.decoder else None
         if c.colours:
             self.register_buffer("encoder_mean", torch.zeros(1, 3, 1, 1))
             self.register_buffer("encoder_std", torch.ones(1, 3, 1, 1))

@@ -19,6 +19,7 @@ from exact_vae.vae_core import (
 )
 from exact_vae.vae_core.doctor.cases import make_cases
 from exact_vae.vae_core.families import rae
+from exact_vae.vae_core.families.blocks.vit import make_positions
 from exact_vae.vae_core.families.names.rae import to_diffusers
 from exact_vae.vae_core.families.registry import expected_shapes
 from exact_vae.vae_core.latents.previews import fit
@@ -221,7 +222,7 @@ def test_names_of_older_files_and_of_training(kind, of):
         full = held | {"encoder_mean": torch.tensor(mean).view(1, 3, 1, 1), "_latents_mean": torch.zeros(Z, 2, 2)}
         full |= {"encoder_std": torch.tensor(std).view(1, 3, 1, 1), "_latents_std": torch.ones(Z, 2, 2) - 1e-5}
         held["decoder.decoder_pos_embed"] = file["decoder.decoder_pos_embed"] = torch.zeros(1, 5, 128)  # tells the size
-        held["decoder.decoder_pos_embed"][0, 1:] = rae.make_positions(128, GRID, 16, torch.device("cpu"))
+        held["decoder.decoder_pos_embed"][0, 1:] = make_positions(128, GRID, 16, torch.device("cpu"))
         x = torch.rand(1, 3, SIDE, SIDE, dtype=torch.float64) * 2 - 1
         ours, want = from_weights(file).encode(x).mode(), from_weights(full).encode(x).mode()
         assert near(ours, want, 1e-6)
@@ -299,7 +300,7 @@ def test_the_authors_decoder_is_refused_with_a_way_out(tmp_path):
 
 def test_positions_are_waves():
     """Of column first, then row; sines before cosines."""
-    made = rae.make_positions(8, 4, 16, torch.device("cpu"))
+    made = make_positions(8, 4, 16, torch.device("cpu"))
     assert made[6].tolist() == pytest.approx(
         [f(4 * at * w) for at in (2, 1) for f in (math.sin, math.cos) for w in (1, 0.01)], abs=1e-6
     )

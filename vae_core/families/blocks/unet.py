@@ -69,6 +69,20 @@ class TimeEmbedding(nn.Module):
         return F.silu(apply_linear(self.f_2, F.silu(apply_linear(self.f_1, known))))
 
 
+class TimedNorm(Op, nn.GroupNorm):
+    """A group norm whose result is scaled by 1 + scale, then shifted: a norm with other numbers. (B, C, H, W) -> same
+
+    Made for a run, and no part of a network. scale, shift: (C,)
+    """
+
+    def __init__(self, norm: nn.GroupNorm, scale: Tensor, shift: Tensor):
+        nn.GroupNorm.__init__(self, norm.num_groups, norm.num_channels, norm.eps, device="meta")
+        made = {"weight": norm.weight * (1 + scale), "bias": norm.bias * (1 + scale) + shift}
+        numbers: Any = {name: t.to(norm.weight.dtype) for name, t in made.items()}
+        self._parameters = numbers
+        name_original(norm, self)
+
+
 class TimedBlock(nn.Module):
     """Two convolutions, the second after a norm that the time scales and shifts. (B, c_in, H, W) -> (B, c_out, H', W')
 
@@ -88,13 +102,8 @@ class TimedBlock(nn.Module):
         body = chain(self.gn_1, silu, self.change, self.f_1, self._norm_at(time), silu, self.f_2)
         return (Residual(body, chain(self.change, self.f_s)),)
 
-    def _norm_at(self, time: Tensor) -> nn.GroupNorm:
-        scale, shift = apply_linear(self.f_t, time).chunk(2)
-        norm: Any = nn.GroupNorm(GROUPS, self.c_out, EPS, device="meta")
-        own = self.gn_2
-        made = {"weight": own.weight * (1 + scale), "bias": own.bias * (1 + scale) + shift}
-        norm._parameters = {name: t.to(own.weight.dtype) for name, t in made.items()}
-        return name_original(own, norm)
+    def _norm_at(self, time: Tensor) -> "TimedNorm":
+        return TimedNorm(self.gn_2, *apply_linear(self.f_t, time).chunk(2))
 
 
 class Side(nn.Module):
