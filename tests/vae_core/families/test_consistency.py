@@ -35,7 +35,7 @@ def vae(known):
 
 @pytest.fixture
 def z() -> torch.Tensor:
-    return 5 * torch.randn(1, 4, 5, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    return 5 * torch.randn(1, 4, 2, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
 
 @torch.no_grad()
@@ -51,7 +51,7 @@ def test_both_halves_are_diffusers(known, vae, z, monkeypatch):
     got = vae.decode(z)
     assert want.std() > 0.1 and (got - want).abs().max() < 1e-9 * want.abs().max()
     assert (vae.decode(-z) - got).abs().max() > 1e-2
-    x = torch.rand(1, 3, 40, 48, dtype=torch.float64) * 2 - 1
+    x = torch.rand(1, 3, 16, 24, dtype=torch.float64) * 2 - 1
     moments = known.encode(x).latent_dist.parameters
     assert (torch.cat([vae.encode(x).mean, vae.encode(x).logvar], 1) - moments).abs().max() < 1e-9
 
@@ -66,13 +66,11 @@ def test_in_fp32_the_noise_is_that_of_a_generator_on_the_cpu(known, vae, z):
 
 @torch.no_grad()
 def test_however_it_is_run(vae, z):
-    """In bands, row by row, in a batch: the noise is where it was, and every image has the same."""
-    whole = vae.decode(z)
-    for rows in (8, 24):
-        assert (vae.decode(z, rows=rows) - whole).abs().max() < 1e-12 * whole.abs().max()
-    assert (torch.cat(list(vae.decode_rows(z, rows=16)), 1) - whole[0]).abs().max() < 1e-12 * whole.abs().max()
-    assert (vae.decode(torch.cat([-z, z]))[1:] - whole).abs().max() < 1e-12 * whole.abs().max()
-    assert torch.equal(vae.decode(z, size=(33, 41)), whole[..., :33, :41])
+    """Row by row, or in a batch: the noise is where it was, and every image has the same."""
+    whole = vae.decode(z, size=(15, 21))
+    assert whole.shape == (1, 3, 15, 21)
+    assert (torch.cat(list(vae.decode_rows(z, size=(15, 21), rows=8)), 1) - whole[0]).abs().max() < 1e-12 * whole.abs().max()
+    assert (vae.decode(torch.cat([-z, z]), size=(15, 21))[1:] - whole).abs().max() < 1e-12 * whole.abs().max()
 
 
 def test_noise_lies_in_channels():
