@@ -71,12 +71,14 @@ def detect(shapes: Shapes) -> RAEConfig | None:
     encoder, decoder = _read_encoder(shapes), _read_decoder(shapes)
     colours = any(name in shapes for name in ("encoder_mean", "encoder_std"))
     z = vote([size(shapes, "decoder.decoder_embed.weight", 1), *_encoder_widths(shapes)])
-    if not z or has_unread_half(shapes, encoder, decoder) or not (encoder or (decoder and colours)):
+    known = colours or (encoder and decoder)  # an encoder alone may be anybody's, and a decoder does not tell of whom
+    if not z or has_unread_half(shapes, encoder, decoder) or not known or not (encoder or decoder):
         return None
     if encoder and z % HEAD:
         return None
     mean, std = (shapes.get(name, ()) for name in ("_latents_mean", "_latents_std"))
     grid = _read_grid(shapes, mean, std)
+    mean, std = mean or std, std or mean  # if one is there, so must be the other
     pixels = vote(size(shapes, f"decoder.decoder_pred.{t}") for t in ("weight", "bias"))
     patch = isqrt(pixels // 3) if pixels else PATCH
     mean, std = (shape if _is_statistic(shape, z, grid) else (1,) for shape in (mean, std))
@@ -95,12 +97,13 @@ def _read_encoder(shapes: Shapes) -> Encoder | None:
     positions = (size(shapes, table, 1) or 1) - 1
     if "encoder.embeddings.position_embedding.weight" in shapes:
         kind, positions = "siglip2", size(shapes, "encoder.embeddings.position_embedding.weight") or 0
+    usual = KINDS[kind]
     found = Encoder(
         kind=kind,
         layers=count(shapes, "encoder.layers."),
         hidden=_read_hidden(shapes, "encoder"),
-        patch=vote([size(shapes, patches, 2), size(shapes, patches, 3)]) or 0,
-        positions=isqrt(positions),
+        patch=vote([size(shapes, patches, 2), size(shapes, patches, 3)]) or usual.patch,
+        positions=isqrt(positions) or usual.positions,
     )
     return found if all(vars(found).values()) else None
 

@@ -242,7 +242,7 @@ CONFIGS = {
     "a batch": statistics(1, Z, 2, 2, grid=2),
     "no encoder": rae.RAEConfig(64, None, rae.Decoder(512, 2, 32, 16, True)),
     "no decoder": rae.RAEConfig(128, rae.Encoder("mae", 1, 32, 16, 14), None),
-    "of training": rae.RAEConfig(128, rae.Encoder("mae", 1, 8, 16, 14), None, colours=False, mean=(), std=()),
+    "of training": replace(SMALL["rae"][1], colours=False, grid=16, mean=(), std=()),
 }
 
 

@@ -23,8 +23,15 @@ _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Kind(NamedTuple):
-    """What an encoder's shapes do not say. colours: mean and standard deviation of [0, 1] that it was trained with."""
+    """What an encoder's shapes do not say, and its published sizes.
 
+    colours    mean and standard deviation of [0, 1] that it was trained with
+    patch      pixels
+    positions  patches in a row of the square that its table is for
+    """
+
+    patch: int
+    positions: int
     eps: float
     activation: Callable[[Tensor], Tensor] = F.gelu
     antialias: bool = False
@@ -32,9 +39,9 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "dinov2": Kind(1e-6, antialias=True),
-    "siglip2": Kind(1e-6, activation=gelu_tanh, colours=((0.5,) * 3, (0.5,) * 3)),
-    "mae": Kind(1e-12),
+    "dinov2": Kind(14, 37, 1e-6, antialias=True),
+    "siglip2": Kind(16, 16, 1e-6, activation=gelu_tanh, colours=((0.5,) * 3, (0.5,) * 3)),
+    "mae": Kind(16, 14, 1e-12),
 }
 
 

@@ -34,7 +34,8 @@ _COUNTER = "num_batches_tracked"  # of a batch norm, anywhere
 _HALF = re.compile(r"(?:^|\.)(?=(?:(?:taesd_)?(?:en|de)coder|previewer)\.)")
 # Of networks whose halves have other names, or none.
 _NO_HALF = re.compile(
-    r"(?:^|\.)(?=(?:in_block|vquantizer|student\.dconv_encoder|pipeline\.s_embedder)\.|(?<!student\.)dconv_encoder\.)"
+    r"(?:^|\.)(?=(?:in_block|vquantizer|student\.dconv_encoder|pipeline\.s_embedder|decoder_unet)\."
+    r"|(?<!student\.)dconv_encoder\.|(?<!decoder\.)embed_image\.)"
 )
 MOST_PREFIXES, LEAST_NAMES = 6, 8  # that are tried beside the common ones; such names that each must have
 _COMPILED = "_orig_mod."  # what torch.compile puts before the names of a module, wherever it is
