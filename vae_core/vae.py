@@ -260,6 +260,7 @@ class VAE(Movable, Scalable, Facts):
         """
         half, options = Half.of(half), replace(options, **keywords)
         demand_part(self.config, self.name, half)
+        options = replace(options, tiles=None) if self.image_size else options
         if detour := self._find_detour(half):
             plan = detour.vae.plan(half, shape, masked=masked, streamed=streamed, options=detour.adapt(options))
             return replace(plan, note=detour.sentence)
@@ -293,8 +294,8 @@ class VAE(Movable, Scalable, Facts):
         self, run_one: Callable[[Tensor, RunOptions], Tensor], x: Tensor, options: RunOptions, ratio: int, cell: int
     ) -> Tensor:
         """`run_one` for all of x, or for each of its tiles if the options ask for them. ratio, cell: see tiles.run."""
-        if options.tiles is None:
-            return run_one(x, options)
+        if options.tiles is None or self.image_size:
+            return run_one(x, replace(options, tiles=None))
 
         def run_tile(tile: Tensor, **callbacks: "Unpack[RunKeywords]") -> Tensor:
             return run_one(tile, replace(options, **callbacks))

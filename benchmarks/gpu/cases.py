@@ -78,6 +78,8 @@ CASES = (
     Case("KVAE 3-D", "kvae_video", (64, 64), frames=5, narrower=4),
     Case("LlamaGen VQ-16", "llamagen", (128, 96)),
     Case("Mage-VAE", "mage", (128, 128), narrower=2),
+    Case("SD's consistency decoder", "consistency", (64, 64), narrower=2),
+    Case("RAE", "rae", (256, 256), narrower=4),
     Case("TAESDV", "taesdv", frames=3),
     Case("Stable Cascade, stage A", "paella"),
     Case("Stable Cascade, EffNet", "effnet", (256, 256)),
@@ -90,7 +92,10 @@ TINY_CASES = (
 
 
 def narrow(config: Any, by: int) -> Any:
-    """The same config with so many times fewer channels, but never fewer than a group norm needs."""
+    """The same config with so many times fewer channels, but never fewer than a group norm needs.
+
+    Of transformers, whose heads go by their channels, with so many times fewer layers.
+    """
     if by == 1 or not is_dataclass(config):
         return config
     changes = {field.name: _narrow_field(field.name, getattr(config, field.name), by) for field in fields(config)}
@@ -102,7 +107,7 @@ def _narrow_field(name: str, value: Any, by: int) -> Any:
         return tuple(_narrow_field(name, one, by) for one in value)
     if name in WIDTHS and isinstance(value, int) and not isinstance(value, bool):
         return max(min(value, LEAST_WIDTH), value // by)
-    return narrow(value, by)
+    return max(1, value // by) if name == "layers" else narrow(value, by)
 
 
 def make_weights(case: Case) -> dict[str, Tensor]:

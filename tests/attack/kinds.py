@@ -142,7 +142,8 @@ def spoil(weights: Weights, case: dict, rng: random.Random) -> tuple[Weights, st
     if case["fault"] == "lost":
         return {other: t for other, t in weights.items() if other != name}, name
     if case["fault"] == "stray":
-        name = f"{name.rpartition('.')[0]}.more.weight"
+        module = name.rpartition(".")[0] or next(other.rpartition(".")[0] for other in weights if "." in other)
+        name = f"{module}.more.weight"  # beside the modules, where statistics may be, anything may lie
         return {**weights, name: torch.zeros(3)}, name
     return {**weights, name: torch.zeros(7, *weights[name].shape)}, name
 

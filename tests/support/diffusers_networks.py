@@ -135,6 +135,21 @@ DIFFUSERS = {
     ),
     "wan Qwen-Image-2.1": ("AutoencoderKLQwenImage21", {**_WAN, "decoder_base_dim": 16}),
     "tiny": ("AutoencoderTiny", {}),
+    "consistency": (
+        "ConsistencyDecoderVAE",
+        {"encoder_block_out_channels": (32, 32, 32, 64), "encoder_layers_per_block": 1}
+        | {"decoder_block_out_channels": (32, 32, 64, 64), "decoder_layers_per_block": 2},
+    ),
+    "rae": (  # which needs transformers
+        "AutoencoderRAE",
+        {"encoder_hidden_size": 64, "encoder_num_hidden_layers": 1, "encoder_input_size": 28}
+        | {"decoder_hidden_size": 64, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 1}
+        | {
+            "decoder_intermediate_size": 32,
+            "latents_mean": [[[0.0] * 2] * 2] * 64,
+            "latents_std": [[[1.0] * 2] * 2] * 64,
+        },
+    ),
     "paella": ("PaellaVQModel", {"levels": 2, "bottleneck_blocks": 1, "embed_dim": 24, "num_vq_embeddings": 20}),
 }
 # Families of which diffusers has kept the authors' names: a file is of both layouts, and known as diffusers'.

@@ -16,6 +16,7 @@ from exact_vae.vae_core.families import (
     allegro,
     asymmetric,
     cogvideox,
+    consistency,
     cosmos,
     dc_ae,
     easyanimate,
@@ -31,6 +32,7 @@ from exact_vae.vae_core.families import (
     mochi,
     paella,
     pixel,
+    rae,
     seedvr2,
     svd,
     taesdv,
@@ -40,6 +42,7 @@ from exact_vae.vae_core.families import (
     wan,
 )
 from exact_vae.vae_core.families.blocks import ldm
+from exact_vae.vae_core.families.blocks.unet import UNetConfig
 from exact_vae.vae_core.ops import as_single_frame
 
 from support.random_networks import random_weights, small_kl
@@ -95,6 +98,13 @@ def _ltx_first() -> ltx_video.LTXConfig:
     return ltx_video.LTXConfig(4, down, (blocks(12, 1), widening(8), change(8, True, True), blocks(8, 1)))
 
 
+def _rae(kind: str, patch: int, **more) -> rae.RAEConfig:
+    """Of images of 32 x 32 pixels, in two heads."""
+    decoder = rae.Decoder(128, layers=1, hidden=32, heads=2, positions=False)
+    statistics = {"mean": (128, 2, 2), "std": (128, 2, 2)}
+    return rae.RAEConfig(128, rae.Encoder(kind, 1, 48, patch, positions=3), decoder, 2, **{**statistics, **more})
+
+
 SMALL: dict[str, tuple[str, Config]] = {
     "kl": ("kl", small_kl(encoder=ONE_EACH, decoder=TWO)),
     "kl: FLUX.2": ("kl", small_kl(encoder=ONE_EACH, decoder=TWO, z_channels=4, embed_dim=4, patch=2)),
@@ -113,6 +123,15 @@ SMALL: dict[str, tuple[str, Config]] = {
             ldm.Coder((64, 32), (2, 1), (True, False)),
         ),
     ),
+    "consistency": (
+        "consistency",
+        consistency.ConsistencyConfig(
+            ldm.Coder((32, 32, 32, 64), (1,) * 4, (False,) * 4, stem=32), UNetConfig((32, 32, 64, 64), 1, 32, 1024)
+        ),
+    ),
+    "rae": ("rae", _rae("dinov2", 14)),
+    "rae: SigLIP2": ("rae", _rae("siglip2", 16)),
+    "rae: MAE": ("rae", _rae("mae", 16)),
     "kvae": (
         "kvae",
         kvae.KVAEConfig(
@@ -251,6 +270,11 @@ RESCALED = ("kl", "asymmetric", "svd", "vq", "llamagen", "kvae", "mage", "hunyua
 def small(kind: str, dtype: torch.dtype = torch.float64) -> VAE:
     """One of them with random weights."""
     return from_weights(random_weights(*SMALL[kind], dtype), kind, dtype)
+
+
+def cells_of(vae: VAE, *cells: int) -> tuple[int, ...]:
+    """These rows and columns of a latent; of a VAE that knows one size of images those of that size."""
+    return (vae.image_size // vae.spatial_ratio,) * 2 if vae.image_size else cells
 
 
 def run_half(

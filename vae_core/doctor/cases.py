@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..execution.options import RunOptions
 from ..families import Half
@@ -95,7 +96,8 @@ def make_cases(vae: VAE, widths: Sequence[int], step: Step) -> list[Case]:
 
 def _solve(vae: VAE, width: int, step: Step, clip: bool = False) -> Iterator[Case]:
     """The cases at this width, without the errors of rounding."""
-    given, size = _draw_pixels(vae, width, clip), draw_chart(width).shape[-2:]
+    given = _draw_pixels(vae, width, clip)
+    size = given.shape[-2:]
     terms = allowance.longest_sum(vae.network, given[0, 0].numel())
     for half in (half for half in Half if half.noun in vae.parts):
         if half is Half.DECODER and Half.ENCODER.noun not in vae.parts:
@@ -128,12 +130,14 @@ def _is_right(case: Case, vae: VAE, step: Step) -> bool:
 
 
 def _draw_pixels(vae: VAE, width: int, clip: bool) -> Tensor:
-    """(1, C, H, W), or a short clip (1, C, T, H, W), in [-1, 1], fp32."""
+    """(1, C, H, W), or a short clip (1, C, T, H, W), in [-1, 1], fp32; squeezed for a VAE that knows one size."""
     law = vae.clip_law
     if clip and law and not law.images_are_clips:
         frames = draw_clip(width, law.first + law.step)[0].movedim(1, 0)
         return to_pixel_range(convert_channels(frames, vae.in_channels)[0]).movedim(0, 1)[None]
-    return to_pixel_range(convert_channels(draw_chart(width), vae.in_channels)[0])
+    chart = draw_chart(width)
+    chart = F.interpolate(chart, (vae.image_size,) * 2, mode="area") if vae.image_size else chart
+    return to_pixel_range(convert_channels(chart, vae.in_channels)[0])
 
 
 def _draw_latent(vae: VAE, size: Sequence[int]) -> Tensor:

@@ -50,7 +50,7 @@ def examine(
 
     vae       with any weights; it is left as it is. Copies of it are made, one at a time on the device
     device    to examine; None: the one that the VAE is on
-    widths    of the chart, in pixels
+    widths    of the chart, in pixels; a VAE that knows one size is shown it at that size, once
     dtypes    of fp32, bf16 and fp16; None: all of them, on a CPU those that it computes well
     budget    bytes that a run may use on the device; None: what is free
     progress  called with (done, total) before every run; it may raise to stop
@@ -60,7 +60,7 @@ def examine(
     """
     if not widths or min(widths) < NARROWEST:
         raise BadRequest(f"the chart cannot be {min(widths, default=0)} pixels wide: choose {NARROWEST} or more.")
-    device = device or vae.device
+    device, widths = device or vae.device, widths[:1] if vae.image_size else widths
     chosen = _choose_dtypes(device) if dtypes is None else tuple(dtypes)
     if odd := [name_dtype(dtype) for dtype in chosen if dtype not in EXAMINED]:
         raise BadRequest(f"the Doctor examines {', '.join(map(name_dtype, EXAMINED))}, not {', '.join(odd)}.")

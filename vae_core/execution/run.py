@@ -14,7 +14,7 @@ from ..families import Half
 from ..images.pixels import lay_out
 from ..ops import Ops, as_single_frame, list_norms
 from . import whole
-from .bands.flows import Source, build_flow
+from .bands.flows import Source, read_flow
 from .bands.holding import Banding, Flow
 from .bands.readers import ROWS, Rows
 from .bands.state import Past
@@ -67,7 +67,7 @@ def run_bands(ops: Ops, source: Callable[[Banding], Flow], plan: Plan, observer:
         norms = list_norms(ops)
         banding = Banding(plan.numbers, store, frozenset(id(norms[i]) for i in plan.twice), past=past)
         banding = banding._replace(side_input=side_input(banding)) if side_input else banding
-        yield from build_flow(ops, source(banding), banding, observer).read(last=True)
+        yield from read_flow(ops, source(banding), banding, observer)
     finally:
         store.close()
 

@@ -28,9 +28,11 @@ SIGNS: Mapping[str, tuple[str, ...]] = {
     "asymmetric": ("decoder.encoder.", "condition_encoder."),
     "svd": ("time_stack.", "temporal_res_block.", "mix_factor", "time_mix_conv.", "time_conv_out."),
     "vq": _LDM,
+    "consistency": ("embed_image.", "decoder_unet."),
     "mage": ("patch_cond_embed.", "dec_net."),
     "llamagen": ("conv_blocks.", "quantize."),
     "kvae": ("spatial_conv.",),
+    "rae": ("decoder_embed.", "patch_embedding"),
     "hunyuan_image": _LDM,
     "dc_ae": ("stages.", "down_blocks.", "up_blocks."),
     "wan": ("downsamples.", "upsamples.", "mid_block.resnets.0.norm1.gamma"),
@@ -146,9 +148,11 @@ def _set_border(network: Network, border: str) -> None:
         raise BadRequest(
             f"this VAE cannot have the border '{border}': those of clips, Paella's and KVAE's keep their own."
         )
-    for window in windows:
-        if window.rows[0] == window.rows[1] > 0:
-            window.border = border
+    padded = [window for window in windows if window.rows[0] == window.rows[1] > 0]
+    if not padded:
+        raise BadRequest(f"this VAE cannot have the border '{border}': no convolution of it reads beyond the image.")
+    for window in padded:
+        window.border = border
 
 
 @lru_cache(maxsize=32)

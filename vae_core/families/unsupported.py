@@ -20,7 +20,9 @@ class Foreign(NamedTuple):
     diffusers   the first version of diffusers that runs it, and the class that does
     names       any of which is proof
     marks       any of which is, if all its names have their shapes
-    channels    of members that differ in it: a tensor's name, and which of its sizes is the latent's channels
+    lacks       how no name begins; '' if any may be there
+    channels    of members that differ in it: a tensor's name, which may follow `decoder.`, and which of its sizes is
+                the latent's channels
     way_out     another file that serves, as a sentence
     """
 
@@ -28,6 +30,7 @@ class Foreign(NamedTuple):
     diffusers: str = ""
     names: tuple[str, ...] = ()
     marks: tuple[Mark, ...] = ()
+    lacks: str = ""
     channels: tuple[str, int] | None = None
     way_out: str = ""
 
@@ -38,12 +41,15 @@ class Foreign(NamedTuple):
     def refuse(self, shapes: Shapes) -> str:
         """Why a file with these shapes (by names without prefix) is refused."""
         title, channels, ratio, frames = self.of
-        channels = (self.channels and size(shapes, *self.channels)) or channels
+        name, axis = self.channels or ("", 0)
+        channels = next(filter(None, (size(shapes, half + name, axis) for half in ("", "decoder."))), channels)
         elsewhere = f": diffusers runs it since {self.diffusers}" if self.diffusers else ""
         facts = f"{channels} channels at 1/{ratio}" + (f", 1 frame to {frames}" if frames else "")
         return f"this is the VAE of {title} ({facts}), which is not supported yet{elsewhere}.{self.way_out}"
 
     def matches(self, shapes: Shapes) -> bool:
+        if self.lacks and any(name.startswith(self.lacks) for name in shapes):
+            return False
         alone = any(name in shapes for name in self.names)
         return alone or any(all(_fits(shapes.get(name), want) for name, want in mark.items()) for mark in self.marks)
 
@@ -78,21 +84,11 @@ FOREIGN: tuple[Foreign, ...] = (
         marks=({"encoder.conv_out.weight": (48, 1024, 3, 3, 3)},),
     ),
     Foreign(
-        Member("RAE", 768, 16),
-        diffusers="0.37.0 (AutoencoderRAE)",
-        names=(
-            "encoder.embeddings.patch_embeddings.projection.weight",
-            "decoder.trainable_cls_token",
-            "trainable_cls_token",
-        ),
-        channels=("decoder.decoder_embed.weight", 1),
-    ),
-    Foreign(
-        Member("SD's consistency decoder", 4, 8),
-        diffusers="0.23.0 (ConsistencyDecoderVAE)",
-        names=(
-            "decoder_unet.conv_in.weight",
-            "embed_image.f.weight",
-        ),
+        Member("RAE, its decoder alone", 768, 16),
+        names=("decoder.trainable_cls_token", "trainable_cls_token"),
+        lacks="encoder",
+        channels=("decoder_embed.weight", 1),
+        way_out=" It does not tell the colours and the latents that it was trained for: take the file of diffusers' "
+        "AutoencoderRAE, which does.",
     ),
 )

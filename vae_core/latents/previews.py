@@ -134,10 +134,11 @@ def make_probes(vae: Any) -> tuple[Tensor, Tensor]:
     Synthetic images are encoded. If the VAE has no encoder, smooth noise is decoded.
     """
     parts = getattr(getattr(vae, "config", None), "parts", ("encoder", "decoder"))
+    cells = (getattr(vae, "image_size", None) or 0) // vae.spatial_ratio or CELLS
     if "encoder" not in parts:
-        latent = _draw_smooth(vae.latent_channels, CELLS)
+        latent = _draw_smooth(vae.latent_channels, cells)
         return latent, _cell_colours([vae.decode(_as_single(one, vae)) for one in latent], latent)
-    pixels = make_images(vae.spatial_ratio)
+    pixels = make_images(vae.spatial_ratio, cells)
     given = F.pad(pixels, (0, 0, 0, 0, 0, vae.in_channels - 3), value=1.0)
     latents = [vae.encode(_as_single(one, vae)).mode() for one in given]
     latent = torch.cat([flatten_frames(one.float().cpu())[:1] for one in latents])
@@ -156,9 +157,9 @@ def _cell_colours(pixels: Sequence[Tensor], latent: Tensor) -> Tensor:
 
 
 @pin_numerics()
-def make_images(ratio: int) -> Tensor:
+def make_images(ratio: int, cells: int = CELLS) -> Tensor:
     """Clouds of colour: (IMAGES, 3, H, W) in [-1, 1]. Smooth, because a preview shows large shapes only."""
-    grey, colour = _draw_smooth(1, CELLS * ratio), _draw_smooth(3, CELLS * ratio)
+    grey, colour = _draw_smooth(1, cells * ratio), _draw_smooth(3, cells * ratio)
     return (CONTRAST * (grey + colour) / 2**0.5).clamp(-1, 1)
 
 

@@ -46,7 +46,12 @@ class LatentSpace(NamedTuple):
 SPACES: Mapping[str, LatentSpace] = {
     # CompVis/stable-diffusion-v1-4
     "sd1": LatentSpace(
-        "SD 1.x, SD 2.x, PixArt-alpha", 4, 8, 0.18215, families=("kl", "asymmetric", "tiny"), tiny_files=("taesd",)
+        "SD 1.x, SD 2.x, PixArt-alpha",
+        4,
+        8,
+        0.18215,
+        families=("kl", "asymmetric", "consistency", "tiny"),
+        tiny_files=("taesd",),
     ),
     # stabilityai/stable-diffusion-xl-base-1.0
     "sdxl": LatentSpace("SDXL, PixArt-Sigma, AuraFlow, Kolors", 4, 8, 0.13025, tiny_files=("taesdxl",)),
@@ -94,6 +99,8 @@ SPACES: Mapping[str, LatentSpace] = {
     ),
     # black-forest-labs/FLUX.2-dev; normalised inside the VAE. Mage-VAE was trained to make such latents
     "flux2": LatentSpace("FLUX.2", 128, 16, families=("kl", "tiny", "mage"), tiny_files=("taef2",)),
+    # bytetriper/RAE: of DINOv2-B with registers, normalised inside the VAE
+    "rae": LatentSpace("RAE's DiT-DH", 768, 16, families=("rae",)),
     # Efficient-Large-Model/Sana_1600M_1024px_diffusers
     "sana": LatentSpace("Sana", 32, 32, 0.41407, families=("tiny", "dc_ae"), tiny_files=("taesana",)),
     # huggingface/diffusers scripts/convert_dcae_to_diffusers.py; 'in' was trained on ImageNet, 'mix' on several sets

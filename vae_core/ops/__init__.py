@@ -16,7 +16,7 @@ from .channels import (
     times,
 )
 from .look import LookAround, LookBack, Temporal
-from .norms import GroupNormOverFrames, GroupNormSilu, add_silu, list_norms
+from .norms import GroupNormOverFrames, GroupNormSilu, add_silu, list_norms, share_numbers
 from .rows import (
     CHANNELS_LAST,
     Blocks,
@@ -125,6 +125,7 @@ __all__ = [
     "pad_borders",
     "plus",
     "relu",
+    "share_numbers",
     "silu",
     "soft_clamp",
     "splits_in_time",

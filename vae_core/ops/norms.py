@@ -1,10 +1,18 @@
 """Group norms of whole clips, and with the activation after them. Shapes are (B, C, H, W)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .tree import Op, Ops, leaves, name_original
+
+
+def share_numbers(norm: nn.GroupNorm, twin: nn.GroupNorm) -> None:
+    """The twin has the weight and bias of the norm, parameters of a network or tensors that were made for a run."""
+    numbers: Any = {"weight": norm.weight, "bias": norm.bias}
+    twin._parameters = numbers
 
 
 class GroupNormOverFrames(Op, nn.GroupNorm):
@@ -17,7 +25,7 @@ class GroupNormOverFrames(Op, nn.GroupNorm):
 
     def as_single_frame(self) -> Ops:
         norm = nn.GroupNorm(self.num_groups, self.num_channels, self.eps, device="meta")
-        norm.weight, norm.bias = self.weight, self.bias
+        share_numbers(self, norm)
         return (norm,)
 
 
@@ -29,7 +37,7 @@ class GroupNormSilu(Op, nn.GroupNorm):
 
     def __init__(self, norm: nn.GroupNorm):
         nn.GroupNorm.__init__(self, norm.num_groups, norm.num_channels, norm.eps, device="meta")
-        self.weight, self.bias = norm.weight, norm.bias
+        share_numbers(norm, self)
         name_original(norm, self)
 
     def forward(self, input: Tensor) -> Tensor:

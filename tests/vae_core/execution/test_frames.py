@@ -33,7 +33,7 @@ class Drawn:
 @pytest.mark.parametrize("kind", [kind for kind in SMALL if kind != "effnet"])
 def test_frames_equal_the_clip(kind):
     vae = small(kind)
-    size = tuple(2 * vae.spatial_ratio - 3 * (vae.spatial_ratio > 4) for _ in range(2))
+    size = (vae.image_size or 2 * vae.spatial_ratio - 3 * (vae.spatial_ratio > 4),) * 2
     clip = Drawn(vae.in_channels, 6, size)
     whole = vae.encode(clip.all())
     found = vae.encode_frames(clip)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from exact_vae.vae_core import BadRequest, Tiles
-from support.small_networks import SMALL, small
+from support.small_networks import SMALL, cells_of, small
 
 STEP = 1e-8  # smaller than the way to the next kink of a ReLU
 QUANTIZED = ("vq", "llamagen", "paella")  # their decoders look the nearest code up, which has no slope
@@ -11,7 +11,8 @@ KINDS = [kind for kind in SMALL if ":" not in kind and kind != "effnet"]  # one 
 
 
 def draw_input(vae, half: str) -> torch.Tensor:
-    channels, side = (vae.in_channels, 4 * vae.spatial_ratio) if half == "encode" else (vae.latent_channels, 4)
+    cells, _ = cells_of(vae, 4, 4)
+    channels, side = (vae.in_channels, cells * vae.spatial_ratio) if half == "encode" else (vae.latent_channels, cells)
     frames = (1,) if vae.clip_law else ()
     return torch.rand(1, channels, *frames, side, side, dtype=torch.float64) * 2 - 1
 

@@ -12,7 +12,7 @@ from exact_vae.vae_core.families import FAMILIES, ClipLaw, Half
 from exact_vae.vae_core.ops import splits_in_time
 from support.random_networks import random_weights
 from support.slow import mark_slow
-from support.small_networks import AT_ONCE, SMALL, run_half
+from support.small_networks import AT_ONCE, SMALL, cells_of, run_half
 from support.small_networks import small as made_anew
 
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -31,9 +31,10 @@ def given(vae: VAE, part: str, latents: int) -> torch.Tensor:
     net, ratio = vae.network, vae.spatial_ratio
     law = net.clip_law or ClipLaw()
     frames = law.first + (latents - 1) * law.step
-    channels, *shape = (vae.in_channels, frames, 2 * ratio, 3 * ratio)
+    cells = cells_of(vae, 2, 3)
+    channels, *shape = (vae.in_channels, frames, *(n * ratio for n in cells))
     if part == "decode":
-        channels, *shape = (vae.latent_channels, latents, 2, 3)
+        channels, *shape = (vae.latent_channels, latents, *cells)
     x = torch.rand(channels, *shape[0 if vae.temporal_ratio else 1 :], generator=generator, dtype=torch.float64)
     return 2 * x - 1 if part == "encode" else whole.run(net.from_latent_ops(), (4 * x[None] - 2).to(vae.dtype))[0]
 

@@ -66,6 +66,21 @@ def build_flow(ops: Ops, source: Flow, banding: Banding, observer: Observer) -> 
     return made
 
 
+def read_flow(ops: Ops, source: Flow, banding: Banding, observer: Observer) -> Rows:
+    """What the ops make of a source, in bands from the top.
+
+    Of an image all that is held is computed in its order before the first band is read: a flow that finds its source
+    ready asks no further. Otherwise each would ask the one before it, and of a deep network (SD's consistency decoder)
+    more of them than Python lets functions call one another.
+    """
+    held: list[HeldFlow] = []
+    made = build_flow(ops, source, banding if banding.past else banding._replace(held=held), observer)
+    for flow in held:
+        flow.fill()
+    held.clear()
+    yield from made.read(last=True)
+
+
 def _build_step(op: AnyOp, source: Flow, banding: Banding, observer: Observer) -> Flow:
     if isinstance(op, Residual):
         return ResidualSum(op, source, banding, observer)

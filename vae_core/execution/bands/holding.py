@@ -33,6 +33,7 @@ class Banding(NamedTuple):
     recomputed  ids of group norms whose input is computed twice instead of held
     side_input  what SideInputs read; None: the source of the whole flow
     past        of a clip that is run in parts: what is known of the parts before
+    held        if given, flows that are held are put into it as they are made, each after those that it reads
     """
 
     numbers: int
@@ -40,6 +41,7 @@ class Banding(NamedTuple):
     recomputed: frozenset[int] = frozenset()
     side_input: Flow | None = None
     past: Past | None = None
+    held: "list[HeldFlow] | None" = None
 
 
 class Rereadable(Flow):
@@ -60,6 +62,8 @@ class HeldFlow(Rereadable):
         self.passed: dict[int, int] = {}  # for each reader: the bands that it has read
         self.final: int | None = None  # the reader after whom nobody reads
         self._moments: Moments | None = None
+        if banding.held is not None:
+            banding.held.append(self)
 
     def fill(self) -> None:
         if self.source is None:

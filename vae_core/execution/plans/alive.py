@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...ops import Ops, list_norms
-from ..bands.flows import Source, build_flow
+from ..bands.flows import Source, read_flow
 from ..bands.holding import Banding
 from ..bands.state import Past
 from .counting import LiveBytes
@@ -50,7 +50,7 @@ def count_alive(
     banding = Banding(numbers, rooms, frozenset(id(norms[i]) for i in twice), past=past)
     banding = banding._replace(side_input=Source(side, banding))
     with ShapesOnly(count):
-        for band in build_flow(ops, Source(x, banding), banding, count).read(last=True):
+        for band in read_flow(ops, Source(x, banding), banding, count):
             del band
     return Alive(int(count.most_on_cpu), count.passing, count.surge)
 

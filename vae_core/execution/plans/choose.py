@@ -59,10 +59,13 @@ def _make_request(
         if len(shape) == 5 and law and (shape[2] > 1 or law.images_are_clips):
             return _request_clips(twin, law, config, half, shape, dtype, streamed)
         batch = math.prod((shape[0], *shape[2:-2]))
-        size = (shape[-2], shape[-1])
+        size = _find_size(config, half, shape)
         if half is Half.ENCODER:
-            return _request_encoding(twin, config, batch, size, dtype, streamed)
-        return _request_decoding(twin, config, batch, size, dtype, streamed, masked)
+            found = _request_encoding(twin, config, batch, size, dtype, streamed)
+        else:
+            found = _request_decoding(twin, config, batch, size, dtype, streamed, masked)
+        found.bands_first = config.image_size is None  # one that sees its image at once needs more in bands
+        return found
 
 
 @lru_cache(maxsize=8)
@@ -107,6 +110,15 @@ def _request_decoding(
         return Request(fuse(list_ops(twin, Half.DECODER, masked)), z, scale, side_input=side_input)
     ops = fuse(as_single_frame(list_ops(twin, Half.DECODER)))
     return Request(ops, z, scale, streamed="result" if streamed else None)
+
+
+def _find_size(config: Config, half: Half, shape: tuple[int, ...]) -> tuple[int, int]:
+    """(H, W) of what is run: as asked, or of the only images that there are to this VAE."""
+    side = config.image_size
+    if not side:
+        return shape[-2], shape[-1]
+    n = side if half is Half.ENCODER else side // config.spatial_ratio
+    return n, n
 
 
 def _pad_size(size: Sequence[int], ratio: int) -> tuple[int, int]:

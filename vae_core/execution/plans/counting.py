@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ...ops import AnyOp, DoublingConv, Global, OneFrame, Ops, declared, has_side_inputs, list_norms
 from .. import whole
-from ..bands.flows import Source, build_flow
+from ..bands.flows import Source, read_flow
 from ..bands.holding import Banding
 from ..bands.state import Past
 from ..bands.stores import OnDevice
@@ -203,7 +203,7 @@ class BandedRun(Observer, Census):
         banding = Banding(2**62, store, frozenset(id(norms[i]) for i in twice))
         banding = banding._replace(side_input=Source(side, banding), past=past)
         with torch.no_grad(), ShapesOnly(self):
-            bands = build_flow(ops, Source(x, banding), banding, self).read(last=True)
+            bands = read_flow(ops, Source(x, banding), banding, self)
             shapes = [band.shape for band in bands]
         self.shape = (*shapes[0][1:2], sum(shape[-2] for shape in shapes), shapes[0][-1])
 

@@ -52,6 +52,7 @@ class Request:
     """
 
     gaps = GAPS
+    bands_first = True  # on a CPU, of larger images
 
     def __init__(self, ops: Ops, x: Tensor, scale: int, streamed: str | None = None, side_input: Tensor | None = None):
         self.ops, self.x, self.scale, self.streamed = ops, x, scale, streamed
@@ -107,7 +108,7 @@ class Request:
     ) -> Iterator[Plan]:
         """All plans, the fastest first; of no more than `rows` in a band and kept in `keep`, if these are given."""
         in_one = keep is None and (rows is None or self.rows <= rows)
-        last = on_cpu and rows is None and self.rows > SMALL
+        last = on_cpu and rows is None and self.rows > SMALL and self.bands_first
         if in_one and not last:
             yield from self._propose_whole(on_cpu)
         yield from self.propose_bands(elsewhere, rows, keep, on_cpu)

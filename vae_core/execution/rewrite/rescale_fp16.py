@@ -39,6 +39,7 @@ from ...ops import (
     leaves,
     name_original,
     plus,
+    share_numbers,
     times,
 )
 
@@ -128,7 +129,7 @@ class _GroupNorm(Op, nn.GroupNorm):
 
     def __init__(self, norm: nn.GroupNorm):
         nn.GroupNorm.__init__(self, norm.num_groups, norm.num_channels, norm.eps, device="meta")
-        self.weight, self.bias = norm.weight, norm.bias
+        share_numbers(norm, self)
 
 
 def _rescale_projection(op: Any, last: str, made: float) -> Any:

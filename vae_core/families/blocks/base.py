@@ -38,6 +38,8 @@ class Config(Protocol):
     def in_channels(self) -> int: ...
     @property
     def out_channels(self) -> int: ...
+    @property
+    def image_size(self) -> int | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,11 @@ class Bordered:
     """border: what convolutions read beyond the image, one of BORDERS. Only files that `save` wrote may say so."""
 
     border: str = ZEROS
+
+    @property
+    def image_size(self) -> int | None:
+        """The side of the squares that are the only images it takes; None: images of any size."""
+        return None
 
 
 class Halves(Bordered):
@@ -88,6 +95,7 @@ class Facts:
     decoded_ratio                    the same of the image it decodes to; decoders may enlarge, or only preview
     temporal_ratio                   frames of a clip to one of its latent, None for a VAE of images
     in_channels, out_channels        of the pixels it encodes, and of those it decodes to
+    image_size                       the side of the squares that are the only images it takes; None: of any size
     """
 
     config: Config
@@ -128,6 +136,10 @@ class Facts:
     @property
     def out_channels(self) -> int:
         return self.config.out_channels
+
+    @property
+    def image_size(self) -> int | None:
+        return self.config.image_size
 
 
 class Network(nn.Module):

@@ -34,10 +34,11 @@ class Coder:
 
 
 # Names that other networks have and none of these has: VQ codebooks (MoVQ, aMUSEd), mask-conditioned decoders, a U-Net
-# for decoder, temporal layers (SVD, Allegro), convolutions wrapped for causality (HunyuanVideo), norms conditioned on z
-# (MoVQ, KVAE), changes of resolution in two parts (KVAE) and RMS norms (Wan, Hunyuan).
+# for decoder (the consistency decoder), temporal layers (SVD, Allegro), convolutions wrapped for causality
+# (HunyuanVideo), norms conditioned on z (MoVQ, KVAE), changes of resolution in two parts (KVAE) and RMS norms (Wan,
+# Hunyuan).
 FOREIGN = re.compile(
-    r"^(?:quantize|decoder\.encoder|decoder\.condition_encoder|decoder_unet)\.|mix_factor|time_stack|time_conv|temp_conv"
+    r"^(?:quantize|decoder\.encoder|decoder\.condition_encoder|decoder_unet|(?:decoder\.)?embed_image)\.|mix_factor|time_stack|time_conv|temp_conv"
     r"|temporal|\.conv\d?\.conv\.|conv_in\.conv\.|\.norm_layer\.|\.spatial_conv\.|\.gamma$"
 )
 

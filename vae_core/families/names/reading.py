@@ -19,9 +19,8 @@ PREFIXES = ("", "first_stage_model.", "vae.", "model.", "first_stage.", "autoenc
 
 # What a file may hold beside the network, and nothing reads: losses and averages of training, counters of batch norms,
 # projections of a diffusion step, what a diffusion model does to latents, which are raw here, and other networks of a
-# full checkpoint, which codes were used (LlamaGen), FLUX.2's encoder (Mage-VAE),
-# constants of a Haar transform (Cosmos). Any other surplus tensor within a
-# module of the network is refused.
+# full checkpoint, which codes were used (LlamaGen), FLUX.2's encoder (Mage-VAE), what SigLIP sums an image up with
+# (RAE), constants of a Haar transform (Cosmos). Any other surplus tensor within a module of the network is refused.
 _LEFTOVER = re.compile(
     r"(loss|model_ema|discriminator|perceptual_loss)\.|(logvar|global_step)$"
     r"|(text_encoders?|cond_stage_model|conditioner|(model\.)?diffusion_model|unet|transformer|audio_vae|vocoder)\."
@@ -29,12 +28,14 @@ _LEFTOVER = re.compile(
     r"|(pipeline|decoder_model|decoder)\.y_embedder\.(encoder|bottleneck)\."
     r"|(encoder\.patcher3d|decoder\.unpatcher3d)\.\w+$"
     r"|quantize\.codebook_used$|(encoder|decoder)\.mid\.block_\d\.temb_proj\."
+    r"|encoder\.(vision_model\.|model\.)?(embeddings\.position_ids$|head\.(probe$|attention\.|layernorm\.|mlp\.))"
 )
 _COUNTER = "num_batches_tracked"  # of a batch norm, anywhere
 _HALF = re.compile(r"(?:^|\.)(?=(?:(?:taesd_)?(?:en|de)coder|previewer)\.)")
 # Of networks whose halves have other names, or none.
 _NO_HALF = re.compile(
-    r"(?:^|\.)(?=(?:in_block|vquantizer|student\.dconv_encoder|pipeline\.s_embedder)\.|(?<!student\.)dconv_encoder\.)"
+    r"(?:^|\.)(?=(?:in_block|vquantizer|student\.dconv_encoder|pipeline\.s_embedder|decoder_unet)\."
+    r"|(?<!student\.)dconv_encoder\.|(?<!decoder\.)embed_image\.)"
 )
 MOST_PREFIXES, LEAST_NAMES = 6, 8  # that are tried beside the common ones; such names that each must have
 _COMPILED = "_orig_mod."  # what torch.compile puts before the names of a module, wherever it is
