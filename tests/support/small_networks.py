@@ -36,6 +36,7 @@ from exact_vae.vae_core.families import (
     taesdv,
     tiny,
     tiny_video,
+    vidtok,
     vq,
     wan,
 )
@@ -93,6 +94,14 @@ def _ltx_first() -> ltx_video.LTXConfig:
     blocks, widening, change = _LTX
     down = (blocks(8, 1), change(8, True, True, strided=True), widening(12), blocks(12, 1))
     return ltx_video.LTXConfig(4, down, (blocks(12, 1), widening(8), change(8, True, True), blocks(8, 1)))
+
+
+def _vidtok(**more) -> vidtok.VidTokConfig:
+    """Of two doublings of frames, the second at the resolution of images."""
+    kept, both = (False, False), (True, True)
+    down = vidtok.Coder((8, 12, 16), (1, 1, 1), (both, both, kept), stem=8)
+    up = vidtok.Coder((8, 12, 16), (1, 1, 2), (kept, both, both))
+    return vidtok.VidTokConfig(4, down, up, **more)
 
 
 SMALL: dict[str, tuple[str, Config]] = {
@@ -192,6 +201,8 @@ SMALL: dict[str, tuple[str, Config]] = {
             ldm.Coder((32, 32, 64), (2,) * 3, (False,) * 3, mid_attention=False),
         ),
     ),
+    "vidtok": ("vidtok", _vidtok()),
+    "vidtok: FSQ, not causal": ("vidtok", _vidtok(version="", quantised=True)),
     "mochi": (
         "mochi",
         mochi.MochiConfig(
@@ -245,7 +256,7 @@ AT_ONCE = {("hunyuan_video", "encode"), ("hunyuan_video", "decode"), ("hunyuan_i
 # Families in which norms read the stream, so fp16 is made safe.
 RESCALED = ("kl", "asymmetric", "svd", "vq", "llamagen", "kvae", "mage", "hunyuan_image", "wan", "hunyuan_video",
             "hunyuan_video_15", "hunyuan_image_3", "ltx_video", "mochi", "seedvr2", "cogvideox",
-            "easyanimate", "cosmos", "allegro", "kvae_video")  # fmt: skip
+            "easyanimate", "cosmos", "allegro", "kvae_video", "vidtok")  # fmt: skip
 
 
 def small(kind: str, dtype: torch.dtype = torch.float64) -> VAE:
