@@ -73,6 +73,7 @@ CASES = (
     Case("Cosmos 1.0", "cosmos", (96, 96), frames=9, narrower=2),
     Case("Allegro", "allegro", (64, 64), frames=4, narrower=4),
     Case("EasyAnimate", "easyanimate", (64, 64), frames=5, narrower=4),
+    Case("VidTok", "vidtok", (64, 64), frames=5, narrower=4),
     Case("Mochi", "mochi", (64, 64), frames=7, narrower=4),
     Case("KVAE 2-D", "kvae", (96, 96), narrower=2),
     Case("KVAE 3-D", "kvae_video", (64, 64), frames=5, narrower=4),

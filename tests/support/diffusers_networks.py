@@ -102,6 +102,12 @@ DIFFUSERS = {
         | {"up_block_types": ("SpatialUpBlock3D", "SpatialTemporalUpBlock3D", "SpatialTemporalUpBlock3D")}
         | {"block_out_channels": (32, 32, 64), "latent_channels": 4, "layers_per_block": 1},
     ),
+    "vidtok": ("AutoencoderVidTok", {"ch": 8, "ch_mult": (1, 2, 2), "num_res_blocks": 1}),
+    "vidtok FSQ, not causal": (
+        "AutoencoderVidTok",
+        {"ch": 8, "ch_mult": (1, 2, 2), "num_res_blocks": 1, "is_causal": False}
+        | {"regularizer": "fsq", "double_z": False, "codebook_size": 4096},
+    ),
     "mochi": (
         "AutoencoderKLMochi",
         {"encoder_block_out_channels": (32, 32, 64, 64), "decoder_block_out_channels": (32, 32, 32, 64)}
@@ -153,4 +159,4 @@ DIFFUSERS = {
     "paella": ("PaellaVQModel", {"levels": 2, "bottleneck_blocks": 1, "embed_dim": 24, "num_vq_embeddings": 20}),
 }
 # Families of which diffusers has kept the authors' names: a file is of both layouts, and known as diffusers'.
-SAME_NAMES = ("kvae", "easyanimate", "allegro", "kvae_video")
+SAME_NAMES = ("kvae", "easyanimate", "allegro", "kvae_video", "vidtok")

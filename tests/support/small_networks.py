@@ -38,6 +38,7 @@ from exact_vae.vae_core.families import (
     taesdv,
     tiny,
     tiny_video,
+    vidtok,
     vq,
     wan,
 )
@@ -103,6 +104,14 @@ def _rae(kind: str, patch: int, **more) -> rae.RAEConfig:
     decoder = rae.Decoder(128, layers=1, hidden=32, heads=2, positions=False)
     statistics = {"mean": (128, 2, 2), "std": (128, 2, 2)}
     return rae.RAEConfig(128, rae.Encoder(kind, 1, 48, patch, positions=3), decoder, 2, **{**statistics, **more})
+
+
+def _vidtok(**more) -> vidtok.VidTokConfig:
+    """Of two doublings of frames, the second at the resolution of images."""
+    kept, both = (False, False), (True, True)
+    down = vidtok.Coder((8, 12, 16), (1, 1, 1), (both, both, kept), stem=8)
+    up = vidtok.Coder((8, 12, 16), (1, 1, 2), (kept, both, both))
+    return vidtok.VidTokConfig(4, down, up, **more)
 
 
 SMALL: dict[str, tuple[str, Config]] = {
@@ -211,6 +220,8 @@ SMALL: dict[str, tuple[str, Config]] = {
             ldm.Coder((32, 32, 64), (2,) * 3, (False,) * 3, mid_attention=False),
         ),
     ),
+    "vidtok": ("vidtok", _vidtok()),
+    "vidtok: FSQ, not causal": ("vidtok", _vidtok(version="", quantised=True)),
     "mochi": (
         "mochi",
         mochi.MochiConfig(
@@ -264,7 +275,7 @@ AT_ONCE = {("hunyuan_video", "encode"), ("hunyuan_video", "decode"), ("hunyuan_i
 # Families in which norms read the stream, so fp16 is made safe.
 RESCALED = ("kl", "asymmetric", "svd", "vq", "llamagen", "kvae", "mage", "hunyuan_image", "wan", "hunyuan_video",
             "hunyuan_video_15", "hunyuan_image_3", "ltx_video", "mochi", "seedvr2", "cogvideox",
-            "easyanimate", "cosmos", "allegro", "kvae_video")  # fmt: skip
+            "easyanimate", "cosmos", "allegro", "kvae_video", "vidtok")  # fmt: skip
 
 
 def small(kind: str, dtype: torch.dtype = torch.float64) -> VAE:

@@ -27,6 +27,7 @@ SCALES = (".scale_weight", ".weight_scale")
 OF_ACTIVATIONS = (".scale_input", ".input_scale", "_quant", "scaled_fp8")
 QUANTISED = ("F8_E4M3", "F8_E5M2", "I8")
 NORM_GROUPS = "exact_vae.norm_groups"  # in the metadata: groups of the VAE's norms, if they are not the usual ones
+VERSION = "exact_vae.version"  # in the metadata: of families whose files do not tell it, see `Family.versions`
 DIGITS = 6  # of that number, more than any network has channels
 NOTE = "quantised"  # in the metadata of what is not read as it is stored: how it is
 

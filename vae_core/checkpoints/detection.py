@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -17,7 +17,7 @@ from ..families.others import recognise_other
 from ..families.registry import clip_law, expected_shapes, family_named, spaces, title
 from ..families.unsupported import recognise
 from ..latents.spaces import find_tiny_space
-from .checkpoint import Checkpoint
+from .checkpoint import VERSION, Checkpoint
 from .files import open_checkpoint
 from .latent_space_hints import whose
 
@@ -171,12 +171,29 @@ def space_of(found: Detection, checkpoint: Checkpoint) -> str | None:
 
 
 def detect_in(checkpoint: Checkpoint) -> Detection:
-    """`detect`, its sentences beginning with the file's name."""
+    """`detect`, its sentences beginning with the file's name, and of the version that the file says or is named by."""
     try:
-        return detect(checkpoint.shapes, checkpoint.norm_groups)
+        found = detect(checkpoint.shapes, checkpoint.norm_groups)
     except UnknownCheckpoint as e:
         e.args = (f"'{checkpoint.path}': {e}",)
         raise e from None
+    version = _find_version(found, checkpoint)
+    return replace(found, config=replace(found.config, version=version)) if version else found  # type: ignore[type-var]
+
+
+def _find_version(found: Detection, checkpoint: Checkpoint) -> str | None:
+    """As `save` noted it, or by the name that its authors gave the file; None if there is but one, or nothing says.
+
+    Raises BrokenCheckpoint for one that there is not.
+    """
+    family = family_named(found.family)
+    if not family.find_version or not vars(found.config).get("version"):
+        return None
+    said = checkpoint.metadata.get(VERSION) or family.find_version(checkpoint.files[0].name)
+    if said and said not in family.versions:
+        known = " or ".join(family.versions)
+        raise BrokenCheckpoint(f"'{checkpoint.path}' says that it is of version '{said[:40]}': there is {known}.")
+    return said
 
 
 def demand_whole(found: Detection, path: Path | str) -> None:

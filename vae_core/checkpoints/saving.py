@@ -25,7 +25,7 @@ from ..files.marks import demand_unwritten
 from ..files.safetensors_writing import WORDS, rank_width, write_safetensors
 from ..numerics import pin_numerics
 from ..vae import VAE
-from .checkpoint import NORM_GROUPS
+from .checkpoint import NORM_GROUPS, VERSION
 from .files import BORDER
 
 
@@ -68,9 +68,10 @@ def layouts_of(family: str) -> tuple[str, ...]:
 
 def _note(vae: VAE) -> dict[str, str]:
     """What the weights do not say."""
-    border = {} if vae.config.border == ZEROS else {BORDER: vae.config.border}
-    groups = groups_of(vae.config)
-    return border if groups == GROUPS else {**border, NORM_GROUPS: str(groups)}
+    groups, version = groups_of(vae.config), vars(vae.config).get("version")
+    said = {BORDER: vae.config.border} if vae.config.border != ZEROS else {}
+    said |= {NORM_GROUPS: str(groups)} if groups != GROUPS else {}
+    return said | ({VERSION: version} if version else {})
 
 
 def _written(vae: VAE, layout: str) -> Iterator[tuple[str, str, Tensor]]:

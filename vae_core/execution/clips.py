@@ -129,6 +129,8 @@ def _gather_new(shape: Sequence[int], bands: Iterator[Tensor]) -> Tensor | None:
         return None
     exact = at_least_fp32(first.dtype)
     if first.shape[1:] == tuple(shape):
+        others = next(bands, None)  # flows keep what is to be known of these frames when they end
+        assert others is None
         return first.to(exact)
     result = torch.empty((len(first), *shape), dtype=exact, device=first.device)
     gather(chain((first,), bands), result)

@@ -20,7 +20,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..ops import Conv2d, Conv3d, GroupNormOverFrames, Ops, Residual, Temporal, chain, join, silu
+from ..ops import Conv2d, Conv3d, EachTwice, GroupNormOverFrames, Ops, Residual, Temporal, chain, join, silu
 from .blocks.base import ClipLaw, ConfigJson, Family, Halves, Member, Network
 from .blocks.ldm import GROUPS, AttnBlock, Coder, Resample, ResnetBlock, halved, norm, read_coder
 from .names import allegro as names
@@ -100,25 +100,12 @@ class EverySecond(WholeClip):
         return x[::2]
 
 
-class EachTwice(WholeClip):
-    """(T, C, H, W) -> (2 T, C, H, W)"""
-
-    growth = 2.0
-
-    def change(self, x: Tensor) -> Tensor:
-        return _pairs(x.permute(0, 2, 3, 1)[:, None].expand(-1, 2, -1, -1, -1))
-
-
 class PairsToFrames(WholeClip):
     """Two frames of each, whose channels lie one after the other. (T, 2 C, H, W) -> (2 T, C, H, W)"""
 
     def change(self, x: Tensor) -> Tensor:
-        return _pairs(x.permute(0, 2, 3, 1).unflatten(-1, (2, -1)).permute(0, 3, 1, 2, 4))
-
-
-def _pairs(x: Tensor) -> Tensor:
-    """(T, 2, H, W, C) -> (2 T, C, H, W)"""
-    return x.flatten(0, 1).contiguous().permute(0, 3, 1, 2)  # of one frame it may be a view
+        pairs = x.permute(0, 2, 3, 1).unflatten(-1, (2, -1)).permute(0, 3, 1, 2, 4)
+        return pairs.flatten(0, 1).contiguous().permute(0, 3, 1, 2)  # of one frame it may be a view
 
 
 DOWN, UP = "down", "up"

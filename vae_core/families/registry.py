@@ -43,6 +43,7 @@ SIGNS: Mapping[str, tuple[str, ...]] = {
     "kvae_video": ("spatial_conv.",),
     "cosmos": ("conv_in.0.conv3d.", "conv_in.conv_s."),
     "easyanimate": (".convs.0.norm1.",),
+    "vidtok": ("_temporal.",),
     "mochi": ("block_in.", ".stack."),
     "hunyuan_video": _LDM,
     "hunyuan_video_15": _LDM,

@@ -177,6 +177,12 @@ SPACES: Mapping[str, LatentSpace] = {
     # AutoencoderKLAllegro, AutoencoderKLMagvit, Kandinsky6SRVAE
     "allegro": LatentSpace("Allegro", 4, 8, 0.13, families=("allegro",)),
     "easyanimate": LatentSpace("EasyAnimate", 16, 8, 0.7125, families=("easyanimate",)),
+    # microsoft/VidTok, whose programs do not scale; by ratio and channels, FSQ's of 4 to 6 channels too
+    **{
+        f"vidtok-f{ratio}c{channels}": LatentSpace("VidTok", channels, ratio, families=("vidtok",))
+        for ratio, of in {4: (4,), 8: (4, 5, 6, 8, 16), 16: (4, 6, 16)}.items()
+        for channels in of
+    },
     "kandinsky6-sr": LatentSpace("Kandinsky 6 SR", 64, 16, 0.910344004631042, families=()),
     "pixel": LatentSpace("pixel-space models", 3, 1, families=("pixel",)),
 }

@@ -56,7 +56,9 @@ class LookBack(Temporal):
 
 
 class LookAround(Temporal):
-    """Puts so many frames before x in front of it, and as many after it at its end: the first and the last again.
+    """Puts so many frames before x in front of it, and as many after it at its end.
+
+    Beyond both ends of a clip are the first and the last frame again (`repeats`), or zeros.
 
     A whole clip: (T, C, H, W) -> (T + 2 frames, C, H, W). Of a part, what a convolution over 2 frames + 1 can use:
     nothing, (0, C, H, W), while too few have come, and so many frames more when the clip ends.
@@ -64,9 +66,9 @@ class LookAround(Temporal):
 
     keeps_scale = True
 
-    def __init__(self, frames: int):
+    def __init__(self, frames: int, repeats: bool = True):
         super().__init__()
-        self.ahead = frames
+        self.ahead, self.repeats = frames, repeats
 
     def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         return self._look(x, past, 0)
@@ -75,8 +77,12 @@ class LookAround(Temporal):
         return self._look(x, past, self.ahead)
 
     def _look(self, x: Tensor, past: Tensor | None, after: int) -> tuple[Tensor, Tensor]:
-        before = x[:1].expand(self.ahead, *x.shape[1:]) if past is None else past
+        before = self._beyond(x[:1], self.ahead) if past is None else past
         seen = [before, x] if len(x) else [before]
-        seen += [seen[-1][-1:].expand(after, *before.shape[1:])] if after else []
+        seen += [self._beyond(seen[-1][-1:], after)] if after else []
         y = join(seen)
         return y if len(y) > 2 * self.ahead else y[:0], y[-2 * self.ahead :].clone()
+
+    def _beyond(self, end: Tensor, frames: int) -> Tensor:
+        """What lies beyond the first or the last frame, (1, C, H, W) -> (frames, C, H, W)"""
+        return (end if self.repeats else torch.zeros_like(end)).expand(frames, *end.shape[1:])

@@ -152,6 +152,17 @@ class RepeatFrames(Temporal):
         return ()
 
 
+class EachTwice(Temporal):
+    """Every frame twice, the first one too, so an image is to be run as a clip. (T, C, H, W) -> (2 T, C, H, W)"""
+
+    keeps_scale = True
+    growth = 2.0
+
+    def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        y = x.permute(0, 2, 3, 1)[:, None].expand(-1, 2, -1, -1, -1).flatten(0, 1)
+        return y.contiguous().permute(0, 3, 1, 2), x[:0].clone()  # of one frame it may be a view
+
+
 class MeanFrames(Temporal):
     """The mean of every two frames; of an odd number the first stays. (T, C, H, W) -> (T', C, H, W)"""
 

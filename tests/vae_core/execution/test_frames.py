@@ -66,6 +66,16 @@ def test_frames_in_bands(how):
     assert (frames - vae.decode(whole.mode(), size=whole.size)[0]).abs().max() < 1e-12
 
 
+@pytest.mark.parametrize("kind", ["wan", "hunyuan_video_15", "ltx_video"])
+def test_frames_that_are_one_band(kind):
+    """What is to be known of them later is kept all the same."""
+    vae = small(kind)
+    z = torch.randn(1, 4, 4, 1, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert vae.plan("decode", z.shape, streamed=True, rows=3).rows
+    frames, whole = torch.cat(list(vae.decode_frames(z, rows=3)), 1), vae.decode(z)[0]
+    assert frames.shape == whole.shape and (frames - whole).abs().max() < 1e-12
+
+
 def test_frames_come_as_soon_as_they_are_final():
     vae, seen = small("wan"), []
     frames = vae.decode_frames(torch.randn(1, 4, 5, 2, 2), progress=lambda done, total: seen.append(done))

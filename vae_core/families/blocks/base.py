@@ -241,6 +241,9 @@ class Family(NamedTuple):
     scaling      of tiny VAEs, which were trained on scaled latents and must be told of which space: a space -> the
                  tensors that lead from its scaled latents to raw ones
     grouped      are its norms of as many groups as a config.json says? `detect` takes the number as `norm_groups`
+    versions     of files that have the same names and shapes, but are run differently: the config's `version`, if it
+                 has one
+    find_version a file's name -> its version, or None
     light        may it be read as LightX2V's network of the same shapes, `light=True` in the config?
     """
 
@@ -256,6 +259,8 @@ class Family(NamedTuple):
     config_json: ConfigJson | None = None
     scaling: Callable[[LatentSpace], dict[str, Tensor]] | None = None
     light: bool = False
+    versions: tuple[str, ...] = ()
+    find_version: Callable[[str], str | None] | None = None
     grouped: bool = False
 
     def read(self, shapes: Shapes, norm_groups: int) -> Any:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ..shapes import Shapes
 from .layout import Layout, Names
+from .vidtok import over_frames_alone
 from .wan import over_frames
 
 PREFIXES = ("", "first_stage_model.", "vae.", "model.", "first_stage.", "autoencoder.", "module.")
@@ -147,7 +148,7 @@ def _as_reference(name: str, shape: tuple[int, ...], one_frame: bool) -> tuple[i
     """Without the ones that only some files have: a norm's weight is (C,), not (1, C, 1, 1)."""
     if len(shape) > 1 and shape[0] == 1 and shape.count(1) == len(shape) - 1 and re.search(_VECTOR, name):
         return tuple(n for n in shape if n > 1)
-    return over_frames(name, _as_conv(name, shape, one_frame))
+    return over_frames(name, over_frames_alone(name, _as_conv(name, shape, one_frame)))
 
 
 def _as_conv(name: str, shape: tuple[int, ...], one_frame: bool) -> tuple[int, ...]:
