@@ -10,8 +10,13 @@ from exact_vae.nodes.translations import FOLDER, as_text, english, file_of
 
 TRANSLATED = ("es", "fr", "ja", "ko", "ru", "zh")
 LANGUAGES = ("en", *TRANSLATED)
-SCRIPTS = {"ja": "[\u3040-\u30ff\u4e00-\u9fff]", "ko": "[\uac00-\ud7a3]", "ru": "[\u0430-\u044f]", "zh": "[\u4e00-\u9fff]"}
-ENDS = {"ja": "。", "zh": "。）"}
+SCRIPTS = {
+    "ja": "[\u3040-\u30ff\u4e00-\u9fff]",
+    "ko": "[\uac00-\ud7a3]",
+    "ru": "[\u0430-\u044f]",
+    "zh": "[\u4e00-\u9fff]",
+}
+ENDS = {"ja": "\u3002", "zh": "\u3002\uff09"}  # full stops and a bracket as wide as a letter
 ENGLISH_WORDS = r"\b(the|of|and|is|are|which|that|its?|this|with|from|each|for|not|if|by|be|was)\b"
 CODE = r"%\w+%|#\w+|\[\w+\]|\w+(?:/\w+)+|(?<!\w)\.[a-z]\w+|\w*[a-z]\d\w*|\w+_\w+|\w+-\w+-\w+|\d+"
 
@@ -32,7 +37,8 @@ def flat(tree: dict, above: str = "") -> dict[str, str]:
 def beside_english(language: str) -> list[tuple[str, str, str]]:
     """(path, English text, its translation) of every description and tooltip."""
     found = flat(texts(language))
-    return [(path, text, found[path]) for path, text in flat(english()).items() if re.search("description|tooltip", path)]
+    told = {path: text for path, text in flat(english()).items() if re.search("description|tooltip", path)}
+    return [(path, text, found[path]) for path, text in told.items()]
 
 
 def menu(node: str, name: str) -> list[str]:
