@@ -20,6 +20,7 @@ from .inputs import bool_input, choice_input
 from .vae_files import PIXEL_SPACE, find_paths, list_names
 
 NONE, AUTOMATIC = "none", "automatic"
+ENCODED_APART = "ComfyUI's nodes encode separate images"
 DEVICES = ("auto", "cpu", "cuda:0", "cuda:1", "cuda:2", "cuda:3")
 
 
@@ -91,7 +92,7 @@ class VAELoader:
         load = make_loader(vae_name, other_half, latent_space, light, border)
         made = host.to_socket(load, dtype, device, separate_images=frames == SEPARATE)
         vae = host.look(made)
-        note = "; ComfyUI's nodes encode separate images" if frames == SEPARATE and vae.clip_law else ""
+        note = f"; {ENCODED_APART}" if frames == SEPARATE and vae.clip_law else ""
         line = f"{vae.latent_channels} channels at 1/{vae.spatial_ratio}, {host.runs_in(made)}{note}"
         return host.show_text(line, made)
 

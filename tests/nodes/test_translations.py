@@ -54,10 +54,10 @@ def menus(node: str) -> list[str]:
 
 
 def test_there_are_these_languages():
-    """The host takes every folder here for a language, and knows of nodes only what nodeDefs.json says."""
+    """The host takes every folder here for a language: of nodes it reads nodeDefs.json, and passes main.json on."""
     assert sorted(path.name for path in FOLDER.iterdir()) == sorted(LANGUAGES)
     for language in LANGUAGES:
-        assert [path.name for path in (FOLDER / language).iterdir()] == ["nodeDefs.json"]
+        assert sorted(path.name for path in (FOLDER / language).iterdir()) == ["main.json", "nodeDefs.json"]
 
 
 def test_the_english_file_is_that_of_the_classes():
