@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,22 +15,17 @@ from exact_vae.nodes import encode_folder, frames, host, vae_decode, vae_loader
 from exact_vae.nodes.host import host_vae, showing
 from exact_vae.nodes.images import convert_with_alpha
 from exact_vae.nodes.several import take_image
-from exact_vae.nodes.translations import FOLDER
 from exact_vae.vae_core import Half
 from exact_vae.vae_core.execution.plans.plan import Plan
 from exact_vae.vae_core.execution.tiles import TilePlan, Tiles
 from exact_vae.vae_core.verdicts import Finding, Machine, Verdict, Way
 from exact_vae.vae_core.verdicts.detours import say_why
+from support.lines import HOLE, Sayer, table
 from support.node_calls import call, sample_image, text
 
 LANGUAGES = ("es", "fr", "ja", "ko", "ru", "zh")
 SCRIPT = Path(__file__).parents[2] / "web" / "lines.js"
-HOLE = r"\{(\w+)\}"
 PLAN = Plan(1, 0, "device", (), 125 << 20, 0, 1.0, (3, 64, 64))
-
-
-def table(language: str) -> dict:
-    return json.loads((FOLDER / language / "main.json").read_text(encoding="utf-8"))["exactVae"]
 
 
 def say_detour(dtype: torch.dtype, half: Half, other: Way) -> str:
@@ -76,41 +70,6 @@ def lines(folders, vae) -> list[str]:
         text("ExactLatentSample", vae=tiny, pixels=sample_image(), **drawn),
         encode_folder.describe(Report(8, 7, 3, {}), {"it is too small": 2, "it is a text": 1}, "latents/set"),
     ]
-
-
-class Sayer:
-    """Says lines in the words of another table, as web/lines.js does. used: the keys of the templates it took."""
-
-    def __init__(self, own: dict):
-        self.english, self.own, self.used = table("en"), own, set[str]()
-        self.patterns = {key: re.compile(to_regex(template)) for key, template in self.english["lines"].items()}
-
-    def __call__(self, line: str) -> str:
-        said = [self.translate(part) for part in line.split(self.english["semicolon"])]
-        assert None not in said, line
-        return self.own["semicolon"].join(filter(None, said))
-
-    def translate(self, part: str) -> str | None:
-        parts = [self.match(one) for one in part.split(self.english["comma"])]
-        return self.match(part) if None in parts else self.own["comma"].join(filter(None, parts))
-
-    def match(self, part: str) -> str | None:
-        for key, pattern in self.patterns.items():
-            if found := pattern.fullmatch(part):
-                self.used.add(key)
-                return re.sub(HOLE, partial(self.fill, found), self.own["lines"][key])
-        return None
-
-    def fill(self, found: re.Match, hole: re.Match) -> str:
-        value = found[hole[1]]
-        said = hole[1] in ("pieces", "what", "where", "frames", "latentFrames") and self.translate(value)
-        return said or value
-
-
-def to_regex(template: str) -> str:
-    pieces = re.split(HOLE, template)  # text, name, text, name, ..., text
-    holes = {name: f"(?P<{name}>{'[0-9]+' if name in ('n', 'm') else '.+'})" for name in pieces[1::2]}
-    return "".join(holes[piece] if i % 2 else re.escape(piece) for i, piece in enumerate(pieces))
 
 
 def test_the_templates_say_every_line_and_none_is_idle(lines):
