@@ -21,7 +21,6 @@ from .vae_files import PIXEL_SPACE, find_paths, list_names
 
 NONE, AUTOMATIC = "none", "automatic"
 ENCODED_APART = "ComfyUI's nodes encode separate images"
-DEVICES = ("auto", "cpu", "cuda:0", "cuda:1", "cuda:2", "cuda:3")
 
 
 @checks_inputs()
@@ -78,7 +77,7 @@ class VAELoader:
             "required": {"vae_name": (list_names(), {"tooltip": name})},
             "optional": {
                 "dtype": choice_input(("auto", *DTYPES), "auto", dtype),
-                "device": choice_input(DEVICES, "auto", device, advanced=True),
+                "device": choice_input(("auto", *host.list_devices()), "auto", device, advanced=True),
                 "other_half": choice_input(halves, NONE, half, advanced=True),
                 "latent_space": choice_input(spaces, AUTOMATIC, space, advanced=True),
                 "light": bool_input(False, light, advanced=True),

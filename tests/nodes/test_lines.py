@@ -21,7 +21,7 @@ from exact_vae.vae_core.execution.tiles import TilePlan, Tiles
 from exact_vae.vae_core.verdicts import Finding, Machine, Verdict, Way
 from exact_vae.vae_core.verdicts.detours import say_why
 from support.lines import HOLE, Sayer, table
-from support.node_calls import call, sample_image, text
+from support.node_calls import call, latent, sample_image, text
 
 LANGUAGES = ("es", "fr", "ja", "ko", "ru", "zh")
 SCRIPT = Path(__file__).parents[2] / "web" / "lines.js"
@@ -55,6 +55,7 @@ def lines_of_plans() -> list[str]:
 def lines(folders, vae) -> list[str]:
     """Lines that nodes and what they call make: of every template at least one."""
     several = take_image({"samples": SimpleNamespace(is_nested=True, unbind=lambda: [torch.zeros(1, 4, 8, 8)] * 2)})
+    sound = call("ExactJoinLatents", samples1=latent(2, 16, 3, 4, 5), samples2=latent(2, 1, 9))
     tiny = call("ExactVAELoader", vae_name="mine")
     drawn = {"seed": 1, "samples_per_image": 2, "temperature": 1.0}
     return [
@@ -65,6 +66,8 @@ def lines(folders, vae) -> list[str]:
         text("ExactVAELoader", vae_name="small.safetensors"),
         vae_loader.ENCODED_APART,
         showing.say_where(host.new_file("latents/my, ones", ".latent")),
+        text("ExactLatentNoise", vae=vae, seed=1, width=60, height=64, batch_size=1, strength=1.0),
+        text("ExactLatentNoise", samples=sound, seed=1, width=8, height=8, batch_size=1, strength=1.0),
         text("ExactLatentSample", vae=vae, **drawn),
         text("ExactLatentSample", vae=vae, pixels=sample_image(), **drawn),
         text("ExactLatentSample", vae=tiny, pixels=sample_image(), **drawn),
@@ -90,7 +93,9 @@ def test_a_language_has_every_template_with_its_values(language):
         assert said != template or not re.search("[a-z]{3}", re.sub(HOLE, "", template)) or key in SAME[language], key
 
 
-SAME = {"fr": ("exact", "oneFrame", "frames")} | dict.fromkeys(("es", "ja", "ko", "ru", "zh"), ())
+SAME = {"fr": ("exact", "oneFrame", "frames", "oneLatent", "latents")} | dict.fromkeys(
+    ("es", "ja", "ko", "ru", "zh"), ()
+)
 
 
 def test_a_line_in_chinese(lines):
