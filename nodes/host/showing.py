@@ -16,23 +16,27 @@ from .videos import to_video
 MOST_DRAWN = 16  # images of a batch: each is a PNG file that is written and fetched
 
 
-def progress() -> Progress | None:
-    """What to call while something runs; it draws a bar, and raises if the user has cancelled."""
+def progress(drawn: bool = True) -> Progress | None:
+    """What to call while something runs; it draws a bar, and raises if the user has cancelled.
+
+    drawn: False where the host draws a bar of its own, of which this is a part.
+    """
     if in_comfyui():
-        return _comfyui_progress()
+        return _comfyui_progress(drawn)
     here = get_surroundings()
     return here.progress if here else None
 
 
-def _comfyui_progress() -> Progress:
+def _comfyui_progress(drawn: bool) -> Progress:
     import comfy.utils
     from comfy import model_management
 
-    bar = comfy.utils.ProgressBar(1)
+    bar = comfy.utils.ProgressBar(1) if drawn else None
 
     def tell(done: int, total: int) -> None:
         model_management.throw_exception_if_processing_interrupted()
-        bar.update_absolute(done, total)
+        if bar:
+            bar.update_absolute(done, total)
 
     return tell
 
