@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,8 @@ class EncodeFolder:
         )
         report = batch.build(request, progress=progress)
         shown = draw(vae, out, min(samples, report.latents), (height, width))
-        told = describe(report, out, folder_name)
+        reasons = batch.count_reasons(batch.Store(out).read_skipped()) if report.skipped else {}
+        told = describe(report, reasons, folder_name)
         return host.show_text(told, str(out), report.latents, report.skipped, host.result(shown), images=[shown])
 
 
@@ -156,11 +157,10 @@ def draw(vae: Any, out: Path, samples: int, size: tuple[int, int]) -> Tensor:
     return batch.draw_sheet(seen).movedim(0, -1)[None]
 
 
-def describe(report: batch.Report, out: Path, name: str) -> str:
+def describe(report: batch.Report, reasons: Mapping[str, int], name: str) -> str:
     """'8 latents, 8 encoded now; 2 skipped (2: it is too small); in the output folder: x/y': lines on the node."""
     parts = [f"{report.latents} latents, {report.encoded} encoded now"]
     if report.skipped:
-        reasons = batch.count_reasons(batch.Store(out).read_skipped())
         told = ", ".join(f"{count}: {reason}" for reason, count in list(reasons.items())[:3])
         parts.append(f"{report.skipped} skipped ({told})")
     return "; ".join([*parts, f"in the output folder: {name}"])

@@ -81,12 +81,11 @@ class LatentNoise:
              add_to_samples=False, length=1):  # fmt: skip
         noise = latents.Noise(seed, source, batch_seeds, spectrum, variation_seed, variation_strength)
         if samples is not None:
-            return draw_noise_like(samples, noise, strength, add_to_samples), SamplerNoise(noise)
-        made = latent_geometry(vae) if vae is not None else LatentGeometry(None, channels, ratio)
-        if strength == 0:
-            return made.make_empty(batch_size, width, height, length), SamplerNoise(noise)
-        drawn = host.result(noise.draw(made.shape(batch_size, width, height, length)) * strength)
-        return made.tag_latent(drawn, width, height), SamplerNoise(noise)
+            made = draw_noise_like(samples, noise, strength, add_to_samples)
+        else:
+            where = latent_geometry(vae) if vae is not None else LatentGeometry(None, channels, ratio)
+            made = draw_noise(where, (batch_size, width, height, length), noise, strength)
+        return host.show_text(describe_size(made), made, SamplerNoise(noise))
 
 
 class SamplerNoise:
@@ -99,6 +98,38 @@ class SamplerNoise:
         """Noise on the CPU, in the shape and dtype of what the LATENT holds: a tensor, or several as one object."""
         found = [noise.to(latent.dtype) for latent, noise in _draw_for(split_latents(input_latent), self.noise)]
         return found[0] if len(found) == 1 else host.nest(found)
+
+
+def draw_noise(
+    where: LatentGeometry, size: tuple[int, int, int, int], noise: latents.Noise, strength: float
+) -> Mapping[str, Any]:
+    """A LATENT of noise, or of zeros at strength 0. size: (items, width and height in pixels, frames)."""
+    if strength == 0:
+        return where.make_empty(*size)
+    _, width, height, _ = size
+    return where.tag_latent(host.result(noise.draw(where.shape(*size)) * strength), width, height)
+
+
+def describe_size(samples: Mapping[str, Any]) -> str:
+    """'1 latent, 4 channels, 64 x 96, for 512 x 768 pixels': of each latent in it, widths first."""
+    return "; ".join(map(_describe_one, split_latents(samples)))
+
+
+def _describe_one(samples: Mapping[str, Any]) -> str:
+    shape, tag = tuple(latent_of(samples).shape), tag_of(samples)
+    size = tag.size_of(shape) if tag else None
+    parts = [
+        _count(shape[0], "latent"),
+        _count(shape[1], "channel"),
+        f"{shape[-1]} x {shape[-2]}" if len(shape) > 3 else f"{shape[-1]} long",  # as of sound
+        *(_count(frames, "latent frame") for frames in shape[2:-2]),
+        f"for {size[1]} x {size[0]} pixels" if size else "",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def draw_noise_like(samples: Mapping[str, Any], noise: latents.Noise, strength: float, add: bool) -> Mapping[str, Any]:

@@ -10,6 +10,8 @@ from .entrance import checks_inputs
 from .images import TAG
 from .several import join_latents
 
+NO_FILES = "no latent is there yet"  # what the menu shows then
+
 
 @checks_inputs()
 class LoadLatent:
@@ -28,10 +30,12 @@ class LoadLatent:
     @classmethod
     def INPUT_TYPES(cls):
         name = "A file in the input folder. Files in the output folder, where latents are saved, end with [output]."
-        return {"required": {"latent": (host.list_files(latents.READABLE), {"tooltip": name})}}
+        return {"required": {"latent": (host.list_files(latents.READABLE) or [NO_FILES], {"tooltip": name})}}
 
     @classmethod
     def VALIDATE_INPUTS(cls, latent):
+        if latent == NO_FILES:
+            return "there is no latent in the input or output folder: save one with Save Latent (Exact), then press R."
         try:
             return latent is None or bool(host.find_file(latent))  # None: it comes from another node
         except BadRequest as e:

@@ -1,6 +1,8 @@
 """The texts of the nodes in the files that ComfyUI reads for a language: locales/<language>/nodeDefs.json.
 
-The English file is generated from the classes, which are the only place to edit:
+Beside them, main.json holds the templates of the line in which a node says how it ran; web/lines.js reads them.
+
+The English nodeDefs.json is generated from the classes, which are the only place to edit:
     python -m exact_vae.nodes.translations
 Files of other languages have the same keys and are edited by hand.
 """

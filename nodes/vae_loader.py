@@ -20,7 +20,7 @@ from .inputs import bool_input, choice_input
 from .vae_files import PIXEL_SPACE, find_paths, list_names
 
 NONE, AUTOMATIC = "none", "automatic"
-DEVICES = ("auto", "cpu", "cuda:0", "cuda:1", "cuda:2", "cuda:3")
+ENCODED_APART = "ComfyUI's nodes encode separate images"
 
 
 @checks_inputs()
@@ -77,7 +77,7 @@ class VAELoader:
             "required": {"vae_name": (list_names(), {"tooltip": name})},
             "optional": {
                 "dtype": choice_input(("auto", *DTYPES), "auto", dtype),
-                "device": choice_input(DEVICES, "auto", device, advanced=True),
+                "device": choice_input(("auto", *host.list_devices()), "auto", device, advanced=True),
                 "other_half": choice_input(halves, NONE, half, advanced=True),
                 "latent_space": choice_input(spaces, AUTOMATIC, space, advanced=True),
                 "light": bool_input(False, light, advanced=True),
@@ -91,7 +91,7 @@ class VAELoader:
         load = make_loader(vae_name, other_half, latent_space, light, border)
         made = host.to_socket(load, dtype, device, separate_images=frames == SEPARATE)
         vae = host.look(made)
-        note = "; ComfyUI's nodes encode separate images" if frames == SEPARATE and vae.clip_law else ""
+        note = f"; {ENCODED_APART}" if frames == SEPARATE and vae.clip_law else ""
         line = f"{vae.latent_channels} channels at 1/{vae.spatial_ratio}, {host.runs_in(made)}{note}"
         return host.show_text(line, made)
 

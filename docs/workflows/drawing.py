@@ -18,7 +18,7 @@ TEXT = {
 }  # room for what a node of ours says when it has run
 SENTENCE = 60
 MUTED = 2  # a node's mode, as the editor saves it
-SILENT = ("ExactExampleImage", "ExactLatentNoise", "ExactLatentInterpolate")
+SILENT = ("ExactExampleImage", "ExactLatentInterpolate")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .host_vae import RATIO, ClipTiles, HostVAE
     from .memory import advise, budget
     from .models import files, new_file, path
-    from .place import Surroundings, device, find_version, in_comfyui, result, surroundings
+    from .place import Surroundings, device, find_version, in_comfyui, list_devices, result, surroundings
     from .previews import first_look
     from .several import nest
     from .showing import Shown, draw_images, progress, show_saved_file, show_text, show_video, slide_images
@@ -28,7 +28,7 @@ else:
             "host_vae": "RATIO ClipTiles HostVAE",
             "memory": "advise budget",
             "models": "files new_file path",
-            "place": "Surroundings device find_version in_comfyui result surroundings",
+            "place": "Surroundings device find_version in_comfyui list_devices result surroundings",
             "showing": "Shown draw_images progress show_saved_file show_text show_video slide_images",
             "socket": "HostModel Load facts from_socket geometry look runs_in to_socket",
             "user_files": "find_file find_folder find_result_folder list_files list_folders list_graph_texts",
@@ -60,6 +60,7 @@ __all__ = [
     "from_socket",
     "geometry",
     "in_comfyui",
+    "list_devices",
     "list_files",
     "list_folders",
     "list_graph_texts",

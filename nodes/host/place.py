@@ -82,6 +82,14 @@ def result(x: Tensor) -> Tensor:
     return x.to("cpu", torch.float32)
 
 
+def list_devices() -> list[str]:
+    """'cpu', and what else torch finds on this machine: 'cuda:0', 'xpu:0', 'mps' ... None of them is started."""
+    kinds = [(kind, getattr(torch, kind, None)) for kind in ("cuda", "xpu", "npu")]
+    counts = {kind: module.device_count() for kind, module in kinds if module and module.is_available()}
+    found = [f"{kind}:{i}" for kind, count in counts.items() for i in range(count)]
+    return ["cpu", *found, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
 def device(name: str = "auto") -> torch.device:
     """'auto', 'cpu', 'cuda:0' ... -> the device a VAE runs on."""
     if name == "auto" and in_comfyui():

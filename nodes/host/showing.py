@@ -16,23 +16,27 @@ from .videos import to_video
 MOST_DRAWN = 16  # images of a batch: each is a PNG file that is written and fetched
 
 
-def progress() -> Progress | None:
-    """What to call while something runs; it draws a bar, and raises if the user has cancelled."""
+def progress(drawn: bool = True) -> Progress | None:
+    """What to call while something runs; it draws a bar, and raises if the user has cancelled.
+
+    drawn: False where the host draws a bar of its own, of which this is a part.
+    """
     if in_comfyui():
-        return _comfyui_progress()
+        return _comfyui_progress(drawn)
     here = get_surroundings()
     return here.progress if here else None
 
 
-def _comfyui_progress() -> Progress:
+def _comfyui_progress(drawn: bool) -> Progress:
     import comfy.utils
     from comfy import model_management
 
-    bar = comfy.utils.ProgressBar(1)
+    bar = comfy.utils.ProgressBar(1) if drawn else None
 
     def tell(done: int, total: int) -> None:
         model_management.throw_exception_if_processing_interrupted()
-        bar.update_absolute(done, total)
+        if bar:
+            bar.update_absolute(done, total)
 
     return tell
 
@@ -89,13 +93,13 @@ def _keep_images(images: Sequence[Tensor]) -> list[Any]:
 def show_saved_file(file: NumberedFile, kind: str) -> dict[str, Any]:
     """What a node returns that wrote a file. kind: under what the host lists it."""
     if in_comfyui():
-        _show(_say_where(file))
+        _show(say_where(file))
     return {"ui": {"text": [str(file.path)], kind: [_list_file(file)]}, "result": ()}
 
 
 def show_video(file: NumberedFile, shown: Shown) -> dict[str, Any]:
     """What a node returns that wrote a video: the host plays it on the node. shown: how the run went."""
-    shown(f"{shown.text}; {_say_where(file)}")
+    shown(f"{shown.text}; {say_where(file)}")
     ui = {"text": [shown.text], "images": [_list_file(file)], "animated": [True]}
     return {"ui": ui, "result": (to_video(file.path), str(file.path))}
 
@@ -105,7 +109,8 @@ def _list_file(file: NumberedFile) -> dict[str, str]:
     return {"filename": file.path.name, "subfolder": file.series.subfolder, "type": "output"}
 
 
-def _say_where(file: NumberedFile) -> str:
+def say_where(file: NumberedFile) -> str:
+    """'saved as latents/one_00001_.latent in the output folder'"""
     return f"saved as {'/'.join(filter(None, (file.series.subfolder, file.path.name)))} in the output folder"
 
 

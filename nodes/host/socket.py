@@ -183,16 +183,17 @@ class HostModel(nn.Module):
     def __init__(self, vae: VAE):
         super().__init__()
         self.vae, self.network = vae, vae.network
+        self.draws = True  # a bar of its own for each call
 
     def encode(self, pixels: Tensor) -> Tensor:
         """pixels (B, C, H, W), or (B, C, T, H, W) of clips, in [-1, 1] -> the latent's mode"""
         pixels = drop_extra_frames(pixels, self.vae)
-        return self.vae.encode(pixels, budget=self._budget(), progress=progress(), advice=ADVICE).mode()
+        return self.vae.encode(pixels, budget=self._budget(), progress=progress(self.draws), advice=ADVICE).mode()
 
     def decode(self, z: Tensor) -> Tensor:
         """latent -> pixels in [-1, 1]"""
         clip = to_clip_latent(z, self.vae)
-        pixels = self.vae.decode(clip, budget=self._budget(), progress=progress(), advice=ADVICE)
+        pixels = self.vae.decode(clip, budget=self._budget(), progress=progress(self.draws), advice=ADVICE)
         return pixels if clip is z else pixels[0].transpose(0, 1)
 
     def _budget(self) -> int | None:
@@ -284,7 +285,12 @@ def _socket_class() -> type:
 
         def decode_tiled(self, samples: Tensor, *more: Any, **options: Any) -> Tensor:
             first_look(self.first_stage_model.vae, samples, may_fit=False)
-            return super().decode_tiled(samples, *more, **options)
+            with _one_bar(self):
+                return super().decode_tiled(samples, *more, **options)
+
+        def encode_tiled(self, pixel_samples: Tensor, *more: Any, **options: Any) -> Tensor:
+            with _one_bar(self):
+                return super().encode_tiled(pixel_samples, *more, **options)
 
         def get_sd(self) -> dict[str, Tensor]:
             """The weights under names that ComfyUI itself loads."""
@@ -306,6 +312,17 @@ def _never_in_tiles(thing: Any) -> Iterator[None]:
     finally:
         for name in TILED_WAYS:
             delattr(thing, name)
+
+
+@contextmanager
+def _one_bar(thing: Any) -> Iterator[None]:
+    """The host counts tiles of images in a bar of its own; with one for each tile the node's would jump back."""
+    model = thing.first_stage_model
+    model.draws = thing.latent_dim != 2
+    try:
+        yield
+    finally:
+        model.draws = True
 
 
 def _refuse_tiles(name: str, *given: Any, **options: Any) -> Tensor:

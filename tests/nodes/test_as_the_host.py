@@ -74,7 +74,7 @@ def test_its_texts_lie_where_the_host_looks(said, node):
     """Under the folder that it loaded: /extensions/<folder>/docs, and locales for /i18n."""
     folder = Path(said["folder"])
     assert (folder / said["web"] / "docs" / f"{node}.md").is_file()
-    for language in ("en", "zh"):
+    for language in ("en", "ja", "zh"):
         assert node in json.loads((folder / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
 
 

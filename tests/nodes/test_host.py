@@ -97,7 +97,7 @@ def test_core_s_nodes_run_our_vae_under_the_host_s_budget(comfyui, monkeypatch):
     given = []
     monkeypatch.setattr(type(vae), "device", torch.device("cuda"))
     monkeypatch.setattr(vae, "decode", lambda z, **how: given.append(how["budget"]))
-    monkeypatch.setattr(socket, "progress", lambda: None)
+    monkeypatch.setattr(socket, "progress", lambda drawn: None)
     host.HostModel(vae).decode(torch.zeros(1, 4, 2, 2))
     assert given == [int((3 - 1) * GIB * 0.9)]
 
@@ -181,7 +181,7 @@ def test_memory_that_runs_out_is_said_in_our_words(monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(vae.network.decoder.conv_out, "forward", fail)
-    monkeypatch.setattr(socket, "progress", lambda: None)
+    monkeypatch.setattr(socket, "progress", lambda drawn: None)
     monkeypatch.setattr(host.HostModel, "_budget", lambda self: None)
     with pytest.raises(DoesNotFit, match=r"decoding 1 x 4x4 with 'small' ran out of memory at decoder\.conv_out: use"):
         host.HostModel(vae).decode(torch.zeros(1, 4, 4, 4))

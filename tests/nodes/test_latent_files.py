@@ -29,6 +29,13 @@ def test_saved_and_loaded(folders, vae, file_type):
     assert run_node("ExactSaveLatent", **how)["ui"]["latents"][0]["filename"] == f"x_00002_{file_type}"
 
 
+def test_without_a_file_the_menu_and_the_error_say_so(folders):
+    cls = NODE_CLASS_MAPPINGS["ExactLoadLatent"]
+    ((shown,), _) = cls.INPUT_TYPES()["required"]["latent"]
+    assert shown == "no latent is there yet"
+    assert "save one with Save Latent (Exact)" in cls.VALIDATE_INPUTS(shown)
+
+
 def test_half_precision_is_saved_as_it_is(folders):
     call_it = {"samples": {"samples": torch.ones(1, 4, 2, 2).half()}, "filename_prefix": "h"}
     run_node("ExactSaveLatent", **call_it)

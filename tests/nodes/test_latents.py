@@ -47,9 +47,22 @@ def test_strength_0_is_an_empty_latent(vae):
     assert empty["samples"].abs().max() == 0 and empty["downscale_ratio_spacial"] == 4
 
 
+def test_the_node_says_the_size_it_took(vae):
+    """Whatever width and height say, if samples is connected."""
+    sizes = {"width": 60, "height": 44, "batch_size": 2}
+    assert text("ExactLatentNoise", seed=1, strength=1.0, vae=vae, **sizes) == (
+        "2 latents, 4 channels, 15 x 11, for 60 x 44 pixels"
+    )
+    how = {"seed": 1, "strength": 1.0, **sizes}
+    assert text("ExactLatentNoise", **how, channels=16) == "2 latents, 16 channels, 8 x 6"
+    assert text("ExactLatentNoise", **how, samples=latent(1, 16, 3, 5, 7)) == (
+        "1 latent, 16 channels, 7 x 5, 3 latent frames"
+    )
+
+
 def test_noise_for_samplers(vae):
     """What a NOISE socket carries: drawn in the shape of the latent that is sampled, of variance 1."""
-    _, found = run_node("ExactLatentNoise", seed=3, **SIZE, strength=0.5, vae=vae)
+    _, found = run_node("ExactLatentNoise", seed=3, **SIZE, strength=0.5, vae=vae)["result"]
     assert found.seed == 3
     given = {"samples": torch.zeros(3, 16, 2, 2)}
     assert torch.equal(found.generate_noise(given), Noise(3).draw((3, 16, 2, 2)))

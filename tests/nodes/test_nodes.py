@@ -240,6 +240,20 @@ def test_dtypes(models, dtype):
     assert call("ExactVAEDecode", samples=latent, vae=vae).dtype is torch.float32
 
 
+def test_the_menu_lists_the_devices_that_are_there(monkeypatch):
+    def offered() -> list[str]:
+        return NODE_CLASS_MAPPINGS["ExactVAELoader"].INPUT_TYPES()["optional"]["device"][0]
+
+    for kind in (torch.cuda, torch.xpu):
+        monkeypatch.setattr(kind, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert offered() == ["auto", "cpu"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert offered() == ["auto", "cpu", "cuda:0", "cuda:1", "mps"]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_device_that_is_not_there(models):
     with pytest.raises(BadRequest, match="the device 'cuda:3' cannot be used"):

@@ -145,12 +145,12 @@ def test_each_is_interpolated_with_its_own(clip, sound, both):
 def test_noise_for_each_comes_from_one_stream(clip, both, seeds):
     """As core draws it. Drawn from the seed again, the sound's would be the numbers of the clip's."""
     how = {"seed": 4, "width": 8, "height": 8, "batch_size": 1, "strength": 1.0, "batch_seeds": seeds}
-    made, sampler = run_node("ExactLatentNoise", samples=both, **how)
+    made, sampler = run_node("ExactLatentNoise", samples=both, **how)["result"]
     stream = torch.Generator().manual_seed(4)
     want = [torch.randn(z.shape, generator=stream) for z in tensors_of(both)]
     for found in (tensors_of(made), sampler.generate_noise(both).unbind()):
         assert all(torch.equal(a, b) for a, b in zip(found, want, strict=True))
-    added, _ = run_node("ExactLatentNoise", samples=both, add_to_samples=True, **how)
+    added, _ = run_node("ExactLatentNoise", samples=both, add_to_samples=True, **how)["result"]
     assert torch.equal(tensors_of(added)[0], clip["samples"] + want[0]) and set(added) == set(both)
     assert torch.equal(sampler.generate_noise(clip), Noise(4).draw(clip["samples"].shape))
 

@@ -2,12 +2,23 @@
 
 import json
 import re
+from itertools import product
 
 import pytest
 from exact_vae.nodes import NODE_CLASS_MAPPINGS
 from exact_vae.nodes.translations import FOLDER, as_text, english, file_of
 
-LANGUAGES = ("en", "zh")
+TRANSLATED = ("es", "fr", "ja", "ko", "ru", "zh")
+LANGUAGES = ("en", *TRANSLATED)
+SCRIPTS = {
+    "ja": "[\u3040-\u30ff\u4e00-\u9fff]",
+    "ko": "[\uac00-\ud7a3]",
+    "ru": "[\u0430-\u044f]",
+    "zh": "[\u4e00-\u9fff]",
+}
+ENDS = {"ja": "\u3002", "zh": "\u3002\uff09"}  # full stops and a bracket as wide as a letter
+ENGLISH_WORDS = r"\b(the|of|and|is|are|which|that|its?|this|with|from|each|for|not|if|by|be|was)\b"
+CODE = r"%\w+%|#\w+|\[\w+\]|\w+(?:/\w+)+|(?<!\w)\.[a-z]\w+|\w*[a-z]\d\w*|\w+_\w+|\w+-\w+-\w+|\d+"
 
 
 def texts(language: str) -> dict:
@@ -23,11 +34,30 @@ def flat(tree: dict, above: str = "") -> dict[str, str]:
     return found
 
 
+def beside_english(language: str) -> list[tuple[str, str, str]]:
+    """(path, English text, its translation) of every description and tooltip."""
+    found = flat(texts(language))
+    told = {path: text for path, text in flat(english()).items() if re.search("description|tooltip", path)}
+    return [(path, text, found[path]) for path, text in told.items()]
+
+
+def menu(node: str, name: str) -> list[str]:
+    types = NODE_CLASS_MAPPINGS[node].INPUT_TYPES()
+    kind = {**types["required"], **types.get("optional", {})}[name][0]
+    return kind if isinstance(kind, list) else []
+
+
+def menus(node: str) -> list[str]:
+    """All choices of a node, the longest first."""
+    words = {str(word) for name in english()[node]["inputs"] for word in menu(node, name)}
+    return sorted(words, key=len, reverse=True)
+
+
 def test_there_are_these_languages():
-    """The host takes every folder here for a language, and knows of nodes only what nodeDefs.json says."""
+    """The host takes every folder here for a language: of nodes it reads nodeDefs.json, and passes main.json on."""
     assert sorted(path.name for path in FOLDER.iterdir()) == sorted(LANGUAGES)
     for language in LANGUAGES:
-        assert [path.name for path in (FOLDER / language).iterdir()] == ["nodeDefs.json"]
+        assert sorted(path.name for path in (FOLDER / language).iterdir()) == ["main.json", "nodeDefs.json"]
 
 
 def test_the_english_file_is_that_of_the_classes():
@@ -39,17 +69,18 @@ def test_it_is_complete_and_nothing_is_surplus(language):
     want, found = flat(english()), flat(texts(language))
     assert not set(want) - set(found), "missing"
     assert not set(found) - set(want), "surplus"
-    assert all(text.strip() for text in found.values())
+    assert all(text.strip() == text and text for text in found.values())
 
 
 @pytest.mark.parametrize("node", NODE_CLASS_MAPPINGS)
 def test_the_form_is_the_host_s(node):
-    cls, found = NODE_CLASS_MAPPINGS[node], texts("zh")[node]
+    cls = NODE_CLASS_MAPPINGS[node]
     types = cls.INPUT_TYPES()
-    assert set(found) == {"display_name", "description", "inputs", "outputs"}
-    assert list(found["inputs"]) == [*types["required"], *types.get("optional", {})]  # hidden ones have no text
-    assert list(found["outputs"]) == [str(i) for i in range(len(cls.RETURN_TYPES))]
-    assert all(set(slot) == {"name", "tooltip"} for kind in ("inputs", "outputs") for slot in found[kind].values())
+    for found in (texts(language)[node] for language in TRANSLATED):
+        assert set(found) == {"display_name", "description", "inputs", "outputs"}
+        assert list(found["inputs"]) == [*types["required"], *types.get("optional", {})]  # hidden ones have no text
+        assert list(found["outputs"]) == [str(i) for i in range(len(cls.RETURN_TYPES))]
+        assert all(set(slot) == {"name", "tooltip"} for kind in ("inputs", "outputs") for slot in found[kind].values())
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -59,32 +90,67 @@ def test_no_text_is_read_as_a_formula(language):
     assert not wrong
 
 
-def test_chinese_is_chinese():
-    """Every sentence is translated; names of sockets that are the same everywhere (VAE, Latent) may stay."""
-    for path, text in flat(texts("zh")).items():
-        if not path.endswith(".name"):  # ends in a full stop or a bracket
-            assert re.search("[\u4e00-\u9fff]", text), path
-            assert text[-1] in "\u3002\uff09", path
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_every_sentence_is_translated(language):
+    """It is in the language's script, it ends as its sentences do, and no English word is left but menus' choices."""
+    for path, source, text in beside_english(language):
+        assert text != source, path
+        assert re.search(SCRIPTS.get(language, "[a-z]"), text), path
+        assert text[-1] in ENDS.get(language, "."), path
+        for word in menus(path.split(".")[0]):
+            text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", "", text)
+        assert not re.search(ENGLISH_WORDS, text), path
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_numbers_and_words_of_code_stay(language):
+    """The name of an input does not: its row on the node has the name in the language, and so has what speaks of it."""
+    for path, source, text in beside_english(language):
+        inputs = english()[path.split(".")[0]]["inputs"]
+        kept = {word for word in re.findall(CODE, source) if word not in inputs}
+        assert not {word for word in kept if word not in text}, path
+        for name in set(re.findall(r"\w+", source)) & {name for name in inputs if re.search(r"_|\d", name)}:
+            label = texts(language)[path.split(".")[0]]["inputs"][name]["name"]
+            assert label in text and name not in text, (path, label)
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_a_text_calls_nodes_what_the_menu_calls_them(language):
+    names = {node["display_name"]: texts(language)[key]["display_name"] for key, node in english().items()}
+    for path, source, text in beside_english(language):
+        missing = [there for here, there in names.items() if here in source and there not in text]
+        assert not missing, (path, missing)
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_what_english_says_once_is_translated_once(language):
+    """Tooltips that inputs of several nodes share stay shared."""
+    found: dict[str, set[str]] = {}
+    for _, source, text in beside_english(language):
+        found.setdefault(source, set()).add(text)
+    assert not {source: several for source, several in found.items() if len(several) > 1}
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_the_rows_of_a_node_have_names_and_no_identifiers(language):
+    for node, found in texts(language).items():
+        for kind in ("inputs", "outputs"):
+            names = [slot["name"] for slot in found[kind].values()]
+            assert len(set(names)) == len(names) and not [name for name in names if "_" in name], (node, names)
 
 
 @pytest.mark.parametrize("node", NODE_CLASS_MAPPINGS)
 def test_a_translation_names_the_words_that_stand_in_the_menu(node):
     """Choices of a menu are not translated, so a tooltip that explains them must name them as they are."""
-    for name, slot in texts("zh")[node]["inputs"].items():
-        explained = {word for word in menu(node, name) if f"{word}:" in english()[node]["inputs"][name]["tooltip"]}
-        missing = {word for word in explained if word not in slot["tooltip"]}
-        assert not missing, (name, missing)
+    for language, (name, source) in product(TRANSLATED, english()[node]["inputs"].items()):
+        explained = {word for word in menu(node, name) if f"{word}:" in source["tooltip"]}
+        missing = {word for word in explained if word not in texts(language)[node]["inputs"][name]["tooltip"]}
+        assert not missing, (language, name, missing)
 
 
-def menu(node: str, name: str) -> list[str]:
-    types = NODE_CLASS_MAPPINGS[node].INPUT_TYPES()
-    kind = {**types["required"], **types.get("optional", {})}[name][0]
-    return kind if isinstance(kind, list) else []
-
-
-def test_display_names_differ():
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_display_names_differ(language):
     """Two nodes of one name cannot be told apart in the menu."""
-    for language in LANGUAGES:
-        names = [node["display_name"] for node in texts(language).values()]
-        assert len(set(names)) == len(names)
-        assert all("Exact" in name for name in names)
+    names = [node["display_name"] for node in texts(language).values()]
+    assert len(set(names)) == len(names)
+    assert all("Exact" in name for name in names)

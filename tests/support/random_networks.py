@@ -1,5 +1,7 @@
 """A small KL autoencoder, and random weights for a network of any family."""
 
+from collections.abc import Mapping
+
 import torch
 from exact_vae.vae_core.families import Config
 from exact_vae.vae_core.families.kl import Coder, KLConfig
@@ -22,7 +24,12 @@ def small_kl(**changes) -> KLConfig:
 
 
 def random_weights(family: str, config: Config, dtype=torch.float32) -> dict[str, torch.Tensor]:
-    """Tensors of every name and shape the network has; norms near 1, variances positive."""
+    """Tensors of every name and shape the network has."""
+    return random_tensors(expected_shapes(family, config), dtype)
+
+
+def random_tensors(shapes: Mapping[str, tuple[int, ...]], dtype=torch.float32) -> dict[str, torch.Tensor]:
+    """Tensors of these names and shapes; norms near 1, variances positive."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(name: str, shape: tuple[int, ...]) -> torch.Tensor:
@@ -32,7 +39,6 @@ def random_weights(family: str, config: Config, dtype=torch.float32) -> dict[str
         fan_in = max(x[0].numel(), 1) if x.ndim > 1 else 1
         return x / fan_in**0.5 if x.ndim > 1 else x * 0.1 + (1.0 if name.endswith("weight") else 0.0)
 
-    shapes = expected_shapes(family, config)
     return {name: draw(name, shape).to(dtype) for name, shape in shapes.items()}
 
 

@@ -74,7 +74,7 @@ class Ladder(NamedTuple):
             failed, plan = plan, next(lower, None)
             if plan is None:
                 raise self._misfit(where) from error
-            plan = replace(plan, note=f"{failed.pieces} it ran out of memory")
+            plan = replace(plan, note=failed.failure)
             log.warning("%s ran out of memory%s: it starts again in %s", self.what, where, plan)
 
     def _list_lower(self, plan: Plan) -> Iterator[Plan]:

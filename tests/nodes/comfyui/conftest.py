@@ -15,7 +15,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from support.beside_core import node
 from support.comfyui_server import Server
-from support.random_networks import random_weights
+from support.headers import header
+from support.random_networks import random_tensors, random_weights
 
 
 @pytest.fixture(scope="session")
@@ -28,12 +29,16 @@ def comfyui() -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(comfyui, tmp_path_factory, taef2):
-    """One for all tests, with an SD VAE of random weights, alone and in a full checkpoint, and three images."""
+def server(comfyui, tmp_path_factory):
+    """One for all tests, with VAEs of random weights and three images.
+
+    sd.safetensors, the same VAE in a full checkpoint, and two halves by the names and shapes of FLUX.2's tiny VAE.
+    """
     base = tmp_path_factory.mktemp("comfyui")
     started = Server(comfyui, base)
-    for half in taef2:
-        (base / "models" / "vae_approx" / half.name).write_bytes(half.read_bytes())
+    for half in ("encoder", "decoder"):
+        weights = random_tensors(header(f"taef2.{half}")["shapes"])
+        torch.save(weights, base / "models" / "vae_approx" / f"taef2_{half}.pth")
     weights = random_weights("kl", FAMILY.example)
     save_file({n: t.half() for n, t in weights.items()}, base / "models" / "vae" / "sd.safetensors")
     decoy = {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(8)}

@@ -29,7 +29,7 @@ def test_object_info_is_complete(server, node):
 
 def test_texts_are_merged_into_the_host_s(server):
     merged = server.get("/i18n")
-    for language in ("en", "zh"):
+    for language in ("en", "es", "fr", "ja", "ko", "ru", "zh"):
         texts = json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
         assert {node: merged[language]["nodeDefs"][node] for node in texts} == texts
         assert set(texts) == set(NODE_CLASS_MAPPINGS)

@@ -72,6 +72,11 @@ class Plan:
         return ", ".join(filter(None, (frames or images, strips))) or "in one piece"
 
     @property
+    def failure(self) -> str:
+        """'in one piece it ran out of memory', to say beside the plan that is tried after it"""
+        return f"{self.pieces} it ran out of memory"
+
+    @property
     def how(self) -> str:
         """'bands of 32 rows, kept in system memory'"""
         how = "whole" if not self.rows else f"bands of {self.rows} rows, kept {_where(self.keep)}"
