@@ -4,6 +4,7 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from ..vae_core import VAEError, load
 from ..vae_core.checkpoints import built_in
 from ..vae_core.dtypes import demand_device
 from ..vae_core.errors import BadRequest
+from ..vae_core.families.kl import AutoencoderKL
 from ..vae_core.files import make_folder, write_atomically
 
 INSTALL = "training needs '{}': pip install 'exact-vae[train]'"
@@ -105,7 +107,7 @@ def train(options: argparse.Namespace) -> None:
     processes.use_threads(options.threads)
     recipe, device = RECIPES[options.recipe], choose_device(options.device)
     state = make_folder(options.run) / f"{recipe.name}.state"  # fails before the work if the folder cannot be written
-    start = tuning.open_subject(options.start).network if isinstance(recipe, Tuning) else None
+    recipe, start = choose_start(recipe, options.start)
     trainer = Trainer(recipe, gather_images(options.data / "train", recipe), device, start)
     if state.exists():
         tuning.resume(trainer, state)
@@ -114,6 +116,19 @@ def train(options: argparse.Namespace) -> None:
     trainer.save(state)
     curves.draw_curves(trainer.history, options.run / f"{recipe.name}.curves.png")
     results.export(trainer, options.run / f"{recipe.name}.safetensors", CREDIT)
+
+
+def choose_start(recipe: Course, start: Path | None) -> tuple[Course, AutoencoderKL | None]:
+    """(the course, which names the weights that it goes on from; their network), or None for a fresh one.
+
+    Raises BadRequest for a file that cannot be trained, or for one that the recipe has no use for.
+    """
+    if isinstance(recipe, Tuning):
+        subject = tuning.open_subject(start)
+        return replace(recipe, source=(subject.digest(),)), subject.network
+    if start:
+        raise BadRequest(f"'{recipe.name}' trains a network from nothing: leave --start out.")
+    return recipe, None
 
 
 def gather_images(folder: Path, recipe: Course) -> Images:

@@ -1,6 +1,7 @@
 """python -m exact_vae.training with what it cannot use: one sentence, and exit codes 1 and 2."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ import torch
 from exact_vae.training import images
 from exact_vae.training.__main__ import main
 from exact_vae.training.procedural import draw_image
+from exact_vae.training.recipe import RECIPES, Phase
 from exact_vae.training.trainer import Trainer
-from exact_vae.vae_core import VAE
+from exact_vae.vae_core import VAE, load
 from PIL import Image
 
 
@@ -130,3 +132,21 @@ def test_a_vae_is_named_by_its_file(tmp_path, data, kl_file, monkeypatch):
     monkeypatch.chdir(folder)
     assert main(["evaluate", ".", "--data", str(data), "--out", str(tmp_path / "out"), "--long-side", "16"]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"my-vae.md", "my-vae.jpg"}
+
+
+def test_a_recipe_that_goes_on_from_a_file(capsys, tmp_path, data, kl_file, monkeypatch):
+    """Its network and its latents; a state of another file's run is not continued."""
+    short = replace(RECIPES["demo-onward"], steps=2, phases=(Phase(0.0, (16,), 1),))
+    monkeypatch.setitem(RECIPES, "demo-onward", short)
+    command = ["train", "--recipe", "demo-onward", "--data", str(data), "--run", str(tmp_path / "run")]
+    assert main([*command, "--start", str(kl_file)]) == 0
+    before, after = (
+        load(path, dtype=torch.float32) for path in (kl_file, tmp_path / "run" / "demo-onward.safetensors")
+    )
+    x = torch.rand(1, 3, 16, 16)
+    assert after.config == before.config
+    assert 0 < (after.encode(x).mean - before.encode(x).mean).abs().max() < 0.1
+    assert "is a run of another recipe" in fails(capsys, *command)
+    assert "trains a network from nothing: leave --start out." in fails(
+        capsys, "train", "--data", data, "--run", tmp_path / "run", "--start", kl_file
+    )
