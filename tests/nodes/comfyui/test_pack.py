@@ -1,6 +1,7 @@
 """The pack as the host loads and offers it."""
 
 import json
+from urllib.error import HTTPError
 
 import pytest
 from exact_vae import NODE_CLASS_MAPPINGS
@@ -37,7 +38,13 @@ def test_texts_are_merged_into_the_host_s(server):
 
 
 def test_its_blueprints_are_offered(server):
-    ours = {one["name"] for one in server.get("/global_subgraphs").values() if "exact" in one["info"]["node_pack"]}
+    try:
+        offered = server.get("/global_subgraphs")
+    except HTTPError as error:
+        if error.code == 404:
+            pytest.skip("this ComfyUI is of a time before blueprints")
+        raise
+    ours = {one["name"] for one in offered.values() if "exact" in one["info"]["node_pack"]}
     assert ours == {path.stem for path in (ROOT / "subgraphs").glob("*.json")}
 
 
