@@ -51,3 +51,9 @@ def test_the_index_of_docs_lists_every_page():
     pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
     assert pages <= linked
     assert not [link for link in linked if not (ROOT / "docs" / link).exists()]
+
+
+def test_the_oldest_comfyui_that_is_promised_is_in_the_table_of_those_it_was_run_in():
+    promised = re.search(r'requires-comfyui = ">=(.+?)"', text("pyproject.toml"))
+    listed = re.findall(r"^\| (\d+\.\d+\.\d+)", text("CONTRIBUTING.md"), re.MULTILINE)
+    assert promised and promised[1] == listed[0]

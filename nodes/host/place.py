@@ -78,7 +78,8 @@ def result(x: Tensor) -> Tensor:
     if in_comfyui():
         from comfy import model_management
 
-        return x.to(model_management.intermediate_device(), model_management.intermediate_dtype())
+        dtype = getattr(model_management, "intermediate_dtype", lambda: torch.float32)  # older hosts know no other
+        return x.to(model_management.intermediate_device(), dtype())
     return x.to("cpu", torch.float32)
 
 

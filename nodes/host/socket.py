@@ -259,7 +259,8 @@ def _socket_class() -> type:
             self.memory_used_encode = partial(_memory, vae, "encode")
             self.memory_used_decode = partial(_memory, vae, "decode")
             self.process_input, self.process_output = to_pixel_range, _to_image_in_place
-            self.model_size()
+            if hasattr(self, "model_size"):  # older hosts have none
+                self.model_size()
 
         def _count_frames(self, vae: VAE, ratio: int) -> None:
             """As the host does for VAEs of clips: rules for frames, then rows, then columns."""

@@ -192,6 +192,32 @@ TURING, AMPERE = (Card("cuda", "NVIDIA GeForce RTX 20", (7, 5)), Card("cuda", "N
 SMALL_TURING = Card("cuda", "NVIDIA GeForce GTX 1660", (7, 5))
 
 
+@pytest.mark.parametrize("knows", [True, False])
+def test_results_are_fp32_for_hosts_that_know_no_other(comfyui, knows):
+    """ComfyUI 0.3.60 is such a host."""
+    memory = sys.modules["comfy.model_management"]
+    memory.intermediate_device = lambda: torch.device("cpu")  # type: ignore[attr-defined]
+    if knows:
+        memory.intermediate_dtype = lambda: torch.float16  # type: ignore[attr-defined]
+    assert host.result(torch.ones(2, dtype=torch.bfloat16)).dtype is (torch.float16 if knows else torch.float32)
+
+
+@pytest.mark.parametrize(("dimensions", "bars"), [(2, [True, False, True]), (3, [True, True, True])])
+def test_the_host_s_bar_for_tiles_of_images_is_the_only_one(monkeypatch, sd, dimensions, bars):
+    """Of clips it has none."""
+    drawn = []
+    monkeypatch.setattr(socket, "progress", drawn.append)
+    thing = SimpleNamespace(first_stage_model=host.HostModel(sd), latent_dim=dimensions)
+    monkeypatch.setattr(type(sd), "decode", lambda vae, z, **how: z)
+    monkeypatch.setattr(host.HostModel, "_budget", lambda model: None)
+    z = torch.zeros(1, 4, 2, 2)
+    thing.first_stage_model.decode(z)
+    with socket._one_bar(thing):
+        thing.first_stage_model.decode(z)
+    thing.first_stage_model.decode(z)
+    assert drawn == bars
+
+
 @pytest.mark.parametrize(
     ("card", "takes", "wanted"),
     [

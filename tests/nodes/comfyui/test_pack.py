@@ -1,6 +1,7 @@
 """The pack as the host loads and offers it."""
 
 import json
+from urllib.error import HTTPError
 
 import pytest
 from exact_vae import NODE_CLASS_MAPPINGS
@@ -23,7 +24,8 @@ def test_object_info_is_complete(server, node):
     assert info["python_module"] == "custom_nodes.comfyui-exact-vae"
     assert all(options[1]["tooltip"] for options in inputs.values())
     assert len(info["output_tooltips"]) == len(info["output"])
-    assert info["description"] and info["search_aliases"] and info["category"].startswith("Exact VAE")
+    assert info["description"] and info["category"].startswith("Exact VAE")
+    assert info.get("search_aliases", True)  # older hosts have none
     assert f"# {info['display_name']}" in server.get(f"/extensions/comfyui-exact-vae/docs/{node}.md")
 
 
@@ -36,7 +38,13 @@ def test_texts_are_merged_into_the_host_s(server):
 
 
 def test_its_blueprints_are_offered(server):
-    ours = {one["name"] for one in server.get("/global_subgraphs").values() if "exact" in one["info"]["node_pack"]}
+    try:
+        offered = server.get("/global_subgraphs")
+    except HTTPError as error:
+        if error.code == 404:
+            pytest.skip("this ComfyUI is of a time before blueprints")
+        raise
+    ours = {one["name"] for one in offered.values() if "exact" in one["info"]["node_pack"]}
     assert ours == {path.stem for path in (ROOT / "subgraphs").glob("*.json")}
 
 

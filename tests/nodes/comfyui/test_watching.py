@@ -78,9 +78,10 @@ def long(node: str) -> list:
 @pytest.mark.parametrize("node", ["VAEDecodeTiled", "VAEEncodeTiled"])
 def test_core_s_tiled_nodes_have_one_bar(server, node):
     """It counts core's tiles, and does not begin anew with each."""
-    *before, (_, inputs), after = long(node)
+    loader, (source, given), (_, inputs), after = long(node)
+    before = (loader, (source, {**given, "width": 384, "height": 384}))
     with Browser(server) as browser:
-        server.prompt(graph(*before, (node, {**inputs, "overlap": 64}), after), client=browser.name)
+        server.prompt(graph(*before, (node, {**TILES, **inputs, "overlap": 64}), after), client=browser.name)
         told = [data for kind, data in browser.listen() if kind == "progress" and data["node"] == "3"]
     values = [one["value"] for one in told]
     assert len(values) > 10 and values == sorted(values) and len({one["max"] for one in told}) == 1
