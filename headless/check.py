@@ -71,7 +71,7 @@ class _NodeCheck:
 
 
 def check(graph: Graph, nodes: Mapping[str, type]) -> Report:
-    """nodes: class_type -> V1 node class. Raises GraphError only for a class whose INPUT_TYPES fails."""
+    """nodes: class_type -> node class. Raises GraphError only for a class whose INPUT_TYPES fails."""
     absent = [node for node in graph.nodes.values() if node.class_type not in nodes]
     if absent:
         nearest = {kind: find_nearest(kind, nodes) for kind in {node.class_type for node in absent}}

@@ -60,7 +60,7 @@ def is_workflow(obj: Any) -> bool:
 
 
 def from_editor(workflow: Json, nodes: Mapping[str, type]) -> Graph:
-    """nodes: class_type -> V1 node class, whose declarations name the values of widgets.
+    """nodes: class_type -> node class, whose declarations name the values of widgets.
 
     For a class that is missing here, only links and the values that the file names are read; `check` will report it.
     Raises GraphError for a file that cannot be read.

@@ -1,4 +1,4 @@
-"""What a V1 node class declares: its inputs, outputs and flags."""
+"""What a node class declares: its inputs, outputs and flags."""
 
 import inspect
 from collections.abc import Mapping
