@@ -1,6 +1,6 @@
 """Writes workflows that are a little different from real ones, to be read beside the editor.
 
-    python benchmarks/mutated_workflows.py FOLDER [--number N] [--seed N] FILE ...
+    python benchmarks/mutated_workflows.py FOLDER [--number N] [--seed N] [--changes NAME,...] FILE ...
     python benchmarks/against_editor.py --comfyui COMFYUI FOLDER/*.json
 
 Each is a file with one to three changes that people make, or that broken files show: nodes muted, bypassed or gone,
@@ -20,28 +20,29 @@ MUTED, BYPASSED = 2, 4  # modes of nodes, as files have them
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--number", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--changes", default=",".join(one.__name__ for one in CHANGES))
     chosen = parser.parse_args()
     chosen.folder.mkdir(parents=True, exist_ok=True)
     workflows = [(one.stem, found) for one in chosen.files if "nodes" in (found := json.loads(one.read_text()))]
     for i in range(chosen.number):
         draw = random.Random(f"{chosen.seed} {i}")
         stem, workflow = draw.choice(workflows)
-        made, told = mutate(workflow, draw)
+        made, told = mutate(workflow, draw, chosen.changes.split(","))
         (chosen.folder / f"{i:04}-{'-'.join(told)}-{stem}.json").write_text(json.dumps(made))
 
 
-def mutate(workflow: Json, draw: random.Random) -> tuple[Json, list[str]]:
-    """The workflow with some changes, and their names."""
+def mutate(workflow: Json, draw: random.Random, changes: list[str]) -> tuple[Json, list[str]]:
+    """The workflow with some of these changes, and their names."""
     made = copy.deepcopy(workflow)
     graphs = [made, *(made.get("definitions") or {}).get("subgraphs", ())]
     told = []
     for _ in range(draw.randint(1, 3)):
-        change = draw.choice(CHANGES)
+        change = draw.choice([one for one in CHANGES if one.__name__ in changes])
         if change(draw.choice([one for one in graphs if one.get("nodes")]), draw):
             told.append(change.__name__)
     return made, told or ["same"]

@@ -71,7 +71,7 @@ class _NodeCheck:
 
 
 def check(graph: Graph, nodes: Mapping[str, type]) -> Report:
-    """nodes: class_type -> V1 node class. Raises GraphError only for a class whose INPUT_TYPES fails."""
+    """nodes: class_type -> node class. Raises GraphError only for a class whose INPUT_TYPES fails."""
     absent = [node for node in graph.nodes.values() if node.class_type not in nodes]
     if absent:
         nearest = {kind: find_nearest(kind, nodes) for kind in {node.class_type for node in absent}}
@@ -209,13 +209,13 @@ class _Checker:
     def _ask_node(self, node: Node, checked: _NodeCheck) -> list[Problem]:
         """Call VALIDATE_INPUTS, with None for linked inputs. Its answer is about all the arguments it takes."""
         interface = self.interface(node.id)
-        if not hasattr(interface.cls, "VALIDATE_INPUTS"):
+        if interface.validator is None:
             return []
         values: dict[str, Any] = {one.name: literal(checked.inputs.get(one.name)) for one in interface.list_given(node)}
         values |= interface.hidden_values(node, self.graph)
         values["input_types"] = self._list_received_types(node)
         arguments = {name: [value] for name, value in values.items() if interface.validates(name)}
-        answers = invoke(interface.cls.VALIDATE_INPUTS, arguments, interface.takes_lists)
+        answers = invoke(interface.bind(interface.validator, node), arguments, interface.takes_lists)
         return [_refusal(name, answer) for answer in answers if answer is not True for name in arguments]
 
     def _list_received_types(self, node: Node) -> dict[str, Any]:

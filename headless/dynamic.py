@@ -69,3 +69,20 @@ def nest(given: Mapping[str, Any]) -> dict[str, Any]:
             inner.setdefault(head, {})[rest] = value
     brought = {head: ({head: plain[head]} if head in plain else {}) | nest(values) for head, values in inner.items()}
     return plain | brought
+
+
+def nest_as_declared(given: Mapping[str, Any], inputs: Iterable[Input]) -> dict[str, Any]:
+    """As `nest`, by what the inputs of the node are: the value of a dynamic combo lies in a dict of its own, too.
+
+    inputs: with those that others bring. {"mode": "by size"} -> {"mode": {"mode": "by size"}}
+    """
+    combos = {one.name for one in inputs if one.type == COMBO}
+    paths = {name: [*name.split("."), *([name.rpartition(".")[2]] if name in combos else [])] for name in given}
+    made: dict[str, Any] = {}
+    for name, value in given.items():
+        *heads, last = paths[name]
+        at = made
+        for head in heads:
+            at = at.setdefault(head, {})
+        at[last] = value
+    return made

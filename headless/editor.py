@@ -60,7 +60,7 @@ def is_workflow(obj: Any) -> bool:
 
 
 def from_editor(workflow: Json, nodes: Mapping[str, type]) -> Graph:
-    """nodes: class_type -> V1 node class, whose declarations name the values of widgets.
+    """nodes: class_type -> node class, whose declarations name the values of widgets.
 
     For a class that is missing here, only links and the values that the file names are read; `check` will report it.
     Raises GraphError for a file that cannot be read.
@@ -155,7 +155,9 @@ class _Reader:
             inputs[name] = wrap(promoted.get(name, sent))
         for one in node.get("inputs") or ():
             name, number = one["name"], one.get("link")
-            end = None if number is None else self.trace(scope, number)
+            # A link that is gone, of a widget that the shell lists, the editor makes anew: it leads to the shell.
+            gone = number not in scope.links and (own, name) in listed
+            end = None if number is None or gone else self.trace(scope, number)
             if isinstance(end, Literal):
                 value = self.fill(node, name, end.value) if _read_primitive(scope, number) else end.value
                 inputs[name] = wrap(promoted.get(name, value))

@@ -163,7 +163,7 @@ class Execution:
         eager = [source for name, source in absent.items() if name not in lazy]
         if eager or not absent or not hasattr(self._interface(node_id).cls, "check_lazy_status"):
             return eager
-        method, takes_lists = self._instance(node_id).check_lazy_status, self._interface(node_id).takes_lists
+        method, takes_lists = self._method(node_id, "check_lazy_status"), self._interface(node_id).takes_lists
         answers = invoke(method, self._gather_inputs(node_id), takes_lists)
         asked = {name for answer in answers for name in answer or ()}
         return [source for name, source in absent.items() if name in asked]
@@ -174,8 +174,17 @@ class Execution:
         for one in interface.list_given(node):
             linked = None if one.raw else links.get(one.name)
             inputs[one.name] = self._read(*linked) if linked else [literal(node.inputs[one.name])]
-        hidden = interface.hidden_values(node, self.report.graph, self.growing)
+        hidden = {} if interface.is_third else self._find_hidden(node_id)
         return inputs | {name: [value] for name, value in hidden.items()}
+
+    def _find_hidden(self, node_id: str) -> dict[str, Any]:
+        node = self.growing.nodes[node_id]
+        return self._interface(node_id).hidden_values(node, self.report.graph, self.growing)
+
+    def _method(self, node_id: str, name: str) -> Callable[..., Any]:
+        interface = self._interface(node_id)
+        owner = interface.lock(self._find_hidden(node_id)) if interface.is_third else self._instance(node_id)
+        return interface.bind(getattr(owner, name), self.growing.nodes[node_id])
 
     def _read(self, source: str, slot: int) -> list[Any]:
         if source not in self.slots:
@@ -187,8 +196,8 @@ class Execution:
         return slots[slot]
 
     def _execute(self, node_id: str) -> None:
-        interface, node = self._interface(node_id), self._instance(node_id)
-        method = getattr(node, interface.cls.FUNCTION)
+        interface = self._interface(node_id)
+        method = self._method(node_id, interface.cls.FUNCTION)
         returned, messages = run_node(method, self._gather_inputs(node_id), interface)
         if messages:
             self.blocked[node_id] = tuple(messages)

@@ -131,9 +131,11 @@ class Growing:
         """The nodes of one call, under ids that are free, and its results as links to these."""
         if returned.expand is None:
             return returned
+        if not isinstance(returned.expand, Mapping):
+            raise VAEError(f"expands into a {type(returned.expand).__name__}; a graph is a dict of nodes by their ids")
         if len(self.nodes) + len(returned.expand) > MOST_EXPANDED:
             raise VAEError(f"expands without an end: a run has {MOST_EXPANDED:,} nodes at most")
-        names = {node_id: self._find_free(node_id, parent, call) for node_id in returned.expand}
+        names = {node_id: self._find_free(str(node_id), parent, call) for node_id in returned.expand}
         made = {names[old]: _read_node(names[old], entry, names) for old, entry in returned.expand.items()}
         self._demand_classes(made.values())
         self.nodes |= made

@@ -1,4 +1,4 @@
-"""What a V1 node class declares: its inputs, outputs and flags."""
+"""What a node class declares: its inputs, outputs and flags."""
 
 import inspect
 from collections.abc import Mapping
@@ -26,7 +26,8 @@ class Interface:
         except Exception as error:
             sentence = f"INPUT_TYPES of {node_class.__name__} fails: {type(error).__name__}: {error}"
             raise GraphError(sentence) from error
-        return cls(node_class, inputs, types.get("hidden", {}))
+        hidden = types.get("hidden") or {}
+        return cls(node_class, inputs, {name: _first(kind) for name, kind in hidden.items()})
 
     @property
     def returns(self) -> tuple[Any, ...]:
@@ -51,10 +52,9 @@ class Interface:
 
     def validates(self, name: str) -> bool:
         """Whether VALIDATE_INPUTS answers for this argument, so that nobody else checks its range."""
-        validator = getattr(self.cls, "VALIDATE_INPUTS", None)
-        if validator is None:
+        if self.validator is None:
             return False
-        parameters = inspect.signature(validator).parameters
+        parameters = inspect.signature(self.validator).parameters
         takes_all = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
         # **kwargs does not ask for the types of links: VALIDATE_INPUTS must name that parameter.
         return name in parameters or (takes_all and name != "input_types")
@@ -82,14 +82,38 @@ class Interface:
         return {name: given.get(kind) or _hidden_value(kind, node, graph) for name, kind in self.hidden.items()}
 
     @property
+    def is_third(self) -> bool:
+        """Is it of the host's third version? Then its methods are those of the class, where hidden values lie."""
+        return hasattr(self.cls, "PREPARE_CLASS_CLONE")
+
+    @property
     def fingerprint(self) -> Any:
-        """The method that says whether a node has changed since: fingerprint_inputs of V3 classes, or IS_CHANGED."""
-        for name in ("fingerprint_inputs", "IS_CHANGED"):
-            # The base class of V3 has the first, too, and there it only raises.
-            own = (one for one in self.cls.__mro__ if not one.__module__.startswith("comfy_api."))
-            if any(name in vars(one) for one in own):
-                return getattr(self.cls, name)
-        return None
+        """The method that says whether a node has changed since, or None."""
+        return self._find_own("fingerprint_inputs", "IS_CHANGED")
+
+    @property
+    def validator(self) -> Any:
+        """The method that checks values, or None."""
+        return self._find_own("validate_inputs", "VALIDATE_INPUTS")
+
+    def _find_own(self, third: str, first: str) -> Any:
+        """A method by its name in V3 classes, whose base class has it, too, and there it only raises; or in V1 ones."""
+        own = [one for one in self.cls.__mro__ if not one.__module__.startswith("comfy_api.")]
+        if self.is_third and any(third in vars(one) for one in own):
+            return getattr(self.cls, third)
+        return getattr(self.cls, first, None)
+
+    def bind(self, method: Any, node: Node) -> Any:
+        """The method as it is called: those of V3 classes get inputs that bring others in dicts."""
+        if not self.is_third:
+            return method
+        inputs = self.inputs_of(node)
+        return lambda **given: method(**dynamic.nest_as_declared(given, inputs))
+
+    def lock(self, hidden: Mapping[str, Any]) -> Any:
+        """A V3 class with its hidden values. hidden: as `hidden_values` gives them."""
+        told = {self.hidden[name]: value for name, value in hidden.items()}
+        return self.cls.PREPARE_CLASS_CLONE({"hidden_inputs": told})
 
     @property
     def may_look_around(self) -> bool:
@@ -114,6 +138,11 @@ def _hidden_value(kind: str, node: Node, graph: Graph) -> Any:
     if not graph.embedded:
         return None
     return {"PROMPT": graph.prompt, "EXTRA_PNGINFO": graph.pnginfo}.get(kind)
+
+
+def _first(kind: Any) -> Any:
+    """V3 classes declare the kind of a hidden value in a tuple."""
+    return kind[0] if isinstance(kind, list | tuple) else kind
 
 
 def _type_name(declared: Any) -> str:

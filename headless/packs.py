@@ -13,7 +13,7 @@ TABLE = "NODE_CLASS_MAPPINGS"
 
 
 def load_pack(path: str | os.PathLike[str]) -> dict[str, type]:
-    """class_type -> V1 node class, of a folder with __init__.py or of one file. Raises GraphError if it cannot run."""
+    """class_type -> node class, of a folder with __init__.py or of one file. Raises GraphError if it cannot run."""
     place = Path(path)
     source = place / "__init__.py" if place.is_dir() else place
     if not source.is_file():

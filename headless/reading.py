@@ -50,7 +50,7 @@ def _read_file(path: Path) -> Any:
 def parse(obj: Any, nodes: Mapping[str, type] | None = None) -> Graph:
     """obj: {"<id>": {"class_type", "inputs", "_meta"}}, the body of POST /prompt around it, or an editor's workflow.
 
-    nodes: class_type -> V1 node class; only a workflow of the editor needs them. Raises GraphError.
+    nodes: class_type -> node class; only a workflow of the editor needs them. Raises GraphError.
     """
     pnginfo = None
     if _is_request(obj):

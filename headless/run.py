@@ -23,9 +23,9 @@ def run(
 ) -> Results:
     """Validate a graph and run it.
 
-    nodes: class_type -> V1 node class. keep: ids of nodes whose outputs are wanted in `Results.values`; an output
-    stays a list where the node declares one or ran several times. progress: called with (nodes done, nodes in all,
-    the node just done). on_start: called with each node before it runs. keep_going: a node that fails stops only
+    nodes: class_type -> node class, V1 or V3. keep: ids of nodes whose outputs are wanted in `Results.values`; an
+    output stays a list where the node declares one or ran several times. progress: called with (nodes done, nodes in
+    all, the node just done). on_start: called with each node before it runs. keep_going: a node that fails stops only
     the outputs that need it, and is told in `Results.errors`. cache: of runs before this one, changed in place.
     Raises GraphError if nothing is valid, or for the node that failed, with the exception as its cause.
     """

@@ -55,9 +55,10 @@ def _ask_whether_changed(node: Node, graph: Graph, interface: Interface, hidden:
     linked = interface.links(node)
     values = {one.name: [literal(node.inputs[one.name])] for one in interface.list_given(node)}
     values |= {name: [None] for name in linked}
-    values |= {name: [value] for name, value in interface.hidden_values(node, graph, hidden).items()}
+    if not interface.is_third:
+        values |= {name: [value] for name, value in interface.hidden_values(node, graph, hidden).items()}
     # NaN is the host's word for "always changed", and the one number JSON does not have.
-    return json.dumps(invoke(asked, values, interface.takes_lists), allow_nan=False)
+    return json.dumps(invoke(interface.bind(asked, node), values, interface.takes_lists), allow_nan=False)
 
 
 def _sign_value(value: Any, signed: Mapping[str, str]) -> Any:

@@ -4,6 +4,7 @@ They were made for this test and given to a real editor by `python benchmarks/ag
 """
 
 import json
+from copy import deepcopy
 from datetime import datetime
 from pathlib import Path
 
@@ -117,6 +118,20 @@ def test_what_the_editor_cannot_send_is_refused():
     with pytest.raises(GraphError, match="lies outside of all subgraphs"):
         saved(links=[[1, -10, 0, 9, 0, "IMAGE"]])
     assert saved(links=[None, [1, 1, 0, 9, 0, "IMAGE"]])["9"][1]["images"] == ["1", 0]
+
+
+def test_a_link_that_is_gone_of_a_widget_that_the_shell_lists():
+    """As the editor: the value is still the shell's. Seen with one of the official templates, less a link."""
+    kept = FORMS["proxies_order_inner"]
+    workflow = deepcopy(kept["workflow"])
+    (subgraph,) = workflow["definitions"]["subgraphs"]
+    (height,) = (one["link"] for one in subgraph["nodes"][0]["inputs"] if one["name"] == "height")
+    subgraph["links"] = [one for one in subgraph["links"] if one["id"] != height]
+    assert read(workflow) == kept["prompt"]
+    (shell,) = (one for one in workflow["nodes"] if one["type"] == subgraph["id"])
+    shell["properties"]["proxyWidgets"] = [["-1", "height"], ["-1", "width"]]
+    with pytest.raises(GraphError, match=f"an input reads link {height}, which is not in this file"):
+        read(workflow)
 
 
 def test_one_of_several_choices():

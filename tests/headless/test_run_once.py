@@ -121,37 +121,6 @@ class Same(Number):
         return f"hash of {n}"
 
 
-class Base(Number):
-    """As the base of V3 classes."""
-
-    @classmethod
-    def fingerprint_inputs(cls, n):
-        raise NotImplementedError
-
-
-Base.__module__ = "comfy_api.latest._io"
-
-
-class Plain(Base):
-    pass
-
-
-class Fingerprint(Base):
-    @classmethod
-    def fingerprint_inputs(cls, n):
-        return n % 2
-
-    @classmethod
-    def IS_CHANGED(cls, n):
-        return float("nan")
-
-
-class NeverTheSame(Base):
-    @classmethod
-    def fingerprint_inputs(cls, n):
-        return float("nan")
-
-
 class Waits(Number):
     @classmethod
     async def IS_CHANGED(cls, n):
@@ -161,8 +130,7 @@ class Waits(Number):
         return (n,)
 
 
-SHARING = [(Mine, 2), (Dice, 2), (Always, 2), (Failing, 2), (Same, 1), (Plain, 1), (Fingerprint, 1), (NeverTheSame, 2),
-           (Waits, 1)]  # fmt: skip
+SHARING = [(Mine, 2), (Dice, 2), (Always, 2), (Failing, 2), (Same, 1), (Waits, 1)]
 
 
 @pytest.mark.parametrize("kind, runs", SHARING)
