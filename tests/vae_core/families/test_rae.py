@@ -270,6 +270,7 @@ def test_whose_latents():
     [
         ({}, None),
         ({"latents_mean": [[[0.0] * 2] * 2] * Z}, None),
+        ({"latents_mean": [], "encoder_input_size": 448}, None),
         ({"encoder_input_size": 224}, "encoder_input_size 224: only VAEs with 28"),
         ({"decoder_num_attention_heads": 4}, "decoder_num_attention_heads 4: only VAEs with 2"),
         ({"scaling_factor": 0.5}, "scaling_factor"),
