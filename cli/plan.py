@@ -19,7 +19,7 @@ from ..vae_core.execution import (
     make_request,
     read_budget,
 )
-from ..vae_core.families import demand_part, family_named
+from ..vae_core.families import demand_part, demand_size_of, family_named
 from .options import ADVICE, parse_positive, read_digits
 
 SIZE = re.compile(r"([0-9]+)x([0-9]+)")
@@ -61,14 +61,14 @@ def run(options: argparse.Namespace) -> None:
     height, width = options.size
     demand_whole(found, found.path)
     demand_part(found.config, found.path.name, half)
+    shape = latent_or_pixel_shape(options, found)
+    demand_size_of(found.config, found.path.name, half, shape)
     device = host.device(options.device)
     own = own_dtype(found.dtypes, found.path.name)
     asked, fits = precision.parse_dtype(options.dtype), family_named(found.family).rounding.fits_fp16
     dtype = precision.choose_dtype(device, own, asked, fits_fp16=fits)
     streamed = options.stream and not options.frames
-    request = make_request(
-        found.family, found.config, half, latent_or_pixel_shape(options, found), dtype, streamed=streamed
-    )
+    request = make_request(found.family, found.config, half, shape, dtype, streamed=streamed)
     frames = f"x{options.frames}" if options.frames else ""
     what = f"{half.doing} {options.batch} x {width}x{height}{frames}"
     most = read_budget(device, options.budget)

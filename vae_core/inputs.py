@@ -14,7 +14,7 @@ from torch import Tensor
 from .dtypes import at_least_fp32
 from .errors import BadPixels, BadRequest, LatentMismatch
 from .execution.options import RunOptions
-from .families import ClipLaw, Config, Network
+from .families import ClipLaw, Config, Half, Network, demand_size_of
 from .images.pixels import lay_out, pad_to
 from .images.plausible import demand_range
 from .latents import spaces
@@ -103,19 +103,10 @@ def check_pixels(vae: VAELike, pixels: Tensor) -> tuple[Tensor, Folding]:
             f"these pixels are {describe(pixels)}: '{vae.name}' encodes floating-point pixels of shape "
             f"(B, {vae.in_channels}, H, W) or (B, {vae.in_channels}, T, H, W)."
         )
-    demand_image_size(vae, shape[-2:])
+    demand_size_of(vae, vae.name, Half.ENCODER, shape)
     demand_range(pixels)
     folding = choose_folding(vae.network.clip_law, shape)
     return folding.fold(pixels), folding
-
-
-def demand_image_size(vae: VAELike, size: Sequence[int]) -> None:
-    """Raise BadPixels for an image of another size, (H, W), than the one that a vision transformer was made for."""
-    if (side := vae.image_size) and tuple(size) != (side, side):
-        raise BadPixels(
-            f"this image is {size[1]}x{size[0]}: '{vae.name}' knows images of {side}x{side} alone, so crop or resize "
-            "it to that first."
-        )
 
 
 def check_rows_shape(vae: VAELike, shape: object) -> tuple[int, int, int]:
@@ -133,7 +124,7 @@ def _check_pieces(vae: VAELike, what: str, sizes: str, shape: object) -> tuple[i
     whole = isinstance(shape, Sequence) and len(shape) == dims and all(isinstance(n, int) and n > 0 for n in shape)
     if not whole or shape[0] != vae.in_channels:  # type: ignore[index]
         raise BadPixels(f"this {what} is {str(shape)[:60]}: '{vae.name}' encodes ({vae.in_channels}, {sizes}).")
-    demand_image_size(vae, shape[-2:])  # type: ignore[arg-type]
+    demand_size_of(vae, vae.name, Half.ENCODER, shape)  # type: ignore[arg-type]
     return tuple(shape)  # type: ignore[arg-type]
 
 
@@ -155,7 +146,7 @@ def check_latent(vae: VAELike, z: Tensor, size: tuple[int, int] | None) -> tuple
         )
     if z.shape[1] != vae.latent_channels:
         raise LatentMismatch(_describe_mismatch(vae, z))
-    _demand_grid(vae, z.shape[-2:])
+    demand_size_of(vae, vae.name, Half.DECODER, z.shape)
     demand_numbers(z)
     demand_size(size, z.shape, vae.spatial_ratio)
     folding = choose_folding(vae.network.clip_law, z.shape)
@@ -212,17 +203,6 @@ def demand_no_tiles(options: RunOptions) -> RunOptions:
     if options.grad:
         raise BadRequest("what comes or goes piece by piece has no gradients: use `encode` or `decode`.")
     return options
-
-
-def _demand_grid(vae: VAELike, size: Sequence[int]) -> None:
-    """Raise LatentMismatch for a latent, (h, w), of an image of another size than the only one that it takes."""
-    side = vae.image_size
-    if side and any(n * vae.spatial_ratio != side for n in size):
-        n = side // vae.spatial_ratio
-        raise LatentMismatch(
-            f"this latent is {size[1]}x{size[0]}: '{vae.name}' knows latents of {n}x{n} alone, of images of "
-            f"{side}x{side}."
-        )
 
 
 def _describe_mismatch(vae: VAELike, z: Tensor) -> str:

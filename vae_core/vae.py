@@ -29,7 +29,7 @@ from .families import ZEROS, ClipLaw, Config, Facts, Half, Network
 from .families.blocks.ldm import GROUPS, groups_of
 from .families.doubling import are_joined, list_ops
 from .families.moving import Movable
-from .families.registry import demand_part, title
+from .families.registry import demand_part, demand_size_of, title
 from .files.marks import FileMap, demand_unwritten
 from .latents.fingerprint import digest_weights
 from .latents.previews import Findings
@@ -256,10 +256,11 @@ class VAE(Movable, Scalable, Facts):
         masked    decode with an image and a mask
         streamed  for `encode_rows` and `decode_rows`
         options   as in `encode`; with tiles, the plan is that of one tile
-        Raises DoesNotFit, saying by how much, and BadRequest, also if the file held no such half.
+        Raises DoesNotFit, saying by how much, BadRequest, also if the file held no such half, and what a run would.
         """
         half, options = Half.of(half), replace(options, **keywords)
         demand_part(self.config, self.name, half)
+        demand_size_of(self.config, self.name, half, shape)
         options = replace(options, tiles=None) if self.image_size else options
         if detour := self._find_detour(half):
             plan = detour.vae.plan(half, shape, masked=masked, streamed=streamed, options=detour.adapt(options))

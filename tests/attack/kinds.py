@@ -200,7 +200,7 @@ def load_as_the_plain_one(case: dict, folder: Path) -> None:
     if case["fault"] in ("lost", "stray", "bent"):
         weights, culprit = spoil(weights, case, rng)
     weights = rename(reshape(weights, case["ones"]), case)
-    weights |= {name: torch.zeros(2, 2) for name in case["leftovers"]}
+    weights |= {name: torch.zeros(2, 2) for name in case["leftovers"] if name not in stored}
     if case["twin"] and case["prefix"].startswith(("ema.", "ema_model.")):
         weights |= {f"student.{name}": t.float() + 1 for name, t in stored.items()}
     path = write_case(weights, case, folder / "made")

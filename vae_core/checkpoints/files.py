@@ -17,7 +17,7 @@ from ..errors import BadRequest, BrokenCheckpoint, UnknownCheckpoint, say_why
 from ..families.blocks.ldm import GROUPS
 from ..families.registry import norm_groups, usual_settings
 from ..files.marks import FileMark
-from ..files.reading import demand_file, parse_json, pause_collection, read_json
+from ..files.reading import demand_file, parse_json, pause_collection, read_settings
 from ..files.safetensors_header import explain_kind, read_header
 from ..files.safetensors_writing import WORDS
 from ..plain import name_kind
@@ -71,7 +71,7 @@ def _open(path: Path) -> Checkpoint:
 def _read_config(config: Path) -> Mapping[str, str]:
     """What shapes cannot tell and a folder's config can, as metadata. Refuses activations that no published VAE has."""
     try:
-        facts = read_json(config) if config.exists() else {}
+        facts = read_settings(config) if config.exists() else {}
     except ValueError as e:
         raise BrokenCheckpoint(f"'{config}' cannot be read: {say_why(e)}.") from e
     if not isinstance(facts, dict):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadRequest
-from ..files.reading import read_json
+from ..files.reading import read_settings
 from ..latents.spaces import SPACES, LatentSpace
 
 # The first name of a full checkpoint that starts so tells whose it is. Playground's are those of SDXL, and two more.
@@ -80,7 +80,7 @@ def _agree(space: LatentSpace, facts: Mapping[str, Any]) -> bool:
 
 def _read(config: Path) -> Mapping[str, Any]:
     try:
-        facts = read_json(config) if config.is_file() else {}
+        facts = read_settings(config) if config.is_file() else {}
     except (OSError, ValueError, BadRequest):
         return {}
     return facts if isinstance(facts, dict) and "scaling_factor" in facts else {}

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .blocks.base import BORDERS, ZEROS, ClipLaw, Config, Facts, Family, Network
     from .blocks.half import Half
     from .names import LAYOUTS, ORIGINAL
-    from .registry import FAMILIES, build, demand_part, family_named, title
+    from .registry import FAMILIES, build, demand_part, demand_size_of, family_named, title
     from .shapes import Shapes
     from .unsupported import FOREIGN
 else:
@@ -18,7 +18,7 @@ else:
             "blocks.base": "BORDERS ZEROS ClipLaw Config Facts Family Network",
             "blocks.half": "Half",
             "names": "LAYOUTS ORIGINAL",
-            "registry": "FAMILIES build demand_part family_named title",
+            "registry": "FAMILIES build demand_part demand_size_of family_named title",
             "shapes": "Shapes",
             "unsupported": "FOREIGN",
         },
@@ -40,6 +40,7 @@ __all__ = [
     "Shapes",
     "build",
     "demand_part",
+    "demand_size_of",
     "family_named",
     "title",
 ]

@@ -213,12 +213,17 @@ def is_published(c: RAEConfig) -> bool:
 
 
 def read_config_json(facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The size of the image follows from the statistics, where these are of each place."""
+    """The size of the image follows from the statistics, where these are of each place.
+
+    Those of the published ones are so many that they are not read here: theirs is one of two sizes.
+    """
     mean: Any = facts.get("latents_mean")
     placed = isinstance(mean, list) and mean and isinstance(mean[0], list) and mean[0] and isinstance(mean[0][0], list)
-    grid = len(mean[0]) if placed and len(mean[0]) > 1 else GRID
+    grids = [len(mean[0])] if placed and len(mean[0]) > 1 else [GRID, 2 * GRID]
     patch, width = (facts.get(name) for name in ("encoder_patch_size", "decoder_hidden_size"))
-    sized = {"encoder_input_size": grid * patch} if isinstance(patch, int) else {}
+    sides = [grid * patch for grid in grids] if isinstance(patch, int) else []
+    side = facts.get("encoder_input_size")
+    sized = {"encoder_input_size": side if side in sides else sides[0]} if sides else {}
     heads = {"decoder_num_attention_heads": find_heads(width)} if isinstance(width, int) else {}
     return {"scaling_factor": 1.0, "reshape_to_2d": True, "num_channels": 3, **sized, **heads}
 
@@ -237,6 +242,10 @@ FAMILY = Family(
     ),
     layouts=(rae.ORIGINAL_NAMES, rae.DIFFUSERS_NAMES),
     published=is_published,
-    members=(Member("RAE (DINOv2, SigLIP2 and MAE; images of 256 or 512 px)", 768, 16),),
+    members=(  # nyu-visionx/RAE-...
+        Member("RAE of DINOv2-B, SigLIP2 and MAE (images of 256 px, and one of DINOv2-B of 512 px)", 768, 16),
+        Member("RAE of DINOv2-S (images of 256 px)", 384, 16),
+        Member("RAE of DINOv2-L (images of 256 px)", 1024, 16),
+    ),
     config_json=ConfigJson(("AutoencoderRAE",), read_config_json),
 )

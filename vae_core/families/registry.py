@@ -12,7 +12,7 @@ from typing import Any, overload
 
 import torch
 
-from ..errors import BadRequest
+from ..errors import BadPixels, BadRequest, LatentMismatch
 from ..latents import spaces as latents
 from ..ops import Window
 from .blocks.base import BORDERS, ZEROS, ClipLaw, Config, Family, Network
@@ -125,6 +125,23 @@ def demand_part(config: Config, name: str, half: Half) -> None:
     if half.noun not in config.parts:
         has = config.parts[0]
         raise BadRequest(f"'{name}' holds only the {has}: load it together with the file of its {half.noun}.")
+
+
+def demand_size_of(config: Config, name: str, half: Half, shape: Sequence[int]) -> None:
+    """Raise BadPixels or LatentMismatch unless a VAE of this config and name knows pixels or latents of this size.
+
+    shape: (..., H, W). All know every size but those whose vision transformer was made for one.
+    """
+    h, w = shape[-2:]
+    side, n = config.image_size, (config.image_size or 0) // config.spatial_ratio
+    if side and half is Half.ENCODER and (h, w) != (side, side):
+        raise BadPixels(
+            f"this image is {w}x{h}: '{name}' knows images of {side}x{side} alone, so crop or resize it to that first."
+        )
+    if side and half is Half.DECODER and (h, w) != (n, n):
+        raise LatentMismatch(
+            f"this latent is {w}x{h}: '{name}' knows latents of {n}x{n} alone, of images of {side}x{side}."
+        )
 
 
 def build(family: str, config: Config) -> Network:

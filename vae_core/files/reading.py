@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadRequest
-from .limits import DEEPEST_JSON, LARGEST_JSON
+from .limits import DEEPEST_JSON, LARGEST_JSON, LARGEST_SETTINGS
 
 _OTHERS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
            stat.S_IFSOCK: "a socket"}  # fmt: skip
+_NUMBERS = re.compile(rb"[\[\]\s\d.,eE+-]+")
+LONG = 100_000  # letters of arrays of numbers that are no settings
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 
@@ -50,14 +52,40 @@ def pause_collection() -> Iterator[None]:
 
 def read_json(path: Path) -> Any:
     """What a JSON file holds. Raises BadRequest if it cannot be read or is too large, ValueError if it is no JSON."""
+    return parse_json(_demand_size(path, _read_bytes(path, LARGEST_JSON), LARGEST_JSON).decode("utf-8-sig"))
+
+
+def read_settings(path: Path) -> Any:
+    """As `read_json`, for a config.json, which may be larger by arrays of numbers: the long ones are read as []."""
+    content = _demand_size(path, _read_bytes(path, LARGEST_SETTINGS), LARGEST_SETTINGS)
+    return parse_json(_demand_size(path, _leave_out_numbers(content), LARGEST_JSON).decode("utf-8-sig"))
+
+
+def _read_bytes(path: Path, most: int) -> bytes:
+    """All of them, or one more than the most."""
     try:
         with demand_file(path).open("rb") as file:
-            content = file.read(LARGEST_JSON + 1)
+            return file.read(most + 1)
     except OSError as e:
         raise BadRequest(f"'{path}' cannot be read: {e.strerror or e}.") from e
-    if len(content) > LARGEST_JSON:
-        raise BadRequest(f"'{path}' is too large for a table of JSON: {LARGEST_JSON // 2**20} MiB are the most.")
-    return parse_json(content.decode("utf-8-sig"))
+
+
+def _demand_size(path: Path, content: bytes, most: int) -> bytes:
+    if len(content) > most:
+        raise BadRequest(f"'{path}' is too large for a table of JSON: {most // 2**20} MiB are the most.")
+    return content
+
+
+def _leave_out_numbers(content: bytes) -> bytes:
+    """Long runs of numbers and brackets, from their first bracket to their last, as []. Each byte is read once."""
+    pieces, at = list[bytes](), 0
+    for run in _NUMBERS.finditer(content):
+        if run.end() - run.start() >= LONG:
+            begin, end = content.find(b"[", run.start(), run.end()), content.rfind(b"]", run.start(), run.end())
+            if 0 <= begin < end:
+                pieces += (content[at:begin], b"[]")
+                at = end + 1
+    return b"".join((*pieces, content[at:]))
 
 
 def parse_json(text: str, **how: Any) -> Any:

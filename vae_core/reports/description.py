@@ -52,9 +52,10 @@ def _facts(of: Inspection | VAE) -> dict[str, str]:
     other = of.decoded_ratio != of.spatial_ratio
     decoded = f"; decoded to {of.decoded_ratio} pixels for one of the latent" if other else ""
     frames = f", 1 frame to {of.temporal_ratio}" if of.temporal_ratio else ""
+    alone = f"; of images of {of.image_size}x{of.image_size} alone" if of.image_size else ""
     space = of.latent_space and f"the latents of {SPACES[of.latent_space].models} ({of.latent_space})"
     return {
         "latent": f"{of.latent_channels} channels at 1/{of.spatial_ratio}{frames}",
         "speaks": space or "",
-        "pixels": f"{of.in_channels} channels in, {of.out_channels} out{decoded}",
+        "pixels": f"{of.in_channels} channels in, {of.out_channels} out{decoded}{alone}",
     }

@@ -23,6 +23,7 @@ from exact_vae.vae_core.families.blocks.vit import make_positions
 from exact_vae.vae_core.families.names.rae import to_diffusers
 from exact_vae.vae_core.families.registry import expected_shapes
 from exact_vae.vae_core.latents.previews import fit
+from exact_vae.vae_core.reports import describe_vae
 from safetensors.torch import save_file
 from support.headers import header
 from support.random_networks import random_weights
@@ -167,6 +168,9 @@ def test_other_sizes_are_refused_in_a_sentence():
         vae.encode(torch.zeros(1, 3, 5, 33, 33))
     with pytest.raises(LatentMismatch, match=r"this latent is 3x2: 'rae' knows latents of 2x2 alone, of images of 32"):
         vae.decode(torch.zeros(1, Z, 2, 3))
+    with pytest.raises(BadPixels, match="64x64"):
+        vae.plan("encode", (1, 3, 64, 64))
+    assert "3 channels in, 3 out; of images of 32x32 alone" in describe_vae(vae, "fp64")
     assert vae.encode(torch.zeros(1, 3, SIDE, SIDE)).size == (SIDE, SIDE)
     assert vae.peak_bytes("encode", (1, 3, 1024, 1024)) == vae.peak_bytes("encode", (1, 3, SIDE, SIDE))
 
@@ -266,6 +270,7 @@ def test_whose_latents():
     [
         ({}, None),
         ({"latents_mean": [[[0.0] * 2] * 2] * Z}, None),
+        ({"latents_mean": [], "encoder_input_size": 448}, None),
         ({"encoder_input_size": 224}, "encoder_input_size 224: only VAEs with 28"),
         ({"decoder_num_attention_heads": 4}, "decoder_num_attention_heads 4: only VAEs with 2"),
         ({"scaling_factor": 0.5}, "scaling_factor"),

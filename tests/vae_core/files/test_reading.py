@@ -1,12 +1,13 @@
 """What is read is a file, and no longer than it may be."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 from exact_vae.vae_core import BadRequest, BrokenCheckpoint, inspect
-from exact_vae.vae_core.files.limits import LARGEST_JSON, MOST_TENSORS
-from exact_vae.vae_core.files.reading import demand_file, parse_json, read_json
+from exact_vae.vae_core.files.limits import LARGEST_JSON, LARGEST_SETTINGS, MOST_TENSORS
+from exact_vae.vae_core.files.reading import LONG, demand_file, parse_json, read_json, read_settings
 
 
 @pytest.mark.skipif(os.name == "nt", reason="has none of these")
@@ -33,6 +34,25 @@ def test_json_that_is_too_large_or_too_deep(tmp_path):
         read_json(tmp_path / "x.json")
     with pytest.raises(ValueError, match="more than 200 deep"):
         parse_json("[" * 100_000)
+
+
+def test_long_arrays_of_a_config_json_are_left_out(tmp_path):
+    """diffusers writes the statistics of an RAE's latents into it, each number on a line of its own."""
+    path, numbers = tmp_path / "config.json", [[[-1.5e-3] * 40] * 40] * 30
+    facts = {"_class_name": "AutoencoderRAE", "latents_mean": numbers, "sizes": [1, 2], "std": [numbers, numbers]}
+    path.write_text(json.dumps(facts, indent=2))
+    assert path.stat().st_size > LONG * 4
+    assert read_settings(path) == {**facts, "latents_mean": [], "std": []} and read_json(path) == facts
+    short = {"mean": [[0.5] * 10] * 10, "text": "1, 2"}
+    path.write_text(json.dumps(short))
+    assert read_settings(path) == short
+    path.write_bytes(b'{"a": ' + b"[" * LONG + b"}")
+    with pytest.raises(ValueError, match=r"more than 200 deep|delimiter|value"):
+        read_settings(path)
+    with path.open("wb") as file:
+        file.truncate(LARGEST_SETTINGS + 1)
+    with pytest.raises(BadRequest, match="is too large for a table of JSON: 64 MiB are the most"):
+        read_settings(path)
 
 
 def test_headers_that_are_too_large(tmp_path):
