@@ -34,5 +34,7 @@ def test_it_runs_and_shows_what_the_headless_runner_shows(server, tmp_path, name
         other = [tmp_path / one["subfolder"] / one["filename"] for one in want.outputs[number]["images"]]
         assert len(shown) == len(other) > 0
         for one, twin in zip(shown, other, strict=True):
-            if name != "doctor":  # whose image names the versions of its process
+            if name == "video_file":  # libx264 now and then makes other bits of the same frames, also in one thread
+                assert np.abs(pixels(one).astype(int) - pixels(twin)).mean() < 1
+            elif name != "doctor":  # whose image names the versions of its process
                 assert np.array_equal(pixels(one), pixels(twin))
