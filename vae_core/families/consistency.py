@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..ops import CHANNELS_LAST, Conv2d, Op, Ops, PixelShuffle, Residual, chain
-from .blocks.base import Bordered, Family, Member, Network
+from .blocks.base import Family, Halves, Member, Network
 from .blocks.ldm import GROUPS, Coder, Encoder, read_coder
 from .blocks.unet import FIRST, PadChannels, UNet, UNetConfig
 from .names import consistency
@@ -37,7 +37,7 @@ STD = (0.9654121, 1.0440036, 0.76147926, 0.77022034)
 
 
 @dataclass(frozen=True)
-class ConsistencyConfig(Bordered):
+class ConsistencyConfig(Halves):
     encoder: Coder | None
     decoder: UNetConfig | None
     quant_conv: bool = True
@@ -45,22 +45,9 @@ class ConsistencyConfig(Bordered):
     z_channels: int = Z
     in_channels: int = COLOURS
     out_channels: int = COLOURS
-    temporal_ratio: int | None = None
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return tuple(half for half in ("encoder", "decoder") if getattr(self, half))
-
-    @property
-    def latent_channels(self) -> int:
-        return self.z_channels
 
     @property
     def spatial_ratio(self) -> int:
-        return RATIO
-
-    @property
-    def decoded_ratio(self) -> int:
         return RATIO
 
 

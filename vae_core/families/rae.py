@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..dtypes import at_least_fp32
 from ..ops import Affine, Op, Ops, chain
-from .blocks.base import Bordered, ConfigJson, Family, Member, Network
+from .blocks.base import ConfigJson, Family, Halves, Member, Network
 from .blocks.rae import HEAD, KINDS, Decoder, Encoder, ViTDecoder, ViTEncoder
 from .blocks.vit import Resize
 from .names import rae
@@ -33,7 +33,7 @@ EPS = 1e-5  # beside the standard deviation of the latent, as diffusers has it
 
 
 @dataclass(frozen=True)
-class RAEConfig(Bordered):
+class RAEConfig(Halves):
     z_channels: int
     encoder: Encoder | None
     decoder: Decoder | None
@@ -44,22 +44,9 @@ class RAEConfig(Bordered):
     std: tuple[int, ...] = (1,)
     in_channels: int = 3
     out_channels: int = 3
-    temporal_ratio: int | None = None
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return tuple(half for half in ("encoder", "decoder") if getattr(self, half))
-
-    @property
-    def latent_channels(self) -> int:
-        return self.z_channels
 
     @property
     def spatial_ratio(self) -> int:
-        return self.patch
-
-    @property
-    def decoded_ratio(self) -> int:
         return self.patch
 
     @property
