@@ -1,6 +1,6 @@
 """Run a network on a clip, all frames at once or a few at a time, each time whole or in bands."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import TypeVar
@@ -11,7 +11,7 @@ from torch import Tensor
 from ..dtypes import at_least_fp32
 from ..families import ClipLaw
 from ..images.pixels import lay_out, pad_to, repeat_last_frame
-from ..ops import Ops, list_looks_ahead
+from ..ops import Ops, Temporal, list_looks_ahead
 from . import whole
 from .bands.flows import Source
 from .bands.state import Past
@@ -99,19 +99,33 @@ def _run_parts(
             end = part[:0]
             yield write(_run_part(ops, lay_out(part), plan, observer, past))
         if past and end is not None:
-            for past.ending in _list_endings(ops, plan.frames):
+            for ending in list_endings(ops, past.most_frames):
+                past.ending = ending
                 yield write(_run_part(ops, lay_out(end), plan, observer, past))
     finally:
         store.close()
 
 
-def _list_endings(ops: Ops, frames: int) -> list[frozenset[int]]:
+def list_endings(ops: Ops, most_frames: Mapping[int, int]) -> Iterator[frozenset[int]]:
     """When a clip has ended, which ops that look ahead are told so, a few at a time, in the order of a run.
 
     Each then makes the frames that it owes the next. Of so many together no op is given more frames than of a part.
+    most_frames: of a part that each op was given, by id; it grows meanwhile
     """
-    waiting = [id(op) for op in list_looks_ahead(ops)]
-    return [frozenset(waiting[i : i + frames]) for i in range(0, len(waiting), frames)]
+    group, room = set[int](), 1.0
+    for op in list_looks_ahead(ops):
+        if group and _share(op, most_frames) > room:
+            yield frozenset(group)
+            group, room = set(), 1.0
+        group.add(id(op))
+        room -= _share(op, most_frames)
+    if group:
+        yield frozenset(group)
+
+
+def _share(op: Temporal, most_frames: Mapping[int, int]) -> float:
+    """The frames that the op owes, of those of a part."""
+    return op.ahead / max(op.ahead, most_frames.get(id(op), 0))
 
 
 def _run_part(ops: Ops, x: Tensor, plan: Plan, observer: Observer, past: Past | None) -> Iterator[Tensor]:

@@ -62,7 +62,8 @@ def run_bands(ops: Ops, source: Callable[[Banding], Flow], plan: Plan, observer:
     past        of a clip that is run in parts: what is known of the parts before
     """
     store = make_store(plan.keep, device)
-    store.tidy()
+    if not (past and past.ending):  # what the end of a clip takes is little, and it has many ends
+        store.tidy()
     try:
         norms = list_norms(ops)
         banding = Banding(plan.numbers, store, frozenset(id(norms[i]) for i in plan.twice), past=past)

@@ -23,9 +23,9 @@ from .tree import AnyOp, Ops, keeps_scale, leaves, map_ops
 from .whole_image import Global
 
 Kernel = int | tuple[int, int, int]
-# How weights (c_out, c_in, frames, k, k) lie in memory tap after tap, the outermost dimension first.
-TAPS = (2, 0, 1, 3, 4)
-TAPS_CHANNELS_LAST = (2, 0, 3, 4, 1)
+# How weights (c_out, c_in, frames, k, k) lie in memory, the outermost dimension first: tap after tap, each in channels
+# last, as its frames are. A backend would copy any other layout at every call.
+TAPS = (2, 0, 3, 4, 1)
 
 
 class Conv3d(Window, nn.Conv3d):
@@ -78,10 +78,8 @@ class Conv3d(Window, nn.Conv3d):
         return pad_borders(x, sides, self.border) if any(sides) else x
 
     def taps(self) -> tuple[Tensor, ...]:
-        """The weights of each frame, (c_out, c_in, k, k). The first call lays them out one after the other, on CUDA in
-        channels last, as cuDNN reads them.
-        """
-        lay_out_weight(self.weight, TAPS_CHANNELS_LAST if self.weight.device.type == "cuda" else TAPS)
+        """The weights of each frame, (c_out, c_in, k, k). The first call lays them out one after the other."""
+        lay_out_weight(self.weight, TAPS)
         return self.weight.unbind(2)
 
     def _convolve(self, x: Tensor, pad: tuple[int, int]) -> Tensor:

@@ -5,6 +5,7 @@ import torch
 from exact_vae.vae_core import BadPixels, BadRequest, DoesNotFit, NumericalOverflow
 from exact_vae.vae_core.execution import clips, run
 from exact_vae.vae_core.execution.bands.stores import OnDevice
+from exact_vae.vae_core.ops import LookAround
 from support.live_memory import LiveMemory
 from support.small_networks import SMALL, small
 
@@ -74,6 +75,14 @@ def test_frames_that_are_one_band(kind):
     assert vae.plan("decode", z.shape, streamed=True, rows=3).rows
     frames, whole = torch.cat(list(vae.decode_frames(z, rows=3)), 1), vae.decode(z)[0]
     assert frames.shape == whole.shape and (frames - whole).abs().max() < 1e-12
+
+
+def test_an_end_gives_no_op_more_frames_than_a_part():
+    """Ops that were given eight frames of a part are told eight together; those that were given none yet, alone."""
+    ops = tuple(LookAround(1) for _ in range(12))
+    groups = list(clips.list_endings(ops, {id(op): 8 for op in ops[2:]}))
+    assert [len(group) for group in groups] == [1, 1, 8, 2]
+    assert set().union(*groups) == {id(op) for op in ops}
 
 
 def test_frames_come_as_soon_as_they_are_final():

@@ -64,7 +64,7 @@ def both(request):
     torch.manual_seed(0)
     name, settings = DIFFUSERS[KINDS[request.param]]
     known = shake(getattr(diffusers, name)(**settings))
-    known.encoder.conv_out.requires_grad_(False).apply(spread)
+    known.get_submodule("encoder.conv_out").requires_grad_(False).apply(spread)
     found = detect({name: tuple(t.shape) for name, t in known.state_dict().items()})
     assert found.is_whole and found.config.version == ("1.1" if request.param else "")
     ours = from_weights(known.state_dict(), found=replace(found, config=replace(found.config, version=request.param)))

@@ -17,18 +17,20 @@ class Past:
               whose body is behind, bands of the skip's frames that wait for it
     memories  for every attention that looks back, by id: what it remembers of each part; this grows with the clip
     ending    ids of the ops that look ahead for which the clip ends with this part
+    most_frames  of a part that each of these was given, by id
     """
 
     def __init__(self, store: Store):
         self.store = store
         self.ending: frozenset[int] = frozenset()
+        self.most_frames: dict[int, int] = {}
         self.known: dict[int, list[StoredBand]] = {}
         self.memories: dict[int, list[tuple[StoredBand, ...]]] = {}
 
     def copy(self, store: Store) -> "Past":
         """The same in another store: of the two, each may be read."""
         twin = Past(store)
-        twin.ending = self.ending
+        twin.ending, twin.most_frames = self.ending, self.most_frames
         twin.known = {key: [store.put(one.get()) for one in bands] for key, bands in self.known.items()}
         parts = self.memories.items()
         twin.memories = {key: [tuple(store.put(one.get()) for one in part) for part in all_] for key, all_ in parts}
@@ -51,6 +53,8 @@ class Past:
 
     def step(self, op: Temporal, x: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:
         """The op's result for the next frames or the last, and what it is to know later, as `Temporal.advance`."""
+        if op.ahead and len(x) > self.most_frames.get(id(op), 0):
+            self.most_frames[id(op)] = len(x)
         return op.end(x, known) if self.ends(op) else op.advance(x, known)
 
     def advance(self, op: Temporal, x: Tensor) -> Tensor:
