@@ -116,12 +116,13 @@ def describe_size(samples: Mapping[str, Any]) -> str:
 
 
 def _describe_one(samples: Mapping[str, Any]) -> str:
-    shape, tag = tuple(latent_of(samples).shape), tag_of(samples)
+    latent, tag = latent_of(samples), tag_of(samples)
+    shape = tuple(latent.shape)
     size = tag.size_of(shape) if tag else None
     parts = [
         _count(shape[0], "latent"),
         _count(shape[1], "channel"),
-        f"{shape[-1]} x {shape[-2]}" if len(shape) > 3 else f"{shape[-1]} long",  # as of sound
+        f"{shape[-1]} x {shape[-2]}" if latent.ndim > 3 else f"{shape[-1]} long",  # as of sound
         *(_count(frames, "latent frame") for frames in shape[2:-2]),
         f"for {size[1]} x {size[0]} pixels" if size else "",
     ]
