@@ -23,7 +23,7 @@ def test_it_runs_and_shows_what_the_headless_runner_shows(server, tmp_path, name
         node["inputs"] |= {key: quicker[key] for key in quicker.keys() & node["inputs"].keys()}
     found = server.prompt(nodes)
     assert found["status"]["status_str"] == "success"
-    with host.surroundings(server.base / "models", output=tmp_path):
+    with host.surroundings(server.base / "models", None, tmp_path, server.base / "input"):
         want = headless.run(headless.parse(nodes), known)
     assert want.report.ok
     showing = [number for number, node in nodes.items() if node["class_type"] in SHOWING]
