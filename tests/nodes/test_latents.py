@@ -190,8 +190,8 @@ def test_conversion_there_and_back():
 def test_whose_latent_it_is_must_be_known():
     with pytest.raises(BadRequest, match=r"models have latents with 4 channels: .* sd1 \(SD 1.x.*, sdxl \(SDXL"):
         convert(latent(1, 4, 8, 8), "scaled")
-    with pytest.raises(BadRequest, match="no latent space with 5 channels is known"):
-        convert(latent(1, 5, 8, 8), "scaled")
+    with pytest.raises(BadRequest, match="no latent space with 7 channels is known"):
+        convert(latent(1, 7, 8, 8), "scaled")
     wide = latent(1, 64, 2, 2)
     scaled, normal = (convert(wide, to, latent_space="qwen-image-2.1")["samples"] for to in ("scaled", "normalised"))
     assert torch.equal(scaled, normal) and not torch.equal(scaled, wide["samples"])
