@@ -78,9 +78,9 @@ def test_what_does_not_fit(capsys, kl_file):
 
 
 def test_it_is_the_plan_of_the_library(capsys, kl_file):
-    assert run("plan", kl_file, "100x60", "--budget", "7MiB", "--json", "--dtype", "fp32", "--device", "cpu") == 0
+    assert run("plan", kl_file, "100x240", "--budget", "11MiB", "--json", "--dtype", "fp32", "--device", "cpu") == 0
     facts = json.loads(capsys.readouterr().out)
-    plan = load(kl_file, dtype=torch.float32).plan("decode", (1, 4, 15, 25), budget="7MiB")
+    plan = load(kl_file, dtype=torch.float32).plan("decode", (1, 4, 60, 25), budget="11MiB")
     assert facts["plans"][facts["chosen"]] == json.loads(json.dumps(asdict(plan)))
     assert plan.rows  # or the budget was no budget
 

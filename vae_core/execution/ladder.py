@@ -78,9 +78,13 @@ class Ladder(NamedTuple):
             log.warning("%s ran out of memory%s: it starts again in %s", self.what, where, plan)
 
     def _list_lower(self, plan: Plan) -> Iterator[Plan]:
-        """The other plans that take less memory, the one that takes most first; the faster of two that take as much."""
-        by_peak = {other.peak: other for other in reversed(list(self.plans)) if other.peak < plan.peak}
-        return iter([by_peak[peak] for peak in sorted(by_peak, reverse=True)])
+        """The other plans that take less memory, the one that takes most first; the faster of two that take as much.
+
+        What the backend keeps of compiled convolutions does not count: it comes little by little, and more for bands.
+        """
+        by_peak = {other.tensors: other for other in reversed(list(self.plans))}
+        lower = sorted((peak for peak in by_peak if peak < plan.tensors), reverse=True)
+        return iter([by_peak[peak] for peak in lower])
 
     @contextmanager
     def _naming_memory(self, observer: ProgressObserver) -> Iterator[None]:

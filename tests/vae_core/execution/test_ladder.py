@@ -97,7 +97,7 @@ def test_it_starts_again_in_less_memory(kind, half, caplog, monkeypatch):
         result = run(kind, half, on_plan=tell)
     assert plans.pop(0) == plans[0]
     assert memory.lost == len(plans) - 1 >= 1
-    assert [p.peak for p in plans] == sorted({p.peak for p in plans}, reverse=True)
+    assert [p.tensors for p in plans] == sorted({p.tensors for p in plans}, reverse=True)
     assert len(set(left)) == 1  # of what failed there is nothing left
     assert str(plans[1]).endswith(f"; {plans[0].pieces} it ran out of memory")
     assert f"with '{kind}' ran out of memory at " in caplog.messages[0]

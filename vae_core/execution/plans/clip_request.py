@@ -95,10 +95,11 @@ class ClipRequest(Request):
     def _combine(self, part: "_LaterPart", plan: Plan, on_cpu: bool) -> Plan:
         """A plan for one part as the plan for all."""
         more = max(1.0, self.begins / len(part.x))  # the first part may be the largest
-        plan = replace(plan, peak=int(plan.peak * more), held=int(plan.held * more), largest=int(plan.largest * more))
+        peak = int(plan.tensors * more) + plan.compiled
+        plan = replace(plan, peak=peak, held=int(plan.held * more), largest=int(plan.largest * more))
         here = plan.keep == DEVICE
         peak = plan.peak + self._count_end_bytes(part) + (part.known if here else 0) + part.gathered
-        peak += min(MOST_GAPS, int(SCATTERED * plan.peak)) if on_cpu else 0
+        peak += min(MOST_GAPS, int(SCATTERED * plan.tensors)) if on_cpu else 0
         held = plan.held + (0 if here else part.known)
         ends = [numbers for end, numbers in self._end_numbers.items() if end != self.streamed]
         heap = max(peak - (plan.peak - plan.heap) - self.clips * self.x.nbytes, peak // 4) if on_cpu else 0

@@ -24,6 +24,7 @@ class Plan:
     strips    how many bands there are; 0: images run whole
     largest   numbers of the largest tensor on the device
     scores    numbers of the largest matrix of attention scores, on devices that make them
+    compiled  bytes of the peak that a CPU's backend keeps of the convolutions that it has compiled
     heap      bytes that a CPU's process may grow before an op: beyond, gaps in its heap are given back; 0: no limit
     note      what else is to be said of the run; '' as a rule
     """
@@ -44,6 +45,12 @@ class Plan:
     note: str = ""
     begins: int = 0
     strips: int = 0
+    compiled: int = 0
+
+    @property
+    def tensors(self) -> int:
+        """Bytes of the peak without what the backend keeps."""
+        return self.peak - self.compiled
 
     def __str__(self) -> str:
         """'bands of 32 rows, kept in system memory; at most 812 MiB (and 4.0 GiB of system memory)'"""

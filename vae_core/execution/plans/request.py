@@ -70,12 +70,14 @@ class Request:
         """Whole, all images at once or only so many at a time."""
         images, run = images or len(self.x), self._whole_run
         share, ends = images / len(self.x), sum(self._end_bytes.values())
-        peak, heap = int(run.peak * share) + ends + self.temporary_weights, 0
+        peak, heap, compiled = int(run.peak * share) + ends + self.temporary_weights, 0, 0
         if on_cpu:
-            peak, heap = self._leave_gaps(run.on_cpu * share, run.surge * share, run.compiled, ends)
+            compiled = run.compiled
+            peak, heap = self._leave_gaps(run.on_cpu * share, run.surge * share, compiled, ends)
         largest = max(int(run.largest * share), *self._end_numbers.values())
         scores = int(run.scores * share)
-        return Plan(images, 0, DEVICE, (), peak, 0, self.work, self.shape, largest=largest, scores=scores, heap=heap)
+        made = Plan(images, 0, DEVICE, (), peak, 0, self.work, self.shape, largest=largest, scores=scores)
+        return replace(made, heap=heap, compiled=compiled)
 
     def plan_bands(self, rows: int, keep: str = DEVICE, twice: tuple[int, ...] = (), on_cpu: bool = False) -> Plan:
         """The plan for one image after the other, in bands. on_cpu: is the device a CPU?"""
@@ -91,17 +93,18 @@ class Request:
             found = self._count_alive(rows, numbers, keep, twice)
             attending = remembered + (counted.attending - counted.remembered if keep == DEVICE else 0)
             alive = max(min(found.most, found.passing + on_device), attending)
-            peak, heap = self._leave_gaps(alive, found.surge, counted.count_compiled(numbers), ends)
+            compiled = counted.count_compiled(numbers)
+            peak, heap = self._leave_gaps(alive, found.surge, compiled, ends)
         else:
             in_flight = IN_FLIGHT + (READ_BACK if keep != DEVICE else 0)
             working = (in_flight * tallest + self.carried) * self.x.itemsize
-            peak, heap = on_device + max(working, remembered) + ends + self.temporary_weights, 0
+            peak, heap, compiled = on_device + max(working, remembered) + ends + self.temporary_weights, 0, 0
         largest = max(JOINED * tallest, counted.gathered, *(self._end_numbers[end] for end in there))
         asked = ((min(numbers // c, pixels, count_queries(pixels)), pixels) for c, pixels in counted.attended)
         scores = max((queries * pixels for queries, pixels in asked), default=0)
         held, work, strips = held - on_device, counted.work, math.ceil(self.rows / rows)
         made = Plan(1, rows, keep, twice, peak, held, work, self.shape, numbers, largest=largest, scores=scores)
-        return replace(made, strips=strips, heap=heap)
+        return replace(made, strips=strips, heap=heap, compiled=compiled)
 
     def propose(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
