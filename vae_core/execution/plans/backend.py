@@ -1,8 +1,9 @@
 """What torch's functions take on a CPU while they run, beside what they read and what they give.
 
-A convolution is oneDNN's, for which the weights are laid out anew at each call, by torch in channels last and by oneDNN
-in its blocks; or torch's own, which unfolds what it reads into a column of taps for each pixel of the result. Which of
-the two is it? See `ConvParams::use_mkldnn` and `_convolution` in pytorch/aten/src/ATen/native/Convolution.cpp.
+A convolution is oneDNN's, for which the weights are laid out anew at each call, by torch in channels last (if they do
+not lie so) and by oneDNN in its blocks; or torch's own, which unfolds what it reads into a column of taps for each
+pixel of the result. Which of the two is it? See `ConvParams::use_mkldnn` and `_convolution` in
+pytorch/aten/src/ATen/native/Convolution.cpp.
 """
 
 import math
@@ -33,7 +34,8 @@ def count_scratch(name: str, made: Tensor, args: Sequence[Any], taller: float = 
     if name in CONVOLUTIONS and is_one_pixel(weight):
         return weight.nbytes
     if is_for_onednn(x, weight, taller):
-        return weight.nbytes + count_blocked(weight)
+        lies_so = weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last)
+        return (0 if lies_so else weight.nbytes) + count_blocked(weight)
     pixels = made if name in CONVOLUTIONS else x
     seen = pixels.numel() // pixels.shape[1] * math.prod(weight.shape[1:])
     return seen * x.itemsize + weight.nbytes

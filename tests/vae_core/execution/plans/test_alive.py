@@ -82,6 +82,10 @@ def test_what_a_convolution_takes(monkeypatch):
     weight = 32 * 64 * 9
     assert count_conv(torch.float32, 1, 64, 40, 40) == 2 * weight * 4
     assert count_conv(torch.bfloat16, 2, 64, 40, 40) == (2 * 64 * 9 * 1600 + weight) * 2
+    laid_out = torch.empty(32, 64, 3, 3, device="meta").to(memory_format=torch.channels_last)
+    x = torch.empty(1, 64, 40, 40, device="meta")
+    made = torch.nn.functional.conv2d(x, laid_out, padding=1)
+    assert backend.count_scratch("conv2d", made, (x, laid_out)) == weight * 4  # as torch wants it
     assert count_conv(torch.float32, 1, 3, 96, 96) == (32 * 3 + 32 * 16) * 9 * 4  # channels are filled up to a block
     assert backend.count_scratch("silu", torch.empty(1, 2, 3, 4), (torch.empty(1, 2, 3, 4),)) == 0
 
