@@ -16,7 +16,6 @@ VALUES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", dynamic.COMBO)  # types 
 # Types for which the editor has a widget of its own.
 DRAWN = ("COLOR", "COLORS", "CURVE", "BOUNDING_BOX", "BOUNDING_BOXES", "COMPOSITOR", "LOAD_3D")
 SEEDS = ("seed", "noise_seed")  # the editor adds a control behind these
-UPLOADS = ("image_upload", "video_upload", "audio_upload", "file_upload")
 UNNAMED = ("control_after_generate", "upload")  # in values by name, what is no input
 UNSET = object()  # the value of a widget that has none
 EMPTY: Mapping[Any, Any] = MappingProxyType({"INT": 0, "FLOAT": 0, "STRING": "", "BOOLEAN": False})
@@ -105,11 +104,10 @@ def _fill(row: _Row, one: Input, kind: str) -> None:
 
 
 def _count_added(one: Input) -> int:
-    """Of entries that the editor adds behind a widget's own."""
+    """Of entries that the editor adds behind a widget's own. Buttons that upload a file stand at the end of the row."""
     controlled = _is_controlled(one)
     filtered = controlled and one.choices is not None  # by a filter of its choices
-    uploaded = "widgetType" not in one.options and any(one.options.get(upload) for upload in UPLOADS)
-    return controlled + filtered + uploaded
+    return controlled + filtered
 
 
 def _is_controlled(one: Input) -> bool:

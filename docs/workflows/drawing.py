@@ -176,18 +176,23 @@ def _node(box: Box, order: int, ids: dict[str, int], wires: list[list[Any]]) -> 
 
 
 def _positional(kind: str, widgets: dict[str, Any]) -> list[Any]:
-    """As the editor keeps them: what it adds stands behind the widget's own value."""
-    return [one for name, value in widgets.items() for one in (value, *_list_added(kind, name))]
+    """As the editor keeps them: behind a seed what it does after a run, at the end the button that uploads a file."""
+    placed = [one for name, value in widgets.items() for one in (value, *["fixed"] * _is_controlled(kind, name))]
+    return placed + ["image" for name in widgets if _uploads(kind, name)]
 
 
-def _list_added(kind: str, name: str) -> list[str]:
-    """Of a seed what it does after a run, of a file the button that uploads one."""
-    if kind in MODELS:
-        return ["fixed"] if name == "seed" else []
+def _is_controlled(kind: str, name: str) -> bool:
+    return name == "seed" if kind in MODELS else bool(_read_options(kind, name).get("control_after_generate"))
+
+
+def _uploads(kind: str, name: str) -> bool:
+    options = {} if kind in MODELS else _read_options(kind, name)
+    return any(options.get(one) for one in ("image_upload", "video_upload"))
+
+
+def _read_options(kind: str, name: str) -> dict[str, Any]:
     types = {**NODE_CLASS_MAPPINGS, **CORE}[kind].INPUT_TYPES()
-    options = {**types["required"], **types.get("optional", {})}[name][1]
-    uploads = any(options.get(one) for one in ("image_upload", "video_upload"))
-    return ["fixed"] * bool(options.get("control_after_generate")) + ["image"] * uploads
+    return {**types["required"], **types.get("optional", {})}[name][1]
 
 
 def _height(kind: str) -> int:
@@ -195,7 +200,8 @@ def _height(kind: str) -> int:
         return HEIGHTS[kind]
     sockets = _sockets(kind)
     rows = max(len(sockets), len(list_outputs(kind)))
-    widgets = sum(1 + len(_list_added(kind, name)) for name in list_inputs(kind) if name not in sockets)
+    shown = [name for name in list_inputs(kind) if name not in sockets]
+    widgets = sum(1 + _is_controlled(kind, name) + _uploads(kind, name) for name in shown)
     speaks = kind in NODE_CLASS_MAPPINGS and kind not in SILENT
     said = TEXT.get(kind, SENTENCE) if speaks else 0
     return SLOT * rows + WIDGET * widgets + WIDGET + said

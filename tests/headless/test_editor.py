@@ -90,12 +90,17 @@ def test_titles_are_those_that_somebody_chose():
     assert str(graph.nodes["9"]) == "node 9 (SaveImage)"
 
 
-def test_a_control_stands_behind_a_seed_and_a_button_behind_an_upload():
+def test_a_control_stands_behind_a_seed_and_a_button_that_uploads_at_the_end():
+    """As frontend 1.49.6 sent them: the button is no input that the host's order names."""
     image = node(1, "LoadImage", values=["a.png", "image"])
     sample = node(2, "ExactLatentSample", values=[5, "randomize", 3])
-    found = read(flow(image, sample))
+    mask = node(3, "LoadImageMask", values=["a.png", "red", "image"])
+    video = node(4, "ExactVAEEncodeVideoFile", values=["none", "sample", 5, "image"])
+    found = read(flow(image, sample, mask, video))
     assert found["1"][1] == {"image": "a.png"}
     assert (found["2"][1]["seed"], found["2"][1]["samples_per_image"]) == (5, 3)
+    assert found["3"][1] == {"image": "a.png", "channel": "red"}
+    assert {"posterior": "sample", "seed": 5}.items() <= found["4"][1].items()
 
 
 def test_values_that_an_older_file_lacks_are_defaults():
