@@ -35,9 +35,12 @@ def choice_input(words: Sequence[str], default: str, tooltip: str, **options: An
     return (list(words), {"default": default, "tooltip": tooltip, **options})
 
 
-def seed_number(tooltip: str, **options: Any):
-    """Declare an INT that is a seed. options: further options of ComfyUI, such as `advanced`."""
-    return int_input(0, 0, latents.SEEDS - 1, tooltip, **options)
+def seed_number(tooltip: str, control_after_generate: bool = False, **options: Any):
+    """Declare an INT that is a seed. options: further options of ComfyUI, such as `advanced`.
+
+    control_after_generate  does the editor change it after a run? Of a seed that says nothing it does.
+    """
+    return int_input(0, 0, latents.SEEDS - 1, tooltip, control_after_generate=control_after_generate, **options)
 
 
 def size_inputs() -> dict[str, Any]:

@@ -97,7 +97,7 @@ def posterior_inputs() -> dict[str, Any]:
     seed = "Used if posterior is sample. The same seed gives the same latent on every machine."
     return {
         "posterior": choice_input(("mode", "sample"), "mode", posterior),
-        "seed": seed_number(seed, control_after_generate=False, advanced=True),
+        "seed": seed_number(seed, advanced=True),
     }
 
 

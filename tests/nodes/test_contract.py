@@ -37,6 +37,13 @@ def test_id(node, cls):
 
 
 @NODES
+def test_a_seed_says_whether_the_editor_changes_it(node, cls):
+    """It does after every run of a seed that says nothing, and so nothing would come from its cache."""
+    for name in {"seed", "noise_seed"} & inputs(cls).keys():
+        assert "control_after_generate" in inputs(cls)[name][1]
+
+
+@NODES
 def test_the_method_takes_just_the_inputs(node, cls):
     types = cls.INPUT_TYPES()
     parameters = list(inspect.signature(getattr(cls, cls.FUNCTION)).parameters.values())[1:]
