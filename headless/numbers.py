@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
-from .scopes import Json, list_objects
+from .scopes import Json, list_objects, list_proxies
 
 Renamed = Mapping[Any, Mapping[Any, Any]]  # id of a subgraph -> old number -> new number
 
@@ -54,8 +54,8 @@ def _relink(link: Any, new: Mapping[Any, Any]) -> Any:
 def _follow(node: Json, renamed: Renamed) -> Json:
     """A shell lists widgets of nodes inside, by their numbers."""
     new, properties = renamed.get(node.get("type")), node.get("properties") or {}
-    if not new or not properties.get("proxyWidgets"):
+    if not new or not list_proxies(node):
         return node
     names = {str(old): str(number) for old, number in new.items()}
-    proxies = [[names.get(str(one[0]), one[0]), *one[1:]] for one in properties["proxyWidgets"]]
+    proxies = [[names.get(str(one[0]), one[0]), *one[1:]] for one in list_proxies(node)]
     return {**node, "properties": {**properties, "proxyWidgets": proxies}}

@@ -104,10 +104,10 @@ def read_promoted(scope: Scope) -> Promoted:
     slots, widgets = _pair(scope, shell)
     around = scope.outer.values.of(shell) if scope.outer and scope.outer.shell else {}
     slots |= {scope.names[name]: value for name, value in around.items() if name in scope.names}
-    for node, name in _list_proxies(shell):
+    for node, name in _name_proxies(shell):
         if node != OWN and name in around and name not in scope.names:
             widgets.setdefault(node, {})[name] = around[name]
-    return Promoted(slots, widgets, frozenset(_list_proxies(shell)))
+    return Promoted(slots, widgets, frozenset(_name_proxies(shell)))
 
 
 def _pair(scope: Scope, shell: Json) -> tuple[dict[int, Any], dict[str, dict[str, Any]]]:
@@ -123,7 +123,7 @@ def _pair(scope: Scope, shell: Json) -> tuple[dict[int, Any], dict[str, dict[str
     slots = {scope.names[name]: value for name, value in named.items() if name in scope.names}
     slots |= dict(zip(promoted.values(), values, strict=False))
     widgets: dict[str, dict[str, Any]] = {}
-    for (node, name), value in zip(_list_proxies(shell), values, strict=False):
+    for (node, name), value in zip(_name_proxies(shell), values, strict=False):
         slot = scope.names.get(name) if node == OWN else promoted.get((node, name))
         if slot is not None and value is not None:
             slots[slot] = value
@@ -138,9 +138,19 @@ def _list_promoted(scope: Scope) -> dict[tuple[str, str], int]:
     return {(str(one[0]["id"]), one[1]): slot for slot, one in found.items() if one}
 
 
-def _list_proxies(shell: Json) -> list[tuple[str, str]]:
-    proxies = (shell.get("properties") or {}).get("proxyWidgets") or ()
-    return [(str(one[0]), one[1]) for one in proxies]
+def _name_proxies(shell: Json) -> list[tuple[str, str]]:
+    return [(str(one[0]), str(one[1])) for one in list_proxies(shell)]
+
+
+def list_proxies(shell: Json) -> list[list[Any]]:
+    """[id of a node inside, name of its widget, ...] of each widget that a subgraph's node shows.
+
+    Raises GraphError for anything else.
+    """
+    proxies = (shell.get("properties") or {}).get("proxyWidgets") or []
+    if not isinstance(proxies, list) or not all(isinstance(one, list) and len(one) > 1 for one in proxies):
+        raise GraphError(f"the proxyWidgets of node {shell.get('id')} are no pairs of a node's id and a widget's name")
+    return proxies
 
 
 def list_objects(entries: Any, what: str) -> list[Json]:

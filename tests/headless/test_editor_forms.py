@@ -134,6 +134,16 @@ def test_a_link_that_is_gone_of_a_widget_that_the_shell_lists():
         read(workflow)
 
 
+@pytest.mark.parametrize("proxies", ["height", ["", "x"], [["1"]], [5], {"1": "x"}], ids=str)
+def test_listed_widgets_that_are_no_pairs(proxies):
+    workflow = deepcopy(FORMS["proxies_order_inner"]["workflow"])
+    kinds = {one["id"] for one in workflow["definitions"]["subgraphs"]}
+    (shell,) = (one for one in workflow["nodes"] if one["type"] in kinds)
+    shell["properties"]["proxyWidgets"] = proxies
+    with pytest.raises(GraphError, match=f"the proxyWidgets of node {shell['id']} are no pairs of a node's id"):
+        read(workflow)
+
+
 def test_one_of_several_choices():
     last = fill_choices("a {b|c|{d|e}} f", choose=lambda options: options[-1])
     assert last == "a e f"
