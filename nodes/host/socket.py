@@ -254,21 +254,13 @@ def _socket_class() -> type:
             self.latent_channels, self.output_channels = vae.latent_channels, vae.in_channels
             self.downscale_ratio, self.upscale_ratio = vae.spatial_ratio, vae.decoded_ratio
             if vae.temporal_ratio and (separate_images or not frames_are_batch(vae)):
-                self._count_frames(vae, vae.temporal_ratio)
+                _count_frames(self, vae, vae.temporal_ratio)
                 self.not_video = self.not_video or separate_images
             self.memory_used_encode = partial(_memory, vae, "encode")
             self.memory_used_decode = partial(_memory, vae, "decode")
             self.process_input, self.process_output = to_pixel_range, _to_image_in_place
             if hasattr(self, "model_size"):  # older hosts have none
                 self.model_size()
-
-        def _count_frames(self, vae: VAE, ratio: int) -> None:
-            """As the host does for VAEs of clips: rules for frames, then rows, then columns."""
-            self.latent_dim, self.not_video = 3, bool(vae.clip_law and vae.clip_law.images_stay_apart)
-            small, large = vae.spatial_ratio, vae.decoded_ratio
-            self.downscale_ratio = (partial(latent_frames, vae=vae), small, small)
-            self.upscale_ratio = (partial(decoded_frames, vae=vae), large, large)
-            self.downscale_index_formula, self.upscale_index_formula = (ratio, small, small), (ratio, large, large)
 
         def decode(self, samples_in: Tensor, *more: Any, **options: Any) -> Tensor:
             vae = self.first_stage_model.vae
@@ -298,6 +290,15 @@ def _socket_class() -> type:
             return weights_as(self.first_stage_model.vae, ORIGINAL)
 
     return ExactVAE
+
+
+def _count_frames(ours: Any, vae: VAE, ratio: int) -> None:
+    """As the host does for VAEs of clips: rules for frames, then rows, then columns."""
+    ours.latent_dim, ours.not_video = 3, bool(vae.clip_law and vae.clip_law.images_stay_apart)
+    small, large = vae.spatial_ratio, vae.decoded_ratio
+    ours.downscale_ratio = (partial(latent_frames, vae=vae), small, small)
+    ours.upscale_ratio = (partial(decoded_frames, vae=vae), large, large)
+    ours.downscale_index_formula, ours.upscale_index_formula = (ratio, small, small), (ratio, large, large)
 
 
 @contextmanager
