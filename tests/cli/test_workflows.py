@@ -176,25 +176,15 @@ def test_packs_that_cannot_be_loaded(capsys, place, text, said):
     assert said in capsys.readouterr().err
 
 
-LOOP = """
-class Twice:
-    RETURN_TYPES = ("IMAGE",)
-    FUNCTION = "go"
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {"required": {"image": ("IMAGE",), "seed": ("INT", {"default": 0})}}
-
-    def go(self, image, seed):
-        if seed == 0:
+LOOP = PACK.replace(
+    "        return (image.repeat(2, 1, 1, 1),)",
+    """        if seed == 0:
             return (image,)
         shown = {"class_type": "ImageCompare", "inputs": {"compare_view": "", "image_a": image}}
         step = {"class_type": "Twice", "inputs": {"image": ["batch", 0], "seed": seed - 1}}
         batch = {"class_type": "ImageBatch", "inputs": {"image1": image, "image2": image}}
-        return {"expand": {"batch": batch, "step": step, "shown": shown}, "result": (["step", 0],)}
-
-NODE_CLASS_MAPPINGS = {"Twice": Twice}
-"""
+        return {"expand": {"batch": batch, "step": step, "shown": shown}, "result": (["step", 0],)}""",
+)
 
 
 def test_a_pack_that_loops_and_all_files_are_listed(capsys, place):

@@ -156,36 +156,31 @@ class Share(Op):
         return 1 - share if self.rest else share
 
 
-class FramesBefore(Temporal):
-    """The first frame of a clip so many times more. (T, C, H, W) -> (T + n, C, H, W)"""
+class _AtBeginning(Temporal):
+    """Does something to the beginning of a clip, and nothing to an image."""
 
     keeps_scale = True
 
     def __init__(self, n: int):
         super().__init__()
         self.n = n
+
+    def as_single_frame(self) -> Ops:
+        return ()
+
+
+class FramesBefore(_AtBeginning):
+    """The first frame of a clip so many times more. (T, C, H, W) -> (T + n, C, H, W)"""
 
     def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         return join([x[:1].expand(self.n, *x.shape[1:]), x]) if past is None else x, x[:0].clone()
 
-    def as_single_frame(self) -> Ops:
-        return ()
 
-
-class WithoutFirst(Temporal):
+class WithoutFirst(_AtBeginning):
     """The clip without its first frames, all of which come in its first part. (T, C, H, W) -> (T - n, C, H, W)"""
-
-    keeps_scale = True
-
-    def __init__(self, n: int):
-        super().__init__()
-        self.n = n
 
     def advance(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         return x[self.n :] if past is None else x, x[:0].clone()
-
-    def as_single_frame(self) -> Ops:
-        return ()
 
 
 class OneBefore(Temporal):
