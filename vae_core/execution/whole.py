@@ -12,8 +12,8 @@ from ..ops import AnyOp, Global, Ops, Residual, SideInput, Temporal, apply, appl
 from .bands.moments import normalize_whole
 from .bands.state import Past
 
-# Where torch's own group norm makes a copy of another layout (CUDA), or adds up a whole image in fp32 (CPU). On the meta
-# device what is done there is counted. On other devices, where neither was measured, torch's own runs.
+# Where torch's own group norm makes a copy of another layout (CUDA), or adds up a whole image in fp32 (CPU). What is
+# done on the meta device is counted. On other devices, where neither was measured, torch's own runs.
 BY_MOMENTS = ("cpu", "cuda", "meta")
 
 
