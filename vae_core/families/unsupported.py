@@ -84,7 +84,7 @@ FOREIGN: tuple[Foreign, ...] = (
         marks=({"encoder.conv_out.weight": (48, 1024, 3, 3, 3)},),
     ),
     Foreign(
-        Member("RAE, its decoder alone", 768, 16),
+        Member("RAE's decoder alone", 768, 16),
         names=("decoder.trainable_cls_token", "trainable_cls_token"),
         lacks="encoder",
         channels=("decoder_embed.weight", 1),

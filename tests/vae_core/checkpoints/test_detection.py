@@ -92,7 +92,7 @@ def test_the_decoder_of_a_rae_alone_says_too_little():
     decoder = {name: shape for name, shape in shapes.items() if name.startswith("decoder.")}
     decoder["decoder.decoder_embed.weight"] = (1152, 1024)
     for file in (decoder, {name.removeprefix("decoder."): shape for name, shape in decoder.items()}):
-        with pytest.raises(UnsupportedCheckpoint, match=r"RAE, its decoder alone \(1024 channels at 1/16\).*Autoenc"):
+        with pytest.raises(UnsupportedCheckpoint, match=r"RAE's decoder alone \(1024 channels at 1/16\).*Autoenc"):
             detect(file)
     told = {name: shape for name, shape in shapes.items() if not name.startswith("encoder.")}
     assert detect(told).config.parts == ("decoder",) and detect(told).is_whole
