@@ -13,6 +13,7 @@ from diffusers.models.autoencoders import autoencoder_vidtok as theirs
 from exact_vae.vae_core import BrokenCheckpoint, detect, from_weights, inspect, load, save
 from exact_vae.vae_core.families import vidtok
 from exact_vae.vae_core.families.registry import expected_shapes
+from exact_vae.vae_core.reports import describe_file, describe_vae
 from safetensors.torch import save_file
 from support.diffusers_networks import DIFFUSERS
 from support.headers import header
@@ -176,6 +177,8 @@ def test_the_published_files(name):
 def test_the_version_is_in_the_name_of_the_file(tmp_path, file, version):
     save_file(random_weights(*SMALL["vidtok"]), tmp_path / file)
     assert inspect(tmp_path / file).config.version == load(tmp_path / file).config.version == version
+    told = f"version:    read as {version}"
+    assert told in describe_file(inspect(tmp_path / file)) and told in describe_vae(load(tmp_path / file), "fp32")
 
 
 def test_what_is_saved_knows_its_version(tmp_path):
