@@ -117,9 +117,9 @@ WITHOUT_KL = replace(DEMO, name="without-kl", kl_weight=0.0, steps=1600)
 TINY = replace(DEMO, name="tiny", widths=(64, 64), steps=200, phases=(Phase(0.0, (16,), 4),), warmup=20, seed=1)
 ONWARD = Tuning(
     "demo-onward",
-    steps=2600,
+    steps=2200,
     phases=(Phase(0.0, (256,), 1), Phase(0.8, (256, 384), 1)),
-    learning_rate=5e-4,
+    learning_rate=2e-4,
     kl_weight=0.005,
     colour_weight=1.0,
     drawn=0.06,
