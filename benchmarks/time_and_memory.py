@@ -7,7 +7,7 @@ An SD-class VAE (84 million random weights) works on one image. Every figure com
 nothing else; runs of all ways follow one another in turn, and medians are kept. Memory is what a run adds to the loaded
 VAE: on a CPU anonymous pages (those of files apart), on CUDA what torch has allocated. On a CPU seconds are its own,
 not the clock's: with one thread they hardly depend on what else the machine does.
-`--write` keeps a table and an image in results/.
+`--write` keeps a table in results/, and of several sizes an image.
 """
 
 import argparse
@@ -90,7 +90,8 @@ def main() -> None:
     if options.write:
         name = f"time_and_memory_{options.device.partition(':')[0]}_{options.dtype}"
         (RESULTS / f"{name}.md").write_text(text + "\n")
-        draw(rows, RESULTS / f"{name}.png")
+        if len(options.sizes) > 1:
+            draw(rows, RESULTS / f"{name}.png")
 
 
 def parse_arguments() -> argparse.Namespace:
