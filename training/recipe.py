@@ -112,6 +112,13 @@ class Tuning(Course):
         return self.part == ALL or parameter.startswith(OWNS[DECODER])
 
 
+@dataclass(frozen=True)
+class Widening(Tuning):
+    """How a VAE that was given more latent channels is trained: z_channels, with those it had."""
+
+    z_channels: int = 16
+
+
 DEMO = Recipe("demo")
 WITHOUT_KL = replace(DEMO, name="without-kl", kl_weight=0.0, steps=1600)
 TINY = replace(DEMO, name="tiny", widths=(64, 64), steps=200, phases=(Phase(0.0, (16,), 4),), warmup=20, seed=1)
@@ -125,4 +132,14 @@ ONWARD = Tuning(
     drawn=0.06,
     part=ALL,
 )
-RECIPES: dict[str, Course] = {course.name: course for course in (DEMO, WITHOUT_KL, TINY, ONWARD)}
+SIXTEEN = Widening(
+    "demo-16",
+    steps=1200,
+    phases=ONWARD.phases,
+    learning_rate=4e-4,
+    kl_weight=0.002,
+    colour_weight=1.0,
+    drawn=0.06,
+    part=ALL,
+)
+RECIPES: dict[str, Course] = {course.name: course for course in (DEMO, WITHOUT_KL, TINY, ONWARD, SIXTEEN)}

@@ -19,6 +19,7 @@ from exact_vae.training.losses import compute_loss
 from exact_vae.training.procedural import draw_image
 from exact_vae.training.recipe import DEMO, RECIPES, TINY
 from exact_vae.training.trainer import Trainer
+from exact_vae.training.widening import widen
 from exact_vae.vae_core import BadRequest, Posterior, inspect, load
 from exact_vae.vae_core.execution import whole
 from exact_vae.vae_core.families.kl import AutoencoderKL
@@ -172,6 +173,22 @@ def test_skipping_keeps_sizes(skip, ratio):
     z = whole.run(encode, torch.zeros(1, 3, 16, 16)).chunk(2, 1)[0]
     assert z.shape == (1, 4, 16 // ratio, 16 // ratio)
     assert whole.run(decode, z).shape == (1, 3, 16, 16)
+
+
+@torch.no_grad()
+def test_a_wider_latent_begins_with_the_old_one():
+    narrow = Trainer(TINY, images()).network
+    torch.nn.init.normal_(narrow.quant_conv.weight, std=0.1)
+    x = torch.rand(1, 3, 16, 16) * 2 - 1
+    wide = widen(narrow, TINY.config, 16, seed=3)
+    means, logvars = whole.run(wide.encode_ops(), x).chunk(2, 1)
+    own = whole.run(narrow.encode_ops(), x).chunk(2, 1)
+    assert means.shape[1] == 16
+    torch.testing.assert_close((means[:, :4], logvars[:, :4]), own)
+    assert means[:, 4:].std() > 0.01  # they say something of the image
+    torch.testing.assert_close(whole.run(wide.decode_ops(), means), whole.run(narrow.decode_ops(), own[0]))
+    with pytest.raises(BadRequest, match="latents of 4 channels cannot be widened to 4"):
+        widen(narrow, TINY.config, 4, seed=3)
 
 
 def test_the_loss_is_what_it_says():

@@ -29,17 +29,13 @@ class FileMark(NamedTuple):
         if _read(self.path) != self:
             raise BrokenCheckpoint(f"'{self.path}' was changed while it was read: load it again when it is complete.")
 
-    def demand_unwritten(self, name: str) -> None:
-        """Raise BrokenCheckpoint if this very file has been written to. name: of the VAE that is mapped to it.
+    def is_written_to(self) -> bool:
+        """Has this very file been written to since?
 
         A file that was deleted or replaced by another one is still there for whom it is mapped to.
         """
         now = _read(self.path)
-        if now and now.node == self.node and now != self:
-            raise BrokenCheckpoint(
-                f"'{self.path}' has been written to since '{name}' was loaded from it, and its weights were not "
-                "copied: load it again; mapped=False copies them."
-            )
+        return now is not None and now.node == self.node and now != self
 
 
 class FileMap(NamedTuple):
@@ -65,8 +61,11 @@ class Mapped(Protocol):
 def demand_unwritten(vae: Mapped) -> None:
     """Raise BrokenCheckpoint if a file that its weights still lie in has been written to since it was loaded."""
     for one in vae.mapped:
-        if one.holds_any(vae.network.state_dict().values()):
-            one.mark.demand_unwritten(vae.name)
+        if one.mark.is_written_to() and one.holds_any(vae.network.state_dict().values()):
+            raise BrokenCheckpoint(
+                f"'{one.mark.path}' has been written to since '{vae.name}' was loaded from it, and its weights were "
+                "not copied: load it again; mapped=False copies them."
+            )
 
 
 def _read(path: Path) -> FileMark | None:

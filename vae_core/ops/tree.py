@@ -37,7 +37,7 @@ Shapes are (B, C, H, W), of a clip (T, C, H, W), see time.py; rows are dim -2. O
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Union, runtime_checkable
+from typing import Any, Protocol, Union
 
 from torch import Tensor
 
@@ -120,7 +120,6 @@ class SideInput:
     join: Callable[[Tensor, Tensor], Tensor]
 
 
-@runtime_checkable
 class Block(Protocol):
     """A part of a network that is several ops."""
 
@@ -163,7 +162,7 @@ def chain(*parts: Any) -> Ops:
     ops: list[AnyOp] = []
     for part in parts:
         if part is not None:
-            ops += part.ops() if isinstance(part, Block) else (part,)
+            ops += part.ops() if hasattr(type(part), "ops") else (part,)  # a Block; to ask a Protocol is slow
     return tuple(ops)
 
 

@@ -281,7 +281,12 @@ def count_work(op: AnyOp, made: Tensor) -> float:
         return op.work(made)
     if isinstance(op, DoublingConv):
         return made.numel() * op.weight.shape[0] * 4
-    pixels = made.numel() // made.shape[1]
-    weights = op.parameters() if isinstance(op, nn.Module) else [op.weight] if isinstance(op, OneFrame) else []
-    taps = sum(w.numel() for w in weights if w.ndim > 1)
-    return float(max(pixels * taps, made.numel()))
+    numbers = made.numel()
+    return float(max(numbers // made.shape[1] * _count_taps(op), numbers))
+
+
+def _count_taps(op: AnyOp) -> int:
+    if isinstance(op, (nn.Conv2d, OneFrame)):  # most of all ops; to list the parameters of a module is slow
+        return op.weight.numel()
+    weights = op.parameters() if isinstance(op, nn.Module) else ()
+    return sum(w.numel() for w in weights if w.ndim > 1)
