@@ -13,7 +13,17 @@ if TYPE_CHECKING:
     from .host_vae import RATIO, ClipTiles, HostVAE
     from .memory import advise, budget
     from .models import files, new_file, path
-    from .place import Surroundings, device, find_version, in_comfyui, list_devices, result, surroundings
+    from .place import (
+        Surroundings,
+        device,
+        explain_device,
+        find_device,
+        find_version,
+        in_comfyui,
+        list_devices,
+        result,
+        surroundings,
+    )
     from .previews import LivePreview, first_look
     from .several import nest
     from .showing import Shown, draw_images, progress, show_saved_file, show_text, show_video, slide_images
@@ -29,7 +39,8 @@ else:
             "host_vae": "RATIO ClipTiles HostVAE",
             "memory": "advise budget",
             "models": "files new_file path",
-            "place": "Surroundings device find_version in_comfyui list_devices result surroundings",
+            "place": "Surroundings device explain_device find_device find_version in_comfyui list_devices result "
+            "surroundings",
             "showing": "Shown draw_images progress show_saved_file show_text show_video slide_images",
             "host_model": "HostModel",
             "socket": "Load facts from_socket geometry look runs_in to_socket",
@@ -52,8 +63,10 @@ __all__ = [
     "budget",
     "device",
     "draw_images",
+    "explain_device",
     "facts",
     "files",
+    "find_device",
     "find_file",
     "find_folder",
     "find_result_folder",
