@@ -121,11 +121,11 @@ def make_ready(
     demand_same_vae(tag, codec)
     if empty == REFUSE and latent.ndim > 3 and latent.shape[1] == codec.latent_channels:
         demand_not_empty(latent, codec.spatial_ratio)
-    host.first_look(codec, latent, tag.space if tag else None)
+    live = host.first_look(codec, latent, tag.space if tag else None)
     notes = (which, CHANGED if has_forgotten_size(samples) else "")
     shown = host.Shown("; ".join(filter(None, notes)))
-    told = {"on_plan": shown, "progress": host.progress(), "advice": host.advise(options)}
-    options = replace(options, budget=host.budget(vae), **told)
+    told = {"on_plan": shown, "progress": host.progress(live=live), "on_part": live and live.take}
+    options = replace(options, budget=host.budget(vae), advice=host.advise(options), **told)
     shape = tuple(latent.shape)
     size, frames = (tag.size_of(shape), tag.frames_of(shape)) if tag else (None, None)
     return Ready(codec, latent, size, frames, options, shown)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..vae_core import videos
+from ..vae_core import execution, videos
 from . import host
 from .entrance import checks_inputs
 from .inputs import choice_input, float_input, int_input, text_input
@@ -92,9 +92,9 @@ def write(ready: Ready, video: Any) -> None:
 
 def _decode_frames(ready: Ready) -> Iterator[Tensor]:
     """Frames (C, n, H, W) in [-1, 1], of several clips one after the other."""
-    latent = ready.latent
-    for one in latent.split(1) if latent.ndim == 5 else [latent]:
+    clips = ready.latent.split(1) if ready.latent.ndim == 5 else [ready.latent]
+    for one, options in zip(clips, execution.share_options(ready.options, len(clips)), strict=True):
         left = ready.frames
-        for frames in ready.codec.decode_frames(one, size=ready.size, options=ready.options):
+        for frames in ready.codec.decode_frames(one, size=ready.size, options=options):
             yield frames if left is None else frames[:, :left]
             left = None if left is None else max(0, left - frames.shape[1])

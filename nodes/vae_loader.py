@@ -49,7 +49,10 @@ class VAELoader:
             "are scaled down inside, so that VAEs like SDXL's do not overflow; the image stays the same. A CPU has no "
             "fast fp16 and uses fp32 instead."
         )
-        device = "The device the VAE runs on. auto: the one ComfyUI chooses."
+        device = (
+            "The device the VAE runs on. auto: the one ComfyUI chooses, which also stands in for one that a workflow "
+            "names and this machine does not have."
+        )
         half = "A file with only an encoder or only a decoder. It replaces that half of vae_name, or completes it."
         space = (
             "For tiny VAEs, whose weights do not say which model's latents they use. Choose the model, and the VAE "
@@ -86,14 +89,19 @@ class VAELoader:
             },
         }
 
+    @classmethod
+    def VALIDATE_INPUTS(cls, device="auto"):
+        return device is None or host.explain_device(str(device)) or True  # None: it comes from another node
+
     def load(self, vae_name, dtype="auto", device="auto", other_half=NONE, latent_space=AUTOMATIC, light=False,
              border=AUTOMATIC, frames=CLIP):  # fmt: skip
         load = make_loader(vae_name, other_half, latent_space, light, border)
+        device, elsewhere = host.find_device(device)
         made = host.to_socket(load, dtype, device, separate_images=frames == SEPARATE)
         vae = host.look(made)
-        note = f"; {ENCODED_APART}" if frames == SEPARATE and vae.clip_law else ""
-        line = f"{vae.latent_channels} channels at 1/{vae.spatial_ratio}, {host.runs_in(made)}{note}"
-        return host.show_text(line, made)
+        line = f"{vae.latent_channels} channels at 1/{vae.spatial_ratio}, {host.runs_in(made)}"
+        apart = ENCODED_APART if frames == SEPARATE and vae.clip_law else ""
+        return host.show_text("; ".join(filter(None, (line, elsewhere, apart))), made)
 
 
 class Reading(NamedTuple):

@@ -1,7 +1,6 @@
 """Runs of a VAE whose pixels come or go piece by piece, an image by rows, a clip by frames: see the methods of VAE."""
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -12,9 +11,9 @@ from .errors import BadRequest
 from .execution import clips, streaming
 from .execution.frames import Frames, StreamedClip
 from .execution.ladder import Ladder
-from .execution.options import RunOptions
+from .execution.options import RunOptions, share_options
 from .execution.plans.plan import Plan
-from .execution.progress import ProgressObserver, share_progress
+from .execution.progress import ProgressObserver
 from .execution.rewrite.fuse import fuse
 from .execution.run import demand_finite
 from .families import ClipLaw, Config, Half
@@ -134,7 +133,7 @@ def _encode_each(vae: Runner, source: Frames, options: RunOptions) -> Tensor:
     """Every frame is an image: (T, C', h, w), or (1, C', T', h, w) of a clip of one frame."""
     clip = StreamedClip(source, 1, None, vae.device, vae.dtype, demand_range)
     one = inputs.choose_folding(vae.clip_law, (1, *source.shape[:1], 1, *source.shape[2:]))
-    runs = _share(options, source.shape[1])
+    runs = share_options(options, source.shape[1])
     pairs = zip(clip.parts(1), runs, strict=True)
     return torch.cat([vae._encode(one.fold(frame.transpose(0, 1)[None]), how) for frame, how in pairs])
 
@@ -174,11 +173,5 @@ def _decode_parts(
 
 
 def _decode_each(vae: Runner, images: Tensor, size: Size | None, options: RunOptions) -> Generator[Tensor, None, None]:
-    for latent, how in zip(images.split(1), _share(options, len(images)), strict=True):
+    for latent, how in zip(images.split(1), share_options(options, len(images)), strict=True):
         yield vae.decode(latent, size=size, options=how).transpose(0, 1)
-
-
-def _share(options: RunOptions, runs: int) -> Iterator[RunOptions]:
-    """The options for each of so many runs that are one to the caller: one plan is told, and one progress."""
-    for i, progress in enumerate(share_progress(options.progress, runs)):
-        yield replace(options, on_plan=None if i else options.on_plan, progress=progress)

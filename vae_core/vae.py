@@ -301,7 +301,7 @@ class VAE(Movable, Scalable, Facts):
         def run_tile(tile: Tensor, **callbacks: "Unpack[RunKeywords]") -> Tensor:
             return run_one(tile, replace(options, **callbacks))
 
-        told = {"on_plan": options.on_plan, "progress": options.progress}
+        told = {"on_plan": options.on_plan, "progress": options.progress, "on_part": options.on_part}
         return tiles.run(run_tile, options.tiles, ratio, x, cell=cell, **told)
 
     def _encode(self, x: Tensor, options: RunOptions) -> Tensor:
@@ -335,7 +335,7 @@ class VAE(Movable, Scalable, Facts):
     def _start(self, plan: Plan, *, images: int, options: RunOptions) -> ProgressObserver:
         if options.on_plan:
             options.on_plan(plan)
-        return ProgressObserver(self.network, plan, images, options.progress)
+        return ProgressObserver(self.network, plan, images, options.progress, options.on_part)
 
     def _undo_latent(self, x: Tensor) -> Tensor:
         """The latent -> z, which the decoder reads."""

@@ -31,7 +31,7 @@ BOXES = [
     Box("to video", "ExactVAEDecodeToVideoFile", 2, {"samples": LATENT, "vae": VAE}, width=340, room=DRAWN),
     Box("from video", "ExactVAEEncodeVideoFile", 3, {"file": "none", "vae": VAE, "video": ("to video", 0)}),
     Box("folder", "ExactEncodeFolder", 2, {"vae": VAE, **SMALL}, room=DRAWN),
-    Box("compare", "ExactVAECompare", 3, {"image": IMAGE, "vae": VAE}, width=520, room=DRAWN),
+    Box("compare", "ExactVAECompare", 3, {"image": IMAGE, "vae": VAE}, width=360, room=DRAWN),
     Box("noise", "ExactLatentNoise", 3, {"vae": VAE, **SMALL}),
     Box("walk", "ExactLatentInterpolate", 4, {"samples1": LATENT, "samples2": ("hole", 0), "steps": 2}),
     Box("sample", "ExactLatentSample", 4, {"vae": VAE, **SMALL}),

@@ -18,6 +18,8 @@ from torch import Tensor
 from ...vae_core import dtypes, execution
 
 PACK = Path(__file__).parents[2]
+NUMBERED = ("cuda", "xpu", "npu")  # kinds of devices of which a machine may have several
+DEVICE = re.compile(rf"cpu|mps|({'|'.join(NUMBERED)})(:\d+)?")
 
 
 class Surroundings(NamedTuple):
@@ -85,10 +87,27 @@ def result(x: Tensor) -> Tensor:
 
 def list_devices() -> list[str]:
     """'cpu', and what else torch finds on this machine: 'cuda:0', 'xpu:0', 'mps' ... None of them is started."""
-    kinds = [(kind, getattr(torch, kind, None)) for kind in ("cuda", "xpu", "npu")]
+    kinds = [(kind, getattr(torch, kind, None)) for kind in NUMBERED]
     counts = {kind: module.device_count() for kind, module in kinds if module and module.is_available()}
     found = [f"{kind}:{i}" for kind, count in counts.items() for i in range(count)]
     return ["cpu", *found, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
+def find_device(name: str) -> tuple[str, str]:
+    """(what to run on of a device that a workflow names, '' or a note that it is not here).
+
+    A workflow is shared: a device that only its author's machine has becomes 'auto'. The image is the same on any.
+    """
+    here = list_devices()
+    is_here = name in here or any(one.startswith(f"{name}:") for one in here) or not DEVICE.fullmatch(name)
+    return (name, "") if is_here else ("auto", f"this machine has no {name}")
+
+
+def explain_device(name: str) -> str:
+    """Why there is no device of this name on any machine; '' if there may be one."""
+    if name == "auto" or DEVICE.fullmatch(name):
+        return ""
+    return f"there is no device '{name[:60]}': choose {', '.join(('auto', *list_devices()))}."
 
 
 def device(name: str = "auto") -> torch.device:

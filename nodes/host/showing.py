@@ -11,23 +11,24 @@ from torch import Tensor
 from ...vae_core.execution import Progress
 from ...vae_core.files import NumberedFile
 from .place import get_surroundings, in_comfyui
+from .previews import LivePreview, send_beside_bar
 from .videos import to_video
 
 MOST_DRAWN = 16  # images of a batch: each is a PNG file that is written and fetched
 
 
-def progress(drawn: bool = True) -> Progress | None:
+def progress(drawn: bool = True, live: LivePreview | None = None) -> Progress | None:
     """What to call while something runs; it draws a bar, and raises if the user has cancelled.
 
-    drawn: False where the host draws a bar of its own, of which this is a part.
+    drawn: False where the host draws a bar of its own, of which this is a part. live: what is shown meanwhile.
     """
     if in_comfyui():
-        return _comfyui_progress(drawn)
+        return _comfyui_progress(drawn, live)
     here = get_surroundings()
     return here.progress if here else None
 
 
-def _comfyui_progress(drawn: bool) -> Progress:
+def _comfyui_progress(drawn: bool, live: LivePreview | None) -> Progress:
     import comfy.utils
     from comfy import model_management
 
@@ -35,8 +36,11 @@ def _comfyui_progress(drawn: bool) -> Progress:
 
     def tell(done: int, total: int) -> None:
         model_management.throw_exception_if_processing_interrupted()
+        look = live.due(last=done >= total) if live else None
         if bar:
-            bar.update_absolute(done, total)
+            bar.update_absolute(done, total, *filter(None, [look]))
+        elif look:
+            send_beside_bar(look)
 
     return tell
 

@@ -3,20 +3,18 @@
 # pyright: reportMissingImports=false
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...vae_core import (
     VAE,
     BadRequest,
     BrokenCheckpoint,
     Detection,
-    DoesNotFit,
     Half,
     RunOptions,
     UnknownCheckpoint,
@@ -32,26 +30,20 @@ from ...vae_core.images import to_pixel_range
 from ..images import (
     clip_shape,
     decoded_frames,
-    drop_extra_frames,
     frames_are_batch,
     is_batch_of_frames,
     latent_frames,
-    to_clip_latent,
 )
 from .changes import Change, adopt_border, find_patch
+from .host_model import HostModel, never_in_tiles, one_bar, watched
 from .host_vae import HostVAE
-from .memory import ADVICE, budget_of, count_usable_bytes, make_ready
+from .memory import count_usable_bytes, make_ready
 from .place import device, in_comfyui
-from .previews import first_look
 from .settings import Settings, read_original
-from .showing import progress
 
 log = logging.getLogger("exact_vae")
 
 CORE_VAE = "the VAE of a core loader"
-# The host's ways to run in tiles, which it also takes by itself when memory runs out.
-TILED_WAYS = ("decode_tiled_", "decode_tiled_1d", "decode_tiled_3d", "_decode_tiled_owned",
-              "encode_tiled_", "encode_tiled_1d", "encode_tiled_3d", "_encode_tiled_owned")  # fmt: skip
 # Attributes that this pack gives core's VAEs.
 DETECTED, FINDINGS, ORIGINAL_SETTINGS = "exact_vae_detected", "exact_vae_findings", "exact_vae_original_settings"
 
@@ -177,31 +169,6 @@ def _rebuild(thing: Any, found: Detection, dtype: torch.dtype | None = None, dev
     return vae
 
 
-class HostModel(nn.Module):
-    """A VAE as the host's model: weights that it can move, and the two methods that core nodes call."""
-
-    def __init__(self, vae: VAE):
-        super().__init__()
-        self.vae, self.network = vae, vae.network
-        self.draws = True  # a bar of its own for each call
-
-    def encode(self, pixels: Tensor) -> Tensor:
-        """pixels (B, C, H, W), or (B, C, T, H, W) of clips, in [-1, 1] -> the latent's mode"""
-        pixels = drop_extra_frames(pixels, self.vae)
-        return self.vae.encode(pixels, budget=self._budget(), progress=progress(self.draws), advice=ADVICE).mode()
-
-    def decode(self, z: Tensor) -> Tensor:
-        """latent -> pixels in [-1, 1]"""
-        clip = to_clip_latent(z, self.vae)
-        pixels = self.vae.decode(clip, budget=self._budget(), progress=progress(self.draws), advice=ADVICE)
-        return pixels if clip is z else pixels[0].transpose(0, 1)
-
-    def _budget(self) -> int | None:
-        from comfy import model_management
-
-        return budget_of(self.vae.device, model_management)
-
-
 def _socket(load: Load, asked: torch.dtype | None, where: torch.device, separate_images: bool = False) -> Any:
     """Our VAE as an object that all of ComfyUI takes for one of its own."""
     made = _socket_class()(load_for_host(load, asked, where), where, separate_images)
@@ -266,23 +233,21 @@ def _socket_class() -> type:
             vae = self.first_stage_model.vae
             if samples_in.ndim == 5 and frames_are_batch(vae):  # the host would decode the first frames as one clip
                 return torch.stack([self.decode(clip.transpose(0, 1), *more, **options) for clip in samples_in])
-            first_look(vae, samples_in, may_fit=False)  # its weights may be elsewhere yet
             if is_batch_of_frames(samples_in.shape, vae):
                 model_management.free_memory(vae.peak_bytes("decode", clip_shape(samples_in.shape, vae)), self.device)
-            with _never_in_tiles(self):
+            with never_in_tiles(self), watched(self, samples_in):
                 return super().decode(samples_in, *more, **options)
 
         def encode(self, pixel_samples: Tensor, *more: Any, **options: Any) -> Tensor:
-            with _never_in_tiles(self):
+            with never_in_tiles(self):
                 return super().encode(pixel_samples, *more, **options)
 
         def decode_tiled(self, samples: Tensor, *more: Any, **options: Any) -> Tensor:
-            first_look(self.first_stage_model.vae, samples, may_fit=False)
-            with _one_bar(self):
+            with one_bar(self), watched(self, samples):
                 return super().decode_tiled(samples, *more, **options)
 
         def encode_tiled(self, pixel_samples: Tensor, *more: Any, **options: Any) -> Tensor:
-            with _one_bar(self):
+            with one_bar(self):
                 return super().encode_tiled(pixel_samples, *more, **options)
 
         def get_sd(self) -> dict[str, Tensor]:
@@ -299,40 +264,6 @@ def _count_frames(ours: Any, vae: VAE, ratio: int) -> None:
     ours.downscale_ratio = (partial(latent_frames, vae=vae), small, small)
     ours.upscale_ratio = (partial(decoded_frames, vae=vae), large, large)
     ours.downscale_index_formula, ours.upscale_index_formula = (ratio, small, small), (ratio, large, large)
-
-
-@contextmanager
-def _never_in_tiles(thing: Any) -> Iterator[None]:
-    """The host answers its own out-of-memory errors by tiles, which nobody asked for and which are approximate.
-
-    Those of our runs do not reach it, but it may run out of memory before or after one.
-    """
-    for name in TILED_WAYS:
-        setattr(thing, name, partial(_refuse_tiles, name))
-    try:
-        yield
-    finally:
-        for name in TILED_WAYS:
-            delattr(thing, name)
-
-
-@contextmanager
-def _one_bar(thing: Any) -> Iterator[None]:
-    """The host counts tiles of images in a bar of its own; with one for each tile the node's would jump back."""
-    model = thing.first_stage_model
-    model.draws = thing.latent_dim != 2
-    try:
-        yield
-    finally:
-        model.draws = True
-
-
-def _refuse_tiles(name: str, *given: Any, **options: Any) -> Tensor:
-    half = "decode" if name.lstrip("_").startswith("decode") else "encode"
-    raise DoesNotFit(
-        f"ComfyUI ran out of memory around this VAE and would {half} in blended tiles, which are approximate: close "
-        "other programs, use a smaller image or batch, or ask for tiles by a tiled node."
-    )
 
 
 def _memory(vae: VAE, part: str, shape: tuple[int, ...], dtype: torch.dtype) -> int:

@@ -6,7 +6,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 from exact_vae.nodes import host
-from exact_vae.nodes.host import socket
+from exact_vae.nodes.host import host_model, socket
 from exact_vae.nodes.host.host_vae import TILED, WHOLE, ClipTiles, HostVAE
 from exact_vae.vae_core import DoesNotFit, Half, RunOptions, from_weights, load
 from exact_vae.vae_core.cards import Card
@@ -97,7 +97,7 @@ def test_core_s_nodes_run_our_vae_under_the_host_s_budget(comfyui, monkeypatch):
     given = []
     monkeypatch.setattr(type(vae), "device", torch.device("cuda"))
     monkeypatch.setattr(vae, "decode", lambda z, **how: given.append(how["budget"]))
-    monkeypatch.setattr(socket, "progress", lambda drawn: None)
+    monkeypatch.setattr(host_model, "progress", lambda drawn, live=None: None)
     host.HostModel(vae).decode(torch.zeros(1, 4, 2, 2))
     assert given == [int((3 - 1) * GIB * 0.9)]
 
@@ -181,7 +181,7 @@ def test_memory_that_runs_out_is_said_in_our_words(monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(vae.network.decoder.conv_out, "forward", fail)
-    monkeypatch.setattr(socket, "progress", lambda drawn: None)
+    monkeypatch.setattr(host_model, "progress", lambda drawn, live=None: None)
     monkeypatch.setattr(host.HostModel, "_budget", lambda self: None)
     with pytest.raises(DoesNotFit, match=r"decoding 1 x 4x4 with 'small' ran out of memory at decoder\.conv_out: use"):
         host.HostModel(vae).decode(torch.zeros(1, 4, 4, 4))
@@ -206,13 +206,13 @@ def test_results_are_fp32_for_hosts_that_know_no_other(comfyui, knows):
 def test_the_host_s_bar_for_tiles_of_images_is_the_only_one(monkeypatch, sd, dimensions, bars):
     """Of clips it has none."""
     drawn = []
-    monkeypatch.setattr(socket, "progress", drawn.append)
+    monkeypatch.setattr(host_model, "progress", lambda draws, live=None: drawn.append(draws))
     thing = SimpleNamespace(first_stage_model=host.HostModel(sd), latent_dim=dimensions)
     monkeypatch.setattr(type(sd), "decode", lambda vae, z, **how: z)
     monkeypatch.setattr(host.HostModel, "_budget", lambda model: None)
     z = torch.zeros(1, 4, 2, 2)
     thing.first_stage_model.decode(z)
-    with socket._one_bar(thing):
+    with host_model.one_bar(thing):
         thing.first_stage_model.decode(z)
     thing.first_stage_model.decode(z)
     assert drawn == bars

@@ -64,6 +64,7 @@ def lines(folders, vae) -> list[str]:
         vae_decode.CHANGED,
         convert_with_alpha(sample_image(channels=4), 3, "automatic", "#ffffff")[1],
         text("ExactVAELoader", vae_name="small.safetensors"),
+        text("ExactVAELoader", vae_name="small.safetensors", device="xpu:7"),
         vae_loader.ENCODED_APART,
         showing.say_where(host.new_file("latents/my, ones", ".latent")),
         text("ExactLatentNoise", vae=vae, seed=1, width=60, height=64, batch_size=1, strength=1.0),

@@ -254,10 +254,18 @@ def test_the_menu_lists_the_devices_that_are_there(monkeypatch):
     assert offered() == ["auto", "cpu", "cuda:0", "cuda:1", "mps"]
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_device_that_is_not_there(models):
-    with pytest.raises(BadRequest, match="the device 'cuda:3' cannot be used"):
-        call("ExactVAELoader", vae_name="small.safetensors", device="cuda:3")
+def test_a_device_of_somebody_else_s_machine(models, monkeypatch):
+    """A workflow that names it runs on what is there, and the node says so; what is no device is refused."""
+    monkeypatch.setattr(torch.xpu, "is_available", lambda: False)
+    shown = text("ExactVAELoader", vae_name="small.safetensors", device="xpu:3")
+    assert shown.startswith("4 channels at 1/4, fp32 on c") and shown.endswith("; this machine has no xpu:3")
+    assert "no cpu" not in text("ExactVAELoader", vae_name="small.safetensors", device="cpu")
+    allowed = NODE_CLASS_MAPPINGS["ExactVAELoader"].VALIDATE_INPUTS
+    assert all(allowed(device=name) is True for name in ("auto", "cpu", "cuda:1", "cuda", "xpu:0", "mps", None))
+    for wrong in ("gpu", "cuda:", "cuda:1; x", ""):
+        assert allowed(device=wrong).startswith(f"there is no device '{wrong}': choose auto, cpu")
+    with pytest.raises(BadRequest, match="the device 'gpu' cannot be used"):
+        call("ExactVAELoader", vae_name="small.safetensors", device="gpu")
 
 
 def test_taef2_on_a_photograph(taef2, photo, tmp_path):

@@ -7,6 +7,8 @@ from itertools import product
 import pytest
 from exact_vae.nodes import NODE_CLASS_MAPPINGS
 from exact_vae.nodes.translations import FOLDER, as_text, english, file_of
+from exact_vae.vae_core import latents
+from support.lines import table
 
 TRANSLATED = ("es", "fr", "ja", "ko", "ru", "zh")
 LANGUAGES = ("en", *TRANSLATED)
@@ -154,3 +156,25 @@ def test_display_names_differ(language):
     names = [node["display_name"] for node in texts(language).values()]
     assert len(set(names)) == len(names)
     assert all("Exact" in name for name in names)
+
+
+WORDS = re.compile(r"[a-z][a-z +]+", re.IGNORECASE)
+# Choices that are nobody's words: of what they name, people say the same in every language.
+NAMES = {"fp", "bf", "cpu", "nvidia", "perlin", "slerp", "lerp", "musubi", "diffusers", "prores", "pixel_space"}
+
+
+def words_in_menus() -> set[str]:
+    """Choices that say something, and name no file, model, format, generator or device."""
+    found = {str(word) for node in NODE_CLASS_MAPPINGS for word in menus(node)}
+    return {word for word in found if WORDS.fullmatch(word) and word not in NAMES | set(latents.SPACES)}
+
+
+def test_menus_are_said_in_every_language():
+    """web/choices.js writes them behind the word, which stays; none is idle."""
+    assert set(table("en")["choices"]) == words_in_menus()
+    for language in TRANSLATED:
+        own = table(language)
+        assert list(own["choices"]) == list(table("en")["choices"])
+        assert own["choice"].startswith("{word}") and "{said}" in own["choice"]
+        for word, said in own["choices"].items():
+            assert said == said.strip() and re.search(SCRIPTS.get(language, "[a-z]"), said), (language, word)

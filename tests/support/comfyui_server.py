@@ -34,7 +34,7 @@ class Server:
     comfyui      its folder
     base         a folder for models, inputs and outputs
     flags        more options of its command line
-    test_nodes   install the nodes of comfyui_test_nodes.py and nodes_for_both.py, too
+    test_nodes   install the nodes of comfyui_test_nodes.py, nodes_for_both.py and nodes_of_v3.py, too
     The interpreter is the one that EXACT_VAE_COMFYUI_PYTHON names, otherwise this one.
     """
 
@@ -46,6 +46,7 @@ class Server:
         if test_nodes:
             (base / "custom_nodes" / "exact_vae_tests.py").symlink_to(Path(__file__).with_name("comfyui_test_nodes.py"))
             (base / "custom_nodes" / "exact_vae_both.py").symlink_to(Path(__file__).with_name("nodes_for_both.py"))
+            (base / "custom_nodes" / "exact_vae_third.py").symlink_to(Path(__file__).with_name("nodes_of_v3.py"))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]

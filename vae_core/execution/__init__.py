@@ -7,7 +7,8 @@ from .. import lazy
 if TYPE_CHECKING:
     from . import whole
     from .frames import Frames
-    from .options import DEFAULTS, OnPlan, RunKeywords, RunOptions
+    from .options import DEFAULTS, OnPlan, RunKeywords, RunOptions, share_options
+    from .parts import OnPart, Part
     from .plans import budget, scratch
     from .plans.budget import MARGIN, format_bytes
     from .plans.choose import choose_plan, count_latent_frames, list_plans, make_request, read_budget
@@ -23,7 +24,8 @@ else:
         {
             "whole": "whole",
             "frames": "Frames",
-            "options": "DEFAULTS OnPlan RunKeywords RunOptions",
+            "options": "DEFAULTS OnPlan RunKeywords RunOptions share_options",
+            "parts": "OnPart Part",
             "plans.budget": "budget MARGIN format_bytes",
             "plans.scratch": "scratch",
             "plans.choose": "choose_plan count_latent_frames list_plans make_request read_budget",
@@ -44,7 +46,9 @@ __all__ = [
     "MARGIN",
     "SYSTEM",
     "Frames",
+    "OnPart",
     "OnPlan",
+    "Part",
     "PixelRows",
     "Plan",
     "Progress",
@@ -61,6 +65,7 @@ __all__ = [
     "make_request",
     "read_budget",
     "scratch",
+    "share_options",
     "share_progress",
     "whole",
 ]

@@ -132,6 +132,7 @@ def _run_part(ops: Ops, x: Tensor, plan: Plan, observer: Observer, past: Past | 
     """The result for these frames, in bands (T', C', n, W') from the top; whole, it is one."""
     if not plan.rows:
         y = whole.run(ops, x, observer, past=past, in_place=True)
+        observer.end_part(y)
         return iter((y,) if len(y) else ())
     return run_bands(ops, partial(Source, x), plan, observer, x.device, past=past)
 

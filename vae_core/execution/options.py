@@ -1,14 +1,15 @@
 """How a run is asked for."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import TypedDict
 
 from ..errors import BadRequest
+from .parts import OnPart, share_on_part
 from .plans import budget as memory
 from .plans.places import KEEP
 from .plans.plan import Plan
-from .progress import Progress
+from .progress import Progress, share_progress
 from .tiles import TilePlan, Tiles
 
 ADVICE = "a smaller image, bf16, or a larger budget"
@@ -25,6 +26,8 @@ class RunOptions:
     tiles     run in tiles that are blended: approximate. The budget is then that of one tile
     on_plan   called with the plan just before the run; `str(plan)` is for people
     progress  called with (work done, work in total) during the run; it may raise to stop the run
+    on_part   called with each part of the result as soon as it is finished, see Part; it may raise to stop the run.
+              A run that starts again in less memory tells them again; one with gradients tells none
     grad      record gradients, for the input and for weights that require them: the run is whole, whatever it takes
     advice    what to use if a run does not fit, in the words of whoever asks: it ends the sentence
     Raises BadRequest for rows, a place, a budget or tiles that cannot be.
@@ -36,6 +39,7 @@ class RunOptions:
     tiles: Tiles | None = None
     on_plan: OnPlan | None = None
     progress: Progress | None = None
+    on_part: OnPart | None = None
     grad: bool = False
     advice: str = ADVICE
 
@@ -61,8 +65,16 @@ class RunKeywords(TypedDict, total=False):
     tiles: Tiles | None
     on_plan: OnPlan | None
     progress: Progress | None
+    on_part: OnPart | None
     grad: bool
     advice: str
 
 
 DEFAULTS = RunOptions()
+
+
+def share_options(options: RunOptions, runs: int) -> Iterator[RunOptions]:
+    """The options for each of so many runs that are one to the caller: one plan is told, one progress, one result."""
+    for i, progress in enumerate(share_progress(options.progress, runs)):
+        on_part = share_on_part(options.on_part, i, runs)
+        yield replace(options, on_plan=None if i else options.on_plan, progress=progress, on_part=on_part)

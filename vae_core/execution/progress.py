@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..ops import Op, declared
 from .bands.stores import HeapTrimmer
+from .parts import OnPart, PartCounter
 from .plans.counting import count_work
 from .plans.plan import Plan
 from .whole import Observer
@@ -30,17 +31,19 @@ def share_progress(progress: Progress | None, runs: int) -> Sequence[Progress | 
 
 
 class ProgressObserver(Observer):
-    """Follows a run from op to op, reports its progress, knows at which op it is, and keeps the heap to the plan.
+    """Follows a run from op to op, reports how far it is, knows at which op that is, and keeps the heap to the plan.
 
     images  of the batch; `plan.work` is that of one
     """
 
-    def __init__(self, network: nn.Module, plan: Plan, images: int, progress: Progress | None):
+    def __init__(self, network: nn.Module, plan: Plan, images: int, progress: Progress | None,
+                 on_part: OnPart | None = None):  # fmt: skip
         self.network, self.progress, self.total = network, progress, plan.work * images
         self.done = 0.0
         self.last_step, self.last_time = -1, 0.0
         self.op: Any = None
         self.heap = HeapTrimmer(plan.heap)
+        self.parts = PartCounter(on_part, plan.shape, images) if on_part else None
 
     def begin_op(self, op: Any) -> None:
         self.op = op
@@ -49,6 +52,10 @@ class ProgressObserver(Observer):
 
     def end_op(self, op: Any, result: Tensor) -> None:
         self.done += count_work(op, result)
+
+    def end_part(self, rows: Tensor) -> None:
+        if self.parts:
+            self.parts.tell(rows)
 
     def end_run(self) -> None:
         """All is done, whatever was counted."""

@@ -38,7 +38,7 @@ def run(ops: Ops, x: Tensor, plan: Plan, observer: Observer, side_input: Tensor 
     if not plan.rows:
         n = plan.images
         for part, side, place in zip(x.split(n), sides.split(n), result.split(n), strict=True):
-            place.copy_(whole.run(ops, part, observer, side, in_place=True))
+            place.copy_(_tell(observer, whole.run(ops, part, observer, side, in_place=True)))
         return result
     for image, side, place in zip(x.split(1), sides.split(1), result.split(1), strict=True):
         gather(run_bands(ops, partial(Source, image), plan, observer, x.device, partial(Source, side)), place)
@@ -68,9 +68,14 @@ def run_bands(ops: Ops, source: Callable[[Banding], Flow], plan: Plan, observer:
         norms = list_norms(ops)
         banding = Banding(plan.numbers, store, frozenset(id(norms[i]) for i in plan.twice), past=past)
         banding = banding._replace(side_input=side_input(banding)) if side_input else banding
-        yield from read_flow(ops, source(banding), banding, observer)
+        yield from map(partial(_tell, observer), read_flow(ops, source(banding), banding, observer))
     finally:
         store.close()
+
+
+def _tell(observer: Observer, rows: Tensor) -> Tensor:
+    observer.end_part(rows)
+    return rows
 
 
 def gather(bands: Rows, place: Tensor) -> int:

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from ..dtypes import at_least_fp32
 from ..errors import BadRequest
+from ..images.pixels import flatten_frames
+from .parts import OnPart, Part
 from .plans.plan import Plan
 from .progress import Progress
 
@@ -98,10 +100,11 @@ def run(
     cell: int,
     on_plan: Callable[[Any], None] | None = None,
     progress: Progress | None = None,
+    on_part: OnPart | None = None,
 ) -> Tensor:
     """Approximately one(x): x (B, C, H, W) -> (B, C', H', W') in fp32 at least. Exactly if one tile covers x.
 
-    one    called with a tile (B, C, h, w), on_plan= and progress=; gives (B, C', h', w')
+    one    called with a tile (B, C, h, w), on_plan=, progress= and on_part=; gives (B, C', h', w')
     ratio  pixels of the image for one of the latent
     cell   rows of x for one of the latent: 1 to decode, `ratio` to encode; the last tile has the rest at the end
     Raises BadRequest if a tile is smaller than a pixel of the latent, and whatever `one` raises.
@@ -116,9 +119,12 @@ def run(
     for i, (row, column) in enumerate(product(rows, columns)):
         on_plan_of_tile = partial(_report_plan, on_plan, tiles, count) if on_plan and not i else None
         progress_of_tile = partial(_report_progress, progress, i, count) if progress else None
-        result = one(x[..., row.of(cell), column.of(cell)], on_plan=on_plan_of_tile, progress=progress_of_tile)
+        told = {"on_plan": on_plan_of_tile, "progress": progress_of_tile, "on_part": None}
+        result = one(x[..., row.of(cell), column.of(cell)], **told)
         canvas = canvas or _Canvas(result, rows, columns)
         canvas.add(result, i)
+        if on_part:
+            on_part(canvas.part(result, i))
     assert canvas is not None
     return canvas.image
 
@@ -179,6 +185,12 @@ class _Canvas:
         (row, column), (of_rows, of_columns) = self.spans[i], self.weights[i]
         place = self.image[..., row.of(self.scale), column.of(self.scale)]
         place += made.to(place.dtype) * (of_rows[:, None] * of_columns)
+
+    def part(self, made: Tensor, i: int) -> Part:
+        """The tile before it is blended."""
+        row, column = (span.start * self.scale for span in self.spans[i])
+        of_all = flatten_frames(self.image).shape
+        return Part(flatten_frames(made), 0, row, column, tuple(of_all))  # type: ignore[arg-type]
 
 
 def _report_plan(on_plan: Callable[[Any], None], tiles: Tiles, count: int, each: Plan) -> None:

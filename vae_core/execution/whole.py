@@ -38,6 +38,9 @@ class Observer:
     def end_pass(self) -> None:
         """The last band has been read."""
 
+    def end_part(self, rows: Tensor) -> None:
+        """The next rows of the result are finished, (n, C, rows, W): those of n images, or of n frames of a clip."""
+
 
 class RunContext(NamedTuple):
     """What stays the same during a run, see `run`."""

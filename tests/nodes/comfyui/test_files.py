@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from exact_vae import NODE_CLASS_MAPPINGS, headless
+from exact_vae.nodes import host
 from exact_vae.vae_core import load
 from safetensors.torch import load_file
 from support.comfyui_graphs import CORE, OURS, graph, in_comfyui, pixels, round_trip
@@ -83,3 +85,18 @@ def test_what_our_node_saves_core_loads(server, loader, layout):
 def test_a_place_outside_of_the_output_folder_gets_a_sentence(server):
     said = failure(server.prompt(graph(OURS, ("ExactVAESave", {"vae": ["1", 0], "filename_prefix": "../../x"}))))
     assert "'../../x' is no place in the output folder" in said
+
+
+def test_a_device_of_another_machine(server):
+    """Named by a shared workflow: it runs. What is no device is refused by ComfyUI and by the headless check alike."""
+    loader, name = OURS[0], OURS[1]["vae_name"]
+    entry = server.prompt(graph((loader, {"vae_name": name, "device": "npu:5"}), ("PreviewAny", {"source": ["1", 0]})))
+    assert entry["status"]["status_str"] == "success"
+    assert entry["outputs"]["1"]["text"][0].endswith("cpu; this machine has no npu:5")
+    wrong = graph((loader, {"vae_name": name, "device": "gpu"}), ("ExactVAEDoctor", {"vae": ["1", 0]}))
+    sentence = "there is no device 'gpu': choose auto, cpu"
+    with pytest.raises(AssertionError, match=sentence):
+        server.queue(wrong)
+    with host.surroundings(server.base / "models"):
+        report = headless.check(headless.parse(wrong), NODE_CLASS_MAPPINGS)
+    assert not report.ok and sentence in report.sentence()
