@@ -134,9 +134,9 @@ ONWARD = Tuning(
 )
 SIXTEEN = Widening(
     "demo-16",
-    steps=1200,
-    phases=ONWARD.phases,
-    learning_rate=4e-4,
+    steps=1000,
+    learning_rate=2e-4,
+    phases=(Phase(0.0, (256,), 1),),
     kl_weight=0.002,
     colour_weight=1.0,
     drawn=0.06,
