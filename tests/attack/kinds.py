@@ -43,8 +43,10 @@ LEFTOVERS = ("loss.logvar", "loss.perceptual_loss.net.slice1.0.weight", "loss.di
              "linear_proj.weight", "per_channel_statistics.mean-of-means", "mean", "std", "dummy", "latent_mean",
              "conditioner.embedders.0.transformer.weight", "cond_stage_model.transformer.weight",
              "model.diffusion_model.input_blocks.0.0.weight", "text_encoders.t5.weight")  # fmt: skip
-OTHER_HALF = {"encoder": ("decoder.", "taesd_decoder.", "post_quant_conv."),
-              "decoder": ("encoder.", "taesd_encoder.", "quant_conv.", "condition_encoder.")}  # fmt: skip
+# Of some families these are no leftovers: they read them, under several names, so that zeros of any shape spoil a file.
+OWN = {"ltx_video": ("per_channel_statistics.mean-of-means",), "cosmos": ("mean", "std", "latent_mean")}
+OTHER_HALF = {"encoder": ("decoder.", "taesd_decoder.", "post_quant_conv.", "conv2."),  # conv1, conv2 are Wan's
+              "decoder": ("encoder.", "taesd_encoder.", "quant_conv.", "condition_encoder.", "conv1.")}  # fmt: skip
 # Ones that programs put into shapes or leave out: of norms' weights, of convolutions that look at one pixel or frame.
 ONES = ("", "", "", "(C, 1, 1)", "(1, C, 1, 1)", "(C, C)", "(C, C, 1)", "(C, C, 1, 1)")
 FAULTS = ("lost", "stray", "bent", "cut", "part")
@@ -200,7 +202,8 @@ def load_as_the_plain_one(case: dict, folder: Path) -> None:
     if case["fault"] in ("lost", "stray", "bent"):
         weights, culprit = spoil(weights, case, rng)
     weights = rename(reshape(weights, case["ones"]), case)
-    weights |= {name: torch.zeros(2, 2) for name in case["leftovers"] if name not in stored}
+    own = {*stored, *OWN.get(plain.family, ())}
+    weights |= {name: torch.zeros(2, 2) for name in case["leftovers"] if name not in own}
     if case["twin"] and case["prefix"].startswith(("ema.", "ema_model.")):
         weights |= {f"student.{name}": t.float() + 1 for name, t in stored.items()}
     path = write_case(weights, case, folder / "made")

@@ -19,7 +19,7 @@ from ..families.blocks.ldm import GROUPS
 from ..files.marks import FileMark
 from ..files.safetensors_header import tensor_bytes
 from .ggufs import Packed
-from .seals import Seals, check
+from .seals import Seals, check, demand_end
 
 # What stands beside a quantised `X.weight`: its scale, under either name, and what concerns activations, which run in
 # floating point here. `scaled_fp8` only says that there are scales.
@@ -107,6 +107,7 @@ class Checkpoint:
         elif file in self.packed:
             yield from self.packed[file].read(names)
         else:
+            demand_end(self.marks[file])
             yield from _map(file, names)
         self.marks[file].demand_same()
 

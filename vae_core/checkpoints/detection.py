@@ -15,6 +15,7 @@ from ..families.names import Reading, Readings, find_prefixes
 from ..families.names.ldm import HALVES as BARE_HALVES
 from ..families.others import recognise_other
 from ..families.registry import clip_law, expected_shapes, family_named, spaces, title
+from ..families.shapes import Named
 from ..families.unsupported import recognise
 from ..latents.spaces import find_tiny_space
 from .checkpoint import VERSION, Checkpoint
@@ -93,7 +94,7 @@ def detect(shapes: Mapping[str, tuple[int, ...]], norm_groups: int = GROUPS) -> 
 @lru_cache(maxsize=16)  # models that were fine-tuned have the same names and shapes, and a folder is full of them
 def _judge(shapes: tuple[tuple[str, tuple[int, ...]], ...], norm_groups: int) -> Detection | UnknownCheckpoint:
     try:
-        return _detect(dict(shapes), norm_groups)
+        return _detect(Named(shapes), norm_groups)
     except UnknownCheckpoint as e:
         return e.with_traceback(None)
 

@@ -138,6 +138,12 @@ def _is_mappable(path: Path) -> bool:
                 f"'{path}' is a TorchScript program ({some(code, 1)}), not a file of weights: take the file of weights "
                 "that it was made of, a .safetensors file."
             )
+        if not any(name.endswith("data.pkl") for name in archive.namelist()):
+            held = some(sorted(archive.namelist()), 2) or "nothing"
+            raise BrokenCheckpoint(
+                f"'{path}' is a ZIP archive that PyTorch has not written, it holds {held}: unpack it if a file of "
+                "weights is among that, else take the .safetensors file."
+            )
         if all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist()):
             return True
         _demand_room(path, sum(entry.file_size for entry in archive.infolist()))

@@ -3,8 +3,8 @@
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePath
-from typing import NamedTuple, TypeVar
+from pathlib import Path, PurePath, PureWindowsPath
+from typing import NamedTuple, NoReturn, TypeVar
 
 from ..errors import BadRequest, BrokenCheckpoint, some
 from ..files.reading import demand_file, read_json
@@ -13,7 +13,9 @@ PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 WEIGHTS = (".safetensors", ".sft", ".gguf", *PICKLES)
 SUBFOLDERS = ("", "vae", "movq", "vqgan", "vqvae")  # of a model of diffusers
 VARIANTS = ("", "fp32", "bf16", "fp16", "non_ema")
-STEMS = ("diffusion_pytorch_model", "ae", "vae", "model")
+STEMS = ("diffusion_pytorch_model", "ae", "vae", "model", "pytorch_model")
+SETTINGS = ("config.json", "model_index.json")
+ADDRESS = re.compile(r"(https?|file|hf):/")
 SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<all>\d{5})(?P<ending>\.\w+)")
 INDEX = re.compile(r"\.index(\.\w+)?\.json$")
 REPOSITORY = re.compile(r"(?P<owner>[\w.-]+)/(?P<name>[\w.-]+)(?:/(?P<inside>.+))?")
@@ -31,7 +33,7 @@ class Place(NamedTuple):
 
 def expand(path: str | Path) -> Path:
     """`~` and variables of the environment put in."""
-    return Path(os.path.expandvars(path)).expanduser()
+    return Path(os.path.expanduser(os.path.expandvars(path)))
 
 
 def find_weights(path: str | Path) -> Place:
@@ -45,12 +47,34 @@ def find_weights(path: str | Path) -> Place:
         return _find_in_folder(path)
     if not path.exists() and (cached := _find_in_cache(path)):
         return find_weights(cached)
-    demand_file(path)
+    _demand_weights(path)
     if INDEX.search(path.name):
         return Place(read_index(path), path, _config_of(path))
     if (shard := SHARD.fullmatch(path.name)) and int(shard["all"]) > 1:
-        return Place(_list_siblings(path, shard), path, _config_of(path))
+        return Place(_demand_siblings(path, _name_siblings(path, shard)), path, _config_of(path))
     return Place([path], path, _config_of(path))
+
+
+def _demand_weights(path: Path) -> None:
+    """Raise BadRequest unless there is a file that may hold weights."""
+    if ADDRESS.match(str(path)):
+        raise BadRequest(
+            f"'{path}' is an address, not a file: give the path of the file, or for a repository of Hugging Face its "
+            "'owner/name'."
+        )
+    _demand_target(path)
+    demand_file(path)
+    if path.name in SETTINGS:
+        raise BadRequest(f"'{path}' holds settings of a model, no weights: give its folder, '{path.parent}'.")
+
+
+def _demand_target(path: Path) -> None:
+    if path.is_symlink() and not os.path.lexists(target := _follow(path)):
+        raise BadRequest(f"'{path}' is a link to '{target}', which is not there: copy or download the file again.")
+
+
+def _follow(link: Path) -> str:
+    return os.path.normpath(link.parent / os.readlink(link))
 
 
 def _config_of(path: Path) -> Path | None:
@@ -67,14 +91,43 @@ def holds_usual(place: Path) -> bool:
 
 
 def _find_in_folder(folder: Path) -> Place:
-    places = [folder / name for name in SUBFOLDERS if (folder / name).is_dir()]
+    if (snapshot := _find_snapshot(folder)) is not None:
+        return _find_in_folder(snapshot)
+    places = list_places(folder)
     for stems in (STEMS[:1], STEMS[1:]):
         for place in places:
             for file in list_usual(place, stems):
                 if file.is_file():
                     files = read_index(file) if INDEX.search(file.name) else [file]
                     return Place(files, files[0] if len(files) == 1 else place, place / "config.json")
-    return Place([_find_only(folder)], folder, folder / "config.json")
+    files = next(filter(None, map(_list_weights, places)), [])
+    if not files:
+        _refuse_empty(folder, places)
+    shard = SHARD.fullmatch(files[0].name)
+    parts = _name_siblings(files[0], shard) if shard else []
+    if set(files) <= set(parts):  # parts of one model without their index
+        return Place(_demand_siblings(files[0], parts), folder, files[0].with_name("config.json"))
+    if len(files) > 1:
+        names = some([file.name for file in files])
+        raise BadRequest(f"the folder '{folder}' holds {len(files)} files of weights ({names}): name the one you mean.")
+    return Place(files, folder, files[0].with_name("config.json"))
+
+
+def list_places(folder: Path) -> list[Path]:
+    """Where in a folder a VAE may be: SUBFOLDERS, however their letters are written."""
+    found = {entry.name.lower(): entry for entry in sorted(folder.iterdir()) if entry.is_dir()}
+    return [folder, *(found[name] for name in SUBFOLDERS if name in found)]
+
+
+def _refuse_empty(folder: Path, places: list[Path]) -> NoReturn:
+    for entry in (entry for place in places for entry in sorted(place.iterdir())):
+        if entry.suffix.lower() in WEIGHTS:
+            _demand_target(entry)
+    others = [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir() and _list_weights(entry)]
+    hint = f"; weights are in its folder {some(others)}: name the one you mean" if others else ""
+    raise BadRequest(
+        f"the folder '{folder}' holds no VAE: neither it nor its folder 'vae' has a {STEMS[0]}.safetensors{hint}."
+    )
 
 
 def list_usual(place: AnyPath, stems: tuple[str, ...] = STEMS) -> Iterator[AnyPath]:
@@ -86,18 +139,6 @@ def list_usual(place: AnyPath, stems: tuple[str, ...] = STEMS) -> Iterator[AnyPa
                 yield place / f"{stem}.{ending}.index{marked}.json"
                 yield place / f"{stem}{marked}.{ending}.index.json"
                 yield place / f"{stem}{marked}.{ending}"
-
-
-def _find_only(folder: Path) -> Path:
-    found = _list_weights(folder)
-    if not found:
-        raise BadRequest(
-            f"the folder '{folder}' holds no VAE: neither it nor its folder 'vae' has a {STEMS[0]}.safetensors."
-        )
-    if len(found) > 1:
-        names = some([file.name for file in found])
-        raise BadRequest(f"the folder '{folder}' holds {len(found)} files of weights ({names}): name the one you mean.")
-    return found[0]
 
 
 def _list_weights(folder: Path) -> list[Path]:
@@ -114,15 +155,19 @@ def read_index(index: Path) -> list[Path]:
 def read_parts(index: Path) -> list[str]:
     """The names of the files that an index names. Raises BrokenCheckpoint if it is none."""
     try:
-        return sorted({Path(name).name for name in read_json(index)["weight_map"].values()})
+        return sorted({PureWindowsPath(name).name for name in read_json(index)["weight_map"].values()})
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise BrokenCheckpoint(f"'{index}' is no index of shards: it has no 'weight_map'.") from e
 
 
-def _list_siblings(path: Path, shard: re.Match[str]) -> list[Path]:
-    count = int(shard["all"])
-    names = [f"{shard['stem']}-{i:05}-of-{shard['all']}{shard['ending']}" for i in range(1, count + 1)]
-    return _demand_all([path.parent / name for name in names], f"'{path}' is one of {count} parts, others are missing")
+def _name_siblings(path: Path, shard: re.Match[str]) -> list[Path]:
+    """All parts of the model that a file, whose name the match is of, is one of."""
+    numbers = range(1, int(shard["all"]) + 1)
+    return [path.with_name(f"{shard['stem']}-{i:05}-of-{shard['all']}{shard['ending']}") for i in numbers]
+
+
+def _demand_siblings(path: Path, parts: list[Path]) -> list[Path]:
+    return _demand_all(parts, f"'{path}' is one of {len(parts)} parts, others are missing")
 
 
 def _demand_all(files: list[Path], what: str) -> list[Path]:
@@ -139,16 +184,20 @@ def _find_in_cache(path: Path) -> Path | None:
     if not repository:
         return None
     folder = _cache() / f"models--{repository['owner']}--{repository['name']}"
-    if not folder.is_dir():
+    return _find_snapshot(folder, repository["inside"] or "")
+
+
+def _find_snapshot(folder: Path, inside: str = "") -> Path | None:
+    """What is inside of a repository in that cache: of the commit that is its newest, if that is known."""
+    if not (folder / "snapshots").is_dir():
         return None
     main = folder / "refs" / "main"
     commits = [main.read_text().strip()] if main.is_file() else sorted(p.name for p in (folder / "snapshots").glob("*"))
-    inside = repository["inside"] or ""
     found = [folder / "snapshots" / commit / inside for commit in commits]
-    return next((one for one in found if one.exists()), None)
+    return next((one for one in found if os.path.lexists(one)), None)
 
 
 def _cache() -> Path:
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
     folder = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or Path(home) / "hub"
-    return Path(folder).expanduser()
+    return Path(os.path.expanduser(folder))

@@ -1,4 +1,6 @@
-"""Checksums of the tensors of a PyTorch file, which is a zip archive: of each entry it says length and CRC-32.
+"""Are the numbers of a file those that were saved? Only where it can be told.
+
+Checksums of the tensors of a PyTorch file, which is a zip archive: of each entry it says length and CRC-32.
 
 torch maps such a file without looking at them. They are compared here before a number is used, of those tensors only
 that are asked for: about a second for each gigabyte, most of which it takes to read them from a disk anyway. What was
@@ -21,6 +23,7 @@ Seals = frozenset[tuple[int, int]]  # (bytes, CRC-32) of the entries of a file
 NONE = 0  # what torch writes for a CRC-32 that it was told not to compute
 AGAIN = "download it again"
 FILES = 64  # whose tensors are remembered as checked
+TAIL = 2**20  # bytes at the end of a file; no network that was trained ends in so many zeros
 
 
 def read_seals(path: Path) -> Seals:
@@ -52,6 +55,20 @@ def check(mark: FileMark, seals: Seals, tensors: Iterable[tuple[str, Tensor]]) -
                 )
         checked.add(name)
         yield name, tensor
+
+
+@lru_cache(maxsize=FILES)
+def demand_end(mark: FileMark) -> None:
+    """Raise BrokenCheckpoint for a file that ends in zeros: room that a download has taken and not filled."""
+    if mark.size < 2 * TAIL:
+        return
+    with mark.path.open("rb") as file:
+        file.seek(mark.size - TAIL)
+        end = file.read(TAIL)
+    if not end.strip(b"\0"):
+        raise BrokenCheckpoint(
+            f"'{mark.path}' ends in zeros, as the file of a download that has not ended does: {AGAIN}."
+        )
 
 
 def demand_held(path: Path, tensors: Iterable[tuple[str, Tensor]]) -> None:

@@ -24,7 +24,7 @@ from .blocks.ldm import GROUPS, Coder, Decoder, Encoder, halved, is_2d, keeps_ch
 from .blocks.ldm import Resample as Resample
 from .blocks.ldm import ResnetBlock as ResnetBlock
 from .names import diffusers, ldm
-from .shapes import Shapes, has_unread_half, size, vote
+from .shapes import Shapes, has_unread_half, size, tops_of, vote
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def detect(shapes: Shapes, norm_groups: int = GROUPS) -> KLConfig | None:
     encoder, decoder = (read_coder(shapes, half, norm_groups) for half in ("encoder", "decoder"))
     z = vote([size(shapes, "decoder.conv_in.weight", 1), size(shapes, "post_quant_conv.weight"),
               size(shapes, "post_quant_conv.bias"), *halved(shapes, "encoder.conv_out")])  # fmt: skip
-    held = {name.partition(".")[0] for name in shapes}
+    held = tops_of(shapes)
     if not z or has_unread_half(shapes, encoder, decoder) or not (encoder or decoder):
         return None
     quant, post = ("quant_conv" in held, "post_quant_conv" in held)

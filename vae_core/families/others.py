@@ -5,9 +5,10 @@ hold the parts of another come first.
 """
 
 import re
+from functools import cache
 from typing import NamedTuple
 
-from .shapes import Shapes
+from .shapes import Named, Shapes, text_of
 
 
 class Other(NamedTuple):
@@ -37,15 +38,21 @@ class Other(NamedTuple):
         return f"{self.what}: {self.to_do}."
 
     def fits(self, shapes: Shapes) -> bool:
+        names = text_of(shapes)
+        if not all(_over_lines(name).search(names) for name in self.names):
+            return False
         if self.ranks and not {len(shape) for shape in shapes.values()} <= set(self.ranks):
             return False
-        if self.first_conv and not any(self._is_first(name, shape) for name, shape in shapes.items()):
-            return False
-        names = "\n".join(shapes)
-        return all(re.search(name, names, re.MULTILINE) for name in self.names)
+        return not self.first_conv or any(self._is_first(name, shape) for name, shape in shapes.items())
 
     def _is_first(self, name: str, shape: tuple[int, ...]) -> bool:
-        return bool(re.search(self.first_conv, name)) and len(shape) == 4 and shape[1] == self.channels
+        return len(shape) == 4 and shape[1] == self.channels and bool(re.search(self.first_conv, name))
+
+
+@cache
+def _over_lines(pattern: str) -> re.Pattern[str]:
+    """For `text_of`, where a name begins and ends with a line's end: most patterns are then tried there alone."""
+    return re.compile(pattern.replace(r"(^|\.)", "[\n.]").replace("^", "\n").replace("$", "\n"))
 
 
 SOUND = "it makes sound, no images; nodes for audio load it"
@@ -55,7 +62,7 @@ AS_MODEL = "put it into models/diffusion_models; its VAE is another file"
 
 OTHERS: tuple[Other, ...] = (
     Other("a LoRA", "put it into models/loras; the VAE is that of the model it was trained for",
-          names=(r"(\.|_)lora_(up|down|A|B|a|b)(\.|$)|\.lora_linear_layer\.|\.hada_w\d|\.lokr_w\d|\.dora_scale$",)),
+          names=(r"[._](lora_(up|down|A|B|a|b)(\.|$)|lora_linear_layer\.|hada_w\d|lokr_w\d|dora_scale$)",)),
     Other("a ControlNet", "put it into models/controlnet",
           names=(r"^(control_model\.)?(zero_convs|input_hint_block|controlnet_cond_embedding|controlnet_blocks)\.",)),
     Other("an upscaler of images", "put it into models/upscale_models; the node Load Upscale Model takes it",
@@ -100,4 +107,5 @@ OTHERS: tuple[Other, ...] = (
 
 def recognise_other(shapes: Shapes, vaes: bool = False) -> Other | None:
     """The row that a file with these names and shapes fits. vaes: of VAEs only, though none of images."""
+    shapes = shapes if isinstance(shapes, Named) else Named(shapes)
     return next((row for row in OTHERS if (row.is_vae or not vaes) and row.fits(shapes)), None)

@@ -17,7 +17,7 @@ from ..latents import spaces as latents
 from ..ops import Window
 from .blocks.base import BORDERS, ZEROS, ClipLaw, Config, Family, Network
 from .blocks.half import Half
-from .shapes import Shapes
+from .shapes import Shapes, text_of
 
 _LDM = ("down.", "up.", "down_blocks.", "up_blocks.")
 
@@ -75,7 +75,7 @@ class Families(Sequence[Family]):
 
     def of(self, shapes: Shapes) -> Iterator[Family]:
         """Those that a file with these names (without prefix) may be of."""
-        names = "\n".join(shapes)
+        names = text_of(shapes)
         return (family_named(name) for name, signs in SIGNS.items() if not signs or any(s in names for s in signs))
 
 

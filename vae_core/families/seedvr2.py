@@ -23,7 +23,7 @@ from .blocks.base import ClipLaw, Family, Halves, Member, Network
 from .blocks.ldm import AttnBlock, Coder, halved, norm, read_coder
 from .blocks.ldm_3d import Kit, ResnetBlock
 from .names import seedvr2 as names
-from .shapes import Shapes, size, vote
+from .shapes import Shapes, size, tops_of, vote
 
 SCALE = 0.9152  # configs_3b/main.yaml of ByteDance-Seed/SeedVR: vae.scaling_factor
 
@@ -49,7 +49,7 @@ def detect(shapes: Shapes) -> SeedVR2Config | None:
     if not any(".upsample.upscale_conv." in name for name in shapes):
         return None
     encoder, decoder = read_coder(shapes, "encoder"), read_coder(shapes, "decoder")
-    held = {name.partition(".")[0] for name in shapes}
+    held = tops_of(shapes)
     z = vote([size(shapes, "decoder.conv_in.weight", 1), *halved(shapes, "encoder.conv_out")])
     if not z or not decoder or ("encoder" in held and not encoder):
         return None

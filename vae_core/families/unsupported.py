@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from .blocks.base import Member
-from .shapes import Shapes, size
+from .shapes import Shapes, size, text_of
 
 Mark = Mapping[str, tuple[int | None, ...] | None]
 
@@ -48,10 +48,9 @@ class Foreign(NamedTuple):
         return f"this is the VAE of {title} ({facts}), which is not supported yet{elsewhere}.{self.way_out}"
 
     def matches(self, shapes: Shapes) -> bool:
-        if self.lacks and any(name.startswith(self.lacks) for name in shapes):
-            return False
         alone = any(name in shapes for name in self.names)
-        return alone or any(all(_fits(shapes.get(name), want) for name, want in mark.items()) for mark in self.marks)
+        marked = any(all(_fits(shapes.get(name), want) for name, want in mark.items()) for mark in self.marks)
+        return (alone or marked) and not (self.lacks and f"\n{self.lacks}" in text_of(shapes))
 
 
 def recognise(shapes: Shapes) -> Foreign | None:

@@ -77,6 +77,8 @@ SIGNATURES = (
     (0, b"Rar!", Kind("rar", "a RAR archive", "unpack it")),
     (0, b"version https://git-lfs", LFS),
     (0, b"GGUF", GGUF),
+    (0, b"\x89HDF\r\n\x1a\n", Kind("HDF5", "an HDF5 file, as Keras writes", "take the .safetensors file instead")),
+    (0, b"\x93NUMPY", Kind("numpy", "one array of numpy", "take a .safetensors file, which holds all by name")),
     (2, b"\x12\x07pytorch", ONNX),
     *((0, start, ENGINE) for start in (b"ftrt", b"ptrt")),
 )  # fmt: skip

@@ -28,6 +28,7 @@ AGAIN, WEIGHTS = "download it again", "a file of weights"
 OTHERS = {
     **dict.fromkeys(IMAGES, "`exact-vae encode` makes its latent"),
     **dict.fromkeys((WORKFLOW.name, LFS.name, GGUF.name, ONNX.name, ENGINE.name), ""),
+    **dict.fromkeys(("HDF5", "numpy", "gzip", "7z", "rar"), ""),
     HTML.name: "download the file itself, not the page that shows it",
     VIDEO.name: "take a file of weights",
     **dict.fromkeys((ZEROS.name, EMPTY.name, TEXT.name, JSON.name), AGAIN),

@@ -10,6 +10,7 @@ import types
 import pytest
 import torch
 from exact_vae.vae_core import BadRequest, BrokenCheckpoint, inspect, load
+from exact_vae.vae_core.checkpoints.seals import TAIL
 from safetensors.torch import save_file
 from support.random_networks import random_weights, small_kl
 
@@ -270,6 +271,19 @@ def test_a_download_that_has_not_ended(tmp_path, weights, ending):
     save_file(weights, tmp_path / f"vae.safetensors{ending}")
     with pytest.raises(BrokenCheckpoint, match="is a download that has not ended: finish it, or download it again"):
         inspect(tmp_path / f"vae.safetensors{ending}")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_a_download_that_took_its_room_and_did_not_end(tmp_path, share):
+    """Its header is there, so it is inspected; what lies behind is not the network."""
+    weights = random_weights("kl", small_kl())
+    save_file(weights, tmp_path / "a.safetensors")
+    content = (tmp_path / "a.safetensors").read_bytes()
+    assert len(content) > 2 * TAIL and load(tmp_path / "a.safetensors")
+    here = round(share * len(content))
+    (tmp_path / "a.safetensors").write_bytes(content[:here] + bytes(len(content) - here))
+    with pytest.raises(BrokenCheckpoint, match="ends in zeros, as the file of a download that has not ended does"):
+        load(tmp_path / "a.safetensors")
 
 
 def test_a_file_of_zeros(tmp_path):

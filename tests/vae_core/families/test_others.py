@@ -1,8 +1,11 @@
 """Files of weights that are no VAE of images: each told for what it is, by names of the real file."""
 
+import re
+
 import pytest
 from exact_vae.vae_core import UnknownCheckpoint, UnsupportedCheckpoint, detect
-from exact_vae.vae_core.families.others import OTHERS, recognise_other
+from exact_vae.vae_core.families.others import OTHERS, _over_lines, recognise_other
+from exact_vae.vae_core.families.shapes import text_of
 from support.headers import header, header_names
 
 FILES = {
@@ -72,3 +75,12 @@ def test_real_files(name):
 def test_no_vae_of_images_is_a_vae_of_sound(name):
     """These rows are asked before a VAE is looked for under a prefix that nobody has listed."""
     assert not recognise_other(header(name)["shapes"], vaes=True)
+
+
+@pytest.mark.parametrize("pattern", sorted({name for row in OTHERS for name in row.names}))
+def test_names_are_searched_all_at_once_as_one_by_one(pattern):
+    """With the name of one file after that of another, a pattern may not reach from one name into the next."""
+    files = [*FILES.values(), *(header(name)["shapes"] for name in ("sdxl.ldm", "flux1.diffusers", "none.flux1-dit"))]
+    for shapes in files:
+        alone = any(re.search(pattern, name) for name in shapes)
+        assert bool(_over_lines(pattern).search(text_of(shapes))) == alone

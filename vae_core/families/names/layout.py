@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from ..shapes import Shapes
+from ..shapes import Shapes, text_of, tops_of
 
 Names = dict[str, str]
 Weights = Mapping[str, Tensor]
@@ -78,13 +78,14 @@ def half(name: str, layout: Layout, marks: Marks) -> Layout:
     return Layout(name, partial(_is_half, marks), partial(_read_half, name, layout.read))
 
 
-def first_parts(own: Shapes) -> set[str]:
+def first_parts(own: Shapes) -> frozenset[str]:
     """What names begin with, up to their first dot."""
-    return {name.partition(".")[0] for name in own}
+    return tops_of(own)
 
 
 def _begins(starts: tuple[str, ...], own: Shapes) -> bool:
-    return any(name.startswith(starts) for name in own)
+    text = text_of(own)
+    return any(f"\n{start}" in text for start in starts)
 
 
 def _is_half(marks: Marks, own: Shapes) -> bool:

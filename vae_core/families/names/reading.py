@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, partial
 from typing import NamedTuple
 
-from ..shapes import Shapes
+from ..shapes import Named, Shapes, text_of, tops_of
 from .layout import Layout, Names
 from .vidtok import over_frames_alone
 from .wan import over_frames
@@ -38,6 +38,8 @@ _NO_HALF = re.compile(
     r"(?:^|\.)(?=(?:in_block|vquantizer|student\.dconv_encoder|pipeline\.s_embedder|decoder_unet)\."
     r"|(?<!student\.)dconv_encoder\.|(?<!decoder\.)embed_image\.)"
 )
+_HALVES = ("encoder.", "decoder.", "previewer.")  # each name that the patterns find has one of these, each in its turn
+_NO_HALVES = ("in_block.", "vquantizer.", "dconv_encoder.", "pipeline.s_embedder.", "decoder_unet.", "embed_image.")
 MOST_PREFIXES, LEAST_NAMES = 6, 8  # that are tried beside the common ones; such names that each must have
 _COMPILED = "_orig_mod."  # what torch.compile puts before the names of a module, wherever it is
 _LINEAR = r"\.(q|k|v|proj|proj_in|proj_out|to_q|to_k|to_v|to_qkv|to_out|to_out\.0)\.weight$"
@@ -63,7 +65,7 @@ class _Stripped(Mapping[str, Shapes]):
     """What is under each prefix that occurs, without it. Looked up when it is first asked for: the first may do."""
 
     def __init__(self, shapes: Shapes, prefixes: Iterable[str]):
-        tops = {name.partition(".")[0] for name in shapes}
+        tops = tops_of(shapes)
         self._prefixes = [prefix for prefix in prefixes if not prefix or prefix.partition(".")[0] in tops]
         self._under = cache(partial(strip, shapes))
 
@@ -85,8 +87,10 @@ class Readings:
     """
 
     def __init__(self, shapes: Shapes, prefixes: Iterable[str] | None = None):
-        self.file_names = {name.replace(_COMPILED, "") if _COMPILED in name else name: name for name in shapes}
-        shapes = {short: shapes[name] for short, name in self.file_names.items()}
+        compiled = _COMPILED in text_of(shapes)
+        self.file_names = {_shorten(name): name for name in shapes} if compiled else {name: name for name in shapes}
+        if compiled:
+            shapes = Named({short: shapes[name] for short, name in self.file_names.items()})
         self.own = _Stripped(shapes, PREFIXES if prefixes is None else prefixes)
         self._marked = cache(self._has_marks)
         self._read = cache(self._reading)
@@ -112,20 +116,34 @@ def find_prefixes(shapes: Shapes) -> list[str]:
 
     'ema.' of {'ema.encoder.conv_in.weight', ...}, 'model.vae.' of {'model.vae.decoder.conv_in.weight', ...}
     """
-    names = [name.replace(_COMPILED, "") for name in shapes]
-    found = Counter(name[: match.end()] for name in names for match in _HALF.finditer(name))
-    whole = Counter(name[: match.end()] for name in names for match in _NO_HALF.finditer(name))
+    found, whole = (_count_before(marks, words, shapes) for marks, words in ((_HALF, _HALVES), (_NO_HALF, _NO_HALVES)))
     likely = [prefix for prefix, n in found.items() if n >= LEAST_NAMES or prefix in whole]
     likely = [prefix for prefix in {*likely, *whole} if prefix not in PREFIXES]
     return sorted(likely, key=lambda prefix: ("ema" not in prefix, -found[prefix], prefix))[:MOST_PREFIXES]
 
 
-def strip(shapes: Shapes, prefix: str) -> dict[str, tuple[int, ...]]:
+def _count_before(marks: re.Pattern[str], words: tuple[str, ...], shapes: Shapes) -> Counter[str]:
+    """How often what stands before a mark. words: a name that is marked has one of them."""
+    text = text_of(shapes)
+    likely = [_shorten(name) for name in shapes if any(word in name for word in words)] if _any(words, text) else []
+    return Counter(name[: match.end()] for name in likely for match in marks.finditer(name))
+
+
+def _any(words: tuple[str, ...], text: str) -> bool:
+    return any(word in text for word in words)
+
+
+def _shorten(name: str) -> str:
+    """Without what compiling adds."""
+    return name.replace(_COMPILED, "") if _COMPILED in name else name
+
+
+def strip(shapes: Shapes, prefix: str) -> Named:
     """The tensors under the prefix, less leftovers, without the prefix."""
     own = (
         {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)} if prefix else shapes
     )
-    return {name: shape for name, shape in own.items() if not is_leftover(name)}
+    return Named({name: shape for name, shape in own.items() if not is_leftover(name)})
 
 
 def is_leftover(name: str) -> bool:
@@ -139,7 +157,7 @@ def read(prefix: str, layout: Layout, own: Shapes, file_names: Names) -> Reading
     return Reading(
         prefix=prefix,
         layout=layout.name,
-        shapes={new: _as_reference(new, own[old], one_frame) for old, new in references.items()},
+        shapes=Named({new: _as_reference(new, own[old], one_frame) for old, new in references.items()}),
         names={new: file_names[prefix + old] for old, new in references.items()},
     )
 

@@ -42,14 +42,16 @@ def to_diffusers(names: Iterable[str], config: Any = None) -> Names:
 def _is_module(part: str, own: Shapes) -> bool:
     """Nothing but numbers. An encoder's layer 0 has weights, or shuffles pixels; a decoder's is the clamp, without."""
     tops = first_parts(own)
-    is_encoder = "0" in tops or _has_strides("", own)
-    return all(top.isdecimal() for top in tops) and is_encoder == (part == "encoder")
+    if not all(top.isdecimal() for top in tops):
+        return False
+    return ("0" in tops or _has_strides("", own)) == (part == "encoder")
 
 
 def _is_diffusers(part: str, own: Shapes) -> bool:
     """An encoder's layer 1 is a residual block, unless it shuffles pixels; a decoder's is an activation."""
-    is_encoder = _has_second(own) or _has_strides("layers.", own)
-    return first_parts(own) == {"layers"} and is_encoder == (part == "encoder")
+    if first_parts(own) != {"layers"}:
+        return False
+    return (_has_second(own) or _has_strides("layers.", own)) == (part == "encoder")
 
 
 def _has_strides(start: str, own: Shapes) -> bool:
