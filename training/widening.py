@@ -30,7 +30,7 @@ def widen(network: AutoencoderKL, config: KLConfig, z_channels: int, seed: int) 
 
 
 def _put(narrow: Tensor, wide: Tensor, z: int) -> None:
-    """Copy a weight or a bias. What its own results read of new channels is 0; results that are new stay as they are."""
+    """Copy a weight or a bias. Old results read nothing of new channels; new results stay as they are."""
     results = _find_places(len(narrow), len(wide), z)
     if narrow.ndim == 1:
         wide[results] = narrow

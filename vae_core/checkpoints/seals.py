@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
@@ -59,16 +60,25 @@ def check(mark: FileMark, seals: Seals, tensors: Iterable[tuple[str, Tensor]]) -
 
 @lru_cache(maxsize=FILES)
 def demand_end(mark: FileMark) -> None:
-    """Raise BrokenCheckpoint for a file that ends in zeros: room that a download has taken and not filled."""
+    """Raise BrokenCheckpoint for a safetensors file that ends in zeros: room a download has taken and not filled.
+
+    One whose numbers begin with zeros, too, was made so: for trying out, from its header.
+    """
     if mark.size < 2 * TAIL:
         return
     with mark.path.open("rb") as file:
-        file.seek(mark.size - TAIL)
-        end = file.read(TAIL)
-    if not end.strip(b"\0"):
+        numbers = 8 + int.from_bytes(file.read(8), "little")  # behind the header
+        ends, begins = (_has_zeros(file, place) for place in (mark.size - TAIL, numbers))
+    if ends and not begins:
         raise BrokenCheckpoint(
             f"'{mark.path}' ends in zeros, as the file of a download that has not ended does: {AGAIN}."
         )
+
+
+def _has_zeros(file: BinaryIO, place: int) -> bool:
+    """Are there only zeros from this place on, as far as TAIL reaches?"""
+    file.seek(place)
+    return not file.read(TAIL).strip(b"\0")
 
 
 def demand_held(path: Path, tensors: Iterable[tuple[str, Tensor]]) -> None:

@@ -286,6 +286,12 @@ def test_a_download_that_took_its_room_and_did_not_end(tmp_path, share):
         load(tmp_path / "a.safetensors")
 
 
+def test_weights_that_are_all_zero_load(tmp_path):
+    """People make such files of a header, to try out sizes and times."""
+    save_file({name: torch.zeros_like(t) for name, t in random_weights("kl", small_kl()).items()}, tmp_path / "a.sft")
+    assert load(tmp_path / "a.sft").latent_channels == 4
+
+
 def test_a_file_of_zeros(tmp_path):
     (tmp_path / "a.safetensors").write_bytes(bytes(5000))
     with pytest.raises(BrokenCheckpoint, match="is a file of zeros, not a file of weights: download it again"):
