@@ -1,6 +1,7 @@
 """A cluster makes the shards of a local run: whoever makes a piece, in which order and how often."""
 
 import filecmp
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from exact_vae.batch.cluster.pieces import MOST_TRIES, Receipt, Tally, cut_piece
 from exact_vae.batch.planning import name_shard, plan_items, survey
 from exact_vae.batch.shards import pack_shard
 from exact_vae.batch.sources import list_sources
-from exact_vae.cli import main
-from exact_vae.cli.cache_cluster import parse_encoders
+from exact_vae.cli import cache_cluster, main
+from exact_vae.cli.cache_cluster import choose_device, parse_encoders
 from exact_vae.vae_core import BadRequest, VAEError
 from support.slow import slow
 from support.stand_in_for_ray import RayError, StandIn
@@ -156,6 +157,18 @@ def test_encoders_of_a_cluster():
     for said in ("cuda:0", "cpu", "gpu:0", "gpu:x"):
         with pytest.raises(BadRequest, match="names no encoders"):
             parse_encoders(said)
+
+
+def test_the_command_takes_what_the_cluster_has(made, tmp_path, monkeypatch):
+    """--device left at auto: here GPUs of machines, of which the stand-in has some, or processors."""
+    assert choose_device("auto", {"CPU": 4.0, "GPU": 2.0}) == choose_device("cuda:1", {}) == "cuda"
+    assert choose_device("auto", {"CPU": 4.0, "GPU": 0.0}) == choose_device("cpu", {"GPU": 1.0}) == "cpu"
+    ray = StandIn()
+    monkeypatch.setattr(cache_cluster, "connect", lambda address: nullcontext(ray))
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0}, raising=False)
+    flags = ("--area", "32x32", "--step", "16", "--flip", "--posterior", "mean+logvar", "--dtype", "fp32")
+    assert main(["cache", "build", str(made / "photos"), str(tmp_path / "out"), *flags, "--ray"]) == 0
+    assert list_differences(made / "out", tmp_path / "out") == []
 
 
 def test_an_encoder_on_a_gpu_gets_processors_to_read_with():
