@@ -1,15 +1,18 @@
 """A cluster makes the shards of a local run: whoever makes a piece, in which order and how often."""
 
 import filecmp
+import os
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from exact_vae.batch import Loading, Recipe, Request, Store, build
 from exact_vae.batch.cluster import RayBackend
-from exact_vae.batch.cluster.connecting import explain_errors
+from exact_vae.batch.cluster.connecting import SHORT_CLAIMS, explain_errors, load_ray
 from exact_vae.batch.cluster.machines import demand_kind, demand_visible, know_kind
 from exact_vae.batch.cluster.pieces import MOST_TRIES, Receipt, Tally, cut_pieces, find_path, forget_tries, note_try
 from exact_vae.batch.planning import name_shard, plan_items, survey
@@ -179,10 +182,24 @@ def test_an_encoder_on_a_gpu_gets_processors_to_read_with():
 
 def test_without_ray_it_is_one_sentence(photos, tmp_path, capsys, monkeypatch):
     for name in ("ray", "ray.data"):
-        monkeypatch.setitem(__import__("sys").modules, name, None)
+        monkeypatch.setitem(sys.modules, name, None)
     assert main(["cache", "build", str(photos), str(tmp_path / "out"), "--ray"]) == 1
     assert capsys.readouterr().err == 'exact-vae: --ray needs Ray Data: pip install "exact-vae[ray]".\n'
     assert not (tmp_path / "out").exists()
+
+
+def test_a_killed_job_does_not_keep_the_cluster_for_long(monkeypatch):
+    """Ray Data reads this when it is imported; what a user has set, stays."""
+    for name in ("ray", "ray.data"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    for name, seconds in SHORT_CLAIMS.items():
+        monkeypatch.setenv(name, "7")
+        monkeypatch.delenv(name)  # so that it is restored
+        load_ray()
+        assert os.environ[name] == seconds
+        monkeypatch.setenv(name, "7")
+        load_ray()
+        assert os.environ[name] == "7"
 
 
 def test_a_packed_shard_is_the_file(made):
