@@ -13,7 +13,7 @@ from ..encoding import Agreed, Loading
 from ..limits import READERS
 from ..planning import recall
 from ..recipe import Recipe
-from ..records import Image, Size, Skipped, Source
+from ..records import Image, Shape, Skipped, Source
 from ..shards import Contents
 from .connecting import explain_errors
 from .machines import Kind
@@ -70,8 +70,8 @@ class RayBackend:
                 looked[new[number][0]] = found
         yield from (one for one in looked if not isinstance(one, Source))
 
-    def agree(self, vae: VAE, recipe: Recipe, buckets: Sequence[Size]) -> dict[Size, Agreed]:
-        return self._ask(agree_there, self._loading, self.device, recipe, buckets) if buckets else {}
+    def agree(self, vae: VAE, recipe: Recipe, shapes: Sequence[Shape]) -> dict[Shape, Agreed]:
+        return self._ask(agree_there, self._loading, self.device, recipe, shapes) if shapes else {}
 
     def make_shards(self, work: Work, progress: OnMade) -> Iterator[tuple[str, Contents]]:
         pieces = [
