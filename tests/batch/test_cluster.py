@@ -15,6 +15,7 @@ from exact_vae.batch.cluster import RayBackend
 from exact_vae.batch.cluster.connecting import SHORT_CLAIMS, explain_errors, load_ray
 from exact_vae.batch.cluster.machines import demand_kind, demand_visible, know_kind
 from exact_vae.batch.cluster.pieces import MOST_TRIES, Receipt, Tally, cut_pieces, find_path, forget_tries, note_try
+from exact_vae.batch.cluster.waiting import remark, remark_on_each
 from exact_vae.batch.planning import name_shard, plan_items, survey
 from exact_vae.batch.shards import pack_shard
 from exact_vae.batch.sources import list_sources
@@ -200,6 +201,16 @@ def test_a_killed_job_does_not_keep_the_cluster_for_long(monkeypatch):
         monkeypatch.setenv(name, "7")
         load_ray()
         assert os.environ[name] == "7"
+
+
+def test_a_long_wait_is_remarked_on(caplog):
+    with remark("no machine was free", after=0) as timer:
+        timer.join()
+    assert caplog.messages == ["no machine was free"]
+    with remark("never said") as timer:
+        pass
+    timer.join()
+    assert list(remark_on_each("abc", "never said")) == ["a", "b", "c"] and len(caplog.messages) == 1
 
 
 def test_a_packed_shard_is_the_file(made):
