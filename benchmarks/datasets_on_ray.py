@@ -25,7 +25,7 @@ from typing import Any
 import datasets
 import psutil
 
-NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
+NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
 WORKER, DRIVER, MACHINE = "worker", "driver", "node"
 LONGEST_PAUSE = 2.0  # seconds from a new piece to the kill
 LONGEST_WAIT = 600.0  # seconds without a new piece: then it stands still
