@@ -9,7 +9,7 @@ from ..vae_core import VAE
 from .encoding import Agreed, Batch, Loading, Result, agree
 from .planning import Shard, cut_batches, look_here
 from .recipe import Recipe
-from .records import Image, Size, Skipped, Source
+from .records import Image, Shape, Skipped, Source
 from .shards import Contents, Latent, write_shard
 from .store import Store
 from .workers import Worker, encode_here, encode_in_processes
@@ -23,7 +23,7 @@ class Work(NamedTuple):
     loading: Loading
     vae: VAE
     recipe: Recipe
-    plans: Mapping[Size, Agreed]
+    plans: Mapping[Shape, Agreed]
     shards: Sequence[Shard]
     store: Store
 
@@ -44,8 +44,8 @@ class Backend(Protocol):
         """`planning.look_at` of each, in their order."""
         ...
 
-    def agree(self, vae: VAE, recipe: Recipe, buckets: Sequence[Size]) -> dict[Size, Agreed]:
-        """How each bucket is run by every encoder. Raises DoesNotFit."""
+    def agree(self, vae: VAE, recipe: Recipe, shapes: Sequence[Shape]) -> dict[Shape, Agreed]:
+        """How each shape is run by every encoder. Raises DoesNotFit."""
         ...
 
     def make_shards(self, work: Work, progress: OnMade) -> Iterator[tuple[str, Contents]]:
@@ -69,8 +69,8 @@ class Local:
     def look(self, sources: Iterable[Source | Skipped], known: Mapping[str, Image]) -> Iterator[Image | Skipped]:
         return look_here(sources, known)
 
-    def agree(self, vae: VAE, recipe: Recipe, buckets: Sequence[Size]) -> dict[Size, Agreed]:
-        return agree(vae, recipe, buckets)
+    def agree(self, vae: VAE, recipe: Recipe, shapes: Sequence[Shape]) -> dict[Shape, Agreed]:
+        return agree(vae, recipe, shapes)
 
     def make_shards(self, work: Work, progress: OnMade) -> Iterator[tuple[str, Contents]]:
         results = self._run(work, chain.from_iterable(cut_batches(one, work.recipe.batch) for one in work.shards))

@@ -12,8 +12,8 @@ from .clips import count_latent_frames, demand_frames
 from .encoding import Agreed, Loading, demand_posterior, read_plans
 from .limits import SHARD
 from .planning import Shard, Survey, plan_items, plan_shards, survey
-from .recipe import BOTH, Recipe
-from .records import Image, Item, Size, Skipped
+from .recipe import BOTH, Recipe, upgrade
+from .records import Image, Item, Shape, Skipped, name_shape
 from .shards import Contents
 from .sources import list_sources
 from .store import Row, Store
@@ -58,14 +58,14 @@ class Report(NamedTuple):
 
     encoded  latents that were made, or would be
     skipped  sources without a latent
-    buckets  items of each
+    buckets  items of each, by (width, height), of clips (width, height, frames)
     again    of the sources that were skipped: how many the next run tries again
     """
 
     latents: int
     encoded: int
     skipped: int
-    buckets: Mapping[Size, int]
+    buckets: Mapping[Shape, int]
     again: int = 0
 
 
@@ -76,7 +76,7 @@ class _Job(NamedTuple):
     store: Store
     vae: VAE
     recipe: Recipe
-    plans: dict[Size, Agreed]
+    plans: dict[Shape, Agreed]
     found: Survey
     items: list[Item]
     unfit: list[Skipped]
@@ -92,9 +92,9 @@ class _Job(NamedTuple):
         return sum(len(contents.entries) for contents in self.kept.values())
 
     def report(self) -> Report:
-        buckets: dict[Size, int] = {}
+        buckets: dict[Shape, int] = {}
         for item in self.items:
-            buckets[item.record.bucket] = buckets.get(item.record.bucket, 0) + 1
+            buckets[item.record.shape] = buckets.get(item.record.shape, 0) + 1
         skipped = _list_skipped(self)
         again = sum(one.again for one in skipped)
         return Report(len(_list_rows(self)), self.missing, len(skipped), dict(sorted(buckets.items())), again)
@@ -138,22 +138,22 @@ def _prepare(request: Request) -> _Job:
     kept = {name: store.read(name) for name in store.list_shards()}
     left = _list_left(items, kept)
     plans = read_plans(store.job)
-    plans |= backend.agree(vae, recipe, sorted({item.record.bucket for item in left} - plans.keys()))
-    shards = list(plan_shards(left, {bucket: _bytes_of(vae, bucket, recipe) for bucket in plans}, request.shard))
+    plans |= backend.agree(vae, recipe, sorted({item.record.shape for item in left} - plans.keys()))
+    shards = list(plan_shards(left, {shape: _bytes_of(vae, shape, recipe) for shape in plans}, request.shard))
     return _Job(backend, store, vae, recipe, plans, found, items, unfit, kept, shards)
 
 
 def _list_left(items: Iterable[Item], kept: Mapping[str, Contents]) -> list[Item]:
     """Items without a latent that were not found broken before."""
     there = {entry.record.key for contents in kept.values() for entry in contents.entries}
-    broken = {one.id for contents in kept.values() for one in contents.skipped if not one.again}
-    return [item for item in items if item.record.key not in there and item.record.id not in broken]
+    done = there | {one.item for contents in kept.values() for one in contents.skipped if not one.again}
+    return [item for item in items if not {item.record.key, item.record.id} & done]
 
 
-def _bytes_of(vae: VAE, bucket: Size, recipe: Recipe) -> int:
-    ratio = vae.spatial_ratio
-    numbers = vae.latent_channels * -(-bucket[0] // ratio) * -(-bucket[1] // ratio)
-    numbers *= count_latent_frames(vae, recipe)
+def _bytes_of(vae: VAE, shape: Shape, recipe: Recipe) -> int:
+    ratio, (width, height, *frames) = vae.spatial_ratio, shape
+    numbers = vae.latent_channels * -(-width // ratio) * -(-height // ratio)
+    numbers *= count_latent_frames(vae, frames[0]) if frames else 1
     return numbers * recipe.dtype.itemsize * (2 if recipe.posterior == BOTH else 1)
 
 
@@ -162,7 +162,7 @@ def _demand_same(store: Store, vae: VAE, recipe: Recipe) -> None:
     if not store.job:
         return
     usual = Recipe().to_dict()  # for what a cache of an earlier version did not have
-    before, now = {**store.job, "recipe": {**usual, **store.job["recipe"]}}, _describe(vae, recipe)
+    before, now = {**store.job, "recipe": upgrade({**usual, **store.job["recipe"]})}, _describe(vae, recipe)
     different = [
         f"{name}: {before[part].get(name)} before, {value} now"
         for part in ("vae", "recipe")
@@ -203,7 +203,7 @@ def _write_down(request: Request, job: _Job) -> None:
     job.store.make()
     said = _describe(job.vae, job.recipe)
     said["vae"] |= {"name": job.vae.name, "title": job.vae.title, "device": job.backend.device.partition(":")[0]}
-    plans = {f"{w}x{h}": [how.rows, how.images] for (w, h), how in sorted(job.plans.items())}
+    plans = {name_shape(shape): [how.rows, how.images] for shape, how in sorted(job.plans.items())}
     more = {"convention": "raw", "source": str(request.source), "version": __version__, "plans": plans}
     job.store.write_job({**said, **more})
     job.store.write_images(job.found.images)
@@ -240,9 +240,9 @@ def _list_skipped(job: _Job) -> list[Skipped]:
     """Sources without a latent. What was tried again has the reason of the last time, or has a latent by now."""
     there = {image.id for image in job.found.images}
     made = {entry.record.key for contents in job.kept.values() for entry in contents.entries}
-    lacking = {item.record.id for item in job.items if item.record.key not in made}
+    lacking = {name for item in job.items if item.record.key not in made for name in (item.record.key, item.record.id)}
     found = [one for contents in job.kept.values() for one in contents.skipped if one.id in there]
-    broken = {one.id for one in found if not one.again}
+    broken = {one.item for one in found if not one.again}
     told = {(one.id, one.path, one.reason): one for one in found if not one.again}
-    told |= {(one.id, one.path): one for one in found if one.again and one.id in lacking - broken}
+    told |= {(one.id, one.path): one for one in found if one.again and one.item in lacking - broken}
     return [*job.found.skipped, *job.unfit, *told.values()]

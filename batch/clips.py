@@ -1,6 +1,7 @@
 """Clips as sources: video files, and folders of which each image is a frame. Read frame by frame.
 
-A clip is cut into pieces of as many frames as the recipe says, one after the other; what is over is left out.
+A clip is cut into pieces of as many frames as the recipe says, one after the other, for each of its numbers of frames
+anew, as musubi's "chunk" does; what is over is left out.
 """
 
 from collections.abc import Iterator
@@ -75,16 +76,16 @@ def count_frames(image: Image, recipe: Recipe) -> int:
     return image.frames if not recipe.fps else int(image.frames * Fraction(recipe.fps) / Fraction(image.rate))
 
 
-def list_starts(image: Image, recipe: Recipe) -> list[int]:
-    """The first frame of each piece, at the recipe's rate; 0 of an image. Raises BadRequest if there is no piece."""
+def list_pieces(image: Image, recipe: Recipe) -> list[tuple[int, int]]:
+    """(first frame, frames) of each piece, at the recipe's rate; (0, 1) of an image. Raises BadRequest for none."""
     if not recipe.frames:
         if image.frames > 1:
             raise BadRequest(f"it is a clip of {image.frames} frames, which --frames encodes")
-        return [0]
+        return [(0, 1)]
     count = count_frames(image, recipe)
-    if count < recipe.frames:
-        raise BadRequest(f"it has {count} frames, and {recipe.frames} are the least")
-    return list(range(0, count - recipe.frames + 1, recipe.frames))
+    if count < min(recipe.frames):
+        raise BadRequest(f"it has {count} frames, and {min(recipe.frames)} are the least")
+    return [(start, each) for each in recipe.frames for start in range(0, count - each + 1, each)]
 
 
 def load(item: Item, recipe: Recipe, channels: int) -> Tensor:
@@ -98,7 +99,7 @@ def load(item: Item, recipe: Recipe, channels: int) -> Tensor:
 
 def _load(frames: Frames, item: Item, recipe: Recipe, channels: int) -> Tensor:
     ratio = Fraction(frames.rate) / Fraction(recipe.fps) if recipe.fps else Fraction(1)
-    wanted = [int((item.record.start + number) * ratio) for number in range(recipe.frames)]
+    wanted = [int((item.record.start + number) * ratio) for number in range(item.record.frames)]
     found: list[Tensor] = []
     for number, frame in enumerate(one for part in frames.read() for one in part.unbind(1)):
         if number in wanted:
@@ -126,17 +127,16 @@ def _lay_out(values: Tensor) -> Tensor:
 
 def demand_frames(vae: VAE, recipe: Recipe) -> None:
     """Raises BadRequest if the VAE does not encode clips of so many frames."""
-    if not recipe.frames:
-        return
     law = vae.clip_law
-    if law is None:
-        raise BadRequest(f"'{vae.name}' is a VAE of images: leave --frames out.")
-    missing = law.missing(recipe.frames)
-    if missing:
-        least = recipe.frames + missing
-        fewer = f"{least - law.step} or " if least > law.first else ""
-        raise BadRequest(f"'{vae.name}' encodes no clip of {recipe.frames} frames: choose {fewer}{least}.")
+    for count in recipe.frames:
+        if law is None:
+            raise BadRequest(f"'{vae.name}' is a VAE of images: leave --frames out.")
+        missing = law.missing(count)
+        if missing:
+            least = count + missing
+            fewer = f"{least - law.step} or " if least > law.first else ""
+            raise BadRequest(f"'{vae.name}' encodes no clip of {count} frames: choose {fewer}{least}.")
 
 
-def count_latent_frames(vae: VAE, recipe: Recipe) -> int:
-    return vae.clip_law.latents(recipe.frames) if vae.clip_law and recipe.frames else 1
+def count_latent_frames(vae: VAE, frames: int) -> int:
+    return vae.clip_law.latents(frames) if vae.clip_law else 1

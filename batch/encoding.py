@@ -29,7 +29,7 @@ from .limits import AHEAD, READERS
 from .mishaps import skip
 from .reading import read_pixels
 from .recipe import BOTH, MEAN, Recipe
-from .records import Item, Size, Skipped
+from .records import Item, Shape, Skipped
 from .shards import Latent
 
 Batch = Sequence[Item]
@@ -55,19 +55,21 @@ class Loading:
 
 @dataclass(frozen=True)
 class Agreed:
-    """How images of a bucket are run, in every process and each time: rows of a band, or 0, and images at once."""
+    """How images of a shape are run, in every process and each time: rows of a band, or 0, and images at once."""
 
     rows: int
     images: int
 
 
-def agree(vae: VAE, recipe: Recipe, buckets: Iterable[Size]) -> dict[Size, Agreed]:
-    """How each bucket is run. Raises DoesNotFit."""
+def agree(vae: VAE, recipe: Recipe, shapes: Iterable[Shape]) -> dict[Shape, Agreed]:
+    """How each shape is run. Raises DoesNotFit."""
     found = {}
-    for width, height in buckets:
-        frames = (recipe.frames,) if recipe.frames else ()
+    for shape in shapes:
+        width, height, *frames = shape
+        if recipe.frames and not frames:
+            frames = [1]
         plan = vae.plan("encode", (recipe.batch, vae.in_channels, *frames, height, width), rows=recipe.rows)
-        found[width, height] = of_plan(plan)
+        found[shape] = of_plan(plan)
     return found
 
 
@@ -75,19 +77,15 @@ def of_plan(plan: Plan) -> Agreed:
     return Agreed(plan.rows or 0, 1 if plan.rows else plan.images)
 
 
-def read_plans(job: Mapping[str, Any]) -> dict[Size, Agreed]:
-    """How each bucket was run, as job.json has it."""
-    found = {}
-    for said, how in job.get("plans", {}).items():
-        width, _, height = said.partition("x")
-        found[int(width), int(height)] = Agreed(*how)
-    return found
+def read_plans(job: Mapping[str, Any]) -> dict[Shape, Agreed]:
+    """How each shape was run, as job.json has it."""
+    return {tuple(map(int, said.split("x"))): Agreed(*how) for said, how in job.get("plans", {}).items()}
 
 
 class Encoder:
     """A VAE on a device, and threads that read images for it: so many readers."""
 
-    def __init__(self, vae: VAE, recipe: Recipe, plans: Mapping[Size, Agreed], readers: int = READERS):
+    def __init__(self, vae: VAE, recipe: Recipe, plans: Mapping[Shape, Agreed], readers: int = READERS):
         self.vae, self.recipe, self.plans = vae, recipe, plans
         self.ahead = max(AHEAD, -(-2 * readers // recipe.batch))  # batches, so that no reader waits
         self._pool = ThreadPoolExecutor(readers, "exact-vae-read")
@@ -135,7 +133,7 @@ class Encoder:
         return torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) if missing else x
 
     def _run(self, x: Tensor, items: Batch) -> list[dict[str, Tensor]]:
-        agreed = self.plans[items[0].record.bucket]
+        agreed = self.plans[items[0].record.shape]
         options = RunOptions(rows=agreed.rows or None, on_plan=_demand_plan(agreed), advice=ADVICE)
         posterior = self.vae.encode(x, options=options)
         return split(posterior, self.recipe, [item.record.key for item in items])
@@ -147,11 +145,12 @@ class Encoder:
         }
         if all(bool(one.isfinite().all()) for one in stored.values()):
             return Latent(item.record, stored)
-        return Skipped(item.record.path, f"its latent is not finite in {self.recipe.stored}", item.record.id)
+        reason = f"its latent is not finite in {self.recipe.stored}"
+        return Skipped(item.record.path, reason, item.record.id, key=item.record.key)
 
 
 def _skip(item: Item, error: Exception) -> Skipped:
-    return skip(item.record.path, error, item.record.id)
+    return skip(item.record.path, error, item.record.id, item.record.key)
 
 
 def _demand_plan(agreed: Agreed) -> Callable[[Plan | TilePlan | str], None]:

@@ -55,11 +55,12 @@ class Exported:
 
 @dataclass(frozen=True)
 class _File:
-    """A file to write: the latent, and that of the mirrored image if there is one."""
+    """A file to write: the latent, and that of the mirrored image if there is one. of_clip: of a piece of a clip."""
 
     path: Path
     row: Row
     flipped: Row | None = None
+    of_clip: bool = False
 
 
 def export(store: Store, what: Export, progress: OnWritten = ignore) -> Exported:
@@ -77,7 +78,7 @@ def export(store: Store, what: Export, progress: OnWritten = ignore) -> Exported
     demand_posterior(recipe, what)
     demand_sizes(rows, recipe, what.trainer)
     space = next(one for one in format.spaces if get_space(one).channels == channels)
-    files = list_files(rows, what, format)
+    files = list_files(rows, what, format, bool(recipe.frames))
     demand_places(files, what)
     for number, file in enumerate(files):
         make_folder(file.path.parent)
@@ -137,31 +138,34 @@ def demand_sizes(rows: Iterable[Row], recipe: Recipe, trainer: str) -> None:
             )
 
 
-def list_files(rows: Iterable[Row], what: Export, format: Format) -> list[_File]:
-    """Each image's file, of its centre crop. Raises BadRequest for a name that leads out of the folder."""
+def list_files(rows: Iterable[Row], what: Export, format: Format, clips: bool = False) -> list[_File]:
+    """Each image's file, of its centre crop, or that of each piece of clips.
+
+    Raises BadRequest for a name that leads out of the folder, and for clips that are to go into files of images.
+    """
+    if clips and not format.frames:
+        raise BadRequest(f"this cache is of clips, and {what.trainer} has images alone for that model.")
     centres = [row for row in rows if row.record.number == 0]
-    demand_format(centres, what, format)
     mirrored = {row.record.path: row for row in centres if row.record.flip}
     keeps_flips = what.trainer == SD_SCRIPTS
     return [
-        _File(name_file(row.record, what, format), row, mirrored.get(row.record.path) if keeps_flips else None)
+        _File(
+            name_file(row.record, what, format, clips),
+            row,
+            mirrored.get(row.record.path) if keeps_flips else None,
+            clips,
+        )
         for row in centres
         if not row.record.flip
     ]
 
 
-def demand_format(rows: Iterable[Row], what: Export, format: Format) -> None:
-    """Raises BadRequest for clips that are to go into files of images."""
-    if not format.frames and any(row.record.frames > 1 for row in rows):
-        raise BadRequest(f"this cache is of clips, and {what.trainer} has images alone for that model.")
-
-
-def name_file(record: Record, what: Export, format: Format) -> Path:
+def name_file(record: Record, what: Export, format: Format, clips: bool = False) -> Path:
     """sd-scripts: as the image in its folder. musubi: all in one. Both with the image's size before it was resized."""
     path = PurePosixPath(record.path)
     width, height = record.original
     stem = path.with_suffix("") if what.trainer == SD_SCRIPTS else PurePosixPath(path.stem)
-    piece = f"_{record.start:05d}-{record.frames:03d}" if record.frames > 1 else ""  # as musubi numbers them
+    piece = f"_{record.start:05d}-{record.frames:03d}" if clips else ""  # as musubi numbers them
     name = f"{stem}{piece}_{width:04d}x{height:04d}{format.ending}"
     try:
         return resolve_inside(what.folder, name)
@@ -180,8 +184,8 @@ def demand_places(files: Iterable[_File], what: Export) -> None:
     seen: dict[str, str] = {}
     for file in files:
         path = file.row.record.path
-        start = file.row.record.start
-        name = f"{PurePosixPath(path).stem}/{start}" if what.trainer == MUSUBI else str(file.path)
+        piece = file.row.record.start, file.row.record.frames
+        name = f"{PurePosixPath(path).stem}/{piece}" if what.trainer == MUSUBI else str(file.path)
         if name in seen:
             raise BadRequest(
                 f"{what.trainer} cannot tell '{seen[name]}' and '{path}' apart, whose latents would both be "
@@ -250,6 +254,6 @@ def _write_musubi(file: _File, latent: Tensor, format: Format) -> None:
     size = f"{h}x{w}" if format.spaces == ("flux2",) else f"{frames}x{h}x{w}"
     dtype = str(latent.dtype).removeprefix("torch.")
     metadata = {"architecture": format.architecture, "width": f"{width}", "height": f"{height}"}
-    metadata |= {"frame_count": f"{file.row.record.frames}"} if file.row.record.frames > 1 else {}
+    metadata |= {"frame_count": f"{file.row.record.frames}"} if file.of_clip else {}
     with write_atomically(file.path) as part:
         save_file({f"latents_{size}_{dtype}": latent}, part, metadata={**metadata, "format_version": VERSION})

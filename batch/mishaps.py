@@ -28,9 +28,9 @@ def may_pass(error: BaseException | None) -> bool:
     return False
 
 
-def skip(path: str, error: Exception, id: str | None = None) -> Skipped:
-    """A source that is left out because of this error."""
-    return Skipped(path, explain(error), id, may_pass(error))
+def skip(path: str, error: Exception, id: str | None = None, key: str | None = None) -> Skipped:
+    """A source, or an item of it, that is left out because of this error."""
+    return Skipped(path, explain(error), id, may_pass(error), key)
 
 
 def explain(error: Exception) -> str:

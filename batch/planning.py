@@ -13,7 +13,7 @@ from .limits import MOST_RECORDS, READERS
 from .mishaps import skip
 from .reading import digest, open_file
 from .recipe import PAD, Recipe
-from .records import Box, Image, Item, Record, Size, Skipped, Source
+from .records import Box, Image, Item, Record, Shape, Size, Skipped, Source, name_shape
 from .watching import ignore
 
 Look = Callable[[Iterable[Source | Skipped], Mapping[str, Image]], Iterable[Image | Skipped]]
@@ -30,7 +30,7 @@ class Survey:
 
 
 class Shard(NamedTuple):
-    """Items of one bucket that are written together."""
+    """Items of one shape that are written together."""
 
     name: str
     items: tuple[Item, ...]
@@ -114,10 +114,10 @@ def make_items(image: Image, recipe: Recipe) -> list[Item]:
     fit = recipe.rule.fit(image.size)
     items = []
     boxes, flips = list_crops(image.id, fit.resized, fit.bucket, recipe), (False, True) if recipe.flip else (False,)
-    for start, (number, box), flip in product(clips.list_starts(image, recipe), enumerate(boxes), flips):
-        piece = f".at{start}" if start else ""
+    for (start, frames), (number, box), flip in product(clips.list_pieces(image, recipe), enumerate(boxes), flips):
+        piece = (f".of{frames}" if len(recipe.frames) > 1 else "") + (f".at{start}" if start else "")
         key = image.id[:KEY] + piece + (f".{number}" if number else "") + (".flip" if flip else "")
-        place = (image.size, fit.resized, box, fit.bucket, flip, number, start, recipe.frames or 1)
+        place = (image.size, fit.resized, box, fit.bucket, flip, number, start, frames)
         items.append(Item(Record(key, image.id, image.source.path, *place), image.source))
     return items
 
@@ -147,23 +147,23 @@ def plan_items(images: Iterable[Image], recipe: Recipe) -> tuple[list[Item], lis
     return items, skipped
 
 
-def plan_shards(items: Iterable[Item], bytes_of: Mapping[Size, int], most: int) -> Iterator[Shard]:
-    """Shards of one bucket each, as large as they may be. Their names follow from what is in them.
+def plan_shards(items: Iterable[Item], bytes_of: Mapping[Shape, int], most: int) -> Iterator[Shard]:
+    """Shards of one shape each, as large as they may be. Their names follow from what is in them.
 
-    bytes_of: of the latents of one item, by its bucket
+    bytes_of: of the latents of one item, by its shape
     """
-    buckets: dict[Size, list[Item]] = {}
+    groups: dict[Shape, list[Item]] = {}
     for item in items:
-        buckets.setdefault(item.record.bucket, []).append(item)
-    for bucket, inside in sorted(buckets.items()):
-        count = max(1, min(MOST_RECORDS, most // max(1, bytes_of[bucket])))
+        groups.setdefault(item.record.shape, []).append(item)
+    for shape, inside in sorted(groups.items()):
+        count = max(1, min(MOST_RECORDS, most // max(1, bytes_of[shape])))
         for at in range(0, len(inside), count):
-            yield name_shard(bucket, inside[at : at + count])
+            yield name_shard(shape, inside[at : at + count])
 
 
-def name_shard(bucket: Size, items: Sequence[Item]) -> Shard:
+def name_shard(shape: Shape, items: Sequence[Item]) -> Shard:
     keys = hashlib.sha256("\n".join(item.record.key for item in items).encode()).hexdigest()
-    return Shard(f"{bucket[0]}x{bucket[1]}-{keys[:16]}.safetensors", tuple(items))
+    return Shard(f"{name_shape(shape)}-{keys[:16]}.safetensors", tuple(items))
 
 
 def cut_batches(shard: Shard, size: int) -> Iterator[tuple[Item, ...]]:

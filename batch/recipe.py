@@ -31,7 +31,7 @@ class Recipe:
     filter     by which is resized, one of fitting.FILTERS; 'auto': as the rule's trainer does, or Lanczos
     smallest   an image with a shorter side is skipped
     flip       store the latent of the mirrored image too
-    frames     of each piece of a clip; 0: images are encoded
+    frames     of each piece of a clip; several: it is cut into pieces of each; none: images are encoded
     fps        frames a second that clips are brought to by leaving out or repeating; 0: all frames as they are
     crops      of each image: the centre, and others that its content decides
     posterior  'mean', 'mean+logvar', or 'sample' by the seed
@@ -55,7 +55,7 @@ class Recipe:
     smallest: int = 32
     flip: bool = False
     crops: int = 1
-    frames: int = 0
+    frames: tuple[int, ...] = ()
     fps: float = 0.0
     posterior: str = MEAN
     seed: int = 0
@@ -80,12 +80,13 @@ class Recipe:
                 raise BadRequest(f"{name} cannot be '{value}': choose one of {', '.join(choices)}.")
         if min(self.step, self.crops, self.batch, self.threads, *self.area) < 1:
             raise BadRequest("area, step, crops, batch and threads must be 1 or more.")
-        if self.frames < 0 or not 0 <= self.fps <= FASTEST or (self.fps and not self.frames):
+        if min(self.frames, default=1) < 1 or not 0 <= self.fps <= FASTEST or (self.fps and not self.frames):
             raise BadRequest(f"frames must be 1 or more, and fps, which needs frames, at most {FASTEST}.")
         if self.fit == PAD and self.buckets in (SD_SCRIPTS, MUSUBI):
             raise BadRequest(f"the rule of {self.buckets} crops: choose --fit crop, or --buckets aspect.")
         usual = TRAINER if self.buckets in (SD_SCRIPTS, MUSUBI) else LANCZOS
-        known = replace(self, filter=usual if self.filter == AUTOMATIC else self.filter)
+        filter = usual if self.filter == AUTOMATIC else self.filter
+        known = replace(self, filter=filter, frames=tuple(sorted(set(self.frames))))
         demand_filter(known.filter)
         return known
 
@@ -103,8 +104,15 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> "Recipe":
-        pairs = {name: tuple(d[name]) for name in ("area", "sides")}
+        d = upgrade(d)
+        pairs = {name: tuple(d[name]) for name in ("area", "sides", "frames") if name in d}
         return cls(**{**d, **pairs, "sizes": tuple(tuple(one) for one in d["sizes"])})
+
+
+def upgrade(d: dict[str, Any]) -> dict[str, Any]:
+    """A recipe as `to_dict` gives it, of one that an earlier version may have written: with one number of frames."""
+    frames = d.get("frames", [])
+    return {**d, "frames": [frames] * (frames > 0)} if isinstance(frames, int) else d
 
 
 def stored_like(dtype: torch.dtype) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 Size = tuple[int, int]  # width, height
+Shape = tuple[int, ...]  # that is encoded: (width, height), of a clip (width, height, frames)
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ class Record:
     start: int = 0
     frames: int = 1
 
+    @property
+    def shape(self) -> Shape:
+        """What is encoded: latents of one shape are run, and kept, together."""
+        return (*self.bucket, self.frames) if self.frames > 1 else self.bucket
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -80,6 +86,11 @@ class Record:
         return cls(**{**values, **pairs})
 
 
+def name_shape(shape: Shape) -> str:
+    """(64, 48) -> '64x48', (64, 48, 17) -> '64x48x17'."""
+    return "x".join(map(str, shape))
+
+
 @dataclass(frozen=True)
 class Item:
     """A record, and where its image is read."""
@@ -90,9 +101,19 @@ class Item:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A source that has no latent, and why. again: may it go well another time? Then the next run tries it again."""
+    """A source that has no latent, and why.
+
+    again  may it go well another time? Then the next run tries it again
+    key    of the item, if it was one of the source's crops or pieces; other items may have a latent
+    """
 
     path: str
     reason: str
     id: str | None = None
     again: bool = False
+    key: str | None = None
+
+    @property
+    def item(self) -> str | None:
+        """Its item's key; of a cache of an earlier version, which had none, the image's id."""
+        return self.key or self.id

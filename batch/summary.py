@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .records import Size, Skipped
+from .records import Skipped, name_shape
 from .store import Store
 
 _NAMES = re.compile(r"'[^']*'")
@@ -20,7 +20,7 @@ class Summary:
     images   that have latents
     flipped  latents of mirrored images
     crops    latents of crops beside the centre
-    buckets  latents of each, by 'WIDTHxHEIGHT'
+    buckets  latents of each, by 'WIDTHxHEIGHT', of clips 'WIDTHxHEIGHTxFRAMES'
     shapes   of the latents of each bucket
     bytes    of all shards
     missing  images that have no latent yet
@@ -53,8 +53,8 @@ def summarise(store: Store) -> Summary:
     job, rows, skipped = store.demand().job, list(store.read_rows()), store.read_skipped()
     records = [row.record for row in rows]
     buckets: dict[str, int] = {}
-    for bucket in sorted(record.bucket for record in records):
-        buckets[name_size(bucket)] = buckets.get(name_size(bucket), 0) + 1
+    for shape in sorted(record.shape for record in records):
+        buckets[name_shape(shape)] = buckets.get(name_shape(shape), 0) + 1
     names = store.list_shards()
     return Summary(
         vae=job["vae"],
@@ -68,7 +68,7 @@ def summarise(store: Store) -> Summary:
         crops=sum(record.number > 0 for record in records),
         captions=sum(row.caption is not None for row in rows),
         buckets=buckets,
-        shapes={name_size(row.record.bucket): row.entry.shape for row in rows},
+        shapes={name_shape(row.record.shape): row.entry.shape for row in rows},
         shards=len(names),
         bytes=sum((store.shards / name).stat().st_size for name in names),
         missing=len(list_missing(store, {record.id for record in records}, skipped)),
@@ -90,7 +90,3 @@ def count_reasons(skipped: Iterable[Skipped]) -> dict[str, int]:
         reason += " (tried again by the next run)" if one.again else ""
         found[reason] = found.get(reason, 0) + 1
     return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
-
-
-def name_size(size: Size) -> str:
-    return f"{size[0]}x{size[1]}"

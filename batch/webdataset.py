@@ -24,9 +24,9 @@ from ..vae_core.latents import RAW, get_space
 from .comparing import read_row
 from .limits import MOST_RECORDS, SHARD
 from .recipe import BOTH
+from .records import name_shape
 from .statistics import demand_space
 from .store import Row, Store
-from .summary import name_size
 from .verifying import OnChecked
 from .watching import ignore
 
@@ -102,7 +102,7 @@ def cut(rows: Iterable[Row], most: int) -> Iterator[tuple[str, list[Row]]]:
     groups: dict[str, list[Row]] = {}
     for row in rows:
         shape = "x".join(map(str, row.entry.shape[1:-2]))  # frames, if there are any
-        groups.setdefault("x".join(filter(None, (name_size(row.record.bucket), shape))), []).append(row)
+        groups.setdefault("x".join(filter(None, (name_shape(row.record.bucket), shape))), []).append(row)
     for size, inside in sorted(groups.items()):
         count = max(1, min(MOST_RECORDS, most // (4 * int(np.prod(inside[0].entry.shape)))))
         for number, at in enumerate(range(0, len(inside), count)):

@@ -16,13 +16,13 @@ from ..vae_core import VAE, VAEError
 from .encoding import Agreed, Batch, Encoder, Loading, Result
 from .limits import AHEAD
 from .recipe import Recipe
-from .records import Size
+from .records import Shape
 
 MOST_DEATHS = 3  # of a worker at one batch: then it is no accident
 
 
 def encode_here(
-    vae: VAE, recipe: Recipe, plans: Mapping[Size, Agreed], batches: Iterable[Batch]
+    vae: VAE, recipe: Recipe, plans: Mapping[Shape, Agreed], batches: Iterable[Batch]
 ) -> Iterator[list[Result]]:
     """Results of all batches, encoded in this process while the next images are read."""
     encoder, threads = Encoder(vae, recipe, plans), torch.get_num_threads()
@@ -48,7 +48,7 @@ def encode_all(encoder: Encoder, batches: Iterable[Batch]) -> Iterator[list[Resu
 class Worker:
     """A process with a VAE on a device. If it dies, another takes its place and its batch."""
 
-    def __init__(self, loading: Loading, device: str, recipe: Recipe, plans: Mapping[Size, Agreed]):
+    def __init__(self, loading: Loading, device: str, recipe: Recipe, plans: Mapping[Shape, Agreed]):
         self._setup = (loading, device, recipe, plans)
         self._pool = self._start()
 
@@ -111,7 +111,7 @@ def _wait(worker: Worker, batch: Batch, result: Future[list[Result]]) -> list[Re
         raise VAEError(f"a worker ended {MOST_DEATHS + 1} times at '{path}': is memory too small for it?") from error
 
 
-def _set_up(loading: Loading, device: str, recipe: Recipe, plans: Mapping[Size, Agreed]) -> None:
+def _set_up(loading: Loading, device: str, recipe: Recipe, plans: Mapping[Shape, Agreed]) -> None:
     """In the worker's process: loads the VAE, which stays with the process."""
     watch_parent()
     torch.set_num_threads(recipe.threads)

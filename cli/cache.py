@@ -12,6 +12,7 @@ from ..batch.backends import Backend
 from ..batch.buckets import RULES
 from ..batch.fitting import FILTERS
 from ..batch.recipe import AUTOMATIC, FITS, POSTERIORS, SAMPLE, STORED, stored_like
+from ..batch.records import name_shape
 from ..vae_core import BadRequest
 from ..vae_core.dtypes import parse_dtype
 from ..vae_core.images import ALPHA
@@ -59,8 +60,8 @@ def _add_sizes(command: argparse.ArgumentParser) -> None:
     least = "skip images with a shorter side"
     group.add_argument("--smallest", type=parse_positive, default=USUAL.smallest, metavar="N", help=least)
     group.add_argument("--flip", action="store_true", help="store the mirrored image, too")
-    frames = "encode clips (videos, folders of frames) in pieces of N frames, for VAEs of clips"
-    group.add_argument("--frames", type=parse_positive, default=0, metavar="N", help=frames)
+    frames = "encode clips (videos, folders of frames) in pieces of N frames, of several numbers: in pieces of each"
+    group.add_argument("--frames", type=parse_frames, default=(), metavar="N[,N...]", help=frames)
     fps = "bring clips to so many frames a second first"
     group.add_argument("--fps", type=float, default=0.0, metavar="F", help=fps)
     group.add_argument("--repeat-crops", type=parse_positive, default=1, metavar="N", help="crops of each image")
@@ -87,6 +88,11 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument("--dry-run", action="store_true", help="only say what would be done")
     command.add_argument("--update", action="store_true", help="encode images that are new or changed, forget others")
     command.add_argument("--json", action="store_true", help="print events as JSON, one on each line")
+
+
+def parse_frames(said: str) -> tuple[int, ...]:
+    """'17' -> (17,); '17,33' -> both. For argparse."""
+    return tuple(parse_positive(one) for one in said.split(","))
 
 
 def parse_posterior(said: str) -> tuple[str, int]:
@@ -126,7 +132,7 @@ def _run_build(options: argparse.Namespace, backend: Backend) -> None:
 
 
 def _print_report(options: argparse.Namespace, report: Report) -> None:
-    buckets = {f"{w}x{h}": count for (w, h), count in report.buckets.items()}
+    buckets = {name_shape(shape): count for shape, count in report.buckets.items()}
     if options.json:
         facts = {"latents": report.latents, "encoded": report.encoded, "skipped": report.skipped, "buckets": buckets}
         facts["again"] = report.again

@@ -1,7 +1,7 @@
 """Who does the work of `exact-vae cache build`: this machine, or a cluster of Ray."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,8 +35,15 @@ def open_backend(options: argparse.Namespace) -> Iterator[Backend]:
         return
     device, encoders = parse_encoders(options.workers.strip())
     with connect(options.ray) as ray:
-        found = device or options.device or ("cuda" if ray.cluster_resources().get("GPU") else "cpu")
-        yield RayBackend(ray, str(found).partition(":")[0], (make_absolute(options.source),), encoders)
+        found = device or choose_device(options.device, ray.cluster_resources())
+        yield RayBackend(ray, found, (make_absolute(options.source),), encoders)
+
+
+def choose_device(said: str, resources: Mapping[str, float]) -> str:
+    """'cuda' or 'cpu', of each encoder: what --device says, or GPUs where the cluster has any."""
+    if said == AUTOMATIC:
+        return "cuda" if resources.get("GPU") else "cpu"
+    return said.partition(":")[0]
 
 
 def parse_folder(said: str) -> Path:

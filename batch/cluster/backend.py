@@ -13,7 +13,7 @@ from ..encoding import Agreed, Loading
 from ..limits import READERS
 from ..planning import recall
 from ..recipe import Recipe
-from ..records import Image, Size, Skipped, Source
+from ..records import Image, Shape, Skipped, Source
 from ..shards import Contents
 from .connecting import explain_errors
 from .machines import Kind
@@ -28,10 +28,12 @@ from .pipeline import (
     join_there,
     know_machine,
 )
+from .waiting import LONG, remark, remark_on_each
 
 CHUNK = 64  # sources that a task looks at
 MOST_BLOCKS = 20_000  # of rows: each costs the driver some ms
 MOST_READERS = 16  # beside a GPU, each with a processor: an image of 3 MP takes one for about 0.4 s
+SHOWN = f"for {LONG / 60:.0f} minutes; it goes on waiting, and `ray status` shows what the cluster has and is asked for"
 JOINS = 4  # shards that are joined at once, each by a process with room for one
 
 
@@ -70,8 +72,8 @@ class RayBackend:
                 looked[new[number][0]] = found
         yield from (one for one in looked if not isinstance(one, Source))
 
-    def agree(self, vae: VAE, recipe: Recipe, buckets: Sequence[Size]) -> dict[Size, Agreed]:
-        return self._ask(agree_there, self._loading, self.device, recipe, buckets) if buckets else {}
+    def agree(self, vae: VAE, recipe: Recipe, shapes: Sequence[Shape]) -> dict[Shape, Agreed]:
+        return self._ask(agree_there, self._loading, self.device, recipe, shapes) if shapes else {}
 
     def make_shards(self, work: Work, progress: OnMade) -> Iterator[tuple[str, Contents]]:
         pieces = [
@@ -99,7 +101,7 @@ class RayBackend:
             with explain_errors(self.ray):
                 rows = self._begin([{"chunk": chunk} for chunk in chunks])
                 rows = rows.map_batches(Reader(self.places), batch_size=1, num_cpus=1)
-                yield from (row["chunk"] for row in rows.iter_rows())
+                yield from (row["chunk"] for row in remark_on_each(rows.iter_rows(), f"no source was read {SHOWN}"))
 
     def _encode(self, work: Work, pieces: Sequence[Piece]) -> Generator[Receipt, None, None]:
         """Receipts of these pieces as their files get there. What dies on the way, Ray Data does again."""
@@ -123,7 +125,7 @@ class RayBackend:
         writers = self.ray.data.TaskPoolStrategy(max(2, len(self._list_machines())))
         sink = PieceSink(work.store.folder)
         rows = rows.map_batches(sink, batch_size=1, num_cpus=0, compute=writers)
-        yield from (row["receipt"] for row in rows.iter_rows())
+        yield from (row["receipt"] for row in remark_on_each(rows.iter_rows(), f"no piece was written {SHOWN}"))
 
     def _begin(self, rows: list[dict[str, Any]]) -> Any:
         logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -151,7 +153,8 @@ class RayBackend:
     def _ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What the function gives on a machine with an encoder's resources."""
         remote = self.ray.remote(max_retries=-1, **self._resources(1))(function)
-        with explain_errors(self.ray):
+        needed = " and ".join(f"{n} {name.removeprefix('num_').upper()[:3]}" for name, n in self._resources(1).items())
+        with explain_errors(self.ray), remark(f"no machine with {needed} was free {SHOWN}"):
             return self.ray.get(remote.remote(*arguments))
 
 

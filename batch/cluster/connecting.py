@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
@@ -11,10 +11,15 @@ from ...vae_core import BadRequest, VAEError
 
 AUTOMATIC = "auto"
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}  # errors come as exceptions
+# What a job of Ray Data asked for stays its own for so many seconds after it was killed, and who comes first is served
+# first: by Ray's own 180 the same command, begun again, has one encoder for three minutes, and after some kills in a
+# row for as long as they go on. A job that lives asks anew each 10 seconds.
+SHORT_CLAIMS = {"RAY_DATA_AUTOSCALING_REQUEST_EXPIRE_TIME_S": "30"}
 
 
 def load_ray() -> Any:
     """The module. Raises BadRequest if it is not installed."""
+    _set_unless_set(SHORT_CLAIMS)  # which Ray Data reads when it is imported
     try:
         import_module("ray.data")
         return import_module("ray")
@@ -42,8 +47,7 @@ def connect(address: str = "") -> Iterator[Any]:
 
 
 def _begin(ray: Any, address: str) -> None:
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    _set_unless_set(QUIET)
     try:
         ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
@@ -53,6 +57,11 @@ def _begin(ray: Any, address: str) -> None:
             f"no cluster of Ray answers {where}: {said}. `ray start --head` starts one, and --ray without an address "
             "one of this machine alone."
         ) from error
+
+
+def _set_unless_set(variables: Mapping[str, str]) -> None:
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import torch
 from ..encoding import Agreed, Encoder, Loading, agree
 from ..planning import look_at
 from ..recipe import Recipe
-from ..records import Size
+from ..records import Shape
 from ..shards import Latent, pack_shard
 from ..store import Store
 from ..workers import encode_all
@@ -49,7 +49,7 @@ class Setup:
     loading: Loading
     device: str
     recipe: Recipe
-    plans: Mapping[Size, Agreed]
+    plans: Mapping[Shape, Agreed]
     vae: str
     kind: Kind
     places: tuple[Path, ...]
@@ -110,9 +110,9 @@ def know_machine(device: str, loading: Loading) -> tuple[Kind, torch.dtype]:
     return know_kind(device), loading.load(device).dtype
 
 
-def agree_there(loading: Loading, device: str, recipe: Recipe, buckets: Sequence[Size]) -> dict[Size, Agreed]:
+def agree_there(loading: Loading, device: str, recipe: Recipe, shapes: Sequence[Shape]) -> dict[Shape, Agreed]:
     """As `agree`, on a machine with an encoder's resources."""
-    return agree(loading.load(device), recipe, buckets)
+    return agree(loading.load(device), recipe, shapes)
 
 
 def join_there(folder: Path, shard: str, names: Sequence[str], vae: str) -> str:

@@ -1,20 +1,24 @@
 """Clips to latents: videos and folders of frames, in pieces of as many frames as the VAE takes."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from exact_vae.batch import Check, InHand, Recipe, Request, Store, build, check, compare, verify
+from exact_vae.batch import clips as loading
+from exact_vae.batch.cluster import RayBackend
 from exact_vae.batch.comparing import read_row
 from exact_vae.batch.exporting import Export, name_file
 from exact_vae.batch.formats import FORMATS
 from exact_vae.batch.verifying import Findings
-from exact_vae.vae_core import BadRequest, readers, videos
+from exact_vae.vae_core import BadPixels, BadRequest, readers, videos
 from exact_vae.vae_core.images import to_pixel_range
 from PIL import Image
 from safetensors.torch import save_file
 from support.small_networks import small
+from support.stand_in_for_ray import StandIn
 
 RATE = 8
 
@@ -45,7 +49,7 @@ def clips(tmp_path_factory) -> Path:
 
 
 def run(clips: Path, out: Path, wan, **recipe):
-    made = Recipe((32, 32), 16, filter="lanczos", **{"frames": 5, **recipe})
+    made = Recipe((32, 32), 16, filter="lanczos", **{"frames": (5,), **recipe})
     return build(Request(clips, out, InHand(vae=wan), made))
 
 
@@ -68,6 +72,58 @@ def test_pieces_of_clips(clips, wan, tmp_path):
     assert len(list(compare(Store(tmp_path / "out"), wan, 3, wrong))) == 3 and not wrong.problems
 
 
+def test_pieces_of_several_numbers_of_frames(clips, wan, tmp_path):
+    """Each number by itself, as with it alone; shards hold one shape each."""
+    report = run(clips, tmp_path / "out", wan, frames=(5, 1, 5))
+    assert report.buckets == {(32, 32): 11 + 6 + 3, (32, 32, 5): 3} and report.latents == 23
+    store = Store(tmp_path / "out")
+    rows = {(row.record.path, row.record.start, row.record.frames): row for row in store.read_rows()}
+    assert len(rows) == 23 and {row.entry.shape for row in rows.values()} == {(4, 1, 4, 4), (4, 2, 4, 4)}
+    run(clips, tmp_path / "five", wan)
+    for row in Store(tmp_path / "five").read_rows():
+        same = rows[row.record.path, row.record.start, 5]
+        assert same.entry.digest == row.entry.digest and same.record.key != row.record.key
+    assert run(clips, tmp_path / "out", wan, frames=(1, 5)).encoded == 0 and not verify(store).problems
+    with pytest.raises(BadRequest, match=r"frames: \[1, 5\] before, \[5\] now"):
+        run(clips, tmp_path / "out", wan)
+
+
+def test_a_broken_piece_does_not_stand_for_its_clip(clips, wan, tmp_path, monkeypatch):
+    """A run that is stopped behind a broken piece leaves others, which the next one encodes."""
+    load = loading.load
+
+    def bend(item, *how):
+        if item.record.start == 0:
+            raise BadPixels("it is bent")
+        return load(item, *how)
+
+    def stop(done, total, skipped):
+        if done + skipped == told.setdefault("before", done + skipped) + 3:
+            raise KeyboardInterrupt  # at the third piece, which is not written
+
+    told: dict[str, int] = {}
+    recipe = Recipe((32, 32), 16, filter="lanczos", frames=(5,))
+    request = Request(clips, tmp_path / "out", InHand(vae=wan), recipe, shard=1)  # a shard for each piece
+    monkeypatch.setattr(loading, "load", bend)
+    with pytest.raises(KeyboardInterrupt):
+        build(request, progress=stop)
+    assert build(request).latents == 1
+    assert [row.record.start for row in Store(tmp_path / "out").read_rows()] == [5]
+    bent = {one.path for one in Store(tmp_path / "out").read_skipped() if one.reason == "it is bent"}
+    assert bent == {"frames", "in/long.mkv"} and build(request).encoded == 0
+
+
+def test_a_cache_of_an_earlier_version_goes_on(clips, wan, tmp_path):
+    """Its recipe had one number of frames, its plans no frames, and its shards were named without them."""
+    run(clips, tmp_path / "out", wan)
+    path = tmp_path / "out" / "job.json"
+    job = json.loads(path.read_text())
+    plans = {name.removesuffix("x5"): how for name, how in job["plans"].items()}
+    path.write_text(json.dumps({**job, "plans": plans, "recipe": {**job["recipe"], "frames": 5}}))
+    assert run(clips, tmp_path / "out", wan).encoded == 0
+    assert json.loads(path.read_text())["recipe"]["frames"] == [5] and job["plans"].keys() == {"32x32x5"}
+
+
 def test_fewer_frames_a_second(clips, wan, tmp_path):
     """At half the rate every second frame is taken, so that 11 give one piece of 5."""
     run(clips, tmp_path / "half", wan, fps=RATE / 2)
@@ -78,13 +134,22 @@ def test_fewer_frames_a_second(clips, wan, tmp_path):
     assert torch.equal(read_row(Store(tmp_path / "half"), row)["mean"], expected)
 
 
+def test_a_cluster_makes_the_same_of_clips(clips, wan, tmp_path):
+    recipe = Recipe((32, 32), 16, filter="lanczos", frames=(1, 5), batch=2)
+    for name, backend in (("here", None), ("there", RayBackend(StandIn(), "cpu", (clips,), piece=2))):
+        build(Request(clips, tmp_path / name, InHand(vae=wan), recipe, backend=backend))
+    files = [{p.name: p.read_bytes() for p in (tmp_path / n / "shards").iterdir()} for n in ("here", "there")]
+    assert files[0] == files[1] and len(files[0]) == 2
+    assert (tmp_path / "here" / "index.jsonl").read_text() == (tmp_path / "there" / "index.jsonl").read_text()
+
+
 def test_the_law_of_frames(clips, wan, tmp_path):
     with pytest.raises(BadRequest, match="encodes no clip of 7 frames: choose 5 or 9"):
-        run(clips, tmp_path / "out", wan, frames=7)
+        run(clips, tmp_path / "out", wan, frames=(5, 7))
     with pytest.raises(BadRequest, match="is a VAE of images: leave --frames out"):
         run(clips, tmp_path / "out", small("kl", torch.float32))
     with pytest.raises(BadRequest, match="fps, which needs frames"):
-        run(clips, tmp_path / "out", wan, frames=0, fps=2.0)
+        run(clips, tmp_path / "out", wan, frames=(), fps=2.0)
     assert not (tmp_path / "out").exists()
 
 
@@ -104,7 +169,7 @@ def test_musubi_s_names_of_pieces(clips, wan, tmp_path):
     """As musubi numbers them, so that its own reader and ours find the video."""
     run(clips, tmp_path / "out", wan)
     row = next(r for r in Store(tmp_path / "out").read_rows() if r.record.start == 5)
-    path = name_file(row.record, Export("musubi", tmp_path), FORMATS["musubi"]["wan"])
+    path = name_file(row.record, Export("musubi", tmp_path), FORMATS["musubi"]["wan"], clips=True)
     assert path.name == "long_00005-005_0032x0032_wan.safetensors"
     said = {"architecture": "wan", "width": "32", "height": "32", "frame_count": "5"}
     save_file({"latents_2x4x4_float32": torch.zeros(16, 2, 4, 4)}, path, metadata=said)

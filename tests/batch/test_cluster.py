@@ -1,21 +1,26 @@
 """A cluster makes the shards of a local run: whoever makes a piece, in which order and how often."""
 
 import filecmp
+import os
+import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from exact_vae.batch import Loading, Recipe, Request, Store, build
 from exact_vae.batch.cluster import RayBackend
-from exact_vae.batch.cluster.connecting import explain_errors
+from exact_vae.batch.cluster.connecting import SHORT_CLAIMS, explain_errors, load_ray
 from exact_vae.batch.cluster.machines import demand_kind, demand_visible, know_kind
 from exact_vae.batch.cluster.pieces import MOST_TRIES, Receipt, Tally, cut_pieces, find_path, forget_tries, note_try
+from exact_vae.batch.cluster.waiting import remark, remark_on_each
 from exact_vae.batch.planning import name_shard, plan_items, survey
 from exact_vae.batch.shards import pack_shard
 from exact_vae.batch.sources import list_sources
-from exact_vae.cli import main
-from exact_vae.cli.cache_cluster import parse_encoders
+from exact_vae.cli import cache_cluster, main
+from exact_vae.cli.cache_cluster import choose_device, parse_encoders
 from exact_vae.vae_core import BadRequest, VAEError
 from support.slow import slow
 from support.stand_in_for_ray import RayError, StandIn
@@ -158,6 +163,18 @@ def test_encoders_of_a_cluster():
             parse_encoders(said)
 
 
+def test_the_command_takes_what_the_cluster_has(made, tmp_path, monkeypatch):
+    """--device left at auto: here GPUs of machines, of which the stand-in has some, or processors."""
+    assert choose_device("auto", {"CPU": 4.0, "GPU": 2.0}) == choose_device("cuda:1", {}) == "cuda"
+    assert choose_device("auto", {"CPU": 4.0, "GPU": 0.0}) == choose_device("cpu", {"GPU": 1.0}) == "cpu"
+    ray = StandIn()
+    monkeypatch.setattr(cache_cluster, "connect", lambda address: nullcontext(ray))
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0}, raising=False)
+    flags = ("--area", "32x32", "--step", "16", "--flip", "--posterior", "mean+logvar", "--dtype", "fp32")
+    assert main(["cache", "build", str(made / "photos"), str(tmp_path / "out"), *flags, "--ray"]) == 0
+    assert list_differences(made / "out", tmp_path / "out") == []
+
+
 def test_an_encoder_on_a_gpu_gets_processors_to_read_with():
     backend = RayBackend(StandIn(), "cuda", ())
     assert backend._count_readers() == 12 and backend._resources(12) == {"num_cpus": 12, "num_gpus": 1}
@@ -166,10 +183,34 @@ def test_an_encoder_on_a_gpu_gets_processors_to_read_with():
 
 def test_without_ray_it_is_one_sentence(photos, tmp_path, capsys, monkeypatch):
     for name in ("ray", "ray.data"):
-        monkeypatch.setitem(__import__("sys").modules, name, None)
+        monkeypatch.setitem(sys.modules, name, None)
     assert main(["cache", "build", str(photos), str(tmp_path / "out"), "--ray"]) == 1
     assert capsys.readouterr().err == 'exact-vae: --ray needs Ray Data: pip install "exact-vae[ray]".\n'
     assert not (tmp_path / "out").exists()
+
+
+def test_a_killed_job_does_not_keep_the_cluster_for_long(monkeypatch):
+    """Ray Data reads this when it is imported; what a user has set, stays."""
+    for name in ("ray", "ray.data"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    for name, seconds in SHORT_CLAIMS.items():
+        monkeypatch.setenv(name, "7")
+        monkeypatch.delenv(name)  # so that it is restored
+        load_ray()
+        assert os.environ[name] == seconds
+        monkeypatch.setenv(name, "7")
+        load_ray()
+        assert os.environ[name] == "7"
+
+
+def test_a_long_wait_is_remarked_on(caplog):
+    with remark("no machine was free", after=0) as timer:
+        timer.join()
+    assert caplog.messages == ["no machine was free"]
+    with remark("never said") as timer:
+        pass
+    timer.join()
+    assert list(remark_on_each("abc", "never said")) == ["a", "b", "c"] and len(caplog.messages) == 1
 
 
 def test_a_packed_shard_is_the_file(made):

@@ -23,6 +23,7 @@ CODE = (
 @contextmanager
 def cluster() -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own 15 starves them beside other programs
     from ray.cluster_utils import Cluster
 
     found = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
