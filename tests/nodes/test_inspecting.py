@@ -27,7 +27,7 @@ def test_both_images_are_for_the_host_s_slider(monkeypatch, vae):
             return {"ui": {"images": [{"filename": f"{prefix}{len(kept)}_{i}.png"} for i in range(len(images))]}}
 
     monkeypatch.setattr("exact_vae.nodes.host.showing.in_comfyui", lambda: True)
-    monkeypatch.setattr("exact_vae.nodes.host.showing._comfyui_progress", lambda drawn: None)
+    monkeypatch.setattr("exact_vae.nodes.host.showing._comfyui_progress", lambda *how: None)
     monkeypatch.setattr("exact_vae.nodes.host.showing._show", lambda text: None)
     monkeypatch.setitem(sys.modules, "nodes", SimpleNamespace(PreviewImage=PreviewImage))
     image = sample_image(40, 24).expand(2, -1, -1, -1)
