@@ -18,12 +18,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import datasets
-import psutil
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from support.ray_cluster import kill_worker
 
 NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
 WORKER, DRIVER, MACHINE = "worker", "driver", "node"
@@ -122,7 +123,7 @@ class Trial:
 
     def _kill(self, victim: str) -> bool:
         if victim == WORKER:
-            return self._kill_worker()
+            return kill_worker(self._cluster)
         if victim == DRIVER:
             self._driver.kill()
             self._driver.wait()
@@ -131,17 +132,6 @@ class Trial:
             self._cluster.remove_node(self._node, allow_graceful=False)
             self._node = self._cluster.add_node(**NODE)
         return True
-
-    def _kill_worker(self) -> bool:
-        """Kill one that encodes or writes. False: there is none now."""
-        for node in self._cluster.list_all_nodes():
-            for info in node.all_processes.get("raylet", []):
-                with suppress(psutil.Error):
-                    for process in psutil.Process(info.process.pid).children():
-                        if "Map" in "".join(process.cmdline())[:40]:
-                            process.kill()
-                            return True
-        return False
 
 
 def judge(folder: Path, out: Path, kills: list[tuple[str, float]]) -> None:

@@ -53,7 +53,7 @@ def run_through_kills(photos: Path, out: Path, flags: Sequence[str], victims: Se
                     elif victim == "node":
                         found.remove_node(node, allow_graceful=False)
                         node = found.add_node(**NODE)
-                    elif not _kill_worker(found):
+                    elif not kill_worker(found):
                         continue
                     killed += 1
                 time.sleep(0.05)
@@ -68,8 +68,8 @@ def _count(out: Path) -> int:
     return len([*out.glob("pieces/*/*.safetensors"), *out.glob("shards/*.safetensors")]) or -1
 
 
-def _kill_worker(found: Any) -> bool:
-    """Kill one that encodes or writes."""
+def kill_worker(found: Any) -> bool:
+    """Kill one that encodes or writes. False: there is none now."""
     for node in found.list_all_nodes():
         for info in node.all_processes.get("raylet", []):
             with suppress(psutil.Error):
