@@ -137,9 +137,9 @@ class Graph:
 
     def _split_address(self, address: str) -> tuple[str, str]:
         # Titles and input names may contain dots, so the nodes of the graph decide where the node's name ends.
-        splits = [(address[:i], address[i + 1 :]) for i, letter in enumerate(address) if letter == "."]
-        if len(address) > LONGEST_ADDRESS:
+        if len(address) > LONGEST_ADDRESS:  # asked first: of so many dots the splits would take gigabytes
             raise GraphError(f"'{address}' is too long: a node and its input have {LONGEST_ADDRESS} letters at most")
+        splits = [(address[:i], address[i + 1 :]) for i, letter in enumerate(address) if letter == "."]
         if not splits:
             raise GraphError(f"'{address}' does not say which input of which node: write it as 3.seed")
         known = [split for split in splits if self._find_all(split[0])]

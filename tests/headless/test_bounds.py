@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -167,7 +168,11 @@ def test_settings_that_never_end():
     graph = headless.parse({"1": {"class_type": "Sink", "inputs": {"image": "a"}}})
     brackets = "[" * 100_000
     assert graph.set("1.image", brackets).nodes["1"].inputs["image"] == brackets
+    tracemalloc.start()
     said = refused(graph.set, "." * 100_000, "1")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 10 * 2**20  # bytes; all ways to split it would take ten billion
     assert "is too long: a node and its input have 1000 letters" in said and len(said) < 1000
 
 
