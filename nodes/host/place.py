@@ -96,7 +96,7 @@ def list_devices() -> list[str]:
 def find_device(name: str) -> tuple[str, str]:
     """(what to run on of a device that a workflow names, '' or a note that it is not here).
 
-    A workflow is shared: a device that only its author's machine has becomes 'auto'. The image is the same on any.
+    A workflow is shared: a device that only its author's machine has becomes 'auto'.
     """
     here = list_devices()
     is_here = name in here or any(one.startswith(f"{name}:") for one in here) or not DEVICE.fullmatch(name)

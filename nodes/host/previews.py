@@ -5,6 +5,7 @@ Only if the user has chosen previews (`--preview-method`, or the editor's settin
 
 # pyright: reportMissingImports=false
 
+import logging
 import time
 from functools import partial
 from typing import Any, NamedTuple
@@ -32,6 +33,7 @@ PAUSE = 0.5  # seconds between two looks: the host makes a JPEG of each, some mi
 MOST_ALIKE = 16  # places of a latent that begin as a piece of it does; of a constant latent, all do
 SAMPLES = 2  # of the decoded pixels that one pixel of a look is made of, each way
 
+log = logging.getLogger("exact_vae")
 
 Look = tuple[str, Any, int]  # an image as the host takes it: its kind of file, itself, the largest side it is drawn in
 
@@ -112,6 +114,7 @@ class LivePreview:
         self.canvas: Tensor | None = None  # (3, h, w) uint8
         self.at_work = (-1, -1, -1)  # item, frame of the result, and first frame of the piece that it is of
         self.changed, self.sent = False, time.monotonic()
+        self.failed = False
 
     def first(self) -> Look | None:
         """The first frame of the latent; None if its colours are not known."""
@@ -139,7 +142,16 @@ class LivePreview:
         self._draw(tuple(self.latent.shape), Corner(), part)
 
     def _draw(self, piece: tuple[int, ...], corner: Corner, part: Part) -> None:
-        """piece: the shape (b, C, t, h, w) of what is decoded. The last of several images or frames is drawn."""
+        """piece: the shape (b, C, t, h, w) of what is decoded. A look is not worth a run, which goes on without."""
+        try:
+            if not self.failed:
+                self._draw_last(piece, corner, part)
+        except Exception:
+            self.failed = True
+            log.warning("The preview of this decode is given up; the decode goes on.", exc_info=True)
+
+    def _draw_last(self, piece: tuple[int, ...], corner: Corner, part: Part) -> None:
+        """Draw the last of the images or frames of a part."""
         per_item = part.shape[0] // piece[0]
         item, frame = divmod(part.first + len(part.pixels) - 1, per_item)
         scale = part.shape[2] // piece[3], part.shape[3] // piece[4]

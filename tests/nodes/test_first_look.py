@@ -216,3 +216,18 @@ def test_a_watched_model_is_left_as_it_was(comfyui, vae):
         assert isinstance(model.live, host.LivePreview)
         raise ZeroDivisionError
     assert model.live is None
+
+
+def test_a_preview_that_fails_costs_no_decode(comfyui, vae, monkeypatch, caplog):
+    live = host.first_look(vae, latent(1, 4, 64, 64), "sd1")
+    assert live
+
+    def fail(*given):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(previews, "shrink", fail)
+    decoded = vae.decode(latent(1, 4, 64, 64), rows=64, on_part=live.take)
+    assert torch.equal(decoded, vae.decode(latent(1, 4, 64, 64), rows=64))
+    assert [record.message for record in caplog.records if record.name == "exact_vae"] == [
+        "The preview of this decode is given up; the decode goes on."
+    ]

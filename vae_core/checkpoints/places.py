@@ -15,7 +15,7 @@ SUBFOLDERS = ("", "vae", "movq", "vqgan", "vqvae")  # of a model of diffusers
 VARIANTS = ("", "fp32", "bf16", "fp16", "non_ema")
 STEMS = ("diffusion_pytorch_model", "ae", "vae", "model", "pytorch_model")
 SETTINGS = ("config.json", "model_index.json")
-ADDRESS = re.compile(r"(https?|file|hf):/")
+ADDRESS = re.compile(r"(https?|file|hf):[/\\]")  # as a path of this system shows it
 SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<all>\d{5})(?P<ending>\.\w+)")
 INDEX = re.compile(r"\.index(\.\w+)?\.json$")
 REPOSITORY = re.compile(r"(?P<owner>[\w.-]+)/(?P<name>[\w.-]+)(?:/(?P<inside>.+))?")
@@ -109,7 +109,8 @@ def _find_in_folder(folder: Path) -> Place:
         return Place(_demand_siblings(files[0], parts), folder, files[0].with_name("config.json"))
     if len(files) > 1:
         names = some([file.name for file in files])
-        raise BadRequest(f"the folder '{folder}' holds {len(files)} files of weights ({names}): name the one you mean.")
+        there = files[0].parent
+        raise BadRequest(f"the folder '{there}' holds {len(files)} files of weights ({names}): name the one you mean.")
     return Place(files, folder, files[0].with_name("config.json"))
 
 

@@ -83,7 +83,7 @@ def test_frame_by_frame_is_the_same_convolution(name, at_fault, monkeypatch):
     monkeypatch.setattr(clip_conv, "computes_clips_badly", lambda x: True)
     with_frames = clip_conv.convolve_clip
     if isinstance(conv, Conv3d):
-        monkeypatch.setattr(conv, "_tap_by_tap", lambda x, pad: with_frames(conv, x, (conv.around, *pad)))
+        monkeypatch.setattr(conv, "_by_images", lambda x, pad: with_frames(conv, x, (conv.around, *pad)))
     found = compute(x)
     assert (found - want).abs().max() < 1e-13 and torch.equal(conv.weight, before)
     assert found.is_contiguous(memory_format=torch.channels_last)
