@@ -11,10 +11,10 @@ VERSION = "0.1.0"
 LEFT, TOP, GAP, WIDTH, TITLE, SLOT, WIDGET = 40, 80, 60, 300, 30, 22, 26  # pixels, as the editor draws them
 HEIGHTS = {"PreviewImage": 300, "SaveImage": 340}
 TEXT = {
-    "ExactVAECompare": 260,
+    "ExactVAECompare": 440,
     "ExactVAEDoctor": 260,
     "ExactEncodeFolder": 360,
-    "ExactLatentInspect": 200,
+    "ExactLatentInspect": 360,
 }  # room for what a node of ours says when it has run
 SENTENCE = 60
 MUTED = 2  # a node's mode, as the editor saves it

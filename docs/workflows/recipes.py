@@ -26,6 +26,11 @@ def preview(name: str, column: int, images: str, output: int = 0, **more: Any) -
     return Box(name, "PreviewImage", column, {"images": (images, output)}, **more)
 
 
+def twice(name: str) -> Box:
+    """Two copies beside one another."""
+    return Box(f"{name} twice", "ImageStitch", 3, {"image1": (name, 0), "image2": (name, 0)})
+
+
 def noise_column(column: int, spectrum: str) -> list[Box]:
     inputs = {"vae": ("vae", 0), "width": 384, "height": 288, "spectrum": spectrum, "seed": 1}
     shown = {"samples": (spectrum, 0), "scale": 6}
@@ -136,34 +141,33 @@ RECIPES = {
     ),
     "inpaint_onto_original": Recipe(
         "## Change only what is under the mask\n"
-        "The pixels under the mask are made grey and encoded; noise stands here for "
-        "the sampler that would work on them. A plain decode changes all of the image, each time. Decoded onto "
-        "the original only the mask's part is new, and all around it stays to the bit, however often it is done.",
+        "The pixels under the mask are made grey and encoded, for a sampler; here the latent of a cat is put there "
+        "instead. A plain decode changes all of the image, each time. Decoded onto the original only the mask's part "
+        "is new, with a soft edge, and all around it stays to the bit, however often it is done.",
         [
-            image(),
+            image(width=512, height=384),
+            image("cat", image="cat", width=240, height=176),
             vae(),
             Box(
-                "hole",
-                "ExactVAEEncodeForInpaint",
-                1,
-                {"pixels": ("image", 0), "vae": ("vae", 0), "mask": ("image", 1)},
+                "hole", "ExactVAEEncodeForInpaint", 1, {"pixels": ("image", 0), "vae": ("vae", 0), "mask": ("image", 1)}
             ),
+            encode("other", 1, "cat"),
             Box(
-                "noise",
-                "ExactLatentNoise",
+                "sampler",
+                "LatentComposite",
                 2,
-                {"samples": ("hole", 0), "add_to_samples": True, "spectrum": "pink", "strength": 0.3, "seed": 3},
-                "Noise, in a sampler's place",
+                {"samples_to": ("hole", 0), "samples_from": ("other", 0), "x": 136, "y": 96},
+                "In a sampler's place",
             ),
-            decode("plain", 3, "noise"),
+            decode("plain", 3, "sampler"),
             preview("plain shown", 4, "plain", title="Plain: all of it has changed"),
             Box(
                 "onto",
                 "ExactVAEDecodeOntoOriginal",
                 3,
-                {"samples": ("noise", 0), "vae": ("vae", 0), "image": ("image", 0), "mask": ("image", 1)},
+                {"samples": ("sampler", 0), "vae": ("vae", 0), "image": ("image", 0), "mask": ("image", 1)},
             ),
-            preview("onto shown", 4, "onto", title="Onto the original"),
+            preview("onto shown", 4, "onto", title="Onto the original: what was masked"),
         ],
         ["plain shown", "onto shown"],
     ),
@@ -186,16 +190,11 @@ RECIPES = {
                 3,
                 {"samples": ("walk", 0), "vae": ("vae", 0), "fps": 4.0},
                 width=360,
-                room=330,
+                room=420,
             ),
-            Box(
-                "latent",
-                "ExactVAEEncodeVideoFile",
-                4,
-                {"file": "none", "vae": ("vae", 0), "video": ("video", 0)},
-            ),
+            Box("latent", "ExactVAEEncodeVideoFile", 4, {"file": "none", "vae": ("vae", 0), "video": ("video", 0)}),
             decode("back", 4, "latent"),
-            preview("frames", 5, "back", title="The frames of the file, there and back"),
+            preview("frames", 5, "back", title="The file's frames, decoded"),
         ],
         ["frames"],
     ),
@@ -229,9 +228,9 @@ RECIPES = {
     "seamless_texture": Recipe(
         "## Decode a texture that tiles without a seam\n"
         "Brown noise continues at its other side, so a texture could. But with zeros "
-        "beyond the border, as VAEs were trained, a seam shows where copies of the first image meet. With border: "
-        "circular each convolution reads what lies at the other side: lay copies of the second image beside one "
-        "another. For textures of something, take the latent of a sampler that wraps around, too.",
+        "beyond the border, as VAEs were trained, a seam shows where two copies meet. With border: "
+        "circular each convolution reads what lies at the other side, and no seam is there. "
+        "For textures of something, take the latent of a sampler that wraps around, too.",
         [
             vae("vae", "Load VAE: zeros, as trained", border="zeros"),
             vae("wrapped", "Load VAE: border circular", border="circular"),
@@ -243,10 +242,12 @@ RECIPES = {
             ),
             decode("plain", 2, "noise"),
             Box("texture", "ExactVAEDecode", 2, {"samples": ("noise", 0), "vae": ("wrapped", 0)}),
-            preview("plain shown", 3, "plain", title="With a seam"),
-            Box("saved", "SaveImage", 3, {"images": ("texture", 0), "filename_prefix": "texture"}, "Without"),
+            *(twice(name) for name in ("plain", "texture")),
+            Box("saved", "SaveImage", 3, {"images": ("texture", 0), "filename_prefix": "texture"}, "The texture"),
+            preview("plain shown", 4, "plain twice", title="Two copies: a seam", width=460),
+            preview("texture shown", 4, "texture twice", title="Two copies: none", width=460),
         ],
-        ["plain shown", "saved"],
+        ["plain shown", "texture shown"],
     ),
     "posterior": Recipe(
         "## See that an image becomes a distribution\n"

@@ -27,7 +27,7 @@ RECIPES = {
         "Qwen-Image. Then connect the LATENT of your sampler to both decoders in place of Encode's.",
         [
             _image(width=640, height=384),
-            _vae("Load VAE: flux2-vae, ae or qwen_image_vae"),
+            _vae("Load VAE: that of your model"),
             Box(
                 "latent",
                 "ExactVAEEncode",
