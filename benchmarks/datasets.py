@@ -6,7 +6,7 @@ FOLDER gets the images and the caches. Each run is a process of its own, with sm
 
 - whether one worker, four workers, and a run that was killed (SIGKILL to itself or to a worker) at random moments and
   begun again give files of equal bits, with nothing lost, nothing twice, no half file and no process left behind
-- what the run takes beside the bare encoder on the same pixels, in seconds and in seconds of CPUs, and its memory
+- whether memory grows over the run, and the rate of two workers beside two bare encoders that have all pixels already
 """
 
 import argparse
@@ -14,13 +14,13 @@ import hashlib
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from PIL import Image
 
 SHARD = 2**16  # bytes: many shards of a few dozen latents
 SIDES = (64, 97)
+LARGE, LARGE_SIDES, LARGE_AREA = 200, (256, 385), (256, 256)  # for the rate: how many, and their pixels a side
 PATIENCE = 1800  # seconds for a run
 
 
@@ -56,12 +57,12 @@ def main() -> None:
         measure(chosen.folder)
 
 
-def make_images(folder: Path, count: int, broken: int) -> None:
+def make_images(folder: Path, count: int, broken: int, sides: tuple[int, int] = SIDES) -> None:
     """Images of odd sizes, modes and formats; of `broken` none can become a latent."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for number in range(count - broken):
-        width, height = (int(n) for n in rng.integers(*SIDES, 2))
+        width, height = (int(n) for n in rng.integers(*sides, 2))
         small = rng.integers(0, 256, (height // 8, width // 8, 4), dtype=np.uint8)
         image = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
         mode, ending = (("RGB", "png"), ("RGB", "jpg"), ("RGBA", "png"), ("L", "png"), ("RGB", "webp"))[number % 5]
@@ -101,11 +102,13 @@ def spoil(path: Path, number: int, whole: list[bytes], rng: np.random.Generator)
         png.write_bytes(header)  # claims a million pixels a side
 
 
-def run_here(source: Path, out: Path, workers: int) -> None:
+def run_here(
+    source: Path, out: Path, workers: int, area: tuple[int, int] = (64, 64), progress: Any = lambda *_: None
+) -> None:
     from exact_vae.batch import Loading, Recipe, Request, build
 
-    recipe = Recipe((64, 64), 16)
-    build(Request(source, out, Loading(dtype=torch.float32), recipe, ("cpu",) * workers, shard=SHARD))
+    request = Request(source, out, Loading(dtype=torch.float32), Recipe(area, 16), ("cpu",) * workers, shard=SHARD)
+    build(request, progress=progress)
 
 
 def start(folder: Path, out: Path, workers: int) -> subprocess.Popen[bytes]:
@@ -188,45 +191,65 @@ def check_whole(out: Path, right: int) -> None:
 
 
 def measure(folder: Path) -> None:
-    """The run beside the bare encoder on pixels that are read already."""
+    """Memory over all images, and the rate on larger ones beside encoders that have all pixels in memory already."""
     remove(folder / "speed")
-    pixels = list(read_pixels(folder / "photos"))
-    bare = measure_bare(pixels)
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     process = start(folder, folder / "speed", 2)
     memory = list(watch_memory(process))
-    seconds = time.perf_counter() - started
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    tell("bare encoder, one process", {"images": len(pixels), **bare})
-    tell("two workers, start and all", {"seconds": round(seconds, 1), "cpu": round(cpu, 1)})
-    half = memory[len(memory) // 3 :]
-    tell("memory of all processes, MiB", {"a third on": half[0], "end": half[-1], "most": max(memory)})
+    thirds = memory[len(memory) // 3 :], memory[2 * len(memory) // 3 :]
+    tell("memory of all processes, MiB", {"the middle third": max(thirds[0]), "the last third": max(thirds[1])})
+    if not (folder / "large" / "photos").exists():
+        make_images(folder / "large" / "photos", LARGE, 0, LARGE_SIDES)
+    with get_context("spawn").Pool(2) as pool:
+        for turn in range(3):
+            tell(f"{LARGE} larger images, turn {turn + 1}", measure_rates(folder / "large", pool))
 
 
-def read_pixels(folder: Path) -> Iterator[torch.Tensor]:
+def measure_rates(folder: Path, pool: Any) -> dict[str, float]:
+    """Images per second: of two bare encoders at once, and of a run with two workers from its first latents on."""
+    found = pool.starmap(measure_bare, [(folder / "photos", half) for half in range(2)])
+    bare = sum(count / seconds for count, seconds in found)
+    remove(folder / "out")
+    started, moments = time.perf_counter(), list[tuple[float, int]]()
+
+    def progress(done: int, total: int, skipped: int) -> None:
+        moments.append((time.perf_counter(), done))
+
+    run_here(folder / "photos", folder / "out", 2, LARGE_AREA, progress)
+    (begin, first), (end, last) = moments[8], moments[-1]  # each worker has made a few
+    rate = (last - first) / (end - begin)
+    whole = last / (time.perf_counter() - started)
+    return {
+        "bare": round(bare, 2),
+        "run": round(rate, 2),
+        "of it": round(rate / bare, 3),
+        "with start": round(whole, 2),
+    }
+
+
+def measure_bare(photos: Path, half: int) -> tuple[int, float]:
+    """Every second image, in this process: (how many, seconds)."""
+    from exact_vae.vae_core import load
+
+    torch.set_num_threads(1)
+    pixels, vae = list(read_pixels(photos))[half::2], load(dtype=torch.float32, device="cpu")
+    for one in {x.shape: x for x in pixels}.values():
+        vae.encode(one)
+    started = time.perf_counter()
+    for one in pixels:
+        vae.encode(one).mode()
+    return len(pixels), time.perf_counter() - started
+
+
+def read_pixels(photos: Path) -> Iterator[torch.Tensor]:
     from exact_vae.batch import Recipe
     from exact_vae.batch.encoding import load_pixels
     from exact_vae.batch.planning import plan_items, survey
     from exact_vae.batch.sources import list_sources
 
-    recipe = Recipe((64, 64), 16).check()
-    items, _ = plan_items(survey(list_sources(folder, ".txt", folder / "out"), {}, recipe.smallest).images, recipe)
+    recipe = Recipe(LARGE_AREA, 16).check()
+    items, _ = plan_items(survey(list_sources(photos, ".txt", photos / "out"), {}, recipe.smallest).images, recipe)
     for item in items:
-        with suppress(Exception):  # those that are broken
-            yield load_pixels(item, recipe, 3)[None]
-
-
-def measure_bare(pixels: list[torch.Tensor]) -> dict[str, float]:
-    from exact_vae.vae_core import load
-
-    torch.set_num_threads(1)
-    vae = load(dtype=torch.float32, device="cpu")
-    vae.encode(pixels[0])
-    wall, cpu = time.perf_counter(), time.process_time()
-    for one in pixels:
-        vae.encode(one).mode()
-    return {"seconds": round(time.perf_counter() - wall, 1), "cpu": round(time.process_time() - cpu, 1)}
+        yield load_pixels(item, recipe, 3)[None]
 
 
 def watch_memory(process: subprocess.Popen[bytes]) -> Iterator[int]:

@@ -7,7 +7,8 @@ opencv-python-headless, transformers, accelerate, imagesize, toml, einops and ft
 random weights, in float32. Images are larger and smaller than their buckets. For each model are told
 
 - names      have the files the trainer's names, tensors and metadata?
-- latents    the largest difference to what the trainer's own crop, resizing and encoder give
+- latents    the largest difference to what the trainer's own crop, resizing and encoder give, and how far each of the
+             two is from ours in float64: what is above that is no rounding
 - loader     does the trainer's own loader take our files, and give what is in them?
 
 Where a trainer draws a sample of the posterior, the mean is compared: its noise is of its own making.
@@ -54,10 +55,12 @@ class Case(NamedTuple):
 
 @dataclass
 class Found:
-    """names, loader: as this file says. error: the largest. spread: of the trainer's latents."""
+    """names, loader: as this file says. error: the largest; ours, theirs: from float64. spread: of their latents."""
 
     names: bool = True
     error: float = 0.0
+    ours: float = 0.0
+    theirs: float = 0.0
     loader: bool = True
     spread: float = 0.0
     files: int = 0
@@ -74,13 +77,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
         folder = Path(name)
         make_images(folder / "photos")
-        print("| trainer | model | names | largest difference | spread of latents | its loader |")
-        print("|---|---|---|---|---|---|")
+        print("| trainer | model | names | difference | ours from float64 | theirs | spread of latents | its loader |")
+        print("|---|---|---|---|---|---|---|---|")
         for case in CASES:
             if chosen.only in (None, case.model):
                 found = try_case(case, folder)
-                said = f"{'its own' if found.names else 'OTHERS'} | {found.error:.1e} | {found.spread:.2f}"
-                print(f"| {case.trainer} | {case.model} | {said} | {'takes them' if found.loader else 'REFUSES'} |")
+                said = f"{found.error:.1e} | {found.ours:.1e} | {found.theirs:.1e} | {found.spread:.2f}"
+                names, loader = "its own" if found.names else "OTHERS", "takes them" if found.loader else "REFUSES"
+                print(f"| {case.trainer} | {case.model} | {names} | {said} | {loader} |")
                 sys.stdout.flush()
 
 
@@ -109,9 +113,10 @@ def try_case(case: Case, folder: Path) -> Found:
     with torch.no_grad():
         theirs = case.make(place / "vae")
         weights = next(path for path in (place / "vae", place / "vae.safetensors") if path.exists())
-        loading = Loading((weights,), torch.float32)
-        build(Request(folder / "photos", place / "cache", loading, RECIPES[case.trainer]))
-        export(Store(place / "cache"), Export(case.trainer, place / "ours", case.model))
+        for name, dtype in (("ours", torch.float32), ("exact", torch.float64)):
+            cache = place / f"cache of {name}"
+            build(Request(folder / "photos", cache, Loading((weights,), dtype), RECIPES[case.trainer]))
+            export(Store(cache), Export(case.trainer, place / name, case.model))
         found = RUNS[case.trainer](case, theirs, folder / "photos", place)
     if found.files != len(SIZES):
         raise SystemExit(f"{case.trainer} took {found.files} of {len(SIZES)} images for {case.model}")
@@ -148,11 +153,11 @@ def run_sd_scripts(case: Case, vae: Any, photos: Path, place: Path) -> Found:
 
 def compare_npz(ours: Path, theirs: Path, found: Found) -> None:
     count(ours, theirs, found)
-    with np.load(ours) as one, np.load(theirs) as other:
+    with np.load(ours) as one, np.load(theirs) as other, np.load(find_exact(ours)) as exact:
         found.names &= set(one.files) == set(other.files)
         found.names &= all(one[name].dtype == other[name].dtype for name in other.files if name in one.files)
         for name in other.files:
-            measure(torch.from_numpy(one[name]), torch.from_numpy(other[name]), found)
+            measure(*(torch.from_numpy(file[name]) for file in (one, other, exact)), found)
 
 
 def count(ours: Path, theirs: Path, found: Found) -> None:
@@ -162,10 +167,19 @@ def count(ours: Path, theirs: Path, found: Found) -> None:
     found.files += 1
 
 
-def measure(one: torch.Tensor, other: torch.Tensor, found: Found) -> None:
-    found.error = max(found.error, float((one.double() - other.double()).abs().max()))
-    if other.ndim > 2:
-        found.spread = float(other.std())
+def find_exact(ours: Path) -> Path:
+    return ours.parent.parent / "exact" / ours.name
+
+
+def measure(ours: torch.Tensor, theirs: torch.Tensor, exact: torch.Tensor, found: Found) -> None:
+    found.error = max(found.error, differ(ours, theirs))
+    found.ours, found.theirs = max(found.ours, differ(ours, exact)), max(found.theirs, differ(theirs, exact))
+    if theirs.ndim > 2:
+        found.spread = float(theirs.std())
+
+
+def differ(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one.double() - other.double()).abs().max())
 
 
 def make_sd(place: Path) -> Any:
@@ -246,10 +260,10 @@ def open_dataset(model: str, photos: Path, cache: Path) -> Any:
 
 def compare_safetensors(ours: Path, theirs: Path, found: Found) -> None:
     count(ours, theirs, found)
-    with safe_open(ours, "pt") as one, safe_open(theirs, "pt") as other:
+    with safe_open(ours, "pt") as one, safe_open(theirs, "pt") as other, safe_open(find_exact(ours), "pt") as exact:
         found.names &= set(one.keys()) == set(other.keys()) and one.metadata() == other.metadata()
         for name in other.keys():  # noqa: SIM118
-            measure(one.get_tensor(name), other.get_tensor(name), found)
+            measure(*(file.get_tensor(name) for file in (one, other, exact)), found)
 
 
 def make_wan(place: Path) -> Any:
