@@ -20,16 +20,18 @@ from .shapes import ShapesOnly
 
 
 class Alive(NamedTuple):
-    """Bytes of a run in bands.
+    """Bytes of a run in bands, and a share.
 
     most     at most alive: of what ops make, of what they take meanwhile, and what is held
     passing  at most alive beside what is held
     surge    at most that come from one op to the next
+    by_peak  of what the backend compiles, see `LiveBytes.compiled_by_peak`
     """
 
     most: int
     passing: int
     surge: int
+    by_peak: float
 
 
 @torch.no_grad()
@@ -44,7 +46,7 @@ def count_alive(
     keep, twice    as in a Plan
     taller         times x: the image of which x is the top, so much more is held
     """
-    count = LiveBytes(taller)
+    count = _Passes(taller)
     norms, rooms = list_norms(ops), _CountingRooms(count, keep)
     past = past.copy(_CountingRooms(count, DISK)) if past else None  # what is known of earlier frames is the caller's
     banding = Banding(numbers, rooms, frozenset(id(norms[i]) for i in twice), past=past)
@@ -52,7 +54,25 @@ def count_alive(
     with ShapesOnly(count):
         for band in read_flow(ops, Source(x, banding), banding, count):
             del band
-    return Alive(int(count.most_on_cpu), count.passing, count.surge)
+    count.end_pass()
+    return Alive(int(count.most_on_cpu), count.passing, count.surge, count.compiled_by_peak)
+
+
+class _Passes(LiveBytes):
+    """Of a taller image more bands come in each pass, so what is compiled by its end counts all the while."""
+
+    def __init__(self, taller: float):
+        super().__init__(taller)
+        self.passes = [0.0]  # bytes at most alive in each that has begun and not ended
+
+    def note(self, alive: float) -> None:
+        self.passes[-1] = max(self.passes[-1], alive)
+
+    def begin_pass(self) -> None:
+        self.passes.append(0.0)
+
+    def end_pass(self) -> None:
+        super().note(self.passes.pop())
 
 
 class _CountingRooms:

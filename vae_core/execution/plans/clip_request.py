@@ -147,6 +147,7 @@ class _LaterPart(Request):
     """
 
     gaps = 0.0
+    runs_once = False
 
     def __init__(self, clip: ClipRequest, n: int):
         past = Past(OnDevice())

@@ -34,6 +34,7 @@ class WholeRun(NamedTuple):
     on_cpu   the same, with what a CPU takes beside them within torch's functions
     surge    bytes at most that come from one op to the next
     compiled bytes that a CPU's backend keeps, of the convolutions that it has compiled
+    by_peak  the share of them that raises the peak of a first run, see `LiveBytes.compiled_by_peak`
     work     multiplications, see count_work
     shape    of the result
     largest  numbers of the largest tensor
@@ -44,6 +45,7 @@ class WholeRun(NamedTuple):
     on_cpu: int
     surge: int
     compiled: int
+    by_peak: float
     work: float
     shape: tuple[int, ...]
     largest: int
@@ -68,7 +70,8 @@ def count_whole(ops: Ops, x: Tensor, side_input: Tensor | None = None, past: Pas
         count.most,
         int(count.most_on_cpu),
         count.surge,
-        count_compiled(len(count.forms - {None})),
+        count_compiled(len(count.forms)),
+        count.compiled_by_peak,
         count.work,
         tuple(result.shape),
         count.largest,
@@ -84,6 +87,8 @@ class LiveBytes(Observer, Census):
     held, beyond bytes in a store now; and what would be there too if an image were run of which only the top is
     passing      as `most_on_cpu`, without what is held
     surge        bytes at most that come from one op to the next
+    most_in_all  bytes at most alive on a CPU with what its backend has compiled by then
+    forms        of convolutions that it has compiled
 
     taller  times what is run: the image of which it is the top
     """
@@ -91,7 +96,8 @@ class LiveBytes(Observer, Census):
     def __init__(self, taller: float = 1) -> None:
         self.taller = taller
         self.now = self.most = self.before = self.surge = self.held = self.passing = 0
-        self.most_on_cpu = self.beyond = 0.0
+        self.most_on_cpu = self.most_in_all = self.beyond = 0.0
+        self.forms = set[tuple[Any, ...]]()
         self.looks = True
         self.largest = self.scores = 0
         self.known = dict[int, tuple[int, Any]]()  # by storage: the tensor it was made for, and who waits for its end
@@ -112,6 +118,8 @@ class LiveBytes(Observer, Census):
         key = made.untyped_storage()._cdata
         if key not in self.known and not any(isinstance(x, Tensor) and key == x.untyped_storage()._cdata for x in args):
             self.add(made)  # otherwise it is a view: of this, or of weights
+        if form := find_form(name, args, self.taller):
+            self.forms.add(form)
         if scratch := count_scratch(name, made, args, self.taller):
             self.grow(0, scratch=scratch)
 
@@ -132,8 +140,18 @@ class LiveBytes(Observer, Census):
             self.most = now
         now += scratch
         self.most_on_cpu = max(self.most_on_cpu, now + self.beyond)
+        self.note(now + self.beyond)
         self.passing = max(self.passing, now - self.held)
         self.surge = max(self.surge, now - self.before)
+
+    def note(self, alive: float) -> None:
+        """So many bytes are alive on a CPU."""
+        self.most_in_all = max(self.most_in_all, alive + count_compiled(len(self.forms)))
+
+    @property
+    def compiled_by_peak(self) -> float:
+        """The share of what the backend compiles that raises the peak of a first run: it compiles while it runs."""
+        return (self.most_in_all - self.most_on_cpu) / (count_compiled(len(self.forms)) or 1)
 
     @contextmanager
     def looking_away(self) -> Iterator[None]:
@@ -150,17 +168,9 @@ class LiveBytes(Observer, Census):
 
 
 class WholeCount(LiveBytes):
-    """Counts the work too, and the forms of convolutions."""
+    """Counts the work too."""
 
     work = 0.0
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.forms = set[tuple[Any, ...] | None]()
-
-    def see(self, name: str, made: Tensor, args: Sequence[Any]) -> None:
-        super().see(name, made, args)
-        self.forms.add(find_form(name, args))
 
     def end_op(self, op: Any, result: Tensor) -> None:
         super().end_op(op, result)

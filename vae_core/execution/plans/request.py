@@ -53,6 +53,7 @@ class Request:
 
     gaps = GAPS
     bands_first = True  # on a CPU, of larger images
+    runs_once = True  # if there is one image
 
     def __init__(self, ops: Ops, x: Tensor, scale: int, streamed: str | None = None, side_input: Tensor | None = None):
         self.ops, self.x, self.scale, self.streamed = ops, x, scale, streamed
@@ -72,7 +73,7 @@ class Request:
         share, ends = images / len(self.x), sum(self._end_bytes.values())
         peak, heap, compiled = int(run.peak * share) + ends + self.temporary_weights, 0, 0
         if on_cpu:
-            compiled = run.compiled
+            compiled = int(run.compiled * self._share_compiled(run.by_peak, len(self.x) / images))
             peak, heap = self._leave_gaps(run.on_cpu * share, run.surge * share, compiled, ends)
         largest = max(int(run.largest * share), *self._end_numbers.values())
         scores = int(run.scores * share)
@@ -93,7 +94,7 @@ class Request:
             found = self._count_alive(rows, numbers, keep, twice)
             attending = remembered + (counted.attending - counted.remembered if keep == DEVICE else 0)
             alive = max(min(found.most, found.passing + on_device), attending)
-            compiled = counted.count_compiled(numbers)
+            compiled = int(counted.count_compiled(numbers) * self._share_compiled(found.by_peak, len(self.x)))
             peak, heap = self._leave_gaps(alive, found.surge, compiled, ends)
         else:
             in_flight = IN_FLIGHT + (READ_BACK if keep != DEVICE else 0)
@@ -137,6 +138,10 @@ class Request:
         while images:
             yield self.plan_whole(images, on_cpu)
             images //= 2
+
+    def _share_compiled(self, by_peak: float, runs: float) -> float:
+        """Of what the backend compiles: what is there at the peak. From the second run on it is all."""
+        return by_peak if runs == 1 and self.runs_once else 1
 
     def _leave_gaps(self, alive: float, surge: float, compiled: int, ends: int) -> tuple[int, int]:
         """Of a CPU: (the peak, and how far its process may grow before an op).
