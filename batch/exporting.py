@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..vae_core import BadRequest, convert
 from ..vae_core.errors import some
-from ..vae_core.files import make_folder, resolve_inside, write_atomically
+from ..vae_core.files import make_folder, resolve_inside, write_atomically, write_tensors
 from ..vae_core.latents import RAW, get_space
 from .buckets import MUSUBI, SD_SCRIPTS, Fit, crop_of_sd_scripts
 from .comparing import read_row
@@ -255,5 +254,5 @@ def _write_musubi(file: _File, latent: Tensor, format: Format) -> None:
     dtype = str(latent.dtype).removeprefix("torch.")
     metadata = {"architecture": format.architecture, "width": f"{width}", "height": f"{height}"}
     metadata |= {"frame_count": f"{file.row.record.frames}"} if file.of_clip else {}
-    with write_atomically(file.path) as part:
-        save_file({f"latents_{size}_{dtype}": latent}, part, metadata={**metadata, "format_version": VERSION})
+    with write_atomically(file.path) as part, part.open("wb") as opened:
+        write_tensors(opened, {f"latents_{size}_{dtype}": latent}, {**metadata, "format_version": VERSION})

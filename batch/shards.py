@@ -15,10 +15,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save, save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ..vae_core import BadRequest
+from ..vae_core.files import write_tensors
 from .places import bring_here, demand_file, explain_reading, is_remote, read_metadata, write_whole
 from .records import Record, Skipped
 
@@ -55,7 +56,8 @@ def write_shard(path: Path, latents: Sequence[Latent], skipped: Sequence[Skipped
     """Write a shard: whole or not at all, and on the disk when this returns. Raises BadRequest if it cannot be."""
     contents = _describe(latents, skipped, vae)
     with write_whole(path) as part:
-        save_file(_name_tensors(latents), part, metadata=_to_metadata(contents))
+        with part.open("wb") as file:
+            write_tensors(file, _name_tensors(latents), _to_metadata(contents))
         sync(part)
     return contents
 

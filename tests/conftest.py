@@ -2,10 +2,14 @@
 
 import os
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from exact_vae.vae_core.files import atomic
 from safetensors.torch import load_file, save_file
 from support.random_networks import random_weights, small_kl
 
@@ -17,6 +21,30 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: threads woul
 os.environ["EXACT_VAE_CACHE"] = str(Path(tempfile.gettempdir()) / f"exact-vae-tests-{os.getpid()}")
 
 SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def parts_stay_what_they_are() -> Iterator[None]:
+    """Whoever writes a part writes into the file that is there: another in its place has no lock, and other rights."""
+    open_part = atomic.open_part
+
+    @contextmanager
+    def open_and_look(folder: Path) -> Iterator[Path]:
+        with open_part(folder) as part:
+            made = os.open(part, os.O_RDONLY)
+            try:
+                yield part
+                if threading.current_thread() is threading.main_thread():  # others may write one name at once
+                    assert os.fstat(made).st_nlink, "what was written is not the file that was locked"
+            finally:
+                os.close(made)
+
+    if os.name == "nt":
+        yield  # where an open file cannot be moved
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(atomic, "open_part", open_and_look)
+        yield
 
 
 @pytest.fixture(scope="session")

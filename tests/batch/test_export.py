@@ -45,6 +45,17 @@ def stored(store: Store) -> dict[str, dict[str, torch.Tensor]]:
     return {row.record.key: read_row(store, row) for row in store.read_rows()}
 
 
+def test_others_may_read_what_is_written(tmp_path):
+    store = make_store(tmp_path / "cache", 4, None)
+    for trainer, model in (("sd-scripts", "sdxl"), ("musubi", "zi")):
+        kept = store if trainer == "sd-scripts" else make_store(tmp_path / "other", 16, "flux1", buckets="musubi")
+        export(kept, Export(trainer, tmp_path / trainer, model))
+    usual = tmp_path / "usual"
+    usual.touch()
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) > 8 and {path.stat().st_mode for path in written} == {usual.stat().st_mode}
+
+
 def test_sd_scripts_sdxl(tmp_path):
     store = make_store(tmp_path / "cache", 4, None)
     found = export(store, Export("sd-scripts", tmp_path / "images", "sdxl"))

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .atomic import Target, explain_write_errors, make_folder, write_atomically
     from .limits import LARGEST_JSON
     from .reading import demand_file, parse_json, read_json
+    from .safetensors_writing import write_tensors
     from .series import NumberedFile, Series, demand_prefix, next_series, resolve_inside, start_series
 else:
     __getattr__, __dir__ = lazy.offer(
@@ -16,6 +17,7 @@ else:
             "atomic": "Target explain_write_errors make_folder write_atomically",
             "limits": "LARGEST_JSON",
             "reading": "demand_file parse_json read_json",
+            "safetensors_writing": "write_tensors",
             "series": "NumberedFile Series demand_prefix next_series resolve_inside start_series",
         },
     )
@@ -35,4 +37,5 @@ __all__ = [
     "resolve_inside",
     "start_series",
     "write_atomically",
+    "write_tensors",
 ]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
@@ -27,11 +28,28 @@ def write_safetensors(
     target: Path | Target, layout: Layout, tensors: Iterable[Tensor], metadata: Mapping[str, str]
 ) -> None:
     """Write tensors of any shape, in the order of the layout, with its dtypes. Raises BadRequest if that fails."""
-    header = _encode_header(layout, metadata)
     with write_atomically(target) as part, part.open("wb") as file:
-        file.write(len(header).to_bytes(8, "little") + header)
-        for tensor in tensors:
-            file.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        _write(file, layout, tensors, metadata)
+
+
+def write_tensors(file: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors of any shape and dtype of WORDS into an open file.
+
+    safetensors' own `save_file` puts another file in its place, which only its owner may read, and which has lost the
+    lock that tells other processes that somebody is writing.
+    """
+    words = {name: WORDS[tensor.dtype] for name, tensor in tensors.items()}
+    names = sorted(tensors, key=lambda name: (rank_width(words[name]), name))
+    _write(
+        file, {name: (words[name], tensors[name].shape) for name in names}, map(tensors.__getitem__, names), metadata
+    )
+
+
+def _write(file: BinaryIO, layout: Layout, tensors: Iterable[Tensor], metadata: Mapping[str, str]) -> None:
+    header = _encode_header(layout, metadata)
+    file.write(len(header).to_bytes(8, "little") + header)
+    for tensor in tensors:
+        file.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def _encode_header(layout: Layout, metadata: Mapping[str, str]) -> bytes:
