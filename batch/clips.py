@@ -135,7 +135,9 @@ def demand_frames(vae: VAE, recipe: Recipe) -> None:
         if missing:
             least = count + missing
             fewer = f"{least - law.step} or " if least > law.first else ""
-            raise BadRequest(f"'{vae.name}' encodes no clip of {count} frame{'s' * (count > 1)}: choose {fewer}{least}.")
+            raise BadRequest(
+                f"'{vae.name}' encodes no clip of {count} frame{'s' * (count > 1)}: choose {fewer}{least}."
+            )
 
 
 def count_latent_frames(vae: VAE, frames: int) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..batch import Problem, Sample, draw_sheet
 from ..headless import image_files
+from ..vae_core.reports import format_fixed
 
 MOST_TOLD = 50  # problems; --json has all of them
 SHEET = "contact_sheet.png"
@@ -27,4 +28,4 @@ def write_sheet(folder: Path, samples: Sequence[Sample]) -> None:
 
 def describe_numbers(numbers: list[float]) -> str:
     """The least and the greatest."""
-    return f"{min(numbers):.2f} to {max(numbers):.2f}" if numbers else "of nothing"
+    return " to ".join(format_fixed(one, 2) for one in (min(numbers), max(numbers))) if numbers else "of nothing"

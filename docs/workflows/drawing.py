@@ -15,6 +15,9 @@ TEXT = {
     "ExactVAEDoctor": 260,
     "ExactEncodeFolder": 360,
     "ExactLatentInspect": 360,
+    "ExactVAEEncodeForInpaint": 270,
+    "ExactVAEDecodeOntoOriginal": 270,
+    "ExactVAEEncodeVideoFile": 200,
 }  # room for what a node of ours says when it has run
 SENTENCE = 60
 MUTED = 2  # a node's mode, as the editor saves it

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from . import comparison
     from .comparison import Overflow, RoundTrip
     from .description import describe_file, describe_vae, format_rows
-    from .latent import describe_latent, describe_numbers
+    from .latent import describe_latent, describe_numbers, format_fixed
     from .survey import format_survey, list_survey, list_weights, survey_files, survey_to_json
     from .tables import format_markdown
 else:
@@ -17,7 +17,7 @@ else:
         {
             "comparison": "comparison Overflow RoundTrip",
             "description": "describe_file describe_vae format_rows",
-            "latent": "describe_latent describe_numbers",
+            "latent": "describe_latent describe_numbers format_fixed",
             "survey": "format_survey list_survey list_weights survey_files survey_to_json",
             "tables": "format_markdown",
         },
@@ -31,6 +31,7 @@ __all__ = [
     "describe_latent",
     "describe_numbers",
     "describe_vae",
+    "format_fixed",
     "format_markdown",
     "format_rows",
     "format_survey",

@@ -66,7 +66,7 @@ def describe_numbers(latent: Tensor) -> str:
     if len(finite) < x.numel():
         return f"{head}; {x.numel() - len(finite)} of its {x.numel()} numbers are NaN or infinite"
     std, mean = torch.std_mean(finite, correction=0)
-    return f"{head}; mean {mean:.3f}, std {std:.3f}, min {finite.min():.3f}, max {finite.max():.3f}"
+    return f"{head}; {_format_statistics(mean, std, finite.min(), finite.max())}"
 
 
 @pin_numerics()
@@ -90,8 +90,17 @@ def find_warnings(
 
 
 def _format_channel(found: ChannelStatistics, channel: int) -> str:
-    mean, std, least, most = (column[channel].item() for column in found[:4])
-    return f"channel {channel}: mean {mean:.3f}, std {std:.3f}, min {least:.3f}, max {most:.3f}"
+    return f"channel {channel}: {_format_statistics(*(column[channel] for column in found[:4]))}"
+
+
+def _format_statistics(*numbers: Tensor) -> str:
+    said = (format_fixed(number.item()) for number in numbers)
+    return ", ".join(f"{name} {one}" for name, one in zip(("mean", "std", "min", "max"), said, strict=True))
+
+
+def format_fixed(number: float, digits: int = 3) -> str:
+    """'0.000' also for -0.0004"""
+    return f"{round(number, digits) + 0.0:.{digits}f}"
 
 
 def _describe_origin(latent: Tensor, tag: Tag | None) -> list[str]:

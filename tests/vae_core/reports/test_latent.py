@@ -6,7 +6,13 @@ from exact_vae.vae_core import VAE, load
 from exact_vae.vae_core.latents.noise import Noise
 from exact_vae.vae_core.latents.spaces import SPACES
 from exact_vae.vae_core.latents.tag import Tag
-from exact_vae.vae_core.reports.latent import channel_statistics, describe_latent, find_warnings
+from exact_vae.vae_core.reports.latent import (
+    channel_statistics,
+    describe_latent,
+    describe_numbers,
+    find_warnings,
+    format_fixed,
+)
 
 
 def test_statistics():
@@ -82,3 +88,13 @@ def test_a_report():
         "... and 96 more"
     )
     assert "nobody known, by its channels" in describe_latent(torch.randn(1, 99, 2, 3))
+
+
+@pytest.mark.parametrize("number, said", [(-0.0004, "0.000"), (-0.0, "0.000"), (-0.0006, "-0.001"), (3.14159, "3.142")])
+def test_zero_has_no_sign(number, said):
+    assert format_fixed(number) == said
+
+
+def test_no_line_says_minus_nothing():
+    x = torch.tensor([-0.0004, 0.0004, -0.0003]).expand(1, 4, 5, 3)
+    assert "-0.000" not in describe_latent(x) + describe_numbers(x)
