@@ -27,6 +27,8 @@ _MARKS = ("ETag", "etag", "md5Hash", "content_md5", "mtime", "LastModified", "la
 
 def parse_place(said: str) -> Path:
     """A path, or a URL of a store. Raises BadRequest if a package for it is missing, or it cannot be reached."""
+    if not said:
+        raise BadRequest("an empty name, which names no file: a variable of the shell may be unset.")
     if not _URL.match(said):
         return Path(said)
     scheme = said.partition("://")[0].lower()

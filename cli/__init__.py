@@ -13,8 +13,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..vae_core import VAEError, __version__
 from ..vae_core.errors import is_out_of_memory, shorten
@@ -60,10 +61,20 @@ def _explain(error: Exception) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Repeats no argument of a thousand letters."""
+    """Repeats no argument of a thousand letters, and takes no empty name for this folder."""
+
+    def __init__(self, *arguments: Any, **named: Any):
+        super().__init__(*arguments, **named)
+        self.register("type", Path, _parse_path)
 
     def error(self, message: str) -> NoReturn:
         super().error(shorten(message))
+
+
+def _parse_path(said: str) -> Path:
+    if not said:
+        raise argparse.ArgumentTypeError("an empty name, which names no file: a variable of the shell may be unset")
+    return Path(said)
 
 
 @contextmanager

@@ -116,3 +116,24 @@ def test_quiet(capsys, tmp_path, kl_file, image, monkeypatch):
     assert run("decode", "-q", tmp_path / "none.latent", tmp_path / "b.png") == 1
     said = capsys.readouterr()
     assert not said.out and said.err.startswith("exact-vae: there is no file")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("decode", "", "image.png"),
+        ("decode", "latent.safetensors", "image.png", "--vae", ""),
+        ("encode", "image.png", ""),
+        ("inspect", ""),
+        ("run", ""),
+        ("cache", "build", "", "out"),
+        ("cache", "build", "photos", ""),
+        ("cache", "verify", ""),
+        ("cache", "export", "out", "", "--format", "musubi"),
+        ("train", "--data", ""),
+    ],
+)
+def test_an_empty_name_is_not_this_folder(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2 and "an empty name, which names no file" in capsys.readouterr().err

@@ -19,7 +19,7 @@ def test_it_runs_and_shows_what_the_headless_runner_shows(server, tmp_path, name
     known = {**NODE_CLASS_MAPPINGS, **core}
     nodes = headless.load(FOLDER / f"{name}.json", known).to_json()
     for node in nodes.values():
-        quicker = {"width": 72, "height": 64, "dtype": "fp32"}
+        quicker = {"width": 72, "height": 64, "x": 16, "y": 16, "dtype": "fp32"}
         node["inputs"] |= {key: quicker[key] for key in quicker.keys() & node["inputs"].keys()}
     found = server.prompt(nodes)
     assert found["status"]["status_str"] == "success"
