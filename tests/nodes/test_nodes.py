@@ -64,10 +64,10 @@ def test_a_tiny_vae_is_told_whose_latents_it_reads(models):
 
 @pytest.mark.parametrize(
     ("name", "since"),
-    [("decoder.transformer_blocks.0.scale1", "0.30"), ("trainable_cls_token", None)],
+    [("decoder.transformer_blocks.0.scale1", "0.30"), ("decoder.conv_in_x_t.weight", None)],
 )
 def test_a_vae_that_core_alone_runs_is_left_to_it(models, name, since):
-    """MiniMax-H3; and the decoder of an RAE, which core does not run either."""
+    """MiniMax-H3; and LTX-2.5's diffusion decoder, which core does not run either."""
     save_file({name: torch.zeros(1)}, models / "vae" / "other.safetensors")
     with pytest.raises(UnsupportedCheckpoint, match=r"'.*other\.safetensors': this is the VAE of") as e:
         call("ExactVAELoader", vae_name="other.safetensors")

@@ -17,6 +17,8 @@ from ...ops import Conv2d, Ops, PixelShuffle, chain
 from .vit import FromTokens, Layer, Linear, Norm, ToTokens, fit_positions, gelu_tanh, make_positions
 
 HEAD = 64  # channels of an encoder's attention head
+# Of encoders with other heads, which are 16: https://huggingface.co/google/siglip2-so400m-patch16-256 (config.json) ...
+OF_16_HEADS = (("siglip2", 1152), ("siglip2", 1536), ("mae", 1280))
 DECODER_EPS = 1e-12
 UNITS = 16  # the square that the decoder's positions are in, however many patches it has
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -43,6 +45,11 @@ KINDS = {
     "siglip2": Kind(16, 16, 1e-6, activation=gelu_tanh, colours=((0.5,) * 3, (0.5,) * 3)),
     "mae": Kind(16, 14, 1e-12),
 }
+
+
+def count_heads(kind: str, width: int) -> int:
+    """Attention heads of an encoder, which its tensors do not tell."""
+    return 16 if (kind, width) in OF_16_HEADS else width // HEAD
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,7 @@ class ViTEncoder(nn.Module):
     def __init__(self, z: int, grid: int, e: Encoder):
         super().__init__()
         kind = KINDS[e.kind]
-        make = partial(Layer, z, z // HEAD, e.hidden, kind.eps, kind.activation, e.kind == "dinov2")
+        make = partial(Layer, z, count_heads(e.kind, z), e.hidden, kind.eps, kind.activation, e.kind == "dinov2")
         self.embeddings = Embeddings(z, grid, e)
         self.layers = nn.ModuleList(make() for _ in range(e.layers))
         self.last = Norm(z, kind.eps, affine=False)
