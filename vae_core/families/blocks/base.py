@@ -187,6 +187,17 @@ class Row(nn.ModuleList):
         return chain(*self)
 
 
+class Table(nn.Module):
+    """One row of numbers for each index, (rows, channels), as `weight`.
+
+    nn.Embedding draws them when it is made, and on the meta device torch loads its compiler for that: 1.4 s.
+    """
+
+    def __init__(self, rows: int, channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(rows, channels))
+
+
 def always(config: Any) -> bool:
     return True
 

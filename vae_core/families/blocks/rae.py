@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...ops import Conv2d, Ops, PixelShuffle, chain
+from .base import Table
 from .vit import FromTokens, Layer, Linear, Norm, ToTokens, fit_positions, gelu_tanh, make_positions
 
 HEAD = 64  # channels of an encoder's attention head
@@ -78,7 +79,7 @@ class Embeddings(nn.Module):
         table = e.positions**2
         self.patch_embeddings = nn.ModuleDict({"projection": Conv2d(3, z, e.patch, stride=e.patch, pad=(0, 0))})
         if e.kind == "siglip2":
-            self.position_embedding = nn.Embedding(table, z)
+            self.position_embedding = Table(table, z)
         else:
             self.cls_token = nn.Parameter(torch.zeros(1, 1, z))
             self.position_embeddings = nn.Parameter(torch.zeros(1, 1 + table, z))
