@@ -67,6 +67,7 @@ OTHERS: tuple[Other, ...] = (
           names=(r"^(control_model\.)?(zero_convs|input_hint_block|controlnet_cond_embedding|controlnet_blocks)\.",)),
     Other("an upscaler of images", "put it into models/upscale_models; the node Load Upscale Model takes it",
           names=(r"^(model\.1\.sub\.0\.RDB1|body\.0\.rdb1|RRDB_trunk\.0\.RDB1|layers\.0\.residual_group)\.",)),
+    Other("the statistics of RAE's latents", "load them together with RAE's decoder", names=(r"^mean$", r"^var$")),
     Other("LTX's upscaler of latents", "put it into models/latent_upscale_models",
           names=(r"^initial_conv\.weight$", r"^upsampler\.")),
     Other("the VAE of sound of ACE-Step", SOUND, names=(r"^vocoder\.backbone\.channel_layers\.0\.0\.bias$",)),

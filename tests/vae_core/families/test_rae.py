@@ -361,15 +361,15 @@ def test_a_decoder_that_nothing_tells_is_not_run(tmp_path):
         load(decoder)
     with pytest.raises(UnknownCheckpoint, match=words):
         load(decoder, stat)
-    assert "read as unknown" in describe_file(inspect(decoder))
+    assert "version:    dinov2 or siglip2 or mae: nothing tells" in describe_file(inspect(decoder))
     assert load(decoder, tmp_path / "models" / "model.safetensors").config.encoder.kind == "siglip2"
     told = decoder.rename(tmp_path / "rae_siglip2.pt")
     save(load(told), tmp_path / "x.safetensors")
     assert load(tmp_path / "x.safetensors").config == load(told).config
-    with pytest.raises(UnknownCheckpoint, match=r"stat\.pt': no VAE was found among these 2 tensors"):
+    with pytest.raises(UnknownCheckpoint, match=r"stat\.pt': no VAE .*, which are the statistics of RAE's latents"):
         load(stat)
     save(small("kl"), tmp_path / "kl.safetensors")
-    with pytest.raises(UnknownCheckpoint, match=r"stat\.pt': no VAE was found among these 2 tensors"):
+    with pytest.raises(UnknownCheckpoint, match=r"stat\.pt': no VAE .*, which are the statistics of RAE's latents"):
         load(tmp_path / "kl.safetensors", stat)
 
 
