@@ -230,6 +230,12 @@ def is_published(c: RAEConfig) -> bool:
     return c.kind == "dinov2" and len(c.mean) > 2 and len(c.std) > 2
 
 
+def remark(c: RAEConfig) -> str:
+    if c.mean or c.std:
+        return ""
+    return "it decodes features; a diffusion model's latents need their statistics (stat.pt), loaded together with it"
+
+
 def read_config_json(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     """The size of the image follows from the statistics, where these are of each place.
 
@@ -262,6 +268,7 @@ FAMILY = Family(
     versions=tuple(KINDS),
     find_version=find_version,
     beside=Beside(rae.from_beside, read_beside),
+    remark=remark,
     published=is_published,
     members=(  # nyu-visionx/RAE-...
         Member("RAE of DINOv2-B, SigLIP2 and MAE (images of 256 px, and one of DINOv2-B of 512 px)", 768, 16),

@@ -55,11 +55,16 @@ def _facts(of: Inspection | VAE) -> dict[str, str]:
     frames = f", 1 frame to {of.temporal_ratio}" if of.temporal_ratio else ""
     alone = f"; of images of {of.image_size}x{of.image_size} alone" if of.image_size else ""
     version = vars(of.config).get("version", "")  # of families whose files of several versions look alike
-    known = family_named(of.family).versions
+    family = family_named(of.family)
     space = of.latent_space and f"the latents of {SPACES[of.latent_space].models} ({of.latent_space})"
     return {
         "latent": f"{of.latent_channels} channels at 1/{of.spatial_ratio}{frames}",
-        "version": version and (f"read as {version}" if version in known else f"{' or '.join(known)}: nothing tells"),
+        "version": version and (f"read as {version}" if version in family.versions else _ask(family.versions)),
         "speaks": space or "",
+        "note": family.remark(of.config) if family.remark else "",
         "pixels": f"{of.in_channels} channels in, {of.out_channels} out{decoded}{alone}",
     }
+
+
+def _ask(versions: tuple[str, ...]) -> str:
+    return f"{' or '.join(versions)}: nothing tells"

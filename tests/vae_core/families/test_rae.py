@@ -341,10 +341,14 @@ def test_the_authors_decoder(tmp_path, kind, image):
     decoder, stat = folder / "ViTXL_n08" / "model.pt", folder / "stat.pt"
     alone = load(decoder)
     assert (alone.parts, alone.latent_space, alone.config.version) == (("decoder",), None, kind)
-    assert f"read as {kind}" in describe_vae(alone, "fp64")
+    assert f"read as {kind}" in describe_vae(alone, "fp64") and "note:       it decodes features" in describe_file(
+        inspect(decoder)
+    )
     assert near((alone.decode(features) + 1) / 2, want)
     latent = (features - weights["_latents_mean"]) / (weights["_latents_std"] + 1e-5)
-    assert near(load(decoder, stat).decode(latent), alone.decode(features))
+    whole_latents = load(decoder, stat)
+    assert near(whole_latents.decode(latent), alone.decode(features))
+    assert "note:" not in describe_vae(whole_latents, "fp64")
     for files in ((decoder, stat, folder), (folder, decoder, stat)):
         vae, whole = load(*files), from_weights(weights)
         assert (vae.parts, vae.config.encoder.kind, vae.config.version) == (("encoder", "decoder"), kind, "")

@@ -268,6 +268,7 @@ class Family(NamedTuple):
                  has one; a config that has another does not know its own, and is not run
     find_version a file's path -> its version by the name, or None
     beside       what is taken from files that are given with one of it
+    remark       what a config's users must know of it beside its facts
     light        may it be read as LightX2V's network of the same shapes, `light=True` in the config?
     """
 
@@ -286,6 +287,7 @@ class Family(NamedTuple):
     versions: tuple[str, ...] = ()
     find_version: Callable[[Path], str | None] | None = None
     beside: Beside | None = None
+    remark: Callable[[Any], str] | None = None
     grouped: bool = False
 
     def read(self, shapes: Shapes, norm_groups: int) -> Any:
