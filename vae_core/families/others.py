@@ -95,6 +95,8 @@ OTHERS: tuple[Other, ...] = (
     Other("a language model", "put it into models/text_encoders if a diffusion model reads text with it",
           names=(r"^(model\.)?(language_model\.)?(model\.)?layers\.0\.self_attn\.q_proj\.weight$",
                  r"^(model\.)?(language_model\.)?(model\.)?embed_tokens\.weight$")),
+    Other("a vision encoder (DINOv2 or MAE)", "put it into models/clip_vision, or load it together with RAE's decoder",
+          names=(r"^(vit\.)?embeddings\.patch_embeddings\.projection\.weight$",)),
     Other("a vision encoder (CLIP)", "put it into models/clip_vision",
           names=(r"^vision_model\.encoder\.layers\.0\.self_attn\.q_proj\.weight$",)),
     Other("a diffusion model", AS_MODEL,

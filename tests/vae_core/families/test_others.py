@@ -46,6 +46,7 @@ FILES = {
     "a language model": {
         "model.layers.0.self_attn.q_proj.weight": (4096, 4096), "model.embed_tokens.weight": (32000, 4096)
     },
+    "a vision encoder (DINOv2 or MAE)": {"embeddings.patch_embeddings.projection.weight": (768, 3, 14, 14)},
     "a vision encoder (CLIP)": {"vision_model.encoder.layers.0.self_attn.q_proj.weight": (1024, 1024)},
     "a diffusion model": header("none.flux1-dit")["shapes"],
     "a network of sound or of shapes in space": {"encoder.layers.0.weight": (64, 1, 7), "decoder.layers.0.bias": (64,)},
