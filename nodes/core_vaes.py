@@ -6,6 +6,7 @@ from ..vae_core import UnsupportedCheckpoint
 # ComfyUI's release notes and the history of its repository. Version 0.33 was tested to load all of them.
 SINCE = {
     "MiniMax-H3": "0.30",
+    "LTX-2.5 with its diffusion decoder": "August 2026",
 }
 
 

@@ -101,6 +101,22 @@ def test_importing_makes_few_containers(imported):
     assert imported[1] <= MOST_CONTAINERS
 
 
+def test_torch_s_compiler_is_not_loaded():
+    """It takes longer than a first image: torch reads it when its own meta kernels or draws on the meta device run."""
+    assert not run_python("""
+import sys, torch
+known = "torch._dynamo" in sys.modules
+from exact_vae import vae_core
+from exact_vae.vae_core.families import FAMILIES
+from exact_vae.vae_core.families.registry import expected_shapes
+shapes = [expected_shapes(family.name, family.example) for family in FAMILIES]
+vae = vae_core.load()
+vae.decode(vae.encode(torch.zeros(1, 3, 64, 64)).mode())
+if not known and "torch._dynamo" in sys.modules:
+    print("it is")
+""")
+
+
 def test_all_packages_that_nodes_import_are_facades():
     assert len(FACADES) == 15 and {"vae_core", "vae_core.latents", "nodes.host"} <= FACADES.keys()
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from exact_vae.nodes import NODE_CLASS_MAPPINGS, host
 from exact_vae.nodes.core_vaes import SINCE
+from exact_vae.nodes.host import socket
 from exact_vae.vae_core import BadPixels, BadRequest, LatentMismatch, UnsupportedCheckpoint, load
 from exact_vae.vae_core.checkpoints import built_in
 from exact_vae.vae_core.families import tiny_video
@@ -63,12 +64,18 @@ def test_a_tiny_vae_is_told_whose_latents_it_reads(models):
 
 
 @pytest.mark.parametrize(
-    ("name", "since"),
-    [("decoder.transformer_blocks.0.scale1", "0.30"), ("trainable_cls_token", None)],
+    ("name", "shape", "since"),
+    [
+        ("decoder.transformer_blocks.0.scale1", (1,), "0.30"),
+        ("decoder.conv_in_x_t.weight", (1,), "August 2026"),
+        ("decoder.conv_in.conv.weight", (2048, 64, 3, 3, 3), None),
+    ],
 )
-def test_a_vae_that_core_alone_runs_is_left_to_it(models, name, since):
-    """MiniMax-H3; and the decoder of an RAE, which core does not run either."""
-    save_file({name: torch.zeros(1)}, models / "vae" / "other.safetensors")
+def test_a_vae_that_core_alone_runs_is_left_to_it(models, name, shape, since):
+    """MiniMax-H3 and LTX-2.5's diffusion decoder; and Kandinsky 6's, which core does not run either."""
+    weights = {name: torch.zeros(shape, dtype=torch.float16)}
+    assert socket._detect_weights(weights) is None  # nodes call core's methods
+    save_file(weights, models / "vae" / "other.safetensors")
     with pytest.raises(UnsupportedCheckpoint, match=r"'.*other\.safetensors': this is the VAE of") as e:
         call("ExactVAELoader", vae_name="other.safetensors")
     said = f"ComfyUI has run it since {since}, though not from every layout of its names: try ComfyUI's own Load VAE"

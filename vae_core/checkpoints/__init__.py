@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from .checkpoint import Checkpoint
     from .detection import Detection, Inspection, demand_whole, detect, detect_in, inspect, to_json
     from .files import open_checkpoint
+    from .joining import OWNS
     from .loading import (
         FLOATS,
-        OWNS,
         demand_floats,
         from_weights,
         in_space,
@@ -32,7 +32,8 @@ else:
             "checkpoint": "Checkpoint",
             "files": "open_checkpoint",
             "pickles": "DAMAGE",
-            "loading": "FLOATS OWNS demand_floats from_weights in_space list_spaces load own_dtype read_as_light",
+            "joining": "OWNS",
+            "loading": "FLOATS demand_floats from_weights in_space list_spaces load own_dtype read_as_light",
             "rewriting": "in_file rewrite",
             "saving": "save weights_as",
         },

@@ -18,9 +18,10 @@ from ..families.registry import clip_law, expected_shapes, family_named, spaces,
 from ..families.shapes import Named
 from ..families.unsupported import recognise
 from ..latents.spaces import find_tiny_space
-from .checkpoint import VERSION, Checkpoint
+from .checkpoint import Checkpoint
 from .files import open_checkpoint
 from .latent_space_hints import whose
+from .versions import demand_version, find_version
 
 FIT = 0.5  # a family fits if this share of its tensors is there, in shape
 
@@ -117,7 +118,7 @@ def _detect(shapes: Mapping[str, tuple[int, ...]], norm_groups: int) -> Detectio
 def _demand_not_foreign(readings: Readings) -> None:
     for own in readings.own.values():
         if row := recognise(own):
-            raise UnsupportedCheckpoint(row.refuse(own), row.title)
+            raise UnsupportedCheckpoint(row.refuse(), row.title)
 
 
 def _demand_not_other(shapes: Mapping[str, tuple[int, ...]], vaes: bool = False) -> None:
@@ -178,28 +179,17 @@ def detect_in(checkpoint: Checkpoint) -> Detection:
     except UnknownCheckpoint as e:
         e.args = (f"'{checkpoint.path}': {e}",)
         raise e from None
-    version = _find_version(found, checkpoint)
+    version = find_version(found.family, found.config, checkpoint)
     return replace(found, config=replace(found.config, version=version)) if version else found  # type: ignore[type-var]
 
 
-def _find_version(found: Detection, checkpoint: Checkpoint) -> str | None:
-    """As `save` noted it, or by the name that its authors gave the file; None if there is but one, or nothing says.
-
-    Raises BrokenCheckpoint for one that there is not.
-    """
-    family = family_named(found.family)
-    if not family.find_version or not vars(found.config).get("version"):
-        return None
-    said = checkpoint.metadata.get(VERSION) or family.find_version(checkpoint.files[0].name)
-    if said and said not in family.versions:
-        known = " or ".join(family.versions)
-        raise BrokenCheckpoint(f"'{checkpoint.path}' says that it is of version '{said[:40]}': there is {known}.")
-    return said
-
-
 def demand_whole(found: Detection, path: Path | str) -> None:
-    """Raise BrokenCheckpoint, naming the tensors, unless every one is there in shape and none is too many."""
+    """Raise BrokenCheckpoint, naming the tensors, unless every one is there in shape and none is too many.
+
+    Raises UnknownCheckpoint for a whole one that is run differently by its version, if nothing tells that.
+    """
     if found.is_whole:
+        demand_version(found.family, found.config, path)
         return
     faults = [
         f"{len(names)} of its tensors {verb} ({some(names)})"

@@ -12,9 +12,8 @@ from torch import Tensor
 from .. import dtypes
 from ..errors import BadRequest, BrokenCheckpoint
 from ..families import ZEROS, Config, Network
-from ..families.blocks.ldm import GROUPS, groups_of
+from ..families.blocks.ldm import GROUPS
 from ..families.doubling import keep_unrounded, list_weights
-from ..families.names import Reading
 from ..families.registry import build, family_named, spaces, title
 from ..files.marks import FileMap, FileMark
 from ..latents import spaces as latents
@@ -23,14 +22,13 @@ from ..plain import name_kind, name_need
 from ..vae import VAE
 from . import built_in
 from .checkpoint import Checkpoint
-from .detection import Detection, compare, demand_whole, detect, detect_in, space_of
+from .detection import Detection, demand_whole, detect, space_of
 from .files import BORDER, open_checkpoint
+from .joining import Source, join_files, read_sources
 from .latent_space_hints import whose
 
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
           "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}  # fmt: skip
-OWNS = {"encoder": ("encoder.", "quant_conv."), "decoder": ("decoder.", "post_quant_conv.")}
-Source = tuple[Checkpoint, str]  # where a tensor is: the file, and its name there
 
 
 @torch.inference_mode(False)  # its tensors could not be trained, nor be given other data, outside of it
@@ -70,17 +68,18 @@ def load(
                     fetch what the VAE needs, if it is not there (with huggingface_hub)
 
     A later file replaces that half of an earlier one: `load('flux2-vae.safetensors', 'small_decoder.safetensors')`.
+    RAE's decoder takes from files that are no VAE, too: `load('decoder.pt', 'stat.pt', 'dinov2-with-registers-base')`.
     Raises UnknownCheckpoint, BrokenCheckpoint, BadRequest.
     """
     places = [Path(path, subfolder) for path in paths] or [built_in.VAE_FILE]
     checkpoints = [open_checkpoint(place, download) for place in places]
     name = " + ".join(c.path.name or str(c.path) for c in checkpoints)
-    found, sources = _together(checkpoints)
+    found, sources = join_files(checkpoints)
     demand_whole(found, name)
     where = dtypes.demand_device(device or "cpu")
     own = own_dtype(Counter(checkpoint.entries[old].dtype for checkpoint, old in sources.values()), name)
     dtype = dtypes.choose_dtype(where, own, dtype, fits_fp16=family_named(found.family).rounding.fits_fp16)
-    variant = Variant(found.family, found.config, _read(sources))
+    variant = Variant(found.family, found.config, read_sources(sources, family_named(found.family)))
     if not family_named(found.family).scaling:
         variant = variant._replace(latent_space=space_of(found, checkpoints[0]))
     if space := latent_space or _author_s_space(found, checkpoints):
@@ -284,52 +283,3 @@ def assemble(
     given = {id(p): weights[name] for name, p in network.named_parameters() if weights[name].dtype is not dtype}
     keep_unrounded(network, given)
     return network.eval()
-
-
-def _together(checkpoints: list[Checkpoint]) -> tuple[Detection, dict[str, Source]]:
-    """All files as one VAE: what it is, and where each tensor (by reference name) is."""
-    found = [detect_in(checkpoint) for checkpoint in checkpoints]
-    if len(found) == 1:
-        return found[0], {new: (checkpoints[0], old) for new, old in found[0].names.items()}
-    _demand_partners(found, checkpoints)
-    sources: dict[str, Source] = {}
-    shapes: dict[str, tuple[int, ...]] = {}
-    for checkpoint, one in zip(checkpoints, found, strict=True):
-        replaced = tuple(name for part in one.parts for name in OWNS[part])
-        sources = {name: source for name, source in sources.items() if not name.startswith(replaced)}
-        sources |= {new: (checkpoint, old) for new, old in one.names.items()}
-        shapes |= one.shapes
-    shapes = {name: shapes[name] for name in sources}
-    config = family_named(found[0].family).read(shapes, groups_of(found[0].config))
-    layout = "+".join(one.layout for one in found)
-    names = {new: old for new, (_, old) in sources.items()}
-    return compare(found[0].family, config or found[0].config, Reading("", layout, shapes, names)), sources
-
-
-def _demand_partners(found: list[Detection], checkpoints: list[Checkpoint]) -> None:
-    """Files that are to make one VAE must be of one family, channels and ratio, and not the same half twice."""
-    first = found[0]
-    for other, checkpoint in zip(found[1:], checkpoints[1:], strict=True):
-        a, b = checkpoints[0].path.name, checkpoint.path.name
-        if (other.family, *_fit(other)) != (first.family, *_fit(first)):
-            raise BrokenCheckpoint(f"'{a}' ({first.title}) and '{b}' ({other.title}) do not make one VAE.")
-        if other.parts == first.parts:
-            what = f"{first.parts[0]}s" if len(first.parts) == 1 else "whole VAEs"
-            raise BrokenCheckpoint(f"'{a}' and '{b}' are both {what}: give one VAE, or an encoder and a decoder.")
-
-
-def _fit(found: Detection) -> tuple[int, int, int]:
-    """(channels of z, ratio, groups of norms): what two halves must agree on. A bare half knows no patches."""
-    patch = getattr(found.config, "patch", None) or 1
-    return found.latent_channels // patch**2, found.spatial_ratio // patch, groups_of(found.config)
-
-
-def _read(sources: Mapping[str, Source]) -> dict[str, Tensor]:
-    """Every tensor on its file's memory map, by reference name."""
-    reference = {(id(checkpoint), old): new for new, (checkpoint, old) in sources.items()}
-    checkpoints = {id(checkpoint): checkpoint for checkpoint, _ in sources.values()}
-    return {
-        reference[key, old]: tensor
-        for key, checkpoint in checkpoints.items()
-        for old, tensor in checkpoint.tensors(name for owner, name in sources.values() if owner is checkpoint)
-    }

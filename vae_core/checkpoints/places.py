@@ -3,14 +3,16 @@
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePath, PureWindowsPath
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import NamedTuple, NoReturn, TypeVar
 
 from ..errors import BadRequest, BrokenCheckpoint, some
 from ..files.reading import demand_file, read_json
+from ..files.safetensors_header import explain_kind
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 WEIGHTS = (".safetensors", ".sft", ".gguf", *PICKLES)
+FLAX = ".msgpack"
 SUBFOLDERS = ("", "vae", "movq", "vqgan", "vqvae")  # of a model of diffusers
 VARIANTS = ("", "fp32", "bf16", "fp16", "non_ema")
 STEMS = ("diffusion_pytorch_model", "ae", "vae", "model", "pytorch_model")
@@ -124,6 +126,8 @@ def _refuse_empty(folder: Path, places: list[Path]) -> NoReturn:
     for entry in (entry for place in places for entry in sorted(place.iterdir())):
         if entry.suffix.lower() in WEIGHTS:
             _demand_target(entry)
+        if entry.suffix == FLAX and (sentence := explain_kind(entry)):
+            raise BrokenCheckpoint(sentence)
     others = [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir() and _list_weights(entry)]
     hint = f"; weights are in its folder {some(others)}: name the one you mean" if others else ""
     raise BadRequest(
@@ -147,16 +151,20 @@ def _list_weights(folder: Path) -> list[Path]:
 
 
 def read_index(index: Path) -> list[Path]:
-    """An index names the file of every tensor; only files beside it are opened."""
-    return _demand_all(
-        [index.parent / name for name in read_parts(index)], f"'{index}' names files that are not beside it"
-    )
+    """An index names the file of every tensor; only files in its folder are opened, at any depth."""
+    parts = [PurePosixPath(part) for part in read_parts(index)]
+    files = [index.parent / (part if (index.parent / part).is_file() else part.name) for part in parts]
+    return _demand_all(files, f"'{index}' names files that are not beside it")
 
 
 def read_parts(index: Path) -> list[str]:
-    """The names of the files that an index names. Raises BrokenCheckpoint if it is none."""
+    """The files that an index names, as from its folder. Raises BrokenCheckpoint if it is none.
+
+    Of a path that begins elsewhere, as those of other people's machines do, only the name is left.
+    """
     try:
-        return sorted({PureWindowsPath(name).name for name in read_json(index)["weight_map"].values()})
+        parts = map(PureWindowsPath, read_json(index)["weight_map"].values())
+        return sorted({p.name if p.anchor or ".." in p.parts else p.as_posix() for p in parts})
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise BrokenCheckpoint(f"'{index}' is no index of shards: it has no 'weight_map'.") from e
 

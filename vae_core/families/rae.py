@@ -4,15 +4,21 @@ Zheng et al. 2025 (https://arxiv.org/abs/2510.11690). Reference: huggingface/dif
 huggingface/transformers (Apache-2.0), bytetriper/RAE src/stage1 (MIT).
 
 The surprise: it knows one size of image. Its authors squeeze every image to that square; here others are refused.
+
+What its authors publish is the decoder alone. Its tensors do not tell whose features it decodes, hence the colours that
+it was trained with: its file's or folder's name does (`find_version`), or the encoder that is loaded with it. The
+statistics of the latent are in a file of their own, too (`stat.pt`); without it, latents are the features themselves.
 """
 
 # 256 px, DINOv2-B with registers, ViT-XL:
 #   encoder   256 -> 224 px, bicubic | 14x14 pixels 3->768 | 5 other tokens | 12 layers | norm
 #   decoder   768->1152 | 1 other token | 28 layers | norm | 1152 -> 16x16 pixels of 3
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isqrt
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +26,7 @@ from torch import Tensor
 
 from ..dtypes import at_least_fp32
 from ..ops import Affine, Op, Ops, chain
-from .blocks.base import ConfigJson, Family, Halves, Member, Network
+from .blocks.base import Beside, ConfigJson, Family, Halves, Member, Network
 from .blocks.rae import HEAD, KINDS, Decoder, Encoder, ViTDecoder, ViTEncoder
 from .blocks.vit import Resize
 from .names import rae
@@ -29,6 +35,8 @@ from .shapes import Shapes, count, has_unread_half, size, vote
 GRID = 16  # patches in a row of the published ones, but for that of 512 px; their statistics tell, or their positions
 PATCH = 16  # pixels of the decoder's patch in all published ones
 HEADS = {1152: 16, 512: 16}  # of decoders with other heads: the authors' ViT-XL, diffusers' default
+UNTOLD = "unknown"  # the version of a decoder that might be any encoder's
+WIDTHS = {384: "dinov2", 1152: "siglip2", 1280: "mae"}  # of features that only one of the encoders has, in any size
 EPS = 1e-5  # beside the standard deviation of the latent, as diffusers has it
 
 
@@ -42,6 +50,7 @@ class RAEConfig(Halves):
     colours: bool = True  # does the file hold their mean and standard deviation?
     mean: tuple[int, ...] = (1,)  # shapes of the latent's statistics in the file; () if they are not there
     std: tuple[int, ...] = (1,)
+    version: str = ""  # of a decoder that holds no colours: the encoder's kind
     in_channels: int = 3
     out_channels: int = 3
 
@@ -53,12 +62,18 @@ class RAEConfig(Halves):
     def image_size(self) -> int | None:
         return self.grid * self.patch
 
+    @property
+    def kind(self) -> str:
+        """Whose features the latent is, in KINDS; '' if that is not told, nor needed."""
+        return self.encoder.kind if self.encoder else self.version
+
 
 def detect(shapes: Shapes) -> RAEConfig | None:
     encoder, decoder = _read_encoder(shapes), _read_decoder(shapes)
     colours = any(name in shapes for name in ("encoder_mean", "encoder_std"))
     z = vote([size(shapes, "decoder.decoder_embed.weight", 1), *_encoder_widths(shapes)])
-    known = colours or (encoder and decoder)  # an encoder alone may be anybody's, and a decoder does not tell of whom
+    # An encoder alone may be anybody's, and so may a decoder: that of a masked autoencoder hides patches.
+    known = colours or (decoder and (encoder or "decoder.mask_token" not in shapes))
     if not z or has_unread_half(shapes, encoder, decoder) or not known or not (encoder or decoder):
         return None
     if encoder and z % HEAD:
@@ -69,7 +84,24 @@ def detect(shapes: Shapes) -> RAEConfig | None:
     pixels = vote(size(shapes, f"decoder.decoder_pred.{t}") for t in ("weight", "bias"))
     patch = isqrt(pixels // 3) if pixels else PATCH
     mean, std = (shape if _is_statistic(shape, z, grid) else (1,) for shape in (mean, std))
-    return RAEConfig(z, encoder, decoder, grid, patch, colours, mean, std) if patch else None
+    version = "" if colours or encoder else WIDTHS.get(z, UNTOLD)
+    return RAEConfig(z, encoder, decoder, grid, patch, colours, mean, std, version) if patch else None
+
+
+def find_version(file: Path) -> str | None:
+    """Whose features a decoder alone decodes, by its own name, its folder's, or those of the authors' folders.
+
+    'RAE/siglip2_decoder.pt', 'siglip2_decoder/model.pt', 'decoders/mae/base_p16/ViTXL_n08/model.pt'
+    """
+    above = file.parts[-4:-2] if file.parent.name.lower().startswith("vit") else ()
+    words = {word for part in (*above, *file.parts[-2:]) for word in re.split(r"[^a-z0-9]+", part.lower())}
+    found = [kind for kind in KINDS if kind in words]
+    return found[0] if len(found) == 1 else None
+
+
+def read_beside(name: str, tensor: Tensor) -> Tensor:
+    """A tensor of the files beside a decoder as the reference has it: the authors add EPS to a variance."""
+    return (tensor.double() + EPS).sqrt() - EPS if name == rae.VARIANCE else tensor
 
 
 def _encoder_widths(shapes: Shapes) -> list[int | None]:
@@ -181,9 +213,8 @@ class RAE(Network):
     def _colours(self) -> tuple[Tensor, Tensor]:
         if self.config.colours:
             return self.get_buffer("encoder_mean"), self.get_buffer("encoder_std")
-        assert self.config.encoder
         like = next(self.parameters())
-        mean, std = (torch.tensor(t, device=like.device) for t in KINDS[self.config.encoder.kind].colours)
+        mean, std = (torch.tensor(t, device=like.device) for t in KINDS[self.config.kind].colours)
         return mean[None, :, None, None], std[None, :, None, None]
 
     def _statistics(self) -> tuple[Tensor, Tensor]:
@@ -196,7 +227,13 @@ class RAE(Network):
 
 def is_published(c: RAEConfig) -> bool:
     """Diffusion models were trained on DINOv2's features alone, with statistics of each place."""
-    return c.encoder is not None and c.encoder.kind == "dinov2" and len(c.mean) > 2 and len(c.std) > 2
+    return c.kind == "dinov2" and len(c.mean) > 2 and len(c.std) > 2
+
+
+def remark(c: RAEConfig) -> str:
+    if c.mean or c.std:
+        return ""
+    return "it decodes features; a diffusion model's latents need their statistics (stat.pt), loaded together with it"
 
 
 def read_config_json(facts: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -227,7 +264,11 @@ FAMILY = Family(
         mean=(768, 16, 16),
         std=(768, 16, 16),
     ),
-    layouts=(rae.ORIGINAL_NAMES, rae.DIFFUSERS_NAMES),
+    layouts=(rae.ORIGINAL_NAMES, rae.DIFFUSERS_NAMES, rae.DECODER_NAMES),
+    versions=tuple(KINDS),
+    find_version=find_version,
+    beside=Beside(rae.from_beside, read_beside),
+    remark=remark,
     published=is_published,
     members=(  # nyu-visionx/RAE-...
         Member("RAE of DINOv2-B, SigLIP2 and MAE (images of 256 px, and one of DINOv2-B of 512 px)", 768, 16),

@@ -179,7 +179,7 @@ def clip_law(family: str, config: Config) -> ClipLaw | None:
     return build(family, config).clip_law
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=128)  # an unknown file is compared with each family's example, and a folder holds many kinds
 def expected_shapes(family: str, config: Config) -> Mapping[str, tuple[int, ...]]:
     """Every tensor that a network of this config has, by reference name."""
     return {name: tuple(t.shape) for name, t in build(family, config).state_dict().items()}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from .blocks.base import Member
-from .shapes import Shapes, size, text_of
+from .shapes import Shapes
 
 Mark = Mapping[str, tuple[int | None, ...] | None]
 
@@ -20,9 +20,6 @@ class Foreign(NamedTuple):
     diffusers   the first version of diffusers that runs it, and the class that does
     names       any of which is proof
     marks       any of which is, if all its names have their shapes
-    lacks       how no name begins; '' if any may be there
-    channels    of members that differ in it: a tensor's name, which may follow `decoder.`, and which of its sizes is
-                the latent's channels
     way_out     another file that serves, as a sentence
     """
 
@@ -30,27 +27,22 @@ class Foreign(NamedTuple):
     diffusers: str = ""
     names: tuple[str, ...] = ()
     marks: tuple[Mark, ...] = ()
-    lacks: str = ""
-    channels: tuple[str, int] | None = None
     way_out: str = ""
 
     @property
     def title(self) -> str:
         return self.of.models
 
-    def refuse(self, shapes: Shapes) -> str:
-        """Why a file with these shapes (by names without prefix) is refused."""
+    def refuse(self) -> str:
+        """Why such a file is refused."""
         title, channels, ratio, frames = self.of
-        name, axis = self.channels or ("", 0)
-        channels = next(filter(None, (size(shapes, half + name, axis) for half in ("", "decoder."))), channels)
         elsewhere = f": diffusers runs it since {self.diffusers}" if self.diffusers else ""
         facts = f"{channels} channels at 1/{ratio}" + (f", 1 frame to {frames}" if frames else "")
         return f"this is the VAE of {title} ({facts}), which is not supported yet{elsewhere}.{self.way_out}"
 
     def matches(self, shapes: Shapes) -> bool:
         alone = any(name in shapes for name in self.names)
-        marked = any(all(_fits(shapes.get(name), want) for name, want in mark.items()) for mark in self.marks)
-        return (alone or marked) and not (self.lacks and f"\n{self.lacks}" in text_of(shapes))
+        return alone or any(all(_fits(shapes.get(name), want) for name, want in mark.items()) for mark in self.marks)
 
 
 def recognise(shapes: Shapes) -> Foreign | None:
@@ -81,13 +73,5 @@ FOREIGN: tuple[Foreign, ...] = (
         diffusers="0.40.0 (AutoencoderKLMiniMaxH3)",
         names=("decoder.transformer_blocks.0.scale1",),
         marks=({"encoder.conv_out.weight": (48, 1024, 3, 3, 3)},),
-    ),
-    Foreign(
-        Member("RAE's decoder alone", 768, 16),
-        names=("decoder.trainable_cls_token", "trainable_cls_token"),
-        lacks="encoder",
-        channels=("decoder_embed.weight", 1),
-        way_out=" It does not tell the colours and the latents that it was trained for: take the file of diffusers' "
-        "AutoencoderRAE, which does.",
     ),
 )

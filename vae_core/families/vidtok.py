@@ -20,6 +20,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -204,12 +205,12 @@ def quantise(z: Tensor) -> Tensor:
     return bounded.round() / (LEVELS // 2)
 
 
-def find_version(file: str) -> str | None:
+def find_version(file: Path) -> str | None:
     """The version of a causal network by Microsoft's name of its file, or None.
 
     'vidtok_kl_causal_488_4chn.ckpt' -> '1.0', 'vidtok_kl_causal_488_4chn_v1_1.ckpt' -> '1.1'
     """
-    found = re.match(r"vidtok_(?:kl|fsq)_causal_\d+_\d+(?:chn)?(_v1_1)?(?!\d)", file.lower())
+    found = re.match(r"vidtok_(?:kl|fsq)_causal_\d+_\d+(?:chn)?(_v1_1)?(?!\d)", file.name.lower())
     return (NEWER if found[1] else OLDER) if found else None
 
 

@@ -3,6 +3,7 @@
 The signatures are those of the formats' own specifications, and of the `file` command's list for camera files.
 """
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +37,11 @@ EXR = Kind("EXR", "an OpenEXR image", "convert it to a TIFF of 16 bits or of flo
 GGUF = Kind("GGUF", "a GGUF file, weights quantised in blocks", "take the .safetensors file that it was made of")
 ONNX = Kind("ONNX", "a program in ONNX", "take the .safetensors file that it was made of")
 ENGINE = Kind("TensorRT", "an engine of TensorRT, made for one card", "take the .safetensors file that it was made of")
+FLAX = Kind(
+    "Flax",
+    "a MessagePack file, weights as Flax writes them",
+    "take the .safetensors or .bin file of the same repository",
+)
 VIDEO = Kind("video", "a video", FRAMES)
 RAW = Kind("raw", "a camera's raw file", "develop it and export a TIFF of 16 bits")
 
@@ -82,6 +88,11 @@ SIGNATURES = (
     (2, b"\x12\x07pytorch", ONNX),
     *((0, start, ENGINE) for start in (b"ftrt", b"ptrt")),
 )  # fmt: skip
+# MessagePack: a table of 1 to 15 names (or of more), the first name, and behind it a table or an array of numbers. See
+# https://github.com/msgpack/msgpack/blob/master/spec.md and flax.serialization.
+FLAX_START = re.compile(
+    rb"([\x81-\x8f]|\xde..)[\xa1-\xbf][A-Za-z_][A-Za-z0-9_]*[\x80-\x8f\xc7-\xc9\xd4-\xd8\xde\xdf]", re.DOTALL
+)
 IMAGES = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "HEIF", "AVIF", "JXL", "JPEG2000", "PNM", "EXR", "HDR", "PSD",
           "XCF", "FITS", "svg", "raw")  # fmt: skip
 SVG = Kind("svg", "a drawing (SVG)", "render it as PNG")
@@ -101,6 +112,8 @@ def kind_of_bytes(start: bytes) -> Kind:
             return kind
     if start[4:9] == b"\0\0\0\0{":  # the length of a header, then the header
         return Kind("safetensors", "a safetensors file: weights or a latent", "check the name")
+    if FLAX_START.match(start):
+        return FLAX
     if not start.strip(b"\0"):
         return ZEROS if start else EMPTY
     return _kind_of_text(start)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BrokenCheckpoint
-from .kinds import EMPTY, ENGINE, GGUF, HTML, IMAGES, JSON, LFS, ONNX, TEXT, VIDEO, WORKFLOW, ZEROS, kind_of
+from .kinds import EMPTY, ENGINE, FLAX, GGUF, HTML, IMAGES, JSON, LFS, ONNX, TEXT, VIDEO, WORKFLOW, ZEROS, kind_of
 from .limits import LARGEST_JSON, MOST_TENSORS
 
 Info = Mapping[str, Any]  # {dtype, shape, data_offsets}
@@ -27,7 +27,7 @@ AGAIN, WEIGHTS = "download it again", "a file of weights"
 # What is taken for a safetensors file, and what to do with it; "": as its kind says
 OTHERS = {
     **dict.fromkeys(IMAGES, "`exact-vae encode` makes its latent"),
-    **dict.fromkeys((WORKFLOW.name, LFS.name, GGUF.name, ONNX.name, ENGINE.name), ""),
+    **dict.fromkeys((WORKFLOW.name, LFS.name, GGUF.name, ONNX.name, ENGINE.name, FLAX.name), ""),
     **dict.fromkeys(("HDF5", "numpy", "gzip", "7z", "rar"), ""),
     HTML.name: "download the file itself, not the page that shows it",
     VIDEO.name: "take a file of weights",

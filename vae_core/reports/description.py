@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from ..checkpoints.detection import Inspection
 from ..errors import shorten, some
+from ..families.registry import family_named
 from ..latents.spaces import SPACES
 from ..vae import VAE
 
@@ -53,11 +54,17 @@ def _facts(of: Inspection | VAE) -> dict[str, str]:
     decoded = f"; decoded to {of.decoded_ratio} pixels for one of the latent" if other else ""
     frames = f", 1 frame to {of.temporal_ratio}" if of.temporal_ratio else ""
     alone = f"; of images of {of.image_size}x{of.image_size} alone" if of.image_size else ""
-    version = vars(of.config).get("version")  # of families whose files of several versions look alike
+    version = vars(of.config).get("version", "")  # of families whose files of several versions look alike
+    family = family_named(of.family)
     space = of.latent_space and f"the latents of {SPACES[of.latent_space].models} ({of.latent_space})"
     return {
         "latent": f"{of.latent_channels} channels at 1/{of.spatial_ratio}{frames}",
-        "version": f"read as {version}" if version else "",
+        "version": version and (f"read as {version}" if version in family.versions else _ask(family.versions)),
         "speaks": space or "",
+        "note": family.remark(of.config) if family.remark else "",
         "pixels": f"{of.in_channels} channels in, {of.out_channels} out{decoded}{alone}",
     }
+
+
+def _ask(versions: tuple[str, ...]) -> str:
+    return f"{' or '.join(versions)}: nothing tells"

@@ -86,16 +86,22 @@ def test_other_vaes_are_refused_by_name(name):
     assert e.value.title == title
 
 
-def test_the_decoder_of_a_rae_alone_says_too_little():
+@pytest.mark.parametrize(
+    ("width", "version"), [(768, "unknown"), (1024, "unknown"), (384, "dinov2"), (1152, "siglip2")]
+)
+def test_the_decoder_of_a_rae_alone_says_whose_features_it_decodes_by_their_width(width, version):
     """As its authors publish it: neither the colours nor the statistics of the latents are in it."""
     shapes = header("rae-dinov2-vitxl.diffusers")["shapes"]
     decoder = {name: shape for name, shape in shapes.items() if name.startswith("decoder.")}
-    decoder["decoder.decoder_embed.weight"] = (1152, 1024)
+    decoder |= {"decoder.decoder_embed.weight": (1152, width), "decoder.decoder_pos_embed": (1, 1025, 1152)}
     for file in (decoder, {name.removeprefix("decoder."): shape for name, shape in decoder.items()}):
-        with pytest.raises(UnsupportedCheckpoint, match=r"RAE's decoder alone \(1024 channels at 1/16\).*Autoenc"):
-            detect(file)
+        found = detect(file)
+        assert (found.family, found.parts, found.is_whole, found.latent_channels) == ("rae", ("decoder",), True, width)
+        assert (found.config.version, found.image_size) == (version, 512) and not found.config.mean
+    with pytest.raises(UnknownCheckpoint, match="no VAE was found"):
+        detect({**decoder, "decoder.mask_token": (1, 1, 1152), "vit.layernorm.bias": (768,)})  # a masked autoencoder's
     told = {name: shape for name, shape in shapes.items() if not name.startswith("encoder.")}
-    assert detect(told).config.parts == ("decoder",) and detect(told).is_whole
+    assert detect(told).config.version == "" and detect(told).is_whole
 
 
 @pytest.mark.parametrize("name", OTHERS)

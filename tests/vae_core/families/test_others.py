@@ -12,6 +12,7 @@ FILES = {
     "a LoRA": {"lora_unet_down_0.lora_down.weight": (4, 320), "lora_unet_down_0.lora_up.weight": (320, 4)},
     "a ControlNet": {"control_model.input_hint_block.0.weight": (16, 3, 3, 3)},
     "an upscaler of images": {"model.1.sub.0.RDB1.conv1.0.weight": (32, 64, 3, 3)},
+    "the statistics of RAE's latents": {"mean": (768, 16, 16), "var": (768, 16, 16)},
     "LTX's upscaler of latents": {"initial_conv.weight": (512, 128, 3, 3, 3), "upsampler.0.weight": (2048, 512, 3, 3)},
     "the VAE of sound of ACE-Step": {
         "vocoder.backbone.channel_layers.0.0.bias": (96,),
@@ -45,6 +46,7 @@ FILES = {
     "a language model": {
         "model.layers.0.self_attn.q_proj.weight": (4096, 4096), "model.embed_tokens.weight": (32000, 4096)
     },
+    "a vision encoder (DINOv2 or MAE)": {"embeddings.patch_embeddings.projection.weight": (768, 3, 14, 14)},
     "a vision encoder (CLIP)": {"vision_model.encoder.layers.0.self_attn.q_proj.weight": (1024, 1024)},
     "a diffusion model": header("none.flux1-dit")["shapes"],
     "a network of sound or of shapes in space": {"encoder.layers.0.weight": (64, 1, 7), "decoder.layers.0.bias": (64,)},

@@ -23,6 +23,7 @@ from .limits import find_limit
 from .places import DEVICE, DISK, SYSTEM
 from .plan import Plan
 from .request import Request, add_scores, propose_fitting
+from .shapes import ShapesOnly
 
 
 def make_request(
@@ -197,7 +198,7 @@ def _counting_on_meta(half: Half, shape: tuple[int, ...]) -> Iterator[None]:
     """Tensors are made without numbers. Raises DoesNotFit for more of them than can be counted."""
     batch = math.prod((shape[0], *shape[2:-2]))
     what = f"to {half.verb} {batch} x {shape[-1]}x{shape[-2]}"
-    with torch.device("meta"), torch.no_grad(), _raising_overflow(what):
+    with torch.device("meta"), torch.no_grad(), ShapesOnly(), _raising_overflow(what):
         yield
 
 

@@ -1,6 +1,7 @@
 """Tensors that have shapes but no numbers: what torch's functions give of them on the meta device, quickly.
 
-Most of torch's own meta kernels are Python that computes strides nobody reads.
+Most of torch's own meta kernels are Python that computes strides nobody reads, and the first of them to run loads
+torch's compiler, which takes longer than a first image.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,20 @@ LIKE_INPUT = frozenset(
         "group_norm",
         "batch_norm",
         "layer_norm",
+        "scaled_dot_product_attention",  # of values as wide as queries
+        "gelu",
+        "sigmoid",
+        "tanh",
+        "exp",
+        "sin",
+        "cos",
+        "neg",
+        "pow",
+        "clamp",
+        "roll",
+        "sqrt",
+        "tril",
+        "normalize",
         "silu",
         "relu",
         "square",
@@ -43,6 +58,8 @@ class Census:
 class ShapesOnly(TorchFunctionMode):
     """Within this context the functions listed above make tensors of the right shape and dtype, and no more.
 
+    Numbers that a network computes of its constants on a CPU are computed.
+
     census: who is told of them
     """
 
@@ -63,18 +80,19 @@ class ShapesOnly(TorchFunctionMode):
 
     def make(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the function of this name gives."""
+        if any(isinstance(x, Tensor) and not x.is_meta for x in args):
+            return func(*args, **kwargs)
         if name in LIKE_INPUT and "out" not in kwargs:
             return args[0] if kwargs.get("inplace") else _empty(args[0].shape, args[0].dtype)
         if name in IN_PLACE:
             return args[0]
-        if name in BROADCAST and kwargs.keys() <= {"out"}:
+        if name in BROADCAST and kwargs.keys() <= {"out", "alpha"}:
             out = kwargs.get("out")
             return _broadcast(*args) if out is None else out
-        if name in REDUCTIONS and kwargs.get("keepdim"):
+        if name in REDUCTIONS and isinstance(_find_axis(name, *args[1:], **kwargs), int):
             return _reduce(*args, **kwargs)
-        if name == "conv2d":
-            return _convolve(*args, **kwargs)
-        return _join(*args, **kwargs) if name == "cat" else func(*args, **kwargs)
+        make = MAKERS.get(name, func)
+        return make(*args, **kwargs)
 
 
 def _empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
@@ -88,10 +106,17 @@ def _broadcast(a: Any, b: Any, *more: Any) -> Tensor:
     return _empty(shape, torch.result_type(a, b))
 
 
-def _reduce(x: Tensor, dim: int, *, keepdim: bool, dtype: torch.dtype | None = None) -> Tensor:
-    """An empty tensor of the shape and dtype of x.sum(dim, keepdim=True)."""
+def _find_axis(name: str, *given: Any, dim: Any = None, **kwargs: Any) -> Any:
+    """The axis or axes of a reduction; None if it is none of the plain calls, x.sum(dim) and x.sum(dim=dim)."""
+    if not given:
+        return dim
+    return given[0] if len(given) == 1 and name != "linalg_vector_norm" else None
+
+
+def _reduce(x: Tensor, dim: int, *, keepdim: bool = False, dtype: torch.dtype | None = None) -> Tensor:
+    """An empty tensor of the shape and dtype of x.sum(dim)."""
     shape = list(x.shape)
-    shape[dim] = 1
+    shape[dim : dim + 1 or None] = [1] * keepdim
     return _empty(shape, dtype or x.dtype)
 
 
@@ -100,6 +125,18 @@ def _join(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     shape = list(tensors[0].shape)
     shape[dim] = sum(x.shape[dim] for x in tensors)
     return _empty(shape, tensors[0].dtype)
+
+
+def _stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """An empty tensor of the shape of torch.stack(tensors, dim), for tensors of one dtype."""
+    shape = list(tensors[0].shape)
+    shape.insert(dim if dim >= 0 else len(shape) + 1 + dim, len(tensors))
+    return _empty(shape, tensors[0].dtype)
+
+
+def _multiply(x: Tensor, weight: Tensor, bias: Any = None) -> Tensor:
+    """An empty tensor of the shape of F.linear's."""
+    return _empty((*x.shape[:-1], len(weight)), x.dtype)
 
 
 def _convolve(
@@ -113,3 +150,6 @@ def _convolve(
 
 def _pair(n: Any) -> tuple[int, int]:
     return tuple(n) if isinstance(n, Sequence) else (n, n)
+
+
+MAKERS = {"cat": _join, "stack": _stack, "linear": _multiply, "conv2d": _convolve}

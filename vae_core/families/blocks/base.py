@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -186,6 +187,17 @@ class Row(nn.ModuleList):
         return chain(*self)
 
 
+class Table(nn.Module):
+    """One row of numbers for each index, (rows, channels), as `weight`.
+
+    nn.Embedding draws them when it is made, and on the meta device torch loads its compiler for that: 1.4 s.
+    """
+
+    def __init__(self, rows: int, channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(rows, channels))
+
+
 def always(config: Any) -> bool:
     return True
 
@@ -230,6 +242,17 @@ class ConfigJson(NamedTuple):
     settings: Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
+class Beside(NamedTuple):
+    """What a family takes from files that are no VAE but are given with one: statistics, another network's weights.
+
+    names  shapes of such a file -> its names to the reference names; {} if there is nothing to take
+    read   a name of the file and its tensor -> the tensor as the reference has it
+    """
+
+    names: Callable[[Shapes], Mapping[str, str]]
+    read: Callable[[str, Tensor], Tensor]
+
+
 class Family(NamedTuple):
     """One architecture: how to tell it, how files name its tensors, and how to build it.
 
@@ -242,8 +265,10 @@ class Family(NamedTuple):
                  tensors that lead from its scaled latents to raw ones
     grouped      are its norms of as many groups as a config.json says? `detect` takes the number as `norm_groups`
     versions     of files that have the same names and shapes, but are run differently: the config's `version`, if it
-                 has one
-    find_version a file's name -> its version, or None
+                 has one; a config that has another does not know its own, and is not run
+    find_version a file's path -> its version by the name, or None
+    beside       what is taken from files that are given with one of it
+    remark       what a config's users must know of it beside its facts
     light        may it be read as LightX2V's network of the same shapes, `light=True` in the config?
     """
 
@@ -260,7 +285,9 @@ class Family(NamedTuple):
     scaling: Callable[[LatentSpace], dict[str, Tensor]] | None = None
     light: bool = False
     versions: tuple[str, ...] = ()
-    find_version: Callable[[str], str | None] | None = None
+    find_version: Callable[[Path], str | None] | None = None
+    beside: Beside | None = None
+    remark: Callable[[Any], str] | None = None
     grouped: bool = False
 
     def read(self, shapes: Shapes, norm_groups: int) -> Any:

@@ -14,9 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...ops import Conv2d, Ops, PixelShuffle, chain
+from .base import Table
 from .vit import FromTokens, Layer, Linear, Norm, ToTokens, fit_positions, gelu_tanh, make_positions
 
 HEAD = 64  # channels of an encoder's attention head
+# Of encoders with other heads, which are 16: https://huggingface.co/google/siglip2-so400m-patch16-256 (config.json) ...
+OF_16_HEADS = (("siglip2", 1152), ("siglip2", 1536), ("mae", 1280))
 DECODER_EPS = 1e-12
 UNITS = 16  # the square that the decoder's positions are in, however many patches it has
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -45,6 +48,11 @@ KINDS = {
 }
 
 
+def count_heads(kind: str, width: int) -> int:
+    """Attention heads of an encoder, which its tensors do not tell."""
+    return 16 if (kind, width) in OF_16_HEADS else width // HEAD
+
+
 @dataclass(frozen=True)
 class Encoder:
     kind: str  # in KINDS
@@ -71,7 +79,7 @@ class Embeddings(nn.Module):
         table = e.positions**2
         self.patch_embeddings = nn.ModuleDict({"projection": Conv2d(3, z, e.patch, stride=e.patch, pad=(0, 0))})
         if e.kind == "siglip2":
-            self.position_embedding = nn.Embedding(table, z)
+            self.position_embedding = Table(table, z)
         else:
             self.cls_token = nn.Parameter(torch.zeros(1, 1, z))
             self.position_embeddings = nn.Parameter(torch.zeros(1, 1 + table, z))
@@ -106,7 +114,7 @@ class ViTEncoder(nn.Module):
     def __init__(self, z: int, grid: int, e: Encoder):
         super().__init__()
         kind = KINDS[e.kind]
-        make = partial(Layer, z, z // HEAD, e.hidden, kind.eps, kind.activation, e.kind == "dinov2")
+        make = partial(Layer, z, count_heads(e.kind, z), e.hidden, kind.eps, kind.activation, e.kind == "dinov2")
         self.embeddings = Embeddings(z, grid, e)
         self.layers = nn.ModuleList(make() for _ in range(e.layers))
         self.last = Norm(z, kind.eps, affine=False)

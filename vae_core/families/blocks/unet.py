@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ...dtypes import at_least_fp32
 from ...ops import CHANNELS_LAST, Conv2d, Op, Ops, Residual, Upsample2x, Window, chain, name_original, silu
+from .base import Table
 from .ldm import GROUPS
 from .mage import apply_linear
 
@@ -61,7 +62,7 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self, c: UNetConfig):
         super().__init__()
-        self.emb = nn.Embedding(c.times, c.widths[0])
+        self.emb = Table(c.times, c.widths[0])
         self.f_1, self.f_2 = nn.Linear(c.widths[0], c.time), nn.Linear(c.time, c.time)
 
     def at(self, time: int) -> Tensor:

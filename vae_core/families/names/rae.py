@@ -1,7 +1,8 @@
 """Names of RAE: one set of names for the layers of all four vision transformers is the reference.
 
 diffusers' class holds an encoder of transformers, whose names have changed between its versions 4 and 5; all are read.
-The authors' training checkpoints hold the same networks, the encoder in a module of its own.
+The authors' training checkpoints hold the same networks, the encoder in a module of its own. What they publish is a
+decoder, its names bare, and beside it in other files the statistics of the latent and transformers' encoder.
 """
 
 import re
@@ -9,10 +10,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..shapes import Shapes
-from .layout import DIFFUSERS, ORIGINAL, Layout, Names, begins
+from .layout import DIFFUSERS, ORIGINAL, Layout, Names, begins, half
 from .rules import BothWays, both_ways
 
 Written = tuple[BothWays, ...]  # applied one after the other
+VARIANCE = "var"  # of the latent, in the authors' file of its statistics
+_ENCODER = ("encoder.embeddings.", "encoder.layers.")
 
 
 def from_diffusers(own: Shapes) -> Names:
@@ -31,6 +34,18 @@ def to_diffusers(names: Iterable[str], config: Any = None) -> Names:
 def to_original(names: Iterable[str], config: Any = None) -> Names:
     """As the authors' class has them, and beside them its statistics, which the authors keep in a file of their own."""
     return _write(names, config, _WRITTEN_BY_AUTHORS, (_DECODER_OF_4,))
+
+
+def from_beside(own: Shapes) -> Names:
+    """Of the files that the authors keep beside a decoder: its statistics, or an encoder as transformers publishes it.
+
+    SigLIP's comes with a transformer of text, MAE's with a decoder of its own; none has the last norm's scale.
+    """
+    if own.keys() == {"mean", VARIANCE}:
+        return {"mean": "_latents_mean", VARIANCE: "_latents_std"}
+    read = {name: _read(f"encoder.{name.removeprefix('vit.')}") for name in own}
+    kept = {old: new for old, new in read.items() if new.startswith(_ENCODER) and not new.endswith("position_ids")}
+    return kept if "encoder.embeddings.patch_embeddings.projection.weight" in kept.values() else {}
 
 
 def _write(names: Iterable[str], config: Any, encoders: dict[str, Written], decoder: Written) -> Names:
@@ -106,3 +121,4 @@ DIFFUSERS_NAMES = Layout(
     from_diffusers,
     to_diffusers,
 )
+DECODER_NAMES = half("decoder", ORIGINAL_NAMES, begins("decoder_embed.", "decoder_layers."))
