@@ -21,6 +21,7 @@ from ..latents.spaces import find_tiny_space
 from .checkpoint import Checkpoint
 from .files import open_checkpoint
 from .latent_space_hints import whose
+from .places import expand
 from .versions import demand_version, find_version
 
 FIT = 0.5  # a family fits if this share of its tensors is there, in shape
@@ -144,7 +145,7 @@ def inspect(path: str | Path, subfolder: str = "", download: bool = False) -> In
     subfolder, download: see `load`. Raises what `detect` does, BrokenCheckpoint for a damaged file and BadRequest for
     one that is not there.
     """
-    return inspect_checkpoint(open_checkpoint(Path(path, subfolder), download))
+    return inspect_checkpoint(open_checkpoint(expand(path) / subfolder, download))
 
 
 def inspect_checkpoint(checkpoint: Checkpoint) -> Inspection:

@@ -26,6 +26,7 @@ from .detection import Detection, demand_whole, detect, space_of
 from .files import BORDER, open_checkpoint
 from .joining import Source, join_files, read_sources
 from .latent_space_hints import whose
+from .places import expand
 
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
           "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}  # fmt: skip
@@ -71,7 +72,7 @@ def load(
     RAE's decoder takes from files that are no VAE, too: `load('decoder.pt', 'stat.pt', 'dinov2-with-registers-base')`.
     Raises UnknownCheckpoint, BrokenCheckpoint, BadRequest.
     """
-    places = [Path(path, subfolder) for path in paths] or [built_in.VAE_FILE]
+    places = [expand(path) / subfolder for path in paths] or [built_in.VAE_FILE]
     checkpoints = [open_checkpoint(place, download) for place in places]
     name = " + ".join(c.path.name or str(c.path) for c in checkpoints)
     found, sources = join_files(checkpoints)

@@ -34,8 +34,11 @@ class Place(NamedTuple):
 
 
 def expand(path: str | Path) -> Path:
-    """`~` and variables of the environment put in."""
-    return Path(os.path.expanduser(os.path.expandvars(path)))
+    """`~` and variables of the environment put in. Raises BadRequest for an empty name: it is not this folder."""
+    said = os.path.expandvars(path)
+    if not said:
+        raise BadRequest("an empty name names no file: give the file's, or '.' for the folder that you are in.")
+    return Path(os.path.expanduser(said))
 
 
 def find_weights(path: str | Path) -> Place:

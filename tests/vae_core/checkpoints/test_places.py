@@ -127,3 +127,14 @@ def test_archives_and_arrays(tmp_path, weights):
                         ("a.h5", "is an HDF5 file")):  # fmt: skip
         with pytest.raises(VAEError, match=words):
             load(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["", "$EXACT_VAE_NOTHING"])
+@pytest.mark.parametrize("read", [load, inspect])
+def test_an_empty_name_is_not_this_folder(name, read, weights, monkeypatch, tmp_path):
+    monkeypatch.setenv("EXACT_VAE_NOTHING", "")
+    monkeypatch.chdir(tmp_path)
+    save_file(weights, tmp_path / "ae.safetensors")
+    with pytest.raises(BadRequest, match="an empty name names no file"):
+        read(name)
+    assert read(".")
