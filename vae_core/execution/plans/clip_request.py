@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -47,14 +48,27 @@ class ClipRequest(Request):
     def propose_bands(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
     ) -> Iterator[Plan]:
-        """The plans in bands: of one latent frame at a time if the clip can be split, otherwise of all frames."""
-        lowest = next(iter(self._parts((1,))), None)
+        """The plans in bands: of one latent frame at a time if the clip can be split, otherwise of all frames.
+
+        On a CPU of all frames first if that takes no more: between parts the last rows of bands are kept, and nothing
+        else; but between frames, of whole images what convolutions see again.
+        """
+        lowest, at_once = next(iter(self._parts((1,))), None), super().propose_bands(elsewhere, rows, keep, on_cpu)
         if lowest is None:
-            yield from super().propose_bands(elsewhere, rows, keep, on_cpu)
+            yield from at_once
             return
-        for plan in lowest.propose_bands(elsewhere, rows, keep, on_cpu):
-            if not plan.twice:  # no norm of a clip in parts sees more than a pixel
-                yield self._combine(lowest, plan, on_cpu)
+        parts = (self._combine(lowest, plan, on_cpu) for plan in lowest.propose_bands(elsewhere, rows, keep, on_cpu)
+                 if not plan.twice)  # no norm of a clip in parts sees more than a pixel  # fmt: skip
+        if not on_cpu or self.streamed or self.chunk:
+            yield from parts
+            return
+        first = next(at_once)
+        if first.peak <= self._count_end_bytes(lowest) + lowest.known:  # what parts take at least; to count them is slow
+            yield from chain((first,), at_once, parts)
+            return
+        other = next(parts)
+        ways = (chain((first,), at_once), chain((other,), parts))
+        yield from chain(*(ways if first.peak <= other.peak else reversed(ways)))
 
     def _propose_whole(self, on_cpu: bool) -> Iterator[Plan]:
         """Whole frames: all of them at once, or fewer. On a CPU one is work enough, and the caches hold more of it."""

@@ -171,8 +171,10 @@ class Request:
     @cached_property
     def temporary_weights(self) -> int:
         """Bytes at most of weights that are made for the run: kept, and for a moment copied."""
-        taps = (declared(op).temporary_bytes for op in leaves(self.ops) if isinstance(op, DoublingConv))
-        return self.made_weights + DOUBLING_COPIES * max(taps, default=0)
+        each = [declared(op) for op in leaves(self.ops)]
+        taps = (op.temporary_bytes for op in each if isinstance(op, DoublingConv))
+        passing = max((op.passing_bytes for op in each), default=0)
+        return self.made_weights + max(passing, DOUBLING_COPIES * max(taps, default=0))
 
     @cached_property
     def made_weights(self) -> int:

@@ -67,7 +67,7 @@ class ShapesOnly(TorchFunctionMode):
             return args[0] if kwargs.get("inplace") else _empty(args[0].shape, args[0].dtype)
         if name in IN_PLACE:
             return args[0]
-        if name in BROADCAST and kwargs.keys() <= {"out"}:
+        if name in BROADCAST and kwargs.keys() <= {"out", "alpha"}:
             out = kwargs.get("out")
             return _broadcast(*args) if out is None else out
         if name in REDUCTIONS and kwargs.get("keepdim"):
