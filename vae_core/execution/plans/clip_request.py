@@ -59,11 +59,13 @@ class ClipRequest(Request):
             return
         parts = (self._combine(lowest, plan, on_cpu) for plan in lowest.propose_bands(elsewhere, rows, keep, on_cpu)
                  if not plan.twice)  # no norm of a clip in parts sees more than a pixel  # fmt: skip
-        if not on_cpu or self.streamed or self.chunk:
+        if not on_cpu or self._comes_in_parts:
             yield from parts
             return
         first = next(at_once)
-        if first.peak <= self._count_end_bytes(lowest) + lowest.known:  # what parts take at least; to count them is slow
+        if (
+            first.peak <= self._count_end_bytes(lowest) + lowest.known
+        ):  # what parts take at least; to count them is slow
             yield from chain((first,), at_once, parts)
             return
         other = next(parts)
@@ -71,14 +73,24 @@ class ClipRequest(Request):
         yield from chain(*(ways if first.peak <= other.peak else reversed(ways)))
 
     def _propose_whole(self, on_cpu: bool) -> Iterator[Plan]:
-        """Whole frames: all of them at once, or fewer. On a CPU one is work enough, and the caches hold more of it."""
-        at_once = [replace(self.plan_whole(on_cpu=on_cpu), images=1)]
+        """Whole frames: all of them at once, or fewer. On a CPU what takes less memory first: the caches hold more."""
+        at_once = replace(self.plan_whole(on_cpu=on_cpu), images=1)
         sizes = (1,) if on_cpu else AT_A_TIME
         parts = [self._combine(part, part.plan_whole(on_cpu=on_cpu), on_cpu) for part in self._parts(sizes)]
-        if parts and (self.streamed or self.chunk):
+        if parts and self._comes_in_parts:
             yield from parts
+        elif on_cpu:
+            yield from sorted((*parts, at_once), key=lambda plan: plan.peak)
         else:
-            yield from parts + at_once if on_cpu else at_once + parts
+            yield from (at_once, *parts)
+
+    @property
+    def is_little(self) -> bool:
+        return not self._comes_in_parts and super().is_little
+
+    @property
+    def _comes_in_parts(self) -> bool:
+        return bool(self.streamed or self.chunk)
 
     def _parts(self, sizes: Iterable[int]) -> list["_LaterPart"]:
         """Of so many latent frames each, if there are more in the clip; none if it can only be run at once."""

@@ -39,6 +39,9 @@ HEIGHTS = (512, 256, 128, 64, 32, 16, 8)
 # On a CPU low bands are as fast as the whole image or faster: what one op has made is in the caches for the next.
 HEIGHTS_ON_CPU = (16, 8)
 SMALL = 64  # rows of an image that is not worth cutting
+LITTLE = 64 * 2**20  # bytes at most of a run on a CPU that is not worth cutting
+# Unless starting the convolutions once more for each band takes this share of the work, and taller bands take little.
+TALLER_ON_CPU, SAVED, SHORT = (64, 32), 0.03, 32 * 2**20
 
 
 class Request:
@@ -111,7 +114,7 @@ class Request:
     ) -> Iterator[Plan]:
         """All plans, the fastest first; of no more than `rows` in a band and kept in `keep`, if these are given."""
         in_one = keep is None and (rows is None or self.rows <= rows)
-        last = on_cpu and rows is None and self.rows > SMALL and self.bands_first
+        last = on_cpu and rows is None and self.rows > SMALL and self.bands_first and not self.is_little
         if in_one and not last:
             yield from self._propose_whole(on_cpu)
         yield from self.propose_bands(elsewhere, rows, keep, on_cpu)
@@ -122,7 +125,7 @@ class Request:
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
     ) -> Iterator[Plan]:
         """The plans in bands."""
-        usual = HEIGHTS_ON_CPU if on_cpu else HEIGHTS
+        usual = (*self._find_taller(), *HEIGHTS_ON_CPU) if on_cpu else HEIGHTS
         most = self.rows if rows is None else rows
         heights = (*([rows] if rows else []), *(height for height in usual if height < most)) or usual[-1:]
         for place in (DEVICE, *elsewhere) if keep is None else (keep,):
@@ -130,6 +133,22 @@ class Request:
                 yield self.plan_bands(height, place, on_cpu=on_cpu)
             if place == DEVICE and self.largest_norms:
                 yield self.plan_bands(heights[-1], DEVICE, self.largest_norms, on_cpu)
+
+    def _find_taller(self) -> tuple[int, ...]:
+        """The height of bands on a CPU that are taller than usual: if they save time, and take little memory."""
+        counted = self._count(())
+        starts = counted.count_starts(max(1, int(counted.widest * HEIGHTS_ON_CPU[0])))
+        for rows in TALLER_ON_CPU:
+            numbers = int(counted.widest * rows)
+            saved = starts - counted.count_starts(max(1, numbers))
+            if saved >= SAVED * counted.work and IN_FLIGHT * numbers * self.x.itemsize <= SHORT:
+                return (rows,)
+        return ()
+
+    @property
+    def is_little(self) -> bool:
+        """Takes it little memory on a CPU to run all at once?"""
+        return self.plan_whole(on_cpu=True).peak <= LITTLE
 
     def _propose_whole(self, on_cpu: bool) -> Iterator[Plan]:
         """Whole images: all of them at once, or fewer. on_cpu: what subclasses choose by."""
