@@ -192,7 +192,7 @@ def convolve_summed(
 
 
 def _sum(taps: Sequence[Tensor], first: int, last: int) -> Tensor:
-    """The sum of the taps for these channels of the result, in fp32 at least. In channels last, as taps lie on a CPU."""
+    """The sum of the taps for these channels of the result, in fp32 at least; laid out as they are."""
     parts = [tap[first:last] for tap in taps]
     exact = at_least_fp32(parts[0].dtype)
     total = parts[0].to(exact) + parts[1]  # `Tensor.sum` over them takes six times as long

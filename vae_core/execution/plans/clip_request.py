@@ -45,6 +45,14 @@ class ClipRequest(Request):
         self.one = self.side = x
         self.clips, self.first, self.step, self.chunk, self.joins = clips, first, step, chunk, joins
 
+    def plan_whole(self, images: int | None = None, on_cpu: bool = False) -> Plan:
+        plan = super().plan_whole(images, on_cpu)
+        return _leave_more_gaps(plan) if on_cpu else plan
+
+    def plan_bands(self, rows: int, keep: str = DEVICE, twice: tuple[int, ...] = (), on_cpu: bool = False) -> Plan:
+        plan = super().plan_bands(rows, keep, twice, on_cpu)
+        return _leave_more_gaps(plan) if on_cpu else plan
+
     def propose_bands(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
     ) -> Iterator[Plan]:
@@ -154,6 +162,12 @@ class ClipRequest(Request):
     def _end_bytes(self) -> dict[str, int]:
         result = self._end_numbers["result"] * max(4, self.x.itemsize)
         return {"input": (self.clips + self.copies) * self.x.nbytes, "result": result}
+
+
+def _leave_more_gaps(plan: Plan) -> Plan:
+    """As all frames at once leave them: what is carried from band to band lies in between."""
+    gaps = min(MOST_GAPS, int(SCATTERED * plan.tensors))
+    return replace(plan, peak=plan.peak + gaps, heap=plan.heap + gaps)
 
 
 def _frames(x: Tensor, n: int) -> Tensor:

@@ -24,8 +24,8 @@ from .backend import count_compiled, count_scratch, find_form
 from .shapes import Census, ShapesOnly
 
 HEIGHTS = 2  # of the bands that one convolution reads: most are of one height, the first and the last of others
-# What starting a convolution takes on a CPU, as so many multiplications: of laying out one number of its weights, and of
-# all else. Measured in fp32 with AVX-512, at 85 billion a second: 512 channels of 8 x 8 pixels, and of 16 x 16.
+# What starting a convolution takes on a CPU, as so many multiplications: to lay out one number of its weights, and all
+# else. Measured in fp32 with AVX-512, at 85 billion a second: 512 channels of 8 x 8 pixels, and of 16 x 16.
 AGAIN, START = 60, 20e6
 REMEMBERED = 4  # activations alive at once while attention gathers what it remembers: the parts of k and v, and both
 

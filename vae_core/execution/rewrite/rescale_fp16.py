@@ -148,8 +148,7 @@ def _rescale_weights(op: Any, weight: float, bias: float) -> Any:
     if weight == bias == 1:
         return op
     if isinstance(op, OneFrame):
-        twin: Any = op if weight == 1 else op.change(partial(_multiply, by=weight))
-        twin = copy(twin)
+        twin: Any = copy(op) if weight == 1 else op.change(partial(torch.mul, other=weight))
         twin.bias = _multiply(op.bias, bias)
     else:
         twin = copy(op)
@@ -159,7 +158,11 @@ def _rescale_weights(op: Any, weight: float, bias: float) -> Any:
         else:
             twin.__dict__ |= new
     kept = declared(op).temporary_bytes if weight == 1 else 0
-    made = [new.nbytes for new, old in ((twin.weight, op.weight), (twin.bias, op.bias)) if new is not old]
+    made = [
+        new.nbytes
+        for new, old in ((twin.weight, op.weight), (twin.bias, op.bias))
+        if new is not None and new is not old
+    ]
     twin.temporary_bytes = kept + sum(made)
     return name_original(op, twin)
 
