@@ -15,10 +15,11 @@ from ..bands.state import Past
 from ..bands.stores import OnDevice
 from .places import DEVICE
 from .plan import Plan
-from .request import MOST_GAPS, Request
+from .request import IN_FLIGHT, MOST_GAPS, Request
 from .shapes import ShapesOnly
 
 AT_A_TIME = (8, 4, 2, 1)  # latent frames, the fastest first
+AT_ONCE = 512 * 2**20  # bytes at most of bands of all frames in flight, on a CPU; more were not measured
 # Gaps in the heap of a CPU, as in `request.py`, of what a part needs: what is held for the next part lies in between.
 SCATTERED = 0.4
 
@@ -58,8 +59,8 @@ class ClipRequest(Request):
     ) -> Iterator[Plan]:
         """The plans in bands: of one latent frame at a time if the clip can be split, otherwise of all frames.
 
-        On a CPU of all frames first if that takes no more: between parts the last rows of bands are kept, and nothing
-        else; but between frames, of whole images what convolutions see again.
+        On a CPU of all frames first, if nothing was asked for and that takes no more: from band to band a few rows are
+        kept of all frames; from part to part a few frames, of whole images.
         """
         lowest, at_once = next(iter(self._parts((1,))), None), super().propose_bands(elsewhere, rows, keep, on_cpu)
         if lowest is None:
@@ -70,27 +71,24 @@ class ClipRequest(Request):
         if not on_cpu or self._comes_in_parts:
             yield from parts
             return
-        first = next(at_once)
-        if (
-            first.peak <= self._count_end_bytes(lowest) + lowest.known
-        ):  # what parts take at least; to count them is slow
-            yield from chain((first,), at_once, parts)
+        if rows is not None or keep is not None:
+            yield from chain(parts, at_once)
             return
-        other = next(parts)
-        ways = (chain((first,), at_once), chain((other,), parts))
-        yield from chain(*(ways if first.peak <= other.peak else reversed(ways)))
+        first, least = next(at_once), self._count_end_bytes(lowest) + lowest.known
+        small = IN_FLIGHT * first.numbers * self.x.itemsize <= AT_ONCE
+        other = None if small and first.peak <= least else next(parts)  # to count what parts take beside it is slow
+        ways = chain((first,), at_once), chain((other,) if other else (), parts)
+        yield from chain(*(ways if other is None or (small and first.peak <= other.peak) else reversed(ways)))
 
-    def _propose_whole(self, on_cpu: bool) -> Iterator[Plan]:
-        """Whole frames: all of them at once, or fewer. On a CPU what takes less memory first: the caches hold more."""
-        at_once = replace(self.plan_whole(on_cpu=on_cpu), images=1)
+    def _propose_whole(self, on_cpu: bool, little: bool = False) -> Iterator[Plan]:
+        """Whole frames: all of them at once, or fewer. On a CPU one is work enough, and the caches hold more of it."""
+        at_once = [replace(self.plan_whole(on_cpu=on_cpu), images=1)]
         sizes = (1,) if on_cpu else AT_A_TIME
         parts = [self._combine(part, part.plan_whole(on_cpu=on_cpu), on_cpu) for part in self._parts(sizes)]
         if parts and self._comes_in_parts:
             yield from parts
-        elif on_cpu:
-            yield from sorted((*parts, at_once), key=lambda plan: plan.peak)
         else:
-            yield from (at_once, *parts)
+            yield from parts + at_once if on_cpu and not little else at_once + parts
 
     @property
     def is_little(self) -> bool:

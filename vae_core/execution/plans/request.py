@@ -114,9 +114,10 @@ class Request:
     ) -> Iterator[Plan]:
         """All plans, the fastest first; of no more than `rows` in a band and kept in `keep`, if these are given."""
         in_one = keep is None and (rows is None or self.rows <= rows)
-        last = on_cpu and rows is None and self.rows > SMALL and self.bands_first and not self.is_little
+        little = on_cpu and rows is None and in_one and self.bands_first and self.is_little
+        last = on_cpu and rows is None and self.rows > SMALL and self.bands_first and not little
         if in_one and not last:
-            yield from self._propose_whole(on_cpu)
+            yield from self._propose_whole(on_cpu, little)
         yield from self.propose_bands(elsewhere, rows, keep, on_cpu)
         if in_one and last:
             yield from self._propose_whole(on_cpu)
@@ -150,8 +151,8 @@ class Request:
         """Takes it little memory on a CPU to run all at once?"""
         return self.plan_whole(on_cpu=True).peak <= LITTLE
 
-    def _propose_whole(self, on_cpu: bool) -> Iterator[Plan]:
-        """Whole images: all of them at once, or fewer. on_cpu: what subclasses choose by."""
+    def _propose_whole(self, on_cpu: bool, little: bool = False) -> Iterator[Plan]:
+        """Whole images: all of them at once, or fewer. on_cpu, little: what subclasses choose by."""
         images = len(self.x)
         while images:
             yield self.plan_whole(images, on_cpu)
