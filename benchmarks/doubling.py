@@ -98,12 +98,10 @@ def decode(vae: Any, z: Tensor, bits: int, taps: Callable[[Conv2d], Tensor] | No
         return tuple(result)
 
     def round_each(ops: Ops) -> Ops:
+        ops = tuple(op.change(cut) if isinstance(op, OneFrame) else op for op in ops)  # the weights may be sums
         return tuple(one for op in ops for one in ((op,) if isinstance(op, LookBack) else (op, cut)))
 
     ops = as_single_frame(vae.network.decode_ops())
-    for op in leaves(ops):
-        if bits and isinstance(op, OneFrame):  # made anew at every call, with weights that may be sums
-            op.weight = cut(op.weight)
     ops = map_ops(map_ops(ops, join), round_each) if bits else ops
     z = whole.run(vae.network.from_latent_ops(), z)
     return whole.run(ops, cut(z) if bits else z)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..families import Network
-from ..ops import AnyOp, LookAround, LookBack, OneFrame, Ops, as_single_frame, leaves, map_ops
+from ..ops import AnyOp, LookAround, LookBack, OneFrame, Ops, as_single_frame, map_ops
 from ..vae import VAE
 from ..verdicts import NoDetours, copy_to
 
@@ -66,14 +66,13 @@ class RoundedNetwork(Network):
 
     def _round_each(self, ops: Ops) -> Ops:
         ops = as_single_frame(ops) if self.of_images else ops
-        for op in leaves(ops):
-            if isinstance(op, OneFrame):  # made anew at every call, with weights that may be sums
-                op.weight = self.rounding(op.weight)
         return (*self.first, *map_ops(ops, self._round_after))
 
     def _round_after(self, ops: Ops) -> Ops:
         result: list[AnyOp] = []
         for op in ops:
+            if isinstance(op, OneFrame):
+                op = op.change(self.rounding)  # its weight may be a sum
             # What looks back makes no number, and has to stay before its convolution.
             result += [op] if isinstance(op, (LookAround, LookBack)) else [op, self.rounding]
         return tuple(result)

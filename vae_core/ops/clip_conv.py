@@ -5,12 +5,14 @@ Winograd's way to filter (Lavin & Gray 2016, "Fast algorithms for convolutional 
 time alone. So it takes two thirds of the multiplications, and its factors of 1/2 cost no digits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..dtypes import at_least_fp32
 from .faults import computes_clips_badly
 from .rows import lay_out_weight
 
@@ -22,6 +24,10 @@ FRAMES_IN_CHANNELS = (0, 3, 4, 2, 1)
 # In pairs of frames weights are summed at each call, and what is read and made is gone through once more. Measured on a
 # CPU: that is worth it for so many channels on either side, and for so many pixels of all first frames of the pairs.
 CHANNELS, PIXELS = 32, 512
+# Bytes of weights that are summed at once, of whole blocks of channels of the result: more of them would leave the
+# caches before they are used. And of weights that a backend lays out anew for a call, beside other sums.
+MADE_AT_ONCE, LARGE, BLOCK = 4 * 2**20, 16 * 2**20, 16
+SUMMED_PIXELS = 128  # for which a sum of three taps and one convolution are quicker than three
 
 
 def convolve_clip(conv: nn.Conv3d, x: Tensor, padding: tuple[int, int, int] = (0, 0, 0)) -> Tensor:
@@ -65,14 +71,54 @@ def convolve_taps(
     stride  in time, of rows, of columns
     pad     zeros above and below, at the left and the right; none before and after the frames
     """
+    if len(x) == len(taps) and shows_one_image(x):
+        return convolve_summed(taps, bias, x[:1], stride[1:], pad)
+    return by_channels(taps[0], partial(_convolve_some, taps, bias, x, stride, pad), LARGE)
+
+
+def _convolve_some(
+    taps: Sequence[Tensor], bias: Tensor | None, x: Tensor, stride: Sequence[int], pad: Sequence[int],
+    first: int, last: int,
+) -> Tensor:  # fmt: skip
+    """As `convolve_taps`, for these channels of the result. A tap that meets frames of zeros adds nothing to them."""
     step, *in_space = stride
+    made, empty = (len(x) - len(taps)) // step + 1, _count_empty(x[: len(taps) - 1])
     y: Tensor | None = None
-    end = len(x) - len(taps) + 1
-    for i, tap in enumerate(taps):
-        part = F.conv2d(x[i : end + i : step], tap, None if i else bias, in_space, pad)
-        y = part if y is None else y.add_(part)
+    for i in reversed(range(len(taps))):
+        met = max(0, -(-(empty - i) // step))  # the first frame of the result that this tap makes a difference to
+        if y is not None and met >= made:
+            break
+        met, own = (0, bias) if y is None else (met, None)
+        seen = x[i + met * step : i + (made - 1) * step + 1 : step]
+        part = F.conv2d(seen, taps[i][first:last], None if own is None else own[first:last], in_space, pad)
+        if y is None:
+            y = part
+        else:
+            (y[met:] if met else y).add_(part)
     assert y is not None
     return y
+
+
+def _count_empty(x: Tensor) -> int:
+    """How many frames there are of zeros, from the first: those before the beginning of a clip. x: (T, C, H, W)"""
+    if _is_unknown(x):
+        return 0
+    return next((i for i, frame in enumerate(x) if frame[:, :1, :1].any() or frame.any()), len(x))
+
+
+def shows_one_image(x: Tensor) -> bool:
+    """Are all frames the same, as before the beginning of a clip that repeats its first, and is that worth to be known?
+
+    x: (T, C, H, W), T > 0
+    """
+    if _is_unknown(x) or len(x) == 1 or x.shape[-1] * x.shape[-2] < SUMMED_PIXELS or x.requires_grad:
+        return False
+    return all(torch.equal(frame[:, :1, :1], x[0, :, :1, :1]) and torch.equal(frame, x[0]) for frame in x[1:])
+
+
+def _is_unknown(x: Tensor) -> bool:
+    """Numbers that are not there, or far away; or that gradients are wanted of, be they zeros."""
+    return x.device.type != "cpu" or torch.is_grad_enabled()
 
 
 def suits_pairs(conv: nn.Conv3d, x: Tensor) -> bool:
@@ -87,27 +133,101 @@ def suits_pairs(conv: nn.Conv3d, x: Tensor) -> bool:
 
 def convolve_pairs(taps: Sequence[Tensor], bias: Tensor | None, x: Tensor, pad: Sequence[int]) -> Tensor:
     """As `convolve_taps` with three taps and stride 1, two frames of the result at a time."""
+    return by_channels(taps[0], partial(_convolve_some_in_pairs, taps, bias, x, pad), LARGE)
+
+
+def _convolve_some_in_pairs(
+    taps: Sequence[Tensor], bias: Tensor | None, x: Tensor, pad: Sequence[int], first: int, last: int
+) -> Tensor:
+    """As `convolve_pairs`, for these channels of the result. Of an odd number one frame is made alone.
+
+    It is the first if that is little work: if nothing or nothing else was seen before it.
+    """
+    taps, bias = [tap[first:last] for tap in taps], None if bias is None else bias[first:last]
     made = len(x) - 2
-    paired = made - made % 2
-    frames = x.permute(0, 2, 3, 1)
-    a, b, c, d = (frames[i : i + paired - 1 : 2] for i in range(4))
-    first, middle, last = taps
-    mean = (first + last).mul_(0.5)
+    odd = made % 2
+    begin = odd and (_count_empty(x[:2]) > 0 or shows_one_image(x[:3]))
+    alone, start = (0, 1) if begin else (made - 1, 0)
+    a, b, c, d = (x.permute(0, 2, 3, 1)[start + i : start + i + made - odd - 1 : 2] for i in range(4))
+    before, own, after = taps
+    mean = (before + after).mul_(0.5)
 
     def convolve(seen: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return F.conv2d(seen.permute(0, 3, 1, 2), weight, bias, padding=pad).permute(0, 2, 3, 1)
 
-    both = convolve(b + c, torch.add(mean, middle, alpha=0.5), bias)
-    apart = convolve(c - b, mean.sub_(middle, alpha=0.5))
+    both = convolve(b + c, torch.add(mean, own, alpha=0.5), bias)
+    apart = convolve(c - b, mean.sub_(own, alpha=0.5))
     del mean
     y = both.new_empty(made, *both.shape[1:])
-    even, odd = y[0:paired:2], y[1:paired:2]
+    even, uneven = y[start : start + made - odd : 2], y[start + 1 : start + made - odd : 2]
     torch.add(both, apart, out=even)
-    torch.sub(both, apart, out=odd)
+    torch.sub(both, apart, out=uneven)
     del both, apart
-    even += convolve(a - c, first)
-    odd += convolve(d - b, last)
+    even += convolve(a - c, before)
+    uneven += convolve(d - b, after)
     y = y.permute(0, 3, 1, 2)
-    if paired < made:
-        y[paired:] = convolve_taps(taps, bias, x[paired:], (1, 1, 1), pad)
+    if odd:
+        y[alone : alone + 1] = convolve_taps(taps, bias, x[alone : alone + 3], (1, 1, 1), pad)
     return y
+
+
+def convolve_summed(
+    taps: Sequence[Tensor], bias: Tensor | None, x: Tensor, stride: int | Sequence[int], pad: Sequence[int],
+    changes: Iterable[Callable[[Tensor], Tensor]] = (),
+) -> Tensor:  # fmt: skip
+    """A convolution of images with the sum of these taps, (B, C, H, W) -> (B, C', H', W').
+
+    taps     (C', C, k, k) each; they are summed in fp32 at least, and rounded once
+    pad      zeros above and below, at the left and the right
+    changes  made of the sum before it is used, number by number
+    """
+
+    def convolve(first: int, last: int) -> Tensor:
+        weight = _sum(taps, first, last)
+        for change in changes:
+            weight = change(weight)
+        return F.conv2d(x, weight.to(x.dtype), None if bias is None else bias[first:last], stride, pad)
+
+    return by_channels(taps[0], convolve, MADE_AT_ONCE)
+
+
+def _sum(taps: Sequence[Tensor], first: int, last: int) -> Tensor:
+    """The sum of the taps for these channels of the result, in fp32 at least; laid out as they are."""
+    parts = [tap[first:last] for tap in taps]
+    exact = at_least_fp32(parts[0].dtype)
+    total = parts[0].to(exact) + parts[1]  # `Tensor.sum` over them takes six times as long
+    for part in parts[2:]:
+        total = total + part if torch.is_grad_enabled() else total.add_(part)
+    return total
+
+
+def by_channels(weight: Tensor, convolve: Callable[[int, int], Tensor], most: int) -> Tensor:
+    """What `convolve(first, last)` makes for these channels of the result, (B, last - first, H, W), for all of them.
+
+    weight: (C', C, k, k), as large as what is made of weights for a call: a part at a time, of so many bytes at most
+    """
+    c_out, step = len(weight), _channels_at_once(weight, most)
+    if step >= c_out:
+        return convolve(0, c_out)
+    y: Tensor | None = None
+    for first in range(0, c_out, step):
+        made = convolve(first, min(first + step, c_out))
+        if y is None:
+            shape = (len(made), c_out, *made.shape[2:])
+            y = torch.empty(shape, dtype=made.dtype, device=made.device, memory_format=torch.channels_last)
+        y[:, first : first + made.shape[1]] = made
+    assert y is not None
+    return y
+
+
+def _channels_at_once(weight: Tensor, most: int) -> int:
+    """Channels of the result whose weights are made at once: whole blocks, which the backend fills up otherwise."""
+    parts = -(-weight.numel() * at_least_fp32(weight.dtype).itemsize // most)
+    return -(-len(weight) // (max(1, parts) * BLOCK)) * BLOCK
+
+
+def count_summed_bytes(taps: Sequence[Tensor]) -> int:
+    """Bytes at most of weights that `convolve_summed` makes at once."""
+    exact, own = at_least_fp32(taps[0].dtype).itemsize, taps[0].dtype.itemsize
+    numbers = taps[0][:1].numel() * min(len(taps[0]), _channels_at_once(taps[0], MADE_AT_ONCE))
+    return numbers * (exact + own if exact != own else exact)

@@ -8,14 +8,21 @@ A long clip is run a few frames at a time, if no op but a `Temporal` sees more t
 of earlier frames it is given back, as its `past`. One that sees later frames waits for them, see look.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..dtypes import at_least_fp32
-from .clip_conv import convolve_clip, convolve_pairs, convolve_taps, suits_pairs
+from .clip_conv import (
+    convolve_clip,
+    convolve_pairs,
+    convolve_summed,
+    convolve_taps,
+    count_summed_bytes,
+    suits_pairs,
+)
 from .look import LookAround, LookBack, Temporal
 from .norms import GroupNormOverFrames
 from .rows import Window, join, lay_out_weight, pad_borders
@@ -99,17 +106,37 @@ class Conv3d(Window, nn.Conv3d):
 
 
 class OneFrame(Window):
-    """What a `Conv3d` does to clips of one frame: the taps that meet it, as a convolution of images."""
+    """What a `Conv3d` does to clips of one frame: the taps that meet it, as a convolution of images.
+
+    One that repeats frames meets it with all its taps. They are summed at each call, some channels of the result at a
+    time, and the sum goes with the call: of all layers together it would take a third of what the network takes.
+
+    changes: made of the weight before it is used, number by number
+    """
+
+    changes: tuple[Callable[[Tensor], Tensor], ...] = ()
 
     def __init__(self, conv: Conv3d):
         self.original, self.bias = conv, conv.bias
         self.rows, self.span, self.step, self.growth = conv.rows, conv.span, conv.step, conv.growth
         self.border = conv.border
-        exact = at_least_fp32(conv.weight.dtype)
-        own = conv.frames - 1 - conv.around
-        summed = conv.repeats and conv.frames > 1
-        self.weight = conv.weight.to(exact).sum(2).to(conv.weight.dtype) if summed else conv.taps()[own]
-        self.temporary_bytes = self.weight.nbytes if summed else 0
+        taps, own = conv.taps(), conv.frames - 1 - conv.around
+        self.taps = taps if conv.repeats else taps[own : own + 1]
+        self.passing_bytes = count_summed_bytes(self.taps) if len(self.taps) > 1 else 0
+
+    @property
+    def weight(self) -> Tensor:
+        """(c_out, c_in, k, k), of one tap."""
+        return self.taps[0]
+
+    def change(self, change: Callable[[Tensor], Tensor]) -> "OneFrame":
+        """One with a weight of its own: what `change` makes of this one's, number by number."""
+        twin = copy(self)
+        if len(self.taps) > 1:
+            twin.changes = (*self.changes, change)
+        else:
+            twin.taps = (change(self.weight),)
+        return twin
 
     def __call__(self, x: Tensor) -> Tensor:
         before, after = self.rows
@@ -121,9 +148,13 @@ class OneFrame(Window):
     def _convolve(self, x: Tensor, sides: tuple[int, int, int, int]) -> Tensor:
         left, right, above, below = sides
         if self.border == "constant" and left == right and above == below:
-            return F.conv2d(x, self.weight, self.bias, self.step, (above, left))
-        x = pad_borders(x, sides, self.border) if any(sides) else x
-        return F.conv2d(x, self.weight, self.bias, self.step)
+            return self._convolve_padded(x, (above, left))
+        return self._convolve_padded(pad_borders(x, sides, self.border) if any(sides) else x, (0, 0))
+
+    def _convolve_padded(self, x: Tensor, pad: tuple[int, int]) -> Tensor:
+        if len(self.taps) == 1:
+            return F.conv2d(x, self.weight, self.bias, self.step, pad)
+        return convolve_summed(self.taps, self.bias, x, self.step, pad, self.changes)
 
 
 class RepeatFrames(Temporal):

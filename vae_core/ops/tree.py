@@ -24,6 +24,7 @@ no `Op` the defaults are true. `declared(op)` answers for both.
     normalizes       False     rescale_fp16    the result does not depend on how large is what it reads
     absorb_scale()             rescale_fp16    of an op that normalizes: the same op for an input of another scale
     temporary_bytes  0         plans           bytes of weights that are made for one run
+    passing_bytes    0         plans           bytes of weights that are made at a call, and gone after it
     original         None      errors          the op of the network that this one stands for, after a rewrite
     label            class     errors          what to call an op that is no submodule of the network
 
@@ -51,6 +52,7 @@ class Op:
     keeps_scale: bool = False
     normalizes: bool = False
     temporary_bytes: int = 0
+    passing_bytes: int = 0
     original: Any = None
 
     @property

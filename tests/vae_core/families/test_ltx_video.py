@@ -93,7 +93,7 @@ def test_parts_and_bands_are_the_clip_at_once(kind):
         want = whole.run(ours.network.decode_ops(), raw[0].transpose(0, 1).contiguous()).transpose(0, 1)[None]
         assert want.shape == (1, 3, 8 * latents - 7, 64, 64)
         for how in HOW[: 4 if latents == 2 else 3]:
-            assert ours.plan("decode", z.shape, **how).frames == 1
+            assert not how or ours.plan("decode", z.shape, **how).frames == 1
             assert near(ours.decode(z, **how), want) < 1e-12
 
 

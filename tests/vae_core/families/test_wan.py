@@ -87,7 +87,7 @@ def test_parts_and_bands_are_the_clip_at_once(kind, at_once):
         want = at_once(ours, doing, y)
         for how in HOW:
             plan = ours.plan(doing, y.shape, **how)
-            assert plan.frames == 1 and bool(plan.rows) == (0 < how.get("rows", 0) < 48)
+            assert (plan.frames == 1 or not how) and bool(plan.rows) == (0 < how.get("rows", 0) < 48)
             got = getattr(ours, doing)(y, **how)
             if doing == "encode":
                 got = torch.cat([got.mean, got.logvar], 1)

@@ -12,7 +12,7 @@ from ...errors import DoesNotFit
 from ...families import ClipLaw, Config, Half, Network
 from ...families.doubling import add_unrounded, list_ops
 from ...families.registry import build, clip_law
-from ...ops import as_single_frame
+from ...ops import Conv3d, as_single_frame
 from .. import whole
 from ..options import DEFAULTS, RunOptions
 from ..rewrite.fuse import fuse
@@ -71,8 +71,14 @@ def _make_request(
 
 @lru_cache(maxsize=8)
 def _build_twin(family: str, config: Config, dtype: torch.dtype, joined: bool) -> Network:
-    """The network on the meta device, for requests of every shape. Nobody changes it."""
+    """The network on the meta device, for requests of every shape. Nobody changes it.
+
+    Its weights lie as a run lays them out for good, which is no memory of one run.
+    """
     twin = build(family, config).to(dtype)
+    for conv in twin.modules():
+        if isinstance(conv, Conv3d):
+            conv.taps()
     return add_unrounded(twin) if joined else twin
 
 

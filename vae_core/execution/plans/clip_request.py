@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -14,10 +15,11 @@ from ..bands.state import Past
 from ..bands.stores import OnDevice
 from .places import DEVICE
 from .plan import Plan
-from .request import MOST_GAPS, Request
+from .request import IN_FLIGHT, MOST_GAPS, Request
 from .shapes import ShapesOnly
 
 AT_A_TIME = (8, 4, 2, 1)  # latent frames, the fastest first
+AT_ONCE = 512 * 2**20  # bytes at most of bands of all frames in flight, on a CPU; more were not measured
 # Gaps in the heap of a CPU, as in `request.py`, of what a part needs: what is held for the next part lies in between.
 SCATTERED = 0.4
 
@@ -44,27 +46,57 @@ class ClipRequest(Request):
         self.one = self.side = x
         self.clips, self.first, self.step, self.chunk, self.joins = clips, first, step, chunk, joins
 
+    def plan_whole(self, images: int | None = None, on_cpu: bool = False) -> Plan:
+        plan = super().plan_whole(images, on_cpu)
+        return _leave_more_gaps(plan) if on_cpu else plan
+
+    def plan_bands(self, rows: int, keep: str = DEVICE, twice: tuple[int, ...] = (), on_cpu: bool = False) -> Plan:
+        plan = super().plan_bands(rows, keep, twice, on_cpu)
+        return _leave_more_gaps(plan) if on_cpu else plan
+
     def propose_bands(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
     ) -> Iterator[Plan]:
-        """The plans in bands: of one latent frame at a time if the clip can be split, otherwise of all frames."""
-        lowest = next(iter(self._parts((1,))), None)
-        if lowest is None:
-            yield from super().propose_bands(elsewhere, rows, keep, on_cpu)
-            return
-        for plan in lowest.propose_bands(elsewhere, rows, keep, on_cpu):
-            if not plan.twice:  # no norm of a clip in parts sees more than a pixel
-                yield self._combine(lowest, plan, on_cpu)
+        """The plans in bands: of one latent frame at a time if the clip can be split, otherwise of all frames.
 
-    def _propose_whole(self, on_cpu: bool) -> Iterator[Plan]:
+        On a CPU of all frames first, if nothing was asked for and that takes no more: from band to band a few rows are
+        kept of all frames; from part to part a few frames, of whole images.
+        """
+        lowest, at_once = next(iter(self._parts((1,))), None), super().propose_bands(elsewhere, rows, keep, on_cpu)
+        if lowest is None:
+            yield from at_once
+            return
+        parts = (self._combine(lowest, plan, on_cpu) for plan in lowest.propose_bands(elsewhere, rows, keep, on_cpu)
+                 if not plan.twice)  # no norm of a clip in parts sees more than a pixel  # fmt: skip
+        if not on_cpu or self._comes_in_parts:
+            yield from parts
+            return
+        if rows is not None or keep is not None:
+            yield from chain(parts, at_once)
+            return
+        first, least = next(at_once), self._count_end_bytes(lowest) + lowest.known
+        small = IN_FLIGHT * first.numbers * self.x.itemsize <= AT_ONCE
+        other = None if small and first.peak <= least else next(parts)  # to count what parts take beside it is slow
+        ways = chain((first,), at_once), chain((other,) if other else (), parts)
+        yield from chain(*(ways if other is None or (small and first.peak <= other.peak) else reversed(ways)))
+
+    def _propose_whole(self, on_cpu: bool, little: bool = False) -> Iterator[Plan]:
         """Whole frames: all of them at once, or fewer. On a CPU one is work enough, and the caches hold more of it."""
         at_once = [replace(self.plan_whole(on_cpu=on_cpu), images=1)]
         sizes = (1,) if on_cpu else AT_A_TIME
         parts = [self._combine(part, part.plan_whole(on_cpu=on_cpu), on_cpu) for part in self._parts(sizes)]
-        if parts and (self.streamed or self.chunk):
+        if parts and self._comes_in_parts:
             yield from parts
         else:
-            yield from parts + at_once if on_cpu else at_once + parts
+            yield from parts + at_once if on_cpu and not little else at_once + parts
+
+    @property
+    def is_little(self) -> bool:
+        return not self._comes_in_parts and super().is_little
+
+    @property
+    def _comes_in_parts(self) -> bool:
+        return bool(self.streamed or self.chunk)
 
     def _parts(self, sizes: Iterable[int]) -> list["_LaterPart"]:
         """Of so many latent frames each, if there are more in the clip; none if it can only be run at once."""
@@ -128,6 +160,12 @@ class ClipRequest(Request):
     def _end_bytes(self) -> dict[str, int]:
         result = self._end_numbers["result"] * max(4, self.x.itemsize)
         return {"input": (self.clips + self.copies) * self.x.nbytes, "result": result}
+
+
+def _leave_more_gaps(plan: Plan) -> Plan:
+    """As all frames at once leave them: what is carried from band to band lies in between."""
+    gaps = min(MOST_GAPS, int(SCATTERED * plan.tensors))
+    return replace(plan, peak=plan.peak + gaps, heap=plan.heap + gaps)
 
 
 def _frames(x: Tensor, n: int) -> Tensor:

@@ -39,6 +39,9 @@ HEIGHTS = (512, 256, 128, 64, 32, 16, 8)
 # On a CPU low bands are as fast as the whole image or faster: what one op has made is in the caches for the next.
 HEIGHTS_ON_CPU = (16, 8)
 SMALL = 64  # rows of an image that is not worth cutting
+LITTLE = 64 * 2**20  # bytes at most of a run on a CPU that is not worth cutting
+# Unless starting the convolutions once more for each band takes this share of the work, and taller bands take little.
+TALLER_ON_CPU, SAVED, SHORT = (64, 32), 0.03, 32 * 2**20
 
 
 class Request:
@@ -112,9 +115,10 @@ class Request:
     ) -> Iterator[Plan]:
         """All plans, the fastest first; of no more than `rows` in a band and kept in `keep`, if these are given."""
         in_one = keep is None and (rows is None or self.rows <= rows)
-        last = on_cpu and rows is None and self.rows > SMALL and self.bands_first
+        little = on_cpu and rows is None and in_one and self.bands_first and self.is_little
+        last = on_cpu and rows is None and self.rows > SMALL and self.bands_first and not little
         if in_one and not last:
-            yield from self._propose_whole(on_cpu)
+            yield from self._propose_whole(on_cpu, little)
         yield from self.propose_bands(elsewhere, rows, keep, on_cpu)
         if in_one and last:
             yield from self._propose_whole(on_cpu)
@@ -123,7 +127,7 @@ class Request:
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
     ) -> Iterator[Plan]:
         """The plans in bands."""
-        usual = HEIGHTS_ON_CPU if on_cpu else HEIGHTS
+        usual = (*self._find_taller(), *HEIGHTS_ON_CPU) if on_cpu else HEIGHTS
         most = self.rows if rows is None else rows
         heights = (*([rows] if rows else []), *(height for height in usual if height < most)) or usual[-1:]
         for place in (DEVICE, *elsewhere) if keep is None else (keep,):
@@ -132,8 +136,24 @@ class Request:
             if place == DEVICE and self.largest_norms:
                 yield self.plan_bands(heights[-1], DEVICE, self.largest_norms, on_cpu)
 
-    def _propose_whole(self, on_cpu: bool) -> Iterator[Plan]:
-        """Whole images: all of them at once, or fewer. on_cpu: what subclasses choose by."""
+    def _find_taller(self) -> tuple[int, ...]:
+        """The height of bands on a CPU that are taller than usual: if they save time, and take little memory."""
+        counted = self._count(())
+        starts = counted.count_starts(max(1, int(counted.widest * HEIGHTS_ON_CPU[0])))
+        for rows in TALLER_ON_CPU:
+            numbers = int(counted.widest * rows)
+            saved = starts - counted.count_starts(max(1, numbers))
+            if saved >= SAVED * counted.work and IN_FLIGHT * numbers * self.x.itemsize <= SHORT:
+                return (rows,)
+        return ()
+
+    @property
+    def is_little(self) -> bool:
+        """Takes it little memory on a CPU to run all at once?"""
+        return self.plan_whole(on_cpu=True).peak <= LITTLE
+
+    def _propose_whole(self, on_cpu: bool, little: bool = False) -> Iterator[Plan]:
+        """Whole images: all of them at once, or fewer. on_cpu, little: what subclasses choose by."""
         images = len(self.x)
         while images:
             yield self.plan_whole(images, on_cpu)
@@ -176,8 +196,10 @@ class Request:
     @cached_property
     def temporary_weights(self) -> int:
         """Bytes at most of weights that are made for the run: kept, and for a moment copied."""
-        taps = (declared(op).temporary_bytes for op in leaves(self.ops) if isinstance(op, DoublingConv))
-        return self.made_weights + DOUBLING_COPIES * max(taps, default=0)
+        each = [declared(op) for op in leaves(self.ops)]
+        taps = (op.temporary_bytes for op in each if isinstance(op, DoublingConv))
+        passing = max((op.passing_bytes for op in each), default=0)
+        return self.made_weights + max(passing, DOUBLING_COPIES * max(taps, default=0))
 
     @cached_property
     def made_weights(self) -> int:

@@ -16,6 +16,7 @@ Ops are rewritten for a run, as `fuse` does it; the weights of the VAE stay thos
 """
 
 from copy import copy
+from functools import partial
 from typing import Any
 
 import torch
@@ -146,14 +147,22 @@ def _rescale_weights(op: Any, weight: float, bias: float) -> Any:
     """A convolution of so many times the weight and the bias; itself if both are 1."""
     if weight == bias == 1:
         return op
-    new = {"weight": _multiply(op.weight, weight), "bias": _multiply(op.bias, bias)}
-    twin = copy(op)
-    if isinstance(op, nn.Module):
-        twin._parameters = new  # the copy's own: the old dictionary is the VAE's
+    if isinstance(op, OneFrame):
+        twin: Any = copy(op) if weight == 1 else op.change(partial(torch.mul, other=weight))
+        twin.bias = _multiply(op.bias, bias)
     else:
-        twin.__dict__ |= new
+        twin = copy(op)
+        new = {"weight": _multiply(op.weight, weight), "bias": _multiply(op.bias, bias)}
+        if isinstance(op, nn.Module):
+            twin._parameters = new  # the copy's own: the old dictionary is the VAE's
+        else:
+            twin.__dict__ |= new
     kept = declared(op).temporary_bytes if weight == 1 else 0
-    made = [t.nbytes for t in new.values() if t is not None and t is not op.weight and t is not op.bias]
+    made = [
+        new.nbytes
+        for new, old in ((twin.weight, op.weight), (twin.bias, op.bias))
+        if new is not None and new is not old
+    ]
     twin.temporary_bytes = kept + sum(made)
     return name_original(op, twin)
 
