@@ -227,7 +227,7 @@ class VAE(Movable, Scalable, Facts):
         self, z: Tensor, *, size: Size | None = None, options: RunOptions = DEFAULTS,
         **keywords: "Unpack[RunKeywords]",
     ) -> Iterator[Tensor]:  # fmt: skip
-        """Frames (C, n, H, W) of one clip, in order, as soon as they are final; together what `decode` gives.
+        """Frames (C, n, H, W) of one clip, in order, when they are final; together, to rounding, what `decode` gives.
 
         z         (1, latent_channels, T, h, w), or latents of images (T, latent_channels, h, w); floating-point, raw
         size      (H, W) to crop to
