@@ -11,6 +11,7 @@ from .backends import Backend, Local, Work
 from .clips import count_latent_frames, demand_frames
 from .encoding import Agreed, Loading, demand_posterior, read_plans
 from .limits import SHARD
+from .places import is_same
 from .planning import Shard, Survey, plan_items, plan_shards, survey
 from .recipe import BOTH, Recipe, upgrade
 from .records import Image, Item, Shape, Skipped, name_shape
@@ -104,22 +105,28 @@ def build(request: Request, *, dry_run: bool = False, progress: OnProgress = ign
     """Encode what is not encoded yet. With dry_run, only say what that is.
 
     Raises BadRequest if the folder holds a cache of another VAE, recipe or other images, and names the difference, and
-    if there is no image, before anything is written;
+    if there is no image, before anything is written; and if another run is writing into the folder.
     DoesNotFit if memory is too small. What is wrong with one image is listed in skipped.jsonl.
     """
     job = _prepare(request)
-    before = job.done
     if dry_run:
         return job.report()
-    _write_down(request, job)
-    try:
-        _encode(request, job, progress)
-    finally:
-        job.store.write_index(_list_rows(job), _list_skipped(job))
-    return job.report()._replace(encoded=job.done - before)
+    job.store.make()
+    with job.store.held():
+        if Store(request.out).job != job.store.job:  # another run has been here meanwhile
+            job = _prepare(request)
+        before = job.done
+        _write_down(request, job)
+        try:
+            _encode(request, job, progress)
+        finally:
+            job.store.write_index(_list_rows(job), _list_skipped(job))
+        return job.report()._replace(encoded=job.done - before)
 
 
 def _prepare(request: Request) -> _Job:
+    if is_same(request.source, request.out):
+        raise BadRequest(f"'{request.out}' has the images: name another folder for what is made of them.")
     backend, recipe = request.backend or Local(request.devices), request.recipe.check()
     store, vae = Store(request.out), backend.load(request.loading)
     demand_posterior(vae, recipe)
@@ -200,7 +207,6 @@ def _demand_same_images(store: Store, known: Mapping[str, Image], images: Iterab
 
 def _write_down(request: Request, job: _Job) -> None:
     """What a later run is compared with, before anything is encoded."""
-    job.store.make()
     said = _describe(job.vae, job.recipe)
     said["vae"] |= {"name": job.vae.name, "title": job.vae.title, "device": job.backend.device.partition(":")[0]}
     plans = {name_shape(shape): [how.rows, how.images] for shape, how in sorted(job.plans.items())}

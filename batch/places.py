@@ -57,6 +57,13 @@ def is_remote(place: Path) -> bool:
     return not isinstance(place, Path)
 
 
+def is_same(place: Path, other: Path) -> bool:
+    """Are both the same place?"""
+    if is_remote(place) or is_remote(other):
+        return str(place).rstrip("/") == str(other).rstrip("/")
+    return place.resolve() == other.resolve()
+
+
 def place_at(folder: Path, name: str) -> Path:
     """A path in a folder, or what the name says if it is a path or a URL of its own."""
     return parse_place(name) if _URL.match(name) else folder / name

@@ -9,6 +9,7 @@ job.json               the VAE, the recipe, the versions
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib import import_module
@@ -17,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from ..vae_core import BadRequest
-from .places import explain_reading, make_folder, read_json, write_whole
+from ..vae_core.files import hold_folder
+from .places import explain_reading, is_remote, make_folder, read_json, write_whole
 from .records import Image, Record, Skipped, Source
 from .shards import Contents, Entry, read_contents, sync
 
@@ -63,6 +65,20 @@ class Store:
 
     def make(self) -> None:
         make_folder(self.shards)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While the block runs, no other run may write into the cache. Stores that are elsewhere have no such lock.
+
+        Raises BadRequest if one does.
+        """
+        if is_remote(self.folder):
+            yield
+            return
+        with hold_folder(self.folder) as alone:
+            if not alone:
+                raise BadRequest(f"another run is writing into '{self.folder}': let it end, or name another folder.")
+            yield
 
     @cached_property
     def job(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ..batch.buckets import RULES
 from ..batch.fitting import FILTERS
 from ..batch.recipe import AUTOMATIC, FITS, POSTERIORS, SAMPLE, STORED, stored_like
 from ..batch.records import name_shape
+from ..batch.store import SKIPPED
 from ..vae_core import BadRequest
 from ..vae_core.dtypes import parse_dtype
 from ..vae_core.images import ALPHA
@@ -142,7 +143,10 @@ def _print_report(options: argparse.Namespace, report: Report) -> None:
         print(f"{name:<12}{count}")
     done = f"{report.encoded} to encode" if options.dry_run else f"{report.encoded} encoded now"
     again = f", {report.again} of which the same command tries again" if report.again else ""
-    print(f"{options.out}: {report.latents} latents, {done}; {report.skipped} sources skipped{again}")
+    why = f"; '{options.out / SKIPPED}' says why" if report.skipped and not options.dry_run else ""
+    print(f"{options.out}: {report.latents} latents, {done}; {report.skipped} sources skipped{again}{why}")
+    if report.skipped and not report.latents:
+        raise BadRequest("no source became a latent.")
 
 
 def make_recipe(options: argparse.Namespace) -> Recipe:

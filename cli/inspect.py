@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..vae_core import BadRequest, inspect
 from ..vae_core.checkpoints import to_json
+from ..vae_core.errors import some
 from ..vae_core.reports import describe_file, format_survey, list_weights, survey_files, survey_to_json
 from .options import add_download
 
@@ -22,7 +23,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """A single file is described in full, or refused. Of several there is a table, and none is refused."""
+    """A single file is described in full, or refused. Of several there is a table, and those not there are refused."""
     paths = [path for given in options.files for path in list_weights(given)]
     if not paths:
         raise BadRequest(f"there is no file of weights in {', '.join(repr(str(path)) for path in options.files)}.")
@@ -33,3 +34,7 @@ def run(options: argparse.Namespace) -> None:
     rows = survey_files(paths)
     shown = [row for row in rows if row.problem] if options.problems else rows
     print(json.dumps(survey_to_json(shown), indent=2) if options.json else format_survey(shown))
+    if empty := [given for given in options.files if not list_weights(given)]:
+        raise BadRequest(f"there is no file of weights in {some([repr(str(one)) for one in empty])}.")
+    if missing := [path for path in paths if not path.exists()]:
+        raise BadRequest(f"there is no file {some([repr(str(one)) for one in missing])}.")

@@ -97,6 +97,8 @@ def add_memory(command: argparse.ArgumentParser) -> None:
 def memory_options(options: argparse.Namespace) -> Iterator[RunOptions]:
     """Options for `VAE.encode` and `VAE.decode`. While the block runs, scratch files go where --scratch says."""
     before = os.environ.get(scratch.VARIABLE)
+    if options.scratch and not options.scratch.is_dir():
+        raise BadRequest(f"there is no folder '{options.scratch}' for scratch files: --scratch names one.")
     if options.scratch:
         os.environ[scratch.VARIABLE] = str(options.scratch)
     try:

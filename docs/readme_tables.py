@@ -22,7 +22,7 @@ def files() -> str:
         for family in FAMILIES
         for m in family.members
     ]
-    head = ["| models | channels | ratio | frames to one | family |", "|---|---|---|---|---|"]
+    head = ["| models | channels | spatial ratio | temporal ratio | family |", "|---|---|---|---|---|"]
     refused = ", ".join(re.sub(r" \(\d+ channels[^)]*\)", "", row.title) for row in FOREIGN)
     return "\n".join([*head, *rows, "", f"Recognised, but refused by name: {refused}.", ""])
 

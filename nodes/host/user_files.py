@@ -49,9 +49,11 @@ def _find(name: str, what: str, is_there: Callable[[Path], bool]) -> Path:
         raise BadRequest(f"the name of a {what} is text, not {type(name).__name__}.")
     marked = re.fullmatch(r"(.*\S)\s*\[(input|output)\]", name)
     plain, kind = (marked[1], marked[2]) if marked else (name, "input")
-    path = resolve_inside(_folders()[kind], plain)
+    folder = _folders()[kind]
+    path = resolve_inside(folder, plain)
     if not is_there(path):
-        raise BadRequest(f"there is no {what} '{plain}' in the {kind} folder.")
+        missing = "" if os.path.isdir(folder) else f": '{folder}' is not there, which --{kind} of `exact-vae run` names"
+        raise BadRequest(f"there is no {what} '{plain}' in the {kind} folder{missing}.")
     return path
 
 

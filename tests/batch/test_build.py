@@ -267,3 +267,41 @@ def test_without_an_image_nothing_is_written(tmp_path, capsys):
     assert run(tmp_path / "empty", tmp_path / "out") == 1
     assert "there is no image in" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders have no locks there")
+def test_two_runs_do_not_write_into_one_cache(photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(photos, out) == 0
+    before = hashes(out)
+    with Store(out).held():
+        said = fails(capsys, photos, out)
+        assert said == f"exact-vae: another run is writing into '{out}': let it end, or name another folder.\n"
+        assert run(photos, out, "--dry-run") == 0
+    assert run(photos, out) == 0 and hashes(out) == before
+
+
+def test_a_run_that_waited_looks_again(photos, tmp_path, monkeypatch, capsys):
+    """Another one, with other options, began and ended between its look at the folder and its lock."""
+    held, out = Store.held, tmp_path / "out"
+
+    def others_first(store):
+        monkeypatch.setattr(Store, "held", held)
+        assert run(photos, out) == 0
+        return held(store)
+
+    monkeypatch.setattr(Store, "held", others_first)
+    assert "was made otherwise" in fails(capsys, photos, out, "--flip")
+
+
+def test_the_images_folder_is_not_the_cache(photos, tmp_path, capsys):
+    before = sorted(photos.rglob("*"))
+    assert "has the images: name another folder" in fails(capsys, photos, photos / "more" / "..")
+    assert sorted(photos.rglob("*")) == before
+
+
+def test_nothing_but_skipped_sources_is_said(tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "page.png").write_text("<html>")
+    assert fails(capsys, tmp_path / "photos", tmp_path / "out").endswith("no source became a latent.\n")
+    assert "page.png" in (tmp_path / "out" / "skipped.jsonl").read_text()

@@ -21,7 +21,7 @@ ENCODE, DECODE, LOAD = (
     re.findall(rf"^ \|  +({FILE})", block, re.MULTILINE)
     for block in re.findall(r"^```\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)[:3]
 )
-SIDES = {"execution/whole.py": 64, "execution/bands/flows.py": 256}  # pixels of an image that runs so on a CPU
+SIDES = {"execution/whole.py": 64, "execution/bands/flows.py": 384}  # pixels of an image that runs so on a CPU
 
 
 def find(path: str) -> Path:

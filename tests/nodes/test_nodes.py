@@ -150,7 +150,7 @@ def test_nodes_show_how_they_ran(vae):
     image = sample_image(150, 37)
     latent = call("ExactVAEEncode", pixels=image, vae=vae)
     for part, given in (("Encode", {"pixels": image}), ("Decode", {"samples": latent})):
-        assert text(f"ExactVAE{part}", vae=vae, **given).startswith("exact, in 10 strips, up to ")
+        assert text(f"ExactVAE{part}", vae=vae, **given).startswith("exact, in one piece, up to ")
         tiled = {"vae": vae, "tile_size": 64, **given}
         assert text(f"ExactVAETiled{part}", **tiled).startswith("exact, in 3 strips, up to ")
         assert text(f"ExactVAETiled{part}", keep="disk", **tiled).endswith(" of disk")

@@ -61,6 +61,8 @@ TWO_VAES = "it is a VAE of images and one of their latents over time, which are 
 AS_MODEL = "put it into models/diffusion_models; its VAE is another file"
 
 OTHERS: tuple[Other, ...] = (
+    Other("a latent", "`exact-vae decode` makes an image of it, and the node Load Latent reads it",
+          names=(r"^(latent|latent_tensor|latents|latents_\d+x\S*)$",)),
     Other("a LoRA", "put it into models/loras; the VAE is that of the model it was trained for",
           names=(r"[._](lora_(up|down|A|B|a|b)(\.|$)|lora_linear_layer\.|hada_w\d|lokr_w\d|dora_scale$)",)),
     Other("a ControlNet", "put it into models/controlnet",

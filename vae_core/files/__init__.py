@@ -7,6 +7,7 @@ from .. import lazy
 if TYPE_CHECKING:
     from .atomic import Target, explain_write_errors, make_folder, write_atomically
     from .limits import LARGEST_JSON
+    from .parts import hold_folder
     from .reading import demand_file, parse_json, read_json
     from .safetensors_writing import write_tensors
     from .series import NumberedFile, Series, demand_prefix, next_series, resolve_inside, start_series
@@ -16,6 +17,7 @@ else:
         {
             "atomic": "Target explain_write_errors make_folder write_atomically",
             "limits": "LARGEST_JSON",
+            "parts": "hold_folder",
             "reading": "demand_file parse_json read_json",
             "safetensors_writing": "write_tensors",
             "series": "NumberedFile Series demand_prefix next_series resolve_inside start_series",
@@ -30,6 +32,7 @@ __all__ = [
     "demand_file",
     "demand_prefix",
     "explain_write_errors",
+    "hold_folder",
     "make_folder",
     "next_series",
     "parse_json",

@@ -44,6 +44,22 @@ def open_part(folder: Path) -> Iterator[Path]:
             os.close(lock)
 
 
+@contextmanager
+def hold_folder(folder: Path) -> Iterator[bool]:
+    """Lock a folder for as long as the block runs. Gives whether that went well: False if somebody else holds it.
+
+    Where folders have no locks (Windows, many servers of files) it always goes well.
+    """
+    if fcntl is None:
+        yield True
+        return
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        yield _lock(file) is not False
+    finally:
+        os.close(file)
+
+
 def sweep_parts(folder: Path) -> None:
     """Remove the parts in a folder whose processes are dead. A folder that cannot be read is left alone."""
     with suppress(OSError), os.scandir(folder) as entries:

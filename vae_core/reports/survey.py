@@ -125,7 +125,9 @@ def _list_cells(row: Surveyed, shared: str) -> tuple[str, ...]:
     name = os.path.relpath(row.path, shared or ".")
     name = shorten(name if len(name) <= LONGEST else f"...{name[3 - LONGEST :]}")  # its end tells it apart
     if row.problem or row.found is None:
-        return name, shorten(row.problem.replace(f"'{row.path}'", "it").removeprefix("it: "))
+        missing = row.problem == f"there is no file '{row.path}'."
+        problem = "there is no such file." if missing else row.problem.replace(f"'{row.path}'", "it")
+        return name, shorten(problem.removeprefix("it: "))
     found = row.found
     title = found.title if len(found.title) <= LONGEST else f"{found.title[: LONGEST - 3]}..."
     frames = f", 1 frame to {found.temporal_ratio}" if found.temporal_ratio else ""

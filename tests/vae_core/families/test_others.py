@@ -9,6 +9,7 @@ from exact_vae.vae_core.families.shapes import text_of
 from support.headers import header, header_names
 
 FILES = {
+    "a latent": {"latent_tensor": (1, 4, 64, 64), "latent_format_version_0": (0,)},
     "a LoRA": {"lora_unet_down_0.lora_down.weight": (4, 320), "lora_unet_down_0.lora_up.weight": (320, 4)},
     "a ControlNet": {"control_model.input_hint_block.0.weight": (16, 3, 3, 3)},
     "an upscaler of images": {"model.1.sub.0.RDB1.conv1.0.weight": (32, 64, 3, 3)},

@@ -149,8 +149,8 @@ class Request:
 
     @property
     def is_little(self) -> bool:
-        """Takes it little memory on a CPU to run all at once?"""
-        return self.plan_whole(on_cpu=True).peak <= LITTLE
+        """Takes it little memory on a CPU to run all at once? Half precision takes more there than is counted."""
+        return self.x.dtype.itemsize >= 4 and self.plan_whole(on_cpu=True).peak <= LITTLE
 
     def _propose_whole(self, on_cpu: bool, little: bool = False) -> Iterator[Plan]:
         """Whole images: all of them at once, or fewer. on_cpu, little: what subclasses choose by."""
