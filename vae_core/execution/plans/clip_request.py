@@ -48,11 +48,11 @@ class ClipRequest(Request):
 
     def plan_whole(self, images: int | None = None, on_cpu: bool = False) -> Plan:
         plan = super().plan_whole(images, on_cpu)
-        return _leave_more_gaps(plan) if on_cpu else plan
+        return _leave_more_gaps(plan) if on_cpu and self._parts((1,)) else plan
 
     def plan_bands(self, rows: int, keep: str = DEVICE, twice: tuple[int, ...] = (), on_cpu: bool = False) -> Plan:
         plan = super().plan_bands(rows, keep, twice, on_cpu)
-        return _leave_more_gaps(plan) if on_cpu else plan
+        return _leave_more_gaps(plan) if on_cpu and self._parts((1,)) else plan
 
     def propose_bands(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
@@ -163,7 +163,7 @@ class ClipRequest(Request):
 
 
 def _leave_more_gaps(plan: Plan) -> Plan:
-    """As all frames at once leave them: what is carried from band to band lies in between."""
+    """As all frames at once leave them of a clip that has parts: what is carried from band to band lies in between."""
     gaps = min(MOST_GAPS, int(SCATTERED * plan.tensors))
     return replace(plan, peak=plan.peak + gaps, heap=plan.heap + gaps)
 
