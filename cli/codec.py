@@ -137,6 +137,8 @@ def run_decode(options: argparse.Namespace) -> None:
     if len(named) < 2:
         options.refuse("name the image to write")
     *given, target = named
+    if options.out and any(path.suffix.lower() in image_files.SUFFIXES for path in given):
+        raise BadRequest(f"'{given[-1]}' and --out '{options.out}' both name the image: leave one out.")
     if is_folder(target):
         pairs = several.pair(several.find_sources(given, LATENTS), target, parse_ending(options.ending))
     elif options.ending:
@@ -148,7 +150,11 @@ def run_decode(options: argparse.Namespace) -> None:
 
 
 def parse_ending(said: str | None) -> str:
-    return IMAGE if said is None else f".{said.lstrip('.').lower()}"
+    """Raises BadRequest for the ending of neither an image nor a video."""
+    ending = IMAGE if said is None else f".{said.lstrip('.').lower()}"
+    if ending not in image_files.SUFFIXES and not clips.is_clip_target(Path(f"frames{ending}")):
+        raise BadRequest(f"--as '{said}' is the ending of no image or video: give png, jpg, webp, tif, exr or mp4.")
+    return ending
 
 
 def decode_to(vae: VAE, files: several.Pair, options: argparse.Namespace, how: RunOptions) -> several.Result:

@@ -5,6 +5,7 @@ import glob
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,7 +77,8 @@ def pair(sources: Sequence[Path], folder: Path, suffix: str) -> list[Pair]:
 
 def run(options: argparse.Namespace, pairs: Sequence[Pair], work: Callable[[Pair], Result]) -> None:
     """Do the work for every pair and print what it gives. Raises Failed, at the end, if there were errors."""
-    make_folder(pairs[0].target.parent)
+    folder, was_there = pairs[0].target.parent, pairs[0].target.parent.exists()
+    make_folder(folder)
     results = []
     for result in _try_each(pairs, work):
         results.append(result.facts)
@@ -85,8 +87,13 @@ def run(options: argparse.Namespace, pairs: Sequence[Pair], work: Callable[[Pair
     if options.json:
         print(json.dumps(results, indent=2))
     failed = sum("error" in facts for facts in results)
+    if failed == len(pairs):
+        with suppress(OSError):  # it is not empty
+            if not was_there:
+                folder.rmdir()
+        raise Failed(f"all {failed} files failed." if failed > 1 else "the only file failed.")
     if failed:
-        raise Failed(f"{failed} of {len(pairs)} files failed; the others are in '{pairs[0].target.parent}'.")
+        raise Failed(f"{failed} of {len(pairs)} files failed; the others are in '{folder}'.")
 
 
 def _try_each(pairs: Sequence[Pair], work: Callable[[Pair], Result]) -> Iterator[Result]:

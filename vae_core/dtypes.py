@@ -58,6 +58,8 @@ def demand_device(device: torch.device | str | int) -> torch.device:
 def _explain_refusal(error: Exception) -> str:
     """torch's first line; of kinds of devices that it knows by name only, it says nothing for people."""
     said = next(iter(str(error).splitlines()), "")
+    if said.startswith(("Expected one of", "Invalid device string")):  # and every kind that torch has a name for
+        return "there is no such device: give auto, cpu, cuda, cuda:1, mps or xpu"
     foreign = isinstance(error, ImportError) or "INTERNAL ASSERT" in said or said.startswith("Could not run")
     return "this torch has no such device" if foreign else said.rstrip(".!")
 

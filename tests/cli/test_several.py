@@ -101,3 +101,27 @@ def test_what_cannot_be_meant(images, tmp_path, monkeypatch, capsys, arguments, 
     assert run(*arguments) == 1
     said = capsys.readouterr().err
     assert sentence in said and "Traceback" not in said and not (tmp_path / "out").exists()
+
+
+def test_a_folder_in_which_nothing_came_is_not_left(tmp_path, capsys):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.safetensors").write_text("no latent")
+    files = (tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+    assert main(["decode", *map(str, files), str(tmp_path / "out")]) == 1
+    assert "all 2 files failed." in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("a.safetensors", "out", "--as", "xyz"), "--as 'xyz' is the ending of no image or video: give png"),
+        (("a.safetensors", "out", "--as", ""), "--as '' is the ending of no image or video"),
+        (("a.safetensors", "x.png", "--out", "y.png"), "'x.png' and --out 'y.png' both name the image: leave one out"),
+        (("a.safetensors", "x.png", "--device", "foo"), "'foo' cannot be used: there is no such device: give auto"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_read(arguments, said, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.safetensors").write_text("no latent")
+    assert main(["decode", *arguments]) == 1
+    assert said in capsys.readouterr().err and len(list(tmp_path.iterdir())) == 1
