@@ -63,7 +63,7 @@ RECIPES = {
         [
             _image(width=256, height=192),
             _image("other", image="cat", width=256, height=192),
-            _vae("Load VAE: wan_2.1_vae or wan2.2_vae"),
+            _vae("Load VAE: that of Wan"),
             Box("one", "ExactVAEEncode", 1, {"pixels": ("image", 0), "vae": ("vae", 0)}),
             Box("two", "ExactVAEEncode", 1, {"pixels": ("other", 0), "vae": ("vae", 0)}),
             Box(
@@ -80,7 +80,7 @@ RECIPES = {
                 3,
                 {"samples": ("walk", 0), "vae": ("vae", 0), "fps": 8.0},
                 width=400,
-                room=380,
+                room=500,
             ),
             Box("frames", "ExactVAEDecode", 3, {"samples": ("walk", 0), "vae": ("vae", 0)}),
             _shown("frames shown", 4, "frames", "The frames, where an image is wanted"),
