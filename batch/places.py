@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..vae_core import BadRequest, files
-from ..vae_core.files import LARGEST_JSON
+from ..vae_core.files import LARGEST_JSON, NO_NAME
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # one letter is a drive of Windows
 _MARKS = ("ETag", "etag", "md5Hash", "content_md5", "mtime", "LastModified", "last_modified", "created")
@@ -28,7 +28,7 @@ _MARKS = ("ETag", "etag", "md5Hash", "content_md5", "mtime", "LastModified", "la
 def parse_place(said: str) -> Path:
     """A path, or a URL of a store. Raises BadRequest if a package for it is missing, or it cannot be reached."""
     if not said:
-        raise BadRequest("an empty name, which names no file: a variable of the shell may be unset.")
+        raise BadRequest(f"{NO_NAME}.")
     if not _URL.match(said):
         return Path(said)
     scheme = said.partition("://")[0].lower()

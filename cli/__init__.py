@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from ..vae_core import VAEError, __version__
 from ..vae_core.errors import is_out_of_memory, shorten
+from ..vae_core.files import NO_NAME
 from .quiet import hush
 
 # What Python, the loader of libraries and the system say when they have no memory for something of their own.
@@ -73,7 +74,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parse_path(said: str) -> Path:
     if not said:
-        raise argparse.ArgumentTypeError("an empty name, which names no file: a variable of the shell may be unset")
+        raise argparse.ArgumentTypeError(NO_NAME)
     return Path(said)
 
 

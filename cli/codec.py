@@ -137,8 +137,9 @@ def run_decode(options: argparse.Namespace) -> None:
     if len(named) < 2:
         options.refuse("name the image to write")
     *given, target = named
-    if options.out and any(path.suffix.lower() in image_files.SUFFIXES for path in given):
-        raise BadRequest(f"'{given[-1]}' and --out '{options.out}' both name the image: leave one out.")
+    images = [path for path in given if path.suffix.lower() in image_files.SUFFIXES]
+    if options.out and images:
+        raise BadRequest(f"'{images[0]}' and --out '{options.out}' both name the image: leave one out.")
     if is_folder(target):
         pairs = several.pair(several.find_sources(given, LATENTS), target, parse_ending(options.ending))
     elif options.ending:

@@ -123,3 +123,15 @@ def test_nothing_is_written(folder, weights, capsys):
     finally:
         for place in places:
             place.chmod(0o700)
+
+
+def test_of_several_files_those_that_are_not_there_are_refused(folder, weights, capsys):
+    save_file(weights, folder / "plain.safetensors")
+    (folder / "linked.safetensors").symlink_to(folder / "nowhere")
+    (folder / "empty").mkdir()
+    assert main(["inspect", str(folder)]) == 0, "what a folder holds is listed, a link to nothing too"
+    assert "linked.safetensors" in capsys.readouterr().out
+    for given, said in (("lost.safetensors", "there is no file"), ("empty", "there is no file of weights in")):
+        assert main(["inspect", str(folder / "plain.safetensors"), str(folder / given)]) == 1
+        told = capsys.readouterr()
+        assert "plain.safetensors" in told.out and told.err == f"exact-vae: {said} '{folder / given}'.\n"

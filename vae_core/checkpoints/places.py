@@ -7,7 +7,7 @@ from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import NamedTuple, NoReturn, TypeVar
 
 from ..errors import BadRequest, BrokenCheckpoint, some
-from ..files.reading import demand_file, read_json
+from ..files.reading import NO_NAME, demand_file, read_json
 from ..files.safetensors_header import explain_kind
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
@@ -37,7 +37,7 @@ def expand(path: str | Path) -> Path:
     """`~` and variables of the environment put in. Raises BadRequest for an empty name: it is not this folder."""
     said = os.path.expandvars(path)
     if not said:
-        raise BadRequest("an empty name names no file: give the file's, or '.' for the folder that you are in.")
+        raise BadRequest(f"{NO_NAME}.")
     return Path(os.path.expanduser(said))
 
 

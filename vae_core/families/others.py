@@ -62,7 +62,7 @@ AS_MODEL = "put it into models/diffusion_models; its VAE is another file"
 
 OTHERS: tuple[Other, ...] = (
     Other("a latent", "`exact-vae decode` makes an image of it, and the node Load Latent reads it",
-          names=(r"^(latent|latent_tensor|latents|latents_\d+x\S*)$",)),
+          names=(r"^(latent|latent_tensor|latents|latents_\d+x\S*)$",), ranks=(0, 1, 3, 4, 5)),
     Other("a LoRA", "put it into models/loras; the VAE is that of the model it was trained for",
           names=(r"[._](lora_(up|down|A|B|a|b)(\.|$)|lora_linear_layer\.|hada_w\d|lokr_w\d|dora_scale$)",)),
     Other("a ControlNet", "put it into models/controlnet",

@@ -21,6 +21,8 @@ _NUMBERS = re.compile(rb"[\[\]\s\d.,eE+-]+")
 LONG = 100_000  # letters of arrays of numbers that are no settings
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 
+NO_NAME = "an empty name, which names no file: a variable of the shell may be unset"
+
 
 def demand_file(path: Path) -> Path:
     """The path of a file. Raises BadRequest if there is none, or a folder, or what gives bytes without end."""

@@ -135,6 +135,6 @@ def test_an_empty_name_is_not_this_folder(name, read, weights, monkeypatch, tmp_
     monkeypatch.setenv("EXACT_VAE_NOTHING", "")
     monkeypatch.chdir(tmp_path)
     save_file(weights, tmp_path / "ae.safetensors")
-    with pytest.raises(BadRequest, match="an empty name names no file"):
+    with pytest.raises(BadRequest, match="an empty name, which names no file"):
         read(name)
     assert read(".")

@@ -87,3 +87,8 @@ def test_names_are_searched_all_at_once_as_one_by_one(pattern):
     for shapes in files:
         alone = any(re.search(pattern, name) for name in shapes)
         assert bool(_over_lines(pattern).search(text_of(shapes))) == alone
+
+
+def test_a_resampler_is_no_latent():
+    """Its queries are called `latents`, too."""
+    assert recognise_other({"latents": (1, 16, 768), "proj_in.weight": (768, 1024)}) is None
