@@ -24,8 +24,8 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """A single file is described in full, or refused. Of several there is a table, and those not there are refused."""
-    listed = {given: list_weights(given) for given in options.files}
-    paths = [path for found in listed.values() for path in found]
+    listed = [(given, list_weights(given)) for given in options.files]
+    paths = [path for _, found in listed for path in found]
     if not paths:
         raise BadRequest(f"there is no file of weights in {', '.join(repr(str(path)) for path in options.files)}.")
     if paths == options.files and len(paths) == 1 and not options.problems:
@@ -35,9 +35,9 @@ def run(options: argparse.Namespace) -> None:
     rows = survey_files(paths)
     shown = [row for row in rows if row.problem] if options.problems else rows
     print(json.dumps(survey_to_json(shown), indent=2) if options.json else format_survey(shown))
-    empty = [str(given) for given, found in listed.items() if not found]
+    empty = [str(given) for given, found in listed if not found]
     if empty:
         raise BadRequest(f"there is no file of weights in {some(repr(one) for one in empty)}.")
-    missing = [str(row.path) for row in rows if row.problem and row.path in listed and not row.path.exists()]
+    missing = [str(row.path) for row in rows if row.problem and row.path in options.files and not row.path.exists()]
     if missing:
         raise BadRequest(f"there is no file {some(repr(one) for one in missing)}.")
