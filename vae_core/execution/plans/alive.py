@@ -30,6 +30,7 @@ class Alive(NamedTuple):
 
     most: int
     passing: int
+    gaps: int
     surge: int
     by_peak: float
 
@@ -55,7 +56,7 @@ def count_alive(
         for band in read_flow(ops, Source(x, banding), banding, count):
             del band
     count.end_pass()
-    return Alive(int(count.most_on_cpu), count.passing, count.surge, count.compiled_by_peak)
+    return Alive(int(count.most_on_cpu), count.passing, int(count.gaps), count.surge, count.compiled_by_peak)
 
 
 class _Passes(LiveBytes):

@@ -31,14 +31,20 @@ def count_scratch(name: str, made: Tensor, args: Sequence[Any], taller: float = 
     if name not in CONVOLUTIONS and name not in TRANSPOSED:
         return 0
     x, weight = args[:2]
+    joined = count_joined(x)
     if name in CONVOLUTIONS and is_one_pixel(weight):
-        return weight.nbytes
+        return joined + weight.nbytes
     if is_for_onednn(x, weight, taller):
         lies_so = weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last)
-        return (0 if lies_so else weight.nbytes) + count_blocked(weight)
+        return joined + (0 if lies_so else weight.nbytes) + count_blocked(weight)
     pixels = made if name in CONVOLUTIONS else x
     seen = pixels.numel() // pixels.shape[1] * math.prod(weight.shape[1:])
-    return seen * x.itemsize + weight.nbytes
+    return joined + seen * x.itemsize + weight.nbytes
+
+
+def count_joined(x: Tensor) -> int:
+    """Bytes of the copy that is made of some rows of several images, or of every other image: they lie apart."""
+    return x.nbytes if len(x) > 1 and x.stride(0) * len(x) != x.numel() else 0
 
 
 def find_form(name: str, args: Sequence[Any], taller: float = 1) -> tuple[Any, ...] | None:
@@ -73,8 +79,5 @@ def runs_in_onednn(dtype: torch.dtype) -> bool:
     """Does this processor compute convolutions in this dtype by oneDNN?"""
     if not torch.backends.mkldnn.is_available():
         return False
-    supported = {
-        torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported,
-        torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported,
-    }
-    return dtype is torch.float32 or (dtype in supported and bool(supported[dtype]()))
+    asks = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
+    return dtype is torch.float32 or (dtype in asks and bool(getattr(torch.ops.mkldnn, asks[dtype])()))

@@ -27,6 +27,10 @@ HEIGHTS = 2  # of the bands that one convolution reads: most are of one height, 
 # What starting a convolution takes on a CPU, as so many multiplications: to lay out one number of its weights, and all
 # else. Measured in fp32 with AVX-512, at 85 billion a second: 512 channels of 8 x 8 pixels, and of 16 x 16.
 AGAIN, START = 60, 20e6
+# Gaps that tensors of many sizes leave in the heap of a CPU between what was there before an op: what the op itself
+# takes comes to lie in them, or in memory that goes back when it ends. Runs are quick with these; beyond them they are
+# given back (`heap` of a Plan), which costs time: what is used again has to be cleared anew. See benchmarks/budgets.py.
+GAPS, MOST_GAPS = 0.28, 40 * 2**20  # of what was there; bytes
 REMEMBERED = 4  # activations alive at once while attention gathers what it remembers: the parts of k and v, and both
 
 
@@ -35,6 +39,7 @@ class WholeRun(NamedTuple):
 
     peak     bytes of activations at most alive at once
     on_cpu   the same, with what a CPU takes beside them within torch's functions
+    gaps     bytes that the heap has more when it has most, see GAPS
     surge    bytes at most that come from one op to the next
     compiled bytes that a CPU's backend keeps, of the convolutions that it has compiled
     by_peak  the share of them that raises the peak of a first run, see `LiveBytes.compiled_by_peak`
@@ -46,6 +51,7 @@ class WholeRun(NamedTuple):
 
     peak: int
     on_cpu: int
+    gaps: int
     surge: int
     compiled: int
     by_peak: float
@@ -72,6 +78,7 @@ def count_whole(ops: Ops, x: Tensor, side_input: Tensor | None = None, past: Pas
     return WholeRun(
         count.most,
         int(count.most_on_cpu),
+        int(count.gaps),
         count.surge,
         count_compiled(len(count.forms)),
         count.compiled_by_peak,
@@ -87,6 +94,7 @@ class LiveBytes(Observer, Census):
 
     most         bytes at most of tensors
     most_on_cpu  with what a CPU takes beside them within torch's functions, and with `beyond`
+    most_spread  the same, with gaps in the heap
     held, beyond bytes in a store now; and what would be there too if an image were run of which only the top is
     passing      as `most_on_cpu`, without what is held
     surge        bytes at most that come from one op to the next
@@ -99,7 +107,7 @@ class LiveBytes(Observer, Census):
     def __init__(self, taller: float = 1) -> None:
         self.taller = taller
         self.now = self.most = self.before = self.surge = self.held = self.passing = 0
-        self.most_on_cpu = self.most_in_all = self.beyond = 0.0
+        self.most_on_cpu = self.most_spread = self.most_in_all = self.beyond = 0.0
         self.forms = set[tuple[Any, ...]]()
         self.looks = True
         self.largest = self.scores = 0
@@ -143,6 +151,8 @@ class LiveBytes(Observer, Census):
             self.most = now
         now += scratch
         self.most_on_cpu = max(self.most_on_cpu, now + self.beyond)
+        gaps = min(GAPS * (self.before + self.beyond), MOST_GAPS)
+        self.most_spread = max(self.most_spread, now + self.beyond + gaps)
         self.note(now + self.beyond)
         self.passing = max(self.passing, now - self.held)
         self.surge = max(self.surge, now - self.before)
@@ -150,6 +160,11 @@ class LiveBytes(Observer, Census):
     def note(self, alive: float) -> None:
         """So many bytes are alive on a CPU."""
         self.most_in_all = max(self.most_in_all, alive + count_compiled(len(self.forms)))
+
+    @property
+    def gaps(self) -> float:
+        """Bytes that gaps in the heap add to `most_on_cpu`."""
+        return self.most_spread - self.most_on_cpu
 
     @property
     def compiled_by_peak(self) -> float:

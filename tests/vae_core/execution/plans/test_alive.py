@@ -8,8 +8,8 @@ from exact_vae.vae_core.execution.bands.flows import Source
 from exact_vae.vae_core.execution.plans import backend, counting
 from exact_vae.vae_core.execution.plans.alive import count_alive
 from exact_vae.vae_core.execution.plans.choose import make_request
+from exact_vae.vae_core.execution.plans.counting import GAPS, MOST_GAPS, LiveBytes
 from exact_vae.vae_core.execution.plans.plan import Plan
-from exact_vae.vae_core.execution.plans.request import GAPS, MOST_GAPS
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.execution.run import run_bands
 from exact_vae.vae_core.execution.whole import Observer
@@ -61,11 +61,39 @@ def test_gaps_in_the_heap_are_counted_and_kept_to():
     wanted = make_request(family, config, Half.DECODER, (1, 4, 64, 64), torch.float32)
     for plan in wanted.propose(("disk",), on_cpu=True):
         assert 0 < plan.heap < plan.peak
-    assert wanted._leave_gaps(10 * MOST_GAPS, 10, 30, 20)[0] == wanted.made_weights + 11 * MOST_GAPS + 50
-    peak, heap = wanted._leave_gaps(1000, 10, 30, 20)
-    assert peak == int(20 + wanted.temporary_weights + 1000 * GAPS + 30)  # while they are made
-    assert heap == peak - 10 - wanted.x.nbytes
+        assert 0 < plan.gaps <= MOST_GAPS and plan.alive == plan.peak - plan.gaps - plan.compiled
+    assert wanted._leave_gaps(1000, 10 * MOST_GAPS, 10, 30, 20)[1]["gaps"] == MOST_GAPS
+    peak, more = wanted._leave_gaps(1000, 300, 10, 30, 20)
+    assert peak == 20 + wanted.temporary_weights + 300 + 30  # while they are made
+    assert more == {"gaps": 300, "heap": peak - 10 - wanted.x.nbytes, "compiled": 30}
     assert not any(plan.heap for plan in wanted.propose(("disk",)))
+
+
+@torch.no_grad()
+def test_gaps_lie_between_what_was_there_before_an_op():
+    """What an op takes for itself leaves none, however much that is."""
+    count = LiveBytes()
+    with torch.device("meta"):
+        lasting = count.add(torch.empty(1000))
+        count.begin_op(None)
+        count.grow(0, scratch=100_000)
+        assert count.gaps == pytest.approx(GAPS * lasting.nbytes)
+        more = count.add(torch.empty(50_000))  # within the op
+        assert count.gaps == pytest.approx(GAPS * lasting.nbytes) and count.most_on_cpu == 204_000
+        count.begin_op(None)
+        count.grow(1)
+        assert count.gaps == pytest.approx(GAPS * (lasting.nbytes + more.nbytes)) and count.most_on_cpu == 204_001
+
+
+@pytest.mark.parametrize("name", ["kl", "tiny"])
+def test_bands_of_low_resolutions_are_counted_at_their_height(name):
+    """There a band of as many numbers is of more rows of the image, so a top of a few bands has none."""
+    family, config = SMALL[name]
+    wanted = make_request(family, config, Half.DECODER, (1, config.latent_channels, 64, 24), torch.float32)
+    numbers = int(wanted._count(()).widest * 8)
+    found = wanted._count_alive(8, numbers, "disk", ())
+    whole = count_alive(wanted.ops, wanted.one, wanted.side, numbers, "disk", ())
+    assert found.passing == pytest.approx(whole.passing, rel=0.1)
 
 
 def count_conv(dtype, *shape) -> int:
@@ -87,6 +115,12 @@ def test_what_a_convolution_takes(monkeypatch):
     made = torch.nn.functional.conv2d(x, laid_out, padding=1)
     assert backend.count_scratch("conv2d", made, (x, laid_out)) == weight * 4  # as torch wants it
     assert count_conv(torch.float32, 1, 3, 96, 96) == (32 * 3 + 32 * 16) * 9 * 4  # channels are filled up to a block
+    clip = torch.empty(2, 64, 42, 40, device="meta")
+    made = torch.nn.functional.conv2d(clip, laid_out, padding=1)
+    assert backend.count_scratch("conv2d", made, (clip, laid_out)) == weight * 4
+    rows = clip.narrow(2, 0, 40)  # which lie apart, and are put together
+    assert backend.count_scratch("conv2d", made, (rows, laid_out)) == weight * 4 + rows.nbytes
+    assert backend.count_scratch("conv2d", made, (rows[:1], laid_out)) == weight * 4
     assert backend.count_scratch("silu", torch.empty(1, 2, 3, 4), (torch.empty(1, 2, 3, 4),)) == 0
 
 
