@@ -93,7 +93,7 @@ CASES = (
     square(TAESD, "encode", 1024),
     square(TAESD, "encode", 1024, budget="80MiB"),
     square(TAEF2, "decode", 512),
-    square(TAEF2, "decode", 1024, budget="56MiB"),
+    square(TAEF2, "decode", 1024, budget="60MiB"),
     square(TAEF2, "decode", 1024, budget="64MiB"),
     square(TAEF2, "decode", 512, rows=512),
     square(TAEF2, "encode", 1024),

@@ -18,6 +18,8 @@ _ask = getattr(_C, "mallinfo2", None)  # since glibc 2.33
 _MKL = ctypes.CDLL(torch._C.__file__) if os.name == "posix" else None
 _forget_products = getattr(_MKL, "mkl_serv_thread_free_buffers", None)
 
+LEAST_WORTH = 16  # gaps of less than this share of the room are not worth to be given back
+
 
 class _Told(ctypes.Structure):
     """What glibc tells of its heaps, in bytes unless it counts. See mallinfo(3)."""
@@ -53,18 +55,22 @@ class HeapTrimmer:
     """
 
     def __init__(self, room: int, gaps: int = 0):
-        self.room, self.gaps = room if _trim else 0, gaps
+        self.room, self.gaps = room if _trim else 0, max(gaps, room // LEAST_WORTH)
         self.limit = _resident()[0] + room if self.room else 0
-        self.tight = -math.inf  # bytes in memory without any gaps, less those that are alive: found out by the first look
+        # What the last look left: bytes in memory, and these less those that are alive. Some are alive and not in
+        # memory, as nothing has been written to them; these may become more, so growth counts too.
+        self.left, self.tight = 0, -math.inf
 
     def check(self) -> None:
         if not self.room:
             return
         resident, data = _resident()
-        if resident > self.limit and resident - _count_living(data) > self.tight + self.gaps:
+        if resident <= self.limit:
+            return
+        if resident > self.left + self.gaps or resident - _count_living(data) > self.tight + self.gaps:
             trim_heap()
-            resident, data = _resident()
-            self.tight = resident - _count_living(data)
+            self.left, data = _resident()
+            self.tight = self.left - _count_living(data)
 
 
 def _resident() -> tuple[int, int]:

@@ -4,6 +4,7 @@ Bands have their true height here, and stores take what theirs take. So all is c
 flows carry, what is read back, the image that grows in the store while another shrinks.
 """
 
+import math
 import weakref
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from ...ops import Ops, list_norms
 from ..bands.flows import Source, read_flow
 from ..bands.holding import Banding
+from ..bands.readers import ROWS
 from ..bands.state import Past
 from .counting import LiveBytes
 from .places import DISK
@@ -38,7 +40,7 @@ class Alive(NamedTuple):
 @torch.no_grad()
 def count_alive(
     ops: Ops, x: Tensor, side: Tensor, numbers: int, keep: str, twice: tuple[int, ...], past: Past | None = None,
-    taller: float = 1,
+    taller: float = 1, until: float = math.inf,
 ) -> Alive:  # fmt: skip
     """What lives during a run; x and side are the caller's, and not counted.
 
@@ -46,6 +48,7 @@ def count_alive(
     numbers        in a band
     keep, twice    as in a Plan
     taller         times x: the image of which x is the top, so much more is held
+    until          rows of the result that are enough
     """
     count = _Passes(taller)
     norms, rooms = list_norms(ops), _CountingRooms(count, keep)
@@ -53,9 +56,13 @@ def count_alive(
     banding = Banding(numbers, rooms, frozenset(id(norms[i]) for i in twice), past=past)
     banding = banding._replace(side_input=Source(side, banding))
     with ShapesOnly(count):
+        made = 0
         for band in read_flow(ops, Source(x, banding), banding, count):
+            made += band.shape[ROWS]
             del band
-    count.end_pass()
+            if made >= until:
+                break
+    count.end_passes()
     return Alive(int(count.most_on_cpu), count.passing, int(count.gaps), count.surge, count.compiled_by_peak)
 
 
@@ -74,6 +81,11 @@ class _Passes(LiveBytes):
 
     def end_pass(self) -> None:
         super().note(self.passes.pop())
+
+    def end_passes(self) -> None:
+        """The result has been read, as far as it was wanted."""
+        while self.passes:
+            self.end_pass()
 
 
 class _CountingRooms:

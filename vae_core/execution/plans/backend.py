@@ -15,6 +15,7 @@ from torch import Tensor
 
 CONVOLUTIONS = frozenset({"conv2d", "conv3d"})
 TRANSPOSED = frozenset({"conv_transpose2d"})
+CONVOLVING = CONVOLUTIONS | TRANSPOSED
 FEW = 20480  # numbers of an input for which torch leaves oneDNN alone
 BLOCK = 16  # channels that oneDNN lays out together, at most
 # oneDNN compiles a convolution for every shape that it reads, and it and ideep (torch's way to it) keep the latest 1024
@@ -28,7 +29,7 @@ def count_scratch(name: str, made: Tensor, args: Sequence[Any], taller: float = 
     taller: times x is what the run may read at once, of which x is the top.
     All on the meta device, (B, C, H, W) or (B, C, T, H, W).
     """
-    if name not in CONVOLUTIONS and name not in TRANSPOSED:
+    if name not in CONVOLVING:
         return 0
     x, weight = args[:2]
     joined = count_joined(x)
@@ -49,7 +50,7 @@ def count_joined(x: Tensor) -> int:
 
 def find_form(name: str, args: Sequence[Any], taller: float = 1) -> tuple[Any, ...] | None:
     """What oneDNN compiles a convolution for: what it reads, its weights and its numbers; None: it does not run it."""
-    if (name not in CONVOLUTIONS and name not in TRANSPOSED) or not is_for_onednn(args[0], args[1], taller):
+    if name not in CONVOLVING or not is_for_onednn(args[0], args[1], taller):
         return None
     x, weight, *rest = args
     return name, x.shape, weight.shape, x.dtype, *(repr(arg) for arg in rest if not isinstance(arg, Tensor))

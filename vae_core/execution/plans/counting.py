@@ -20,7 +20,7 @@ from ..bands.holding import Banding
 from ..bands.state import Past
 from ..bands.stores import OnDevice
 from ..whole import Observer
-from .backend import count_compiled, count_scratch, find_form
+from .backend import CONVOLVING, count_compiled, count_scratch, find_form
 from .shapes import Census, ShapesOnly
 
 HEIGHTS = 2  # of the bands that one convolution reads: most are of one height, the first and the last of others
@@ -30,7 +30,7 @@ AGAIN, START = 60, 20e6
 # Gaps that tensors of many sizes leave in the heap of a CPU between what was there before an op: what the op itself
 # takes comes to lie in them, or in memory that goes back when it ends. Runs are quick with these; beyond them they are
 # given back (`heap` of a Plan), which costs time: what is used again has to be cleared anew. See benchmarks/budgets.py.
-GAPS, MOST_GAPS = 0.28, 40 * 2**20  # of what was there; bytes
+GAPS, MOST_GAPS = 0.2, 40 * 2**20  # of what was there; bytes
 REMEMBERED = 4  # activations alive at once while attention gathers what it remembers: the parts of k and v, and both
 
 
@@ -129,10 +129,10 @@ class LiveBytes(Observer, Census):
         key = made.untyped_storage()._cdata
         if key not in self.known and not any(isinstance(x, Tensor) and key == x.untyped_storage()._cdata for x in args):
             self.add(made)  # otherwise it is a view: of this, or of weights
-        if form := find_form(name, args, self.taller):
-            self.forms.add(form)
-        if scratch := count_scratch(name, made, args, self.taller):
-            self.grow(0, scratch=scratch)
+        if name in CONVOLVING:
+            if form := find_form(name, args, self.taller):
+                self.forms.add(form)
+            self.grow(0, scratch=count_scratch(name, made, args, self.taller))
 
     def add(self, x: Tensor) -> Tensor:
         storage = x.untyped_storage()
@@ -226,6 +226,7 @@ class BandedRun(Observer, Census):
         self.rows = rows
         self.norm_sizes: dict[int, int] = {}
         self.convolved: list[tuple[int, int]] = []  # numbers that each convolution makes, and those of its weights
+        self.before = 0  # how many of them had run when the last pass ended: all that is read twice had been made
         self.outer: list[int] = []  # what is carried in the passes that this one is nested in
         norms = list_norms(ops)
         banding = Banding(2**62, store, frozenset(id(norms[i]) for i in twice))
@@ -254,6 +255,10 @@ class BandedRun(Observer, Census):
         """
         return sum(-(-made // numbers) * (AGAIN * weights + START) for made, weights in self.convolved)
 
+    def count_before(self, numbers: int) -> int:
+        """How many convolutions of bands of so many numbers run until all that is read twice has been made."""
+        return sum(-(-made // numbers) for made, _ in self.convolved[: self.before])
+
     def see(self, name: str, made: Tensor, args: Sequence[Any]) -> None:
         if find_form(name, args):
             self.convolved.append((made.numel(), args[1].numel()))
@@ -280,6 +285,7 @@ class BandedRun(Observer, Census):
 
     def end_pass(self) -> None:
         self.carried = self.outer.pop()
+        self.before = len(self.convolved)
 
 
 def _pin(size: int, bands: int) -> int:

@@ -25,9 +25,12 @@ from .plan import Plan
 
 JOINED = 2  # bands in the largest tensor of a run in bands: one, the rows that are kept before it, those beyond borders
 IN_FLIGHT = 8  # bands alive at once between two held images: read, extended, normalized, made, joined, added
-# Of a run on a CPU so many bands are counted one by one: at lower resolutions, where a band of as many numbers is of more
-# rows of the image, there must be a full one too. More if a network has no norms: all its layers are under way at once.
-COUNTED, COUNTED_FLOWING, COUNTED_ROWS = 8, 12, 256  # bands; bands, and rows of the image at least
+# Of a run on a CPU bands are counted one by one: all of an image until what is read twice has been made, if that takes
+# few convolutions, and then as many as it takes until all layers have been under way for some time.
+FEW_BEFORE, COUNTED_AFTER, COUNTED_ROWS = 80, 12, 256  # convolutions; bands of the result, and rows of it at least
+# Else the top of the image. At lower resolutions, where a band of as many numbers is of more rows, it needs a full one;
+# and taller ones, of which most is alive if nothing is held beside them.
+COUNTED, COUNTED_ON_DISK = 8, 16  # bands
 READ_BACK = 3  # more bands alive on another device than a CPU if they are held elsewhere: those that were read back
 AROUND_MEMORY = 2  # bands alive while attention gathers what it remembers: what it reads, and what that was made of
 DOUBLING_COPIES = 2  # of the summed taps of one DoublingConv, for a moment: made, or laid out anew by the backend
@@ -184,18 +187,29 @@ class Request:
         return peak, {"gaps": gaps, "heap": heap, "compiled": compiled}
 
     def _count_alive(self, rows: int, numbers: int, keep: str, twice: tuple[int, ...]) -> Alive:
-        """What lives on a CPU, counted on the top of a tall image."""
+        """What lives on a CPU, counted on the top of a tall image, or until the top of the result is there."""
         key = (numbers, keep == DISK, twice)
         if key not in self._alive:
-            rows = COUNTED * rows if list_norms(self.ops) else max(COUNTED_FLOWING * rows, COUNTED_ROWS)
-            height = -(-rows // self.scale)
-            ratio = max(1, self.rows // self.shape[-2])  # an encoder's latent has a row for so many
-            height = min(self.x.shape[-2], -(-height // ratio) * ratio)
-            top = self.one.narrow(-2, 0, height)
+            few = self._count(twice).count_before(numbers) <= FEW_BEFORE
+            top, until = self._find_counted(rows, few, COUNTED_ON_DISK if keep == DISK else COUNTED)
+            height = top.shape[-2]
             side = top if self.side_input is self.x else self.side.narrow(-2, 0, height * self.scale)
             taller = self.x.shape[-2] / height
-            self._alive[key] = count_alive(self.ops, top, side, numbers, keep, twice, self.past, taller)
+            self._alive[key] = count_alive(self.ops, top, side, numbers, keep, twice, self.past, taller, until)
         return self._alive[key]
+
+    def _find_counted(self, rows: int, few: bool, bands: int) -> tuple[Tensor, float]:
+        """(what is read, how many rows of the result are enough) to count bands of so many rows of the image.
+
+        few    does it take few convolutions until all that is read twice has been made?
+        bands  that are counted if not
+        """
+        enough = max(COUNTED_AFTER * rows, COUNTED_ROWS) if few else bands * rows
+        ratio = self.rows // self.shape[-2]
+        if few and ratio <= 1:  # a decoder; the latent of an encoder comes last
+            return self.one, enough / self.rows * self.shape[-2]
+        height = -(-enough // self.scale)
+        return self.one.narrow(-2, 0, min(self.x.shape[-2], -(-height // max(1, ratio)) * max(1, ratio))), math.inf
 
     @cached_property
     def _alive(self) -> dict[tuple[Any, ...], Alive]:
