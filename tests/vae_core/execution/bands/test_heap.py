@@ -25,22 +25,23 @@ class Process:
 
 
 def test_gaps_are_given_back_when_the_process_has_grown(monkeypatch):
-    """Beyond its room, and by more gaps than may stay; not for being large of what is alive."""
+    """Beyond its room, and by more gaps than may stay."""
     seen, trimmer = (process := Process(monkeypatch)), HeapTrimmer(16, 4)
     for resident, alive, trims in (
         (116, 100, 0),  # within its room
         (117, 101, 1),  # beyond it, and nothing is known of gaps
-        (130, 128, 1),  # beyond it, all but 2 alive
-        (140, 135, 2),  # 5 of gaps
-        (118, 116, 2),
-        (118, 110, 3),
-        (110, 20, 3),  # gaps, but within its room
+        (104, 103, 1),
+        (117, 103, 2),  # it has grown, be it by gaps or by what is alive
+        (119, 117, 3),
+        (121, 119, 3),  # beyond it, but by no more than may stay
+        (119, 110, 4),  # it has not grown, but what is alive has become less
+        (116, 20, 4),  # gaps, but within its room
     ):
         process.resident, process.alive = resident, alive
         trimmer.check()
         assert seen.trims == trims
     HeapTrimmer(0, 0).check()
-    assert seen.trims == 3
+    assert seen.trims == 4
 
 
 def test_what_is_alive_but_not_yet_written_to_is_no_gap(monkeypatch):
@@ -48,8 +49,10 @@ def test_what_is_alive_but_not_yet_written_to_is_no_gap(monkeypatch):
     process, trimmer = Process(monkeypatch), HeapTrimmer(16, 4)
     process.resident, process.alive = 120, 150
     trimmer.check()
-    assert (process.trims, process.resident) == (1, 120)
-    process.resident = 125
+    process.alive = 147
+    trimmer.check()
+    assert process.trims == 1
+    process.alive = 145
     trimmer.check()
     assert process.trims == 2
 
@@ -58,7 +61,7 @@ def test_without_a_word_from_the_system_growth_is_what_counts(monkeypatch):
     process = Process(monkeypatch)
     monkeypatch.setattr(heap, "_count_living", lambda data: 0)
     trimmer = HeapTrimmer(16, 4)
-    for resident, trims in ((117, 1), (104, 1), (121, 2)):
+    for resident, trims in ((117, 1), (104, 1), (117, 2)):
         process.resident, process.alive = resident, 100
         trimmer.check()
         assert process.trims == trims

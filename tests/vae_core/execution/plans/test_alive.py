@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 from exact_vae.vae_core.execution.bands.flows import Source
-from exact_vae.vae_core.execution.plans import backend, counting
+from exact_vae.vae_core.execution.plans import backend, choose, counting, request
 from exact_vae.vae_core.execution.plans.alive import count_alive
 from exact_vae.vae_core.execution.plans.choose import make_request
 from exact_vae.vae_core.execution.plans.counting import GAPS, MOST_GAPS, LiveBytes
@@ -85,15 +85,22 @@ def test_gaps_lie_between_what_was_there_before_an_op():
         assert count.gaps == pytest.approx(GAPS * (lasting.nbytes + more.nbytes)) and count.most_on_cpu == 204_001
 
 
-@pytest.mark.parametrize("name", ["kl", "tiny"])
-def test_bands_of_low_resolutions_are_counted_at_their_height(name):
-    """There a band of as many numbers is of more rows of the image, so a top of a few bands has none."""
+@pytest.mark.parametrize(("name", "rows"), [("tiny: TAEF2", 8), ("tiny_video", 8), ("wan", 4)])
+def test_bands_of_low_resolutions_are_counted_at_their_height(name, rows, monkeypatch):
+    """There a band of as many numbers is of more rows of the image: a top of a few bands of the image has none."""
     family, config = SMALL[name]
-    wanted = make_request(family, config, Half.DECODER, (1, config.latent_channels, 64, 24), torch.float32)
-    numbers = int(wanted._count(()).widest * 8)
-    found = wanted._count_alive(8, numbers, "disk", ())
-    whole = count_alive(wanted.ops, wanted.one, wanted.side, numbers, "disk", ())
-    assert found.passing == pytest.approx(whole.passing, rel=0.1)
+    shape = (1, config.latent_channels, 96, 24)
+
+    def count_living() -> int:
+        wanted = choose._make_request.__wrapped__(
+            family, config, Half.DECODER, shape, torch.float32, False, False, False
+        )
+        return wanted.plan_bands(rows, "disk", on_cpu=True).alive
+
+    found = count_living()
+    for bands in ("FEW_BEFORE", "COUNTED_AFTER", "COUNTED_ROWS", "COUNTED_ON_DISK"):
+        monkeypatch.setattr(request, bands, 10**6)  # all of them
+    assert found == pytest.approx(count_living(), rel=0.05)
 
 
 def count_conv(dtype, *shape) -> int:
