@@ -13,7 +13,7 @@ from ..vae_core import VAEError, load
 from ..vae_core.checkpoints import built_in
 from ..vae_core.dtypes import demand_device
 from ..vae_core.errors import BadRequest
-from ..vae_core.families.kl import AutoencoderKL, KLConfig
+from ..vae_core.families.kl import AutoencoderKL
 from ..vae_core.files import make_folder, write_atomically
 
 INSTALL = "training needs '{}': pip install 'exact-vae[train]'"
@@ -22,9 +22,8 @@ try:
 
     from . import curves, pixel_art, processes, results, tuning
     from .images import Images, Pyramid, list_images, open_photographs
-    from .recipe import CREDIT, RECIPES, Course, Tuning, Widening
+    from .recipe import CREDIT, RECIPES, Course, Tuning
     from .trainer import Trainer
-    from .widening import widen
 except ModuleNotFoundError as e:
     raise SystemExit(INSTALL.format(e.name)) from e
 
@@ -54,7 +53,10 @@ def parser() -> argparse.ArgumentParser:
     training = commands.add_parser("train", help="train, or continue a run that was stopped")
     training.add_argument("--recipe", choices=list(RECIPES), default="demo")
     training.add_argument(
-        "--start", type=Path, metavar="VAE", help="what demo-onward and demo-16 go on from (default: the built-in VAE)"
+        "--start",
+        type=Path,
+        metavar="VAE",
+        help="what demo-onward and demo-further go on from (default: the built-in VAE)",
     )
     training.add_argument(
         "--run", type=Path, required=True, metavar="DIR", help="the folder for the state, the curves and the VAE"
@@ -126,10 +128,7 @@ def choose_start(recipe: Course, start: Path | None) -> tuple[Course, Autoencode
     """
     if isinstance(recipe, Tuning):
         subject = tuning.open_subject(start)
-        recipe, network, config = replace(recipe, source=(subject.digest(),)), subject.network, subject.found.config
-        if isinstance(recipe, Widening) and isinstance(config, KLConfig):
-            network = widen(network, config, recipe.z_channels, recipe.seed)
-        return recipe, network
+        return replace(recipe, source=(subject.digest(),)), subject.network
     if start:
         raise BadRequest(f"'{recipe.name}' trains a network from nothing: leave --start out.")
     return recipe, None

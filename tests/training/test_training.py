@@ -13,16 +13,17 @@ import pytest
 import torch
 from exact_vae.training import curves, results
 from exact_vae.training.__main__ import main
-from exact_vae.training.growing import ops_without_top
+from exact_vae.training.growing import HAAR_2X2, ops_without_top
 from exact_vae.training.images import Images, Pyramid
 from exact_vae.training.losses import compute_loss
+from exact_vae.training.optimizers import orthogonalize
 from exact_vae.training.procedural import draw_image
-from exact_vae.training.recipe import DEMO, RECIPES, TINY
-from exact_vae.training.trainer import Trainer
-from exact_vae.training.widening import widen
+from exact_vae.training.recipe import DEMO, HAAR, MUON, RECIPES, TINY
+from exact_vae.training.trainer import Trainer, make_network
 from exact_vae.vae_core import BadRequest, Posterior, inspect, load
 from exact_vae.vae_core.execution import whole
 from exact_vae.vae_core.families.kl import AutoencoderKL
+from exact_vae.vae_core.ops import chain
 from PIL import Image
 from safetensors.torch import load_file
 from support.slow import slow
@@ -175,20 +176,40 @@ def test_skipping_keeps_sizes(skip, ratio):
     assert whole.run(decode, z).shape == (1, 3, 16, 16)
 
 
-@torch.no_grad()
-def test_a_wider_latent_begins_with_the_old_one():
-    narrow = Trainer(TINY, images()).network
-    torch.nn.init.normal_(narrow.quant_conv.weight, std=0.1)
+def test_the_first_weights_keep_detail():
+    """With 48 of 64 channels filled after two levels, an image can be read back from them by the inverse of Haar's."""
+    network = make_network(replace(TINY, widths=(64, 64, 64), first=HAAR))
     x = torch.rand(1, 3, 16, 16) * 2 - 1
-    wide = widen(narrow, TINY.config, 16, seed=3)
-    means, logvars = whole.run(wide.encode_ops(), x).chunk(2, 1)
-    own = whole.run(narrow.encode_ops(), x).chunk(2, 1)
-    assert means.shape[1] == 16
-    torch.testing.assert_close((means[:, :4], logvars[:, :4]), own)
-    assert means[:, 4:].std() > 0.01  # they say something of the image
-    torch.testing.assert_close(whole.run(wide.decode_ops(), means), whole.run(narrow.decode_ops(), own[0]))
-    with pytest.raises(BadRequest, match="latents of 4 channels cannot be widened to 4"):
-        widen(narrow, TINY.config, 4, seed=3)
+    stem, levels = network.encoder.conv_in, [level for level in network.encoder.down if hasattr(level, "downsample")]
+    with torch.no_grad():
+        once = whole.run(chain(stem, levels[0].downsample), x)[:, :12]
+        twice = whole.run(chain(levels[1].downsample), torch.cat((once, torch.zeros(1, 52, 8, 8)), 1))[:, :48]
+    for coefficients, halved in ((once, x), (twice, once)):
+        pairs = coefficients.unflatten(1, (4, halved.shape[1]))
+        back = torch.einsum("kyx,bkchw->bchywx", HAAR_2X2, pairs).flatten(4, 5).flatten(2, 3)
+        torch.testing.assert_close(back, halved)
+
+
+@pytest.mark.parametrize("shape", [(8, 30), (30, 8)])
+def test_an_orthogonal_step_keeps_directions_and_evens_their_lengths(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1)) * torch.logspace(-1, 1, shape[1])
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    inner = u.T @ orthogonalize(1e-3 * matrix) @ v.T
+    lengths = inner.diagonal()
+    assert lengths.min() > 0.6 and lengths.max() < 1.3
+    assert (inner - torch.diag(lengths)).abs().max() < 1e-3
+
+
+def test_a_run_with_two_optimizers_goes_on_to_the_bit(tmp_path):
+    recipe = replace(TINY, optimizer=MUON)
+    unbroken, begun, resumed = (Trainer(recipe, images()) for _ in range(3))
+    unbroken.run(until=6)
+    begun.run(until=3)
+    begun.save(tmp_path / "state")
+    resumed.restore(tmp_path / "state")
+    resumed.run(until=6)
+    for one, other in zip(resumed.network.parameters(), unbroken.network.parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_the_loss_is_what_it_says():
