@@ -13,7 +13,7 @@ from ..vae_core import VAEError, load
 from ..vae_core.checkpoints import built_in
 from ..vae_core.dtypes import demand_device
 from ..vae_core.errors import BadRequest
-from ..vae_core.families.kl import AutoencoderKL
+from ..vae_core.families.kl import AutoencoderKL, KLConfig
 from ..vae_core.files import make_folder, write_atomically
 
 INSTALL = "training needs '{}': pip install 'exact-vae[train]'"
@@ -22,8 +22,9 @@ try:
 
     from . import curves, pixel_art, processes, results, tuning
     from .images import Images, Pyramid, list_images, open_photographs
-    from .recipe import CREDIT, RECIPES, Course, Tuning
+    from .recipe import CREDIT, RECIPES, Course, Tuning, Widening
     from .trainer import Trainer
+    from .widening import widen
 except ModuleNotFoundError as e:
     raise SystemExit(INSTALL.format(e.name)) from e
 
@@ -56,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
         "--start",
         type=Path,
         metavar="VAE",
-        help="what demo-onward and demo-further go on from (default: the built-in VAE)",
+        help="what demo-onward, demo-further and demo-16 go on from (default: the built-in VAE)",
     )
     training.add_argument(
         "--run", type=Path, required=True, metavar="DIR", help="the folder for the state, the curves and the VAE"
@@ -128,7 +129,10 @@ def choose_start(recipe: Course, start: Path | None) -> tuple[Course, Autoencode
     """
     if isinstance(recipe, Tuning):
         subject = tuning.open_subject(start)
-        return replace(recipe, source=(subject.digest(),)), subject.network
+        recipe, network, config = replace(recipe, source=(subject.digest(),)), subject.network, subject.found.config
+        if isinstance(recipe, Widening) and isinstance(config, KLConfig):
+            network = widen(network, config, recipe.z_channels, recipe.seed)
+        return recipe, network
     if start:
         raise BadRequest(f"'{recipe.name}' trains a network from nothing: leave --start out.")
     return recipe, None

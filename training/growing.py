@@ -5,13 +5,11 @@ image half as large has a quarter of the pixels, and the levels below the top le
 """
 
 import torch
-from torch import Tensor
 
 from ..vae_core.families.kl import AutoencoderKL, Resample, ResnetBlock
 from ..vae_core.ops import Ops, chain, silu
 
 FIRST_LOGVAR = -6.0
-HAAR_2X2 = torch.tensor([[[1, 1], [1, 1]], [[1, -1], [1, -1]], [[1, 1], [-1, -1]], [[1, -1], [-1, 1]]]) / 2
 
 
 def ops_without_top(network: AutoencoderKL, skip: int) -> tuple[Ops, Ops]:
@@ -49,32 +47,3 @@ def average_or_repeat(part: Resample) -> None:
         tensor.zero_()
     weight = part.conv.weight
     weight[:, :, taps, taps] = torch.eye(len(weight))[:, :, None, None] * share
-
-
-def keep_detail(network: AutoencoderKL) -> None:
-    """Set the encoder's first weights so that no detail is lost: each level has the Haar coefficients of the one above.
-
-    Of n channels with content, 4 n have content one level down, or as many as there are: means of 2 x 2 pixels first,
-    then differences. The other channels stay as `start_gently` set them.
-    """
-    if network.encoder is None:
-        return
-    filled = 3
-    with torch.no_grad():
-        stem = network.encoder.conv_in
-        for tensor in stem.parameters():
-            tensor[:filled] = 0
-        stem.weight[:filled, :filled, 1, 1] = torch.eye(filled)
-        for part in network.encoder.modules():
-            if isinstance(part, Resample):
-                filled = split_into_haar(part.conv.weight, filled)
-
-
-def split_into_haar(weight: Tensor, filled: int) -> int:
-    """Set the kernel (W, W, 3, 3) of a downsampling whose first `filled` inputs have content; how many results have."""
-    kept = min(4 * filled, len(weight))
-    weight[:kept] = 0
-    for result in range(kept):
-        detail, channel = divmod(result, filled)
-        weight[result, channel, :2, :2] = HAAR_2X2[detail]
-    return kept

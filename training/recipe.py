@@ -8,7 +8,6 @@ from ..vae_core.families.kl import Coder, KLConfig
 
 DECODER, ALL = "decoder", "all"
 ADAMW, MUON = "adamw", "muon"
-MEAN, HAAR = "mean", "haar"
 CREDIT = "photographs under CC0 or in the public domain, each named in training/DATA.md, and procedural images"
 
 
@@ -75,7 +74,6 @@ class Recipe(Course):
     z_channels: int = 4
     widths: tuple[int, ...] = (64, 64, 64, 128)
     res_blocks: int = 1
-    first: str = MEAN  # what the encoder's first weights make of 2 x 2 pixels: their mean, or all Haar coefficients
 
     @property
     def config(self) -> KLConfig:
@@ -116,6 +114,13 @@ class Tuning(Course):
         return self.part == ALL or parameter.startswith(OWNS[DECODER])
 
 
+@dataclass(frozen=True)
+class Widening(Tuning):
+    """How a VAE that was given more latent channels is trained: z_channels, with those it had."""
+
+    z_channels: int = 16
+
+
 DEMO = Recipe("demo")
 WITHOUT_KL = replace(DEMO, name="without-kl", kl_weight=0.0, steps=1600)
 TINY = replace(DEMO, name="tiny", widths=(64, 64), steps=200, phases=(Phase(0.0, (16,), 4),), warmup=20, seed=1)
@@ -137,22 +142,16 @@ FURTHER = replace(
     ema=0.998,
     optimizer=MUON,
 )
-SIXTEEN = Recipe(
+SIXTEEN = Widening(
     "demo-16",
-    steps=3000,
-    phases=(
-        Phase(0.0, (64,), 4),
-        Phase(0.25, (128,), 2),
-        Phase(0.6, (192, 256), 1),
-        Phase(0.9, (256, 384), 1),
-    ),
+    steps=2000,
+    phases=(Phase(0.0, (128,), 2), Phase(0.55, (256,), 1), Phase(0.9, (256, 384), 1)),
+    learning_rate=5e-4,
     ema=0.998,
-    kl_weight=0.002,
+    kl_weight=0.001,
     colour_weight=1.0,
     drawn=0.06,
+    part=ALL,
     optimizer=MUON,
-    z_channels=16,
-    widths=(64, 64, 96, 128),
-    first=HAAR,
 )
 RECIPES: dict[str, Course] = {course.name: course for course in (DEMO, WITHOUT_KL, TINY, ONWARD, FURTHER, SIXTEEN)}

@@ -19,12 +19,12 @@ from ..vae_core.errors import BadRequest, NumericalOverflow
 from ..vae_core.execution import whole
 from ..vae_core.families.kl import AutoencoderKL
 from ..vae_core.files import write_atomically
-from .growing import keep_detail, ops_without_top, start_gently
+from .growing import ops_without_top, start_gently
 from .images import Crops
 from .losses import Loss, compute_loss
 from .optimizers import make_optimizers
 from .processes import Processes
-from .recipe import HAAR, Course, Recipe
+from .recipe import Course, Recipe
 
 ANOTHER = "give another place, or delete it"  # what to do about a state that cannot be continued
 
@@ -50,8 +50,6 @@ def make_network(recipe: Course) -> AutoencoderKL:
     torch.manual_seed(recipe.seed)
     network = AutoencoderKL(recipe.config)
     start_gently(network)
-    if recipe.first == HAAR:
-        keep_detail(network)
     return network
 
 

@@ -13,17 +13,17 @@ import pytest
 import torch
 from exact_vae.training import curves, results
 from exact_vae.training.__main__ import main
-from exact_vae.training.growing import HAAR_2X2, ops_without_top
+from exact_vae.training.growing import ops_without_top
 from exact_vae.training.images import Images, Pyramid
 from exact_vae.training.losses import compute_loss
 from exact_vae.training.optimizers import orthogonalize
 from exact_vae.training.procedural import draw_image
-from exact_vae.training.recipe import DEMO, HAAR, MUON, RECIPES, TINY
-from exact_vae.training.trainer import Trainer, make_network
+from exact_vae.training.recipe import DEMO, MUON, RECIPES, TINY
+from exact_vae.training.trainer import Trainer
+from exact_vae.training.widening import widen
 from exact_vae.vae_core import BadRequest, Posterior, inspect, load
 from exact_vae.vae_core.execution import whole
 from exact_vae.vae_core.families.kl import AutoencoderKL
-from exact_vae.vae_core.ops import chain
 from PIL import Image
 from safetensors.torch import load_file
 from support.slow import slow
@@ -176,18 +176,20 @@ def test_skipping_keeps_sizes(skip, ratio):
     assert whole.run(decode, z).shape == (1, 3, 16, 16)
 
 
-def test_the_first_weights_keep_detail():
-    """With 48 of 64 channels filled after two levels, an image can be read back from them by the inverse of Haar's."""
-    network = make_network(replace(TINY, widths=(64, 64, 64), first=HAAR))
+@torch.no_grad()
+def test_a_wider_latent_begins_with_the_old_one():
+    narrow = Trainer(TINY, images()).network
+    torch.nn.init.normal_(narrow.quant_conv.weight, std=0.1)
     x = torch.rand(1, 3, 16, 16) * 2 - 1
-    stem, levels = network.encoder.conv_in, [level for level in network.encoder.down if hasattr(level, "downsample")]
-    with torch.no_grad():
-        once = whole.run(chain(stem, levels[0].downsample), x)[:, :12]
-        twice = whole.run(chain(levels[1].downsample), torch.cat((once, torch.zeros(1, 52, 8, 8)), 1))[:, :48]
-    for coefficients, halved in ((once, x), (twice, once)):
-        pairs = coefficients.unflatten(1, (4, halved.shape[1]))
-        back = torch.einsum("kyx,bkchw->bchywx", HAAR_2X2, pairs).flatten(4, 5).flatten(2, 3)
-        torch.testing.assert_close(back, halved)
+    wide = widen(narrow, TINY.config, 16, seed=3)
+    means, logvars = whole.run(wide.encode_ops(), x).chunk(2, 1)
+    own = whole.run(narrow.encode_ops(), x).chunk(2, 1)
+    assert means.shape[1] == 16
+    torch.testing.assert_close((means[:, :4], logvars[:, :4]), own)
+    assert means[:, 4:].std() > 0.01  # they say something of the image
+    torch.testing.assert_close(whole.run(wide.decode_ops(), means), whole.run(narrow.decode_ops(), own[0]))
+    with pytest.raises(BadRequest, match="latents of 4 channels cannot be widened to 4"):
+        widen(narrow, TINY.config, 4, seed=3)
 
 
 @pytest.mark.parametrize("shape", [(8, 30), (30, 8)])
