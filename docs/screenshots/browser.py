@@ -172,13 +172,14 @@ GROW = """
     if (!node.imgs?.length && node.widgets) {  // room for a preview that was shown during the run
         node.widgets = node.widgets.filter(w => w.name !== '$$canvas-image-preview');
     }
-    app.canvas.bringToFront(node);
     const drawn = text ? [...document.querySelectorAll('.dom-widget')].filter(e => plain(e.innerText) === text) : [];
     if (!drawn.length) { return fit(0) }
     fit(1);
     app.canvas.draw(true, true);
     await new Promise(done => setTimeout(done, 500));
-    fit(BELOW + Math.max(...drawn.map(e => e.querySelector('.overflow-y-auto')?.scrollHeight || 0)));
+    const height = BELOW + Math.max(...drawn.map(e => e.querySelector('.overflow-y-auto')?.scrollHeight || 0));
+    fit(height);
+    if (widget === node.widgets.at(-1)) { node.size[1] = widget.y + height + BELOW }
 """.replace("BELOW", "16")
 # All that floats over the canvas is hidden, but for the texts and notes on nodes.
 ALONE = """
