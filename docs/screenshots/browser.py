@@ -177,9 +177,7 @@ GROW = """
     fit(1);
     app.canvas.draw(true, true);
     await new Promise(done => setTimeout(done, 500));
-    const height = BELOW + Math.max(...drawn.map(e => e.querySelector('.overflow-y-auto')?.scrollHeight || 0));
-    fit(height);
-    if (widget === node.widgets.at(-1)) { node.size[1] = widget.y + height + BELOW }
+    fit(BELOW + Math.max(...drawn.map(e => e.querySelector('.overflow-y-auto')?.scrollHeight || 0)));
 """.replace("BELOW", "16")
 # All that floats over the canvas is hidden, but for the texts and notes on nodes.
 ALONE = """
