@@ -5,15 +5,16 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..nodes.images import convert_with_alpha
+from ..nodes.images import WHITE, convert_with_alpha
+from ..vae_core.images import AUTOMATIC
 
 
 @dataclass
 class Transparency:
     """How images become pixels. note: what happened to the transparency of those so far; "" if nothing did."""
 
-    alpha: str
-    background: str
+    alpha: str = AUTOMATIC
+    background: str = WHITE
     note: str = ""
 
     @classmethod
