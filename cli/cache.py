@@ -17,7 +17,7 @@ from ..batch.store import SKIPPED
 from ..vae_core import BadRequest
 from ..vae_core.dtypes import parse_dtype
 from . import cache_checks, cache_cluster, cache_export
-from .options import add_alpha, add_vae, parse_positive, parse_seed
+from .options import add_alpha, add_vae, choose_background, parse_positive, parse_seed
 from .plan import parse_size
 from .progress import bar
 
@@ -166,7 +166,7 @@ def make_recipe(options: argparse.Namespace) -> Recipe:
         seed=seed,
         stored=options.store or stored_like(parse_dtype(options.dtype) or torch.float32),
         alpha=options.alpha,
-        background=options.background,
+        background=choose_background(options),
         srgb=options.srgb,
         batch=options.batch,
         threads=options.threads,

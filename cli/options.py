@@ -15,7 +15,7 @@ from ..vae_core.checkpoints import list_spaces
 from ..vae_core.dtypes import DTYPES, parse_dtype
 from ..vae_core.execution import DEVICE, DISK, SYSTEM, scratch
 from ..vae_core.families import BORDERS
-from ..vae_core.images import ALPHA, AUTOMATIC
+from ..vae_core.images import ALPHA, AUTOMATIC, COMPOSITE
 from ..vae_core.latents import SEEDS
 
 DIGITS = 30  # of a number, that are read: more than anybody can mean, and fewer than the 4,300 that Python refuses
@@ -89,7 +89,14 @@ def add_alpha(command: argparse._ActionsContainer) -> None:
     what = f"what is done to transparency (default: {AUTOMATIC}: kept if the VAE has a channel for it, else left out)"
     command.add_argument("--alpha", choices=ALPHA, default=AUTOMATIC, help=what)
     behind = "the colour behind what is transparent, for --alpha composite (default: white)"
-    command.add_argument("--background", default=WHITE, metavar="#RRGGBB", help=behind)
+    command.add_argument("--background", metavar="#RRGGBB", help=behind)
+
+
+def choose_background(options: argparse.Namespace) -> str:
+    """Raises BadRequest if one is named that would not be seen."""
+    if options.background is not None and options.alpha != COMPOSITE:
+        raise BadRequest("--background is for --alpha composite: name that too, or leave it away.")
+    return WHITE if options.background is None else options.background
 
 
 def add_memory(command: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..nodes.images import WHITE, convert_with_alpha
 from ..vae_core.images import AUTOMATIC
+from .options import choose_background
 
 
 @dataclass
@@ -19,7 +20,8 @@ class Transparency:
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> "Transparency":
-        return cls(options.alpha, options.background)
+        """Raises BadRequest for a background that would not be seen."""
+        return cls(options.alpha, choose_background(options))
 
     def to_pixels(self, image: Tensor, channels: int) -> Tensor:
         """IMAGE (B, H, W, C) in [0, 1] -> pixels (B, channels, H, W) in [-1, 1], float32.

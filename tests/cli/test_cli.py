@@ -107,6 +107,8 @@ def test_transparency(capsys, tmp_path, kl_file, name):
     assert "left out" not in capsys.readouterr().out
     said = fails(capsys, "encode", tmp_path / name, tmp_path / "new.safetensors", "--vae", kl_file, "--alpha", "keep")
     assert "cannot keep alpha" in said and not (tmp_path / "new.safetensors").exists()
+    said = fails(capsys, "encode", tmp_path / name, tmp_path / "new.safetensors", "--background", "#00ff00")
+    assert "--background is for --alpha composite" in said
 
 
 @pytest.mark.parametrize("ending", [".jpg", ".webp", ".tif", ".bmp"])
