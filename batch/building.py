@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ..vae_core import VAE, BadRequest, __version__
 from ..vae_core.errors import some
+from ..vae_core.images import demand_alpha
 from .backends import Backend, Local, Work
 from .clips import count_latent_frames, demand_frames
 from .encoding import Agreed, Loading, demand_posterior, read_plans
@@ -131,6 +132,7 @@ def _prepare(request: Request) -> _Job:
     store, vae = Store(request.out), backend.load(request.loading)
     demand_posterior(vae, recipe)
     demand_frames(vae, recipe)
+    demand_alpha(vae.in_channels, recipe.alpha, recipe.background)
     _demand_same(store, vae, recipe)
     known = store.read_images()
     sources = list_sources(request.source, request.captions, request.out, request.limit, clips=bool(recipe.frames))

@@ -16,9 +16,8 @@ from ..batch.records import name_shape
 from ..batch.store import SKIPPED
 from ..vae_core import BadRequest
 from ..vae_core.dtypes import parse_dtype
-from ..vae_core.images import ALPHA
 from . import cache_checks, cache_cluster, cache_export
-from .options import add_vae, parse_positive, parse_seed
+from .options import add_alpha, add_vae, choose_background, parse_positive, parse_seed
 from .plan import parse_size
 from .progress import bar
 
@@ -73,8 +72,7 @@ def _add_numbers(command: argparse.ArgumentParser) -> None:
     what = f"{', '.join(POSTERIORS[:2])}, or {SAMPLE}:SEED"
     group.add_argument("--posterior", type=parse_posterior, default=(USUAL.posterior, 0), metavar="P", help=what)
     group.add_argument("--store", choices=list(STORED), help="dtype of the latents (default: that of the computation)")
-    group.add_argument("--alpha", choices=ALPHA, default=USUAL.alpha, help="what is done to transparency")
-    group.add_argument("--background", default=USUAL.background, metavar="#RRGGBB", help="for --alpha composite")
+    add_alpha(group)
     group.add_argument("--srgb", action="store_true", help="convert colours of an ICC profile to sRGB")
     group.add_argument("--batch", type=parse_positive, default=1, metavar="N", help="images at once")
     threads = "CPU threads of each worker (default: 1); --workers cpu:N uses more cores with the same bits"
@@ -168,7 +166,7 @@ def make_recipe(options: argparse.Namespace) -> Recipe:
         seed=seed,
         stored=options.store or stored_like(parse_dtype(options.dtype) or torch.float32),
         alpha=options.alpha,
-        background=options.background,
+        background=choose_background(options),
         srgb=options.srgb,
         batch=options.batch,
         threads=options.threads,

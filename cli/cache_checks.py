@@ -125,7 +125,8 @@ def describe(found: Findings, samples: list[Sample], as_json: bool) -> str:
         return json.dumps({**found.to_dict(), "samples": [one.to_dict() for one in samples]})
     lines = list_told(found.problems, samples)
     unused = f", {found.unused} of images that are gone" if found.unused else ""
-    lines.append(f"{found.latents} latents in {found.shards} shards{unused}; {found.sources} images")
+    verdict = "" if found.problems else ": nothing is wrong"
+    lines.append(f"{found.latents} latents of {found.sources} images in {found.shards} shards{unused}{verdict}")
     of = found.statistics
     whose = f"scaled for {of.space}" if of.space else "raw (--space scales them)"
     lines.append(f"spread {of.spread:.3f} {whose}; channel means {describe_numbers(of.mean)}")

@@ -9,13 +9,14 @@ from pathlib import Path
 from torch import Tensor
 
 from ..headless import image_files, tiff
-from ..nodes.images import frames_are_batch, to_image, to_pixels
+from ..nodes.images import frames_are_batch, to_image
 from ..vae_core import VAE, BadRequest, Posterior, RunOptions, videos
 from ..vae_core.files import make_folder
 from ..vae_core.latents import Tag
 from . import rows
 from .options import DIGITS
 from .progress import bar
+from .transparency import Transparency
 
 ENDINGS = (*videos.SUFFIXES, *videos.READABLE)  # of files that are read frame by frame
 _NUMBER = re.compile(r"%0?(\d*)d")  # as FFmpeg writes it: frames/%05d.png
@@ -62,9 +63,9 @@ def is_clip_target(path: Path) -> bool:
     return is_pattern(path) or path.suffix.lower() in videos.SUFFIXES
 
 
-def encode(vae: VAE, path: Path, how: RunOptions) -> tuple[Posterior, int | None]:
+def encode(vae: VAE, path: Path, transparency: Transparency, how: RunOptions) -> tuple[Posterior, int | None]:
     """Encode the frames at this path -> (posterior, the number of frames of a clip; None if each is an image)."""
-    frames = videos.open_frames(path, lambda image: to_pixels(image, vae.in_channels))
+    frames = videos.open_frames(path, lambda image: transparency.to_pixels(image, vae.in_channels))
     with bar("encode") as progress:
         posterior = vae.encode_frames(frames, options=how, progress=progress)
     return posterior, None if frames_are_batch(vae) or vae.clip_law is None else frames.shape[1]

@@ -10,13 +10,24 @@ import torch
 from torch import Tensor
 
 from ..headless import image_files
-from ..nodes.images import demand_same_vae, to_pixels
+from ..nodes.images import demand_same_vae
 from ..nodes.several import pick_image
 from ..vae_core import VAE, BadRequest, Posterior, RunOptions, readers
 from ..vae_core.latents import StoredLatent, Tag, read_latent_file, write_latent
 from . import clips, rows, several
-from .options import add_json, add_memory, add_vae, demand_new, load_vae, memory_options, parse_seed, print_result
+from .options import (
+    add_alpha,
+    add_json,
+    add_memory,
+    add_vae,
+    demand_new,
+    load_vae,
+    memory_options,
+    parse_seed,
+    print_result,
+)
 from .progress import bar
+from .transparency import Transparency
 
 LATENTS = (".safetensors", ".latent")
 FILES = (*LATENTS, *image_files.SUFFIXES, *clips.ENDINGS)  # what a single result may end in
@@ -41,6 +52,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     encode.add_argument(
         "--sample", type=parse_seed, metavar="SEED", help="sample the posterior with this seed (default: take its mode)"
     )
+    add_alpha(encode)
     encode.set_defaults(do=run_encode)
     decode = commands.add_parser("decode", help="latents to their images or clips")
     what = "a .safetensors or .latent file; with a folder to write to: any number of them, folders and patterns"
@@ -72,7 +84,7 @@ def run_encode(options: argparse.Namespace) -> None:
         raise BadRequest(f"'{target}' cannot hold a latent: its name must end in {' or '.join(LATENTS)}.")
     else:
         pairs = [several.Pair(demand_single(given, target), target)]
-    run_pairs(options, pairs, target, [], lambda vae, one, how: encode_to(vae, one, options.sample, how))
+    run_pairs(options, pairs, target, [], lambda vae, one, how: encode_to(vae, one, options, how))
 
 
 def run_pairs(
@@ -103,9 +115,10 @@ def demand_single(given: list[Path], target: Path) -> Path:
     return several.match_one(given[0])
 
 
-def encode_to(vae: VAE, files: several.Pair, seed: int | None, how: RunOptions) -> several.Result:
-    """Encode an image or a clip into a latent file. seed: of the sample; None for the mode."""
-    posterior, frames = encode_file(vae, files.source, how)
+def encode_to(vae: VAE, files: several.Pair, options: argparse.Namespace, how: RunOptions) -> several.Result:
+    """Encode an image or a clip into a latent file."""
+    transparency, seed = Transparency.of(options), options.sample
+    posterior, frames = encode_file(vae, files.source, transparency, how)
     latent = posterior.mode() if seed is None else posterior.sample(torch.Generator().manual_seed(seed))
     if latent.ndim == 5 and frames is None:
         latent = clips.as_images(latent)
@@ -113,23 +126,27 @@ def encode_to(vae: VAE, files: several.Pair, seed: int | None, how: RunOptions) 
     write_latent(files.target, latent.float(), tag)
     shape, path = tuple(latent.shape), str(files.target)
     facts = {"latent": path, "shape": shape, "size": posterior.size, "frames": frames, "vae": vae.title}
-    return several.Result(f"{path}: {shape} of {vae.title}", facts)
+    if transparency.note:
+        facts["note"] = transparency.note
+    said = f"; {transparency.note} (see --alpha)" if transparency.note else ""
+    return several.Result(f"{path}: {shape} of {vae.title}{said}", facts)
 
 
-def encode_file(vae: VAE, path: Path, how: RunOptions) -> tuple[Posterior, int | None]:
+def encode_file(vae: VAE, path: Path, transparency: Transparency, how: RunOptions) -> tuple[Posterior, int | None]:
     """Encode an image, row by row if its file can be read row by row, or a clip -> (posterior, frames of a clip)."""
     if clips.is_clip_file(path):
-        return clips.encode(vae, path, how)
+        return clips.encode(vae, path, transparency, how)
     file = readers.rows(path)
     if not file and readers.count_frames(path) > 1:
-        return clips.encode(vae, path, how)
+        return clips.encode(vae, path, transparency, how)
     if not file:
         rows.demand_readable(path)
     with bar("encode") as progress:
         if file:
-            return vae.encode_rows(rows.PixelsOf(file, vae.in_channels), options=how, progress=progress), None
-        image = readers.read_with_alpha(path)
-        return vae.encode(to_pixels(image, vae.in_channels), options=how, progress=progress), None
+            read = rows.PixelsOf(file, vae.in_channels, transparency)
+            return vae.encode_rows(read, options=how, progress=progress), None
+        pixels = transparency.to_pixels(readers.read_with_alpha(path), vae.in_channels)
+        return vae.encode(pixels, options=how, progress=progress), None
 
 
 def run_decode(options: argparse.Namespace) -> None:

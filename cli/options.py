@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ..nodes import host
+from ..nodes.images import WHITE
 from ..vae_core import VAE, BadRequest, RunOptions, load
 from ..vae_core.checkpoints import list_spaces
 from ..vae_core.dtypes import DTYPES, parse_dtype
 from ..vae_core.execution import DEVICE, DISK, SYSTEM, scratch
 from ..vae_core.families import BORDERS
+from ..vae_core.images import ALPHA, AUTOMATIC, COMPOSITE
 from ..vae_core.latents import SEEDS
 
 DIGITS = 30  # of a number, that are read: more than anybody can mean, and fewer than the 4,300 that Python refuses
@@ -81,6 +83,20 @@ def add_download(command: argparse.ArgumentParser) -> None:
 
 
 ADVICE = "a smaller image, --dtype bf16, or a larger --budget"  # of a run that does not fit
+
+
+def add_alpha(command: argparse._ActionsContainer) -> None:
+    what = f"what is done to transparency (default: {AUTOMATIC}: kept if the VAE has a channel for it, else left out)"
+    command.add_argument("--alpha", choices=ALPHA, default=AUTOMATIC, help=what)
+    behind = "the colour behind what is transparent, for --alpha composite (default: white)"
+    command.add_argument("--background", metavar="#RRGGBB", help=behind)
+
+
+def choose_background(options: argparse.Namespace) -> str:
+    """Raises BadRequest if one is named that would not be seen."""
+    if options.background is not None and options.alpha != COMPOSITE:
+        raise BadRequest("--background is for --alpha composite: name that too, or leave it away.")
+    return WHITE if options.background is None else options.background
 
 
 def add_memory(command: argparse.ArgumentParser) -> None:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ..headless import image_files, tiff
-from ..nodes.images import to_image, to_pixels
+from ..nodes.images import to_image
 from ..vae_core import BadPixels, DoesNotFit, readers
 from ..vae_core.execution import budget as memory
+from .transparency import Transparency
 
 READING = 56  # bytes a pixel, at most, while an image is read whole: decoded, in [0, 1], in [-1, 1]
 BY_ROWS = ": use a TIFF file of one image, which is read and written row by row"
@@ -22,14 +23,14 @@ WRITING = 2  # times its bytes, while an image is written whole
 class PixelsOf:
     """A TIFF file as the encoder reads it. `read` may be called again: the encoder may read the image several times."""
 
-    def __init__(self, file: readers.TiffRows, channels: int):
-        self.file, self.channels = file, channels
+    def __init__(self, file: readers.TiffRows, channels: int, transparency: Transparency):
+        self.file, self.channels, self.transparency = file, channels, transparency
         self.shape = (channels, *file.shape[:2])
 
     def read(self) -> Iterator[Tensor]:
-        """Bands of rows from the top: pixels (channels, n, W) in [-1, 1], float32. Raises BadPixels."""
+        """Bands of rows from the top: pixels (channels, n, W) in [-1, 1], float32. Raises BadPixels and BadRequest."""
         for band in self.file.read():
-            yield to_pixels(band[None], self.channels)[0]
+            yield self.transparency.to_pixels(band[None], self.channels)[0]
 
 
 def write(path: Path, shape: tuple[int, int, int], bands: Iterator[Tensor], bits: int) -> None:

@@ -54,7 +54,10 @@ def parser() -> argparse.ArgumentParser:
     training = commands.add_parser("train", help="train, or continue a run that was stopped")
     training.add_argument("--recipe", choices=list(RECIPES), default="demo")
     training.add_argument(
-        "--start", type=Path, metavar="VAE", help="what demo-onward and demo-16 go on from (default: the built-in VAE)"
+        "--start",
+        type=Path,
+        metavar="VAE",
+        help="what demo-onward, demo-further and demo-16 go on from (default: the built-in VAE)",
     )
     training.add_argument(
         "--run", type=Path, required=True, metavar="DIR", help="the folder for the state, the curves and the VAE"

@@ -7,6 +7,7 @@ from ..vae_core.checkpoints import OWNS
 from ..vae_core.families.kl import Coder, KLConfig
 
 DECODER, ALL = "decoder", "all"
+ADAMW, MUON = "adamw", "muon"
 CREDIT = "photographs under CC0 or in the public domain, each named in training/DATA.md, and procedural images"
 
 
@@ -52,6 +53,7 @@ class Course:
     edge_weight: float = 0.02  # of the error of the gradients
     colour_weight: float = 0.0  # of the squared error of each crop's mean colour
     drawn: float = 0.12  # share of procedural images
+    optimizer: str = ADAMW
     seed: int = 20
 
     def phase(self, step: int) -> Phase:
@@ -132,14 +134,24 @@ ONWARD = Tuning(
     drawn=0.06,
     part=ALL,
 )
+FURTHER = replace(
+    ONWARD,
+    name="demo-further",
+    phases=(Phase(0.0, (128,), 2), Phase(0.5, (256,), 1), Phase(0.85, (256, 384), 1)),
+    learning_rate=5e-4,
+    ema=0.998,
+    optimizer=MUON,
+)
 SIXTEEN = Widening(
     "demo-16",
-    steps=1000,
-    learning_rate=2e-4,
-    phases=(Phase(0.0, (256,), 1),),
-    kl_weight=0.002,
+    steps=2000,
+    phases=(Phase(0.0, (128,), 2), Phase(0.55, (256,), 1), Phase(0.9, (256, 384), 1)),
+    learning_rate=5e-4,
+    ema=0.998,
+    kl_weight=0.001,
     colour_weight=1.0,
     drawn=0.06,
     part=ALL,
+    optimizer=MUON,
 )
-RECIPES: dict[str, Course] = {course.name: course for course in (DEMO, WITHOUT_KL, TINY, ONWARD, SIXTEEN)}
+RECIPES: dict[str, Course] = {course.name: course for course in (DEMO, WITHOUT_KL, TINY, ONWARD, FURTHER, SIXTEEN)}

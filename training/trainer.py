@@ -22,6 +22,7 @@ from ..vae_core.files import write_atomically
 from .growing import ops_without_top, start_gently
 from .images import Crops
 from .losses import Loss, compute_loss
+from .optimizers import make_optimizers
 from .processes import Processes
 from .recipe import Course, Recipe
 
@@ -75,8 +76,7 @@ class Trainer:
             parameter.requires_grad_(self.recipe.trains(name))
         self.network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).requires_grad_(False)
-        r, parameters = self.recipe, self._list_trained(self.network)
-        self.optimizer = torch.optim.AdamW(parameters, r.learning_rate, betas=(0.9, 0.99), weight_decay=r.weight_decay)
+        self.optimizers = make_optimizers(self.recipe, self._list_trained(self.network))
         self._round_trip = self.processes.share_gradients(RoundTrip(self.network))
         self._sums: list[Tensor] = []
 
@@ -94,10 +94,11 @@ class Trainer:
     def _train_on(self, step: int) -> Loss:
         self._set_rate(step)
         loss = self._compute_loss(step)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.total.backward()
         nn.utils.clip_grad_norm_(self._list_trained(self.network), self.recipe.clip)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self._update_average()
         return loss
 
@@ -126,7 +127,7 @@ class Trainer:
         """Linear warm-up, then half a cosine down to a hundredth."""
         r = self.recipe
         cosine = 0.5 * (1 + math.cos(math.pi * step / r.steps))
-        for group in self.optimizer.param_groups:
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = r.learning_rate * min(1, step / r.warmup) * (0.01 + 0.99 * cosine)
 
     def _update_average(self) -> None:
@@ -139,7 +140,7 @@ class Trainer:
         self._sums.append(self.processes.mean(torch.stack((loss.total.detach(), loss.squared, loss.nats))))
         if self.step % self.log_every == 0:
             total, squared, nats = torch.stack(self._sums).mean(0).tolist()
-            rate = self.optimizer.param_groups[0]["lr"]
+            rate = self.optimizers[0].param_groups[0]["lr"]
             self.history.append({"step": self.step, "loss": total, "squared": squared, "nats": nats, "rate": rate})
             self._sums.clear()
             if not math.isfinite(total):
@@ -160,7 +161,7 @@ class Trainer:
             "sums": self._sums,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
 
     def restore(self, path: Path) -> None:
@@ -171,4 +172,5 @@ class Trainer:
         self.step, self.history, self._sums = state["step"], state["history"], state["sums"]
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, its in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(its)

@@ -161,13 +161,24 @@ class Editor:
 
 
 FIND = "const node = app.graph._nodes.find(n => n.type === A[0]);"
+# First as small as can be, since an element is never said to need less than it has.
 GROW = """
     const plain = text => (text || '').replace(/\\s+/g, '');
-    const text = plain((node.widgets || []).find(w => w.name === '$$node-text-preview')?.value);
+    const widget = (node.widgets || []).find(w => w.name === '$$node-text-preview'), text = plain(widget?.value);
+    const fit = height => {
+        if (height) { widget.options.getMinHeight = widget.options.getMaxHeight = () => height }
+        node.setSize([node.size[0], node.computeSize()[1]]);
+    };
+    if (!node.imgs?.length && node.widgets) {  // room for a preview that was shown during the run
+        node.widgets = node.widgets.filter(w => w.name !== '$$canvas-image-preview');
+    }
     const drawn = text ? [...document.querySelectorAll('.dom-widget')].filter(e => plain(e.innerText) === text) : [];
-    const heights = drawn.map(e => e.querySelector('.overflow-y-auto')?.scrollHeight || 0);
-    node.setSize([node.size[0], node.computeSize()[1] + Math.max(0, ...heights.map(height => height - 56))]);
-"""
+    if (!drawn.length) { return fit(0) }
+    fit(1);
+    app.canvas.draw(true, true);
+    await new Promise(done => setTimeout(done, 500));
+    fit(BELOW + Math.max(...drawn.map(e => e.querySelector('.overflow-y-auto')?.scrollHeight || 0)));
+""".replace("BELOW", "16")
 # All that floats over the canvas is hidden, but for the texts and notes on nodes.
 ALONE = """
     let style = document.getElementById('alone');

@@ -223,7 +223,8 @@ def _cut(found: Components, start: float, length: float) -> Components:
 
 
 def _put_channels_first(frames: Tensor) -> Tensor:
-    return frames.movedim(-1, 1)
+    """Colours alone: a VIDEO has no transparency, a GIF may."""
+    return frames[..., :3].movedim(-1, 1)
 
 
 def _to_pixels(frames: Tensor) -> Tensor:

@@ -305,3 +305,16 @@ def test_nothing_but_skipped_sources_is_said(tmp_path, capsys):
     (tmp_path / "photos" / "page.png").write_text("<html>")
     assert fails(capsys, tmp_path / "photos", tmp_path / "out").endswith("no source became a latent.\n")
     assert "page.png" in (tmp_path / "out" / "skipped.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        (("--alpha", "keep"), "cannot keep alpha"),
+        (("--alpha", "composite", "--background", "grey"), "'grey' is no colour"),
+        (("--background", "#00ff00"), "--background is for --alpha composite"),
+    ],
+)
+def test_what_can_be_done_to_no_image_is_refused_at_once(photos, tmp_path, capsys, how, said):
+    assert said in fails(capsys, photos, tmp_path / "out", *how)
+    assert not (tmp_path / "out").exists()

@@ -72,6 +72,24 @@ def test_pieces_of_clips(clips, wan, tmp_path):
     assert len(list(compare(Store(tmp_path / "out"), wan, 3, wrong))) == 3 and not wrong.problems
 
 
+def test_frames_are_laid_over_the_background(wan, tmp_path):
+    """Every second frame has transparency, on its left half."""
+    folder = tmp_path / "source" / "frames"
+    folder.mkdir(parents=True)
+    green, expected = np.array((0, 255, 0), np.uint8), []
+    for number in range(5):
+        levels = np.random.default_rng(number).integers(0, 256, (32, 32, 4), dtype=np.uint8)
+        levels[..., 3] = 255
+        levels[:, :16, 3] = 255 * (number % 2)
+        kept = 4 if number % 2 == 0 else 3
+        Image.fromarray(levels[..., :kept]).save(folder / f"f{number}.png")
+        expected.append(np.where(levels[..., 3:] == 255, levels[..., :3], green))
+    run(tmp_path / "source", tmp_path / "out", wan, alpha="composite", background="#00ff00")
+    (row,) = Store(tmp_path / "out").read_rows()
+    frames = torch.from_numpy(np.stack(expected)).float().movedim(-1, 0)[None] / 255
+    assert torch.equal(read_row(Store(tmp_path / "out"), row)["mean"], wan.encode(to_pixel_range(frames)).mode()[0])
+
+
 def test_pieces_of_several_numbers_of_frames(clips, wan, tmp_path):
     """Each number by itself, as with it alone; shards hold one shape each."""
     report = run(clips, tmp_path / "out", wan, frames=(5, 1, 5))

@@ -85,6 +85,32 @@ def test_a_sample_needs_a_seed(tmp_path, kl_file, image):
     assert torch.equal(a, b) and not torch.equal(a, c)
 
 
+@pytest.mark.parametrize("name", ["image.png", "image.tif", "folder"])
+def test_transparency(capsys, tmp_path, kl_file, name):
+    """Of an image, one read by rows, and frames in a folder: left out, which is said, or laid over a background."""
+    levels = np.zeros((8, 12, 4), np.uint8)
+    levels[..., 0], levels[:, :6, 3] = 255, 255
+    over = np.where(levels[..., 3:] == 255, levels[..., :3], (0, 255, 0)).astype(np.uint8)
+
+    def encode(pixels: np.ndarray, *how: str) -> torch.Tensor:
+        source, latent = tmp_path / name, tmp_path / "latent.safetensors"
+        if name == "folder":
+            source.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(source / "1.png" if name == "folder" else source)
+        assert run("encode", source, latent, "--vae", kl_file, *how) == 0
+        return read_latent(latent)[0]
+
+    assert torch.equal(encode(levels), encode(levels[..., :3]))
+    first, second = capsys.readouterr().out.splitlines()
+    assert "; transparency is left out (see --alpha)" in first and "left out" not in second
+    assert torch.equal(encode(levels, "--alpha", "composite", "--background", "#00ff00"), encode(over))
+    assert "left out" not in capsys.readouterr().out
+    said = fails(capsys, "encode", tmp_path / name, tmp_path / "new.safetensors", "--vae", kl_file, "--alpha", "keep")
+    assert "cannot keep alpha" in said and not (tmp_path / "new.safetensors").exists()
+    said = fails(capsys, "encode", tmp_path / name, tmp_path / "new.safetensors", "--background", "#00ff00")
+    assert "--background is for --alpha composite" in said
+
+
 @pytest.mark.parametrize("ending", [".jpg", ".webp", ".tif", ".bmp"])
 def test_formats(tmp_path, kl_file, image, ending):
     latent, out = tmp_path / "latent.safetensors", tmp_path / f"out{ending}"

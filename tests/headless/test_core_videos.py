@@ -3,12 +3,14 @@
 import json
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from exact_vae.headless import Graph, check, run
 from exact_vae.headless.core.videos import Video
 from exact_vae.nodes.host import find_video
 from exact_vae.vae_core.errors import BadPixels, BadRequest
+from PIL import Image
 
 av = pytest.importorskip("av")
 FRAMES = torch.linspace(0, 1, 5)[:, None, None, None].repeat(1, 16, 24, 3)
@@ -38,6 +40,15 @@ def test_a_video_comes_back(nodes):
     assert abs(audio["waveform"][0, 0, 500:3000].std() - 0.5 / 2**0.5) < 0.02
     (heard,) = nodes["LoadAudio"]().run(f"video/{path.name} [output]")
     assert torch.equal(heard["waveform"], audio["waveform"])
+
+
+def test_a_gif_is_a_video_without_its_transparency(nodes, tmp_path):
+    levels = np.zeros((16, 24, 4), np.uint8)
+    levels[:, :12] = 255
+    first, *more = (Image.fromarray(np.roll(levels, 3 * n, 1)) for n in range(3))
+    first.save(tmp_path / "x.gif", save_all=True, append_images=more, disposal=2)
+    images = nodes["GetVideoComponents"]().run(Video(tmp_path / "x.gif"))[0]
+    assert images.shape == (3, 16, 24, 3) and images[0, 0, 0].tolist() == [1, 1, 1]
 
 
 def test_a_file_is_copied_bit_by_bit_with_texts_of_this_graph(nodes):

@@ -16,8 +16,9 @@ from exact_vae.training.__main__ import main
 from exact_vae.training.growing import ops_without_top
 from exact_vae.training.images import Images, Pyramid
 from exact_vae.training.losses import compute_loss
+from exact_vae.training.optimizers import orthogonalize
 from exact_vae.training.procedural import draw_image
-from exact_vae.training.recipe import DEMO, RECIPES, TINY
+from exact_vae.training.recipe import DEMO, MUON, RECIPES, TINY
 from exact_vae.training.trainer import Trainer
 from exact_vae.training.widening import widen
 from exact_vae.vae_core import BadRequest, Posterior, inspect, load
@@ -189,6 +190,28 @@ def test_a_wider_latent_begins_with_the_old_one():
     torch.testing.assert_close(whole.run(wide.decode_ops(), means), whole.run(narrow.decode_ops(), own[0]))
     with pytest.raises(BadRequest, match="latents of 4 channels cannot be widened to 4"):
         widen(narrow, TINY.config, 4, seed=3)
+
+
+@pytest.mark.parametrize("shape", [(8, 30), (30, 8)])
+def test_an_orthogonal_step_keeps_directions_and_evens_their_lengths(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1)) * torch.logspace(-1, 1, shape[1])
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    inner = u.T @ orthogonalize(1e-3 * matrix) @ v.T
+    lengths = inner.diagonal()
+    assert lengths.min() > 0.6 and lengths.max() < 1.3
+    assert (inner - torch.diag(lengths)).abs().max() < 1e-3
+
+
+def test_a_run_with_two_optimizers_goes_on_to_the_bit(tmp_path):
+    recipe = replace(TINY, optimizer=MUON)
+    unbroken, begun, resumed = (Trainer(recipe, images()) for _ in range(3))
+    unbroken.run(until=6)
+    begun.run(until=3)
+    begun.save(tmp_path / "state")
+    resumed.restore(tmp_path / "state")
+    resumed.run(until=6)
+    for one, other in zip(resumed.network.parameters(), unbroken.network.parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_the_loss_is_what_it_says():

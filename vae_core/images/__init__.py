@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from .pixels import (
         ALPHA,
         AUTOMATIC,
+        COMPOSITE,
         convert_channels,
         crop_to,
+        demand_alpha,
         flatten_frames,
         pad_to,
         to_levels,
@@ -38,7 +40,7 @@ else:
             "metrics": "colour_shift psnr ssim",
             "pillow": "from_pil to_pil",
             "plausible": "demand_range",
-            "pixels": "ALPHA AUTOMATIC convert_channels crop_to flatten_frames"
+            "pixels": "ALPHA AUTOMATIC COMPOSITE convert_channels crop_to demand_alpha flatten_frames"
             " pad_to to_levels to_pixel_range to_unit_range",
         },
     )
@@ -46,12 +48,14 @@ else:
 __all__ = [
     "ALPHA",
     "AUTOMATIC",
+    "COMPOSITE",
     "WHITE_HOT",
     "channel_grid",
     "colour_shift",
     "composite",
     "convert_channels",
     "crop_to",
+    "demand_alpha",
     "demand_range",
     "draw_letters",
     "flatten_frames",

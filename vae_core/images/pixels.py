@@ -52,10 +52,17 @@ def convert_channels(
         opacity = torch.ones_like(opacity)
     if channels == 4:
         return torch.cat([colours, opacity], 1), ""
-    if alpha == KEEP:
-        raise BadRequest(f"a VAE of {channels} channels cannot keep alpha: choose to drop or to composite it.")
+    demand_alpha(channels, alpha, background)
     lost = alpha == AUTOMATIC and bool((opacity < 1).any())
     return colours[:, :channels], "transparency is left out" if lost else ""
+
+
+def demand_alpha(channels: int, alpha: str, background: str) -> None:
+    """Raises BadRequest for what `convert_channels` would not do for any image: see there."""
+    if alpha == COMPOSITE:
+        parse_colour(background)
+    if alpha == KEEP and channels < 4:
+        raise BadRequest(f"a VAE of {channels} channels cannot keep alpha: choose to drop or to composite it.")
 
 
 def composite_over(colours: Tensor, opacity: Tensor, background: str) -> Tensor:

@@ -37,13 +37,13 @@ class ImageFrames:
 
     @cached_property
     def _shape(self) -> tuple[int, int, int, int]:
-        _, c, h, w = self._to_pixels(readers.read_first(self.files[0])).shape
+        _, c, h, w = self._to_pixels(readers.read_first_with_alpha(self.files[0])).shape
         return c, len(self.files), h, w
 
     def read(self) -> Iterator[Tensor]:
         """All frames in order: (C, 1, H, W) in [-1, 1], float32."""
         for path in self.files:
-            frame = self._to_pixels(readers.read_first(path))
+            frame = self._to_pixels(readers.read_first_with_alpha(path))
             _demand_size(frame, self.shape, f"'{path}'", f"'{self.files[0].name}'")
             yield frame.transpose(0, 1)
 
@@ -67,7 +67,7 @@ class PagesOfFile:
 
     @cached_property
     def _shape(self) -> tuple[int, int, int, int]:
-        _, c, h, w = self._to_pixels(readers.read_first(self.path)).shape
+        _, c, h, w = self._to_pixels(readers.read_first_with_alpha(self.path)).shape
         return c, self._count, h, w
 
     def read(self) -> Iterator[Tensor]:

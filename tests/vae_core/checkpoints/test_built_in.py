@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from exact_vae.training.recipe import DEMO
+from exact_vae.training.recipe import ADAMW, DEMO
 from exact_vae.vae_core import BrokenCheckpoint, Tiles, inspect, load, readers
 from exact_vae.vae_core.checkpoints import built_in
 from exact_vae.vae_core.families.kl import FAMILY
@@ -37,7 +37,8 @@ def test_it_is_small_and_says_where_it_comes_from():
     assert "CC0" in metadata["data"]
     recipe, today = json.loads(metadata["recipe"]), json.loads(json.dumps(DEMO.to_dict()))
     assert recipe == {key: today[key] for key in recipe}
-    assert not any(today[key] for key in today.keys() - recipe)  # terms that have come since weigh nothing
+    since = {key: today[key] for key in today.keys() - recipe}
+    assert since == {"colour_weight": 0.0, "optimizer": ADAMW}  # what it was, before a recipe said so
 
 
 def test_it_is_what_load_loads_when_nothing_is_given():

@@ -261,6 +261,7 @@ import json, sys
 from pathlib import Path
 import torch
 from exact_vae.cli import rows
+from exact_vae.cli.transparency import Transparency
 from exact_vae.vae_core import readers
 from exact_vae.vae_core import from_weights
 from exact_vae.vae_core.families.kl import Coder
@@ -281,7 +282,7 @@ def there_and_back(h):
     most, path, z = 0, Path(sys.argv[1]) / "tall.tif", torch.zeros(1, 4, h, 64)
     rows.write(path, (3, 4 * h, 256), vae.decode_rows(z, **how), 8)
     decoding, most = most, 0
-    vae.encode_rows(rows.PixelsOf(readers.rows(path), 3), **how)
+    vae.encode_rows(rows.PixelsOf(readers.rows(path), 3, Transparency()), **how)
     return decoding, most
 
 there_and_back(64)

@@ -256,3 +256,15 @@ def test_folders_that_are_no_clips(tmp_path):
         Image.new("RGB", (width, 6)).save(tmp_path / f"{i}.png")
     with pytest.raises(BadPixels, match=r"1.png' is 9x6, but '0.png' is 8x6"):
         list(videos.open_frames(tmp_path, to_pixels).read())
+
+
+@pytest.mark.parametrize("name", ["folder/1.png", "pages.tif"])
+def test_frames_of_images_keep_their_transparency(tmp_path, name):
+    levels = np.random.default_rng(0).integers(0, 256, (4, 6, 4)).astype(np.uint8)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    image = Image.fromarray(levels)
+    image.save(tmp_path / name, **({"save_all": True, "append_images": [image]} if name == "pages.tif" else {}))
+    found = videos.open_frames(tmp_path / name.partition("/")[0], lambda frames: frames.movedim(-1, 1))
+    assert found.shape == (4, 2 if name == "pages.tif" else 1, 4, 6)
+    frame = next(iter(found.read()))[:, 0]
+    assert np.array_equal((frame.movedim(0, -1) * 255).round().numpy(), levels)
