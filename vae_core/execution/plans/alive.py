@@ -16,7 +16,7 @@ from ..bands.flows import Source, read_flow
 from ..bands.holding import Banding
 from ..bands.readers import ROWS
 from ..bands.state import Past
-from .counting import LiveBytes
+from .counting import GAPS, GAPS_ON_DISK, LiveBytes
 from .places import DISK
 from .shapes import ShapesOnly
 
@@ -50,7 +50,7 @@ def count_alive(
     taller         times x: the image of which x is the top, so much more is held
     until          rows of the result that are enough
     """
-    count = _Passes(taller)
+    count = _Passes(taller, GAPS_ON_DISK if keep == DISK else GAPS)
     norms, rooms = list_norms(ops), _CountingRooms(count, keep)
     past = past.copy(_CountingRooms(count, DISK)) if past else None  # what is known of earlier frames is the caller's
     banding = Banding(numbers, rooms, frozenset(id(norms[i]) for i in twice), past=past)
@@ -69,8 +69,8 @@ def count_alive(
 class _Passes(LiveBytes):
     """Of a taller image more bands come in each pass, so what is compiled by its end counts all the while."""
 
-    def __init__(self, taller: float):
-        super().__init__(taller)
+    def __init__(self, taller: float, leaves: float):
+        super().__init__(taller, leaves)
         self.passes = [0.0]  # bytes at most alive in each that has begun and not ended
 
     def note(self, alive: float) -> None:

@@ -30,7 +30,8 @@ AGAIN, START = 60, 20e6
 # Gaps that tensors of many sizes leave in the heap of a CPU between what was there before an op: what the op itself
 # takes comes to lie in them, or in memory that goes back when it ends. Runs are quick with these; beyond them they are
 # given back (`heap` of a Plan), which costs time: what is used again has to be cleared anew. See benchmarks/budgets.py.
-GAPS, MOST_GAPS = 0.2, 40 * 2**20  # of what was there; bytes
+# Bands that are read from a disk are made anew each time, and leave more of them.
+GAPS, GAPS_ON_DISK, MOST_GAPS = 0.2, 0.3, 40 * 2**20  # of what was there; bytes
 REMEMBERED = 4  # activations alive at once while attention gathers what it remembers: the parts of k and v, and both
 
 
@@ -102,10 +103,11 @@ class LiveBytes(Observer, Census):
     forms        of convolutions that it has compiled
 
     taller  times what is run: the image of which it is the top
+    leaves  bytes of gaps for a byte that was there before an op
     """
 
-    def __init__(self, taller: float = 1) -> None:
-        self.taller = taller
+    def __init__(self, taller: float = 1, leaves: float = GAPS) -> None:
+        self.taller, self.leaves = taller, leaves
         self.now = self.most = self.before = self.surge = self.held = self.passing = 0
         self.most_on_cpu = self.most_spread = self.most_in_all = self.beyond = 0.0
         self.forms = set[tuple[Any, ...]]()
@@ -151,7 +153,7 @@ class LiveBytes(Observer, Census):
             self.most = now
         now += scratch
         self.most_on_cpu = max(self.most_on_cpu, now + self.beyond)
-        gaps = min(GAPS * (self.before + self.beyond), MOST_GAPS)
+        gaps = min(self.leaves * (self.before + self.beyond), MOST_GAPS)
         self.most_spread = max(self.most_spread, now + self.beyond + gaps)
         self.note(now + self.beyond)
         self.passing = max(self.passing, now - self.held)

@@ -33,6 +33,9 @@ FEW_BEFORE, COUNTED_AFTER, COUNTED_ROWS = 80, 12, 256  # convolutions; bands of 
 COUNTED, COUNTED_ON_DISK = 8, 16  # bands
 READ_BACK = 3  # more bands alive on another device than a CPU if they are held elsewhere: those that were read back
 AROUND_MEMORY = 2  # bands alive while attention gathers what it remembers: what it reads, and what that was made of
+# The heap of a CPU's process may grow until with the largest op it would come to this share of the peak; but at least
+# by this share, since to give gaps back takes time.
+SURE, LEAST_HEAP = 0.95, 1 / 8
 DOUBLING_COPIES = 2  # of the summed taps of one DoublingConv, for a moment: made, or laid out anew by the backend
 # Of bands, in rows of the image, the fastest first. Low bands keep a GPU waiting: an SD-class decode of 1024 px starts
 # 2,800 kernels in bands of 64 rows and 11,000 in bands of 16 (counted), each of which takes 6 to 8 us of Python.
@@ -183,7 +186,7 @@ class Request:
         gaps = int(min(gaps, MOST_GAPS)) if self.leaves_gaps else 0
         peak = int(ends + max(alive + self.made_weights, self.temporary_weights) + gaps + compiled)
         callers = sum(n for end, n in self._end_numbers.items() if end not in ("result", self.streamed))
-        heap = int(max(peak - surge - callers * self.x.itemsize, peak / 4))
+        heap = int(max(SURE * peak - surge - callers * self.x.itemsize, LEAST_HEAP * peak))
         return peak, {"gaps": gaps, "heap": heap, "compiled": compiled}
 
     def _count_alive(self, rows: int, numbers: int, keep: str, twice: tuple[int, ...]) -> Alive:
