@@ -36,7 +36,7 @@ AROUND_MEMORY = 2  # bands alive while attention gathers what it remembers: what
 # The heap of a CPU's process may grow until with the largest op it would come to this share of the peak; but at least
 # by this share, since to give gaps back takes time.
 SURE, LEAST_HEAP = 0.95, 1 / 8
-DOUBLING_COPIES = 2  # of the summed taps of one DoublingConv, for a moment: made, or laid out anew by the backend
+DOUBLING_COPIES = 2  # of the summed taps of one DoublingConv, for a moment: laid out anew by the backend
 # Of bands, in rows of the image, the fastest first. Low bands keep a GPU waiting: an SD-class decode of 1024 px starts
 # 2,800 kernels in bands of 64 rows and 11,000 in bands of 16 (counted), each of which takes 6 to 8 us of Python.
 HEIGHTS = (512, 256, 128, 64, 32, 16, 8)

@@ -10,6 +10,7 @@ from exact_vae.vae_core.execution.plans.alive import count_alive
 from exact_vae.vae_core.execution.plans.choose import make_request
 from exact_vae.vae_core.execution.plans.counting import GAPS, MOST_GAPS, LiveBytes
 from exact_vae.vae_core.execution.plans.plan import Plan
+from exact_vae.vae_core.execution.plans.request import LEAST_HEAP, SURE
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.execution.run import run_bands
 from exact_vae.vae_core.execution.whole import Observer
@@ -65,7 +66,9 @@ def test_gaps_in_the_heap_are_counted_and_kept_to():
     assert wanted._leave_gaps(1000, 10 * MOST_GAPS, 10, 30, 20)[1]["gaps"] == MOST_GAPS
     peak, more = wanted._leave_gaps(1000, 300, 10, 30, 20)
     assert peak == 20 + wanted.temporary_weights + 300 + 30  # while they are made
-    assert more == {"gaps": 300, "heap": peak - 10 - wanted.x.nbytes, "compiled": 30}
+    assert more == {"gaps": 300, "heap": int(SURE * peak - 10 - wanted.x.nbytes), "compiled": 30}
+    peak, more = wanted._leave_gaps(1000, 300, 10**9, 30, 20)
+    assert more["heap"] == int(LEAST_HEAP * peak)  # an op that takes more than all else leaves little, not nothing
     assert not any(plan.heap for plan in wanted.propose(("disk",)))
 
 
