@@ -20,7 +20,7 @@ FEW = 20480  # numbers of an input for which torch leaves oneDNN alone
 BLOCK = 16  # channels that oneDNN lays out together, at most
 # oneDNN compiles a convolution for every shape that it reads, and it and ideep (torch's way to it) keep the latest 1024
 # of them: 65 to 111 KiB each, the more the more channels, measured in fp32 and bf16.
-COMPILED, KEPT = 104 * 2**10, 1024
+COMPILED, KEPT = 92 * 2**10, 1024
 
 
 def count_scratch(name: str, made: Tensor, args: Sequence[Any], taller: float = 1) -> int:
