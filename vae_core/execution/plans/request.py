@@ -33,7 +33,7 @@ FEW_BEFORE, COUNTED_AFTER, COUNTED_ROWS = 80, 12, 256  # convolutions; bands of 
 COUNTED, COUNTED_ON_DISK = 8, 16  # bands
 READ_BACK = 3  # more bands alive on another device than a CPU if they are held elsewhere: those that were read back
 AROUND_MEMORY = 2  # bands alive while attention gathers what it remembers: what it reads, and what that was made of
-# Of a CPU's peak: what the heap with the largest op may come to, and what it may grow by at least, for giving back is slow.
+# Of a CPU's peak: what the heap with the largest op may come to, and what it may grow by at least: trimming is slow.
 SURE, LEAST_HEAP = 0.95, 1 / 8
 DOUBLING_COPIES = 2  # of the summed taps of one DoublingConv, for a moment: laid out anew by the backend
 # Of bands, in rows of the image, the fastest first. Low bands keep a GPU waiting: an SD-class decode of 1024 px starts
