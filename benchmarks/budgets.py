@@ -71,6 +71,7 @@ def square(header: str, half: str, side: int, **how: Any) -> Case:
 
 SD, FLUX2, TAESD, TAEF2 = "sd1.ldm", "flux2.ldm", "taesd.module", "taef2.comfy"
 HUNYUAN, QWEN, WAN, TAEHV = "hunyuanimage21.ldm", "qwen-image.comfy", "wan21.original", "taehv.original"
+LTX = "ltxv-0.9.0.original"
 CASES = (
     square(SD, "decode", 256),
     square(SD, "decode", 256, rows=256),
@@ -93,7 +94,7 @@ CASES = (
     square(TAESD, "encode", 1024),
     square(TAESD, "encode", 1024, budget="80MiB"),
     square(TAEF2, "decode", 512),
-    square(TAEF2, "decode", 1024, budget="56MiB"),
+    square(TAEF2, "decode", 1024, budget="60MiB"),
     square(TAEF2, "decode", 1024, budget="64MiB"),
     square(TAEF2, "decode", 512, rows=512),
     square(TAEF2, "encode", 1024),
@@ -129,6 +130,29 @@ CASES = (
     square("kandinsky-movq.ldm", "decode", 128),
     square("stable-cascade-stage-a.comfy", "decode", 512),
     square("asymmetric-kl-x-2.ldm", "decode", 128),
+    *(square("hunyuanvideo15.ldm", "decode", n) for n in (96, 192, 256)),
+    *(square(TAEHV, "decode", n) for n in (384, 768)),
+    *(square(TAESD, "decode", n) for n in (384, 640, 768)),
+    *(square(TAEF2, "decode", n) for n in (384, 640, 768)),
+    square(TAEF2, "decode", 768, keep="disk"),
+    square(TAESD, "encode", 768, keep="disk"),
+    square(WAN, "decode", 128),
+    square(WAN, "decode", 192, frames=9),
+    square(QWEN, "decode", 384),
+    square(QWEN, "decode", 384, keep="disk"),
+    square(LTX, "decode", 256, frames=9),
+    square(LTX, "decode", 256),
+    square(SD, "decode", 512),
+    square(SD, "decode", 320, keep="disk", to="a file"),
+    square(SD, "encode", 320, dtype="bf16"),
+    square(BUILT_IN, "decode", 768),
+    square(BUILT_IN, "decode", 256),
+    square(BUILT_IN, "encode", 640, keep="disk"),
+    square(BUILT_IN, "encode", 384),
+    square(FLUX2, "decode", 256),
+    square("kandinsky-movq.ldm", "decode", 256),
+    square("stable-cascade-stage-a.comfy", "decode", 768),
+    square("dc-ae-f32c32-sana.original", "encode", 512),
 )
 
 

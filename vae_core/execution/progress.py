@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..ops import Op, declared
-from .bands.stores import HeapTrimmer
+from .bands.heap import HeapTrimmer
 from .parts import OnPart, PartCounter
 from .plans.counting import count_work
 from .plans.plan import Plan
@@ -42,7 +42,7 @@ class ProgressObserver(Observer):
         self.done = 0.0
         self.last_step, self.last_time = -1, 0.0
         self.op: Any = None
-        self.heap = HeapTrimmer(plan.heap)
+        self.heap = HeapTrimmer(plan.heap, plan.gaps)
         self.parts = PartCounter(on_part, plan.shape, images) if on_part else None
 
     def begin_op(self, op: Any) -> None:

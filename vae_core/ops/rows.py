@@ -12,6 +12,7 @@ from .tree import Op
 
 CHANNELS_LAST = (0, 2, 3, 1)
 ONE_AXIS = {"circular x": ("circular", "constant"), "circular y": ("constant", "circular")}  # of columns, of rows
+AT_ONCE = 64  # channels whose taps are summed at once on a CPU: all would leave gaps of twice their size in its heap
 WRAPPED = ("circular", "circular y")  # borders whose rows above the image are those at its bottom
 
 
@@ -148,10 +149,7 @@ class DoublingConv(Window):
 
     def __init__(self, conv: Conv2d, weight: Tensor | None = None):
         weight = conv.weight if weight is None else weight
-        weight = weight.to(at_least_fp32(weight.dtype))
-        weight = _sum_taps(_sum_taps(weight, 2), 3).transpose(0, 1).to(conv.weight.dtype)
-        format = torch.channels_last if weight.device.type == "cuda" else torch.contiguous_format
-        self.original, self.weight, self.bias = conv, weight.contiguous(memory_format=format), conv.bias
+        self.original, self.weight, self.bias = conv, _sum_doubled(weight, conv.weight.dtype), conv.bias
         self.growth, self.temporary_bytes = 4 * conv.growth, self.weight.nbytes
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -159,6 +157,18 @@ class DoublingConv(Window):
 
     def apply_unpadded(self, x: Tensor) -> Tensor:
         return F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=(3, 1))
+
+
+@torch.no_grad()
+def _sum_doubled(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """(c_out, c_in, 3, 3) -> (c_in, c_out, 4, 4), in the layout that its device reads."""
+    format = torch.channels_last if weight.device.type == "cuda" else torch.contiguous_format
+    made = weight.new_empty((*weight.shape[1::-1], 4, 4), dtype=dtype).contiguous(memory_format=format)
+    n = AT_ONCE if weight.device.type == "cpu" else weight.shape[1]
+    for part, place in zip(weight.split(n, 1), made.split(n), strict=True):
+        part = part.to(at_least_fp32(part.dtype))
+        place.copy_(_sum_taps(_sum_taps(part, 2), 3).transpose(0, 1))
+    return made
 
 
 def _sum_taps(weight: Tensor, dim: int) -> Tensor:

@@ -9,6 +9,7 @@ from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.families.doubling import are_joined, list_doubled, list_ops
 from exact_vae.vae_core.ops import Conv2d, DoublingConv, Upsample2x, leaves
 from exact_vae.vae_core.verdicts import copy_to
+from support.live_memory import LiveMemory
 from support.random_networks import random_weights
 from support.small_networks import SMALL
 from torch.nn import functional as F
@@ -56,6 +57,16 @@ def test_taps_are_sums_of_the_numbers_in_the_file_rounded_once(dtype):
     (op,) = (op for op in leaves(list_ops(vae.network, Half.DECODER)) if isinstance(op, DoublingConv))
     assert torch.equal(op.weight, sum_plainly(doubled(exact).weight).to(dtype))
     assert op.weight.dtype is dtype and op.bias is doubled(vae).bias and op.original is doubled(vae)
+
+
+@pytest.mark.parametrize("dtype", (torch.float32, *HALVES))
+def test_sums_of_many_channels_are_made_little_by_little(dtype):
+    """As exact, and never much more in memory than what is kept, however many channels."""
+    conv, before = Conv2d(1024, 8).to(dtype), torch.randint(-999, 999, (8, 1024, 3, 3)) / 256  # sums are exact in fp32
+    with LiveMemory() as memory:
+        op = DoublingConv(conv, before)
+    assert memory.most - before.nbytes < 1.5 * op.weight.nbytes
+    assert torch.equal(op.weight, sum_plainly(before).to(dtype))
 
 
 def test_of_weights_in_half_precision_there_are_no_such_numbers():

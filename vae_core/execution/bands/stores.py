@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ..plans import scratch
+from .heap import trim_heap
 
 PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}  # else it counts as shared
-_C = ctypes.CDLL(None) if os.name == "posix" else None
 
 
 class StoredBand(Protocol):
@@ -96,42 +96,6 @@ class MappedMemory:
 
     def _left(self, room: mmap.mmap, size: int) -> None:
         self.free.setdefault(size, []).append(room)
-
-
-_trim = getattr(_C, "malloc_trim", None)  # glibc's; others have no such call, and nothing is done
-
-
-def trim_heap() -> None:
-    """Give the free memory between what the heap still holds back to the system."""
-    if _trim:
-        _trim(0)
-
-
-class HeapTrimmer:
-    """Gives back the gaps of the heap when this process has grown by more than `room` bytes; 0: never.
-
-    To give them back all the time would cost more than it saves: what is used again has to be cleared anew.
-    """
-
-    def __init__(self, room: int):
-        self.room = room if _trim else 0
-        self.limit = self.least = _resident() + room if self.room else 0
-
-    def check(self) -> None:
-        if self.room and _resident() > self.limit:
-            trim_heap()
-            # Somebody else's memory may have grown: then it would be in vain to look again at once.
-            self.limit = max(self.least, _resident() + self.room // 8)
-
-
-def _resident() -> int:
-    """Bytes of this process in memory, but for those of files. Asked before every op, so without Python's own files."""
-    statm = os.open("/proc/self/statm", os.O_RDONLY)
-    try:
-        resident, shared = os.read(statm, 200).split()[1:3]
-    finally:
-        os.close(statm)
-    return (int(resident) - int(shared)) * mmap.PAGESIZE
 
 
 class InMappedMemory:

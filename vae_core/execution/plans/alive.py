@@ -4,6 +4,7 @@ Bands have their true height here, and stores take what theirs take. So all is c
 flows carry, what is read back, the image that grows in the store while another shrinks.
 """
 
+import math
 import weakref
 from typing import NamedTuple
 
@@ -13,8 +14,9 @@ from torch import Tensor
 from ...ops import Ops, list_norms
 from ..bands.flows import Source, read_flow
 from ..bands.holding import Banding
+from ..bands.readers import ROWS
 from ..bands.state import Past
-from .counting import LiveBytes
+from .counting import GAPS, GAPS_ON_DISK, LiveBytes
 from .places import DISK
 from .shapes import ShapesOnly
 
@@ -30,6 +32,7 @@ class Alive(NamedTuple):
 
     most: int
     passing: int
+    gaps: int
     surge: int
     by_peak: float
 
@@ -37,7 +40,7 @@ class Alive(NamedTuple):
 @torch.no_grad()
 def count_alive(
     ops: Ops, x: Tensor, side: Tensor, numbers: int, keep: str, twice: tuple[int, ...], past: Past | None = None,
-    taller: float = 1,
+    taller: float = 1, until: float = math.inf,
 ) -> Alive:  # fmt: skip
     """What lives during a run; x and side are the caller's, and not counted.
 
@@ -45,24 +48,29 @@ def count_alive(
     numbers        in a band
     keep, twice    as in a Plan
     taller         times x: the image of which x is the top, so much more is held
+    until          rows of the result that are enough
     """
-    count = _Passes(taller)
+    count = _Passes(taller, GAPS_ON_DISK if keep == DISK else GAPS)
     norms, rooms = list_norms(ops), _CountingRooms(count, keep)
     past = past.copy(_CountingRooms(count, DISK)) if past else None  # what is known of earlier frames is the caller's
     banding = Banding(numbers, rooms, frozenset(id(norms[i]) for i in twice), past=past)
     banding = banding._replace(side_input=Source(side, banding))
     with ShapesOnly(count):
+        made = 0
         for band in read_flow(ops, Source(x, banding), banding, count):
+            made += band.shape[ROWS]
             del band
-    count.end_pass()
-    return Alive(int(count.most_on_cpu), count.passing, count.surge, count.compiled_by_peak)
+            if made >= until:
+                break
+    count.end_passes()
+    return Alive(int(count.most_on_cpu), count.passing, int(count.gaps), count.surge, count.compiled_by_peak)
 
 
 class _Passes(LiveBytes):
     """Of a taller image more bands come in each pass, so what is compiled by its end counts all the while."""
 
-    def __init__(self, taller: float):
-        super().__init__(taller)
+    def __init__(self, taller: float, leaves: float):
+        super().__init__(taller, leaves)
         self.passes = [0.0]  # bytes at most alive in each that has begun and not ended
 
     def note(self, alive: float) -> None:
@@ -73,6 +81,11 @@ class _Passes(LiveBytes):
 
     def end_pass(self) -> None:
         super().note(self.passes.pop())
+
+    def end_passes(self) -> None:
+        """The result has been read, as far as it was wanted."""
+        while self.passes:
+            self.end_pass()
 
 
 class _CountingRooms:

@@ -15,11 +15,12 @@ from torch import Tensor
 
 CONVOLUTIONS = frozenset({"conv2d", "conv3d"})
 TRANSPOSED = frozenset({"conv_transpose2d"})
+CONVOLVING = CONVOLUTIONS | TRANSPOSED
 FEW = 20480  # numbers of an input for which torch leaves oneDNN alone
 BLOCK = 16  # channels that oneDNN lays out together, at most
 # oneDNN compiles a convolution for every shape that it reads, and it and ideep (torch's way to it) keep the latest 1024
 # of them: 65 to 111 KiB each, the more the more channels, measured in fp32 and bf16.
-COMPILED, KEPT = 104 * 2**10, 1024
+COMPILED, KEPT = 92 * 2**10, 1024
 
 
 def count_scratch(name: str, made: Tensor, args: Sequence[Any], taller: float = 1) -> int:
@@ -28,22 +29,28 @@ def count_scratch(name: str, made: Tensor, args: Sequence[Any], taller: float = 
     taller: times x is what the run may read at once, of which x is the top.
     All on the meta device, (B, C, H, W) or (B, C, T, H, W).
     """
-    if name not in CONVOLUTIONS and name not in TRANSPOSED:
+    if name not in CONVOLVING:
         return 0
     x, weight = args[:2]
+    joined = count_joined(x)
     if name in CONVOLUTIONS and is_one_pixel(weight):
-        return weight.nbytes
+        return joined + weight.nbytes
     if is_for_onednn(x, weight, taller):
         lies_so = weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last)
-        return (0 if lies_so else weight.nbytes) + count_blocked(weight)
+        return joined + (0 if lies_so else weight.nbytes) + count_blocked(weight)
     pixels = made if name in CONVOLUTIONS else x
     seen = pixels.numel() // pixels.shape[1] * math.prod(weight.shape[1:])
-    return seen * x.itemsize + weight.nbytes
+    return joined + seen * x.itemsize + weight.nbytes
+
+
+def count_joined(x: Tensor) -> int:
+    """Bytes of the copy that is made of some rows of several images, or of every other image: they lie apart."""
+    return x.nbytes if len(x) > 1 and x.stride(0) * len(x) != x.numel() else 0
 
 
 def find_form(name: str, args: Sequence[Any], taller: float = 1) -> tuple[Any, ...] | None:
     """What oneDNN compiles a convolution for: what it reads, its weights and its numbers; None: it does not run it."""
-    if (name not in CONVOLUTIONS and name not in TRANSPOSED) or not is_for_onednn(args[0], args[1], taller):
+    if name not in CONVOLVING or not is_for_onednn(args[0], args[1], taller):
         return None
     x, weight, *rest = args
     return name, x.shape, weight.shape, x.dtype, *(repr(arg) for arg in rest if not isinstance(arg, Tensor))
@@ -73,8 +80,5 @@ def runs_in_onednn(dtype: torch.dtype) -> bool:
     """Does this processor compute convolutions in this dtype by oneDNN?"""
     if not torch.backends.mkldnn.is_available():
         return False
-    supported = {
-        torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported,
-        torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported,
-    }
-    return dtype is torch.float32 or (dtype in supported and bool(supported[dtype]()))
+    asks = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
+    return dtype is torch.float32 or (dtype in asks and bool(getattr(torch.ops.mkldnn, asks[dtype])()))

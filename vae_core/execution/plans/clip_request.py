@@ -13,14 +13,15 @@ from ...ops import Ops, list_looks_ahead, splits_in_time
 from .. import whole
 from ..bands.state import Past
 from ..bands.stores import OnDevice
+from .counting import MOST_GAPS
 from .places import DEVICE
 from .plan import Plan
-from .request import IN_FLIGHT, MOST_GAPS, Request
+from .request import IN_FLIGHT, Request
 from .shapes import ShapesOnly
 
 AT_A_TIME = (8, 4, 2, 1)  # latent frames, the fastest first
 AT_ONCE = 512 * 2**20  # bytes at most of bands of all frames in flight, on a CPU; more were not measured
-# Gaps in the heap of a CPU, as in `request.py`, of what a part needs: what is held for the next part lies in between.
+# Gaps in the heap of a CPU, as in `counting.py`, of what a part needs: what is held for the next part lies in between.
 SCATTERED = 0.4
 
 
@@ -164,7 +165,7 @@ class ClipRequest(Request):
 
 def _leave_more_gaps(plan: Plan) -> Plan:
     """As all frames at once leave them of a clip that has parts: what is carried from band to band lies in between."""
-    gaps = min(MOST_GAPS, int(SCATTERED * plan.tensors))
+    gaps = min(MOST_GAPS, int(SCATTERED * plan.alive))
     return replace(plan, peak=plan.peak + gaps, heap=plan.heap + gaps)
 
 
@@ -181,10 +182,9 @@ class _LaterPart(Request):
 
     known     bytes that are held of these
     gathered  bytes of what attention remembers of them while it is put together: the parts, and the whole
-    gaps      in the heap are counted for the clip
     """
 
-    gaps = 0.0
+    leaves_gaps = False  # those in the heap are counted for the clip
     runs_once = False
 
     def __init__(self, clip: ClipRequest, n: int):

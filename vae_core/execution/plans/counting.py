@@ -20,13 +20,18 @@ from ..bands.holding import Banding
 from ..bands.state import Past
 from ..bands.stores import OnDevice
 from ..whole import Observer
-from .backend import count_compiled, count_scratch, find_form
+from .backend import CONVOLVING, count_compiled, count_scratch, find_form
 from .shapes import Census, ShapesOnly
 
 HEIGHTS = 2  # of the bands that one convolution reads: most are of one height, the first and the last of others
 # What starting a convolution takes on a CPU, as so many multiplications: to lay out one number of its weights, and all
 # else. Measured in fp32 with AVX-512, at 85 billion a second: 512 channels of 8 x 8 pixels, and of 16 x 16.
 AGAIN, START = 60, 20e6
+# Gaps that tensors of many sizes leave in the heap of a CPU between what was there before an op: what the op itself
+# takes comes to lie in them, or in memory that goes back when it ends. Runs are quick with these; beyond them they are
+# given back (`heap` of a Plan), which costs time: what is used again has to be cleared anew. See benchmarks/budgets.py.
+# Bands that are read from a disk are made anew each time, and leave more of them.
+GAPS, GAPS_ON_DISK, MOST_GAPS = 0.2, 0.3, 40 * 2**20  # of what was there; bytes
 REMEMBERED = 4  # activations alive at once while attention gathers what it remembers: the parts of k and v, and both
 
 
@@ -35,6 +40,7 @@ class WholeRun(NamedTuple):
 
     peak     bytes of activations at most alive at once
     on_cpu   the same, with what a CPU takes beside them within torch's functions
+    gaps     bytes that the heap has more when it has most, see GAPS
     surge    bytes at most that come from one op to the next
     compiled bytes that a CPU's backend keeps, of the convolutions that it has compiled
     by_peak  the share of them that raises the peak of a first run, see `LiveBytes.compiled_by_peak`
@@ -46,6 +52,7 @@ class WholeRun(NamedTuple):
 
     peak: int
     on_cpu: int
+    gaps: int
     surge: int
     compiled: int
     by_peak: float
@@ -72,6 +79,7 @@ def count_whole(ops: Ops, x: Tensor, side_input: Tensor | None = None, past: Pas
     return WholeRun(
         count.most,
         int(count.most_on_cpu),
+        int(count.gaps),
         count.surge,
         count_compiled(len(count.forms)),
         count.compiled_by_peak,
@@ -87,6 +95,7 @@ class LiveBytes(Observer, Census):
 
     most         bytes at most of tensors
     most_on_cpu  with what a CPU takes beside them within torch's functions, and with `beyond`
+    most_spread  the same, with gaps in the heap
     held, beyond bytes in a store now; and what would be there too if an image were run of which only the top is
     passing      as `most_on_cpu`, without what is held
     surge        bytes at most that come from one op to the next
@@ -94,12 +103,13 @@ class LiveBytes(Observer, Census):
     forms        of convolutions that it has compiled
 
     taller  times what is run: the image of which it is the top
+    leaves  bytes of gaps for a byte that was there before an op
     """
 
-    def __init__(self, taller: float = 1) -> None:
-        self.taller = taller
+    def __init__(self, taller: float = 1, leaves: float = GAPS) -> None:
+        self.taller, self.leaves = taller, leaves
         self.now = self.most = self.before = self.surge = self.held = self.passing = 0
-        self.most_on_cpu = self.most_in_all = self.beyond = 0.0
+        self.most_on_cpu = self.most_spread = self.most_in_all = self.beyond = 0.0
         self.forms = set[tuple[Any, ...]]()
         self.looks = True
         self.largest = self.scores = 0
@@ -121,10 +131,10 @@ class LiveBytes(Observer, Census):
         key = made.untyped_storage()._cdata
         if key not in self.known and not any(isinstance(x, Tensor) and key == x.untyped_storage()._cdata for x in args):
             self.add(made)  # otherwise it is a view: of this, or of weights
-        if form := find_form(name, args, self.taller):
-            self.forms.add(form)
-        if scratch := count_scratch(name, made, args, self.taller):
-            self.grow(0, scratch=scratch)
+        if name in CONVOLVING:
+            if form := find_form(name, args, self.taller):
+                self.forms.add(form)
+            self.grow(0, scratch=count_scratch(name, made, args, self.taller))
 
     def add(self, x: Tensor) -> Tensor:
         storage = x.untyped_storage()
@@ -143,6 +153,8 @@ class LiveBytes(Observer, Census):
             self.most = now
         now += scratch
         self.most_on_cpu = max(self.most_on_cpu, now + self.beyond)
+        gaps = min(self.leaves * (self.before + self.beyond), MOST_GAPS)
+        self.most_spread = max(self.most_spread, now + self.beyond + gaps)
         self.note(now + self.beyond)
         self.passing = max(self.passing, now - self.held)
         self.surge = max(self.surge, now - self.before)
@@ -150,6 +162,11 @@ class LiveBytes(Observer, Census):
     def note(self, alive: float) -> None:
         """So many bytes are alive on a CPU."""
         self.most_in_all = max(self.most_in_all, alive + count_compiled(len(self.forms)))
+
+    @property
+    def gaps(self) -> float:
+        """Bytes that gaps in the heap add to `most_on_cpu`."""
+        return self.most_spread - self.most_on_cpu
 
     @property
     def compiled_by_peak(self) -> float:
@@ -211,6 +228,7 @@ class BandedRun(Observer, Census):
         self.rows = rows
         self.norm_sizes: dict[int, int] = {}
         self.convolved: list[tuple[int, int]] = []  # numbers that each convolution makes, and those of its weights
+        self.before = 0  # how many of them had run when the last pass ended: all that is read twice had been made
         self.outer: list[int] = []  # what is carried in the passes that this one is nested in
         norms = list_norms(ops)
         banding = Banding(2**62, store, frozenset(id(norms[i]) for i in twice))
@@ -239,6 +257,10 @@ class BandedRun(Observer, Census):
         """
         return sum(-(-made // numbers) * (AGAIN * weights + START) for made, weights in self.convolved)
 
+    def count_before(self, numbers: int) -> int:
+        """How many convolutions of bands of so many numbers run until all that is read twice has been made."""
+        return sum(-(-made // numbers) for made, _ in self.convolved[: self.before])
+
     def see(self, name: str, made: Tensor, args: Sequence[Any]) -> None:
         if find_form(name, args):
             self.convolved.append((made.numel(), args[1].numel()))
@@ -265,6 +287,7 @@ class BandedRun(Observer, Census):
 
     def end_pass(self) -> None:
         self.carried = self.outer.pop()
+        self.before = len(self.convolved)
 
 
 def _pin(size: int, bands: int) -> int:

@@ -25,6 +25,7 @@ class Plan:
     largest   numbers of the largest tensor on the device
     scores    numbers of the largest matrix of attention scores, on devices that make them
     compiled  bytes of the peak that a CPU's backend keeps of the convolutions that it has compiled
+    gaps      bytes of the peak that a CPU's heap has more than is alive, between what is there before an op
     heap      bytes that a CPU's process may grow before an op: beyond, gaps in its heap are given back; 0: no limit
     note      what else is to be said of the run; '' as a rule
     """
@@ -46,6 +47,12 @@ class Plan:
     begins: int = 0
     strips: int = 0
     compiled: int = 0
+    gaps: int = 0
+
+    @property
+    def alive(self) -> int:
+        """Bytes of the peak that tensors take, and what torch takes beside them."""
+        return self.tensors - self.gaps
 
     @property
     def tensors(self) -> int:

@@ -18,28 +18,32 @@ from ...ops import DoublingConv, Ops, Residual, count_queries, declared, leaves,
 from ..bands.state import Past
 from .alive import Alive, count_alive
 from .budget import format_bytes
-from .counting import BandedRun, WholeRun, count_whole
+from .counting import MOST_GAPS, BandedRun, WholeRun, count_whole
 from .limits import NO_LIMIT, Limit
 from .places import DEVICE, DISK, SYSTEM
 from .plan import Plan
 
 JOINED = 2  # bands in the largest tensor of a run in bands: one, the rows that are kept before it, those beyond borders
 IN_FLIGHT = 8  # bands alive at once between two held images: read, extended, normalized, made, joined, added
-# Gaps that tensors of many sizes leave in the heap of a CPU. Runs are quick with these; beyond them they are given back
-# (`heap` of a Plan), which costs time: what is used again has to be cleared anew. See benchmarks/budgets.py.
-GAPS, MOST_GAPS = 0.28, 40 * 2**20  # of what is alive; bytes
-COUNTED = 4  # bands of a run on a CPU that are counted one by one: the first, the last, and some between;
-COUNTED_ROWS = 256  # and rows of the image if a network has no norms: all its layers are under way by then
+# Of a run on a CPU bands are counted one by one: all of an image until what is read twice has been made, if that takes
+# few convolutions, and then as many as it takes until all layers have been under way for some time.
+FEW_BEFORE, COUNTED_AFTER, COUNTED_ROWS = 80, 12, 256  # convolutions; bands of the result, and rows of it at least
+# Else the top of the image. At lower resolutions, where a band of as many numbers is of more rows, it needs a full one;
+# and taller ones, of which most is alive if nothing is held beside them.
+COUNTED, COUNTED_ON_DISK = 8, 16  # bands
 READ_BACK = 3  # more bands alive on another device than a CPU if they are held elsewhere: those that were read back
 AROUND_MEMORY = 2  # bands alive while attention gathers what it remembers: what it reads, and what that was made of
-DOUBLING_COPIES = 2  # of the summed taps of one DoublingConv, for a moment: made, or laid out anew by the backend
+# The heap of a CPU's process may grow until with the largest op it would come to this share of the peak; but at least
+# by this share, since to give gaps back takes time.
+SURE, LEAST_HEAP = 0.95, 1 / 8
+DOUBLING_COPIES = 2  # of the summed taps of one DoublingConv, for a moment: laid out anew by the backend
 # Of bands, in rows of the image, the fastest first. Low bands keep a GPU waiting: an SD-class decode of 1024 px starts
 # 2,800 kernels in bands of 64 rows and 11,000 in bands of 16 (counted), each of which takes 6 to 8 us of Python.
 HEIGHTS = (512, 256, 128, 64, 32, 16, 8)
 # On a CPU low bands are as fast as the whole image or faster: what one op has made is in the caches for the next.
 HEIGHTS_ON_CPU = (16, 8)
 SMALL = 64  # rows of an image that is not worth cutting
-LITTLE = 64 * 2**20  # bytes at most of a run on a CPU that is not worth cutting
+LITTLE = 50 * 2**20  # bytes at most of a run on a CPU that is not worth cutting, without gaps in the heap
 # Unless starting the convolutions once more for each band takes this share of the work, and taller bands take little.
 TALLER_ON_CPU, SAVED, SHORT = (64, 32), 0.03, 32 * 2**20
 
@@ -54,7 +58,7 @@ class Request:
     side_input  what SideInputs read, on the meta device; None: the input
     """
 
-    gaps = GAPS
+    leaves_gaps = True  # in the heap of a CPU
     bands_first = True  # on a CPU, of larger images
     runs_once = True  # if there is one image
 
@@ -74,14 +78,14 @@ class Request:
         """Whole, all images at once or only so many at a time."""
         images, run = images or len(self.x), self._whole_run
         share, ends = images / len(self.x), sum(self._end_bytes.values())
-        peak, heap, compiled = int(run.peak * share) + ends + self.temporary_weights, 0, 0
+        peak, cpu = int(run.peak * share) + ends + self.temporary_weights, dict[str, int]()
         if on_cpu:
             compiled = int(run.compiled * self._share_compiled(run.by_peak, len(self.x) / images))
-            peak, heap = self._leave_gaps(run.on_cpu * share, run.surge * share, compiled, ends)
+            peak, cpu = self._leave_gaps(run.on_cpu * share, run.gaps * share, run.surge * share, compiled, ends)
         largest = max(int(run.largest * share), *self._end_numbers.values())
         scores = int(run.scores * share)
         made = Plan(images, 0, DEVICE, (), peak, 0, self.work, self.shape, largest=largest, scores=scores)
-        return replace(made, heap=heap, compiled=compiled)
+        return replace(made, **cpu)
 
     def plan_bands(self, rows: int, keep: str = DEVICE, twice: tuple[int, ...] = (), on_cpu: bool = False) -> Plan:
         """The plan for one image after the other, in bands. on_cpu: is the device a CPU?"""
@@ -93,22 +97,23 @@ class Request:
         there = [end for end in self._end_numbers if end != self.streamed]
         ends = sum(self._end_bytes[end] for end in there)
         remembered = counted.remembered and counted.remembered + AROUND_MEMORY * tallest * self.x.itemsize
+        cpu = dict[str, int]()
         if on_cpu:
             found = self._count_alive(rows, numbers, keep, twice)
             attending = remembered + (counted.attending - counted.remembered if keep == DEVICE else 0)
             alive = max(min(found.most, found.passing + on_device), attending)
             compiled = int(counted.count_compiled(numbers) * self._share_compiled(found.by_peak, len(self.x)))
-            peak, heap = self._leave_gaps(alive, found.surge, compiled, ends)
+            peak, cpu = self._leave_gaps(alive, found.gaps, found.surge, compiled, ends)
         else:
             in_flight = IN_FLIGHT + (READ_BACK if keep != DEVICE else 0)
             working = (in_flight * tallest + self.carried) * self.x.itemsize
-            peak, heap, compiled = on_device + max(working, remembered) + ends + self.temporary_weights, 0, 0
+            peak = on_device + max(working, remembered) + ends + self.temporary_weights
         largest = max(JOINED * tallest, counted.gathered, *(self._end_numbers[end] for end in there))
         asked = ((min(numbers // c, pixels, count_queries(pixels)), pixels) for c, pixels in counted.attended)
         scores = max((queries * pixels for queries, pixels in asked), default=0)
         held, work, strips = held - on_device, counted.work, math.ceil(self.rows / rows)
         made = Plan(1, rows, keep, twice, peak, held, work, self.shape, numbers, largest=largest, scores=scores)
-        return replace(made, strips=strips, heap=heap, compiled=compiled)
+        return replace(made, strips=strips, **cpu)
 
     def propose(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
@@ -150,7 +155,11 @@ class Request:
     @property
     def is_little(self) -> bool:
         """Takes it little memory on a CPU to run all at once? Half precision takes more there than is counted."""
-        return self.x.dtype.itemsize >= 4 and self.plan_whole(on_cpu=True).peak <= LITTLE
+        largest = self._count(()).widest * self.rows * self.x.itemsize * len(self.x) / len(self.one)
+        if self.x.dtype.itemsize < 4 or largest > LITTLE:
+            return False
+        plan = self.plan_whole(on_cpu=True)
+        return plan.peak - plan.gaps <= LITTLE
 
     def _propose_whole(self, on_cpu: bool, little: bool = False) -> Iterator[Plan]:
         """Whole images: all of them at once, or fewer. on_cpu, little: what subclasses choose by."""
@@ -163,31 +172,47 @@ class Request:
         """Of what the backend compiles: what is there at the peak. From the second run on it is all."""
         return by_peak if runs == 1 and self.runs_once else 1
 
-    def _leave_gaps(self, alive: float, surge: float, compiled: int, ends: int) -> tuple[int, int]:
-        """Of a CPU: (the peak, and how far its process may grow before an op).
+    def _leave_gaps(
+        self, alive: float, gaps: float, surge: float, compiled: int, ends: int
+    ) -> tuple[int, dict[str, int]]:
+        """Of a CPU: (the peak, what else a plan says of it).
 
         alive     bytes at most of a run, without the weights that are made for it
+        gaps      bytes that the heap has more when it has most
         surge     bytes at most that come from one op to the next
         compiled  bytes that the backend keeps of the convolutions that it has compiled
         ends      bytes of what is there from first to last: the input, a part of which is the caller's; the result
         """
-        peak = ends + max(alive + self.made_weights, self.temporary_weights) + min(self.gaps * alive, MOST_GAPS)
-        peak += compiled
+        gaps = int(min(gaps, MOST_GAPS)) if self.leaves_gaps else 0
+        peak = int(ends + max(alive + self.made_weights, self.temporary_weights) + gaps + compiled)
         callers = sum(n for end, n in self._end_numbers.items() if end not in ("result", self.streamed))
-        return int(peak), int(max(peak - surge - callers * self.x.itemsize, peak / 4))
+        heap = int(max(SURE * peak - surge - callers * self.x.itemsize, LEAST_HEAP * peak))
+        return peak, {"gaps": gaps, "heap": heap, "compiled": compiled}
 
     def _count_alive(self, rows: int, numbers: int, keep: str, twice: tuple[int, ...]) -> Alive:
-        """What lives on a CPU, counted on the top of a tall image."""
+        """What lives on a CPU, counted on the top of a tall image, or until the top of the result is there."""
         key = (numbers, keep == DISK, twice)
         if key not in self._alive:
-            height = -(-max(COUNTED * rows, 0 if list_norms(self.ops) else COUNTED_ROWS) // self.scale)
-            ratio = max(1, self.rows // self.shape[-2])  # an encoder's latent has a row for so many
-            height = min(self.x.shape[-2], -(-height // ratio) * ratio)
-            top = self.one.narrow(-2, 0, height)
+            few = self._count(twice).count_before(numbers) <= FEW_BEFORE
+            top, until = self._find_counted(rows, few, COUNTED_ON_DISK if keep == DISK else COUNTED)
+            height = top.shape[-2]
             side = top if self.side_input is self.x else self.side.narrow(-2, 0, height * self.scale)
             taller = self.x.shape[-2] / height
-            self._alive[key] = count_alive(self.ops, top, side, numbers, keep, twice, self.past, taller)
+            self._alive[key] = count_alive(self.ops, top, side, numbers, keep, twice, self.past, taller, until)
         return self._alive[key]
+
+    def _find_counted(self, rows: int, few: bool, bands: int) -> tuple[Tensor, float]:
+        """(what is read, how many rows of the result are enough) to count bands of so many rows of the image.
+
+        few    does it take few convolutions until all that is read twice has been made?
+        bands  that are counted if not
+        """
+        enough = max(COUNTED_AFTER * rows, COUNTED_ROWS) if few else bands * rows
+        ratio = self.rows // self.shape[-2]
+        if few and ratio <= 1:  # a decoder; the latent of an encoder comes last
+            return self.one, enough / self.rows * self.shape[-2]
+        height = -(-enough // self.scale)
+        return self.one.narrow(-2, 0, min(self.x.shape[-2], -(-height // max(1, ratio)) * max(1, ratio))), math.inf
 
     @cached_property
     def _alive(self) -> dict[tuple[Any, ...], Alive]:

@@ -80,8 +80,9 @@ class ShapesOnly(TorchFunctionMode):
 
     def make(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the function of this name gives."""
-        if any(isinstance(x, Tensor) and not x.is_meta for x in args):
-            return func(*args, **kwargs)
+        for x in args:
+            if isinstance(x, Tensor) and not x.is_meta:
+                return func(*args, **kwargs)
         if name in LIKE_INPUT and "out" not in kwargs:
             return args[0] if kwargs.get("inplace") else _empty(args[0].shape, args[0].dtype)
         if name in IN_PLACE:

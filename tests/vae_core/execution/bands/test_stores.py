@@ -7,7 +7,6 @@ import torch
 from exact_vae.vae_core import BadRequest
 from exact_vae.vae_core.execution.bands import stores
 from exact_vae.vae_core.execution.bands.stores import (
-    HeapTrimmer,
     InMappedMemory,
     InSystemMemory,
     MappedMemory,
@@ -72,19 +71,6 @@ def test_rooms_of_another_size_are_given_back():
     for rows in (6, 5):
         rooms.tensor(torch.Size((1, 2, rows, 4)), torch.float32)  # made and let go of
     assert sum(len(spare) for spare in rooms.free.values()) == 1
-
-
-def test_gaps_are_given_back_when_the_process_has_grown(monkeypatch):
-    """Beyond its room; and not at every look if it has grown for other reasons, for then nothing comes of it."""
-    size, given_back = [100], []
-    monkeypatch.setattr(stores, "_resident", lambda: size[0])
-    monkeypatch.setattr(stores, "_trim", given_back.append)
-    gaps = HeapTrimmer(16)
-    for size[0], times in ((116, 0), (117, 1), (119, 1), (120, 2), (122, 2), (123, 3), (100, 3), (125, 3), (126, 4)):
-        gaps.check()
-        assert len(given_back) == times
-    HeapTrimmer(0).check()
-    assert len(given_back) == 4
 
 
 class FullFile(io.BytesIO):

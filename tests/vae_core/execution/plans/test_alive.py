@@ -5,11 +5,12 @@ from functools import partial
 import pytest
 import torch
 from exact_vae.vae_core.execution.bands.flows import Source
-from exact_vae.vae_core.execution.plans import backend, counting
+from exact_vae.vae_core.execution.plans import backend, choose, counting, request
 from exact_vae.vae_core.execution.plans.alive import count_alive
 from exact_vae.vae_core.execution.plans.choose import make_request
+from exact_vae.vae_core.execution.plans.counting import GAPS, MOST_GAPS, LiveBytes
 from exact_vae.vae_core.execution.plans.plan import Plan
-from exact_vae.vae_core.execution.plans.request import GAPS, MOST_GAPS
+from exact_vae.vae_core.execution.plans.request import LEAST_HEAP, SURE
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.execution.run import run_bands
 from exact_vae.vae_core.execution.whole import Observer
@@ -61,11 +62,48 @@ def test_gaps_in_the_heap_are_counted_and_kept_to():
     wanted = make_request(family, config, Half.DECODER, (1, 4, 64, 64), torch.float32)
     for plan in wanted.propose(("disk",), on_cpu=True):
         assert 0 < plan.heap < plan.peak
-    assert wanted._leave_gaps(10 * MOST_GAPS, 10, 30, 20)[0] == wanted.made_weights + 11 * MOST_GAPS + 50
-    peak, heap = wanted._leave_gaps(1000, 10, 30, 20)
-    assert peak == int(20 + wanted.temporary_weights + 1000 * GAPS + 30)  # while they are made
-    assert heap == peak - 10 - wanted.x.nbytes
+        assert 0 < plan.gaps <= MOST_GAPS and plan.alive == plan.peak - plan.gaps - plan.compiled
+    assert wanted._leave_gaps(1000, 10 * MOST_GAPS, 10, 30, 20)[1]["gaps"] == MOST_GAPS
+    peak, more = wanted._leave_gaps(1000, 300, 10, 30, 20)
+    assert peak == 20 + wanted.temporary_weights + 300 + 30  # while they are made
+    assert more == {"gaps": 300, "heap": int(SURE * peak - 10 - wanted.x.nbytes), "compiled": 30}
+    peak, more = wanted._leave_gaps(1000, 300, 10**9, 30, 20)
+    assert more["heap"] == int(LEAST_HEAP * peak)  # an op that takes more than all else leaves little, not nothing
     assert not any(plan.heap for plan in wanted.propose(("disk",)))
+
+
+@torch.no_grad()
+def test_gaps_lie_between_what_was_there_before_an_op():
+    """What an op takes for itself leaves none, however much that is."""
+    count = LiveBytes()
+    with torch.device("meta"):
+        lasting = count.add(torch.empty(1000))
+        count.begin_op(None)
+        count.grow(0, scratch=100_000)
+        assert count.gaps == pytest.approx(GAPS * lasting.nbytes)
+        more = count.add(torch.empty(50_000))  # within the op
+        assert count.gaps == pytest.approx(GAPS * lasting.nbytes) and count.most_on_cpu == 204_000
+        count.begin_op(None)
+        count.grow(1)
+        assert count.gaps == pytest.approx(GAPS * (lasting.nbytes + more.nbytes)) and count.most_on_cpu == 204_001
+
+
+@pytest.mark.parametrize(("name", "rows"), [("tiny: TAEF2", 8), ("tiny_video", 8), ("wan", 4)])
+def test_bands_of_low_resolutions_are_counted_at_their_height(name, rows, monkeypatch):
+    """There a band of as many numbers is of more rows of the image: a top of a few bands of the image has none."""
+    family, config = SMALL[name]
+    shape = (1, config.latent_channels, 96, 24)
+
+    def count_living() -> int:
+        wanted = choose._make_request.__wrapped__(
+            family, config, Half.DECODER, shape, torch.float32, False, False, False
+        )
+        return wanted.plan_bands(rows, "disk", on_cpu=True).alive
+
+    found = count_living()
+    for bands in ("FEW_BEFORE", "COUNTED_AFTER", "COUNTED_ROWS", "COUNTED_ON_DISK"):
+        monkeypatch.setattr(request, bands, 10**6)  # all of them
+    assert found == pytest.approx(count_living(), rel=0.05)
 
 
 def count_conv(dtype, *shape) -> int:
@@ -87,6 +125,12 @@ def test_what_a_convolution_takes(monkeypatch):
     made = torch.nn.functional.conv2d(x, laid_out, padding=1)
     assert backend.count_scratch("conv2d", made, (x, laid_out)) == weight * 4  # as torch wants it
     assert count_conv(torch.float32, 1, 3, 96, 96) == (32 * 3 + 32 * 16) * 9 * 4  # channels are filled up to a block
+    clip = torch.empty(2, 64, 42, 40, device="meta")
+    made = torch.nn.functional.conv2d(clip, laid_out, padding=1)
+    assert backend.count_scratch("conv2d", made, (clip, laid_out)) == weight * 4
+    rows = clip.narrow(2, 0, 40)  # which lie apart, and are put together
+    assert backend.count_scratch("conv2d", made, (rows, laid_out)) == weight * 4 + rows.nbytes
+    assert backend.count_scratch("conv2d", made, (rows[:1], laid_out)) == weight * 4
     assert backend.count_scratch("silu", torch.empty(1, 2, 3, 4), (torch.empty(1, 2, 3, 4),)) == 0
 
 
