@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
         "--start",
         type=Path,
         metavar="VAE",
-        help="what demo-onward, demo-further and demo-16 go on from (default: the built-in VAE)",
+        help="what the other recipes but tiny and without-kl go on from (default: the built-in VAE)",
     )
     training.add_argument(
         "--run", type=Path, required=True, metavar="DIR", help="the folder for the state, the curves and the VAE"

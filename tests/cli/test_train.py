@@ -266,7 +266,7 @@ def test_the_name_of_the_result(tmp_path, kl_file, data, monkeypatch):
 
 
 def test_the_weight_at_rest_is_what_the_built_in_vae_was_trained_with(tmp_path):
-    """0.02 in its recipe. The photograph was never trained on; measured on 8 photographs: 0.022."""
+    """0.005 in its recipe. The photograph was never trained on."""
     from exact_vae.training.folder import FolderCrops, Survey
     from exact_vae.training.recipe import ALL, Phase, Tuning
     from exact_vae.vae_core.checkpoints import built_in
@@ -274,4 +274,4 @@ def test_the_weight_at_rest_is_what_the_built_in_vae_was_trained_with(tmp_path):
     found = Survey(built_in.PHOTOGRAPH.parent, (built_in.PHOTOGRAPH.name,), ())
     course = Tuning("x", phases=(Phase(0.0, (128,), 1),), part=ALL)
     trainer = Trainer(course, FolderCrops(found, 1), start=tuning.open_subject(None).network)
-    assert tuning.measure_kl_weight(trainer) == pytest.approx(0.02, rel=0.4)
+    assert tuning.measure_kl_weight(trainer) == pytest.approx(0.005, rel=0.4)
