@@ -1,7 +1,6 @@
 """Which dtype a VAE runs in, and why.
 
-CPU       the file's own dtype, if the processor computes it well; otherwise fp32. Never fp16, whose convolutions have
-          no fast kernel on a CPU (a thousand times slower).
+CPU       the file's own dtype, if the processor has it; otherwise fp32. Never fp16, which would be widened to fp32.
 the rest  by the card (cards.py), whatever the file's own dtype is, but for fp64, which stays.
 
 docs/precision.md has the table.
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from .errors import BadRequest
+from .processor import has_bf16
 
 
 class Choice(NamedTuple):
@@ -77,7 +77,7 @@ def explain_dtype(
     """The dtype to run in on this device, for weights that are stored as `own`; and why, in words that end a sentence.
 
     fits_fp16: does the VAE fit into fp16, so that a card without another half precision may run it so unasked?
-    What is asked for is done, but for fp16 on a CPU, where fp32 is exact and a thousand times faster.
+    What is asked for is done, but for fp16 on a CPU, where fp32 is as fast and has more digits.
     Raises BadRequest for what is no floating-point dtype.
     """
     if asked is not None and not (isinstance(asked, torch.dtype) and asked.is_floating_point):
@@ -94,16 +94,10 @@ def explain_dtype(
 
 
 def _choose_on_cpu(wanted: torch.dtype, asked: bool) -> Choice:
-    slow = wanted is torch.float16 or (wanted is torch.bfloat16 and not asked and not _cpu_has_bf16())
+    slow = wanted is torch.float16 or (wanted is torch.bfloat16 and not asked and not has_bf16())
     if slow or wanted.itemsize < 2:
         return Choice(torch.float32, f"this processor has no fast {name_dtype(wanted)}")
     return Choice(wanted, "asked for" if asked else "its own")
-
-
-def _cpu_has_bf16() -> bool:
-    """avx512_bf16 or AMX; without them a CPU emulates bf16. torch has no public question for it."""
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # private, and torch may rename it
-    return bool(supported and supported())
 
 
 def at_least_fp32(dtype: torch.dtype) -> torch.dtype:

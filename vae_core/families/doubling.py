@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import torch
 from torch import Tensor
 
+from .. import processor
 from ..ops import AnyOp, Conv2d, DoublingConv, Ops, Upsample2x, leaves, map_ops
 from .blocks.base import Network
 from .blocks.half import Half
@@ -120,7 +121,7 @@ def _choose_unrounded(conv: Conv2d) -> Tensor | None:
 
 def _sums_in_fp32(weight: Tensor) -> bool:
     """Does a transposed convolution in half precision? On a processor without instructions for it torch's does not."""
-    if weight.device.type != "cpu":
+    if weight.device.type != "cpu" or processor.is_faster_in_fp32(weight.dtype):
         return True
     bf16 = weight.dtype is torch.bfloat16
     own = torch.ops.mkldnn

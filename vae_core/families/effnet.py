@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..dtypes import at_least_fp32
-from ..ops import Affine, Conv2d, Op, Ops, Residual, Sums, chain, silu
+from ..ops import Affine, Conv2d, Op, Ops, Residual, Sums, chain, conv_transpose2d, silu
 from .blocks.base import Family, Halves, Member, Network, Row
 from .blocks.norms import BatchNorm
 from .names import cascade
@@ -200,6 +200,9 @@ class Doubling(Op, nn.ConvTranspose2d):
     def __init__(self, c_in: int, c_out: int):
         nn.ConvTranspose2d.__init__(self, c_in, c_out, 2, stride=2)
         self.growth = 4 * c_out / c_in
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        return conv_transpose2d(input, self.weight, self.bias, around=0)
 
 
 class Previewer(nn.Module):

@@ -21,7 +21,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..ops import Affine, Conv2d, Op, Ops, PixelShuffle, PixelUnshuffle, Residual, Window, chain
+from ..ops import (
+    Affine,
+    Conv2d,
+    Op,
+    Ops,
+    PixelShuffle,
+    PixelUnshuffle,
+    Residual,
+    Window,
+    chain,
+    conv_transpose2d,
+    linear,
+)
 from .blocks.base import Bordered, Family, Member, Network, Row
 from .blocks.norms import BatchNorm
 from .names import cascade
@@ -117,7 +129,7 @@ class Linear(Op, nn.Linear):
         self.growth = c_out / c_in
 
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return linear(input.permute(0, 2, 3, 1), self.weight, self.bias).permute(0, 3, 1, 2)
 
 
 class MixingBlock(nn.Module):
@@ -144,8 +156,11 @@ class Up(Window, nn.ConvTranspose2d):
         nn.ConvTranspose2d.__init__(self, c_in, c_out, 4, stride=2, padding=1)
         self.growth = 4 * c_out / c_in
 
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        return conv_transpose2d(input, self.weight, self.bias, around=1)
+
     def apply_unpadded(self, x: Tensor) -> Tensor:
-        return F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=(3, 1))
+        return conv_transpose2d(x, self.weight, self.bias, around=1, unpadded=True)
 
 
 def encoder(c: PaellaConfig) -> Row:

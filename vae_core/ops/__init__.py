@@ -65,6 +65,7 @@ from .tree import (
     walk,
 )
 from .whole_image import Global, Sums
+from .widening import conv2d, conv_transpose2d, linear, widens
 
 __all__ = [
     "CHANNELS_LAST",
@@ -112,6 +113,8 @@ __all__ = [
     "as_single_frame",
     "attend",
     "chain",
+    "conv2d",
+    "conv_transpose2d",
     "count_queries",
     "declared",
     "has_side_inputs",
@@ -119,6 +122,7 @@ __all__ = [
     "keeps_scale",
     "lay_out_weight",
     "leaves",
+    "linear",
     "list_looks_ahead",
     "list_norms",
     "makes_scores",
@@ -133,4 +137,5 @@ __all__ = [
     "splits_in_time",
     "times",
     "walk",
+    "widens",
 ]

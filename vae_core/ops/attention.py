@@ -9,12 +9,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .widening import widens
+
 SCORES = 2**27  # numbers of such a matrix at most, 512 MiB in fp32; then products are as large as any device likes them
+KEYS = 32 * 2**20  # bytes in fp32 of the keys that are widened to it
 MATH = 0  # SDPBackend.MATH, which makes them
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q k^T / sqrt(C)) v, exactly. q (B, heads, queries, C); k, v (B, heads, keys, C); result like q."""
+    if widens(q) and is_worth_widening(k):
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(q.dtype)
     queries = count_queries(q.shape[0] * q.shape[1] * k.shape[-2])
     if queries >= q.shape[-2] or not makes_scores(q.device, q.dtype, q.shape[-1]):
         return F.scaled_dot_product_attention(q, k, v)
@@ -24,6 +29,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         some = slice(at, at + queries)
         y[..., some, :] = F.scaled_dot_product_attention(q[..., some, :], k, v)
     return y
+
+
+def is_worth_widening(k: Tensor) -> bool:
+    """Are there so few keys that they take little memory in fp32?"""
+    return 4 * k.numel() <= KEYS
 
 
 def count_queries(keys: int) -> int:

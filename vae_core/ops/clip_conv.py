@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..dtypes import at_least_fp32
+from .channel_parts import by_channels, count_channels
 from .faults import computes_clips_badly
 from .rows import lay_out_weight
+from .widening import Steps, as_dtype, conv2d, make_room, widen_rows, widens
 
 # How weights (c_out, c_in, frames, k, k) lie in memory, the outermost dimension first: as cuDNN reads them, and so that
 # the channels of all frames are those of one.
@@ -26,20 +28,45 @@ FRAMES_IN_CHANNELS = (0, 3, 4, 2, 1)
 CHANNELS, PIXELS = 32, 512
 # Bytes of weights that are summed at once, of whole blocks of channels of the result: more of them would leave the
 # caches before they are used. And of weights that a backend lays out anew for a call, beside other sums.
-MADE_AT_ONCE, LARGE, BLOCK = 4 * 2**20, 16 * 2**20, 16
+MADE_AT_ONCE, LARGE = 4 * 2**20, 16 * 2**20
 SUMMED_PIXELS = 128  # for which a sum of three taps and one convolution are quicker than three
 
 
-def convolve_clip(conv: nn.Conv3d, x: Tensor, padding: tuple[int, int, int] = (0, 0, 0)) -> Tensor:
+def convolve_clip(
+    conv: nn.Conv3d, x: Tensor, padding: tuple[int, int, int] = (0, 0, 0),
+    in_fp32: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:  # fmt: skip
     """A convolution over the frames of a clip, (T, C, H, W) -> (T', C', H', W')
 
-    padding: zeros before and after the frames, above and below, at the left and the right.
+    padding  zeros before and after the frames, above and below, at the left and the right
+    in_fp32  how it is computed of some rows that were widened, of which none are padded; None: by the backend
     """
+    ends, _, beside = padding
+    if widens(x):
+        return _widen_clip(
+            conv, x, padding, in_fp32 or (lambda rows: _convolve_directly(conv, rows, (ends, 0, beside)))
+        )
     if computes_clips_badly(x):
-        return _convolve_frames(conv, F.pad(x, (0,) * 6 + padding[:1] * 2) if padding[0] else x, padding[1:])
+        return _convolve_frames(conv, F.pad(x, (0,) * 6 + (ends, ends)) if ends else x, padding[1:])
     if x.device.type == "cuda":  # cuDNN would copy weights of any other layout at every call
         lay_out_weight(conv.weight, CHANNELS_LAST_3D)
-    return F.conv3d(x.transpose(0, 1)[None], conv.weight, conv.bias, conv.stride, padding)[0].transpose(0, 1)
+    return _convolve_directly(conv, x, padding)
+
+
+def _widen_clip(
+    conv: nn.Conv3d, x: Tensor, padding: tuple[int, int, int], compute: Callable[[Tensor], Tensor]
+) -> Tensor:
+    (frames, span, _), (skips, down, _), (ends, around, beside) = conv.kernel_size, conv.stride, padding
+    steps = Steps(span, down, around=around)
+    size = steps.count(x.shape[-2]), steps.count(x.shape[-1], beside)
+    y = make_room(x, ((len(x) + 2 * ends - frames) // skips + 1, conv.out_channels, *size))
+    widen_rows(x, y, steps, compute)
+    return y
+
+
+def _convolve_directly(conv: nn.Conv3d, x: Tensor, padding: tuple[int, int, int]) -> Tensor:
+    weight, bias = as_dtype(conv.weight, conv.bias, x.dtype)
+    return F.conv3d(x.transpose(0, 1)[None], weight, bias, conv.stride, padding)[0].transpose(0, 1)
 
 
 def _convolve_frames(conv: nn.Conv3d, x: Tensor, padding: tuple[int, ...]) -> Tensor:
@@ -78,7 +105,7 @@ def convolve_taps(
 
 def _convolve_some(
     taps: Sequence[Tensor], bias: Tensor | None, x: Tensor, stride: Sequence[int], pad: Sequence[int],
-    first: int, last: int,
+    channels: slice,
 ) -> Tensor:  # fmt: skip
     """As `convolve_taps`, for these channels of the result. A tap that meets frames of zeros adds nothing to them."""
     step, *in_space = stride
@@ -90,7 +117,8 @@ def _convolve_some(
             break
         met, own = (0, bias) if y is None else (met, None)
         seen = x[i + met * step : i + (made - 1) * step + 1 : step]
-        part = F.conv2d(seen, taps[i][first:last], None if own is None else own[first:last], in_space, pad)
+        weight, own = as_dtype(taps[i][channels], None if own is None else own[channels], x.dtype)
+        part = F.conv2d(seen, weight, own, in_space, pad)
         if y is None:
             y = part
         else:
@@ -137,13 +165,14 @@ def convolve_pairs(taps: Sequence[Tensor], bias: Tensor | None, x: Tensor, pad: 
 
 
 def _convolve_some_in_pairs(
-    taps: Sequence[Tensor], bias: Tensor | None, x: Tensor, pad: Sequence[int], first: int, last: int
+    taps: Sequence[Tensor], bias: Tensor | None, x: Tensor, pad: Sequence[int], part: slice
 ) -> Tensor:
     """As `convolve_pairs`, for these channels of the result. Of an odd number one frame is made alone.
 
     It is the first if that is little work: if nothing or nothing else was seen before it.
     """
-    taps, bias = [tap[first:last] for tap in taps], None if bias is None else bias[first:last]
+    bias = None if bias is None else bias[part].to(x.dtype)
+    taps = [tap[part].to(x.dtype) for tap in taps]
     made = len(x) - 2
     odd = made % 2
     begin = odd and (_count_empty(x[:2]) > 0 or shows_one_image(x[:3]))
@@ -182,18 +211,18 @@ def convolve_summed(
     changes  made of the sum before it is used, number by number
     """
 
-    def convolve(first: int, last: int) -> Tensor:
-        weight = _sum(taps, first, last)
+    def convolve(part: slice) -> Tensor:
+        weight = _sum(taps, part)
         for change in changes:
             weight = change(weight)
-        return F.conv2d(x, weight.to(x.dtype), None if bias is None else bias[first:last], stride, pad)
+        return conv2d(x, weight.to(x.dtype), None if bias is None else bias[part], stride, pad)
 
     return by_channels(taps[0], convolve, MADE_AT_ONCE)
 
 
-def _sum(taps: Sequence[Tensor], first: int, last: int) -> Tensor:
+def _sum(taps: Sequence[Tensor], channels: slice) -> Tensor:
     """The sum of the taps for these channels of the result, in fp32 at least; laid out as they are."""
-    parts = [tap[first:last] for tap in taps]
+    parts = [tap[channels] for tap in taps]
     exact = at_least_fp32(parts[0].dtype)
     total = parts[0].to(exact) + parts[1]  # `Tensor.sum` over them takes six times as long
     for part in parts[2:]:
@@ -201,33 +230,10 @@ def _sum(taps: Sequence[Tensor], first: int, last: int) -> Tensor:
     return total
 
 
-def by_channels(weight: Tensor, convolve: Callable[[int, int], Tensor], most: int) -> Tensor:
-    """What `convolve(first, last)` makes for these channels of the result, (B, last - first, H, W), for all of them.
-
-    weight: (C', C, k, k), as large as what is made of weights for a call: a part at a time, of so many bytes at most
-    """
-    c_out, step = len(weight), _channels_at_once(weight, most)
-    if step >= c_out:
-        return convolve(0, c_out)
-    y: Tensor | None = None
-    for first in range(0, c_out, step):
-        made = convolve(first, min(first + step, c_out))
-        if y is None:
-            shape = (len(made), c_out, *made.shape[2:])
-            y = torch.empty(shape, dtype=made.dtype, device=made.device, memory_format=torch.channels_last)
-        y[:, first : first + made.shape[1]] = made
-    assert y is not None
-    return y
-
-
-def _channels_at_once(weight: Tensor, most: int) -> int:
-    """Channels of the result whose weights are made at once: whole blocks, which the backend fills up otherwise."""
-    parts = -(-weight.numel() * at_least_fp32(weight.dtype).itemsize // most)
-    return -(-len(weight) // (max(1, parts) * BLOCK)) * BLOCK
-
-
 def count_summed_bytes(taps: Sequence[Tensor]) -> int:
     """Bytes at most of weights that `convolve_summed` makes at once."""
     exact, own = at_least_fp32(taps[0].dtype).itemsize, taps[0].dtype.itemsize
-    numbers = taps[0][:1].numel() * min(len(taps[0]), _channels_at_once(taps[0], MADE_AT_ONCE))
+    channels = len(taps[0])
+    at_once = count_channels(channels, taps[0].numel(), MADE_AT_ONCE, exact)
+    numbers = taps[0].numel() // channels * at_once
     return numbers * (exact + own if exact != own else exact)

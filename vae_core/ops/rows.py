@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from ..dtypes import at_least_fp32
 from ..errors import BadRequest
 from .tree import Op
+from .widening import conv2d, conv_transpose2d
 
 CHANNELS_LAST = (0, 2, 3, 1)
 ONE_AXIS = {"circular x": ("circular", "constant"), "circular y": ("constant", "circular")}  # of columns, of rows
@@ -125,8 +126,10 @@ class Conv2d(Window, nn.Conv2d):
         before, after = self.rows
         if self.border != "constant":
             padded = pad_borders(input, (before, after) * 2, self.border)
-            return F.conv2d(padded, self.weight, self.bias, self.stride, groups=self.groups)
-        return super().forward(input if before == after else F.pad(input, (before, after) * 2))
+            return conv2d(padded, self.weight, self.bias, self.stride, groups=self.groups)
+        if before != after:
+            input, before = F.pad(input, (before, after) * 2), 0
+        return conv2d(input, self.weight, self.bias, self.stride, before, self.groups)
 
     def apply_unpadded(self, x: Tensor) -> Tensor:
         before, after = self.rows
@@ -134,7 +137,7 @@ class Conv2d(Window, nn.Conv2d):
             x, before = pad_borders(x, (before, after, 0, 0), self.border), 0
         elif before != after:
             x, before = F.pad(x, (before, after)), 0
-        return F.conv2d(x, self.weight, self.bias, self.stride, (0, before), groups=self.groups)
+        return conv2d(x, self.weight, self.bias, self.stride, (0, before), self.groups)
 
 
 class DoublingConv(Window):
@@ -153,10 +156,10 @@ class DoublingConv(Window):
         self.growth, self.temporary_bytes = 4 * conv.growth, self.weight.nbytes
 
     def __call__(self, x: Tensor) -> Tensor:
-        return F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=1)
+        return conv_transpose2d(x, self.weight, self.bias, around=1)
 
     def apply_unpadded(self, x: Tensor) -> Tensor:
-        return F.conv_transpose2d(x, self.weight, self.bias, stride=2, padding=(3, 1))
+        return conv_transpose2d(x, self.weight, self.bias, around=1, unpadded=True)
 
 
 @torch.no_grad()

@@ -10,24 +10,19 @@ of earlier frames it is given back, as its `past`. One that sees later frames wa
 
 from collections.abc import Callable, Sequence
 from copy import copy
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .clip_conv import (
-    convolve_clip,
-    convolve_pairs,
-    convolve_summed,
-    convolve_taps,
-    count_summed_bytes,
-    suits_pairs,
-)
+from .clip_conv import convolve_clip, convolve_pairs, convolve_summed, convolve_taps, count_summed_bytes, suits_pairs
 from .look import LookAround, LookBack, Temporal
 from .norms import GroupNormOverFrames
 from .rows import Window, join, lay_out_weight, pad_borders
 from .tree import AnyOp, Ops, keeps_scale, leaves, map_ops
 from .whole_image import Global
+from .widening import conv2d
 
 Kernel = int | tuple[int, int, int]
 # How weights (c_out, c_in, frames, k, k) lie in memory, the outermost dimension first: tap after tap, each in channels
@@ -62,7 +57,7 @@ class Conv3d(Window, nn.Conv3d):
 
     def reset_parameters(self) -> None:
         if not self.weight.is_meta:
-            super().reset_parameters()
+            nn.Conv3d.reset_parameters(self)  # by its name: a TimeConv has this method too
 
     def ops(self) -> Ops:
         if self.ahead:
@@ -92,7 +87,7 @@ class Conv3d(Window, nn.Conv3d):
     def _convolve(self, x: Tensor, pad: tuple[int, int]) -> Tensor:
         if self.frames == 1 or (x.device.type != "cuda" and x.dtype.itemsize > 2):
             return self._by_images(x, pad)
-        return convolve_clip(self, x, (self.around, *pad))
+        return convolve_clip(self, x, (self.around, *pad), partial(self._by_images, pad=(0, pad[1])))
 
     def _by_images(self, x: Tensor, pad: tuple[int, int]) -> Tensor:
         """By convolutions of images, which are added up; in half precision the sums would be rounded.
@@ -153,7 +148,7 @@ class OneFrame(Window):
 
     def _convolve_padded(self, x: Tensor, pad: tuple[int, int]) -> Tensor:
         if len(self.taps) == 1:
-            return F.conv2d(x, self.weight, self.bias, self.step, pad)
+            return conv2d(x, self.weight, self.bias, self.step, pad)
         return convolve_summed(self.taps, self.bias, x, self.step, pad, self.changes)
 
 

@@ -3,16 +3,15 @@
 import pytest
 import torch
 from exact_vae.vae_core import Half, from_weights, load, save
-from exact_vae.vae_core.dtypes import at_least_fp32
 from exact_vae.vae_core.execution import make_request
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.families.doubling import are_joined, list_doubled, list_ops
 from exact_vae.vae_core.ops import Conv2d, DoublingConv, Upsample2x, leaves
 from exact_vae.vae_core.verdicts import copy_to
 from support.live_memory import LiveMemory
+from support.processors import pretend
 from support.random_networks import random_weights
 from support.small_networks import SMALL
-from torch.nn import functional as F
 
 CPU, BF16 = torch.device("cpu"), torch.bfloat16
 HALVES = (torch.bfloat16, torch.float16)
@@ -22,14 +21,7 @@ Z = torch.randn(1, 4, 3, 5, generator=torch.Generator().manual_seed(0))
 @pytest.fixture(autouse=True)
 def fp32_sums(monkeypatch):
     """As on a GPU, and on a processor that computes in half precision."""
-    monkeypatch.setattr("exact_vae.vae_core.families.doubling._sums_in_fp32", lambda weight: True)
-    backend = F.conv_transpose2d
-
-    def convolve(x, weight, bias, **how):
-        exact = (None if t is None else t.to(at_least_fp32(t.dtype)) for t in (x, weight, bias))
-        return backend(*exact, **how).to(x.dtype)
-
-    monkeypatch.setattr(F, "conv_transpose2d", convolve)
+    pretend(monkeypatch, faster_in_fp32=True)
 
 
 def make(dtype=BF16, kind="kl", weights=None, **how):
@@ -163,7 +155,7 @@ def test_plans_know():
 
 
 def test_a_processor_that_sums_in_half_precision_runs_the_two_ops(monkeypatch):
-    monkeypatch.undo()
+    pretend(monkeypatch, faster_in_fp32=False)
     for answer in (False, True):
         monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda answer=answer: answer)
         monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_fp16_supported", lambda answer=answer: not answer)

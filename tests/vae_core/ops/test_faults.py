@@ -5,6 +5,7 @@ import torch
 from exact_vae.vae_core.families import ClipLaw, Half
 from exact_vae.vae_core.ops import Conv3d, DoubleFrames, HalveFrames, clip_conv
 from exact_vae.vae_core.ops.faults import computes_clips_badly, has_fault, parse_cudnn
+from support.processors import pretend
 from support.small_networks import SMALL, run_half, small
 from support.tensors import roundings
 from torch.nn import functional as F
@@ -36,6 +37,7 @@ def test_versions_of_cudnn_are_read_as_it_writes_them():
 @pytest.fixture
 def at_fault(monkeypatch):
     """As on CUDA with a version that has the faults; whatever is computed is told."""
+    pretend(monkeypatch, faster_in_fp32=False)
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91002)
     seen = []
 

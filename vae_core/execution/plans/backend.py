@@ -13,9 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ... import processor
+from ...ops.attention import is_worth_widening
+from ...ops.channel_parts import count_channels
+from ...ops.widening import WEIGHTS, count_at_once
+
 CONVOLUTIONS = frozenset({"conv2d", "conv3d"})
 TRANSPOSED = frozenset({"conv_transpose2d"})
 CONVOLVING = CONVOLUTIONS | TRANSPOSED
+OVER_FRAMES, ATTENTION, LINEAR = "conv3d", "scaled_dot_product_attention", "linear"
+COUNTED = CONVOLVING | {ATTENTION, LINEAR}
+FP32 = 4  # bytes
 FEW = 20480  # numbers of an input for which torch leaves oneDNN alone
 BLOCK = 16  # channels that oneDNN lays out together, at most
 # oneDNN compiles a convolution for every shape that it reads, and it and ideep (torch's way to it) keep the latest 1024
@@ -29,9 +37,15 @@ def count_scratch(name: str, made: Tensor, args: Sequence[Any], taller: float = 
     taller: times x is what the run may read at once, of which x is the top.
     All on the meta device, (B, C, H, W) or (B, C, T, H, W).
     """
-    if name not in CONVOLVING:
+    if name not in COUNTED:
         return 0
-    x, weight = args[:2]
+    x = args[0]
+    if x.dtype.itemsize == 2 and processor.is_faster_in_fp32(x.dtype):
+        return _count_widened(name, made, args, taller)
+    return _count_convolving(name, made, x, args[1], taller) if name in CONVOLVING else 0
+
+
+def _count_convolving(name: str, made: Tensor, x: Tensor, weight: Tensor, taller: float) -> int:
     joined = count_joined(x)
     if name in CONVOLUTIONS and is_one_pixel(weight):
         return joined + weight.nbytes
@@ -41,6 +55,31 @@ def count_scratch(name: str, made: Tensor, args: Sequence[Any], taller: float = 
     pixels = made if name in CONVOLUTIONS else x
     seen = pixels.numel() // pixels.shape[1] * math.prod(weight.shape[1:])
     return joined + seen * x.itemsize + weight.nbytes
+
+
+def _count_widened(name: str, made: Tensor, args: Sequence[Any], taller: float) -> int:
+    """The same of what is widened to fp32, see ops/widening.py: what is read and made there, and weights."""
+    x, weight = args[:2]
+    if name == ATTENTION:
+        return FP32 * sum(part.numel() for part in (*args[:3], made)) if is_worth_widening(weight) else 0
+    channels = weight.shape[1 if name in TRANSPOSED else 0]  # of the result, a part of which is made at a time
+    part = count_channels(channels, weight.numel(), WEIGHTS) / channels
+    weights, blocked = (int(FP32 * n * part) for n in (weight.numel(), count_blocked(weight) // weight.itemsize))
+    if name == LINEAR:
+        return FP32 * int(x.numel() + made.numel() * part) + weights
+    read, makes = _count_widened_rows(made, x, weight, part, taller)
+    if name == OVER_FRAMES:  # in pairs of frames: what is made twice, and of three taps two sums
+        return read + 2 * makes + (weights + blocked) * 5 // 3
+    return read + makes + weights + blocked
+
+
+def _count_widened_rows(made: Tensor, x: Tensor, weight: Tensor, part: float, taller: float) -> tuple[int, int]:
+    """Bytes that are read at once, and made. part: of the channels of the result."""
+    rows = x.shape[-2]
+    steps = min(rows, made.shape[-2])
+    row, read, makes = x.numel() // rows, x.numel() // steps, int(made.numel() * part) // steps
+    n = count_at_once(int(steps * taller), read, makes)
+    return FP32 * (n * read + row * (weight.shape[-2] - 1)), FP32 * n * makes
 
 
 def count_joined(x: Tensor) -> int:
@@ -63,7 +102,8 @@ def count_compiled(forms: int) -> int:
 
 def is_for_onednn(x: Tensor, weight: Tensor, taller: float = 1) -> bool:
     """Does oneDNN compute this convolution?"""
-    return runs_in_onednn(x.dtype) and (len(x) > 1 or x.numel() * taller > FEW or weight.shape[-1] > 3)
+    dtype = torch.float32 if x.dtype.itemsize == 2 and processor.is_faster_in_fp32(x.dtype) else x.dtype
+    return runs_in_onednn(dtype) and (len(x) > 1 or x.numel() * taller > FEW or weight.shape[-1] > 3)
 
 
 def is_one_pixel(weight: Tensor) -> bool:

@@ -20,7 +20,7 @@ from ..bands.holding import Banding
 from ..bands.state import Past
 from ..bands.stores import OnDevice
 from ..whole import Observer
-from .backend import CONVOLVING, count_compiled, count_scratch, find_form
+from .backend import COUNTED, count_compiled, count_scratch, find_form
 from .shapes import Census, ShapesOnly
 
 HEIGHTS = 2  # of the bands that one convolution reads: most are of one height, the first and the last of others
@@ -131,7 +131,7 @@ class LiveBytes(Observer, Census):
         key = made.untyped_storage()._cdata
         if key not in self.known and not any(isinstance(x, Tensor) and key == x.untyped_storage()._cdata for x in args):
             self.add(made)  # otherwise it is a view: of this, or of weights
-        if name in CONVOLVING:
+        if name in COUNTED:
             if form := find_form(name, args, self.taller):
                 self.forms.add(form)
             self.grow(0, scratch=count_scratch(name, made, args, self.taller))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...dtypes import at_least_fp32
-from ...ops import Conv2d, Op, Ops, Residual, Sums, Window, chain, relu, silu
+from ...ops import Conv2d, Op, Ops, Residual, Sums, Window, chain, conv2d, relu, silu
 from .norms import BatchNorm, RMSNorm
 
 HEAD = 32  # channels of a head, in all published files
@@ -38,7 +38,7 @@ class Stacked(Op, nn.ModuleList):
         self.growth = float(len(convs))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, torch.cat([conv.weight for conv in self]))  # type: ignore[misc]
+        return conv2d(x, torch.cat([conv.weight for conv in self]))  # type: ignore[misc]
 
 
 class Scale(Window, nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...dtypes import at_least_fp32
-from ...ops import CHANNELS_LAST, Global, Op, Ops, Residual, Window, attend, chain
+from ...ops import CHANNELS_LAST, Global, Op, Ops, Residual, Window, attend, chain, linear
 
 FIRST = (0, 3, 1, 2)  # the way back from CHANNELS_LAST
 
@@ -77,7 +77,7 @@ class Linear(Op, nn.Linear):
         self.growth = c_out / c_in
 
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input.permute(CHANNELS_LAST)).permute(FIRST)
+        return linear(input.permute(CHANNELS_LAST), self.weight, self.bias).permute(FIRST)
 
 
 class Norm(Op, nn.LayerNorm):
@@ -118,11 +118,12 @@ class Attention(Global):
     def recall(self, x: Tensor, memory: tuple[Tensor, ...]) -> Tensor:
         keys, values = memory
         y = attend(self._project(self.q_proj, x), keys, values).transpose(1, 2).flatten(2)
-        return self.o_proj(y).unflatten(1, x.shape[2:]).permute(FIRST)
+        return linear(y, self.o_proj.weight, self.o_proj.bias).unflatten(1, x.shape[2:]).permute(FIRST)
 
     def _project(self, layer: nn.Linear, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, heads, H W, C / heads)"""
-        return layer(x.permute(CHANNELS_LAST).flatten(1, 2)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        y = linear(x.permute(CHANNELS_LAST).flatten(1, 2), layer.weight, layer.bias)
+        return y.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class MLP(nn.Module):

@@ -5,10 +5,9 @@ from copy import copy
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ...dtypes import at_least_fp32
-from ...ops import Conv2d, Conv3d, Global, Op, Ops, Residual, attend, chain, silu
+from ...ops import Conv2d, Conv3d, Global, Op, Ops, Residual, attend, chain, conv2d, silu
 from .ldm import from_tokens, tokens
 
 
@@ -78,7 +77,7 @@ class AttentionBlock(Global):
 
     def _part(self, x: Tensor, channels: slice) -> Tensor:
         bias = self.to_qkv.bias
-        return F.conv2d(x, self.to_qkv.weight[channels], None if bias is None else bias[channels])
+        return conv2d(x, self.to_qkv.weight[channels], None if bias is None else bias[channels])
 
     def ops(self) -> Ops:
         return (Residual((self.norm, self)),)

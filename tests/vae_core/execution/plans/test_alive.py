@@ -17,6 +17,7 @@ from exact_vae.vae_core.execution.whole import Observer
 from exact_vae.vae_core.families import Half
 from exact_vae.vae_core.ops import as_single_frame, leaves
 from support.live_memory import LiveMemory
+from support.processors import pretend
 from support.small_networks import SMALL, small
 
 NUMBERS = 20_000  # in a band
@@ -116,6 +117,7 @@ def count_conv(dtype, *shape) -> int:
 
 def test_what_a_convolution_takes(monkeypatch):
     """For oneDNN its weights laid out anew twice; by torch itself a column of taps for each pixel of all images."""
+    pretend(monkeypatch, faster_in_fp32=False)
     monkeypatch.setattr(backend, "runs_in_onednn", lambda dtype: dtype is torch.float32)
     weight = 32 * 64 * 9
     assert count_conv(torch.float32, 1, 64, 40, 40) == 2 * weight * 4
@@ -136,6 +138,7 @@ def test_what_a_convolution_takes(monkeypatch):
 
 def test_what_the_backend_compiles_is_counted_for_the_heights_of_bands(monkeypatch):
     """The lower the bands the more heights, until each convolution has those that it can have."""
+    pretend(monkeypatch, faster_in_fp32=False)
     monkeypatch.setattr(backend, "runs_in_onednn", lambda dtype: dtype is torch.float32)
     family, config = SMALL["kl"]
     wanted = make_request(family, config, Half.DECODER, (1, 4, 64, 64), torch.float32)
@@ -148,6 +151,7 @@ def test_what_the_backend_compiles_is_counted_for_the_heights_of_bands(monkeypat
 
 
 def test_a_convolution_that_torch_computes_itself_is_not_compiled(monkeypatch):
+    pretend(monkeypatch, faster_in_fp32=False)
     monkeypatch.setattr(backend, "runs_in_onednn", lambda dtype: dtype is torch.float32)
     x, weight = torch.empty(2, 64, 40, 40, device="meta"), torch.empty(32, 64, 3, 3, device="meta")
     form = backend.find_form("conv2d", (x, weight, None, 1, 1))
