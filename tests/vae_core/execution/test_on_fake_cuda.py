@@ -123,6 +123,21 @@ def test_a_run_holds_no_more_than_planned(kind, part, way):
     assert seen.peak <= seen.plan.peak + STATISTICS
 
 
+@pytest.mark.parametrize("part", READS)
+@pytest.mark.parametrize("kind", ["kl", "dc_ae"])
+def test_several_images_hold_no_more_than_planned(kind, part):
+    """Products of matrices copy what lies otherwise than a single image does."""
+    demand_guard()
+    with fake_cuda() as watch:
+        vae = from_weights(random_weights(*SMALL[kind], torch.bfloat16), kind, torch.bfloat16, torch.device("cuda"))
+        x = torch.cat([make_input(vae, "kl", part)] * 3)
+        plans: list[Any] = []
+        watch.forget()
+        before = watch.now
+        run_half(vae, part, x, on_plan=plans.append)
+    assert plans[0].images == 3 and watch.peak - before <= plans[0].peak + STATISTICS
+
+
 @pytest.mark.parametrize(("kind", "part", "way"), cases("whole"))
 def test_kernels_of_a_whole_run(kind, part, way):
     """Of images in a batch, as the frames of SVD's clips are, each has norms of its own."""
