@@ -115,6 +115,16 @@ def test_a_run_waits_for_nothing(kind, part, way):
     assert sum(seen.reads.values()) <= READS[part]
 
 
+def test_numbers_that_no_weight_holds_are_not_waited_for():
+    """Means and deviations by which an encoder of photographs reads colours."""
+    weights = random_weights(*SMALL["effnet"], torch.bfloat16)
+    demand_guard()
+    with fake_cuda() as watch:
+        vae = from_weights(weights, "effnet", torch.bfloat16, torch.device("cuda"))
+        run_half(vae, "encode", make_input(vae, "kl", "encode", (64, 64)))
+    assert not watch.waits_inside
+
+
 @pytest.mark.parametrize(("kind", "part", "way"), cases(*WAYS))
 def test_a_run_holds_no_more_than_planned(kind, part, way):
     """Of all storages on the device; what torch's kernels take meanwhile is not seen here."""
