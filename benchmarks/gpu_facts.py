@@ -2,11 +2,12 @@
 
     python benchmarks/gpu_facts.py --make-truth truth.safetensors           beforehand, on any CPU, ten minutes
     python benchmarks/gpu_facts.py --truth truth.safetensors --out FOLDER   on the GPU
-                                   [--minutes 10] [--sections right end_to_end] [--diffusers WHEEL]
+                                   [--minutes 10] [--sections right end_to_end] [--diffusers WHEEL] [--go-on]
     python benchmarks/gpu_facts.py --device cpu --tiny --out FOLDER         tries the script itself, in a minute
 
 FOLDER/rows.jsonl has a line for every row as soon as it is measured, FOLDER/report.md the tables. The sections that
-tell most come first. Each has a process of its own and a share of the time; what fails in it is a row, too.
+tell most come first. Each has a process of its own and a share of the time; what fails in it is a row, too. With
+--go-on a call measures what FOLDER has no row of: after a kill, or where the time was too short.
 docs/gpu.md says how to run it and what it has told.
 """
 
@@ -21,10 +22,10 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
 from gpu import correctness, kernels, ladder, limits, machine, micro, peers, speed
-from gpu.rows import add_row, read_rows, write_report
+from gpu.rows import add_row, drop_made_up_for, read_rows, write_report
 from gpu.summary import summarize
-from gpu.surroundings import find_pack, import_diffusers, let_forks_use_cuda, unpack_wheels
-from gpu.tasks import Clock, Section, Setting, choose_method, describe, isolate, run_section
+from gpu.surroundings import find_pack, import_diffusers, let_forks_use_cuda, show_one_card, unpack_wheels
+from gpu.tasks import Clock, Section, Setting, choose_method, describe, isolate, measure_section
 from gpu.truth import make_truth
 
 TRUTH = "truth.safetensors"
@@ -47,6 +48,7 @@ TRUTH_SHARE = 0.15  # of the time, where true results have not been made beforeh
 def main() -> None:
     options = parse_arguments()
     let_forks_use_cuda()
+    options.device = show_one_card(options.device)
     find_pack()
     if options.make_truth:
         make_truth(options.make_truth, options.tiny)
@@ -55,7 +57,7 @@ def main() -> None:
     seconds = 60 * options.minutes
     setting = prepare(options, seconds)
     run_sections(choose_sections(options.sections), setting, seconds - count_seconds_since_start())
-    print("\n".join(summarize(read_rows(options.out))))
+    print("\n".join(summarize(drop_made_up_for(read_rows(options.out)))))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -67,6 +69,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--truth", type=Path, help="true results; without them some are computed first")
     parser.add_argument("--make-truth", type=Path, metavar="FILE", help="compute the true results, and nothing else")
     parser.add_argument("--diffusers", type=Path, nargs="+", default=[], help="a wheel, or a folder of wheels")
+    parser.add_argument("--go-on", action="store_true", help="measure only what the folder has no row of")
     parser.add_argument("--in-process", action="store_true", help="all in one process: nothing is killed at its end")
     parser.add_argument("--tiny", action="store_true", help="small sizes, to try the script")
     return parser.parse_args()
@@ -85,7 +88,8 @@ def prepare(options: argparse.Namespace, seconds: float) -> Setting:
         add_row(options.out, "machine", {"fact": "diffusers", "error": describe(e)})
     gc.freeze()  # so that the processes do not look at what has been imported whenever they collect garbage
     method = "" if options.in_process else choose_method(options.device)
-    setting = Setting(options.out, options.device, options.tiny, options.truth or options.out / TRUTH, method)
+    kept = tuple(read_rows(options.out)) if options.go_on else ()
+    setting = Setting(options.out, options.device, options.tiny, options.truth or options.out / TRUTH, method, kept)
     if not setting.truth.is_file():
         isolate(method, make_truth, setting.truth, setting.tiny, seconds=TRUTH_SHARE * seconds)
     return setting
@@ -100,17 +104,15 @@ def run_sections(sections: list[Section], setting: Setting, seconds: float) -> N
     clock = Clock(sections, seconds)
     titles = {section.name: section.title for section in SECTIONS}
     for section in sections:
-        arguments = (section, setting, clock.end_of(section))
-        failed = isolate(setting.method, run_section, *arguments, seconds=clock.seconds_to_kill(section))
-        if failed:
-            add_row(setting.out, section.name, {"error": failed})
+        kill = time.monotonic() + clock.seconds_to_kill(section)
+        measure_section(section, setting, clock.end_of(section), kill)
         keep_report(setting, titles)
 
 
 def keep_report(setting: Setting, titles: dict[str, str]) -> None:
     """The tables so far. If they cannot be written the sections still go on: the rows are what counts."""
     try:
-        write_report(setting.out, titles, summarize(read_rows(setting.out)))
+        write_report(setting.out, titles, summarize(drop_made_up_for(read_rows(setting.out))))
     except Exception:
         traceback.print_exc()
 

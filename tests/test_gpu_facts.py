@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from support.fake_cuda import demand_guard, fake_cuda
@@ -102,6 +104,12 @@ def fail_in_the_middle(setting) -> Iterator:
 def die(setting) -> Iterator:
     yield make_task({"op": "before"}, partial(dict, ms=1.0))
     yield make_task({"op": "dies"}, partial(os.kill, os.getpid(), signal.SIGKILL))
+    yield make_task({"op": "after"}, partial(dict, ms=2.0))
+
+
+def die_at_once(setting) -> Iterator:
+    os.kill(os.getpid(), signal.SIGKILL)
+    yield
 
 
 def hang(setting) -> Iterator:
@@ -128,10 +136,67 @@ def test_what_fails_costs_only_itself(facts, setting):
 
 @needs_fork
 def test_a_process_that_dies_costs_only_itself(facts, setting):
-    """As one does after a fault of the device."""
-    rows = run_sections(facts, replace(setting, method="fork"), die, fail_in_the_middle)
-    assert [row.get("op") for row in rows] == ["before", None, "before", "fails", "after"]
-    assert rows[1]["error"] == "its process ended with SIGKILL"
+    """As one does after a fault of the device: what comes next has a new one."""
+    rows = run_sections(facts, replace(setting, method="fork"), die, die_at_once, fail_in_the_middle)
+    assert [row.get("op") for row in rows] == ["before", "dies", "after", None, "before", "fails", "after"]
+    assert [row.get("error") for row in rows[:4]] == [None, "its process ended with SIGKILL"] * 2
+    assert not (setting.out / "begun.json").exists()
+
+
+@needs_fork
+def test_after_a_fault_of_the_device_another_process_goes_on(facts, setting, monkeypatch):
+    """All that a process does after an illegal access fails, too; here it is said of any task that fails."""
+    from gpu import tasks
+
+    def tell_process(one) -> Iterator:
+        yield make_task({"op": "before"}, lambda: {"process": os.getpid()})
+        yield make_task({"op": "fails"}, partial(torch.ones(2).view, 3))
+        yield make_task({"op": "after"}, lambda: {"process": os.getpid()})
+
+    monkeypatch.setattr(tasks, "is_poisoned", lambda: True)
+    rows = run_sections(facts, replace(setting, method="fork"), tell_process)
+    assert [row["op"] for row in rows] == ["before", "fails", "after"] and "error" in rows[1]
+    assert rows[0]["process"] != rows[2]["process"]
+
+
+@needs_fork
+def test_a_process_that_is_killed_takes_its_own_along(facts, tmp_path):
+    """Else what a section has started would keep the device busy while the next one is measured."""
+    from gpu.tasks import isolate
+
+    noted = tmp_path / "process"
+    assert isolate("fork", start_another_and_die, noted, seconds=120) == "its process ended with SIGKILL"
+    end = time.monotonic() + 60
+    while is_running(int(noted.read_text())) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not is_running(int(noted.read_text()))
+
+
+def start_another_and_die(noted: Path) -> None:
+    from gpu.tasks import isolate
+
+    threading.Thread(target=die_when_noted, args=(noted,), daemon=True).start()
+    isolate("fork", note_process_and_sleep, noted, seconds=600)
+
+
+def die_when_noted(noted: Path) -> None:
+    while not noted.exists():
+        time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def note_process_and_sleep(noted: Path) -> None:
+    part = noted.with_suffix(".part")
+    part.write_text(str(os.getpid()))
+    part.replace(noted)
+    time.sleep(600)
+
+
+def is_running(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @needs_fork
@@ -147,6 +212,37 @@ def test_what_would_end_too_late_is_not_begun(facts, tmp_path):
     setting = facts.Setting(tmp_path, "cpu", False, tmp_path / "truth.safetensors")
     rows = run_sections(facts, setting, fail_in_the_middle, seconds=1.0)
     assert [row["skipped"] for row in rows] == ["no time was left"] * 3
+
+
+def test_what_is_missing_is_measured_by_another_call(facts, setting, tmp_path):
+    """What was measured is kept, an error too; and what was skipped is no longer told of."""
+
+    def measure(one) -> Iterator:
+        yield make_task({"op": "measured"}, partial(dict, ms=1.0))
+        yield make_task({"op": "wrong"}, partial(torch.ones(2).view, 3))
+
+    def measure_more(one) -> Iterator:
+        yield from measure(one)
+        yield make_task({"op": "skipped"}, partial(dict, ms=2.0))
+        yield make_task({"op": "killed"}, partial(dict, ms=3.0))
+
+    measure_more.__name__ = "measure"
+    run_sections(facts, setting, measure)
+    facts.add_row(tmp_path, "measure", {"op": "skipped", "skipped": "no time was left"})
+    facts.add_row(tmp_path, "measure", {"op": "killed", "error": "killed: it took longer than its share of the time"})
+    first = read_rows(tmp_path)
+    rows = run_sections(facts, replace(setting, kept=tuple(facts.read_rows(tmp_path))), measure_more)
+    assert rows[:4] == first and [(row["op"], row["ms"]) for row in rows[4:]] == [("skipped", 2.0), ("killed", 3.0)]
+    assert [row["op"] for row in facts.drop_made_up_for(rows)] == ["measured", "wrong", "killed", "skipped", "killed"]
+
+
+def test_another_card_is_the_only_one(facts, monkeypatch):
+    """Torch counts time and memory of the first card that it sees, where nobody names another."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert [facts.show_one_card(device) for device in ("cpu", "cuda")] == ["cpu", "cuda"]
+    assert facts.show_one_card("cuda:1") == "cuda" and os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-5e1f")
+    assert facts.show_one_card("cuda:1") == "cuda" and os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-5e1f"
 
 
 def test_numbers_of_cases_are_the_same_in_every_dtype(facts):
@@ -184,9 +280,23 @@ def test_results_are_compared_with_the_truth(facts, setting, monkeypatch):
     tasks = {tuple(task.labels.values()): task.work() for task in correctness.list_tasks(setting)}
     ways = ("whole", "rows 16", "system memory", "disk")
     for part in ("encode", "decode"):
-        row = tasks[TINY_CASES[0].title, part, "fp32"]
+        row = tasks[TINY_CASES[0].title, "fp32", part]
         assert row["twice"] == "same bits" and all(0 < row[way] < 1e-5 for way in ways)
     assert "make it again" in tasks[TINY_CASES[1].title,]["skipped"]
+
+
+def test_a_vae_that_cannot_be_loaded_costs_only_itself(facts, setting, monkeypatch):
+    from gpu import correctness, truth
+    from gpu.cases import TINY_CASES
+
+    monkeypatch.setattr(correctness, "PRECISIONS", [p for p in correctness.PRECISIONS if p.title == "fp32"])
+    tensors = {f"{case.title}/{part}": torch.zeros(1, 4, 4, 4) for case in TINY_CASES for part in ("encode", "decode")}
+    truth._write(setting.truth, tensors, {case.title: "of others" for case in TINY_CASES})
+    tasks = list(correctness.list_tasks(setting))
+    assert {task.labels["VAE"] for task in tasks} == {case.title for case in TINY_CASES}
+    for task in tasks[:2]:
+        with pytest.raises(ValueError, match="not those of the true results"):
+            task.work()
 
 
 def test_without_diffusers_ours_are_measured_alone(facts, setting, monkeypatch):

@@ -1,6 +1,6 @@
 """Is it right? Every family in every dtype and every way of running, against true results in float64."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gpu.cases import SD, Case, draw_latent, draw_pixels, list_cases, make_weights
+from gpu.cases import SD, TINY_CASES, Case, draw_latent, draw_pixels, list_cases, make_weights
 from gpu.flags import set_tf32
 from gpu.ours import find_frames_budget
 from gpu.rows import Row
@@ -18,54 +18,77 @@ from gpu.truth import compare, load_case, name_result, read_truth, run_part
 BANDS = (16, 64, 256)  # rows
 MIDDLE = BANDS[1]
 
-
 Around = Callable[[Setting], AbstractContextManager[Any]]
 
 
 class Precision(NamedTuple):
-    """A dtype, and what the caller has set around the call: it must not show in the result."""
+    """A dtype, and what the caller has set around the call: it must not show in the result.
+
+    only  titles of the cases that are enough to see it; none: all
+    """
 
     title: str
     dtype: torch.dtype
     around: Around
-    only_sd: bool = False
+    only: tuple[str, ...] = ()
+
+
+class Loaded:
+    """Draws the weights of a case, and makes its VAE, when a task needs them; the one before is let go first."""
+
+    def __init__(self, setting: Setting, fingerprints: Mapping[str, str]):
+        self.setting, self.fingerprints = setting, fingerprints
+        self.title, self.weights = "", dict[str, Tensor]()
+        self.dtype: torch.dtype | None = None
+        self.vae: Any = None
+
+    def load(self, case: Case, dtype: torch.dtype) -> Any:
+        """Raises ValueError if the weights drawn here are not those of the true results."""
+        if self.title != case.title:
+            self.vae, self.dtype, self.title, self.weights = None, None, case.title, make_weights(case)
+            drawn = load_case(case, torch.float32, weights=self.weights).fingerprint
+            self.weights = self.weights if drawn == self.fingerprints[case.title] else {}
+        if not self.weights:
+            raise ValueError("the weights drawn here are not those of the true results")
+        if self.dtype is not dtype:
+            self.vae, self.dtype = None, None
+            self.vae = load_case(case, dtype, self.setting.device, self.weights)
+            self.dtype = dtype
+        return self.vae
 
 
 def list_tasks(setting: Setting) -> Iterator[Task]:
+    """Every family in bf16 and fp32 first: if time runs out, none is without."""
     truths, fingerprints = read_truth(setting.truth)
-    for case in list_cases(setting.tiny):
-        if case.title not in fingerprints:
-            yield explain({"VAE": case.title}, "the file of true results has none of this VAE: make it again")
-            continue
-        weights = make_weights(case)
-        if load_case(case, torch.float32, weights=weights).fingerprint != fingerprints[case.title]:
-            yield explain({"VAE": case.title}, "the weights drawn here are not those of the true results")
-            continue
-        yield from _list_tasks_of(case, weights, truths, setting)
+    loaded = Loaded(setting, fingerprints)
+    for precisions in (PRECISIONS[:FIRST], PRECISIONS[FIRST:]):
+        for case in list_cases(setting.tiny):
+            if case.title not in fingerprints:
+                yield explain({"VAE": case.title}, "the file of true results has none of this VAE: make it again")
+                continue
+            for precision in precisions:
+                if not precision.only or case.title in precision.only:
+                    yield from _list_tasks_of(case, precision, truths, loaded)
 
 
-def _list_tasks_of(
-    case: Case, weights: dict[str, Tensor], truths: dict[str, Tensor], setting: Setting
-) -> Iterator[Task]:
+def _list_tasks_of(case: Case, precision: Precision, truths: dict[str, Tensor], loaded: Loaded) -> Iterator[Task]:
+    labels = {"VAE": case.title, "dtype": precision.title}
+    if case.frames > 1 and precision.dtype.itemsize < 4 and not loaded.setting.on_cuda:
+        yield explain(labels, "takes minutes on a CPU")
+        return
     latent = truths[name_result(case, "encode")]
-    given = {"decode": draw_latent(tuple(latent.shape)), "encode": draw_pixels(case)}
-    for precision in PRECISIONS:
-        if precision.only_sd and case.title != SD.title:
-            continue
-        if case.frames > 1 and precision.dtype.itemsize < 4 and not setting.on_cuda:
-            yield explain({"VAE": case.title, "dtype": precision.title}, "takes minutes on a CPU")
-            continue
-        vae = load_case(case, precision.dtype, setting.device, weights)
-        for part, x in given.items():
-            true = truths[name_result(case, part)]
-            work = partial(compare_ways, vae, part, x, true, case)
-            labels = {"VAE": case.title, "part": part, "dtype": precision.title}
-            yield Task(labels, partial(_call_within, precision.around, setting, work))
+    for part in ("decode", "encode"):
+        draw = partial(draw_latent, tuple(latent.shape)) if part == "decode" else partial(draw_pixels, case)
+        work = partial(_compare_case, case, precision, part, draw, truths[name_result(case, part)], loaded)
+        yield Task({**labels, "part": part}, work)
 
 
-def _call_within(around: Around, setting: Setting, work: Callable[[], Row]) -> Row:
-    with around(setting):
-        return work()
+def _compare_case(
+    case: Case, precision: Precision, part: str, draw: Callable[[], Tensor], true: Tensor, loaded: Loaded
+) -> Row:
+    vae = loaded.load(case, precision.dtype)
+    with precision.around(loaded.setting):
+        return compare_ways(vae, part, draw(), true, case)
 
 
 def compare_ways(vae: Any, part: str, x: Tensor, true: Tensor, case: Case) -> Row:
@@ -113,10 +136,12 @@ def _autocast(setting: Setting) -> AbstractContextManager[Any]:
     return torch.autocast(setting.device.partition(":")[0], torch.bfloat16)
 
 
+FLAGGED = (SD.title, TINY_CASES[1].title)  # an image and a clip: flags are set around a call, whoever's it is
 PRECISIONS = (
     Precision("bf16", torch.bfloat16, _leave_alone),
     Precision("fp32", torch.float32, _leave_alone),
-    Precision("fp32, TF32 on around", torch.float32, _allow_tf32),
-    Precision("fp32, autocast around", torch.float32, _autocast, only_sd=True),
     Precision("fp16", torch.float16, _leave_alone),
+    Precision("fp32, TF32 on around", torch.float32, _allow_tf32, FLAGGED),
+    Precision("fp32, autocast around", torch.float32, _autocast, FLAGGED),
 )
+FIRST = 2

@@ -26,9 +26,9 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 def list_tasks(setting: Setting) -> Iterator[Task]:
     for name, work in {"versions": list_versions, "flags": list_flags, "device": partial(list_device, setting)}.items():
         yield Task({"fact": name}, work)
-    yield Task({"fact": "ceiling"}, partial(measure_products, setting))
-    yield Task({"fact": "ceiling"}, partial(measure_copies, setting))
-    yield Task({"fact": "ceiling"}, partial(measure_launches, setting))
+    yield Task({"fact": "products"}, partial(measure_products, setting))
+    yield Task({"fact": "copies"}, partial(measure_copies, setting))
+    yield Task({"fact": "launches"}, partial(measure_launches, setting))
 
 
 def _as_rows(facts: dict[str, Any]) -> list[Row]:

@@ -12,6 +12,7 @@ from typing import Any
 Row = dict[str, Any]
 ROWS, REPORT = "rows.jsonl", "report.md"
 SECTION, TOOK = "section", "took"  # columns of all rows that are not shown: whose it is, and seconds to measure it
+SKIPPED, ERROR = "skipped", "error"  # why there is nothing else in a row
 
 
 def add_row(folder: Path, section: str, row: Mapping[str, Any]) -> None:
@@ -29,6 +30,24 @@ def read_rows(folder: Path) -> list[Row]:
     return list(_parse(path.read_text(encoding="utf-8"))) if path.is_file() else []
 
 
+def is_measured(row: Mapping[str, Any], section: str) -> bool:
+    """Is it of this section, and has it what was measured, or why that fails? No: there was no time for it."""
+    return row[SECTION] == section and SKIPPED not in row and not str(row.get(ERROR, "")).startswith("killed")
+
+
+def drop_made_up_for(rows: list[Row]) -> list[Row]:
+    """All but those that say what was skipped, and was tried again or had been measured."""
+    return [row for i, row in enumerate(rows) if not _is_made_up_for(row, rows[:i], rows[i + 1 :])]
+
+
+def _is_made_up_for(row: Row, before: list[Row], after: list[Row]) -> bool:
+    if SKIPPED not in row:
+        return False
+    labels = {name: value for name, value in row.items() if name not in (SKIPPED, TOOK)}.items()
+    measured = (other for other in before if is_measured(other, row[SECTION]))
+    return any(labels <= other.items() for other in (*measured, *after))
+
+
 def _parse(text: str) -> Iterator[Row]:
     for line in text.splitlines():
         try:
@@ -39,7 +58,7 @@ def _parse(text: str) -> Iterator[Row]:
 
 def write_report(folder: Path, titles: Mapping[str, str], head: Iterable[str] = ()) -> str:
     """The tables of all sections, in report.md too. titles: section -> its title. head: lines before the tables."""
-    rows = read_rows(folder)
+    rows = drop_made_up_for(read_rows(folder))
     lines = ["# What this device does", "", *head]
     for section, title in titles.items():
         own = [row for row in rows if row[SECTION] == section]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from typing import Any, NamedTuple
 
 import torch
@@ -108,14 +109,14 @@ def list_end_to_end(setting: Setting) -> Iterator[Task]:
 
 def _list_sd_calls(setting: Setting) -> Iterator[Call]:
     model = TINY_SD if setting.tiny else SD_CLASS
-    sizes = (64,) if setting.tiny else (1024, 2048, 512)
+    sizes = (64,) if setting.tiny else (1024, 512, 2048)
     ways = _list_ways((16,) if setting.tiny else ROWS)
     for size in sizes:
         for part in ("decode", "encode"):
             yield from (Call(model, part, size, setting.half, who, how) for who, how in ways)
-    for dtype in ("fp16", "fp32") if setting.on_cuda else ():
-        for part in ("decode", "encode"):
-            yield from (Call(model, part, sizes[0], dtype, who, {}) for who in (EAGER, OURS))
+        if size == sizes[0] and setting.on_cuda:
+            calls = product(("fp16", "fp32"), ("decode", "encode"), (EAGER, OURS))
+            yield from (Call(model, part, size, dtype, who, {}) for dtype, part, who in calls)
 
 
 def _list_ways(rows: tuple[int, ...]) -> list[tuple[str, dict[str, Any]]]:

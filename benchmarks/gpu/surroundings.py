@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).parents[2]
+VISIBLE = "CUDA_VISIBLE_DEVICES"  # in the environment: numbers or names of cards
 
 
 def find_pack() -> None:
@@ -52,3 +53,16 @@ def import_diffusers(*classes: str) -> ModuleType:
 def let_forks_use_cuda() -> None:
     """Questions whether there is CUDA are answered without starting it, for processes that are forked may not, then."""
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+
+
+def show_one_card(device: str) -> str:
+    """'cuda:1' -> 'cuda', and from here on that card is the only one: counts of torch are those of the first card.
+
+    Before CUDA is started. Any other device is given back as it is.
+    """
+    kind, _, index = device.partition(":")
+    if kind != "cuda" or not index:
+        return device
+    seen = os.environ.get(VISIBLE, "")
+    os.environ[VISIBLE] = seen.split(",")[int(index)] if seen else index
+    return kind

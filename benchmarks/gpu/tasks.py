@@ -1,10 +1,12 @@
 """Runs sections of measurements: each in a process of its own, in its share of the time, and none at another's cost.
 
 A section is a list of tasks. A task that fails leaves its error as a row, and the next one follows. A fault of the
-device poisons all that its process does later; so the next section has a process that has not seen it.
+device poisons all that its process does later, and some end the process; then the rest of the section has a new one.
 """
 
+import ctypes
 import gc
+import json
 import multiprocessing
 import signal
 import sys
@@ -19,12 +21,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from gpu.rows import TOOK, Row, add_row
+from gpu.rows import ERROR, SKIPPED, TOOK, Row, add_row, is_measured
 
 GRACE = 0.03  # of all the time: how much later than its end a section is killed
 LONGEST_ERROR = 300  # characters
-SKIPPED = "skipped"
 LONGEST_START = 60.0  # seconds until a process has the device
+BEGUN = "begun.json"  # in the folder of the rows: the task that is under way
+KILLED = "killed: it took longer than its share of the time"
+PR_SET_PDEATHSIG = 1  # man 2 prctl
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Setting:
     tiny     small sizes, to try the script itself
     truth    the file of true results, see truth.py
     method   how processes are started, 'fork' or 'spawn'; '': everything runs in this one
+    kept     rows of an earlier call, whose tasks are not done again
     """
 
     out: Path
@@ -43,6 +48,7 @@ class Setting:
     tiny: bool
     truth: Path
     method: str = ""
+    kept: tuple[Row, ...] = ()
 
     @property
     def half(self) -> str:
@@ -98,18 +104,72 @@ class Clock:
         return self.end_of(section) + GRACE * self.total - time.monotonic()
 
 
-def run_section(section: Section, setting: Setting, end: float) -> None:
-    """Run its tasks and keep their rows. end: no task is begun that would end later, in seconds of time.monotonic."""
+def measure_section(section: Section, setting: Setting, end: float, kill: float) -> None:
+    """Run all its tasks, in a new process after each one that ended the process, or that left the device unusable.
+
+    end, kill: when no task is begun any more, and when the process is ended, in seconds of time.monotonic
+    """
+    first: int | None = 0
+    while first is not None:
+        seconds = kill - time.monotonic()
+        failed = isolate(setting.method, run_section, section, setting, end, first, seconds=seconds)
+        begun = _take_begun(setting.out)
+        if failed and not begun.get("kept"):
+            add_row(setting.out, section.name, {**begun.get("labels", {}), ERROR: failed})
+        first = begun["task"] + 1 if failed and begun and failed != KILLED else None
+
+
+def run_section(section: Section, setting: Setting, end: float, first: int = 0) -> None:
+    """Run its tasks from this one on, and keep their rows. end: see `measure_section`.
+
+    Ends this process if a task has left the device unusable.
+    """
+    kept = [row for row in setting.kept if is_measured(row, section.name)]
     try:
-        for task in section.tasks(setting):
+        for number, task in enumerate(section.tasks(setting)):
+            if number < first or any(task.labels.items() <= row.items() for row in kept):
+                continue
             if time.monotonic() + task.seconds * (not setting.tiny) > end:
                 add_row(setting.out, section.name, {**task.labels, SKIPPED: "no time was left"})
                 continue
-            for row in _run_task(task, setting):
+            _note_begun(setting.out, number, task)
+            rows = _run_task(task, setting)
+            for row in rows:
                 add_row(setting.out, section.name, {**task.labels, **row})
+            _note_begun(setting.out, number, task, kept=True)
+            if setting.method and any(ERROR in row for row in rows) and is_poisoned():
+                sys.exit("the device cannot be used any more in this process")
     except Exception as e:  # whatever it is, it costs this section only
         traceback.print_exc()
-        add_row(setting.out, section.name, {"error": describe(e)})
+        add_row(setting.out, section.name, {ERROR: describe(e)})
+
+
+def _note_begun(folder: Path, number: int, task: Task, kept: bool = False) -> None:
+    """kept: it has ended, and its rows are written."""
+    noted = {"task": number, "labels": dict(task.labels), "kept": kept}
+    (folder / BEGUN).write_text(json.dumps(noted, default=str), encoding="utf-8")
+
+
+def _take_begun(folder: Path) -> dict[str, Any]:
+    """What the last process has noted; nothing if it has begun nothing."""
+    path = folder / BEGUN
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def is_poisoned() -> bool:
+    """Has a fault of CUDA made it fail in whatever this process asks for next?"""
+    if not torch.cuda.is_initialized():
+        return False
+    try:
+        torch.zeros(1, device="cuda").item()
+    except RuntimeError:
+        return True
+    return False
 
 
 def _run_task(task: Task, setting: Setting) -> list[Row]:
@@ -119,12 +179,12 @@ def _run_task(task: Task, setting: Setting) -> list[Row]:
         if torch.cuda.is_initialized():
             torch.cuda.synchronize()  # a fault shows here, and so in this row
     except Exception as e:
-        made = {"error": describe(e)}
+        made = {ERROR: describe(e)}
     _tidy()
     rows = made if isinstance(made, list) else [made]
     took = time.monotonic() - start
     what = ", ".join(str(label) for label in task.labels.values())
-    print(f"{took:6.1f} s  {what}  {rows[-1].get('error', '') if rows else ''}", file=sys.stderr, flush=True)
+    print(f"{took:6.1f} s  {what}  {rows[-1].get(ERROR, '') if rows else ''}", file=sys.stderr, flush=True)
     return [{**row, TOOK: took} for row in rows]
 
 
@@ -150,14 +210,21 @@ def isolate(method: str, function: Callable[..., None], *arguments: Any, seconds
         return ""
     method = "spawn" if torch.cuda.is_initialized() else method
     context: Any = multiprocessing.get_context(method)
-    process = context.Process(target=function, args=arguments)
+    process = context.Process(target=_call_while_parent_lives, args=(function, *arguments))
     process.start()
     process.join(max(1.0, seconds))
     if process.is_alive():
         process.kill()
         process.join()
-        return "killed: it took longer than its share of the time"
+        return KILLED
     return "" if process.exitcode == 0 else _name_exit(process.exitcode or 0)
+
+
+def _call_while_parent_lives(function: Callable[..., None], *arguments: Any) -> None:
+    """A process of a section that is killed would leave its own processes, and these the device busy."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    function(*arguments)
 
 
 def choose_method(device: str) -> str:

@@ -143,4 +143,5 @@ def _draw_pixels(vae: VAE, width: int, clip: bool) -> Tensor:
 def _draw_latent(vae: VAE, size: Sequence[int]) -> Tensor:
     """A random latent for a decoder alone, (1, C, h, w), fp32."""
     h, w = (-(-n // vae.spatial_ratio) for n in size)
-    return torch.randn(1, vae.latent_channels, h, w, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(1, vae.latent_channels, h, w, generator=generator, dtype=torch.float32)

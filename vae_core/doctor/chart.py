@@ -40,10 +40,10 @@ def draw_chart(width: int) -> Tensor:
     """The chart, (1, 3, 3/4 width, width) in [0, 1], float32. width: a multiple of 16 is divided evenly."""
     height = width * ROWS // COLUMNS
     tops, lefts = (_cut(height, ROWS), _cut(width, COLUMNS))
-    chart = torch.empty(1, 3, height, width)
+    chart = torch.empty(1, 3, height, width, dtype=torch.float32)
     for names, top, bottom in zip(CELLS, tops, tops[1:], strict=False):
         for name, left, right in zip(names, lefts, lefts[1:], strict=False):
-            y, x = ((torch.arange(n) + 0.5) / n for n in (bottom - top, right - left))
+            y, x = ((torch.arange(n, dtype=torch.float32) + 0.5) / n for n in (bottom - top, right - left))
             grid = Grid(*torch.meshgrid(x, y, indexing="xy"))
             chart[0, :, top:bottom, left:right] = DRAWERS[name](grid)
     return chart.clamp(0, 1)
@@ -108,7 +108,7 @@ def _star(at: Grid) -> Tensor:
 def _text(at: Grid) -> Tensor:
     """Black letters on white, below white on blue; large, then small."""
     h, w = at.x.shape
-    ink = torch.zeros(h, w)
+    ink = torch.zeros(h, w, dtype=torch.float32)
     top = 1
     for i in range(h):
         scale = max(1, w // 60) if i % 2 == 0 else max(1, w // 110)
@@ -153,7 +153,7 @@ def _shadows(at: Grid) -> Tensor:
 
 
 def _draw_uniform(*shape: int) -> Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
 
 
 DRAWERS: dict[str, Callable[[Grid], Tensor]] = {

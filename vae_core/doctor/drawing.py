@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..images import draw_letters, letters_width
+from ..numerics import pin_numerics
 from .examination import Examination
 from .report import format_share, format_size, list_facts
 from .trials import GRID, Trial
@@ -34,7 +35,7 @@ class Canvas:
     """A white image, (3, height, width) in [0, 1]."""
 
     def __init__(self, height: int, width: int):
-        self.pixels = torch.ones(3, height, width)
+        self.pixels = torch.ones(3, height, width, dtype=torch.float32)
 
     def paste(self, image: Tensor, top: int, left: int) -> None:
         """image: (3, h, w), which must fit."""
@@ -45,9 +46,10 @@ class Canvas:
         ink = draw_letters(text, SCALE)
         place = self.pixels[:, top : top + ink.shape[0], left : left + ink.shape[1]]
         ink = ink[: place.shape[1], : place.shape[2]]
-        place.copy_(torch.where(ink > 0, torch.tensor(colour)[:, None, None], place))
+        place.copy_(torch.where(ink > 0, torch.tensor(colour, dtype=torch.float32)[:, None, None], place))
 
 
+@pin_numerics()
 def draw_errors(found: Examination) -> Tensor:
     """(1, 3, H, W) in [0, 1], float32."""
     head = _draw_head(found)
@@ -85,8 +87,8 @@ def _draw_legend(canvas: Canvas, top: int) -> None:
     left = GAP + letters_width(text, SCALE) + GAP
     for share in LEGEND:
         label = f"{share:g}"
-        canvas.paste(torch.full((3, LINE - 6, LINE + 2), FAINT[0]), top - 1, left - 1)  # a frame
-        canvas.paste(colour(torch.full((LINE - 8, LINE), share)), top, left)
+        canvas.paste(torch.full((3, LINE - 6, LINE + 2), FAINT[0], dtype=torch.float32), top - 1, left - 1)  # a frame
+        canvas.paste(colour(torch.full((LINE - 8, LINE), share, dtype=torch.float32)), top, left)
         canvas.write(label, top, left + LINE + 6, FAINT)
         left += LINE + 6 + letters_width(label, SCALE) + GAP
 
@@ -109,7 +111,7 @@ def _describe(trial: Trial) -> str:
 def _draw_panel(trial: Trial) -> Tensor:
     """(3, *PANEL) in [0, 1]"""
     if trial.shares is None:
-        return torch.tensor(NOTHING)[:, None, None].expand(3, *PANEL)
+        return torch.tensor(NOTHING, dtype=torch.float32)[:, None, None].expand(3, *PANEL)
     return colour(F.interpolate(trial.shares[None, None], PANEL)[0, 0])
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..dtypes import choose_dtype, name_dtype
 from ..errors import BadRequest
 from ..execution.progress import Progress
+from ..numerics import pin_numerics
 from ..vae import VAE
 from ..verdicts import CPU, Verdict, Way, copy_to
 from .cases import HALVES, SINGLE, count_steps, make_cases
@@ -37,6 +38,7 @@ class Examination:
     chart: Tensor
 
 
+@pin_numerics()
 def examine(
     vae: VAE,
     device: torch.device | None = None,

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from ..ops import CHANNELS_LAST, Conv2d, Op, Ops, PixelShuffle, Residual, chain
 from .blocks.base import Family, Halves, Member, Network
 from .blocks.ldm import GROUPS, Coder, Encoder, read_coder
+from .blocks.norms import send_numbers
 from .blocks.unet import FIRST, PadChannels, UNet, UNetConfig
 from .names import consistency
 from .shapes import Shapes, count, has_unread_half, size, vote
@@ -110,14 +111,14 @@ class AddNoise(Op):
         made = x.new_empty(b, Z + len(STEPS) * step, h, w)
         if x.is_meta:
             return made
-        mean, std = (torch.tensor(t, dtype=torch.float32, device=x.device)[:, None, None] for t in (MEAN, STD))
+        mean, std = (send_numbers(t, x, torch.float32)[:, None, None] for t in (MEAN, STD))
         made[:, :Z] = (x * SCALE - mean) / std
         generator = torch.Generator("cpu").manual_seed(SEED)
         for at in range(Z, made.shape[1], step):
             noise = torch.randn(
                 1, COLOURS, RATIO * h, RATIO * w, generator=generator, dtype=torch.float32, device="cpu"
             )
-            made[:, at : at + step] = F.pixel_unshuffle(noise, RATIO)
+            made[:, at : at + step].copy_(F.pixel_unshuffle(noise, RATIO), non_blocking=x.device.type == "cuda")
         return made
 
 
@@ -147,7 +148,7 @@ class Scale(Op):
         self.numbers, self.growth = numbers, len(numbers) / of
 
     def __call__(self, x: Tensor) -> Tensor:
-        numbers = torch.tensor(self.numbers, dtype=torch.float64, device="cpu").to(x)
+        numbers = send_numbers(self.numbers, x, x.dtype)
         return (x.permute(CHANNELS_LAST)[..., : len(self.numbers)] * numbers).permute(FIRST)
 
 

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from ..dtypes import at_least_fp32
 from ..ops import Affine, Conv2d, Op, Ops, Residual, Sums, chain, conv_transpose2d, silu
 from .blocks.base import Family, Halves, Member, Network, Row
-from .blocks.norms import BatchNorm
+from .blocks.norms import BatchNorm, send_numbers
 from .names import cascade
 from .shapes import Shapes, size, vote
 from .tiny import Numbered
@@ -188,7 +188,8 @@ class Encoder(nn.Module):
         return chain(Affine(0.5, 0.5), self.normalised, *self.backbone, *self.mapper)
 
     def normalised(self, x: Tensor) -> Tensor:
-        mean, std = (self.mean, self.std) if self.statistics else map(x.new_tensor, IMAGENET)
+        told = (self.mean, self.std) if self.statistics else (send_numbers(t, x, x.dtype) for t in IMAGENET)
+        mean, std = told
         return (x - mean[:, None, None].to(x)) / std[:, None, None].to(x)
 
 

@@ -1,6 +1,6 @@
 """Moving a VAE to a device and casting it, in the forms that torch's modules have."""
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -87,12 +87,31 @@ def parse_where(*where: Where, **named: Where) -> tuple[torch.device | None, tor
 
 
 def move(network: Network, device: torch.device, dtype: torch.dtype | None) -> None:
-    """Move all tensors of a network and cast them, in place: buffers, which are statistics, to fp32 at least."""
+    """Move all tensors of a network and cast them, in place: buffers, which are statistics, to fp32 at least.
+
+    If it fails, as without memory, what was moved and cast is so back, and the error passes.
+    """
     before = {id(conv.weight): conv.weight.data for conv in list_doubled(network) if conv.weight.dtype is not dtype}
-    for parameter in network.parameters():
-        parameter.data = parameter.data.to(device, dtype or parameter.dtype)
     chosen = dtype or next((parameter.dtype for parameter in network.parameters()), torch.float32)
-    for name, buffer in network.named_buffers():
-        buffer.data = buffer.data.to(device, network.choose_buffer_dtype(name, buffer.dtype, chosen, device))
+    done: list[tuple[Tensor, Any]] = []
+    try:
+        for parameter in network.parameters():
+            _change(parameter, device, dtype or parameter.dtype, done)
+        for name, buffer in network.named_buffers():
+            _change(buffer, device, network.choose_buffer_dtype(name, buffer.dtype, chosen, device), done)
+    except Exception:
+        for tensor, was in reversed(done):
+            tensor.data = was if isinstance(was, Tensor) else tensor.data.to(was)
+        raise
     if dtype:
         keep_unrounded(network, before)
+
+
+def _change(tensor: Tensor, device: torch.device, dtype: torch.dtype, done: list[tuple[Tensor, Any]]) -> None:
+    """Move and cast it, and note what it was: the numbers on another device, the dtype if it stays on this one.
+
+    Only to have more digits takes more memory there, and they can be left away again without a loss.
+    """
+    was: Any = tensor.dtype if tensor.device == device else tensor.data
+    tensor.data = tensor.data.to(device, dtype)
+    done.append((tensor, was))

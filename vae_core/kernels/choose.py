@@ -1,11 +1,13 @@
 """Kernel or twin, tensor by tensor.
 
-A kernel runs on CUDA only, in half precision and fp32, on channels last, if Triton is there and nobody has turned it
-off. Before the first run for so many channels, in a dtype, on a device, it is checked there against its twin.
+A kernel runs on CUDA only, in half precision and fp32, on channels last, if Triton is there, it runs on the device at
+all, and nobody has turned it off. Before the first run for so many channels, in a dtype, on a device, it is checked
+there against its twin.
 """
 
 import logging
 import os
+import re
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -14,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..cards import AMD_WITH_BF16, read_card
 from ..errors import is_out_of_memory
 from . import torch_twins
 
@@ -28,6 +31,7 @@ OFF = 30.0  # how far the mean of its numbers is from zero, in standard deviatio
 STORED, INSIDE, LARGEST = 2.0, 16.0, 12.0
 
 MOST_CHANNELS = 4096  # of a pixel that a program has in its registers
+TRIED = 32  # channels with which a device is tried, in fp32
 
 log = logging.getLogger("exact_vae")
 
@@ -91,10 +95,31 @@ def read_kernels() -> Any:
 
 
 @cache
+def can_run(device: torch.device) -> bool:
+    """Do kernels run on this device at all? If not, the log says so, once for all of them.
+
+    Triton needs a compiler for C when it first starts one, and a card that it knows. Of AMD's it knows those with bf16:
+    for others it writes pages to the terminal before it gives up.
+    """
+    if torch.version.hip and not re.search(AMD_WITH_BF16, read_card(device).name):
+        return False
+    try:
+        check_add_bias(read_kernels(), TRIED, torch.float32, device)
+    except Exception as e:
+        if is_out_of_memory(e):
+            raise
+        log.warning(
+            "Triton cannot be used on %s (%s); torch's own operations run in place of the kernels.", device, _shorten(e)
+        )
+        return False
+    return True
+
+
+@cache
 def is_right(name: str, channels: int, dtype: torch.dtype, device: torch.device) -> bool:
     """Does this kernel compute on this device what its twin does? If not, the log says so, once."""
     kernels = read_kernels()
-    if kernels is None:
+    if kernels is None or not can_run(device):
         return False
     try:
         error = CHECKS[name](kernels, channels, dtype, device)

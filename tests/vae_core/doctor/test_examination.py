@@ -55,6 +55,21 @@ def honest(few_runs) -> Examination:
     return look(make_vae(), widths=(64, 80))
 
 
+def test_no_state_of_the_process_changes_what_is_found():
+    """Neither the chart, nor the exact results, nor the errors of rounding."""
+    vae = make_vae()
+    found = look(vae, dtypes=(SINGLE,))
+    with torch.device("meta"), torch.autocast("cpu", HALF):
+        torch.set_default_dtype(HALF)
+        try:
+            again = look(vae, dtypes=(SINGLE,))
+            drawn = draw_errors(again)
+        finally:
+            torch.set_default_dtype(SINGLE)
+    assert [trial.share for trial in again.trials] == [trial.share for trial in found.trials]
+    assert torch.equal(again.chart, found.chart) and drawn.dtype is SINGLE and drawn.isfinite().all()
+
+
 def test_an_honest_device_is_right(honest):
     assert all(trial.right and trial.share <= 1 for trial in honest.trials)
     assert [(t.dtype, t.size[1], t.half.verb, t.rows) for t in honest.trials[:5]] == [

@@ -115,12 +115,37 @@ def test_a_run_waits_for_nothing(kind, part, way):
     assert sum(seen.reads.values()) <= READS[part]
 
 
+def test_numbers_that_no_weight_holds_are_not_waited_for():
+    """Means and deviations by which an encoder of photographs reads colours."""
+    weights = random_weights(*SMALL["effnet"], torch.bfloat16)
+    demand_guard()
+    with fake_cuda() as watch:
+        vae = from_weights(weights, "effnet", torch.bfloat16, torch.device("cuda"))
+        run_half(vae, "encode", make_input(vae, "kl", "encode", (64, 64)))
+    assert not watch.waits_inside
+
+
 @pytest.mark.parametrize(("kind", "part", "way"), cases(*WAYS))
 def test_a_run_holds_no_more_than_planned(kind, part, way):
     """Of all storages on the device; what torch's kernels take meanwhile is not seen here."""
     seen = see_all(kind)[part, way]
     assert bool(seen.plan.rows) == way.startswith("bands")
     assert seen.peak <= seen.plan.peak + STATISTICS
+
+
+@pytest.mark.parametrize("part", READS)
+@pytest.mark.parametrize("kind", ["kl", "dc_ae"])
+def test_several_images_hold_no_more_than_planned(kind, part):
+    """Products of matrices copy what lies otherwise than a single image does."""
+    demand_guard()
+    with fake_cuda() as watch:
+        vae = from_weights(random_weights(*SMALL[kind], torch.bfloat16), kind, torch.bfloat16, torch.device("cuda"))
+        x = torch.cat([make_input(vae, "kl", part)] * 3)
+        plans: list[Any] = []
+        watch.forget()
+        before = watch.now
+        run_half(vae, part, x, on_plan=plans.append)
+    assert plans[0].images == 3 and watch.peak - before <= plans[0].peak + STATISTICS
 
 
 @pytest.mark.parametrize(("kind", "part", "way"), cases("whole"))

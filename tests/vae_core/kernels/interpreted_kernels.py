@@ -18,9 +18,14 @@ def interpreted(monkeypatch):
     """From here on kernels serve tensors of a CPU too, once they have been checked; on a smaller tile than on a GPU."""
     monkeypatch.setattr(choose, "suits", lambda x: x.dtype in DTYPES and choose.lies_in_pixels(x) and not x.is_meta)
     monkeypatch.setattr(choose, "TILE", (2, 13, 11))
-    choose.is_right.cache_clear()
+    forget()
     yield
+    forget()
+
+
+def forget():
     choose.is_right.cache_clear()
+    choose.can_run.cache_clear()
 
 
 def draw(shape, dtype, mean=0.0):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from exact_vae.vae_core import kernels
+from exact_vae.vae_core.cards import Card
 from exact_vae.vae_core.kernels import choose, torch_twins
 
 CPU = torch.device("cpu")
@@ -17,9 +18,14 @@ def offer(monkeypatch):
     real = choose.suits.__code__.co_consts  # of the function as it is: the device is one of its constants
     assert "cuda" in real
     monkeypatch.setattr(choose, "suits", lambda x: x.dtype in choose.DTYPES and choose.lies_in_pixels(x))
-    choose.is_right.cache_clear()
+    forget()
     yield lambda module: monkeypatch.setattr(choose, "read_kernels", lambda: module)
+    forget()
+
+
+def forget():
     choose.is_right.cache_clear()
+    choose.can_run.cache_clear()
 
 
 def images(channels=6, dtype=torch.float32):
@@ -38,12 +44,12 @@ def find_exactly(x):
     return mean.float(), squares.float()
 
 
-def kernels_that(find_moments=find_exactly, normalize=torch_twins.normalize):
+def kernels_that(find_moments=find_exactly, normalize=torch_twins.normalize, add_bias=lambda y, bias, skip: skip):
     """Kernels that count how often they run."""
     calls = []
     return SimpleNamespace(
         calls=calls,
-        add_bias=lambda y, bias, skip: skip,
+        add_bias=add_bias,
         find_moments=lambda *args: calls.append("find_moments") or find_moments(*args),
         normalize=lambda *args: calls.append("normalize") or normalize(*args),
     )
@@ -138,10 +144,10 @@ def test_other_channels_and_dtypes_are_checked_by_themselves(offer, caplog):
 
 
 def raise_error(error):
-    def find_moments(x):
+    def fail(*args):
         raise error
 
-    return find_moments
+    return fail
 
 
 def test_a_kernel_that_does_not_compile_is_dropped_with_a_sentence(offer, caplog):
@@ -152,6 +158,31 @@ def test_a_kernel_that_does_not_compile_is_dropped_with_a_sentence(offer, caplog
         "The kernel 'find_moments' for 6 channels in float32 fails (RuntimeError: PTX is too new) on cpu; "
         "torch's own operations run in its place."
     ]
+
+
+def test_where_no_kernel_runs_it_is_said_once_of_all(offer, caplog):
+    """Without a compiler for C Triton starts none: not one sentence for each kernel, number of channels and dtype."""
+    fails = raise_error(RuntimeError("Failed to find C compiler. Please specify via CC environment variable."))
+    offer(kernels_that(find_moments=fails, normalize=fails, add_bias=fails))
+    for channels in (6, 8):
+        x = images(channels)
+        kernels.find_moments(x)
+        kernels.normalize(x, *statistics(x), None, None, 1e-5, True)
+        kernels.add_bias(x, torch.ones(channels), x.clone(memory_format=torch.preserve_format))
+    assert [record.getMessage() for record in caplog.records] == [
+        "Triton cannot be used on cpu (RuntimeError: Failed to find C compiler. Please specify via CC environment "
+        "variable.); torch's own operations run in place of the kernels."
+    ]
+
+
+@pytest.mark.parametrize(("card", "tried"), [("gfx1030", False), ("gfx1100", True), ("gfx90a:sramecc+:xnack-", True)])
+def test_amd_cards_that_triton_does_not_know_are_not_tried(offer, monkeypatch, caplog, card, tried):
+    """It would write pages to the terminal."""
+    calls = []
+    offer(kernels_that(add_bias=lambda y, bias, skip: calls.append(1) or skip))
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    monkeypatch.setattr(choose, "read_card", lambda device: Card("hip", card))
+    assert choose.can_run(CPU) is tried and bool(calls) is tried and not caplog.records
 
 
 def test_without_memory_nothing_is_said_of_the_kernel(offer, caplog):

@@ -130,11 +130,13 @@ class InSystemMemory:
 class _BandInSystemMemory:
     def __init__(self, band: Tensor):
         self.rows, self.device = band.shape[-2], band.device
-        pinned = band.device.type == "cuda"
-        self.band = torch.empty_like(band, device="cpu", pin_memory=pinned).copy_(band, non_blocking=pinned)
+        # Only CUDA keeps the host's memory until a copy that nobody waits for has ended; others may read what follows.
+        self.pinned = band.device.type == "cuda"
+        room = torch.empty_like(band, device="cpu", pin_memory=self.pinned)
+        self.band = room.copy_(band, non_blocking=self.pinned)
 
     def get(self) -> Tensor:
-        return self.band.to(self.device, non_blocking=True)
+        return self.band.to(self.device, non_blocking=self.pinned)
 
     def release(self) -> None:
         del self.band

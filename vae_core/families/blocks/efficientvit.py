@@ -108,9 +108,12 @@ class LinearAttention(Sums):
 
 
 def _heads(x: Tensor, head: int, third: int) -> Tensor:
-    """(B, heads * 3 * head, H, W) -> the queries, keys or values (B, heads, head, H * W), in fp32 at least"""
-    part = x.unflatten(1, (-1, 3, head))[:, :, third].flatten(-2)
-    return part.to(at_least_fp32(x.dtype))
+    """(B, heads * 3 * head, H, W) -> the queries, keys or values (B, heads, head, H * W), in fp32 at least
+
+    Of several images torch's products would copy what lies in channels last, which no plan has counted.
+    """
+    part, exact = x.unflatten(1, (-1, 3, head))[:, :, third].flatten(-2), at_least_fp32(x.dtype)
+    return part.to(exact) if len(x) == 1 else part.to(exact, memory_format=torch.contiguous_format).contiguous()
 
 
 class Attention(nn.Module):

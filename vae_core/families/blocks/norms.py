@@ -1,10 +1,18 @@
 """Norms that look at single pixels: they need no statistics of the image, or have them in the file."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...dtypes import at_least_fp32
+
+
+def send_numbers(numbers: Sequence[float], x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Numbers that no weight holds, (n,), in this dtype, to the device of x. CUDA does not have to be waited for."""
+    held = torch.tensor(numbers, dtype=torch.float64, device="cpu").to(dtype)
+    return held.to(x.device, non_blocking=x.device.type == "cuda")
 
 
 class RMSNorm(nn.Module):
