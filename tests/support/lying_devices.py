@@ -9,6 +9,8 @@ from exact_vae.vae_core.doctor.emulation import Rounding
 from torch import Tensor
 from torch.nn import functional as F
 
+from .processors import pretend
+
 PIXELS = 2048  # from which pads are lost, as on MPS from 2^16
 
 
@@ -31,7 +33,8 @@ def lose_pads(patch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
 
 
 def replace_conv2d(patch: pytest.MonkeyPatch, dtype: torch.dtype, change: Callable[[Tensor], Tensor]) -> None:
-    """What `conv2d` makes in this dtype is changed."""
+    """What `conv2d` makes in this dtype is changed. On this device half precision is not widened."""
+    pretend(patch, faster_in_fp32=False)
     conv2d = F.conv2d
 
     def lying(x: Tensor, *how, **more) -> Tensor:
