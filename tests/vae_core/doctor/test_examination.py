@@ -110,7 +110,7 @@ def test_an_honest_device_is_blue(honest):
     trial = honest.trials[-1]
     panel = drawn[0, :, -32 - 216 : -32, -16 - 288 : -16]  # the last one
     assert trial.shares.shape == (27, 36) and torch.equal(panel[:, ::8, ::8], colour(trial.shares))
-    assert (panel[2] > panel[0]).float().mean() > 0.98  # what is allowed is reckoned of two draws, so one part may be over
+    assert (panel[2] > panel[0]).float().mean() > 0.98  # of two draws, one part may be over
     red, white = colour(torch.tensor([[3.0, 1000.0]])).unbind(-1)
     assert red[0] > 0.7 > red[2] and (white == 1).all()
 
