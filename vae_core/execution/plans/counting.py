@@ -129,7 +129,7 @@ class LiveBytes(Observer, Census):
         if name == "scaled_dot_product_attention":
             self.scores = max(self.scores, args[0].numel() // args[0].shape[-1] * args[1].shape[-2])
         key = made.untyped_storage()._cdata
-        if key not in self.known and not any(isinstance(x, Tensor) and key == x.untyped_storage()._cdata for x in args):
+        if key not in self.known and not _is_read(key, args):
             self.add(made)  # otherwise it is a view: of this, or of weights
         if name in CONVOLVING:
             if form := find_form(name, args, self.taller):
@@ -149,15 +149,21 @@ class LiveBytes(Observer, Census):
     def grow(self, size: int, meanwhile: int = 0, scratch: int = 0) -> None:
         """There are so many bytes more, or fewer, and for a moment others beside them; scratch: on a CPU."""
         self.now += size
-        if (now := self.now + meanwhile) > self.most:
+        now = self.now + meanwhile
+        if now > self.most:
             self.most = now
         now += scratch
-        self.most_on_cpu = max(self.most_on_cpu, now + self.beyond)
+        if now - self.held > self.passing:
+            self.passing = now - self.held
+        if now - self.before > self.surge:
+            self.surge = now - self.before
+        now += self.beyond
+        if now > self.most_on_cpu:
+            self.most_on_cpu = now
         gaps = min(self.leaves * (self.before + self.beyond), MOST_GAPS)
-        self.most_spread = max(self.most_spread, now + self.beyond + gaps)
-        self.note(now + self.beyond)
-        self.passing = max(self.passing, now - self.held)
-        self.surge = max(self.surge, now - self.before)
+        if now + gaps > self.most_spread:
+            self.most_spread = now + gaps
+        self.note(now)
 
     def note(self, alive: float) -> None:
         """So many bytes are alive on a CPU."""
@@ -185,6 +191,14 @@ class LiveBytes(Observer, Census):
     def _remove(self, key: int, size: int, _: Any) -> None:
         del self.known[key]
         self.now -= size
+
+
+def _is_read(key: int, args: Sequence[Any]) -> bool:
+    """Does one of these tensors lie in this storage?"""
+    for x in args:
+        if isinstance(x, Tensor) and x.untyped_storage()._cdata == key:
+            return True
+    return False
 
 
 class WholeCount(LiveBytes):

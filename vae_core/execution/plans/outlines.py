@@ -120,6 +120,12 @@ class Outline:
     def untyped_storage(self) -> Storage:
         return self.storage
 
+    def new_empty(self, *size: Any, dtype: torch.dtype | None = None) -> Any:
+        return torch.empty(*size, dtype=dtype or self.dtype, device=META)
+
+    def new_zeros(self, *size: Any, dtype: torch.dtype | None = None) -> Any:
+        return torch.empty(*size, dtype=dtype or self.dtype, device=META)
+
     def stride(self, dim: int | None = None) -> Any:
         steps = _steps(self.shape) if self.steps is None else self.steps
         return steps if dim is None else steps[dim]
