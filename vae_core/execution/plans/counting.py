@@ -4,7 +4,7 @@ The executors themselves run, on the meta device, with an observer that counts.
 """
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import accumulate
@@ -21,6 +21,8 @@ from ..bands.state import Past
 from ..bands.stores import OnDevice
 from ..whole import Observer
 from .backend import CONVOLVING, count_compiled, count_scratch, find_form
+from .outlines import Outline
+from .replays import Replay, describe, describe_tensor, find_read
 from .shapes import Census, ShapesOnly
 
 HEIGHTS = 2  # of the bands that one convolution reads: most are of one height, the first and the last of others
@@ -114,13 +116,48 @@ class LiveBytes(Observer, Census):
         self.looks = True
         self.largest = self.scores = 0
         self.known = dict[int, tuple[int, Any]]()  # by storage: the tensor it was made for, and who waits for its end
+        self.kinds = dict[int, Hashable]()  # of ops, by id
+        self.replays = dict[Hashable, Replay]()  # by kind and by what was read
 
     def begin_op(self, op: Any) -> None:
         self.before = self.now  # what the op reads is among it, and may be gone when the op ends
 
+    def run_op(self, op: AnyOp, function: Callable[..., Tensor], *read: Tensor) -> Tensor:
+        self.begin_op(op)
+        kind = self.kinds.get(id(op)) or self.kinds.setdefault(id(op), describe(op))
+        key = kind, function, *map(describe_tensor, read)
+        if replay := self.replays.get(key):
+            self.grow(0, replay.most, replay.on_cpu - replay.most)
+            made = replay.make(read)
+            if replay.read is None:
+                self.add(made, views=replay.views)
+        else:
+            made = self._record(key, partial(function, op), read)
+        self.end_op(op, made)
+        return made
+
+    def _record(self, key: Hashable, function: Callable[..., Tensor], read: tuple[Tensor, ...]) -> Tensor:
+        """What the function makes; and how, for the next time, if nothing is left but the result."""
+        start, most, passing = self.now, self.most, self.passing
+        self.most, self.passing = start, start - self.held
+        made: Any = function(*read)
+        rises = self.most - start, self.passing + self.held - start
+        self.most, self.passing = max(most, self.most), max(passing, self.passing)
+        source, storage = find_read(made, read), made.untyped_storage()
+        size = 0 if source is not None else storage.nbytes()
+        if type(made) is Outline and self.now == start + size:
+            itself, views = source is not None and made is read[source], not self._is_owner(made)
+            looks = made.shape, made.dtype, made.steps
+            self.replays[key] = Replay(looks, source, itself, size, views, *rises)
+        return made
+
+    def _is_owner(self, x: Tensor) -> bool:
+        """Was its storage made for this very tensor?"""
+        known = self.known.get(x.untyped_storage()._cdata)
+        return known is not None and known[0] == id(x)
+
     def end_op(self, op: Any, result: Tensor) -> None:
-        known = self.known.get(result.untyped_storage()._cdata)
-        if known is None or known[0] != id(result):  # not in place, or a view
+        if not self._is_owner(result):  # not in place, or a view
             # which counts as a copy while the op runs: for other layouts it makes one
             self.grow(0, self.before - self.now + result.nbytes)
 
@@ -136,13 +173,14 @@ class LiveBytes(Observer, Census):
                 self.forms.add(form)
             self.grow(0, scratch=count_scratch(name, made, args, self.taller))
 
-    def add(self, x: Tensor) -> Tensor:
+    def add(self, x: Tensor, views: bool = False) -> Tensor:
+        """There is this tensor, too; views: of one that is gone."""
         storage = x.untyped_storage()
         key = storage._cdata
         if key in self.known:
             return x
         size = storage.nbytes() if self.looks else 0
-        self.known[key] = id(x), weakref.ref(storage, partial(self._remove, key, size))
+        self.known[key] = 0 if views else id(x), weakref.ref(storage, partial(self._remove, key, size))
         self.grow(size)
         return x
 
