@@ -55,7 +55,6 @@ from .parts import WithPast, add_late
 from .readers import ROWS, Reader, Rows, balance, begin_with, drain, fork, height, numbers_per_row
 from .state import Past
 
-
 apply_over, apply_alone = partial(apply, in_place=True), partial(apply, in_place=False)
 
 

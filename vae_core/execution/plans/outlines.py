@@ -5,6 +5,7 @@ cut it five; to count what a run takes is to ask and to cut some ten thousand ti
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -30,12 +31,14 @@ FUNCTIONS = {
     "sum": torch.sum,
 }
 OPERATORS = (
-    "__rsub__ __rtruediv__ __floordiv__ __rfloordiv__ __mod__ __rpow__ __matmul__ __rmatmul__ __and__ __or__ __xor__ "
-    "__pos__ __abs__ __invert__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__"
-).split()
+    "__rsub__", "__rtruediv__", "__floordiv__", "__rfloordiv__", "__mod__", "__rpow__", "__matmul__",
+    "__rmatmul__", "__and__", "__or__", "__xor__", "__pos__", "__abs__", "__invert__", "__eq__", "__ne__",
+    "__lt__", "__le__", "__gt__", "__ge__",
+)  # fmt: skip
 IN_PLACE = (
-    "__iadd__ __isub__ __imul__ __itruediv__ __ipow__ add_ sub_ mul_ div_ clamp_ clamp_min_ reciprocal_ copy_ zero_"
-).split()
+    "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ipow__", "add_", "sub_", "mul_", "div_", "clamp_",
+    "clamp_min_", "reciprocal_", "copy_", "zero_",
+)  # fmt: skip
 
 
 class Storage:
@@ -85,7 +88,7 @@ class Outline:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(Tensor, name)
-        return _ask(found, self) if callable(found) else as_meta(self).__getattribute__(name)
+        return partial(_ask_of, found, self) if callable(found) else as_meta(self).__getattribute__(name)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -174,28 +177,31 @@ class Outline:
             sizes = [min(sizes, n - first) for first in range(0, n, sizes)] or [0]
         return tuple([self.narrow(dim, 0, size) for size in sizes])
 
-    def tensor_split(self, parts: int, dim: int = 0) -> tuple["Outline", ...]:
+    def tensor_split(self, parts: Any, dim: int = 0) -> tuple["Outline", ...]:
+        if not isinstance(parts, int):
+            return _ask_of(Tensor.tensor_split, self, parts, dim)
         each, more = divmod(self.shape[dim], parts)
         return tuple([self.narrow(dim, 0, each + (i < more)) for i in range(parts)])
 
-    def __getitem__(self, index: Any) -> "Outline":
-        index = index if type(index) is tuple else (index,)
+    def __getitem__(self, given: Any) -> "Outline":
+        index: tuple[Any, ...] = given if type(given) is tuple else (given,)
         if any(type(one) not in INDICES for one in index):
-            return _ask(Tensor.__getitem__, self)(index)
+            return _ask_of(Tensor.__getitem__, self, index)
         shape, steps = list[int](), list[int]()
         left = list(zip(self.shape, self.stride(), strict=True))
-        given = sum(one is not None and one is not Ellipsis for one in index)
+        wanted = sum(one is not None and one is not Ellipsis for one in index)
+        one: Any
         for one in index if Ellipsis in index else (*index, Ellipsis):
             if one is None:
                 shape.append(1)
                 steps.append(1)
             elif one is Ellipsis:
-                rest = len(left) - given
+                rest = len(left) - wanted
                 shape += [n for n, _ in left[:rest]]
                 steps += [step for _, step in left[:rest]]
                 del left[:rest]
             else:
-                (n, step), given = left.pop(0), given - 1
+                (n, step), wanted = left.pop(0), wanted - 1
                 if type(one) is slice:
                     shape.append(len(range(*one.indices(n))))
                     steps.append(step * (one.step or 1))
@@ -207,9 +213,9 @@ class Outline:
 INDICES = (slice, int, type(None), type(Ellipsis))
 
 
-def _ask(func: Callable[..., Any], x: Outline) -> Callable[..., Any]:
-    """The method of a tensor for this outline, by whoever watches torch's functions."""
-    return lambda *args, **kwargs: handle_torch_function(func, (x,), x, *args, **kwargs)
+def _ask_of(method: Callable[..., Any], x: Outline, *args: Any, **kwargs: Any) -> Any:
+    """What a method of tensors gives of an outline, by whoever watches torch's functions."""
+    return handle_torch_function(method, (x,), x, *args, **kwargs)
 
 
 def _as_method(func: Callable[..., Any]) -> Callable[..., Any]:
@@ -220,7 +226,7 @@ def _define_methods() -> None:
     for name, func in FUNCTIONS.items():
         setattr(Outline, name, _as_method(func))
     for name in OPERATORS:
-        setattr(Outline, name, lambda x, *args, func=getattr(Tensor, name): _ask(func, x)(*args))
+        setattr(Outline, name, _as_method(partial(_ask_of, getattr(Tensor, name))))
     for name in IN_PLACE:
         setattr(Outline, name, lambda x, *args, **kwargs: x)
 
@@ -230,6 +236,9 @@ _define_methods()
 
 def _steps(shape: torch.Size) -> tuple[int, ...]:
     """Strides of one number after the other."""
+    if len(shape) == 4 and 0 not in shape:
+        _, c, h, w = shape
+        return c * h * w, h * w, w, 1
     return tuple(accumulate((max(1, n) for n in shape[:0:-1]), int.__mul__, initial=1))[::-1]
 
 

@@ -35,7 +35,7 @@ class Replay(NamedTuple):
     on_cpu  the same, with what a CPU takes beside them within torch's functions
     """
 
-    made: tuple[Any, ...]
+    made: tuple[torch.Size, torch.dtype, tuple[int, ...] | None]
     read: int | None
     itself: bool
     size: int
@@ -46,8 +46,8 @@ class Replay(NamedTuple):
     def make(self, read: Sequence[Any]) -> Any:
         """Such a result."""
         if self.read is None:
-            return Outline(*self.made, Storage(self.size))
-        return read[self.read] if self.itself else Outline(*self.made, read[self.read].untyped_storage())
+            return Outline(*self.made, storage=Storage(self.size))
+        return read[self.read] if self.itself else Outline(*self.made, storage=read[self.read].untyped_storage())
 
 
 def find_read(made: Any, read: Sequence[Any]) -> int | None:
@@ -58,7 +58,7 @@ def find_read(made: Any, read: Sequence[Any]) -> int | None:
 
 def describe_tensor(x: Any) -> Hashable:
     """All that a function can see of a tensor without numbers."""
-    return x.shape, x.dtype, x.stride()
+    return x.shape, x.dtype, x.steps if type(x) is Outline else x.stride()
 
 
 def describe(op: AnyOp) -> Hashable:

@@ -44,7 +44,9 @@ LIKE_INPUT = frozenset(
         "zeros_like",
     }
 )
-BROADCAST = frozenset({"add", "sub", "mul", "div", "addcmul", "__radd__", "__rsub__", "__rmul__", "__rdiv__", "__rtruediv__"})
+BROADCAST = frozenset(
+    {"add", "sub", "mul", "div", "addcmul", "__radd__", "__rsub__", "__rmul__", "__rdiv__", "__rtruediv__"}
+)
 IN_PLACE = frozenset({"add_", "sub_", "mul_", "div_", "clamp_min_", "reciprocal_", "copy_", "__setitem__", "__iadd__"})
 # Functions that make no tensor: most calls by far.
 ASKING = frozenset({"__get__", "numel", "__len__", "dim", "untyped_storage", "promote_types", "is_contiguous"})
@@ -256,7 +258,9 @@ def _expand(x: Any, *shape: Any) -> Any:
     shape = shape if isinstance(shape[0], int) else tuple(shape[0])
     more = len(shape) - x.ndim
     sizes, steps = [*shape[:more], *x.shape], [*[0] * more, *x.stride()]
-    made = [(n, step) if wanted in (n, -1) else (wanted, 0) for wanted, n, step in zip(shape, sizes, steps, strict=True)]
+    made = [
+        (n, step) if wanted in (n, -1) else (wanted, 0) for wanted, n, step in zip(shape, sizes, steps, strict=True)
+    ]
     return Outline([n for n, _ in made], x.dtype, tuple([step for _, step in made]), x.storage)
 
 
