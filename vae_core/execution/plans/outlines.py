@@ -7,6 +7,7 @@ cut it five; to count what a run takes is to ask and to cut some ten thousand ti
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
+from operator import mul
 from typing import Any
 
 import torch
@@ -236,10 +237,10 @@ _define_methods()
 
 def _steps(shape: torch.Size) -> tuple[int, ...]:
     """Strides of one number after the other."""
-    if len(shape) == 4 and 0 not in shape:
+    if len(shape) == 4 and 0 not in shape:  # of most
         _, c, h, w = shape
         return c * h * w, h * w, w, 1
-    return tuple(accumulate((max(1, n) for n in shape[:0:-1]), int.__mul__, initial=1))[::-1]
+    return tuple(accumulate((max(1, n) for n in shape[:0:-1]), mul, initial=1))[::-1] if shape else ()
 
 
 def _lies(shape: torch.Size, steps: tuple[int, ...]) -> bool:
@@ -258,7 +259,7 @@ def find_steps(x: Outline, shape: Sequence[int]) -> tuple[int, ...] | None:
 
     As `computeStride` in pytorch/aten/src/ATen/TensorUtils.cpp.
     """
-    if x.steps is None:
+    if not x.steps:
         return _steps(torch.Size(shape))
     sizes, steps, made, left = x.shape, x.steps, list[int](), list(shape)
     step, read, given = steps[-1], 1, 1

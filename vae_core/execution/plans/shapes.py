@@ -215,9 +215,9 @@ def _make(
     *size: Any, dtype: torch.dtype | None = None, device: Any = None, memory_format: Any = None, **how: Any
 ) -> Any:
     """As torch.empty on the meta device. None: elsewhere."""
-    size = size if isinstance(size[0], int) else size[0]
-    if how or device not in (META, "meta") or dtype is None:
+    if how or not size or device not in (META, "meta") or dtype is None:
         return None
+    size = size if isinstance(size[0], int) else size[0]
     if memory_format is torch.channels_last:
         return _empty_last(size, dtype)
     return _empty(size, dtype) if memory_format is None else None
@@ -225,16 +225,16 @@ def _make(
 
 def _make_like(x: Tensor, *size: Any, dtype: torch.dtype | None = None, **how: Any) -> Any:
     """As x.new_empty. None: elsewhere."""
-    return None if how else _empty(size if isinstance(size[0], int) else size[0], dtype or x.dtype)
+    return None if how or not size else _empty(size if isinstance(size[0], int) else size[0], dtype or x.dtype)
 
 
-def _cast(x: Any, dtype: Any = None, **how: Any) -> Any:
+def _cast(x: Any, *to: Any, **how: Any) -> Any:
     """As x.to(dtype). None: it is another call, or may lie otherwise."""
-    if how or not isinstance(dtype, torch.dtype):
+    if how or len(to) != 1 or not isinstance(to[0], torch.dtype):
         return None
-    if x.dtype is dtype:
+    if x.dtype is to[0]:
         return x
-    return _empty(x.shape, dtype) if x.is_contiguous() else None
+    return _empty(x.shape, to[0]) if x.is_contiguous() else None
 
 
 def _reshape(x: Any, *shape: Any) -> Any:
@@ -274,6 +274,8 @@ def _make_contiguous(x: Any, memory_format: Any = torch.contiguous_format) -> An
 
 
 def _flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Any:
+    if not x.ndim:
+        return None
     first, last = start_dim % x.ndim, end_dim % x.ndim
     return _reshape(x, (*x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :]))
 
