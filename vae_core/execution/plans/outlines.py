@@ -195,7 +195,7 @@ class Outline:
         for one in index if Ellipsis in index else (*index, Ellipsis):
             if one is None:
                 shape.append(1)
-                steps.append(1)
+                steps.append(left[0][0] * left[0][1] if left else 1)
             elif one is Ellipsis:
                 rest = len(left) - wanted
                 shape += [n for n, _ in left[:rest]]
