@@ -3,6 +3,7 @@
 Exactness of every other way of running is measured against this one.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -25,6 +26,13 @@ class Observer:
 
     def end_op(self, op: Any, result: Tensor) -> None:
         """The op has made this: (B, C, H, W), or a band of it."""
+
+    def run_op(self, op: AnyOp, function: Callable[..., Tensor], *read: Tensor) -> Tensor:
+        """What `function(op, *read)` makes, which is all that the op does. It is announced, and shown."""
+        self.begin_op(op)
+        made = function(op, *read)
+        self.end_op(op, made)
+        return made
 
     def begin_pass(self) -> None:
         """An image is about to be read in bands to its end, to be held or for its statistics.

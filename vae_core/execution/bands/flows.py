@@ -25,7 +25,6 @@ while the sum of a residual block grows, the two images that it is made of shrin
 reference to it. The variables of a suspended generator would, so bands pass through `map`, or out of a list.
 """
 
-from collections.abc import Callable
 from functools import partial
 from itertools import chain
 
@@ -55,6 +54,12 @@ from .moments import Moments, find_group_moments, normalize
 from .parts import WithPast, add_late
 from .readers import ROWS, Reader, Rows, balance, begin_with, drain, fork, height, numbers_per_row
 from .state import Past
+
+apply_over, apply_alone = partial(apply, in_place=True), partial(apply, in_place=False)
+
+
+def apply_unpadded(op: Window, x: Tensor) -> Tensor:
+    return op.apply_unpadded(x)
 
 
 def build_flow(ops: Ops, source: Flow, banding: Banding, observer: Observer) -> Flow:
@@ -134,10 +139,7 @@ class Pointwise(Flow):
         return map(self.apply, balance(rows, self.numbers) if self.numbers else rows)
 
     def apply(self, band: Tensor) -> Tensor:
-        self.observer.begin_op(self.op)
-        y = apply(self.op, band, in_place=True)
-        self.observer.end_op(self.op, y)
-        return y
+        return self.observer.run_op(self.op, apply_over, band)
 
 
 class SlidingWindow(Flow):
@@ -191,7 +193,7 @@ class _WindowPosition:
         self._carry(band)
         self.left -= band.shape[ROWS]
         if self.kept is None and not self.left and self.beyond == self.op.rows:
-            return self._observe(partial(apply, self.op, band, False))
+            return drain([self.observer.run_op(self.op, apply_alone, band)])
         above, below = self.beyond[0] * (self.kept is None), self.beyond[1] * (not self.left)
         if self.kept is not None and self.kept.shape[ROWS]:
             band = torch.cat([self.kept, band], ROWS)
@@ -204,13 +206,8 @@ class _WindowPosition:
         self.kept = x.narrow(ROWS, used, x.shape[ROWS] - used).clone(memory_format=torch.channels_last)
         if not steps:
             return iter(())
-        return self._observe(partial(op.apply_unpadded, x.narrow(ROWS, 0, (steps - 1) * op.step + op.span)))
-
-    def _observe(self, run: Callable[[], Tensor]) -> Rows:
-        self.observer.begin_op(self.op)
-        made = [run()]
-        self.observer.end_op(self.op, made[0])
-        return drain(made)
+        read = x.narrow(ROWS, 0, (steps - 1) * op.step + op.span)
+        return drain([self.observer.run_op(op, apply_unpadded, read)])
 
     def _carry(self, band: Tensor) -> None:
         """Announces what is kept from band to band, also if there is one band only: plans count on a single one."""
@@ -231,10 +228,7 @@ class Normalization(Flow):
 
     def apply(self, mean: Tensor, var: Tensor, band: Tensor) -> Tensor:
         """mean, var: (1, C), or (T, C) with each frame's own."""
-        self.observer.begin_op(self.op)
-        y = normalize(self.op, mean, var, band)
-        self.observer.end_op(self.op, y)
-        return y
+        return self.observer.run_op(self.op, normalize, mean, var, band)
 
 
 class Attention(Flow):

@@ -40,7 +40,7 @@ def count_scratch(name: str, made: Tensor, args: Sequence[Any], taller: float = 
     if name not in COUNTED:
         return 0
     x = args[0]
-    if x.dtype.itemsize == 2 and processor.is_faster_in_fp32(x.dtype):
+    if is_widened(x.dtype):
         return _count_widened(name, made, args, taller)
     return _count_convolving(name, made, x, args[1], taller) if name in CONVOLVING else 0
 
@@ -87,12 +87,18 @@ def count_joined(x: Tensor) -> int:
     return x.nbytes if len(x) > 1 and x.stride(0) * len(x) != x.numel() else 0
 
 
-def find_form(name: str, args: Sequence[Any], taller: float = 1) -> tuple[Any, ...] | None:
-    """What oneDNN compiles a convolution for: what it reads, its weights and its numbers; None: it does not run it."""
+def find_forms(name: str, args: Sequence[Any], taller: float = 1) -> tuple[tuple[Any, ...], ...]:
+    """What oneDNN compiles a convolution for: what it reads, its weights and its numbers; nothing: it does not run it.
+
+    Twice if the result is made some channels at a time, and in the end fewer.
+    """
     if name not in CONVOLVING or not is_for_onednn(args[0], args[1], taller):
-        return None
+        return ()
     x, weight, *rest = args
-    return name, x.shape, weight.shape, x.dtype, *(repr(arg) for arg in rest if not isinstance(arg, Tensor))
+    form = name, x.shape, weight.shape, x.dtype, *(repr(arg) for arg in rest if not isinstance(arg, Tensor))
+    if not is_widened(x.dtype) or not weight.shape[0] % count_channels(weight.shape[0], weight.numel(), WEIGHTS):
+        return (form,)
+    return form, (*form, "the rest")
 
 
 def count_compiled(forms: int) -> int:
@@ -100,9 +106,14 @@ def count_compiled(forms: int) -> int:
     return COMPILED * min(forms, KEPT)
 
 
+def is_widened(dtype: torch.dtype) -> bool:
+    """Does this processor compute it in fp32?"""
+    return dtype.itemsize == 2 and processor.is_faster_in_fp32(dtype)
+
+
 def is_for_onednn(x: Tensor, weight: Tensor, taller: float = 1) -> bool:
     """Does oneDNN compute this convolution?"""
-    dtype = torch.float32 if x.dtype.itemsize == 2 and processor.is_faster_in_fp32(x.dtype) else x.dtype
+    dtype = torch.float32 if is_widened(x.dtype) else x.dtype
     return runs_in_onednn(dtype) and (len(x) > 1 or x.numel() * taller > FEW or weight.shape[-1] > 3)
 
 

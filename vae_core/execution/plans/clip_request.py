@@ -151,7 +151,7 @@ class ClipRequest(Request):
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the result for one clip: (T, C, H, W)."""
-        return self._whole_run.shape
+        return _find_shape(self)
 
     @cached_property
     def _end_numbers(self) -> dict[str, int]:
@@ -161,6 +161,12 @@ class ClipRequest(Request):
     def _end_bytes(self) -> dict[str, int]:
         result = self._end_numbers["result"] * max(4, self.x.itemsize)
         return {"input": (self.clips + self.copies) * self.x.nbytes, "result": result}
+
+
+def _find_shape(clip: Request) -> tuple[int, ...]:
+    """(T, C, H, W) of the result, by the count that there is already."""
+    counted = clip._counts.get(())
+    return (counted.frames, *counted.shape) if counted else clip._whole_run.shape
 
 
 def _leave_more_gaps(plan: Plan) -> Plan:
@@ -204,4 +210,4 @@ class _LaterPart(Request):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self._whole_run.shape
+        return _find_shape(self)

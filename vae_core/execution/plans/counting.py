@@ -4,35 +4,28 @@ The executors themselves run, on the meta device, with an observer that counts.
 """
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from ...ops import AnyOp, DoublingConv, Global, OneFrame, Ops, declared, has_side_inputs, list_norms
+from ...ops import AnyOp, DoublingConv, Global, OneFrame, Ops, has_side_inputs
 from .. import whole
-from ..bands.flows import Source, read_flow
-from ..bands.holding import Banding
 from ..bands.state import Past
-from ..bands.stores import OnDevice
 from ..whole import Observer
-from .backend import COUNTED, count_compiled, count_scratch, find_form
+from .backend import COUNTED, count_compiled, count_scratch, find_forms
+from .outlines import Outline
+from .replays import Replay, describe, describe_tensor, find_read
 from .shapes import Census, ShapesOnly
 
-HEIGHTS = 2  # of the bands that one convolution reads: most are of one height, the first and the last of others
-# What starting a convolution takes on a CPU, as so many multiplications: to lay out one number of its weights, and all
-# else. Measured in fp32 with AVX-512, at 85 billion a second: 512 channels of 8 x 8 pixels, and of 16 x 16.
-AGAIN, START = 60, 20e6
 # Gaps that tensors of many sizes leave in the heap of a CPU between what was there before an op: what the op itself
 # takes comes to lie in them, or in memory that goes back when it ends. Runs are quick with these; beyond them they are
 # given back (`heap` of a Plan), which costs time: what is used again has to be cleared anew. See benchmarks/budgets.py.
 # Bands that are read from a disk are made anew each time, and leave more of them.
 GAPS, GAPS_ON_DISK, MOST_GAPS = 0.2, 0.3, 40 * 2**20  # of what was there; bytes
-REMEMBERED = 4  # activations alive at once while attention gathers what it remembers: the parts of k and v, and both
 
 
 class WholeRun(NamedTuple):
@@ -114,13 +107,48 @@ class LiveBytes(Observer, Census):
         self.looks = True
         self.largest = self.scores = 0
         self.known = dict[int, tuple[int, Any]]()  # by storage: the tensor it was made for, and who waits for its end
+        self.kinds = dict[int, Hashable]()  # of ops, by id
+        self.replays = dict[Hashable, Replay]()  # by kind and by what was read
 
     def begin_op(self, op: Any) -> None:
         self.before = self.now  # what the op reads is among it, and may be gone when the op ends
 
+    def run_op(self, op: AnyOp, function: Callable[..., Tensor], *read: Tensor) -> Tensor:
+        self.begin_op(op)
+        kind = self.kinds.get(id(op)) or self.kinds.setdefault(id(op), describe(op))
+        key = kind, function, *map(describe_tensor, read)
+        if replay := self.replays.get(key):
+            self.grow(0, replay.most, replay.on_cpu - replay.most)
+            made: Any = replay.make(read)
+            if replay.read is None:
+                self.add(made, views=replay.views)
+        else:
+            made = self._record(key, partial(function, op), read)
+        self.end_op(op, made)
+        return cast(Tensor, made)
+
+    def _record(self, key: Hashable, function: Callable[..., Tensor], read: tuple[Tensor, ...]) -> Tensor:
+        """What the function makes; and how, for the next time, if nothing is left but the result."""
+        start, most, passing = self.now, self.most, self.passing
+        self.most, self.passing = start, start - self.held
+        made: Any = function(*read)
+        rises = self.most - start, self.passing + self.held - start
+        self.most, self.passing = max(most, self.most), max(passing, self.passing)
+        source, storage = find_read(made, read), made.untyped_storage()
+        size = 0 if source is not None else storage.nbytes()
+        if type(made) is Outline and self.now == start + size:
+            itself, views = source is not None and made is read[source], not self._is_owner(made)
+            looks = made.shape, made.dtype, made.steps
+            self.replays[key] = Replay(looks, source, itself, size, views, *rises)
+        return cast(Tensor, made)
+
+    def _is_owner(self, x: Any) -> bool:
+        """Was its storage made for this very tensor?"""
+        known = self.known.get(x.untyped_storage()._cdata)
+        return known is not None and known[0] == id(x)
+
     def end_op(self, op: Any, result: Tensor) -> None:
-        known = self.known.get(result.untyped_storage()._cdata)
-        if known is None or known[0] != id(result):  # not in place, or a view
+        if not self._is_owner(result):  # not in place, or a view
             # which counts as a copy while the op runs: for other layouts it makes one
             self.grow(0, self.before - self.now + result.nbytes)
 
@@ -129,35 +157,41 @@ class LiveBytes(Observer, Census):
         if name == "scaled_dot_product_attention":
             self.scores = max(self.scores, args[0].numel() // args[0].shape[-1] * args[1].shape[-2])
         key = made.untyped_storage()._cdata
-        if key not in self.known and not any(isinstance(x, Tensor) and key == x.untyped_storage()._cdata for x in args):
+        if key not in self.known and not _is_read(key, args):
             self.add(made)  # otherwise it is a view: of this, or of weights
         if name in COUNTED:
-            if form := find_form(name, args, self.taller):
-                self.forms.add(form)
+            self.forms.update(find_forms(name, args, self.taller))
             self.grow(0, scratch=count_scratch(name, made, args, self.taller))
 
-    def add(self, x: Tensor) -> Tensor:
+    def add(self, x: Tensor, views: bool = False) -> Tensor:
+        """There is this tensor, too; views: of one that is gone."""
         storage = x.untyped_storage()
         key = storage._cdata
         if key in self.known:
             return x
         size = storage.nbytes() if self.looks else 0
-        self.known[key] = id(x), weakref.ref(storage, partial(self._remove, key, size))
+        self.known[key] = 0 if views else id(x), weakref.ref(storage, partial(self._remove, key, size))
         self.grow(size)
         return x
 
     def grow(self, size: int, meanwhile: int = 0, scratch: int = 0) -> None:
         """There are so many bytes more, or fewer, and for a moment others beside them; scratch: on a CPU."""
         self.now += size
-        if (now := self.now + meanwhile) > self.most:
+        now = self.now + meanwhile
+        if now > self.most:
             self.most = now
         now += scratch
-        self.most_on_cpu = max(self.most_on_cpu, now + self.beyond)
+        if now - self.held > self.passing:
+            self.passing = now - self.held
+        if now - self.before > self.surge:
+            self.surge = now - self.before
+        now += self.beyond
+        if now > self.most_on_cpu:
+            self.most_on_cpu = now
         gaps = min(self.leaves * (self.before + self.beyond), MOST_GAPS)
-        self.most_spread = max(self.most_spread, now + self.beyond + gaps)
-        self.note(now + self.beyond)
-        self.passing = max(self.passing, now - self.held)
-        self.surge = max(self.surge, now - self.before)
+        if now + gaps > self.most_spread:
+            self.most_spread = now + gaps
+        self.note(now)
 
     def note(self, alive: float) -> None:
         """So many bytes are alive on a CPU."""
@@ -187,6 +221,11 @@ class LiveBytes(Observer, Census):
         self.now -= size
 
 
+def _is_read(key: int, args: Sequence[Any]) -> bool:
+    """Does one of these tensors lie in this storage?"""
+    return any(isinstance(x, Tensor) and x.untyped_storage()._cdata == key for x in args)
+
+
 class WholeCount(LiveBytes):
     """Counts the work too."""
 
@@ -195,127 +234,6 @@ class WholeCount(LiveBytes):
     def end_op(self, op: Any, result: Tensor) -> None:
         super().end_op(op, result)
         self.work += count_work(op, result)
-
-
-class BandedRun(Observer, Census):
-    """One image run in a single band, and what is counted meanwhile.
-
-    work          multiplications
-    widest        numbers in a row of the image at most, of any op's result
-    lowest        numbers that the lowest band has at most: those of the rows that an op makes of one row, together
-    remembered    bytes at most that attention makes while it gathers what it remembers
-    attending     the same, with what is held then
-    gathered      numbers at most of what it has gathered in one tensor, earlier frames included
-    attended      for each attention that reads every pixel: (its channels, its pixels)
-    most_carried  numbers at most that flows keep from one band to the next
-    norm_sizes    bytes that each group norm makes, by the norm's id
-    shape         of the result, without its frames: (C, H, W)
-
-    ops     as `fuse` makes them, on the meta device
-    x       one image (1, C, H, W), or the frames of a clip (T, C, H, W), on the meta device
-    side    what SideInputs read
-    rows    of the image
-    twice   group norms, by number among all of them, whose input is computed twice
-    """
-
-    def __init__(self, ops: Ops, x: Tensor, side: Tensor, rows: int, twice: tuple[int, ...], past: Past | None):
-        self.store = store = _CountingStore()
-        self.work = self.widest = 0.0
-        self.lowest = 0
-        self.remembered = self.attending = self.gathered = self.carried = self.most_carried = 0
-        self.attended: list[tuple[int, int]] = []
-        self.past = past
-        self.rows = rows
-        self.norm_sizes: dict[int, int] = {}
-        self.convolved: list[tuple[int, int]] = []  # numbers that each convolution makes, and those of its weights
-        self.before = 0  # how many of them had run when the last pass ended: all that is read twice had been made
-        self.outer: list[int] = []  # what is carried in the passes that this one is nested in
-        norms = list_norms(ops)
-        banding = Banding(2**62, store, frozenset(id(norms[i]) for i in twice))
-        banding = banding._replace(side_input=Source(side, banding), past=past)
-        with torch.no_grad(), ShapesOnly(self):
-            bands = read_flow(ops, Source(x, banding), banding, self)
-            shapes = [band.shape for band in bands]
-        self.shape = (*shapes[0][1:2], sum(shape[-2] for shape in shapes), shapes[0][-1])
-
-    def count_held(self, bands: int = 1, *, pinned: bool = False) -> int:
-        """Bytes at most in the store if each image is put there in so many bands; pinned: in memory that is pinned.
-
-        Torch rounds pinned blocks up to powers of two: pytorch/aten/src/ATen/core/CachingHostAllocator.h.
-        """
-        changes = [_pin(size, bands) if pinned else size for size in self.store.changes]
-        return max(accumulate(changes), default=0)
-
-    def count_compiled(self, numbers: int) -> int:
-        """Bytes that a CPU's backend keeps of the convolutions that it compiles for bands of so many numbers."""
-        return count_compiled(sum(min(HEIGHTS, -(-made // numbers)) for made, _ in self.convolved))
-
-    def count_starts(self, numbers: int) -> float:
-        """What a CPU does for convolutions of bands of so many numbers beside multiplying, as many multiplications.
-
-        All weights are laid out anew for each band.
-        """
-        return sum(-(-made // numbers) * (AGAIN * weights + START) for made, weights in self.convolved)
-
-    def count_before(self, numbers: int) -> int:
-        """How many convolutions of bands of so many numbers run until all that is read twice has been made."""
-        return sum(-(-made // numbers) for made, _ in self.convolved[: self.before])
-
-    def see(self, name: str, made: Tensor, args: Sequence[Any]) -> None:
-        if find_form(name, args):
-            self.convolved.append((made.numel(), args[1].numel()))
-
-    def end_op(self, op: AnyOp, result: Tensor) -> None:
-        self.work += count_work(op, result)
-        self.widest = max(self.widest, result.numel() / self.rows)
-        self.lowest = max(self.lowest, result.numel() // result.shape[-2] * declared(op).rows_per_step)
-        if isinstance(op, nn.GroupNorm):
-            self.norm_sizes[id(op)] = result.nbytes
-        if isinstance(op, Global) and op.memory_grows:
-            self.remembered = max(self.remembered, REMEMBERED * result.nbytes)
-            self.attending = max(self.attending, REMEMBERED * result.nbytes + sum(self.store.changes))
-            self.gathered = max(self.gathered, result.numel(), self.past.count_memory(op) if self.past else 0)
-            pixels = result.numel() // result.shape[1]
-            self.attended.append((result.shape[1], pixels if op.over_frames else pixels // len(result)))
-
-    def begin_pass(self) -> None:
-        self.outer.append(self.carried)
-
-    def carry(self, numbers: int) -> None:
-        self.carried += numbers
-        self.most_carried = max(self.most_carried, self.carried)
-
-    def end_pass(self) -> None:
-        self.carried = self.outer.pop()
-        self.before = len(self.convolved)
-
-
-def _pin(size: int, bands: int) -> int:
-    """Bytes that torch pins for so many bands of this size together; negative, as the size is, if they are released."""
-    block = 1 << (-(-abs(size) // bands) - 1).bit_length()
-    return block * bands if size > 0 else -block * bands
-
-
-class _CountingStore(OnDevice):
-    """Counts the bytes that are held. changes: those of each band when it is put, and negative when it is released."""
-
-    def __init__(self) -> None:
-        self.changes: list[int] = []
-
-    def put(self, band: Tensor) -> "_CountedBand":
-        return _CountedBand(self, band)
-
-
-class _CountedBand:
-    def __init__(self, ledger: _CountingStore, band: Tensor):
-        self.ledger, self.band, self.rows = ledger, band, band.shape[-2]
-        ledger.changes.append(band.nbytes)
-
-    def get(self) -> Tensor:
-        return self.band
-
-    def release(self) -> None:
-        self.ledger.changes.append(-self.band.nbytes)
 
 
 def count_work(op: AnyOp, made: Tensor) -> float:

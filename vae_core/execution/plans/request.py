@@ -17,8 +17,9 @@ from ...errors import DoesNotFit
 from ...ops import DoublingConv, Ops, Residual, count_queries, declared, leaves, list_norms, walk
 from ..bands.state import Past
 from .alive import Alive, count_alive
+from .banded_run import BandedRun
 from .budget import format_bytes
-from .counting import MOST_GAPS, BandedRun, WholeRun, count_whole
+from .counting import MOST_GAPS, WholeRun, count_whole
 from .limits import NO_LIMIT, Limit
 from .places import DEVICE, DISK, SYSTEM
 from .plan import Plan
@@ -82,9 +83,8 @@ class Request:
             compiled = int(run.compiled * self._share_compiled(run.by_peak, len(self.x) / images))
             peak, cpu = self._leave_gaps(run.on_cpu * share, run.gaps * share, run.surge * share, compiled, ends)
         largest = max(int(run.largest * share), *self._end_numbers.values())
-        scores = int(run.scores * share)
-        made = Plan(images, 0, DEVICE, (), peak, 0, self.work, self.shape, largest=largest, scores=scores)
-        return replace(made, **cpu)
+        made = Plan(images, 0, DEVICE, (), peak, 0, self.work, self.shape, largest=largest)
+        return replace(made, scores=int(run.scores * share), **cpu)
 
     def plan_bands(self, rows: int, keep: str = DEVICE, twice: tuple[int, ...] = (), on_cpu: bool = False) -> Plan:
         """The plan for one image after the other, in bands. on_cpu: is the device a CPU?"""

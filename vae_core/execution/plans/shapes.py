@@ -4,12 +4,15 @@ Most of torch's own meta kernels are Python that computes strides nobody reads, 
 torch's compiler, which takes longer than a first image.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from .outlines import META, Outline, ask_torch, find_steps
 
 # Functions whose result is like their first tensor, those of two tensors or numbers that are broadcast, and reductions.
 LIKE_INPUT = frozenset(
@@ -41,7 +44,9 @@ LIKE_INPUT = frozenset(
         "zeros_like",
     }
 )
-BROADCAST = frozenset({"add", "sub", "mul", "div", "addcmul", "__radd__", "__rsub__", "__rmul__", "__rdiv__"})
+BROADCAST = frozenset(
+    {"add", "sub", "mul", "div", "addcmul", "__radd__", "__rsub__", "__rmul__", "__rdiv__", "__rtruediv__"}
+)
 IN_PLACE = frozenset({"add_", "sub_", "mul_", "div_", "clamp_min_", "reciprocal_", "copy_", "__setitem__", "__iadd__"})
 # Functions that make no tensor: most calls by far.
 ASKING = frozenset({"__get__", "numel", "__len__", "dim", "untyped_storage", "promote_types", "is_contiguous"})
@@ -81,8 +86,8 @@ class ShapesOnly(TorchFunctionMode):
     def make(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the function of this name gives."""
         for x in args:
-            if isinstance(x, Tensor) and not x.is_meta:
-                return func(*args, **kwargs)
+            if type(x) is not Outline and isinstance(x, Tensor) and not x.is_meta:
+                return ask_torch(func, args, kwargs)
         if name in LIKE_INPUT and "out" not in kwargs:
             return args[0] if kwargs.get("inplace") else _empty(args[0].shape, args[0].dtype)
         if name in IN_PLACE:
@@ -92,19 +97,29 @@ class ShapesOnly(TorchFunctionMode):
             return _broadcast(*args) if out is None else out
         if name in REDUCTIONS and isinstance(_find_axis(name, *args[1:], **kwargs), int):
             return _reduce(*args, **kwargs)
-        make = MAKERS.get(name, func)
-        return make(*args, **kwargs)
+        made = MAKERS[name](*args, **kwargs) if name in MAKERS else None
+        return ask_torch(func, args, kwargs) if made is None else made
 
 
-def _empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    return torch.empty(shape, dtype=dtype, device="meta")
+def _empty(shape: Sequence[int], dtype: torch.dtype) -> Any:
+    return Outline(shape, dtype)
 
 
 def _broadcast(a: Any, b: Any, *more: Any) -> Tensor:
     """An empty tensor of the shape of a + b + ..., and of the dtype of a + b."""
     shapes = {x.shape for x in (a, b, *more) if isinstance(x, Tensor)}
     shape = shapes.pop() if len(shapes) == 1 else torch.broadcast_shapes(*shapes)
-    return _empty(shape, torch.result_type(a, b))
+    return _empty(shape, _find_dtype(a, b))
+
+
+def _find_dtype(a: Any, b: Any) -> torch.dtype:
+    """Of a + b."""
+    for one, other in ((a, b), (b, a)):
+        if isinstance(one, Tensor) and one.dtype.is_floating_point:
+            same = other.dtype is one.dtype if isinstance(other, Tensor) else isinstance(other, (int, float))
+            if same:
+                return one.dtype
+    return ask_torch(torch.result_type, (a, b), {})
 
 
 def _find_axis(name: str, *given: Any, dim: Any = None, **kwargs: Any) -> Any:
@@ -142,15 +157,154 @@ def _multiply(x: Tensor, weight: Tensor, bias: Any = None) -> Tensor:
 
 def _convolve(
     x: Tensor, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
-) -> Tensor:
-    """An empty tensor of the shape of torch.conv2d's."""
-    sides = zip(x.shape[-2:], weight.shape[-2:], *map(_pair, (stride, padding, dilation)), strict=True)
-    size = ((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sides)
+) -> Any:
+    """An empty tensor of the shape of torch.conv2d's or torch.conv3d's."""
+    sides = x.shape[2:], weight.shape[2:], *(_each(n, x.ndim - 2) for n in (stride, padding, dilation))
+    size = ((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(*sides, strict=True))
     return _empty((len(x), len(weight), *size), x.dtype)
 
 
-def _pair(n: Any) -> tuple[int, int]:
-    return tuple(n) if isinstance(n, Sequence) else (n, n)
+def _convolve_transposed(
+    x: Tensor, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
+    groups: int = 1, dilation: Any = 1,
+) -> Any:  # fmt: skip
+    """An empty tensor of the shape of torch.conv_transpose2d's."""
+    sides = x.shape[2:], weight.shape[2:], *(_each(n, 2) for n in (stride, padding, output_padding, dilation))
+    size = ((n - 1) * s - 2 * p + d * (k - 1) + more + 1 for n, k, s, p, more, d in zip(*sides, strict=True))
+    return _empty((len(x), weight.shape[1] * groups, *size), x.dtype)
 
 
-MAKERS = {"cat": _join, "stack": _stack, "linear": _multiply, "conv2d": _convolve}
+def _each(n: Any, sides: int) -> Sequence[int]:
+    return n if isinstance(n, Sequence) else (n,) * sides
+
+
+def _pad(x: Any, sides: Sequence[int], mode: str = "constant", value: Any = None) -> Any:
+    """An empty tensor of the shape of F.pad's."""
+    shape = list(x.shape)
+    for i in range(len(sides) // 2):
+        shape[-1 - i] += sides[2 * i] + sides[2 * i + 1]
+    return _empty(shape, x.dtype) if mode != "constant" else _lay_out_like(x, shape)
+
+
+def _interpolate(x: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest", **how: Any) -> Any:
+    """An empty tensor of the shape of F.interpolate's. None: of another call than to so many times the size."""
+    if not isinstance(scale_factor, float) or mode != "nearest":
+        return None
+    return _lay_out_like(x, (*x.shape[:2], *(int(n * scale_factor) for n in x.shape[2:])))
+
+
+def _lay_out_like(x: Any, shape: Sequence[int]) -> Any:
+    """An empty tensor of this shape, in channels last if x lies so. None: torch is to say it."""
+    if x.ndim != 4:
+        return _empty(shape, x.dtype) if x.is_contiguous() else None
+    steps, least = x.stride(), 0
+    for dim in (1, 3, 2, 0):  # as `is_channels_last_strides_2d_s4` in pytorch/c10/core/MemoryFormat.h
+        if x.shape[dim] == 0 or steps[dim] < least or (dim == 0 and least == steps[1]):
+            return _empty(shape, x.dtype)
+        least = steps[dim] * max(1, x.shape[dim])
+    return _empty_last(shape, x.dtype) if steps[1] else _empty(shape, x.dtype)
+
+
+def _empty_last(shape: Sequence[int], dtype: torch.dtype) -> Any:
+    """(B, C, H, W) in channels last."""
+    _, c, h, w = shape
+    return Outline(shape, dtype, (c * h * w, 1, c * w, c))
+
+
+def _make(
+    *size: Any, dtype: torch.dtype | None = None, device: Any = None, memory_format: Any = None, **how: Any
+) -> Any:
+    """As torch.empty on the meta device. None: elsewhere."""
+    if how or not size or device not in (META, "meta") or dtype is None:
+        return None
+    size = size if isinstance(size[0], int) else size[0]
+    if memory_format is torch.channels_last:
+        return _empty_last(size, dtype)
+    return _empty(size, dtype) if memory_format is None else None
+
+
+def _make_like(x: Tensor, *size: Any, dtype: torch.dtype | None = None, **how: Any) -> Any:
+    """As x.new_empty. None: elsewhere."""
+    return None if how or not size else _empty(size if isinstance(size[0], int) else size[0], dtype or x.dtype)
+
+
+def _cast(x: Any, *to: Any, **how: Any) -> Any:
+    """As x.to(dtype). None: it is another call, or may lie otherwise."""
+    if how or len(to) != 1 or not isinstance(to[0], torch.dtype):
+        return None
+    if x.dtype is to[0]:
+        return x
+    return _empty(x.shape, to[0]) if x.is_contiguous() else None
+
+
+def _reshape(x: Any, *shape: Any) -> Any:
+    """As x.reshape: a view if there is one, else an empty tensor. None: torch is to say it."""
+    shape = shape if isinstance(shape[0], int) else shape[0]
+    if type(x) is not Outline or 0 in x.shape or not isinstance(shape, (tuple, list)):
+        return None
+    if -1 in shape:
+        known = -math.prod(shape)
+        shape = tuple([x.shape.numel() // known if n == -1 else n for n in shape])
+    if math.prod(shape) != x.shape.numel():
+        return None
+    steps = find_steps(x, shape)
+    return _empty(shape, x.dtype) if steps is None else Outline(shape, x.dtype, steps, x.storage)
+
+
+def _expand(x: Any, *shape: Any) -> Any:
+    """As x.expand, a view."""
+    if type(x) is not Outline:
+        return None
+    shape = shape if isinstance(shape[0], int) else tuple(shape[0])
+    more = len(shape) - x.ndim
+    sizes, steps = [*shape[:more], *x.shape], [*[0] * more, *x.stride()]
+    made = [
+        (n, step) if wanted in (n, -1) else (wanted, 0) for wanted, n, step in zip(shape, sizes, steps, strict=True)
+    ]
+    return Outline([n for n, _ in made], x.dtype, tuple([step for _, step in made]), x.storage)
+
+
+def _make_contiguous(x: Any, memory_format: Any = torch.contiguous_format) -> Any:
+    """As x.contiguous."""
+    if x.is_contiguous(memory_format=memory_format):
+        return x
+    if memory_format is torch.contiguous_format:
+        return _empty(x.shape, x.dtype)
+    return _empty_last(x.shape, x.dtype) if memory_format is torch.channels_last else None
+
+
+def _flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Any:
+    if not x.ndim:
+        return None
+    first, last = start_dim % x.ndim, end_dim % x.ndim
+    return _reshape(x, (*x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :]))
+
+
+def _unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Any:
+    at = dim % x.ndim
+    known = -math.prod(sizes) if -1 in sizes else 1
+    sizes = [x.shape[at] // known if n == -1 else n for n in sizes]
+    return _reshape(x, (*x.shape[:at], *sizes, *x.shape[at + 1 :]))
+
+
+# Each gives None for a call that torch is to answer.
+MAKERS = {
+    "cat": _join,
+    "stack": _stack,
+    "linear": _multiply,
+    "conv2d": _convolve,
+    "conv3d": _convolve,
+    "conv_transpose2d": _convolve_transposed,
+    "pad": _pad,
+    "empty": _make,
+    "new_empty": _make_like,
+    "new_zeros": _make_like,
+    "to": _cast,
+    "contiguous": _make_contiguous,
+    "interpolate": _interpolate,
+    "expand": _expand,
+    "reshape": _reshape,
+    "view": _reshape,
+    "flatten": _flatten,
+    "unflatten": _unflatten,
+}

@@ -1,0 +1,80 @@
+"""What an op did to memory, it does again where it reads tensors of the same shapes, and so does every op like it.
+
+Most bands of an image are alike, and so are many layers. So such an op runs once in a count.
+"""
+
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ...ops import AnyOp, Op
+from .outlines import Outline, Storage
+
+PLAIN = (int, float, str, bool, type(None), torch.dtype)
+# Of an op: what it is a copy of; and what torch notes of each of its modules beside parameters, buffers and submodules.
+NOT_READ = frozenset(
+    {
+        "original",
+        "training",
+        *(name for name in vars(nn.Module()) if name not in ("_parameters", "_buffers", "_modules")),
+    }
+)
+
+
+class Replay(NamedTuple):
+    """What an op made of what it read, and took meanwhile.
+
+    made    the shape, dtype and strides of the result
+    read    which tensor it is a view of; None: it has a storage of its own
+    itself  is it that tensor?
+    size    bytes of the storage
+    views   is it a view of a tensor that the op made first?
+    most    bytes at most beside what was there before, of tensors
+    on_cpu  the same, with what a CPU takes beside them within torch's functions
+    """
+
+    made: tuple[torch.Size, torch.dtype, tuple[int, ...] | None]
+    read: int | None
+    itself: bool
+    size: int
+    views: bool
+    most: int
+    on_cpu: int
+
+    def make(self, read: Sequence[Any]) -> Any:
+        """Such a result."""
+        if self.read is None:
+            return Outline(*self.made, storage=Storage(self.size))
+        return read[self.read] if self.itself else Outline(*self.made, storage=read[self.read].untyped_storage())
+
+
+def find_read(made: Any, read: Sequence[Any]) -> int | None:
+    """Which of these tensors is it a view of?"""
+    key = made.untyped_storage()._cdata
+    return next((i for i, x in enumerate(read) if x.untyped_storage()._cdata == key), None)
+
+
+def describe_tensor(x: Any) -> Hashable:
+    """All that a function can see of a tensor without numbers."""
+    return x.shape, x.dtype, x.steps if type(x) is Outline else x.stride()
+
+
+def describe(op: AnyOp) -> Hashable:
+    """All that an op's work on such tensors depends on: the same for two layers of the same kind and the same sizes."""
+    if not isinstance(op, (Op, nn.Module)):
+        return id(op)
+    return type(op), *((name, _describe(x)) for name, x in vars(op).items() if name not in NOT_READ)
+
+
+def _describe(x: Any) -> Hashable:
+    if type(x) in PLAIN:
+        return x
+    if isinstance(x, Tensor):
+        return describe_tensor(x)
+    if type(x) is tuple:
+        return tuple(map(_describe, x))
+    if type(x) is dict:
+        return tuple((name, _describe(one)) for name, one in x.items())
+    return describe(x)
