@@ -15,12 +15,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# Who may import whom of the packages and modules of vae_core, beside errors, dtypes, numerics, plain, lazy and itself.
+# Who may import whom of the packages and modules of vae_core, beside errors, dtypes, cards, processor, numerics,
+# plain, lazy and itself.
 KNOWS: dict[str, tuple[str, ...]] = {
     "lazy": (),
     "errors": (),
-    "dtypes": ("cards",),
+    "dtypes": ("cards", "processor"),
     "cards": (),
+    "processor": (),
     "numerics": (),
     "plain": (),
     "version": (),
@@ -135,7 +137,7 @@ def test_arrow(who, whom):
 
 @pytest.mark.parametrize("who", KNOWS)
 def test_packages_of_the_library_know_only_those_below(who):
-    below = ("errors", "dtypes", "cards", "numerics", "plain", "lazy")
+    below = ("errors", "dtypes", "cards", "processor", "numerics", "plain", "lazy")
     allowed = {f"vae_core/{one}" for one in (*KNOWS[who], *below, who)}
     seen = {(name_of(p), i) for p in modules(f"vae_core/{who}") for i in imported_modules(p)}
     assert not {(p, i) for p, i in seen if i != "vae_core" and not any(is_in(i, one) for one in allowed)}
