@@ -11,7 +11,6 @@ from typing import NamedTuple
 import torch
 
 from .errors import BadRequest
-from .processor import has_bf16
 
 
 class Choice(NamedTuple):
@@ -94,7 +93,9 @@ def explain_dtype(
 
 
 def _choose_on_cpu(wanted: torch.dtype, asked: bool) -> Choice:
-    slow = wanted is torch.float16 or (wanted is torch.bfloat16 and not asked and not has_bf16())
+    from . import processor  # read where a VAE runs on one
+
+    slow = wanted is torch.float16 or (wanted is torch.bfloat16 and not asked and not processor.has_bf16())
     if slow or wanted.itemsize < 2:
         return Choice(torch.float32, f"this processor has no fast {name_dtype(wanted)}")
     return Choice(wanted, "asked for" if asked else "its own")

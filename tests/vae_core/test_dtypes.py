@@ -26,7 +26,7 @@ F64, F32, F16, BF16 = torch.float64, torch.float32, torch.float16, torch.bfloat1
     ],
 )
 def test_choice_on_a_cpu(monkeypatch, own, asked, has_bf16, want):
-    monkeypatch.setattr("exact_vae.vae_core.dtypes.has_bf16", lambda: has_bf16)
+    monkeypatch.setattr("exact_vae.vae_core.processor.has_bf16", lambda: has_bf16)
     assert choose_dtype(CPU, own, asked) is want
 
 
