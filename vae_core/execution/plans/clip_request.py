@@ -210,4 +210,5 @@ class _LaterPart(Request):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return _find_shape(self)
+        """Always of the count as a whole, which comes first: each count brings the past up to date."""
+        return self._whole_run.shape
