@@ -126,12 +126,13 @@ class Watch(TorchDispatchMode):
         first = next((a for a in tree_leaves(args) if isinstance(a, Tensor)), None)
         if first is not None:
             self._note_move(name, first, args, kwargs)
-        if first is None or first.device.type != "cuda":
-            return self._keep(func(*args, **kwargs))
-        if name in READS:
+        on_device = first is not None and first.device.type == "cuda"
+        if on_device and name in READS:
             self.reads[_find_caller()] += 1
-            if name == "_local_scalar_dense":
-                return first.dtype is torch.bool or 0.5
+        if first is not None and name == "_local_scalar_dense":
+            return first.dtype is torch.bool or 0.5
+        if first is None or not on_device:
+            return self._keep(func(*args, **kwargs))
         self._note_kernel(func, name, args)
         return self._keep(_compute(func, name, first, args, kwargs))
 
