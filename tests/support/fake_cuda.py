@@ -183,8 +183,11 @@ def _compute(func: Any, name: str, first: Tensor, args: Any, kwargs: Any) -> Any
     if name == "batch_norm_update_stats":  # torch has no shapes for it without a device
         exact = torch.promote_types(first.dtype, torch.float32)
         return tuple(first.new_empty(first.shape[1], dtype=exact) for _ in range(2))
-    made = func(*args, **kwargs)
-    return _lay_out_as_cudnn(made, args[0], args[1]) if name == "convolution" else made
+    if name == "convolution":
+        x, weight = args[:2]
+        copies = [_lay_out_as_cudnn(one, x, weight) for one in (x, weight)]  # which are gone when it is done
+        return _lay_out_as_cudnn(func(*args, **kwargs), *copies)
+    return func(*args, **kwargs)
 
 
 def _lay_out_as_cudnn(made: Tensor, x: Tensor, weight: Tensor) -> Tensor:
