@@ -160,6 +160,20 @@ def test_several_images_hold_no_more_than_planned(kind, part):
     assert plans[0].images == 3 and watch.peak - before <= plans[0].peak + STATISTICS
 
 
+@pytest.mark.parametrize("kind", ["wan", "wan: 2.2", "paella", "cosmos", "tiny"])
+def test_a_padded_image_holds_no_more_than_planned(kind):
+    """It is there as it came, and as the network reads it; not also as it was padded."""
+    demand_guard()
+    with fake_cuda() as watch:
+        vae = from_weights(random_weights(*SMALL[kind], torch.bfloat16), kind, torch.bfloat16, torch.device("cuda"))
+        x = torch.empty(1, vae.in_channels, 255, 191, device="cuda", dtype=torch.float64)
+        plans: list[Any] = []
+        watch.forget()
+        before = watch.now
+        run_half(vae, "encode", x, on_plan=plans.append)
+    assert watch.peak - before <= plans[0].peak + STATISTICS
+
+
 @pytest.mark.parametrize(("kind", "part", "way"), cases("whole"))
 def test_kernels_of_a_whole_run(kind, part, way):
     """Of images in a batch, as the frames of SVD's clips are, each has norms of its own."""
