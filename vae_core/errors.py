@@ -16,12 +16,11 @@ VAEError                         all of them; nodes and the command line print t
         print(e)
 """
 
+import contextlib
 import errno
 import importlib
 import re
 import typing
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 
@@ -153,8 +152,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     return told or refused or isinstance(error, (torch.OutOfMemoryError, MemoryError))
 
 
-@contextmanager
-def naming_memory(what: str, cure: str = "use a smaller image or batch") -> Iterator[None]:
+@contextlib.contextmanager
+def naming_memory(what: str, cure: str = "use a smaller image or batch") -> typing.Iterator[None]:
     """Within it memory that runs out is said to be what a person was doing. Also a decorator. Raises DoesNotFit.
 
     what: "sampling a latent". The error that it came of is its cause, without the frames, which hold tensors.
