@@ -16,6 +16,7 @@ VAEError                         all of them; nodes and the command line print t
         print(e)
 """
 
+import contextlib
 import errno
 import importlib
 import re
@@ -35,7 +36,9 @@ __all__ = [
     "UnknownCheckpoint",
     "UnsupportedCheckpoint",
     "VAEError",
+    "forget_frames",
     "is_out_of_memory",
+    "naming_memory",
     "say_why",
     "shorten",
     "some",
@@ -130,7 +133,8 @@ class BadRequest(VAEError):
 class DoesNotFit(VAEError):
     """You meet it in `encode`, `decode` and `plan`, when even the smallest plan needs more memory than it may use.
 
-    It says how much is needed. Use a larger budget, a smaller image or bf16.
+    It says how much is needed, or what memory ran out in; the methods of a posterior raise it too. Use a larger
+    budget, a smaller image or bf16.
     """
 
 
@@ -146,6 +150,29 @@ def is_out_of_memory(error: BaseException) -> bool:
     told = isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
     refused = isinstance(error, OSError) and error.errno == errno.ENOMEM
     return told or refused or isinstance(error, (torch.OutOfMemoryError, MemoryError))
+
+
+@contextlib.contextmanager
+def naming_memory(what: str, cure: str = "use a smaller image or batch") -> typing.Iterator[None]:
+    """Within it memory that runs out is said to be what a person was doing. Also a decorator. Raises DoesNotFit.
+
+    what: "sampling a latent". The error that it came of is its cause, without the frames, which hold tensors.
+    """
+    try:
+        yield
+    except Exception as e:
+        if not is_out_of_memory(e):
+            raise
+        raise DoesNotFit(f"{what} ran out of memory: {cure}.") from forget_frames(e)
+
+
+def forget_frames(error: BaseException) -> BaseException:
+    """The error, and those that it came of, without the frames that they were raised in: these hold tensors."""
+    one: BaseException | None = error
+    while one:
+        one.__traceback__ = None
+        one = one.__context__
+    return error
 
 
 def shorten(text: str) -> str:

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from .errors import BadRequest
+from .errors import BadRequest, naming_memory
 from .execution import whole
 from .numerics import pin_numerics
 from .ops import Ops
@@ -55,32 +55,36 @@ class Posterior:
         return cls(z, None, to_latent, size)
 
     @property
+    @naming_memory("the variance of a latent")
     @pin_numerics()
     def var(self) -> Tensor:
         """The variance, (B, z_channels, h, w)."""
         return self.logvar.exp()
 
     @property
+    @naming_memory("the standard deviation of a latent")
     @pin_numerics()
     def std(self) -> Tensor:
         """The standard deviation, (B, z_channels, h, w)."""
         return (self.logvar / 2).exp()
 
+    @naming_memory("the mean of a latent")
     @pin_numerics()
     def mode(self) -> Tensor:
         """The raw latent of the most probable z, which is the mean.
 
         (B, latent_channels, h, w), or (B, latent_channels, T, h, w) of clips; fp32 or better.
-        Raises nothing of its own.
+        Raises DoesNotFit if memory runs out.
         """
         return whole.run(self._to_latent, self.mean)
 
+    @naming_memory("a sample of a latent")
     @pin_numerics()
     def sample(self, generator: Generator | None = None, temperature: float = 1.0) -> Tensor:
         """The raw latent of z = mean + temperature * std * noise. The noise is drawn where the generator lives.
 
         (B, latent_channels, h, w), or (B, latent_channels, T, h, w) of clips; fp32 or better.
-        Raises BadRequest for a temperature that is no number from 0 up.
+        Raises BadRequest for a temperature that is no number from 0 up, and DoesNotFit if memory runs out.
         """
         if not 0 <= temperature < math.inf:
             raise BadRequest(f"the temperature of a sample is {temperature}: give a number from 0 up, 1 is as trained.")
@@ -88,13 +92,14 @@ class Posterior:
         noise = torch.randn(self.mean.shape, generator=generator, device=device, dtype=self.mean.dtype)
         return whole.run(self._to_latent, self.mean + temperature * self.std * noise.to(self.mean.device))
 
+    @naming_memory("the moments of a latent")
     @pin_numerics()
     def latent_moments(self) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the variance of the raw latent itself.
 
         Each (B, latent_channels, h, w), or (B, latent_channels, T, h, w) of clips, in the dtype of `mode`.
         The way from z to the latent scales and moves numbers one by one, so the latent is a Gaussian too. The variance
-        of a VAE without a posterior is zero, its logarithm -inf. Raises nothing of its own.
+        of a VAE without a posterior is zero, its logarithm -inf. Raises DoesNotFit if memory runs out.
         """
         mean = self.mode()
         if not self._to_latent:
@@ -104,11 +109,12 @@ class Posterior:
         spread = (moved - whole.run(self._to_latent, doubled)).abs()
         return mean, (2 * spread.log()).to(mean.dtype)
 
+    @naming_memory("the divergence of a latent")
     @pin_numerics()
     def kl(self) -> Tensor:
-        """Kullback-Leibler divergence from N(0, 1) in nats, summed over each z: (B,). Raises nothing of its own.
+        """Kullback-Leibler divergence from N(0, 1) in nats, summed over each z: (B,).
 
-        Zero for a VAE without a posterior: it has no Gaussian to compare.
+        Zero for a VAE without a posterior: it has no Gaussian to compare. Raises DoesNotFit if memory runs out.
         """
         if torch.isneginf(self.logvar).all():
             return self.mean.new_zeros(self.mean.shape[0])

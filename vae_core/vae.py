@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from . import inputs, piecewise
+from .calls import computes
 from .dtypes import at_least_fp32
 from .errors import BadRequest
 from .execution import clips, tiles, whole
@@ -34,7 +35,6 @@ from .files.marks import FileMap, demand_unwritten
 from .latents.fingerprint import digest_weights
 from .latents.previews import Findings
 from .latents.scaling import Scalable
-from .numerics import pin_numerics
 from .ops import Ops
 from .posterior import Posterior
 from .verdicts import Detour, Detours
@@ -120,7 +120,7 @@ class VAE(Movable, Scalable, Facts):
         dtype = str(self.dtype).removeprefix("torch.")
         return f"VAE('{self.name}': {self.title}; {dtype} on {self.device})"
 
-    @pin_numerics()
+    @computes(Half.ENCODER)
     def encode(self, pixels: Tensor, *, options: RunOptions = DEFAULTS, **keywords: "Unpack[RunKeywords]") -> Posterior:
         """The posterior of the latents of images or clips.
 
@@ -138,7 +138,7 @@ class VAE(Movable, Scalable, Facts):
         z = self._run_in_tiles(self._encode, x, options, ratio=self.spatial_ratio, cell=self.spatial_ratio)
         return self._make_posterior(z, (x.shape[-2], x.shape[-1]), folding)
 
-    @pin_numerics()
+    @computes(Half.DECODER)
     def decode(
         self,
         z: Tensor,
@@ -172,7 +172,7 @@ class VAE(Movable, Scalable, Facts):
         h, w = self.decoded_size(size) if size else x.shape[-2:]
         return folding.unfold(x[..., :h, :w])
 
-    @pin_numerics()
+    @computes(Half.ENCODER)
     def encode_rows(
         self, source: PixelRows, *, options: RunOptions = DEFAULTS, **keywords: "Unpack[RunKeywords]"
     ) -> Posterior:
@@ -188,7 +188,7 @@ class VAE(Movable, Scalable, Facts):
         """
         return piecewise.encode_rows(self, source, replace(options, **keywords))
 
-    @pin_numerics()
+    @computes(Half.DECODER)
     def decode_rows(
         self, z: Tensor, *, size: Size | None = None, options: RunOptions = DEFAULTS,
         **keywords: "Unpack[RunKeywords]",
@@ -206,7 +206,7 @@ class VAE(Movable, Scalable, Facts):
         """
         return piecewise.decode_rows(self, z, size, replace(options, **keywords))
 
-    @pin_numerics()
+    @computes(Half.ENCODER)
     def encode_frames(
         self, source: Frames, *, options: RunOptions = DEFAULTS, **keywords: "Unpack[RunKeywords]"
     ) -> Posterior:
@@ -222,7 +222,7 @@ class VAE(Movable, Scalable, Facts):
         """
         return piecewise.encode_frames(self, source, replace(options, **keywords))
 
-    @pin_numerics()
+    @computes(Half.DECODER)
     def decode_frames(
         self, z: Tensor, *, size: Size | None = None, options: RunOptions = DEFAULTS,
         **keywords: "Unpack[RunKeywords]",

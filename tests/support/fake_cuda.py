@@ -126,12 +126,13 @@ class Watch(TorchDispatchMode):
         first = next((a for a in tree_leaves(args) if isinstance(a, Tensor)), None)
         if first is not None:
             self._note_move(name, first, args, kwargs)
-        if first is None or first.device.type != "cuda":
-            return self._keep(func(*args, **kwargs))
-        if name in READS:
+        on_device = first is not None and first.device.type == "cuda"
+        if on_device and name in READS:
             self.reads[_find_caller()] += 1
-            if name == "_local_scalar_dense":
-                return first.dtype is torch.bool or 0.5
+        if first is not None and name == "_local_scalar_dense":
+            return first.dtype is torch.bool or 0.5
+        if first is None or not on_device:
+            return self._keep(func(*args, **kwargs))
         self._note_kernel(func, name, args)
         return self._keep(_compute(func, name, first, args, kwargs))
 
@@ -182,8 +183,11 @@ def _compute(func: Any, name: str, first: Tensor, args: Any, kwargs: Any) -> Any
     if name == "batch_norm_update_stats":  # torch has no shapes for it without a device
         exact = torch.promote_types(first.dtype, torch.float32)
         return tuple(first.new_empty(first.shape[1], dtype=exact) for _ in range(2))
-    made = func(*args, **kwargs)
-    return _lay_out_as_cudnn(made, args[0], args[1]) if name == "convolution" else made
+    if name == "convolution":
+        x, weight = args[:2]
+        copies = [_lay_out_as_cudnn(one, x, weight) for one in (x, weight)]  # which are gone when it is done
+        return _lay_out_as_cudnn(func(*args, **kwargs), *copies)
+    return func(*args, **kwargs)
 
 
 def _lay_out_as_cudnn(made: Tensor, x: Tensor, weight: Tensor) -> Tensor:

@@ -33,13 +33,15 @@ def run_batch(ops: Ops, x: Tensor, plan: Plan, observer: Observer, law: ClipLaw 
     side_input  of images only
     """
     if x.ndim == 4:
-        return run_images(ops, pad_to(x, ratio), plan, observer, side_input)
+        x = lay_out(pad_to(x, ratio))  # here, so that what is only padded does not live on
+        return run_images(ops, x, plan, observer, side_input)
     ops = fuse(ops)
     results = torch.empty((len(x), *plan.shape), dtype=at_least_fp32(x.dtype), device=x.device)
     first, step = (law.first, law.step) if law else (1, 1)
     for clip, place in zip(x.transpose(1, 2), results, strict=True):
         if law:
             clip = repeat_last_frame(pad_to(clip, ratio), law.missing(len(clip)))
+        clip = clip if plan.frames else lay_out(clip)
         run(ops, clip, plan, observer, first, step, place)
     return results.transpose(1, 2)
 

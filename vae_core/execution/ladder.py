@@ -9,12 +9,14 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
-from ..errors import BadRequest, DoesNotFit, is_out_of_memory
+from ..errors import BadRequest, DoesNotFit, forget_frames, is_out_of_memory
 from .plans import scratch
 from .plans.plan import Plan
 from .progress import ProgressObserver
 
 log = logging.getLogger("exact_vae")
+
+LESS = "use a smaller image or batch, or bf16"  # what to do, if no way is left
 
 T = TypeVar("T")
 
@@ -64,10 +66,10 @@ class Ladder(NamedTuple):
             try:
                 with self._naming_scratch():
                     return attempt(plan, observer), observer
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as e:
+            except Exception as e:  # mapped memory and libraries of devices have errors of their own for it
                 if not is_out_of_memory(e):
                     raise
-                where, error = observer.where, _forget_frames(e)
+                where, error = observer.where, forget_frames(e)
             del observer  # it knows the op that failed, which may have weights of its own
             give_back(self.device)
             lower = lower or self._list_lower(plan)
@@ -90,7 +92,7 @@ class Ladder(NamedTuple):
     def _naming_memory(self, observer: ProgressObserver) -> Iterator[None]:
         try:
             yield
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as e:
+        except Exception as e:
             if not is_out_of_memory(e):
                 raise
             raise self._misfit(observer.where) from e
@@ -106,7 +108,7 @@ class Ladder(NamedTuple):
             ) from e
 
     def _misfit(self, where: str) -> DoesNotFit:
-        return DoesNotFit(f"{self.what} ran out of memory{where}: use a smaller image or batch, or bf16.")
+        return DoesNotFit(f"{self.what} ran out of memory{where}: {LESS}.")
 
 
 def give_back(device: torch.device) -> None:
@@ -118,12 +120,3 @@ def give_back(device: torch.device) -> None:
         torch.xpu.empty_cache()
     elif device.type == "mps":
         torch.mps.empty_cache()
-
-
-def _forget_frames(error: BaseException) -> BaseException:
-    """The error, and those that it came of, without the frames that they were raised in: these hold tensors."""
-    one: BaseException | None = error
-    while one:
-        one.__traceback__ = None
-        one = one.__context__
-    return error

@@ -27,6 +27,7 @@ from torch import Tensor
 from ..dtypes import at_least_fp32
 from ..ops import Affine, Op, Ops, chain
 from .blocks.base import Beside, ConfigJson, Family, Halves, Member, Network
+from .blocks.norms import send_numbers
 from .blocks.rae import HEAD, KINDS, Decoder, Encoder, ViTDecoder, ViTEncoder
 from .blocks.vit import Resize
 from .names import rae
@@ -214,7 +215,7 @@ class RAE(Network):
         if self.config.colours:
             return self.get_buffer("encoder_mean"), self.get_buffer("encoder_std")
         like = next(self.parameters())
-        mean, std = (torch.tensor(t, device=like.device) for t in KINDS[self.config.kind].colours)
+        mean, std = (send_numbers(t, like, torch.float32) for t in KINDS[self.config.kind].colours)
         return mean[None, :, None, None], std[None, :, None, None]
 
     def _statistics(self) -> tuple[Tensor, Tensor]:

@@ -49,7 +49,7 @@ def conv2d(
 ) -> Tensor:  # fmt: skip
     """As torch's. (B, C, H, W) -> (B, C', H', W')"""
     if not widens(x):
-        return F.conv2d(x, weight, bias, stride, padding, groups=groups)
+        return F.conv2d(_say_layout(x), weight, bias, stride, padding, groups=groups)
     (down, _), (above, beside) = _pair(stride), _pair(padding)
     steps = Steps(weight.shape[-1], down, around=above)
     y = make_room(x, (len(x), len(weight), steps.count(x.shape[-2]), steps.count(x.shape[-1], beside)))
@@ -58,6 +58,16 @@ def conv2d(
         how: dict[str, Any] = {"stride": stride, "padding": (0, beside), "groups": groups}
         widen_rows(x, y[:, part], steps, partial(F.conv2d, weight=own, bias=shift, **how))
     return y
+
+
+def _say_layout(x: Tensor) -> Tensor:
+    """The same numbers. Of a single image, as of one frame that is a view, the stride to the next may be any.
+
+    Torch goes by it: it would take channels last for another layout, and make its result in that.
+    """
+    if len(x) != 1 or x.stride(0) >= x.numel():
+        return x
+    return x.as_strided(x.shape, (x.numel(), *x.stride()[1:]))
 
 
 def conv_transpose2d(x: Tensor, weight: Tensor, bias: Tensor | None, *, around: int, unpadded: bool = False) -> Tensor:

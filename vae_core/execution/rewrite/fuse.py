@@ -48,7 +48,7 @@ def lay_out_weights(ops: Ops) -> None:
     Convolutions over several frames lay out their own, see ops/time.py.
     """
     for op in leaves(ops):
-        if isinstance(op, Conv2d) and op.weight.device.type == "cuda":
+        if isinstance(op, (Conv2d, nn.ConvTranspose2d)) and op.weight.device.type == "cuda":
             lay_out_weight(op.weight, CHANNELS_LAST)
 
 

@@ -105,8 +105,10 @@ class DropFirst(Temporal):
         if not self.chunk:
             return x[self.n :] if past is None else x, x[:0].clone()
         at = 0 if past is None else len(past)
-        kept = [i for i in range(len(x)) if (at + i) % self.chunk >= self.n]
-        return x[kept], x.new_zeros((at + len(x)) % self.chunk, 0, *x.shape[2:])  # remembers the number alone
+        left = (at + len(x)) % self.chunk
+        begins = range(-(at % self.chunk), len(x), self.chunk)  # of the chunks: the first may be before this part
+        kept = [x[max(0, begin + self.n) : begin + self.chunk] for begin in begins]  # CUDA waits for lists of indices
+        return join([x[:0], *kept]), x.new_zeros(left, 0, *x.shape[2:])  # remembers the number alone
 
     def as_single_frame(self) -> Ops:
         return (self._last,)
