@@ -98,7 +98,8 @@ def _choose_on_cpu(wanted: torch.dtype, asked: bool) -> Choice:
     slow = wanted is torch.float16 or (wanted is torch.bfloat16 and not asked and not processor.has_bf16())
     if slow or wanted.itemsize < 2:
         return Choice(torch.float32, f"this processor has no fast {name_dtype(wanted)}")
-    return Choice(wanted, "asked for" if asked else "its own")
+    how = ", computed in fp32" if processor.is_faster_in_fp32(wanted) else ""
+    return Choice(wanted, ("asked for" if asked else "its own") + how)
 
 
 def at_least_fp32(dtype: torch.dtype) -> torch.dtype:

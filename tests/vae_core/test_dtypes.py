@@ -8,6 +8,7 @@ from exact_vae.vae_core import BadRequest
 from exact_vae.vae_core.cards import Card, choose_for_card, read_card
 from exact_vae.vae_core.dtypes import at_least_fp32, choose_dtype, explain_dtype, parse_dtype
 from exact_vae.vae_core.families import FAMILIES
+from support.processors import pretend
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 F64, F32, F16, BF16 = torch.float64, torch.float32, torch.float16, torch.bfloat16
@@ -28,6 +29,14 @@ F64, F32, F16, BF16 = torch.float64, torch.float32, torch.float16, torch.bfloat1
 def test_choice_on_a_cpu(monkeypatch, own, asked, has_bf16, want):
     monkeypatch.setattr("exact_vae.vae_core.processor.has_bf16", lambda: has_bf16)
     assert choose_dtype(CPU, own, asked) is want
+
+
+@pytest.mark.parametrize("widened", [True, False])
+def test_it_is_said_that_a_cpu_computes_in_fp32(monkeypatch, widened):
+    pretend(monkeypatch, faster_in_fp32=widened)
+    how = ", computed in fp32" if widened else ""
+    assert explain_dtype(CPU, F32, BF16).why == "asked for" + how
+    assert explain_dtype(CPU, F32).why == "its own"
 
 
 @pytest.mark.parametrize(
