@@ -215,7 +215,7 @@ def convolve_summed(
         weight = _sum(taps, part)
         for change in changes:
             weight = change(weight)
-        return conv2d(x, weight.to(x.dtype), None if bias is None else bias[part], stride, pad)
+        return conv2d(x, *as_dtype(weight, None if bias is None else bias[part], x.dtype), stride, pad)
 
     return by_channels(taps[0], convolve, MADE_AT_ONCE)
 

@@ -102,10 +102,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def as_dtype(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
     """A weight and its bias for a call on images of this dtype: as they are if they are of it already."""
-    if weight.dtype is dtype:
-        return weight, bias
-    layout = torch.channels_last if weight.ndim == 4 else torch.preserve_format  # else the backend would copy it again
-    return weight.to(dtype, memory_format=layout), None if bias is None else bias.to(dtype)
+    if weight.dtype is not dtype:  # laid out for the backend, which would copy it again
+        layout = torch.channels_last if weight.ndim == 4 else torch.preserve_format
+        weight = weight.to(dtype, memory_format=layout)
+    return weight, None if bias is None else bias.to(dtype)
 
 
 def widen_rows(x: Tensor, place: Tensor, steps: Steps, compute: Callable[[Tensor], Tensor]) -> None:

@@ -98,6 +98,20 @@ def test_so_are_doublings_time_products_and_attention(dtype, monkeypatch):
     assert not attention.is_worth_widening(k) and (attend(q, k, v) - exact).abs().max() < 0.05
 
 
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("kind", ["frames", "frames in pairs", "frames around"])
+@pytest.mark.parametrize("begins", ["zeros", "one frame"])
+@torch.no_grad()
+def test_so_are_the_short_ways_of_clips(begins, kind, dtype):
+    """Of frames that are all the same the taps are summed, and those that meet zeros are left out."""
+    op = fill(OPS[kind]())
+    x = whole_numbers(1, op.in_channels, 14, 16).repeat(4, 1, 1, 1)
+    if begins == "zeros":
+        x[:2] = 0
+    for clip in (x[:3], x):
+        assert torch.equal(op.to(dtype)(clip.to(dtype)), op.float()(clip).to(dtype))
+
+
 def test_gradients_and_other_devices_are_left_alone():
     x = torch.ones(1, 5, 4, 4, dtype=torch.bfloat16)
     with torch.no_grad():
