@@ -1,9 +1,12 @@
 """Half precision that a CPU computes in fp32: rounded once, some rows at a time, in the memory that plans count."""
 
+import re
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
+from exact_vae.vae_core import families
 from exact_vae.vae_core.execution.plans.backend import count_scratch
 from exact_vae.vae_core.families.effnet import Doubling
 from exact_vae.vae_core.families.paella import Up
@@ -110,6 +113,12 @@ def test_so_are_the_short_ways_of_clips(begins, kind, dtype):
         x[:2] = 0
     for clip in (x[:3], x):
         assert torch.equal(op.to(dtype)(clip.to(dtype)), op.float()(clip).to(dtype))
+
+
+def test_families_call_no_convolution_of_torch_s():
+    """Which would be slow in half precision on most CPUs."""
+    files = [*Path(families.__file__).parent.rglob("*.py")]
+    assert len(files) > 40 and not [f.name for f in files if re.search(r"\bF\.conv|functional\.conv", f.read_text())]
 
 
 def test_gradients_and_other_devices_are_left_alone():
