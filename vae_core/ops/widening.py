@@ -78,7 +78,6 @@ def conv_transpose2d(x: Tensor, weight: Tensor, bias: Tensor | None, *, around: 
     beyond = 3 * around  # what only rows beyond x would complete
     if not widens(x):
         return F.conv_transpose2d(x, weight, bias, 2, (beyond if unpadded else around, around))
-
     steps = Steps(1 + 2 * around, makes=2, around=0 if unpadded else around)
     y = make_room(x, (len(x), weight.shape[1], steps.count(x.shape[-2]), 2 * x.shape[-1]))
     for part in split_channels(weight.shape[1], weight.numel(), WEIGHTS):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ... import processor
 from ...ops.attention import is_worth_widening
-from ...ops.channel_parts import count_channels
+from ...ops.channel_parts import BLOCK, count_channels
 from ...ops.widening import WEIGHTS, count_at_once
 
 CONVOLUTIONS = frozenset({"conv2d", "conv3d"})
@@ -25,7 +25,6 @@ OVER_FRAMES, ATTENTION, LINEAR = "conv3d", "scaled_dot_product_attention", "line
 COUNTED = CONVOLVING | {ATTENTION, LINEAR}
 FP32 = 4  # bytes
 FEW = 20480  # numbers of an input for which torch leaves oneDNN alone
-BLOCK = 16  # channels that oneDNN lays out together, at most
 # oneDNN compiles a convolution for every shape that it reads, and it and ideep (torch's way to it) keep the latest 1024
 # of them: 65 to 111 KiB each, the more the more channels, measured in fp32 and bf16.
 COMPILED, KEPT = 92 * 2**10, 1024
