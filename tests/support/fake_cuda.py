@@ -28,6 +28,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
+from support.fake_streams import COPIES, NO_KERNEL, Streams, is_late
+
 LIBRARY = "/vae_core/"
 RUNS = ("run", "run_bands")  # functions of vae_core/execution: what they call is inside a run
 READS = {"_local_scalar_dense", "is_nonzero", "nonzero", "equal"}
@@ -39,7 +41,6 @@ LAID_OUT = {
     "batch_norm_update_stats",
     "upsample_nearest2d",
 }
-NO_KERNEL = ("prim.", "empty", "detach", "lift")
 
 # A build of torch without CUDA has no device guard for it. Python's hand-written bindings ask for one (contiguous,
 # x[...]), and FakeTensorMode puts another in its place but makes none. This makes one that does nothing.
@@ -104,12 +105,16 @@ class Watch(TorchDispatchMode):
     layouts   Layout: how often
     largest   numbers of the largest tensor on the device
     now, peak bytes of the storages on the device that are alive: now, and at most
+    streams   what each of them does, if that is watched
+    empty_host_cache  is called to give pinned memory back
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.alive: dict[int, int] = {}
         self.now = 0
+        self.streams: Streams | None = None
+        self.empty_host_cache = mock.Mock()
         self.forget()
 
     def forget(self) -> None:
@@ -121,7 +126,12 @@ class Watch(TorchDispatchMode):
         self.largest, self.peak = 0, self.now
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        made = self._run(func, args, kwargs or {})
+        if self.streams:
+            self.streams.see(func, args, kwargs or {}, made)
+        return made
+
+    def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
         name = str(func.overloadpacket).removeprefix("aten.")
         first = next((a for a in tree_leaves(args) if isinstance(a, Tensor)), None)
         if first is not None:
@@ -144,14 +154,13 @@ class Watch(TorchDispatchMode):
             self.layouts[Layout(name, name_layout(args[0]), "" if weight is None else name_layout(weight))] += 1
 
     def _note_move(self, name: str, first: Tensor, args: Any, kwargs: Any) -> None:
-        if name not in ("_to_copy", "copy_"):
+        if name not in COPIES:
             return
         to, come = (first, args[1]) if name == "copy_" else (torch.device(kwargs.get("device") or first.device), first)
         ends = [(end.device if isinstance(end, Tensor) else end).type for end in (come, to)]
         if ends[0] == ends[1] or "cuda" not in ends:
             return
-        late = kwargs.get("non_blocking") or (len(args) > 2 and args[2])
-        self.moves[Move(" -> ".join(ends), not late, *_find_caller())] += 1
+        self.moves[Move(" -> ".join(ends), not is_late(args, kwargs), *_find_caller())] += 1
 
     def _keep(self, made: Any) -> Any:
         for one in tree_leaves(made):
@@ -234,15 +243,23 @@ def _find_caller() -> tuple[bool, str]:
 
 
 @contextmanager
-def fake_cuda(free: int = 64 << 30, capability: tuple[int, int] = (9, 0)) -> Iterator[Watch]:
-    """Within it `device="cuda"` is a device with so many free bytes. Give vae_core real weights or none."""
+def fake_cuda(
+    free: int = 64 << 30, capability: tuple[int, int] = (9, 0), streams: Streams | None = None
+) -> Iterator[Watch]:
+    """Within it `device="cuda"` is a device with so many free bytes. Give vae_core real weights or none.
+
+    streams: are told of all that runs, which takes time
+    """
     from exact_vae.vae_core import execution, vae
 
     demand_guard()
     watch = Watch()
+    watch.streams = streams
     with FakeTensorMode(allow_non_fake_inputs=True), ExitStack() as stack:
-        for name, answer in _answer_questions(watch, free, capability).items():
+        answers = _answer_questions(watch, free, capability) | (streams or Streams()).answer()
+        for name, answer in answers.items():
             stack.enter_context(mock.patch(f"torch.cuda.{name}", answer))
+        stack.enter_context(mock.patch("torch.accelerator.empty_host_cache", watch.empty_host_cache, create=True))
         stack.enter_context(mock.patch("torch.nn.functional.scaled_dot_product_attention", _attend))
         stack.enter_context(mock.patch.object(torch.Tensor, "numpy", _make_numbers))
         for module in (vae, execution):  # plans are counted on the meta device, which nobody watches

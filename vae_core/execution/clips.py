@@ -93,7 +93,7 @@ def _run_parts(
     write: Callable[[Iterator[Tensor]], T],
 ) -> Generator[T, None, None]:  # fmt: skip
     """What `write` makes of the bands of each part. There are none while ops that look ahead wait for more frames."""
-    store = make_store(plan.keep, device)
+    store = make_store(plan, device)
     past = Past(store) if plan.frames else None
     try:
         end = None

@@ -11,6 +11,7 @@ import torch
 
 from ..errors import BadRequest, DoesNotFit, forget_frames, is_out_of_memory
 from .plans import scratch
+from .plans.places import SYSTEM
 from .plans.plan import Plan
 from .progress import ProgressObserver
 
@@ -41,8 +42,9 @@ class Ladder(NamedTuple):
         Before another attempt all that the last one has made is given back. Raises DoesNotFit if no way is left, caused
         by the last error; whatever else an attempt raises passes.
         """
-        result, observer = self._climb(attempt)
+        result, observer, plan = self._climb(attempt)
         observer.end_run()
+        unpin(plan, self.device)
         return result
 
     def stream(self, attempt: Callable[[Plan, ProgressObserver], Generator[T, None, None]]) -> Generator[T, None, None]:
@@ -52,22 +54,26 @@ class Ladder(NamedTuple):
             items = attempt(plan, observer)
             return [next(items)], items
 
-        (first, others), observer = self._climb(begin)
-        with closing(others), self._naming_memory(observer), self._naming_scratch():
-            yield first.pop()
-            yield from others
+        (first, others), observer, plan = self._climb(begin)
+        try:
+            with closing(others), self._naming_memory(observer), self._naming_scratch():
+                yield first.pop()
+                yield from others
+        finally:
+            unpin(plan, self.device)
         observer.end_run()
 
-    def _climb(self, attempt: Callable[[Plan, ProgressObserver], T]) -> tuple[T, ProgressObserver]:
+    def _climb(self, attempt: Callable[[Plan, ProgressObserver], T]) -> tuple[T, ProgressObserver, Plan]:
         plan = next(self.plans)
         lower: Iterator[Plan] | None = None
         while True:
             observer = self.start(plan)
             try:
                 with self._naming_scratch():
-                    return attempt(plan, observer), observer
+                    return attempt(plan, observer), observer, plan
             except Exception as e:  # mapped memory and libraries of devices have errors of their own for it
                 if not is_out_of_memory(e):
+                    unpin(plan, self.device)
                     raise
                 where, error = observer.where, forget_frames(e)
             del observer  # it knows the op that failed, which may have weights of its own
@@ -116,7 +122,21 @@ def give_back(device: torch.device) -> None:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
+        _empty_host_cache()
     elif device.type == "xpu":
         torch.xpu.empty_cache()
     elif device.type == "mps":
         torch.mps.empty_cache()
+
+
+def unpin(plan: Plan, device: torch.device) -> None:
+    """Give memory of the host that a run has pinned back to the system. The run is waited for."""
+    if plan.keep == SYSTEM and device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
+        _empty_host_cache()
+
+
+def _empty_host_cache() -> None:
+    """Torch keeps what is pinned until the process ends. Older ones have no public way to change that."""
+    if empty := getattr(getattr(torch, "accelerator", None), "empty_host_cache", None):
+        empty()

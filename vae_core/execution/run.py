@@ -16,6 +16,7 @@ from ..ops import Ops, as_single_frame, list_norms
 from . import whole
 from .bands.flows import Source, read_flow
 from .bands.holding import Banding, Flow
+from .bands.pinned import InPinnedMemory
 from .bands.readers import ROWS, Rows
 from .bands.state import Past
 from .bands.stores import InMappedMemory, InSystemMemory, OnDevice, OnDisk, Store
@@ -61,7 +62,7 @@ def run_bands(ops: Ops, source: Callable[[Banding], Flow], plan: Plan, observer:
     side_input  makes the flow that SideInputs read; None: the source
     past        of a clip that is run in parts: what is known of the parts before
     """
-    store = make_store(plan.keep, device)
+    store = make_store(plan, device)
     if not (past and past.ending):  # what the end of a clip takes is little, and it has many ends
         store.tidy()
     try:
@@ -92,12 +93,12 @@ def gather(bands: Rows, place: Tensor) -> int:
     return frames
 
 
-def make_store(keep: str, device: torch.device) -> Store:
-    """The store for bands of a run on this device that are kept on 'device', in 'system memory' or on 'disk'."""
-    if keep == DISK:
+def make_store(plan: Plan, device: torch.device) -> Store:
+    """The store for bands of a run on this device that the plan keeps there, in system memory or on disk."""
+    if plan.keep == DISK:
         return OnDisk()
-    if keep == SYSTEM:
-        return InSystemMemory()
+    if plan.keep == SYSTEM:
+        return InPinnedMemory(device, plan.numbers) if device.type == "cuda" else InSystemMemory()
     return InMappedMemory() if device.type == "cpu" else OnDevice()
 
 

@@ -12,7 +12,7 @@ from support.small_networks import small
 def counted_stores(monkeypatch):
     """Bands stay tensors like any other: the rooms of a CPU would not be counted."""
     for module in (clips, run):
-        monkeypatch.setattr(module, "make_store", lambda keep, device: OnDevice())
+        monkeypatch.setattr(module, "make_store", lambda plan, device: OnDevice())
 
 
 @pytest.mark.parametrize("how", [{"rows": 1000}, {"rows": 8}], ids=["whole rows", "bands"])

@@ -245,5 +245,6 @@ def test_what_torch_keeps_for_later_is_given_back(device, monkeypatch):
     given_back = []
     for one in ("cuda", "xpu", "mps"):
         monkeypatch.setattr(f"torch.{one}.empty_cache", lambda one=one: given_back.append(one))
+    monkeypatch.setattr("torch.accelerator.empty_host_cache", lambda: given_back.append("pinned"), raising=False)
     give_back(torch.device(device))
-    assert given_back == [device]
+    assert given_back == ([device, "pinned"] if device == "cuda" else [device])

@@ -9,7 +9,7 @@ from ..whole import Observer
 from .moments import Moments, add_band
 from .readers import ROWS, Reader, Rows, balance
 from .state import Past
-from .stores import Store, StoredBand
+from .stores import Store, StoredBand, fetch_ahead
 
 
 class Flow:
@@ -73,6 +73,7 @@ class HeldFlow(Rereadable):
         for band in balance(source.read(last=True), self.banding.numbers):
             self._moments = add_band(self._moments, band)
             self.held.append(self.banding.store.put(band))
+            del band
         self.observer.end_pass()
         self.banding.store.tidy()
 
@@ -94,9 +95,9 @@ class HeldFlow(Rereadable):
         reader = len(self.passed) + 1
         self.passed[reader] = 0
         self.final = reader if last else self.final
-        for i, held in enumerate(self.held):
-            assert held is not None
-            band = [held.get()]
+        rows = fetch_ahead(self.held)
+        for i in range(len(self.held)):
+            band = [next(rows)]
             self.passed[reader] = i + 1  # the store need not hold the band that the reader has
             self._release()
             yield band.pop()

@@ -111,6 +111,7 @@ def match_frames(known: Tensor | None, skip: Tensor | None, frames: int) -> tupl
 
 
 def _read(held: deque[StoredBand]) -> Rows:
+    """Not fetched ahead: all ops of a resolution read their own at the same time."""
     while held:
         one = held.popleft()
         band = [one.get()]

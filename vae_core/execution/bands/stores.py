@@ -1,10 +1,15 @@
-"""Stores for bands that are read more than once: on the device, in system memory, or in a scratch file."""
+"""Stores for bands that are read more than once: on the device, in system memory, or in a scratch file.
+
+That for CUDA in system memory is in pinned.py.
+"""
 
 import ctypes
 import mmap
 import os
 import tempfile
 import weakref
+from collections import deque
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -13,22 +18,30 @@ from torch import Tensor
 
 from ..plans import scratch
 from .heap import trim_heap
+from .readers import Rows
 
 PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}  # else it counts as shared
 
 
-class StoredBand(Protocol):
+class StoredBand:
     """One band that a store keeps."""
 
     rows: int
 
     def get(self) -> Tensor:
         """The band, on the device. Not to be written to."""
-        ...
+        raise NotImplementedError
+
+    def fetch(self) -> Callable[[], Tensor]:
+        """Begin to bring it to the device, if that can be done beside the computation. What is returned gives it, once.
+
+        Then it must be taken, or the store be closed.
+        """
+        return self.get
 
     def release(self) -> None:
         """The band will not be read again: free its memory."""
-        ...
+        raise NotImplementedError
 
 
 class Store(Protocol):
@@ -58,7 +71,7 @@ class OnDevice:
         pass
 
 
-class _BandInPlace:
+class _BandInPlace(StoredBand):
     def __init__(self, band: Tensor):
         self.rows, self.band = band.shape[-2], band
 
@@ -115,7 +128,7 @@ class InMappedMemory:
 
 
 class InSystemMemory:
-    """Bands of a GPU in pinned memory of the host. Copies run beside the computation, in the order of its stream."""
+    """Bands of a device other than CUDA in memory of the host. Every copy is waited for: nothing else orders them."""
 
     def put(self, band: Tensor) -> StoredBand:
         return _BandInSystemMemory(band)
@@ -127,16 +140,13 @@ class InSystemMemory:
         pass
 
 
-class _BandInSystemMemory:
+class _BandInSystemMemory(StoredBand):
     def __init__(self, band: Tensor):
-        self.rows, self.device = band.shape[-2], band.device
-        # Only CUDA keeps the host's memory until a copy that nobody waits for has ended; others may read what follows.
-        self.pinned = band.device.type == "cuda"
-        room = torch.empty_like(band, device="cpu", pin_memory=self.pinned)
-        self.band = room.copy_(band, non_blocking=self.pinned)
+        self.rows, self.device, self.band = band.shape[-2], band.device, torch.empty_like(band, device="cpu")
+        self.band.copy_(band)
 
     def get(self) -> Tensor:
-        return self.band.to(self.device, non_blocking=self.pinned)
+        return self.band.to(self.device)
 
     def release(self) -> None:
         del self.band
@@ -173,7 +183,7 @@ class OnDisk:
         return self.end - size
 
 
-class _BandOnDisk:
+class _BandOnDisk(StoredBand):
     def __init__(self, store: OnDisk, band: Tensor):
         self.store, self.rows = store, band.shape[-2]
         self.shape, self.dtype, self.device = band.shape, band.dtype, band.device
@@ -196,3 +206,15 @@ class _BandOnDisk:
 def _bytes(band: Tensor) -> Tensor:
     """In the order of channels_last; the same memory if it lies so."""
     return band.permute(0, 2, 3, 1).contiguous().view(-1).view(torch.uint8)
+
+
+def fetch_ahead(held: Iterable[StoredBand | None]) -> Rows:
+    """The bands one after the other; each is fetched while what was made of the one before it is being used."""
+    coming = deque[Callable[[], Tensor]]()
+    for one in held:
+        assert one is not None, "released before it was read"
+        coming.append(one.fetch())
+        if len(coming) > 1:
+            yield coming.popleft()()
+    while coming:
+        yield coming.popleft()()

@@ -16,6 +16,7 @@ from ..bands.flows import Source, read_flow
 from ..bands.holding import Banding
 from ..bands.readers import ROWS
 from ..bands.state import Past
+from ..bands.stores import StoredBand
 from .counting import GAPS, GAPS_ON_DISK, LiveBytes
 from .places import DISK
 from .shapes import ShapesOnly
@@ -128,7 +129,7 @@ class _CountingRooms:
         self.spare[size] = self.spare.get(size, 0) + 1
 
 
-class _CountedRoom:
+class _CountedRoom(StoredBand):
     """A band in a room; one that is on disk gets a room each time that it is read."""
 
     def __init__(self, store: _CountingRooms, band: Tensor):

@@ -1,5 +1,6 @@
 """Count what bands take, on one image run in a single band of tensors that have shapes but no numbers."""
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 from ...ops import AnyOp, Global, Ops, declared, list_norms
 from ..bands.flows import Source, read_flow
 from ..bands.holding import Banding
+from ..bands.pinned import count_pages
 from ..bands.state import Past
-from ..bands.stores import OnDevice
+from ..bands.stores import OnDevice, StoredBand
 from ..whole import Observer
 from .backend import count_compiled, find_forms
 from .counting import count_work
@@ -67,13 +69,10 @@ class BandedRun(Observer, Census):
         self.frames = shapes[0][0]
         self.shape = (*shapes[0][1:2], sum(shape[-2] for shape in shapes), shapes[0][-1])
 
-    def count_held(self, bands: int = 1, *, pinned: bool = False) -> int:
-        """Bytes at most in the store if each image is put there in so many bands; pinned: in memory that is pinned.
-
-        Torch rounds pinned blocks up to powers of two: pytorch/aten/src/ATen/core/CachingHostAllocator.h.
-        """
-        changes = [_pin(size, bands) if pinned else size for size in self.store.changes]
-        return max(accumulate(changes), default=0)
+    def count_held(self, bands: int = 1, page: int = 1) -> int:
+        """Bytes at most in the store if each image is put there in so many bands, in pages of so many bytes."""
+        changes = (math.copysign(count_pages(abs(size), bands, page), size) for size in self.store.changes)
+        return max(accumulate(map(int, changes)), default=0)
 
     def count_compiled(self, numbers: int) -> int:
         """Bytes that a CPU's backend keeps of the convolutions that it compiles for bands of so many numbers."""
@@ -119,12 +118,6 @@ class BandedRun(Observer, Census):
         self.before = len(self.convolved)
 
 
-def _pin(size: int, bands: int) -> int:
-    """Bytes that torch pins for so many bands of this size together; negative, as the size is, if they are released."""
-    block = 1 << (-(-abs(size) // bands) - 1).bit_length()
-    return block * bands if size > 0 else -block * bands
-
-
 class _CountingStore(OnDevice):
     """Counts the bytes that are held. changes: those of each band when it is put, and negative when it is released."""
 
@@ -135,7 +128,7 @@ class _CountingStore(OnDevice):
         return _CountedBand(self, band)
 
 
-class _CountedBand:
+class _CountedBand(StoredBand):
     def __init__(self, ledger: _CountingStore, band: Tensor):
         self.ledger, self.band, self.rows = ledger, band, band.shape[-2]
         ledger.changes.append(band.nbytes)

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from ...ops import Ops, list_looks_ahead, splits_in_time
 from .. import whole
+from ..bands.pinned import count_pages, find_page
 from ..bands.state import Past
 from ..bands.stores import OnDevice
 from .counting import MOST_GAPS
-from .places import DEVICE
+from .places import DEVICE, SYSTEM
 from .plan import Plan
 from .request import IN_FLIGHT, Request
 from .shapes import ShapesOnly
@@ -133,7 +134,7 @@ class ClipRequest(Request):
         here = plan.keep == DEVICE
         peak = plan.peak + self._count_end_bytes(part) + (part.known if here else 0) + part.gathered
         peak += min(MOST_GAPS, int(SCATTERED * plan.tensors)) if on_cpu else 0
-        held = plan.held + (0 if here else part.known)
+        held = plan.held + (0 if here else part.count_held(plan))
         ends = [numbers for end, numbers in self._end_numbers.items() if end != self.streamed]
         heap = max(peak - (plan.peak - plan.heap) - self.clips * self.x.nbytes, peak // 4) if on_cpu else 0
         changed = {"peak": peak, "held": held, "largest": max(plan.largest, *ends), "heap": heap}
@@ -188,6 +189,7 @@ class _LaterPart(Request):
 
     known     bytes that are held of these
     gathered  bytes of what attention remembers of them while it is put together: the parts, and the whole
+    holding   how many ops know something of them
     """
 
     leaves_gaps = False  # those in the heap are counted for the clip
@@ -201,7 +203,12 @@ class _LaterPart(Request):
         super().__init__(clip.ops, _frames(clip.x, clip.step * n), clip.scale)
         self.one = self.side = self.x
         self.n, self.past, self.known = n, past, past.row_bytes + past.memory_bytes
-        self.gathered = 2 * past.memory_bytes
+        self.gathered, self.holding = 2 * past.memory_bytes, len(past.known) + len(past.memories)
+
+    def count_held(self, plan: Plan) -> int:
+        """Bytes that what is known takes in system memory, where every band has pages of its own, or on disk."""
+        bands = plan.strips * self.holding
+        return count_pages(self.known, bands, find_page(plan.numbers)) if plan.keep == SYSTEM else self.known
 
     @cached_property
     def _end_numbers(self) -> dict[str, int]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ...errors import DoesNotFit
 from ...ops import DoublingConv, Ops, Residual, count_queries, declared, leaves, list_norms, walk
+from ..bands.pinned import find_page
 from ..bands.state import Past
 from .alive import Alive, count_alive
 from .banded_run import BandedRun
@@ -91,7 +92,7 @@ class Request:
         counted = self._count(twice)
         numbers = max(1, int(counted.widest * rows))
         tallest = max(numbers, counted.lowest)
-        held = counted.count_held(math.ceil(self.rows / rows), pinned=keep == SYSTEM and not on_cpu)
+        held = counted.count_held(math.ceil(self.rows / rows), find_page(numbers) if keep == SYSTEM else 1)
         on_device = held if keep == DEVICE else 0
         there = [end for end in self._end_numbers if end != self.streamed]
         ends = sum(self._end_bytes[end] for end in there)

@@ -32,14 +32,6 @@ def test_what_is_put_comes_back(make, dtype):
     store.close()
 
 
-def test_what_lies_in_memory_of_the_host_is_waited_for_but_by_cuda(monkeypatch):
-    """Other devices may read it after it was given to something else."""
-    asked, to = [], torch.Tensor.to
-    monkeypatch.setattr(torch.Tensor, "to", lambda t, *a, **how: asked.append(how["non_blocking"]) or to(t, *a, **how))
-    InSystemMemory().put(torch.ones(1, 3, 2, 5)).get()
-    assert asked == [False]
-
-
 def test_room_on_disk_is_used_again(tmp_path):
     store, band = OnDisk(tmp_path), torch.randn(1, 2, 3, 4)
     for _ in range(5):

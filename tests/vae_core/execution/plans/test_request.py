@@ -8,6 +8,7 @@ from exact_vae.vae_core import DoesNotFit, Half, from_weights
 from exact_vae.vae_core.execution import make_request
 from exact_vae.vae_core.execution.bands.flows import Source, build_flow
 from exact_vae.vae_core.execution.bands.holding import Banding
+from exact_vae.vae_core.execution.bands.pinned import find_page
 from exact_vae.vae_core.execution.bands.stores import OnDevice
 from exact_vae.vae_core.execution.plans.counting import count_work
 from exact_vae.vae_core.execution.plans.places import DEVICE, DISK, SYSTEM
@@ -136,13 +137,15 @@ def test_what_linear_attention_remembers_is_next_to_nothing():
     assert sana.whole.work < sana.plan_bands(8).work < 1.03 * sana.whole.work
 
 
-def test_pinned_memory_counts_as_torch_gives_it_out():
-    """Sana's decoder holds one image 512 wide of 256 rows: bands of 8 rows of the image are one row, 256 KiB, of it."""
+@pytest.mark.parametrize("width", [64, 48])
+def test_pinned_memory_counts_in_pages(width):
+    """Sana's decoder holds one image of 256 rows. In bands of 8 rows of the result each of its rows is one band."""
     ops = fuse(build("dc_ae", dc_ae.FAMILY.example).to(torch.bfloat16).decode_ops())
-    for width, pinned in ((64, 2**18), (48, 2**18)):  # 48: 196,608 bytes, for which torch pins 262,144
-        sana = Request(ops, torch.empty(1, 32, 64, width, device="meta", dtype=torch.bfloat16), 32)
-        assert sana.plan_bands(8, SYSTEM).held == 256 * pinned
-        assert sana.plan_bands(8, DISK).held == 256 * 512 * 4 * width * 2
+    sana = Request(ops, torch.empty(1, 32, 64, width, device="meta", dtype=torch.bfloat16), 32)
+    exact, pinned = sana.plan_bands(8, DISK).held, sana.plan_bands(8, SYSTEM).held
+    page = find_page(sana.plan_bands(8).numbers)
+    assert exact == 256 * 512 * 4 * width * 2
+    assert exact <= pinned < exact + 256 * page and pinned % page == 0
 
 
 @torch.no_grad()
