@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Iterator
 from functools import partial
 from operator import attrgetter
@@ -154,6 +155,7 @@ def measure_copies(setting: Setting) -> list[Row]:
     y = torch.empty_like(x)
     ms = median_ms(partial(y.copy_, x), setting.device)
     rows: list[Row] = [{"name": "copy on the device, GB/s", "value": 2 * size / ms / 1e6}]
+    rows += [_measure_pinning(size // 4)] if setting.on_cuda else []
     for pinned in (True, False) if setting.on_cuda else ():
         host = torch.empty(size // 4, dtype=torch.uint8, pin_memory=pinned)
         part, kind = x[: size // 4], "pinned" if pinned else "pageable"
@@ -161,6 +163,13 @@ def measure_copies(setting: Setting) -> list[Row]:
             ms = median_ms(partial(to.copy_, come, non_blocking=pinned), setting.device, warm=1, runs=3)
             rows.append({"name": f"{way}, {kind}, GB/s", "value": len(host) / ms / 1e6})
     return rows
+
+
+def _measure_pinning(size: int) -> Row:
+    """A run that keeps bands in system memory pins it anew: torch has none left over."""
+    begun = time.perf_counter()
+    torch.empty(size, dtype=torch.uint8, pin_memory=True)
+    return {"name": "pinning memory of the host, GB/s", "value": size / (time.perf_counter() - begun) / 1e9}
 
 
 def measure_launches(setting: Setting) -> list[Row]:

@@ -99,7 +99,7 @@ class Layout(NamedTuple):
 class Watch(TorchDispatchMode):
     """Sees every op.
 
-    kernels   how often each op ran on the device
+    kernels   how often each op ran on the device, but copies to it and from it
     reads     (is it inside a run?, the file and line of the library that asks): how often a value was waited for
     moves     Move: how often
     layouts   Layout: how often
@@ -134,8 +134,7 @@ class Watch(TorchDispatchMode):
     def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
         name = str(func.overloadpacket).removeprefix("aten.")
         first = next((a for a in tree_leaves(args) if isinstance(a, Tensor)), None)
-        if first is not None:
-            self._note_move(name, first, args, kwargs)
+        copied = first is not None and self._note_move(name, first, args, kwargs)
         on_device = first is not None and first.device.type == "cuda"
         if on_device and name in READS:
             self.reads[_find_caller()] += 1
@@ -143,7 +142,8 @@ class Watch(TorchDispatchMode):
             return first.dtype is torch.bool or 0.5
         if first is None or not on_device:
             return self._keep(func(*args, **kwargs))
-        self._note_kernel(func, name, args)
+        if not copied:
+            self._note_kernel(func, name, args)
         return self._keep(_compute(func, name, first, args, kwargs))
 
     def _note_kernel(self, func: Any, name: str, args: Any) -> None:
@@ -153,14 +153,16 @@ class Watch(TorchDispatchMode):
             weight = args[1] if len(args) > 1 and isinstance(args[1], Tensor) and args[1].ndim > 3 else None
             self.layouts[Layout(name, name_layout(args[0]), "" if weight is None else name_layout(weight))] += 1
 
-    def _note_move(self, name: str, first: Tensor, args: Any, kwargs: Any) -> None:
+    def _note_move(self, name: str, first: Tensor, args: Any, kwargs: Any) -> bool:
+        """Is it a copy between devices? It takes no kernel."""
         if name not in COPIES:
-            return
+            return False
         to, come = (first, args[1]) if name == "copy_" else (torch.device(kwargs.get("device") or first.device), first)
         ends = [(end.device if isinstance(end, Tensor) else end).type for end in (come, to)]
         if ends[0] == ends[1] or "cuda" not in ends:
-            return
+            return False
         self.moves[Move(" -> ".join(ends), not is_late(args, kwargs), *_find_caller())] += 1
+        return True
 
     def _keep(self, made: Any) -> Any:
         for one in tree_leaves(made):

@@ -33,7 +33,7 @@ FEW_BEFORE, COUNTED_AFTER, COUNTED_ROWS = 80, 12, 256  # convolutions; bands of 
 # Else the top of the image. At lower resolutions, where a band of as many numbers is of more rows, it needs a full one;
 # and taller ones, of which most is alive if nothing is held beside them.
 COUNTED, COUNTED_ON_DISK = 8, 16  # bands
-READ_BACK = 3  # more bands alive on another device than a CPU if they are held elsewhere: those that were read back
+READ_BACK = {DEVICE: 0, SYSTEM: 5, DISK: 3}  # more bands alive off the CPU if held there: read back, fetched ahead
 AROUND_MEMORY = 2  # bands alive while attention gathers what it remembers: what it reads, and what that was made of
 # Of a CPU's peak: what the heap with the largest op may come to, and what it may grow by at least: trimming is slow.
 SURE, LEAST_HEAP = 0.95, 1 / 8
@@ -105,8 +105,7 @@ class Request:
             compiled = int(counted.count_compiled(numbers) * self._share_compiled(found.by_peak, len(self.x)))
             peak, cpu = self._leave_gaps(alive, found.gaps, found.surge, compiled, ends)
         else:
-            in_flight = IN_FLIGHT + (READ_BACK if keep != DEVICE else 0)
-            working = (in_flight * tallest + self.carried) * self.x.itemsize
+            working = ((IN_FLIGHT + READ_BACK[keep]) * tallest + self.carried) * self.x.itemsize
             peak = on_device + max(working, remembered) + ends + self.temporary_weights
         largest = max(JOINED * tallest, counted.gathered, *(self._end_numbers[end] for end in there))
         asked = ((min(numbers // c, pixels, count_queries(pixels)), pixels) for c, pixels in counted.attended)
