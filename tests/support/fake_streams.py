@@ -113,8 +113,14 @@ class Streams:
 
     def answer(self) -> dict[str, Any]:
         """What torch.cuda is asked about streams."""
+        streams = self
+
+        class Made(Stream):  # a class, since annotations name it
+            def __init__(self, device: Any = None):
+                super().__init__(streams, streams._name())
+
         return {
-            "Stream": self._make,
+            "Stream": Made,
             "current_stream": lambda device=None: self.current,
             "stream": self._enter,
             "_sanitizer.traceback": SimpleNamespace(StackSummary=traceback.StackSummary, walk_stack=_walk_some),
@@ -124,9 +130,9 @@ class Streams:
     def current(self) -> "Stream":
         return self.stack[-1]
 
-    def _make(self, device: Any = None) -> "Stream":
+    def _name(self) -> int:
         self.made += 1
-        return Stream(self, self.made)
+        return self.made
 
     @contextlib.contextmanager
     def _enter(self, stream: "Stream") -> Iterator[None]:
