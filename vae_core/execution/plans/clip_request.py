@@ -24,6 +24,7 @@ AT_A_TIME = (8, 4, 2, 1)  # latent frames, the fastest first
 AT_ONCE = 512 * 2**20  # bytes at most of bands of all frames in flight, on a CPU; more were not measured
 # Gaps in the heap of a CPU, as in `counting.py`, of what a part needs: what is held for the next part lies in between.
 SCATTERED = 0.4
+BANDS_KNOWN = 3  # of what each op knows, off the CPU if it is held elsewhere: read, left of the one before, on its way
 
 
 class ClipRequest(Request):
@@ -132,7 +133,8 @@ class ClipRequest(Request):
         peak = int(plan.tensors * more) + plan.compiled
         plan = replace(plan, peak=peak, held=int(plan.held * more), largest=int(plan.largest * more))
         here = plan.keep == DEVICE
-        peak = plan.peak + self._count_end_bytes(part) + (part.known if here else 0) + part.gathered
+        known = part.known if here else 0 if on_cpu else BANDS_KNOWN * part.known // plan.strips
+        peak = plan.peak + self._count_end_bytes(part) + known + part.gathered
         peak += min(MOST_GAPS, int(SCATTERED * plan.tensors)) if on_cpu else 0
         held = plan.held + (0 if here else part.count_held(plan))
         ends = [numbers for end, numbers in self._end_numbers.items() if end != self.streamed]
