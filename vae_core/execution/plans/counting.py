@@ -241,7 +241,7 @@ def count_work(op: AnyOp, made: Tensor) -> float:
     if isinstance(op, Global):
         return op.work(made)
     if isinstance(op, DoublingConv):
-        return made.numel() * op.weight.shape[0] * 4
+        return made.numel() * op.original.in_channels * 4
     numbers = made.numel()
     return float(max(numbers // made.shape[1] * _count_taps(op), numbers))
 
