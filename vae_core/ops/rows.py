@@ -170,7 +170,7 @@ class WidenedDoublingConv(DoublingConv):
     are summed at each call, some channels of the result at a time. Measured on an SD-class decoder at 256 and 512 px:
     that is no slower than sums in fp32 that are kept for the run, a hundredth of the time of the convolution for bands
     of all rows and a tenth for low ones at low resolution, which widening kept weights would take too; and kept, the
-    sums would take 85 MiB, 3.6 times what the weights in half precision take.
+    sums would take 36 MiB, 3.6 times what the weights in half precision take.
     """
 
     def __init__(self, conv: Conv2d, weight: Tensor | None = None):
