@@ -228,7 +228,7 @@ class LiveBytes(Observer, Census):
 
 def _is_read(key: int, args: Sequence[Any]) -> bool:
     """Does one of these tensors lie in this storage?"""
-    return any(isinstance(x, Tensor) and x.untyped_storage()._cdata == key for x in args)
+    return any((type(x) is Outline or isinstance(x, Tensor)) and x.untyped_storage()._cdata == key for x in args)
 
 
 class WholeCount(LiveBytes):
