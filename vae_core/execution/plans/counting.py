@@ -20,7 +20,7 @@ from ..bands.state import Past
 from ..whole import Observer
 from .backend import COUNTED, count_compiled, count_scratch, find_forms
 from .outlines import Outline
-from .replays import Replay, describe, describe_tensor, find_read
+from .replays import Replay, describe, describe_tensor, note
 from .shapes import Census, ShapesOnly
 
 # Gaps that tensors of many sizes leave in the heap of a CPU between what was there before an op: what the op itself
@@ -137,12 +137,10 @@ class LiveBytes(Observer, Census):
         made: Any = function(*read)
         rises = self.most - start, self.passing + self.held - start
         self.most, self.passing = max(most, self.most), max(passing, self.passing)
-        source, storage = find_read(made, read), made.untyped_storage()
-        size = 0 if source is not None else storage.nbytes()
-        if type(made) is Outline and self.now == start + size:
-            itself, views = source is not None and made is read[source], not self._is_owner(made)
-            looks = made.shape, made.dtype, made.steps
-            self.replays[key] = Replay(looks, source, itself, size, views, *rises)
+        if type(made) is Outline:
+            found = note(made, read, *rises, views=not self._is_owner(made))
+            if self.now == start + found.size:
+                self.replays[key] = found
         return cast(Tensor, made)
 
     def _is_owner(self, x: Any) -> bool:
