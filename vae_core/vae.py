@@ -28,7 +28,7 @@ from .execution.run import demand_finite, describe_run
 from .execution.streaming import PixelRows
 from .families import ZEROS, ClipLaw, Config, Facts, Half, Network
 from .families.blocks.ldm import GROUPS, groups_of
-from .families.doubling import are_joined, list_ops
+from .families.doubling import find_joined, list_ops
 from .families.moving import Movable
 from .families.registry import demand_part, demand_size_of, title
 from .files.marks import FileMap, demand_unwritten
@@ -281,7 +281,7 @@ class VAE(Movable, Scalable, Facts):
         return self.detours.find(self, half)
 
     def _request(self, half: Half, shape: Sequence[int], ops: Ops = (), **how: bool) -> Request:
-        return make_request(self.family, self.config, half, tuple(shape), self.dtype, joined=are_joined(ops), **how)
+        return make_request(self.family, self.config, half, tuple(shape), self.dtype, joined=find_joined(ops), **how)
 
     def _ladder(self, half: Half, shape: Sequence[int], options: RunOptions, ops: Ops, **how: bool) -> Ladder:
         if options.tiles:
@@ -323,7 +323,7 @@ class VAE(Movable, Scalable, Facts):
         if detour := self._find_detour(Half.DECODER):
             return detour.vae._decode(x, detour.adapt(options), detour.move(side_input)).to(self.device)
         masked = side_input is not None
-        ops = list_ops(self.network, Half.DECODER, masked)
+        ops = list_ops(self.network, Half.DECODER, masked, options.grad)
         if options.grad:
             return record(ops, self._undo_latent(x), options, side_input=side_input)
 

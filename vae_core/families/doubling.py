@@ -4,7 +4,9 @@ The op has sums of taps for weights (`DoublingConv`). In fp32 and fp64 they are 
 a sum of rounded taps would be rounded once more: up to 1.08 times the error of a whole run, measured on published sizes
 (benchmarks/doubling.py). Summed from numbers of more digits and rounded once it is 1.04 times at most. So the
 numbers that weights had before they were rounded are kept for these convolutions, as buffers that are saved nowhere:
-21 MB of an SD-class decoder. If there are none, because the file itself is in half precision, the two ops stay two.
+21 MB of an SD-class decoder. If there are none, because the file itself is in half precision, the two ops stay two;
+but not on a CPU that computes half precision in fp32. There the sums are in fp32 as well and never rounded, so of any
+weight they are as exact as the weight (`WidenedDoublingConv`).
 
 Others may write to weights after they are loaded, as patches and LoRAs do. So before every run the kept numbers are
 rounded and compared with the weights, bit for bit. A network in which one differs runs by its weights alone.
@@ -16,38 +18,54 @@ import torch
 from torch import Tensor
 
 from .. import processor
-from ..ops import AnyOp, Conv2d, DoublingConv, Ops, Upsample2x, leaves, map_ops
+from ..ops import AnyOp, Conv2d, DoublingConv, Ops, Upsample2x, WidenedDoublingConv, leaves, map_ops
 from .blocks.base import Network
 from .blocks.half import Half
 
 Numbers = Mapping[int, Tensor]  # id of a weight -> the same before it was rounded
+Joined = type[DoublingConv] | None  # what a doubling and the convolution after it are joined to
 
 
-def list_ops(network: Network, half: Half, masked: bool = False) -> Ops:
-    """The ops of a half; in half precision with those doublings joined whose numbers before rounding are known.
+def list_ops(network: Network, half: Half, masked: bool = False, grad: bool = False) -> Ops:
+    """The ops of a half; in half precision with those doublings joined that round no more than the two ops.
 
     masked: of a decoder beside an image and its mask. On a GPU this waits once, for whether weights are as they were.
+    grad: of a run that records gradients, which widens nothing
     """
+    ops = _list_apart(network, half, masked)
     if half is Half.ENCODER:
-        return network.encode_ops()
-    ops = network.masked_decode_ops() if masked else network.decode_ops()
-    return join_doublings(ops, _choose_unrounded) if _are_unchanged(_list_unrounded(ops)) else ops
+        return ops
+    unrounded = _list_unrounded(ops)
+    known = {id(conv) for conv in unrounded} if _are_unchanged(unrounded) else frozenset[int]()
+
+    def choose(conv: Conv2d) -> DoublingConv | None:
+        before = conv.unrounded if id(conv) in known else None
+        if not grad and _is_widened(conv.weight):
+            return WidenedDoublingConv(conv, before)
+        return None if before is None else DoublingConv(conv, before)
+
+    return join_doublings(ops, choose)
 
 
-def are_joined(ops: Ops) -> bool:
-    """Has `list_ops` joined doublings?"""
-    return any(isinstance(op, DoublingConv) for op in leaves(ops))
+def list_planned_ops(twin: Network, half: Half, joined: Joined, masked: bool = False) -> Ops:
+    """What `list_ops` gives for the network whose twin this is, on the meta device. joined: see `find_joined`."""
+    return join_doublings(_list_apart(twin, half, masked), joined) if joined else _list_apart(twin, half, masked)
 
 
-def join_doublings(ops: Ops, choose: Callable[[Conv2d], Tensor | None]) -> Ops:
-    """Each doubling and the convolution after it as one op, with taps summed of what `choose` gives; None: as it is."""
+def find_joined(ops: Ops) -> Joined:
+    """The op that `list_ops` has joined doublings to; None: it has joined none."""
+    return next((type(op) for op in leaves(ops) if isinstance(op, DoublingConv)), None)
+
+
+def join_doublings(ops: Ops, choose: Callable[[Conv2d], DoublingConv | None]) -> Ops:
+    """Each doubling and the convolution after it as the op that `choose` makes of the latter; None: as they are."""
 
     def join(ops: Ops) -> Ops:
         result: list[AnyOp] = []
         for op in ops:
             follows = bool(result) and isinstance(result[-1], Upsample2x)
-            if follows and isinstance(op, Conv2d) and _keeps_size(op) and (weight := choose(op)) is not None:
-                result[-1] = DoublingConv(op, weight)
+            if follows and isinstance(op, Conv2d) and _keeps_size(op) and (both := choose(op)) is not None:
+                result[-1] = both
             else:
                 result.append(op)
         return tuple(result)
@@ -55,9 +73,9 @@ def join_doublings(ops: Ops, choose: Callable[[Conv2d], Tensor | None]) -> Ops:
     return map_ops(ops, join)
 
 
-def choose_exact(conv: Conv2d) -> Tensor | None:
-    """The weight itself if its sums are as exact, in fp32 and fp64."""
-    return conv.weight if conv.weight.dtype.itemsize > 2 else None
+def join_exactly(conv: Conv2d) -> DoublingConv | None:
+    """If its sums are as exact as the weight itself: in fp32 and fp64."""
+    return DoublingConv(conv) if conv.weight.dtype.itemsize > 2 else None
 
 
 def keep_unrounded(network: Network, numbers: Numbers) -> None:
@@ -73,22 +91,15 @@ def keep_unrounded(network: Network, numbers: Numbers) -> None:
 def list_weights(network: Network) -> dict[str, Tensor]:
     """Its state dict, with what is known of weights before they were rounded in their places."""
     names = {id(tensor): name for name, tensor in network.state_dict(keep_vars=True).items()}
-    ops = list_ops(network, Half.DECODER)
-    joined = [op.original for op in leaves(ops) if isinstance(op, DoublingConv)]
-    return {**network.state_dict(), **{names[id(conv.weight)]: conv.unrounded for conv in joined}}
+    known = _list_unrounded(network.decode_ops())
+    before = {names[id(conv.weight)]: conv.unrounded for conv in known if conv.unrounded is not None}
+    return network.state_dict() | before if _are_unchanged(known) else network.state_dict()
 
 
 def list_doubled(network: Network) -> list[Conv2d]:
     """The decoder's convolutions that come after a doubling, each once."""
     found = (*_find_doubled(network.decode_ops()), *_find_doubled(network.masked_decode_ops()))
     return list({id(conv): conv for conv in found}.values())
-
-
-def add_unrounded(network: Network) -> Network:
-    """The same network on the meta device, with room for the numbers before rounding: for plans."""
-    for conv in list_doubled(network):
-        conv.unrounded = torch.empty_like(conv.weight, dtype=torch.float32)
-    return network
 
 
 def _find_more_digits(before: Tensor, weight: Tensor) -> Tensor | None:
@@ -109,23 +120,33 @@ def _find_doubled(ops: Ops) -> Iterator[Conv2d]:
 
 
 def _list_unrounded(ops: Ops) -> list[Conv2d]:
-    return [conv for conv in _find_doubled(ops) if _choose_unrounded(conv) is not None]
+    return [conv for conv in _find_doubled(ops) if _is_known(conv)]
 
 
-def _choose_unrounded(conv: Conv2d) -> Tensor | None:
-    """None too if others have cast it, and so rounded it, or have moved the weight alone."""
+def _is_known(conv: Conv2d) -> bool:
+    """Are the numbers before rounding? Not if others have cast them, and so rounded, or have moved the weight alone."""
     weight, kept = conv.weight, conv.unrounded
     known = kept is not None and kept.dtype is torch.float32 and kept.device == weight.device
-    return kept if known and weight.dtype.itemsize == 2 and _sums_in_fp32(weight) else None
+    return known and weight.dtype.itemsize == 2 and _sums_in_fp32(weight)
+
+
+def _is_widened(weight: Tensor) -> bool:
+    return weight.device.type == "cpu" and weight.dtype.itemsize == 2 and processor.is_faster_in_fp32(weight.dtype)
 
 
 def _sums_in_fp32(weight: Tensor) -> bool:
     """Does a transposed convolution in half precision? On a processor without instructions for it torch's does not."""
-    if weight.device.type != "cpu" or processor.is_faster_in_fp32(weight.dtype):
+    if weight.device.type != "cpu" or _is_widened(weight):
         return True
     bf16 = weight.dtype is torch.bfloat16
     own = torch.ops.mkldnn
     return bool(own._is_mkldnn_bf16_supported() if bf16 else own._is_mkldnn_fp16_supported())
+
+
+def _list_apart(network: Network, half: Half, masked: bool) -> Ops:
+    if half is Half.ENCODER:
+        return network.encode_ops()
+    return network.masked_decode_ops() if masked else network.decode_ops()
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ What is read and what is made stay in half precision. Some rows at a time are wi
 once: a backend's own half precision is no more exact, since it adds up in fp32 too.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -78,12 +79,26 @@ def conv_transpose2d(x: Tensor, weight: Tensor, bias: Tensor | None, *, around: 
     beyond = 3 * around  # what only rows beyond x would complete
     if not widens(x):
         return F.conv_transpose2d(x, weight, bias, 2, (beyond if unpadded else around, around))
+    return widen_transposed(
+        x, lambda part: as_dtype(weight[:, part], None, torch.float32)[0], weight.shape[:2], bias, around, unpadded
+    )
+
+
+def widen_transposed(
+    x: Tensor, make_weight: Callable[[slice], Tensor], channels: Sequence[int], bias: Tensor | None, around: int,
+    unpadded: bool = False,
+) -> Tensor:  # fmt: skip
+    """As `conv_transpose2d`, in fp32 some rows at a time and rounded once, for x in half precision on a CPU.
+
+    make_weight  of some channels of the result, (C, n, k, k) in fp32; it is asked once for each of them
+    channels     (C, C')
+    """
     steps = Steps(1 + 2 * around, makes=2, around=0 if unpadded else around)
-    y = make_room(x, (len(x), weight.shape[1], steps.count(x.shape[-2]), 2 * x.shape[-1]))
-    for part in split_channels(weight.shape[1], weight.numel(), WEIGHTS):
-        own, shift = as_dtype(weight[:, part], None if bias is None else bias[part], torch.float32)
-        how: dict[str, Any] = {"stride": 2, "padding": (beyond, around)}
-        widen_rows(x, y[:, part], steps, partial(F.conv_transpose2d, weight=own, bias=shift, **how))
+    y = make_room(x, (len(x), channels[1], steps.count(x.shape[-2]), 2 * x.shape[-1]))
+    how: dict[str, Any] = {"stride": 2, "padding": (3 * around, around)}
+    for part in split_channels(channels[1], math.prod(channels) * (2 + 2 * around) ** 2, WEIGHTS):
+        shift = None if bias is None else bias[part].float()
+        widen_rows(x, y[:, part], steps, partial(F.conv_transpose2d, weight=make_weight(part), bias=shift, **how))
     return y
 
 

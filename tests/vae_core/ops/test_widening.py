@@ -15,6 +15,8 @@ from exact_vae.vae_core.ops import (
     Conv3d,
     DoubleFrames,
     DoublingConv,
+    Upsample2x,
+    WidenedDoublingConv,
     attend,
     attention,
     conv2d,
@@ -99,6 +101,59 @@ def test_so_are_doublings_time_products_and_attention(dtype, monkeypatch):
     assert error <= 1.01 * torch.finfo(dtype).eps / 2 * exact.abs().max()
     monkeypatch.setattr(attention, "KEYS", 100)
     assert not attention.is_worth_widening(k) and (attend(q, k, v) - exact).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("weights", [1, 10_000, widening.WEIGHTS])
+@torch.no_grad()
+def test_joined_doublings_round_nothing_but_their_result(weights, dtype, monkeypatch):
+    """However many channels are made at once. The two ops give the same bits where all sums are exact."""
+    monkeypatch.setattr(widening, "WEIGHTS", weights)
+    monkeypatch.setattr(widening, "AT_ONCE", 6000)
+    x, conv = whole_numbers(2, 5, 9, 8), fill(Conv2d(5, 40))
+    conv.weight.mul_(67)  # of which sums of four have more digits than half precision
+    want, op = conv(Upsample2x()(x)), WidenedDoublingConv(conv.to(dtype), conv.weight.float())
+    for made in (op(x.to(dtype)), WidenedDoublingConv(conv)(x.to(dtype))):
+        assert torch.equal(made, want.to(dtype)) and made.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(op.apply_unpadded(x.to(dtype)), want[..., 2:-2, :].to(dtype))
+    assert torch.equal(
+        op.change(lambda sums: sums / 4)(x.to(dtype)), ((want - spread(conv)) / 4 + spread(conv)).to(dtype)
+    )
+    with torch.enable_grad():
+        assert torch.equal(op(x.to(dtype)), want.to(dtype))
+
+
+def spread(conv):
+    return conv.bias.float()[:, None, None]
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("file", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_joined_doublings_are_as_exact_as_the_rounding_of_their_result(file, dtype):
+    """So no less exact than the two ops, of weights in the file's dtype."""
+    conv, x = Conv2d(64, 8, bias=False).to(file), torch.randn(1, 64, 16, 16).to(dtype)
+    exact = torch.nn.functional.conv2d(Upsample2x()(x.double()), conv.weight.double(), padding=1)
+    before = conv.weight.detach().float().clone()  # not the parameter, which `to` changes
+    made = WidenedDoublingConv(conv.to(dtype), before)(x)
+    assert (made - exact).square().mean() <= 1.01 * (exact.to(dtype) - exact).square().mean()
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@torch.no_grad()
+def test_plans_count_what_sums_of_taps_take(dtype):
+    """More channels than are made at once: their sums, and those of two taps while they are made."""
+    x, conv = torch.ones(1, 256, 8, 8, dtype=dtype), Conv2d(256, 512).to(dtype)
+    x = x.contiguous(memory_format=torch.channels_last)
+    op = WidenedDoublingConv(conv)
+    with LiveMemory() as memory:
+        made = op(x)
+    shown = WidenedDoublingConv(Conv2d(256, 512).to("meta", dtype))
+    counted = count_scratch("conv_transpose2d", made.to("meta"), (x.to("meta"), shown.sums))
+    kept = sum(t.nbytes for t in (conv.weight, conv.bias, x, made))
+    assert shown(x.to("meta")).shape == made.shape
+    assert memory.most - kept <= counted
+    assert widening.WEIGHTS < memory.most - kept < 3 * widening.WEIGHTS
 
 
 @pytest.mark.parametrize("dtype", HALVES)

@@ -1,7 +1,7 @@
 """Count what bands take, on one image run in a single band of tensors that have shapes but no numbers."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -17,6 +17,8 @@ from ..bands.stores import OnDevice, StoredBand
 from ..whole import Observer
 from .backend import count_compiled, find_forms
 from .counting import count_work
+from .outlines import Outline
+from .replays import Replay, describe, describe_tensor, note
 from .shapes import Census, ShapesOnly
 
 HEIGHTS = 2  # of the bands that one convolution reads: most are of one height, the first and the last of others
@@ -59,6 +61,8 @@ class BandedRun(Observer, Census):
         self.norm_sizes: dict[int, int] = {}
         self.convolved: list[tuple[int, int]] = []  # numbers that each convolution makes, and those of its weights
         self.before = 0  # how many of them had run when the last pass ended: all that is read twice had been made
+        self.kinds = dict[int, Hashable]()  # of ops, by id
+        self.replays = dict[Hashable, tuple[Replay, list[tuple[int, int]]]]()  # with what was convolved
         self.outer: list[int] = []  # what is carried in the passes that this one is nested in
         norms = list_norms(ops)
         banding = Banding(2**62, store, frozenset(id(norms[i]) for i in twice))
@@ -88,6 +92,21 @@ class BandedRun(Observer, Census):
     def count_before(self, numbers: int) -> int:
         """How many convolutions of bands of so many numbers run until all that is read twice has been made."""
         return sum(-(-made // numbers) for made, _ in self.convolved[: self.before])
+
+    def run_op(self, op: AnyOp, function: Callable[..., Tensor], *read: Tensor) -> Tensor:
+        self.begin_op(op)
+        kind = self.kinds.get(id(op)) or self.kinds.setdefault(id(op), describe(op))
+        key = kind, function, *map(describe_tensor, read)
+        if known := self.replays.get(key):
+            made, convolved = known[0].make(read), known[1]
+            self.convolved += convolved
+        else:
+            before = len(self.convolved)
+            made = function(op, *read)
+            if type(made) is Outline:
+                self.replays[key] = note(made, read), self.convolved[before:]
+        self.end_op(op, made)
+        return made
 
     def see(self, name: str, made: Tensor, args: Sequence[Any]) -> None:
         if forms := find_forms(name, args):

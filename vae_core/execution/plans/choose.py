@@ -10,7 +10,7 @@ import torch
 
 from ...errors import DoesNotFit
 from ...families import ClipLaw, Config, Half, Network
-from ...families.doubling import add_unrounded, list_ops
+from ...families.doubling import Joined, list_planned_ops
 from ...families.registry import build, clip_law
 from ...ops import Conv3d, as_single_frame
 from .. import whole
@@ -35,13 +35,13 @@ def make_request(
     *,
     streamed: bool = False,
     masked: bool = False,
-    joined: bool = False,
+    joined: Joined = None,
 ) -> Request:
     """To encode pixels or decode a latent of this shape, (B, C, H, W) or (B, C, T, H, W); C is the config's own.
 
     streamed  the image comes or goes row by row, the clip by its frames
     masked    decode beside an image and its mask
-    joined    in half precision: are doublings joined, because numbers before rounding are known? See `are_joined`
+    joined    in half precision: what doublings are joined to, see `find_joined`
     Raises DoesNotFit for more pixels than can be counted.
     """
     return _make_request(family, config, half, shape, dtype, streamed, masked, joined)
@@ -50,27 +50,27 @@ def make_request(
 @lru_cache(maxsize=32)
 def _make_request(
     family: str, config: Config, half: Half, shape: tuple[int, ...], dtype: torch.dtype,
-    streamed: bool, masked: bool, joined: bool,
+    streamed: bool, masked: bool, joined: Joined,
 ) -> Request:  # fmt: skip
-    twin = _build_twin(family, config, dtype, joined)
+    twin = _build_twin(family, config, dtype)
     law = twin.clip_law
     if len(shape) == 4 and law and law.images_are_clips:
         shape = (*shape[:2], 1, *shape[2:])
     with _counting_on_meta(half, shape):
         if len(shape) == 5 and law and (shape[2] > 1 or law.images_are_clips):
-            return _request_clips(twin, law, config, half, shape, dtype, streamed)
+            return _request_clips(twin, law, config, half, shape, dtype, streamed, joined)
         batch = math.prod((shape[0], *shape[2:-2]))
         size = _find_size(config, half, shape)
         if half is Half.ENCODER:
             found = _request_encoding(twin, config, batch, size, dtype, streamed)
         else:
-            found = _request_decoding(twin, config, batch, size, dtype, streamed, masked)
+            found = _request_decoding(twin, config, batch, size, dtype, streamed, masked, joined)
         found.bands_first = config.image_size is None  # one that sees its image at once needs more in bands
         return found
 
 
 @lru_cache(maxsize=8)
-def _build_twin(family: str, config: Config, dtype: torch.dtype, joined: bool) -> Network:
+def _build_twin(family: str, config: Config, dtype: torch.dtype) -> Network:
     """The network on the meta device, for requests of every shape. Nobody changes it.
 
     Its weights lie as a run lays them out for good, which is no memory of one run.
@@ -79,18 +79,20 @@ def _build_twin(family: str, config: Config, dtype: torch.dtype, joined: bool) -
     for conv in twin.modules():
         if isinstance(conv, Conv3d):
             conv.taps()
-    return add_unrounded(twin) if joined else twin
+    return twin
 
 
 def _request_clips(
-    twin: Network, law: ClipLaw, config: Config, half: Half, shape: tuple[int, ...], dtype: torch.dtype, streamed: bool
-) -> ClipRequest:
+    twin: Network, law: ClipLaw, config: Config, half: Half, shape: tuple[int, ...], dtype: torch.dtype, streamed: bool,
+    joined: Joined,
+) -> ClipRequest:  # fmt: skip
     """shape: (B, C, T, H, W)"""
     clips, _, t, *size = shape
     if half is Half.DECODER:
         z = torch.empty(t, config.latent_channels, *size, dtype=dtype)
         goes = "result" if streamed else None
-        ops, chunk, joins = fuse(list_ops(twin, half)), law.next_latents * law.steps_at_once, law.first_latents
+        ops = fuse(list_planned_ops(twin, half, joined))
+        chunk, joins = law.next_latents * law.steps_at_once, law.first_latents
         return ClipRequest(ops, z, config.spatial_ratio, clips, 1, 1, 1, goes, chunk, joins if law.part else None)
     padded = _pad_size(size, config.spatial_ratio)
     pixels = torch.empty(t + law.missing(t), config.in_channels, *padded, dtype=dtype)
@@ -107,15 +109,17 @@ def _request_encoding(
 
 
 def _request_decoding(
-    twin: Network, config: Config, batch: int, size: tuple[int, int], dtype: torch.dtype, streamed: bool, masked: bool
-) -> Request:
+    twin: Network, config: Config, batch: int, size: tuple[int, int], dtype: torch.dtype, streamed: bool, masked: bool,
+    joined: Joined,
+) -> Request:  # fmt: skip
     z = whole.run(twin.from_latent_ops(), torch.empty(batch, config.latent_channels, *size, dtype=dtype))
     ratio = config.spatial_ratio
     scale = config.decoded_ratio * size[0] // z.shape[-2]
     if masked:
         side_input = torch.empty(batch, config.out_channels + 1, ratio * size[0], ratio * size[1], dtype=dtype)
-        return Request(fuse(list_ops(twin, Half.DECODER, masked)), z, scale, side_input=side_input)
-    ops = fuse(as_single_frame(list_ops(twin, Half.DECODER)))
+        ops = fuse(list_planned_ops(twin, Half.DECODER, joined, masked))
+        return Request(ops, z, scale, side_input=side_input)
+    ops = fuse(as_single_frame(list_planned_ops(twin, Half.DECODER, joined)))
     return Request(ops, z, scale, streamed="result" if streamed else None)
 
 

@@ -3,6 +3,7 @@
 The executors themselves run, on the meta device, with an observer that counts.
 """
 
+import math
 import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,13 +13,14 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from ...dtypes import at_least_fp32
 from ...ops import AnyOp, DoublingConv, Global, OneFrame, Ops, has_side_inputs
 from .. import whole
 from ..bands.state import Past
 from ..whole import Observer
 from .backend import COUNTED, count_compiled, count_scratch, find_forms
 from .outlines import Outline
-from .replays import Replay, describe, describe_tensor, find_read
+from .replays import Replay, describe, describe_tensor, note
 from .shapes import Census, ShapesOnly
 
 # Gaps that tensors of many sizes leave in the heap of a CPU between what was there before an op: what the op itself
@@ -26,6 +28,7 @@ from .shapes import Census, ShapesOnly
 # given back (`heap` of a Plan), which costs time: what is used again has to be cleared anew. See benchmarks/budgets.py.
 # Bands that are read from a disk are made anew each time, and leave more of them.
 GAPS, GAPS_ON_DISK, MOST_GAPS = 0.2, 0.3, 40 * 2**20  # of what was there; bytes
+STATISTICS = 2  # numbers of each pixel that torch's layer norm makes and nobody reads: mean, and 1 / deviation
 
 
 class WholeRun(NamedTuple):
@@ -134,12 +137,10 @@ class LiveBytes(Observer, Census):
         made: Any = function(*read)
         rises = self.most - start, self.passing + self.held - start
         self.most, self.passing = max(most, self.most), max(passing, self.passing)
-        source, storage = find_read(made, read), made.untyped_storage()
-        size = 0 if source is not None else storage.nbytes()
-        if type(made) is Outline and self.now == start + size:
-            itself, views = source is not None and made is read[source], not self._is_owner(made)
-            looks = made.shape, made.dtype, made.steps
-            self.replays[key] = Replay(looks, source, itself, size, views, *rises)
+        if type(made) is Outline:
+            found = note(made, read, *rises, views=not self._is_owner(made))
+            if self.now == start + found.size:
+                self.replays[key] = found
         return cast(Tensor, made)
 
     def _is_owner(self, x: Any) -> bool:
@@ -159,6 +160,8 @@ class LiveBytes(Observer, Census):
         key = made.untyped_storage()._cdata
         if key not in self.known and not _is_read(key, args):
             self.add(made)  # otherwise it is a view: of this, or of weights
+        if name == "layer_norm":
+            self.grow(0, STATISTICS * made.numel() // math.prod(args[1]) * at_least_fp32(made.dtype).itemsize)
         if name in COUNTED:
             self.forms.update(find_forms(name, args, self.taller))
             self.grow(0, scratch=count_scratch(name, made, args, self.taller))
@@ -223,7 +226,7 @@ class LiveBytes(Observer, Census):
 
 def _is_read(key: int, args: Sequence[Any]) -> bool:
     """Does one of these tensors lie in this storage?"""
-    return any(isinstance(x, Tensor) and x.untyped_storage()._cdata == key for x in args)
+    return any((type(x) is Outline or isinstance(x, Tensor)) and x.untyped_storage()._cdata == key for x in args)
 
 
 class WholeCount(LiveBytes):
@@ -241,7 +244,7 @@ def count_work(op: AnyOp, made: Tensor) -> float:
     if isinstance(op, Global):
         return op.work(made)
     if isinstance(op, DoublingConv):
-        return made.numel() * op.weight.shape[0] * 4
+        return made.numel() * op.original.in_channels * 4
     numbers = made.numel()
     return float(max(numbers // made.shape[1] * _count_taps(op), numbers))
 

@@ -185,6 +185,11 @@ class Outline:
         return tuple([self.narrow(dim, 0, each + (i < more)) for i in range(parts)])
 
     def __getitem__(self, given: Any) -> "Outline":
+        if type(given) is slice:  # most of all
+            n = len(range(*given.indices(self.shape[0])))
+            steps = self.stride()
+            steps = (steps[0] * (given.step or 1), *steps[1:])
+            return Outline((n, *self.shape[1:]), self.dtype, steps, self.storage)
         index: tuple[Any, ...] = given if type(given) is tuple else (given,)
         if any(type(one) not in INDICES for one in index):
             return _ask_of(Tensor.__getitem__, self, index)

@@ -50,6 +50,14 @@ class Replay(NamedTuple):
         return read[self.read] if self.itself else Outline(*self.made, storage=read[self.read].untyped_storage())
 
 
+def note(made: Outline, read: Sequence[Any], most: int = 0, on_cpu: int = 0, views: bool = False) -> Replay:
+    """How this was made of what was read. The last three are those of the replay."""
+    source = find_read(made, read)
+    size = 0 if source is not None else made.storage.nbytes()
+    itself = source is not None and made is read[source]
+    return Replay((made.shape, made.dtype, made.steps), source, itself, size, views, most, on_cpu)
+
+
 def find_read(made: Any, read: Sequence[Any]) -> int | None:
     """Which of these tensors is it a view of?"""
     key = made.untyped_storage()._cdata

@@ -159,9 +159,10 @@ def _convolve(
     x: Tensor, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Any:
     """An empty tensor of the shape of torch.conv2d's or torch.conv3d's."""
-    sides = x.shape[2:], weight.shape[2:], *(_each(n, x.ndim - 2) for n in (stride, padding, dilation))
-    size = ((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(*sides, strict=True))
-    return _empty((len(x), len(weight), *size), x.dtype)
+    kernel = weight.shape  # asked once: it is a real tensor, and answers by way of whoever watches
+    sides = x.shape[2:], kernel[2:], *(_each(n, x.ndim - 2) for n in (stride, padding, dilation))
+    size = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(*sides, strict=True)]
+    return _empty((x.shape[0], kernel[0], *size), x.dtype)
 
 
 def _convolve_transposed(
@@ -175,7 +176,7 @@ def _convolve_transposed(
 
 
 def _each(n: Any, sides: int) -> Sequence[int]:
-    return n if isinstance(n, Sequence) else (n,) * sides
+    return (n,) * sides if type(n) is int else n
 
 
 def _pad(x: Any, sides: Sequence[int], mode: str = "constant", value: Any = None) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from ...families.doubling import choose_exact, join_doublings
+from ...families.doubling import join_doublings, join_exactly
 from ...ops import (
     CHANNELS_LAST,
     AnyOp,
@@ -32,7 +32,7 @@ def fuse(ops: Ops, for_kernels: bool | None = None) -> Ops:
     for_kernels: are ops joined that `vae_core.kernels` computes at once? By default those on CUDA.
     """
     lay_out_weights(ops)
-    fused = join_doublings(rescale(ops) if computes_in_fp16(ops) else ops, choose_exact)
+    fused = join_doublings(rescale(ops) if computes_in_fp16(ops) else ops, join_exactly)
     fused = join_pixel_norms(fused)
     joins = _is_on_cuda(ops) if for_kernels is None else for_kernels
     return map_ops(map_ops(fused, _fuse_silu), _fuse_bias) if joins else fused

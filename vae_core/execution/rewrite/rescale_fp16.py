@@ -36,6 +36,7 @@ from ...ops import (
     Residual,
     SideInput,
     TimeConv,
+    WidenedDoublingConv,
     declared,
     leaves,
     name_original,
@@ -147,7 +148,7 @@ def _rescale_weights(op: Any, weight: float, bias: float) -> Any:
     """A convolution of so many times the weight and the bias; itself if both are 1."""
     if weight == bias == 1:
         return op
-    if isinstance(op, OneFrame):
+    if isinstance(op, (OneFrame, WidenedDoublingConv)):
         twin: Any = copy(op) if weight == 1 else op.change(partial(torch.mul, other=weight))
         twin.bias = _multiply(op.bias, bias)
     else:

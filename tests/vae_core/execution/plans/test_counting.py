@@ -70,7 +70,7 @@ def count(family, config, half, frames, dtype):
     """Everything that plans know of a request: all plans on a CPU and on another device."""
     size = (16, 24) if half is Half.DECODER else (16 * config.spatial_ratio, 24 * config.spatial_ratio)
     shape = (2, 3, *frames, *size)
-    request = choose._make_request.__wrapped__(family, config, half, shape, dtype, False, False, False)
+    request = choose._make_request.__wrapped__(family, config, half, shape, dtype, False, False, None)
     counted = vars(request._count(())) | {"norm_sizes": sorted(request._count(()).norm_sizes.values())}
     plans = [list(request.propose(("disk",), on_cpu=on_cpu)) for on_cpu in (True, False)]
     return plans, {name: value for name, value in counted.items() if isinstance(value, (int, float, list))}
