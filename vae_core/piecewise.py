@@ -41,7 +41,7 @@ class Runner(inputs.VAELike, Protocol):
     def decode(self, z: Tensor, *, size: Size | None, options: RunOptions) -> Tensor: ...
     def _find_detour(self, half: Half) -> Any: ...
     def _ladder(self, half: Half, shape: Sequence[int], options: RunOptions, ops: Ops, *, streamed: bool) -> Ladder: ...
-    def _encode(self, x: Tensor, options: RunOptions) -> Tensor: ...
+    def _encode(self, x: Tensor, folding: inputs.Folding, options: RunOptions) -> Tensor: ...
     def _undo_latent(self, x: Tensor) -> Tensor: ...
     def _make_posterior(self, z: Tensor, size: Size, folding: inputs.Folding) -> Posterior: ...
 
@@ -74,10 +74,11 @@ def decode_rows(vae: Runner, z: Tensor, size: Size | None, options: RunOptions) 
     demand_part(vae.config, vae.name, Half.DECODER)
     if detour := vae._find_detour(Half.DECODER):
         return detour.vae.decode_rows(z, size=size, options=detour.adapt(options))
-    x, folding = inputs.check_latent(vae, z, size)
+    _, folding = inputs.check_latent(vae, z, size)
     if isinstance(folding, inputs.ImagesAsClips) and len(z) == 1:
         image = vae.decode(z, size=size, options=options)
         return iter(image[0].split(streaming.STRIP, -2))
+    x = folding.fold(z)
     if len(x) != 1 or x.ndim != 4:
         raise BadRequest(
             f"rows can be decoded of one image, not of a latent of shape {tuple(z.shape)}: give them one by one."
@@ -135,7 +136,7 @@ def _encode_each(vae: Runner, source: Frames, options: RunOptions) -> Tensor:
     one = inputs.choose_folding(vae.clip_law, (1, *source.shape[:1], 1, *source.shape[2:]))
     runs = share_options(options, source.shape[1])
     pairs = zip(clip.parts(1), runs, strict=True)
-    return torch.cat([vae._encode(one.fold(frame.transpose(0, 1)[None]), how) for frame, how in pairs])
+    return torch.cat([vae._encode(frame.transpose(0, 1)[None], one, how) for frame, how in pairs])
 
 
 def decode_frames(vae: Runner, z: Tensor, size: Size | None, options: RunOptions) -> Iterator[Tensor]:
@@ -144,7 +145,7 @@ def decode_frames(vae: Runner, z: Tensor, size: Size | None, options: RunOptions
     demand_part(vae.config, vae.name, Half.DECODER)
     if detour := vae._find_detour(Half.DECODER):
         return detour.vae.decode_frames(z, size=size, options=detour.adapt(options))
-    x, folding = inputs.check_latent(vae, z, size)
+    _, folding = inputs.check_latent(vae, z, size)
     if z.ndim == 5 and len(z) != 1:
         raise BadRequest(f"frames can be decoded of one clip, not of {len(z)}: give them one by one.")
     if z.ndim == 4 or type(folding) is not inputs.Folding:
@@ -154,9 +155,9 @@ def decode_frames(vae: Runner, z: Tensor, size: Size | None, options: RunOptions
     ops = list_ops(vae.network, Half.DECODER)
 
     def attempt(plan: Plan, observer: ProgressObserver) -> Generator[Tensor, None, None]:
-        return _decode_parts(vae, ops, x, plan, observer, size)
+        return _decode_parts(vae, ops, z, plan, observer, size)
 
-    return pin_each(vae._ladder(Half.DECODER, x.shape, options, ops, streamed=True).stream(attempt))
+    return pin_each(vae._ladder(Half.DECODER, z.shape, options, ops, streamed=True).stream(attempt))
 
 
 @torch.no_grad()
