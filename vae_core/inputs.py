@@ -4,7 +4,7 @@ Networks run on batches of images, (B, C, H, W). Only a VAE of clips sees a clip
 clips, (B, C, T, H, W).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -102,6 +102,9 @@ class OneFrameClips(Folding):
 
     def unfold(self, x: Tensor) -> Tensor:
         return x[:, :, -1:]
+
+
+RunOne = Callable[[Tensor, Folding, RunOptions], Tensor]  # of x as it was given
 
 
 def choose_folding(law: ClipLaw | None, shape: Sequence[int]) -> Folding:

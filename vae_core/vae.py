@@ -3,7 +3,7 @@
 Runs whose pixels come or go piece by piece are in piecewise.py.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from .execution.plans.choose import choose_plans, make_request
 from .execution.plans.plan import Plan
 from .execution.plans.request import Request
 from .execution.progress import ProgressObserver
+from .execution.rewrite.fuse import count_copied
 from .execution.run import demand_finite, describe_run
 from .execution.streaming import PixelRows
 from .families import ZEROS, ClipLaw, Config, Facts, Half, Network
@@ -44,9 +45,7 @@ if TYPE_CHECKING:
 
     from .execution.options import RunKeywords
 
-
 Size = tuple[int, int]  # (H, W)
-RunOne = Callable[[Tensor, inputs.Folding, RunOptions], Tensor]
 
 
 class VAE(Movable, Scalable, Facts):
@@ -282,7 +281,8 @@ class VAE(Movable, Scalable, Facts):
         return self.detours.find(self, half)
 
     def _request(self, half: Half, shape: Sequence[int], ops: Ops = (), **how: bool) -> Request:
-        return make_request(self.family, self.config, half, tuple(shape), self.dtype, joined=are_joined(ops), **how)
+        form = self.family, self.config, half, tuple(shape), self.dtype
+        return make_request(*form, joined=are_joined(ops), copied=count_copied(ops), **how)
 
     def _ladder(self, half: Half, shape: Sequence[int], options: RunOptions, ops: Ops, **how: bool) -> Ladder:
         if options.tiles:
@@ -292,7 +292,7 @@ class VAE(Movable, Scalable, Facts):
         start = partial(self._start, images=shape[0], options=options)
         return Ladder(choose_plans(request, self.device, options, what=what), start, what, self.device)
 
-    def _run_in_tiles(self, run_one: RunOne, x: Tensor, folding: inputs.Folding, options: RunOptions, ratio: int,
+    def _run_in_tiles(self, run_one: inputs.RunOne, x: Tensor, folding: inputs.Folding, options: RunOptions, ratio: int,
                       cell: int) -> Tensor:  # fmt: skip
         """`run_one` for all of x, or for each of its tiles if the options ask for them. ratio, cell: see tiles.run."""
         if options.tiles is None or self.image_size:
@@ -340,11 +340,9 @@ class VAE(Movable, Scalable, Facts):
 
     def _undo_latent(self, x: Tensor) -> Tensor:
         """The latent -> z, which the decoder reads."""
-        x = x.to(self.device, at_least_fp32(self.dtype))
-        return whole.run(self.network.from_latent_ops(), x).to(self.dtype)
+        return whole.run(self.network.from_latent_ops(), x.to(self.device, at_least_fp32(self.dtype))).to(self.dtype)
 
     def _make_posterior(self, z: Tensor, size: Size, folding: inputs.Folding) -> Posterior:
         demand_finite(self, z, Half.ENCODER)
-        to_latent = (*self.network.to_latent_ops(), folding.unfold)
         make = Posterior.of_moments if self.network.gaussian else Posterior.of_point
-        return make(z, to_latent, size)
+        return make(z, (*self.network.to_latent_ops(), folding.unfold), size)

@@ -210,5 +210,4 @@ class _LaterPart(Request):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Always of the count as a whole, which comes first: each count brings the past up to date."""
-        return self._whole_run.shape
+        return _find_shape(self)

@@ -16,7 +16,7 @@ from ...ops import AnyOp, DoublingConv, Global, OneFrame, Ops, has_side_inputs
 from .. import whole
 from ..bands.state import Past
 from ..whole import Observer
-from .backend import COUNTED, count_compiled, count_scratch, find_forms
+from .backend import COUNTED, NORMS, count_compiled, count_of_norm, count_scratch, find_forms
 from .outlines import Outline
 from .replays import Replay, describe, describe_tensor, find_read
 from .shapes import Census, ShapesOnly
@@ -162,6 +162,8 @@ class LiveBytes(Observer, Census):
         if name in COUNTED:
             self.forms.update(find_forms(name, args, self.taller))
             self.grow(0, scratch=count_scratch(name, made, args, self.taller))
+        elif name in NORMS:
+            self.grow(0, count_of_norm(name, made, args[1]))
 
     def add(self, x: Tensor, views: bool = False) -> Tensor:
         """There is this tensor, too; views: of one that is gone."""
