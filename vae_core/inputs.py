@@ -4,7 +4,7 @@ Networks run on batches of images, (B, C, H, W). Only a VAE of clips sees a clip
 clips, (B, C, T, H, W).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from .dtypes import at_least_fp32
 from .errors import BadPixels, BadRequest, LatentMismatch
 from .execution.options import RunOptions
 from .families import ClipLaw, Config, Half, Network, demand_size_of
-from .images.pixels import lay_out, pad_to
+from .images.pixels import lay_out, pad_to, padding
 from .images.plausible import demand_range
 from .latents import spaces
 from .latents.numbers import demand_latent, demand_numbers
@@ -44,6 +44,14 @@ class Folding:
         """x as it was given -> x as it is run."""
         return x
 
+    def fold_to(self, device: torch.device, dtype: torch.dtype, x: Tensor) -> Tensor:
+        """x as it was given -> x as it is run, on this device and in this dtype: at most one copy of it is made."""
+        return self.fold(x.to(device, dtype))
+
+    def fold_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of x as it was given -> that of x as it is run."""
+        return tuple(shape)
+
     def unfold(self, x: Tensor) -> Tensor:
         """The result of the run -> the result in the layout that was given."""
         return x
@@ -58,6 +66,20 @@ class FramesAsImages(Folding):
     def fold(self, x: Tensor) -> Tensor:
         return x.transpose(1, 2).flatten(0, 1)
 
+    def fold_to(self, device: torch.device, dtype: torch.dtype, x: Tensor) -> Tensor:
+        """Several clips lie otherwise than their frames as images do: they are cast while they are laid out."""
+        if 1 in (len(x), self.frames):
+            return super().fold_to(device, dtype, x)
+        b, c, t, h, w = x.shape
+        made = torch.empty((b * t, c, h, w), dtype=dtype, device=device, memory_format=torch.channels_last)
+        for clip, images in zip(x.transpose(1, 2), made.split(t), strict=True):
+            images.copy_(clip)
+        return made
+
+    def fold_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        b, c, t, *size = shape
+        return (b * t, c, *size)
+
     def unfold(self, x: Tensor) -> Tensor:
         return x.unflatten(0, (-1, self.frames)).transpose(1, 2)
 
@@ -68,6 +90,9 @@ class ImagesAsClips(Folding):
     def fold(self, x: Tensor) -> Tensor:
         return x[:, :, None]
 
+    def fold_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        return (*shape[:2], 1, *shape[2:])
+
     def unfold(self, x: Tensor) -> Tensor:
         return x[:, :, -1]
 
@@ -77,6 +102,9 @@ class OneFrameClips(Folding):
 
     def unfold(self, x: Tensor) -> Tensor:
         return x[:, :, -1:]
+
+
+RunOne = Callable[[Tensor, Folding, RunOptions], Tensor]  # of x as it was given
 
 
 def choose_folding(law: ClipLaw | None, shape: Sequence[int]) -> Folding:
@@ -91,7 +119,7 @@ def choose_folding(law: ClipLaw | None, shape: Sequence[int]) -> Folding:
 
 
 def check_pixels(vae: VAELike, pixels: Tensor) -> tuple[Tensor, Folding]:
-    """Check pixels' shape, dtype and values -> (the pixels as they are run, how they were laid out).
+    """Check pixels' shape, dtype and values -> (the pixels as they were given, how they are laid out to be run).
 
     pixels: (B, C, H, W) or (B, C, T, H, W), floating-point, in [-1, 1] or not far beyond. Raises BadPixels.
     """
@@ -105,8 +133,7 @@ def check_pixels(vae: VAELike, pixels: Tensor) -> tuple[Tensor, Folding]:
         )
     demand_size_of(vae, vae.name, Half.ENCODER, shape)
     demand_range(pixels)
-    folding = choose_folding(vae.network.clip_law, shape)
-    return folding.fold(pixels), folding
+    return pixels, choose_folding(vae.network.clip_law, shape)
 
 
 def check_rows_shape(vae: VAELike, shape: object) -> tuple[int, int, int]:
@@ -129,7 +156,7 @@ def _check_pieces(vae: VAELike, what: str, sizes: str, shape: object) -> tuple[i
 
 
 def check_latent(vae: VAELike, z: Tensor, size: tuple[int, int] | None) -> tuple[Tensor, Folding]:
-    """Check a latent's shape, dtype and values -> (the latent as it is run, how it was laid out).
+    """Check a latent's shape, dtype and values -> (the latent as it was given, how it is laid out to be run).
 
     z: (B, latent_channels, h, w) or (B, latent_channels, T, h, w), floating-point. size: (H, W) to crop its image to.
     Raises LatentMismatch, NumericalOverflow for numbers that no latent has, and BadRequest for a size below 1.
@@ -149,16 +176,17 @@ def check_latent(vae: VAELike, z: Tensor, size: tuple[int, int] | None) -> tuple
     demand_size_of(vae, vae.name, Half.DECODER, z.shape)
     demand_numbers(z)
     demand_size(size, z.shape, vae.spatial_ratio)
-    folding = choose_folding(vae.network.clip_law, z.shape)
-    return folding.fold(z), folding
+    return z, choose_folding(vae.network.clip_law, z.shape)
 
 
-def check_masked_image(vae: VAELike, image: Tensor | None, mask: Tensor | None, z: Tensor) -> Tensor | None:
+def check_masked_image(
+    vae: VAELike, image: Tensor | None, mask: Tensor | None, latent_shape: Sequence[int]
+) -> Tensor | None:
     """What a decoder sees beside its latent: the image, 0 where the mask is 1, and the mask; None if neither is given.
 
-    image  (B, C, H, W) in [-1, 1]
-    mask   (B, 1, H, W) in [0, 1]
-    z      (B, latent_channels, h, w), checked
+    image         (B, C, H, W) in [-1, 1]
+    mask          (B, 1, H, W) in [0, 1]
+    latent_shape  (B, latent_channels, h, w), checked
     Returns (B, C + 1, H', W') on the VAE's device, in its dtype; H', W' are multiples of the ratio.
     Raises BadRequest if the VAE takes none or one is missing, BadPixels and LatentMismatch for shapes and values.
     """
@@ -168,21 +196,25 @@ def check_masked_image(vae: VAELike, image: Tensor | None, mask: Tensor | None, 
         raise BadRequest(f"'{vae.name}' cannot decode with an image and a mask: it is {vae.title}.")
     if image is None or mask is None:
         raise BadRequest("give an image and a mask, or neither.")
-    pixels, _ = check_pixels(vae, image)
+    given, folding = check_pixels(vae, image)
     if need := name_need(mask):
         raise BadPixels(f"a mask must be {need}.")
-    masks = choose_folding(vae.network.clip_law, mask.shape).fold(mask)
-    if masks.shape != (len(pixels), 1, *pixels.shape[-2:]) or not (masks.amin() >= 0 and masks.amax() <= 1):
+    pixels, masks = folding.fold(given), choose_folding(vae.network.clip_law, mask.shape).fold(mask)
+    n, c, h, w = pixels.shape
+    if masks.shape != (n, 1, h, w) or not (masks.amin() >= 0 and masks.amax() <= 1):
         raise BadPixels(
             f"this mask has shape {tuple(mask.shape)}: for an image of shape {tuple(image.shape)} it needs one "
             "channel, the same size, and numbers in [0, 1]."
         )
-    exact = at_least_fp32(vae.dtype)
-    pixels, masks = (t.to(vae.device, exact) for t in (pixels, masks))
-    x = pad_to(torch.cat([pixels * (1 - masks), masks], 1), vae.spatial_ratio)
-    if x.shape[2:] != tuple(n * vae.spatial_ratio for n in z.shape[2:]) or len(x) != len(z):
-        raise LatentMismatch(f"a latent of shape {tuple(z.shape)} is not of images of shape {tuple(image.shape)}.")
-    return lay_out(x.to(vae.dtype))
+    size, (below, right, _) = latent_shape[2:], padding(h, w, vae.spatial_ratio)
+    if (h + below, w + right) != tuple(n * vae.spatial_ratio for n in size) or n != latent_shape[0]:
+        raise LatentMismatch(f"a latent of shape {tuple(latent_shape)} is not of images of shape {tuple(image.shape)}.")
+    x = torch.empty((n, c + 1, h, w), dtype=vae.dtype, device=vae.device, memory_format=torch.channels_last)
+    for image, mask, place in zip(pixels.split(1), masks.split(1), x.split(1), strict=True):
+        image, mask = (t.to(vae.device, at_least_fp32(vae.dtype)) for t in (image, mask))
+        place[:, :-1].copy_(image * (1 - mask))
+        place[:, -1:].copy_(mask)
+    return lay_out(pad_to(x, vae.spatial_ratio))
 
 
 def demand_size(size: object, latent_shape: Sequence[int], ratio: int) -> None:

@@ -12,11 +12,11 @@ threads. So is the grad mode: runs record gradients only if `grad=True` asks for
 
 import warnings
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import lru_cache, partial
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import lru_cache, partial, wraps
 from itertools import islice
 from threading import RLock
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
 
@@ -24,6 +24,7 @@ AUTOCAST = ("cpu", "cuda", "xpu", "mps", "hpu", "xla", "privateuseone")  # devic
 # What `fp32_precision` says if fp32 is meant: the format of the standard; or nothing, here and where it inherits from.
 FP32, UNSAID = "ieee", "none"
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -42,17 +43,36 @@ def pin_numerics() -> Iterator[None]:
 
 def pin_each(items: Generator[T, None, None]) -> Iterator[T]:
     """The same items, each made under `pin_numerics`. While the caller has one, all is as the caller has set it."""
+    return _make_each(items, pin_numerics)
+
+
+def without_grad(make: Callable[P, Generator[T, None, None]]) -> Callable[P, Generator[T, None, None]]:
+    """A decorator of functions that give items one by one: each is made under `torch.no_grad`.
+
+    As a decorator of such functions, torch's own keeps the last item alive while it makes the next one.
+    """
+
+    @wraps(make)
+    def call(*args: P.args, **keywords: P.kwargs) -> Generator[T, None, None]:
+        return _make_each(make(*args, **keywords), torch.no_grad)
+
+    return call
+
+
+def _make_each(
+    items: Generator[T, None, None], under: Callable[[], AbstractContextManager[Any]]
+) -> Generator[T, None, None]:
     try:
-        while made := _make_one(items):
+        while made := _make_one(items, under):
             yield made.pop()
     finally:
-        with pin_numerics():
+        with under():
             items.close()
 
 
-@pin_numerics()
-def _make_one(items: Iterator[T]) -> list[T]:
-    return list(islice(items, 1))
+def _make_one(items: Iterator[T], under: Callable[[], AbstractContextManager[Any]]) -> list[T]:
+    with under():
+        return list(islice(items, 1))
 
 
 class Switch(NamedTuple):

@@ -1,6 +1,7 @@
 """Runs of a VAE whose pixels come or go piece by piece, an image by rows, a clip by frames: see the methods of VAE."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -20,7 +21,7 @@ from .families import ClipLaw, Config, Half
 from .families.doubling import list_ops
 from .families.registry import demand_part
 from .images.plausible import demand_range
-from .numerics import pin_each
+from .numerics import pin_each, without_grad
 from .ops import Ops, as_single_frame
 from .posterior import Posterior
 
@@ -40,8 +41,7 @@ class Runner(inputs.VAELike, Protocol):
     def encode(self, pixels: Tensor, *, options: RunOptions) -> Posterior: ...
     def decode(self, z: Tensor, *, size: Size | None, options: RunOptions) -> Tensor: ...
     def _find_detour(self, half: Half) -> Any: ...
-    def _ladder(self, half: Half, shape: Sequence[int], options: RunOptions, ops: Ops, *, streamed: bool) -> Ladder: ...
-    def _encode(self, x: Tensor, options: RunOptions) -> Tensor: ...
+    def _ladder(self, half: Half, shape: Sequence[int], options: RunOptions, ops: Ops, **how: bool) -> Ladder: ...
     def _undo_latent(self, x: Tensor) -> Tensor: ...
     def _make_posterior(self, z: Tensor, size: Size, folding: inputs.Folding) -> Posterior: ...
 
@@ -74,10 +74,11 @@ def decode_rows(vae: Runner, z: Tensor, size: Size | None, options: RunOptions) 
     demand_part(vae.config, vae.name, Half.DECODER)
     if detour := vae._find_detour(Half.DECODER):
         return detour.vae.decode_rows(z, size=size, options=detour.adapt(options))
-    x, folding = inputs.check_latent(vae, z, size)
+    _, folding = inputs.check_latent(vae, z, size)
     if isinstance(folding, inputs.ImagesAsClips) and len(z) == 1:
         image = vae.decode(z, size=size, options=options)
         return iter(image[0].split(streaming.STRIP, -2))
+    x = folding.fold(z)
     if len(x) != 1 or x.ndim != 4:
         raise BadRequest(
             f"rows can be decoded of one image, not of a latent of shape {tuple(z.shape)}: give them one by one."
@@ -91,14 +92,19 @@ def decode_rows(vae: Runner, z: Tensor, size: Size | None, options: RunOptions) 
     return pin_each(vae._ladder(Half.DECODER, x.shape, options, ops, streamed=True).stream(attempt))
 
 
-@torch.no_grad()
+@without_grad
 def _decode_bands(
     vae: Runner, ops: Ops, x: Tensor, plan: Plan, observer: ProgressObserver, size: Size | None
 ) -> Generator[Tensor, None, None]:
     left = vae.decoded_size(size) if size else None
-    for band in streaming.decode(fuse(ops), vae._undo_latent(x), plan, observer, left):
-        demand_finite(vae, band, Half.DECODER)
-        yield band[0]
+    bands = streaming.decode(fuse(as_single_frame(ops)), vae._undo_latent(x), plan, observer, left)
+    yield from map(partial(_take_band, vae), bands)  # a variable here would hold the last one while the next is made
+
+
+def _take_band(vae: Runner, band: Tensor) -> Tensor:
+    """(1, C, n, W) -> (C, n, W)"""
+    demand_finite(vae, band, Half.DECODER)
+    return band[0]
 
 
 def encode_frames(vae: Runner, source: Frames, options: RunOptions) -> Posterior:
@@ -124,18 +130,36 @@ def _encode_parts(vae: Runner, source: Frames, shape: tuple[int, ...], options: 
 
     def attempt(plan: Plan, observer: ProgressObserver) -> Tensor:
         parts = clips.stream(fuse(ops), clip.parts(plan.frames, plan.begins), plan, observer, vae.device)
-        return torch.cat(list(parts)).transpose(0, 1)[None]
+        return _join(parts, plan.shape[0]).transpose(0, 1)[None]
 
     return vae._ladder(Half.ENCODER, shape, options, ops, streamed=True).run(attempt)
 
 
 def _encode_each(vae: Runner, source: Frames, options: RunOptions) -> Tensor:
     """Every frame is an image: (T, C', h, w), or (1, C', T', h, w) of a clip of one frame."""
+    c, frames, h, w = source.shape
     clip = StreamedClip(source, 1, None, vae.device, vae.dtype, demand_range)
-    one = inputs.choose_folding(vae.clip_law, (1, *source.shape[:1], 1, *source.shape[2:]))
-    runs = share_options(options, source.shape[1])
-    pairs = zip(clip.parts(1), runs, strict=True)
-    return torch.cat([vae._encode(one.fold(frame.transpose(0, 1)[None]), how) for frame, how in pairs])
+    one = inputs.choose_folding(vae.clip_law, (1, c, 1, h, w))
+    shape = (frames, *one.fold_shape((1, c, 1, h, w))[1:])
+    ops = list_ops(vae.network, Half.ENCODER)
+
+    def attempt(plan: Plan, observer: ProgressObserver) -> Tensor:
+        images = (one.fold(frame.transpose(0, 1)[None]) for frame in clip.parts(1))
+        runs = (clips.run_batch(ops, x, plan, observer, vae.clip_law, vae.spatial_ratio) for x in images)
+        return _join(runs, frames)
+
+    return vae._ladder(Half.ENCODER, shape, options, ops, apart=True).run(attempt)
+
+
+def _join(parts: Iterable[Tensor], count: int) -> Tensor:
+    """The parts, (n, ...) each, as one tensor (count, ...). A part lives until it has been copied."""
+    whole, at = torch.empty(0), 0
+    for part in parts:
+        whole = whole if at else part.new_empty((count, *part.shape[1:]))
+        whole[at : at + len(part)].copy_(part)
+        at += len(part)
+        del part
+    return whole
 
 
 def decode_frames(vae: Runner, z: Tensor, size: Size | None, options: RunOptions) -> Iterator[Tensor]:
@@ -144,7 +168,7 @@ def decode_frames(vae: Runner, z: Tensor, size: Size | None, options: RunOptions
     demand_part(vae.config, vae.name, Half.DECODER)
     if detour := vae._find_detour(Half.DECODER):
         return detour.vae.decode_frames(z, size=size, options=detour.adapt(options))
-    x, folding = inputs.check_latent(vae, z, size)
+    _, folding = inputs.check_latent(vae, z, size)
     if z.ndim == 5 and len(z) != 1:
         raise BadRequest(f"frames can be decoded of one clip, not of {len(z)}: give them one by one.")
     if z.ndim == 4 or type(folding) is not inputs.Folding:
@@ -154,22 +178,25 @@ def decode_frames(vae: Runner, z: Tensor, size: Size | None, options: RunOptions
     ops = list_ops(vae.network, Half.DECODER)
 
     def attempt(plan: Plan, observer: ProgressObserver) -> Generator[Tensor, None, None]:
-        return _decode_parts(vae, ops, x, plan, observer, size)
+        return _decode_parts(vae, ops, z, plan, observer, size)
 
-    return pin_each(vae._ladder(Half.DECODER, x.shape, options, ops, streamed=True).stream(attempt))
+    return pin_each(vae._ladder(Half.DECODER, z.shape, options, ops, streamed=True).stream(attempt))
 
 
-@torch.no_grad()
+@without_grad
 def _decode_parts(
     vae: Runner, ops: Ops, x: Tensor, plan: Plan, observer: ProgressObserver, size: Size | None
 ) -> Generator[Tensor, None, None]:
     latent = vae._undo_latent(x)[0].transpose(0, 1)
     h, w = vae.decoded_size(size) if size else plan.shape[-2:]
-    for part in clips.stream(
-        fuse(ops), clips.split(latent, plan.frames, begins=plan.begins), plan, observer, vae.device
-    ):
-        demand_finite(vae, part, Half.DECODER)
-        yield part[..., :h, :w].transpose(0, 1)
+    split = clips.split(latent, plan.frames, begins=plan.begins)
+    yield from map(partial(_take_part, vae, h, w), clips.stream(fuse(ops), split, plan, observer, vae.device))
+
+
+def _take_part(vae: Runner, h: int, w: int, part: Tensor) -> Tensor:
+    """(T, C, H, W) -> (C, T, h, w)"""
+    demand_finite(vae, part, Half.DECODER)
+    return part[..., :h, :w].transpose(0, 1)
 
 
 def _decode_each(vae: Runner, images: Tensor, size: Size | None, options: RunOptions) -> Generator[Tensor, None, None]:

@@ -3,7 +3,7 @@
 Runs whose pixels come or go piece by piece are in piecewise.py.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from .execution.plans.choose import choose_plans, make_request
 from .execution.plans.plan import Plan
 from .execution.plans.request import Request
 from .execution.progress import ProgressObserver
+from .execution.rewrite.fuse import count_copied
 from .execution.run import demand_finite, describe_run
 from .execution.streaming import PixelRows
 from .families import ZEROS, ClipLaw, Config, Facts, Half, Network
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .execution.options import RunKeywords
-
 
 Size = tuple[int, int]  # (H, W)
 
@@ -135,7 +135,7 @@ class VAE(Movable, Scalable, Facts):
         options = replace(options, **keywords)
         demand_part(self.config, self.name, Half.ENCODER)
         x, folding = inputs.check_pixels(self, pixels)
-        z = self._run_in_tiles(self._encode, x, options, ratio=self.spatial_ratio, cell=self.spatial_ratio)
+        z = self._run_in_tiles(self._encode, x, folding, options, ratio=self.spatial_ratio, cell=self.spatial_ratio)
         return self._make_posterior(z, (x.shape[-2], x.shape[-1]), folding)
 
     @computes(Half.DECODER)
@@ -163,11 +163,11 @@ class VAE(Movable, Scalable, Facts):
         options = replace(options, **keywords)
         demand_part(self.config, self.name, Half.DECODER)
         x, folding = inputs.check_latent(self, z, size)
-        side_input = inputs.check_masked_image(self, image, mask, x)
+        side_input = inputs.check_masked_image(self, image, mask, folding.fold_shape(x.shape))
         if options.tiles and side_input is not None:
             raise BadRequest("blended tiles are decoded without an image and a mask: leave the tiles or these away.")
         decode_one = partial(self._decode, side_input=side_input)
-        x = self._run_in_tiles(decode_one, x, options, ratio=self.decoded_ratio, cell=1)
+        x = self._run_in_tiles(decode_one, x, folding, options, ratio=self.decoded_ratio, cell=1)
         demand_finite(self, x, Half.DECODER)
         h, w = self.decoded_size(size) if size else x.shape[-2:]
         return folding.unfold(x[..., :h, :w])
@@ -281,7 +281,8 @@ class VAE(Movable, Scalable, Facts):
         return self.detours.find(self, half)
 
     def _request(self, half: Half, shape: Sequence[int], ops: Ops = (), **how: bool) -> Request:
-        return make_request(self.family, self.config, half, tuple(shape), self.dtype, joined=find_joined(ops), **how)
+        form = self.family, self.config, half, tuple(shape), self.dtype
+        return make_request(*form, joined=find_joined(ops), copied=count_copied(ops), **how)
 
     def _ladder(self, half: Half, shape: Sequence[int], options: RunOptions, ops: Ops, **how: bool) -> Ladder:
         if options.tiles:
@@ -291,46 +292,46 @@ class VAE(Movable, Scalable, Facts):
         start = partial(self._start, images=shape[0], options=options)
         return Ladder(choose_plans(request, self.device, options, what=what), start, what, self.device)
 
-    def _run_in_tiles(
-        self, run_one: Callable[[Tensor, RunOptions], Tensor], x: Tensor, options: RunOptions, ratio: int, cell: int
-    ) -> Tensor:
+    def _run_in_tiles(self, run_one: inputs.RunOne, x: Tensor, folding: inputs.Folding, options: RunOptions, ratio: int,
+                      cell: int) -> Tensor:  # fmt: skip
         """`run_one` for all of x, or for each of its tiles if the options ask for them. ratio, cell: see tiles.run."""
         if options.tiles is None or self.image_size:
-            return run_one(x, replace(options, tiles=None))
+            return run_one(x, folding, replace(options, tiles=None))
 
         def run_tile(tile: Tensor, **callbacks: "Unpack[RunKeywords]") -> Tensor:
-            return run_one(tile, replace(options, **callbacks))
+            return run_one(tile, folding, replace(options, **callbacks))
 
         told = {"on_plan": options.on_plan, "progress": options.progress, "on_part": options.on_part}
         return tiles.run(run_tile, options.tiles, ratio, x, cell=cell, **told)
 
-    def _encode(self, x: Tensor, options: RunOptions) -> Tensor:
-        """x: (B, C, H, W) or (B, C, T, H, W) -> the encoder's result."""
+    def _encode(self, x: Tensor, folding: inputs.Folding, options: RunOptions) -> Tensor:
+        """x: (B, C, H, W) or (B, C, T, H, W), as it was given -> the encoder's result."""
         if detour := self._find_detour(Half.ENCODER):
-            return detour.vae._encode(x, detour.adapt(options)).to(self.device)
+            return detour.vae._encode(x, folding, detour.adapt(options)).to(self.device)
         ops = self.network.encode_ops()
         if options.grad:
-            return record(ops, x.to(self.device, self.dtype), options, self.clip_law, self.spatial_ratio)
+            x = folding.fold(x.to(self.device, self.dtype))
+            return record(ops, x, options, self.clip_law, self.spatial_ratio)
 
         def attempt(plan: Plan, observer: ProgressObserver) -> Tensor:
-            pixels = x.to(self.device, self.dtype)
+            pixels = folding.fold_to(self.device, self.dtype, x)
             return clips.run_batch(ops, pixels, plan, observer, self.clip_law, self.spatial_ratio)
 
-        return self._ladder(Half.ENCODER, x.shape, options, ops).run(attempt)
+        return self._ladder(Half.ENCODER, folding.fold_shape(x.shape), options, ops).run(attempt)
 
-    def _decode(self, x: Tensor, options: RunOptions, side_input: Tensor | None = None) -> Tensor:
-        """x: (B, C, h, w) or (B, C, T, h, w) -> the decoder's result."""
+    def _decode(self, x: Tensor, folding: inputs.Folding, options: RunOptions, side_input: Tensor | None) -> Tensor:
+        """x: (B, C, h, w) or (B, C, T, h, w), as it was given -> the decoder's result."""
         if detour := self._find_detour(Half.DECODER):
-            return detour.vae._decode(x, detour.adapt(options), detour.move(side_input)).to(self.device)
+            return detour.vae._decode(x, folding, detour.adapt(options), detour.move(side_input)).to(self.device)
         masked = side_input is not None
         ops = list_ops(self.network, Half.DECODER, masked, options.grad)
         if options.grad:
-            return record(ops, self._undo_latent(x), options, side_input=side_input)
+            return record(ops, self._undo_latent(folding.fold(x)), options, side_input=side_input)
 
         def attempt(plan: Plan, observer: ProgressObserver) -> Tensor:
-            return clips.run_batch(ops, self._undo_latent(x), plan, observer, side_input=side_input)
+            return clips.run_batch(ops, self._undo_latent(folding.fold(x)), plan, observer, side_input=side_input)
 
-        return self._ladder(Half.DECODER, x.shape, options, ops, masked=masked).run(attempt)
+        return self._ladder(Half.DECODER, folding.fold_shape(x.shape), options, ops, masked=masked).run(attempt)
 
     def _start(self, plan: Plan, *, images: int, options: RunOptions) -> ProgressObserver:
         if options.on_plan:
@@ -339,11 +340,9 @@ class VAE(Movable, Scalable, Facts):
 
     def _undo_latent(self, x: Tensor) -> Tensor:
         """The latent -> z, which the decoder reads."""
-        x = x.to(self.device, at_least_fp32(self.dtype))
-        return whole.run(self.network.from_latent_ops(), x).to(self.dtype)
+        return whole.run(self.network.from_latent_ops(), x.to(self.device, at_least_fp32(self.dtype))).to(self.dtype)
 
     def _make_posterior(self, z: Tensor, size: Size, folding: inputs.Folding) -> Posterior:
         demand_finite(self, z, Half.ENCODER)
-        to_latent = (*self.network.to_latent_ops(), folding.unfold)
         make = Posterior.of_moments if self.network.gaussian else Posterior.of_point
-        return make(z, to_latent, size)
+        return make(z, (*self.network.to_latent_ops(), folding.unfold), size)

@@ -1,5 +1,6 @@
 """The same bits whatever torch is set to."""
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
@@ -34,6 +35,7 @@ from exact_vae.vae_core.images import (
     ssim,
 )
 from exact_vae.vae_core.latents import false_colours, interpolate, published_factors, spectra
+from exact_vae.vae_core.numerics import without_grad
 from exact_vae.vae_core.reports import describe_latent
 from safetensors.torch import save_file
 from support.random_networks import random_weights
@@ -232,3 +234,21 @@ def test_a_vae_that_is_loaded_in_inference_mode_is_like_any_other(tmp_path):
         vae.to(dtype=torch.float64).to(dtype=F32)
     assert torch.equal(vae.decode(latent(vae)), want) and torch.equal(given.decode(latent(vae)), want)
     assert not any(p.is_inference() for p in vae.network.parameters())
+
+
+def test_items_made_without_gradients_are_not_held():
+    """Nor is the last one while the next is made; what the caller does between them is the caller's affair."""
+    made: list[weakref.ref[torch.Tensor]] = []
+
+    @without_grad
+    def count(n: int):
+        for _ in range(n):
+            assert not torch.is_grad_enabled() and all(one() is None for one in made)
+            item = [torch.zeros(3)]
+            made.append(weakref.ref(item[0]))
+            yield item.pop()
+
+    for item in count(3):
+        assert torch.is_grad_enabled() and made[-1]() is item
+        del item
+    assert len(made) == 3

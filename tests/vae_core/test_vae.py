@@ -233,7 +233,7 @@ def test_peak_bytes_takes_only_the_size(vae):
     one, two, three, four = (vae.peak_bytes("decode", (n, 4, 8, 8)) for n in (1, 2, 3, 4))
     # Of several images a norm is computed one by one: what it makes of one is there beside its result.
     assert two - one > three - two == four - three
-    assert three - two > 0.5 * one - vae._request(Half.DECODER, (1, 4, 8, 8)).temporary_weights
+    assert three - two > 0.5 * one - vae._request(Half.DECODER, (1, 4, 8, 8)).weights.meanwhile
     assert vae.peak_bytes("decode", (1, 4, 2, 8, 8)) == vae.peak_bytes("decode", (2, 4, 8, 8))
     assert vae.peak_bytes("encode", (1, 3, 30, 30)) == vae.peak_bytes("encode", (1, 3, 32, 32))
 

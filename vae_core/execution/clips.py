@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from ..dtypes import at_least_fp32
 from ..families import ClipLaw
 from ..images.pixels import lay_out, pad_to, repeat_last_frame
+from ..numerics import without_grad
 from ..ops import Ops, Temporal, list_looks_ahead
 from . import whole
 from .bands.flows import Source
@@ -64,7 +65,7 @@ def run(ops: Ops, x: Tensor, plan: Plan, observer: Observer, first: int, step: i
         at += frames
 
 
-@torch.no_grad()
+@without_grad
 def stream(
     ops: Ops, parts: Iterable[Tensor], plan: Plan, observer: Observer, device: torch.device
 ) -> Generator[Tensor, None, None]:
@@ -73,9 +74,12 @@ def stream(
     parts  of as many latent frames as the plan says, on the device and in the dtype of the run
     The other arguments and errors are those of `run`. Closing the iterator early gives back what is held.
     """
-    for frames in _run_parts(ops, parts, plan, observer, device, partial(_gather_new, plan.shape[1:])):
-        if frames is not None:
-            yield frames
+    made = _run_parts(ops, parts, plan, observer, device, partial(_gather_new, plan.shape[1:]))
+    yield from filter(_are_made, made)  # a variable here would hold the last ones while the next are made
+
+
+def _are_made(frames: Tensor | None) -> TypeGuard[Tensor]:
+    return frames is not None
 
 
 def split(x: Tensor, frames: int, first: int = 1, step: int = 1, begins: int = 0) -> Iterator[Tensor]:

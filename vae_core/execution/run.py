@@ -1,7 +1,7 @@
 """Run images as a plan says, whole or in bands of rows, and check the result."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from ..dtypes import at_least_fp32
 from ..errors import NumericalOverflow
 from ..families import Half
 from ..images.pixels import lay_out
+from ..numerics import without_grad
 from ..ops import Ops, as_single_frame, list_norms
 from . import whole
 from .bands.flows import Source, read_flow
@@ -51,9 +52,11 @@ def run_images(ops: Ops, x: Tensor, plan: Plan, observer: Observer, side_input: 
     return run(fuse(as_single_frame(ops)), lay_out(x), plan, observer, side_input)
 
 
-@torch.no_grad()
-def run_bands(ops: Ops, source: Callable[[Banding], Flow], plan: Plan, observer: Observer, device: torch.device,
-             side_input: Callable[[Banding], Flow] | None = None, past: Past | None = None) -> Rows:  # fmt: skip
+@without_grad
+def run_bands(
+    ops: Ops, source: Callable[[Banding], Flow], plan: Plan, observer: Observer, device: torch.device,
+    side_input: Callable[[Banding], Flow] | None = None, past: Past | None = None,
+) -> Generator[Tensor, None, None]:  # fmt: skip
     """The result for one image, in bands (1, C, n, W) from the top, or (T, C, n, W) for frames of a clip.
 
     Closing the iterator early gives back what is held for it.

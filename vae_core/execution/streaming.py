@@ -3,7 +3,7 @@
 A run in bands reads its source and makes its result from the top, so both may be files larger than memory.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from ..dtypes import at_least_fp32
 from ..errors import BadPixels
 from ..images.pixels import lay_out, padding
+from ..numerics import without_grad
 from ..ops import Ops
 from ..plain import describe, name_need
 from .bands.flows import Source
@@ -39,8 +40,10 @@ class PixelRows(Protocol):
         ...
 
 
-@torch.no_grad()
-def decode(ops: Ops, z: Tensor, plan: Plan, observer: Observer, size: tuple[int, int] | None) -> Rows:
+@without_grad
+def decode(
+    ops: Ops, z: Tensor, plan: Plan, observer: Observer, size: tuple[int, int] | None
+) -> Generator[Tensor, None, None]:
     """z: (1, C, h, w) -> the result in bands (1, C', n, W) from the top, cropped to size (H, W), in fp32 at least.
 
     ops: as `fuse` makes them. Raises as `run.run` does, with the band that fails.
@@ -52,8 +55,10 @@ def decode(ops: Ops, z: Tensor, plan: Plan, observer: Observer, size: tuple[int,
         bands = iter(run(ops, z, plan, observer).split(STRIP, ROWS))
     left, width = size or plan.shape[1:]
     for band in bands:
-        yield band[..., :left, :width].to(at_least_fp32(band.dtype), copy=True)
-        left -= band.shape[ROWS]
+        rows, made = band.shape[ROWS], [band[..., :left, :width].to(at_least_fp32(band.dtype), copy=True)]
+        del band
+        yield made.pop()
+        left -= rows
         if left <= 0:
             return
 

@@ -15,6 +15,7 @@ from .channels import (
     soft_clamp,
     times,
 )
+from .clip_conv import lay_out_clip_weight
 from .look import LookAround, LookBack, Temporal
 from .norms import GroupNormOverFrames, GroupNormSilu, add_silu, list_norms, share_numbers
 from .rows import (
@@ -122,6 +123,7 @@ __all__ = [
     "has_side_inputs",
     "join",
     "keeps_scale",
+    "lay_out_clip_weight",
     "lay_out_weight",
     "leaves",
     "linear",

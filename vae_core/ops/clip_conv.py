@@ -48,9 +48,14 @@ def convolve_clip(
         )
     if computes_clips_badly(x):
         return _convolve_frames(conv, F.pad(x, (0,) * 6 + (ends, ends)) if ends else x, padding[1:])
-    if x.device.type == "cuda":  # cuDNN would copy weights of any other layout at every call
-        lay_out_weight(conv.weight, CHANNELS_LAST_3D)
+    if x.device.type == "cuda":
+        lay_out_clip_weight(conv)
     return _convolve_directly(conv, x, padding)
+
+
+def lay_out_clip_weight(conv: nn.Conv3d) -> None:
+    """Lay out the weight as `convolve_clip` reads it on CUDA. cuDNN would copy any other layout at every call."""
+    lay_out_weight(conv.weight, FRAMES_IN_CHANNELS if computes_clips_badly(conv.weight) else CHANNELS_LAST_3D)
 
 
 def _widen_clip(

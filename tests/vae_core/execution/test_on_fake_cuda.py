@@ -1,8 +1,9 @@
 """Runs on a CUDA device that is not there (support/fake_cuda.py): devices, waits, layouts, kernels, memory."""
 
 import functools
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pytest
@@ -174,14 +175,70 @@ def test_a_padded_image_holds_no_more_than_planned(kind):
     assert watch.peak - before <= plans[0].peak + STATISTICS
 
 
-def test_norms_of_pixels_hold_no_more_than_planned():
-    """Torch's layer norm makes two numbers of each pixel beside its result: much where there are few channels."""
-    weights = random_weights(*SMALL["vidtok"], torch.bfloat16)
+SMALL_RUNS = [("rae", "encode"), ("vidtok", "encode"), ("mage", "decode")]
+
+
+@pytest.mark.parametrize(("kind", "part"), SMALL_RUNS)
+def test_what_weights_and_norms_take_is_planned(kind, part):
+    """A weight is copied once, to lie otherwise, and a norm of single pixels keeps numbers of each."""
+    with on_device(kind) as (watch, vae):
+        x = torch.cat([make_input(vae, "kl", part, (vae.image_size or 96,) * 2)] * 3)
+        assert_as_planned(watch, lambda tell: run_half(vae, part, x, on_plan=tell))
+
+
+@pytest.mark.parametrize("way", ["whole", "bands in system memory"])
+@pytest.mark.parametrize("part", READS)
+def test_frames_of_several_clips_hold_no_more_than_planned(part, way):
+    """They lie otherwise than so many images do, and come in a dtype that is none of the run's."""
+    with on_device("kl") as (watch, vae):
+        image = make_input(vae, "kl", part, (128, 96)).double()
+        x = image[:, :, None].repeat(2, 1, 3, 1, 1)
+        how = {"rows": 32, "keep": "system memory"} if way != "whole" else {}
+        assert_as_planned(watch, lambda tell: run_half(vae, part, x, on_plan=tell, **how))
+
+
+def test_images_that_are_kept_are_planned():
+    """Of a clip that is read frame by frame what became of the frames before is there, too."""
+    with on_device("kl") as (watch, vae):
+        clip = Clip((3, 5, 64, 48))
+        assert_as_planned(watch, lambda tell: vae.encode_frames(clip, on_plan=tell).mean)
+
+
+@pytest.mark.parametrize(("kind", "rows"), [("wan: 2.2", 16), ("cogvideox", 0)])
+def test_pieces_hold_no_more_than_planned(kind, rows):
+    """The last ones are gone when the next are made. An image of a VAE of clips is decoded as a single frame."""
+    with on_device(kind) as (watch, vae):
+        z = make_input(vae, "kl", "decode", (96, 96))
+        z, stream = (z[:, :, None].repeat(1, 1, 3, 1, 1), vae.decode_frames) if rows else (z, vae.decode_rows)
+        assert_as_planned(watch, lambda tell: deque(stream(z, on_plan=tell, rows=rows or None), maxlen=0))
+
+
+class Clip(NamedTuple):
+    """Frames in the host's memory, two at a time."""
+
+    shape: tuple[int, int, int, int]
+
+    def read(self) -> Iterator[torch.Tensor]:
+        c, frames, *size = self.shape
+        for first in range(0, frames, 2):
+            yield torch.zeros(c, min(2, frames - first), *size)
+
+
+@contextmanager
+def on_device(kind: str) -> Iterator[tuple[Watch, VAE]]:
     demand_guard()
     with fake_cuda() as watch:
-        vae = from_weights(weights, "vidtok", torch.bfloat16, torch.device("cuda"))
-        seen = see(watch, vae, "vidtok", "encode", "whole")
-    assert seen.peak <= seen.plan.peak + STATISTICS
+        weights = random_weights(*SMALL[kind], torch.bfloat16)
+        yield watch, from_weights(weights, kind, torch.bfloat16, torch.device("cuda"))
+
+
+def assert_as_planned(watch: Watch, run: Callable[[Callable[[Any], None]], Any]) -> None:
+    """`run` is given what to tell of its plan."""
+    plans: list[Any] = []
+    watch.forget()
+    before = watch.now
+    run(plans.append)
+    assert len(plans) == 1 and watch.peak - before <= plans[0].peak + STATISTICS
 
 
 @pytest.mark.parametrize(("kind", "part", "way"), cases("whole"))

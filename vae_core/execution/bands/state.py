@@ -30,7 +30,7 @@ class Past:
     def copy(self, store: Store) -> "Past":
         """The same in another store: of the two, each may be read."""
         twin = Past(store)
-        twin.ending, twin.most_frames = self.ending, self.most_frames
+        twin.ending, twin.most_frames = self.ending, dict(self.most_frames)
         twin.known = {key: [store.put(one.get()) for one in bands] for key, bands in self.known.items()}
         parts = self.memories.items()
         twin.memories = {key: [tuple(store.put(one.get()) for one in part) for part in all_] for key, all_ in parts}

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ... import processor
+from ...dtypes import at_least_fp32
 from ...ops.attention import is_worth_widening
 from ...ops.channel_parts import BLOCK, count_channels
 from ...ops.widening import WEIGHTS, count_at_once
@@ -23,6 +24,7 @@ TRANSPOSED = frozenset({"conv_transpose2d"})
 CONVOLVING = CONVOLUTIONS | TRANSPOSED
 OVER_FRAMES, ATTENTION, LINEAR = "conv3d", "scaled_dot_product_attention", "linear"
 COUNTED = CONVOLVING | {ATTENTION, LINEAR}
+LAYER_NORM, RMS_NORM = NORMS = ("layer_norm", "rms_norm")
 FP32 = 4  # bytes
 FEW = 20480  # numbers of an input for which torch leaves oneDNN alone
 # oneDNN compiles a convolution for every shape that it reads, and it and ideep (torch's way to it) keep the latest 1024
@@ -79,6 +81,19 @@ def _count_widened_rows(made: Tensor, x: Tensor, weight: Tensor, part: float, ta
     row, read, makes = x.numel() // rows, x.numel() // steps, int(made.numel() * part) // steps
     n = count_at_once(int(steps * taller), read, makes)
     return FP32 * (n * read + row * (weight.shape[-2] - 1)), FP32 * n * makes
+
+
+def count_of_norm(name: str, made: Tensor, shape: Sequence[int]) -> int:
+    """Bytes that a norm over the last dimensions, which are of this shape, takes meanwhile on any device.
+
+    A layer norm keeps two numbers of each pixel. An RMS norm is several functions, which make images in fp32 at least.
+    """
+    exact = at_least_fp32(made.dtype).itemsize
+    pixels = made.numel() // math.prod(shape)
+    if name == LAYER_NORM:
+        return 2 * exact * pixels
+    images = 2 if exact == made.itemsize else 3
+    return exact * (images * made.numel() + pixels) - made.nbytes
 
 
 def count_joined(x: Tensor) -> int:

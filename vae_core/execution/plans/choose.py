@@ -36,21 +36,25 @@ def make_request(
     streamed: bool = False,
     masked: bool = False,
     joined: Joined = None,
+    apart: bool = False,
+    copied: int = 0,
 ) -> Request:
     """To encode pixels or decode a latent of this shape, (B, C, H, W) or (B, C, T, H, W); C is the config's own.
 
     streamed  the image comes or goes row by row, the clip by its frames
     masked    decode beside an image and its mask
     joined    in half precision: what doublings are joined to, see `find_joined`
+    apart     images come one after the other, and what becomes of each is kept
+    copied    bytes of the largest weight that is laid out anew before the run, see `count_copied`
     Raises DoesNotFit for more pixels than can be counted.
     """
-    return _make_request(family, config, half, shape, dtype, streamed, masked, joined)
+    return _make_request(family, config, half, shape, dtype, streamed, masked, joined, apart, copied)
 
 
 @lru_cache(maxsize=32)
 def _make_request(
     family: str, config: Config, half: Half, shape: tuple[int, ...], dtype: torch.dtype,
-    streamed: bool, masked: bool, joined: Joined,
+    streamed: bool, masked: bool, joined: Joined, apart: bool, copied: int,
 ) -> Request:  # fmt: skip
     twin = _build_twin(family, config, dtype)
     law = twin.clip_law
@@ -58,13 +62,17 @@ def _make_request(
         shape = (*shape[:2], 1, *shape[2:])
     with _counting_on_meta(half, shape):
         if len(shape) == 5 and law and (shape[2] > 1 or law.images_are_clips):
-            return _request_clips(twin, law, config, half, shape, dtype, streamed, joined)
+            clips = _request_clips(twin, law, config, half, shape, dtype, streamed, joined)
+            clips.copied = copied
+            return clips
         batch = math.prod((shape[0], *shape[2:-2]))
         size = _find_size(config, half, shape)
         if half is Half.ENCODER:
-            found = _request_encoding(twin, config, batch, size, dtype, streamed)
+            found = _request_encoding(twin, config, 1 if apart else batch, size, dtype, streamed)
+            found.others = batch if apart and batch > 1 else 0
         else:
             found = _request_decoding(twin, config, batch, size, dtype, streamed, masked, joined)
+        found.copied = copied
         found.bands_first = config.image_size is None  # one that sees its image at once needs more in bands
         return found
 

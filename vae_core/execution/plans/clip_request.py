@@ -24,7 +24,7 @@ AT_A_TIME = (8, 4, 2, 1)  # latent frames, the fastest first
 AT_ONCE = 512 * 2**20  # bytes at most of bands of all frames in flight, on a CPU; more were not measured
 # Gaps in the heap of a CPU, as in `counting.py`, of what a part needs: what is held for the next part lies in between.
 SCATTERED = 0.4
-BANDS_KNOWN = 3  # of what each op knows, off the CPU if it is held elsewhere: read, left of the one before, on its way
+BANDS_KNOWN = 3  # more of what each op knows, on another device than a CPU: read, left of the one before, on its way
 
 
 class ClipRequest(Request):
@@ -133,7 +133,8 @@ class ClipRequest(Request):
         peak = int(plan.tensors * more) + plan.compiled
         plan = replace(plan, peak=peak, held=int(plan.held * more), largest=int(plan.largest * more))
         here = plan.keep == DEVICE
-        known = part.known if here else 0 if on_cpu else BANDS_KNOWN * part.known // plan.strips
+        known = part.known if here else 0
+        known += BANDS_KNOWN * part.known // plan.strips if plan.rows and not on_cpu else 0
         peak = plan.peak + self._count_end_bytes(part) + known + part.gathered
         peak += min(MOST_GAPS, int(SCATTERED * plan.tensors)) if on_cpu else 0
         held = plan.held + (0 if here else part.count_held(plan))
@@ -219,5 +220,4 @@ class _LaterPart(Request):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Always of the count as a whole, which comes first: each count brings the past up to date."""
-        return self._whole_run.shape
+        return _find_shape(self)

@@ -3,7 +3,6 @@
 The executors themselves run, on the meta device, with an observer that counts.
 """
 
-import math
 import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,12 +12,11 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from ...dtypes import at_least_fp32
 from ...ops import AnyOp, DoublingConv, Global, OneFrame, Ops, has_side_inputs
 from .. import whole
 from ..bands.state import Past
 from ..whole import Observer
-from .backend import COUNTED, count_compiled, count_scratch, find_forms
+from .backend import COUNTED, NORMS, count_compiled, count_of_norm, count_scratch, find_forms
 from .outlines import Outline
 from .replays import Replay, describe, describe_tensor, note
 from .shapes import Census, ShapesOnly
@@ -28,7 +26,6 @@ from .shapes import Census, ShapesOnly
 # given back (`heap` of a Plan), which costs time: what is used again has to be cleared anew. See benchmarks/budgets.py.
 # Bands that are read from a disk are made anew each time, and leave more of them.
 GAPS, GAPS_ON_DISK, MOST_GAPS = 0.2, 0.3, 40 * 2**20  # of what was there; bytes
-STATISTICS = 2  # numbers of each pixel that torch's layer norm makes and nobody reads: mean, and 1 / deviation
 
 
 class WholeRun(NamedTuple):
@@ -160,11 +157,11 @@ class LiveBytes(Observer, Census):
         key = made.untyped_storage()._cdata
         if key not in self.known and not _is_read(key, args):
             self.add(made)  # otherwise it is a view: of this, or of weights
-        if name == "layer_norm":
-            self.grow(0, STATISTICS * made.numel() // math.prod(args[1]) * at_least_fp32(made.dtype).itemsize)
         if name in COUNTED:
             self.forms.update(find_forms(name, args, self.taller))
             self.grow(0, scratch=count_scratch(name, made, args, self.taller))
+        elif name in NORMS:
+            self.grow(0, count_of_norm(name, made, args[1]))
 
     def add(self, x: Tensor, views: bool = False) -> Tensor:
         """There is this tensor, too; views: of one that is gone."""

@@ -14,9 +14,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...errors import DoesNotFit
-from ...ops import DoublingConv, Ops, Residual, count_queries, declared, leaves, list_norms, walk
+from ...ops import Ops, Residual, count_queries, list_norms, walk
 from ..bands.pinned import find_page
 from ..bands.state import Past
+from ..bands.stores import OnDevice
 from .alive import Alive, count_alive
 from .banded_run import BandedRun
 from .budget import format_bytes
@@ -24,6 +25,7 @@ from .counting import MOST_GAPS, WholeRun, count_whole
 from .limits import NO_LIMIT, Limit
 from .places import DEVICE, DISK, SYSTEM
 from .plan import Plan
+from .weights import Weights, count_weights
 
 JOINED = 2  # bands in the largest tensor of a run in bands: one, the rows that are kept before it, those beyond borders
 IN_FLIGHT = 8  # bands alive at once between two held images: read, extended, normalized, made, joined, added
@@ -37,7 +39,6 @@ READ_BACK = {DEVICE: 0, SYSTEM: 5, DISK: 3}  # more bands alive off the CPU if h
 AROUND_MEMORY = 2  # bands alive while attention gathers what it remembers: what it reads, and what that was made of
 # Of a CPU's peak: what the heap with the largest op may come to, and what it may grow by at least: trimming is slow.
 SURE, LEAST_HEAP = 0.95, 1 / 8
-DOUBLING_COPIES = 2  # of the summed taps of one DoublingConv, for a moment: laid out anew by the backend
 # Of bands, in rows of the image, the fastest first. Low bands keep a GPU waiting: an SD-class decode of 1024 px starts
 # 2,800 kernels in bands of 64 rows and 11,000 in bands of 16 (counted), each of which takes 6 to 8 us of Python.
 HEIGHTS = (512, 256, 128, 64, 32, 16, 8)
@@ -62,6 +63,8 @@ class Request:
     leaves_gaps = True  # in the heap of a CPU
     bands_first = True  # on a CPU, of larger images
     runs_once = True  # if there is one image
+    others = 0  # results that are kept beside those of this run
+    copied = 0  # bytes of the largest weight that is laid out anew before the run, see `count_copied`
 
     def __init__(self, ops: Ops, x: Tensor, scale: int, streamed: str | None = None, side_input: Tensor | None = None):
         self.ops, self.x, self.scale, self.streamed = ops, x, scale, streamed
@@ -79,7 +82,7 @@ class Request:
         """Whole, all images at once or only so many at a time."""
         images, run = images or len(self.x), self._whole_run
         share, ends = images / len(self.x), sum(self._end_bytes.values())
-        peak, cpu = int(run.peak * share) + ends + self.temporary_weights, dict[str, int]()
+        peak, cpu = max(int(run.peak * share) + self.weights.meanwhile, self.copied) + ends, dict[str, int]()
         if on_cpu:
             compiled = int(run.compiled * self._share_compiled(run.by_peak, len(self.x) / images))
             peak, cpu = self._leave_gaps(run.on_cpu * share, run.gaps * share, run.surge * share, compiled, ends)
@@ -106,7 +109,7 @@ class Request:
             peak, cpu = self._leave_gaps(alive, found.gaps, found.surge, compiled, ends)
         else:
             working = ((IN_FLIGHT + READ_BACK[keep]) * tallest + self.carried) * self.x.itemsize
-            peak = on_device + max(working, remembered) + ends + self.temporary_weights
+            peak = max(on_device + max(working, remembered) + self.weights.meanwhile, self.copied) + ends
         largest = max(JOINED * tallest, counted.gathered, *(self._end_numbers[end] for end in there))
         asked = ((min(numbers // c, pixels, count_queries(pixels)), pixels) for c, pixels in counted.attended)
         scores = max((queries * pixels for queries, pixels in asked), default=0)
@@ -183,7 +186,7 @@ class Request:
         ends      bytes of what is there from first to last: the input, a part of which is the caller's; the result
         """
         gaps = int(min(gaps, MOST_GAPS)) if self.leaves_gaps else 0
-        peak = int(ends + max(alive + self.made_weights, self.temporary_weights) + gaps + compiled)
+        peak = int(ends + max(alive + self.weights.made, self.weights.meanwhile) + gaps + compiled)
         callers = sum(n for end, n in self._end_numbers.items() if end not in ("result", self.streamed))
         heap = int(max(SURE * peak - surge - callers * self.x.itemsize, LEAST_HEAP * peak))
         return peak, {"gaps": gaps, "heap": heap, "compiled": compiled}
@@ -218,17 +221,9 @@ class Request:
         return {}
 
     @cached_property
-    def temporary_weights(self) -> int:
-        """Bytes at most of weights that are made for the run: kept, and for a moment copied."""
-        each = [declared(op) for op in leaves(self.ops)]
-        taps = (op.temporary_bytes for op in each if isinstance(op, DoublingConv))
-        passing = max((op.passing_bytes for op in each), default=0)
-        return self.made_weights + max(passing, DOUBLING_COPIES * max(taps, default=0))
-
-    @cached_property
-    def made_weights(self) -> int:
-        """Bytes of weights that are made for the run, and kept while it lasts."""
-        return sum(declared(op).temporary_bytes for op in leaves(self.ops))
+    def weights(self) -> Weights:
+        """What is made or copied of weights."""
+        return count_weights(self.ops)
 
     @cached_property
     def largest_norms(self) -> tuple[int, ...]:
@@ -254,7 +249,7 @@ class Request:
 
     @cached_property
     def _whole_run(self) -> WholeRun:
-        return count_whole(self.ops, self.x, None if self.side_input is self.x else self.side_input, self.past)
+        return count_whole(self.ops, self.x, None if self.side_input is self.x else self.side_input, self._copy_past())
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -265,7 +260,8 @@ class Request:
     def _end_numbers(self) -> dict[str, int]:
         """How many numbers the input has, a side input of its own, and the result."""
         side_input = 0 if self.side_input is self.x else self.side_input.numel()
-        return {"input": self.x.numel(), "side_input": side_input, "result": len(self.x) * math.prod(self.shape)}
+        results = (len(self.x) + self.others) * math.prod(self.shape)
+        return {"input": self.x.numel(), "side_input": side_input, "result": results}
 
     @property
     def _end_bytes(self) -> dict[str, int]:
@@ -279,8 +275,12 @@ class Request:
 
     def _count(self, twice: tuple[int, ...]) -> BandedRun:
         if twice not in self._counts:
-            self._counts[twice] = BandedRun(self.ops, self.one, self.side, self.rows, twice, self.past)
+            self._counts[twice] = BandedRun(self.ops, self.one, self.side, self.rows, twice, self._copy_past())
         return self._counts[twice]
+
+    def _copy_past(self) -> Past | None:
+        """A run brings it up to date, so each count has its own: none depends on another."""
+        return self.past and self.past.copy(OnDevice())
 
     @cached_property
     def _counts(self) -> dict[tuple[int, ...], BandedRun]:

@@ -3,16 +3,18 @@
 from copy import copy
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ...families.doubling import join_doublings, join_exactly
 from ...ops import (
     CHANNELS_LAST,
     AnyOp,
     Conv2d,
+    Conv3d,
     Ops,
     Residual,
     add_silu,
+    lay_out_clip_weight,
     lay_out_weight,
     leaves,
     map_ops,
@@ -45,11 +47,25 @@ def _is_on_cuda(ops: Ops) -> bool:
 def lay_out_weights(ops: Ops) -> None:
     """Lay out weights on CUDA in channels last. cuDNN would copy any other layout at every call.
 
-    Convolutions over several frames lay out their own, see ops/time.py.
+    At the beginning, when a copy of the largest is no more than the run takes.
     """
     for op in leaves(ops):
         if isinstance(op, (Conv2d, nn.ConvTranspose2d)) and op.weight.device.type == "cuda":
             lay_out_weight(op.weight, CHANNELS_LAST)
+        elif isinstance(op, Conv3d) and op.weight.device.type == "cuda":
+            lay_out_clip_weight(op)
+
+
+def count_copied(ops: Ops) -> int:
+    """Bytes of the largest weight that is still to be laid out on CUDA: while it is copied there are two."""
+    convs = (op for op in leaves(ops) if isinstance(op, (Conv2d, Conv3d, nn.ConvTranspose2d)))
+    weights = (op.weight for op in convs if op.weight.device.type == "cuda")
+    return max((weight.nbytes for weight in weights if _lies_as_in_files(weight)), default=0)
+
+
+def _lies_as_in_files(weight: Tensor) -> bool:
+    """Of several numbers for each pixel or each channel: otherwise all layouts are one."""
+    return weight.is_contiguous() and weight.shape[1] > 1 and weight[0, 0].numel() > 1
 
 
 def _fuse_silu(ops: Ops) -> Ops:

@@ -66,7 +66,7 @@ def test_gaps_in_the_heap_are_counted_and_kept_to():
         assert 0 < plan.gaps <= MOST_GAPS and plan.alive == plan.peak - plan.gaps - plan.compiled
     assert wanted._leave_gaps(1000, 10 * MOST_GAPS, 10, 30, 20)[1]["gaps"] == MOST_GAPS
     peak, more = wanted._leave_gaps(1000, 300, 10, 30, 20)
-    assert peak == 20 + wanted.temporary_weights + 300 + 30  # while they are made
+    assert peak == 20 + wanted.weights.meanwhile + 300 + 30  # while they are made
     assert more == {"gaps": 300, "heap": int(SURE * peak - 10 - wanted.x.nbytes), "compiled": 30}
     peak, more = wanted._leave_gaps(1000, 300, 10**9, 30, 20)
     assert more["heap"] == int(LEAST_HEAP * peak)  # an op that takes more than all else leaves little, not nothing

@@ -6,6 +6,7 @@ from exact_vae.vae_core.execution import whole
 from exact_vae.vae_core.execution.plans import choose, request
 from exact_vae.vae_core.execution.plans.choose import make_request
 from exact_vae.vae_core.execution.plans.counting import count_whole
+from exact_vae.vae_core.execution.plans.plan import Plan
 from exact_vae.vae_core.execution.plans.shapes import ShapesOnly
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.families import Half
@@ -133,3 +134,24 @@ def test_shapes_only_gives_what_torch_gives(compute):
     with ShapesOnly():
         found = compute(x, row)
     assert (found.shape, found.dtype, found is x) == (want.shape, want.dtype, want is x)
+
+
+@pytest.mark.parametrize("kind", ["wan", "mochi", "ltx_video: 2"])
+def test_counts_do_not_depend_on_their_order(kind):
+    """What ops know of earlier frames is brought up to date by a run, and attention's memory grows: not by a count."""
+    family, config = SMALL[kind]
+    half = Half.ENCODER if kind == "mochi" else Half.DECODER
+    channels = config.in_channels if half is Half.ENCODER else config.latent_channels
+    ways = (lambda part: part.plan_whole(), lambda part: part.plan_bands(16), lambda part: part.plan_bands(8))
+
+    def count_in_order(order: list[int]) -> dict[int, Plan]:
+        wanted = choose._make_request.__wrapped__(
+            family, config, half, (1, channels, 25, 48, 48), torch.float32, False, False, False
+        )
+        (part,) = wanted._parts((1,))
+        known = part.past.row_bytes, part.past.memory_bytes
+        plans = {way: ways[way](part) for way in order}
+        assert (part.past.row_bytes, part.past.memory_bytes) == known
+        return plans
+
+    assert count_in_order([0, 1, 2]) == count_in_order([2, 1, 0]) == count_in_order([1, 2, 0, 1])

@@ -200,7 +200,7 @@ def test_every_family_is_planned(family, part):
     if config.image_size:  # it sees its image at once: bands are no way to less, so they are not the first either
         assert next(found.propose((), on_cpu=True)).rows == 0
     else:
-        assert found.plan_bands(16).peak - found.temporary_weights < 0.8 * (found.whole.peak - found.temporary_weights)
+        assert found.plan_bands(16).peak - found.weights.meanwhile < 0.8 * (found.whole.peak - found.weights.meanwhile)
     decoded = getattr(config, "decoded_ratio", config.spatial_ratio) * side
     assert found.shape[-2:] == ((side, side) if part == "encode" else (decoded, decoded))
 

@@ -188,8 +188,8 @@ def test_the_plan_counts_the_weights_that_are_made():
     both = r"(post_quant_conv|decoder\..*(conv1|conv2|proj_out))\.(weight|bias)$"
     bias = r"decoder\..*(conv_in|nin_shortcut|sample\.conv)\.bias$"
     made = sum(2 * t.numel() for n, t in weights.items() if re.search(both, n) or re.search(bias, n))
-    assert make_request(family, config, Half.DECODER, (1, 4, 2, 2), torch.float16).temporary_weights == made
-    assert make_request(family, config, Half.DECODER, (1, 4, 2, 2), torch.bfloat16).temporary_weights == 0
+    assert make_request(family, config, Half.DECODER, (1, 4, 2, 2), torch.float16).weights.meanwhile == made
+    assert make_request(family, config, Half.DECODER, (1, 4, 2, 2), torch.bfloat16).weights.meanwhile == 0
 
 
 def test_errors_name_the_ops_of_the_network():
