@@ -194,7 +194,7 @@ def test_plans_know(widened):
     assert kind is (WidenedDoublingConv if widened else DoublingConv)
     assert not any(isinstance(op, Upsample2x) for op in leaves(request.ops))
     assert request.work < apart.work and request.whole.largest <= apart.whole.largest
-    assert (request.made_weights == 0) is widened and apart.made_weights == 0
+    assert (request.weights.made == 0) is widened and apart.weights.made == 0
     assert vae.plan("decode", (1, 4, 64, 64), rows=8) == request.plan_bands(8, on_cpu=True)
 
 

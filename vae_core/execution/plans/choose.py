@@ -54,7 +54,7 @@ def make_request(
 @lru_cache(maxsize=32)
 def _make_request(
     family: str, config: Config, half: Half, shape: tuple[int, ...], dtype: torch.dtype,
-    streamed: bool, masked: bool, joined: Joined, apart: bool, copied: int,
+    streamed: bool, masked: bool, joined: Joined, apart: bool = False, copied: int = 0,
 ) -> Request:  # fmt: skip
     twin = _build_twin(family, config, dtype)
     law = twin.clip_law
