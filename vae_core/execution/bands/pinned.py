@@ -73,8 +73,8 @@ class InPinnedMemory:
 
     def _get_pages(self, size: int) -> list[Tensor]:
         n = -(-size // self.page)
-        new = (torch.empty(self.page, dtype=torch.uint8, pin_memory=True) for _ in range(n - len(self.free)))
-        self.free += new
+        how = {"dtype": torch.uint8, "device": "cpu", "pin_memory": True}
+        self.free += (torch.empty(self.page, **how) for _ in range(n - len(self.free)))
         pages, self.free = self.free[:n], self.free[n:]
         return pages
 
