@@ -6,7 +6,6 @@ the rest  by the card (cards.py), whatever the file's own dtype is, but for fp64
 docs/precision.md has the table.
 """
 
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -103,7 +102,8 @@ def _choose_on_cpu(wanted: torch.dtype, asked: bool) -> Choice:
     return Choice(wanted, ("asked for" if asked else "its own") + how)
 
 
-@lru_cache  # a plan asks thousands of times, with somebody watching what torch is asked
 def at_least_fp32(dtype: torch.dtype) -> torch.dtype:
     """float32, or the dtype itself if it is wider: for what must not lose digits, as statistics, latents, results."""
+    if dtype.is_floating_point:  # a plan asks thousands of times, with somebody watching what torch is asked
+        return dtype if dtype.itemsize > torch.float32.itemsize else torch.float32
     return torch.promote_types(dtype, torch.float32)
