@@ -45,8 +45,8 @@ class Folding:
         return x
 
     def fold_to(self, device: torch.device, dtype: torch.dtype, x: Tensor) -> Tensor:
-        """x as it was given -> x as it is run, on this device and in this dtype: at most one copy of it is made."""
-        return self.fold(x.to(device, dtype))
+        """x as it was given -> x as it is run, on this device and in this dtype. No gradients are recorded."""
+        return self.fold(x.detach().to(device, dtype))
 
     def fold_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """The shape of x as it was given -> that of x as it is run."""
@@ -66,6 +66,7 @@ class FramesAsImages(Folding):
     def fold(self, x: Tensor) -> Tensor:
         return x.transpose(1, 2).flatten(0, 1)
 
+    @torch.no_grad()
     def fold_to(self, device: torch.device, dtype: torch.dtype, x: Tensor) -> Tensor:
         """Several clips lie otherwise than their frames as images do: they are cast while they are laid out."""
         if 1 in (len(x), self.frames):
@@ -180,13 +181,14 @@ def check_latent(vae: VAELike, z: Tensor, size: tuple[int, int] | None) -> tuple
 
 
 def check_masked_image(
-    vae: VAELike, image: Tensor | None, mask: Tensor | None, latent_shape: Sequence[int]
+    vae: VAELike, image: Tensor | None, mask: Tensor | None, latent_shape: Sequence[int], grad: bool
 ) -> Tensor | None:
     """What a decoder sees beside its latent: the image, 0 where the mask is 1, and the mask; None if neither is given.
 
     image         (B, C, H, W) in [-1, 1]
     mask          (B, 1, H, W) in [0, 1]
     latent_shape  (B, latent_channels, h, w), checked
+    grad          are gradients recorded, of the image and the mask too?
     Returns (B, C + 1, H', W') on the VAE's device, in its dtype; H', W' are multiples of the ratio.
     Raises BadRequest if the VAE takes none or one is missing, BadPixels and LatentMismatch for shapes and values.
     """
@@ -200,7 +202,7 @@ def check_masked_image(
     if need := name_need(mask):
         raise BadPixels(f"a mask must be {need}.")
     pixels, masks = folding.fold(given), choose_folding(vae.network.clip_law, mask.shape).fold(mask)
-    n, c, h, w = pixels.shape
+    n, _, h, w = pixels.shape
     if masks.shape != (n, 1, h, w) or not (masks.amin() >= 0 and masks.amax() <= 1):
         raise BadPixels(
             f"this mask has shape {tuple(mask.shape)}: for an image of shape {tuple(image.shape)} it needs one "
@@ -209,12 +211,24 @@ def check_masked_image(
     size, (below, right, _) = latent_shape[2:], padding(h, w, vae.spatial_ratio)
     if (h + below, w + right) != tuple(n * vae.spatial_ratio for n in size) or n != latent_shape[0]:
         raise LatentMismatch(f"a latent of shape {tuple(latent_shape)} is not of images of shape {tuple(image.shape)}.")
-    x = torch.empty((n, c + 1, h, w), dtype=vae.dtype, device=vae.device, memory_format=torch.channels_last)
-    for image, mask, place in zip(pixels.split(1), masks.split(1), x.split(1), strict=True):
-        image, mask = (t.to(vae.device, at_least_fp32(vae.dtype)) for t in (image, mask))
-        place[:, :-1].copy_(image * (1 - mask))
-        place[:, -1:].copy_(mask)
+    x = _join_masks(vae, pixels, masks) if grad else _join_each_mask(vae, pixels, masks)
     return lay_out(pad_to(x, vae.spatial_ratio))
+
+
+def _join_masks(vae: VAELike, pixels: Tensor, masks: Tensor) -> Tensor:
+    """Pixels (B, C, H, W), 0 where the masks (B, 1, H, W) are 1, and the masks: (B, C + 1, H, W), as the VAE runs."""
+    pixels, masks = (t.to(vae.device, at_least_fp32(vae.dtype)) for t in (pixels, masks))
+    return torch.cat([pixels * (1 - masks), masks], 1).to(vae.dtype)
+
+
+@torch.no_grad()
+def _join_each_mask(vae: VAELike, pixels: Tensor, masks: Tensor) -> Tensor:
+    """The same, image by image: no more than one is in fp32."""
+    n, c, *size = pixels.shape
+    x = torch.empty((n, c + 1, *size), dtype=vae.dtype, device=vae.device, memory_format=torch.channels_last)
+    for i in range(n):
+        x[i : i + 1].copy_(_join_masks(vae, pixels[i : i + 1], masks[i : i + 1]))
+    return x
 
 
 def demand_size(size: object, latent_shape: Sequence[int], ratio: int) -> None:

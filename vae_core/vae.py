@@ -163,7 +163,7 @@ class VAE(Movable, Scalable, Facts):
         options = replace(options, **keywords)
         demand_part(self.config, self.name, Half.DECODER)
         x, folding = inputs.check_latent(self, z, size)
-        side_input = inputs.check_masked_image(self, image, mask, folding.fold_shape(x.shape))
+        side_input = inputs.check_masked_image(self, image, mask, folding.fold_shape(x.shape), options.grad)
         if options.tiles and side_input is not None:
             raise BadRequest("blended tiles are decoded without an image and a mask: leave the tiles or these away.")
         decode_one = partial(self._decode, side_input=side_input)

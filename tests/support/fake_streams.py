@@ -115,12 +115,12 @@ class Streams:
         """What torch.cuda is asked about streams."""
         streams = self
 
-        class Made(Stream):  # a class, since annotations name it
+        class NewStream(Stream):  # a class, since annotations name it
             def __init__(self, device: Any = None):
                 super().__init__(streams, streams._name())
 
         return {
-            "Stream": Made,
+            "Stream": NewStream,
             "current_stream": lambda device=None: self.current,
             "stream": self._enter,
             "_sanitizer.traceback": SimpleNamespace(StackSummary=traceback.StackSummary, walk_stack=_walk_some),

@@ -3,7 +3,7 @@
 import gc
 import logging
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
@@ -43,8 +43,10 @@ class Ladder(NamedTuple):
         by the last error; whatever else an attempt raises passes.
         """
         result, observer, plan = self._climb(attempt)
-        observer.end_run()
-        unpin(plan, self.device)
+        try:
+            observer.end_run()
+        finally:
+            unpin(plan, self.device)
         return result
 
     def stream(self, attempt: Callable[[Plan, ProgressObserver], Generator[T, None, None]]) -> Generator[T, None, None]:
@@ -71,7 +73,7 @@ class Ladder(NamedTuple):
             try:
                 with self._naming_scratch():
                     return attempt(plan, observer), observer, plan
-            except Exception as e:  # mapped memory and libraries of devices have errors of their own for it
+            except BaseException as e:  # mapped memory and libraries of devices have errors of their own for it
                 if not is_out_of_memory(e):
                     unpin(plan, self.device)
                     raise
@@ -130,10 +132,14 @@ def give_back(device: torch.device) -> None:
 
 
 def unpin(plan: Plan, device: torch.device) -> None:
-    """Give memory of the host that a run has pinned back to the system. The run is waited for."""
+    """Give memory of the host that a run has pinned back to the system. The run is waited for.
+
+    An error of the device that is found here is one of the run: it is raised there, or by what next asks for a number.
+    """
     if plan.keep == SYSTEM and device.type == "cuda":
-        torch.cuda.current_stream(device).synchronize()
-        _empty_host_cache()
+        with suppress(RuntimeError):
+            torch.cuda.current_stream(device).synchronize()
+            _empty_host_cache()
 
 
 def _empty_host_cache() -> None:

@@ -42,7 +42,7 @@ def list_ops(network: Network, half: Half, masked: bool = False, grad: bool = Fa
         before = conv.unrounded if id(conv) in known else None
         if not grad and _is_widened(conv.weight):
             return WidenedDoublingConv(conv, before)
-        return None if before is None else DoublingConv(conv, before)
+        return None if before is None or not _sums_in_fp32(conv.weight) else DoublingConv(conv, before)
 
     return join_doublings(ops, choose)
 
@@ -127,7 +127,7 @@ def _is_known(conv: Conv2d) -> bool:
     """Are the numbers before rounding? Not if others have cast them, and so rounded, or have moved the weight alone."""
     weight, kept = conv.weight, conv.unrounded
     known = kept is not None and kept.dtype is torch.float32 and kept.device == weight.device
-    return known and weight.dtype.itemsize == 2 and _sums_in_fp32(weight)
+    return known and weight.dtype.itemsize == 2
 
 
 def _is_widened(weight: Tensor) -> bool:
@@ -136,7 +136,7 @@ def _is_widened(weight: Tensor) -> bool:
 
 def _sums_in_fp32(weight: Tensor) -> bool:
     """Does a transposed convolution in half precision? On a processor without instructions for it torch's does not."""
-    if weight.device.type != "cpu" or _is_widened(weight):
+    if weight.device.type != "cpu":
         return True
     bf16 = weight.dtype is torch.bfloat16
     own = torch.ops.mkldnn

@@ -211,7 +211,7 @@ def convolve_summed(
 ) -> Tensor:  # fmt: skip
     """A convolution of images with the sum of these taps, (B, C, H, W) -> (B, C', H', W').
 
-    taps     (C', C, k, k) each; they are summed in fp32 at least, and rounded once
+    taps     (C', C, k, k) each; they are summed in fp32 at least, and rounded once, or not where x is widened to fp32
     pad      zeros above and below, at the left and the right
     changes  made of the sum before it is used, number by number
     """
@@ -220,7 +220,8 @@ def convolve_summed(
         weight = _sum(taps, part)
         for change in changes:
             weight = change(weight)
-        return conv2d(x, *as_dtype(weight, None if bias is None else bias[part], x.dtype), stride, pad)
+        dtype = torch.float32 if widens(x) else x.dtype
+        return conv2d(x, *as_dtype(weight, None if bias is None else bias[part], dtype), stride, pad)
 
     return by_channels(taps[0], convolve, MADE_AT_ONCE)
 

@@ -168,10 +168,8 @@ class WidenedDoublingConv(DoublingConv):
 
     So they are as exact as the weight, whatever its dtype, and like the two ops this one rounds its result only.
 
-    They are summed some channels of the result at a time. Kept for the run, those of an SD-class decoder would take 36
-    MiB, 3.6 times what the weights take, and save no time that could be measured: CPU seconds for 512 px whole, medians
-    of 3: 15.1 summed at each call, 15.8 kept, 17.9 by the two ops; in bands of 16 rows 17.7, 16.4 and 18.9 (at least
-    15.3, 15.8 and 17.0). Weights that were kept in half precision would have to be widened at each call too.
+    They are summed at each call, some channels of the result at a time. Kept for the run, those of an SD-class decoder
+    would take 36 MiB, 3.6 times what the weights take, and save no time that could be measured.
     """
 
     def __init__(self, conv: Conv2d, weight: Tensor | None = None):

@@ -49,6 +49,30 @@ def test_weights_that_require_them_get_gradients():
     assert all(p.grad is not None and p.grad.isfinite().all() for p in vae.network.parameters())
 
 
+@pytest.mark.parametrize("frames", [[], [3]])
+def test_an_image_and_its_mask_have_gradients(frames):
+    vae, draw = small("asymmetric"), torch.Generator().manual_seed(0)
+    r = vae.spatial_ratio
+    sizes = {"z": (vae.latent_channels, 3, 4), "image": (3, 3 * r - 1, 4 * r), "mask": (1, 3 * r - 1, 4 * r)}
+    given = {name: torch.rand(2, c, *frames, *size, generator=draw, dtype=torch.float64).requires_grad_()
+             for name, (c, *size) in sizes.items()}  # fmt: skip
+    z, beside = given["z"], {name: given[name] for name in ("image", "mask")}
+    made = vae.decode(z, **beside, grad=True)
+    plain = vae.decode(z, **beside)
+    assert not plain.requires_grad and (made - plain).abs().max() <= 1e-12 * plain.abs().max()
+    made.square().sum().backward()
+    assert all(one.grad is not None and one.grad.abs().max() > 0 for one in given.values())
+
+
+@pytest.mark.parametrize("kind", ["kl", "wan"])
+def test_pixels_that_require_gradients_are_encoded_without(kind):
+    """Several clips, which are laid out as images first."""
+    vae = small(kind)
+    pixels = torch.rand(2, vae.in_channels, 5, 16, 16, dtype=torch.float64)
+    made = vae.encode(pixels.clone().requires_grad_()).mean
+    assert not made.requires_grad and torch.equal(made, vae.encode(pixels).mean)
+
+
 @pytest.mark.parametrize("how", [{"rows": 8}, {"budget": "1GiB"}, {"keep": "disk"}, {"tiles": Tiles(64, 16)}])
 def test_only_whole_runs_have_them(how):
     vae = small("kl")

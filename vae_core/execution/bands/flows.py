@@ -80,9 +80,11 @@ def read_flow(ops: Ops, source: Flow, banding: Banding, observer: Observer) -> R
     """
     held: list[HeldFlow] = []
     made = build_flow(ops, source, banding if banding.past else banding._replace(held=held), observer)
-    for flow in held:
-        flow.fill()
-    held.clear()
+    try:
+        for flow in held:
+            flow.fill()
+    finally:
+        held.clear()  # they know the list, so what they hold would outlive a run that fails
     yield from made.read(last=True)
 
 

@@ -11,8 +11,8 @@ The host is ahead of the device by many bands. So whatever is used again must be
   `record_stream` would keep it until the host has seen the end of the copy, and so any number of bands.
 - A band that comes back lies in memory of the computing stream, which others may still be using. So its copy waits for
   all that is queued when it is fetched, and the computation waits for the copy when it is taken.
-- Memory of the host is free again when its band has been taken by all that read it. So the computation waits for these
-  copies, and the next copy to that memory for the computation.
+- Memory of the host is free again when its band has been taken by all that read it. By then the computation waits for
+  these copies. The next copy to that memory waits for the computation, and so for them.
 
 That memory comes in pages of one size. Torch pins powers of two, of which a band that has a row more takes the double.
 """
@@ -37,6 +37,7 @@ class InPinnedMemory:
         self.page, self.free = find_page(numbers), list[Tensor]()
         self.going: tuple[Tensor, torch.Event] | None = None
         self.coming: dict[int, Tensor] = {}  # by id, until they are taken
+        self.held: set[_PinnedBand] = set()
 
     def put(self, band: Tensor) -> StoredBand:
         self.tidy()
@@ -47,7 +48,9 @@ class InPinnedMemory:
             for page, part in zip(pages, self._split(band), strict=True):
                 page[: len(part)].copy_(part, non_blocking=True)
         self.going = band, self.to_host.record_event()
-        return _PinnedBand(self, pages, self.going[1], shape, band.dtype)
+        held = _PinnedBand(self, pages, self.going[1], shape, band.dtype)
+        self.held.add(held)
+        return held
 
     def fetch(
         self, pages: list[Tensor], written: "torch.Event", shape: torch.Size, dtype: torch.dtype
@@ -63,9 +66,9 @@ class InPinnedMemory:
         self.coming[id(band)] = band
         return partial(self._take, id(band), self.to_device.record_event())
 
-    def _take(self, band: int, arrival: "torch.Event") -> Tensor:
+    def _take(self, key: int, arrival: "torch.Event") -> Tensor:
         self.computing.wait_event(arrival)
-        return self.coming.pop(band).permute(0, 3, 1, 2)
+        return self.coming.pop(key).permute(0, 3, 1, 2)
 
     @property
     def computing(self) -> torch.cuda.Stream:
@@ -94,6 +97,9 @@ class InPinnedMemory:
         self.computing.wait_stream(self.to_device)
         self.coming.clear()
         self.free.clear()
+        for band in self.held:  # whoever knows it still: the frames of an error do
+            band.pages.clear()
+        self.held.clear()
 
 
 class _PinnedBand(StoredBand):
@@ -102,16 +108,18 @@ class _PinnedBand(StoredBand):
         dtype: torch.dtype,
     ):  # fmt: skip
         self.store, self.pages, self.rows = store, pages, shape[-2]
-        self.begin = partial(store.fetch, pages, written, shape, dtype)
+        self.form = written, shape, dtype
 
     def fetch(self) -> Callable[[], Tensor]:
-        return self.begin()
+        return self.store.fetch(self.pages, *self.form)
 
     def get(self) -> Tensor:
         return self.fetch()()
 
     def release(self) -> None:
         self.store.free += self.pages
+        self.pages = []
+        self.store.held.discard(self)
 
 
 def find_page(numbers: int) -> int:

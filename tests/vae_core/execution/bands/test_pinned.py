@@ -130,3 +130,24 @@ def test_runs_have_no_races_and_copy_beside_the_computation(kind, half, frames, 
     assert 0 < streams.pinned <= plans[0].held and watch.peak - before <= plans[0].peak
     saved = (streams.works - max(streams.clock.values())) / sum(streams.copies.values())
     assert hidden < saved < 1
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("ends", ["in the middle", "at the end"])
+def test_a_run_that_fails_leaves_nothing_pinned(ends, error):
+    """When torch is asked to give back what it keeps, nobody holds any of it, whoever knows the error."""
+
+    def stop(done: int, total: int) -> None:
+        if done >= (total if ends == "at the end" else total // 2):
+            raise error("stopped")
+
+    demand_guard()
+    weights = random_weights(*SMALL["kl"], torch.bfloat16)
+    streams, left = Streams(), list[int]()
+    with fake_cuda(streams=streams) as watch:
+        vae = from_weights(weights, "kl", torch.bfloat16, torch.device("cuda"))
+        watch.empty_host_cache.side_effect = lambda: left.append(streams.pinned_now)
+        x = torch.empty(1, vae.latent_channels, HEIGHT // vae.spatial_ratio, 4, device="cuda")
+        with pytest.raises(error, match="stopped"):
+            vae.decode(x, rows=ROWS, keep="system memory", progress=stop)
+    assert streams.pinned > 0 and left == [0]
