@@ -15,12 +15,14 @@ from exact_vae.vae_core.ops import (
     Conv3d,
     DoubleFrames,
     DoublingConv,
+    OneFrame,
     Upsample2x,
     WidenedDoublingConv,
     attend,
     attention,
     conv2d,
     linear,
+    pad_borders,
     widening,
 )
 from support.live_memory import LiveMemory
@@ -136,6 +138,16 @@ def test_joined_doublings_are_as_exact_as_the_rounding_of_their_result(file, dty
     exact = torch.nn.functional.conv2d(Upsample2x()(x.double()), conv.weight.double(), padding=1)
     before = conv.weight.detach().float().clone()  # not the parameter, which `to` changes
     made = WidenedDoublingConv(conv.to(dtype), before)(x)
+    assert (made - exact).square().mean() <= 1.01 * (exact.to(dtype) - exact).square().mean()
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@torch.no_grad()
+def test_taps_over_frames_are_summed_for_an_image_without_rounding(dtype):
+    """One frame that is seen again before and after itself: all taps meet it."""
+    conv, x = Conv3d(32, 8, repeats=True, bias=False).to(dtype), torch.randn(1, 32, 16, 16).to(dtype)
+    exact = torch.nn.functional.conv2d(pad_borders(x.double(), (1, 1, 1, 1), conv.border), conv.weight.double().sum(2))
+    made = OneFrame(conv)(x)
     assert (made - exact).square().mean() <= 1.01 * (exact.to(dtype) - exact).square().mean()
 
 
