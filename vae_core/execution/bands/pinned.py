@@ -92,7 +92,7 @@ class InPinnedMemory:
             self.going = None
 
     def close(self) -> None:
-        """Let go of all that is on its way. Torch keeps memory of the host until its copies have ended."""
+        """Let go of all that is held or on its way. Torch keeps memory of the host until its copies have ended."""
         self.tidy()
         self.computing.wait_stream(self.to_device)
         self.coming.clear()
@@ -124,7 +124,7 @@ class _PinnedBand(StoredBand):
 
 def find_page(numbers: int) -> int:
     """Bytes of a page for bands of so many numbers: in half precision a band takes 8 to 16."""
-    return min(LARGEST, max(SMALLEST, 1 << (numbers // 4).bit_length() - 1)) if numbers >= 4 else SMALLEST
+    return min(LARGEST, max(SMALLEST, 1 << max(1, numbers // 4).bit_length() - 1))
 
 
 def count_pages(size: int, bands: int, page: int) -> int:

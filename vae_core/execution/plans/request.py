@@ -35,7 +35,7 @@ FEW_BEFORE, COUNTED_AFTER, COUNTED_ROWS = 80, 12, 256  # convolutions; bands of 
 # Else the top of the image. At lower resolutions, where a band of as many numbers is of more rows, it needs a full one;
 # and taller ones, of which most is alive if nothing is held beside them.
 COUNTED, COUNTED_ON_DISK = 8, 16  # bands
-READ_BACK = {DEVICE: 0, SYSTEM: 5, DISK: 3}  # more bands alive if held there, but on a CPU: read back, fetched ahead
+READ_BACK = {DEVICE: 0, SYSTEM: 5, DISK: 3}  # more bands alive than on a CPU: read back, and fetched ahead
 AROUND_MEMORY = 2  # bands alive while attention gathers what it remembers: what it reads, and what that was made of
 # Of a CPU's peak: what the heap with the largest op may come to, and what it may grow by at least: trimming is slow.
 SURE, LEAST_HEAP = 0.95, 1 / 8
