@@ -9,7 +9,18 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from .. import kernels
-from ..ops import AnyOp, Global, Ops, Residual, SideInput, Temporal, apply, apply_join, has_side_inputs
+from ..ops import (
+    AnyOp,
+    Global,
+    Ops,
+    Residual,
+    SideInput,
+    Temporal,
+    apply_alone,
+    apply_join,
+    apply_over,
+    has_side_inputs,
+)
 from .bands.moments import normalize_whole
 from .bands.state import Past
 
@@ -63,13 +74,19 @@ class RunContext(NamedTuple):
         return not len(x) and not (self.past and self.past.ends(op))
 
     def apply(self, op: AnyOp, x: Tensor) -> Tensor:
-        if self.past and isinstance(op, Temporal):
-            return self.past.advance(op, x)
-        if self.past and isinstance(op, Global) and op.looks_back:
-            return op.recall(x, self.past.extend_memory(op, op.remember(x)))
+        """What the op makes. It is announced, and shown."""
+        if self.past and (isinstance(op, Temporal) or (isinstance(op, Global) and op.looks_back)):
+            return self._go_on(op, x, self.past)
         if isinstance(op, nn.GroupNorm) and self.in_place and x.device.type in BY_MOMENTS:
-            return normalize_whole(op, x)
-        return apply(op, x, self.in_place)
+            return self.observer.run_op(op, normalize_whole, x)
+        return self.observer.run_op(op, apply_over if self.in_place else apply_alone, x)
+
+    def _go_on(self, op: Temporal | Global, x: Tensor, past: Past) -> Tensor:
+        """What an op that knows of earlier frames makes of the next; it is not the op's own doing alone."""
+        self.observer.begin_op(op)
+        made = past.advance(op, x) if isinstance(op, Temporal) else op.recall(x, past.extend_memory(op, op.remember(x)))
+        self.observer.end_op(op, made)
+        return made
 
 
 def run(
@@ -101,9 +118,7 @@ def run_ops(ops: Ops, at: list[Tensor], context: RunContext) -> Tensor:
             at.append(apply_join(op, at.pop(), side, context.in_place))
             del side
         elif not context.is_idle(op, at[0]):
-            context.observer.begin_op(op)
             at.append(context.apply(op, at.pop()))
-            context.observer.end_op(op, at[0])
     return at.pop()
 
 

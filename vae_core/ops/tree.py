@@ -38,6 +38,7 @@ Shapes are (B, C, H, W), of a clip (T, C, H, W), see time.py; rows are dim -2. O
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol, Union
 
 from torch import Tensor
@@ -145,6 +146,9 @@ def apply(op: AnyOp, x: Tensor, in_place: bool) -> Tensor:
     if in_place and isinstance(op, Op) and op.in_place:
         return op.apply_in_place(x)
     return op(x)  # type: ignore[operator]
+
+
+apply_over, apply_alone = partial(apply, in_place=True), partial(apply, in_place=False)
 
 
 def apply_join(op: "SideInput", x: Tensor, side: Tensor, in_place: bool) -> Tensor:

@@ -40,8 +40,9 @@ from ...ops import (
     SideInput,
     Temporal,
     Window,
-    apply,
+    apply_alone,
     apply_join,
+    apply_over,
     declared,
     list_looks_ahead,
     pad_borders,
@@ -54,8 +55,6 @@ from .moments import Moments, find_group_moments, normalize
 from .parts import WithPast, add_late
 from .readers import ROWS, Reader, Rows, balance, begin_with, drain, fork, height, numbers_per_row
 from .state import Past
-
-apply_over, apply_alone = partial(apply, in_place=True), partial(apply, in_place=False)
 
 
 def apply_unpadded(op: Window, x: Tensor) -> Tensor:

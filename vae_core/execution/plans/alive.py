@@ -19,6 +19,7 @@ from ..bands.state import Past
 from ..bands.stores import StoredBand
 from .counting import GAPS, GAPS_ON_DISK, LiveBytes
 from .places import DISK
+from .replays import Kinds
 from .shapes import ShapesOnly
 
 
@@ -41,7 +42,7 @@ class Alive(NamedTuple):
 @torch.no_grad()
 def count_alive(
     ops: Ops, x: Tensor, side: Tensor, numbers: int, keep: str, twice: tuple[int, ...], past: Past | None = None,
-    taller: float = 1, until: float = math.inf,
+    taller: float = 1, until: float = math.inf, kinds: Kinds | None = None,
 ) -> Alive:  # fmt: skip
     """What lives during a run; x and side are the caller's, and not counted.
 
@@ -50,8 +51,9 @@ def count_alive(
     keep, twice    as in a Plan
     taller         times x: the image of which x is the top, so much more is held
     until          rows of the result that are enough
+    kinds          of the ops, if they are counted more than once
     """
-    count = _Passes(taller, GAPS_ON_DISK if keep == DISK else GAPS)
+    count = _Passes(taller, GAPS_ON_DISK if keep == DISK else GAPS, kinds)
     norms, rooms = list_norms(ops), _CountingRooms(count, keep)
     past = past.copy(_CountingRooms(count, DISK)) if past else None  # what is known of earlier frames is the caller's
     banding = Banding(numbers, rooms, frozenset(id(norms[i]) for i in twice), past=past)
@@ -70,8 +72,8 @@ def count_alive(
 class _Passes(LiveBytes):
     """Of a taller image more bands come in each pass, so what is compiled by its end counts all the while."""
 
-    def __init__(self, taller: float, leaves: float):
-        super().__init__(taller, leaves)
+    def __init__(self, taller: float, leaves: float, kinds: Kinds | None):
+        super().__init__(taller, leaves, kinds)
         self.passes = [0.0]  # bytes at most alive in each that has begun and not ended
 
     def note(self, alive: float) -> None:

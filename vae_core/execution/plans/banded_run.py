@@ -14,11 +14,9 @@ from ..bands.holding import Banding
 from ..bands.pinned import count_pages
 from ..bands.state import Past
 from ..bands.stores import OnDevice, StoredBand
-from ..whole import Observer
 from .backend import count_compiled, find_forms
 from .counting import count_work
-from .outlines import Outline
-from .replays import Replay, describe, describe_tensor, note
+from .replays import Kinds, Repeater, Replay
 from .shapes import Census, ShapesOnly
 
 HEIGHTS = 2  # of the bands that one convolution reads: most are of one height, the first and the last of others
@@ -28,7 +26,7 @@ AGAIN, START = 60, 20e6
 REMEMBERED = 4  # activations alive at once while attention gathers what it remembers: the parts of k and v, and both
 
 
-class BandedRun(Observer, Census):
+class BandedRun(Repeater, Census):
     """One image run in a single band, and what is counted meanwhile.
 
     work          multiplications
@@ -48,9 +46,13 @@ class BandedRun(Observer, Census):
     side    what SideInputs read
     rows    of the image
     twice   group norms, by number among all of them, whose input is computed twice
+    kinds   of the ops
     """
 
-    def __init__(self, ops: Ops, x: Tensor, side: Tensor, rows: int, twice: tuple[int, ...], past: Past | None):
+    def __init__(
+        self, ops: Ops, x: Tensor, side: Tensor, rows: int, twice: tuple[int, ...], past: Past | None, kinds: Kinds
+    ):
+        super().__init__(kinds)
         self.store = store = _CountingStore()
         self.work = self.widest = 0.0
         self.lowest = 0
@@ -61,8 +63,6 @@ class BandedRun(Observer, Census):
         self.norm_sizes: dict[int, int] = {}
         self.convolved: list[tuple[int, int]] = []  # numbers that each convolution makes, and those of its weights
         self.before = 0  # how many of them had run when the last pass ended: all that is read twice had been made
-        self.kinds = dict[int, Hashable]()  # of ops, by id
-        self.replays = dict[Hashable, tuple[Replay, list[tuple[int, int]]]]()  # with what was convolved
         self.outer: list[int] = []  # what is carried in the passes that this one is nested in
         norms = list_norms(ops)
         banding = Banding(2**62, store, frozenset(id(norms[i]) for i in twice))
@@ -93,19 +93,15 @@ class BandedRun(Observer, Census):
         """How many convolutions of bands of so many numbers run until all that is read twice has been made."""
         return sum(-(-made // numbers) for made, _ in self.convolved[: self.before])
 
-    def run_op(self, op: AnyOp, function: Callable[..., Tensor], *read: Tensor) -> Tensor:
-        self.begin_op(op)
-        kind = self.kinds.get(id(op)) or self.kinds.setdefault(id(op), describe(op))
-        key = kind, function, *map(describe_tensor, read)
-        if known := self.replays.get(key):
-            made, convolved = known[0].make(read), known[1]
-            self.convolved += convolved
-        else:
-            before = len(self.convolved)
-            made = function(op, *read)
-            if type(made) is Outline:
-                self.replays[key] = note(made, read), self.convolved[before:]
-        self.end_op(op, made)
+    def repeat(self, replay: Replay, read: Sequence[Tensor]) -> Any:
+        self.convolved += replay.convolved
+        return super().repeat(replay, read)
+
+    def record(self, key: Hashable, function: Callable[..., Any], read: Sequence[Tensor]) -> Any:
+        before = len(self.convolved)
+        made = super().record(key, function, read)
+        if key in self.replays:
+            self.replays[key] = self.replays[key]._replace(convolved=tuple(self.convolved[before:]))
         return made
 
     def see(self, name: str, made: Tensor, args: Sequence[Any]) -> None:

@@ -19,10 +19,11 @@ from ..rewrite.fuse import fuse
 from . import budget as memory
 from . import scratch
 from .clip_request import ClipRequest
+from .fitting import add_scores, propose_fitting
 from .limits import find_limit
 from .places import DEVICE, DISK, SYSTEM
 from .plan import Plan
-from .request import Request, add_scores, propose_fitting
+from .request import Request
 from .shapes import ShapesOnly
 
 

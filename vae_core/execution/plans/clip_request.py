@@ -17,6 +17,7 @@ from ..bands.stores import OnDevice
 from .counting import MOST_GAPS
 from .places import DEVICE, SYSTEM
 from .plan import Plan
+from .replays import Repeater
 from .request import IN_FLIGHT, Request
 from .shapes import ShapesOnly
 
@@ -51,11 +52,11 @@ class ClipRequest(Request):
 
     def plan_whole(self, images: int | None = None, on_cpu: bool = False) -> Plan:
         plan = super().plan_whole(images, on_cpu)
-        return _leave_more_gaps(plan) if on_cpu and self._parts((1,)) else plan
+        return _leave_more_gaps(plan) if on_cpu and self._has_parts else plan
 
     def plan_bands(self, rows: int, keep: str = DEVICE, twice: tuple[int, ...] = (), on_cpu: bool = False) -> Plan:
         plan = super().plan_bands(rows, keep, twice, on_cpu)
-        return _leave_more_gaps(plan) if on_cpu and self._parts((1,)) else plan
+        return _leave_more_gaps(plan) if on_cpu and self._has_parts else plan
 
     def propose_bands(
         self, elsewhere: Iterable[str], rows: int | None = None, keep: str | None = None, on_cpu: bool = False
@@ -65,7 +66,7 @@ class ClipRequest(Request):
         On a CPU of all frames first, if nothing was asked for and that takes no more: from band to band a few rows are
         kept of all frames; from part to part a few frames, of whole images.
         """
-        lowest, at_once = next(iter(self._parts((1,))), None), super().propose_bands(elsewhere, rows, keep, on_cpu)
+        lowest, at_once = next(self._parts((1,)), None), super().propose_bands(elsewhere, rows, keep, on_cpu)
         if lowest is None:
             yield from at_once
             return
@@ -85,13 +86,13 @@ class ClipRequest(Request):
 
     def _propose_whole(self, on_cpu: bool, little: bool = False) -> Iterator[Plan]:
         """Whole frames: all of them at once, or fewer. On a CPU one is work enough, and the caches hold more of it."""
-        at_once = [replace(self.plan_whole(on_cpu=on_cpu), images=1)]
+        at_once = (replace(self.plan_whole(on_cpu=on_cpu), images=1) for _ in range(1))
         sizes = (1,) if on_cpu else AT_A_TIME
-        parts = [self._combine(part, part.plan_whole(on_cpu=on_cpu), on_cpu) for part in self._parts(sizes)]
-        if parts and self._comes_in_parts:
+        parts = (self._combine(part, part.plan_whole(on_cpu=on_cpu), on_cpu) for part in self._parts(sizes))
+        if self._has_parts and self._comes_in_parts:
             yield from parts
         else:
-            yield from parts + at_once if on_cpu and not little else at_once + parts
+            yield from chain(parts, at_once) if on_cpu and not little else chain(at_once, parts)
 
     @property
     def is_little(self) -> bool:
@@ -101,11 +102,16 @@ class ClipRequest(Request):
     def _comes_in_parts(self) -> bool:
         return bool(self.streamed or self.chunk)
 
-    def _parts(self, sizes: Iterable[int]) -> list["_LaterPart"]:
+    @cached_property
+    def _has_parts(self) -> bool:
+        """Can it be run otherwise than at once?"""
+        return len(self.x) > self.begins if self.chunk else self.latents > 1 and splits_in_time(self.ops)
+
+    def _parts(self, sizes: Iterable[int]) -> Iterator["_LaterPart"]:
         """Of so many latent frames each, if there are more in the clip; none if it can only be run at once."""
-        if self.chunk:
-            return [self._part(self.chunk // self.step)] if len(self.x) > self.begins else []
-        return [self._part(n) for n in sizes if n < self.latents] if splits_in_time(self.ops) else []
+        if not self._has_parts:
+            return iter(())
+        return map(self._part, [self.chunk // self.step] if self.chunk else [n for n in sizes if n < self.latents])
 
     @property
     def begins(self) -> int:
@@ -201,10 +207,11 @@ class _LaterPart(Request):
     def __init__(self, clip: ClipRequest, n: int):
         past = Past(OnDevice())
         before = max(clip.latents - n - 1, sum(op.ahead for op in list_looks_ahead(clip.ops)))
+        frames = _frames(clip.x, clip.begins or clip.first + clip.step * before)
         with torch.no_grad(), ShapesOnly():
-            whole.run(clip.ops, _frames(clip.x, clip.begins or clip.first + clip.step * before), past=past)
+            whole.run(clip.ops, frames, Repeater(clip.kinds), past=past, in_place=True)
         super().__init__(clip.ops, _frames(clip.x, clip.step * n), clip.scale)
-        self.one = self.side = self.x
+        self.one, self.side, self.kinds = self.x, self.x, clip.kinds
         self.n, self.past, self.known = n, past, past.row_bytes + past.memory_bytes
         self.gathered, self.holding = 2 * past.memory_bytes, len(past.known) + len(past.memories)
 

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from ...ops import AnyOp, DoublingConv, Global, OneFrame, Ops, has_side_inputs
 from .. import whole
 from ..bands.state import Past
-from ..whole import Observer
 from .backend import COUNTED, NORMS, count_compiled, count_of_norm, count_scratch, find_forms
 from .outlines import Outline
-from .replays import Replay, describe, describe_tensor, note
+from .replays import Kinds, Repeater, Replay, note
 from .shapes import Census, ShapesOnly
 
 # Gaps that tensors of many sizes leave in the heap of a CPU between what was there before an op: what the op itself
@@ -56,15 +55,18 @@ class WholeRun(NamedTuple):
 
 
 @torch.no_grad()
-def count_whole(ops: Ops, x: Tensor, side_input: Tensor | None = None, past: Past | None = None) -> WholeRun:
+def count_whole(
+    ops: Ops, x: Tensor, side_input: Tensor | None = None, past: Past | None = None, kinds: Kinds | None = None
+) -> WholeRun:
     """What `whole.run(ops, x, side_input=side_input, past=past, in_place=True)` takes.
 
     x, side_input: on the meta device, (B, C, H, W); a side input of its own is the caller's, and not counted.
+    kinds: of the ops, if they are counted more than once.
     Counts all tensors that ops make, those that they need only meanwhile too. What torch makes within one of its
     functions is its own affair.
     Raises RuntimeError for more numbers than torch can count.
     """
-    count = WholeCount()
+    count = WholeCount(kinds=kinds)
     at = [count.add(torch.empty_like(x))]
     side_input = at[0] if side_input is None and has_side_inputs(ops) else side_input
     with ShapesOnly(count):
@@ -83,7 +85,7 @@ def count_whole(ops: Ops, x: Tensor, side_input: Tensor | None = None, past: Pas
     )
 
 
-class LiveBytes(Observer, Census):
+class LiveBytes(Repeater, Census):
     """Counts the memory of all tensors, from when one is made until nobody holds it.
 
     most         bytes at most of tensors
@@ -99,7 +101,8 @@ class LiveBytes(Observer, Census):
     leaves  bytes of gaps for a byte that was there before an op
     """
 
-    def __init__(self, taller: float = 1, leaves: float = GAPS) -> None:
+    def __init__(self, taller: float = 1, leaves: float = GAPS, kinds: Kinds | None = None) -> None:
+        super().__init__(kinds)
         self.taller, self.leaves = taller, leaves
         self.now = self.most = self.before = self.surge = self.held = self.passing = 0
         self.most_on_cpu = self.most_spread = self.most_in_all = self.beyond = 0.0
@@ -107,38 +110,28 @@ class LiveBytes(Observer, Census):
         self.looks = True
         self.largest = self.scores = 0
         self.known = dict[int, tuple[int, Any]]()  # by storage: the tensor it was made for, and who waits for its end
-        self.kinds = dict[int, Hashable]()  # of ops, by id
-        self.replays = dict[Hashable, Replay]()  # by kind and by what was read
 
     def begin_op(self, op: Any) -> None:
         self.before = self.now  # what the op reads is among it, and may be gone when the op ends
 
-    def run_op(self, op: AnyOp, function: Callable[..., Tensor], *read: Tensor) -> Tensor:
-        self.begin_op(op)
-        kind = self.kinds.get(id(op)) or self.kinds.setdefault(id(op), describe(op))
-        key = kind, function, *map(describe_tensor, read)
-        if replay := self.replays.get(key):
-            self.grow(0, replay.most, replay.on_cpu - replay.most)
-            made: Any = replay.make(read)
-            if replay.read is None:
-                self.add(made, views=replay.views)
-        else:
-            made = self._record(key, partial(function, op), read)
-        self.end_op(op, made)
-        return cast(Tensor, made)
+    def repeat(self, replay: Replay, read: Sequence[Tensor]) -> Any:
+        self.grow(0, replay.most, replay.on_cpu - replay.most)
+        made = super().repeat(replay, read)
+        if replay.read is None:
+            self.add(made, views=replay.views)
+        return made
 
-    def _record(self, key: Hashable, function: Callable[..., Tensor], read: tuple[Tensor, ...]) -> Tensor:
-        """What the function makes; and how, for the next time, if nothing is left but the result."""
+    def record(self, key: Hashable, function: Callable[..., Any], read: Sequence[Tensor]) -> Any:
         start, most, passing = self.now, self.most, self.passing
         self.most, self.passing = start, start - self.held
-        made: Any = function(*read)
+        made = function(*read)
         rises = self.most - start, self.passing + self.held - start
         self.most, self.passing = max(most, self.most), max(passing, self.passing)
         if type(made) is Outline:
             found = note(made, read, *rises, views=not self._is_owner(made))
             if self.now == start + found.size:
                 self.replays[key] = found
-        return cast(Tensor, made)
+        return made
 
     def _is_owner(self, x: Any) -> bool:
         """Was its storage made for this very tensor?"""
@@ -247,7 +240,7 @@ def count_work(op: AnyOp, made: Tensor) -> float:
 
 
 def _count_taps(op: AnyOp) -> int:
-    if isinstance(op, (nn.Conv2d, OneFrame)):  # most of all ops; to list the parameters of a module is slow
+    if isinstance(op, (nn.Conv2d, nn.Conv3d, OneFrame)):  # most of all ops; to list the parameters of a module is slow
         return op.weight.numel()
     weights = op.parameters() if isinstance(op, nn.Module) else ()
     return sum(w.numel() for w in weights if w.ndim > 1)

@@ -172,6 +172,9 @@ class Outline:
         n, _ = shape.pop(dim), steps.pop(dim)
         return tuple([Outline(shape, self.dtype, tuple(steps), self.storage) for _ in range(n)])
 
+    def chunk(self, chunks: int, dim: int = 0) -> tuple["Outline", ...]:
+        return self.split(max(1, -(-self.shape[dim] // chunks)), dim)
+
     def split(self, sizes: int | Sequence[int], dim: int = 0) -> tuple["Outline", ...]:
         if isinstance(sizes, int):
             n = self.shape[dim]

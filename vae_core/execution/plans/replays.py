@@ -3,13 +3,15 @@
 Most bands of an image are alike, and so are many layers. So such an op runs once in a count.
 """
 
-from collections.abc import Hashable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from ...ops import AnyOp, Op
+from ..whole import Observer
 from .outlines import Outline, Storage
 
 PLAIN = (int, float, str, bool, type(None), torch.dtype)
@@ -33,6 +35,8 @@ class Replay(NamedTuple):
     views   is it a view of a tensor that the op made first?
     most    bytes at most beside what was there before, of tensors
     on_cpu  the same, with what a CPU takes beside them within torch's functions
+
+    convolved  what a BandedRun notes of its convolutions
     """
 
     made: tuple[torch.Size, torch.dtype, tuple[int, ...] | None]
@@ -42,12 +46,55 @@ class Replay(NamedTuple):
     views: bool
     most: int
     on_cpu: int
+    convolved: tuple[tuple[int, int], ...] = ()
 
     def make(self, read: Sequence[Any]) -> Any:
         """Such a result."""
         if self.read is None:
             return Outline(*self.made, storage=Storage(self.size))
         return read[self.read] if self.itself else Outline(*self.made, storage=read[self.read].untyped_storage())
+
+
+class Kinds:
+    """Which ops are alike. Each is described once, for all counts of the same ops."""
+
+    def __init__(self) -> None:
+        self.known = dict[int, tuple[int, AnyOp]]()  # by id: the kind, and the op, so that no other gets its id
+        self.numbers = dict[Hashable, int]()  # by description
+
+    def find(self, op: AnyOp) -> int:
+        """The number of its kind."""
+        known = self.known.get(id(op))
+        if known is None:
+            known = self.known[id(op)] = self.numbers.setdefault(describe(op), len(self.numbers)), op
+        return known[0]
+
+
+class Repeater(Observer):
+    """Runs an op once for all like it that read tensors of the same shapes."""
+
+    def __init__(self, kinds: Kinds | None = None):
+        self.kinds = Kinds() if kinds is None else kinds
+        self.replays = dict[Hashable, Replay]()  # by kind and by what was read
+
+    def run_op(self, op: AnyOp, function: Callable[..., Tensor], *read: Tensor) -> Tensor:
+        self.begin_op(op)
+        key = self.kinds.find(op), function, *map(describe_tensor, read)
+        replay = self.replays.get(key)
+        made: Any = self.repeat(replay, read) if replay else self.record(key, partial(function, op), read)
+        self.end_op(op, made)
+        return cast(Tensor, made)
+
+    def repeat(self, replay: Replay, read: Sequence[Tensor]) -> Any:
+        """What was made of such tensors before."""
+        return replay.make(read)
+
+    def record(self, key: Hashable, function: Callable[..., Any], read: Sequence[Tensor]) -> Any:
+        """What the function makes; and how, for the next time, if nothing is left but the result."""
+        made = function(*read)
+        if type(made) is Outline:
+            self.replays[key] = note(made, read)
+        return made
 
 
 def note(made: Outline, read: Sequence[Any], most: int = 0, on_cpu: int = 0, views: bool = False) -> Replay:

@@ -6,25 +6,23 @@ what they carry from band to band. A plan adds only factors that were measured: 
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
 
-from ...errors import DoesNotFit
 from ...ops import Ops, Residual, count_queries, list_norms, walk
 from ..bands.pinned import find_page
 from ..bands.state import Past
 from ..bands.stores import OnDevice
 from .alive import Alive, count_alive
 from .banded_run import BandedRun
-from .budget import format_bytes
 from .counting import MOST_GAPS, WholeRun, count_whole
-from .limits import NO_LIMIT, Limit
 from .places import DEVICE, DISK, SYSTEM
 from .plan import Plan
+from .replays import Kinds
 from .weights import Weights, count_weights
 
 JOINED = 2  # bands in the largest tensor of a run in bands: one, the rows that are kept before it, those beyond borders
@@ -72,6 +70,7 @@ class Request:
         self.one, self.side = x[:1], self.side_input[:1]
         self.rows = x.shape[-2] * scale
         self.past: Past | None = None
+        self.kinds = Kinds()
 
     @cached_property
     def whole(self) -> Plan:
@@ -200,7 +199,8 @@ class Request:
             height = top.shape[-2]
             side = top if self.side_input is self.x else self.side.narrow(-2, 0, height * self.scale)
             taller = self.x.shape[-2] / height
-            self._alive[key] = count_alive(self.ops, top, side, numbers, keep, twice, self.past, taller, until)
+            top_of = taller, until, self.kinds
+            self._alive[key] = count_alive(self.ops, top, side, numbers, keep, twice, self.past, *top_of)
         return self._alive[key]
 
     def _find_counted(self, rows: int, few: bool, bands: int) -> tuple[Tensor, float]:
@@ -249,7 +249,8 @@ class Request:
 
     @cached_property
     def _whole_run(self) -> WholeRun:
-        return count_whole(self.ops, self.x, None if self.side_input is self.x else self.side_input, self._copy_past())
+        side_input = None if self.side_input is self.x else self.side_input
+        return count_whole(self.ops, self.x, side_input, self._copy_past(), self.kinds)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -275,7 +276,8 @@ class Request:
 
     def _count(self, twice: tuple[int, ...]) -> BandedRun:
         if twice not in self._counts:
-            self._counts[twice] = BandedRun(self.ops, self.one, self.side, self.rows, twice, self._copy_past())
+            past = self._copy_past()
+            self._counts[twice] = BandedRun(self.ops, self.one, self.side, self.rows, twice, past, self.kinds)
         return self._counts[twice]
 
     def _copy_past(self) -> Past | None:
@@ -285,66 +287,3 @@ class Request:
     @cached_property
     def _counts(self) -> dict[tuple[int, ...], BandedRun]:
         return {}
-
-
-def choose(request: Request, budget: int, elsewhere: Mapping[str, int], *, what: str, **ways: Any) -> Plan:
-    """The fastest plan under the budget. Arguments and errors are those of `propose_fitting`."""
-    return next(propose_fitting(request, budget, elsewhere, what=what, **ways))
-
-
-def propose_fitting(
-    request: Request,
-    budget: int,
-    elsewhere: Mapping[str, int],
-    *,
-    rows: int | None = None,
-    keep: str | None = None,
-    on_cpu: bool = False,
-    limit: Limit = NO_LIMIT,
-    what: str,
-    advice: str = "a smaller image, or a larger budget",
-) -> Iterator[Plan]:
-    """The plans under the budget, the fastest first. Raises DoesNotFit if there is none, saying by how much.
-
-    budget      bytes on the device
-    elsewhere   bytes there are in 'system memory' and on 'disk', for those that may be used
-    rows, keep  if given, only plans in bands of so many rows at most (whole, if that is all of them), and kept there
-    on_cpu      whether the device is one: there bands come first
-    limit       of a single tensor on the device
-    what        is run, for the error: "decoding 4096x4096 with 'ae.safetensors'"
-    advice      what to use if nothing fits, for the error
-    """
-    found, smallest, least = False, None, math.inf
-    for plan in request.propose(elsewhere, rows, keep, on_cpu):
-        plan = add_scores(plan, limit)
-        least = min(least, plan.largest)
-        if plan.largest >= limit.numbers:
-            continue
-        if plan.peak <= budget and plan.held <= elsewhere.get(plan.keep, 0):
-            found = True
-            yield plan
-        smallest = plan if smallest is None or plan.peak < smallest.peak else smallest
-    if not found:
-        raise DoesNotFit(
-            f"{what} {_explain_misfit(smallest, budget, elsewhere)} use {advice}."
-            if smallest
-            else f"{what} {limit.explain(least)}"
-        )
-
-
-def add_scores(plan: Plan, limit: Limit) -> Plan:
-    """The plan with what attention takes for scores on the device, as if they were made when most memory is in use."""
-    return replace(plan, peak=plan.peak + limit.score_bytes * plan.scores) if limit.score_bytes else plan
-
-
-def _explain_misfit(smallest: Plan, budget: int, elsewhere: Mapping[str, int]) -> str:
-    """What is missing."""
-    if smallest.peak <= budget:
-        return (
-            f"under {format_bytes(budget)} needs {format_bytes(smallest.held)} of {smallest.keep}, but only "
-            f"{format_bytes(elsewhere.get(smallest.keep, 0))} are free there: make room, or"
-        )
-    return (
-        f"needs {format_bytes(smallest.peak)} even at its smallest ({smallest}), but only "
-        f"{format_bytes(budget)} may be used:"
-    )

@@ -42,14 +42,17 @@ LIKE_INPUT = frozenset(
         "clone",
         "empty_like",
         "zeros_like",
+        "full_like",
     }
 )
 BROADCAST = frozenset(
-    {"add", "sub", "mul", "div", "addcmul", "__radd__", "__rsub__", "__rmul__", "__rdiv__", "__rtruediv__"}
+    {"add", "sub", "mul", "div", "lerp", "addcmul", "__radd__", "__rsub__", "__rmul__", "__rdiv__", "__rtruediv__"}
 )
 IN_PLACE = frozenset({"add_", "sub_", "mul_", "div_", "clamp_min_", "reciprocal_", "copy_", "__setitem__", "__iadd__"})
 # Functions that make no tensor: most calls by far.
-ASKING = frozenset({"__get__", "numel", "__len__", "dim", "untyped_storage", "promote_types", "is_contiguous"})
+ASKING = frozenset(
+    {"__get__", "numel", "__len__", "dim", "untyped_storage", "promote_types", "is_contiguous", "stride"}
+)
 REDUCTIONS = frozenset({"mean", "sum", "linalg_vector_norm"})
 
 
@@ -88,8 +91,9 @@ class ShapesOnly(TorchFunctionMode):
         for x in args:
             if type(x) is not Outline and isinstance(x, Tensor) and not x.is_meta:
                 return ask_torch(func, args, kwargs)
-        if name in LIKE_INPUT and "out" not in kwargs:
-            return args[0] if kwargs.get("inplace") else _empty(args[0].shape, args[0].dtype)
+        if name in LIKE_INPUT:
+            made = args[0] if kwargs.get("inplace") else kwargs.get("out")
+            return _empty(args[0].shape, args[0].dtype) if made is None else made
         if name in IN_PLACE:
             return args[0]
         if name in BROADCAST and kwargs.keys() <= {"out", "alpha"}:

@@ -6,9 +6,10 @@ import pytest
 import torch
 from exact_vae.vae_core import DoesNotFit, Half, RunOptions
 from exact_vae.vae_core.execution import choose_plan, list_plans, make_request
+from exact_vae.vae_core.execution.plans.fitting import propose_fitting
 from exact_vae.vae_core.execution.plans.limits import INT32, NO_LIMIT, Limit, find_limit
 from exact_vae.vae_core.execution.plans.plan import Plan
-from exact_vae.vae_core.execution.plans.request import Request, propose_fitting
+from exact_vae.vae_core.execution.plans.request import Request
 from exact_vae.vae_core.families.registry import family_named
 from exact_vae.vae_core.ops.attention import SCORES
 

@@ -3,8 +3,9 @@
 import pytest
 import torch
 from exact_vae.vae_core.execution import clips, make_request
+from exact_vae.vae_core.execution.plans.fitting import choose
 from exact_vae.vae_core.execution.plans.plan import Plan
-from exact_vae.vae_core.execution.plans.request import HEIGHTS_ON_CPU, LITTLE, TALLER_ON_CPU, choose
+from exact_vae.vae_core.execution.plans.request import HEIGHTS_ON_CPU, LITTLE, TALLER_ON_CPU
 from exact_vae.vae_core.execution.whole import Observer
 from exact_vae.vae_core.families import FAMILIES, Half
 from support.small_networks import SMALL, small

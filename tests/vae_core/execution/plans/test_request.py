@@ -11,8 +11,9 @@ from exact_vae.vae_core.execution.bands.holding import Banding
 from exact_vae.vae_core.execution.bands.pinned import find_page
 from exact_vae.vae_core.execution.bands.stores import OnDevice
 from exact_vae.vae_core.execution.plans.counting import count_work
+from exact_vae.vae_core.execution.plans.fitting import choose
 from exact_vae.vae_core.execution.plans.places import DEVICE, DISK, SYSTEM
-from exact_vae.vae_core.execution.plans.request import IN_FLIGHT, Request, choose
+from exact_vae.vae_core.execution.plans.request import IN_FLIGHT, Request
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.execution.whole import Observer
 from exact_vae.vae_core.families import FAMILIES, dc_ae
