@@ -19,11 +19,17 @@ WRAPPED = ("circular", "circular y")  # borders whose rows above the image are t
 
 
 def lay_out_weight(weight: Tensor, order: Sequence[int]) -> None:
-    """Lay out the dimensions of a weight in memory, the outermost first. It stays the same tensor."""
+    """Lay out the dimensions of a weight in memory, the outermost first. It stays the same tensor.
+
+    The next to read it may be another stream of the device, so the copy is waited for.
+    """
     if not weight.permute(*order).is_contiguous():
         back = [order.index(i) for i in range(len(order))]
         with torch.inference_mode(weight.is_inference()):  # as it was loaded: torch refuses views of a mixture
-            weight.data = weight.permute(*order).contiguous().permute(*back)
+            made = weight.permute(*order).contiguous().permute(*back)
+            if weight.device.type == "cuda":
+                torch.cuda.current_stream(weight.device).synchronize()
+            weight.data = made
 
 
 def join(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
