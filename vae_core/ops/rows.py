@@ -27,8 +27,8 @@ def lay_out_weight(weight: Tensor, order: Sequence[int]) -> None:
         back = [order.index(i) for i in range(len(order))]
         with torch.inference_mode(weight.is_inference()):  # as it was loaded: torch refuses views of a mixture
             made = weight.permute(*order).contiguous().permute(*back)
-            if weight.device.type == "cuda":
-                torch.cuda.current_stream(weight.device).synchronize()
+            if weight.device.type in ("cuda", "xpu"):
+                getattr(torch, weight.device.type).current_stream(weight.device).synchronize()
             weight.data = made
 
 

@@ -28,14 +28,13 @@ NOT_READ = frozenset(
 class Replay(NamedTuple):
     """What an op made of what it read, and took meanwhile.
 
-    made    the shape, dtype and strides of the result
-    read    which tensor it is a view of; None: it has a storage of its own
-    itself  is it that tensor?
-    size    bytes of the storage
-    views   is it a view of a tensor that the op made first?
-    most    bytes at most beside what was there before, of tensors
-    on_cpu  the same, with what a CPU takes beside them within torch's functions
-
+    made       the shape, dtype and strides of the result
+    read       which tensor it is a view of; None: it has a storage of its own
+    itself     is it that tensor?
+    size       bytes of the storage
+    views      is it a view of a tensor that the op made first?
+    most       bytes at most beside what was there before, of tensors
+    on_cpu     the same, with what a CPU takes beside them within torch's functions
     convolved  what a BandedRun notes of its convolutions
     """
 
@@ -59,14 +58,14 @@ class Kinds:
     """Which ops are alike. Each is described once, for all counts of the same ops."""
 
     def __init__(self) -> None:
-        self.known = dict[int, tuple[int, AnyOp]]()  # by id: the kind, and the op, so that no other gets its id
-        self.numbers = dict[Hashable, int]()  # by description
+        self.known = dict[int, tuple[object, AnyOp]]()  # by id: the kind, and the op, so that no other gets its id
+        self.described = dict[Hashable, object]()
 
-    def find(self, op: AnyOp) -> int:
-        """The number of its kind."""
+    def find(self, op: AnyOp) -> object:
+        """Its kind: the same for all that are alike, also if several threads ask."""
         known = self.known.get(id(op))
         if known is None:
-            known = self.known[id(op)] = self.numbers.setdefault(describe(op), len(self.numbers)), op
+            known = self.known[id(op)] = self.described.setdefault(describe(op), object()), op
         return known[0]
 
 
