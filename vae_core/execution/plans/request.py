@@ -199,8 +199,9 @@ class Request:
             height = top.shape[-2]
             side = top if self.side_input is self.x else self.side.narrow(-2, 0, height * self.scale)
             taller = self.x.shape[-2] / height
-            top_of = taller, until, self.kinds
-            self._alive[key] = count_alive(self.ops, top, side, numbers, keep, twice, self.past, *top_of)
+            self._alive[key] = count_alive(
+                self.ops, top, side, numbers, keep, twice, self.past, taller, until, self.kinds
+            )
         return self._alive[key]
 
     def _find_counted(self, rows: int, few: bool, bands: int) -> tuple[Tensor, float]:
