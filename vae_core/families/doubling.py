@@ -12,18 +12,20 @@ Others may write to weights after they are loaded, as patches and LoRAs do. So b
 rounded and compared with the weights, bit for bit. A network in which one differs runs by its weights alone.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
 
 from .. import processor
-from ..ops import AnyOp, Conv2d, DoublingConv, Ops, Upsample2x, WidenedDoublingConv, leaves, map_ops
+from ..ops import AnyOp, Conv2d, DoublingConv, Ops, Upsample2x, WidenedDoublingConv, map_ops
 from .blocks.base import Network
 from .blocks.half import Half
 
 Numbers = Mapping[int, Tensor]  # id of a weight -> the same before it was rounded
-Joined = type[DoublingConv] | None  # what a doubling and the convolution after it are joined to
+Joined = tuple[type[DoublingConv] | None, ...]  # what each doubling and its convolution are joined to, in order
 
 
 def list_ops(network: Network, half: Half, masked: bool = False, grad: bool = False) -> Ops:
@@ -49,12 +51,29 @@ def list_ops(network: Network, half: Half, masked: bool = False, grad: bool = Fa
 
 def list_planned_ops(twin: Network, half: Half, joined: Joined, masked: bool = False) -> Ops:
     """What `list_ops` gives for the network whose twin this is, on the meta device. joined: see `find_joined`."""
-    return join_doublings(_list_apart(twin, half, masked), joined) if joined else _list_apart(twin, half, masked)
+    kinds = iter(joined)
+
+    def choose(conv: Conv2d) -> DoublingConv | None:
+        kind = next(kinds, None)
+        return kind and kind(conv)
+
+    return join_doublings(_list_apart(twin, half, masked), choose)
 
 
 def find_joined(ops: Ops) -> Joined:
-    """The op that `list_ops` has joined doublings to; None: it has joined none."""
-    return next((type(op) for op in leaves(ops) if isinstance(op, DoublingConv)), None)
+    """The op to which `list_ops` has joined each doubling, in the order of `join_doublings`; None: it has not."""
+    found: list[type[DoublingConv] | None] = []
+
+    def note(ops: Ops) -> Ops:
+        for before, op in pairwise((None, *ops)):
+            if isinstance(op, DoublingConv):
+                found.append(type(op))
+            elif _is_doubled(op, before):
+                found.append(None)
+        return ops
+
+    map_ops(ops, note)
+    return tuple(found)
 
 
 def join_doublings(ops: Ops, choose: Callable[[Conv2d], DoublingConv | None]) -> Ops:
@@ -63,8 +82,8 @@ def join_doublings(ops: Ops, choose: Callable[[Conv2d], DoublingConv | None]) ->
     def join(ops: Ops) -> Ops:
         result: list[AnyOp] = []
         for op in ops:
-            follows = bool(result) and isinstance(result[-1], Upsample2x)
-            if follows and isinstance(op, Conv2d) and _keeps_size(op) and (both := choose(op)) is not None:
+            before = result[-1] if result else None
+            if _is_doubled(op, before) and (both := choose(op)) is not None:
                 result[-1] = both
             else:
                 result.append(op)
@@ -109,14 +128,10 @@ def _find_more_digits(before: Tensor, weight: Tensor) -> Tensor | None:
     return kept if bool((kept != kept.to(weight.dtype)).any()) else None
 
 
-def _find_doubled(ops: Ops) -> Iterator[Conv2d]:
+def _find_doubled(ops: Ops) -> list[Conv2d]:
     found: list[Conv2d] = []
-
-    def note(conv: Conv2d) -> None:
-        found.append(conv)
-
-    join_doublings(ops, note)
-    yield from found
+    join_doublings(ops, found.append)
+    return found
 
 
 def _list_unrounded(ops: Ops) -> list[Conv2d]:
@@ -156,6 +171,8 @@ def _are_unchanged(convs: Iterable[Conv2d]) -> bool:
     return bool(same) and (same[0].is_meta or bool(torch.stack(same).all()))
 
 
-def _keeps_size(op: Conv2d) -> bool:
-    """Is it a 3 x 3 convolution of stride 1 with zeros beyond the borders?"""
+def _is_doubled(op: AnyOp | None, before: AnyOp | None) -> TypeGuard[Conv2d]:
+    """Is `op` a 3 x 3 convolution of stride 1, with zeros beyond the borders, of what has been doubled `before` it?"""
+    if not (isinstance(before, Upsample2x) and isinstance(op, Conv2d)):
+        return False
     return (op.rows, op.span, op.step, op.groups, op.border) == ((1, 1), 3, 1, 1, "constant")

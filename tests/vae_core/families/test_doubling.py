@@ -8,8 +8,8 @@ import torch
 from exact_vae.vae_core import Half, from_weights, load, save
 from exact_vae.vae_core.execution import make_request
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
-from exact_vae.vae_core.families import doubling
-from exact_vae.vae_core.families.doubling import find_joined, list_doubled, list_ops
+from exact_vae.vae_core.families import build, doubling
+from exact_vae.vae_core.families.doubling import find_joined, list_doubled, list_ops, list_planned_ops
 from exact_vae.vae_core.ops import Conv2d, DoublingConv, Upsample2x, WidenedDoublingConv, leaves
 from exact_vae.vae_core.verdicts import copy_to
 from support.live_memory import LiveMemory
@@ -37,7 +37,8 @@ def make(dtype=BF16, kind="kl", weights=None, **how):
 
 
 def joined(vae, **how):
-    return find_joined(list_ops(vae.network, Half.DECODER, **how))
+    """What its first doubling that is joined is joined to; None: there is none."""
+    return next(filter(None, find_joined(list_ops(vae.network, Half.DECODER, **how))), None)
 
 
 def round_weights(dtype=BF16, kind="kl"):
@@ -87,8 +88,8 @@ def test_of_weights_in_half_precision_there_are_no_such_numbers(widened):
     assert joined(make(weights=round_weights(torch.float16))) is (rounded or DoublingConv)
     assert joined(make(torch.float16, weights=low)) is rounded, "fewer digits"
     assert not joined(make(torch.float32))  # which needs none: `fuse` joins all of them
-    assert find_joined(fuse(make(torch.float32).network.decode_ops())) is DoublingConv
-    assert find_joined(list_ops(make().network, Half.ENCODER)) is None
+    assert find_joined(fuse(make(torch.float32).network.decode_ops())) == (DoublingConv,)
+    assert find_joined(list_ops(make().network, Half.ENCODER)) == ()
 
 
 def test_the_numbers_are_no_part_of_the_weights():
@@ -189,13 +190,27 @@ def test_gradients_run_the_two_ops_of_rounded_weights(monkeypatch, widened):
 def test_plans_know(widened):
     vae = make()
     kind = joined(vae)
-    request = make_request(vae.family, vae.config, Half.DECODER, (1, 4, 64, 64), BF16, joined=kind)
+    request = make_request(vae.family, vae.config, Half.DECODER, (1, 4, 64, 64), BF16, joined=(kind,))
     apart = make_request(vae.family, vae.config, Half.DECODER, (1, 4, 64, 64), BF16)
     assert kind is (WidenedDoublingConv if widened else DoublingConv)
     assert not any(isinstance(op, Upsample2x) for op in leaves(request.ops))
     assert request.work < apart.work and request.whole.largest <= apart.whole.largest
     assert (request.weights.made == 0) is widened and apart.weights.made == 0
     assert vae.plan("decode", (1, 4, 64, 64), rows=8) == request.plan_bands(8, on_cpu=True)
+
+
+@pytest.mark.parametrize("known", [(0,), (1, 2)])
+@pytest.mark.parametrize("kind", ["tiny", "wan", "wan: enlarging", "consistency"])
+def test_plans_know_which_of_several_are_joined(kind, known, widened):
+    """Where some weights have been patched, or came in fp32 in a file that is else in half precision."""
+    vae = from_weights(random_weights(*SMALL[kind]), kind, BF16)
+    for i, conv in enumerate(list_doubled(vae.network)):
+        conv.unrounded = conv.unrounded if i in known else None
+    ops = list_ops(vae.network, Half.DECODER)
+    kinds = find_joined(ops)
+    assert set(kinds) == ({WidenedDoublingConv} if widened else {DoublingConv, None})
+    planned = list_planned_ops(build(vae.family, vae.config), Half.DECODER, kinds)
+    assert [type(op) for op in leaves(planned)] == [type(op) for op in leaves(ops)]
 
 
 def test_a_processor_that_sums_in_half_precision_runs_the_two_ops(monkeypatch):

@@ -36,7 +36,7 @@ def make_request(
     *,
     streamed: bool = False,
     masked: bool = False,
-    joined: Joined = None,
+    joined: Joined = (),
     apart: bool = False,
     copied: int = 0,
 ) -> Request:
@@ -44,7 +44,7 @@ def make_request(
 
     streamed  the image comes or goes row by row, the clip by its frames
     masked    decode beside an image and its mask
-    joined    in half precision: what doublings are joined to, see `find_joined`
+    joined    in half precision: what each doubling is joined to, see `find_joined`
     apart     images come one after the other, and what becomes of each is kept
     copied    bytes of the largest weight that is laid out anew before the run, see `count_copied`
     Raises DoesNotFit for more pixels than can be counted.

@@ -96,9 +96,7 @@ def test_bands_of_low_resolutions_are_counted_at_their_height(name, rows, monkey
     shape = (1, config.latent_channels, 96, 24)
 
     def count_living() -> int:
-        wanted = choose._make_request.__wrapped__(
-            family, config, Half.DECODER, shape, torch.float32, False, False, False
-        )
+        wanted = choose._make_request.__wrapped__(family, config, Half.DECODER, shape, torch.float32, False, False, ())
         return wanted.plan_bands(rows, "disk", on_cpu=True).alive
 
     found = count_living()

@@ -71,7 +71,7 @@ def count(family, config, half, frames, dtype):
     """Everything that plans know of a request: all plans on a CPU and on another device."""
     size = (16, 24) if half is Half.DECODER else (16 * config.spatial_ratio, 24 * config.spatial_ratio)
     shape = (2, 3, *frames, *size)
-    request = choose._make_request.__wrapped__(family, config, half, shape, dtype, False, False, None)
+    request = choose._make_request.__wrapped__(family, config, half, shape, dtype, False, False, ())
     counted = vars(request._count(())) | {"norm_sizes": sorted(request._count(()).norm_sizes.values())}
     plans = [list(request.propose(("disk",), on_cpu=on_cpu)) for on_cpu in (True, False)]
     return plans, {name: value for name, value in counted.items() if isinstance(value, (int, float, list))}
@@ -146,7 +146,7 @@ def test_counts_do_not_depend_on_their_order(kind):
 
     def count_in_order(order: list[int]) -> dict[int, Plan]:
         wanted = choose._make_request.__wrapped__(
-            family, config, half, (1, channels, 25, 48, 48), torch.float32, False, False, False
+            family, config, half, (1, channels, 25, 48, 48), torch.float32, False, False, ()
         )
         (part,) = wanted._parts((1,))
         known = part.past.row_bytes, part.past.memory_bytes

@@ -61,7 +61,7 @@ def find_plans(name, half, dtype):
     family, config = SMALL[name]
     frames = (5,) if config.temporal_ratio else ()
     shape = (1, 3, *frames, *(n * (1 if half is Half.DECODER else config.spatial_ratio) for n in (16, 24)))
-    wanted = _make_request.__wrapped__(family, config, half, shape, dtype, False, False, False)
+    wanted = _make_request.__wrapped__(family, config, half, shape, dtype, False, False, ())
     return [list(wanted.propose(("disk",), on_cpu=on_cpu)) for on_cpu in (True, False)]
 
 
@@ -101,6 +101,6 @@ def test_a_plan_calls_few_functions(name, frames, most, monkeypatch):
     monkeypatch.setattr(ShapesOnly, "make", lambda *args: (calls.append(args[1]), make(*args))[1])
     config = next(family.example for family in FAMILIES if family.name == name)
     shape = (1, config.latent_channels, *frames, 32, 32)
-    wanted = _make_request.__wrapped__(name, config, Half.DECODER, shape, torch.float32, False, False, False)
+    wanted = _make_request.__wrapped__(name, config, Half.DECODER, shape, torch.float32, False, False, ())
     next(wanted.propose(("disk",), on_cpu=True))
     assert 100 < len(calls) < most
