@@ -47,6 +47,7 @@ from .blocks.base import ClipLaw, ConfigJson, Family, Halves, Member, Network
 from .blocks.cosmos import Coder, Haar, read_coder, read_patch
 from .blocks.ldm import AttnBlock
 from .blocks.ldm_3d import Kit, ResnetBlock
+from .blocks.norms import send
 from .names import cosmos as names
 from .shapes import Shapes, has_unread_half, size, vote
 
@@ -289,13 +290,13 @@ class CosmosVAE(Network):
         are published.
         """
         if not self.stored:
-            return torch.tensor(COSMOS_MEAN), torch.tensor(COSMOS_STD)
+            return torch.tensor(COSMOS_MEAN, device="cpu"), torch.tensor(COSMOS_STD, device="cpu")
         return self.get_buffer("latent_mean"), self.get_buffer("latent_std")
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """For each frame of x. After 16 they begin anew: NVIDIA's programs encode every 121 frames by themselves."""
         frames = x.shape[2] if x.ndim == 5 else 1
-        own = [one.to(x.device, x.dtype).view(1, x.shape[1], -1) for one in self.statistics()]
+        own = [send(one.to(x.dtype), x).view(1, x.shape[1], -1) for one in self.statistics()]
         times = math.ceil(frames / own[0].shape[2])
         mean, std = (one.repeat(1, 1, times)[:, :, :frames, None, None] for one in own)
         return (mean, std) if x.ndim == 5 else (mean[:, :, 0], std[:, :, 0])

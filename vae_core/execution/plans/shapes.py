@@ -93,7 +93,7 @@ class ShapesOnly(TorchFunctionMode):
                 return ask_torch(func, args, kwargs)
         if name in LIKE_INPUT:
             made = args[0] if kwargs.get("inplace") else kwargs.get("out")
-            return _empty(args[0].shape, args[0].dtype) if made is None else made
+            return _empty(args[0].shape, kwargs.get("dtype") or args[0].dtype) if made is None else made
         if name in IN_PLACE:
             return args[0]
         if name in BROADCAST and kwargs.keys() <= {"out", "alpha"}:

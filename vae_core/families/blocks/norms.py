@@ -10,8 +10,12 @@ from ...dtypes import at_least_fp32
 
 
 def send_numbers(numbers: Sequence[float], x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Numbers that no weight holds, (n,), in this dtype, to the device of x. CUDA does not have to be waited for."""
-    held = torch.tensor(numbers, dtype=torch.float64, device="cpu").to(dtype)
+    """Numbers that no weight holds, (n,), in this dtype, to the device of x."""
+    return send(torch.tensor(numbers, dtype=torch.float64, device="cpu").to(dtype), x)
+
+
+def send(held: Tensor, x: Tensor) -> Tensor:
+    """What the host holds, to the device of x. CUDA does not have to be waited for."""
     return held.to(x.device, non_blocking=x.device.type == "cuda")
 
 

@@ -36,6 +36,7 @@ NEW = (
     lambda x: x.to(torch.float64),
     lambda x: torch.lerp(x, x[:1], 0.5),
     lambda x: torch.full_like(x, 2),
+    lambda x: torch.zeros_like(x, dtype=torch.bfloat16),
     lambda x: torch.nn.functional.normalize(x, dim=1),
     lambda x: torch.nn.functional.normalize(x, dim=1, out=torch.zeros_like(x)),
     lambda x: x[:, :1].transpose(0, 1).contiguous(),
