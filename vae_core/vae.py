@@ -282,7 +282,7 @@ class VAE(Movable, Scalable, Facts):
 
     def _request(self, half: Half, shape: Sequence[int], ops: Ops = (), **how: bool) -> Request:
         form = self.family, self.config, half, tuple(shape), self.dtype
-        return make_request(*form, joined=find_joined(ops), copied=count_copied(ops), **how)
+        return make_request(*form, joined=find_joined(ops), copied=count_copied(ops), device=self.device, **how)
 
     def _ladder(self, half: Half, shape: Sequence[int], options: RunOptions, ops: Ops, **how: bool) -> Ladder:
         if options.tiles:

@@ -6,6 +6,7 @@ for the GPU, and is counted. What a backend does inside an op is not seen: its w
 """
 
 import ctypes
+import math
 import shutil
 import subprocess
 import sys
@@ -144,7 +145,10 @@ class Watch(TorchDispatchMode):
             return self._keep(func(*args, **kwargs))
         if not copied:
             self._note_kernel(func, name, args)
-        return self._keep(_compute(func, name, first, args, kwargs))
+        meanwhile = self._keep(_unfold(name, args))
+        made = self._keep(_compute(func, name, first, args, kwargs))
+        del meanwhile
+        return made
 
     def _note_kernel(self, func: Any, name: str, args: Any) -> None:
         if not func.is_view and not name.startswith(NO_KERNEL):
@@ -194,11 +198,30 @@ def _compute(func: Any, name: str, first: Tensor, args: Any, kwargs: Any) -> Any
     if name == "batch_norm_update_stats":  # torch has no shapes for it without a device
         exact = torch.promote_types(first.dtype, torch.float32)
         return tuple(first.new_empty(first.shape[1], dtype=exact) for _ in range(2))
+    if name == "convolution" and not torch.backends.cudnn.enabled:
+        return func(*args, **kwargs).contiguous()
     if name == "convolution":
         x, weight = args[:2]
         copies = [_lay_out_as_cudnn(one, x, weight) for one in (x, weight)]  # which are gone when it is done
         return _lay_out_as_cudnn(func(*args, **kwargs), *copies)
     return func(*args, **kwargs)
+
+
+def _unfold(name: str, args: Any) -> list[Tensor]:
+    """What torch's own convolution makes meanwhile: copies of what lies otherwise than in files, columns of one image.
+
+    After slow_conv2d_forward of torch's aten/src/ATen/native/cuda/ConvolutionMM2d.cu.
+    """
+    if name != "convolution" or torch.backends.cudnn.enabled:
+        return []
+    x, weight, transposed = *args[:2], args[6]
+    copies = [one.contiguous() for one in (x, weight) if not one.is_contiguous()]
+    if weight[0, 0].numel() == 1:
+        return copies
+    taps = weight[0].numel()
+    sizes = zip(x.shape[2:], weight.shape[2:], *args[3:6], strict=True)
+    made = x.shape[2:] if transposed else [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sizes]
+    return [*copies, x.new_empty(taps * math.prod(made))]
 
 
 def _lay_out_as_cudnn(made: Tensor, x: Tensor, weight: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ from ..ops import Ops, Temporal, list_looks_ahead
 from . import whole
 from .bands.flows import Source
 from .bands.state import Past
+from .bands.stores import Store
+from .plans.places import DEVICE
 from .plans.plan import Plan
 from .rewrite.fuse import fuse
 from .run import gather, make_store, run_bands, run_images
@@ -98,7 +100,7 @@ def _run_parts(
 ) -> Generator[T, None, None]:  # fmt: skip
     """What `write` makes of the bands of each part. There are none while ops that look ahead wait for more frames."""
     store = make_store(plan, device)
-    past = Past(store) if plan.frames else None
+    past = _begin_past(plan, store) if plan.frames else None
     try:
         end = None
         for part in parts:
@@ -110,6 +112,10 @@ def _run_parts(
                 yield write(_run_part(ops, lay_out(end), plan, observer, past))
     finally:
         store.close()
+
+
+def _begin_past(plan: Plan, store: Store) -> Past:
+    return Past(store) if plan.keep == DEVICE else Past(store, max(1, plan.numbers // 2))
 
 
 def list_endings(ops: Ops, most_frames: Mapping[int, int]) -> Iterator[frozenset[int]]:

@@ -45,7 +45,7 @@ class WithPast(Flow):
     def _observe(self, kept: list[StoredBand], band: Tensor, known: Tensor | None) -> Tensor:
         self.observer.begin_op(self.op)
         y, past = self.past.step(self.op, band, known)
-        kept.append(self.past.put(past))
+        kept += self.past.put_pieces(past)
         self.observer.end_op(self.op, y)
         return y
 
@@ -78,5 +78,5 @@ def _add(
 
 def _match(past: Past, known: Tensor | None, skip: Tensor | None, frames: int, kept: list[StoredBand]) -> Tensor:
     now, later = match_frames(known, skip, frames)
-    kept.append(past.put(later))
+    kept += past.put_pieces(later)
     return now

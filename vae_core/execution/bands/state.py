@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ...ops import Global, Residual, Temporal, join
-from .readers import ROWS, Rows
+from .readers import ROWS, Rows, height, numbers_per_row
 from .stores import OnDevice, Store, StoredBand
 
 
@@ -18,10 +18,11 @@ class Past:
     memories  for every attention that looks back, by id: what it remembers of each part; this grows with the clip
     ending    ids of the ops that look ahead for which the clip ends with this part
     most_frames  of a part that each of these was given, by id
+    numbers   at most in one band of what is known, if they are brought back from elsewhere
     """
 
-    def __init__(self, store: Store):
-        self.store = store
+    def __init__(self, store: Store, numbers: int = 2**62):
+        self.store, self.numbers = store, numbers
         self.ending: frozenset[int] = frozenset()
         self.most_frames: dict[int, int] = {}
         self.known: dict[int, list[StoredBand]] = {}
@@ -29,7 +30,7 @@ class Past:
 
     def copy(self, store: Store) -> "Past":
         """The same in another store: of the two, each may be read."""
-        twin = Past(store)
+        twin = Past(store, self.numbers)
         twin.ending, twin.most_frames = self.ending, dict(self.most_frames)
         twin.known = {key: [store.put(one.get()) for one in bands] for key, bands in self.known.items()}
         parts = self.memories.items()
@@ -38,6 +39,16 @@ class Past:
 
     def put(self, rows: Tensor) -> StoredBand:
         return self.store.put(rows) if rows.numel() else OnDevice().put(rows)  # no frames: a mark that there were some
+
+    def put_pieces(self, rows: Tensor) -> list[StoredBand]:
+        """As `put`, as several bands if there are more numbers than are to be in one.
+
+        The first part of a clip has fewer frames than others, so its bands are taller, up to as often as a latent frame
+        has frames. Each is read back as a whole, and of all ops together that took more than all else.
+        """
+        if not rows.numel():
+            return [self.put(rows)]
+        return list(map(self.put, rows.split(height(numbers_per_row(rows), self.numbers), ROWS)))
 
     def keep(self, op: Temporal | Residual, held: list[StoredBand]) -> None:
         self.known[id(op)] = held
@@ -93,9 +104,9 @@ class Past:
         return max((sum(held.get().numel() for held in each) for each in zip(*parts, strict=True)), default=0)
 
     @property
-    def row_bytes(self) -> int:
-        """Bytes of all that is known, without the memories of attention."""
-        return sum(held.get().nbytes for bands in self.known.values() for held in bands)
+    def row_bytes(self) -> dict[int, int]:
+        """Bytes of what each op knows, by its id, without the memories of attention."""
+        return {key: sum(held.get().nbytes for held in bands) for key, bands in self.known.items()}
 
     @property
     def memory_bytes(self) -> int:

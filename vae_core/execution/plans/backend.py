@@ -53,9 +53,31 @@ def _count_convolving(name: str, made: Tensor, x: Tensor, weight: Tensor, taller
     if is_for_onednn(x, weight, taller):
         lies_so = weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last)
         return joined + (0 if lies_so else weight.nbytes) + count_blocked(weight)
+    return joined + count_columns(name, made, x, weight) + weight.nbytes
+
+
+def count_columns(name: str, made: Tensor, x: Tensor, weight: Tensor) -> int:
+    """Bytes of what torch's own convolution unfolds: for each pixel of the smaller side all numbers that meet there."""
     pixels = made if name in CONVOLUTIONS else x
-    seen = pixels.numel() // pixels.shape[1] * math.prod(weight.shape[1:])
-    return joined + seen * x.itemsize + weight.nbytes
+    return pixels.numel() // pixels.shape[1] * math.prod(weight.shape[1:]) * x.itemsize
+
+
+def count_unfolded(name: str, made: Tensor, args: Sequence[Any]) -> int:
+    """Bytes that this function takes meanwhile on a device that `unfolds`: columns of one image, and what it copies."""
+    if name not in CONVOLVING:
+        return 0
+    x, weight = args[:2]
+    columns = 0 if is_one_pixel(weight) else count_columns(name, made, x, weight) // len(x)
+    return columns + x.nbytes
+
+
+def unfolds(device: torch.device) -> bool:
+    """Do convolutions unfold what they read? Torch's own do, where cuDNN or MIOpen is switched off.
+
+    ComfyUI does so for most of AMD's cards. What MIOpen itself takes is not known before, and was seen to be as much:
+    6.7 GiB to decode 1024 px in bf16 (InvokeAI #9519), where all tensors together take 1.
+    """
+    return device.type == "cuda" and (bool(torch.version.hip) or not torch.backends.cudnn.enabled)
 
 
 def _count_widened(name: str, made: Tensor, args: Sequence[Any], taller: float) -> int:

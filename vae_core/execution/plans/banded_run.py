@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...ops import AnyOp, Global, Ops, declared, list_norms
+from ...ops import AnyOp, Global, Ops, Temporal, declared, list_norms
 from ..bands.flows import Source, read_flow
 from ..bands.holding import Banding
 from ..bands.pinned import count_pages
 from ..bands.state import Past
 from ..bands.stores import OnDevice, StoredBand
-from .backend import count_compiled, find_forms
+from .backend import CONVOLVING, count_compiled, count_unfolded, find_forms
 from .counting import count_work
 from .replays import Kinds, Repeater, Replay
 from .shapes import Census, ShapesOnly
@@ -38,6 +38,8 @@ class BandedRun(Repeater, Census):
     attended      for each attention that reads every pixel: (its channels, its pixels)
     most_carried  numbers at most that flows keep from one band to the next
     norm_sizes    bytes that each group norm makes, by the norm's id
+    unfolded      numbers that a convolution takes meanwhile for each that it reads or makes, where it unfolds its input
+    made          numbers that each temporal op of a clip in parts makes, by its id
     shape         of the result, without its frames: (C, H, W)
     frames        of the result
 
@@ -54,13 +56,13 @@ class BandedRun(Repeater, Census):
     ):
         super().__init__(kinds)
         self.store = store = _CountingStore()
-        self.work = self.widest = 0.0
+        self.work = self.widest = self.unfolded = 0.0
         self.lowest = 0
         self.remembered = self.attending = self.gathered = self.carried = self.most_carried = 0
         self.attended: list[tuple[int, int]] = []
         self.past = past
         self.rows = rows
-        self.norm_sizes: dict[int, int] = {}
+        self.norm_sizes, self.made = dict[int, int](), dict[int, int]()
         self.convolved: list[tuple[int, int]] = []  # numbers that each convolution makes, and those of its weights
         self.before = 0  # how many of them had run when the last pass ended: all that is read twice had been made
         self.outer: list[int] = []  # what is carried in the passes that this one is nested in
@@ -107,6 +109,9 @@ class BandedRun(Repeater, Census):
     def see(self, name: str, made: Tensor, args: Sequence[Any]) -> None:
         if forms := find_forms(name, args):
             self.convolved += [(made.numel(), args[1].numel() // len(forms))] * len(forms)
+        if name in CONVOLVING:
+            unfolded = count_unfolded(name, made, args) / made.itemsize
+            self.unfolded = max(self.unfolded, unfolded / max(made.numel(), args[0].numel()))
 
     def end_op(self, op: AnyOp, result: Tensor) -> None:
         self.work += count_work(op, result)
@@ -114,6 +119,8 @@ class BandedRun(Repeater, Census):
         self.lowest = max(self.lowest, result.numel() // result.shape[-2] * declared(op).rows_per_step)
         if isinstance(op, nn.GroupNorm):
             self.norm_sizes[id(op)] = result.nbytes
+        if self.past and isinstance(op, Temporal):
+            self.made[id(op)] = result.numel()
         if isinstance(op, Global) and op.memory_grows:
             self.remembered = max(self.remembered, REMEMBERED * result.nbytes)
             self.attending = max(self.attending, REMEMBERED * result.nbytes + sum(self.store.changes))

@@ -18,6 +18,7 @@ from ..options import DEFAULTS, RunOptions
 from ..rewrite.fuse import fuse
 from . import budget as memory
 from . import scratch
+from .backend import unfolds
 from .clip_request import ClipRequest
 from .fitting import add_scores, propose_fitting
 from .limits import find_limit
@@ -39,6 +40,7 @@ def make_request(
     joined: Joined = (),
     apart: bool = False,
     copied: int = 0,
+    device: torch.device | None = None,
 ) -> Request:
     """To encode pixels or decode a latent of this shape, (B, C, H, W) or (B, C, T, H, W); C is the config's own.
 
@@ -47,15 +49,17 @@ def make_request(
     joined    in half precision: what each doubling is joined to, see `find_joined`
     apart     images come one after the other, and what becomes of each is kept
     copied    bytes of the largest weight that is laid out anew before the run, see `count_copied`
+    device    that it is for, if what its convolutions take beside tensors is to be counted
     Raises DoesNotFit for more pixels than can be counted.
     """
-    return _make_request(family, config, half, shape, dtype, streamed, masked, joined, apart, copied)
+    unfolded = device is not None and unfolds(device)
+    return _make_request(family, config, half, shape, dtype, streamed, masked, joined, apart, copied, unfolded)
 
 
 @lru_cache(maxsize=32)
 def _make_request(
     family: str, config: Config, half: Half, shape: tuple[int, ...], dtype: torch.dtype,
-    streamed: bool, masked: bool, joined: Joined, apart: bool = False, copied: int = 0,
+    streamed: bool, masked: bool, joined: Joined, apart: bool = False, copied: int = 0, unfolded: bool = False,
 ) -> Request:  # fmt: skip
     twin = _build_twin(family, config, dtype)
     law = twin.clip_law
@@ -64,7 +68,7 @@ def _make_request(
     with _counting_on_meta(half, shape):
         if len(shape) == 5 and law and (shape[2] > 1 or law.images_are_clips):
             clips = _request_clips(twin, law, config, half, shape, dtype, streamed, joined)
-            clips.copied = copied
+            clips.copied, clips.unfolds = copied, unfolded
             return clips
         batch = math.prod((shape[0], *shape[2:-2]))
         size = _find_size(config, half, shape)
@@ -73,7 +77,7 @@ def _make_request(
             found.others = batch if apart and batch > 1 else 0
         else:
             found = _request_decoding(twin, config, batch, size, dtype, streamed, masked, joined)
-        found.copied = copied
+        found.copied, found.unfolds = copied, unfolded
         found.bands_first = config.image_size is None  # one that sees its image at once needs more in bands
         return found
 

@@ -196,9 +196,9 @@ class _LaterPart(Request):
     Ops that look ahead make nothing until enough frames have come, so the clip is taken to have as many: no part of a
     shorter one takes more.
 
-    known     bytes that are held of these
+    known     bytes that are held of these: row_bytes of each op, by its id, and memory_bytes of attention
     gathered  bytes of what attention remembers of them while it is put together: the parts, and the whole
-    holding   how many ops know something of them
+    memories  how many tensors it remembers in all of the clip: keys and values of each part
     """
 
     leaves_gaps = False  # those in the heap are counted for the clip
@@ -211,14 +211,22 @@ class _LaterPart(Request):
         with torch.no_grad(), ShapesOnly():
             whole.run(clip.ops, frames, Repeater(clip.kinds), past=past, in_place=True)
         super().__init__(clip.ops, _frames(clip.x, clip.step * n), clip.scale)
-        self.one, self.side, self.kinds = self.x, self.x, clip.kinds
-        self.n, self.past, self.known = n, past, past.row_bytes + past.memory_bytes
-        self.gathered, self.holding = 2 * past.memory_bytes, len(past.known) + len(past.memories)
+        self.one, self.side, self.kinds, self.unfolds = self.x, self.x, clip.kinds, clip.unfolds
+        self.n, self.past, self.row_bytes, self.memory_bytes = n, past, past.row_bytes, past.memory_bytes
+        self.known, self.gathered = sum(self.row_bytes.values()) + self.memory_bytes, 2 * self.memory_bytes
+        self.memories = 2 * len(past.memories) * -(-clip.latents // n)
 
     def count_held(self, plan: Plan) -> int:
         """Bytes that what is known takes in system memory, where every band has pages of its own, or on disk."""
-        bands = plan.strips * self.holding
-        return count_pages(self.known, bands, find_page(plan.numbers)) if plan.keep == SYSTEM else self.known
+        if plan.keep != SYSTEM:
+            return self.known
+        page, made = find_page(plan.numbers), self._count(()).made
+        rows = ((n, self._count_bands(made.get(key, 0), n, plan)) for key, n in self.row_bytes.items())
+        return sum(count_pages(size, bands, page) for size, bands in (*rows, (self.memory_bytes, self.memories)))
+
+    def _count_bands(self, made: int, known: int, plan: Plan) -> int:
+        """In how many bands an op keeps so many bytes that it knows, if it makes so many numbers of a part."""
+        return 1 + max(made // plan.numbers, known // self.x.itemsize // max(1, plan.numbers // 2))
 
     @cached_property
     def _end_numbers(self) -> dict[str, int]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ...ops import AnyOp, DoublingConv, Global, OneFrame, Ops, has_side_inputs
 from .. import whole
 from ..bands.state import Past
-from .backend import COUNTED, NORMS, count_compiled, count_of_norm, count_scratch, find_forms
+from .backend import COUNTED, NORMS, count_compiled, count_of_norm, count_scratch, count_unfolded, find_forms
 from .outlines import Outline
 from .replays import Kinds, Repeater, Replay, note
 from .shapes import Census, ShapesOnly
@@ -56,17 +56,18 @@ class WholeRun(NamedTuple):
 
 @torch.no_grad()
 def count_whole(
-    ops: Ops, x: Tensor, side_input: Tensor | None = None, past: Past | None = None, kinds: Kinds | None = None
-) -> WholeRun:
+    ops: Ops, x: Tensor, side_input: Tensor | None = None, past: Past | None = None, kinds: Kinds | None = None,
+    unfolds: bool = False,
+) -> WholeRun:  # fmt: skip
     """What `whole.run(ops, x, side_input=side_input, past=past, in_place=True)` takes.
 
     x, side_input: on the meta device, (B, C, H, W); a side input of its own is the caller's, and not counted.
-    kinds: of the ops, if they are counted more than once.
+    kinds: of the ops, if they are counted more than once. unfolds: see `backend.unfolds`.
     Counts all tensors that ops make, those that they need only meanwhile too. What torch makes within one of its
     functions is its own affair.
     Raises RuntimeError for more numbers than torch can count.
     """
-    count = WholeCount(kinds=kinds)
+    count = WholeCount(kinds=kinds, unfolds=unfolds)
     at = [count.add(torch.empty_like(x))]
     side_input = at[0] if side_input is None and has_side_inputs(ops) else side_input
     with ShapesOnly(count):
@@ -99,11 +100,14 @@ class LiveBytes(Repeater, Census):
 
     taller  times what is run: the image of which it is the top
     leaves  bytes of gaps for a byte that was there before an op
+    unfolds see `backend.unfolds`
     """
 
-    def __init__(self, taller: float = 1, leaves: float = GAPS, kinds: Kinds | None = None) -> None:
+    def __init__(
+        self, taller: float = 1, leaves: float = GAPS, kinds: Kinds | None = None, unfolds: bool = False
+    ) -> None:
         super().__init__(kinds)
-        self.taller, self.leaves = taller, leaves
+        self.taller, self.leaves, self.unfolds = taller, leaves, unfolds
         self.now = self.most = self.before = self.surge = self.held = self.passing = 0
         self.most_on_cpu = self.most_spread = self.most_in_all = self.beyond = 0.0
         self.forms = set[tuple[Any, ...]]()
@@ -152,7 +156,8 @@ class LiveBytes(Repeater, Census):
             self.add(made)  # otherwise it is a view: of this, or of weights
         if name in COUNTED:
             self.forms.update(find_forms(name, args, self.taller))
-            self.grow(0, scratch=count_scratch(name, made, args, self.taller))
+            unfolded = count_unfolded(name, made, args) if self.unfolds else 0
+            self.grow(0, unfolded, count_scratch(name, made, args, self.taller))
         elif name in NORMS:
             self.grow(0, count_of_norm(name, made, args[1]))
 

@@ -62,6 +62,7 @@ class Request:
     bands_first = True  # on a CPU, of larger images
     runs_once = True  # if there is one image
     others = 0  # results that are kept beside those of this run
+    unfolds = False  # does the device unfold what convolutions read, see `backend.unfolds`?
     copied = 0  # bytes of the largest weight that is laid out anew before the run, see `count_copied`
 
     def __init__(self, ops: Ops, x: Tensor, scale: int, streamed: str | None = None, side_input: Tensor | None = None):
@@ -107,7 +108,8 @@ class Request:
             compiled = int(counted.count_compiled(numbers) * self._share_compiled(found.by_peak, len(self.x)))
             peak, cpu = self._leave_gaps(alive, found.gaps, found.surge, compiled, ends)
         else:
-            working = ((IN_FLIGHT + READ_BACK[keep]) * tallest + self.carried) * self.x.itemsize
+            flying = IN_FLIGHT + READ_BACK[keep] + counted.unfolded * self.unfolds
+            working = (int(flying * tallest) + self.carried) * self.x.itemsize
             peak = max(on_device + max(working, remembered) + self.weights.meanwhile, self.copied) + ends
         largest = max(JOINED * tallest, counted.gathered, *(self._end_numbers[end] for end in there))
         asked = ((min(numbers // c, pixels, count_queries(pixels)), pixels) for c, pixels in counted.attended)
@@ -251,7 +253,7 @@ class Request:
     @cached_property
     def _whole_run(self) -> WholeRun:
         side_input = None if self.side_input is self.x else self.side_input
-        return count_whole(self.ops, self.x, side_input, self._copy_past(), self.kinds)
+        return count_whole(self.ops, self.x, side_input, self._copy_past(), self.kinds, self.unfolds)
 
     @property
     def shape(self) -> tuple[int, ...]:
