@@ -16,6 +16,7 @@ from .channels import (
     times,
 )
 from .clip_conv import lay_out_clip_weight
+from .layouts import reads_channels_last
 from .look import LookAround, LookBack, Temporal
 from .norms import GroupNormOverFrames, GroupNormSilu, add_silu, list_norms, share_numbers
 from .rows import (
@@ -138,6 +139,7 @@ __all__ = [
     "name_original",
     "pad_borders",
     "plus",
+    "reads_channels_last",
     "relu",
     "share_numbers",
     "silu",

@@ -21,6 +21,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     if widens(q) and is_worth_widening(k):
         return F.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(q.dtype)
     queries = count_queries(q.shape[0] * q.shape[1] * k.shape[-2])
+    q, k, v = map(_make_dense, (q, k, v))
     if queries >= q.shape[-2] or not makes_scores(q.device, q.dtype, q.shape[-1]):
         return F.scaled_dot_product_attention(q, k, v)
     y = torch.empty_like(q)
@@ -29,6 +30,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         some = slice(at, at + queries)
         y[..., some, :] = F.scaled_dot_product_attention(q[..., some, :], k, v)
     return y
+
+
+def _make_dense(x: Tensor) -> Tensor:
+    """The same numbers, with those of a pixel side by side: of what a convolution made in another layout they are not.
+
+    Torch's kernels that make no scores ask for it, and else all scores would be made at once. On a CPU they do not.
+    """
+    return x if x.device.type in ("cpu", "meta") or x.stride(-1) == 1 else x.contiguous()
 
 
 def is_worth_widening(k: Tensor) -> bool:

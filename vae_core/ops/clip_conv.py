@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from ..dtypes import at_least_fp32
 from .channel_parts import by_channels, count_channels
 from .faults import computes_clips_badly
+from .layouts import reads_channels_last
 from .rows import lay_out_weight
 from .widening import Steps, as_dtype, conv2d, make_room, widen_rows, widens
 
@@ -48,13 +49,13 @@ def convolve_clip(
         )
     if computes_clips_badly(x):
         return _convolve_frames(conv, F.pad(x, (0,) * 6 + (ends, ends)) if ends else x, padding[1:])
-    if x.device.type == "cuda":
+    if reads_channels_last(x.device):
         lay_out_clip_weight(conv)
     return _convolve_directly(conv, x, padding)
 
 
 def lay_out_clip_weight(conv: nn.Conv3d) -> None:
-    """Lay out the weight as `convolve_clip` reads it on CUDA. cuDNN would copy any other layout at every call."""
+    """Lay out the weight as `convolve_clip` reads it with cuDNN, which would copy any other layout at every call."""
     lay_out_weight(conv.weight, FRAMES_IN_CHANNELS if computes_clips_badly(conv.weight) else CHANNELS_LAST_3D)
 
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from ..dtypes import at_least_fp32
 from ..errors import BadRequest
+from .layouts import reads_channels_last
 from .tree import Op
 from .widening import conv2d, conv_transpose2d, widen_transposed, widens
 
@@ -220,7 +221,7 @@ class WidenedDoublingConv(DoublingConv):
 @torch.no_grad()
 def _sum_doubled(weight: Tensor, dtype: torch.dtype) -> Tensor:
     """(c_out, c_in, 3, 3) -> (c_in, c_out, 4, 4), in the layout that its device reads."""
-    format = torch.channels_last if weight.device.type == "cuda" else torch.contiguous_format
+    format = torch.channels_last if reads_channels_last(weight.device) else torch.contiguous_format
     made = weight.new_empty((*weight.shape[1::-1], 4, 4), dtype=dtype).contiguous(memory_format=format)
     n = AT_ONCE if weight.device.type == "cpu" else weight.shape[1]
     for part, place in zip(weight.split(n, 1), made.split(n), strict=True):

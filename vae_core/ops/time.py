@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .clip_conv import convolve_clip, convolve_pairs, convolve_summed, convolve_taps, count_summed_bytes, suits_pairs
+from .layouts import order_taps
 from .look import LookAround, LookBack, Temporal
 from .norms import GroupNormOverFrames
 from .rows import Window, join, lay_out_weight, pad_borders
@@ -25,9 +26,6 @@ from .whole_image import Global
 from .widening import conv2d
 
 Kernel = int | tuple[int, int, int]
-# How weights (c_out, c_in, frames, k, k) lie in memory, the outermost dimension first: tap after tap, each in channels
-# last, as its frames are. A backend would copy any other layout at every call.
-TAPS = (2, 0, 3, 4, 1)
 
 
 class Conv3d(Window, nn.Conv3d):
@@ -81,7 +79,7 @@ class Conv3d(Window, nn.Conv3d):
 
     def taps(self) -> tuple[Tensor, ...]:
         """The weights of each frame, (c_out, c_in, k, k). The first call lays them out one after the other."""
-        lay_out_weight(self.weight, TAPS)
+        lay_out_weight(self.weight, order_taps(self.weight.device))
         return self.weight.unbind(2)
 
     def _convolve(self, x: Tensor, pad: tuple[int, int]) -> Tensor:

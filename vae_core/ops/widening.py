@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from .. import processor
 from .channel_parts import split_channels
+from .layouts import suit_transposed
 
 AT_ONCE = 4 * 2**20  # bytes in fp32 that are read at once, or made
 WEIGHTS = 4 * 2**20  # bytes in fp32 of weights at once
@@ -78,7 +79,7 @@ def conv_transpose2d(x: Tensor, weight: Tensor, bias: Tensor | None, *, around: 
     """
     beyond = 3 * around  # what only rows beyond x would complete
     if not widens(x):
-        return F.conv_transpose2d(x, weight, bias, 2, (beyond if unpadded else around, around))
+        return F.conv_transpose2d(suit_transposed(x), weight, bias, 2, (beyond if unpadded else around, around))
     return widen_transposed(
         x, lambda part: as_dtype(weight[:, part], None, torch.float32)[0], weight.shape[:2], bias, around, unpadded
     )
@@ -117,7 +118,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def as_dtype(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
     """A weight and its bias for a call on images of this dtype: as they are if they are of it already."""
     if weight.dtype is not dtype:  # laid out for the backend, which would copy it again
-        layout = torch.channels_last if weight.ndim == 4 else torch.preserve_format
+        last = weight.ndim == 4 and weight.device.type != "mps"
+        layout = torch.channels_last if last else torch.preserve_format
         weight = weight.to(dtype, memory_format=layout)
     return weight, None if bias is None else bias.to(dtype)
 

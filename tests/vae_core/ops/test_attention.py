@@ -4,6 +4,7 @@ import pytest
 import torch
 from exact_vae.vae_core.ops import attention
 from exact_vae.vae_core.ops.attention import attend, makes_scores
+from support.fake_cuda import fake_cuda
 from support.small_networks import run_half, small
 from torch.nn import functional as F
 
@@ -68,3 +69,20 @@ def test_who_makes_scores(monkeypatch):
     for choice, wanted in ((0, True), (1, False), (2, False)):
         monkeypatch.setattr(torch, "_fused_sdp_choice", lambda q, k, v, choice=choice: choice)
         assert makes_scores(torch.device("cuda"), f32) is wanted
+
+
+def test_numbers_of_a_pixel_lie_side_by_side(monkeypatch):
+    """Those of what AMD's convolutions make do not, and for such torch has no kernel that makes no scores."""
+    seen: list[int] = []
+    with fake_cuda():
+        image = torch.empty(2, 8, 4, 4, device="cuda")
+        q, k, v = (image.flatten(2).transpose(1, 2)[:, None] for _ in range(3))
+        assert q.stride(-1) != 1
+
+        def note(*given: torch.Tensor) -> torch.Tensor:
+            seen.extend(x.stride(-1) for x in given)
+            return torch.empty_like(given[0])
+
+        monkeypatch.setattr(F, "scaled_dot_product_attention", note)
+        assert attend(q, k, v).shape == q.shape
+    assert seen == [1, 1, 1]

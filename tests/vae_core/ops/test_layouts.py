@@ -6,9 +6,10 @@ from exact_vae.vae_core.execution import make_request, whole
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.families import Half
 from exact_vae.vae_core.images.pixels import lay_out
-from exact_vae.vae_core.ops import CHANNELS_LAST, as_single_frame, declared, lay_out_weight
+from exact_vae.vae_core.ops import CHANNELS_LAST, as_single_frame, declared, lay_out_weight, reads_channels_last
 from exact_vae.vae_core.ops.clip_conv import CHANNELS_LAST_3D
-from exact_vae.vae_core.ops.time import TAPS, Conv3d
+from exact_vae.vae_core.ops.layouts import TAPS_AS_IN_FILES, TAPS_IN_CHANNELS_LAST, order_taps
+from exact_vae.vae_core.ops.time import Conv3d
 from support.small_networks import SMALL, small
 from torch._prims_common import suggest_memory_format
 
@@ -16,7 +17,8 @@ from torch._prims_common import suggest_memory_format
 @pytest.mark.parametrize(
     ("order", "layout"),
     [
-        (TAPS, torch.channels_last),
+        (TAPS_IN_CHANNELS_LAST, torch.channels_last),
+        (TAPS_AS_IN_FILES, torch.contiguous_format),
         (CHANNELS_LAST, torch.channels_last),
         (CHANNELS_LAST_3D, torch.channels_last_3d),
     ],
@@ -41,6 +43,18 @@ def test_taps_are_laid_out_once():
         conv.weight, before
     )
     assert conv.taps()[0].data_ptr() == taps[0].data_ptr() and conv.weight.data_ptr() == where
+
+
+def test_each_device_gets_what_its_convolutions_read(monkeypatch):
+    """AMD's copy weights back from channels last, unless they are told to read them; Apple's read them wrongly."""
+    cuda, cpu, mps = map(torch.device, ("cuda", "cpu", "mps"))
+    monkeypatch.delenv("PYTORCH_MIOPEN_SUGGEST_NHWC", raising=False)
+    assert reads_channels_last(cuda) and not reads_channels_last(cpu) and not reads_channels_last(mps)
+    assert order_taps(cpu) == order_taps(cuda) == TAPS_IN_CHANNELS_LAST and order_taps(mps) == TAPS_AS_IN_FILES
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    assert not reads_channels_last(cuda)
+    monkeypatch.setenv("PYTORCH_MIOPEN_SUGGEST_NHWC", "1")
+    assert reads_channels_last(cuda)
 
 
 class _Layouts(whole.Observer):

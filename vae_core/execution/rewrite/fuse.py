@@ -19,6 +19,7 @@ from ...ops import (
     leaves,
     map_ops,
     name_original,
+    reads_channels_last,
     silu,
 )
 from .pixel_norms import join_pixel_norms
@@ -45,21 +46,21 @@ def _is_on_cuda(ops: Ops) -> bool:
 
 
 def lay_out_weights(ops: Ops) -> None:
-    """Lay out weights on CUDA in channels last. cuDNN would copy any other layout at every call.
+    """Lay out weights in channels last where convolutions read them so: they would copy any other at every call.
 
     At the beginning, when a copy of the largest is no more than the run takes.
     """
     for op in leaves(ops):
-        if isinstance(op, (Conv2d, nn.ConvTranspose2d)) and op.weight.device.type == "cuda":
+        if isinstance(op, (Conv2d, nn.ConvTranspose2d)) and reads_channels_last(op.weight.device):
             lay_out_weight(op.weight, CHANNELS_LAST)
-        elif isinstance(op, Conv3d) and op.weight.device.type == "cuda":
+        elif isinstance(op, Conv3d) and reads_channels_last(op.weight.device):
             lay_out_clip_weight(op)
 
 
 def count_copied(ops: Ops) -> int:
     """Bytes of the largest weight that is still to be laid out on CUDA: while it is copied there are two."""
     convs = (op for op in leaves(ops) if isinstance(op, (Conv2d, Conv3d, nn.ConvTranspose2d)))
-    weights = (op.weight for op in convs if op.weight.device.type == "cuda")
+    weights = (op.weight for op in convs if reads_channels_last(op.weight.device))
     return max((weight.nbytes for weight in weights if _lies_as_in_files(weight)), default=0)
 
 
