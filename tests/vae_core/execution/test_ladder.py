@@ -179,6 +179,46 @@ def test_other_errors_are_not_tried_again():
     assert not is_out_of_memory(DoesNotFit("it ran out of memory"))
 
 
+def no_engine() -> RuntimeError:
+    """As cuDNN says it where its workspace does not fit, and where it cannot run such an op."""
+    return RuntimeError("GET was unable to find an engine to execute this computation")
+
+
+def test_what_may_come_of_memory_is_tried_again(caplog):
+    plans: list[Plan] = []
+    with caplog.at_level(logging.WARNING, "exact_vae"), SmallMemory(room_for_less("kl", "decode"), no_engine) as memory:
+        run("kl", "decode", on_plan=plans.append)
+    assert memory.lost == len(plans) - 1 >= 1
+    assert plans[1].note == f"{plans[0].pieces} it failed"
+    assert " with 'kl' failed, maybe for want of memory (GET was unable to find" in caplog.messages[0]
+    assert caplog.messages[0].endswith(f": it starts again in {plans[1]}")
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "rows"])
+def test_if_it_never_ran_the_device_s_own_error_is_raised(streamed):
+    """The first of them: another image, or another card, may be the cure, and less memory is none."""
+    made: list[RuntimeError] = []
+    z = given("kl", "decode")
+
+    def fail() -> RuntimeError:
+        made.append(no_engine())
+        return made[-1]
+
+    with SmallMemory(TINY, fail) as memory, pytest.raises(RuntimeError, match="unable to find an engine") as caught:
+        list(network("kl").decode_rows(z)) if streamed else network("kl").decode(z)
+    assert caught.value is made[0] and memory.lost == len(made) > 1
+    made.clear()
+    gc.collect()
+    assert memory.alive() == 0
+
+
+def test_if_memory_ran_out_for_sure_once_that_is_said():
+    errors = iter([no_engine(), OOM["GPU"]()])
+    given("kl", "decode")
+    with SmallMemory(TINY, lambda: next(errors, no_engine())), pytest.raises(DoesNotFit, match=r"ran out of memory at"):
+        run("kl", "decode")
+
+
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "rows"])
 def test_numbers_that_overflow_are_not_tried_again(streamed, caplog):
     """Less memory would not make them finite, even if the sentence spoke of memory."""
