@@ -130,9 +130,14 @@ class Ladder(NamedTuple):
 
 
 def give_back(device: torch.device) -> None:
-    """Free what a run has left behind: tensors in circles of references, and memory that torch keeps for later."""
+    """Free what a run has left behind: tensors in circles of references, and memory that torch keeps for later.
+
+    With cudaMallocAsync, which ComfyUI uses, the error of an allocation may come a second time: to what next waits.
+    """
     gc.collect()
     if device.type == "cuda":
+        with suppress(RuntimeError):
+            torch.cuda.synchronize(device)
         torch.cuda.empty_cache()
         _empty_host_cache()
     elif device.type == "xpu":
@@ -153,6 +158,7 @@ def unpin(plan: Plan, device: torch.device) -> None:
 
 
 def _empty_host_cache() -> None:
-    """Torch keeps what is pinned until the process ends. Older ones have no public way to change that."""
-    if empty := getattr(getattr(torch, "accelerator", None), "empty_host_cache", None):
+    """Torch keeps what is pinned until the process ends. Before 2.10 it has no public way to change that."""
+    public = getattr(getattr(torch, "accelerator", None), "empty_host_cache", None)
+    if empty := public or getattr(torch._C, "_host_emptyCache", None):
         empty()

@@ -5,6 +5,7 @@ import logging
 import weakref
 from collections.abc import Iterator
 from functools import lru_cache
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -280,11 +281,45 @@ def test_rows_start_again_before_the_first_and_never_after_it(monkeypatch):
     assert len(plans) == 3
 
 
-@pytest.mark.parametrize("device", ["cuda", "xpu", "mps"])
-def test_what_torch_keeps_for_later_is_given_back(device, monkeypatch):
-    given_back = []
+@pytest.fixture
+def given_back(monkeypatch) -> list[str]:
+    """The caches that are emptied, of torch for any device."""
+    found: list[str] = []
     for one in ("cuda", "xpu", "mps"):
-        monkeypatch.setattr(f"torch.{one}.empty_cache", lambda one=one: given_back.append(one))
-    monkeypatch.setattr("torch.accelerator.empty_host_cache", lambda: given_back.append("pinned"), raising=False)
+        monkeypatch.setattr(f"torch.{one}.empty_cache", lambda one=one: found.append(one))
+    monkeypatch.setattr("torch.cuda.synchronize", lambda device: None)
+    pinned = SimpleNamespace(empty_host_cache=lambda: found.append("pinned"))
+    monkeypatch.setattr(torch, "accelerator", pinned, raising=False)
+    return found
+
+
+@pytest.mark.parametrize("device", ["cuda", "xpu", "mps"])
+def test_what_torch_keeps_for_later_is_given_back(device, given_back):
     give_back(torch.device(device))
     assert given_back == ([device, "pinned"] if device == "cuda" else [device])
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_older_torch_gives_back_what_is_pinned(has, given_back, monkeypatch):
+    """Versions 2.5 to 2.9 can, but not by a public name; builds without CUDA cannot."""
+    monkeypatch.setattr(torch, "accelerator", SimpleNamespace())
+    if has:
+        monkeypatch.setattr("torch._C._host_emptyCache", lambda: given_back.append("pinned"), raising=False)
+    else:
+        monkeypatch.delattr("torch._C._host_emptyCache", raising=False)
+    give_back(torch.device("cuda"))
+    assert given_back == (["cuda", "pinned"] if has else ["cuda"])
+
+
+def test_an_error_that_comes_twice_is_one(given_back, monkeypatch):
+    """As with cudaMallocAsync: of the allocation, and then of what waits for the device, but not again after that."""
+    waiting: list[RuntimeError] = [getattr(torch, "AcceleratorError", RuntimeError)("CUDA error: out of memory")]
+
+    def ask(device=None) -> None:
+        if waiting:
+            raise waiting.pop()
+
+    monkeypatch.setattr("torch.cuda.synchronize", ask)
+    monkeypatch.setattr("torch.cuda.empty_cache", lambda: (ask(), given_back.append("cuda")))
+    give_back(torch.device("cuda"))
+    assert given_back == ["cuda", "pinned"]
