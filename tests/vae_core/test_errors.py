@@ -10,6 +10,7 @@ import torch
 from exact_vae.headless import GraphError
 from exact_vae.vae_core import errors
 from exact_vae.vae_core.errors import NumericalOverflow, UnsupportedCheckpoint, VAEError, shorten
+from exact_vae.vae_core.no_memory import may_be_out_of_memory
 
 CLASSES = [VAEError, *(one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, VAEError))]
 
@@ -73,16 +74,16 @@ OTHERS = ("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED", "MIOpen Error: miopenStatus
 @pytest.mark.parametrize("who", NO_MEMORY)
 def test_memory_that_runs_out_is_told_by_whoever_ran_out_of_it(who):
     told = RuntimeError(NO_MEMORY[who])
-    assert errors.is_out_of_memory(told) and errors.may_be_out_of_memory(told)
+    assert errors.is_out_of_memory(told) and may_be_out_of_memory(told)
 
 
 @pytest.mark.parametrize("who", NO_ENGINE)
 def test_what_may_come_of_memory_is_not_said_to_come_of_it(who):
     told = RuntimeError(NO_ENGINE[who])
-    assert errors.may_be_out_of_memory(told) and not errors.is_out_of_memory(told)
+    assert may_be_out_of_memory(told) and not errors.is_out_of_memory(told)
 
 
 def test_kinds_of_errors_tell_of_memory_too():
     assert all(map(errors.is_out_of_memory, (MemoryError(), OSError(errno.ENOMEM, "x"), torch.OutOfMemoryError("x"))))
     others = (OSError(errno.ENOENT, "x"), ValueError("out of memory"), *map(RuntimeError, OTHERS))
-    assert not any(map(errors.may_be_out_of_memory, others))
+    assert not any(map(may_be_out_of_memory, others))

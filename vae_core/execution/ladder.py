@@ -9,7 +9,8 @@ from typing import NamedTuple, NoReturn, TypeVar
 
 import torch
 
-from ..errors import BadRequest, DoesNotFit, forget_frames, is_out_of_memory, may_be_out_of_memory, shorten
+from ..errors import BadRequest, DoesNotFit, forget_frames, is_out_of_memory, shorten
+from ..no_memory import may_be_out_of_memory
 from .plans import scratch
 from .plans.places import SYSTEM
 from .plans.plan import Plan
