@@ -105,3 +105,15 @@ def read_card(device: torch.device) -> Card:
         says_bf16 = getattr(properties, "has_bfloat16_conversions", False)  # torch 2.5 does not know
         return Card("xpu", properties.name, has_bf16=says_bf16)
     return Card(device.type)
+
+
+def has_float64(device: torch.device) -> bool:
+    """Can this device compute in float64? Apple's GPUs cannot, nor can some of Intel's, as Arc A."""
+    if device.type == "xpu":
+        return bool(getattr(torch.xpu.get_device_properties(device), "has_fp64", True))
+    return device.type != "mps"
+
+
+def to_float64(x: torch.Tensor) -> torch.Tensor:
+    """The same numbers in float64: where they are, or on the CPU if their device has no float64."""
+    return x.double() if has_float64(x.device) else x.cpu().double()

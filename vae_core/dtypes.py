@@ -1,7 +1,7 @@
 """Which dtype a VAE runs in, and why.
 
 CPU       the file's own dtype, if the processor has it; otherwise fp32. Never fp16, which would be widened to fp32.
-the rest  by the card (cards.py), whatever the file's own dtype is, but for fp64, which stays.
+the rest  by the card (cards.py), whatever the file's own dtype is, but for fp64, which stays if the device has it.
 
 docs/precision.md has the table.
 """
@@ -85,9 +85,10 @@ def explain_dtype(
         return _choose_on_cpu(asked or own, asked is not None)
     if asked is not None:
         return Choice(asked, "asked for")
-    if own is torch.float64:
+    from .cards import choose_for_card, has_float64, read_card  # read where there is a card
+
+    if own is torch.float64 and has_float64(device):
         return Choice(own, "its own")
-    from .cards import choose_for_card, read_card  # read where there is a card
 
     return Choice(*choose_for_card(read_card(device), fits_fp16))
 

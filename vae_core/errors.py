@@ -146,10 +146,13 @@ def say_why(error: Exception) -> str:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Does this say that there was no memory left? What CPUs, Metal and libraries of CUDA raise only its words tell."""
-    words = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory", "_alloc_failed")
-    told = isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
-    refused = isinstance(error, OSError) and error.errno == errno.ENOMEM
-    return told or refused or isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    from .no_memory import NO_MEMORY, says  # read when something went wrong
+
+    return says(error, NO_MEMORY)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ threads. So is the grad mode: runs record gradients only if `grad=True` asks for
 """
 
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Container, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import lru_cache, partial, wraps
 from itertools import islice
@@ -23,6 +23,9 @@ import torch
 AUTOCAST = ("cpu", "cuda", "xpu", "mps", "hpu", "xla", "privateuseone")  # devices that have it; it is set by thread
 # What `fp32_precision` says if fp32 is meant: the format of the standard; or nothing, here and where it inherits from.
 FP32, UNSAID = "ieee", "none"
+# Where it is said: for all, for all of a backend, for each kind of op. Who says nothing inherits from those before it.
+PLACES = (("generic", "all"), *((backend, "all") for backend in ("cuda", "mkldnn")),
+          *((backend, op) for backend in ("cuda", "mkldnn") for op in ("matmul", "conv", "rnn")))  # fmt: skip
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -80,11 +83,13 @@ class Switch(NamedTuple):
 
     read   what it is; None if torch refuses to say, because its old and its new words for it are mixed
     exact  what it is if no digits are left out; the first is what is written
+    tells  the op whose new words are written with it; "": none that would have to be found out
     """
 
     read: Callable[[], Any]
     write: Callable[[Any], None]
     exact: tuple[Any, ...]
+    tells: str = ""
 
 
 class _Process:
@@ -115,40 +120,72 @@ _PROCESS = _Process()  # the only state that a module keeps: what it counts for 
 
 
 def _switch_to_exact() -> list[tuple[Switch, Any]]:
-    """Returns what all switches were."""
-    before = [(switch, switch.read()) for switch in list_switches()]
-    for switch, was in before:
-        if was not in (*switch.exact, None):
-            switch.write(switch.exact[0])
-    return before
+    """Returns what was switched, and what it was, in the order in which it is to be switched back.
+
+    To write an old switch writes new words too: those are read before, and written after it. While the new words are
+    exact, an old switch that refused to say what it is, because they said something else, can be asked.
+    """
+    said = {place: word.read() for place, word in _words().items()}
+    refused = [(switch, switch.read()) for switch in _old_switches()]
+    words = [pair for word in _words().values() for pair in _make_exact(word, word.read())]
+    old = [pair for one, was in refused for pair in _make_exact(one, one.read() if was is None else was)]
+    sums = [pair for switch in _sums() for pair in _make_exact(switch, switch.read())]
+    return [*sums, *old, *_own_words(said, {switch.tells for switch, _ in old}), *words]
+
+
+def _make_exact(switch: Switch, was: Any) -> list[tuple[Switch, Any]]:
+    if was in (*switch.exact, None):
+        return []
+    switch.write(switch.exact[0])
+    return [(switch, was)]
+
+
+def _own_words(said: Mapping[tuple[str, str], str], ops: Container[str]) -> list[tuple[Switch, str]]:
+    """The exact words of these ops, as they were: one that said what its backend said is taken to inherit it."""
+    own = {
+        (backend, op): FP32 if word == FP32 != said[backend, "all"] else UNSAID
+        for (backend, op), word in said.items()
+        if op in ops
+    }
+    return [(_words()[place], word) for place, word in own.items()]
 
 
 def _switch_back(before: list[tuple[Switch, Any]]) -> None:
-    untouched = [(switch, was) for switch, was in before if was is not None and switch.read() in (*switch.exact, None)]
+    untouched = [(switch, was) for switch, was in before if switch.read() in (*switch.exact, None)]
     for switch, was in untouched:
-        if switch.read() != was:  # to write one may have changed another
-            switch.write(was)
+        switch.write(was)
+
+
+def list_switches() -> tuple[Switch, ...]:
+    """All that this torch has."""
+    return (*_old_switches(), *_sums(), *_words().values())
 
 
 @lru_cache(maxsize=1)
-def list_switches() -> tuple[Switch, ...]:
-    """All that this torch has. The old ones come first, because they write what the new ones read."""
-    return (*_old_switches(), *_sums(), *_fp32_precisions())
+def _old_switches() -> tuple[Switch, ...]:
+    get, set_ = _hush_first(torch._C._get_cudnn_allow_tf32), _hush_first(torch._C._set_cudnn_allow_tf32)
+    ask, tell = _hush_first(torch.get_float32_matmul_precision), _hush_first(torch.set_float32_matmul_precision)
+    return (
+        Switch(partial(_ask, get), set_, (False,)),
+        Switch(partial(_ask, ask), tell, ("highest",), "matmul"),
+    )
 
 
-def _old_switches() -> list[Switch]:
-    switches = [
-        Switch(partial(_ask, torch._C._get_cudnn_allow_tf32), torch._C._set_cudnn_allow_tf32, (False,)),
-        Switch(partial(_ask, torch.get_float32_matmul_precision), torch.set_float32_matmul_precision, ("highest",)),
-    ]
-    # Torch 2.9 and 2.10 warn, once for each of these functions, that there are new ones. Not on our account.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for switch in switches:
-            before = switch.read()
-            if before is not None:
-                switch.write(before)
-    return switches
+def _hush_first(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Torch 2.9 and 2.10 warn, once for each of these functions, that there are new ones. Not on our account."""
+    hushed = False
+
+    def hush(*given: Any) -> Any:
+        nonlocal hushed
+        if hushed:
+            return call(*given)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            answer = call(*given)
+        hushed = True
+        return answer
+
+    return hush
 
 
 def _ask(get: Callable[[], Any]) -> Any:
@@ -158,6 +195,7 @@ def _ask(get: Callable[[], Any]) -> Any:
         return None
 
 
+@lru_cache(maxsize=1)
 def _sums() -> list[Switch]:
     """Sums of products in half precision: torch allows them for parts of a sum, and some programs for all of it."""
     cuda = torch.backends.cuda
@@ -179,19 +217,14 @@ def _attribute(holder: Any, name: str) -> Switch:
     return Switch(read, partial(setattr, holder, name), ((False, True), (False, False)))
 
 
-def _fp32_precisions() -> list[Switch]:
-    """What torch has had since 2.9: a word for each kind of op, or for all of a backend, or for all."""
-    cuda, cudnn, mkldnn = torch.backends.cuda, torch.backends.cudnn, torch.backends.mkldnn
-    if not hasattr(cuda.matmul, "fp32_precision"):
-        return []
-    on_cuda = [_fp32_precision(op, cudnn) for op in (cuda.matmul, cudnn.conv, cudnn.rnn)]
-    return on_cuda + [_fp32_precision(op, mkldnn) for op in (mkldnn.matmul, mkldnn.conv, mkldnn.rnn)]
+@lru_cache(maxsize=1)
+def _words() -> Mapping[tuple[str, str], Switch]:
+    """What torch has had since 2.9, by place.
 
-
-def _fp32_precision(op: Any, backend: Any) -> Switch:
-    """An op that says what its backend says is taken to inherit it."""
-
-    def write(word: str) -> None:
-        op.fp32_precision = UNSAID if word == backend.fp32_precision else word
-
-    return Switch(partial(getattr, op, "fp32_precision"), write, (FP32, UNSAID))
+    Written from the first to the last, so that one that is still not exact says so itself, and does not inherit it. By
+    torch's own functions: in its modules to set what all of MKL-DNN does sets what all backends do.
+    """
+    ask, tell = (getattr(torch._C, name, None) for name in ("_get_fp32_precision_getter", "_set_fp32_precision_setter"))
+    if not ask or not tell:
+        return {}
+    return {place: Switch(partial(ask, *place), partial(tell, *place), (FP32, UNSAID)) for place in PLACES}

@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Generator, Tensor
 
+from .cards import has_float64
 from .errors import BadRequest, naming_memory
 from .execution import whole
 from .numerics import pin_numerics
@@ -104,9 +105,10 @@ class Posterior:
         mean = self.mode()
         if not self._to_latent:
             return mean, self.logvar
-        doubled = self.mean.double()  # in fp32 the difference would lose the digits that the mean has more
-        moved = whole.run(self._to_latent, doubled + (self.logvar.double() / 2).exp())
-        spread = (moved - whole.run(self._to_latent, doubled)).abs()
+        # From 0, not from the mean: a difference loses the digits that its terms have more, least of all in float64.
+        exact = torch.float64 if has_float64(mean.device) else mean.dtype
+        std = (self.logvar.to(exact) / 2).exp()
+        spread = (whole.run(self._to_latent, std) - whole.run(self._to_latent, torch.zeros_like(std))).abs()
         return mean, (2 * spread.log()).to(mean.dtype)
 
     @naming_memory("the divergence of a latent")

@@ -43,6 +43,7 @@ def lines_of_plans() -> list[str]:
         replace(PLAN, images=2, rows=8, strips=24, held=4 << 30, keep="system memory"),
         replace(PLAN, rows=64, strips=1, frames=1, held=1 << 30, keep="disk", note=PLAN.failure),
         replace(PLAN, frames=3, note=replace(PLAN, images=2, rows=8, strips=24).failure),
+        replace(PLAN, rows=64, strips=2, note=PLAN.unsure_failure),
         TilePlan(Tiles(512, 64), 6, PLAN),
     ]
     notes = [frames.describe_clip(n, clips) for n in (1, 9)] + [frames.describe_images(n) for n in (1, 3)]

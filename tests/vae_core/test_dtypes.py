@@ -4,11 +4,20 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from exact_vae.vae_core import BadRequest
-from exact_vae.vae_core.cards import Card, choose_for_card, read_card
+from exact_vae.vae_core import BadRequest, Posterior, cards, posterior
+from exact_vae.vae_core.cards import Card, choose_for_card, has_float64, read_card, to_float64
 from exact_vae.vae_core.dtypes import at_least_fp32, choose_dtype, explain_dtype, parse_dtype
 from exact_vae.vae_core.families import FAMILIES
+from exact_vae.vae_core.families.blocks import vit
+from exact_vae.vae_core.families.blocks.vit import make_positions
+from exact_vae.vae_core.images import from_light, psnr, to_light
+from exact_vae.vae_core.latents import false_colours
+from exact_vae.vae_core.latents.interpolation import slerp
+from exact_vae.vae_core.ops import Affine
+from exact_vae.vae_core.reports.latent import channel_statistics, describe_numbers
 from support.processors import pretend
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 F64, F32, F16, BF16 = torch.float64, torch.float32, torch.float16, torch.bfloat16
@@ -110,3 +119,50 @@ def test_names():
 
 def test_at_least_fp32():
     assert [at_least_fp32(d) for d in (F16, BF16, F32, F64)] == [F32, F32, F32, F64]
+
+
+def test_which_devices_have_float64(monkeypatch):
+    xpu, known = torch.device("xpu"), SimpleNamespace(has_fp64=False, name="Arc A770")
+    monkeypatch.setattr(torch.xpu, "get_device_properties", lambda device: known)
+    assert [has_float64(one) for one in (CPU, CUDA, MPS, xpu)] == [True, True, False, False]
+    assert choose_dtype(xpu, F64) is choose_dtype(MPS, F64) is F32 and choose_dtype(CUDA, F64) is F64
+    known.has_fp64 = True
+    assert has_float64(xpu) and choose_dtype(xpu, F64) is F64
+
+
+class NoFloat64(TorchDispatchMode):
+    """A device, here meta, that cannot make float64: what is copied to the CPU can be."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        assert not any(isinstance(one, torch.Tensor) and one.is_meta and one.dtype is F64 for one in tree_leaves(made))
+        return made
+
+
+def take_to_cpu(x: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(x.shape, dtype=x.dtype)  # meta has no numbers to copy
+
+
+COMPUTED = {
+    "slerp": lambda x: slerp(x, x * 2, 0.3),
+    "false colours": false_colours,
+    "statistics": channel_statistics,
+    "numbers": describe_numbers,
+    "psnr": lambda x: psnr(x, x),
+    "light": lambda x: from_light(to_light(x)),
+    "positions": lambda x: make_positions(8, 4, 16, x.device),
+    "moments": lambda x: Posterior(x, x, (Affine(2.0, 1.0),)).latent_moments(),
+}
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_where_there_is_no_float64_a_cpu_computes_in_it(name, monkeypatch):
+    for module in (cards, posterior, vit):
+        monkeypatch.setattr(module, "has_float64", lambda device: device.type != "meta")
+    x = torch.empty(1, 4, 3, 2, device="meta")
+    monkeypatch.setattr(torch.Tensor, "cpu", take_to_cpu)
+    with NoFloat64():
+        made = COMPUTED[name](x)
+    if name in ("slerp", "light", "positions", "moments", "false colours"):
+        assert {one.device.type for one in tree_leaves(made)} == {"meta"}
+    assert to_float64(torch.ones(1)).dtype is F64

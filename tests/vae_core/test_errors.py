@@ -6,9 +6,11 @@ import pickle
 import traceback
 
 import pytest
+import torch
 from exact_vae.headless import GraphError
 from exact_vae.vae_core import errors
 from exact_vae.vae_core.errors import NumericalOverflow, UnsupportedCheckpoint, VAEError, shorten
+from exact_vae.vae_core.no_memory import may_be_out_of_memory
 
 CLASSES = [VAEError, *(one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, VAEError))]
 
@@ -39,12 +41,49 @@ def test_sentences_stay_on_their_line():
     assert str(VAEError("'a\nb\x1b[2J\0' is no é")) == "'a\\nb\\x1b[2J\\x00' is no é"
 
 
-def test_memory_that_runs_out_is_told_by_whoever_ran_out_of_it():
-    told = (
-        MemoryError(),
-        OSError(errno.ENOMEM, "Cannot allocate memory"),
-        RuntimeError("unable to mmap 6417182 bytes from file <x>: Cannot allocate memory (12)"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
-    )
-    assert all(map(errors.is_out_of_memory, told))
-    assert not any(map(errors.is_out_of_memory, (OSError(errno.ENOENT, "x"), ValueError("out of memory"))))
+# What libraries raise as RuntimeError, as it was seen.
+NO_MEMORY = {
+    "CUDA": "CUDA error: out of memory",
+    "HIP": "HIP out of memory. Tried to allocate 2.00 GiB.",
+    "Triton": "Triton Error [CUDA]: out of memory",
+    "MPS": "MPS backend out of memory (MPS allocated: 9.00 GB, other allocations: 1.00 GB, max allowed: 9.07 GB).",
+    "MPS, one tensor": "Invalid buffer size: 19.38 GiB",
+    "CPU": "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried to allocate",
+    "CPU of Windows": "[enforce fail at alloc_cpu.cpp:121] data. DefaultCPUAllocator: not enough memory: you tried to",
+    "mmap": "unable to mmap 6417182 bytes from file <x>: Cannot allocate memory (12)",
+    "cuBLAS": "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    "cuDNN 8": "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    "cuDNN 9": "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "cuDNN 9, host": "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+    "XPU": "level_zero backend failed with error: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)",
+    "XPU, host": "level_zero backend failed with error: 38 (UR_RESULT_ERROR_OUT_OF_HOST_MEMORY)",
+    "XPU, resources": "level_zero backend failed with error: 40 (UR_RESULT_ERROR_OUT_OF_RESOURCES)",
+    "XPU, one tensor": "Current platform can NOT allocate memory block with size larger than 4GB!",
+    "oneDNN": "could not create a memory object",
+}
+# What is said if memory is full, and also for ops that there is nothing for.
+NO_ENGINE = {
+    "cuDNN, GET": "GET was unable to find an engine to execute this computation",
+    "cuDNN, FIND": "FIND was unable to find an engine to execute this computation",
+    "MIOpen": "miopenStatusUnknownError",
+    "MIOpen, internal": "miopenStatusInternalError",
+}
+OTHERS = ("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED", "MIOpen Error: miopenStatusBadParm", "out of resource: shared")
+
+
+@pytest.mark.parametrize("who", NO_MEMORY)
+def test_memory_that_runs_out_is_told_by_whoever_ran_out_of_it(who):
+    told = RuntimeError(NO_MEMORY[who])
+    assert errors.is_out_of_memory(told) and may_be_out_of_memory(told)
+
+
+@pytest.mark.parametrize("who", NO_ENGINE)
+def test_what_may_come_of_memory_is_not_said_to_come_of_it(who):
+    told = RuntimeError(NO_ENGINE[who])
+    assert may_be_out_of_memory(told) and not errors.is_out_of_memory(told)
+
+
+def test_kinds_of_errors_tell_of_memory_too():
+    assert all(map(errors.is_out_of_memory, (MemoryError(), OSError(errno.ENOMEM, "x"), torch.OutOfMemoryError("x"))))
+    others = (OSError(errno.ENOENT, "x"), ValueError("out of memory"), *map(RuntimeError, OTHERS))
+    assert not any(map(may_be_out_of_memory, others))

@@ -1,8 +1,11 @@
 """The Gaussian: against torch.distributions and by sampling."""
 
+import math
+
 import pytest
 import torch
 from exact_vae.vae_core import Posterior
+from exact_vae.vae_core.ops import Affine
 from torch.distributions import Normal, kl_divergence
 
 
@@ -49,3 +52,18 @@ def test_a_point_has_no_variance():
     posterior = Posterior.of_point(z, size=(24, 23))
     assert torch.equal(posterior.sample(torch.Generator().manual_seed(0)), z)
     assert (posterior.std.max(), posterior.kl().tolist(), posterior.size) == (0, [0, 0], (24, 23))
+
+
+def test_moments_where_there_is_no_float64(monkeypatch):
+    """They are nearly as exact, however far from 0 the mean is."""
+    generator = torch.Generator().manual_seed(0)
+    mean, logvar = (
+        1000 * torch.randn(1, 4, 8, 8, generator=generator),
+        -14 * torch.rand(1, 4, 8, 8, generator=generator),
+    )
+    posterior = Posterior(mean, logvar, (Affine(0.7, -0.3),))
+    want = posterior.latent_moments()
+    monkeypatch.setattr("exact_vae.vae_core.posterior.has_float64", lambda device: False)
+    found = posterior.latent_moments()
+    assert torch.equal(found[0], want[0]) and torch.allclose(found[1], want[1], atol=5e-4)
+    assert torch.allclose(want[1], logvar + 2 * math.log(0.7), atol=1e-5)

@@ -1,5 +1,8 @@
 """While a VAE runs torch computes all digits; afterwards, and between two bands, all is as the caller set it."""
 
+import os
+import subprocess
+import sys
 import threading
 import warnings
 from functools import lru_cache
@@ -8,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from exact_vae.vae_core import VAE, NumericalOverflow
-from exact_vae.vae_core.numerics import list_switches, pin_each, pin_numerics
+from exact_vae.vae_core.numerics import _old_switches, pin_each, pin_numerics
 from support.small_networks import small
 from support.torch_settings import is_exact, settings, tf32_allowed
 
@@ -128,8 +131,76 @@ def test_new_words_for_the_same_settings(word):
         BACKENDS.fp32_precision, conv.fp32_precision = "none", before
 
 
+# How programs allow TF32, by torch's old words and by its new ones.
+ALLOWED = {
+    "as torch begins": "pass",
+    "highest": "torch.set_float32_matmul_precision('highest')",
+    "high": "torch.set_float32_matmul_precision('high')",
+    "medium": "torch.set_float32_matmul_precision('medium')",
+    "matmul, old": "b.cuda.matmul.allow_tf32 = True",
+    "no cudnn, old": "b.cudnn.allow_tf32 = False",
+    "sums": "b.cuda.matmul.allow_bf16_reduced_precision_reduction = True",
+}
+NEW = {
+    "all": "b.fp32_precision = 'tf32'",
+    "matmul": "b.cuda.matmul.fp32_precision = 'tf32'",
+    "cudnn": "b.cudnn.fp32_precision = 'tf32'",
+    "conv": "b.cudnn.conv.fp32_precision = 'tf32'",
+    "not conv": "b.fp32_precision = 'tf32'; b.cudnn.conv.fp32_precision = 'ieee'",
+    "on the CPU": "b.mkldnn.matmul.fp32_precision = 'bf16'",
+    "both": "torch.set_float32_matmul_precision('medium'); b.fp32_precision = 'tf32'",
+    "one against the other": "torch.set_float32_matmul_precision('high'); b.cuda.matmul.fp32_precision = 'ieee'",
+}
+HAS_WORDS = hasattr(BACKENDS.cuda.matmul, "fp32_precision")
+COMPARED = """
+import torch, torch.backends as b
+from exact_vae.vae_core.numerics import list_switches, pin_numerics
+
+def look():
+    return [switch.read() for switch in list_switches()]
+
+{allow}
+before = look()
+with pin_numerics():
+    exact = [switch.read() in (*switch.exact, None) for switch in list_switches()]
+assert all(exact), exact
+after = look()
+assert after == before, (before, after)
+"""
+# What was never said inherits, so a word for all reaches it, and a word that is taken back leaves it unsaid.
+INHERITED = """
+b.fp32_precision = 'tf32'
+assert b.cuda.matmul.fp32_precision == b.mkldnn.matmul.fp32_precision == b.mkldnn.conv.fp32_precision == 'tf32'
+b.fp32_precision = 'none'
+assert look() == before
+"""
+
+
+def run_alone(code: str) -> str:
+    """In a process of its own: what torch begins with cannot be set again. Returns what it says of errors."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ)).stderr
+
+
+@pytest.mark.parametrize("state", [*ALLOWED, *(NEW if HAS_WORDS else ())])
+def test_all_settings_are_as_before(state):
+    """Whichever of torch's words a program used; and those that it did not use still say nothing."""
+    code = COMPARED.format(allow=(ALLOWED | NEW)[state])
+    if HAS_WORDS and state in ("as torch begins", "no cudnn, old", "sums", "conv"):
+        code += INHERITED
+    assert run_alone(code) == ""
+
+
+@pytest.mark.skipif(not HAS_WORDS, reason="this torch has no fp32_precision")
+@pytest.mark.parametrize("state", ["matmul, old", "all"])
+def test_what_inherits_still_does(state):
+    code = COMPARED.format(allow=(ALLOWED | NEW)[state])
+    code += "b.fp32_precision = 'none'\nassert b.mkldnn.matmul.fp32_precision == 'none'\n"
+    code += "b.fp32_precision = 'tf32'\nassert b.mkldnn.matmul.fp32_precision == 'tf32'\n"
+    assert run_alone(code) == ""
+
+
 def test_nothing_is_said_about_it():
-    list_switches.cache_clear()
+    _old_switches.cache_clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         network().decode(random(1, 4, 3, 2))

@@ -5,11 +5,12 @@ import logging
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
 import torch
 
-from ..errors import BadRequest, DoesNotFit, forget_frames, is_out_of_memory
+from ..errors import BadRequest, DoesNotFit, forget_frames, is_out_of_memory, shorten
+from ..no_memory import may_be_out_of_memory
 from .plans import scratch
 from .plans.places import SYSTEM
 from .plans.plan import Plan
@@ -40,7 +41,8 @@ class Ladder(NamedTuple):
         """What `attempt` gives for the first plan with which memory does not run out.
 
         Before another attempt all that the last one has made is given back. Raises DoesNotFit if no way is left, caused
-        by the last error; whatever else an attempt raises passes.
+        by the last error. What may or may not come of memory is tried again too; if nothing but that was said, the
+        first of it is raised. Whatever else an attempt raises passes.
         """
         result, observer, plan = self._climb(attempt)
         try:
@@ -68,24 +70,33 @@ class Ladder(NamedTuple):
     def _climb(self, attempt: Callable[[Plan, ProgressObserver], T]) -> tuple[T, ProgressObserver, Plan]:
         plan = next(self.plans)
         lower: Iterator[Plan] | None = None
+        failures: list[BaseException] = []
         while True:
             observer = self.start(plan)
             try:
                 with self._naming_scratch():
                     return attempt(plan, observer), observer, plan
             except BaseException as e:  # mapped memory and libraries of devices have errors of their own for it
-                if not is_out_of_memory(e):
+                if not may_be_out_of_memory(e):
                     unpin(plan, self.device)
                     raise
-                where, error = observer.where, forget_frames(e)
+                failures.append(forget_frames(e))
+                where, sure = observer.where, is_out_of_memory(e)
             del observer  # it knows the op that failed, which may have weights of its own
             give_back(self.device)
             lower = lower or self._list_lower(plan)
             failed, plan = plan, next(lower, None)
             if plan is None:
-                raise self._misfit(where) from error
-            plan = replace(plan, note=failed.failure)
-            log.warning("%s ran out of memory%s: it starts again in %s", self.what, where, plan)
+                self._give_up(failures, where)
+            plan = replace(plan, note=failed.failure if sure else failed.unsure_failure)
+            how = "ran out of memory" if sure else f"failed, maybe for want of memory ({shorten(str(failures[-1]))}),"
+            log.warning("%s %s%s: it starts again in %s", self.what, how, where, plan)
+
+    def _give_up(self, failures: list[BaseException], where: str) -> NoReturn:
+        """An error that is not of memory for sure is raised as it came: whoever looks it up finds it."""
+        if not any(map(is_out_of_memory, failures)):
+            raise failures.pop(0)  # held by the list, it would hold itself by its frames
+        raise self._misfit(where) from failures[-1]
 
     def _list_lower(self, plan: Plan) -> Iterator[Plan]:
         """The other plans that take less memory, the one that takes most first; the faster of two that take as much.
@@ -120,9 +131,14 @@ class Ladder(NamedTuple):
 
 
 def give_back(device: torch.device) -> None:
-    """Free what a run has left behind: tensors in circles of references, and memory that torch keeps for later."""
+    """Free what a run has left behind: tensors in circles of references, and memory that torch keeps for later.
+
+    With cudaMallocAsync, which ComfyUI uses, the error of an allocation may come a second time: to what next waits.
+    """
     gc.collect()
     if device.type == "cuda":
+        with suppress(RuntimeError):
+            torch.cuda.synchronize(device)
         torch.cuda.empty_cache()
         _empty_host_cache()
     elif device.type == "xpu":
@@ -143,6 +159,7 @@ def unpin(plan: Plan, device: torch.device) -> None:
 
 
 def _empty_host_cache() -> None:
-    """Torch keeps what is pinned until the process ends. Older ones have no public way to change that."""
-    if empty := getattr(getattr(torch, "accelerator", None), "empty_host_cache", None):
+    """Torch keeps what is pinned until the process ends. Before 2.10 it has no public way to change that."""
+    public = getattr(getattr(torch, "accelerator", None), "empty_host_cache", None)
+    if empty := public or getattr(torch._C, "_host_emptyCache", None):
         empty()

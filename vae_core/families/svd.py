@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..cards import to_float64
 from ..ops import Conv2d, Conv3d, GroupNormOverFrames, Ops, Residual, chain, keeps_scale, silu
 from . import kl
 from .blocks.base import ClipLaw, Family, Member
@@ -118,14 +119,14 @@ def fold_quant_conv(weights: Weights, config: SVDConfig) -> Weights:
     """The authors' file has no quant_conv: one 1x1 convolution after another, 3x3, is a 3x3 convolution."""
     if "quant_conv.weight" not in weights:
         return weights
-    of = {name: weights[name].double() for name in ("quant_conv.weight", "quant_conv.bias", *LAST)}
+    of = {name: to_float64(weights[name]) for name in ("quant_conv.weight", "quant_conv.bias", *LAST)}
     mix = of["quant_conv.weight"].flatten(1)
     folded = {
         LAST[0]: torch.einsum("oc,cikl->oikl", mix, of[LAST[0]]),
         LAST[1]: mix @ of[LAST[1]] + of["quant_conv.bias"],
     }
     kept = {name: t for name, t in weights.items() if not name.startswith("quant_conv.")}
-    return kept | {name: t.to(weights[name].dtype) for name, t in folded.items()}
+    return kept | {name: t.to(weights[name]) for name, t in folded.items()}
 
 
 def add_quant_conv(weights: Weights, config: SVDConfig) -> Weights:

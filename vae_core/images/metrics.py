@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..cards import to_float64
 from ..errors import BadPixels
 from ..numerics import pin_numerics
 
@@ -56,7 +57,7 @@ def colour_shift(a: Tensor, b: Tensor) -> Tensor:
 def _demand_pair(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     if a.shape != b.shape or a.ndim != 4:
         raise BadPixels(f"images to compare need one shape (B, C, H, W); these have {(*a.shape,)} and {(*b.shape,)}.")
-    return a.double(), b.double()
+    return to_float64(a), to_float64(b)
 
 
 def _blur(x: Tensor) -> Tensor:

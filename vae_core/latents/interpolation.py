@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..cards import to_float64
 from ..errors import BadRequest
 from .numbers import demand_latent
 
@@ -27,7 +28,9 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     a, b: one shape (B, ...), any range and floating dtype. Returns the same shape, in the wider of their dtypes.
     Lengths that differ change linearly. Items that are parallel, opposite or zero are interpolated along the line.
     """
-    flat_a, flat_b = a.double().flatten(1), b.double().flatten(1)
+    kind, device = torch.promote_types(a.dtype, b.dtype), a.device
+    a, b = to_float64(a), to_float64(b)
+    flat_a, flat_b = a.flatten(1), b.flatten(1)
     lengths = flat_a.norm(dim=1) * flat_b.norm(dim=1)
     cosine = (flat_a * flat_b).sum(1) / lengths.clamp(min=1e-300)
     angle = cosine.clamp(-1, 1).acos()
@@ -37,7 +40,7 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     share_a = torch.where(along_line, 1 - t, ((1 - t) * angle).sin() / safe)
     share_b = torch.where(along_line, t, (t * angle).sin() / safe)
     shape = (-1, *(1,) * (a.ndim - 1))
-    return (share_a.reshape(shape) * a + share_b.reshape(shape) * b).to(torch.promote_types(a.dtype, b.dtype))
+    return (share_a.reshape(shape) * a + share_b.reshape(shape) * b).to(device, kind)
 
 
 def interpolate(a: Tensor, b: Tensor, t: float, method: str = SLERP) -> Tensor:

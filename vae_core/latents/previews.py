@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..cards import to_float64
 from ..errors import LatentMismatch
 from ..images.pixels import flatten_frames
 from ..numerics import pin_numerics
@@ -184,12 +185,12 @@ def false_colours(latent: Tensor) -> Tensor:
     """
     x = latent.float().movedim(1, -1).flatten(0, 2)
     x = x - x.mean(0)
-    values, directions = torch.linalg.eigh((x.T @ x / len(x)).double())
+    values, directions = torch.linalg.eigh(to_float64(x.T @ x / len(x)))
     main = directions.flip(1)[:, :3] / values.flip(0)[:3].clamp(min=1e-12).sqrt() / 3
     main = main * torch.where(main.sum(0) < 0, -1.0, 1.0)  # the sign of an eigenvector is arbitrary: fix it
     main = F.pad(main, (0, 3 - main.shape[1]))
     shape = (len(latent), *latent.shape[2:], 3)
-    return (x @ main.float()).reshape(shape).movedim(-1, 1).clamp(-1, 1)
+    return (x @ main.to(x)).reshape(shape).movedim(-1, 1).clamp(-1, 1)
 
 
 def _draw_smooth(channels: int, side: int) -> Tensor:

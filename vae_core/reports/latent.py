@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..cards import to_float64
 from ..images.pixels import flatten_frames
 from ..latents.conventions import RAW, SCALED, scaling_of
 from ..latents.spaces import SPACES, find_spaces
@@ -33,7 +34,7 @@ class ChannelStatistics(NamedTuple):
 @pin_numerics()
 def channel_statistics(latent: Tensor) -> ChannelStatistics:
     """Statistics of a latent (B, C, h, w) or (B, C, T, h, w), any range and dtype."""
-    x = flatten_frames(latent).double()
+    x = to_float64(flatten_frames(latent))
     finite = torch.isfinite(x)
     zeros = torch.where(finite, x, 0.0)
     count = finite.sum((0, 2, 3)).clamp(min=1)
@@ -60,7 +61,7 @@ def describe_latent(latent: Tensor, tag: Tag | None = None, vae: str | None = No
 @pin_numerics()
 def describe_numbers(latent: Tensor) -> str:
     """A line for people about a latent of any shape, range and real dtype, as of sound: its shape and statistics."""
-    x = latent.detach().double()
+    x = to_float64(latent.detach())
     finite = x[torch.isfinite(x)]
     head = f"{tuple(latent.shape)}, {str(latent.dtype).removeprefix('torch.')}"
     if len(finite) < x.numel():

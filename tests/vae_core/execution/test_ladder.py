@@ -5,6 +5,7 @@ import logging
 import weakref
 from collections.abc import Iterator
 from functools import lru_cache
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -179,6 +180,46 @@ def test_other_errors_are_not_tried_again():
     assert not is_out_of_memory(DoesNotFit("it ran out of memory"))
 
 
+def no_engine() -> RuntimeError:
+    """As cuDNN says it where its workspace does not fit, and where it cannot run such an op."""
+    return RuntimeError("GET was unable to find an engine to execute this computation")
+
+
+def test_what_may_come_of_memory_is_tried_again(caplog):
+    plans: list[Plan] = []
+    with caplog.at_level(logging.WARNING, "exact_vae"), SmallMemory(room_for_less("kl", "decode"), no_engine) as memory:
+        run("kl", "decode", on_plan=plans.append)
+    assert memory.lost == len(plans) - 1 >= 1
+    assert plans[1].note == f"{plans[0].pieces} it failed"
+    assert " with 'kl' failed, maybe for want of memory (GET was unable to find" in caplog.messages[0]
+    assert caplog.messages[0].endswith(f": it starts again in {plans[1]}")
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "rows"])
+def test_if_it_never_ran_the_device_s_own_error_is_raised(streamed):
+    """The first of them: another image, or another card, may be the cure, and less memory is none."""
+    made: list[RuntimeError] = []
+    z = given("kl", "decode")
+
+    def fail() -> RuntimeError:
+        made.append(no_engine())
+        return made[-1]
+
+    with SmallMemory(TINY, fail) as memory, pytest.raises(RuntimeError, match="unable to find an engine") as caught:
+        list(network("kl").decode_rows(z)) if streamed else network("kl").decode(z)
+    assert caught.value is made[0] and memory.lost == len(made) > 1
+    made.clear()
+    gc.collect()
+    assert memory.alive() == 0
+
+
+def test_if_memory_ran_out_for_sure_once_that_is_said():
+    errors = iter([no_engine(), OOM["GPU"]()])
+    given("kl", "decode")
+    with SmallMemory(TINY, lambda: next(errors, no_engine())), pytest.raises(DoesNotFit, match=r"ran out of memory at"):
+        run("kl", "decode")
+
+
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "rows"])
 def test_numbers_that_overflow_are_not_tried_again(streamed, caplog):
     """Less memory would not make them finite, even if the sentence spoke of memory."""
@@ -240,11 +281,45 @@ def test_rows_start_again_before_the_first_and_never_after_it(monkeypatch):
     assert len(plans) == 3
 
 
-@pytest.mark.parametrize("device", ["cuda", "xpu", "mps"])
-def test_what_torch_keeps_for_later_is_given_back(device, monkeypatch):
-    given_back = []
+@pytest.fixture
+def given_back(monkeypatch) -> list[str]:
+    """The caches that are emptied, of torch for any device."""
+    found: list[str] = []
     for one in ("cuda", "xpu", "mps"):
-        monkeypatch.setattr(f"torch.{one}.empty_cache", lambda one=one: given_back.append(one))
-    monkeypatch.setattr("torch.accelerator.empty_host_cache", lambda: given_back.append("pinned"), raising=False)
+        monkeypatch.setattr(f"torch.{one}.empty_cache", lambda one=one: found.append(one))
+    monkeypatch.setattr("torch.cuda.synchronize", lambda device: None)
+    pinned = SimpleNamespace(empty_host_cache=lambda: found.append("pinned"))
+    monkeypatch.setattr(torch, "accelerator", pinned, raising=False)
+    return found
+
+
+@pytest.mark.parametrize("device", ["cuda", "xpu", "mps"])
+def test_what_torch_keeps_for_later_is_given_back(device, given_back):
     give_back(torch.device(device))
     assert given_back == ([device, "pinned"] if device == "cuda" else [device])
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_older_torch_gives_back_what_is_pinned(has, given_back, monkeypatch):
+    """Versions 2.5 to 2.9 can, but not by a public name; builds without CUDA cannot."""
+    monkeypatch.setattr(torch, "accelerator", SimpleNamespace())
+    if has:
+        monkeypatch.setattr("torch._C._host_emptyCache", lambda: given_back.append("pinned"), raising=False)
+    else:
+        monkeypatch.delattr("torch._C._host_emptyCache", raising=False)
+    give_back(torch.device("cuda"))
+    assert given_back == (["cuda", "pinned"] if has else ["cuda"])
+
+
+def test_an_error_that_comes_twice_is_one(given_back, monkeypatch):
+    """As with cudaMallocAsync: of the allocation, and then of what waits for the device, but not again after that."""
+    waiting: list[RuntimeError] = [getattr(torch, "AcceleratorError", RuntimeError)("CUDA error: out of memory")]
+
+    def ask(device=None) -> None:
+        if waiting:
+            raise waiting.pop()
+
+    monkeypatch.setattr("torch.cuda.synchronize", ask)
+    monkeypatch.setattr("torch.cuda.empty_cache", lambda: (ask(), given_back.append("cuda")))
+    give_back(torch.device("cuda"))
+    assert given_back == ["cuda", "pinned"]

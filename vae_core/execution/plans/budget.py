@@ -42,14 +42,41 @@ def free(device: torch.device) -> int:
     return int(read(device) * (1 - MARGIN))
 
 
-def _read_cuda(device: torch.device) -> int:
-    """What the driver has, and what torch holds unused; but not what lies in pieces between tensors that are in use.
+def shares_memory(device: torch.device) -> bool:
+    """Is the device's memory the system's own? A CPU's is, and that of NVIDIA's chips with both, as DGX Spark, Jetson.
 
-    Whole unused segments torch gives back before it says that memory ran out; pieces it cannot put together.
+    AMD's that say so may have a part of it set aside, which is counted as of any card.
     """
-    told = torch.cuda.memory_stats(device)
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + unused - told.get("inactive_split_bytes.all.current", 0)
+    if device.type != "cuda" or torch.version.hip:
+        return device.type == "cpu"
+    try:
+        known = torch.cuda.get_device_properties(device)
+    except (RuntimeError, AssertionError):  # a device that is not there can be planned for
+        return False
+    return bool(getattr(known, "is_integrated", False))
+
+
+def _read_cuda(device: torch.device) -> int:
+    """What the driver has, and what torch holds unused.
+
+    Of memory that is also the system's the system tells more: the driver leaves out what gives way, as cached files.
+    """
+    shared = shares_memory(device)
+    return (_read_system(device) if shared else torch.cuda.mem_get_info(device)[0]) + _count_unused(device)
+
+
+def _count_unused(device: torch.device) -> int:
+    """What torch holds unused on CUDA; but not what lies in pieces between tensors that are in use.
+
+    Whole unused segments torch gives back before it says that memory ran out; pieces it cannot put together. Allocators
+    that a program plugs in tell nothing, then nothing is counted.
+    """
+    try:
+        told = torch.cuda.memory_stats(device)
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    except RuntimeError:
+        return 0
+    return unused - told.get("inactive_split_bytes.all.current", 0)
 
 
 def _read_xpu(device: torch.device) -> int:

@@ -176,7 +176,7 @@ def choose_plans(
 
 def _choose_plans(request: Request, device: torch.device, options: RunOptions, what: str) -> Iterator[Plan]:
     on_cpu = device.type == "cpu"
-    keep = DEVICE if options.keep == SYSTEM and on_cpu else options.keep
+    keep = DEVICE if options.keep == SYSTEM and memory.shares_memory(device) else options.keep
     with _raising_overflow(what):
         budget, limit = read_budget(device, options.budget), find_limit(device, request.x.dtype)
         ways = {"rows": options.rows, "keep": keep, "on_cpu": on_cpu, "limit": limit}
@@ -198,11 +198,11 @@ def read_budget(device: torch.device, budget: int | str | None) -> int:
 class FreeElsewhere(Mapping[str, int]):
     """Bytes that are free beside a device, by place. They are looked up only for a plan that would use them.
 
-    The system memory is a CPU's own, so beside it only the disk is left.
+    The system memory is a CPU's own, and that of GPUs that share it, so beside it only the disk is left.
     """
 
     def __init__(self, device: torch.device):
-        self.places = (DISK,) if device.type == "cpu" else (SYSTEM, DISK)
+        self.places = (DISK,) if memory.shares_memory(device) else (SYSTEM, DISK)
 
     def __getitem__(self, place: str) -> int:
         if place not in self.places:

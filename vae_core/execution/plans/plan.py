@@ -91,6 +91,11 @@ class Plan:
         return f"{self.pieces} it ran out of memory"
 
     @property
+    def unsure_failure(self) -> str:
+        """'in one piece it failed', where the error may be of memory or not"""
+        return f"{self.pieces} it failed"
+
+    @property
     def how(self) -> str:
         """'bands of 32 rows, kept in system memory'"""
         how = "whole" if not self.rows else f"bands of {self.rows} rows, kept {_where(self.keep)}"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...cards import has_float64
 from ...dtypes import at_least_fp32
 from ...ops import CHANNELS_LAST, Global, Op, Ops, Residual, Window, attend, chain, linear
 
@@ -177,9 +178,9 @@ def make_positions(c: int, grid: int, base: int, device: torch.device) -> Tensor
 
     The first half of the channels tells the column, the second the row. As diffusers' get_2d_sincos_pos_embed.
     """
-    exact = torch.float32 if device.type == "mps" else torch.float64
-    places = (torch.arange(grid, dtype=torch.float32, device=device) / (grid / base)).to(exact)
-    angles = torch.outer(places, 1 / 10000 ** (torch.arange(c // 4, dtype=exact, device=device) / (c / 4)))
+    exact = device if has_float64(device) else torch.device("cpu")
+    places = (torch.arange(grid, dtype=torch.float32, device=exact) / (grid / base)).double()
+    angles = torch.outer(places, 1 / 10000 ** (torch.arange(c // 4, dtype=torch.float64, device=exact) / (c / 4)))
     waves = torch.cat([angles.sin(), angles.cos()], 1)  # (grid, c / 2)
     columns, rows = waves.repeat(grid, 1), waves.repeat_interleave(grid, 0)
-    return torch.cat([columns, rows], 1).float()
+    return torch.cat([columns, rows], 1).float().to(device)

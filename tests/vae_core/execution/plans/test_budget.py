@@ -3,7 +3,11 @@ import types
 import pytest
 import torch
 from exact_vae.vae_core import BadRequest
+from exact_vae.vae_core.execution.options import RunOptions
 from exact_vae.vae_core.execution.plans import budget
+from exact_vae.vae_core.execution.plans.choose import FreeElsewhere, choose_plans, list_plans, make_request
+from exact_vae.vae_core.families import Half
+from support.small_networks import small
 
 
 @pytest.mark.parametrize(
@@ -39,16 +43,71 @@ def test_the_limit_of_a_container_counts(tmp_path, monkeypatch):
 GIB = 2**30
 
 
-def test_free_on_cuda_is_what_the_driver_has_and_torch_can_put_together(monkeypatch):
+CUDA, CPU = torch.device("cuda"), torch.device("cpu")
+
+
+@pytest.fixture
+def on_cuda(monkeypatch):
+    """A card of 24 GiB: torch holds 6, of which 3 are in use and 1 lies between those."""
     asked = {
         "mem_get_info": (10 * GIB, 24 * GIB),
         "memory_reserved": 6 * GIB,
         "memory_allocated": 3 * GIB,
         "memory_stats": {"inactive_split_bytes.all.current": GIB},
+        "get_device_properties": types.SimpleNamespace(),  # older torch does not say is_integrated
     }
     for name, answer in asked.items():
         monkeypatch.setattr(torch.cuda, name, lambda device, answer=answer: answer)
-    assert budget.free(torch.device("cuda")) == int(12 * GIB * (1 - budget.MARGIN))
+    return monkeypatch
+
+
+@pytest.fixture
+def on_shared(on_cuda):
+    """A chip with one memory for its CPU and its GPU: 90 GiB are free, most of them hold files until then."""
+    on_cuda.setattr(torch.cuda, "get_device_properties", lambda device: types.SimpleNamespace(is_integrated=1))
+    on_cuda.setattr(budget, "_read_system", lambda device: 90 * GIB)
+    on_cuda.setattr(torch.version, "hip", None)
+    return on_cuda
+
+
+def test_free_on_cuda_is_what_the_driver_has_and_torch_can_put_together(on_cuda):
+    assert budget.free(CUDA) == int(12 * GIB * (1 - budget.MARGIN))
+
+
+def test_an_allocator_that_tells_nothing_of_what_it_holds(on_cuda):
+    """As those that a program plugs in."""
+
+    def refuse(device):
+        raise RuntimeError("CUDAPluggableAllocator does not yet support getDeviceStats.")
+
+    for name in ("memory_stats", "memory_reserved", "memory_allocated"):
+        on_cuda.setattr(torch.cuda, name, refuse)
+    assert budget.free(CUDA) == int(10 * GIB * (1 - budget.MARGIN))
+
+
+def test_free_on_a_gpu_that_shares_the_system_s_memory(on_shared):
+    assert budget.free(CUDA) == int(92 * GIB * (1 - budget.MARGIN))
+
+
+def test_there_is_no_system_memory_beside_one_that_is_shared(on_shared):
+    """So bands are kept on the device, also if it was asked that they are kept there."""
+    vae = small("kl", torch.float32)
+    request = make_request("kl", vae.config, Half.DECODER, (1, 4, 32, 32), torch.float32)
+    assert list(FreeElsewhere(CUDA)) == ["disk"]
+    assert {plan.keep for plan in list_plans(request, CUDA)} == {"device", "disk"}
+    options = RunOptions(rows=16, keep="system memory", budget="1GiB")
+    assert {plan.keep for plan in choose_plans(request, CUDA, options, what="decoding")} == {"device"}
+    on_shared.setattr(torch.version, "hip", "6.4")  # AMD's have a part that is set aside
+    assert list(FreeElsewhere(CUDA)) == ["system memory", "disk"]
+    assert {plan.keep for plan in choose_plans(request, CUDA, options, what="decoding")} == {"system memory"}
+
+
+def test_devices_that_are_not_there_share_nothing(monkeypatch):
+    def refuse(device):
+        raise AssertionError("Torch not compiled with CUDA enabled")
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", refuse)
+    assert not budget.shares_memory(CUDA) and budget.shares_memory(CPU)
 
 
 @pytest.mark.parametrize("tells", [True, False])
