@@ -1,6 +1,7 @@
 """benchmarks/gpu_facts.py, which runs unattended and once: what fails in it costs only itself, and no row is lost."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -206,6 +207,23 @@ def test_a_section_that_hangs_is_ended_in_time(facts, setting):
     rows = run_sections(facts, replace(setting, method="fork"), hang, fail_in_the_middle, seconds=200.0, first=0.02)
     assert time.monotonic() - began < 300
     assert rows[1]["error"].startswith("killed") and rows[-1]["op"] == "after"
+
+
+@needs_fork
+def test_a_process_that_cannot_be_killed_is_left_behind(facts, setting, monkeypatch):
+    """As one that waits in the driver for good: a row says so, the next section follows, and the script ends."""
+    from gpu import tasks
+
+    started = []
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "kill", lambda process: started.append(process))
+    monkeypatch.setattr(tasks, "LONGEST_END", 0.1)
+    try:
+        rows = run_sections(facts, replace(setting, method="fork"), hang, fail_in_the_middle, seconds=200.0, first=0.02)
+        assert started and not set(started) & set(multiprocessing.active_children())
+    finally:
+        for process in started:
+            os.kill(process.pid, signal.SIGKILL)
+    assert rows[1]["op"] == "hangs" and rows[1]["error"] == tasks.STUCK and rows[-1]["op"] == "after"
 
 
 def test_what_would_end_too_late_is_not_begun(facts, tmp_path):
