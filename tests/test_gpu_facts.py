@@ -273,6 +273,23 @@ def test_numbers_of_cases_are_the_same_in_every_dtype(facts):
     assert drawn[-1].abs().max() <= 1
 
 
+@pytest.mark.parametrize("left", [0, 2**60])
+def test_weights_are_drawn_once(facts, monkeypatch, left):
+    """For every dtype; without the memory to keep them, again. The next case's are drawn ahead."""
+    from gpu import cases, drawn
+
+    made = []
+    monkeypatch.setattr(drawn, "make_weights", lambda case: made.append(case.title) or cases.make_weights(case))
+    monkeypatch.setattr(drawn, "LEFT", left)
+    first, second = cases.TINY_CASES
+    weights = drawn.Drawn(cases.TINY_CASES)
+    for case in (first, second, first, second):
+        want = cases.make_weights(case)
+        assert all(torch.equal(t, want[name]) for name, t in weights.take(case).items())
+    weights.thread.shutdown()
+    assert made == [first.title, second.title] * (1 if not left else 2)
+
+
 def test_cases_are_every_family_s(facts):
     """As detection knows them, and with the channels that are left."""
     from exact_vae.vae_core import detect
