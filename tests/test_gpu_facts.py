@@ -54,11 +54,11 @@ def start(folder: Path, *sections: str) -> subprocess.Popen:
 
 def test_sections_give_rows_and_a_report(tmp_path):
     """Those that take seconds; `--device cpu --tiny` runs all in a minute."""
-    run = start(tmp_path, "machine", "micro", "compiled")
+    run = start(tmp_path, "machine", "compiling", "micro", "compiled")
     said, errors = run.communicate(timeout=300)
     rows = read_rows(tmp_path)
     assert run.returncode == 0, errors
-    assert {row["section"] for row in rows} == {"machine", "micro", "compiled"}
+    assert {row["section"] for row in rows} == {"machine", "compiling", "micro", "compiled"}
     assert not [row for row in rows if "error" in row]
     assert {"convolution", "norm", "upsampling", "attention"} <= {row.get("op") for row in rows}
     assert [row["skipped"] for row in rows if row["section"] == "compiled"]
@@ -290,6 +290,26 @@ def test_weights_are_drawn_once(facts, monkeypatch, left):
     assert made == [first.title, second.title] * (1 if not left else 2)
 
 
+@needs_fork
+def test_kernels_are_compiled_beforehand(facts, setting, monkeypatch):
+    """In processes of their own. Where none can be used the rows say so, and nothing fails."""
+    from gpu import compiling
+
+    kernels = compiling.list_kernels(tiny=True)
+    assert ("normalize_pixels", 32) in kernels and ("find_moments", 128) in kernels
+    row = compiling.compile_kernels("fp32", replace(setting, method="fork"))
+    assert row["kernels"] == len(kernels) == len(set(kernels)) and row["right"] == 0
+    for task in compiling.list_tasks(setting):
+        assert task.work() == {"skipped": "kernels run on CUDA only"}
+    monkeypatch.setattr(compiling, "_compile", out_of_memory)
+    row = compiling.compile_kernels("fp32", replace(setting, method="fork"))
+    assert "find_moments for" in row["not used"] and "no memory" in row["not used"]
+
+
+def out_of_memory(kernel, dtype, device) -> str:
+    return "no memory"
+
+
 def test_cases_are_every_family_s(facts):
     """As detection knows them, and with the channels that are left."""
     from exact_vae.vae_core import detect
@@ -361,7 +381,7 @@ def test_a_wheel_is_unpacked(facts, tmp_path, monkeypatch):
 def test_on_a_device_that_is_not_there(facts, tmp_path, monkeypatch):
     """As far as a device without numbers goes: no section fails for a reason of its own."""
     (tmp_path / "truth.safetensors").touch()
-    sections = ("micro", "limits", "compiled")
+    sections = ("compiling", "micro", "limits", "compiled")
     options = ("--device", "cuda", "--tiny", "--in-process", "--out", str(tmp_path), "--sections", *sections)
     monkeypatch.setattr(sys, "argv", ["gpu_facts.py", *options])
     monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")

@@ -231,10 +231,14 @@ def _kill(process: Any) -> str:
 
 
 def _call_while_parent_lives(function: Callable[..., None], *arguments: Any) -> None:
+    end_with_parent()
+    function(*arguments)
+
+
+def end_with_parent() -> None:
     """A process of a section that is killed would leave its own processes, and these the device busy."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    function(*arguments)
 
 
 def choose_method(device: str) -> str:
