@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gpu.attention import list_tasks as list_attention_tasks
 from gpu.clock import choose_half, measure_memory, median_ms
+from gpu.flags import set_tf32
 from gpu.rows import Row
 from gpu.tasks import Setting, Task, describe
 
@@ -106,7 +107,7 @@ def time_clip_convolutions(shape: Shape, device: str) -> list[Row]:
     taps = [tap.contiguous(memory_format=LAST[4]) for tap in w.unbind(2)]
     ways["tap by tap, NHWC"] = partial(_convolve_tap_by_tap, frames, taps)
     ways["conv3d, fp16"] = partial(F.conv3d, x.half(), w.half(), padding=(0, 1, 1))
-    ways["conv3d, fp32"] = partial(F.conv3d, x.float(), w.float(), padding=(0, 1, 1))
+    ways["conv3d, fp32"] = partial(_call_without_tf32, partial(F.conv3d, x.float(), w.float(), padding=(0, 1, 1)))
     return time_ways(ways, device, flops)
 
 
@@ -123,6 +124,12 @@ def _list_layouts(shape: Shape, device: str) -> dict[str, tuple[Tensor, Tensor]]
 
 def _call_in_benchmark_mode(work: Callable[[], object]) -> object:
     with torch.backends.cudnn.flags(enabled=True, benchmark=True):
+        return work()
+
+
+def _call_without_tf32(work: Callable[[], Tensor]) -> Tensor:
+    """fp32 is what is meant by it; torch allows TF32 to convolutions."""
+    with set_tf32(False):
         return work()
 
 
