@@ -365,6 +365,24 @@ def test_without_diffusers_ours_are_measured_alone(facts, setting, monkeypatch):
         speed.measure_call(call._replace(who=peers.EAGER), pairs)
 
 
+def test_in_fp32_diffusers_computes_with_as_many_digits_as_ours(facts, setting, monkeypatch):
+    """Torch allows TF32 to convolutions; a row of its own says what that brings, and none is compared with it."""
+    from gpu import speed, summary
+
+    on_card = replace(setting, device="cuda", tiny=False)
+    seen = []
+    monkeypatch.setattr(speed, "_measure_call", lambda call, pairs: seen.append(torch.backends.cudnn.allow_tf32) or {})
+    calls = [call for call in speed._list_sd_calls(on_card) if call.dtype == "fp32"]
+    for call in calls:
+        speed.measure_call(call, speed.Pairs(on_card))
+    assert [(call.who, tf32) for call, tf32 in zip(calls[::2], seen[::2], strict=True)] == [
+        (speed.EAGER, False), (speed.OURS, False), (speed.TF32, True)
+    ]  # fmt: skip
+    times = {speed.EAGER: 3.0, speed.OURS: 2.0, speed.TF32: 1.0}
+    rows = [{**call.labels, "ms": times[call.who], "allocated": 1.0} for call in calls]
+    assert all("0.67 of diffusers' 3.0 ms" in line for line in summary.compare_with_diffusers(rows))
+
+
 def test_a_wheel_is_unpacked(facts, tmp_path, monkeypatch):
     from gpu.surroundings import unpack_wheels
 
