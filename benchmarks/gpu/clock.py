@@ -14,19 +14,20 @@ from memory import MIB, watch_memory
 
 Work = Callable[[], object]
 WARM, RUNS = 3, 10
+FIRST = "first ms, kernels on disk"
 LONGEST = 8.0  # seconds after which a measurement is not repeated
 
 
 def measure(work: Work, device: str, warm: int = WARM, runs: int = RUNS) -> dict[str, Any]:
     """Milliseconds and MiB of what is done, as columns of a row.
 
-    first ms      the first time: with planning, and with the kernels that a backend chooses or loads
+    FIRST         the first time: with planning, and with the kernels that a backend chooses or loads. Those of Triton
+                  lie compiled on the disk, see compiling.py; on a new machine they would be compiled as well
     ms            the median of `runs`, after as many as `warm` more
-    returns ms    until the call comes back; less than `ms` if nothing in it waits for the device
     allocated     MiB that tensors take at most, beside those before
     reserved      MiB that torch takes from the device at most, beside those before; CUDA only
     """
-    row: dict[str, Any] = {"first ms": time_once(work, device)}
+    row: dict[str, Any] = {FIRST: time_once(work, device)}
     start = time.monotonic()
     for _ in range(warm):
         if time.monotonic() - start < LONGEST:
@@ -35,7 +36,7 @@ def measure(work: Work, device: str, warm: int = WARM, runs: int = RUNS) -> dict
     times: list[float] = []
     while len(times) < runs and (not times or time.monotonic() - start < LONGEST):
         times.append(time_once(work, device))
-    return {"ms": statistics.median(times), "returns ms": time_return(work, device), **row}
+    return {"ms": statistics.median(times), **row}
 
 
 def median_ms(work: Work, device: str, warm: int = 3, runs: int = 20, longest: float = 1.0) -> float:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from gpu.clock import measure, median_ms
+from gpu.clock import measure, median_ms, time_return
 from gpu.flags import set_tf32
 from gpu.ours import describe_plan, find_frames_budget
 from gpu.peers import (
@@ -93,7 +93,10 @@ def _measure_call(call: Call, pairs: Pairs, **repeats: int) -> Row:
     pair = pairs.load(call.model, call.dtype)
     x = make_input(pair.ours, call.part, call.height, call.width, call.frames)
     repeats = {"warm": 0, "runs": 1} if pairs.setting.tiny else repeats
-    row = measure(prepare(call, pair, x), pairs.device, **repeats)
+    work = prepare(call, pair, x)
+    row = measure(work, pairs.device, **repeats)
+    if call.who != OURS:  # which ends by looking at its result, and so returns when all is done
+        row["returns ms"] = time_return(work, pairs.device)
     if COMPILED not in call.who and not call.frames:
         narrow = make_input(pair.ours, call.part, call.height, NARROW)
         row["Python ms"] = median_ms(
