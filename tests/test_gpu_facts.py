@@ -1,5 +1,6 @@
 """benchmarks/gpu_facts.py, which runs unattended and once: what fails in it costs only itself, and no row is lost."""
 
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -381,6 +382,20 @@ def test_in_fp32_diffusers_computes_with_as_many_digits_as_ours(facts, setting, 
     times = {speed.EAGER: 3.0, speed.OURS: 2.0, speed.TF32: 1.0}
     rows = [{**call.labels, "ms": times[call.who], "allocated": 1.0} for call in calls]
     assert all("0.67 of diffusers' 3.0 ms" in line for line in summary.compare_with_diffusers(rows))
+
+
+def test_the_pack_is_found_where_it_is_not_installed(facts, tmp_path, monkeypatch):
+    """By processes that are started, too; without a link, which Windows refuses to most users."""
+    from gpu import surroundings
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(Path, "symlink_to", None)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    surroundings.find_pack()
+    code = "import exact_vae.vae_core as core; from exact_vae.vae_core import load; print(core.__file__)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert Path(found.stdout.strip()) == ROOT / "vae_core" / "__init__.py", found.stderr
 
 
 def test_a_wheel_is_unpacked(facts, tmp_path, monkeypatch):
