@@ -109,7 +109,7 @@ def time_ways(ways: Ways, device: str, flops: float = 0.0, check: Callable[[Any]
 
 def _time_way(work: Callable[[], object], device: str, flops: float, check: Callable[[Any], Row]) -> Row:
     try:
-        ms = median_ms(work, device)
+        ms = median_ms(work, device, cold=True)
         rate = {"TFLOP/s": flops / ms / 1e9} if flops else {}
         return {"ms": ms, **rate, "MiB": measure_memory(work, device)["allocated"], **check(work())}
     except Exception as e:
