@@ -4,6 +4,7 @@ Each would be compiled where it is first used, one after the other, a second eac
 which errors and calls are measured.
 """
 
+import logging
 import multiprocessing
 import os
 import time
@@ -18,7 +19,7 @@ from torch import nn
 from gpu.cases import BUILT_IN, Case, list_cases
 from gpu.peers import OTHERS, SD_CLASS, WAN
 from gpu.rows import Row
-from gpu.tasks import Setting, Task, describe, end_with_parent, explain
+from gpu.tasks import LONGEST_ERROR, Setting, Task, describe, end_with_parent, explain
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp16": torch.float16}
 MOST = 12  # processes: each takes half a GiB of the card
@@ -56,10 +57,10 @@ def compile_kernels(dtype: str, setting: Setting) -> Row:
     context: Any = multiprocessing.get_context(setting.method)
     with ProcessPoolExecutor(processes, context, _prepare_process) as pool:
         found = list(pool.map(partial(_compile, dtype=dtype, device=setting.device), kernels))
-    failed = [f"{name} for {channels}: {why}" for (name, channels), why in zip(kernels, found, strict=True) if why]
+    failed = [why for why in found if why]
     seconds = time.monotonic() - start
     row: Row = {"kernels": len(kernels), "right": len(kernels) - len(failed), "processes": processes, "s": seconds}
-    return row | ({"not used": "; ".join(failed)[:300]} if failed else {})
+    return row | ({"not used": "; ".join(dict.fromkeys(failed))[:LONGEST_ERROR]} if failed else {})
 
 
 def count_processes() -> int:
@@ -76,11 +77,17 @@ def _compile(kernel: Kernel, dtype: str, device: str) -> str:
     from exact_vae.vae_core.kernels import choose
 
     name, channels = kernel
+    said, listener = list[str](), logging.Handler()
+    listener.emit = lambda record: said.append(record.getMessage())
+    choose.log.addHandler(listener)
     try:
         where = torch.empty(0, device=device).device  # 'cuda:0', as tensors name it
-        return "" if choose.is_right(name, channels, DTYPES[dtype], where) else "see the log"
+        right = choose.is_right(name, channels, DTYPES[dtype], where)
+        return "" if right else " ".join(said) or "none can be"  # why is said once in each process
     except Exception as e:  # no memory is left on the card: they are compiled later, then
         return describe(e)
+    finally:
+        choose.log.removeHandler(listener)
 
 
 def list_kernels(tiny: bool) -> list[Kernel]:
