@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
-from gpu import correctness, kernels, ladder, limits, machine, micro, peers, speed
+from gpu import compiling, correctness, kernels, ladder, limits, machine, micro, peers, speed
 from gpu.rows import add_row, drop_made_up_for, read_rows, write_report
 from gpu.summary import summarize
 from gpu.surroundings import find_pack, import_diffusers, let_forks_use_cuda, show_one_card, unpack_wheels
@@ -31,6 +31,7 @@ from gpu.truth import make_truth
 TRUTH = "truth.safetensors"
 SECTIONS = (
     Section("machine", "The machine, and its ceilings", 0.04, machine.list_tasks),
+    Section("compiling", "Kernels are compiled beforehand", 0.05, compiling.list_tasks),
     Section("right", "Right: errors beside float64, in standard deviations of the truth", 0.20, correctness.list_tasks),
     Section("end_to_end", "SD-class, whole calls", 0.18, speed.list_end_to_end),
     Section("clips", "Wan 2.1, 81 frames", 0.13, speed.list_clips),

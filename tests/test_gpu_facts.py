@@ -1,6 +1,8 @@
 """benchmarks/gpu_facts.py, which runs unattended and once: what fails in it costs only itself, and no row is lost."""
 
+import importlib.util
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -53,11 +55,11 @@ def start(folder: Path, *sections: str) -> subprocess.Popen:
 
 def test_sections_give_rows_and_a_report(tmp_path):
     """Those that take seconds; `--device cpu --tiny` runs all in a minute."""
-    run = start(tmp_path, "machine", "micro", "compiled")
+    run = start(tmp_path, "machine", "compiling", "micro", "compiled")
     said, errors = run.communicate(timeout=300)
     rows = read_rows(tmp_path)
     assert run.returncode == 0, errors
-    assert {row["section"] for row in rows} == {"machine", "micro", "compiled"}
+    assert {row["section"] for row in rows} == {"machine", "compiling", "micro", "compiled"}
     assert not [row for row in rows if "error" in row]
     assert {"convolution", "norm", "upsampling", "attention"} <= {row.get("op") for row in rows}
     assert [row["skipped"] for row in rows if row["section"] == "compiled"]
@@ -208,6 +210,23 @@ def test_a_section_that_hangs_is_ended_in_time(facts, setting):
     assert rows[1]["error"].startswith("killed") and rows[-1]["op"] == "after"
 
 
+@needs_fork
+def test_a_process_that_cannot_be_killed_is_left_behind(facts, setting, monkeypatch):
+    """As one that waits in the driver for good: a row says so, the next section follows, and the script ends."""
+    from gpu import tasks
+
+    started = []
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "kill", lambda process: started.append(process))
+    monkeypatch.setattr(tasks, "LONGEST_END", 0.1)
+    try:
+        rows = run_sections(facts, replace(setting, method="fork"), hang, fail_in_the_middle, seconds=200.0, first=0.02)
+        assert started and not set(started) & set(multiprocessing.active_children())
+    finally:
+        for process in started:
+            os.kill(process.pid, signal.SIGKILL)
+    assert rows[1]["op"] == "hangs" and rows[1]["error"] == tasks.STUCK and rows[-1]["op"] == "after"
+
+
 def test_what_would_end_too_late_is_not_begun(facts, tmp_path):
     setting = facts.Setting(tmp_path, "cpu", False, tmp_path / "truth.safetensors")
     rows = run_sections(facts, setting, fail_in_the_middle, seconds=1.0)
@@ -253,6 +272,43 @@ def test_numbers_of_cases_are_the_same_in_every_dtype(facts):
     for dtype in (torch.bfloat16, torch.float16):
         assert all(torch.equal(x, x.to(dtype).float()) for x in drawn)
     assert drawn[-1].abs().max() <= 1
+
+
+@pytest.mark.parametrize("left", [0, 2**60])
+def test_weights_are_drawn_once(facts, monkeypatch, left):
+    """For every dtype; without the memory to keep them, again. The next case's are drawn ahead."""
+    from gpu import cases, drawn
+
+    made = []
+    monkeypatch.setattr(drawn, "make_weights", lambda case: made.append(case.title) or cases.make_weights(case))
+    monkeypatch.setattr(drawn, "LEFT", left)
+    first, second = cases.TINY_CASES
+    weights = drawn.Drawn(cases.TINY_CASES)
+    for case in (first, second, first, second):
+        want = cases.make_weights(case)
+        assert all(torch.equal(t, want[name]) for name, t in weights.take(case).items())
+    weights.thread.shutdown()
+    assert made == [first.title, second.title] * (1 if not left else 2)
+
+
+@needs_fork
+def test_kernels_are_compiled_beforehand(facts, setting, monkeypatch):
+    """In processes of their own. Where none can be used the rows say so, and nothing fails."""
+    from gpu import compiling
+
+    kernels = compiling.list_kernels(tiny=True)
+    assert ("normalize_pixels", 32) in kernels and ("find_moments", 128) in kernels
+    row = compiling.compile_kernels("fp32", replace(setting, method="fork"))
+    assert row["kernels"] == len(kernels) == len(set(kernels)) and row["right"] == 0
+    for task in compiling.list_tasks(setting):
+        assert task.work() == {"skipped": "kernels run on CUDA only"}
+    monkeypatch.setattr(compiling, "_compile", out_of_memory)
+    row = compiling.compile_kernels("fp32", replace(setting, method="fork"))
+    assert row["right"] == 0 and row["not used"] == "no memory"
+
+
+def out_of_memory(kernel, dtype, device) -> str:
+    return "no memory"
 
 
 def test_cases_are_every_family_s(facts):
@@ -310,6 +366,38 @@ def test_without_diffusers_ours_are_measured_alone(facts, setting, monkeypatch):
         speed.measure_call(call._replace(who=peers.EAGER), pairs)
 
 
+def test_in_fp32_diffusers_computes_with_as_many_digits_as_ours(facts, setting, monkeypatch):
+    """Torch allows TF32 to convolutions; a row of its own says what that brings, and none is compared with it."""
+    from gpu import speed, summary
+
+    on_card = replace(setting, device="cuda", tiny=False)
+    seen = []
+    monkeypatch.setattr(speed, "_measure_call", lambda call, pairs: seen.append(torch.backends.cudnn.allow_tf32) or {})
+    calls = [call for call in speed._list_sd_calls(on_card) if call.dtype == "fp32"]
+    for call in calls:
+        speed.measure_call(call, speed.Pairs(on_card))
+    assert [(call.who, tf32) for call, tf32 in zip(calls[::2], seen[::2], strict=True)] == [
+        (speed.EAGER, False), (speed.OURS, False), (speed.TF32, True)
+    ]  # fmt: skip
+    times = {speed.EAGER: 3.0, speed.OURS: 2.0, speed.TF32: 1.0}
+    rows = [{**call.labels, "ms": times[call.who], "allocated": 1.0} for call in calls]
+    assert all("0.67 of diffusers' 3.0 ms" in line for line in summary.compare_with_diffusers(rows))
+
+
+def test_the_pack_is_found_where_it_is_not_installed(facts, tmp_path, monkeypatch):
+    """By processes that are started, too; without a link, which Windows refuses to most users."""
+    from gpu import surroundings
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(Path, "symlink_to", None)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    surroundings.find_pack()
+    code = "import exact_vae.vae_core as core; from exact_vae.vae_core import load; print(core.__file__)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert Path(found.stdout.strip()) == ROOT / "vae_core" / "__init__.py", found.stderr
+
+
 def test_a_wheel_is_unpacked(facts, tmp_path, monkeypatch):
     from gpu.surroundings import unpack_wheels
 
@@ -326,7 +414,7 @@ def test_a_wheel_is_unpacked(facts, tmp_path, monkeypatch):
 def test_on_a_device_that_is_not_there(facts, tmp_path, monkeypatch):
     """As far as a device without numbers goes: no section fails for a reason of its own."""
     (tmp_path / "truth.safetensors").touch()
-    sections = ("micro", "limits", "compiled")
+    sections = ("compiling", "micro", "limits", "compiled")
     options = ("--device", "cuda", "--tiny", "--in-process", "--out", str(tmp_path), "--sections", *sections)
     monkeypatch.setattr(sys, "argv", ["gpu_facts.py", *options])
     monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")

@@ -43,7 +43,7 @@ def time_attention(tokens: int, width: int, device: str) -> list[Row]:
 
 def _time_way(work: Callable[[], Tensor], true: Tensor, flops: float, device: str) -> Row:
     try:
-        ms = median_ms(work, device)
+        ms = median_ms(work, device, cold=True)
         apart = (work()[..., :COMPARED, :].float() - true).square().mean().sqrt() / true.std()
     except Exception as e:
         return {"refused": describe(e)}

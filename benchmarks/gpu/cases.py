@@ -138,7 +138,7 @@ def draw(shape: tuple[int, ...], generator: torch.Generator, deviation: float) -
     largest = deviation * math.sqrt(3)
     unit = 2.0 ** (math.ceil(math.log2(largest)) - 7)
     most = min(LARGEST, round(largest / unit))
-    return torch.randint(-most, most + 1, shape, generator=generator, dtype=torch.int32).float() * unit
+    return torch.empty(shape, dtype=torch.float32).random_(-most, most + 1, generator=generator).mul_(unit)
 
 
 def draw_pixels(case: Case) -> Tensor:

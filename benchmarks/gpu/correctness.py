@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gpu.cases import SD, TINY_CASES, Case, draw_latent, draw_pixels, list_cases, make_weights
+from gpu.cases import SD, TINY_CASES, Case, draw_latent, draw_pixels, list_cases
+from gpu.drawn import Drawn
 from gpu.flags import set_tf32
 from gpu.ours import find_frames_budget
 from gpu.rows import Row
@@ -34,27 +35,33 @@ class Precision(NamedTuple):
 
 
 class Loaded:
-    """Draws the weights of a case, and makes its VAE, when a task needs them; the one before is let go first."""
+    """Takes the weights of a case, and makes its VAE, when a task needs them; the one before is let go first."""
 
     def __init__(self, setting: Setting, fingerprints: Mapping[str, str]):
         self.setting, self.fingerprints = setting, fingerprints
+        self.drawn = Drawn(list_cases(setting.tiny))
         self.title, self.weights = "", dict[str, Tensor]()
+        self.right: dict[str, bool] = {}  # by the titles of cases: are their weights those of the true results?
         self.dtype: torch.dtype | None = None
         self.vae: Any = None
 
     def load(self, case: Case, dtype: torch.dtype) -> Any:
         """Raises ValueError if the weights drawn here are not those of the true results."""
         if self.title != case.title:
-            self.vae, self.dtype, self.title, self.weights = None, None, case.title, make_weights(case)
-            drawn = load_case(case, torch.float32, weights=self.weights).fingerprint
-            self.weights = self.weights if drawn == self.fingerprints[case.title] else {}
-        if not self.weights:
+            self.vae, self.dtype, self.title, self.weights = None, None, case.title, self.drawn.take(case)
+        if not self._are_right(case):
             raise ValueError("the weights drawn here are not those of the true results")
         if self.dtype is not dtype:
             self.vae, self.dtype = None, None
             self.vae = load_case(case, dtype, self.setting.device, self.weights)
             self.dtype = dtype
         return self.vae
+
+    def _are_right(self, case: Case) -> bool:
+        if case.title not in self.right:
+            drawn = load_case(case, torch.float32, weights=self.weights).fingerprint
+            self.right[case.title] = drawn == self.fingerprints[case.title]
+        return self.right[case.title]
 
 
 def list_tasks(setting: Setting) -> Iterator[Task]:

@@ -14,7 +14,8 @@ from torch import Tensor
 from gpu.cases import SD, Case, make_weights
 from gpu.surroundings import import_diffusers
 
-EAGER = "diffusers"  # NCHW, as it comes
+EAGER = "diffusers"  # NCHW, as it comes; but without TF32 in fp32, as ours
+TF32 = "diffusers, TF32"  # in fp32, but convolutions and products of matrices read 10 bits of each number
 CHANNELS_LAST = "diffusers, channels_last"
 COMPILED = "diffusers, compiled"
 

@@ -1,13 +1,15 @@
 """How fast is it, and how much memory does it take? Whole calls, at the very shape that is timed, beside diffusers."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
 import torch
 
-from gpu.clock import measure, median_ms
+from gpu.clock import measure, median_ms, time_return
+from gpu.flags import set_tf32
 from gpu.ours import describe_plan, find_frames_budget
 from gpu.peers import (
     CHANNELS_LAST,
@@ -15,6 +17,7 @@ from gpu.peers import (
     EAGER,
     OTHERS,
     SD_CLASS,
+    TF32,
     TINY_OTHERS,
     TINY_SD,
     TINY_WAN,
@@ -78,11 +81,22 @@ class Call(NamedTuple):
 
 
 def measure_call(call: Call, pairs: Pairs, **repeats: int) -> Row:
-    """See `measure`; and `Python ms`, the same call for a narrow image of the same height."""
+    """See `measure`; and `Python ms`, the same call for a narrow image of the same height.
+
+    Without TF32, unless it is asked for: torch allows it to convolutions, so diffusers would win time by fewer digits.
+    """
+    with set_tf32(call.who == TF32) if pairs.setting.on_cuda else nullcontext():
+        return _measure_call(call, pairs, **repeats)
+
+
+def _measure_call(call: Call, pairs: Pairs, **repeats: int) -> Row:
     pair = pairs.load(call.model, call.dtype)
     x = make_input(pair.ours, call.part, call.height, call.width, call.frames)
     repeats = {"warm": 0, "runs": 1} if pairs.setting.tiny else repeats
-    row = measure(prepare(call, pair, x), pairs.device, **repeats)
+    work = prepare(call, pair, x)
+    row = measure(work, pairs.device, **repeats)
+    if call.who != OURS:  # which ends by looking at its result, and so returns when all is done
+        row["returns ms"] = time_return(work, pairs.device)
     if COMPILED not in call.who and not call.frames:
         narrow = make_input(pair.ours, call.part, call.height, NARROW)
         row["Python ms"] = median_ms(
@@ -115,8 +129,9 @@ def _list_sd_calls(setting: Setting) -> Iterator[Call]:
         for part in ("decode", "encode"):
             yield from (Call(model, part, size, setting.half, who, how) for who, how in ways)
         if size == sizes[0] and setting.on_cuda:
-            calls = product(("fp16", "fp32"), ("decode", "encode"), (EAGER, OURS))
-            yield from (Call(model, part, size, dtype, who, {}) for dtype, part, who in calls)
+            pairs = [("fp16", EAGER), ("fp16", OURS), ("fp32", EAGER), ("fp32", OURS), ("fp32", TF32)]
+            calls = product(pairs, ("decode", "encode"))
+            yield from (Call(model, part, size, dtype, who, {}) for (dtype, who), part in calls)
 
 
 def _list_ways(rows: tuple[int, ...]) -> list[tuple[str, dict[str, Any]]]:

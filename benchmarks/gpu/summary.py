@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from gpu.clock import FIRST
 from gpu.peers import COMPILED, EAGER
 from gpu.rows import Row
 from gpu.speed import OURS
@@ -11,7 +12,7 @@ KEY = ("VAE", "part", "px", "dtype")
 
 def summarize(rows: list[Row]) -> Iterator[str]:
     """Lines of Markdown."""
-    yield from compare_with_diffusers([row for row in rows if "first ms" in row])
+    yield from compare_with_diffusers([row for row in rows if FIRST in row])
     failed = [row for row in rows if "error" in row]
     yield ""
     yield f"{len(rows)} rows, {len(failed)} of them errors{':' if failed else '.'}"

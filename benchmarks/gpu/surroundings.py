@@ -17,7 +17,9 @@ def find_pack() -> None:
     """`import exact_vae` works afterwards, here and in processes that are started, also where it is not installed."""
     if importlib.util.find_spec("exact_vae") is None:
         place = tempfile.mkdtemp()
-        Path(place, "exact_vae").symlink_to(ROOT, target_is_directory=True)
+        stub = Path(place, "exact_vae", "__init__.py")  # and no link: Windows refuses those to most users
+        stub.parent.mkdir()
+        stub.write_text(f"__path__ = [{str(ROOT)!r}]\n", encoding="utf-8")
         add_path(place)
 
 

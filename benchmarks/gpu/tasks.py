@@ -26,8 +26,10 @@ from gpu.rows import ERROR, SKIPPED, TOOK, Row, add_row, is_measured
 GRACE = 0.03  # of all the time: how much later than its end a section is killed
 LONGEST_ERROR = 300  # characters
 LONGEST_START = 60.0  # seconds until a process has the device
+LONGEST_END = 30.0  # seconds until a process that was killed is gone
 BEGUN = "begun.json"  # in the folder of the rows: the task that is under way
 KILLED = "killed: it took longer than its share of the time"
+STUCK = f"{KILLED}; its process has not ended since, as one that waits in the driver"
 PR_SET_PDEATHSIG = 1  # man 2 prctl
 
 
@@ -116,7 +118,7 @@ def measure_section(section: Section, setting: Setting, end: float, kill: float)
         begun = _take_begun(setting.out)
         if failed and not begun.get("kept"):
             add_row(setting.out, section.name, {**begun.get("labels", {}), ERROR: failed})
-        first = begun["task"] + 1 if failed and begun and failed != KILLED else None
+        first = begun["task"] + 1 if failed and begun and failed not in (KILLED, STUCK) else None
 
 
 def run_section(section: Section, setting: Setting, end: float, first: int = 0) -> None:
@@ -214,17 +216,29 @@ def isolate(method: str, function: Callable[..., None], *arguments: Any, seconds
     process.start()
     process.join(max(1.0, seconds))
     if process.is_alive():
-        process.kill()
-        process.join()
-        return KILLED
+        return _kill(process)
     return "" if process.exitcode == 0 else _name_exit(process.exitcode or 0)
 
 
+def _kill(process: Any) -> str:
+    """One that waits in the driver ends when the driver lets go of it, or never: nobody waits longer than this."""
+    process.kill()
+    process.join(LONGEST_END)
+    if not process.is_alive():
+        return KILLED
+    multiprocessing.process._children.discard(process)  # Python would wait for it when this process ends
+    return STUCK
+
+
 def _call_while_parent_lives(function: Callable[..., None], *arguments: Any) -> None:
+    end_with_parent()
+    function(*arguments)
+
+
+def end_with_parent() -> None:
     """A process of a section that is killed would leave its own processes, and these the device busy."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    function(*arguments)
 
 
 def choose_method(device: str) -> str:
