@@ -74,8 +74,8 @@ def count_unfolded(name: str, made: Tensor, args: Sequence[Any]) -> int:
 def unfolds(device: torch.device) -> bool:
     """Do convolutions unfold what they read? Torch's own do, where cuDNN or MIOpen is switched off.
 
-    Some programs do so on most of AMD's cards. What MIOpen itself takes is not known before, and was seen to be as much:
-    6.7 GiB to decode 1024 px in bf16 (InvokeAI #9519), where all tensors together take 1.
+    Some programs do so on most of AMD's cards. What MIOpen itself takes is not known before, and was seen to be as
+    much: 6.7 GiB to decode 1024 px in bf16 (InvokeAI #9519), where all tensors together take 1.
     """
     return device.type == "cuda" and (bool(torch.version.hip) or not torch.backends.cudnn.enabled)
 
