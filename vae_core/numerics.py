@@ -129,8 +129,8 @@ def _switch_to_exact() -> list[tuple[Switch, Any]]:
     refused = [(switch, switch.read()) for switch in _old_switches()]
     words = [pair for word in _words().values() for pair in _make_exact(word, word.read())]
     old = [pair for one, was in refused for pair in _make_exact(one, one.read() if was is None else was)]
-    sums = [pair for switch in _sums() for pair in _make_exact(switch, switch.read())]
-    return [*sums, *old, *_own_words(said, {switch.tells for switch, _ in old}), *words]
+    others = [pair for switch in (*_sums(), *_on_intel()) for pair in _make_exact(switch, switch.read())]
+    return [*others, *old, *_own_words(said, {switch.tells for switch, _ in old}), *words]
 
 
 def _make_exact(switch: Switch, was: Any) -> list[tuple[Switch, Any]]:
@@ -158,7 +158,7 @@ def _switch_back(before: list[tuple[Switch, Any]]) -> None:
 
 def list_switches() -> tuple[Switch, ...]:
     """All that this torch has."""
-    return (*_old_switches(), *_sums(), *_words().values())
+    return (*_old_switches(), *_sums(), *_on_intel(), *_words().values())
 
 
 @lru_cache(maxsize=1)
@@ -203,6 +203,12 @@ def _sums() -> list[Switch]:
     names = [name for name in (*of_parts, "allow_fp16_accumulation") if hasattr(cuda.matmul, name)]
     attention = Switch(cuda.fp16_bf16_reduction_math_sdp_allowed, cuda.allow_fp16_bf16_reduction_math_sdp, (False,))
     return [attention, *(_attribute(cuda.matmul, name) for name in names)]
+
+
+def _on_intel() -> list[Switch]:
+    """TF32 in what oneDNN computes on Intel's GPUs. Torch built without them says None, and is told nothing."""
+    ask, tell = (getattr(torch._C, f"_{does}_onednn_allow_tf32", None) for does in ("get", "set"))
+    return [Switch(ask, tell, (False,))] if ask and tell else []
 
 
 def _attribute(holder: Any, name: str) -> Switch:

@@ -35,7 +35,7 @@ from exact_vae.vae_core.images import (
     ssim,
 )
 from exact_vae.vae_core.latents import false_colours, interpolate, published_factors, spectra
-from exact_vae.vae_core.numerics import without_grad
+from exact_vae.vae_core.numerics import pin_numerics, without_grad
 from exact_vae.vae_core.reports import describe_latent
 from safetensors.torch import save_file
 from support.random_networks import random_weights
@@ -252,3 +252,13 @@ def test_items_made_without_gradients_are_not_held():
         assert torch.is_grad_enabled() and made[-1]() is item
         del item
     assert len(made) == 3
+
+
+def test_intels_gpus_compute_fp32_as_fp32(monkeypatch):
+    """Whatever a program has set, which is so again afterwards."""
+    state = [True]
+    monkeypatch.setattr(torch._C, "_get_onednn_allow_tf32", lambda: state[0], raising=False)
+    monkeypatch.setattr(torch._C, "_set_onednn_allow_tf32", lambda on: state.__setitem__(0, on), raising=False)
+    with pin_numerics():
+        assert state == [False]
+    assert state == [True]
