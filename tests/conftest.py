@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,9 @@ from support.random_networks import random_weights, small_kl
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: threads would only wait for one another
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"  # for processes that tests start
+
+if not hasattr(torch, "accelerator"):  # torch 2.5: diffusers from 0.37 on asks for it when it is imported
+    torch.accelerator = SimpleNamespace(is_available=lambda: False)
 
 # No test reads or writes what the Doctor has found out on this machine.
 os.environ["EXACT_VAE_CACHE"] = str(Path(tempfile.gettempdir()) / f"exact-vae-tests-{os.getpid()}")

@@ -38,6 +38,7 @@ __all__ = [
     "VAEError",
     "forget_frames",
     "is_out_of_memory",
+    "may_be_out_of_memory",
     "naming_memory",
     "say_why",
     "shorten",
@@ -47,6 +48,28 @@ __all__ = [
 # Names in files may have millions of letters, and sentences repeat them.
 LONGEST_WORD = 300  # letters without a space that a sentence shows whole; a file's name has 255 at most
 LONGEST_SENTENCE = 3000  # letters
+
+# What libraries that raise only RuntimeError say, in small letters, when there was no memory left.
+NO_MEMORY = (
+    "out of memory",  # CUDA, HIP, XPU, Metal and Triton
+    "not enough memory",  # torch on a CPU of Windows
+    "can't allocate memory",  # torch on a CPU
+    "cannot allocate memory",  # mmap
+    "_alloc_failed",  # cuBLAS, hipBLAS and cuDNN before 9
+    "_allocation_failed",  # cuDNN 9: of the device's memory and of the host's
+    "invalid buffer size",  # Metal: one tensor is larger than it allows
+    "out_of_device_memory",  # these three Level Zero, of Intel's GPUs
+    "out_of_host_memory",
+    "error_out_of_resources",
+    "could not create a memory object",  # oneDNN
+    "can not allocate memory block with size larger than",  # torch for Intel's GPUs without such blocks
+)
+# They may have had no memory to work in, which convolutions need beside their result; or cannot run such an op at all.
+NO_ENGINE = (
+    "unable to find an engine",  # cuDNN, through torch's GET and FIND
+    "miopenstatusunknownerror",  # of AMD's GPUs
+    "miopenstatusinternalerror",
+)
 
 
 class VAEError(Exception):
@@ -148,11 +171,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Does this say that there was no memory left? What CPUs, Metal and libraries of CUDA raise only its words tell."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    from .no_memory import NO_MEMORY, says  # read when something went wrong
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or _says(error, NO_MEMORY)
 
-    return says(error, NO_MEMORY)
+
+def may_be_out_of_memory(error: BaseException) -> bool:
+    """Does this say so, or what is also said where there is no memory? In less of it the same may run."""
+    return is_out_of_memory(error) or _says(error, NO_ENGINE)
+
+
+def _says(error: BaseException, words: tuple[str, ...]) -> bool:
+    """Is this a RuntimeError with any of these words, which are in small letters?"""
+    said = str(error).lower() if isinstance(error, RuntimeError) else ""
+    return any(one in said for one in words)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ threads. So is the grad mode: runs record gradients only if `grad=True` asks for
 """
 
 import warnings
-from collections.abc import Callable, Container, Generator, Iterator, Mapping
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import lru_cache, partial, wraps
 from itertools import islice
@@ -19,6 +19,8 @@ from threading import RLock
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 AUTOCAST = ("cpu", "cuda", "xpu", "mps", "hpu", "xla", "privateuseone")  # devices that have it; it is set by thread
 # What `fp32_precision` says if fp32 is meant: the format of the standard; or nothing, here and where it inherits from.
@@ -234,3 +236,10 @@ def _words() -> Mapping[tuple[str, str], Switch]:
     if not ask or not tell:
         return {}
     return {place: Switch(partial(ask, *place), partial(tell, *place), (FP32, UNSAID)) for place in PLACES}
+
+
+def pad(x: Tensor, sides: Sequence[int], mode: str) -> Tensor:
+    """`F.pad` with numbers of x, not zeros: torch 2.5 has no such pads in fp16 on a CPU."""
+    if x.dtype is torch.float16 and x.device.type == "cpu" and torch.__version__ < "2.6":
+        return F.pad(x.float(), sides, mode=mode).half()
+    return F.pad(x, sides, mode=mode)

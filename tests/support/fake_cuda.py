@@ -65,7 +65,8 @@ def demand_guard() -> None:
     with tempfile.TemporaryDirectory() as place:
         source, library = Path(place, "guard.cpp"), Path(place, "guard.so")
         source.write_text(GUARD)
-        command = [compiler, "-shared", "-fPIC", "-std=c++20", f"-I{root}/include", source, "-o", library]
+        strings = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"  # as in torch: names hold it
+        command = [compiler, "-shared", "-fPIC", "-std=c++20", strings, f"-I{root}/include", source, "-o", library]
         done = subprocess.run([*command, f"-L{root}/lib", "-lc10"], capture_output=True, text=True)
         if done.returncode:
             pytest.skip(f"the device guard does not compile here: {done.stderr.splitlines()[-1]}")
@@ -285,6 +286,9 @@ def fake_cuda(
         for name, answer in answers.items():
             stack.enter_context(mock.patch(f"torch.cuda.{name}", answer))
         stack.enter_context(mock.patch("torch.accelerator.empty_host_cache", watch.empty_host_cache, create=True))
+        # A build for CUDA asks cuDNN how a convolution's output lies. Here _compute lays it out.
+        stack.enter_context(mock.patch("torch._C._select_conv_backend", _choose_nothing))
+        stack.enter_context(mock.patch("torch._C._conv_determine_backend_memory_format", _choose_nothing))
         stack.enter_context(mock.patch("torch.nn.functional.scaled_dot_product_attention", _attend))
         stack.enter_context(mock.patch.object(torch.Tensor, "numpy", _make_numbers))
         for module in (vae, execution):  # plans are counted on the meta device, which nobody watches
@@ -331,6 +335,10 @@ def _answer_questions(watch: Watch, free: int, capability: tuple[int, int]) -> d
         "synchronize": mock.Mock(),
         "Event": _Event,
     }
+
+
+def _choose_nothing(*args: Any, **kwargs: Any) -> None:
+    """Not a Mock, which would keep the tensors that it is called with."""
 
 
 class _Event:

@@ -9,8 +9,13 @@ import pytest
 import torch
 from exact_vae.headless import GraphError
 from exact_vae.vae_core import errors
-from exact_vae.vae_core.errors import NumericalOverflow, UnsupportedCheckpoint, VAEError, shorten
-from exact_vae.vae_core.no_memory import may_be_out_of_memory
+from exact_vae.vae_core.errors import (
+    NumericalOverflow,
+    UnsupportedCheckpoint,
+    VAEError,
+    may_be_out_of_memory,
+    shorten,
+)
 
 CLASSES = [VAEError, *(one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, VAEError))]
 

@@ -3,6 +3,7 @@
 import inspect
 import logging
 from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import Any, TypeVar, cast
 
 import torch
@@ -28,8 +29,14 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def _leave_untraced(method: Method) -> Method:
-    """The same; torch.compile runs it as it is."""
-    return cast("Method", torch.compiler.disable(method))
+    """The same; torch.compile runs it as it is. Older ones take what `disable` makes apart, and lose `self`."""
+    untraced = torch.compiler.disable(method)
+
+    @wraps(method)
+    def call(*args: Any, **keywords: Any) -> Any:
+        return untraced(*args, **keywords)
+
+    return cast("Method", call)
 
 
 class PointOutput(EncoderOutput):

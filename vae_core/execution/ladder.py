@@ -9,8 +9,7 @@ from typing import NamedTuple, NoReturn, TypeVar
 
 import torch
 
-from ..errors import BadRequest, DoesNotFit, forget_frames, is_out_of_memory, shorten
-from ..no_memory import may_be_out_of_memory
+from ..errors import BadRequest, DoesNotFit, forget_frames, is_out_of_memory, may_be_out_of_memory, shorten
 from .plans import scratch
 from .plans.places import SYSTEM
 from .plans.plan import Plan
@@ -133,7 +132,7 @@ class Ladder(NamedTuple):
 def give_back(device: torch.device) -> None:
     """Free what a run has left behind: tensors in circles of references, and memory that torch keeps for later.
 
-    With cudaMallocAsync, which ComfyUI uses, the error of an allocation may come a second time: to what next waits.
+    With cudaMallocAsync the error of an allocation may come a second time: to what next waits.
     """
     gc.collect()
     if device.type == "cuda":

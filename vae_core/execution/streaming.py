@@ -9,12 +9,11 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..dtypes import at_least_fp32
 from ..errors import BadPixels
 from ..images.pixels import lay_out, padding
-from ..numerics import without_grad
+from ..numerics import pad, without_grad
 from ..ops import Ops
 from ..plain import describe, name_need
 from .bands.flows import Source
@@ -108,11 +107,11 @@ class StreamedImage:
         below, right, how = padding(h, w, self.ratio)
         end: Tensor | None = None
         for band in self._check_rows():
-            band = F.pad(band, (0, right, 0, 0), mode=how) if right else band
+            band = pad(band, (0, right, 0, 0), how) if right else band
             end = (band if end is None else torch.cat([end, band], ROWS))[..., -(below + 1) :, :]
             yield band
         if below and end is not None:
-            yield F.pad(end, (0, 0, 0, below), mode=how)[..., end.shape[ROWS] :, :]
+            yield pad(end, (0, 0, 0, below), how)[..., end.shape[ROWS] :, :]
 
     def _check_rows(self) -> Rows:
         c, h, w = self.rows.shape

@@ -8,9 +8,9 @@ import re
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..errors import BadPixels, BadRequest
+from ..numerics import pad
 
 AUTOMATIC, DROP, COMPOSITE, KEEP = ALPHA = ("automatic", "drop", "composite", "keep")
 
@@ -109,7 +109,7 @@ def pad_to(x: Tensor, ratio: int) -> Tensor:
     x: (..., H, W), 3 to 5 dimensions, any range and dtype. Returns x itself if nothing is missing.
     """
     below, right, how = padding(x.shape[-2], x.shape[-1], ratio)
-    return F.pad(x, (0, right, 0, below), mode=how) if below or right else x
+    return pad(x, (0, right, 0, below), how) if below or right else x
 
 
 def crop_to(x: Tensor, ratio: int) -> Tensor:

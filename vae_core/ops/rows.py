@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from ..dtypes import at_least_fp32
 from ..errors import BadRequest
+from ..numerics import pad
 from .layouts import reads_channels_last
 from .tree import Op
 from .widening import conv2d, conv_transpose2d, widen_transposed, widens
@@ -58,7 +59,7 @@ def pad_borders(x: Tensor, sides: Sequence[int], border: str) -> Tensor:
             "larger image, or the border 'zeros'."
         )
     # With the channels as a third dimension, which gets nothing, torch cannot choose another layout.
-    return F.pad(x.permute(0, 2, 3, 1)[:, None], (0, 0, *sides), mode=border)[:, 0].permute(0, 3, 1, 2)
+    return pad(x.permute(0, 2, 3, 1)[:, None], (0, 0, *sides), border)[:, 0].permute(0, 3, 1, 2)
 
 
 class Window(Op):

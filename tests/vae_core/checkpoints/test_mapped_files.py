@@ -81,6 +81,7 @@ def test_what_was_checked_is_trusted_until_the_file_changes(tmp_path, weights, m
     assert len(checked) == 2 * len(weights)
 
 
+@pytest.mark.skipif(not hasattr(torch.serialization, "set_crc32_options"), reason="torch 2.5 always writes them")
 def test_a_pickle_without_checksums_is_read(tmp_path, weights):
     torch.serialization.set_crc32_options(False)
     try:

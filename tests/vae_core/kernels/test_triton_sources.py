@@ -6,6 +6,7 @@ Needs the package triton, which torch brings on Linux with CUDA: `pip install tr
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,6 +28,8 @@ def run_python(*arguments: str, **variables: str) -> subprocess.CompletedProcess
 
 def test_kernels_interpreted(tmp_path):
     """See interpreted_kernels.py."""
+    if version("triton").startswith("3.1.") and not version("numpy").startswith("1."):
+        pytest.skip("the interpreter of Triton 3.1, which torch 2.5 brings, stores nothing with numpy 2")
     options = ("-n0", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path}")
     done = run_python("-m", "pytest", *options, str(INTERPRETED), TRITON_INTERPRET="1")
     if UNREADABLE in done.stdout:

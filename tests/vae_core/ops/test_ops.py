@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from exact_vae.vae_core import numerics
 from exact_vae.vae_core.families.blocks.mage import WindowAttention
 from exact_vae.vae_core.ops import (
     Affine,
@@ -195,3 +196,12 @@ def test_joins_write_to_the_first_only_and_only_if_allowed(join, result):
     assert apply_join(op, x, y, in_place=False).tolist() == [result] * 2 and x.tolist() == [2.0, 2.0]
     z = x.detach().clone()
     assert apply_join(op, z, y, in_place=True) is z and z.tolist() == [result] * 2 and y.tolist() == [3.0, 3.0]
+
+
+@pytest.mark.parametrize("mode", ["replicate", "reflect"])
+def test_older_torch_pads_fp16_too(mode, monkeypatch):
+    """Of numbers that are there nothing is rounded."""
+    x = torch.randn(1, 2, 5, 4).half()
+    want = torch.nn.functional.pad(x.float(), (1, 2, 0, 1), mode=mode).half()
+    monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion("2.5.0"))
+    assert torch.equal(numerics.pad(x, (1, 2, 0, 1), mode), want)

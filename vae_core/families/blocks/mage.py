@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...dtypes import at_least_fp32
+from ...numerics import pad
 from ...ops import Blocks, Conv2d, Op, Ops, Residual, Sums, attend, chain, silu
 from .ldm import ResnetBlock, norm, tokens
 
@@ -196,7 +197,7 @@ class WindowAttention(Blocks, nn.Module):
 def _windows(x: Tensor) -> Tensor:
     """(B, C, H, W) -> (B * windows, C, 32, 32)"""
     c, h, w = x.shape[1:]
-    padded = F.pad(x.permute(0, 2, 3, 1)[:, None], (0, 0, 0, -w % WINDOW, 0, -h % WINDOW), mode="replicate")[:, 0]
+    padded = pad(x.permute(0, 2, 3, 1)[:, None], (0, 0, 0, -w % WINDOW, 0, -h % WINDOW), "replicate")[:, 0]
     cut = padded.unflatten(2, (-1, WINDOW)).unflatten(1, (-1, WINDOW))  # B, rows, 32, columns, 32, C
     windows = cut.transpose(2, 3).reshape(-1, WINDOW, WINDOW, c).contiguous()  # padding may give channels another place
     return windows.permute(0, 3, 1, 2)
