@@ -115,6 +115,8 @@ def test_the_facts_of_other_vaes_are_those_of_their_headers(name):
 def test_diffusers_has_the_classes_that_are_named():
     import diffusers
 
+    if tuple(map(int, diffusers.__version__.split(".")[:2])) < (0, 42):
+        pytest.skip("this diffusers is older than one of them")
     named = [name for row in FOREIGN for name in re.findall(r"\((\w+)\)", row.diffusers)]
     assert len(named) == 3 and all(hasattr(diffusers, name) for name in named)
 
