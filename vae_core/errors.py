@@ -50,7 +50,7 @@ LONGEST_WORD = 300  # letters without a space that a sentence shows whole; a fil
 LONGEST_SENTENCE = 3000  # letters
 
 # What libraries that raise only RuntimeError say, in small letters, when there was no memory left.
-NO_MEMORY = (
+_NO_MEMORY = (
     "out of memory",  # CUDA, HIP, XPU, Metal and Triton
     "not enough memory",  # torch on a CPU of Windows
     "can't allocate memory",  # torch on a CPU
@@ -65,7 +65,7 @@ NO_MEMORY = (
     "can not allocate memory block with size larger than",  # torch for Intel's GPUs without such blocks
 )
 # They may have had no memory to work in, which convolutions need beside their result; or cannot run such an op at all.
-NO_ENGINE = (
+_NO_ENGINE = (
     "unable to find an engine",  # cuDNN, through torch's GET and FIND
     "miopenstatusunknownerror",  # of AMD's GPUs
     "miopenstatusinternalerror",
@@ -171,12 +171,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Does this say that there was no memory left? What CPUs, Metal and libraries of CUDA raise only its words tell."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or _says(error, NO_MEMORY)
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or _says(error, _NO_MEMORY)
 
 
 def may_be_out_of_memory(error: BaseException) -> bool:
     """Does this say so, or what is also said where there is no memory? In less of it the same may run."""
-    return is_out_of_memory(error) or _says(error, NO_ENGINE)
+    return is_out_of_memory(error) or _says(error, _NO_ENGINE)
 
 
 def _says(error: BaseException, words: tuple[str, ...]) -> bool:

@@ -208,9 +208,9 @@ def _sums() -> list[Switch]:
 
 
 def _on_intel() -> list[Switch]:
-    """TF32 in what oneDNN computes on Intel's GPUs. Torch built without them says None, and is told nothing."""
+    """TF32 in what oneDNN computes on Intel's GPUs. Torch that is built without them says None."""
     ask, tell = (getattr(torch._C, f"_{does}_onednn_allow_tf32", None) for does in ("get", "set"))
-    return [Switch(ask, tell, (False,))] if ask and tell else []
+    return [Switch(ask, tell, (False,))] if ask and tell and ask() is not None else []
 
 
 def _attribute(holder: Any, name: str) -> Switch:
