@@ -85,7 +85,7 @@ class Switch(NamedTuple):
 
     read   what it is; None if torch refuses to say, because its old and its new words for it are mixed
     exact  what it is if no digits are left out; the first is what is written
-    tells  the op whose new words are written with it; "": none that would have to be found out
+    tells  the op whose new words are written with it; "": it has no word of its own to put back
     """
 
     read: Callable[[], Any]

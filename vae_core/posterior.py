@@ -105,7 +105,7 @@ class Posterior:
         mean = self.mode()
         if not self._to_latent:
             return mean, self.logvar
-        # From 0, not from the mean: a difference loses the digits that its terms have more, least of all in float64.
+        # From 0, not from the mean: the larger the terms, the more digits their difference loses; fewest in float64.
         exact = torch.float64 if has_float64(mean.device) else mean.dtype
         std = (self.logvar.to(exact) / 2).exp()
         spread = (whole.run(self._to_latent, std) - whole.run(self._to_latent, torch.zeros_like(std))).abs()

@@ -18,7 +18,7 @@ Weights = dict[str, Tensor]
 
 
 class Drawn:
-    """cases: in the order in which they are asked for."""
+    """cases: in the order in which they are asked for, perhaps several times."""
 
     def __init__(self, cases: tuple[Case, ...]):
         self.cases = cases

@@ -16,7 +16,7 @@ def _list_plans(vae: Any, part: str, shape: tuple[int, ...]) -> list[Any]:
     from exact_vae.vae_core import Half
     from exact_vae.vae_core.execution import list_plans, make_request
 
-    request = make_request(vae.family, vae.config, Half.of(part), shape, vae.dtype)
+    request = make_request(vae.family, vae.config, Half.of(part), shape, vae.dtype, device=vae.device)
     return list_plans(request, torch.device(vae.device))
 
 

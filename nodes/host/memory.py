@@ -51,7 +51,8 @@ def count_usable_bytes(
     total = model_management.get_total_memory(thing.device) - thing.patcher.model_size()
     if options.tiles:
         shape = options.tiles.tile_shape(shape, 1 if half is Half.ENCODER else vae.decoded_ratio)
-    request = make_request(vae.family, vae.config, half, shape, thing.vae_dtype, streamed=streamed and len(shape) == 5)
+    how = {"streamed": streamed and len(shape) == 5, "device": thing.device}
+    request = make_request(vae.family, vae.config, half, shape, thing.vae_dtype, **how)
     what = f"to {half.verb} {shape[0]} x {shape[-1]}x{shape[-2]} with '{name}'"
     options = replace(options, budget=_subtract_reserve(total), advice=advise(options))
     return choose_plan(request, thing.device, options, what=what).peak

@@ -16,7 +16,7 @@ from .channels import (
     times,
 )
 from .clip_conv import lay_out_clip_weight
-from .layouts import reads_channels_last
+from .layouts import reads_channels_last, unfolds
 from .look import LookAround, LookBack, Temporal
 from .norms import GroupNormOverFrames, GroupNormSilu, add_silu, list_norms, share_numbers
 from .rows import (
@@ -146,6 +146,7 @@ __all__ = [
     "soft_clamp",
     "splits_in_time",
     "times",
+    "unfolds",
     "walk",
     "widens",
 ]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .clip_conv import convolve_clip, convolve_pairs, convolve_summed, convolve_taps, count_summed_bytes, suits_pairs
-from .layouts import order_taps
+from .layouts import order_taps, unfolds
 from .look import LookAround, LookBack, Temporal
 from .norms import GroupNormOverFrames
 from .rows import Window, join, lay_out_weight, pad_borders
@@ -83,7 +83,7 @@ class Conv3d(Window, nn.Conv3d):
         return self.weight.unbind(2)
 
     def _convolve(self, x: Tensor, pad: tuple[int, int]) -> Tensor:
-        if self.frames == 1 or (x.device.type != "cuda" and x.dtype.itemsize > 2):
+        if self.frames == 1 or (x.dtype.itemsize > 2 and (x.device.type != "cuda" or unfolds(x.device))):
             return self._by_images(x, pad)
         return convolve_clip(self, x, (self.around, *pad), partial(self._by_images, pad=(0, pad[1])))
 

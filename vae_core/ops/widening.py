@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from .. import processor
 from .channel_parts import split_channels
-from .layouts import suit_transposed
+from .layouts import TAPS_IN_CHANNELS_LAST, order_taps, suit_transposed
 
 AT_ONCE = 4 * 2**20  # bytes in fp32 that are read at once, or made
 WEIGHTS = 4 * 2**20  # bytes in fp32 of weights at once
@@ -118,7 +118,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def as_dtype(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
     """A weight and its bias for a call on images of this dtype: as they are if they are of it already."""
     if weight.dtype is not dtype:  # laid out for the backend, which would copy it again
-        last = weight.ndim == 4 and weight.device.type != "mps"
+        last = weight.ndim == 4 and order_taps(weight.device) is TAPS_IN_CHANNELS_LAST
         layout = torch.channels_last if last else torch.preserve_format
         weight = weight.to(dtype, memory_format=layout)
     return weight, None if bias is None else bias.to(dtype)

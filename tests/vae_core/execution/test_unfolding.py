@@ -3,15 +3,16 @@
 import pytest
 import torch
 from exact_vae.vae_core import from_weights
-from exact_vae.vae_core.execution.plans.backend import unfolds
+from exact_vae.vae_core.ops import unfolds
 from support.fake_cuda import Watch, demand_guard, fake_cuda
 from support.random_networks import random_weights
 from support.small_networks import SMALL
 
 CUDA, BF16 = torch.device("cuda"), torch.bfloat16
 STATISTICS = 2**13  # bytes of numbers for each channel that a kernel takes meanwhile
+DTYPES = [torch.bfloat16, torch.float32]
 CALLS = [("kl", "encode", 0), ("kl", "decode", 0), ("dc_ae", "decode", 0), ("wan", "encode", 5), ("wan", "decode", 5),
-         ("tiny", "decode", 0)]  # fmt: skip
+         ("cogvideox", "decode", 9), ("kvae_video", "decode", 5), ("tiny", "decode", 0)]  # fmt: skip
 
 
 @pytest.fixture
@@ -20,9 +21,9 @@ def off(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "enabled", False)
 
 
-def run(watch: Watch, kind: str, half: str, frames: int, **how):
+def run(watch: Watch, kind: str, half: str, frames: int, dtype: torch.dtype = BF16, **how):
     """(bytes that it took, its plan)"""
-    vae = from_weights(random_weights(*SMALL[kind], BF16), kind, BF16, CUDA)
+    vae = from_weights(random_weights(*SMALL[kind], dtype), kind, dtype, CUDA)
     encodes = half == "encode"
     ratio, c = (1, vae.in_channels) if encodes else (vae.spatial_ratio, vae.latent_channels)
     frames = vae.clip_law.latents(frames) if frames and not encodes else frames
@@ -35,12 +36,13 @@ def run(watch: Watch, kind: str, half: str, frames: int, **how):
     return watch.peak - before, plans[0]
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("how", [{}, {"rows": 64}, {"rows": 32, "keep": "system memory"}], ids=["whole", "64", "kept"])
 @pytest.mark.parametrize(("kind", "half", "frames"), CALLS)
-def test_columns_are_planned(kind, half, frames, how, off):
+def test_columns_are_planned(kind, half, frames, how, dtype, off):
     demand_guard()
     with fake_cuda() as watch:
-        took, plan = run(watch, kind, half, frames, **how)
+        took, plan = run(watch, kind, half, frames, dtype, **how)
     assert bool(plan.rows) == bool(how)
     assert took <= plan.peak + STATISTICS
 

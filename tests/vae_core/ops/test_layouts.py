@@ -52,7 +52,7 @@ def test_each_device_gets_what_its_convolutions_read(monkeypatch):
     assert reads_channels_last(cuda) and not reads_channels_last(cpu) and not reads_channels_last(mps)
     assert order_taps(cpu) == order_taps(cuda) == TAPS_IN_CHANNELS_LAST and order_taps(mps) == TAPS_AS_IN_FILES
     monkeypatch.setattr(torch.version, "hip", "6.4")
-    assert not reads_channels_last(cuda)
+    assert not reads_channels_last(cuda) and order_taps(cuda) == TAPS_AS_IN_FILES
     monkeypatch.setenv("PYTORCH_MIOPEN_SUGGEST_NHWC", "1")
     assert reads_channels_last(cuda)
 

@@ -63,21 +63,16 @@ def count_columns(name: str, made: Tensor, x: Tensor, weight: Tensor) -> int:
 
 
 def count_unfolded(name: str, made: Tensor, args: Sequence[Any]) -> int:
-    """Bytes that this function takes meanwhile on a device that `unfolds`: columns of one image, and what it copies."""
+    """Bytes at most that this function takes meanwhile on a device that `unfolds` what convolutions read.
+
+    Columns of one image, what is copied, and results that are added up tap by tap: plans in fp32 are of pairs of frames,
+    as a CPU computes them, which have half of it.
+    """
     if name not in CONVOLVING:
         return 0
     x, weight = args[:2]
-    columns = 0 if is_one_pixel(weight) else count_columns(name, made, x, weight) // len(x)
-    return columns + x.nbytes
-
-
-def unfolds(device: torch.device) -> bool:
-    """Do convolutions unfold what they read? Torch's own do, where cuDNN or MIOpen is switched off.
-
-    Some programs do so on most of AMD's cards. What MIOpen itself takes is not known before, and was seen to be as
-    much: 6.7 GiB to decode 1024 px in bf16 (InvokeAI #9519), where all tensors together take 1.
-    """
-    return device.type == "cuda" and (bool(torch.version.hip) or not torch.backends.cudnn.enabled)
+    columns = 0 if math.prod(weight.shape[2:]) == 1 else count_columns(name, made, x, weight) // len(x)
+    return columns + 2 * x.nbytes + 3 * made.nbytes + weight.nbytes
 
 
 def _count_widened(name: str, made: Tensor, args: Sequence[Any], taller: float) -> int:

@@ -12,13 +12,12 @@ from ...errors import DoesNotFit
 from ...families import ClipLaw, Config, Half, Network
 from ...families.doubling import Joined, list_planned_ops
 from ...families.registry import build, clip_law
-from ...ops import Conv3d, as_single_frame
+from ...ops import Conv3d, as_single_frame, unfolds
 from .. import whole
 from ..options import DEFAULTS, RunOptions
 from ..rewrite.fuse import fuse
 from . import budget as memory
 from . import scratch
-from .backend import unfolds
 from .clip_request import ClipRequest
 from .fitting import add_scores, propose_fitting
 from .limits import find_limit

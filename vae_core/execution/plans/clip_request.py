@@ -221,7 +221,8 @@ class _LaterPart(Request):
         if plan.keep != SYSTEM:
             return self.known
         page, made = find_page(plan.numbers), self._count(()).made
-        rows = ((n, self._count_bands(made.get(key, 0), n, plan)) for key, n in self.row_bytes.items())
+        most = max(made.values(), default=0)  # residual blocks whose body is behind keep something too
+        rows = ((n, self._count_bands(made.get(key, most), n, plan)) for key, n in self.row_bytes.items() if n)
         return sum(count_pages(size, bands, page) for size, bands in (*rows, (self.memory_bytes, self.memories)))
 
     def _count_bands(self, made: int, known: int, plan: Plan) -> int:

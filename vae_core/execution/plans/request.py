@@ -26,6 +26,7 @@ from .replays import Kinds
 from .weights import Weights, count_weights
 
 JOINED = 2  # bands in the largest tensor of a run in bands: one, the rows that are kept before it, those beyond borders
+TALLEST = 1.5  # times the numbers that are asked for: of a single band, which others do not make up for
 IN_FLIGHT = 8  # bands alive at once between two held images: read, extended, normalized, made, joined, added
 # Of a run on a CPU bands are counted one by one: all of an image until what is read twice has been made, if that takes
 # few convolutions, and then as many as it takes until all layers have been under way for some time.
@@ -108,7 +109,7 @@ class Request:
             compiled = int(counted.count_compiled(numbers) * self._share_compiled(found.by_peak, len(self.x)))
             peak, cpu = self._leave_gaps(alive, found.gaps, found.surge, compiled, ends)
         else:
-            flying = IN_FLIGHT + READ_BACK[keep] + self._pads_apart + counted.unfolded * self.unfolds
+            flying = IN_FLIGHT + READ_BACK[keep] + self._pads_apart + TALLEST * counted.unfolded * self.unfolds
             working = (int(flying * tallest) + self.carried) * self.x.itemsize
             peak = max(on_device + max(working, remembered) + self.weights.meanwhile, self.copied) + ends
         largest = max(JOINED * tallest, counted.gathered, *(self._end_numbers[end] for end in there))

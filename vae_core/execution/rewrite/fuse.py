@@ -58,7 +58,7 @@ def lay_out_weights(ops: Ops) -> None:
 
 
 def count_copied(ops: Ops) -> int:
-    """Bytes of the largest weight that is still to be laid out on CUDA: while it is copied there are two."""
+    """Bytes of the largest weight that is still to be laid out in channels last: while it is copied there are two."""
     convs = (op for op in leaves(ops) if isinstance(op, (Conv2d, Conv3d, nn.ConvTranspose2d)))
     weights = (op.weight for op in convs if reads_channels_last(op.weight.device))
     return max((weight.nbytes for weight in weights if _lies_as_in_files(weight)), default=0)
