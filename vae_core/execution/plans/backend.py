@@ -65,8 +65,8 @@ def count_columns(name: str, made: Tensor, x: Tensor, weight: Tensor) -> int:
 def count_unfolded(name: str, made: Tensor, args: Sequence[Any]) -> int:
     """Bytes at most that this function takes meanwhile on a device that `unfolds` what convolutions read.
 
-    Columns of one image, what is copied, and results that are added up tap by tap: plans in fp32 are of pairs of frames,
-    as a CPU computes them, which have half of it.
+    Columns of one image, what is copied, and results that are added up tap by tap: plans in fp32 are of pairs of
+    frames, as a CPU computes them, which have half of it.
     """
     if name not in CONVOLVING:
         return 0
