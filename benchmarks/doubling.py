@@ -20,7 +20,6 @@ import torch
 from exact_vae.vae_core import from_weights, load
 from exact_vae.vae_core.execution import make_request, whole
 from exact_vae.vae_core.families import FAMILIES, Half, build
-from exact_vae.vae_core.families.doubling import list_doubled
 from exact_vae.vae_core.ops import (
     Conv2d,
     DoublingConv,
@@ -135,7 +134,8 @@ def count(case: Case, joined: bool) -> float:
     vae = case.vae
     side = PIXELS // vae.decoded_ratio
     shape = (1, vae.latent_channels, side, side)
-    kinds = (DoublingConv,) * (len(list_doubled(vae.network)) if joined else 0)
+    doublings = sum(isinstance(op, Upsample2x) for op in leaves(vae.network.decode_ops()))
+    kinds = (DoublingConv,) * (doublings if joined else 0)
     return make_request(vae.family, vae.config, Half.DECODER, shape, torch.bfloat16, joined=kinds).work / 1e12
 
 

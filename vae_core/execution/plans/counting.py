@@ -62,7 +62,7 @@ def count_whole(
     """What `whole.run(ops, x, side_input=side_input, past=past, in_place=True)` takes.
 
     x, side_input: on the meta device, (B, C, H, W); a side input of its own is the caller's, and not counted.
-    kinds: of the ops, if they are counted more than once. unfolds: see `backend.unfolds`.
+    kinds: of the ops, if they are counted more than once. unfolds: see `ops.unfolds`.
     Counts all tensors that ops make, those that they need only meanwhile too. What torch makes within one of its
     functions is its own affair.
     Raises RuntimeError for more numbers than torch can count.
@@ -100,7 +100,7 @@ class LiveBytes(Repeater, Census):
 
     taller  times what is run: the image of which it is the top
     leaves  bytes of gaps for a byte that was there before an op
-    unfolds see `backend.unfolds`
+    unfolds  does the device unfold what convolutions read, see `ops.unfolds`?
     """
 
     def __init__(

@@ -63,7 +63,7 @@ class Request:
     bands_first = True  # on a CPU, of larger images
     runs_once = True  # if there is one image
     others = 0  # results that are kept beside those of this run
-    unfolds = False  # does the device unfold what convolutions read, see `backend.unfolds`?
+    unfolds = False  # does the device unfold what convolutions read, see `ops.unfolds`?
     copied = 0  # bytes of the largest weight that is laid out anew before the run, see `count_copied`
 
     def __init__(self, ops: Ops, x: Tensor, scale: int, streamed: str | None = None, side_input: Tensor | None = None):
