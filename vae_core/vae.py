@@ -282,7 +282,8 @@ class VAE(Movable, Scalable, Facts):
 
     def _request(self, half: Half, shape: Sequence[int], ops: Ops = (), **how: bool) -> Request:
         form = self.family, self.config, half, tuple(shape), self.dtype
-        return make_request(*form, joined=find_joined(ops), copied=count_copied(ops), device=self.device, **how)
+        copied = count_copied(ops, single_frame=not (self.clip_law and self.clip_law.runs_clip(shape)))
+        return make_request(*form, joined=find_joined(ops), copied=copied, device=self.device, **how)
 
     def _ladder(self, half: Half, shape: Sequence[int], options: RunOptions, ops: Ops, **how: bool) -> Ladder:
         if options.tiles:

@@ -15,7 +15,7 @@ from .channels import (
     soft_clamp,
     times,
 )
-from .clip_conv import lay_out_clip_weight
+from .conv3d import Conv3d, Kernel, OneFrame
 from .layouts import reads_channels_last, unfolds
 from .look import LookAround, LookBack, Temporal
 from .norms import GroupNormOverFrames, GroupNormSilu, add_silu, list_norms, share_numbers
@@ -30,18 +30,16 @@ from .rows import (
     Window,
     join,
     lay_out_weight,
+    lies_so,
     pad_borders,
 )
 from .time import (
     ChannelsToFrames,
-    Conv3d,
     DoubleFrames,
     EachTwice,
     FramesToChannels,
     HalveFrames,
-    Kernel,
     MeanFrames,
-    OneFrame,
     RepeatFrames,
     TimeConv,
     as_single_frame,
@@ -128,9 +126,9 @@ __all__ = [
     "has_side_inputs",
     "join",
     "keeps_scale",
-    "lay_out_clip_weight",
     "lay_out_weight",
     "leaves",
+    "lies_so",
     "linear",
     "list_looks_ahead",
     "list_norms",

@@ -49,14 +49,16 @@ def convolve_clip(
         )
     if computes_clips_badly(x):
         return _convolve_frames(conv, F.pad(x, (0,) * 6 + (ends, ends)) if ends else x, padding[1:])
-    if reads_channels_last(x.device):
-        lay_out_clip_weight(conv)
+    if order := order_clip_weight(conv.weight):
+        lay_out_weight(conv.weight, order)
     return _convolve_directly(conv, x, padding)
 
 
-def lay_out_clip_weight(conv: nn.Conv3d) -> None:
-    """Lay out the weight as `convolve_clip` reads it with cuDNN, which would copy any other layout at every call."""
-    lay_out_weight(conv.weight, FRAMES_IN_CHANNELS if computes_clips_badly(conv.weight) else CHANNELS_LAST_3D)
+def order_clip_weight(weight: Tensor) -> tuple[int, ...] | None:
+    """How `convolve_clip` reads it with cuDNN, which would copy any other layout at every call; None: in any way."""
+    if not reads_channels_last(weight.device):
+        return None
+    return FRAMES_IN_CHANNELS if computes_clips_badly(weight) else CHANNELS_LAST_3D
 
 
 def _widen_clip(

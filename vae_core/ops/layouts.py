@@ -38,6 +38,11 @@ def order_taps(device: torch.device) -> tuple[int, ...]:
     return TAPS_AS_IN_FILES if as_in_files else TAPS_IN_CHANNELS_LAST
 
 
+def runs_by_taps(frames: int, x: Tensor) -> bool:
+    """Is a convolution over so many frames a sum of convolutions of images? In half precision sums would be rounded."""
+    return frames == 1 or (x.dtype.itemsize > 2 and (x.device.type != "cuda" or unfolds(x.device)))
+
+
 def suit_transposed(x: Tensor) -> Tensor:
     """What a transposed convolution is to read. Apple's take 30 times as long for channels last (pytorch #193349)."""
     return x.contiguous() if x.device.type == "mps" else x

@@ -25,13 +25,18 @@ def lay_out_weight(weight: Tensor, order: Sequence[int]) -> None:
 
     The next to read it may be another stream of the device, so the copy is waited for.
     """
-    if not weight.permute(*order).is_contiguous():
+    if not lies_so(weight, order):
         back = [order.index(i) for i in range(len(order))]
         with torch.inference_mode(weight.is_inference()):  # as it was loaded: torch refuses views of a mixture
             made = weight.permute(*order).contiguous().permute(*back)
             if weight.device.type in ("cuda", "xpu"):
                 getattr(torch, weight.device.type).current_stream(weight.device).synchronize()
             weight.data = made
+
+
+def lies_so(weight: Tensor, order: Sequence[int]) -> bool:
+    """Is this the order of its dimensions in memory, the outermost first?"""
+    return weight.permute(*order).is_contiguous()
 
 
 def join(parts: Sequence[Tensor], dim: int = 0) -> Tensor:

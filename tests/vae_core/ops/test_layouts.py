@@ -2,14 +2,19 @@
 
 import pytest
 import torch
+from exact_vae.vae_core import Plan, from_weights
 from exact_vae.vae_core.execution import make_request, whole
-from exact_vae.vae_core.execution.rewrite.fuse import fuse
+from exact_vae.vae_core.execution.rewrite.fuse import count_copied, fuse
 from exact_vae.vae_core.families import Half
+from exact_vae.vae_core.families.doubling import list_ops
 from exact_vae.vae_core.images.pixels import lay_out
 from exact_vae.vae_core.ops import CHANNELS_LAST, as_single_frame, declared, lay_out_weight, reads_channels_last
 from exact_vae.vae_core.ops.clip_conv import CHANNELS_LAST_3D
+from exact_vae.vae_core.ops.conv3d import Conv3d
 from exact_vae.vae_core.ops.layouts import TAPS_AS_IN_FILES, TAPS_IN_CHANNELS_LAST, order_taps
-from exact_vae.vae_core.ops.time import Conv3d
+from support.fake_cuda import demand_guard, fake_cuda
+from support.random_networks import random_weights
+from support.slow import slow
 from support.small_networks import SMALL, small
 from torch._prims_common import suggest_memory_format
 
@@ -84,3 +89,44 @@ def test_every_op_keeps_channels_last(name, half):
         run = fuse(as_single_frame(ops) if as_images else ops)
         whole.run(run, lay_out(torch.zeros(x.shape)), found, in_place=True)
     assert not found.others
+
+
+STATISTICS = 2**13  # bytes of numbers for each channel
+IN_EVERY_RUN = ("wan", "ltx_video", "hunyuan_video")
+CLIPS = [kind if kind in IN_EVERY_RUN else pytest.param(kind, marks=slow) for kind in SMALL if small(kind).clip_law]
+
+
+@pytest.mark.parametrize("cudnn", [True, False], ids=["cudnn", "unfolding"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("half", ["encode", "decode"])
+@pytest.mark.parametrize("kind", CLIPS)
+def test_what_is_laid_out_for_a_run_is_counted(kind, half, dtype, cudnn, monkeypatch):
+    """Clips read weights of several frames otherwise than images do, so each after the other lays them out anew."""
+    demand_guard()
+    monkeypatch.setattr(torch.backends.cudnn, "enabled", cudnn)
+    with fake_cuda() as watch:
+        vae = from_weights(random_weights(*SMALL[kind], dtype), kind, dtype, torch.device("cuda"))
+        if Half.of(half).noun not in vae.config.parts:
+            return
+        for frames in (0, 9, 0):
+            weights = dict(vae.network.named_parameters())
+            before, ops = {n: w.stride() for n, w in weights.items()}, list_ops(vae.network, Half.of(half))
+            counted = count_copied(ops, single_frame=not frames and not vae.clip_law.images_are_clips)
+            x, plans = make_input(vae, half, frames), list[Plan]()
+            watch.forget()
+            taken = watch.now
+            made = vae.encode(x, on_plan=plans.append) if half == "encode" else vae.decode(x, on_plan=plans.append)
+            laid_out = [weight.nbytes for name, weight in weights.items() if weight.stride() != before[name]]
+            assert max(laid_out, default=0) == counted, frames
+            assert watch.peak - taken <= plans[0].peak + STATISTICS
+            del made
+            assert not count_copied(ops, single_frame=not frames and not vae.clip_law.images_are_clips)
+
+
+def make_input(vae, half: str, frames: int) -> torch.Tensor:
+    """An image of few pixels, or a clip: weights weigh more."""
+    size = vae.image_size or 2 * vae.spatial_ratio
+    if half == "encode":
+        return torch.empty(1, vae.in_channels, *([frames] if frames else []), size, size, device="cuda")
+    t, size = [vae.clip_law.latents(frames)] if frames else [], size // vae.spatial_ratio
+    return torch.empty(1, vae.latent_channels, *t, size, size, device="cuda")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from exact_vae.vae_core.ops import clip_conv
-from exact_vae.vae_core.ops.time import Conv3d
+from exact_vae.vae_core.ops.conv3d import Conv3d
 from torch.nn import functional as F
 
 WIDTH, SIDE = clip_conv.CHANNELS, 24

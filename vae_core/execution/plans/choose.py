@@ -65,7 +65,7 @@ def _make_request(
     if len(shape) == 4 and law and law.images_are_clips:
         shape = (*shape[:2], 1, *shape[2:])
     with _counting_on_meta(half, shape):
-        if len(shape) == 5 and law and (shape[2] > 1 or law.images_are_clips):
+        if len(shape) == 5 and law and law.runs_clip(shape):
             clips = _request_clips(twin, law, config, half, shape, dtype, streamed, joined)
             clips.copied, clips.unfolds = copied, unfolded
             return clips

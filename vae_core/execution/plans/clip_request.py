@@ -141,12 +141,13 @@ class ClipRequest(Request):
         here = plan.keep == DEVICE
         known = part.known if here else 0
         known += BANDS_KNOWN * part.known // plan.strips if plan.rows and not on_cpu else 0
-        peak = plan.peak + self._count_end_bytes(part) + known + part.gathered
+        ends = self._count_end_bytes(part)
+        peak = max(plan.peak + known + part.gathered, self.copied) + ends
         peak += min(MOST_GAPS, int(SCATTERED * plan.tensors)) if on_cpu else 0
         held = plan.held + (0 if here else part.count_held(plan))
-        ends = [numbers for end, numbers in self._end_numbers.items() if end != self.streamed]
+        numbers = [n for end, n in self._end_numbers.items() if end != self.streamed]
         heap = max(peak - (plan.peak - plan.heap) - self.clips * self.x.nbytes, peak // 4) if on_cpu else 0
-        changed = {"peak": peak, "held": held, "largest": max(plan.largest, *ends), "heap": heap}
+        changed = {"peak": peak, "held": held, "largest": max(plan.largest, *numbers), "heap": heap}
         return replace(plan, frames=part.n, begins=self.begins, images=1, work=self.work, shape=self.shape, **changed)
 
     def _count_end_bytes(self, part: "_LaterPart") -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...ops import Ops, Residual, Window, count_queries, list_norms, walk
+from ...ops import LookAround, Ops, Residual, Window, count_queries, list_norms, walk
 from ..bands.pinned import find_page
 from ..bands.state import Past
 from ..bands.stores import OnDevice
@@ -109,7 +109,7 @@ class Request:
             compiled = int(counted.count_compiled(numbers) * self._share_compiled(found.by_peak, len(self.x)))
             peak, cpu = self._leave_gaps(alive, found.gaps, found.surge, compiled, ends)
         else:
-            flying = IN_FLIGHT + READ_BACK[keep] + self._pads_apart + TALLEST * counted.unfolded * self.unfolds
+            flying = IN_FLIGHT + READ_BACK[keep] + self._apart + TALLEST * counted.unfolded * self.unfolds
             working = (int(flying * tallest) + self.carried) * self.x.itemsize
             peak = max(on_device + max(working, remembered) + self.weights.meanwhile, self.copied) + ends
         largest = max(JOINED * tallest, counted.gathered, *(self._end_numbers[end] for end in there))
@@ -242,9 +242,10 @@ class Request:
         return tuple(i for i, op in enumerate(list_norms(self.ops)) if id(op) in second and sizes[id(op)] == most)
 
     @cached_property
-    def _pads_apart(self) -> bool:
-        """Is one more band alive, with borders that no backend pads?"""
-        return any(isinstance(op, Window) and op.border != "constant" for op in walk(self.ops))
+    def _apart(self) -> int:
+        """How many more bands are alive: with borders that no backend pads, and with frames around a few at once."""
+        pads = any(isinstance(op, Window) and op.border != "constant" for op in walk(self.ops))
+        return pads + any(isinstance(op, LookAround) for op in walk(self.ops) if self.past is None)
 
     @property
     def carried(self) -> int:

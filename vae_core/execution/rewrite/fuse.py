@@ -1,5 +1,6 @@
 """Rewrite a network for a run: ops that are cheaper together than one after the other are fused, fp16 is rescaled."""
 
+from collections.abc import Iterator
 from copy import copy
 from typing import Any
 
@@ -13,10 +14,11 @@ from ...ops import (
     Conv3d,
     Ops,
     Residual,
+    TimeConv,
     add_silu,
-    lay_out_clip_weight,
     lay_out_weight,
     leaves,
+    lies_so,
     map_ops,
     name_original,
     reads_channels_last,
@@ -46,27 +48,31 @@ def _is_on_cuda(ops: Ops) -> bool:
 
 
 def lay_out_weights(ops: Ops) -> None:
-    """Lay out weights in channels last where convolutions read them so: they would copy any other at every call.
+    """Lay out weights as convolutions read them: they would copy any other layout at every call.
 
     At the beginning, when a copy of the largest is no more than the run takes.
     """
+    for weight, order in _list_layouts(ops):
+        lay_out_weight(weight, order)
+
+
+def count_copied(ops: Ops, single_frame: bool = False) -> int:
+    """Bytes of the largest weight that is still to be laid out for a run: while it is copied there are two.
+
+    single_frame: are images run, which read the weights of a VAE of clips otherwise than clips do?
+    """
+    to_lay_out = (weight for weight, order in _list_layouts(ops, single_frame) if not lies_so(weight, order))
+    return max((weight.nbytes for weight in to_lay_out), default=0)
+
+
+def _list_layouts(ops: Ops, single_frame: bool = False) -> Iterator[tuple[Tensor, tuple[int, ...]]]:
+    """The weights of convolutions on a GPU, and in which order of dimensions they are read there."""
     for op in leaves(ops):
         if isinstance(op, (Conv2d, nn.ConvTranspose2d)) and reads_channels_last(op.weight.device):
-            lay_out_weight(op.weight, CHANNELS_LAST)
-        elif isinstance(op, Conv3d) and reads_channels_last(op.weight.device):
-            lay_out_clip_weight(op)
-
-
-def count_copied(ops: Ops) -> int:
-    """Bytes of the largest weight that is still to be laid out in channels last: while it is copied there are two."""
-    convs = (op for op in leaves(ops) if isinstance(op, (Conv2d, Conv3d, nn.ConvTranspose2d)))
-    weights = (op.weight for op in convs if reads_channels_last(op.weight.device))
-    return max((weight.nbytes for weight in weights if _lies_as_in_files(weight)), default=0)
-
-
-def _lies_as_in_files(weight: Tensor) -> bool:
-    """Of several numbers for each pixel or each channel: otherwise all layouts are one."""
-    return weight.is_contiguous() and weight.shape[1] > 1 and weight[0, 0].numel() > 1
+            yield op.weight, CHANNELS_LAST
+        elif isinstance(op, (Conv3d, TimeConv)) and op.weight.device.type not in ("cpu", "meta"):
+            order = op.order_weight(single_frame)
+            yield from [(op.weight, order)] if order else []
 
 
 def _fuse_silu(ops: Ops) -> Ops:

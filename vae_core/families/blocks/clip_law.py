@@ -1,5 +1,6 @@
 """How many frames of a clip become how many frames of its latent."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -35,6 +36,10 @@ class ClipLaw:
     def images_stay_apart(self) -> bool:
         """Are several images each a clip of its own to the models, because one fills a whole step of several frames?"""
         return self.images_are_clips and self.first > 1 and not self.images_join
+
+    def runs_clip(self, shape: Sequence[int]) -> bool:
+        """Is what has this shape, (B, C, H, W) or (B, C, T, H, W), run as clips? Else as images."""
+        return self.images_are_clips or (len(shape) == 5 and shape[2] > 1)
 
     @property
     def steps_at_once(self) -> int:

@@ -37,6 +37,10 @@ class Stacked(Op, nn.ModuleList):
         nn.ModuleList.__init__(self, convs)
         self.growth = float(len(convs))
 
+    @property
+    def passing_bytes(self) -> int:  # type: ignore[override]
+        return sum(conv.weight.nbytes for conv in self)  # type: ignore[misc]
+
     def forward(self, x: Tensor) -> Tensor:
         return conv2d(x, torch.cat([conv.weight for conv in self]))  # type: ignore[misc]
 
