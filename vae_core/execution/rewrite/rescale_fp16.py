@@ -158,7 +158,7 @@ def _rescale_weights(op: Any, weight: float, bias: float) -> Any:
             twin._parameters = new  # the copy's own: the old dictionary is the VAE's
         else:
             twin.__dict__ |= new
-    kept = declared(op).temporary_bytes if weight == 1 else 0
+    kept = declared(op).temporary_bytes  # by the ops as the network gave them, while it runs
     made = [
         new.nbytes
         for new, old in ((twin.weight, op.weight), (twin.bias, op.bias))

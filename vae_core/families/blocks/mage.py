@@ -122,6 +122,10 @@ class ChannelAttention(Sums):
         super().__init__()
         self.add_module("1", Conv2d(c, c, 1))
 
+    @property
+    def passing_bytes(self) -> int:  # type: ignore[override]
+        return self.get_submodule("1").weight.nbytes  # type: ignore[union-attr, return-value]
+
     def remember(self, x: Tensor) -> tuple[Tensor, Tensor]:
         total = x.sum((2, 3), dtype=at_least_fp32(x.dtype))[:, None, None]
         return total, torch.full_like(total[..., :1], x.shape[-1] * x.shape[-2])
