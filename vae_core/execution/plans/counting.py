@@ -157,6 +157,7 @@ class LiveBytes(Repeater, Census):
         if name in COUNTED:
             self.forms.update(find_forms(name, args, self.taller))
             unfolded = count_unfolded(name, made, args) if self.unfolds else 0
+            self.largest = max(self.largest, unfolded // made.itemsize)
             self.grow(0, unfolded, count_scratch(name, made, args, self.taller))
         elif name in NORMS:
             self.grow(0, count_of_norm(name, made, args[1]))

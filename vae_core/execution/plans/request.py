@@ -112,7 +112,8 @@ class Request:
             flying = IN_FLIGHT + READ_BACK[keep] + self._apart + TALLEST * counted.unfolded * self.unfolds
             working = (int(flying * tallest) + self.carried) * self.x.itemsize
             peak = max(on_device + max(working, remembered) + self.weights.meanwhile, self.copied) + ends
-        largest = max(JOINED * tallest, counted.gathered, *(self._end_numbers[end] for end in there))
+        joined = max(JOINED, counted.unfolded * self.unfolds) * tallest
+        largest = max(int(joined), counted.gathered, *(self._end_numbers[end] for end in there))
         asked = ((min(numbers // c, pixels, count_queries(pixels)), pixels) for c, pixels in counted.attended)
         scores = max((queries * pixels for queries, pixels in asked), default=0)
         held, work, strips = held - on_device, counted.work, math.ceil(self.rows / rows)
