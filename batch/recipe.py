@@ -78,6 +78,10 @@ class Recipe:
         ):
             if value not in choices:
                 raise BadRequest(f"{name} cannot be '{value}': choose one of {', '.join(choices)}.")
+        if not isinstance(self.area, tuple | list) or [type(n) for n in self.area] != [int, int]:
+            raise BadRequest(f"area must be a width and a height in pixels, as (1024, 1024), not {self.area}.")
+        if not isinstance(self.frames, tuple | list) or any(type(n) is not int for n in self.frames):
+            raise BadRequest(f"frames must be whole numbers in a tuple, as (1, 17), not {self.frames}.")
         if min(self.step, self.crops, self.batch, self.threads, *self.area) < 1:
             raise BadRequest("area, step, crops, batch and threads must be 1 or more.")
         if min(self.frames, default=1) < 1 or not 0 <= self.fps <= FASTEST or (self.fps and not self.frames):

@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _stop_on_kill(), hush(options) if options.quiet else nullcontext():
             options.do(options)
-        sys.stdout.flush()
+        if sys.stdout:  # services have none
+            sys.stdout.flush()
     except KeyboardInterrupt:
         print("exact-vae: stopped.", file=sys.stderr)
         return 130

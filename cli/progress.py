@@ -27,7 +27,7 @@ class Bar:
 
 @contextmanager
 def bar(what: str) -> Iterator[Bar]:
-    if not sys.stderr.isatty():
+    if not sys.stderr or not sys.stderr.isatty():  # services have none
         yield Bar(None)  # also a bar that is not drawn would start a thread
         return
     with tqdm(desc=what, file=sys.stderr, leave=False) as drawn:

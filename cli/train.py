@@ -130,7 +130,7 @@ def report_folder(out: Path) -> Path:
 def train(trainer: Trainer, state: Path, save_every: int) -> None:
     """Train to the end and save the state now and then. Of several processes one saves and shows the progress."""
     leads = trainer.processes.leads
-    total, shown = trainer.recipe.steps, leads and sys.stderr.isatty()
+    total, shown = trainer.recipe.steps, leads and bool(sys.stderr) and sys.stderr.isatty()
     with tqdm(total=total, initial=trainer.step, desc="train", unit="step", disable=not shown) as drawn:
 
         def after_step(trainer: Trainer) -> None:

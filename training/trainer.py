@@ -84,12 +84,16 @@ class Trainer:
         return [parameter for name, parameter in network.named_parameters() if self.recipe.trains(name)]
 
     def run(self, until: int | None = None, on_step: Callable[["Trainer"], None] | None = None) -> None:
-        """Train up to step `until` (by default to the end). `on_step(self)` is called after each."""
+        """Train up to step `until` (by default to the end). `on_step(self)` is called after each.
+
+        Raises NumericalOverflow if it diverges: there is no result then.
+        """
         for step in range(self.step + 1, (until or self.recipe.steps) + 1):
             self.step = step
             self._log(self._train_on(step))
             if on_step:
                 on_step(self)
+        self._demand_finite()
 
     def _train_on(self, step: int) -> Loss:
         self._set_rate(step)
@@ -147,11 +151,19 @@ class Trainer:
                 raise NumericalOverflow(f"the loss is {total} at step {self.step}: start again at a lower rate.")
 
     def save(self, path: Path) -> None:
-        """Save the state of the run atomically."""
+        """Save the state of the run atomically. Raises NumericalOverflow for one that has diverged."""
+        self._demand_finite()
         buffer = io.BytesIO()  # torch.save makes its own error of a full disk
         torch.save(self.state(), buffer)
         with write_atomically(path) as part:
             part.write_bytes(buffer.getbuffer())
+
+    def _demand_finite(self) -> None:
+        if not all(bool(weight.isfinite().all()) for weight in self._list_trained(self.network)):
+            raise NumericalOverflow(
+                f"training diverged: after step {self.step} weights are NaN or infinite, and nothing of it is kept; "
+                "start again at a lower rate."
+            )
 
     def state(self) -> dict[str, Any]:
         return {

@@ -255,6 +255,18 @@ def test_a_recipe_says_what_cannot_be():
         Recipe(buckets="square").check()
 
 
+@pytest.mark.parametrize("area", [64, (64,), (64.5, 64), None, "64"], ids=str)
+def test_an_area_is_two_numbers(area):
+    with pytest.raises(VAEError, match="a width and a height in pixels"):
+        Recipe(area).check()
+
+
+@pytest.mark.parametrize("frames", [5, (1.5,), "17"], ids=str)
+def test_frames_are_whole_numbers(frames):
+    with pytest.raises(VAEError, match="whole numbers in a tuple"):
+        Recipe(frames=frames).check()
+
+
 def test_a_worker_knows_which_batch_it_gets_next():
     """So that it reads the images of that one while it encodes."""
     given = list(workers._assign(["a", "b"], [[1], [2], [3], [4], [5]]))

@@ -21,7 +21,7 @@ from exact_vae.training.procedural import draw_image
 from exact_vae.training.recipe import DEMO, MUON, RECIPES, TINY
 from exact_vae.training.trainer import Trainer
 from exact_vae.training.widening import widen
-from exact_vae.vae_core import BadRequest, Posterior, inspect, load
+from exact_vae.vae_core import BadRequest, NumericalOverflow, Posterior, inspect, load
 from exact_vae.vae_core.execution import whole
 from exact_vae.vae_core.families.kl import AutoencoderKL
 from PIL import Image
@@ -48,6 +48,15 @@ def test_the_loss_falls(trained):
     losses = [row["loss"] for row in trained.history]
     assert len(losses) == TINY.steps // trained.log_every
     assert np.mean(losses[-2:]) * FALL < losses[0]
+
+
+def test_what_has_diverged_is_not_kept(tmp_path):
+    trainer = Trainer(replace(TINY, learning_rate=1e30, warmup=1), images())
+    with pytest.raises(NumericalOverflow, match="start again at a lower rate"):
+        trainer.run(until=4)
+    with pytest.raises(NumericalOverflow, match="nothing of it is kept"):
+        trainer.save(tmp_path / "state")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_average_is_what_is_written_and_it_loads_like_any_file(trained, tmp_path):

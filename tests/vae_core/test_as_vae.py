@@ -12,6 +12,7 @@ import torch
 from exact_vae.vae_core import VAE, BadRequest, RunOptions, from_weights
 from exact_vae.vae_core.diffusers import as_vae, list_facts
 from support.diffusers_networks import DIFFUSERS
+from support.random_networks import random_weights, small_kl
 from support.small_networks import small
 
 try:
@@ -129,12 +130,21 @@ def test_its_facts_are_those_of_their_config(pair):
             assert mine.vae.family == "wan" or (found[name], name) == (getattr(theirs, name), name)
 
 
+def test_a_place_of_other_channels():
+    vae = small("kl", torch.float32)
+    with pytest.raises(BadRequest, match="latents of 'flux1' have 16 channels"):
+        as_vae(vae, latent_space="flux1")
+    with pytest.raises(BadRequest, match="the VAE that it would take the place of has 16"):
+        as_vae(vae, like=diffusers.AutoencoderKL(latent_channels=16))
+
+
 def test_the_scale_must_be_known_and_is_the_space_s():
     vae = small("kl", torch.float32)
     vae.latent_space = None
     with pytest.raises(BadRequest, match=r"give latent_space .* or like=pipe.vae"):
         as_vae(vae)
-    config = as_vae(vae, latent_space="flux1").config
+    wide = from_weights(random_weights("kl", small_kl(z_channels=16, embed_dim=16)))
+    config = as_vae(wide, latent_space="flux1").config
     assert (config.scaling_factor, config.shift_factor, config.latents_mean) == (0.3611, 0.1159, None)
     vae.latent_space = "sdxl"
     assert as_vae(vae).config.scaling_factor == 0.13025

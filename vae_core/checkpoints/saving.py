@@ -28,13 +28,18 @@ from ..vae import VAE
 from .checkpoint import NORM_GROUPS, VERSION
 from .files import BORDER
 
+_CHOICE = ", ".join(DTYPES)
+
 
 @pin_numerics()
 def save(vae: VAE, target: str | Path | Target, layout: str = ORIGINAL, dtype: torch.dtype | None = None) -> None:
     """Write its weights as safetensors. dtype: None, what they are in; statistics of a latent space keep fp32.
 
-    Raises BadRequest for a layout that its family does not have, and if the file cannot be written.
+    Raises BadRequest for a layout that its family does not have, for a dtype that is not floating-point, and if the
+    file cannot be written.
     """
+    if dtype and not dtype.is_floating_point:
+        raise BadRequest(f"weights in {str(dtype).removeprefix('torch.')} would be lost: save in one of {_CHOICE}.")
     exact = {name for name, _ in vae.network.named_buffers()}
     tensors = {name: (t, t.dtype if ref in exact else dtype or t.dtype) for ref, name, t in _written(vae, layout)}
     words = {name: _name_stored(kind) for name, (_, kind) in tensors.items()}
@@ -50,7 +55,7 @@ def save(vae: VAE, target: str | Path | Target, layout: str = ORIGINAL, dtype: t
 def _name_stored(dtype: torch.dtype) -> str:
     """safetensors' word for a dtype. Raises BadRequest if it has none."""
     if dtype not in WORDS:
-        raise BadRequest(f"safetensors has no {str(dtype).removeprefix('torch.')}: save in one of {', '.join(DTYPES)}.")
+        raise BadRequest(f"safetensors has no {str(dtype).removeprefix('torch.')}: save in one of {_CHOICE}.")
     return WORDS[dtype]
 
 

@@ -63,8 +63,32 @@ def _patch(vae: VAE) -> int:
     return round((vae.latent_channels / in_z) ** 0.5)
 
 
+def demand_space(vae: VAE, name: str) -> None:
+    """Raise BadRequest for a latent space of other channels than the VAE's, and for one that is not there."""
+    space = get_space(name)
+    if space.channels != vae.latent_channels and not _is_unscaled(vae):
+        raise BadRequest(
+            f"latents of '{name}' have {space.channels} channels, those of '{vae.name}' {vae.latent_channels}: "
+            "give the latent_space whose latents it makes."
+        )
+
+
+def demand_place(theirs: Mapping[str, Any], ours: Mapping[str, Any], name: str) -> None:
+    """Raise BadRequest if a VAE with our config cannot take the place of one with theirs: of other channels."""
+    for fact in ("latent_channels", "z_dim"):
+        if isinstance(wanted := theirs.get(fact), int) and wanted != ours[fact]:
+            raise BadRequest(
+                f"'{name}' has {ours[fact]} latent channels, the VAE that it would take the place of has {wanted}."
+            )
+
+
+def _is_unscaled(vae: VAE) -> bool:
+    """Does it give latents as diffusion models see them, so that no space decides on a scale?"""
+    return bool(vae.network.to_latent_ops()) or vae.family in TINY
+
+
 def _find_space(vae: VAE, name: str | None) -> LatentSpace:
-    if vae.network.to_latent_ops() or vae.family in TINY:
+    if _is_unscaled(vae):
         return UNSCALED
     name = name or vae.latent_space
     if name is None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BadRequest
 from ..execution.options import DEFAULTS, RunOptions
 from ..vae import VAE
-from .facts import list_facts
+from .facts import demand_place, demand_space, list_facts
 
 if TYPE_CHECKING:
     from .model import ExactVAE
@@ -23,12 +23,15 @@ def as_vae(
     like           the VAE whose place it takes, such as `pipe.vae`: the facts of its config are kept, such as the scale
     latent_space   whose latents it makes, a name in SPACES, if neither the file nor `like` says so
     options        how to run, such as RunOptions(budget="4GiB")
-    Raises BadRequest if diffusers is not installed, and if the scale of its latents is not known.
+    Raises BadRequest if diffusers is not installed, if the scale of its latents is not known, and for a latent space or
+    a VAE in whose place it cannot stand, of other channels.
     """
     try:
         from .model import ExactVAE
     except ModuleNotFoundError as e:
         raise BadRequest(f"as_vae needs {e.name}: pip install diffusers.") from e
+    if latent_space:
+        demand_space(vae, latent_space)
     if like is None:
         return ExactVAE(vae, list_facts(vae, latent_space), options)
     # A ratio that is None is worked out by their class; statistics that are None are not there.
@@ -36,4 +39,5 @@ def as_vae(
     known = {name: fact for name, fact in kept.items() if fact is not None or name in STATISTICS}
     # What a latent is worth is the config's to say, so any space of ours does for what it leaves out.
     ours = list_facts(vae, latent_space or vae.latent_space or "pixel")
+    demand_place(known, ours, vae.name)
     return ExactVAE(vae, {**ours, **known}, options)

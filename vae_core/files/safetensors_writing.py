@@ -49,7 +49,8 @@ def _write(file: BinaryIO, layout: Layout, tensors: Iterable[Tensor], metadata: 
     header = _encode_header(layout, metadata)
     file.write(len(header).to_bytes(8, "little") + header)
     for tensor in tensors:
-        file.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        tensor = tensor.detach().resolve_neg()  # of a view that negates, as `x.conj().imag`, other signs lie in memory
+        file.write(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def _encode_header(layout: Layout, metadata: Mapping[str, str]) -> bytes:

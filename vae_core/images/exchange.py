@@ -36,7 +36,7 @@ def to_numpy(pixels: Tensor, *, levels: bool = False) -> np.ndarray:
     """Pixels (B, C, H, W) or (B, C, T, H, W) about [-1, 1] -> (B, H, W, C), a clip's frames one after the other.
 
     levels   the nearest of the levels 0 to 255, uint8; otherwise numbers in [0, 1], float32. Both are clamped.
-    Raises BadPixels for another shape or dtype.
+    Raises BadPixels for another shape or dtype, NaN or infinity.
     """
     image = _to_images(pixels).movedim(1, -1)
     return (to_levels(image) if levels else image.clamp(0, 1)).contiguous().cpu().numpy()
@@ -56,7 +56,8 @@ def from_uint8(levels: Tensor, channels: int = 3) -> Tensor:
 def to_uint8(pixels: Tensor) -> Tensor:
     """Pixels about [-1, 1] -> the nearest of the levels 0 to 255, uint8, of the same shape on the same device.
 
-    pixels: (B, C, H, W) or (B, C, T, H, W). Numbers beyond are clamped. Raises BadPixels for another shape or dtype.
+    pixels: (B, C, H, W) or (B, C, T, H, W). Numbers beyond are clamped. Raises BadPixels for another shape or dtype,
+    NaN or infinity.
     """
     return to_levels(to_unit_range(_demand_pixels(pixels)))
 
@@ -83,10 +84,12 @@ def _to_images(pixels: Tensor) -> Tensor:
 
 
 def _demand_pixels(pixels: Tensor) -> Tensor:
-    """The pixels in float32 at least. Raises BadPixels for what is no (B, C, H, W) or (B, C, T, H, W)."""
+    """The pixels in float32. Raises BadPixels for what is no (B, C, H, W) or (B, C, T, H, W), and for NaN."""
     good = isinstance(pixels, Tensor) and pixels.is_floating_point() and pixels.ndim in (4, 5)
     if not good or not 1 <= pixels.shape[1] <= MOST_CHANNELS:
         raise BadPixels(f"pixels (B, C, H, W) or (B, C, T, H, W) in [-1, 1] are needed, not {describe(pixels)}.")
+    if not pixels.isfinite().all():
+        raise BadPixels("these pixels hold NaN or infinity, which would be black: what made them overflowed.")
     return pixels.detach().float()
 
 

@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..errors import BadPixels
+from ..errors import BadPixels, say_why
 from .exchange import describe, from_numpy, to_numpy
 
 
@@ -16,7 +16,8 @@ def from_pil(images: Image.Image | Sequence[Image.Image], channels: int = 3) -> 
 
     They are turned upright as their EXIF says. Palettes are resolved, grey is repeated, and alpha is left out if there
     is no channel for it, as `convert_channels` does. 16 bits are kept.
-    Raises BadPixels for what is no image of Pillow's, for sizes that differ, and for numbers without an agreed white.
+    Raises BadPixels for what is no image of Pillow's or cannot be read, for sizes that differ, and for numbers without
+    an agreed white.
     """
     several = list(images) if isinstance(images, Sequence) else [images]
     arrays = [_read_pil(one) for one in several]
@@ -39,7 +40,13 @@ def _read_pil(image: object) -> np.ndarray:
     """-> (H, W), (H, W, C), of levels"""
     if not isinstance(image, Image.Image):
         raise BadPixels(f"an image of Pillow's is needed, not {describe(image)}: open a file with PIL.Image.open.")
-    upright = ImageOps.exif_transpose(image)
+    try:
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+    except (OSError, ValueError, SyntaxError, EOFError, AssertionError) as e:  # only now the file is read
+        raise BadPixels(f"this image cannot be read ({say_why(e)}): open its file again, or another copy of it.") from e
+    if upright.mode == "La":
+        upright = upright.convert("LA")
     if upright.mode.startswith("I;16"):
         return np.array(upright).astype(np.uint16)
     if upright.mode in ("I", "F"):

@@ -181,7 +181,7 @@ def read_latent(path: str | Path) -> tuple[Tensor, Tag | None]:
 
 
 def _to_cpu(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().contiguous()
+    return tensor.detach().resolve_neg().cpu().contiguous()  # safetensors would write what lies in memory
 
 
 def _parse_index(text: str | None, items: int) -> list[int] | None:

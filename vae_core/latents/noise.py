@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -54,7 +55,7 @@ class Noise:
 
         shape: (B, C, h, w) or (B, C, T, h, w), which is also the shape of the result, float32 on the CPU.
         index: for each item, its number in the batch that it was taken from; None means 0, 1, 2 ...
-        Raises BadRequest if there is not one number for each item.
+        Raises BadRequest for other shapes, and if there is not one number for each item.
         """
         return self.draw_several([shape], index)[0]
 
@@ -74,6 +75,8 @@ class Noise:
         self, shape: tuple[int, ...], index: Sequence[int] | None, streams: "_Streams", second: "_Streams"
     ) -> Tensor:
         """second: the streams of the second noise."""
+        if len(shape) < 3 or not all(isinstance(n, Integral) and n >= 0 for n in shape):
+            raise BadRequest(f"there is no noise of shape {shape}: give (B, C, h, w), or (B, C, T, h, w) of clips.")
         index = range(shape[0]) if index is None else index
         if len(index) != shape[0] or min(index, default=0) < 0:
             raise BadRequest(f"{shape[0]} items cannot be items {list(index)[:9]} of a batch: one number for each.")

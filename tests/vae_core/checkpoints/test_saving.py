@@ -95,6 +95,23 @@ def test_what_is_saved_loads_to_the_same_vae(tmp_path, family, config, layout):
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[n], theirs[n]) for n in ours)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool], ids=str)
+def test_weights_are_not_rounded_to_whole_numbers(tmp_path, dtype):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(b"good")
+    with pytest.raises(BadRequest, match="would be lost"):
+        save(from_weights(random_weights("kl", small_kl())), path, dtype=dtype)
+    assert path.read_bytes() == b"good"
+
+
+def test_weights_that_are_negated_views(tmp_path):
+    weights = random_weights("kl", small_kl())
+    vae = from_weights({name: torch._neg_view(-tensor) for name, tensor in weights.items()})
+    save(vae, tmp_path / "x.safetensors")
+    again = load(tmp_path / "x.safetensors").network.state_dict()
+    assert all(torch.equal(again[name], tensor) for name, tensor in vae.network.state_dict().items())
+
+
 def test_loads_strictly_in_diffusers(tmp_path):
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 

@@ -1,5 +1,7 @@
 """Pillow's images, numpy's arrays, torch's bytes to pixels and back: no level is lost, what is ambiguous is refused."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -72,12 +74,32 @@ def test_frames_of_a_clip_come_one_after_the_other():
     assert to_numpy(clip)[:5, 0, 0, 0].tolist() == [0, 0.25, 0.5, 0.75, 1]
 
 
+def png() -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)).save(file, "png")
+    return file.getvalue()
+
+
+def closed() -> Image.Image:
+    with Image.open(io.BytesIO(png())) as image:
+        pass
+    return image
+
+
+def test_grey_that_was_multiplied_by_its_alpha():
+    image = Image.new("LA", (4, 4), (200, 128))
+    pixels = from_pil(image.convert("La"), 4)
+    assert (to_uint8(pixels)[0, :, 0, 0].int() - torch.tensor([200, 200, 200, 128])).abs().max() <= 1
+
+
 BAD = {
     "a path": lambda: from_pil("image.png"),
     "a list of paths": lambda: from_pil(["image.png"]),
     "no images": lambda: from_pil([]),
     "two sizes": lambda: from_pil([Image.new("RGB", (4, 4)), Image.new("RGB", (4, 5))]),
     "no agreed white": lambda: from_pil(Image.new("F", (4, 4))),
+    "cut short": lambda: from_pil(Image.open(io.BytesIO(png()[:-200]))),
+    "closed": lambda: from_pil(closed()),
     "int64": lambda: from_numpy(np.zeros((4, 4), np.int64)),
     "five channels": lambda: from_numpy(np.zeros((4, 4, 5), np.uint8)),
     "planes": lambda: from_numpy(np.zeros((3, 8, 9), np.uint8)),
@@ -88,6 +110,8 @@ BAD = {
     "floats as bytes": lambda: from_uint8(torch.zeros(1, 3, 4, 4)),
     "one image to numpy": lambda: to_numpy(torch.zeros(3, 4, 4)),
     "bytes to numpy": lambda: to_numpy(torch.zeros(1, 3, 4, 4, dtype=torch.uint8)),
+    "NaN to Pillow": lambda: to_pil(torch.full((1, 3, 4, 4), float("nan"))),
+    "infinity to levels": lambda: to_uint8(torch.full((1, 3, 4, 4), float("inf"))),
     "a latent to Pillow": lambda: to_pil(torch.zeros(1, 16, 4, 4)),
 }
 

@@ -31,6 +31,17 @@ def test_a_mask_and_the_items_of_a_batch(tmp_path, name):
     assert load_file(tmp_path / name)["latent" if "safe" in name else "latent_tensor"].dtype is torch.bfloat16
 
 
+@pytest.mark.parametrize("name", ["a.safetensors", "a.latent"])
+def test_a_view_that_negates_is_written_as_it_reads(tmp_path, name):
+    """Of `x.conj().imag` other signs lie in memory."""
+    z = torch.randn(1, 4, 3, 5)
+    view = torch._neg_view(z)
+    assert view.is_neg()
+    write_latent(tmp_path / name, view, mask=torch._neg_view(z))
+    stored = read_latent_file(tmp_path / name)
+    assert torch.equal(stored.latent, -z) and torch.equal(stored.mask, -z)
+
+
 def test_a_tag_of_another_latent_is_dropped(tmp_path):
     write_latent(tmp_path / "a.latent", torch.zeros(2, 16, 5, 7), TAG)
     assert read_latent(tmp_path / "a.latent")[1] is None

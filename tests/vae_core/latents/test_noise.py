@@ -162,3 +162,10 @@ def test_words_that_mean_nothing():
         with pytest.raises(BadRequest, match="2 items cannot be items"):
             Noise().draw((2, 1, 2, 2), index)
     assert Noise().draw((0, 4, 2, 2)).shape == (0, 4, 2, 2)
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (2, 4), (1, 4, 2.5, 3), (1, 4, -1, 3), ("1", 4, 3, 3)], ids=str)
+@pytest.mark.parametrize("spectrum", SPECTRA)
+def test_what_is_no_shape(spectrum, shape):
+    with pytest.raises(BadRequest, match="no noise of shape"):
+        Noise(0, spectrum=spectrum).draw(shape)

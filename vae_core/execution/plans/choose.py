@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import chain
+from numbers import Integral
 
 import torch
 
-from ...errors import DoesNotFit
+from ...errors import BadRequest, DoesNotFit
 from ...families import ClipLaw, Config, Half, Network
 from ...families.doubling import Joined, list_planned_ops
 from ...families.registry import build, clip_law
@@ -49,8 +50,11 @@ def make_request(
     apart     images come one after the other, and what becomes of each is kept
     copied    bytes of the largest weight that is laid out anew before the run, see `count_copied`
     device    that it is for, if what its convolutions take beside tensors is to be counted
-    Raises DoesNotFit for more pixels than can be counted.
+    Raises DoesNotFit for more pixels than can be counted, BadRequest for what is no such shape.
     """
+    if len(shape) not in (4, 5) or not all(isinstance(n, Integral) and n > 0 for n in shape):
+        needed = "(B, C, H, W), or (B, C, T, H, W) of clips, in whole numbers of 1 or more"
+        raise BadRequest(f"there is no plan for the shape {shape}: give {needed}.")
     unfolded = device is not None and unfolds(device)
     return _make_request(family, config, half, shape, dtype, streamed, masked, joined, apart, copied, unfolded)
 

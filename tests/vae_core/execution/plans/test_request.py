@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from exact_vae.vae_core import DoesNotFit, Half, from_weights
+from exact_vae.vae_core import BadRequest, DoesNotFit, Half, from_weights
 from exact_vae.vae_core.execution import make_request
 from exact_vae.vae_core.execution.bands.flows import Source, build_flow
 from exact_vae.vae_core.execution.bands.holding import Banding
@@ -123,6 +123,14 @@ def test_encoders_are_planned_too():
     ops = fuse(build("kl", config).encode_ops())
     plan = Request(ops, torch.empty(2, 3, 64, 64, device="meta"), 1)
     assert plan.plan_bands(16).peak < plan.whole.peak
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 4, 0, 3), (0, 4, 2, 3), (-1, 4, 2, 3), (1, 4, 2.5, 3), (1, 4, 2), (1, 4, 1, 2, 3, 5), "abcd"], ids=str
+)
+def test_what_is_no_shape(shape):
+    with pytest.raises(BadRequest, match=r"give \(B, C, H, W\)"):
+        make_request("kl", FAMILY.example, Half.DECODER, shape, torch.float32)
 
 
 def test_what_linear_attention_remembers_is_next_to_nothing():
