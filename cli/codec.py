@@ -13,6 +13,7 @@ from ..headless import image_files
 from ..nodes.images import demand_same_vae
 from ..nodes.several import pick_image
 from ..vae_core import VAE, BadRequest, Posterior, RunOptions, readers
+from ..vae_core.files import demand_place
 from ..vae_core.latents import StoredLatent, Tag, read_latent_file, write_latent
 from . import clips, rows, several
 from .options import (
@@ -94,6 +95,8 @@ def run_pairs(
     """Do the work for every pair, with one VAE. read: what is read beside the sources and the VAE's files."""
     for one in pairs:
         demand_new(one.target, [*(source for source, _ in pairs), *options.vae, *read])
+    if not is_folder(target) and not clips.is_pattern(target):
+        demand_place(target)  # now, and not after all the work
     vae = load_vae(options)
     with memory_options(options) as how:
         if is_folder(target):

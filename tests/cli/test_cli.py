@@ -175,6 +175,9 @@ def test_bad_input_gets_one_sentence(capsys, tmp_path, kl_file, image):
     assert "the ending of no image" in fails(capsys, "decode", latent, tmp_path / "out.xyz", "--vae", kl_file)
     assert "cannot be written" in fails(capsys, "decode", latent, tmp_path / "no" / "out.png", "--vae", kl_file)
     assert "cannot be written" in fails(capsys, "encode", image, tmp_path / "no" / "l.latent", "--vae", kl_file)
+    for ending in ("png", "exr", "tif"):  # said before anything is loaded
+        nowhere = tmp_path / "no" / f"out.{ending}"
+        assert "there is no folder" in fails(capsys, "decode", latent, nowhere, "--vae", tmp_path / "none")
     assert "cannot be used" in fails(capsys, "decode", latent, out, "--vae", kl_file, "--device", "cuda:77")
     assert "cannot be used" in fails(capsys, "decode", latent, out, "--vae", kl_file, "--device", "nonsense")
     assert "no use for the latent space" in fails(

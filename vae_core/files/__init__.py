@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from .. import lazy
 
 if TYPE_CHECKING:
-    from .atomic import Target, explain_write_errors, make_folder, write_atomically
+    from .atomic import Target, demand_place, explain_write_errors, make_folder, write_atomically
     from .limits import LARGEST_JSON
     from .parts import hold_folder
     from .reading import NO_NAME, demand_file, parse_json, read_json
@@ -15,7 +15,7 @@ else:
     __getattr__, __dir__ = lazy.offer(
         __name__,
         {
-            "atomic": "Target explain_write_errors make_folder write_atomically",
+            "atomic": "Target demand_place explain_write_errors make_folder write_atomically",
             "limits": "LARGEST_JSON",
             "parts": "hold_folder",
             "reading": "NO_NAME demand_file parse_json read_json",
@@ -31,6 +31,7 @@ __all__ = [
     "Series",
     "Target",
     "demand_file",
+    "demand_place",
     "demand_prefix",
     "explain_write_errors",
     "hold_folder",

@@ -29,7 +29,7 @@ def write_atomically(target: Path | Target) -> Iterator[Path]:
     Raises BadRequest if the target is a folder or a device, or cannot be written.
     """
     path = target if isinstance(target, Path) else target.path
-    _demand_place(path)
+    demand_place(path)
     with explain_write_errors(path):
         if isinstance(target, Path):  # of a series' folder they are removed once
             sweep_parts(path.parent)
@@ -60,7 +60,7 @@ def explain_write_errors(path: Path) -> Iterator[None]:
         raise BadRequest(f"'{path}' cannot be written: {error.strerror or error}.") from error
 
 
-def _demand_place(path: Path) -> None:
+def demand_place(path: Path) -> None:
     """Raise BadRequest unless a file can get this name, and whatever has it now may be replaced."""
     _demand_name(path)
     if not path.name or os.path.isdir(path):  # unlike Path.is_dir, it never raises PermissionError
