@@ -5,6 +5,7 @@ the mean and the logarithm of the variance, one after the other along the channe
 """
 
 import math
+from numbers import Real
 
 import torch
 from torch import Generator, Tensor
@@ -85,9 +86,12 @@ class Posterior:
         """The raw latent of z = mean + temperature * std * noise. The noise is drawn where the generator lives.
 
         (B, latent_channels, h, w), or (B, latent_channels, T, h, w) of clips; fp32 or better.
-        Raises BadRequest for a temperature that is no number from 0 up, and DoesNotFit if memory runs out.
+        Raises BadRequest for what is no generator, and for a temperature that is no number from 0 up, and DoesNotFit if
+        memory runs out.
         """
-        if not 0 <= temperature < math.inf:
+        if not isinstance(generator, Generator | None):
+            raise BadRequest(f"a sample needs a generator, not {generator!r}: torch.Generator().manual_seed(5).")
+        if not isinstance(temperature, Real) or not 0 <= temperature < math.inf:
             raise BadRequest(f"the temperature of a sample is {temperature}: give a number from 0 up, 1 is as trained.")
         device = generator.device if generator else self.mean.device
         noise = torch.randn(self.mean.shape, generator=generator, device=device, dtype=self.mean.dtype)

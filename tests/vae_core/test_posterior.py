@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from exact_vae.vae_core import Posterior
+from exact_vae.vae_core import BadRequest, Posterior
 from exact_vae.vae_core.ops import Affine
 from torch.distributions import Normal, kl_divergence
 
@@ -39,6 +39,12 @@ def test_a_seed_makes_a_sample(moments):
     assert not torch.equal(a, c)
     noise = torch.randn(moments[:, :4].shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     assert torch.allclose(a, posterior.mean + posterior.std * noise)
+
+
+@pytest.mark.parametrize("given", [{"generator": 5}, {"temperature": "1"}, {"temperature": -1}], ids=str)
+def test_what_no_sample_is_drawn_with(moments, given):
+    with pytest.raises(BadRequest):
+        Posterior.of_moments(moments).sample(**given)
 
 
 def test_logvar_is_kept_in_range():
