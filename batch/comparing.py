@@ -13,7 +13,7 @@ from ..vae_core.images import psnr, to_unit_range
 from .encoding import load_pixels, read_plans
 from .recipe import Recipe
 from .records import Item, Skipped
-from .shards import open_shard, read_tensors
+from .shards import digest, open_shard, read_tensors
 from .store import Row, Store
 from .verifying import Findings, names_of
 from .workers import encode_here
@@ -87,6 +87,17 @@ def read_row(store: Store, row: Row) -> dict[str, Tensor]:
     """The tensors of a latent by their names, each (C, ..., h, w). Raises BadRequest if the shard is broken."""
     with open_shard(store.shards / row.shard) as file:
         return read_tensors(file, row.record.key, names_of(store.job))
+
+
+def read_sound_row(store: Store, row: Row) -> dict[str, Tensor]:
+    """As `read_row`, of the bits that were written. Raises BadRequest for any others."""
+    tensors = read_row(store, row)
+    if digest(tensors) != row.entry.digest:
+        raise BadRequest(
+            f"the latent of '{row.record.path}' has other bits than were written: delete "
+            f"'{store.shards / row.shard}' and build the cache again."
+        )
+    return tensors
 
 
 def measure_error(new: Tensor, stored: Tensor) -> float:

@@ -13,7 +13,7 @@ from ..vae_core.errors import some
 from ..vae_core.files import make_folder, resolve_inside, write_atomically, write_tensors
 from ..vae_core.latents import RAW, get_space
 from .buckets import MUSUBI, SD_SCRIPTS, Fit, crop_of_sd_scripts
-from .comparing import read_row
+from .comparing import read_sound_row
 from .encoding import draw
 from .formats import FORMATS, VERSION, Format
 from .recipe import BOTH, MEAN, Recipe
@@ -210,7 +210,7 @@ def _write(store: Store, file: _File, what: Export, format: Format, space: str) 
 
 def _convert(store: Store, row: Row, what: Export, format: Format, space: str) -> Tensor:
     """The numbers as the trainer has them: (C, 1, h, w) with frames, else (C, h, w); dtype as stored."""
-    stored = read_row(store, row)
+    stored = read_sound_row(store, row)
     raw = next(iter(stored[name] for name in names_of(store.job)))
     dtype = raw.dtype
     if what.seed is not None:

@@ -21,7 +21,7 @@ from ..vae_core import BadRequest, convert
 from ..vae_core.errors import some
 from ..vae_core.files import make_folder, write_atomically
 from ..vae_core.latents import RAW, get_space
-from .comparing import read_row
+from .comparing import read_sound_row
 from .limits import MOST_RECORDS, SHARD
 from .recipe import BOTH
 from .records import name_shape
@@ -110,7 +110,7 @@ def cut(rows: Iterable[Row], most: int) -> Iterator[tuple[str, list[Row]]]:
 
 
 def _put_sample(archive: tarfile.TarFile, store: Store, row: Row, what: Archives, space: str | None) -> None:
-    key, tensors = row.record.key.replace(".", "_"), read_row(store, row)
+    key, tensors = row.record.key.replace(".", "_"), read_sound_row(store, row)
     if what.convention != RAW:
         assert space is not None
         tensors = {

@@ -31,7 +31,8 @@ def make_store(folder: Path, channels: int, space: str | None, *, frames: bool =
     generator = torch.Generator().manual_seed(0)
     for key, path, flip in (("a", "one.png", False), ("a.flip", "one.png", True), ("b", "in/two.png", False)):
         record = Record(key, key[0] * 64, path, (64, 48), (64, 48), (0, 0, 64, 48), (64, 48), flip)
-        tensors = {name: torch.randn(shape, generator=generator) for name in ("mean", "logvar")}
+        names = ("mean", "logvar")[: 1 if recipe.get("posterior") == "mean" else 2]
+        tensors = {name: torch.randn(shape, generator=generator) for name in names}
         contents = write_shard(store.shards / f"{key}.safetensors", [Latent(record, tensors)], (), "made up")
         entry: Entry = contents.entries[0]
         rows.append(Row(f"{key}.safetensors", entry))
@@ -191,6 +192,18 @@ def test_archives_of_webdataset(tmp_path, capsys):
     assert main([*command, str(out), "--overwrite"]) == 0 and (out / "64x48-00000.tar").read_bytes() == before
     assert main([*command, str(tmp_path / "x"), "--convention", "scaled"]) == 1
     assert "of a mean with its logvar only the raw numbers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("format", [["sd-scripts", "--model", "sd"], ["webdataset"]], ids=lambda words: words[0])
+def test_what_was_damaged_is_not_exported(format, tmp_path, capsys):
+    store, out = make_store(tmp_path / "cache", 4, "sd1"), tmp_path / "out"
+    shard = store.shards / "b.safetensors"
+    bits = bytearray(shard.read_bytes())
+    bits[-10] ^= 1
+    shard.write_bytes(bits)
+    assert main(["cache", "export", str(store.folder), "--format", *format, str(out)]) == 1
+    assert f"has other bits than were written: delete '{shard}'" in capsys.readouterr().err
+    assert not list(out.rglob("*.tar"))
 
 
 def test_archives_that_are_scaled_and_small(tmp_path):
