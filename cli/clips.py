@@ -6,9 +6,10 @@ from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 from pathlib import Path
 
+from PIL import Image
 from torch import Tensor
 
-from ..headless import image_files, tiff
+from ..headless import exr, image_files, tiff
 from ..nodes.images import frames_are_batch, to_image
 from ..vae_core import VAE, BadRequest, Posterior, RunOptions, videos
 from ..vae_core.files import make_folder
@@ -157,10 +158,27 @@ class TiffPages(tiff.Stack):
         return f"{self.path}: {self.pages} pages"
 
 
+def _is_there(path: Path, image: Tensor) -> bool:
+    """Is there a file of an image as large as this one, (H, W, C)? Raises BadRequest for any other file."""
+    if not path.exists() or not path.stat().st_size:
+        return False
+    if path.suffix.lower() == exr.SUFFIX:  # which Pillow does not read
+        return True
+    try:
+        with Image.open(path) as found:
+            there = f"{found.width}x{found.height}"
+    except (OSError, SyntaxError, ValueError):
+        there = "no image"
+    if there != (here := f"{image.shape[1]}x{image.shape[0]}"):
+        raise BadRequest(f"'{path}' is {there}, and this clip's frames are {here}: give another place, or delete it.")
+    return True
+
+
 class NumberedImages:
     """Image files with numbers from 1: 'frames/%05d.png', or the name with _00001, _00002 ... before its ending.
 
-    resume: files that are there are kept. They are whole: each gets its name when it is complete.
+    resume: files that are there are kept. Each got its name when it was complete, but a machine that lost its power may
+    have left one without a byte: it is written again.
     """
 
     def __init__(self, target: Path, resume: bool, bits: int):
@@ -178,7 +196,7 @@ class NumberedImages:
         """Write frames (C, n, H, W) in [-1, 1], in order."""
         for image in to_image(frames.transpose(0, 1), clamp=False):
             path = self.path(self.written + self.kept + 1)
-            if self.resume and path.exists():
+            if self.resume and _is_there(path, image):
                 self.kept += 1
                 continue
             make_folder(path.parent)

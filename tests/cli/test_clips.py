@@ -66,10 +66,21 @@ def test_frames_that_are_there_are_kept(wan, latent, tmp_path, capsys):
     out = tmp_path / "f_%d.png"
     assert run("decode", latent, out, "--vae", wan) == 0
     (tmp_path / "f_2.png").unlink()
-    (tmp_path / "f_3.png").write_bytes(b"mine")
+    frame = (tmp_path / "f_3.png").read_bytes()
+    (tmp_path / "f_4.png").write_bytes(b"")  # of a machine that lost its power
     assert run("decode", latent, out, "--vae", wan, "--resume") == 0
-    assert "f_1.png to f_4.png: 4 images, 3 of them there before" in capsys.readouterr().out
-    assert (tmp_path / "f_2.png").exists() and (tmp_path / "f_3.png").read_bytes() == b"mine"
+    assert "f_1.png to f_4.png: 4 images, 2 of them there before" in capsys.readouterr().out
+    assert (tmp_path / "f_2.png").exists() and (tmp_path / "f_3.png").read_bytes() == frame
+    assert (tmp_path / "f_4.png").stat().st_size
+
+
+def test_files_that_are_no_frames_of_this_clip_are_refused_and_kept(wan, latent, tmp_path, capsys):
+    Image.new("RGB", (7, 13)).save(tmp_path / "f_2.png")
+    (tmp_path / "g_1.png").write_bytes(b"mine")
+    for name, said in (("f", "is 7x13, and this clip's frames are 28x20"), ("g", "is no image, and this")):
+        assert run("decode", latent, tmp_path / f"{name}_%d.png", "--vae", wan, "--resume") == 1
+        assert said in capsys.readouterr().err
+    assert (tmp_path / "g_1.png").read_bytes() == b"mine" and Image.open(tmp_path / "f_2.png").size == (7, 13)
 
 
 def test_frames_are_images_to_a_vae_of_images(kl_file, video, tmp_path, capsys):
