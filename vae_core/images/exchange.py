@@ -88,9 +88,10 @@ def _demand_pixels(pixels: Tensor) -> Tensor:
     good = isinstance(pixels, Tensor) and pixels.is_floating_point() and pixels.ndim in (4, 5)
     if not good or not 1 <= pixels.shape[1] <= MOST_CHANNELS:
         raise BadPixels(f"pixels (B, C, H, W) or (B, C, T, H, W) in [-1, 1] are needed, not {describe(pixels)}.")
-    if not pixels.isfinite().all():
+    exact = pixels.detach().float()  # float8 cannot be asked
+    if not exact.isfinite().all():
         raise BadPixels("these pixels hold NaN or infinity, which would be black: what made them overflowed.")
-    return pixels.detach().float()
+    return exact
 
 
 def describe(x: object) -> str:

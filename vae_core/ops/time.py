@@ -1,8 +1,8 @@
 """The operations that look at other frames of a clip.
 
 A clip goes through a network as a batch, (T, C, H, W), frame by frame: all that works on images works on its frames,
-and in memory (channels last) that is what a convolution in three dimensions reads. Only the ops of this file make a
-difference between a clip and so many images.
+and in memory (channels last) that is what a convolution in three dimensions reads. Only the ops of this file and
+of conv3d.py make a difference between a clip and so many images.
 
 A long clip is run a few frames at a time, if no op but a `Temporal` sees more than one frame. What such an op must know
 of earlier frames it is given back, as its `past`. One that sees later frames waits for them, see look.py.

@@ -86,6 +86,10 @@ def closed() -> Image.Image:
     return image
 
 
+def test_pixels_of_eight_bits():
+    assert to_uint8(torch.zeros(1, 3, 4, 4).to(torch.float8_e4m3fn)).unique().tolist() == [128]
+
+
 def test_grey_that_was_multiplied_by_its_alpha():
     image = Image.new("LA", (4, 4), (200, 128))
     pixels = from_pil(image.convert("La"), 4)
