@@ -1,6 +1,7 @@
 """A latent straight into a video, and a video straight into a latent."""
 
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ def levels(frames):
 
 def read(path):
     """Frames (T, H, W, 3) of 8 bits."""
-    clip = videos.VideoFrames(path, lambda image: to_pixels(image, 3))
+    clip = videos.VideoFrames(Path(path), lambda image: to_pixels(image, 3))
     return levels(torch.cat(list(clip.read()), 1)).permute(1, 2, 3, 0), clip
 
 

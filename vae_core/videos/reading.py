@@ -17,6 +17,7 @@ from ..files import demand_file
 from ..files.kinds import IMAGES, kind_of
 from .codecs import ACCURATE, READABLE
 from .folders import USUAL_RATE, ImageFrames, PagesOfFile
+from .wholeness import demand_whole
 
 AT_ONCE = 8  # frames that are handed on together
 HIGH_DEFINITION = 576  # rows, above which a video that does not say so has the colours of ITU-R BT.709, as players do
@@ -64,11 +65,11 @@ def import_av() -> Any:
 class VideoFrames:
     """The frames of the first video stream of a file, upright, in the order in which they are shown.
 
-    span: the part of its time. Raises BadPixels for a file that holds no video, or is damaged.
+    span: the part of its time. Raises BadPixels for a file that holds no video, is damaged, or is cut off.
     """
 
     def __init__(self, path: Path, to_pixels: ToPixels, span: Span = WHOLE):
-        self.path, self.span, self._to_pixels, self._av = path, span, to_pixels, import_av()
+        self.path, self.span, self._to_pixels, self._av = demand_whole(path), span, to_pixels, import_av()
         with self._open() as container:
             self.rate = Fraction(container.streams.video[0].average_rate or USUAL_RATE)
             self.has_sound = bool(container.streams.audio)
@@ -103,7 +104,7 @@ class VideoFrames:
     def _decode(self) -> Iterator[Any]:
         with self._open() as container:
             stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
+            stream.thread_type = "SLICE"  # threads of a frame each lose the errors of the last ones
             first, end = self.span.count(stream.time_base)
             if first:
                 container.seek(first, stream=stream)
@@ -111,7 +112,17 @@ class VideoFrames:
                 if self.span.length and frame.pts is not None and frame.pts >= end:
                     return
                 if frame.pts is None or frame.pts >= first or self.span == WHOLE:
-                    yield frame
+                    yield self._demand_sound(frame)
+
+    def _demand_sound(self, frame: Any) -> Any:
+        """Raises BadPixels for a frame of which FFmpeg has guessed a part."""
+        if frame.is_corrupt:
+            when = f"at {frame.time:.2f} s " if frame.time is not None else ""
+            raise BadPixels(
+                f"a frame {when}of '{self.path}' is damaged. Get the file again; or write what players show of it to a "
+                f"file of its own: ffmpeg -i '{self.path.name}' -c:v ffv1 mended.mkv"
+            )
+        return frame
 
     @contextmanager
     def _open(self) -> Iterator[Any]:
