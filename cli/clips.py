@@ -19,7 +19,7 @@ from .options import DIGITS
 from .progress import bar
 from .transparency import Transparency
 
-ENDINGS = (*videos.SUFFIXES, *videos.READABLE)  # of files that are read frame by frame
+ENDINGS = videos.READABLE  # of files that are read frame by frame
 _NUMBER = re.compile(r"%0?(\d*)d")  # as FFmpeg writes it: frames/%05d.png
 
 

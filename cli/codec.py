@@ -94,7 +94,7 @@ def run_pairs(
 ) -> None:  # fmt: skip
     """Do the work for every pair, with one VAE. read: what is read beside the sources and the VAE's files."""
     for one in pairs:
-        demand_new(one.target, [*(source for source, _ in pairs), *options.vae, *read])
+        demand_new(one.target, [*(other.source for other in pairs), *options.vae, *read])
     if not is_folder(target) and not clips.is_pattern(target):
         demand_place(target)  # now, and not after all the work
     vae = load_vae(options)

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,51 +26,74 @@ class Failed(VAEError):
 
 
 class Pair(NamedTuple):
+    """wrong: why there is nothing to work on."""
+
     source: Path
     target: Path
+    wrong: VAEError | None = None
 
 
-def find_sources(given: Sequence[Path], suffixes: Sequence[str]) -> list[Path]:
+class Source(NamedTuple):
+    """A file; or a pattern or a folder in which there is none, and what is wrong."""
+
+    path: Path
+    wrong: VAEError | None = None
+
+
+def find_sources(given: Sequence[Path], suffixes: Sequence[str]) -> list[Source]:
     """The files that paths and patterns stand for; a folder stands for its files with these endings.
 
-    Raises BadRequest for a pattern or a folder without files.
+    Raises BadRequest if none of them has a file.
     """
-    return [file for path in _match(given) for file in _list_files(path, suffixes)]
+    listed = partial(_list_files, suffixes=suffixes)
+    paths = [source for path in given for source in _try_find(path, _match)]
+    found = [file for source in paths for file in ([source] if source.wrong else _try_find(source.path, listed))]
+    if all(source.wrong for source in found) and found[0].wrong:
+        raise found[0].wrong
+    return found
+
+
+def _try_find(path: Path, find: Callable[[Path], Sequence[Path]]) -> list[Source]:
+    try:
+        return [Source(found) for found in find(path)]
+    except VAEError as wrong:
+        return [Source(path, wrong)]
 
 
 def match_one(path: Path) -> Path:
     """The only file that a pattern stands for; any other path as it is."""
-    matched = _match([path])
+    matched = _match(path)
     return matched[0] if len(matched) == 1 else path
 
 
-def _match(given: Sequence[Path]) -> list[Path]:
+def _match(path: Path) -> list[Path]:
     """Windows, and quotes anywhere, leave patterns to the program."""
-    paths = []
-    for path in given:
-        is_pattern = not path.exists() and glob.has_magic(str(path))
-        found = sorted(map(Path, glob.glob(str(path.expanduser()), recursive=True))) if is_pattern else [path]
-        if not found:
-            raise BadRequest(f"no file has a name like '{path}'.")
-        paths += found
-    return paths
+    if path.exists() or not glob.has_magic(str(path)):
+        return [path]
+    found = sorted(map(Path, glob.glob(str(path.expanduser()), recursive=True)))
+    if not found:
+        raise BadRequest(f"no file has a name like '{path}'.")
+    return found
 
 
 def _list_files(path: Path, suffixes: Sequence[str]) -> list[Path]:
     if not path.is_dir():
         return [path]
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes and not file.is_dir())
+    try:
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes and not file.is_dir())
+    except OSError as e:
+        raise BadRequest(f"'{path}' cannot be read: {e.strerror or e}.") from e
     if not files:
         raise BadRequest(f"there is no file in '{path}' that ends in {', '.join(suffixes)}.")
     return files
 
 
-def pair(sources: Sequence[Path], folder: Path, suffix: str) -> list[Pair]:
+def pair(sources: Sequence[Source], folder: Path, suffix: str) -> list[Pair]:
     """A name in the folder for the result of each source. Raises BadRequest if two would have one name."""
-    pairs = [Pair(source, folder / f"{source.stem}{suffix}") for source in sources]
+    pairs = [Pair(path, folder / f"{path.stem}{suffix}", wrong) for path, wrong in sources]
     taken: dict[str, Path] = {}
-    for source, target in pairs:
-        other = taken.setdefault(target.name.lower(), source)  # where case makes no difference, they are one file
+    for source, target, wrong in pairs:
+        other = source if wrong else taken.setdefault(target.name.lower(), source)  # case may make no difference
         if other is not source:
             raise BadRequest(f"'{other}' and '{source}' would both become '{target}': give them folders of their own.")
     return pairs
@@ -99,6 +123,8 @@ def run(options: argparse.Namespace, pairs: Sequence[Pair], work: Callable[[Pair
 def _try_each(pairs: Sequence[Pair], work: Callable[[Pair], Result]) -> Iterator[Result]:
     for one in pairs:
         try:
+            if one.wrong:
+                raise one.wrong
             yield work(one)
         except VAEError as error:
             print(f"exact-vae: {one.source}: {error}", file=sys.stderr)

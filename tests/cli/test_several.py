@@ -1,6 +1,7 @@
 """encode and decode of several files: a folder of results, one VAE, and no file that stops the others."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,6 +81,16 @@ def test_one_that_fails_stops_no_other(images, tmp_path, capsys):
     facts = json.loads(said.out)
     assert len(facts) == 4 and [f["source"] for f in facts if "error" in f] == [str(images / "broken.png")]
     assert "1 of 4 files failed" in said.err and len(names(tmp_path / "out")) == 3
+
+
+def test_a_pattern_or_a_folder_without_files_stops_no_other(images, tmp_path, capsys):
+    (images / "empty").mkdir()  # `*` finds it before b.jpg
+    out = tmp_path / "out"
+    assert run("encode", "--json", tmp_path / "*.webp", images / "*", tmp_path / "gone.png", out) == 1
+    said = capsys.readouterr()
+    wrong = {Path(facts["source"]).name for facts in json.loads(said.out) if "error" in facts}
+    assert wrong == {"*.webp", "empty", "notes.txt", "gone.png"} and len(names(out)) == 3
+    assert "no file has a name like" in said.err and "4 of 7 files failed" in said.err
 
 
 @pytest.mark.parametrize(
