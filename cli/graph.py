@@ -81,7 +81,7 @@ def _list_runs(graph: headless.Graph, options: argparse.Namespace) -> Iterator[h
         for where, value in settings.items():
             changed = changed.put(where, value)
         for _ in range(options.repeat):
-            yield changed
+            yield headless.fill_prefixes(changed)
             graph, changed = headless.advance(graph), headless.advance(changed)
 
 

@@ -16,6 +16,7 @@ from .reading import load, parse
 from .repeating import advance
 from .run import run
 from .sharing import Cache
+from .texts import fill_prefixes
 
 __all__ = [
     "CORE_ALIASES",
@@ -31,6 +32,7 @@ __all__ = [
     "check",
     "core_nodes",
     "fetch_definitions",
+    "fill_prefixes",
     "load",
     "load_definitions",
     "load_pack",

@@ -90,12 +90,12 @@ class Graph:
         that works. Raises GraphError if there is no such node or input.
         """
         node, name = self._find_input(address)
-        return self._change(node, name, _parse_value(text, node.inputs[name]))
+        return replace_input(self, node, name, _parse_value(text, node.inputs[name]))
 
     def put(self, address: str, value: Any) -> "Graph":
         """As `set`, with a value as JSON has it: put("3.seed", 7). A list of a node's id and a number is a link."""
         node, name = self._find_input(address)
-        return self._change(node, name, value if link(value) else wrap(value))
+        return replace_input(self, node, name, value if link(value) else wrap(value))
 
     def _find_input(self, address: str) -> tuple[Node, str]:
         who, name = self._split_address(address)
@@ -103,10 +103,6 @@ class Graph:
         if name not in node.inputs:
             raise GraphError(f"{node} has no input '{name}' in this file{_suggest(name, node.inputs)}")
         return node, name
-
-    def _change(self, node: Node, name: str, value: Any) -> "Graph":
-        changed = replace(node, inputs={**node.inputs, name: value})
-        return replace(self, nodes={**self.nodes, node.id: changed})
 
     def find(self, name: str) -> Node:
         """The node with this id, or the only one with this title or class."""
@@ -145,6 +141,12 @@ class Graph:
         known = [split for split in splits if self._find_all(split[0])]
         exact = [(who, name) for who, name in known if any(name in node.inputs for node in self._find_all(who))]
         return (exact or known or splits)[0]
+
+
+def replace_input(graph: Graph, node: Node, name: str, value: Any) -> Graph:
+    """The same graph with another value, as JSON has it, of an input of a node."""
+    changed = replace(node, inputs={**node.inputs, name: value})
+    return replace(graph, nodes={**graph.nodes, node.id: changed})
 
 
 def link(value: Any) -> tuple[str, int] | None:

@@ -7,6 +7,8 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
+from .graph import Graph, link, replace_input
+
 # The classes whose filename_prefix the editor fills in (seen in frontend 1.49.6).
 SAVERS = (
     "SaveImage", "SaveImageAdvanced", "SaveAnimatedWEBP", "SaveAnimatedPNG", "SaveSVGNode", "SaveLatent", "CLIPSave",
@@ -58,6 +60,25 @@ def fill_prefix(text: str, find: Callable[[str, str], Any], now: datetime) -> st
         return token[0] if value is None else _UNSAFE.sub("_", _write(value))
 
     return _TOKEN.sub(fill, text)
+
+
+def fill_prefixes(graph: Graph) -> Graph:
+    """The same graph with dates and values of widgets in the names of files, also where `Graph.set` has put them.
+
+    A node is named by its id, its title or its class; the first that is called so counts, as in the editor.
+    """
+
+    def find(who: str, name: str) -> Any:
+        called = (node for node in graph.nodes.values() if who in (node.id, node.title, node.class_type))
+        value = next((node.inputs.get(name) for node in called), None)
+        return None if link(value) else value
+
+    filled, now = graph, datetime.now()
+    for node in graph.nodes.values():
+        text = node.inputs.get(PREFIX)
+        if node.class_type in SAVERS and isinstance(text, str):
+            filled = replace_input(filled, node, PREFIX, fill_prefix(text, find, now))
+    return filled
 
 
 def format_date(form: str, now: datetime) -> str:

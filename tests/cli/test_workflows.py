@@ -1,6 +1,7 @@
 """exact-vae check, convert and run: any workflow, in any file that carries one."""
 
 import json
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
@@ -68,6 +69,13 @@ def test_no_metadata(place):
     assert run("run", "g.json", "--no-metadata") == 0
     with Image.open(place / "output" / "sky_00001_.png") as image:
         assert not image.info
+
+
+def test_names_of_files_that_are_set_are_filled_in(place):
+    setting = "Keep.filename_prefix=%date:yyyy%_%1.width%_%EmptyImage.height%_%9.width%_%Keep.images%"
+    assert run("run", "g.json", "--set", setting, "--set", "1.width=64") == 0
+    (saved,) = (place / "output").iterdir()
+    assert saved.name == f"{datetime.now():%Y}_64_8_%9.width%_%Keep.images%_00001_.png"
 
 
 def test_a_batch_of_runs(capsys, place):
