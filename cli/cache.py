@@ -1,7 +1,6 @@
 """exact-vae cache: folders of images to latents for training."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from ..batch.store import SKIPPED
 from ..vae_core import BadRequest
 from ..vae_core.dtypes import parse_dtype
 from . import cache_checks, cache_cluster, cache_export
+from .as_json import write_json
 from .options import add_alpha, add_vae, choose_background, parse_positive, parse_seed
 from .plan import parse_size
 from .progress import bar
@@ -120,7 +120,7 @@ def _run_build(options: argparse.Namespace, backend: Backend) -> None:
             drawn.name(f"encode, {skipped} skipped")
             drawn(done, total)
             if options.json:
-                print(json.dumps({"done": done, "total": total, "skipped": skipped}), flush=True)
+                print(write_json({"done": done, "total": total, "skipped": skipped}, None), flush=True)
 
         try:
             report = build(request, dry_run=options.dry_run, progress=show)
@@ -135,7 +135,7 @@ def _print_report(options: argparse.Namespace, report: Report) -> None:
     if options.json:
         facts = {"latents": report.latents, "encoded": report.encoded, "skipped": report.skipped, "buckets": buckets}
         facts["again"] = report.again
-        print(json.dumps({**facts, "dry_run": options.dry_run}))
+        print(write_json({**facts, "dry_run": options.dry_run}, None))
         return
     for name, count in buckets.items():
         print(f"{name:<12}{count}")

@@ -1,7 +1,6 @@
 """exact-vae cache info, verify: what is in a folder of latents, and is it right?"""
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from ..batch import Findings, Sample, Store, Summary, compare, demand_vae, summa
 from ..vae_core import SPACES, VAE, BadRequest
 from ..vae_core.files import make_folder
 from . import cache_trainers
+from .as_json import write_json
 from .cache_cluster import parse_folder
 from .cache_telling import SHEET, describe_numbers, list_told, write_sheet
 from .options import add_json, add_vae, load_vae, parse_positive, print_result
@@ -122,7 +122,7 @@ def list_samples(store: Store, vae: VAE, count: int, found: Findings) -> list[Sa
 
 def describe(found: Findings, samples: list[Sample], as_json: bool) -> str:
     if as_json:
-        return json.dumps({**found.to_dict(), "samples": [one.to_dict() for one in samples]})
+        return write_json({**found.to_dict(), "samples": [one.to_dict() for one in samples]}, None)
     lines = list_told(found.problems, samples)
     unused = f", {found.unused} of images that are gone" if found.unused else ""
     verdict = "" if found.problems else ": nothing is wrong"

@@ -1,13 +1,13 @@
 """exact-vae cache verify, of caches that trainers made."""
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..batch import Check, TrainerFindings, check
 from ..vae_core import BadRequest
 from ..vae_core.files import make_folder
+from .as_json import write_json
 from .cache_telling import list_told, write_sheet
 from .options import load_vae
 from .progress import bar
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> None:
         found = check(Check(options.out, options.images, options.space, vae, options.samples), drawn)
     if options.decode and found.samples:
         write_sheet(options.decode, found.samples)
-    print(json.dumps(found.to_dict()) if options.json else "\n".join(describe(found)))
+    print(write_json(found.to_dict(), None) if options.json else "\n".join(describe(found)))
     if found.problems:
         raise BadRequest(f"'{options.out}' is not right: {len(found.problems)} problems, listed above.")
 

@@ -1,7 +1,6 @@
 """exact-vae doctor: says whether this device computes a VAE correctly, and in which dtype it is fastest."""
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
@@ -12,6 +11,7 @@ from ..vae_core import load, verdicts
 from ..vae_core.doctor import NARROWEST, WIDTHS, Examination, draw_errors, examine, format_report, to_json
 from ..vae_core.dtypes import DTYPES
 from ..vae_core.files import make_folder, write_atomically
+from .as_json import write_json
 from .options import demand_new, parse_positive
 from .progress import bar
 
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
     with bar("doctor") as progress:
         found = examine(vae, host.device(options.device), widths=options.widths, dtypes=dtypes, progress=progress)
     note = verdicts.forget(found.verdict) if options.forget else verdicts.keep_and_tell(found.verdict)
-    print(json.dumps(to_json(found), indent=2) if options.json else f"{format_report(found)}\n\n{note}")
+    print(write_json(to_json(found)) if options.json else f"{format_report(found)}\n\n{note}")
     for target in targets:
         write(target, found)
     if not options.json:
@@ -85,6 +85,6 @@ def write(path: Path, found: Examination) -> None:
     if path.suffix not in (".md", ".json"):
         image_files.write(path, draw_errors(found).movedim(1, -1))
         return
-    text = format_report(found) if path.suffix == ".md" else json.dumps(to_json(found), indent=2)
+    text = format_report(found) if path.suffix == ".md" else write_json(to_json(found))
     with write_atomically(path) as part:
         part.write_text(text + "\n", encoding="utf-8")

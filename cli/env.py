@@ -1,10 +1,10 @@
 """exact-vae env: what a bug report needs."""
 
 import argparse
-import json
 
 from ..nodes import host
 from ..vae_core.doctor import format_environment, read_environment
+from .as_json import write_json
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -16,4 +16,4 @@ def add(commands: argparse._SubParsersAction) -> None:
 def run(options: argparse.Namespace) -> None:
     version = host.find_version()
     facts = read_environment({"ComfyUI": version} if version else {})
-    print(json.dumps(facts, indent=2) if options.json else format_environment(facts))
+    print(write_json(facts) if options.json else format_environment(facts))

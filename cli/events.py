@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import headless
 from ..vae_core.files import LARGEST_JSON, demand_file
+from .as_json import write_json
 
 
 class Events:
@@ -32,7 +33,7 @@ class Events:
 
     def tell(self, event: str, **facts: Any) -> None:
         if self._shown:
-            print(json.dumps({"event": event, "run": self.run, **facts}), file=sys.stderr, flush=True)
+            print(write_json({"event": event, "run": self.run, **facts}, None), file=sys.stderr, flush=True)
 
 
 def read_batch(path: Path) -> list[dict[str, Any]]:
@@ -55,4 +56,6 @@ def read_batch(path: Path) -> list[dict[str, Any]]:
         if not isinstance(settings, dict):
             raise headless.GraphError(f"line {number} of '{path}' is no object: write it as {{\"3.seed\": 7}}")
         runs.append(settings)
+    if not runs:
+        raise headless.GraphError(f"there is no run in '{path}': write {{\"3.seed\": 7}} on each line, or {{}}")
     return runs

@@ -1,7 +1,6 @@
 """exact-vae check and exact-vae convert: what is wrong with workflows, and what the editor would send of them."""
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from ..nodes import host
 from ..vae_core import BadRequest
 from ..vae_core.errors import some
 from ..vae_core.files import write_atomically
+from .as_json import write_json
 from .graph_nodes import add_folders, add_nodes, list_known
 from .options import add_json, print_result
 
@@ -63,7 +63,7 @@ def convert(options: argparse.Namespace) -> None:
     nodes = list_known(options)
     graph = headless.load(options.file, nodes)
     _demand_classes(graph, nodes)
-    text = json.dumps(graph.to_json(), indent=2)
+    text = write_json(graph.to_json())
     if options.out is None:
         sys.stdout.write(f"{text}\n")
         return

@@ -1,13 +1,13 @@
 """exact-vae inspect: says which VAE a file holds, from its header alone; or what all files of a folder hold."""
 
 import argparse
-import json
 from pathlib import Path
 
 from ..vae_core import BadRequest, inspect
 from ..vae_core.checkpoints import to_json
 from ..vae_core.errors import some
 from ..vae_core.reports import describe_file, format_survey, list_weights, survey_files, survey_to_json
+from .as_json import write_json
 from .options import add_download
 
 
@@ -30,11 +30,11 @@ def run(options: argparse.Namespace) -> None:
         raise BadRequest(f"there is no file of weights in {', '.join(repr(str(path)) for path in options.files)}.")
     if paths == options.files and len(paths) == 1 and not options.problems:
         found = inspect(paths[0], download=options.download)
-        print(json.dumps(to_json(found), indent=2) if options.json else describe_file(found))
+        print(write_json(to_json(found)) if options.json else describe_file(found))
         return
     rows = survey_files(paths)
     shown = [row for row in rows if row.problem] if options.problems else rows
-    print(json.dumps(survey_to_json(shown), indent=2) if options.json else format_survey(shown))
+    print(write_json(survey_to_json(shown)) if options.json else format_survey(shown))
     empty = [str(given) for given, found in listed if not found]
     if empty:
         raise BadRequest(f"there is no file of weights in {some(repr(one) for one in empty)}.")

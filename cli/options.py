@@ -1,7 +1,6 @@
 """Options that several commands share: which VAE to load, and how to run it."""
 
 import argparse
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from ..vae_core.execution import DEVICE, DISK, SYSTEM, scratch
 from ..vae_core.families import BORDERS
 from ..vae_core.images import ALPHA, AUTOMATIC, COMPOSITE
 from ..vae_core.latents import SEEDS
+from .as_json import write_json
 
 DIGITS = 30  # of a number, that are read: more than anybody can mean, and fewer than the 4,300 that Python refuses
 
@@ -74,7 +74,7 @@ def add_json(command: argparse.ArgumentParser) -> None:
 
 def print_result(options: argparse.Namespace, text: str, facts: Mapping[str, Any]) -> None:
     """Print what a command has done: the text, or with --json the facts."""
-    print(json.dumps(facts, indent=2) if options.json else text)
+    print(write_json(facts) if options.json else text)
 
 
 def add_download(command: argparse.ArgumentParser) -> None:

@@ -1,7 +1,6 @@
 """exact-vae plan: says how a VAE would encode or decode an image, and in how much memory, without running it."""
 
 import argparse
-import json
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +19,7 @@ from ..vae_core.execution import (
     read_budget,
 )
 from ..vae_core.families import demand_part, demand_size_of, family_named
+from .as_json import write_json
 from .options import ADVICE, parse_positive, read_digits
 
 SIZE = re.compile(r"([0-9]+)x([0-9]+)")
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> None:
     ways = list_plans(request, device)
     if options.json:
         facts = {"budget": most, "chosen": ways.index(chosen), "plans": [asdict(way) for way in ways]}
-        print(json.dumps(facts, indent=2))
+        print(write_json(facts))
     else:
         print(format_table(ways, chosen, f"{what} in {precision.name_dtype(dtype)} under {format_bytes(most)}"))
 

@@ -2,7 +2,6 @@
 
 import argparse
 import glob
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 from ..vae_core import BadRequest, VAEError
 from ..vae_core.files import make_folder
+from .as_json import write_json
 
 
 class Result(NamedTuple):
@@ -109,7 +109,7 @@ def run(options: argparse.Namespace, pairs: Sequence[Pair], work: Callable[[Pair
         if not options.json:
             print(result.text, flush=True)
     if options.json:
-        print(json.dumps(results, indent=2))
+        print(write_json(results))
     failed = sum("error" in facts for facts in results)
     if failed == len(pairs):
         with suppress(OSError):  # it is not empty

@@ -71,6 +71,15 @@ def test_no_metadata(place):
         assert not image.info
 
 
+def test_numbers_that_json_does_not_know(place, capsys):
+    (place / "nan.json").write_text('{"1": {"class_type": "Own", "inputs": {"x": [NaN, -Infinity], "y": 1.5}}}')
+    assert run("convert", "nan.json") == 0
+    said = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert said["1"]["inputs"] == {"x": [None, None], "y": 1.5}
+    run("check", "nan.json", "--json")
+    json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+
+
 def test_names_of_files_that_are_set_are_filled_in(place):
     setting = "Keep.filename_prefix=%date:yyyy%_%1.width%_%EmptyImage.height%_%9.width%_%Keep.images%"
     assert run("run", "g.json", "--set", setting, "--set", "1.width=64") == 0
@@ -95,7 +104,12 @@ def test_a_batch_of_runs(capsys, place):
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [(b"\xff\xfe{}", "is no text of runs"), (b"{", "line 1 of 'b.jsonl' is not JSON"), (None, "there is no file")],
+    [
+        (b"\xff\xfe{}", "is no text of runs"),
+        (b"{", "line 1 of 'b.jsonl' is not JSON"),
+        (b"\n", "there is no run in 'b.jsonl'"),
+        (None, "there is no file"),
+    ],
 )
 def test_what_is_no_batch(capsys, place, content, sentence):
     if content:
