@@ -134,7 +134,7 @@ def _prepare(request: Request) -> _Job:
     demand_frames(vae, recipe)
     demand_alpha(vae.in_channels, recipe.alpha, recipe.background)
     _demand_same(store, vae, recipe)
-    known = store.read_images()
+    known = _read_known(store, request.update)
     sources = list_sources(request.source, request.captions, request.out, request.limit, clips=bool(recipe.frames))
     found = survey(sources, known, recipe.smallest, request.on_look, backend.look)
     if not (found.images or found.skipped or known):
@@ -150,6 +150,16 @@ def _prepare(request: Request) -> _Job:
     plans |= backend.agree(vae, recipe, sorted({item.record.shape for item in left} - plans.keys()))
     shards = list(plan_shards(left, {shape: _bytes_of(vae, shape, recipe) for shape in plans}, request.shard))
     return _Job(backend, store, vae, recipe, plans, found, items, unfit, kept, shards)
+
+
+def _read_known(store: Store, update: bool) -> dict[str, Image]:
+    """The images of the run before; with update, a broken list is as good as none."""
+    try:
+        return store.read_images() if store.is_bound else {}
+    except BadRequest:
+        if update:
+            return {}
+        raise
 
 
 def _list_left(items: Iterable[Item], kept: Mapping[str, Contents]) -> list[Item]:
@@ -168,7 +178,7 @@ def _bytes_of(vae: VAE, shape: Shape, recipe: Recipe) -> int:
 
 def _demand_same(store: Store, vae: VAE, recipe: Recipe) -> None:
     """Raises BadRequest if the folder holds a cache of another VAE or recipe."""
-    if not store.job:
+    if not store.is_bound:
         return
     usual = Recipe().to_dict()  # for what a cache of an earlier version did not have
     before, now = {**store.job, "recipe": upgrade({**usual, **store.job["recipe"]})}, _describe(vae, recipe)

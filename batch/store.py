@@ -8,14 +8,14 @@ job.json               the VAE, the recipe, the versions
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..vae_core import BadRequest
 from ..vae_core.files import hold_folder
@@ -25,6 +25,12 @@ from .shards import Contents, Entry, read_contents, sync
 
 SHARDS, JOB, INDEX, TABLE = "shards", "job.json", "index.jsonl", "index.parquet"
 SKIPPED, SOURCES = "skipped.jsonl", "sources.jsonl"
+
+Line = TypeVar("Line")
+_ADVICE = (
+    "Remove it, and build again with the options that the cache was made with: what the shards have is not encoded "
+    "again."
+)
 
 
 @dataclass(frozen=True)
@@ -90,9 +96,9 @@ class Store:
         try:
             found = read_json(path)
         except ValueError as error:
-            raise BadRequest(f"'{path}' is no JSON: {error}.") from error
-        if not isinstance(found, dict) or not {"vae", "recipe"} <= found.keys():
-            raise BadRequest(f"'{path}' does not describe a cache: it has no 'vae' and 'recipe'.")
+            raise BadRequest(f"'{path}' is no JSON: {error}. {_ADVICE}") from error
+        if not isinstance(found, dict) or not all(isinstance(found.get(part), dict) for part in ("vae", "recipe")):
+            raise BadRequest(f"'{path}' does not describe a cache: it has no 'vae' and 'recipe'. {_ADVICE}")
         return found
 
     def write_job(self, job: dict[str, Any]) -> None:
@@ -107,28 +113,30 @@ class Store:
     def read(self, name: str) -> Contents:
         return read_contents(self.shards / name)
 
+    @property
+    def is_bound(self) -> bool:
+        """Do the VAE and the recipe of job.json bind the next run? In a store, where no run has a lock, they always do.
+
+        A run that made nothing, as with options that no image suits, binds nobody.
+        """
+        return bool(self.job) and (is_remote(self.folder) or bool(self.list_shards()))
+
     def read_rows(self) -> Iterator[Row]:
         """The index. Raises BadRequest if it is not there or broken."""
-        for line in self._lines(INDEX):
-            try:
-                yield Row.from_dict(line)
-            except (KeyError, TypeError) as error:
-                raise BadRequest(f"'{self.folder / INDEX}' is no index of a cache: build the cache again.") from error
+        return self._read(INDEX, Row.from_dict)
 
     def read_skipped(self) -> list[Skipped]:
-        return [Skipped(**line) for line in self._lines(SKIPPED)] if (self.folder / SKIPPED).exists() else []
+        """Raises BadRequest if the list is broken."""
+        return list(self._read(SKIPPED, lambda line: Skipped(**line))) if (self.folder / SKIPPED).exists() else []
 
     def read_images(self) -> dict[str, Image]:
-        """The images as they were when they were surveyed, by the paths of their sources."""
+        """The images as they were when they were surveyed, by the paths of their sources.
+
+        Raises BadRequest if the list is broken.
+        """
         if not (self.folder / SOURCES).exists():
             return {}
-        found = {}
-        for line in self._lines(SOURCES):
-            part = tuple(line["part"]) if line["part"] else None
-            source = Source(line["path"], line["file"], tuple(line["stamp"]), part, line["caption"])
-            clip = line.get("frames", 1), line.get("rate", 0.0)
-            found[source.path] = Image(source, line["id"], tuple(line["size"]), *clip)
-        return found
+        return {image.source.path: image for image in self._read(SOURCES, _to_image)}
 
     def write_images(self, images: Iterable[Image]) -> None:
         self._write_lines(
@@ -152,13 +160,24 @@ class Store:
         with write_whole(self.folder / name) as part, part.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(line, ensure_ascii=True) + "\n" for line in lines)
 
-    def _lines(self, name: str) -> Iterator[dict[str, Any]]:
-        path = self.folder / name
+    def _read(self, name: str, make: Callable[[dict[str, Any]], Line]) -> Iterator[Line]:
+        """A list, line by line. Raises BadRequest if it is broken: it can be made of the shards again."""
+        path, read = self.folder / name, 0
         try:
             with path.open(encoding="utf-8") as file:
                 for line in file:
-                    yield json.loads(line)
+                    yield make(json.loads(line))
+                    read += 1
         except OSError as error:
             raise BadRequest(f"'{path}' cannot be read: {error.strerror or error}.") from error
-        except ValueError as error:
-            raise BadRequest(f"'{path}' has a line that is no JSON: {error}.") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadRequest(
+                f"'{path}' is broken in line {read + 1}: `exact-vae cache build --update`, with the options that the "
+                "cache was made with, makes it anew."
+            ) from error
+
+
+def _to_image(line: dict[str, Any]) -> Image:
+    part = tuple(line["part"]) if line["part"] else None
+    source = Source(line["path"], line["file"], tuple(line["stamp"]), part, line["caption"])
+    return Image(source, line["id"], tuple(line["size"]), line.get("frames", 1), line.get("rate", 0.0))

@@ -7,11 +7,12 @@ from typing import Any
 
 from ..batch import Findings, Sample, Store, Summary, compare, demand_vae, summarise, verify
 from ..vae_core import SPACES, VAE, BadRequest
+from ..vae_core.errors import some
 from ..vae_core.files import make_folder
 from . import cache_trainers
 from .as_json import write_json
 from .cache_cluster import parse_folder
-from .cache_telling import SHEET, describe_numbers, list_told, write_sheet
+from .cache_telling import SHEET, conclude, describe_numbers, list_told, write_sheet
 from .options import add_json, add_vae, load_vae, parse_positive, print_result
 from .progress import bar
 
@@ -101,7 +102,9 @@ def run_verify(options: argparse.Namespace) -> None:
         write_sheet(options.decode, samples)
     print(describe(found, samples, options.json))
     if found.problems:
-        raise BadRequest(f"'{options.out}' is not right: {len(found.problems)} problems, listed above.")
+        broken = {one.where for one in found.problems} & set(store.list_shards())
+        advice = f" Remove {some(sorted(broken))} from '{store.shards}' and build again." if broken else ""
+        raise BadRequest(f"{conclude(options.out, len(found.problems))}{advice}")
 
 
 def with_dtype_of(store: Store, options: argparse.Namespace) -> argparse.Namespace:

@@ -29,3 +29,7 @@ def write_sheet(folder: Path, samples: Sequence[Sample]) -> None:
 def describe_numbers(numbers: list[float]) -> str:
     """The least and the greatest."""
     return " to ".join(format_fixed(one, 2) for one in (min(numbers), max(numbers))) if numbers else "of nothing"
+
+
+def conclude(cache: Path, problems: int) -> str:
+    return f"'{cache}' is not right: {problems} problem{'s' if problems != 1 else ''}, listed above."

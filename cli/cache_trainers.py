@@ -8,7 +8,7 @@ from ..batch import Check, TrainerFindings, check
 from ..vae_core import BadRequest
 from ..vae_core.files import make_folder
 from .as_json import write_json
-from .cache_telling import list_told, write_sheet
+from .cache_telling import conclude, list_told, write_sheet
 from .options import load_vae
 from .progress import bar
 
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> None:
         write_sheet(options.decode, found.samples)
     print(write_json(found.to_dict(), None) if options.json else "\n".join(describe(found)))
     if found.problems:
-        raise BadRequest(f"'{options.out}' is not right: {len(found.problems)} problems, listed above.")
+        raise BadRequest(conclude(options.out, len(found.problems)))
 
 
 def describe(found: TrainerFindings) -> Iterator[str]:

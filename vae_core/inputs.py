@@ -6,6 +6,7 @@ clips, (B, C, T, H, W).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Protocol
 
 import torch
@@ -149,7 +150,11 @@ def check_frames_shape(vae: VAELike, shape: object) -> tuple[int, int, int, int]
 
 def _check_pieces(vae: VAELike, what: str, sizes: str, shape: object) -> tuple[int, ...]:
     dims = 1 + len(sizes.split(", "))
-    whole = isinstance(shape, Sequence) and len(shape) == dims and all(isinstance(n, int) and n > 0 for n in shape)
+    whole = (
+        isinstance(shape, Sequence)
+        and len(shape) == dims
+        and all(isinstance(n, Integral) and int(n) > 0 for n in shape)
+    )
     if not whole or shape[0] != vae.in_channels:  # type: ignore[index]
         raise BadPixels(f"this {what} is {str(shape)[:60]}: '{vae.name}' encodes ({vae.in_channels}, {sizes}).")
     demand_size_of(vae, vae.name, Half.ENCODER, shape)  # type: ignore[arg-type]
@@ -235,7 +240,7 @@ def demand_size(size: object, latent_shape: Sequence[int], ratio: int) -> None:
     """Raise BadRequest unless size is None or (H, W), no larger than what a latent of this shape decodes to."""
     if size is None:
         return
-    if not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(n, int) for n in size):
+    if not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(n, Integral) for n in size):
         raise BadRequest(f"an image cannot be cropped to {str(size)[:60]}: give (height, width), two whole numbers.")
     h, w = (n * ratio for n in latent_shape[-2:])
     if not (0 < size[0] <= h and 0 < size[1] <= w):

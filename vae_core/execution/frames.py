@@ -74,10 +74,12 @@ class StreamedClip:
             if need := name_need(some):
                 raise BadPixels(f"after {found} frames of this clip what is read must be {need}.")
             n = some.shape[1] if some.ndim == 4 else 0
+            if n < 1 or some.shape != (c, n, h, w) or found + n > count:
+                raise BadPixels(
+                    f"this clip is ({c}, {count}, {h}, {w}), and after {found} of its frames comes {describe(some)}: "
+                    f"give ({c}, n, {h}, {w}), {count} frames in all."
+                )
             found += n
-            if n < 1 or some.shape != (c, n, h, w) or found > count:
-                what = f"{describe(some)}: all are floating-point, ({c}, {count}, {h}, {w})"
-                raise BadPixels(f"{found} frames of this clip end with {what}.")
             self.check(some)
             yield some
         if found < count:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import TypedDict
 
 from ..errors import BadRequest
@@ -46,7 +47,7 @@ class RunOptions:
     def __post_init__(self) -> None:
         if self.keep is not None and self.keep not in KEEP:
             raise BadRequest(f"bands cannot be kept in '{str(self.keep)[:60]}': choose {', '.join(KEEP)}.")
-        if self.rows is not None and not isinstance(self.rows, int):
+        if self.rows is not None and not isinstance(self.rows, Integral):
             raise BadRequest(f"a band cannot have {str(self.rows)[:60]!r} rows: give a whole number.")
         if self.tiles is not None and not isinstance(self.tiles, Tiles):
             raise BadRequest(f"there are no tiles of {str(self.tiles)[:60]!r}: give Tiles(size, overlap).")

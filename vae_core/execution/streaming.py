@@ -99,6 +99,8 @@ class StreamedImage:
         reader = Reader(self._pad_rows())
         for top in range(0, self.height, rows):
             band = reader.read(min(rows, self.height - top))
+            if top + rows >= self.height:
+                reader.finish()
             yield lay_out(band.to(self.device, self.dtype))
 
     def _pad_rows(self) -> Rows:
@@ -120,10 +122,12 @@ class StreamedImage:
             if need := name_need(band):
                 raise BadPixels(f"after {found} rows of this image a band must be {need}.")
             rows = band.shape[ROWS] if band.ndim == 3 else 0
+            if rows < 1 or band.shape != (c, rows, w) or found + rows > h:
+                raise BadPixels(
+                    f"this image is ({c}, {h}, {w}), and after {found} of its rows comes {describe(band)}: give bands "
+                    f"({c}, n, {w}), {h} rows in all."
+                )
             found += rows
-            if rows < 1 or band.shape != (c, rows, w) or found > h:
-                what = f"end with {describe(band)}: all are floating-point, ({c}, {h}, {w})"
-                raise BadPixels(f"{found} rows of this image {what}.")
             self.check(band)
             yield band.unsqueeze(0)
         if found < h:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise, product
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import torch
@@ -33,7 +34,7 @@ class Tiles:
     overlap: int = 64
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.size, int) and isinstance(self.overlap, int)):
+        if not (isinstance(self.size, Integral) and isinstance(self.overlap, Integral)):
             given = f"{str(self.size)[:60]!r} and {str(self.overlap)[:60]!r}"
             raise BadRequest(f"tiles have a size and an overlap in whole pixels, not {given}.")
         if self.size < 1 or self.overlap < 0:

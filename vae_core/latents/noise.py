@@ -32,7 +32,7 @@ class Noise:
     spectrum             one of `spectra.SPECTRA`
     variation_seed       seed of a second noise; item i is drawn from variation_seed + i
     variation_strength   how far to go towards the second noise along the circle, 0 to 1
-    Raises BadRequest for unknown words, and for a strength outside [0, 1].
+    Raises BadRequest for unknown words, for seeds that are no whole numbers, and for a strength outside [0, 1].
     """
 
     seed: int = 0
@@ -46,6 +46,9 @@ class Noise:
         for word, words in ((self.source, SOURCES), (self.batch_seeds, BATCH_SEEDS), (self.spectrum, spectra.SPECTRA)):
             if word not in words:
                 raise BadRequest(f"noise cannot be '{word}': choose one of {', '.join(words)}.")
+        for seed in (self.seed, self.variation_seed):
+            if not isinstance(seed, Integral):
+                raise BadRequest(f"a seed is a whole number, not {str(seed)[:60]!r}.")
         if not 0 <= self.variation_strength <= 1:  # also true of NaN
             raise BadRequest(f"variation_strength is {self.variation_strength}: give a number from 0 to 1.")
 
@@ -122,7 +125,8 @@ class _Streams:
 
 def _open_stream(source: str, seed: int) -> spectra.Normal:
     """A function from a shape to the next white noise of this seed."""
-    return partial(_draw_nvidia, NvidiaStream(seed % SEEDS)) if source == NVIDIA else _cpu_stream(seed % SEEDS)
+    start = int(seed) % SEEDS  # NumPy's numbers end before
+    return partial(_draw_nvidia, NvidiaStream(start)) if source == NVIDIA else _cpu_stream(start)
 
 
 def _cpu_stream(seed: int) -> spectra.Normal:

@@ -9,9 +9,18 @@ from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from exact_vae.vae_core import BadPixels, BadRequest, DoesNotFit, LatentMismatch, NumericalOverflow, from_weights
+from exact_vae.vae_core import (
+    BadPixels,
+    BadRequest,
+    DoesNotFit,
+    LatentMismatch,
+    NumericalOverflow,
+    Tiles,
+    from_weights,
+)  # fmt: skip
 from exact_vae.vae_core.execution import run, streaming, whole
 from exact_vae.vae_core.execution.bands import stores
 from exact_vae.vae_core.families import FAMILIES
@@ -208,16 +217,17 @@ class Lying(Pixels):
     ("bands", "words"),
     [
         ([torch.zeros(3, 5, 8)], "this image ends after 5 of its 9 rows"),
+        ([torch.zeros(3, 9, 8), torch.zeros(3, 8, 8)], "after 9 of its rows comes"),
         (
             [torch.zeros(3, 5, 8), torch.zeros(3, 5, 8)],
-            r"10 rows of this image end with float32 of .*\(3, 5, 8\)",
+            r"after 5 of its rows comes float32 of shape \(3, 5, 8\): give bands \(3, n, 8\), 9 rows in all",
         ),
-        ([torch.zeros(3, 9, 7)], r"float32 of shape \(3, 9, 7\): all are floating-point, \(3, 9, 8\)"),
+        ([torch.zeros(3, 9, 7)], r"this image is \(3, 9, 8\), and .* float32 of shape \(3, 9, 7\)"),
         ([torch.zeros(3, 9, 8, dtype=torch.uint8)], "not of uint8"),
-        ([torch.zeros(3, 5, 8), torch.zeros(3, 0, 8), torch.zeros(3, 4, 8)], "5 rows of this image end with float32"),
+        ([torch.zeros(3, 5, 8), torch.zeros(3, 0, 8), torch.zeros(3, 4, 8)], "after 5 of its rows comes float32"),
         ([torch.zeros(3, 5, 8), None], "after 5 rows of this image a band must be a tensor, not NoneType"),
         ([torch.zeros(3, 9, 8).to_sparse()], "must be a dense tensor with numbers, not a sparse one"),
-        ([torch.zeros(())], "0 rows of this image end with"),
+        ([torch.zeros(())], "after 0 of its rows comes"),
         ([torch.zeros(3, 5, 8), torch.full((3, 4, 8), 255.0)], "these pixels reach 255"),
         ([torch.zeros(3, 5, 8), torch.full((3, 4, 8), float("nan"))], "these pixels hold NaN or infinity"),
     ],
@@ -226,6 +236,23 @@ class Lying(Pixels):
 def test_bad_sources(vae, bands, words, how):
     with pytest.raises(BadPixels, match=words):
         vae.encode_rows(Lying(bands, (3, 9, 8)), **how)
+
+
+@pytest.mark.parametrize("how", [{}, {"rows": 4}], ids=str)
+def test_bands_beyond_the_last_row(vae, how):
+    """Of a height that is continued, and of one that is not: there nobody needs to ask for more."""
+    for rows in (8, 9):
+        with pytest.raises(BadPixels, match=f"after {rows} of its rows comes"):
+            vae.encode_rows(Lying([torch.zeros(3, rows, 8), torch.zeros(3, 4, 8)], (3, rows, 8)), **how)
+
+
+def test_numpy_s_numbers_are_whole(vae):
+    bands = [torch.rand(3, 9, 8) * 2 - 1]
+    shape = tuple(np.array((3, 9, 8)))
+    found = vae.encode_rows(Lying(bands, shape), rows=np.int64(4))
+    assert torch.equal(found.mean, vae.encode_rows(Lying(bands, (3, 9, 8)), rows=4).mean)
+    image = vae.decode(found.mean, size=tuple(np.array((9, 8))), tiles=Tiles(np.int64(512), np.int16(64)))
+    assert image.shape[-2:] == (9, 8)
 
 
 @pytest.mark.parametrize("shape", [(3, 0, 8), (3, 9), (3, "9", 8), (3.0, 9.0, 8.0), None, (4, 9, 8)], ids=str)

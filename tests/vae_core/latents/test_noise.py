@@ -99,6 +99,17 @@ def test_the_largest_seed_does_not_overflow():
     assert torch.equal(Noise(2**64 - 1).draw((2, 1, 2, 2))[1], Noise(0).draw((1, 1, 2, 2))[0])
 
 
+@pytest.mark.parametrize("source", ["cpu", "nvidia"])
+def test_numpy_s_numbers_are_seeds(source):
+    found = Noise(np.int64(7), source, variation_seed=np.int32(3), variation_strength=0.5).draw((1, 2, 3, 3))
+    assert torch.equal(found, Noise(7, source, variation_seed=3, variation_strength=0.5).draw((1, 2, 3, 3)))
+    for seed in (1.5, None, "7"):
+        with pytest.raises(BadRequest, match="a seed is a whole number, not"):
+            Noise(seed, source)
+        with pytest.raises(BadRequest, match="a seed is a whole number, not"):
+            Noise(variation_seed=seed)
+
+
 def test_the_global_generator_is_left_alone():
     torch.manual_seed(1)
     state = torch.get_rng_state()

@@ -35,7 +35,7 @@ class Reader:
         return parts[0] if len(parts) == 1 else torch.cat(parts, self.dim)
 
     def finish(self) -> None:
-        """Let the source end, after all its rows have been read, so that it releases the last band."""
+        """Let the source end, after all its rows have been read: it releases the last band, and may find too many."""
         next(self.rows, None)
 
 
