@@ -7,7 +7,7 @@ clips, (B, C, T, H, W).
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -138,27 +138,29 @@ def check_pixels(vae: VAELike, pixels: Tensor) -> tuple[Tensor, Folding]:
     return pixels, choose_folding(vae.network.clip_law, shape)
 
 
-def check_rows_shape(vae: VAELike, shape: object) -> tuple[int, int, int]:
+def check_rows(vae: VAELike, source: object) -> tuple[int, int, int]:
     """The shape of an image that is read row by row, (C, H, W). Raises BadPixels unless this VAE encodes such."""
-    return _check_pieces(vae, "image", "H, W", shape)  # type: ignore[return-value]
+    return _check_pieces(vae, "image", "H, W", source)  # type: ignore[return-value]
 
 
-def check_frames_shape(vae: VAELike, shape: object) -> tuple[int, int, int, int]:
+def check_frames(vae: VAELike, source: object) -> tuple[int, int, int, int]:
     """The shape of a clip that is read frame by frame, (C, T, H, W). Raises BadPixels unless this VAE encodes such."""
-    return _check_pieces(vae, "clip", "T, H, W", shape)  # type: ignore[return-value]
+    return _check_pieces(vae, "clip", "T, H, W", source)  # type: ignore[return-value]
 
 
-def _check_pieces(vae: VAELike, what: str, sizes: str, shape: object) -> tuple[int, ...]:
+def _check_pieces(vae: VAELike, what: str, sizes: str, source: object) -> tuple[int, ...]:
+    shape: Any = getattr(source, "shape", None)
+    if not hasattr(source, "shape") or not callable(getattr(source, "read", None)):
+        raise BadPixels(
+            f"{type(source).__name__} is no source of this {what}: it has a `shape`, (C, {sizes}), and `read()` gives "
+            "all of it piece by piece; what is in memory is for `encode`."
+        )
     dims = 1 + len(sizes.split(", "))
-    whole = (
-        isinstance(shape, Sequence)
-        and len(shape) == dims
-        and all(isinstance(n, Integral) and int(n) > 0 for n in shape)
-    )
-    if not whole or shape[0] != vae.in_channels:  # type: ignore[index]
+    counted = isinstance(shape, Sequence) and len(shape) == dims and all(isinstance(n, Integral) for n in shape)
+    if not counted or min(shape) < 1 or shape[0] != vae.in_channels:
         raise BadPixels(f"this {what} is {str(shape)[:60]}: '{vae.name}' encodes ({vae.in_channels}, {sizes}).")
-    demand_size_of(vae, vae.name, Half.ENCODER, shape)  # type: ignore[arg-type]
-    return tuple(shape)  # type: ignore[arg-type]
+    demand_size_of(vae, vae.name, Half.ENCODER, shape)
+    return tuple(shape)
 
 
 def check_latent(vae: VAELike, z: Tensor, size: tuple[int, int] | None) -> tuple[Tensor, Folding]:

@@ -52,7 +52,7 @@ def encode_rows(vae: Runner, source: streaming.PixelRows, options: RunOptions) -
     demand_part(vae.config, vae.name, Half.ENCODER)
     if detour := vae._find_detour(Half.ENCODER):
         return detour.vae.encode_rows(source, options=detour.adapt(options))
-    _, h, w = inputs.check_rows_shape(vae, source.shape)
+    _, h, w = inputs.check_rows(vae, source)
     shape = (1, *source.shape)
     if isinstance(inputs.choose_folding(vae.clip_law, shape), inputs.ImagesAsClips):
         image = streaming.StreamedImage(source, 1, vae.device, vae.dtype, demand_range).tensor()
@@ -113,7 +113,7 @@ def encode_frames(vae: Runner, source: Frames, options: RunOptions) -> Posterior
     demand_part(vae.config, vae.name, Half.ENCODER)
     if detour := vae._find_detour(Half.ENCODER):
         return detour.vae.encode_frames(source, options=detour.adapt(options))
-    c, frames, h, w = inputs.check_frames_shape(vae, source.shape)
+    c, frames, h, w = inputs.check_frames(vae, source)
     shape = (1, c, frames, h, w)
     folding = inputs.choose_folding(vae.clip_law, shape)
     if type(folding) is inputs.Folding:

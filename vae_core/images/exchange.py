@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadPixels, BadRequest
+from ..plain import name_kind
 from .pixels import convert_channels, flatten_frames, to_levels, to_pixel_range, to_unit_range
 from .plausible import demand_range
 
@@ -86,6 +87,8 @@ def _to_images(pixels: Tensor) -> Tensor:
 def _demand_pixels(pixels: Tensor) -> Tensor:
     """The pixels in float32. Raises BadPixels for what is no (B, C, H, W) or (B, C, T, H, W), and for NaN."""
     good = isinstance(pixels, Tensor) and pixels.is_floating_point() and pixels.ndim in (4, 5)
+    if good and (kind := name_kind(pixels)):
+        raise BadPixels(f"pixels in a dense tensor are needed, not in a {kind} one.")
     if not good or not 1 <= pixels.shape[1] <= MOST_CHANNELS:
         raise BadPixels(f"pixels (B, C, H, W) or (B, C, T, H, W) in [-1, 1] are needed, not {describe(pixels)}.")
     exact = pixels.detach().float()  # float8 cannot be asked

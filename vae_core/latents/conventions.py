@@ -17,7 +17,7 @@ from ..dtypes import at_least_fp32
 from ..errors import BadRequest, LatentMismatch
 from ..numerics import pin_numerics
 from .numbers import demand_latent
-from .spaces import LatentSpace, name_models
+from .spaces import LatentSpace, get_space, name_models
 
 CONVENTIONS = RAW, SCALED, NORMALISED = ("raw", "scaled", "normalised")
 
@@ -43,15 +43,16 @@ def scaling_of(space: LatentSpace, convention: str) -> Scaling:
 
 
 @pin_numerics()
-def convert(latent: Tensor, space: LatentSpace, origin: str, target: str) -> Tensor:
-    """Convert a latent of this space from one convention to another.
+def convert(latent: Tensor, space: LatentSpace | str, origin: str, target: str) -> Tensor:
+    """Convert a latent of this space, or of that with this name, from one convention to another.
 
     latent          (B, C, h, w) or (B, C, T, h, w), any floating dtype
     origin, target  'raw', 'scaled' or 'normalised'
     Returns the same shape, float32 at least.
-    Raises LatentMismatch if the shape is not one of this space, BadRequest for an unknown convention.
+    Raises LatentMismatch if the shape is not one of this space, BadRequest for an unknown convention or name.
     """
     demand_latent(latent)
+    space = get_space(space)
     if latent.ndim not in (4, 5) or latent.shape[1] != space.channels:
         raise LatentMismatch(
             f"this latent has the shape {tuple(latent.shape)}, but latents of {space.models} have {space.channels} "

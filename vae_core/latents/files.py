@@ -8,6 +8,7 @@ these. foreign.py reads what trainers have kept.
 
 import json
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from ..files.atomic import Target, write_atomically
 from ..files.reading import demand_file
 from ..files.safetensors_header import Info, read_header
 from ..numerics import pin_numerics
+from ..plain import name_kind
 from .foreign import ARCHIVE, add_batch, find_name, guess_tag, read_archive
 from .numbers import demand_latent, demand_numbers
 from .spaces import SPACES
@@ -76,15 +78,43 @@ def write_latent(
     target = Path(target) if isinstance(target, str) else target
     is_node_s = target.suffix.lower() == NODE_SUFFIX
     tensors = {NODE_MARKER: torch.zeros(0, dtype=torch.float32)} if is_node_s else {}
-    metadata = {**(texts or {}), **({INDEX: json.dumps(list(index))} if index else {})}
+    metadata = {**_demand_texts(texts), **({INDEX: json.dumps(_demand_index(index))} if index else {})}
     metadata |= {COUNT: str(1 + len(beside))} if beside else {}
     for number, one in enumerate([StoredLatent(latent, tag, mask), *beside]):
         demand_numbers(demand_latent(one.latent))
         tensors[_number(NODE_TENSOR if is_node_s else TENSOR, number)] = _to_cpu(one.latent)
-        tensors |= {_number(MASK, number): _to_cpu(one.mask)} if one.mask is not None else {}
-        metadata |= {_number(TAG, number): one.tag.to_json()} if one.tag else {}
+        tensors |= {_number(MASK, number): _to_cpu(_demand_mask(one.mask))} if one.mask is not None else {}
+        metadata |= {_number(TAG, number): _demand_tag(one.tag).to_json()} if one.tag else {}
     with write_atomically(target) as part:
         part.write_bytes(save(tensors, metadata=metadata))
+
+
+def _demand_texts(texts: Mapping[str, str] | None) -> Mapping[str, str]:
+    """Raises BadRequest unless all of them are texts."""
+    texts = texts or {}
+    wrong = [name for name, text in texts.items() if not isinstance(name, str) or not isinstance(text, str)]
+    if wrong:
+        raise BadRequest(f"the entries of a file are texts, and {some(map(repr, wrong))} is not: write it as JSON.")
+    return texts
+
+
+def _demand_tag(tag: object) -> Tag:
+    if not isinstance(tag, Tag):
+        raise BadRequest(f"a latent is tagged with a Tag, not with {type(tag).__name__}.")
+    return tag
+
+
+def _demand_mask(mask: object) -> Tensor:
+    kind = name_kind(mask) if isinstance(mask, Tensor) else type(mask).__name__
+    if not isinstance(mask, Tensor) or kind:
+        raise BadRequest(f"a mask is a dense tensor, not {kind}.")
+    return mask
+
+
+def _demand_index(index: Sequence[int]) -> list[int]:
+    if not all(isinstance(number, Integral) for number in index):
+        raise BadRequest(f"items are known by whole numbers, not by {str(index)[:60]}.")
+    return [int(number) for number in index]
 
 
 def _number(name: str, latent: int) -> str:

@@ -188,10 +188,12 @@ SPACES: Mapping[str, LatentSpace] = {
 }
 
 
-def get_space(name: str) -> LatentSpace:
-    """The latent space of this name, a key of SPACES. Raises BadRequest if there is none."""
+def get_space(name: "str | LatentSpace") -> LatentSpace:
+    """The latent space of this name, a key of SPACES, or the space itself. Raises BadRequest if there is none."""
+    if isinstance(name, LatentSpace):
+        return name
     if name not in SPACES:
-        raise BadRequest(f"there is no latent space '{name}': choose one of {', '.join(SPACES)}.")
+        raise BadRequest(f"there is no latent space '{str(name)[:60]}': choose one of {', '.join(SPACES)}.")
     return SPACES[name]
 
 

@@ -255,6 +255,13 @@ def test_numpy_s_numbers_are_whole(vae):
     assert image.shape[-2:] == (9, 8)
 
 
+@pytest.mark.parametrize("source", [None, "image.tif", torch.zeros(3, 9, 8)], ids=["none", "a path", "a tensor"])
+def test_what_is_no_source(vae, source):
+    for encode in (vae.encode_rows, vae.encode_frames):
+        with pytest.raises(BadPixels, match=r"is no source of this (image|clip): it has a `shape`"):
+            encode(source)
+
+
 @pytest.mark.parametrize("shape", [(3, 0, 8), (3, 9), (3, "9", 8), (3.0, 9.0, 8.0), None, (4, 9, 8)], ids=str)
 def test_bad_shapes_of_sources(vae, shape):
     with pytest.raises(BadPixels, match=r"encodes \(3, H, W\)"):

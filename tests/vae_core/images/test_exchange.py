@@ -116,6 +116,8 @@ BAD = {
     "bytes to numpy": lambda: to_numpy(torch.zeros(1, 3, 4, 4, dtype=torch.uint8)),
     "NaN to Pillow": lambda: to_pil(torch.full((1, 3, 4, 4), float("nan"))),
     "infinity to levels": lambda: to_uint8(torch.full((1, 3, 4, 4), float("inf"))),
+    "sparse pixels": lambda: to_numpy(torch.zeros(1, 3, 4, 4).to_sparse()),
+    "pixels without numbers": lambda: to_pil(torch.zeros(1, 3, 4, 4, device="meta")),
     "a latent to Pillow": lambda: to_pil(torch.zeros(1, 16, 4, 4)),
 }
 

@@ -59,6 +59,13 @@ def test_half_precision_is_not_kept():
     assert convert(latent("sd1", dtype=torch.bfloat16), SPACES["sd1"], "raw", "scaled").dtype is torch.float32
 
 
+def test_a_space_by_its_name():
+    x = latent("sdxl")
+    assert torch.equal(convert(x, "sdxl", "raw", "scaled"), convert(x, SPACES["sdxl"], "raw", "scaled"))
+    with pytest.raises(BadRequest, match="there is no latent space 'sd5': choose one of sd1, "):
+        convert(x, "sd5", "raw", "scaled")
+
+
 def test_what_cannot_be():
     with pytest.raises(BadRequest, match="a latent is not 'half': choose one of raw, scaled, normalised"):
         convert(latent("sd1"), SPACES["sd1"], "raw", "half")

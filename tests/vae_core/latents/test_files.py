@@ -89,3 +89,20 @@ def test_several_latents_in_one_file(tmp_path, name):
     save_file(tensors, tmp_path / name, metadata={"exact_vae_latents": "3"})
     with pytest.raises(BrokenCheckpoint, match="says that it holds 3 latents, but there are 2"):
         read_latent_file(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"texts": {"seed": 7}}, "the entries of a file are texts, and 'seed' is not"),
+        ({"tag": "sdxl"}, "tagged with a Tag, not with str"),
+        ({"mask": [1, 0]}, "a mask is a dense tensor, not list"),
+        ({"mask": torch.ones(2, 2).to_sparse()}, "a mask is a dense tensor, not sparse"),
+        ({"index": "x"}, "items are known by whole numbers, not by x"),
+        ({"index": [0.5]}, "items are known by whole numbers"),
+    ],
+)
+def test_what_is_written_beside_a_latent(tmp_path, given, words):
+    with pytest.raises(BadRequest, match=words):
+        write_latent(tmp_path / "a.safetensors", torch.zeros(1, 4, 2, 2), **given)
+    assert list(tmp_path.iterdir()) == []
