@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..vae_core import Posterior
-from ..vae_core.errors import BadRequest, NumericalOverflow
+from ..vae_core.errors import BadRequest, NumericalOverflow, some
 from ..vae_core.execution import whole
 from ..vae_core.families.kl import AutoencoderKL
 from ..vae_core.files import write_atomically
@@ -179,8 +179,11 @@ class Trainer:
     def restore(self, path: Path) -> None:
         """Continue from a saved state. Raises BadRequest if it belongs to another recipe."""
         state = torch.load(path, map_location=self.device, weights_only=True)
-        if json.loads(state["recipe"]) != json.loads(json.dumps(self.recipe.to_dict())):
-            raise BadRequest(f"'{path}' is a run of another recipe than '{self.recipe.name}' is now: {ANOTHER}.")
+        before, now = json.loads(state["recipe"]), json.loads(json.dumps(self.recipe.to_dict()))
+        if before != now:
+            names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+            told = (f"{name} was {str(before.get(name))[:40]} and is {str(now.get(name))[:40]}" for name in names)
+            raise BadRequest(f"'{path}' is a run of another recipe: {some(told)}; {ANOTHER}.")
         self.step, self.history, self._sums = state["step"], state["history"], state["sums"]
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])

@@ -132,7 +132,7 @@ def waiting_for(path: Path, process: subprocess.Popen) -> None:
 def test_a_state_of_another_recipe_is_refused(trained, tmp_path):
     trained.save(tmp_path / "state")
     other = Trainer(replace(TINY, kl_weight=1.0), images())
-    with pytest.raises(BadRequest, match="another recipe"):
+    with pytest.raises(BadRequest, match=r"another recipe: kl_weight was .* and is 1\.0; "):
         other.restore(tmp_path / "state")
 
 

@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -25,7 +25,9 @@ class Target(Protocol):
 def write_atomically(target: Path | Target) -> Iterator[Path]:
     """Give a temporary path to write to, and give that file the target's name at the end.
 
-    After an error the target is as it was before. Parts that killed processes have left in its folder are removed.
+    After an error the target is as it was before, and what replaces a file may be read by those who could read that.
+    A symbolic link is replaced, not what it points to: models often lie in a cache that must not change. Parts that
+    killed processes have left in its folder are removed.
     Raises BadRequest if the target is a folder or a device, or cannot be written.
     """
     path = target if isinstance(target, Path) else target.path
@@ -36,6 +38,7 @@ def write_atomically(target: Path | Target) -> Iterator[Path]:
         with open_part(path.parent) as part:
             yield part
             if isinstance(target, Path):
+                _keep_mode(target, part)
                 os.replace(part, target)
             else:
                 target.take(part)
@@ -44,8 +47,9 @@ def write_atomically(target: Path | Target) -> Iterator[Path]:
 def make_folder(folder: Path) -> Path:
     """Make a folder and its parents if they do not exist, and return it. Raises BadRequest if that is impossible."""
     _demand_name(folder)
-    if os.path.isfile(folder):
-        raise BadRequest(f"'{folder}' cannot be written: it is a file, not a folder.")
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        what = "a file" if os.path.isfile(folder) else "a device, a pipe or a link to nothing"
+        raise BadRequest(f"'{folder}' cannot be written: it is {what}, not a folder.")
     with explain_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -71,6 +75,13 @@ def demand_place(path: Path) -> None:
         if not os.path.lexists(path.parent):
             raise BadRequest(f"'{path}' cannot be written: there is no folder '{path.parent}'.")
         os.stat(path.parent)
+
+
+def _keep_mode(target: Path, part: Path) -> None:
+    """Who may read and write the target, if it is there, may do so with the part."""
+    with suppress(FileNotFoundError):
+        if not target.is_symlink():
+            part.chmod(stat.S_IMODE(target.stat().st_mode))
 
 
 def _demand_name(path: Path) -> None:
