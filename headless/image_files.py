@@ -132,7 +132,7 @@ def format_of(path: Path) -> str:
     Image.init()
     kind = Image.EXTENSION.get(path.suffix.lower())
     if path.suffix.lower() not in SUFFIXES or kind not in Image.SAVE:
-        raise BadRequest(f"'{path}' has the ending of no image that can be written: use .png, .jpg, .webp, .tif or .exr.")
+        raise BadRequest(f"'{path}' has the ending of no image that is written: use .png, .jpg, .webp, .tif or .exr.")
     return kind
 
 
