@@ -1,6 +1,6 @@
 """The frames of a video file, a few at a time. Needs PyAV."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,6 +15,7 @@ from torch import Tensor
 from ..errors import BadPixels, BadRequest
 from ..files import demand_file
 from ..files.kinds import IMAGES, kind_of
+from . import ffv1
 from .codecs import ACCURATE, READABLE
 from .folders import USUAL_RATE, ImageFrames, PagesOfFile
 from .wholeness import demand_whole
@@ -108,21 +109,27 @@ class VideoFrames:
             first, end = self.span.count(stream.time_base)
             if first:
                 container.seek(first, stream=stream)
-            for frame in container.decode(stream):
+            for frame in self._decode_packets(container.demux(stream), stream.codec_context.name == "ffv1"):
                 if self.span.length and frame.pts is not None and frame.pts >= end:
                     return
                 if frame.pts is None or frame.pts >= first or self.span == WHOLE:
-                    yield self._demand_sound(frame)
+                    yield self._demand_sound(frame, frame.is_corrupt)
 
-    def _demand_sound(self, frame: Any) -> Any:
-        """Raises BadPixels for a frame of which FFmpeg has guessed a part."""
-        if frame.is_corrupt:
-            when = f"at {frame.time:.2f} s " if frame.time is not None else ""
+    def _decode_packets(self, packets: Iterable[Any], have_checksums: bool) -> Iterator[Any]:
+        for packet in packets:
+            if have_checksums:
+                self._demand_sound(packet, not ffv1.is_sound(bytes(packet)))
+            yield from packet.decode()
+
+    def _demand_sound(self, what: Any, is_damaged: bool) -> Any:
+        """A frame or its packet. Raises BadPixels if FFmpeg would guess, or has guessed, a part of it."""
+        if is_damaged:
+            at = None if what.pts is None else float(what.pts * what.time_base)
             raise BadPixels(
-                f"a frame {when}of '{self.path}' is damaged. Get the file again; or write what players show of it to a "
-                f"file of its own: ffmpeg -i '{self.path.name}' -c:v ffv1 mended.mkv"
+                f"a frame {'' if at is None else f'at {at:.2f} s '}of '{self.path}' is damaged. Get the file again; or "
+                f"write what players show of it to a file of its own: ffmpeg -i '{self.path.name}' -c:v ffv1 mended.mkv"
             )
-        return frame
+        return what
 
     @contextmanager
     def _open(self) -> Iterator[Any]:

@@ -260,10 +260,10 @@ def test_frames_of_images_keep_their_transparency(tmp_path, name):
     assert np.array_equal((frame.movedim(0, -1) * 255).round().numpy(), levels)
 
 
-def write_with(name, path, x):
+def write_with(name, path, x, options=None):
     """With FFmpeg's own settings, also in containers that we only read."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(name, rate=24)
+        stream = container.add_stream(name, rate=24, options=options)
         stream.height, stream.width, stream.pix_fmt = *x.shape[2:], "yuv420p"
         for frame in ((x.movedim(0, -1) + 1) * 127.5).byte().numpy():
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
@@ -304,3 +304,26 @@ def test_a_frame_that_ffmpeg_has_guessed_is_refused(tmp_path):
     path.write_bytes(whole)
     with pytest.raises(BadPixels, match=r"a frame at 0\.\d\d s of .* is damaged"):
         list(videos.open_frames(path, to_pixels).read())
+
+
+@pytest.mark.parametrize("codec", ["ffv1", "ffv1-16"])
+def test_a_flipped_bit_in_a_lossless_video_is_found(tmp_path, codec):
+    """FFmpeg shows the frame before instead, and says so in its log alone."""
+    noise = torch.rand(3, 6, 96, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    whole = write(tmp_path / "a.mkv", noise, codec).read_bytes()
+    for at in torch.linspace(2000, len(whole) - 2000, 12).int().tolist():
+        spoilt = bytearray(whole)
+        spoilt[at] ^= 4
+        (tmp_path / "b.mkv").write_bytes(spoilt)
+        with pytest.raises(BadPixels, match=r"a frame at 0\.\d\d s of .* is damaged"):
+            list(videos.open_frames(tmp_path / "b.mkv", to_pixels).read())
+
+
+@pytest.mark.parametrize(
+    "options", [{"slicecrc": "0"}, {"level": "1"}, {"level": "4", "strict": "experimental"}], ids=str
+)
+def test_lossless_videos_of_other_programs(tmp_path, options):
+    """Without checksums, of before there were any, and with those of version 4."""
+    noise = torch.rand(3, 6, 48, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    path = write_with("ffv1", tmp_path / "a.mkv", noise, options)
+    assert read(path).shape == noise.shape
