@@ -70,8 +70,7 @@ class ClipRequest(Request):
         if lowest is None:
             yield from at_once
             return
-        parts = (self._combine(lowest, plan, on_cpu) for plan in lowest.propose_bands(elsewhere, rows, keep, on_cpu)
-                 if not plan.twice)  # no norm of a clip in parts sees more than a pixel  # fmt: skip
+        parts = (self._combine(lowest, plan, on_cpu) for plan in lowest.propose_bands(elsewhere, rows, keep, on_cpu))
         if not on_cpu or self._comes_in_parts:
             yield from parts
             return
@@ -229,6 +228,11 @@ class _LaterPart(Request):
     def _count_bands(self, made: int, known: int, plan: Plan) -> int:
         """In how many bands an op keeps so many bytes that it knows, if it makes so many numbers of a part."""
         return 1 + max(made // plan.numbers, known // self.x.itemsize // max(1, plan.numbers // 2))
+
+    @cached_property
+    def largest_norms(self) -> tuple[int, ...]:
+        """None: what ops know of earlier frames is read once, so nothing is computed twice."""
+        return ()
 
     @cached_property
     def _end_numbers(self) -> dict[str, int]:
