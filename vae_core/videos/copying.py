@@ -1,7 +1,8 @@
 """Copy the streams of a video into another file, with other texts: nothing is encoded anew. Needs PyAV."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,21 @@ def copy_video(source: Path, path: Path | Target, suffix: str, texts: Mapping[st
 def _copy_streams(given: Any, made: Any) -> None:
     streams = [*given.streams.video[:1], *given.streams.audio[:1]]
     copies = {stream.index: made.add_stream_from_template(stream) for stream in streams}
-    for packet in given.demux(streams):
-        if packet.dts is not None:  # the last packet is empty
-            packet.stream = copies[packet.stream.index]
-            made.mux(packet)
+    for packet in _fill_times(packet for packet in given.demux(streams) if packet.size):  # what ends a stream is empty
+        packet.stream = copies[packet.stream.index]
+        made.mux(packet)
+
+
+def _fill_times(packets: Iterable[Any]) -> Iterator[Any]:
+    """The packets. In Matroska the first ones, before frames that come later, say no time at which to decode them."""
+    waiting: dict[int, list[Any]] = {}
+    for packet in packets:
+        early = waiting.setdefault(packet.stream.index, [])
+        if packet.dts is None:
+            early.append(packet)
+            continue
+        for number, one in enumerate(reversed(early), 1):
+            one.dts = packet.dts - number * max(1, packet.duration or 0)
+        yield from waiting.pop(packet.stream.index)
+        yield packet
+    yield from chain(*waiting.values())

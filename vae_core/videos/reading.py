@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from .folders import USUAL_RATE, ImageFrames, PagesOfFile
 from .wholeness import demand_whole
 
 AT_ONCE = 8  # frames that are handed on together
+# Seconds before a part of a video that are tried to read it from: containers find keyframes by when they are decoded,
+# so the one that is found may be shown after the part begins. None: all of it is decoded.
+SEEKS = (0, 1, 10, None)
 HIGH_DEFINITION = 576  # rows, above which a video that does not say so has the colours of ITU-R BT.709, as players do
 
 ToPixels = Callable[[Tensor], Tensor]  # (n, H, W, 3) in [0, 1] -> (n, C, H, W) in [-1, 1]
@@ -103,17 +107,41 @@ class VideoFrames:
             yield self._to_pixels(torch.stack(some)).transpose(0, 1)
 
     def _decode(self) -> Iterator[Any]:
-        with self._open() as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "SLICE"  # threads of a frame each lose the errors of the last ones
-            first, end = self.span.count(stream.time_base)
-            if first:
-                container.seek(first, stream=stream)
-            for frame in self._decode_packets(container.demux(stream), stream.codec_context.name == "ffv1"):
-                if self.span.length and frame.pts is not None and frame.pts >= end:
+        for back in SEEKS:
+            with self._open() as container:
+                frames = self._decode_from(container, back)
+                if frames is not None:
+                    yield from frames
                     return
-                if frame.pts is None or frame.pts >= first or self.span == WHOLE:
-                    yield self._demand_sound(frame, frame.is_corrupt)
+
+    def _decode_from(self, container: Any, back: int | None) -> Iterator[Any] | None:
+        """The frames of the span; None if those before `back` seconds before it have to be decoded as well."""
+        stream = container.streams.video[0]
+        stream.thread_type = "SLICE"  # threads of a frame each lose the errors of the last ones
+        first, end = self.span.count(stream.time_base)
+        # AVI does not say when frames are shown, and what is guessed in its stead depends on where reading begins.
+        seeks = first > 0 and back is not None and container.format.name != "avi"
+        if seeks and not self._seek(container, stream, first - int((back or 0) / stream.time_base)):
+            return None
+        frames = self._decode_packets(container.demux(stream), stream.codec_context.name == "ffv1")
+        begin = list(islice(frames, 1))
+        if seeks and not (begin and (begin[0].pts is None or begin[0].pts <= first)):
+            return None
+        return self._cut(chain(begin, frames), first, end)
+
+    def _seek(self, container: Any, stream: Any, first: int) -> bool:
+        try:
+            container.seek(first, stream=stream)
+        except self._av.error.FFmpegError:
+            return False
+        return True
+
+    def _cut(self, frames: Iterable[Any], first: int, end: int) -> Iterator[Any]:
+        for frame in frames:
+            if self.span.length and frame.pts is not None and frame.pts >= end:
+                return
+            if frame.pts is None or frame.pts >= first or self.span == WHOLE:
+                yield self._demand_sound(frame, frame.is_corrupt)
 
     def _decode_packets(self, packets: Iterable[Any], have_checksums: bool) -> Iterator[Any]:
         for packet in packets:

@@ -1,19 +1,22 @@
-"""Is a video file all there? FFmpeg reads a Matroska or AVI file that was cut off to where it ends, without an error.
+"""Is a video file all there? FFmpeg reads many that were cut off to where they end, without an error.
 
-Their outermost element says how long it is (RFC 9559 section 4.5; Microsoft's RIFF). Of others the last frame is
-damaged, or FFmpeg fails. A recording that was never closed does not say how long it is: all that is there is taken.
+The outermost elements of Matroska (RFC 9559), AVI (OpenDML's RIFF) and MP4 and MOV (ISO/IEC 14496-12) say how long they
+are. Streams (.ts, .mpg, .flv) do not: there the last frame is damaged. A recording that was never closed does not
+either: all that is there is taken.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import BadPixels
 
-_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_EBML = b"\x1a\x45\xdf\xa3"
+_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp")  # that a file may begin with
 
 
 def demand_whole(path: Path) -> Path:
-    """The path of a video. Raises BadPixels if the file ends before its outermost element does."""
+    """The path of a video. Raises BadPixels if the file ends before its last outermost element does."""
     with path.open("rb") as file:
         end = _find_end(file)
     given = path.stat().st_size
@@ -27,26 +30,55 @@ def demand_whole(path: Path) -> Path:
 
 
 def _find_end(file: BinaryIO) -> int:
-    """Where the outermost element ends, in bytes; 0 if that is not said."""
-    magic = file.read(4)
-    if magic == _EBML:
-        return _end_of_segment(file)
-    return 8 + int.from_bytes(file.read(4), "little") if magic == b"RIFF" else 0
+    """Where the last outermost element ends, in bytes; 0 if that is not said."""
+    begin = file.read(8)
+    if begin[:4] == _EBML:
+        return _walk(file, _measure_ebml)
+    if begin[:4] == b"RIFF":
+        return _walk(file, _measure_riff)
+    return _walk(file, _measure_box) if begin[4:] in _BOXES else 0
 
 
-def _end_of_segment(file: BinaryIO) -> int:
-    header = _read_size(file)
-    file.seek(header, 1)
-    size = _read_size(file) if file.read(4) == _SEGMENT else 0
-    return file.tell() + size if size else 0
+def _walk(file: BinaryIO, measure: Callable[[BinaryIO], int]) -> int:
+    """measure: the bytes of the element that begins here; 0 if there is none, or it does not say."""
+    end = 0
+    while True:
+        file.seek(end)
+        size = measure(file)
+        if not size:
+            return end
+        end += size
 
 
-def _read_size(file: BinaryIO) -> int:
-    """A number of EBML (RFC 8794 section 4): zeros in front say how many bytes it has. 0 if all ones say nothing."""
+def _measure_riff(file: BinaryIO) -> int:
+    header = file.read(8)
+    size = int.from_bytes(header[4:], "little")
+    return 8 + size + size % 2 if header[:4] == b"RIFF" and 0 < size < 2**32 - 1 else 0
+
+
+def _measure_box(file: BinaryIO) -> int:
+    header = file.read(8)
+    size = int.from_bytes(header[:4], "big")
+    if size == 1:
+        size = int.from_bytes(file.read(8), "big")
+    return size if size >= 8 and header[4:].isalnum() else 0
+
+
+def _measure_ebml(file: BinaryIO) -> int:
+    begin = file.tell()
+    name, size = _read_number(file), _read_number(file)
+    return 0 if name is None or size is None else file.tell() - begin + size
+
+
+def _read_number(file: BinaryIO) -> int | None:
+    """The name or the size of an element (RFC 8794 section 4): zeros in front say how many bytes it has.
+
+    None if it says nothing: all other bits are ones, or the file ends here.
+    """
     first = file.read(1)
     more = 8 - first[0].bit_length() if first else 8
     if more > 7:
-        return 0
+        return None
     bits = 7 * (more + 1)
-    size = int.from_bytes(first + file.read(more), "big") & (1 << bits) - 1
-    return 0 if size == (1 << bits) - 1 else size
+    number = int.from_bytes(first + file.read(more), "big") & (1 << bits) - 1
+    return None if number == (1 << bits) - 1 else number

@@ -174,7 +174,7 @@ class _Sound:
                 self.waiting = packet
                 return
             self.waiting = None
-            if packet.dts is not None:  # what ends the stream has none
+            if packet.size:  # what ends the stream is empty
                 packet.stream = self.stream
                 self.target.mux(packet)
 

@@ -8,28 +8,7 @@ import pytest
 import torch
 from exact_vae.vae_core import BadPixels, BadRequest, videos
 from PIL import Image
-
-
-def clip(frames: int, height: int = 64, width: int = 96) -> torch.Tensor:
-    """Smooth colours that move: (3, n, H, W) in [-0.9, 0.9]."""
-    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
-    images = [torch.stack([torch.sin(3 * x + i / 3), torch.cos(2 * y + i / 5), x * y]) for i in range(frames)]
-    return torch.stack(images, 1) * 0.9
-
-
-def to_pixels(image: torch.Tensor) -> torch.Tensor:
-    return image[..., :3].movedim(-1, 1) * 2 - 1
-
-
-def write(path, x, codec=None, crf=None, rate=24, sound=None):
-    with videos.VideoFile(path, videos.choose_encoding(path, codec, crf), rate, sound) as video:
-        for some in x.split(4, 1):
-            video.put(some)
-    return path
-
-
-def read(path) -> torch.Tensor:
-    return torch.cat(list(videos.open_frames(path, to_pixels).read()), 1)
+from support.video_files import clip, read, to_pixels, write
 
 
 # The mean error is of chroma at half the resolution, and of 8 bits; of wrong colours or ranges it would be 0.03 to 0.2.
@@ -258,72 +237,3 @@ def test_frames_of_images_keep_their_transparency(tmp_path, name):
     assert found.shape == (4, 2 if name == "pages.tif" else 1, 4, 6)
     frame = next(iter(found.read()))[:, 0]
     assert np.array_equal((frame.movedim(0, -1) * 255).round().numpy(), levels)
-
-
-def write_with(name, path, x, options=None):
-    """With FFmpeg's own settings, also in containers that we only read."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(name, rate=24, options=options)
-        stream.height, stream.width, stream.pix_fmt = *x.shape[2:], "yuv420p"
-        for frame in ((x.movedim(0, -1) + 1) * 127.5).byte().numpy():
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
-        container.mux(stream.encode())
-    return path
-
-
-CONTAINERS = {"mkv": "ffv1", "webm": "libvpx-vp9", "avi": "mpeg4", "mp4": "libx264", "ts": "libx264", "flv": "flv1"}
-
-
-@pytest.mark.parametrize("ending", CONTAINERS)
-@pytest.mark.parametrize("share", [0.6, 0.97])
-def test_a_video_that_is_cut_off_is_no_shorter_clip(tmp_path, ending, share):
-    noise = torch.rand(3, 24, 48, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    path = write_with(CONTAINERS[ending], tmp_path / f"a.{ending}", noise)
-    assert videos.open_frames(path, to_pixels).shape[1] == 24
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(BadPixels, match=r"is cut off: it has|is damaged\. Get|cannot be read as a video"):
-        _ = videos.open_frames(path, to_pixels).shape
-
-
-def test_a_recording_that_was_never_closed_is_read(tmp_path):
-    path = write(tmp_path / "a.mkv", clip(6), "ffv1")
-    whole = bytearray(path.read_bytes())
-    size = whole.index(b"\x18\x53\x80\x67") + 4  # of the segment: all ones say that nobody knows it
-    whole[size : size + 8] = b"\x01" + b"\xff" * 7
-    path.write_bytes(whole[:-200])
-    assert 4 <= videos.open_frames(path, to_pixels).shape[1] <= 6
-
-
-def test_a_frame_that_ffmpeg_has_guessed_is_refused(tmp_path):
-    noise = torch.rand(3, 24, 48, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    path = write(tmp_path / "a.mov", noise, "prores")
-    whole = bytearray(path.read_bytes())
-    middle = slice(len(whole) // 2, len(whole) // 2 + 300)
-    whole[middle] = bytes(byte ^ 0x5A for byte in whole[middle])
-    path.write_bytes(whole)
-    with pytest.raises(BadPixels, match=r"a frame at 0\.\d\d s of .* is damaged"):
-        list(videos.open_frames(path, to_pixels).read())
-
-
-@pytest.mark.parametrize("codec", ["ffv1", "ffv1-16"])
-def test_a_flipped_bit_in_a_lossless_video_is_found(tmp_path, codec):
-    """FFmpeg shows the frame before instead, and says so in its log alone."""
-    noise = torch.rand(3, 6, 96, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    whole = write(tmp_path / "a.mkv", noise, codec).read_bytes()
-    for at in torch.linspace(2000, len(whole) - 2000, 12).int().tolist():
-        spoilt = bytearray(whole)
-        spoilt[at] ^= 4
-        (tmp_path / "b.mkv").write_bytes(spoilt)
-        with pytest.raises(BadPixels, match=r"a frame at 0\.\d\d s of .* is damaged"):
-            list(videos.open_frames(tmp_path / "b.mkv", to_pixels).read())
-
-
-@pytest.mark.parametrize(
-    "options", [{"slicecrc": "0"}, {"level": "1"}, {"level": "4", "strict": "experimental"}], ids=str
-)
-def test_lossless_videos_of_other_programs(tmp_path, options):
-    """Without checksums, of before there were any, and with those of version 4."""
-    noise = torch.rand(3, 6, 48, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    path = write_with("ffv1", tmp_path / "a.mkv", noise, options)
-    assert read(path).shape == noise.shape
