@@ -9,11 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..vae_core.errors import VAEError, some
 from ..vae_core.files import parse_json
 from .limits import LONGEST_ADDRESS
+
+_FLAGS = MappingProxyType(
+    {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+)
 
 
 class GraphError(VAEError):
@@ -87,7 +92,8 @@ class Graph:
         """The same graph with one input changed: set("3.seed", "7").
 
         The node is named by its id, or by a title or class that only one node has. The text is read as JSON where
-        that works. Raises GraphError if there is no such node or input.
+        that works. Raises GraphError if there is no such node or input, or if the input is true or false and the text
+        is neither.
         """
         node, name = self._find_input(address)
         return replace_input(self, node, name, _parse_value(text, node.inputs[name]))
@@ -192,11 +198,21 @@ def _parse_value(text: str, present: Any) -> Any:
     try:
         value = parse_json(text, parse_constant=_refuse_constant)
     except ValueError:
-        return text
+        value = text
+    if isinstance(present, bool) and not isinstance(value, bool | list):
+        return _parse_flag(str(value))
     # Where the file holds text, 1.50 or true is text too: read as a number it would come back as 1.5.
     if isinstance(present, str) and not isinstance(value, str | list | dict):
         return text
     return value if link(value) else wrap(value)
+
+
+def _parse_flag(text: str) -> bool:
+    """The host takes any text that is not empty for true, "False" too."""
+    word = text.strip().lower()
+    if word not in _FLAGS:
+        raise GraphError(f"'{text}' is neither true nor false, as this input is: give one of them")
+    return _FLAGS[word]
 
 
 def _refuse_constant(name: str) -> Iterator[Any]:

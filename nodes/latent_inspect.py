@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from .. import vae_core
-from ..vae_core import images, latents, reports
+from ..vae_core import LatentMismatch, images, latents, reports
 from . import host
 from .entrance import checks_inputs
 from .images import demand_same_vae, latent_of, tag_of, to_image
@@ -56,14 +56,23 @@ class LatentInspect:
         latent, tag = latent_of(samples), tag_of(samples)
         found = host.look(vae) if vae is not None else None
         mark = found.fingerprint if isinstance(found, vae_core.VAE) else None
-        frames = images.flatten_frames(latent).float().nan_to_num(0, 0, 0)
+        is_image = latent.ndim in (4, 5)
+        frames = images.flatten_frames(latent if is_image else _as_rows(latent)).float().nan_to_num(0, 0, 0)
         grid = images.channel_grid(frames, scale).movedim(1, -1).contiguous()
-        colours = draw_preview(frames, tag, vae).repeat_interleave(scale, -1).repeat_interleave(scale, -2)
-        text = reports.describe_latent(latent, tag, mark)
+        colours = draw_preview(frames, tag, vae if is_image else None)
+        colours = colours.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+        text = reports.describe_latent(latent, tag, mark) if is_image else reports.describe_numbers(latent)
         beside = [reports.describe_numbers(one) for one in others if one is not latent]
         text = "\n".join([which, text, "", *(f"beside it: {one}" for one in beside)]) if which else text
         shown = (host.result(grid), host.result(to_image(colours)))
         return host.show_text(text, text, *shown, images=shown)
+
+
+def _as_rows(latent: Tensor) -> Tensor:
+    """A latent of no image, as of sound, (B, C, n): its channels as rows, (B, C, 1, n)."""
+    if latent.ndim not in (2, 3):
+        raise LatentMismatch(f"a latent of shape {tuple(latent.shape)} cannot be drawn: it has 2 to 5 dimensions.")
+    return latent.reshape(*latent.shape[:2], 1, -1)
 
 
 def draw_preview(latent: Tensor, tag: latents.Tag | None, vae: Any) -> Tensor:

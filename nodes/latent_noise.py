@@ -23,7 +23,7 @@ from .inputs import (
     seed_input,
     size_inputs,
 )
-from .several import join_latents, split_latents
+from .several import items_of, join_latents, split_latents
 
 
 @checks_inputs()
@@ -151,11 +151,6 @@ def _put_noise(samples: Mapping[str, Any], drawn: Tensor, add: bool) -> dict[str
 def _draw_for(several: Sequence[Mapping[str, Any]], noise: latents.Noise) -> list[tuple[Tensor, Tensor]]:
     """For each of these LATENTs its latent, and noise in the shape of it."""
     found = [latent_of(one) for one in several]
-    drawn = noise.draw_several([z.shape for z in found], _batch_index(several[0], len(found[0])))
+    items = items_of(several[0])
+    drawn = noise.draw_several([z.shape for z in found], items if len(items or ()) == len(found[0]) else None)
     return list(zip(found, drawn, strict=True))
-
-
-def _batch_index(samples: Mapping[str, Any], items: int) -> list[int] | None:
-    """For each item, its number in the batch that it was taken from; None if it was not taken from one."""
-    found = samples.get("batch_index")
-    return list(found) if found is not None and len(found) == items else None

@@ -12,7 +12,7 @@ from . import host
 from .entrance import checks_inputs
 from .images import latent_of, tag_of
 from .inputs import choice_input, text_input
-from .several import split_latents
+from .several import items_of, split_latents
 
 PREFIX = (
     "Beginning of the file's name, in the output folder. It may contain subfolders, %year%, %month%, %day%, %hour%, "
@@ -49,7 +49,7 @@ class SaveLatent:
     def save(self, samples, filename_prefix, file_type=".latent", prompt=None, extra_pnginfo=None):
         first, *others = [_to_stored(one) for one in split_latents(samples)]
         file = host.new_file(filename_prefix, file_type)
-        texts, index = host.list_graph_texts(prompt, extra_pnginfo), samples.get("batch_index")
+        texts, index = host.list_graph_texts(prompt, extra_pnginfo), items_of(samples)
         latents.write_latent(file, first.latent, first.tag, texts, mask=first.mask, index=index, beside=others)
         return host.show_saved_file(file, "latents")
 

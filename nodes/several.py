@@ -7,12 +7,13 @@ A mask may be of the same kind. The tag is that of the first latent that has one
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..vae_core import latents
+from ..vae_core import BadRequest, latents
 from . import host
 from .images import TAG, latent_of, tag_of
 
@@ -41,8 +42,9 @@ def join_latents(several: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     flat = [one for samples in several for one in split_latents(samples)]
     if len(flat) == 1:
         return flat[0]
+    tensors = [latent_of(one) for one in flat]
     made = {key: value for one in reversed(flat) for key, value in one.items()}
-    made[SAMPLES] = host.nest([latent_of(one) for one in flat])
+    made[SAMPLES] = host.nest(tensors)
     if MASK in made:
         made[MASK] = host.nest([_mask_of(one) for one in flat])
     tags = [tag.to_dict() if (tag := tag_of(one)) else None for one in flat]
@@ -61,7 +63,7 @@ def take_image(samples: Mapping[str, Any], channels: int | None = None) -> tuple
     """(the LATENT of the image or clip in a LATENT that may hold several; a note on that, or ''). See `pick_image`."""
     several = split_latents(samples)
     if len(several) == 1:
-        return samples, ""
+        return several[0], ""
     i = pick_image(several, channels)
     return several[i], f"of {len(several)} latents, number {i + 1}, the image's"
 
@@ -71,6 +73,20 @@ def change_image(samples: Mapping[str, Any], change: Callable[[Mapping[str, Any]
     several = split_latents(samples)
     i = pick_image(several) if len(several) > 1 else 0
     return join_latents([*several[:i], change(several[i]), *several[i + 1 :]])
+
+
+def items_of(samples: Mapping[str, Any]) -> list[int] | None:
+    """For each item of a LATENT, its number in the batch that it was taken from; None if it was not taken from one.
+
+    Raises BadRequest for what are no numbers.
+    """
+    found = samples.get("batch_index") if isinstance(samples, Mapping) else None
+    if found is None:
+        return None
+    numbers = found.tolist() if isinstance(found, Tensor) else found
+    if not isinstance(numbers, Sequence) or not all(isinstance(number, Integral) for number in numbers):
+        raise BadRequest(f"this latent's batch_index is {str(numbers)[:60]}: a whole number for each item is needed.")
+    return [int(number) for number in numbers]
 
 
 def _unbind(thing: Any) -> list[Any]:

@@ -93,6 +93,19 @@ def test_set(address, text, node, name, expected):
     assert type(changed.nodes[node].inputs[name]) is type(expected)
 
 
+@pytest.mark.parametrize(
+    ("text", "flag"), [("False", False), ("off", False), ("0", False), ('"no"', False), ("true", True), ("Yes", True)]
+)
+def test_a_flag_is_set_by_what_people_write(text, flag):
+    """The host would take "False" for true: it is a text that is not empty."""
+    graph = Graph()
+    graph.add("Own", flag=True)
+    assert graph.set("1.flag", text).nodes["1"].inputs["flag"] is flag
+    with pytest.raises(GraphError, match="'maybe' is neither true nor false"):
+        graph.set("1.flag", "maybe")
+    assert graph.set("1.flag", '["1", 0]').nodes["1"].inputs["flag"] == ["1", 0]
+
+
 def test_set_leaves_the_graph_it_was_asked_of_alone():
     graph = parse(SMALL)
     graph.set("1.width", "128")

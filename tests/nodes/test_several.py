@@ -3,9 +3,11 @@
 import pytest
 import torch
 from exact_vae.nodes.several import split_latents
-from exact_vae.vae_core import LatentMismatch, NumericalOverflow
+from exact_vae.vae_core import BadRequest, LatentMismatch, NumericalOverflow
 from exact_vae.vae_core.latents import Noise, Tag
 from support.node_calls import call, latent, run_node, sample_image, text
+
+NOISE = {"seed": 7, "width": 8, "height": 8, "batch_size": 1, "strength": 1.0}
 
 
 class Nested:
@@ -163,3 +165,45 @@ def test_what_is_broken_is_named(both, vae):
     for strange in (Nested(), Nested("sound"), Nested(torch.ones(1, 4, 2, 2).int())):
         with pytest.raises(LatentMismatch):
             run_node("ExactVAEDecode", samples={"samples": strange}, vae=vae)
+
+
+def test_one_nested_latent_is_decoded(clip, vae):
+    nested = {**clip, "samples": Nested(clip["samples"])}
+    assert torch.equal(call("ExactVAEDecode", samples=nested, vae=vae), call("ExactVAEDecode", samples=clip, vae=vae))
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 10), (2, 5), (1, 64, 16)], ids=["sound", "numbers", "packed"])
+@pytest.mark.parametrize("with_vae", [False, True])
+def test_what_is_no_image_is_inspected(vae, shape, with_vae):
+    found = run_node("ExactLatentInspect", samples=latent(*shape), **({"vae": vae} if with_vae else {}))
+    report, channels, preview = found["result"]
+    assert report.startswith(f"{shape}, float32; mean ") and channels.isfinite().all() and preview.isfinite().all()
+    with pytest.raises(LatentMismatch, match="has 2 to 5 dimensions"):
+        run_node("ExactLatentInspect", samples=latent(1, 4, 2, 2, 2, 2))
+
+
+def test_numbers_whose_squares_overflow_are_drawn():
+    x = latent(1, 4, 8, 8)
+    report, channels, preview = run_node("ExactLatentInspect", samples={"samples": x["samples"] * 1e30})["result"]
+    assert "warning" in report or "channel" in report
+    assert channels.isfinite().all() and preview.isfinite().all() and preview.std() > 0.1
+
+
+@pytest.mark.parametrize("index", [5, ["a", None], [1.5, 2.5], torch.tensor([0.5])], ids=str)
+def test_numbers_of_items_that_are_none(folders, index):
+    broken = {**latent(2, 4, 4, 4), "batch_index": index}
+    for node, inputs in (("ExactLatentNoise", NOISE), ("ExactSaveLatent", {"filename_prefix": "x"})):
+        with pytest.raises(BadRequest, match=r"this latent's batch_index is .*: a whole number for each item"):
+            run_node(node, samples=broken, **inputs)
+
+
+def test_numbers_of_items_in_a_tensor(folders):
+    x = latent(2, 4, 4, 4)
+    given = [{**x, "batch_index": index} for index in (torch.tensor([3, 4]), [3, 4], None)]
+    drawn = [call("ExactLatentNoise", samples=one, **NOISE)["samples"] for one in given]
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+
+
+def test_nothing_is_joined_with_nothing(clip):
+    with pytest.raises(LatentMismatch):
+        call("ExactJoinLatents", samples1=clip, samples2=None)

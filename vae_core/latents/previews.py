@@ -20,7 +20,7 @@ from ..numerics import pin_numerics
 from ..plain import describe
 from .conventions import RAW, SCALED, convert
 from .noise import Noise
-from .numbers import demand_latent
+from .numbers import LARGEST, demand_latent
 from .spaces import LatentSpace
 from .spectra import shape_spectrum, standardise
 
@@ -184,6 +184,7 @@ def false_colours(latent: Tensor) -> Tensor:
     deviations away.
     """
     x = latent.float().movedim(1, -1).flatten(0, 2)
+    x = x / (x.abs().amax() / LARGEST).clamp(min=1)  # the squares of larger ones would leave fp32
     x = x - x.mean(0)
     values, directions = torch.linalg.eigh(to_float64(x.T @ x / len(x)))
     main = directions.flip(1)[:, :3] / values.flip(0)[:3].clamp(min=1e-12).sqrt() / 3
