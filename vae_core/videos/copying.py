@@ -6,10 +6,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadPixels, BadRequest
+from ..errors import BadRequest
 from ..files import Target, write_atomically
 from .codecs import FORMATS
-from .reading import import_av
+from .reading import demand_video, import_av
 
 
 def copy_video(source: Path, path: Path | Target, suffix: str, texts: Mapping[str, str]) -> None:
@@ -24,8 +24,7 @@ def copy_video(source: Path, path: Path | Target, suffix: str, texts: Mapping[st
         with ExitStack() as exits:
             part = exits.enter_context(write_atomically(path))
             given = exits.enter_context(av.open(str(source)))
-            if not given.streams.video:
-                raise BadPixels(f"'{source}' holds sound, but no video.")
+            demand_video(given, source)
             made = exits.enter_context(av.open(str(part), "w", format=container, options=options))
             made.metadata.update({**given.metadata, **texts})
             _copy_streams(given, made)

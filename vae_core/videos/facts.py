@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import BadPixels
 from .folders import USUAL_RATE
-from .reading import import_av
+from .reading import demand_video, import_av
 
 OF_FORMATS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")  # which a new file sets
 
@@ -43,8 +43,7 @@ def read_facts(path: Path) -> VideoFacts:
     av = import_av()
     try:
         with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise BadPixels(f"'{path}' holds sound, but no video.")
+            demand_video(container, path)
             stream = container.streams.video[0]
             context = stream.codec_context
             rate = Fraction(stream.average_rate or USUAL_RATE)

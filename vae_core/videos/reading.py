@@ -67,6 +67,14 @@ def import_av() -> Any:
     return av
 
 
+def demand_video(container: Any, path: Path) -> None:
+    """Raise BadPixels if a file that PyAV has opened has no video in it, or one that nobody here decodes."""
+    if not container.streams.video:
+        raise BadPixels(f"'{path}' holds sound, but no video.")
+    if container.streams.video[0].codec_context is None:
+        raise BadPixels(f"the video in '{path}' is damaged, or of a kind that FFmpeg does not know here.")
+
+
 class VideoFrames:
     """The frames of the first video stream of a file, upright, in the order in which they are shown.
 
@@ -163,8 +171,7 @@ class VideoFrames:
     def _open(self) -> Iterator[Any]:
         try:
             with self._av.open(str(self.path)) as container:
-                if not container.streams.video:
-                    raise BadPixels(f"'{self.path}' holds sound, but no video.")
+                demand_video(container, self.path)
                 yield container
         except self._av.error.FFmpegError as e:
             endings = ", ".join(READABLE)

@@ -122,3 +122,12 @@ def test_lossless_videos_of_other_programs(tmp_path, options):
     """Without checksums, of before there were any, and with those of version 4."""
     path = write_with("ffv1", tmp_path / "a.mkv", noise(6), options)
     assert read(path).shape == (3, 6, 48, 64)
+
+
+def test_a_codec_that_nobody_knows(tmp_path):
+    path = write_with("libx264", tmp_path / "a.mp4", noise(6))
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzz1"))
+    for work in (read, videos.read_facts, lambda path: videos.copy_video(path, tmp_path / "b.mp4", ".mp4", {})):
+        with pytest.raises(BadPixels, match="is damaged, or of a kind that FFmpeg does not know here"):
+            work(path)
+    assert not (tmp_path / "b.mp4").exists()
