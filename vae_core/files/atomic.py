@@ -79,7 +79,7 @@ def demand_place(path: Path) -> None:
 
 def _keep_mode(target: Path, part: Path) -> None:
     """Who may read and write the target, if it is there, may do so with the part."""
-    with suppress(FileNotFoundError):
+    with suppress(OSError):  # there is none, or the disk has no such modes
         if not target.is_symlink():
             part.chmod(stat.S_IMODE(target.stat().st_mode))
 

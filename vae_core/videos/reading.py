@@ -55,7 +55,7 @@ def open_frames(path: Path, to_pixels: ToPixels) -> "VideoFrames | ImageFrames |
         return ImageFrames(path, to_pixels)
     if kind_of(path).name in IMAGES:
         return PagesOfFile(path, to_pixels)
-    return VideoFrames(demand_file(path), to_pixels)
+    return VideoFrames(path, to_pixels)
 
 
 def import_av() -> Any:
@@ -78,11 +78,13 @@ def demand_video(container: Any, path: Path) -> None:
 class VideoFrames:
     """The frames of the first video stream of a file, upright, in the order in which they are shown.
 
-    span: the part of its time. Raises BadPixels for a file that holds no video, is damaged, or is cut off.
+    span: the part of its time. Raises BadPixels for a file that holds no video, is damaged, or is cut off, BadRequest
+    if there is none.
     """
 
     def __init__(self, path: Path, to_pixels: ToPixels, span: Span = WHOLE):
-        self.path, self.span, self._to_pixels, self._av = demand_whole(path), span, to_pixels, import_av()
+        self.path, self.span, self._to_pixels, self._av = path, span, to_pixels, import_av()
+        demand_whole(demand_file(path))
         with self._open() as container:
             self.rate = Fraction(container.streams.video[0].average_rate or USUAL_RATE)
             self.has_sound = bool(container.streams.audio)

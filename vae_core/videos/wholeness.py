@@ -9,24 +9,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import BadPixels
+from ..errors import BadPixels, BadRequest
 
 _EBML = b"\x1a\x45\xdf\xa3"
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp")  # that a file may begin with
 
 
-def demand_whole(path: Path) -> Path:
-    """The path of a video. Raises BadPixels if the file ends before its last outermost element does."""
-    with path.open("rb") as file:
-        end = _find_end(file)
-    given = path.stat().st_size
+def demand_whole(path: Path) -> None:
+    """Raise BadPixels if a video's file ends before its last outermost element does, BadRequest if it is kept shut."""
+    try:
+        with path.open("rb") as file:
+            end, given = _find_end(file), path.stat().st_size
+    except OSError as e:
+        raise BadRequest(f"'{path}' cannot be read: {e.strerror or e}.") from e
     if given < end:
         raise BadPixels(
             f"'{path}' is cut off: it has {given:,} bytes of the {end:,} that it says it has: frames may be missing. "
             f"Get all of it; or write what there is to a file of its own: ffmpeg -i '{path.name}' -c copy "
             f"'whole{path.suffix}'."
         )
-    return path
 
 
 def _find_end(file: BinaryIO) -> int:

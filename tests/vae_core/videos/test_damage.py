@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from exact_vae.vae_core import BadPixels, videos
+from exact_vae.vae_core import BadPixels, BadRequest, videos
 from support.video_files import clip, noise, read, to_pixels, write, write_with
 
 CONTAINERS = {"mkv": "ffv1", "webm": "libvpx-vp9", "avi": "mpeg4", "mp4": "libx264", "ts": "libx264", "flv": "flv1"}
@@ -131,3 +131,14 @@ def test_a_codec_that_nobody_knows(tmp_path):
         with pytest.raises(BadPixels, match="is damaged, or of a kind that FFmpeg does not know here"):
             work(path)
     assert not (tmp_path / "b.mp4").exists()
+
+
+def test_a_file_that_cannot_be_opened(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.mkv", clip(2), "ffv1")
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(path), "open", refuse)
+    with pytest.raises(BadRequest, match=r"cannot be read: Permission denied\."):
+        videos.open_frames(path, to_pixels)
