@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .atomic import Target, demand_place, explain_write_errors, make_folder, write_atomically
     from .limits import LARGEST_JSON
     from .parts import hold_folder
-    from .reading import NO_NAME, demand_file, parse_json, read_json
+    from .reading import NO_NAME, demand_file, explain_read_errors, parse_json, read_json
     from .safetensors_writing import write_tensors
     from .series import NumberedFile, Series, demand_prefix, next_series, resolve_inside, start_series
 else:
@@ -18,7 +18,7 @@ else:
             "atomic": "Target demand_place explain_write_errors make_folder write_atomically",
             "limits": "LARGEST_JSON",
             "parts": "hold_folder",
-            "reading": "NO_NAME demand_file parse_json read_json",
+            "reading": "NO_NAME demand_file explain_read_errors parse_json read_json",
             "safetensors_writing": "write_tensors",
             "series": "NumberedFile Series demand_prefix next_series resolve_inside start_series",
         },
@@ -33,6 +33,7 @@ __all__ = [
     "demand_file",
     "demand_place",
     "demand_prefix",
+    "explain_read_errors",
     "explain_write_errors",
     "hold_folder",
     "make_folder",

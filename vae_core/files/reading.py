@@ -38,6 +38,15 @@ def demand_file(path: Path) -> Path:
 
 
 @contextmanager
+def explain_read_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError inside the `with` into a BadRequest that says which path cannot be read, and why."""
+    try:
+        yield
+    except OSError as e:
+        raise BadRequest(f"'{path}' cannot be read: {e.strerror or e}.") from e
+
+
+@contextmanager
 def pause_collection() -> Iterator[None]:
     """Python looks for garbage after every some hundred objects, and through all there are now and then.
 
@@ -65,11 +74,8 @@ def read_settings(path: Path) -> Any:
 
 def _read_bytes(path: Path, most: int) -> bytes:
     """All of them, or one more than the most."""
-    try:
-        with demand_file(path).open("rb") as file:
-            return file.read(most + 1)
-    except OSError as e:
-        raise BadRequest(f"'{path}' cannot be read: {e.strerror or e}.") from e
+    with explain_read_errors(path), demand_file(path).open("rb") as file:
+        return file.read(most + 1)
 
 
 def _demand_size(path: Path, content: bytes, most: int) -> bytes:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadPixels, BadRequest
-from ..files import demand_file
+from ..files import demand_file, explain_read_errors
 from ..files.kinds import IMAGES, kind_of
 from . import ffv1
 from .codecs import ACCURATE, READABLE
@@ -53,7 +53,9 @@ def open_frames(path: Path, to_pixels: ToPixels) -> "VideoFrames | ImageFrames |
     """
     if path.is_dir():
         return ImageFrames(path, to_pixels)
-    if kind_of(path).name in IMAGES:
+    with explain_read_errors(path):
+        kind = kind_of(path)
+    if kind.name in IMAGES:
         return PagesOfFile(path, to_pixels)
     return VideoFrames(path, to_pixels)
 

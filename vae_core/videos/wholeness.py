@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import BadPixels, BadRequest
+from ..errors import BadPixels
+from ..files import explain_read_errors
 
 _EBML = b"\x1a\x45\xdf\xa3"
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp")  # that a file may begin with
@@ -17,11 +18,8 @@ _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp")  # that
 
 def demand_whole(path: Path) -> None:
     """Raise BadPixels if a video's file ends before its last outermost element does, BadRequest if it is kept shut."""
-    try:
-        with path.open("rb") as file:
-            end, given = _find_end(file), path.stat().st_size
-    except OSError as e:
-        raise BadRequest(f"'{path}' cannot be read: {e.strerror or e}.") from e
+    with explain_read_errors(path), path.open("rb") as file:
+        end, given = _find_end(file), path.stat().st_size
     if given < end:
         raise BadPixels(
             f"'{path}' is cut off: it has {given:,} bytes of the {end:,} that it says it has: frames may be missing. "
