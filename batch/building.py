@@ -3,18 +3,19 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..vae_core import VAE, BadRequest, __version__
 from ..vae_core.errors import some
 from ..vae_core.images import demand_alpha
 from .backends import Backend, Local, Work
+from .binding import demand_same, demand_same_shards, describe
 from .clips import count_latent_frames, demand_frames
 from .encoding import Agreed, Loading, demand_posterior, read_plans
 from .limits import SHARD
 from .places import is_same
 from .planning import Shard, Survey, plan_items, plan_shards, survey
-from .recipe import BOTH, Recipe, upgrade
+from .recipe import BOTH, Recipe
 from .records import Image, Item, Shape, Skipped, name_shape
 from .shards import Contents
 from .sources import list_sources
@@ -133,7 +134,8 @@ def _prepare(request: Request) -> _Job:
     demand_posterior(vae, recipe)
     demand_frames(vae, recipe)
     demand_alpha(vae.in_channels, recipe.alpha, recipe.background)
-    _demand_same(store, vae, recipe)
+    now = describe(vae, recipe)
+    demand_same(store, now)
     known = _read_known(store, request.update)
     sources = list_sources(request.source, request.captions, request.out, request.limit, clips=bool(recipe.frames))
     found = survey(sources, known, recipe.smallest, request.on_look, backend.look)
@@ -145,6 +147,7 @@ def _prepare(request: Request) -> _Job:
         _demand_same_images(store, known, found.images, {one.path for one in store.read_skipped() if one.again})
     items, unfit = plan_items(found.images, recipe)
     kept = {name: store.read(name) for name in store.list_shards()}
+    demand_same_shards(store, kept, items, now)
     left = _list_left(items, kept)
     plans = read_plans(store.job)
     plans |= backend.agree(vae, recipe, sorted({item.record.shape for item in left} - plans.keys()))
@@ -176,31 +179,6 @@ def _bytes_of(vae: VAE, shape: Shape, recipe: Recipe) -> int:
     return numbers * recipe.dtype.itemsize * (2 if recipe.posterior == BOTH else 1)
 
 
-def _demand_same(store: Store, vae: VAE, recipe: Recipe) -> None:
-    """Raises BadRequest if the folder holds a cache of another VAE or recipe."""
-    if not store.is_bound:
-        return
-    usual = Recipe().to_dict()  # for what a cache of an earlier version did not have
-    before, now = {**store.job, "recipe": upgrade({**usual, **store.job["recipe"]})}, _describe(vae, recipe)
-    different = [
-        f"{name}: {before[part].get(name)} before, {value} now"
-        for part in ("vae", "recipe")
-        for name, value in now[part].items()
-        if before[part].get(name) != value
-    ]
-    if different:
-        raise BadRequest(
-            f"'{store.folder}' holds a cache that was made otherwise ({some(different)}): give the options it was made "
-            "with, or another folder."
-        )
-
-
-def _describe(vae: VAE, recipe: Recipe) -> dict[str, Any]:
-    dtype = str(vae.dtype).removeprefix("torch.")
-    facts = {"fingerprint": vae.fingerprint, "family": vae.family, "latent_space": vae.latent_space, "dtype": dtype}
-    return {"vae": facts, "recipe": recipe.to_dict()}
-
-
 def _demand_same_images(store: Store, known: Mapping[str, Image], images: Iterable[Image], awaited: set[str]) -> None:
     """Raises BadRequest if the sources are not those of the run before. awaited: that could not be read then."""
     if not known:
@@ -219,8 +197,9 @@ def _demand_same_images(store: Store, known: Mapping[str, Image], images: Iterab
 
 def _write_down(request: Request, job: _Job) -> None:
     """What a later run is compared with, before anything is encoded."""
-    said = _describe(job.vae, job.recipe)
+    said = describe(job.vae, job.recipe)
     said["vae"] |= {"name": job.vae.name, "title": job.vae.title, "device": job.backend.device.partition(":")[0]}
+    said["vae"] |= {"spatial_ratio": job.vae.spatial_ratio}
     plans = {name_shape(shape): [how.rows, how.images] for shape, how in sorted(job.plans.items())}
     more = {"convention": "raw", "source": str(request.source), "version": __version__, "plans": plans}
     job.store.write_job({**said, **more})
