@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..vae_core import VAE, BadRequest, __version__
 from ..vae_core.errors import some
@@ -72,6 +72,9 @@ class Report(NamedTuple):
     again: int = 0
 
 
+_Seen = tuple[Mapping[str, Any], list[str]]  # job.json and the shards that were there when a job was compared with them
+
+
 class _Job(NamedTuple):
     """A request that is ready to run."""
 
@@ -85,6 +88,7 @@ class _Job(NamedTuple):
     unfit: list[Skipped]
     kept: dict[str, Contents]
     shards: list[Shard]
+    seen: _Seen
 
     @property
     def missing(self) -> int:
@@ -115,7 +119,7 @@ def build(request: Request, *, dry_run: bool = False, progress: OnProgress = ign
         return job.report()
     job.store.make()
     with job.store.held():
-        if Store(request.out).job != job.store.job:  # another run has been here meanwhile
+        if _look(Store(request.out)) != job.seen:  # another run has been here meanwhile
             job = _prepare(request)
         before = job.done
         _write_down(request, job)
@@ -134,7 +138,7 @@ def _prepare(request: Request) -> _Job:
     demand_posterior(vae, recipe)
     demand_frames(vae, recipe)
     demand_alpha(vae.in_channels, recipe.alpha, recipe.background)
-    now = describe(vae, recipe)
+    now, seen = describe(vae, recipe), _look(store)
     demand_same(store, now)
     known = _read_known(store, request.update)
     sources = list_sources(request.source, request.captions, request.out, request.limit, clips=bool(recipe.frames))
@@ -152,7 +156,11 @@ def _prepare(request: Request) -> _Job:
     plans = read_plans(store.job)
     plans |= backend.agree(vae, recipe, sorted({item.record.shape for item in left} - plans.keys()))
     shards = list(plan_shards(left, {shape: _bytes_of(vae, shape, recipe) for shape in plans}, request.shard))
-    return _Job(backend, store, vae, recipe, plans, found, items, unfit, kept, shards)
+    return _Job(backend, store, vae, recipe, plans, found, items, unfit, kept, shards, seen)
+
+
+def _look(store: Store) -> _Seen:
+    return store.job, store.list_shards()
 
 
 def _read_known(store: Store, update: bool) -> dict[str, Image]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from exact_vae.batch import Loading, Recipe, Request, Store, build, verify
+from exact_vae.batch import Loading, Recipe, Request, Store, build, building, verify
 from exact_vae.batch.shards import read_shard, write_shard
 from exact_vae.cli import main
 from exact_vae.vae_core import BadRequest
@@ -122,6 +122,28 @@ def test_verify_knows_the_size_of_a_bucket(photos, tmp_path):
     cut = [replace(one, tensors={name: t[:, :2].clone() for name, t in one.tensors.items()}) for one in latents]
     write_shard(path, cut, contents.skipped, contents.vae, contents.job)
     assert any("pixels gives (" in one.what for one in verify(Store(tmp_path / "out")).problems)
+
+
+def test_a_run_that_waited_sees_shards_that_were_made_meanwhile(photos, tmp_path, monkeypatch):
+    """By a run that had been stopped before its first shard, so that its job.json was there, and bound nobody."""
+    out, held = tmp_path / "out", Store.held
+    others, store = ask(photos, out), Store(out)
+    store.make()
+    building._write_down(others, building._prepare(others))
+    assert store.job and not store.is_bound
+
+    def others_first(store):
+        monkeypatch.setattr(Store, "held", held)
+        build(others)
+        return held(store)
+
+    monkeypatch.setattr(Store, "held", others_first)
+    with pytest.raises(BadRequest, match="was made otherwise"):
+        build(ask(photos, out, OTHER))
+    assert Store(out).job["recipe"]["area"] == [32, 32] and not verify(Store(out)).problems
+    min((out / "shards").iterdir()).unlink()
+    monkeypatch.setattr(Store, "held", others_first)
+    assert build(others).encoded == 0, "what was made meanwhile is not made again"
 
 
 def test_verify_encodes_again_where_the_job_was_made_anew(photos, lost):
