@@ -20,6 +20,7 @@ from .records import Image, Item, Shape, Skipped, name_shape
 from .shards import Contents
 from .sources import list_sources
 from .store import Row, Store
+from .texts import demand_name
 from .watching import ignore
 
 OnLook = Callable[[int], None]
@@ -133,6 +134,7 @@ def build(request: Request, *, dry_run: bool = False, progress: OnProgress = ign
 def _prepare(request: Request) -> _Job:
     if is_same(request.source, request.out):
         raise BadRequest(f"'{request.out}' has the images: name another folder for what is made of them.")
+    demand_name(request.out)
     backend, recipe = request.backend or Local(request.devices), request.recipe.check()
     store, vae = Store(request.out), backend.load(request.loading)
     demand_posterior(vae, recipe)
