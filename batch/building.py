@@ -142,6 +142,8 @@ def _prepare(request: Request) -> _Job:
     demand_alpha(vae.in_channels, recipe.alpha, recipe.background)
     now, seen = describe(vae, recipe), _look(store)
     demand_same(store, now)
+    if not request.update:
+        _demand_same_captions(store, request.captions)
     known = _read_known(store, request.update)
     sources = list_sources(request.source, request.captions, request.out, request.limit, clips=bool(recipe.frames))
     found = survey(sources, known, recipe.smallest, request.on_look, backend.look)
@@ -189,6 +191,16 @@ def _bytes_of(vae: VAE, shape: Shape, recipe: Recipe) -> int:
     return numbers * recipe.dtype.itemsize * (2 if recipe.posterior == BOTH else 1)
 
 
+def _demand_same_captions(store: Store, captions: str) -> None:
+    """Raises BadRequest if the captions are not those of before, of which an earlier version said nothing."""
+    before = store.job.get("captions", captions) if store.is_bound else captions
+    if before != captions:
+        raise BadRequest(
+            f"the captions of '{store.folder}' are of --captions {before}, not {captions}: give the same, or --update, "
+            "which takes the captions anew."
+        )
+
+
 def _demand_same_images(store: Store, known: Mapping[str, Image], images: Iterable[Image], awaited: set[str]) -> None:
     """Raises BadRequest if the sources are not those of the run before. awaited: that could not be read then."""
     if not known:
@@ -211,7 +223,8 @@ def _write_down(request: Request, job: _Job) -> None:
     said["vae"] |= {"name": job.vae.name, "title": job.vae.title, "device": job.backend.device.partition(":")[0]}
     said["vae"] |= {"spatial_ratio": job.vae.spatial_ratio}
     plans = {name_shape(shape): [how.rows, how.images] for shape, how in sorted(job.plans.items())}
-    more = {"convention": "raw", "source": str(request.source), "version": __version__, "plans": plans}
+    more = {"convention": "raw", "source": str(request.source), "captions": request.captions}
+    more |= {"version": __version__, "plans": plans}
     job.store.write_job({**said, **more})
     job.store.write_images(job.found.images)
 

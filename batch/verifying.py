@@ -17,7 +17,7 @@ from .recipe import STORED, TENSORS
 from .records import Image
 from .shards import Contents, Entry, digest, open_shard, read_tensors
 from .statistics import Statistics, demand_space
-from .store import Row, Store
+from .store import SOURCES, Row, Store
 from .summary import list_missing
 from .watching import ignore
 
@@ -71,6 +71,8 @@ def verify(store: Store, space: str | None = None, progress: OnChecked = ignore)
     for number, image in enumerate(images.values()):
         _check_source(image, found)
         progress(len(shards) + number + 1, len(shards) + len(images))
+    if rows and not store.has_images:
+        found.note(SOURCES, "it is missing, so no image was looked at: the command that made the cache makes it anew")
     missing = list_missing(store, {row.record.id for row in rows}, store.read_skipped())
     for path in missing:
         found.note(path, "it has no latent yet: the command that began the cache goes on")
