@@ -2,6 +2,7 @@
 
 records.py    what is known of a source, of an item to encode, and of a latent
 sources.py    where images lie: folders and lists; tars.py in archives, tables.py in tables; captions.py their texts
+texts.py      what is no UTF-8 is left out
 clips.py      videos and folders of frames
 buckets.py    which size an image is brought to; the rules of trainers, to the pixel
 fitting.py    brings an image to that size
@@ -13,6 +14,7 @@ encoding.py   items to latents, on one device; workers.py on several; in_hand.py
 shards.py     the files of latents
 store.py      the folder: shards, index, job, skipped
 places.py     sources and folders in object stores
+binding.py    the VAE and the recipe of the folder and its shards, which a run must have
 backends.py   who does the work: this machine here; the package cluster has Ray
 building.py   the way from a source to that folder
 summary.py    what such a folder is

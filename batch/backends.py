@@ -6,6 +6,7 @@ from itertools import chain
 from typing import NamedTuple, Protocol
 
 from ..vae_core import VAE
+from .binding import describe
 from .encoding import Agreed, Batch, Loading, Result, agree
 from .planning import Shard, cut_batches, look_here
 from .recipe import Recipe
@@ -83,7 +84,8 @@ class Local:
                 latents += [one for one in found if isinstance(one, Latent)]
                 broken += [one for one in found if isinstance(one, Skipped)]
                 progress(done + len(latents), skipped + len(broken))
-            yield shard.name, write_shard(work.store.shards / shard.name, latents, broken, work.vae.fingerprint)
+            path, job = work.store.shards / shard.name, describe(work.vae, work.recipe)
+            yield shard.name, write_shard(path, latents, broken, work.vae.fingerprint, job)
             done, skipped = done + len(latents), skipped + len(broken)
 
     def _run(self, work: Work, batches: Iterable[Batch]) -> Iterator[list[Result]]:

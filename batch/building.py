@@ -9,16 +9,18 @@ from ..vae_core import VAE, BadRequest, __version__
 from ..vae_core.errors import some
 from ..vae_core.images import demand_alpha
 from .backends import Backend, Local, Work
+from .binding import demand_same, demand_same_shards, describe
 from .clips import count_latent_frames, demand_frames
 from .encoding import Agreed, Loading, demand_posterior, read_plans
 from .limits import SHARD
 from .places import is_same
 from .planning import Shard, Survey, plan_items, plan_shards, survey
-from .recipe import BOTH, Recipe, upgrade
+from .recipe import BOTH, Recipe
 from .records import Image, Item, Shape, Skipped, name_shape
 from .shards import Contents
 from .sources import list_sources
 from .store import Row, Store
+from .texts import demand_name
 from .watching import ignore
 
 OnLook = Callable[[int], None]
@@ -71,6 +73,9 @@ class Report(NamedTuple):
     again: int = 0
 
 
+_Seen = tuple[Mapping[str, Any], list[str]]  # job.json and the shards that were there when a job was compared with them
+
+
 class _Job(NamedTuple):
     """A request that is ready to run."""
 
@@ -84,6 +89,7 @@ class _Job(NamedTuple):
     unfit: list[Skipped]
     kept: dict[str, Contents]
     shards: list[Shard]
+    seen: _Seen
 
     @property
     def missing(self) -> int:
@@ -114,7 +120,7 @@ def build(request: Request, *, dry_run: bool = False, progress: OnProgress = ign
         return job.report()
     job.store.make()
     with job.store.held():
-        if Store(request.out).job != job.store.job:  # another run has been here meanwhile
+        if _look(Store(request.out)) != job.seen:  # another run has been here meanwhile
             job = _prepare(request)
         before = job.done
         _write_down(request, job)
@@ -128,12 +134,16 @@ def build(request: Request, *, dry_run: bool = False, progress: OnProgress = ign
 def _prepare(request: Request) -> _Job:
     if is_same(request.source, request.out):
         raise BadRequest(f"'{request.out}' has the images: name another folder for what is made of them.")
+    demand_name(request.out)
     backend, recipe = request.backend or Local(request.devices), request.recipe.check()
     store, vae = Store(request.out), backend.load(request.loading)
     demand_posterior(vae, recipe)
     demand_frames(vae, recipe)
     demand_alpha(vae.in_channels, recipe.alpha, recipe.background)
-    _demand_same(store, vae, recipe)
+    now, seen = describe(vae, recipe), _look(store)
+    demand_same(store, now)
+    if not request.update:
+        _demand_same_captions(store, request.captions)
     known = _read_known(store, request.update)
     sources = list_sources(request.source, request.captions, request.out, request.limit, clips=bool(recipe.frames))
     found = survey(sources, known, recipe.smallest, request.on_look, backend.look)
@@ -145,11 +155,16 @@ def _prepare(request: Request) -> _Job:
         _demand_same_images(store, known, found.images, {one.path for one in store.read_skipped() if one.again})
     items, unfit = plan_items(found.images, recipe)
     kept = {name: store.read(name) for name in store.list_shards()}
+    demand_same_shards(store, kept, items, now)
     left = _list_left(items, kept)
     plans = read_plans(store.job)
     plans |= backend.agree(vae, recipe, sorted({item.record.shape for item in left} - plans.keys()))
     shards = list(plan_shards(left, {shape: _bytes_of(vae, shape, recipe) for shape in plans}, request.shard))
-    return _Job(backend, store, vae, recipe, plans, found, items, unfit, kept, shards)
+    return _Job(backend, store, vae, recipe, plans, found, items, unfit, kept, shards, seen)
+
+
+def _look(store: Store) -> _Seen:
+    return store.job, store.list_shards()
 
 
 def _read_known(store: Store, update: bool) -> dict[str, Image]:
@@ -176,29 +191,14 @@ def _bytes_of(vae: VAE, shape: Shape, recipe: Recipe) -> int:
     return numbers * recipe.dtype.itemsize * (2 if recipe.posterior == BOTH else 1)
 
 
-def _demand_same(store: Store, vae: VAE, recipe: Recipe) -> None:
-    """Raises BadRequest if the folder holds a cache of another VAE or recipe."""
-    if not store.is_bound:
-        return
-    usual = Recipe().to_dict()  # for what a cache of an earlier version did not have
-    before, now = {**store.job, "recipe": upgrade({**usual, **store.job["recipe"]})}, _describe(vae, recipe)
-    different = [
-        f"{name}: {before[part].get(name)} before, {value} now"
-        for part in ("vae", "recipe")
-        for name, value in now[part].items()
-        if before[part].get(name) != value
-    ]
-    if different:
+def _demand_same_captions(store: Store, captions: str) -> None:
+    """Raises BadRequest if the captions are not those of before, of which an earlier version said nothing."""
+    before = store.job.get("captions", captions) if store.is_bound else captions
+    if before != captions:
         raise BadRequest(
-            f"'{store.folder}' holds a cache that was made otherwise ({some(different)}): give the options it was made "
-            "with, or another folder."
+            f"the captions of '{store.folder}' are of --captions {before}, not {captions}: give the same, or --update, "
+            "which takes the captions anew."
         )
-
-
-def _describe(vae: VAE, recipe: Recipe) -> dict[str, Any]:
-    dtype = str(vae.dtype).removeprefix("torch.")
-    facts = {"fingerprint": vae.fingerprint, "family": vae.family, "latent_space": vae.latent_space, "dtype": dtype}
-    return {"vae": facts, "recipe": recipe.to_dict()}
 
 
 def _demand_same_images(store: Store, known: Mapping[str, Image], images: Iterable[Image], awaited: set[str]) -> None:
@@ -219,10 +219,12 @@ def _demand_same_images(store: Store, known: Mapping[str, Image], images: Iterab
 
 def _write_down(request: Request, job: _Job) -> None:
     """What a later run is compared with, before anything is encoded."""
-    said = _describe(job.vae, job.recipe)
+    said = describe(job.vae, job.recipe)
     said["vae"] |= {"name": job.vae.name, "title": job.vae.title, "device": job.backend.device.partition(":")[0]}
+    said["vae"] |= {"spatial_ratio": job.vae.spatial_ratio}
     plans = {name_shape(shape): [how.rows, how.images] for shape, how in sorted(job.plans.items())}
-    more = {"convention": "raw", "source": str(request.source), "version": __version__, "plans": plans}
+    more = {"convention": "raw", "source": str(request.source), "captions": request.captions}
+    more |= {"version": __version__, "plans": plans}
     job.store.write_job({**said, **more})
     job.store.write_images(job.found.images)
 

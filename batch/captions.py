@@ -9,6 +9,7 @@ from .limits import LONGEST_CAPTION
 from .mishaps import may_pass
 from .places import read_stamp
 from .records import Skipped, Source
+from .texts import decode_caption
 
 NO_CAPTIONS = "none"
 PATHS = ("path", "file_name", "image", "image_path")
@@ -29,7 +30,7 @@ def read_caption(path: Path) -> str | None:
     """The text beside an image; None if there is none, or if it cannot be read."""
     try:
         with path.open("rb") as file:
-            text = file.read(LONGEST_CAPTION).decode("utf-8-sig", "replace")
+            text = decode_caption(file.read(LONGEST_CAPTION))
         return parse_caption(text, path.suffix)
     except (OSError, ValueError):
         return None

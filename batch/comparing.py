@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..vae_core import VAE, BadRequest
 from ..vae_core.images import psnr, to_unit_range
-from .encoding import load_pixels, read_plans
+from .encoding import Result, agree, load_pixels, read_plans
 from .recipe import Recipe
 from .records import Item, Skipped
 from .shards import digest, open_shard, read_tensors
@@ -52,19 +52,33 @@ def compare(store: Store, vae: VAE, count: int, found: Findings) -> Iterator[Sam
     rows = choose(list(store.read_rows()), count)
     rows = [row for row in rows if row.record.path in images and images[row.record.path].id == row.record.id]
     items = [Item(row.record, images[row.record.path].source) for row in rows]
-    results = encode_here(vae, recipe, read_plans(store.job), ([item] for item in items))
+    plans = read_plans(store.job)
+    plans |= agree(vae, recipe, {item.record.shape for item in items} - plans.keys())  # if job.json was lost once
+    results = encode_here(vae, recipe, plans, ([item] for item in items))
     for row, item, (new, *_) in zip(rows, items, results, strict=True):
-        if isinstance(new, Skipped):
-            found.note(row.record.path, f"it cannot be encoded again: {new.reason}")
+        try:
+            error, latent = _compare_row(store, row, new, CLOSE[vae.dtype], found)
+        except BadRequest as mistake:
+            found.note(row.record.path, str(mistake))
             continue
-        stored = read_row(store, row)
-        error = max(measure_error(new.tensors[name], one) for name, one in stored.items())
-        limit = CLOSE[vae.dtype]
-        if not error <= limit:
-            found.note(row.record.path, f"encoded again its latent is off by {error:.2g} of its spread, over {limit:g}")
         image = to_unit_range(load_pixels(item, recipe, vae.in_channels)[None])
         image = image[:, :, 0] if image.ndim == 5 else image
-        yield make_sample(row.record.path, image, next(iter(stored.values()))[None], vae, error)
+        yield make_sample(row.record.path, image, latent[None], vae, error)
+
+
+def _compare_row(store: Store, row: Row, new: Result, limit: float, found: Findings) -> tuple[float, Tensor]:
+    """The error of a stored latent, and its numbers. Raises BadRequest if there is nothing to compare."""
+    if isinstance(new, Skipped):
+        raise BadRequest(f"it cannot be encoded again: {new.reason}")
+    stored = read_row(store, row)
+    for name, one in stored.items():
+        shape = tuple(new.tensors[name].shape)
+        if one.shape != shape:
+            raise BadRequest(f"encoded again its latent has the shape {shape}, and {tuple(one.shape)} is stored")
+    error = max(measure_error(new.tensors[name], one) for name, one in stored.items())
+    if not error <= limit:
+        found.note(row.record.path, f"encoded again its latent is off by {error:.2g} of its spread, over {limit:g}")
+    return error, next(iter(stored.values()))
 
 
 def demand_vae(store: Store, vae: VAE) -> None:

@@ -1,5 +1,6 @@
 """Everything that changes the numbers of a cache. Two runs of one recipe on the same images give the same bits."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,6 +13,8 @@ from .records import Size
 
 MEAN, BOTH, SAMPLE = POSTERIORS = ("mean", "mean+logvar", "sample")
 CROP, PAD = FITS = ("crop", "pad")
+# The tensors of a latent, by its posterior. The first has the numbers that are judged.
+TENSORS: Mapping[str, tuple[str, ...]] = {MEAN: ("mean",), BOTH: ("mean", "logvar"), SAMPLE: ("latent",)}
 STORED = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 AUTOMATIC = "auto"
 FASTEST = 1000  # frames a second

@@ -24,6 +24,7 @@ from .places import bring_here, demand_file, explain_reading, is_remote, read_me
 from .records import Record, Skipped
 
 HEADER = "exact_vae_cache"
+Job = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,23 @@ class Entry:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a shard holds, by its header. vae: fingerprint of the VAE that made it."""
+    """What a shard holds, by its header.
+
+    vae  fingerprint of the VAE that made it
+    job  the VAE and the recipe that made it, as `binding.describe` gives them; of an earlier version nothing
+    """
 
     entries: tuple[Entry, ...]
     skipped: tuple[Skipped, ...]
     vae: str
+    job: Job | None = None
 
 
-def write_shard(path: Path, latents: Sequence[Latent], skipped: Sequence[Skipped], vae: str) -> Contents:
+def write_shard(
+    path: Path, latents: Sequence[Latent], skipped: Sequence[Skipped], vae: str, job: Job | None = None
+) -> Contents:
     """Write a shard: whole or not at all, and on the disk when this returns. Raises BadRequest if it cannot be."""
-    contents = _describe(latents, skipped, vae)
+    contents = _describe(latents, skipped, vae, job)
     with write_whole(path) as part:
         with part.open("wb") as file:
             write_tensors(file, _name_tensors(latents), _to_metadata(contents))
@@ -62,9 +70,9 @@ def write_shard(path: Path, latents: Sequence[Latent], skipped: Sequence[Skipped
     return contents
 
 
-def pack_shard(latents: Sequence[Latent], skipped: Sequence[Skipped], vae: str) -> bytes:
+def pack_shard(latents: Sequence[Latent], skipped: Sequence[Skipped], vae: str, job: Job | None = None) -> bytes:
     """The bytes of such a file."""
-    return save(_name_tensors(latents), metadata=_to_metadata(_describe(latents, skipped, vae)))
+    return save(_name_tensors(latents), metadata=_to_metadata(_describe(latents, skipped, vae, job)))
 
 
 def read_shard(path: Path) -> tuple[list[Latent], Contents]:
@@ -78,9 +86,9 @@ def read_shard(path: Path) -> tuple[list[Latent], Contents]:
         return [Latent(one.record, names[one.record.key]) for one in contents.entries], contents
 
 
-def _describe(latents: Sequence[Latent], skipped: Sequence[Skipped], vae: str) -> Contents:
+def _describe(latents: Sequence[Latent], skipped: Sequence[Skipped], vae: str, job: Job | None) -> Contents:
     entries = tuple(Entry(one.record, _shape(one), digest(one.tensors)) for one in latents)
-    return Contents(entries, tuple(skipped), vae)
+    return Contents(entries, tuple(skipped), vae, job)
 
 
 def _name_tensors(latents: Sequence[Latent]) -> dict[str, Tensor]:
@@ -112,7 +120,8 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 def _to_dict(contents: Contents) -> dict[str, Any]:
     records = [{**one.record.to_dict(), "shape": one.shape, "digest": one.digest} for one in contents.entries]
-    return {"vae": contents.vae, "records": records, "skipped": [asdict(one) for one in contents.skipped]}
+    job = {"job": contents.job} if contents.job else {}
+    return {"vae": contents.vae, "records": records, "skipped": [asdict(one) for one in contents.skipped], **job}
 
 
 def read_contents(path: Path) -> Contents:
@@ -121,7 +130,8 @@ def read_contents(path: Path) -> Contents:
         found = json.loads(_read_metadata(path)[HEADER])
         entries = [Entry(Record.from_dict(d), tuple(d["shape"]), d["digest"]) for d in found["records"]]
         skipped = [Skipped(**d) for d in found["skipped"]]
-        return Contents(tuple(entries), tuple(skipped), found["vae"])
+        job = {part: dict(found["job"][part]) for part in ("vae", "recipe")} if "job" in found else None
+        return Contents(tuple(entries), tuple(skipped), found["vae"], job)
     except (KeyError, TypeError, ValueError) as error:
         raise BadRequest(f"'{path}' is no shard of a cache: its header has no records.") from error
 

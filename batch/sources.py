@@ -18,6 +18,7 @@ from .captions import CAPTIONS, NO_CAPTIONS, PATHS, first_of, read_source
 from .clips import list_clips, stamp
 from .places import demand_file, explain_reading, is_remote, list_names, place_at
 from .records import Skipped, Source
+from .texts import demand_name, demand_text, open_list
 
 
 def list_sources(
@@ -28,14 +29,15 @@ def list_sources(
     captions  the ending of the file with an image's caption, '.txt' or '.json'; 'none'
     inside    the folder of results, which may lie in the place and is left out
     clips     list videos and folders of frames instead of images
-    Raises BadRequest if there is nothing of this kind.
+    A source whose name or caption is no text is skipped. Raises BadRequest if there is nothing of this kind.
     """
+    demand_name(place)
     if not clips:
-        return islice(_choose(place)(place, captions, inside), limit)
+        return islice(map(demand_text, _choose(place)(place, captions, inside)), limit)
     listed = list_clips if place.is_dir() else _choose(place)
     if listed not in (list_clips, list_jsonl, list_csv, list_text):
         raise BadRequest(f"'{place}' is no source of clips: give a folder, or a list (.txt, .jsonl, .csv).")
-    return islice(map(stamp, listed(place, captions, inside)), limit)
+    return islice(map(demand_text, map(stamp, listed(place, captions, inside))), limit)
 
 
 def _choose(place: Path) -> Callable[[Path, str, Path], Iterable[Source | Skipped]]:
@@ -87,14 +89,14 @@ def _walk(folder: Path, left_out: Path) -> Iterator[Path]:
 
 
 def list_text(place: Path, captions: str, inside: Path) -> Iterator[Source | Skipped]:
-    with place.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
+    with open_list(place) as lines:
         for line in lines:
             if name := line.strip():
                 yield read_source(place_at(place.parent, name), name, captions)
 
 
 def list_jsonl(place: Path, captions: str, inside: Path) -> Iterator[Source | Skipped]:
-    with place.open(encoding="utf-8-sig", errors="replace") as lines:
+    with open_list(place) as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
@@ -107,7 +109,7 @@ def list_jsonl(place: Path, captions: str, inside: Path) -> Iterator[Source | Sk
 
 
 def list_csv(place: Path, captions: str, inside: Path) -> Iterator[Source | Skipped]:
-    with place.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+    with open_list(place, newline="") as lines:
         for number, fields in enumerate(csv.DictReader(lines), 2):
             yield _from_fields(place, f"{place.name}:{number}", fields, captions)
 

@@ -129,12 +129,17 @@ class Store:
         """Raises BadRequest if the list is broken."""
         return list(self._read(SKIPPED, lambda line: Skipped(**line))) if (self.folder / SKIPPED).exists() else []
 
+    @property
+    def has_images(self) -> bool:
+        """Is the list of images there?"""
+        return (self.folder / SOURCES).exists()
+
     def read_images(self) -> dict[str, Image]:
-        """The images as they were when they were surveyed, by the paths of their sources.
+        """The images as they were when they were surveyed, by the paths of their sources; none without their list.
 
         Raises BadRequest if the list is broken.
         """
-        if not (self.folder / SOURCES).exists():
+        if not self.has_images:
             return {}
         return {image.source.path: image for image in self._read(SOURCES, _to_image)}
 

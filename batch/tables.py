@@ -15,6 +15,7 @@ from .records import Skipped, Source
 
 TABLES = (".parquet", ".arrow")
 IMAGES = ("image", "jpg", "png", "img", "bytes", "path", "file_name", "image_path")
+Row = dict[str, Any] | None
 ROWS = 64  # of a table that are read at once
 
 
@@ -48,8 +49,11 @@ def _list_table(place: Path, captions: str) -> Iterator[Source | Skipped]:
     stamp = read_stamp(place)
     for group, rows in _groups(place, _columns(place)):
         for number, fields in enumerate(rows):
-            caption = None if captions == NO_CAPTIONS else first_of(fields, CAPTIONS)
-            cell, name = _cell(fields), f"{place.name}/{group:05}-{number:05}"
+            name = f"{place.name}/{group:05}-{number:05}"
+            if fields is None:
+                yield Skipped(name, "this row has text that is no UTF-8: write it anew")
+                continue
+            cell, caption = _cell(fields), None if captions == NO_CAPTIONS else first_of(fields, CAPTIONS)
             if isinstance(cell, str):
                 yield read_source(place_at(place.parent, cell), cell, captions, caption)
             elif cell is None:
@@ -87,7 +91,7 @@ def _open(place: Path) -> tuple[Any, list[str]]:
         raise BadRequest(f"'{place}' cannot be read as a table: {str(error)[:200]}.") from error
 
 
-def _groups(place: Path, columns: list[str], only: int | None = None) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+def _groups(place: Path, columns: list[str], only: int | None = None) -> Iterator[tuple[int, list[Row]]]:
     """(number, rows) of the pieces in which a table is read."""
     file, _ = _open(place)
     if place.suffix.lower() == ".parquet":
@@ -96,15 +100,23 @@ def _groups(place: Path, columns: list[str], only: int | None = None) -> Iterato
         pieces = (piece.select(columns) for piece in file)
     for number, piece in enumerate(pieces):
         if only in (None, number):
-            yield number, piece.to_pylist()
+            yield number, _to_rows(piece)
         if number == only:
             return
+
+
+def _to_rows(piece: Any) -> list[Row]:
+    """Rows by the names of their columns; None for one with text that is no UTF-8, as no writer should have put in."""
+    try:
+        return piece.to_pylist()
+    except UnicodeDecodeError:
+        return [_to_rows(piece.slice(i, 1))[0] for i in range(len(piece))] if len(piece) > 1 else [None]
 
 
 def read_cell(file: str, part: tuple[int, int]) -> bytes:
     """The bytes of the image in (group, row) of a table. Raises OSError if it is no longer there."""
     place = parse_place(file)
     for _, rows in _groups(place, _columns(place), part[0]):
-        if part[1] < len(rows) and isinstance(cell := _cell(rows[part[1]]), bytes):
+        if part[1] < len(rows) and isinstance(cell := _cell(rows[part[1]] or {}), bytes):
             return cell
     raise OSError(f"row {part} is no longer in '{place.name}'")

@@ -9,6 +9,7 @@ from .captions import NO_CAPTIONS, parse_caption
 from .limits import LONGEST_CAPTION
 from .places import read_stamp
 from .records import Skipped, Source
+from .texts import decode_caption
 
 
 def list_tar(place: Path, captions: str, inside: Path) -> Iterator[Source | Skipped]:
@@ -49,7 +50,7 @@ def _caption(archive: tarfile.TarFile, group: list[tarfile.TarInfo], captions: s
     for member in group:
         if captions and member.name.lower().endswith(captions):
             file = archive.extractfile(member)
-            text = file.read(LONGEST_CAPTION).decode("utf-8-sig", "replace") if file else ""
+            text = decode_caption(file.read(LONGEST_CAPTION)) if file else ""
             try:
                 return parse_caption(text, captions)
             except ValueError:

@@ -8,19 +8,18 @@ import torch
 from torch import Tensor
 
 from ..vae_core import BadRequest
+from ..vae_core.errors import some
+from .binding import compare_records, list_differences
 from .mishaps import explain
 from .reading import digest as digest_file
 from .reading import open_file
-from .recipe import BOTH, MEAN, SAMPLE, STORED
+from .recipe import STORED, TENSORS
 from .records import Image
 from .shards import Contents, Entry, digest, open_shard, read_tensors
 from .statistics import Statistics, demand_space
-from .store import Row, Store
+from .store import SOURCES, Row, Store
 from .summary import list_missing
 from .watching import ignore
-
-# The tensors of a latent, by the recipe's posterior. The first has the numbers that are judged.
-TENSORS: Mapping[str, tuple[str, ...]] = {MEAN: ("mean",), BOTH: ("mean", "logvar"), SAMPLE: ("latent",)}
 
 OnChecked = Callable[[int, int], None]  # (shards and images that were checked, all of them)
 
@@ -72,6 +71,8 @@ def verify(store: Store, space: str | None = None, progress: OnChecked = ignore)
     for number, image in enumerate(images.values()):
         _check_source(image, found)
         progress(len(shards) + number + 1, len(shards) + len(images))
+    if rows and not store.has_images:
+        found.note(SOURCES, "it is missing, so no image was looked at: the command that made the cache makes it anew")
     missing = list_missing(store, {row.record.id for row in rows}, store.read_skipped())
     for path in missing:
         found.note(path, "it has no latent yet: the command that began the cache goes on")
@@ -108,6 +109,8 @@ def _check_contents(store: Store, name: str, contents: Contents, found: Findings
     made_by = store.job["vae"].get("fingerprint")
     if contents.vae != made_by:
         found.note(name, f"another VAE made it: {contents.vae}, and the cache is of {made_by}")
+    elif contents.job and (different := list_differences(store.job, contents.job, ("in job.json", "here"))):
+        found.note(name, f"it was made otherwise than job.json says ({some(different)})")
     names, dtype = names_of(store.job), STORED.get(store.job["recipe"].get("stored"))
     with open_shard(store.shards / name) as file:
         there = set(file.keys())
@@ -116,7 +119,19 @@ def _check_contents(store: Store, name: str, contents: Contents, found: Findings
             if lost:
                 found.note(name, f"the latent of '{entry.record.path}' has no {' and no '.join(lost)}")
                 continue
+            _check_size(name, entry, store.job["vae"].get("spatial_ratio"), found)
             _check_latent(name, entry, read_tensors(file, entry.record.key, names), dtype, found)
+
+
+def _check_size(name: str, entry: Entry, ratio: int | None, found: Findings) -> None:
+    """Is it a latent of its bucket? ratio: of the VAE; a cache of an earlier version does not have it."""
+    if ratio is None:
+        return
+    width, height = entry.record.bucket
+    expected = -(-height // ratio), -(-width // ratio)
+    if entry.shape[-2:] != expected:
+        what = f"has the shape {entry.shape}, and its bucket of {width}x{height} pixels gives {expected}"
+        found.note(name, f"the latent of '{entry.record.path}' {what}")
 
 
 def _check_latent(
@@ -153,6 +168,8 @@ def _check_index(rows: Iterable[Row], kept: dict[tuple[str, str], Entry], found:
             found.note(
                 "index", f"the latent of '{row.record.path}' is not the one in '{row.shard}': run the build again"
             )
+        elif different := list(compare_records(row.record, entry.record, ("in the index", f"in '{row.shard}'"))):
+            found.note("index", f"the latent is another one ({some(different)}): remove the shard and build again")
     found.unused = len(kept.keys() - named)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...vae_core import VAE, VAEError
 from ..backends import OnMade, Work
+from ..binding import describe
 from ..encoding import Agreed, Loading
 from ..limits import READERS
 from ..planning import recall
@@ -188,4 +189,5 @@ class Joins:
 
     def _send(self, shard: str) -> Any:
         store = self._work.store
-        return self._join.remote(store.folder, shard, self._names[shard], self._work.vae.fingerprint)
+        job = describe(self._work.vae, self._work.recipe)
+        return self._join.remote(store.folder, shard, self._names[shard], job)

@@ -15,7 +15,7 @@ from ..places import make_folder, remove_tree, write_whole
 from ..planning import Shard, cut_batches
 from ..recipe import Recipe
 from ..records import Item, Skipped
-from ..shards import Latent, read_contents, read_shard, sync, write_shard
+from ..shards import Job, Latent, read_contents, read_shard, sync, write_shard
 from ..store import Store
 
 PIECES, TRIES = "pieces", ".tries"
@@ -104,15 +104,15 @@ def forget_tries(store: Store) -> None:
         path.unlink(missing_ok=True)
 
 
-def join(store: Store, shard: str, names: Sequence[str], vae: str) -> None:
-    """Write a shard from its pieces, in this order, and remove them."""
+def join(store: Store, shard: str, names: Sequence[str], job: Job) -> None:
+    """Write a shard from its pieces, in this order, and remove them. job: the VAE and the recipe."""
     latents: list[Latent] = []
     skipped: list[Skipped] = []
     for name in names:
         found, contents = read_shard(find_path(store, shard, name))
         latents += found
         skipped += contents.skipped
-    write_shard(store.shards / shard, latents, skipped, vae)
+    write_shard(store.shards / shard, latents, skipped, job["vae"]["fingerprint"], job)
     remove_tree(find_path(store, shard, names[0]).parent)
 
 

@@ -11,7 +11,7 @@ from ..encoding import Agreed, Encoder, Loading, agree
 from ..planning import look_at
 from ..recipe import Recipe
 from ..records import Shape
-from ..shards import Latent, pack_shard
+from ..shards import Job, Latent, pack_shard
 from ..store import Store
 from ..workers import encode_all
 from .machines import Kind, demand_kind, demand_visible, know_kind
@@ -115,9 +115,9 @@ def agree_there(loading: Loading, device: str, recipe: Recipe, shapes: Sequence[
     return agree(loading.load(device), recipe, shapes)
 
 
-def join_there(folder: Path, shard: str, names: Sequence[str], vae: str) -> str:
+def join_there(folder: Path, shard: str, names: Sequence[str], job: Job) -> str:
     """As `join`; gives the shard's name. Made again after it was made, it changes nothing."""
     store = Store(folder)
     if not (store.shards / shard).exists():
-        join(store, shard, names, vae)
+        join(store, shard, names, job)
     return shard

@@ -67,3 +67,37 @@ def test_a_damaged_shard_is_to_be_removed(own, capsys):
         f"exact-vae: '{own}' is not right: 1 problem, listed above. Remove {shard.name} from '{own / 'shards'}' and "
         "build again.\n"
     )
+
+
+def test_a_list_of_images_that_is_missing(photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert build(photos, out) == 0
+    whole = (out / "sources.jsonl").read_text()
+    (out / "sources.jsonl").unlink()
+    capsys.readouterr()
+    assert main(["cache", "verify", str(out)]) == 1
+    assert "sources.jsonl: it is missing, so no image was looked at" in capsys.readouterr().out
+    assert build(photos, out) == 0 and (out / "sources.jsonl").read_text() == whole
+    assert main(["cache", "verify", str(out)]) == 0
+
+
+def test_other_captions_are_refused(photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert build(photos, out) == 0
+    index = (out / "index.jsonl").read_text()
+    capsys.readouterr()
+    assert build(photos, out, "--captions", "none") == 1
+    said = capsys.readouterr().err
+    assert "are of --captions .txt, not none: give the same, or --update" in said and said.count("\n") == 1
+    assert (out / "index.jsonl").read_text() == index
+    assert build(photos, out, "--captions", "none", "--update") == 0
+    assert {row.caption for row in Store(out).read_rows()} == {None} and build(photos, out, "--captions", "none") == 0
+
+
+def test_a_job_of_an_earlier_version_says_nothing_of_captions(photos, tmp_path):
+    out = tmp_path / "out"
+    assert build(photos, out) == 0
+    job = json.loads((out / "job.json").read_text())
+    del job["captions"]
+    (out / "job.json").write_text(json.dumps(job))
+    assert build(photos, out, "--captions", "none") == 0

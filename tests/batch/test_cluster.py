@@ -220,7 +220,7 @@ def test_a_packed_shard_is_the_file(made):
     store = Store(made / "out")
     for name in store.list_shards():
         latents, contents = read_shard(store.shards / name)
-        assert pack_shard(latents, contents.skipped, contents.vae) == (store.shards / name).read_bytes()
+        assert pack_shard(latents, contents.skipped, contents.vae, contents.job) == (store.shards / name).read_bytes()
         assert not find_path(store, name, "x").exists()
 
 
