@@ -13,7 +13,8 @@ from ..errors import BadPixels
 from ..files import explain_read_errors
 
 _EBML = b"\x1a\x45\xdf\xa3"
-_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp")  # that a file may begin with
+# The outermost boxes. What begins otherwise, as a tag that some program has put behind them, says no length.
+_BOXES = frozenset(b"ftyp moov mdat free skip wide styp moof mfra sidx ssix uuid meta udta pdin emsg prft".split())
 
 
 def demand_whole(path: Path) -> None:
@@ -60,7 +61,7 @@ def _measure_box(file: BinaryIO) -> int:
     size = int.from_bytes(header[:4], "big")
     if size == 1:
         size = int.from_bytes(file.read(8), "big")
-    return size if size >= 8 and header[4:].isalnum() else 0
+    return size if size >= 8 and header[4:] in _BOXES else 0
 
 
 def _measure_ebml(file: BinaryIO) -> int:

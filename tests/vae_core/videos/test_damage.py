@@ -142,3 +142,9 @@ def test_a_file_that_cannot_be_opened(tmp_path, monkeypatch):
     monkeypatch.setattr(type(path), "open", refuse)
     with pytest.raises(BadRequest, match=r"cannot be read: Permission denied\."):
         videos.open_frames(path, to_pixels)
+
+
+def test_what_lies_behind_the_boxes_is_no_box(tmp_path):
+    path = write_with("libx264", tmp_path / "a.mp4", noise(6))
+    path.write_bytes(path.read_bytes() + b"TAGSTitle of a song".ljust(128))
+    assert read(path).shape[1] == 6
