@@ -110,8 +110,28 @@ def list_jsonl(place: Path, captions: str, inside: Path) -> Iterator[Source | Sk
 
 def list_csv(place: Path, captions: str, inside: Path) -> Iterator[Source | Skipped]:
     with open_list(place, newline="") as lines:
-        for number, fields in enumerate(csv.DictReader(lines), 2):
-            yield _from_fields(place, f"{place.name}:{number}", fields, captions)
+        for number, fields in enumerate(_read_csv(place, lines), 2):
+            line = f"{place.name}:{number}"
+            if isinstance(fields, csv.Error):
+                yield Skipped(line, f"this line is no CSV: {fields}")
+            else:
+                yield _from_fields(place, line, fields, captions)
+
+
+def _read_csv(place: Path, lines: Iterable[str]) -> Iterator[dict[str, Any] | csv.Error]:
+    """The fields of each line, or what is wrong with it. Raises BadRequest if that is the first, which names them."""
+    rows = csv.DictReader(lines)
+    try:
+        rows.fieldnames  # noqa: B018
+    except csv.Error as error:
+        raise BadRequest(f"the first line of '{place}' is no CSV: {error}.") from error
+    while True:
+        try:
+            yield next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield error
 
 
 def _from_fields(place: Path, line: str, fields: Any, captions: str) -> Source | Skipped:

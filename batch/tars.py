@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from ..vae_core import readers
-from .captions import NO_CAPTIONS, parse_caption
+from .captions import BROKEN, NO_CAPTIONS, parse_caption
 from .limits import LONGEST_CAPTION
 from .places import read_stamp
 from .records import Skipped, Source
@@ -18,11 +18,15 @@ def list_tar(place: Path, captions: str, inside: Path) -> Iterator[Source | Skip
     try:
         with place.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for group in _group(archive):
-                caption = _caption(archive, group, kept)
-                for member in group:
-                    if PurePosixPath(member.name).suffix.lower() in readers.SUFFIXES:
-                        part = (member.offset_data, member.size)
-                        yield Source(f"{place.name}/{member.name}", str(place.absolute()), stamp, part, caption)
+                images = [one for one in group if PurePosixPath(one.name).suffix.lower() in readers.SUFFIXES]
+                try:
+                    caption = _caption(archive, group, kept)
+                except ValueError:
+                    yield from (Skipped(f"{place.name}/{one.name}", BROKEN) for one in images)
+                    continue
+                for one in images:
+                    part = (one.offset_data, one.size)
+                    yield Source(f"{place.name}/{one.name}", str(place.absolute()), stamp, part, caption)
     except (tarfile.TarError, OSError, EOFError) as error:
         yield Skipped(place.name, f"from some place on it is no tar archive without compression: {error}")
 
@@ -50,9 +54,5 @@ def _caption(archive: tarfile.TarFile, group: list[tarfile.TarInfo], captions: s
     for member in group:
         if captions and member.name.lower().endswith(captions):
             file = archive.extractfile(member)
-            text = decode_caption(file.read(LONGEST_CAPTION)) if file else ""
-            try:
-                return parse_caption(text, captions)
-            except ValueError:
-                return None
+            return parse_caption(decode_caption(file.read(LONGEST_CAPTION)) if file else "", captions)
     return None

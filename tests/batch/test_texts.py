@@ -6,6 +6,7 @@ import tarfile
 
 import pytest
 from exact_vae.batch import Store
+from exact_vae.batch.captions import BROKEN
 from exact_vae.batch.texts import CAPTION, NAME, decode_caption, show
 from exact_vae.cli import main
 from PIL import Image
@@ -118,3 +119,29 @@ def test_a_folder_with_such_a_name(two, tmp_path, capsys):
 
 def test_names_as_they_are_shown():
     assert [show(one) for one in ("é", "b\udcff", "b\ud83d")] == ["é", r"b\xff", r"b\ud83d"]
+
+
+def test_a_caption_that_is_no_json(two, tmp_path):
+    (two / "good.json").write_text('{"caption": "red"}')
+    (two / "other.json").write_text('{"caption": ')
+    with tarfile.open(tmp_path / "all.tar", "w") as archive:
+        for path in sorted(two.iterdir()):
+            archive.add(path, path.name)
+    for source, name in ((two, "other.png"), (tmp_path / "all.tar", "all.tar/other.png")):
+        out = tmp_path / f"of-{source.name}"
+        assert main(["cache", "build", str(source), str(out), *SMALL, "--captions", ".json"]) == 0
+        assert [row.caption for row in Store(out).read_rows()] == ["red"]
+        assert [(one.path, one.reason) for one in Store(out).read_skipped()] == [(name, BROKEN)]
+
+
+def test_a_line_that_is_no_csv(two, tmp_path):
+    (two / "list.csv").write_text(f"path,caption\nother.png,{'x' * 200_000}\ngood.png,red\n")
+    is_skipped(
+        two / "list.csv", tmp_path / "out", "list.csv:2", "this line is no CSV: field larger than field limit (131072)"
+    )
+
+
+def test_a_first_line_that_is_no_csv(two, tmp_path, capsys):
+    (two / "list.csv").write_text(f"path,{'x' * 200_000}\ngood.png,red\n")
+    assert main(["cache", "build", str(two / "list.csv"), str(tmp_path / "out"), *SMALL]) == 1
+    assert "list.csv' is no CSV: field larger" in capsys.readouterr().err
