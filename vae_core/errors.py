@@ -36,6 +36,7 @@ __all__ = [
     "UnknownCheckpoint",
     "UnsupportedCheckpoint",
     "VAEError",
+    "explain_os_errors",
     "forget_frames",
     "is_out_of_memory",
     "may_be_out_of_memory",
@@ -233,6 +234,15 @@ def _make_again(home: str, name: str, said: tuple[typing.Any, ...], more: dict[s
     error = getattr(importlib.import_module(home), name)(*said)
     error.__dict__.update(more)
     return error
+
+
+@contextlib.contextmanager
+def explain_os_errors(failed: str) -> typing.Iterator[None]:
+    """Turn an OSError inside the `with` into a BadRequest: what failed, as "'a.png' cannot be read", and why."""
+    try:
+        yield
+    except OSError as error:
+        raise BadRequest(f"{failed}: {error.strerror or error}.") from error
 
 
 def some(names, most: int = 3) -> str:

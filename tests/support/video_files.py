@@ -29,6 +29,12 @@ def write(path, x, codec=None, crf=None, rate=24, sound=None):
     return path
 
 
+def find_frames(path) -> list[tuple[int, int]]:
+    """(place, bytes) of each frame in the file: encoders write other sizes with other numbers of threads."""
+    with av.open(str(path)) as container:
+        return [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+
+
 def read(path) -> torch.Tensor:
     return torch.cat(list(videos.open_frames(path, to_pixels).read()), 1)
 

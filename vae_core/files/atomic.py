@@ -3,11 +3,11 @@
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import BadRequest
+from ..errors import BadRequest, explain_os_errors
 from .parts import open_part, sweep_parts
 
 
@@ -55,13 +55,9 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-@contextmanager
-def explain_write_errors(path: Path) -> Iterator[None]:
+def explain_write_errors(path: Path) -> AbstractContextManager[None]:
     """Turn an OSError inside the `with` into a BadRequest that says which path cannot be written, and why."""
-    try:
-        yield
-    except OSError as error:
-        raise BadRequest(f"'{path}' cannot be written: {error.strerror or error}.") from error
+    return explain_os_errors(f"'{path}' cannot be written")
 
 
 def demand_place(path: Path) -> None:

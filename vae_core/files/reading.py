@@ -6,13 +6,13 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import BadRequest
+from ..errors import BadRequest, explain_os_errors
 from .limits import DEEPEST_JSON, LARGEST_JSON, LARGEST_SETTINGS
 
 _OTHERS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
@@ -37,13 +37,9 @@ def demand_file(path: Path) -> Path:
     return path
 
 
-@contextmanager
-def explain_read_errors(path: Path) -> Iterator[None]:
+def explain_read_errors(path: Path) -> AbstractContextManager[None]:
     """Turn an OSError inside the `with` into a BadRequest that says which path cannot be read, and why."""
-    try:
-        yield
-    except OSError as e:
-        raise BadRequest(f"'{path}' cannot be read: {e.strerror or e}.") from e
+    return explain_os_errors(f"'{path}' cannot be read")
 
 
 @contextmanager
