@@ -235,7 +235,7 @@ def measure(cases: list[Case], folder: Path) -> Iterator[Row]:
 def measure_task(number: str, weights: str) -> dict[str, Any]:
     """In a process of its own: load, plan, run once on a small image, then measure."""
     from exact_vae.vae_core import load
-    from exact_vae.vae_core.dtypes import DTYPES
+    from exact_vae.vae_core.devices import DTYPES
     from exact_vae.vae_core.execution import read_budget
 
     torch.set_grad_enabled(False)

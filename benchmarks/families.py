@@ -125,7 +125,7 @@ def run_in_process(number: int, who: str, weights: str) -> dict[str, Any]:
 def measure_task(options: argparse.Namespace) -> dict[str, Any]:
     """In a process of its own: load, run once on a small latent, then measure."""
     import torch
-    from exact_vae.vae_core.dtypes import DTYPES
+    from exact_vae.vae_core.devices import DTYPES
 
     torch.set_grad_enabled(False)
     torch.manual_seed(1)

@@ -90,7 +90,7 @@ def run_in_process(frames: int, who: str, weights: str, options: argparse.Namesp
 def measure_task(options: argparse.Namespace) -> dict[str, Any]:
     """In a process of its own: load, run once on a small latent of two frames, then measure."""
     import torch
-    from exact_vae.vae_core.dtypes import DTYPES
+    from exact_vae.vae_core.devices import DTYPES
 
     torch.set_grad_enabled(False)
     torch.manual_seed(1)

@@ -197,7 +197,7 @@ Prepared = tuple[Callable[..., Any], Callable[[Any], dict[str, Any]]]
 
 def load_ours(way: Way, task: Task) -> Prepared:
     from exact_vae.vae_core import load
-    from exact_vae.vae_core.dtypes import DTYPES
+    from exact_vae.vae_core.devices import DTYPES
 
     vae = load(Path(task.weights), dtype=DTYPES[task.dtype], device=task.device)
     how = {key: value for key, value in way.how.items() if key != "to"}
@@ -228,7 +228,7 @@ def into_file(bands: Iterator[Any], height: int, width: int) -> None:
 def load_theirs(way: Way, task: Task) -> Prepared:
     import torch
     from diffusers import AutoencoderKL
-    from exact_vae.vae_core.dtypes import DTYPES
+    from exact_vae.vae_core.devices import DTYPES
 
     dtype = DTYPES[task.dtype]
     vae = AutoencoderKL.from_pretrained(task.weights, torch_dtype=dtype).to(task.device)

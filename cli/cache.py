@@ -14,7 +14,7 @@ from ..batch.recipe import AUTOMATIC, FITS, POSTERIORS, SAMPLE, STORED, stored_l
 from ..batch.records import name_shape
 from ..batch.store import SKIPPED
 from ..vae_core import BadRequest
-from ..vae_core.dtypes import parse_dtype
+from ..vae_core.devices import parse_dtype
 from . import cache_checks, cache_cluster, cache_export
 from .as_json import write_json
 from .options import add_alpha, add_vae, choose_background, parse_positive, parse_seed

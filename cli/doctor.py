@@ -8,8 +8,8 @@ import torch
 from ..headless import image_files
 from ..nodes import host
 from ..vae_core import load, verdicts
+from ..vae_core.devices import DTYPES
 from ..vae_core.doctor import NARROWEST, WIDTHS, Examination, draw_errors, examine, format_report, to_json
-from ..vae_core.dtypes import DTYPES
 from ..vae_core.files import make_folder, write_atomically
 from .as_json import write_json
 from .options import demand_new, parse_positive

@@ -11,7 +11,7 @@ from ..nodes import host
 from ..nodes.images import WHITE
 from ..vae_core import VAE, BadRequest, RunOptions, load
 from ..vae_core.checkpoints import list_spaces
-from ..vae_core.dtypes import DTYPES, parse_dtype
+from ..vae_core.devices import DTYPES, parse_dtype
 from ..vae_core.execution import DEVICE, DISK, SYSTEM, scratch
 from ..vae_core.families import BORDERS
 from ..vae_core.images import ALPHA, AUTOMATIC, COMPOSITE

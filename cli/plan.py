@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..nodes import host
 from ..vae_core import Half, RunOptions, inspect
-from ..vae_core import dtypes as precision
 from ..vae_core.checkpoints import Detection, built_in, demand_whole, own_dtype
+from ..vae_core.devices import DTYPES, choose_dtype, name_dtype, parse_dtype
 from ..vae_core.execution import (
     Plan,
     choose_plan,
@@ -40,7 +40,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument("--batch", type=parse_positive, default=1, metavar="N", help="number of images, or of clips")
     command.add_argument("--frames", type=parse_positive, metavar="N", help="plan clips of N frames instead of images")
-    command.add_argument("--dtype", default="auto", choices=["auto", *precision.DTYPES], help="the dtype to compute in")
+    command.add_argument("--dtype", default="auto", choices=["auto", *DTYPES], help="the dtype to compute in")
     command.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1 ...")
     command.add_argument("--json", action="store_true", help="print everything as JSON")
     command.set_defaults(do=run)
@@ -65,8 +65,8 @@ def run(options: argparse.Namespace) -> None:
     demand_size_of(found.config, found.path.name, half, shape)
     device = host.device(options.device)
     own = own_dtype(found.dtypes, found.path.name)
-    asked, fits = precision.parse_dtype(options.dtype), family_named(found.family).rounding.fits_fp16
-    dtype = precision.choose_dtype(device, own, asked, fits_fp16=fits)
+    asked, fits = parse_dtype(options.dtype), family_named(found.family).rounding.fits_fp16
+    dtype = choose_dtype(device, own, asked, fits_fp16=fits)
     streamed = options.stream and not options.frames
     request = make_request(found.family, found.config, half, shape, dtype, streamed=streamed)
     frames = f"x{options.frames}" if options.frames else ""
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> None:
         facts = {"budget": most, "chosen": ways.index(chosen), "plans": [asdict(way) for way in ways]}
         print(write_json(facts))
     else:
-        print(format_table(ways, chosen, f"{what} in {precision.name_dtype(dtype)} under {format_bytes(most)}"))
+        print(format_table(ways, chosen, f"{what} in {name_dtype(dtype)} under {format_bytes(most)}"))
 
 
 def latent_or_pixel_shape(options: argparse.Namespace, found: Detection) -> tuple[int, ...]:

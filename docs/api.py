@@ -12,7 +12,7 @@ from exact_vae import vae_core
 
 STYLE = Path(__file__).parent / "api_style"
 CORE = "exact_vae.vae_core"
-ALONE = ("dtypes", "errors")  # modules that are facades themselves
+ALONE = ("errors",)  # modules that are facades themselves
 OPTIONAL = ("kernels",)  # which needs triton to be read
 
 

@@ -4,8 +4,7 @@ import re
 from pathlib import Path
 
 import torch
-from exact_vae.vae_core.cards import RULES
-from exact_vae.vae_core.dtypes import name_dtype
+from exact_vae.vae_core.devices import RULES, name_dtype
 from exact_vae.vae_core.families import FAMILIES, FOREIGN
 
 README = Path(__file__).parents[1] / "README.md"

@@ -11,7 +11,7 @@ import torch
 
 from .. import vae_core
 from ..vae_core import UnsupportedCheckpoint, checkpoints, families, latents
-from ..vae_core.dtypes import DTYPES
+from ..vae_core.devices import DTYPES
 from . import host
 from .core_vaes import point_to_core
 from .entrance import checks_inputs

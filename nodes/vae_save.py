@@ -1,7 +1,7 @@
 """Save VAE: a VAE to a file, with its weights named as in a layout."""
 
 from ..vae_core import BadRequest, checkpoints, families
-from ..vae_core.dtypes import DTYPES, parse_dtype
+from ..vae_core.devices import DTYPES, parse_dtype
 from . import host
 from .entrance import checks_inputs
 from .inputs import choice_input, text_input

@@ -19,10 +19,7 @@ ROOT = Path(__file__).parents[1]
 KNOWS: dict[str, tuple[str, ...]] = {
     "lazy": (),
     "errors": (),
-    "dtypes": ("cards", "processor"),
-    "cards": (),
-    "processor": (),
-    "numerics": (),
+    "devices": (),
     "plain": (),
     "version": (),
     "ops": (),
@@ -57,7 +54,7 @@ KNOWS: dict[str, tuple[str, ...]] = {
     "diffusers": ("vae", "inputs", "execution", "families", "latents"),
     "doctor": ("reports", "vae", "verdicts", "execution", "families", "images", "ops", "version"),
 }
-EVERYBODY = ("errors", "dtypes", "cards", "processor", "numerics", "plain", "lazy")  # is known to all
+EVERYBODY = ("errors", "devices", "plain", "lazy")  # is known to all
 # Who must not import whom, and of whom only facades are imported.
 FORBIDDEN = [
     ("vae_core", ("nodes", "headless", "batch", "cli", "training")),
@@ -66,7 +63,7 @@ FORBIDDEN = [
     ("training", ("nodes", "headless", "batch", "cli", "vae_core/reports")),
     ("batch", ("nodes", "headless", "cli", "training", "vae_core/reports")),
 ]
-FACADES = ("vae_core/errors", "vae_core/dtypes", "vae_core/plain")  # beside vae_core and its packages
+FACADES = ("vae_core/errors", "vae_core/plain")  # beside vae_core and its packages
 DEEPER = {"training": ("vae_core/families/kl",)}
 # Words of the host's: of its VAEs, latents and modules.
 HOST_WORD = re.compile(

@@ -11,7 +11,7 @@ import torch
 
 from ..vae_core import VAEError, load
 from ..vae_core.checkpoints import built_in
-from ..vae_core.dtypes import demand_device
+from ..vae_core.devices import demand_device
 from ..vae_core.errors import BadRequest
 from ..vae_core.families.kl import AutoencoderKL, KLConfig
 from ..vae_core.files import make_folder, write_atomically

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+from .devices.numerics import pin_numerics
 from .errors import naming_memory
 from .execution.ladder import LESS
 from .families import Half
-from .numerics import pin_numerics
 
 P = ParamSpec("P")
 T = TypeVar("T")

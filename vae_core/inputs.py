@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from .dtypes import at_least_fp32
+from .devices.dtypes import at_least_fp32
 from .errors import BadPixels, BadRequest, LatentMismatch
 from .execution.options import RunOptions
 from .families import ClipLaw, Config, Half, Network, demand_size_of

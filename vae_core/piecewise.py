@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from . import inputs
+from .devices.numerics import pin_each, without_grad
 from .errors import BadRequest
 from .execution import clips, streaming
 from .execution.frames import Frames, StreamedClip
@@ -21,7 +22,6 @@ from .families import ClipLaw, Config, Half
 from .families.doubling import list_ops
 from .families.registry import demand_part
 from .images.plausible import demand_range
-from .numerics import pin_each, without_grad
 from .ops import Ops, as_single_frame
 from .posterior import Posterior
 

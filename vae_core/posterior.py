@@ -10,10 +10,10 @@ from numbers import Real
 import torch
 from torch import Generator, Tensor
 
-from .cards import has_float64
+from .devices.cards import has_float64
+from .devices.numerics import pin_numerics
 from .errors import BadRequest, naming_memory
 from .execution import whole
-from .numerics import pin_numerics
 from .ops import Ops
 from .plain import name
 

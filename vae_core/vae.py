@@ -13,7 +13,7 @@ from torch import Tensor
 
 from . import inputs, piecewise
 from .calls import computes
-from .dtypes import at_least_fp32
+from .devices.dtypes import at_least_fp32
 from .errors import BadRequest
 from .execution import clips, tiles, whole
 from .execution.frames import Frames

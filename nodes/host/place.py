@@ -15,7 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...vae_core import dtypes, execution
+from ...vae_core import execution
+from ...vae_core.devices import demand_device
 
 PACK = Path(__file__).parents[2]
 NUMBERED = ("cuda", "xpu", "npu")  # kinds of devices of which a machine may have several
@@ -118,4 +119,4 @@ def device(name: str = "auto") -> torch.device:
         return model_management.vae_device()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return dtypes.demand_device(name)
+    return demand_device(name)

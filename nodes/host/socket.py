@@ -19,11 +19,10 @@ from ...vae_core import (
     RunOptions,
     UnknownCheckpoint,
     detect,
-    dtypes,
     from_weights,
 )
 from ...vae_core.checkpoints import demand_floats, demand_whole, weights_as
-from ...vae_core.dtypes import name_dtype
+from ...vae_core.devices import choose_dtype, name_dtype, parse_dtype
 from ...vae_core.execution import DEFAULTS
 from ...vae_core.families import ORIGINAL, family_named
 from ...vae_core.images import to_pixel_range
@@ -55,7 +54,7 @@ def to_socket(load: Load, dtype: str = "auto", device_name: str = "auto", separa
 
     separate_images: in the host's own nodes several images are no clip to a VAE of clips.
     """
-    where, asked = device(device_name), dtypes.parse_dtype(dtype)
+    where, asked = device(device_name), parse_dtype(dtype)
     if in_comfyui():
         return _socket(load, asked, where, separate_images)
     vae = load(asked, where)
@@ -180,19 +179,19 @@ def load_for_host(load: Load, asked: torch.dtype | None, where: torch.device) ->
     """A VAE on the CPU, which the host moves when it is needed, in what was asked for or in what suits the device.
 
     That is bf16 or fp32, as the host says. Where it says fp32, but would take fp16 too, it is fp16 on cards that
-    compute well in nothing else, for families that fit into it; see `dtypes.explain_dtype`.
+    compute well in nothing else, for families that fit into it; see `devices/dtypes.py`.
     """
     from comfy import model_management
 
     dtype = asked or model_management.vae_dtype(where, [torch.bfloat16, torch.float32])
-    dtype = dtypes.choose_dtype(where, dtype, dtype)
+    dtype = choose_dtype(where, dtype, dtype)
     vae = load(dtype, torch.device("cpu"))
     if where.type == "cpu":
         return vae
     if dtype is torch.float32 and not asked:
         may = model_management.vae_dtype(where, [torch.float16, torch.float32])
         fits = family_named(vae.family).rounding.fits_fp16
-        best = dtypes.choose_dtype(where, torch.float32, fits_fp16=fits)
+        best = choose_dtype(where, torch.float32, fits_fp16=fits)
         dtype = torch.float16 if best is may is torch.float16 else dtype
     return vae.to(dtype) if vae.dtype is not dtype else vae  # no VAE is loaded to run in fp16 on a CPU
 

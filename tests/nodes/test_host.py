@@ -9,7 +9,7 @@ from exact_vae.nodes import host
 from exact_vae.nodes.host import host_model, socket
 from exact_vae.nodes.host.host_vae import TILED, WHOLE, ClipTiles, HostVAE
 from exact_vae.vae_core import DoesNotFit, Half, RunOptions, from_weights, load
-from exact_vae.vae_core.cards import Card
+from exact_vae.vae_core.devices.cards import Card
 from exact_vae.vae_core.execution.plans import choose as planning
 from exact_vae.vae_core.execution.plans.plan import Plan
 from exact_vae.vae_core.families.kl import FAMILY
@@ -236,7 +236,7 @@ def test_a_card_that_has_fp16_only_gets_it(comfyui, monkeypatch, card, takes, wa
         return next((dtype for dtype in offered if dtype in takes), next(iter(takes)))
 
     monkeypatch.setattr(sys.modules["comfy.model_management"], "vae_dtype", vae_dtype, raising=False)
-    monkeypatch.setattr("exact_vae.vae_core.cards.read_card", lambda device: card)
+    monkeypatch.setattr("exact_vae.vae_core.devices.cards.read_card", lambda device: card)
     cuda = torch.device("cuda")
     vae = socket.load_for_host(lambda dtype, device: load(dtype=dtype, device=device), None, cuda)
     assert vae.dtype is wanted and vae.device.type == "cpu"

@@ -2,7 +2,7 @@
 
 import torch
 from exact_vae.vae_core import VAE, from_weights
-from exact_vae.vae_core.dtypes import at_least_fp32
+from exact_vae.vae_core.devices.dtypes import at_least_fp32
 from exact_vae.vae_core.execution import clips, whole
 from exact_vae.vae_core.execution.plans.places import DEVICE
 from exact_vae.vae_core.execution.plans.plan import Plan

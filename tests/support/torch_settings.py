@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from exact_vae.vae_core.numerics import list_switches
+from exact_vae.vae_core.devices.numerics import list_switches
 
 
 def settings() -> tuple:

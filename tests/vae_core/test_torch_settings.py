@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from exact_vae.vae_core import VAE, NumericalOverflow
-from exact_vae.vae_core.numerics import _old_switches, pin_each, pin_numerics
+from exact_vae.vae_core.devices.numerics import _old_switches, pin_each, pin_numerics
 from support.small_networks import small
 from support.torch_settings import is_exact, settings, tf32_allowed
 
@@ -154,7 +154,7 @@ NEW = {
 HAS_WORDS = hasattr(BACKENDS.cuda.matmul, "fp32_precision")
 COMPARED = """
 import torch, torch.backends as b
-from exact_vae.vae_core.numerics import list_switches, pin_numerics
+from exact_vae.vae_core.devices.numerics import list_switches, pin_numerics
 
 def look():
     return [switch.read() for switch in list_switches()]

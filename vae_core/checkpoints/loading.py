@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .. import dtypes
+from ..devices.dtypes import choose_dtype, demand_device
+from ..devices.numerics import pin_numerics
 from ..errors import BadRequest, BrokenCheckpoint
 from ..families import ZEROS, Config, Network
 from ..families.blocks.ldm import GROUPS
@@ -17,7 +18,6 @@ from ..families.doubling import keep_unrounded, list_weights
 from ..families.registry import build, family_named, spaces, title
 from ..files.marks import FileMap, FileMark
 from ..latents import spaces as latents
-from ..numerics import pin_numerics
 from ..plain import name_kind, name_need
 from ..vae import VAE
 from . import built_in
@@ -48,7 +48,7 @@ def load(
     """A VAE from a file, a diffusers folder, a full checkpoint, or an encoder and a decoder in two files.
 
     paths           none: the built-in VAE
-    dtype, device   None: what the device computes well (dtypes.py), on the CPU
+    dtype, device   None: what the device computes well (devices/dtypes.py), on the CPU
     latent_space    for tiny VAEs, whose weights do not say whose latents they were trained on: 'sd1', 'sdxl', 'sd3',
                     'flux1' or 'sana' makes them give and take raw latents as the other VAEs do; those of clips take
                     'wan21', 'wan22', 'hunyuan-video' or 'hunyuan-video-15'. None: what the author's file names say
@@ -77,9 +77,9 @@ def load(
     name = " + ".join(c.path.name or str(c.path) for c in checkpoints)
     found, sources = join_files(checkpoints)
     demand_whole(found, name)
-    where = dtypes.demand_device(device or "cpu")
+    where = demand_device(device or "cpu")
     own = own_dtype(Counter(checkpoint.entries[old].dtype for checkpoint, old in sources.values()), name)
-    dtype = dtypes.choose_dtype(where, own, dtype, fits_fp16=family_named(found.family).rounding.fits_fp16)
+    dtype = choose_dtype(where, own, dtype, fits_fp16=family_named(found.family).rounding.fits_fp16)
     variant = Variant(found.family, found.config, read_sources(sources, family_named(found.family)))
     if not family_named(found.family).scaling:
         variant = variant._replace(latent_space=space_of(found, checkpoints[0]))

@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..dtypes import DTYPES
+from ..devices.dtypes import DTYPES
+from ..devices.numerics import pin_numerics
 from ..errors import BadRequest
 from ..families import ZEROS
 from ..families.blocks.ldm import GROUPS, groups_of
@@ -23,7 +24,6 @@ from ..families.registry import family_named
 from ..files.atomic import Target
 from ..files.marks import demand_unwritten
 from ..files.safetensors_writing import WORDS, rank_width, write_safetensors
-from ..numerics import pin_numerics
 from ..vae import VAE
 from .checkpoint import NORM_GROUPS, VERSION
 from .files import BORDER

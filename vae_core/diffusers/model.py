@@ -14,13 +14,13 @@ from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
+from ..devices.numerics import pin_numerics
 from ..errors import BadRequest
 from ..execution import whole
 from ..execution.options import RunOptions
 from ..families import ltx_video
 from ..families.moving import Castable
 from ..inputs import choose_folding
-from ..numerics import pin_numerics
 from ..vae import VAE
 
 log = logging.getLogger("exact_vae")

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from ..dtypes import DTYPES, name_dtype
+from ..devices.dtypes import DTYPES, name_dtype
 from ..families import Half
 from ..vae import VAE
 from ..verdicts import Finding, Verdict, Way, describe_machine

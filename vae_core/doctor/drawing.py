@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..devices.numerics import pin_numerics
 from ..images import draw_letters, letters_width
-from ..numerics import pin_numerics
 from .examination import Examination
 from .report import format_share, format_size, list_facts
 from .trials import GRID, Trial

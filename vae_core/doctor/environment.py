@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import torch
 
-from ..dtypes import explain_dtype, name_dtype
+from ..devices.dtypes import explain_dtype, name_dtype
 from ..execution.plans.budget import format_bytes, free
 from ..verdicts import find_driver, hide_home, name_device, name_processor, read_all
 from ..version import __version__

@@ -7,10 +7,10 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from ..dtypes import choose_dtype, name_dtype
+from ..devices.dtypes import choose_dtype, name_dtype
+from ..devices.numerics import pin_numerics
 from ..errors import BadRequest
 from ..execution.progress import Progress
-from ..numerics import pin_numerics
 from ..vae import VAE
 from ..verdicts import CPU, Verdict, Way, copy_to
 from .cases import HALVES, SINGLE, count_steps, make_cases

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..dtypes import name_dtype
+from ..devices.dtypes import name_dtype
 from ..errors import DoesNotFit, NumericalOverflow, VAEError, is_out_of_memory
 from ..execution.options import RunOptions
 from ..families import Half

@@ -8,10 +8,10 @@ from typing import TypeGuard, TypeVar
 import torch
 from torch import Tensor
 
-from ..dtypes import at_least_fp32
+from ..devices.dtypes import at_least_fp32
+from ..devices.numerics import without_grad
 from ..families import ClipLaw
 from ..images.pixels import lay_out, pad_to, repeat_last_frame
-from ..numerics import without_grad
 from ..ops import Ops, Temporal, list_looks_ahead
 from . import whole
 from .bands.flows import Source

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..dtypes import at_least_fp32
+from ..devices.dtypes import at_least_fp32
 from ..errors import BadRequest
 from ..families import ClipLaw
 from ..images.pixels import lay_out, pad_to, repeat_last_frame

@@ -8,11 +8,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..dtypes import at_least_fp32
+from ..devices.dtypes import at_least_fp32
+from ..devices.numerics import without_grad
 from ..errors import NumericalOverflow
 from ..families import Half
 from ..images.pixels import lay_out
-from ..numerics import without_grad
 from ..ops import Ops, as_single_frame, list_norms
 from . import whole
 from .bands.flows import Source, read_flow

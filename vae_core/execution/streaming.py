@@ -10,10 +10,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..dtypes import at_least_fp32
+from ..devices.dtypes import at_least_fp32
+from ..devices.numerics import pad, without_grad
 from ..errors import BadPixels
 from ..images.pixels import lay_out, padding
-from ..numerics import pad, without_grad
 from ..ops import Ops
 from ..plain import describe, name_need
 from .bands.flows import Source

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..dtypes import at_least_fp32
+from ..devices.dtypes import at_least_fp32
 from ..errors import BadRequest
 from ..images.pixels import flatten_frames
 from .parts import OnPart, Part

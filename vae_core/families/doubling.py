@@ -19,7 +19,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
-from .. import processor
+from ..devices import processor
 from ..ops import AnyOp, Conv2d, DoublingConv, Ops, Upsample2x, WidenedDoublingConv, map_ops
 from .blocks.base import Network
 from .blocks.half import Half

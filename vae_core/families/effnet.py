@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..dtypes import at_least_fp32
+from ..devices.dtypes import at_least_fp32
 from ..ops import Affine, Conv2d, Op, Ops, Residual, Sums, chain, conv_transpose2d, silu
 from .blocks.base import Family, Halves, Member, Network, Row
 from .blocks.norms import BatchNorm, send_numbers

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..dtypes import at_least_fp32
+from ..devices.dtypes import at_least_fp32
 from ..ops import Op, Ops, PixelShuffle, PixelUnshuffle, chain, silu
 from .blocks.base import ClipLaw, ConfigJson, Family, Halves, Member, Network
 from .blocks.ltx import Conv, Grow, Kit, PixelNorm, ResBlock, Shrink, Stage, TimeEmbedder

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..dtypes import at_least_fp32
+from ..devices.dtypes import at_least_fp32
 from ..ops import Conv2d, Ops, PixelShuffle, chain
 from .blocks.base import Bordered, Family, Member, Network
 from .blocks.ldm import GROUPS

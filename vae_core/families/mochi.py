@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..dtypes import at_least_fp32
+from ..devices.dtypes import at_least_fp32
 from ..ops import ChannelsToFrames, Conv2d, Conv3d, Op, Ops, PixelShuffle, Residual, Temporal, chain, join, silu
 from .blocks.base import ClipLaw, Family, Halves, Member, Network
 from .blocks.ldm import GROUPS, halved

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import Tensor
 
-from ..dtypes import demand_device, demand_dtype
+from ..devices.dtypes import demand_device, demand_dtype
 from ..errors import BadRequest
 from .blocks.base import Network
 from .doubling import keep_unrounded, list_doubled

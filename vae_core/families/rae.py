@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..dtypes import at_least_fp32
+from ..devices.dtypes import at_least_fp32
 from ..ops import Affine, Op, Ops, chain
 from .blocks.base import Beside, ConfigJson, Family, Halves, Member, Network
 from .blocks.norms import send_numbers

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..cards import to_float64
+from ..devices.cards import to_float64
 from ..ops import Conv2d, Conv3d, GroupNormOverFrames, Ops, Residual, chain, keeps_scale, silu
 from . import kl
 from .blocks.base import ClipLaw, Family, Member

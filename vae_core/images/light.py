@@ -6,7 +6,7 @@ The curve is IEC 61966-2-1's. Beyond [0, 1] it goes on, and below 0 it is mirror
 import torch
 from torch import Tensor
 
-from ..cards import to_float64
+from ..devices.cards import to_float64
 
 TOE, SLOPE, OFFSET, POWER = 0.04045, 12.92, 0.055, 2.4  # IEC 61966-2-1
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..cards import to_float64
+from ..devices.cards import to_float64
+from ..devices.numerics import pin_numerics
 from ..errors import BadPixels
-from ..numerics import pin_numerics
 
 # SSIM: side of the window in pixels, its standard deviation, and the constants C1 and C2; all from the paper.
 WINDOW = 11

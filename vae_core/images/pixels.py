@@ -9,8 +9,8 @@ import re
 import torch
 from torch import Tensor
 
+from ..devices.numerics import pad
 from ..errors import BadPixels, BadRequest
-from ..numerics import pad
 
 AUTOMATIC, DROP, COMPOSITE, KEEP = ALPHA = ("automatic", "drop", "composite", "keep")
 

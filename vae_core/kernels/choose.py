@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..cards import AMD_WITH_BF16, read_card
+from ..devices.cards import AMD_WITH_BF16, read_card
 from ..errors import is_out_of_memory
 from . import torch_twins
 

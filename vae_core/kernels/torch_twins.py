@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..dtypes import at_least_fp32
+from ..devices.dtypes import at_least_fp32
 
 ADDED_UP = 4096  # pixels that a CPU adds up one after the other, at most: torch does so in fp32, and each rounds
 

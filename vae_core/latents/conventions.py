@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..dtypes import at_least_fp32
+from ..devices.dtypes import at_least_fp32
+from ..devices.numerics import pin_numerics
 from ..errors import BadRequest, LatentMismatch
-from ..numerics import pin_numerics
 from .numbers import demand_latent
 from .spaces import LatentSpace, get_space, name_models
 

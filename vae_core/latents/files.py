@@ -17,11 +17,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ..devices.numerics import pin_numerics
 from ..errors import BadRequest, BrokenCheckpoint, LatentMismatch, say_why, some
 from ..files.atomic import Target, write_atomically
 from ..files.reading import demand_file
 from ..files.safetensors_header import Info, read_header
-from ..numerics import pin_numerics
 from ..plain import name_kind
 from .foreign import ARCHIVE, add_batch, find_name, guess_tag, read_archive
 from .numbers import demand_latent, demand_numbers

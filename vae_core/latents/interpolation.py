@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..cards import to_float64
+from ..devices.cards import to_float64
 from ..errors import BadRequest
 from .numbers import demand_latent
 

@@ -9,8 +9,8 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
+from ..devices.numerics import pin_numerics
 from ..errors import BadRequest
-from ..numerics import pin_numerics
 from . import spectra
 from .interpolation import slerp
 from .philox import NvidiaStream

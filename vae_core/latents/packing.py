@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..dtypes import at_least_fp32
+from ..devices.dtypes import at_least_fp32
 from ..errors import LatentMismatch
 from .numbers import demand_latent
 from .spaces import SPACES, LatentSpace

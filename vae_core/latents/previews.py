@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..cards import to_float64
+from ..devices.cards import to_float64
+from ..devices.numerics import pin_numerics
 from ..errors import LatentMismatch
 from ..images.pixels import flatten_frames
-from ..numerics import pin_numerics
 from ..plain import describe
 from .conventions import RAW, SCALED, convert
 from .noise import Noise

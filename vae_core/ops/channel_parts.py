@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from ..dtypes import at_least_fp32
+from ..devices.dtypes import at_least_fp32
 
 BLOCK = 16  # channels that a backend lays out together, at most
 

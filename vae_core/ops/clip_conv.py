@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..dtypes import at_least_fp32
+from ..devices.dtypes import at_least_fp32
 from .channel_parts import by_channels, count_channels
 from .faults import computes_clips_badly
 from .layouts import reads_channels_last

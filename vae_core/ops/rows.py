@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..dtypes import at_least_fp32
+from ..devices.dtypes import at_least_fp32
+from ..devices.numerics import pad
 from ..errors import BadRequest
-from ..numerics import pad
 from .layouts import reads_channels_last
 from .tree import Op
 from .widening import conv2d, conv_transpose2d, widen_transposed, widens

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .. import processor
+from ..devices import processor
 from .channel_parts import split_channels
 from .layouts import TAPS_IN_CHANNELS_LAST, order_taps, suit_transposed
 

@@ -7,12 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..cards import to_float64
+from ..devices.cards import to_float64
+from ..devices.numerics import pin_numerics
 from ..images.pixels import flatten_frames
 from ..latents.conventions import RAW, SCALED, scaling_of
 from ..latents.spaces import SPACES, find_spaces
 from ..latents.tag import Tag
-from ..numerics import pin_numerics
 
 SURE = 1.0  # nats by which a convention must fit better before there is a warning; in each single space, half of it
 ALONE = 0.05  # correlation of neighbouring pixels below which a latent is noise and no image

@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..dtypes import name_dtype
+from ..devices.dtypes import name_dtype
 from ..execution.options import OnPlan, RunOptions
 from ..families import Config, Half, Network
 from ..families.doubling import keep_unrounded

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..dtypes import DTYPES, name_dtype
+from ..devices.dtypes import DTYPES, name_dtype
 from ..families import Half
 from .machine import Machine
 

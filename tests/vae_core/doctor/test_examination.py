@@ -253,7 +253,7 @@ def test_a_chart_has_a_least_width():
 
 
 def test_a_processor_is_asked_for_what_it_computes_well(monkeypatch):
-    monkeypatch.setattr("exact_vae.vae_core.processor.has_bf16", lambda: False)
+    monkeypatch.setattr("exact_vae.vae_core.devices.processor.has_bf16", lambda: False)
     assert examine(make_vae(), widths=(64,)).left_out == ("bf16", "fp16")
 
 

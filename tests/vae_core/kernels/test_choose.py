@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from exact_vae.vae_core import kernels
-from exact_vae.vae_core.cards import Card
+from exact_vae.vae_core.devices.cards import Card
 from exact_vae.vae_core.kernels import choose, torch_twins
 
 CPU = torch.device("cpu")

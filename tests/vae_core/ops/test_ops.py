@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from exact_vae.vae_core import numerics
+from exact_vae.vae_core.devices import numerics
 from exact_vae.vae_core.families.blocks.mage import WindowAttention
 from exact_vae.vae_core.ops import (
     Affine,

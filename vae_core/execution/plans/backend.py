@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ... import processor
-from ...dtypes import at_least_fp32
+from ...devices import processor
+from ...devices.dtypes import at_least_fp32
 from ...ops.attention import is_worth_widening
 from ...ops.channel_parts import BLOCK, count_channels
 from ...ops.widening import WEIGHTS, count_at_once

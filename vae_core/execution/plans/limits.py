@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from ...dtypes import at_least_fp32
+from ...devices.dtypes import at_least_fp32
 from ...ops import makes_scores
 
 # From 2^31 numbers on kernels of CUDA and ROCm fail or answer wrongly (pytorch #80020, #117736, #132300), and cuDNN is

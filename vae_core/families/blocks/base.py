@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from ...dtypes import at_least_fp32
+from ...devices.dtypes import at_least_fp32
 from ...latents.spaces import LatentSpace
 from ...ops import Ops, chain
 from ..names import Layout

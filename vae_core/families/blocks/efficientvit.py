@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...dtypes import at_least_fp32
+from ...devices.dtypes import at_least_fp32
 from ...ops import Conv2d, Op, Ops, Residual, Sums, Window, chain, conv2d, relu, silu
 from .norms import BatchNorm, RMSNorm
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...dtypes import at_least_fp32
+from ...devices.dtypes import at_least_fp32
 from ...ops import (
     ChannelsToFrames,
     Conv3d,

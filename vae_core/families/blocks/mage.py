@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...dtypes import at_least_fp32
-from ...numerics import pad
+from ...devices.dtypes import at_least_fp32
+from ...devices.numerics import pad
 from ...ops import Blocks, Conv2d, Op, Ops, Residual, Sums, attend, chain, silu
 from .ldm import ResnetBlock, norm, tokens
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...dtypes import at_least_fp32
+from ...devices.dtypes import at_least_fp32
 
 
 def send_numbers(numbers: Sequence[float], x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...dtypes import at_least_fp32
+from ...devices.dtypes import at_least_fp32
 from ...ops import CHANNELS_LAST, Conv2d, Op, Ops, Residual, Upsample2x, Window, chain, name_original, silu
 from .base import Table
 from .ldm import GROUPS

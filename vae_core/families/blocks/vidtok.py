@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...dtypes import at_least_fp32
+from ...devices.dtypes import at_least_fp32
 from ...ops import Conv3d, EachTwice, Kernel, LookAround, Op, Ops, Residual, Temporal, chain, join
 from .ldm import AttnBlock, Resample
 from .ldm import ResnetBlock as ImageBlock

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...cards import has_float64
-from ...dtypes import at_least_fp32
+from ...devices.cards import has_float64
+from ...devices.dtypes import at_least_fp32
 from ...ops import CHANNELS_LAST, Global, Op, Ops, Residual, Window, attend, chain, linear
 
 FIRST = (0, 3, 1, 2)  # the way back from CHANNELS_LAST

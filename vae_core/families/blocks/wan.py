@@ -6,7 +6,7 @@ from copy import copy
 import torch
 from torch import Tensor, nn
 
-from ...dtypes import at_least_fp32
+from ...devices.dtypes import at_least_fp32
 from ...ops import Conv2d, Conv3d, Global, Op, Ops, Residual, attend, chain, conv2d, silu
 from .ldm import from_tokens, tokens
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from .errors import BadRequest
+from ..errors import BadRequest
 
 
 class Choice(NamedTuple):

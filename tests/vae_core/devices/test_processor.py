@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from exact_vae.vae_core import processor
+from exact_vae.vae_core.devices import processor
 
 
 @pytest.fixture(autouse=True)

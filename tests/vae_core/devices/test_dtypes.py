@@ -4,9 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from exact_vae.vae_core import BadRequest, Posterior, cards, posterior
-from exact_vae.vae_core.cards import Card, choose_for_card, has_float64, read_card, to_float64
-from exact_vae.vae_core.dtypes import at_least_fp32, choose_dtype, explain_dtype, parse_dtype
+from exact_vae.vae_core import BadRequest, Posterior, posterior
+from exact_vae.vae_core.devices import cards
+from exact_vae.vae_core.devices.cards import Card, choose_for_card, has_float64, read_card, to_float64
+from exact_vae.vae_core.devices.dtypes import at_least_fp32, choose_dtype, explain_dtype, parse_dtype
 from exact_vae.vae_core.families import FAMILIES
 from exact_vae.vae_core.families.blocks import vit
 from exact_vae.vae_core.families.blocks.vit import make_positions
@@ -36,7 +37,7 @@ F64, F32, F16, BF16 = torch.float64, torch.float32, torch.float16, torch.bfloat1
     ],
 )
 def test_choice_on_a_cpu(monkeypatch, own, asked, has_bf16, want):
-    monkeypatch.setattr("exact_vae.vae_core.processor.has_bf16", lambda: has_bf16)
+    monkeypatch.setattr("exact_vae.vae_core.devices.processor.has_bf16", lambda: has_bf16)
     assert choose_dtype(CPU, own, asked) is want
 
 
@@ -82,7 +83,7 @@ def test_choice_by_card(card, want, want_unfit):
 
 
 def test_what_is_asked_for_is_done_on_every_card(monkeypatch):
-    monkeypatch.setattr("exact_vae.vae_core.cards.read_card", lambda device: Card("cuda", "Tesla T4", (7, 5)))
+    monkeypatch.setattr("exact_vae.vae_core.devices.cards.read_card", lambda device: Card("cuda", "Tesla T4", (7, 5)))
     assert choose_dtype(CUDA, F32, BF16) is BF16
     assert choose_dtype(CUDA, F64) is F64
     assert explain_dtype(CUDA, BF16, fits_fp16=True) == (F16, "its tensor cores compute fp16, and bf16 is emulated")

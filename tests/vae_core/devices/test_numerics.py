@@ -22,6 +22,7 @@ from exact_vae.vae_core import (
     write_latent,
 )
 from exact_vae.vae_core.checkpoints import in_space
+from exact_vae.vae_core.devices.numerics import pin_numerics, without_grad
 from exact_vae.vae_core.execution import Tiles
 from exact_vae.vae_core.images import (
     channel_grid,
@@ -35,7 +36,6 @@ from exact_vae.vae_core.images import (
     ssim,
 )
 from exact_vae.vae_core.latents import false_colours, interpolate, published_factors, spectra
-from exact_vae.vae_core.numerics import pin_numerics, without_grad
 from exact_vae.vae_core.reports import describe_latent
 from safetensors.torch import save_file
 from support.random_networks import random_weights
