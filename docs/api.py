@@ -3,7 +3,7 @@
 It has a page for each facade, `vae_core` and `vae_core.<package>`, with the names in its `__all__`: these are public.
 """
 
-import sys
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,4 +27,6 @@ def write_pages(folder: Path, facades: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    write_pages(Path(sys.argv[1]), list_facades())
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    write_pages(parser.parse_args().folder, list_facades())
