@@ -10,7 +10,6 @@ from numbers import Real
 import torch
 from torch import Generator, Tensor
 
-from .devices.cards import has_float64
 from .devices.numerics import pin_numerics
 from .errors import BadRequest, naming_memory
 from .execution import whole
@@ -32,12 +31,13 @@ class Posterior:
     @pin_numerics()
     def __init__(self, mean: Tensor, logvar: Tensor | None, to_latent: Ops = (), size: tuple[int, int] | None = None):
         self.mean = mean
+        self._is_point = logvar is None
         self.logvar = torch.full_like(mean, -torch.inf) if logvar is None else logvar.clamp(*LOGVAR_RANGE)
         self.size = size
         self._to_latent = to_latent
 
     def __repr__(self) -> str:
-        shape, what = tuple(self.mean.shape), "a point" if torch.isneginf(self.logvar).all() else "a Gaussian"
+        shape, what = tuple(self.mean.shape), "a point" if self._is_point else "a Gaussian"
         of = f" of an image of {self.size[1]}x{self.size[0]}" if self.size else ""
         return f"Posterior({what}: {shape}{of}; {name(self.mean)} on {self.mean.device})"
 
@@ -107,13 +107,15 @@ class Posterior:
         of a VAE without a posterior is zero, its logarithm -inf. Raises DoesNotFit if memory runs out.
         """
         mean = self.mode()
+        if self._is_point:
+            return mean, torch.full_like(mean, -torch.inf)
         if not self._to_latent:
             return mean, self.logvar
-        # From 0, not from the mean: the larger the terms, the more digits their difference loses; fewest in float64.
-        exact = torch.float64 if has_float64(mean.device) else mean.dtype
-        std = (self.logvar.to(exact) / 2).exp()
-        spread = (whole.run(self._to_latent, std) - whole.run(self._to_latent, torch.zeros_like(std))).abs()
-        return mean, (2 * spread.log()).to(mean.dtype)
+        # The logarithm is moved as z is. It takes the way itself: the variance would lose its digits beside a shift.
+        zeros = torch.zeros_like(self.logvar)
+        shift, one, moved = (whole.run(self._to_latent, x) for x in (zeros, zeros + 1, self.logvar))
+        scale = one - shift
+        return mean, (moved - shift) / scale + 2 * scale.abs().log()
 
     @naming_memory("the divergence of a latent")
     @pin_numerics()
@@ -122,6 +124,6 @@ class Posterior:
 
         Zero for a VAE without a posterior: it has no Gaussian to compare. Raises DoesNotFit if memory runs out.
         """
-        if torch.isneginf(self.logvar).all():
+        if self._is_point:
             return self.mean.new_zeros(self.mean.shape[0])
         return 0.5 * (self.mean.square() + self.var - 1 - self.logvar).flatten(1).sum(1)

@@ -60,16 +60,14 @@ def test_a_point_has_no_variance():
     assert (posterior.std.max(), posterior.kl().tolist(), posterior.size) == (0, [0, 0], (24, 23))
 
 
-def test_moments_where_there_is_no_float64(monkeypatch):
-    """They are nearly as exact, however far from 0 the mean is."""
+@pytest.mark.parametrize("scale", [0.7, -3.0])
+def test_moments_in_fp32_are_exact(scale):
+    """However small the variance is, and however far from 0 the mean: in float64 nothing more would be gained."""
     generator = torch.Generator().manual_seed(0)
-    mean, logvar = (
-        1000 * torch.randn(1, 4, 8, 8, generator=generator),
-        -14 * torch.rand(1, 4, 8, 8, generator=generator),
-    )
-    posterior = Posterior(mean, logvar, (Affine(0.7, -0.3),))
-    want = posterior.latent_moments()
-    monkeypatch.setattr("exact_vae.vae_core.posterior.has_float64", lambda device: False)
-    found = posterior.latent_moments()
-    assert torch.equal(found[0], want[0]) and torch.allclose(found[1], want[1], atol=5e-4)
-    assert torch.allclose(want[1], logvar + 2 * math.log(0.7), atol=1e-5)
+    mean = 1000 * torch.randn(1, 4, 8, 8, generator=generator)
+    logvar = -30 * torch.rand(1, 4, 8, 8, generator=generator)
+    posterior = Posterior(mean, logvar, (torch.nn.PixelUnshuffle(2), Affine(scale, -0.3)))
+    found, spread = posterior.latent_moments()
+    assert torch.equal(found, posterior.mode()) and spread.dtype == torch.float32
+    want = torch.nn.functional.pixel_unshuffle(logvar, 2) + 2 * math.log(abs(scale))
+    assert torch.allclose(spread, want, rtol=0, atol=1e-5)

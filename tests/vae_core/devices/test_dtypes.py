@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from exact_vae.vae_core import BadRequest, Posterior, posterior
+from exact_vae.vae_core import BadRequest, Posterior
 from exact_vae.vae_core.devices import cards
 from exact_vae.vae_core.devices.cards import Card, choose_for_card, has_float64, read_card, to_float64
 from exact_vae.vae_core.devices.dtypes import at_least_fp32, choose_dtype, explain_dtype, parse_dtype
@@ -158,7 +158,7 @@ COMPUTED = {
 
 @pytest.mark.parametrize("name", COMPUTED)
 def test_where_there_is_no_float64_a_cpu_computes_in_it(name, monkeypatch):
-    for module in (cards, posterior, vit):
+    for module in (cards, vit):
         monkeypatch.setattr(module, "has_float64", lambda device: device.type != "meta")
     x = torch.empty(1, 4, 3, 2, device="meta")
     monkeypatch.setattr(torch.Tensor, "cpu", take_to_cpu)
