@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
         return
     rows = survey_files(paths)
     shown = [row for row in rows if row.problem] if options.problems else rows
-    print(write_json(survey_to_json(shown)) if options.json else format_survey(shown))
+    print(write_json(survey_to_json(shown)) if options.json else format_survey(shown, rows))
     empty = [str(given) for given, found in listed if not found]
     if empty:
         raise BadRequest(f"there is no file of weights in {some(repr(one) for one in empty)}.")

@@ -19,7 +19,7 @@ from ..training import comparison, tuning
 from ..training.folder import Survey, survey
 from ..training.processes import join_processes, local_device, use_threads
 from ..training.recipe import ALL, DECODER, Tuning
-from ..training.trainer import Trainer
+from ..training.trainer import Trainer, forget_diverged
 from ..vae_core import BadRequest, DoesNotFit, load
 from ..vae_core.errors import is_out_of_memory
 from ..vae_core.files import make_folder
@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> None:
         with bar("look at images") if processes.leads else nullcontext() as looked:
             found = survey(options.data, options.crop, (out, state, report_folder(out)), looked)
         course = tuning.plan_course(subject, found, make_course(options), options.crop, options.batch, processes)
-        with explain_out_of_memory(options):
+        with explain_out_of_memory(options), forget_diverged(state):
             trainer = tuning.make_trainer(subject, found, course, device, processes, state)
             train(trainer, state, options.save_every)
     if processes.leads:

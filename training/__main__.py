@@ -23,7 +23,7 @@ try:
     from . import curves, pixel_art, processes, results, tuning
     from .images import Images, Pyramid, list_images, open_photographs
     from .recipe import CREDIT, RECIPES, Course, Tuning, Widening
-    from .trainer import Trainer
+    from .trainer import Trainer, forget_diverged
     from .widening import widen
 except ModuleNotFoundError as e:
     raise SystemExit(INSTALL.format(e.name)) from e
@@ -115,9 +115,10 @@ def train(options: argparse.Namespace) -> None:
     trainer = Trainer(recipe, gather_images(options.data / "train", recipe), device, start)
     if state.exists():
         tuning.resume(trainer, state)
-    with tqdm(total=recipe.steps, initial=trainer.step, unit="step", disable=not sys.stderr.isatty()) as bar:
+    shown = tqdm(total=recipe.steps, initial=trainer.step, unit="step", disable=not sys.stderr.isatty())
+    with forget_diverged(state), shown as bar:
         trainer.run(on_step=lambda trainer: after_step(trainer, state, bar, options.save_every))
-    trainer.save(state)
+        trainer.save(state)
     curves.draw_curves(trainer.history, options.run / f"{recipe.name}.curves.png")
     results.export(trainer, options.run / f"{recipe.name}.safetensors", CREDIT)
 

@@ -4,8 +4,8 @@ import copy
 import io
 import json
 import math
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from .optimizers import make_optimizers
 from .processes import Processes
 from .recipe import Course, Recipe
 
+DIVERGED = "and nothing of it is kept; start again at a lower rate"
 ANOTHER = "give another place, or delete it"  # what to do about a state that cannot be continued
 
 
@@ -148,7 +149,7 @@ class Trainer:
             self.history.append({"step": self.step, "loss": total, "squared": squared, "nats": nats, "rate": rate})
             self._sums.clear()
             if not math.isfinite(total):
-                raise NumericalOverflow(f"the loss is {total} at step {self.step}: start again at a lower rate.")
+                raise NumericalOverflow(f"the loss is {total} at step {self.step}, {DIVERGED}.")
 
     def save(self, path: Path) -> None:
         """Save the state of the run atomically. Raises NumericalOverflow for one that has diverged."""
@@ -161,8 +162,7 @@ class Trainer:
     def _demand_finite(self) -> None:
         if not all(bool(weight.isfinite().all()) for weight in self._list_trained(self.network)):
             raise NumericalOverflow(
-                f"training diverged: after step {self.step} weights are NaN or infinite, and nothing of it is kept; "
-                "start again at a lower rate."
+                f"training diverged: after step {self.step} weights are NaN or infinite, {DIVERGED}."
             )
 
     def state(self) -> dict[str, Any]:
@@ -181,11 +181,31 @@ class Trainer:
         state = torch.load(path, map_location=self.device, weights_only=True)
         before, now = json.loads(state["recipe"]), json.loads(json.dumps(self.recipe.to_dict()))
         if before != now:
-            names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-            told = (f"{name} was {str(before.get(name))[:40]} and is {str(now.get(name))[:40]}" for name in names)
-            raise BadRequest(f"'{path}' is a run of another recipe: {some(told)}; {ANOTHER}.")
+            raise BadRequest(f"'{path}' is a run of another recipe: {some(_list_changes(before, now))}; {ANOTHER}.")
         self.step, self.history, self._sums = state["step"], state["history"], state["sums"]
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         for optimizer, its in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(its)
+
+
+@contextmanager
+def forget_diverged(state: Path) -> Iterator[None]:
+    """What diverges leaves no state behind: its steps would lead there again, and another rate is another recipe."""
+    try:
+        yield
+    except NumericalOverflow:
+        state.unlink(missing_ok=True)
+        raise
+
+
+def _list_changes(before: Any, now: Any, where: str = "") -> Iterator[str]:
+    """'phases[0].batch was 1 and is 2' of each number that differs. before, now: recipes as JSON"""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in sorted(before.keys() | now.keys()):
+            yield from _list_changes(before.get(name), now.get(name), f"{where}.{name}" if where else name)
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for i, pair in enumerate(zip(before, now, strict=True)):
+            yield from _list_changes(*pair, f"{where}[{i}]")
+    elif before != now:
+        yield f"{where} was {str(before)[:40]} and is {str(now)[:40]}"

@@ -73,12 +73,13 @@ class Posterior:
     @naming_memory("the mean of a latent")
     @pin_numerics()
     def mode(self) -> Tensor:
-        """The raw latent of the most probable z, which is the mean.
+        """The raw latent of the most probable z, which is the mean, in a tensor of its own.
 
         (B, latent_channels, h, w), or (B, latent_channels, T, h, w) of clips; fp32 or better.
         Raises DoesNotFit if memory runs out.
         """
-        return whole.run(self._to_latent, self.mean)
+        made = whole.run(self._to_latent, self.mean)
+        return made.clone() if _share_memory(made, self.mean) else made
 
     @naming_memory("a sample of a latent")
     @pin_numerics()
@@ -110,7 +111,7 @@ class Posterior:
         if self._is_point:
             return mean, torch.full_like(mean, -torch.inf)
         if not self._to_latent:
-            return mean, self.logvar
+            return mean, self.logvar.clone()
         # The logarithm is moved as z is. It takes the way itself: the variance would lose its digits beside a shift.
         zeros = torch.zeros_like(self.logvar)
         shift, one, moved = (whole.run(self._to_latent, x) for x in (zeros, zeros + 1, self.logvar))
@@ -127,3 +128,7 @@ class Posterior:
         if self._is_point:
             return self.mean.new_zeros(self.mean.shape[0])
         return 0.5 * (self.mean.square() + self.var - 1 - self.logvar).flatten(1).sum(1)
+
+
+def _share_memory(a: Tensor, b: Tensor) -> bool:
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()

@@ -17,7 +17,7 @@ from .devices.dtypes import at_least_fp32
 from .errors import BadRequest
 from .execution import clips, tiles, whole
 from .execution.frames import Frames
-from .execution.gradients import record
+from .execution.gradients import demand_passed_on, record
 from .execution.ladder import Ladder
 from .execution.options import DEFAULTS, RunOptions
 from .execution.plans.choose import choose_plans, make_request
@@ -327,7 +327,7 @@ class VAE(Movable, Scalable, Facts):
         masked = side_input is not None
         ops = list_ops(self.network, Half.DECODER, masked, options.grad)
         if options.grad:
-            return record(ops, self._undo_latent(folding.fold(x)), options, side_input=side_input)
+            return demand_passed_on(x, record(ops, self._undo_latent(folding.fold(x)), options, side_input=side_input))
 
         def attempt(plan: Plan, observer: ProgressObserver) -> Tensor:
             return clips.run_batch(ops, self._undo_latent(folding.fold(x)), plan, observer, side_input=side_input)

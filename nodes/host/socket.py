@@ -149,7 +149,7 @@ def _detect_weights(weights: Mapping[str, Tensor]) -> Detection | None:
     try:
         found = detect({name: tuple(t.shape) for name, t in weights.items()})
         demand_whole(found, CORE_VAE)
-        demand_floats(weights, CORE_VAE)
+        demand_floats(weights, found, CORE_VAE)
     except (UnknownCheckpoint, BrokenCheckpoint) as e:
         log.info("A VAE that this pack does not run is left to ComfyUI's own methods: %s", e)
         return None

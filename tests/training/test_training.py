@@ -19,7 +19,7 @@ from exact_vae.training.losses import compute_loss
 from exact_vae.training.optimizers import orthogonalize
 from exact_vae.training.procedural import draw_image
 from exact_vae.training.recipe import DEMO, MUON, RECIPES, TINY
-from exact_vae.training.trainer import Trainer
+from exact_vae.training.trainer import Trainer, forget_diverged
 from exact_vae.training.widening import widen
 from exact_vae.vae_core import BadRequest, NumericalOverflow, Posterior, inspect, load
 from exact_vae.vae_core.execution import whole
@@ -55,6 +55,10 @@ def test_what_has_diverged_is_not_kept(tmp_path):
     with pytest.raises(NumericalOverflow, match="start again at a lower rate"):
         trainer.run(until=4)
     with pytest.raises(NumericalOverflow, match="nothing of it is kept"):
+        trainer.save(tmp_path / "state")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "state").write_bytes(b"of a step before")
+    with pytest.raises(NumericalOverflow), forget_diverged(tmp_path / "state"):
         trainer.save(tmp_path / "state")
     assert not list(tmp_path.iterdir())
 
@@ -133,6 +137,9 @@ def test_a_state_of_another_recipe_is_refused(trained, tmp_path):
     trained.save(tmp_path / "state")
     other = Trainer(replace(TINY, kl_weight=1.0), images())
     with pytest.raises(BadRequest, match=r"another recipe: kl_weight was .* and is 1\.0; "):
+        other.restore(tmp_path / "state")
+    other = Trainer(replace(TINY, phases=tuple(replace(phase, batch=3) for phase in TINY.phases)), images())
+    with pytest.raises(BadRequest, match=r"another recipe: phases\[0\]\.batch was \d+ and is 3[,;]"):
         other.restore(tmp_path / "state")
 
 

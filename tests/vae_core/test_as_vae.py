@@ -113,6 +113,10 @@ def test_it_encodes_and_decodes_as_theirs(pair):
     frames = {"num_frames": 2} if mine.vae.family == "svd" else {}
     shown = theirs.decode(a, **frames).sample
     torch.testing.assert_close(mine.decode(a, **frames).sample.clamp(-1, 1), shown.clamp(-1, 1), rtol=0, atol=1e-6)
+    assert isinstance(mine.decode(a, False, **frames), tuple)  # where most of theirs have return_dict
+    if frames:
+        with pytest.raises(BadRequest, match=r"2 latents are no clips of 3 frames"):
+            mine.decode(a, num_frames=3)
 
 
 def test_its_facts_are_those_of_their_config(pair):

@@ -41,6 +41,20 @@ def test_a_seed_makes_a_sample(moments):
     assert torch.allclose(a, posterior.mean + posterior.std * noise)
 
 
+def test_what_is_given_is_the_caller_s_own(moments):
+    """Scaled in place, as training loops do, it leaves the posterior as it was; views of the mean too."""
+    for to_latent in ((), (lambda z: z.flatten(2).unflatten(2, z.shape[2:]),)):
+        posterior = Posterior.of_moments(moments, to_latent)
+        mean, logvar = posterior.mean.clone(), posterior.logvar.clone()
+        for given in (
+            posterior.mode(),
+            *posterior.latent_moments(),
+            posterior.sample(torch.Generator().manual_seed(1)),
+        ):
+            given.mul_(0.18215)
+        assert torch.equal(posterior.mean, mean) and torch.equal(posterior.logvar, logvar)
+
+
 @pytest.mark.parametrize("given", [{"generator": 5}, {"temperature": "1"}, {"temperature": -1}], ids=str)
 def test_what_no_sample_is_drawn_with(moments, given):
     with pytest.raises(BadRequest):

@@ -15,7 +15,7 @@ from ..families.names import Reading, Readings, find_prefixes
 from ..families.names.ldm import HALVES as BARE_HALVES
 from ..families.others import recognise_other
 from ..families.registry import clip_law, expected_shapes, family_named, spaces, title
-from ..families.shapes import Named
+from ..families.shapes import Named, text_of
 from ..families.unsupported import recognise
 from ..latents.spaces import find_tiny_space
 from .checkpoint import Checkpoint
@@ -104,7 +104,7 @@ def _judge(shapes: tuple[tuple[str, tuple[int, ...]], ...], norm_groups: int) ->
 def _detect(shapes: Mapping[str, tuple[int, ...]], norm_groups: int) -> Detection:
     readings = Readings(shapes)
     if (found := _best(_detections(readings, norm_groups))) and _share(found) >= FIT:
-        return found
+        return _find_average(shapes, found, norm_groups) or found
     _demand_not_foreign(readings)
     _demand_not_other(shapes, vaes=True)
     deeper = Readings(shapes, find_prefixes(shapes))
@@ -114,6 +114,15 @@ def _detect(shapes: Mapping[str, tuple[int, ...]], norm_groups: int) -> Detectio
     _demand_not_other(shapes)
     _demand_known_norms(chain(*(each.guesses(family_named("kl").layouts) for each in (readings, deeper))), norm_groups)
     raise UnknownCheckpoint(_nearest((readings, deeper), len(shapes)))
+
+
+def _find_average(shapes: Mapping[str, tuple[int, ...]], found: Detection, norm_groups: int) -> Detection | None:
+    """The same VAE as training averaged it, which is the one that is used, under a prefix that says so."""
+    if "ema" not in text_of(shapes):
+        return None
+    averages = [prefix for prefix in find_prefixes(shapes) if "ema" in prefix]
+    alike = _detections(Readings(shapes, averages), norm_groups)
+    return next((one for one in alike if one.is_whole and one.config == found.config), None)
 
 
 def _demand_not_foreign(readings: Readings) -> None:

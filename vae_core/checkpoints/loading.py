@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..devices.dtypes import choose_dtype, demand_device
+from ..devices.dtypes import DTYPES, choose_dtype, demand_device, demand_dtype
 from ..devices.numerics import pin_numerics
 from ..errors import BadRequest, BrokenCheckpoint
 from ..families import ZEROS, Config, Network
@@ -141,36 +141,39 @@ def from_weights(
 
     weights         name -> tensor, in any layout of a family, each of any shape and dtype that the family has
     name            what the VAE is called in sentences
-    dtype, device   None: those of the largest tensor. What has both already is not copied.
+    dtype, device   None: those of the largest tensor, fp32 if it is in float8. What has both already is not copied.
     found           what `detect` says of their shapes, if that is known already
     border          see `load`
     norm_groups     see `detect`
-    Raises UnknownCheckpoint, BrokenCheckpoint.
+    Raises UnknownCheckpoint, BrokenCheckpoint, and BadRequest for a dtype or a device that a VAE cannot run in.
     """
     demand_dense(weights, name)
     found = found or detect({k: tuple(t.shape) for k, t in weights.items()}, norm_groups)
     demand_whole(found, name)
-    largest = max(demand_floats(weights, name), key=Tensor.numel)
-    dtype, device = dtype or largest.dtype, device or largest.device
+    largest = max(demand_floats(weights, found, name), key=Tensor.numel)
+    dtype = demand_dtype(dtype) if dtype else largest.dtype if largest.dtype in DTYPES.values() else torch.float32
+    device = demand_device(device) if device else largest.device
     tensors = {new: weights[old] for new, old in found.names.items()}
     told = family_named(found.family).scaling
     space = None if told else whose(spaces(found.family, found.config), weights)
     return Variant(found.family, found.config, tensors, space).with_border(border).assemble(name, dtype, device)
 
 
-def demand_dense(weights: Mapping[str, object], name: str) -> None:
+def demand_dense(weights: Mapping[Any, object], name: str) -> None:
     """Raise BrokenCheckpoint for what is no dense tensor in memory, and for complex numbers, which would lose half."""
     for tensor_name, t in weights.items():
+        if not isinstance(tensor_name, str):
+            raise BrokenCheckpoint(f"{name} are no weights: a tensor is called {tensor_name!r:.80}, which is no text.")
         if not isinstance(t, Tensor) or name_kind(t) or t.is_complex():
-            raise BrokenCheckpoint(f"{name} are no weights: '{str(tensor_name)[:80]}' must be {name_need(t)}.")
+            raise BrokenCheckpoint(f"{name} are no weights: '{tensor_name[:80]}' must be {name_need(t)}.")
 
 
-def demand_floats(weights: Mapping[str, Tensor], name: str) -> list[Tensor]:
-    """The floating-point tensors, of any shape. Raises BrokenCheckpoint if there are none: weights are quantised."""
-    floats = [t for t in weights.values() if t.is_floating_point()]
-    if not floats:
-        raise BrokenCheckpoint(f"{name} are stored as integers: quantised VAEs are not supported.")
-    return floats
+def demand_floats(weights: Mapping[str, Tensor], found: Detection, name: str) -> list[Tensor]:
+    """The tensors that were found, of any shape. Raises BrokenCheckpoint for integers: weights are quantised."""
+    used = [weights[own] for own in found.names.values()]
+    if odd := sorted({str(t.dtype).removeprefix("torch.") for t in used if not t.is_floating_point()}):
+        raise BrokenCheckpoint(f"{name} are stored as {', '.join(odd)}: quantised VAEs are not supported.")
+    return used
 
 
 def own_dtype(stored: Mapping[str, int], name: str) -> torch.dtype:

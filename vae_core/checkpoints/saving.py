@@ -7,6 +7,7 @@ diffusers   those of a diffusers folder's file
 Layouts are those of the family (`Family.layouts`); families/names has them.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,8 +36,8 @@ _CHOICE = ", ".join(DTYPES)
 def save(vae: VAE, target: str | Path | Target, layout: str = ORIGINAL, dtype: torch.dtype | None = None) -> None:
     """Write its weights as safetensors. dtype: None, what they are in; statistics of a latent space keep fp32.
 
-    Raises BadRequest for a layout that its family does not have, for a dtype that is not floating-point, and if the
-    file cannot be written.
+    Raises BadRequest for a layout that its family does not have, for a dtype that is not floating-point or that a
+    weight does not fit into, and if the file cannot be written.
     """
     if dtype and not dtype.is_floating_point:
         raise BadRequest(f"weights in {str(dtype).removeprefix('torch.')} would be lost: save in one of {_CHOICE}.")
@@ -47,9 +48,19 @@ def save(vae: VAE, target: str | Path | Target, layout: str = ORIGINAL, dtype: t
     write_safetensors(
         Path(target) if isinstance(target, str) else target,
         {name: (words[name], tensors[name][0].shape) for name in names},
-        (tensors[name][0].to(tensors[name][1]) for name in names),
+        (_cast(name, *tensors[name]) for name in names),
         {"format": "pt", **_note(vae)},  # diffusers asks for the format
     )
+
+
+def _cast(name: str, t: Tensor, dtype: torch.dtype) -> Tensor:
+    """Raises BadRequest for a number that this dtype has not: it would become infinite."""
+    if dtype.itemsize < t.dtype.itemsize and t.numel():
+        largest, most = max(map(abs, torch.stack(t.aminmax()).tolist())), torch.finfo(dtype).max
+        if most < largest < math.inf:
+            word = str(dtype).removeprefix("torch.")
+            raise BadRequest(f"'{name}' has {largest:.6g} in it, and {word} ends at {most:.6g}: save in bf16 or fp32.")
+    return t.to(dtype)
 
 
 def _name_stored(dtype: torch.dtype) -> str:

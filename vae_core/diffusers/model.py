@@ -118,7 +118,7 @@ class ExactVAE(Castable, nn.Module):
     def decode(
         self,
         z: Tensor,
-        temb: Tensor | None = None,
+        temb: Tensor | bool | None = None,
         return_dict: bool = True,
         num_frames: int | None = None,
         image: Tensor | None = None,
@@ -129,11 +129,16 @@ class ExactVAE(Castable, nn.Module):
 
         num_frames    Stable Video Diffusion: z is (B * T, z_channels, h, w), and so are the pixels
         image, mask   as VAE.decode takes them
-        temb          and what else a pipeline gives are not looked at
+        temb          and what else a pipeline gives are not looked at; of most VAEs `return_dict` stands here
         Raises what VAE.decode raises.
         """
         self._demand_weights()
+        return_dict = temb if isinstance(temb, bool) else return_dict
         is_cut = num_frames is not None and z.ndim == 4
+        if is_cut and len(z) % (num_frames or 1):
+            raise BadRequest(
+                f"{len(z)} latents are no clips of {num_frames} frames: give num_frames that divides them."
+            )
         z = z.unflatten(0, (-1, num_frames or 1)).transpose(1, 2) if is_cut else z
         pixels = self.vae.decode(self._to_latent(z), image=image, mask=mask, options=self.options)
         pixels = pixels.transpose(1, 2).flatten(0, 1) if is_cut else pixels

@@ -32,6 +32,13 @@ def record(ops: Ops, x: Tensor, options: RunOptions, law: ClipLaw | None = None,
     return torch.stack([_record_clip(ops, clip, law, ratio).to(exact) for clip in x.transpose(1, 2)]).transpose(1, 2)
 
 
+def demand_passed_on(given: Tensor, made: Tensor) -> Tensor:
+    """What was made. Raises BadRequest if the gradients that are wanted of what was given end on the way, in codes."""
+    if given.requires_grad and not made.requires_grad:
+        raise BadRequest("this VAE quantises the latent, so no gradient comes back to it: leave away grad.")
+    return made
+
+
 def _record_clip(ops: Ops, clip: Tensor, law: ClipLaw | None, ratio: int) -> Tensor:
     """clip: (T, C, H, W) -> (T', C', H', W')"""
     if law:

@@ -1,7 +1,7 @@
 """What is told of a result while the rest of it is still to come."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -26,6 +26,17 @@ class Part(NamedTuple):
 OnPart = Callable[[Part], None]  # may raise to stop the run
 
 
+def call_back(function: Callable[..., Any], *args: Any) -> None:
+    """Call what a caller has given. Bands pass through iterators, to which a StopIteration of his says that they end.
+
+    It becomes a RuntimeError, as Python makes of one that a generator raises (PEP 479).
+    """
+    try:
+        function(*args)
+    except StopIteration as error:
+        raise RuntimeError(f"{function!r}, which is told of the run, raised StopIteration") from error
+
+
 class PartCounter:
     """Knows where the rows belong that a run finishes, which come in order.
 
@@ -43,7 +54,7 @@ class PartCounter:
         """rows: (n, C, rows, W), the next of n images or frames. Of a part of a clip there may be none."""
         if not len(rows):
             return
-        self.on_part(Part(rows, self.first, self.row, 0, self.shape))
+        call_back(self.on_part, Part(rows, self.first, self.row, 0, self.shape))
         self.row += rows.shape[-2]
         if self.row >= self.shape[2]:
             self.first, self.row = self.first + len(rows), 0

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..ops import Op, declared
 from .bands.heap import HeapTrimmer
-from .parts import OnPart, PartCounter
+from .parts import OnPart, PartCounter, call_back
 from .plans.counting import count_work
 from .plans.plan import Plan
 from .whole import Observer
@@ -68,7 +68,7 @@ class ProgressObserver(Observer):
         now = time.monotonic()
         if self.progress and (step > self.last_step or now - self.last_time > PATIENCE):
             self.last_step, self.last_time = step, now
-            self.progress(step, TICKS)
+            call_back(self.progress, step, TICKS)
 
     @property
     def where(self) -> str:

@@ -93,6 +93,7 @@ def gather(bands: Rows, place: Tensor) -> int:
         if frames:
             place[:frames].narrow(ROWS, row, band.shape[ROWS]).copy_(band)
         row += band.shape[ROWS]
+    assert row in (0, place.shape[ROWS]), "fewer rows than were announced"
     return frames
 
 

@@ -94,12 +94,12 @@ def _to_json(row: Surveyed) -> dict[str, Any]:
     return {**facts, "problem": row.problem} if row.problem else facts
 
 
-def format_survey(rows: list[Surveyed]) -> str:
-    """A table for people: a line for each file, and how many would load."""
+def format_survey(rows: list[Surveyed], counted: list[Surveyed] | None = None) -> str:
+    """A table for people: a line for each file, and how many would load: of these, or of those that are `counted`."""
     lines = [HEAD, *_list_lines(rows)]
     widths = [max((len(line[i]) for line in lines if i < len(line) - 1), default=0) for i in range(len(HEAD))]
     table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
-    return "\n".join([*table, "", _count_fine(rows)])
+    return "\n".join([*table, "", _count_fine(rows if counted is None else counted)])
 
 
 def list_survey(rows: list[Surveyed]) -> str:

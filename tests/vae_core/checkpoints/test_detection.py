@@ -196,10 +196,16 @@ def test_names_of_compiled_modules(compiled):
     assert found.is_whole and set(found.names.values()) == {compiled(n) for n in shapes}
 
 
-def test_averages_of_training_come_first():
+@pytest.mark.parametrize(
+    ("usual", "average"), [("net.", "net_ema."), ("model.", "ema_model."), ("", "ema."), ("vae.", "model_ema.")]
+)
+def test_averages_of_training_come_first(usual, average):
     shapes = header("sd1.ldm")["shapes"]
-    both = {f"{prefix}{n}": s for prefix in ("net.", "net_ema.") for n, s in shapes.items()}
-    assert detect(both).prefix == "net_ema."
+    both = {f"{prefix}{n}": s for prefix in (usual, average) for n, s in shapes.items()}
+    found = detect(both)
+    assert found.is_whole and found.prefix == average
+    cut = {name: s for name, s in both.items() if name != f"{average}decoder.conv_in.weight"}
+    assert usual == "net." or detect(cut).prefix == usual
 
 
 def test_of_two_vaes_neither_is_guessed():

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from exact_vae.vae_core import BrokenCheckpoint, from_weights, load
+from exact_vae.vae_core import BadRequest, BrokenCheckpoint, from_weights, load
 from safetensors.torch import load_file, save_file
 from support.random_networks import random_weights, small_kl
 
@@ -60,6 +60,22 @@ def test_fp8_is_cast_and_integers_are_refused(tmp_path):
     save_file({n: (t * 100).to(torch.int8) for n, t in weights.items()}, path)
     with pytest.raises(BrokenCheckpoint, match="stores weights as I8: quantised VAEs are not supported"):
         load(path)
+
+
+def test_weights_in_memory_are_floats_that_a_vae_can_run_in():
+    """As in files: integers without their scales would make an image of nothing, and float8 runs in fp32."""
+    weights = random_weights("kl", small_kl())
+    whole = {n: (t * 100).to(torch.int8) if t.ndim == 4 else t for n, t in weights.items()}
+    with pytest.raises(BrokenCheckpoint, match="stored as int8: quantised VAEs are not supported"):
+        from_weights(whole)
+    with pytest.raises(BrokenCheckpoint, match="stored as bool"):
+        from_weights({**weights, "decoder.conv_in.bias": weights["decoder.conv_in.bias"] > 0})
+    with pytest.raises(BrokenCheckpoint, match="a tensor is called 7, which is no text"):
+        from_weights({**weights, 7: torch.zeros(1)})
+    assert from_weights({n: t.to(torch.float8_e4m3fn) for n, t in weights.items()}).dtype is torch.float32
+    for odd in ({"dtype": torch.float8_e4m3fn}, {"dtype": torch.int8}, {"device": torch.device("cuda:77")}):
+        with pytest.raises(BadRequest, match="cannot"):
+            from_weights(weights, **odd)
 
 
 def test_two_whole_vaes_are_not_one(tmp_path, kl_file):

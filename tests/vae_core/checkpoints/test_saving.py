@@ -104,6 +104,17 @@ def test_weights_are_not_rounded_to_whole_numbers(tmp_path, dtype):
     assert path.read_bytes() == b"good"
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float8_e4m3fn, torch.float8_e5m2], ids=str)
+def test_weights_do_not_become_infinite(tmp_path, dtype):
+    weights, path = random_weights("kl", small_kl()), tmp_path / "x.safetensors"
+    path.write_bytes(b"good")
+    vae = from_weights({**weights, "decoder.conv_in.bias": weights["decoder.conv_in.bias"] - 1e6})
+    with pytest.raises(BadRequest, match=r"'decoder\.conv_in\.bias' has 1e\+06 in it, and float.* ends at"):
+        save(vae, path, dtype=dtype)
+    assert path.read_bytes() == b"good"
+    save(vae, path, dtype=torch.bfloat16)
+
+
 def test_weights_that_are_negated_views(tmp_path):
     weights = random_weights("kl", small_kl())
     vae = from_weights({name: torch._neg_view(-tensor) for name, tensor in weights.items()})

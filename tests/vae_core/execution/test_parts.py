@@ -87,3 +87,12 @@ def test_what_is_raised_stops_the_run_and_nothing_is_told_of_one_with_gradients(
         vae.decode(latent(vae, 1), on_part=stop, rows=8)
     vae.decode(latent(vae, 1).requires_grad_(), on_part=told, grad=True)
     assert not told.parts
+
+
+@pytest.mark.parametrize("kind", ["kl", "wan"])
+@pytest.mark.parametrize("callback", ["progress", "on_part"])
+def test_a_callback_that_runs_out_of_something_does_not_end_the_result(kind, callback):
+    """Bands are iterated over: a StopIteration would be taken for their end, and memory as it was for an image."""
+    vae, calls = small(kind), iter(range(1))
+    with pytest.raises(RuntimeError, match="raised StopIteration"):
+        vae.decode(latent(vae, 1, 3 if vae.clip_law else 0), rows=4, **{callback: lambda *told: next(calls)})

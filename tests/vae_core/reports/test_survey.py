@@ -74,6 +74,9 @@ def test_the_command(models, capsys):
     assert main(["inspect", str(models), "--problems", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert len(found) == 3 and all(one["problem"] for one in found)
+    assert main(["inspect", str(models), "--problems"]) == 0
+    every = len(list_weights(models))
+    assert capsys.readouterr().out.splitlines()[-1] == f"{every - 3} of {every} would load."
     assert main(["inspect", str(models / "vae" / "*.safetensors")]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "1 of 3 would load."
     (models / "empty").mkdir()
