@@ -4,6 +4,7 @@ Exactness of every other way of running is measured against this one.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from .. import kernels
 from ..ops import (
     AnyOp,
     Global,
+    Nest,
     Ops,
     Residual,
     SideInput,
@@ -112,6 +114,8 @@ def run_ops(ops: Ops, at: list[Tensor], context: RunContext) -> Tensor:
     for op in ops:
         if isinstance(op, Residual):
             at.append(_run_residual(op, at, context))
+        elif isinstance(op, Nest):
+            at.append(op.compute(at.pop(), partial(_run_piece, context)))
         elif isinstance(op, SideInput):
             assert context.side_input is not None
             side = run_ops(op.side, [context.side_input], context)
@@ -120,6 +124,12 @@ def run_ops(ops: Ops, at: list[Tensor], context: RunContext) -> Tensor:
         elif not context.is_idle(op, at[0]):
             at.append(context.apply(op, at.pop()))
     return at.pop()
+
+
+def _run_piece(context: RunContext, ops: Ops, at: list[Tensor]) -> Tensor:
+    """What a Nest has run: it knows of no earlier frames, and its own image is the one that is looked at again."""
+    side_input = at[0] if has_side_inputs(ops) else None
+    return run_ops(ops, at, context._replace(side_input=side_input, past=None))
 
 
 def _run_residual(op: Residual, at: list[Tensor], context: RunContext) -> Tensor:

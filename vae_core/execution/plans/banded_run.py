@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ...ops import AnyOp, Global, Ops, Temporal, declared, list_norms
-from ..bands.flows import Source, read_flow
-from ..bands.holding import Banding
+from ..bands.flows import read_flow
+from ..bands.holding import Banding, Source
 from ..bands.pinned import count_pages
 from ..bands.state import Past
 from ..bands.stores import OnDevice, StoredBand

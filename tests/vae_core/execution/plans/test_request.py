@@ -6,8 +6,8 @@ import pytest
 import torch
 from exact_vae.vae_core import BadRequest, DoesNotFit, Half, from_weights
 from exact_vae.vae_core.execution import make_request
-from exact_vae.vae_core.execution.bands.flows import Source, build_flow
-from exact_vae.vae_core.execution.bands.holding import Banding
+from exact_vae.vae_core.execution.bands.flows import build_flow
+from exact_vae.vae_core.execution.bands.holding import Banding, Source
 from exact_vae.vae_core.execution.bands.pinned import find_page
 from exact_vae.vae_core.execution.bands.stores import OnDevice
 from exact_vae.vae_core.execution.plans.counting import count_work
