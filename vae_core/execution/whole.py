@@ -47,6 +47,10 @@ class Observer:
         self.end_op(op, made)
         return made
 
+    def run_piece(self, ops: Ops, at: list[Tensor], function: Callable[[Ops, list[Tensor]], Tensor]) -> Tensor:
+        """What `function(ops, at)` makes of a piece of an image; at: holds the only reference to it."""
+        return function(ops, at)
+
     def begin_pass(self) -> None:
         """An image is about to be read in bands to its end, to be held or for its statistics.
 
@@ -115,7 +119,8 @@ def run_ops(ops: Ops, at: list[Tensor], context: RunContext) -> Tensor:
         if isinstance(op, Residual):
             at.append(_run_residual(op, at, context))
         elif isinstance(op, Nest):
-            at.append(op.compute(at.pop(), partial(_run_piece, context)))
+            alone = partial(_run_piece, context._replace(past=None))
+            at.append(op.compute(at.pop(), partial(context.observer.run_piece, function=alone)))
         elif isinstance(op, SideInput):
             assert context.side_input is not None
             side = run_ops(op.side, [context.side_input], context)
@@ -129,7 +134,7 @@ def run_ops(ops: Ops, at: list[Tensor], context: RunContext) -> Tensor:
 def _run_piece(context: RunContext, ops: Ops, at: list[Tensor]) -> Tensor:
     """What a Nest has run: it knows of no earlier frames, and its own image is the one that is looked at again."""
     side_input = at[0] if has_side_inputs(ops) else None
-    return run_ops(ops, at, context._replace(side_input=side_input, past=None))
+    return run_ops(ops, at, context._replace(side_input=side_input))
 
 
 def _run_residual(op: Residual, at: list[Tensor], context: RunContext) -> Tensor:

@@ -52,7 +52,7 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Decoder:
-    channels: int
+    width: int  # channels of a token
     layers: int
     hidden: int  # channels within a layer
     register: int  # tokens that were learned
@@ -133,13 +133,13 @@ def _read_decoder(shapes: Shapes, encoder: Encoder | None) -> Decoder | None:
     pixels = [size(shapes, f"decoder.pixel_proj.{t}") for t in ("weight", "bias")]
     patches = [isqrt(n // (3 * RATIO)) for n in pixels if n]
     found = Decoder(
-        channels=vote(size(shapes, f"{first}{t}") for t in ("scale1", "scale2", "norm1.weight", "norm2.weight")) or 0,
+        width=vote(size(shapes, f"{first}{t}") for t in ("scale1", "scale2", "norm1.weight", "norm2.weight")) or 0,
         layers=count(shapes, "decoder.transformer_blocks."),
         hidden=vote([*(n // 2 for n in hidden if n), size(shapes, f"{first}ff.w2.weight", 1)]) or 0,
         register=size(shapes, "decoder.register_tokens", 1) or 0,
         patch=vote([*patches, 2**encoder.halvings if encoder else None]) or 0,
     )
-    return found if all(vars(found).values()) and found.channels % HEAD == 0 else None
+    return found if all(vars(found).values()) and found.width % HEAD == 0 else None
 
 
 def conv(c_in: int, c: int, kernel: int = 3) -> Conv3d:
@@ -197,13 +197,13 @@ class ViTDecoder(nn.Module):
     def __init__(self, c: Decoder, z: int, out_channels: int, fused: bool):
         super().__init__()
         self.patch = c.patch
-        self.register_tokens = nn.Parameter(torch.zeros(1, c.register, c.channels))
+        self.register_tokens = nn.Parameter(torch.zeros(1, c.register, c.width))
         if fused:
-            self.mask_token = nn.Parameter(torch.zeros(1, 1, c.channels))  # of training: nothing reads it
-        self.x_embedder = Linear(z, c.channels)
-        self.transformer_blocks = nn.ModuleList(Layer(c.channels, c.hidden, fused) for _ in range(c.layers))
-        self.norm_out = Norm(c.channels, EPS)
-        self.pixel_proj = Linear(c.channels, out_channels * RATIO * c.patch**2)
+            self.mask_token = nn.Parameter(torch.zeros(1, 1, c.width))  # of training: nothing reads it
+        self.x_embedder = Linear(z, c.width)
+        self.transformer_blocks = nn.ModuleList(Layer(c.width, c.hidden, fused) for _ in range(c.layers))
+        self.norm_out = Norm(c.width, EPS)
+        self.pixel_proj = Linear(c.width, out_channels * RATIO * c.patch**2)
 
     def ops(self) -> Ops:
         layers = chain(*self.transformer_blocks, self.norm_out)
@@ -226,8 +226,8 @@ class MiniMaxH3VAE(Network):
 
     def encode_ops(self) -> Ops:
         ratio = self.config.spatial_ratio, 1
-        chunks = Chunked(chain(self.encoder, self.quant_conv), CHUNK, CHUNK, len(COUNTS), self._law.latents, ratio)
-        return (Affine(0.5, 0.5), Standardise(*self._colours()), self._tile(chunks, ratio))
+        body = chain(Affine(0.5, 0.5), Standardise(*self._colours()), self.encoder, self.quant_conv)
+        return self._tile(Chunked(body, CHUNK, CHUNK, len(COUNTS), self._law.latents, ratio), ratio)
 
     def to_latent_ops(self) -> Ops:
         return (self.normalize,)
@@ -237,17 +237,18 @@ class MiniMaxH3VAE(Network):
 
     def decode_ops(self) -> Ops:
         ratio = 1, self.config.spatial_ratio
-        body = chain(self.post_quant_conv, self.decoder)
+        colours = Standardise(*self._colours(), back=True), Affine(2.0, -1.0)
+        body = chain(self.post_quant_conv, self.decoder, *colours)
         chunks = Chunked(body, SEEN, len(COUNTS), CHUNK, self._law.decoded, ratio, continues=True)
-        return (self._tile(chunks, ratio), Standardise(*self._colours(), back=True), Affine(2.0, -1.0))
+        return self._tile(chunks, ratio)
 
     @property
     def _law(self) -> ClipLaw:
         assert self.clip_law
         return self.clip_law
 
-    def _tile(self, chunks: Chunked, ratio: tuple[int, int]) -> Tiled:
-        return Tiled((chunks,), self.config.side, self.config.overlap, ratio)
+    def _tile(self, chunks: Chunked, ratio: tuple[int, int]) -> Ops:
+        return (Tiled((chunks,), self.config.side, self.config.overlap, ratio),)
 
     def _colours(self) -> tuple[Tensor, Tensor]:
         like = next(self.parameters())

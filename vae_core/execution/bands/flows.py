@@ -100,8 +100,8 @@ def _build_step(op: AnyOp, source: Flow, banding: Banding, observer: Observer) -
     if isinstance(op, SideInput):
         return SideJoin(op, source, banding, observer)
     if isinstance(op, Nest):
-        run = partial(run_piece, prepare_flow, banding._replace(side_input=None), observer)
-        return make_nest_flow(op, source, banding.numbers, run, observer)
+        alone = partial(run_piece, prepare_flow, banding._replace(side_input=None), observer)
+        return make_nest_flow(op, source, banding.numbers, partial(observer.run_piece, function=alone), observer)
     if isinstance(op, nn.GroupNorm):
         return Normalization(op, _make_rereadable(op, source, banding, observer), observer)
     if isinstance(op, Global):

@@ -48,27 +48,19 @@ Rotation = tuple[Tensor, Tensor]
 class Norm(Op, nn.Module):
     """The channels of each pixel by their root mean square. Pointwise. (B, C, H, W) -> same"""
 
-    normalizes = True
-    eps = EPS
-
     def __init__(self, c: int):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(c))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = normalize(x.permute(CHANNELS_LAST), self.eps) * self.weight
+        y = normalize(x.permute(CHANNELS_LAST)) * self.weight
         return y.to(x.dtype).permute(FIRST)
 
-    def absorb_scale(self, scale: float) -> "Norm":
-        twin = copy(self)
-        twin.eps = self.eps * scale**2
-        return twin
 
-
-def normalize(x: Tensor, eps: float) -> Tensor:
+def normalize(x: Tensor) -> Tensor:
     """(..., C) by the root mean square of the last dimension, in fp32 at least"""
     wide = x.to(at_least_fp32(x.dtype))
-    return wide * torch.rsqrt((wide * wide).mean(-1, keepdim=True) + eps)
+    return wide * torch.rsqrt((wide * wide).mean(-1, keepdim=True) + EPS)
 
 
 class Scale(Op):
@@ -131,7 +123,7 @@ class Attention(Global):
 
     def _place(self, x: Tensor) -> Tensor:
         """Queries or keys, normalised and turned: the first half of the turned channels by the second."""
-        y = normalize(x, EPS)
+        y = normalize(x)
         if self.rotation is None:
             return y.to(x.dtype)
         cos, sin = self.rotation
@@ -198,19 +190,32 @@ class Tokens(Nest):
 
     def __init__(self, body: Ops, register: Tensor):
         self.body, self.register = body, register
+        self.turned = dict[tuple[int, ...], Ops]()  # the body for pieces of so many frames, rows and columns
+
+    def with_body(self, body: Ops) -> Nest:
+        twin = copy(self)
+        twin.body, twin.turned = body, {}
+        return twin
 
     def compute(self, x: Tensor, run: Run) -> Tensor:
         t, _, h, w = x.shape
         pieces = 1 if self.over_frames else t
-        rotation = rotate((t // pieces, h, w), len(self.register) + 1, x)
-        y = run(map_ops(self.body, partial(_turn, rotation)), [self._enter(x, pieces)])
+        y = run(self._turn(t // pieces, h, w, x), [self._enter(x, pieces)])
         y = y.permute(CHANNELS_LAST)[:, 0, : t // pieces * h * w]
         return y.reshape(t, h, w, -1).permute(FIRST)
 
     def as_single_frame(self) -> Ops:
-        twin = copy(self)
+        twin = self.with_body(self.body)
         twin.over_frames = False
         return (twin,)
+
+    def _turn(self, frames: int, rows: int, columns: int, x: Tensor) -> Ops:
+        """The body for a piece of this grid, whose attention knows where tokens are; made once for each."""
+        grid = frames, rows, columns
+        if grid not in self.turned:
+            rotation = rotate(grid, len(self.register) + 1, x)
+            self.turned[grid] = map_ops(self.body, partial(_turn_attention, rotation))
+        return self.turned[grid]
 
     def _enter(self, x: Tensor, pieces: int) -> Tensor:
         """(T, C, h, w) -> (pieces, C, 1, tokens)"""
@@ -219,7 +224,7 @@ class Tokens(Nest):
         return torch.cat([own, learned, torch.zeros_like(own[:, :1])], 1)[:, None].permute(FIRST)
 
 
-def _turn(rotation: Rotation, ops: Ops) -> Ops:
+def _turn_attention(rotation: Rotation, ops: Ops) -> Ops:
     return tuple[AnyOp, ...](op.turned(rotation) if isinstance(op, Attention) else op for op in ops)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...latents.statistics import MINIMAX_H3_MEAN, MINIMAX_H3_STD
 from ..shapes import Shapes
 from .layout import DIFFUSERS, ORIGINAL, Layout, Names, Weights
 from .rules import both_ways
@@ -59,9 +60,18 @@ def to_diffusers(names: Iterable[str], config: Any = None) -> Names:
 
 
 def hold_fused(weights: Weights, config: Any) -> Weights:
-    """As the authors have it: a tensor of queries, keys and values, the gate first, a token that nothing reads."""
-    if config.fused:
-        return weights
+    """As the authors have it: a tensor of queries, keys and values, the gate first, a token that nothing reads.
+
+    Beside them the statistics of latents; of other channels than the published ones', such as change nothing.
+    """
+    z = config.z_channels
+    known = [torch.tensor(numbers) if len(numbers) == z else None for numbers in (MINIMAX_H3_MEAN, MINIMAX_H3_STD)]
+    mean, std = (t if t is not None else torch.full((z,), float(i)) for i, t in enumerate(known))
+    weights = {"latents_mean": mean, "latents_std": std, **weights}
+    return weights if config.fused else _fuse(weights)
+
+
+def _fuse(weights: Weights) -> Weights:
     held: dict[str, Tensor] = {}
     for name, t in weights.items():
         if ".attn.q_proj." in name:

@@ -207,10 +207,13 @@ def test_every_family_is_planned(family, part):
     side = size // config.spatial_ratio
     shape = (1, 3, size, size) if part == "encode" else (1, config.latent_channels, side, side)
     found = make_request(family.name, config, Half.of(part), shape, torch.bfloat16)
-    if config.image_size:  # it sees its image at once: bands are no way to less, so they are not the first either
+    if (
+        not found.bands_first
+    ):  # it sees its image, or a tile, at once: bands are no way to less, so not the first either
         assert next(found.propose((), on_cpu=True)).rows == 0
     else:
         assert found.plan_bands(16).peak - found.weights.meanwhile < 0.8 * (found.whole.peak - found.weights.meanwhile)
+    assert found.bands_first == (not config.image_size and (family.name, part) != ("minimax_h3", "decode"))
     decoded = getattr(config, "decoded_ratio", config.spatial_ratio) * side
     assert found.shape[-2:] == ((side, side) if part == "encode" else (decoded, decoded))
 
