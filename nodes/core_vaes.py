@@ -5,7 +5,6 @@ from ..vae_core import UnsupportedCheckpoint
 # Title in vae_core -> the first version of ComfyUI with such a VAE, or a date where the version is not certain. From
 # ComfyUI's release notes and the history of its repository. Version 0.33 was tested to load all of them.
 SINCE = {
-    "MiniMax-H3": "0.30",
     "LTX-2.5 with its diffusion decoder": "August 2026",
 }
 

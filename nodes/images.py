@@ -158,7 +158,7 @@ def clip_shape(shape: tuple[int, ...], vae: Any) -> tuple[int, ...]:
 
 def decoded_frames(latent_frames: int, vae: Any) -> int:
     """The number of frames that a latent of so many frames decodes to."""
-    if latent_frames < 1 or vae.clip_law.first > 1:
+    if latent_frames < 1 or (vae.clip_law.first > 1 and not vae.clip_law.counts):
         return max(0, (latent_frames - 1) * vae.temporal_ratio + 1)
     return vae.clip_law.decoded(latent_frames)
 

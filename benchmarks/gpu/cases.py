@@ -72,6 +72,7 @@ CASES = (
     Case("CogVideoX", "cogvideox", (64, 64), frames=9, narrower=4),
     Case("Cosmos 1.0", "cosmos", (96, 96), frames=9, narrower=2),
     Case("Allegro", "allegro", (64, 64), frames=4, narrower=4),
+    Case("MiniMax-H3", "minimax_h3", (64, 64), frames=22, narrower=16),
     Case("EasyAnimate", "easyanimate", (64, 64), frames=5, narrower=4),
     Case("VidTok", "vidtok", (64, 64), frames=5, narrower=4),
     Case("Mochi", "mochi", (64, 64), frames=7, narrower=4),

@@ -66,13 +66,12 @@ def test_a_tiny_vae_is_told_whose_latents_it_reads(models):
 @pytest.mark.parametrize(
     ("name", "shape", "since"),
     [
-        ("decoder.transformer_blocks.0.scale1", (1,), "0.30"),
         ("decoder.conv_in_x_t.weight", (1,), "August 2026"),
         ("decoder.conv_in.conv.weight", (2048, 64, 3, 3, 3), None),
     ],
 )
 def test_a_vae_that_core_alone_runs_is_left_to_it(models, name, shape, since):
-    """MiniMax-H3 and LTX-2.5's diffusion decoder; and Kandinsky 6's, which core does not run either."""
+    """LTX-2.5's diffusion decoder; and Kandinsky 6's, which core does not run either."""
     weights = {name: torch.zeros(shape, dtype=torch.float16)}
     assert socket._detect_weights(weights) is None  # nodes call core's methods
     save_file(weights, models / "vae" / "other.safetensors")

@@ -96,6 +96,12 @@ DIFFUSERS = {
         {"encoder_block_out_channels": (8, 8, 16, 16), "decode_block_out_channels": (8, 16, 16, 16), "num_layers": 1}
         | {"patch_size": 2, "spatial_compression_ratio": 4, "temporal_compression_ratio": 4},
     ),
+    "minimax_h3": (
+        "AutoencoderKLMiniMaxH3",
+        {"block_out_channels": (32, 32, 32, 64), "layers_per_block": 1, "latent_channels": 4}
+        | {"spatial_downsample_factors": (2, 2, 2, 1), "temporal_downsample_factors": (1, 2, 2, 1)}
+        | {"decoder_num_layers": 2, "decoder_num_attention_heads": 2, "decoder_num_register_tokens": 2},
+    ),
     "easyanimate": (
         "AutoencoderKLMagvit",
         {"down_block_types": ("SpatialDownBlock3D", "SpatialTemporalDownBlock3D", "SpatialTemporalDownBlock3D")}

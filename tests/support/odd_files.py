@@ -84,6 +84,5 @@ REFUSED: dict[str, Make] = {
     "lora.safetensors": _name("unet.down.lora_up.weight", "unet.down.lora_down.weight"),
     "sound.safetensors": _name("vocoder.resblocks.0.convs1.0.weight"),
     "unknown.safetensors": _name("a", "b"),
-    "minimax.safetensors": _name("decoder.transformer_blocks.0.scale1"),
     "diffusion_decoder.safetensors": _name("decoder.conv_in_x_t.weight"),
 }

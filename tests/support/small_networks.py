@@ -29,6 +29,7 @@ from exact_vae.vae_core.families import (
     llamagen,
     ltx_video,
     mage,
+    minimax_h3,
     mochi,
     paella,
     pixel,
@@ -212,6 +213,14 @@ SMALL: dict[str, tuple[str, Config]] = {
             patch=2,
         ),
     ),
+    "minimax_h3": (
+        "minimax_h3",
+        minimax_h3.MiniMaxH3Config(
+            4,
+            minimax_h3.Encoder((32, 32, 32, 64), (1, 1, 1, 1), stem=32, halvings=3),
+            minimax_h3.Decoder(128, layers=2, hidden=96, register=2, patch=8),
+        ),
+    ),
     "easyanimate": (
         "easyanimate",
         easyanimate.EasyAnimateConfig(
@@ -271,11 +280,12 @@ assert {family for family, _ in SMALL.values()} == {family.name for family in FA
 AT_ONCE = {("hunyuan_video", "encode"), ("hunyuan_video", "decode"), ("hunyuan_image_3", "encode"),
            ("hunyuan_image_3", "decode"), ("svd", "decode"), ("cogvideox", "encode"),
            ("cogvideox", "decode"), ("allegro", "encode"), ("allegro", "decode"),
-           ("kvae_video", "encode"), ("kvae_video", "decode")}  # fmt: skip
+           ("kvae_video", "encode"), ("kvae_video", "decode"), ("minimax_h3", "encode"),
+           ("minimax_h3", "decode")}  # fmt: skip
 # Families in which norms read the stream, so fp16 is made safe.
 RESCALED = ("kl", "asymmetric", "svd", "vq", "llamagen", "kvae", "mage", "hunyuan_image", "wan", "hunyuan_video",
             "hunyuan_video_15", "hunyuan_image_3", "ltx_video", "mochi", "seedvr2", "cogvideox",
-            "easyanimate", "cosmos", "allegro", "kvae_video", "vidtok")  # fmt: skip
+            "easyanimate", "cosmos", "allegro", "kvae_video", "vidtok", "minimax_h3")  # fmt: skip
 
 
 def small(kind: str, dtype: torch.dtype = torch.float64) -> VAE:

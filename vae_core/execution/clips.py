@@ -14,7 +14,7 @@ from ..families import ClipLaw
 from ..images.pixels import lay_out, pad_to, repeat_last_frame
 from ..ops import Ops, Temporal, list_looks_ahead
 from . import whole
-from .bands.flows import Source
+from .bands.holding import Source
 from .bands.state import Past
 from .bands.stores import Store
 from .plans.places import DEVICE

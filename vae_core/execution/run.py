@@ -15,8 +15,8 @@ from ..families import Half
 from ..images.pixels import lay_out
 from ..ops import Ops, as_single_frame, list_norms
 from . import whole
-from .bands.flows import Source, read_flow
-from .bands.holding import Banding, Flow
+from .bands.flows import read_flow
+from .bands.holding import Banding, Flow, Source
 from .bands.pinned import InPinnedMemory
 from .bands.readers import ROWS, Rows
 from .bands.state import Past

@@ -16,8 +16,7 @@ from ..errors import BadPixels
 from ..images.pixels import lay_out, padding
 from ..ops import Ops
 from ..plain import describe, name_need
-from .bands.flows import Source
-from .bands.holding import Flow
+from .bands.holding import Flow, Source
 from .bands.readers import ROWS, Reader, Rows, height
 from .plans.plan import Plan
 from .run import gather, run, run_bands

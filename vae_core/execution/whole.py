@@ -4,6 +4,7 @@ Exactness of every other way of running is measured against this one.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from .. import kernels
 from ..ops import (
     AnyOp,
     Global,
+    Nest,
     Ops,
     Residual,
     SideInput,
@@ -44,6 +46,10 @@ class Observer:
         made = function(op, *read)
         self.end_op(op, made)
         return made
+
+    def run_piece(self, ops: Ops, at: list[Tensor], function: Callable[[Ops, list[Tensor]], Tensor]) -> Tensor:
+        """What `function(ops, at)` makes of a piece of an image; at: holds the only reference to it."""
+        return function(ops, at)
 
     def begin_pass(self) -> None:
         """An image is about to be read in bands to its end, to be held or for its statistics.
@@ -112,6 +118,9 @@ def run_ops(ops: Ops, at: list[Tensor], context: RunContext) -> Tensor:
     for op in ops:
         if isinstance(op, Residual):
             at.append(_run_residual(op, at, context))
+        elif isinstance(op, Nest):
+            alone = partial(_run_piece, context._replace(past=None))
+            at.append(op.compute(at.pop(), partial(context.observer.run_piece, function=alone)))
         elif isinstance(op, SideInput):
             assert context.side_input is not None
             side = run_ops(op.side, [context.side_input], context)
@@ -120,6 +129,12 @@ def run_ops(ops: Ops, at: list[Tensor], context: RunContext) -> Tensor:
         elif not context.is_idle(op, at[0]):
             at.append(context.apply(op, at.pop()))
     return at.pop()
+
+
+def _run_piece(context: RunContext, ops: Ops, at: list[Tensor]) -> Tensor:
+    """What a Nest has run: it knows of no earlier frames, and its own image is the one that is looked at again."""
+    side_input = at[0] if has_side_inputs(ops) else None
+    return run_ops(ops, at, context._replace(side_input=side_input))
 
 
 def _run_residual(op: Residual, at: list[Tensor], context: RunContext) -> Tensor:

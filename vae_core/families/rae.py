@@ -24,10 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..devices.dtypes import at_least_fp32
-from ..ops import Affine, Op, Ops, chain
+from ..ops import Affine, Ops, chain
 from .blocks.base import Beside, ConfigJson, Family, Halves, Member, Network
-from .blocks.norms import send_numbers
+from .blocks.norms import Standardise, send_numbers
 from .blocks.rae import HEAD, KINDS, Decoder, Encoder, ViTDecoder, ViTEncoder
 from .blocks.vit import Resize
 from .names import rae
@@ -163,18 +162,6 @@ def _is_statistic(shape: tuple[int, ...], z: int, grid: int) -> bool:
     """() , or one number for all, for each channel, or for each channel and place."""
     last = shape[1:] if len(shape) == 4 and shape[0] == 1 else shape
     return not shape or last in ((1,), (z, 1, 1), (z, grid, grid))
-
-
-class Standardise(Op):
-    """(x - mean) / std, or the way back, rounded once. Pointwise if mean and std are. (B, C, H, W) -> same"""
-
-    def __init__(self, mean: Tensor, std: Tensor, back: bool = False):
-        self.mean, self.std, self.back = mean, std, back
-
-    def __call__(self, x: Tensor) -> Tensor:
-        exact = at_least_fp32(x.dtype)
-        wide, mean, std = (t.to(x.device, exact) for t in (x, self.mean, self.std))
-        return (wide * std + mean if self.back else (wide - mean) / std).to(x.dtype)
 
 
 class RAE(Network):

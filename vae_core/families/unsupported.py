@@ -68,10 +68,4 @@ FOREIGN: tuple[Foreign, ...] = (
         names=("decoder.conv_in_x_t.weight",),
         way_out=" Its latents have another decoder, which is supported: take the file of the convolutional one.",
     ),
-    Foreign(
-        Member("MiniMax-H3", 24, 16, 4),
-        diffusers="0.40.0 (AutoencoderKLMiniMaxH3)",
-        names=("decoder.transformer_blocks.0.scale1",),
-        marks=({"encoder.conv_out.weight": (48, 1024, 3, 3, 3)},),
-    ),
 )

@@ -173,6 +173,8 @@ SPACES: Mapping[str, LatentSpace] = {
         families=("ltx_video", "tiny_video"),
         tiny_files=("taeltx_2", "taeltx2_3", "taeltx2_3_wide"),
     ),
+    # MiniMax-H3; normalised by statistics in the file of the VAE
+    "minimax-h3": LatentSpace("MiniMax-H3", 24, 16, families=("minimax_h3",)),
     "cosmos": LatentSpace("Cosmos 1.0", 16, 8, families=("cosmos",)),
     # AutoencoderKLAllegro, AutoencoderKLMagvit, Kandinsky6SRVAE
     "allegro": LatentSpace("Allegro", 4, 8, 0.13, families=("allegro",)),

@@ -16,7 +16,7 @@ from .conv3d import Conv3d, OneFrame
 from .look import LookAround, LookBack, Temporal
 from .norms import GroupNormOverFrames
 from .rows import join
-from .tree import AnyOp, Ops, keeps_scale, leaves, map_ops
+from .tree import AnyOp, Nest, Ops, keeps_scale, leaves, map_ops, walk
 from .whole_image import Global
 
 
@@ -194,7 +194,7 @@ def _single_frame(ops: Ops) -> Ops:
             if result and isinstance(result[-1], _LOOKS):
                 result.pop()
             result.append(OneFrame(op))
-        elif isinstance(op, (Temporal, GroupNormOverFrames, Global)) and not isinstance(op, _LOOKS):
+        elif isinstance(op, (Temporal, GroupNormOverFrames, Global, Nest)) and not isinstance(op, _LOOKS):
             result += op.as_single_frame()
         else:
             result.append(op)
@@ -203,7 +203,7 @@ def _single_frame(ops: Ops) -> Ops:
 
 def splits_in_time(ops: Ops) -> bool:
     """Can a clip be run a few frames at a time? Not if an op reads all frames at once."""
-    return not any(_reads_all_frames(op) for op in leaves(ops))
+    return not any(_reads_all_frames(op) for op in walk(ops))
 
 
 def list_looks_ahead(ops: Ops) -> list[Temporal]:
@@ -214,4 +214,6 @@ def list_looks_ahead(ops: Ops) -> list[Temporal]:
 def _reads_all_frames(op: AnyOp) -> bool:
     if isinstance(op, Conv3d):
         return op.around > 0
-    return isinstance(op, GroupNormOverFrames) or (isinstance(op, Global) and op.over_frames and not op.looks_back)
+    if isinstance(op, (GroupNormOverFrames, Nest)):
+        return not isinstance(op, Nest) or op.over_frames
+    return isinstance(op, Global) and op.over_frames and not op.looks_back

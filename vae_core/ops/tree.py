@@ -11,6 +11,7 @@ that it says how far it looks. That is all an executor needs to run a network wh
     Temporal       .advance, .end               other frames of a clip
     Residual       .body, .skip                 two paths, added
     SideInput      .side, .join                 a second image, made of the run's input, joined row by row
+    Nest           .body, .compute              pieces of the image, each run by itself: tiles, chunks of a clip
 
 Functions and plain torch modules are ops too. What else an op may say of itself is declared on `Op`; of an op that is
 no `Op` the defaults are true. `declared(op)` answers for both.
@@ -32,11 +33,13 @@ no `Op` the defaults are true. `declared(op)` answers for both.
     Blocks           block, last_conv                                    see rows.py
     Global           memory_grows, over_frames, looks_back, last_conv    see whole_image.py
     Temporal         advance, end, ahead, as_single_frame                see look.py
+    Nest             body, compute, ratio, over_frames                   see below, and tiles.py
 
 Shapes are (B, C, H, W), of a clip (T, C, H, W), see time.py; rows are dim -2. Ops compute in the dtype of their input.
 """
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, Union
@@ -123,6 +126,38 @@ class SideInput:
     join: Callable[[Tensor, Tensor], Tensor]
 
 
+Run = Callable[[Ops, list[Tensor]], Tensor]  # ops on the image in a list, which holds the only reference to it
+
+
+class Nest(Op):
+    """An op that runs others on pieces of what it reads, each by itself, and puts together what they make.
+
+    What is run on a piece sees nothing of the others: norms and attention are those of the piece.
+
+    body         the others
+    ratio        (n, m): it makes m rows for every n that it reads
+    over_frames  does a piece hold several frames of a clip?
+    """
+
+    body: Ops = ()
+    ratio: tuple[int, int] = (1, 1)
+    over_frames: bool = False
+
+    def compute(self, x: Tensor, run: Run) -> Tensor:
+        """(B, C, H, W) -> (B, C', H', W'), of a clip (T, C, H, W) -> (T', C', H', W'). run: by whatever executor"""
+        raise NotImplementedError
+
+    def with_body(self, body: Ops) -> "Nest":
+        """The same with other ops within."""
+        twin = copy(self)
+        twin.body = body
+        return twin
+
+    def as_single_frame(self) -> Ops:
+        """What it comes to on images, that is on clips of one frame. Its body has been made one for them."""
+        return (self,)
+
+
 class Block(Protocol):
     """A part of a network that is several ops."""
 
@@ -173,7 +208,7 @@ def chain(*parts: Any) -> Ops:
 
 
 def walk(ops: Ops) -> Iterator[AnyOp]:
-    """Every op, in the order of a run: a Residual or SideInput, and after it the ops it is made of."""
+    """Every op, in the order of a run: a Residual, SideInput or Nest, and after it the ops it is made of."""
     for op in ops:
         yield op
         if isinstance(op, Residual):
@@ -181,11 +216,13 @@ def walk(ops: Ops) -> Iterator[AnyOp]:
             yield from walk(op.body)
         elif isinstance(op, SideInput):
             yield from walk(op.side)
+        elif isinstance(op, Nest):
+            yield from walk(op.body)
 
 
 def leaves(ops: Ops) -> Iterator[AnyOp]:
-    """Every op that is no Residual or SideInput, in the order of a run."""
-    return (op for op in walk(ops) if not isinstance(op, (Residual, SideInput)))
+    """Every op that is made of no others, in the order of a run."""
+    return (op for op in walk(ops) if not isinstance(op, (Residual, SideInput, Nest)))
 
 
 def map_ops(ops: Ops, rewrite: Callable[[Ops], Ops]) -> Ops:
@@ -198,7 +235,7 @@ def _map_inside(op: AnyOp, rewrite: Callable[[Ops], Ops]) -> AnyOp:
         return replace(op, body=map_ops(op.body, rewrite), skip=map_ops(op.skip, rewrite))
     if isinstance(op, SideInput):
         return SideInput(map_ops(op.side, rewrite), op.join)
-    return op
+    return op.with_body(map_ops(op.body, rewrite)) if isinstance(op, Nest) else op
 
 
 def has_side_inputs(ops: Ops) -> bool:

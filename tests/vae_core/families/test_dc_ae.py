@@ -11,8 +11,8 @@ from diffusers.models import attention_processor, normalization
 from exact_vae.vae_core import UnknownCheckpoint, detect, from_weights, load
 from exact_vae.vae_core.checkpoints.loading import assemble
 from exact_vae.vae_core.execution import whole
-from exact_vae.vae_core.execution.bands.flows import Source, build_flow
-from exact_vae.vae_core.execution.bands.holding import Banding
+from exact_vae.vae_core.execution.bands.flows import build_flow
+from exact_vae.vae_core.execution.bands.holding import Banding, Source
 from exact_vae.vae_core.execution.bands.stores import OnDevice
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.execution.whole import Observer

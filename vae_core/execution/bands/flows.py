@@ -35,6 +35,7 @@ from ...ops import (
     AnyOp,
     Blocks,
     Global,
+    Nest,
     Ops,
     Residual,
     SideInput,
@@ -51,10 +52,11 @@ from ...ops import (
 from ..whole import Observer, add_skip
 from .blocks import InBlocks
 from .holding import Banding, Flow, HeldFlow, RecomputedFlow, Rereadable
-from .moments import Moments, find_group_moments, normalize
+from .moments import Moments
+from .nests import make_nest_flow, run_piece
 from .parts import WithPast, add_late
-from .readers import ROWS, Reader, Rows, balance, begin_with, drain, fork, height, numbers_per_row
-from .state import Past
+from .readers import ROWS, Reader, Rows, balance, begin_with, drain, fork, numbers_per_row
+from .whole_image import Attention, Normalization
 
 
 def apply_unpadded(op: Window, x: Tensor) -> Tensor:
@@ -71,7 +73,12 @@ def build_flow(ops: Ops, source: Flow, banding: Banding, observer: Observer) -> 
 
 
 def read_flow(ops: Ops, source: Flow, banding: Banding, observer: Observer) -> Rows:
-    """What the ops make of a source, in bands from the top.
+    """What the ops make of a source, in bands from the top."""
+    yield from prepare_flow(ops, source, banding, observer).read(last=True)
+
+
+def prepare_flow(ops: Ops, source: Flow, banding: Banding, observer: Observer) -> Flow:
+    """The flow of what the ops make of a source, to be read once.
 
     Of an image all that is held is computed in its order before the first band is read: a flow that finds its source
     ready asks no further. Otherwise each would ask the one before it, and of a deep network (SD's consistency decoder)
@@ -84,7 +91,7 @@ def read_flow(ops: Ops, source: Flow, banding: Banding, observer: Observer) -> R
             flow.fill()
     finally:
         held.clear()  # they know the list, so what they hold would outlive a run that fails
-    yield from made.read(last=True)
+    return made
 
 
 def _build_step(op: AnyOp, source: Flow, banding: Banding, observer: Observer) -> Flow:
@@ -92,6 +99,9 @@ def _build_step(op: AnyOp, source: Flow, banding: Banding, observer: Observer) -
         return ResidualSum(op, source, banding, observer)
     if isinstance(op, SideInput):
         return SideJoin(op, source, banding, observer)
+    if isinstance(op, Nest):
+        alone = partial(run_piece, prepare_flow, banding._replace(side_input=None), observer)
+        return make_nest_flow(op, source, banding.numbers, partial(observer.run_piece, function=alone), observer)
     if isinstance(op, nn.GroupNorm):
         return Normalization(op, _make_rereadable(op, source, banding, observer), observer)
     if isinstance(op, Global):
@@ -112,18 +122,6 @@ def _make_rereadable(op: nn.GroupNorm, source: Flow, banding: Banding, observer:
     if id(op) in banding.recomputed:
         return RecomputedFlow(source, observer)
     return HeldFlow(source, banding, observer)
-
-
-class Source(Flow):
-    """A tensor (1, C, H, W), or (T, C, H, W), that somebody else keeps; of no frames it has no bands."""
-
-    def __init__(self, x: Tensor, banding: Banding):
-        self.x, self.banding, self.rows = x, banding, x.shape[ROWS]
-
-    def read(self, last: bool) -> Rows:
-        if not len(self.x):
-            return iter(())
-        return iter(self.x.split(height(numbers_per_row(self.x), self.banding.numbers), ROWS))
 
 
 class Pointwise(Flow):
@@ -215,42 +213,6 @@ class _WindowPosition:
         if not self.carried:
             self.carried = self.op.span * numbers_per_row(band)
             self.observer.carry(self.carried)
-
-
-class Normalization(Flow):
-    """A group norm with the statistics of the whole image: of each frame, or of all frames of a clip."""
-
-    def __init__(self, op: nn.GroupNorm, source: Rereadable, observer: Observer):
-        self.op, self.source, self.observer, self.rows = op, source, observer, source.rows
-
-    def read(self, last: bool) -> Rows:
-        mean, var = find_group_moments(self.op, self.source.moments())
-        yield from map(partial(self.apply, mean, var), self.source.read(last))
-
-    def apply(self, mean: Tensor, var: Tensor, band: Tensor) -> Tensor:
-        """mean, var: (1, C), or (T, C) with each frame's own."""
-        return self.observer.run_op(self.op, normalize, mean, var, band)
-
-
-class Attention(Flow):
-    """What all pixels say is gathered first, those of earlier frames too if it looks back."""
-
-    def __init__(self, op: Global, source: Flow, past: Past | None, observer: Observer):
-        self.op, self.source, self.past, self.observer = op, source, past, observer
-        self.rows = source.rows
-
-    def read(self, last: bool) -> Rows:
-        self.observer.begin_op(self.op)
-        self.observer.begin_pass()
-        memory = self.op.merge(self.op.remember(band) for band in self.source.read(last=False))
-        self.observer.end_pass()
-        memory = self.past.extend_memory(self.op, memory) if self.past else memory
-        yield from map(partial(self.apply, memory), self.source.read(last))
-
-    def apply(self, memory: tuple[Tensor, ...], band: Tensor) -> Tensor:
-        y = self.op.recall(band, memory)
-        self.observer.end_op(self.op, y)
-        return y
 
 
 class ResidualSum(Flow):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..whole import Observer
 from .moments import Moments, add_band
-from .readers import ROWS, Reader, Rows, balance
+from .readers import ROWS, Reader, Rows, balance, height, numbers_per_row
 from .state import Past
 from .stores import Store, StoredBand, fetch_ahead
 
@@ -42,6 +42,18 @@ class Banding(NamedTuple):
     side_input: Flow | None = None
     past: Past | None = None
     held: "list[HeldFlow] | None" = None
+
+
+class Source(Flow):
+    """A tensor (1, C, H, W), or (T, C, H, W), that somebody else keeps; of no frames it has no bands."""
+
+    def __init__(self, x: Tensor, banding: Banding):
+        self.x, self.banding, self.rows = x, banding, x.shape[ROWS]
+
+    def read(self, last: bool) -> Rows:
+        if not len(self.x):
+            return iter(())
+        return iter(self.x.split(height(numbers_per_row(self.x), self.banding.numbers), ROWS))
 
 
 class Rereadable(Flow):

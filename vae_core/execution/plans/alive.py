@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ...ops import Ops, list_norms
-from ..bands.flows import Source, read_flow
-from ..bands.holding import Banding
+from ..bands.flows import read_flow
+from ..bands.holding import Banding, Source
 from ..bands.readers import ROWS
 from ..bands.state import Past
 from ..bands.stores import StoredBand

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from ...ops import AnyOp, Global, Ops, Temporal, declared, list_norms
-from ..bands.flows import Source, read_flow
-from ..bands.holding import Banding
+from ..bands.flows import read_flow
+from ..bands.holding import Banding, Source
 from ..bands.pinned import count_pages
 from ..bands.state import Past
 from ..bands.stores import OnDevice, StoredBand
 from .backend import CONVOLVING, count_compiled, count_unfolded, find_forms
 from .counting import count_work
-from .replays import Kinds, Repeater, Replay
+from .replays import Kinds, Piece, Repeater, Replay
 from .shapes import Census, ShapesOnly
 
 HEIGHTS = 2  # of the bands that one convolution reads: most are of one height, the first and the last of others
@@ -105,6 +105,19 @@ class BandedRun(Repeater, Census):
         if key in self.replays:
             self.replays[key] = self.replays[key]._replace(convolved=tuple(self.convolved[before:]))
         return made
+
+    def record_piece(self, piece: Piece, at: list[Tensor], function: Callable[[list[Tensor]], Any]) -> Any:
+        work, before = self.work, len(self.convolved)
+        made = super().record_piece(piece, at, function)
+        piece.work = self.work - work
+        if piece.replay:
+            piece.replay = piece.replay._replace(convolved=tuple(self.convolved[before:]))
+        return made
+
+    def repeat_piece(self, piece: Piece, replay: Replay, at: list[Tensor]) -> Any:
+        self.work += piece.work
+        self.convolved += replay.convolved
+        return super().repeat_piece(piece, replay, at)
 
     def see(self, name: str, made: Tensor, args: Sequence[Any]) -> None:
         if forms := find_forms(name, args):

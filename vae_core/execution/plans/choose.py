@@ -13,7 +13,7 @@ from ...errors import BadRequest, DoesNotFit
 from ...families import ClipLaw, Config, Half, Network
 from ...families.doubling import Joined, list_planned_ops
 from ...families.registry import build, clip_law
-from ...ops import Conv3d, as_single_frame, unfolds
+from ...ops import Conv3d, Nest, Ops, as_single_frame, unfolds, walk
 from .. import whole
 from ..options import DEFAULTS, RunOptions
 from ..rewrite.fuse import fuse
@@ -81,8 +81,13 @@ def _make_request(
         else:
             found = _request_decoding(twin, config, batch, size, dtype, streamed, masked, joined)
         found.copied, found.unfolds = copied, unfolded
-        found.bands_first = config.image_size is None  # one that sees its image at once needs more in bands
+        found.bands_first = config.image_size is None and not _sees_tiles_at_once(found.ops)
         return found
+
+
+def _sees_tiles_at_once(ops: Ops) -> bool:
+    """Does a transformer see all of a tile? It needs more in bands, as one does that sees its image at once."""
+    return any(isinstance(op, Nest) and op.ratio == (1, 1) for op in walk(ops))
 
 
 @lru_cache(maxsize=8)

@@ -17,7 +17,7 @@ from .. import whole
 from ..bands.state import Past
 from .backend import COUNTED, NORMS, count_compiled, count_of_norm, count_scratch, count_unfolded, find_forms
 from .outlines import Outline
-from .replays import Kinds, Repeater, Replay, note
+from .replays import Kinds, Piece, Repeater, Replay, note
 from .shapes import Census, ShapesOnly
 
 # Gaps that tensors of many sizes leave in the heap of a CPU between what was there before an op: what the op itself
@@ -137,6 +137,20 @@ class LiveBytes(Repeater, Census):
                 self.replays[key] = found
         return made
 
+    def repeat_piece(self, piece: Piece, replay: Replay, at: list[Tensor]) -> Any:
+        self.before = self.now + replay.most  # it did not come at once
+        self.grow(0, replay.most, replay.on_cpu - replay.most)
+        return self.add(super().repeat_piece(piece, replay, at))
+
+    def record_piece(self, piece: Piece, at: list[Tensor], function: Callable[[list[Tensor]], Any]) -> Any:
+        start, most, passing = self.now, self.most, self.passing
+        self.most, self.passing = start, start - self.held
+        made = super().record_piece(piece, at, function)
+        rises = {"most": self.most - start, "on_cpu": self.passing + self.held - start}
+        self.most, self.passing = max(most, self.most), max(passing, self.passing)
+        piece.replay = piece.replay and piece.replay._replace(**rises)
+        return made
+
     def _is_owner(self, x: Any) -> bool:
         """Was its storage made for this very tensor?"""
         known = self.known.get(x.untyped_storage()._cdata)
@@ -229,6 +243,16 @@ class WholeCount(LiveBytes):
     """Counts the work too."""
 
     work = 0.0
+
+    def record_piece(self, piece: Piece, at: list[Tensor], function: Callable[[list[Tensor]], Any]) -> Any:
+        before = self.work
+        made = super().record_piece(piece, at, function)
+        piece.work = self.work - before
+        return made
+
+    def repeat_piece(self, piece: Piece, replay: Replay, at: list[Tensor]) -> Any:
+        self.work += piece.work
+        return super().repeat_piece(piece, replay, at)
 
     def end_op(self, op: Any, result: Tensor) -> None:
         super().end_op(op, result)

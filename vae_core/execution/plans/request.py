@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...ops import LookAround, Ops, Residual, Window, count_queries, list_norms, walk
+from ...ops import LookAround, Nest, Ops, Residual, Window, count_queries, list_norms, walk
 from ..bands.pinned import find_page
 from ..bands.state import Past
 from ..bands.stores import OnDevice
@@ -214,6 +214,8 @@ class Request:
         few    does it take few convolutions until all that is read twice has been made?
         bands  that are counted if not
         """
+        if any(isinstance(op, Nest) for op in self.ops):
+            return self.one, math.inf  # whose rows of tiles differ in height
         enough = max(COUNTED_AFTER * rows, COUNTED_ROWS) if few else bands * rows
         ratio = self.rows // self.shape[-2]
         if few and ratio <= 1:  # a decoder; the latent of an encoder comes last

@@ -140,15 +140,19 @@ def _reduce(x: Tensor, dim: int, *, keepdim: bool = False, dtype: torch.dtype | 
     return _empty(shape, dtype or x.dtype)
 
 
-def _join(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """An empty tensor of the shape of torch.cat(tensors, dim), for tensors of one dtype."""
+def _join(tensors: Sequence[Tensor], dim: int = 0) -> Any:
+    """An empty tensor of the shape of torch.cat(tensors, dim), for tensors of one dtype. None: they have numbers."""
+    if not tensors[0].is_meta:
+        return None
     shape = list(tensors[0].shape)
     shape[dim] = sum(x.shape[dim] for x in tensors)
     return _empty(shape, tensors[0].dtype)
 
 
-def _stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """An empty tensor of the shape of torch.stack(tensors, dim), for tensors of one dtype."""
+def _stack(tensors: Sequence[Tensor], dim: int = 0) -> Any:
+    """An empty tensor of the shape of torch.stack(tensors, dim), for tensors of one dtype. None: they have numbers."""
+    if not tensors[0].is_meta:
+        return None
     shape = list(tensors[0].shape)
     shape.insert(dim if dim >= 0 else len(shape) + 1 + dim, len(tensors))
     return _empty(shape, tensors[0].dtype)

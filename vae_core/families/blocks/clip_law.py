@@ -18,6 +18,7 @@ class ClipLaw:
                      What is over, of a clip of any length, joins the first step
     part             if not 0, the network is defined by running it so many later steps at a time: norms see the frames
                      of a part together. The first step joins the first part, what is over is a part by itself
+    counts           if given, any number of latent frames is decoded: how many frames each stands for, in turn
 
     Wan 2.1 has ClipLaw(1, 4): 1, 5, 9 ... frames become 1, 2, 3 ... latent frames. HunyuanImage 3.0 has ClipLaw(4, 4):
     4, 8, 12 ... frames do. A VAE that keeps every frame has ClipLaw().
@@ -31,6 +32,7 @@ class ClipLaw:
     images_join: bool = False
     one_by_one: bool = False
     part: int = 0
+    counts: tuple[int, ...] = ()
 
     @property
     def images_stay_apart(self) -> bool:
@@ -57,6 +59,9 @@ class ClipLaw:
 
     def decoded(self, latents: int) -> int:
         """Frames that so many latent frames are decoded to, also of a number of them that encoding never makes."""
+        if self.counts:
+            rounds, rest = divmod(latents, len(self.counts))
+            return rounds * sum(self.counts) + sum(self.counts[:rest])
         over = self.one_by_one and (latents - self.first_latents) % self.next_latents
         return self.step // self.next_latents * latents if over else self.frames(latents)
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...devices.dtypes import at_least_fp32
+from ...ops import Op
 
 
 def send_numbers(numbers: Sequence[float], x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -17,6 +18,18 @@ def send_numbers(numbers: Sequence[float], x: Tensor, dtype: torch.dtype) -> Ten
 def send(held: Tensor, x: Tensor) -> Tensor:
     """What the host holds, to the device of x. CUDA does not have to be waited for."""
     return held.to(x.device, non_blocking=x.device.type == "cuda")
+
+
+class Standardise(Op):
+    """(x - mean) / std, or the way back, rounded once. Pointwise if mean and std are. (B, C, H, W) -> same"""
+
+    def __init__(self, mean: Tensor, std: Tensor, back: bool = False):
+        self.mean, self.std, self.back = mean, std, back
+
+    def __call__(self, x: Tensor) -> Tensor:
+        exact = at_least_fp32(x.dtype)
+        wide, mean, std = (t.to(x.device, exact) for t in (x, self.mean, self.std))
+        return (wide * std + mean if self.back else (wide - mean) / std).to(x.dtype)
 
 
 class RMSNorm(nn.Module):

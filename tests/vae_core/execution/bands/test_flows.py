@@ -6,8 +6,8 @@ import pytest
 import torch
 from exact_vae.vae_core.checkpoints.loading import assemble
 from exact_vae.vae_core.execution import whole
-from exact_vae.vae_core.execution.bands.flows import Normalization, Pointwise, Source, build_flow
-from exact_vae.vae_core.execution.bands.holding import Banding, HeldFlow, RecomputedFlow
+from exact_vae.vae_core.execution.bands.flows import Normalization, Pointwise, build_flow
+from exact_vae.vae_core.execution.bands.holding import Banding, HeldFlow, RecomputedFlow, Source
 from exact_vae.vae_core.execution.bands.moments import Moments
 from exact_vae.vae_core.execution.bands.readers import Reader, balance, fork
 from exact_vae.vae_core.execution.bands.stores import InSystemMemory, OnDevice, OnDisk

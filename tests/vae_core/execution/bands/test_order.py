@@ -3,8 +3,8 @@
 import pytest
 import torch
 from exact_vae.vae_core.execution import whole
-from exact_vae.vae_core.execution.bands.flows import Source, build_flow, read_flow
-from exact_vae.vae_core.execution.bands.holding import Banding
+from exact_vae.vae_core.execution.bands.flows import build_flow, read_flow
+from exact_vae.vae_core.execution.bands.holding import Banding, Source
 from exact_vae.vae_core.execution.bands.stores import OnDevice
 from exact_vae.vae_core.execution.whole import Observer
 from exact_vae.vae_core.ops import Conv2d, Residual

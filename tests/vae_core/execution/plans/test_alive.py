@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from exact_vae.vae_core.execution.bands.flows import Source
+from exact_vae.vae_core.execution.bands.holding import Source
 from exact_vae.vae_core.execution.plans import backend, choose, counting, request
 from exact_vae.vae_core.execution.plans.alive import count_alive
 from exact_vae.vae_core.execution.plans.choose import make_request
