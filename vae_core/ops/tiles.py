@@ -162,7 +162,7 @@ class Chunked(Nest):
         y, shared = None, 0
         for i, start in enumerate(self._starts(len(x))):
             chunk = run(self.body, [self._read(x, start)])
-            y = make_room(chunk, *chunk.shape[-2:], self.total(len(x))) if y is None else y
+            y = make_room(chunk, chunk.shape[-2], chunk.shape[-1], self.total(len(x))) if y is None else y
             place = y[i * self.made : i * self.made + len(chunk)]
             place[shared:].copy_(chunk[shared : len(place)])
             fade_in(place, place if shared else None, chunk, shared, 0)
