@@ -2,6 +2,8 @@
 
 import pytest
 from exact_vae.headless import Cache, ExecutionBlocker, Graph, GraphError, advance, check, parse, run
+from exact_vae.headless.controls import read_control
+from exact_vae.headless.inputs import Input
 from support.nodes_to_run import Boom, Fake, Number, Range, Show, execute, node
 
 TWO = {
@@ -91,18 +93,12 @@ def test_a_graph_is_built():
         graph.add("Number", id="two")
 
 
-@pytest.mark.parametrize(("how", "wants"), [("increment", {8}), ("decrement", {6}), ("fixed", {7})])
-def test_seeds_of_a_next_run(how, wants):
-    graph = Graph(controls={("1", "seed"): how, ("2", "seed"): how, ("9", "seed"): how})
-    first = graph.add("Sample", seed=7)
-    graph.add("Sample", seed=first)
-    assert advance(graph).nodes["1"].inputs["seed"] in wants and advance(graph).nodes["2"].inputs["seed"] == ["1", 0]
-
-
-def test_a_drawn_seed():
-    graph = Graph(controls={("1", "seed"): "randomize"})
-    graph.add("Sample", seed=7)
-    assert len({advance(graph).nodes["1"].inputs["seed"] for _ in range(4)}) == 4
+def test_seeds_of_a_next_run():
+    control = read_control(Input("seed", "INT", {}, True), "increment")
+    assert control
+    graph = Graph(controls={("1", "seed"): control, ("2", "seed"): control, ("9", "seed"): control})
+    graph.add("Sample", seed=graph.add("Sample", seed=7))
+    assert advance(graph).nodes["1"].inputs["seed"] == 8 and advance(graph).nodes["2"].inputs["seed"] == ["1", 0]
 
 
 def test_dynamic_inputs_are_checked():
