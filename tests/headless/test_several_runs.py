@@ -77,6 +77,42 @@ def test_a_run_after_another_does_only_what_changed():
     assert len(cache.entries) == 4  # what the last run did not use is gone
 
 
+class Counter(Fake):
+    """Keeps how often it ran, as nodes of packs do."""
+
+    required = {"n": ("INT",)}
+
+    def __init__(self):
+        self.times = 0
+
+    @classmethod
+    def IS_CHANGED(cls, n):
+        return float("nan")
+
+    def go(self, n):
+        self.times += 1
+        return (self.times,)
+
+
+class Counts(Fake):
+    """Expands into a counter."""
+
+    required = {"n": ("INT",)}
+    IS_CHANGED = Counter.IS_CHANGED
+
+    def go(self, n):
+        return {"result": (["inner", 0],), "expand": {"inner": node("Counter", n=n)}}
+
+
+@pytest.mark.parametrize("kind", ["Counter", "Counts"])
+def test_a_node_that_stays_in_the_graph_keeps_its_object(kind):
+    cache, nodes = Cache(), {"Counter": Counter, "Counts": Counts, "Show": Show, "Number": Number}
+    graph, other = (parse({"x": node(one, n=1), "1": node("Show", value=["x", 0])}) for one in (kind, "Number"))
+    shown = [run(one, nodes, cache=cache).outputs["1"]["text"] for one in (graph, graph.put("x.n", 2), other, graph)]
+    assert shown == [["1"], ["2"], ["1"], ["1"]]
+    assert run(graph, nodes).outputs["1"]["text"] == ["1"]  # of runs without a cache each is the first
+
+
 def test_a_graph_is_built():
     graph = Graph()
     one = graph.add("Number", n=1)
