@@ -97,6 +97,8 @@ class ResizeImageMaskNode(Nested):
         """input: (B, H, W, C), or (B, H, W)."""
         image = input if input.ndim == 4 else input.reshape(-1, *input.shape[-2:], 1)
         rule = resize_type["resize_type"]
+        if rule in _BY_SIDES and not any(resize_type.get(side) for side in ("width", "height")):
+            return (input,)  # not even through the levels of a filter
         if rule == "scale to multiple":
             made = _crop_to_multiple(image, resize_type["multiple"], scale_method)
         else:
@@ -247,6 +249,9 @@ _RULES: Mapping[str, Callable[[int, int, Mapping[str, Any]], tuple[int, int]]] =
         "match size": _size_of_match,
     }
 )
+
+
+_BY_SIDES = ("scale dimensions", "scale width", "scale height")
 
 
 def _crop_to_multiple(image: Tensor, multiple: int, method: str) -> Tensor:
