@@ -163,8 +163,11 @@ class ResizeAndPadImage(Core):
     ) -> tuple[Tensor]:
         height, width = image.shape[1:3]
         factor = min(target_width / width, target_height / height)
-        inner = resize(image, int(width * factor), int(height * factor), interpolation)
+        columns, rows = int(width * factor), int(height * factor)
         made = torch.full((len(image), target_height, target_width, image.shape[-1]), float(padding_color == "white"))
+        if interpolation == "area" and not (columns and rows):
+            return (made,)  # an area of nothing is nothing; other filters refuse it, as in core
+        inner = resize(image, columns, rows, interpolation)
         y, x = (target_height - inner.shape[1]) // 2, (target_width - inner.shape[2]) // 2
         made[:, y : y + inner.shape[1], x : x + inner.shape[2]] = inner
         return (made,)
