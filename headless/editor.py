@@ -10,41 +10,26 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from .controls import Control, read_control_of_primitive
 from .graph import Graph, GraphError, Node, wrap
 from .inputs import Input
-from .interface import Interface, types_match
+from .interface import Interface
 from .limits import DEEPEST, MOST_NODES
 from .numbers import renumber
 from .scopes import SHELL_INPUT, Json, Link, Scope, demand_node, list_objects, read_link
 from .texts import PREFIX, SAVERS, fill_choices, fill_prefix
-from .widgets import read_widgets
+from .unsent import GETTER, REROUTES, SETTER, UNSENT, demand_no_group, find_passed_input, is_group
+from .widgets import Row, read_widgets
 
 NEVER, BYPASS = 2, 4  # modes of a node; in all others it runs
-NOTES = ("Note", "MarkdownNote")
-REROUTES, PRIMITIVE = ("Reroute", "Reroute (rgthree)"), "PrimitiveNode"
 SEARCHED = "Node name for S&R"  # a property of nodes
-SETTER, GETTER = "SetNode", "GetNode"  # of packs: a value gets a name, and is read by it elsewhere
-# Nodes of packs that only change the editor: they name no class of a server.
-PANELS = (
-    "Fast Groups Bypasser (rgthree)",
-    "Fast Groups Muter (rgthree)",
-    "Fast Bypasser (rgthree)",
-    "Fast Muter (rgthree)",
-    "Fast Actions Button (rgthree)",
-    "Mute / Bypass Relay (rgthree)",
-    "Mute / Bypass Repeater (rgthree)",
-    "Node Collector (rgthree)",
-    "Random Unmuter (rgthree)",
-    "Bookmark (rgthree)",
-    "Label (rgthree)",
-)
-UNSENT = (*NOTES, *REROUTES, PRIMITIVE, SETTER, GETTER, *PANELS)
 
 
 class Literal(NamedTuple):
     """A value instead of a node: of a primitive, or of a widget on the outside of a subgraph."""
 
     value: Any
+    control: Control | None = None
 
 
 class Place(NamedTuple):
@@ -80,7 +65,7 @@ class _Reader:
         self.classes = nodes
         self.inputs: dict[str, tuple[Input, ...]] = {}  # by classes
         self.drawn: dict[str, tuple[str, ...]] = {}  # by classes
-        self.controls: dict[tuple[str, str], str] = {}
+        self.controls: dict[tuple[str, str], Control] = {}
         self.now = datetime.now()
         self.subgraphs = subgraphs
         self.scopes: dict[str, Scope] = {}  # by prefix
@@ -129,7 +114,7 @@ class _Reader:
         kind = node["type"]
         if kind in self.classes or kind in self.subgraphs:
             return False
-        return kind in UNSENT or not (node.get("inputs") or node.get("outputs") or _is_group(node))
+        return kind in UNSENT or not (node.get("inputs") or node.get("outputs") or is_group(node))
 
     def is_nested_shell(self, scope: Scope, node: Json) -> bool:
         """Within a subgraph the editor sends what is in another one, even if its shell is off."""
@@ -140,17 +125,17 @@ class _Reader:
             self.inputs[kind] = Interface.of(self.classes[kind]).inputs
         return self.inputs.get(kind)
 
-    def read_row(self, node: Json) -> dict[str, Any]:
-        """Name -> value of the widgets of a node itself."""
-        return read_widgets(node, self.inputs_of(node["type"]))[0]
+    def read_row(self, node: Json) -> Row:
+        """The widgets of a node itself."""
+        return read_widgets(node, self.inputs_of(node["type"]))
 
     def node(self, scope: Scope, node: Json) -> Node:
-        _demand_no_group(node)
+        demand_no_group(node)
         promoted, listed, own = scope.values.of(node), scope.values.listed, str(node["id"])
         inputs: dict[str, Any] = {}
-        row, controls = read_widgets(node, self.inputs_of(node["type"]))
-        self.controls |= {(f"{scope.prefix}{own}", name): how for name, how in controls.items()}
-        for name, value in row.items():
+        row = self.read_row(node)
+        controls = self.list_controls(scope, node, row)
+        for name, value in row.found.items():
             sent = value if (own, name) in listed else self.fill(node, name, value)
             inputs[name] = wrap(promoted.get(name, sent))
         for one in node.get("inputs") or ():
@@ -159,11 +144,25 @@ class _Reader:
             gone = number not in scope.links and (own, name) in listed
             end = None if number is None or gone else self.trace(scope, number)
             if isinstance(end, Literal):
-                value = self.fill(node, name, end.value) if _read_primitive(scope, number) else end.value
+                direct = scope.find_primitive(_get_link(scope, number).origin)
+                value = self.fill(node, name, end.value) if direct else end.value
                 inputs[name] = wrap(promoted.get(name, value))
+                controls |= {name: end.control} if end.control else {}
             elif end:
                 inputs[name] = list(end)
+        self.controls |= {(f"{scope.prefix}{own}", name): control for name, control in controls.items()}
         return Node(f"{scope.prefix}{own}", node["type"], inputs, node.get("title") or "")
+
+    def list_controls(self, scope: Scope, node: Json, row: Row) -> dict[str, Control]:
+        """Those of the node's own widgets that no link feeds. Uses of one subgraph share what lies in it."""
+        links = {one["name"]: one.get("link") for one in node.get("inputs") or ()}
+        promoted = scope.values.of(node)
+        found = {name: control for name, control in row.controls.items() if links.get(name) not in scope.links}
+        shared = f"{scope.kinds[-1]}:{node['id']}" if scope.kinds else ""
+        return {
+            name: control._replace(whose=f"{shared}.{name}") if shared and name not in promoted else control
+            for name, control in found.items()
+        }
 
     def fill(self, node: Json, name: str, value: Any) -> Any:
         """What the editor sends for the text of a widget. It sends texts on subgraphs as they are."""
@@ -194,7 +193,7 @@ class _Reader:
         if scope is None or node is None:
             return None
         if node["type"] not in self.subgraphs:
-            return self.read_row(node).get(name)
+            return self.read_row(node).found.get(name)
         inner = self.enter(scope, node)
         found = self.read_promoted(inner, inner.names[name]) if name in inner.names else None
         return found.value if found else None
@@ -214,7 +213,7 @@ class _Reader:
 
     def trace(self, scope: Scope, number: Any) -> End:
         """Where a link begins, behind all reroutes, bypassed nodes and subgraphs."""
-        if direct := _read_primitive(scope, number):
+        if direct := self.read_primitive(scope, _get_link(scope, number).origin):
             return direct
         wanted = _get_link(scope, number).type
         wanted = wanted if isinstance(wanted, Hashable) else "*"
@@ -242,7 +241,7 @@ class _Reader:
         if node.get("mode") == NEVER:
             return None
         if node.get("mode") == BYPASS:
-            return _place_of(scope, _find_passed_input(node, link.slot, wanted))
+            return _place_of(scope, find_passed_input(node, link.slot, wanted))
         if node["type"] in self.subgraphs:
             inner = self.enter(scope, node)
             return Place(inner, inner.exits[link.slot]) if link.slot in inner.exits else None
@@ -259,16 +258,50 @@ class _Reader:
 
     def read_promoted(self, scope: Scope, slot: int) -> Literal | None:
         """The value on the shell; if it has none, that of the widget inside, which all that the input feeds get."""
-        if slot in scope.values.slots:
-            return Literal(scope.values.slots[slot])
         node, name = scope.find_widget(slot) or (None, "")
+        row, inside = (self.find_concrete(scope, node, name) if node else None) or (None, "")
+        control = row.controls.get(inside) if row else None
+        control = control._replace(whose=f"{scope.prefix}{slot}") if control else None
+        if slot in scope.values.slots:
+            return Literal(scope.values.slots[slot], control)
         if node is None:
             return None
         if node["type"] in self.subgraphs:
             inner = self.enter(scope, node)
-            return self.read_promoted(inner, inner.names[name]) if name in inner.names else None
-        row = {**self.read_row(node), **scope.values.of(node)}
-        return Literal(row[name]) if name in row else None
+            found = self.read_promoted(inner, inner.names[name]) if name in inner.names else None
+            return Literal(found.value, control) if found else None
+        row = {**self.read_row(node).found, **scope.values.of(node)}
+        return Literal(row[name], control) if name in row else None
+
+    def find_concrete(self, scope: Scope, node: Json, name: str) -> tuple[Row, str] | None:
+        """The node on which this widget lies, however deep in subgraphs, as its row, and the widget's name there."""
+        if node["type"] not in self.subgraphs:
+            return self.read_row(node), name
+        inner = self.enter(scope, node)
+        found = inner.find_widget(inner.names[name]) if name in inner.names else None
+        return self.find_concrete(inner, *found) if found else None
+
+    def read_primitive(self, scope: Scope, number: Any) -> Literal | None:
+        """The value of a primitive, muted or not, for all it is linked to. Behind reroutes the editor reads none."""
+        node = scope.find_primitive(number)
+        if node is None:
+            return None
+        values = node.get("widgets_values")
+        row = values if isinstance(values, list) else []
+        found = {**({"value": row[0]} if row else {}), **scope.values.of(node)}
+        fed = [self.find_fed(scope, link) for link in _first_links(node)]
+        control = read_control_of_primitive(row, filter(None, fed), f"{(scope.kinds or ('',))[-1]}:{number}")
+        return Literal(found["value"], control) if found else None
+
+    def find_fed(self, scope: Scope, number: Any) -> Input | None:
+        """The declaration of the widget that a link leads to."""
+        link = scope.links.get(number)
+        node = scope.nodes.get(link.target) if link else None
+        inputs = (node or {}).get("inputs") or ()
+        if link is None or node is None or not 0 <= link.into < len(inputs):
+            return None
+        row, name = self.find_concrete(scope, node, inputs[link.into]["name"]) or (None, "")
+        return row.inputs.get(name) if row else None
 
 
 def _get_link(scope: Scope, number: Any) -> Link:
@@ -285,26 +318,9 @@ def _place_of(scope: Scope, socket: Json | None) -> Place | None:
     return Place(scope, socket["link"]) if socket and socket.get("link") is not None else None
 
 
-def _find_passed_input(node: Json, slot: int, wanted: Any) -> Json | None:
-    """The input that a bypassed node passes to this output: the one beside it, or the first whose type fits."""
-    inputs, given = node.get("inputs") or [], node["outputs"][slot]["type"]
-    beside = inputs[slot] if slot < len(inputs) else None
-    if wanted == "*":
-        return beside or next(iter(inputs), None)
-    if beside and types_match(beside["type"], given) and types_match(beside["type"], wanted):
-        return beside
-    exact = [one for one in inputs if one["type"] == wanted]
-    return next(iter(exact or [one for one in inputs if types_match(one["type"], wanted)]), None)
-
-
-def _read_primitive(scope: Scope, number: Any) -> Literal | None:
-    """The value of a primitive that this link begins at, muted or not. Behind reroutes the editor reads none."""
-    node = scope.nodes.get(_get_link(scope, number).origin)
-    if node is None or node["type"] != PRIMITIVE:
-        return None
-    values = node.get("widgets_values")
-    found = {**({"value": values[0]} if values else {}), **scope.values.of(node)}
-    return Literal(found["value"]) if found else None
+def _first_links(node: Json) -> list[Any]:
+    """The links of its first output."""
+    return next((one.get("links") or [] for one in node.get("outputs") or ()), [])
 
 
 def _pass_on(scope: Scope, node: Json) -> Place | None:
@@ -324,15 +340,3 @@ def _find_set(scope: Scope, name: Any) -> Place | None:
             return _place_of(around, next(iter(around.setters[name].get("inputs") or ()), None))
         around = around.outer
     return None
-
-
-def _is_group(node: Json) -> bool:
-    return node["type"].startswith(("workflow>", "workflow/"))
-
-
-def _demand_no_group(node: Json) -> None:
-    if _is_group(node):
-        raise GraphError(
-            f"node {node['id']} ({node['type'][9:]}) is a group node, which is not read here: "
-            "open the workflow in ComfyUI, which makes a subgraph of it, save it, and use that file"
-        )

@@ -16,7 +16,7 @@ from .graph import GraphError, Node, literal
 from .growing import Growing, Look, Pending
 from .interface import Interface
 from .problems import describe_value
-from .sharing import Cache
+from .sharing import Cache, Place
 
 Progress = Callable[[int, int, Node], None]
 _CALLER = None  # among the readers of a node: the caller of `run`, who reads every output node
@@ -60,13 +60,13 @@ class Execution:
         self.report, self.watch, self.cache = report, watch, cache
         self.growing = Growing(report.graph, report.order, classes)
         self.twins = self.growing.twins
-        self.before = cache.start(self.growing.signed.values()) if cache else {}
+        self.before = cache.start(report.graph, self.growing.signed.values()) if cache else {}
         self.wanted = {node_id: self.twins[node_id] for node_id in report.order if node_id in keep}
         self.held: dict[str, set[str]] = {}  # node -> what it may put into what it expands into
         self.pending: dict[str, Pending] = {}  # nodes that have expanded
         self.readers: dict[str, set[str | None]] = {first: set() for first in self.twins.values()}
         self._add_readers()
-        self.instances: dict[str, Any] = {}
+        self.objects: dict[Place, Any] = cache.objects if cache else {}
         self.slots: dict[str, Slots] = {}  # of nodes that ran and are still read
         known = {node_id: self.before.get(self.growing.signed[node_id]) for node_id in self.wanted.values()}
         self.kept: dict[str, Slots] = {node_id: found[0] for node_id, found in known.items() if found}
@@ -149,9 +149,14 @@ class Execution:
         return self.growing.interface(node_id)
 
     def _instance(self, node_id: str) -> Any:
-        if node_id not in self.instances:
-            self.instances[node_id] = self._interface(node_id).cls()
-        return self.instances[node_id]
+        place = self._place(node_id)
+        if place not in self.objects:
+            self.objects[place] = place[-1]()
+        return self.objects[place]
+
+    def _place(self, node_id: str) -> Place:
+        root = self.growing.nodes[self.growing.root(node_id)]
+        return root.id, root.class_type, node_id, self._interface(node_id).cls
 
     def _find_missing(self, node_id: str) -> list[str]:
         """Ids of nodes that must run first. check_lazy_status is asked when all inputs that are not lazy are there."""
@@ -246,7 +251,8 @@ class Execution:
     def _finish(self, node_id: str) -> None:
         """The node has read its inputs, and its outputs are there, or it is not needed any more."""
         self.readers[node_id].discard(_CALLER)
-        self.instances.pop(node_id, None)
+        if not self.cache:
+            self.objects.pop(self._place(node_id), None)
         self._mark(node_id)
         self._release(node_id, self._sources(node_id))
         self.pending.pop(node_id, None)

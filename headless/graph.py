@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from ..vae_core.errors import VAEError, some
 from ..vae_core.files import parse_json
+from .controls import Control
 from .limits import LONGEST_ADDRESS
 
 _FLAGS = MappingProxyType(
@@ -68,7 +69,7 @@ class Graph:
 
     nodes: dict[str, Node] = field(default_factory=dict)
     pnginfo: Mapping[str, Any] | None = None  # what saved images carry besides the graph, as "workflow"
-    controls: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (node, input) -> how the editor changes it
+    controls: Mapping[tuple[str, str], Control] = field(default_factory=dict)  # of (node, input): between runs
     from_editor: bool = False  # was it read from the editor's format, whose values have no names of their own?
     embedded: bool = True  # do the files that nodes save carry the graph?
 

@@ -122,7 +122,12 @@ class Interface:
 
 
 def types_match(received: Any, wanted: Any) -> bool:
-    """Equal, "*", matched at both ends, or lists by commas with something in common. All combos are one type."""
+    """Equal, "*", matched at both ends, or lists by commas with something in common.
+
+    Any list of choices fits a COMBO; one that is declared as a list takes only the same list.
+    """
+    if isinstance(wanted, list | tuple) and received not in ("*", dynamic.MATCH):
+        return not received != wanted  # noqa: SIM202
     received, wanted = _type_name(received), _type_name(wanted)
     if dynamic.MATCH in (received, wanted):
         return True

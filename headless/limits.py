@@ -14,4 +14,5 @@ LARGEST_DEFINITIONS = 64 * 2**20  # bytes: core's are 4 MiB, with a hundred pack
 LONGEST_EXPRESSION = 10_000  # letters of a text that is computed; those of the official templates have 60
 DEEPEST_EXPRESSION = 100  # operations within one another in it
 MOST_BITS = 100_000  # of a whole number in it: powers and shifts may ask for any
+MOST_REPEATED = 10_000  # letters or values that a product in it may repeat a text or the list of values to
 MOST_EXPANDED = 1_000_000  # nodes of a run, with those that nodes expand into: a loop may go around very often

@@ -9,6 +9,7 @@ from .graph import GraphError
 from .limits import MOST_SOCKETS
 
 SHELL_INPUT, SHELL_OUTPUT = -10, -20  # stand in a subgraph's links for what is outside of it
+PRIMITIVE = "PrimitiveNode"
 OWN = "-1"  # stands in a list of promoted widgets for the shell itself
 
 Json = Mapping[str, Any]
@@ -74,6 +75,11 @@ class Scope:
             if link.origin == SHELL_INPUT:
                 found.setdefault(link.slot, []).append(link)
         return found
+
+    def find_primitive(self, number: Any) -> Json | None:
+        """The node of this number, if it is a primitive of the editor."""
+        node = self.nodes.get(number)
+        return node if node and node["type"] == PRIMITIVE else None
 
     def find_widget(self, slot: int) -> tuple[Json, str] | None:
         """(node, name of its widget) that an input of the subgraph stands for: the first one that it feeds."""

@@ -15,6 +15,9 @@ from .calls import invoke
 from .graph import Graph, Node, link, literal
 from .interface import Interface
 
+# The id and class of a node of the graph, and of itself or of one that it expanded into.
+Place = tuple[str, str, str, type]
+
 
 @dataclass
 class Cache:
@@ -22,9 +25,15 @@ class Cache:
 
     entries: dict[str, Any] = field(default_factory=dict)  # signature -> what was kept
     inner: dict[str, Any] = field(default_factory=dict)  # the same of nodes that others expanded into
+    objects: dict[Place, Any] = field(default_factory=dict)  # of V1 classes, which may remember what they did
 
-    def start(self, signatures: Iterable[str]) -> dict[str, Any]:
-        """Begin a run of these nodes: what others returned is dropped. Returns what is known of them."""
+    def start(self, graph: Graph, signatures: Iterable[str]) -> dict[str, Any]:
+        """Begin a run of these nodes: what others returned is dropped. Returns what is known of them.
+
+        Objects are dropped with their node: as long as it stays in the graph it has the same one.
+        """
+        kinds = {(node.id, node.class_type) for node in graph.nodes.values()}
+        self.objects = {place: one for place, one in self.objects.items() if place[:2] in kinds}
         wanted, inner = set(signatures), self.inner
         self.entries = {signature: one for signature, one in self.entries.items() if signature in wanted}
         self.inner = {}

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from . import dynamic
+from .controls import Control, read_control, take_bounds
 from .inputs import Input
 
 VALUES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", dynamic.COMBO)  # types that a widget holds
@@ -36,18 +37,23 @@ MADE: Mapping[tuple[str, str], Mapping[str, str]] = MappingProxyType(
 )
 COMPARISON = "IMAGECOMPARE"  # a widget that is sent and takes no place in the row
 NOTHING_COMPARED = ("", "")
+WHOLE = "PrimitiveInt"  # its file says the bounds
 CHOICES = "CustomCombo"  # a combo whose choices are widgets as well
 
 
 @dataclass
-class _Row:
-    """The values of a node in the file."""
+class Row:
+    """The values of a node in the file.
+
+    found: name -> value of every widget. controls: of those that the editor changes between runs.
+    """
 
     placed: Sequence[Any]
     named: Mapping[str, Any]
     at: int = 0
     found: dict[str, Any] = field(default_factory=dict)
-    controls: dict[str, str] = field(default_factory=dict)  # name -> how the editor changes it between runs
+    controls: dict[str, Control] = field(default_factory=dict)
+    inputs: dict[str, Input] = field(default_factory=dict)  # the declarations of those that the class has
 
     def take(self, name: str, default: Any) -> Any:
         """The next value; if the row has ended the one of this name, else the default."""
@@ -58,9 +64,8 @@ class _Row:
         return value
 
 
-def read_widgets(node: Json, inputs: Sequence[Input] | None) -> tuple[dict[str, Any], dict[str, str]]:
-    """Name -> value of every widget: by its place in the row, by its name in the file, or the default; and of those
-    that the editor changes between runs, name -> how.
+def read_widgets(node: Json, inputs: Sequence[Input] | None) -> Row:
+    """The value of every widget: by its place in the row, by its name in the file, or the default.
 
     The place decides, as in the editor: scripts that change a row leave the names beside it as they were.
     inputs: of the node's class; None if nobody knows it, then only values that the file names are read.
@@ -68,16 +73,17 @@ def read_widgets(node: Json, inputs: Sequence[Input] | None) -> tuple[dict[str, 
     values = node.get("widgets_values") or []
     named = values if isinstance(values, dict) else node.get("widgets_values_named") or {}
     if inputs is None:
-        return {name: value for name, value in named.items() if name not in UNNAMED}, {}
+        return Row([], named, found={name: value for name, value in named.items() if name not in UNNAMED})
     # Names that tell the same as the row, entry by entry, are sure: a row may lack what the editor adds.
     placed = values if isinstance(values, list) else []
     agree = list(named.values()) == placed and not named.keys() & set(UNNAMED)
-    row = _Row([] if agree else placed, named)
+    row = Row([] if agree else placed, named)
     for one in inputs:
-        _fill(row, one, node["type"])
+        own = node["type"] == WHOLE and one.type == "INT"
+        _fill(row, take_bounds(one, node.get("properties") or {}) if own else one, node["type"])
     if node["type"] == CHOICES:
         _fill_choices(row)
-    return row.found, row.controls
+    return row
 
 
 def is_widget(one: Input) -> bool:
@@ -86,7 +92,7 @@ def is_widget(one: Input) -> bool:
     return shown and not one.options.get("forceInput")
 
 
-def _fill(row: _Row, one: Input, kind: str) -> None:
+def _fill(row: Row, one: Input, kind: str) -> None:
     if one.type == COMPARISON:
         row.found[one.name] = list(NOTHING_COMPARED)
     if not is_widget(one):
@@ -95,8 +101,10 @@ def _fill(row: _Row, one: Input, kind: str) -> None:
     made = MADE.get((kind, one.name))
     for name, default in (made or {}).items():
         row.take(name, default)
-    if _is_controlled(one) and row.at < len(row.placed):
-        row.controls[one.name] = str(row.placed[row.at])
+    row.inputs[one.name] = one
+    how, filtered, *_ = (*(row.placed[row.at :] if _is_controlled(one) else ()), None, None)
+    if control := read_control(one, how, filtered):
+        row.controls[one.name] = control
     row.at += 0 if made else _count_added(one)
     if one.type == dynamic.COMBO:
         for inner in dynamic.list_chosen(one, value):
@@ -114,7 +122,7 @@ def _is_controlled(one: Input) -> bool:
     return bool(one.options.get("control_after_generate", one.name in SEEDS and one.type == "INT"))
 
 
-def _fill_choices(row: _Row) -> None:
+def _fill_choices(row: Row) -> None:
     """The number of the choice, and each of the choices."""
     row.take("index", 0)
     options = [str(one) for one in row.placed[row.at :]] or [""]

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ...vae_core.errors import BadRequest
-from ..limits import DEEPEST_EXPRESSION, LONGEST_EXPRESSION, MOST_BITS
+from ..limits import DEEPEST_EXPRESSION, LONGEST_EXPRESSION, MOST_BITS, MOST_REPEATED
 
 Number = int | float | bool
 
@@ -32,7 +32,7 @@ def evaluate(expression: str, names: Mapping[str, Any]) -> Number:
         raise BadRequest(f"'{expression}' is no expression: {error.msg}") from error
     except (RecursionError, MemoryError) as error:
         raise BadRequest(f"the expression has too many operations within one another ({error})") from error
-    except (ArithmeticError, TypeError, ValueError) as error:
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise BadRequest(f"'{expression}' cannot be computed: {error}") from error
     if not finite:
         raise BadRequest(f"'{expression}' gives no finite number: {value!r:.80}")
@@ -47,7 +47,7 @@ class _Evaluation:
         kind = _KINDS.get(type(node))
         if kind is None:
             raise BadRequest(
-                f"an expression has no {type(node).__name__}: it has numbers, names, operators and functions"
+                f"an expression has no {type(node).__name__}: it has numbers, texts, names, operators and functions"
             )
         self.depth += 1
         if self.depth > DEEPEST_EXPRESSION:
@@ -58,8 +58,8 @@ class _Evaluation:
 
 
 def _constant(do: _Evaluation, node: ast.Constant) -> Any:
-    if not isinstance(node.value, int | float):
-        raise BadRequest(f"an expression has numbers, and no {node.value!r}")
+    if isinstance(node.value, bytes | complex) or node.value is ...:
+        raise BadRequest(f"an expression has numbers and texts, and no {node.value!r}")
     return node.value
 
 
@@ -103,11 +103,21 @@ def _choose(do: _Evaluation, node: ast.IfExp) -> Any:
 
 def _call(do: _Evaluation, node: ast.Call) -> Any:
     name = node.func.id if isinstance(node.func, ast.Name) else ""
-    if name not in FUNCTIONS or node.keywords:
+    if name not in FUNCTIONS:
         raise BadRequest(
             f"the functions of expressions are {', '.join(FUNCTIONS)}; '{ast.unparse(node.func):.80}' is none"
         )
-    return FUNCTIONS[name](*map(do.of, node.args))
+    if any(one.arg is None for one in node.keywords):
+        raise BadRequest("an expression has no **")
+    return FUNCTIONS[name](*map(do.of, node.args), **{str(one.arg): do.of(one.value) for one in node.keywords})
+
+
+def _item(do: _Evaluation, node: ast.Subscript) -> Any:
+    return do.of(node.value)[do.of(node.slice)]
+
+
+def _part(do: _Evaluation, node: ast.Slice) -> slice:
+    return slice(*(one and do.of(one) for one in (node.lower, node.upper, node.step)))
 
 
 def _operator(op: ast.AST) -> Callable[..., Any]:
@@ -117,10 +127,23 @@ def _operator(op: ast.AST) -> Callable[..., Any]:
     return found
 
 
-def _power(base: Number, exponent: Number) -> Number:
-    if isinstance(base, int) and isinstance(exponent, int):
-        _demand_bits(base.bit_length() * max(exponent, 0))
-    return base**exponent
+def _power(base: Number, exp: Number) -> Number:
+    if isinstance(base, int) and isinstance(exp, int):
+        _demand_bits(base.bit_length() * max(exp, 0))
+    return base**exp
+
+
+def _round(number: Number, ndigits: int | None = None) -> Number:
+    """Python asks for 10 to the power of any digits."""
+    if isinstance(ndigits, int):
+        _demand_bits(abs(ndigits))
+    return round(number, ndigits)
+
+
+def _remainder(first: Number, second: Number) -> Number:
+    if isinstance(first, str):  # for which % fills in, as wide as it says
+        raise TypeError("a text has no remainder")
+    return first % second
 
 
 def _shift(number: int, by: int) -> int:
@@ -131,6 +154,9 @@ def _shift(number: int, by: int) -> int:
 def _multiply(first: Number, second: Number) -> Number:
     if isinstance(first, int) and isinstance(second, int):
         _demand_bits(first.bit_length() + second.bit_length())
+    for several, times in ((first, second), (second, first)):
+        if isinstance(several, str | tuple) and isinstance(times, int) and len(several) * times > MOST_REPEATED:
+            raise BadRequest(f"a product of the expression would have more than {MOST_REPEATED} letters or values")
     return first * second
 
 
@@ -145,19 +171,21 @@ def _sum(*values: Any) -> Number:
 
 
 FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
-    {"sum": _sum, "min": min, "max": max, "abs": abs, "round": round, "pow": _power, "sqrt": math.sqrt,
+    {"sum": _sum, "min": min, "max": max, "abs": abs, "round": _round, "pow": _power, "sqrt": math.sqrt,
      "ceil": math.ceil, "floor": math.floor, "log": math.log, "log2": math.log2, "log10": math.log10, "sin": math.sin,
      "cos": math.cos, "tan": math.tan, "int": int, "float": float}
 )  # fmt: skip
 OPERATORS: Mapping[type, Callable[..., Any]] = MappingProxyType(
     {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: _multiply, ast.Div: operator.truediv,
-     ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: _power, ast.LShift: _shift,
+     ast.FloorDiv: operator.floordiv, ast.Mod: _remainder, ast.Pow: _power, ast.LShift: _shift,
      ast.RShift: operator.rshift, ast.BitAnd: operator.and_, ast.BitOr: operator.or_, ast.BitXor: operator.xor,
      ast.UAdd: operator.pos, ast.USub: operator.neg, ast.Invert: operator.invert, ast.Not: operator.not_,
      ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt,
-     ast.GtE: operator.ge}
+     ast.GtE: operator.ge, ast.Is: operator.is_, ast.IsNot: operator.is_not, ast.In: lambda one, many: one in many,
+     ast.NotIn: lambda one, many: one not in many}
 )  # fmt: skip
 _KINDS: Mapping[type, Callable[[_Evaluation, Any], Any]] = MappingProxyType(
     {ast.Constant: _constant, ast.Name: _name, ast.BinOp: _binary, ast.UnaryOp: _unary, ast.BoolOp: _boolean,
-     ast.Compare: _compare, ast.IfExp: _choose, ast.Call: _call}
+     ast.Compare: _compare, ast.IfExp: _choose, ast.Call: _call,
+     ast.Subscript: _item, ast.Slice: _part}
 )  # fmt: skip

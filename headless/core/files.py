@@ -16,6 +16,8 @@ from ..folders import Folders
 
 _PNG_NAME = re.compile(r"[!-~]([ -~]{0,77}[!-~])?")  # of a text in a PNG (PNG, 11.3.3.2), less what only Latin-1 has
 PREFIX_TIP = "How file names begin; may name subfolders and %width%, %height%, %year%, %month%, %day%, %batch_num%."
+# What core fills into a prefix for %width% and %height% where there is no image.
+NO_SIZE, ONE_PIXEL = {"width": 0, "height": 0}, {"width": 1, "height": 1}
 HIDDEN = {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"}
 
 
@@ -91,7 +93,7 @@ class SaveLatent:
         """samples: {"samples": raw latent of any shape}. Raises BadRequest for several, and on an unusable place."""
         if not isinstance(samples["samples"], Tensor):
             raise BadRequest("this latent is of a clip and its sound: take them apart by LTXVSeparateAVLatent")
-        file = next_series(self.folders.output, filename_prefix, {}).file(0, ".latent")
+        file = next_series(self.folders.output, filename_prefix, NO_SIZE).file(None, ".latent")
         write_latent(file, samples["samples"], texts=collect_texts(prompt, extra_pnginfo))
         return {"ui": {"latents": list_files([file], "output")}, "result": (samples,)}
 
@@ -157,7 +159,7 @@ class SaveText:
 
     def save(self, text: str, filename_prefix: str, format: str) -> dict[str, Any]:
         """Raises BadRequest on an unusable place."""
-        file = next_series(self.folders.output, filename_prefix, {}).file(0, f".{format}", tail="")
+        file = next_series(self.folders.output, filename_prefix, ONE_PIXEL).file(None, f".{format}", tail="")
         with write_atomically(file) as part:
             part.write_text(text, encoding="utf-8", newline="")
         return {"ui": {"text": (text,), "files": list_files([file], "output")}, "result": (text,)}

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ...vae_core.errors import BadRequest
 from .bislerp import bislerp
 from .declaring import CROPS, LARGEST, LONGEST_LATENTS, METHODS, Core, Latent, Nested, row, whole
 from .images import FLIPS, TURNS
@@ -120,9 +121,27 @@ class LatentBlend(_Latent):
              "blend_factor": ("FLOAT", {**SHARE, "tooltip": "How much of the first."})}  # fmt: skip
 
     def run(self, samples1: Latent, samples2: Latent, blend_factor: float) -> tuple[Latent]:
-        first = samples1["samples"]
-        second = _match(samples2["samples"], first, "bicubic")
+        """A single latent is blended with each of a batch. Raises BadRequest for batches of two lengths."""
+        first, second = samples1["samples"], samples2["samples"]
+        if len(first) != len(second) and 1 not in (len(first), len(second)):
+            raise BadRequest(f"{len(first)} latents cannot be blended with {len(second)}: take as many, or one")
+        if first.shape != second.shape:
+            second = resize_latent(second, first.shape[-1], first.shape[-2], "bicubic", "center")
         return ({**samples1, "samples": first * blend_factor + second * (1 - blend_factor)},)
+
+
+class LatentInterpolate(_Latent):
+    DESCRIPTION = "Goes from the second latent to the first: the directions of its pixels and their lengths apart."
+    CATEGORY = "model/latent/advanced"
+    TAKES = {"samples1": ("LATENT",), "samples2": ("LATENT",),
+             "ratio": ("FLOAT", {**SHARE, "default": 1.0, "tooltip": "How much of the first."})}  # fmt: skip
+
+    def run(self, samples1: Latent, samples2: Latent, ratio: float) -> tuple[Latent]:
+        """A pixel is the vector of its channels. What has no length has no direction either, and stays 0."""
+        first, second = samples1["samples"], _match(samples2["samples"], samples1["samples"])
+        lengths = torch.lerp(_length(second), _length(first), ratio)
+        direction = _turn_to_unit(first) * ratio + _turn_to_unit(second) * (1.0 - ratio)
+        return ({**samples1, "samples": _turn_to_unit(direction) * lengths},)
 
 
 class LatentBatch(_Latent):
@@ -154,7 +173,7 @@ class RepeatLatentBatch(_Latent):
         made = {**samples, "samples": torch.cat([latent] * amount)}
         mask = samples.get("noise_mask")
         if mask is not None and len(mask) > 1:
-            made["noise_mask"] = torch.cat([_fill_batch(mask, latent)] * amount)
+            made["noise_mask"] = torch.cat([mask] * amount)
         if "batch_index" in samples:
             numbers = samples["batch_index"]
             step = max(numbers) - min(numbers) + 1
@@ -225,8 +244,8 @@ class TrimVideoLatent(_Latent):
 
 
 LATENTS = (LatentFlip, LatentRotate, LatentUpscale, LatentUpscaleBy, LatentCrop, LatentComposite,
-           LatentCompositeMasked, LatentBlend, LatentBatch, BatchLatentsNode, RepeatLatentBatch, LatentFromBatch,
-           SetLatentNoiseMask, LatentCut, LatentConcat, TrimVideoLatent)  # fmt: skip
+           LatentCompositeMasked, LatentBlend, LatentInterpolate, LatentBatch, BatchLatentsNode, RepeatLatentBatch,
+           LatentFromBatch, SetLatentNoiseMask, LatentCut, LatentConcat, TrimVideoLatent)  # fmt: skip
 
 
 def _scale(samples: Latent, width: int, height: int, method: str, crop: str) -> Latent:
@@ -239,11 +258,19 @@ def _fill_batch(mask: Tensor, latent: Tensor) -> Tensor:
     return mask if len(mask) >= len(latent) else repeat_to(mask, len(latent))
 
 
-def _match(latent: Tensor, other: Tensor, method: str) -> Tensor:
+def _match(latent: Tensor, other: Tensor) -> Tensor:
     """Cut and scaled to the other's size, and repeated to its batch."""
     if latent.shape[1:] != other.shape[1:]:
-        latent = resize_latent(latent, other.shape[-1], other.shape[-2], method, "center")
+        latent = resize_latent(latent, other.shape[-1], other.shape[-2], "bilinear", "center")
     return repeat_to(latent, len(other))
+
+
+def _length(latent: Tensor) -> Tensor:
+    return latent.norm(dim=1, keepdim=True)
+
+
+def _turn_to_unit(latent: Tensor) -> Tensor:
+    return (latent / _length(latent)).nan_to_num()
 
 
 def _join(several: list[Latent]) -> Latent:

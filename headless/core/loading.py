@@ -14,6 +14,7 @@ from ...vae_core.errors import BadRequest
 from ...vae_core.latents import read_latent
 from ..folders import Folders
 from .declaring import Core
+from .image_kinds import read_image
 
 WHERE = "A file in the input folder, also in a subfolder; 'x.png [output]' means one in the output folder."
 
@@ -68,7 +69,7 @@ class LoadImage(FromFile):
 
     def load_image(self, image: str) -> tuple[Tensor, Tensor]:
         """-> IMAGE (B, H, W, 3) in [0, 1], MASK (B, H, W)."""
-        return readers.read(self.folders.find(image))
+        return read_image(self.folders.find(image))
 
 
 class LoadImageMask(LoadImage):

@@ -47,7 +47,6 @@ CORE_ALIASES: Mapping[str, str] = MappingProxyType(
         "VAETiledDecode": "ExactVAETiledDecode",
         "VAESave": "ExactVAESave",
         "LatentNoise": "ExactLatentNoise",
-        "LatentInterpolate": "ExactLatentInterpolate",
     }
 )
 

@@ -34,15 +34,16 @@ class Painter(Core):
     def run(
         self, mask: str, width: int, height: int, bg_color: str = "#000000", image: Tensor | None = None
     ) -> dict[str, Any]:
-        """image: (B, H, W, C). -> IMAGE (1, H, W, 3) and MASK (1, H, W). Raises BadRequest, BadPixels."""
-        under = (
-            torch.tensor(_read_colour(bg_color)).repeat(1, height, width, 1) if image is None else image[:1, ..., :3]
-        )
+        """image: (B, H, W, C). -> IMAGE (1, H, W, 3) and MASK (1, H, W). Raises BadRequest, BadPixels.
+
+        An image over which nothing was painted keeps all its channels.
+        """
+        under = torch.tensor(_read_colour(bg_color)).repeat(1, height, width, 1) if image is None else image[:1]
         painted = torch.zeros(*under.shape[1:3], 4)
         if mask and mask.strip():
             painted = self._read(mask, under.shape[2], under.shape[1])
         alpha = painted[None, ..., 3:]
-        made = painted[None, ..., :3] * alpha + under * (1 - alpha)
+        made = painted[None, ..., :3] * alpha + under[..., :3] * (1 - alpha) if mask and mask.strip() else under
         shown = list_files(write_images(self.folders.temp, "ComfyUI_temp", made, {}, 1), "temp")
         return {"ui": {"images": shown}, "result": (made, alpha[..., 0])}
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ...vae_core.files import write_atomically
+from ...vae_core.files import NumberedFile, write_atomically
 from .. import exr, image_files, png16
 from ..dynamic import COMBO
 from ..folders import Folders
@@ -42,10 +42,10 @@ class SaveAnimatedPNG(_Saving):
     ) -> dict[str, Any]:  # fmt: skip
         """images: (B, H, W, C) in [0, 1], C 1, 3 or 4. Raises BadPixels on NaN, BadRequest on an unusable place."""
         image_files.demand_images(images)
-        file = start_files(self.folders.output, filename_prefix, images).file(0, ".png")
+        file = start_files(self.folders.output, filename_prefix, images).file(None, ".png")
         with write_atomically(file) as part:
             image_files.write_moving_png(part, images, collect_texts(prompt, extra_pnginfo), fps, compress_level)
-        return {"ui": {"images": list_files([file], "output"), "animated": (True,)}, "result": (images,)}
+        return {"ui": _show(file, images), "result": (images,)}
 
 
 class SaveAnimatedWEBP(_Saving):
@@ -62,12 +62,11 @@ class SaveAnimatedWEBP(_Saving):
     ) -> dict[str, Any]:  # fmt: skip
         """images: (B, H, W, C) in [0, 1], C 1, 3 or 4. Raises BadPixels on NaN, BadRequest on an unusable place."""
         image_files.demand_images(images)
-        file = start_files(self.folders.output, filename_prefix, images).file(0, ".webp")
+        file = start_files(self.folders.output, filename_prefix, images).file(None, ".webp")
         options = {"lossless": lossless, "quality": quality, "method": self.METHODS[method]}
         with write_atomically(file) as part:
             image_files.write_moving_webp(part, images, collect_texts(prompt, extra_pnginfo), fps, options)
-        moving = {"animated": (True,)} if len(images) > 1 else {}
-        return {"ui": {"images": list_files([file], "output"), **moving}, "result": (images,)}
+        return {"ui": _show(file, images), "result": (images,)}
 
 
 class SaveImageAdvanced(_Saving, Nested):
@@ -106,6 +105,10 @@ class SaveImageAdvanced(_Saving, Nested):
                 else:
                     image_files.write_png(part, image, texts, 4)
         return {"ui": {"images": list_files(written, "output")}, "result": (images,)}
+
+
+def _show(file: NumberedFile, images: Tensor) -> dict[str, Any]:
+    return {"images": list_files([file], "output"), **({"animated": (True,)} if len(images) > 1 else {})}
 
 
 SAVING = (SaveAnimatedPNG, SaveAnimatedWEBP, SaveImageAdvanced)

@@ -97,6 +97,8 @@ class ResizeImageMaskNode(Nested):
         """input: (B, H, W, C), or (B, H, W)."""
         image = input if input.ndim == 4 else input.reshape(-1, *input.shape[-2:], 1)
         rule = resize_type["resize_type"]
+        if rule in _BY_SIDES and not any(resize_type.get(side) for side in ("width", "height")):
+            return (input,)  # not even through the levels of a filter
         if rule == "scale to multiple":
             made = _crop_to_multiple(image, resize_type["multiple"], scale_method)
         else:
@@ -161,8 +163,11 @@ class ResizeAndPadImage(Core):
     ) -> tuple[Tensor]:
         height, width = image.shape[1:3]
         factor = min(target_width / width, target_height / height)
-        inner = resize(image, int(width * factor), int(height * factor), interpolation)
+        columns, rows = int(width * factor), int(height * factor)
         made = torch.full((len(image), target_height, target_width, image.shape[-1]), float(padding_color == "white"))
+        if interpolation == "area" and not (columns and rows):
+            return (made,)  # an area of nothing is nothing; other filters refuse it, as in core
+        inner = resize(image, columns, rows, interpolation)
         y, x = (target_height - inner.shape[1]) // 2, (target_width - inner.shape[2]) // 2
         made[:, y : y + inner.shape[1], x : x + inner.shape[2]] = inner
         return (made,)
@@ -247,6 +252,9 @@ _RULES: Mapping[str, Callable[[int, int, Mapping[str, Any]], tuple[int, int]]] =
         "match size": _size_of_match,
     }
 )
+
+
+_BY_SIDES = ("scale dimensions", "scale width", "scale height")
 
 
 def _crop_to_multiple(image: Tensor, multiple: int, method: str) -> Tensor:

@@ -15,7 +15,7 @@ from ...vae_core.files import next_series
 from ..dynamic import COMBO
 from ..folders import Folders
 from .declaring import Core, Nested, choice
-from .files import HIDDEN, PREFIX_TIP, collect_texts, list_files
+from .files import HIDDEN, NO_SIZE, PREFIX_TIP, collect_texts, list_files
 from .loading import FromFile
 
 ENDINGS = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".mka")
@@ -75,7 +75,7 @@ class _Saving(Core):
         Raises BadRequest for no sound, an unusable place, and what the codec does not take.
         """
         waveform, rate = _demand_sound(audio)
-        series = next_series(self.folders.of(kind), prefix, {})
+        series = next_series(self.folders.of(kind), prefix, NO_SIZE)
         files = [series.file(i, f".{format}", tail="") for i in range(len(waveform))]
         bits = 0 if quality in ("", BEST) else 1000 * int(quality.removesuffix("k"))
         for file, sound in zip(files, waveform, strict=True):

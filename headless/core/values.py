@@ -8,11 +8,14 @@ from string import ascii_lowercase
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import torch
+
 from ...vae_core.errors import BadRequest
 from ..dynamic import AUTOGROW, MATCH
 from .declaring import Core, Nested, whole
 from .expressions import Number, evaluate
 
+EDGE = 6  # numbers at each end of a side of a tensor that is shown
 MEGA = 1024 * 1024  # what core calls a megapixel
 
 
@@ -170,7 +173,9 @@ class ResolutionSelector(Core):
 class CustomCombo(Core):
     DESCRIPTION = "One of some texts, which the workflow lists."
     TAKES = {"choice": ([], {"tooltip": "The text."})}
-    MAY_TAKE = {"index": ("INT", {"default": 0, "forceInput": True, "tooltip": "Its number; the editor gives it."})}
+    MAY_TAKE = {
+        "index": ("*", {"forceInput": True, "tooltip": "Its number; the editor gives it, and it goes on as it is."})
+    }
     RETURN_TYPES = ("STRING", "INT")
     OUTPUT_TOOLTIPS = ("The text.", "Its number.")
     CATEGORY = "utilities"
@@ -180,7 +185,7 @@ class CustomCombo(Core):
         """Any text is right: the choices are in the workflow."""
         return True
 
-    def run(self, choice: str, index: int = 0) -> tuple[str, int]:
+    def run(self, choice: str, index: Any = 0) -> tuple[str, Any]:
         return choice, index
 
 
@@ -198,9 +203,21 @@ def _read_whole(value: Any) -> int | None:
 
 
 def _write(value: Any) -> str:
-    if isinstance(value, str | int | float | bool):
+    """As the host does: JSON where it is some, with all letters as they are, and of large tensors six at each end."""
+    if value is None or isinstance(value, str | int | float):
         return str(value)
     try:
-        return "None" if value is None else json.dumps(value, indent=4)
-    except (TypeError, ValueError):
+        return json.dumps(value, indent=4, ensure_ascii=False)
+    except Exception:  # a value of a pack may raise anything
+        return _print(value)
+
+
+def _print(value: Any) -> str:
+    usual = vars(torch)["_tensor_str"].PRINT_OPTS.edgeitems  # which torch tells nowhere else
+    torch.set_printoptions(edgeitems=EDGE)
+    try:
         return str(value)
+    except Exception:
+        return "source exists, but could not be serialized."
+    finally:
+        torch.set_printoptions(edgeitems=usual)

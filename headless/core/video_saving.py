@@ -94,7 +94,7 @@ class SaveVideo(Nested):
         given, wanted = as_video(video), _read_wanted(format, codec)
         suffix = ".mp4" if format["format"] == AUTO else f".{format['format']}"
         texts = collect_texts(prompt, extra_pnginfo)
-        file = next_series(self.folders.output, filename_prefix, _measure(given)).file(0, suffix)
+        file = next_series(self.folders.output, filename_prefix, _measure(given)).file(None, suffix)
         if _can_copy(given, wanted):
             videos.copy_video(demand_path(given), file, suffix, texts)
         else:

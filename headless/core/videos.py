@@ -40,9 +40,10 @@ class Components:
 
 @dataclass(frozen=True)
 class Video:
-    """What goes by the VIDEO socket. path: of a file, or None for components. start, length: the part of the file.
+    """What goes by the VIDEO socket. path: of a file, or None for components. start, length: the part of it.
 
     start: in seconds, from the end if negative. length: 0 goes on to the end. bits: of components, when they are saved.
+    sliced: is it a part? Then a part of it begins where it does, and may go on beyond its end, as in the host.
     """
 
     path: Path | None = None
@@ -50,10 +51,16 @@ class Video:
     start: float = 0.0
     length: float = 0.0
     bits: int = 8
+    sliced: bool = False
 
     def get_components(self) -> Components:
         """Raises BadPixels for a file that is no video, DoesNotFit before frames are kept that have no room."""
-        return self.components or _read_components(self)
+        return self.cut or _read_components(self)
+
+    @cached_property
+    def cut(self) -> Components | None:
+        """The part of the components; None of a file. Raises BadRequest if no frame is in it."""
+        return _cut(self.components, self.start, self.length) if self.components and self.sliced else self.components
 
     @property
     def is_whole(self) -> bool:
@@ -85,23 +92,21 @@ class Video:
 
     @property
     def seconds(self) -> float:
-        if self.components:
-            return float(len(self.components.images) / self.components.frame_rate)
-        whole = self.facts.seconds
+        whole = _count_seconds(self.components) if self.components else self.facts.seconds
         rest = min(whole, -self.start) if self.start < 0 else whole - self.start
         return min(self.length, rest) if self.length else rest
 
     def read_frames(self) -> Iterator[Tensor]:
         """(3, n, H, W) in [-1, 1], a few frames at a time. Raises BadPixels."""
-        if self.components:
-            yield from ((one.movedim(-1, 0) * 2 - 1) for one in self.components.images.split(1))
+        if self.cut:
+            yield from ((one.movedim(-1, 0) * 2 - 1) for one in self.cut.images.split(1))
         else:
             yield from _open_frames(self, _to_pixels).read()
 
     def read_sound(self) -> Any:
         """{"waveform": (1, C, n), "sample_rate"}, or None."""
-        if self.components:
-            return self.components.audio
+        if self.cut:
+            return self.cut.audio
         found = videos.read_sound(demand_path(self), self.span) if self.facts.sounds else None
         return {"waveform": found[0][None], "sample_rate": found[1]} if found else None
 
@@ -137,7 +142,7 @@ class CreateVideo(Core):
     def run(self, images: Tensor, fps: float, audio: Any = None, bit_depth: int = 8) -> tuple[Video]:
         """images: (T, H, W, C) in [0, 1]. Raises BadPixels, BadRequest."""
         frames = image_files.demand_images(images)[..., :3].expand(-1, -1, -1, 3)
-        components = Components(frames, audio, Fraction(fps).limit_denominator(1001))
+        components = Components(frames, audio, Fraction(fps))
         return (Video(None, components, bits=bit_depth),)
 
 
@@ -170,15 +175,15 @@ class VideoSlice(Core):
              "duration": ("FLOAT", LENGTH), "strict_duration": ("BOOLEAN", STRICT)}  # fmt: skip
 
     def run(self, video: Any, start_time: float, duration: float, strict_duration: bool) -> tuple[Video]:
-        """Raises BadRequest for a part that is not there: of images never, of a file if it is strict."""
+        """Raises BadRequest for a part that is not there: of images always, of a file or a part if it is strict."""
         given = as_video(video)
-        if given.components:
-            if given.seconds < start_time + duration:
-                raise BadRequest(_say_too_short(given, start_time, duration))
-            return (replace(given, components=_cut(given.components, start_time, duration)),)
-        part = replace(given, start=given.start + start_time, length=duration)
-        if strict_duration and part.seconds < duration:
+        part = replace(given, start=given.start + start_time, length=duration, sliced=True)
+        fresh = given.components and not given.sliced
+        short = given.seconds < start_time + duration if fresh else strict_duration and part.seconds < duration
+        if short:
             raise BadRequest(_say_too_short(given, start_time, duration))
+        if part.components:
+            part.get_components()  # which says now that no frame is in it
         return (part,)
 
 
@@ -206,9 +211,13 @@ def _say_too_short(video: Video, start: float, length: float) -> str:
     return f"the video is {video.seconds:.3f} s long: there is no part of {length:g} s from {start:g} s on"
 
 
+def _count_seconds(found: Components) -> float:
+    return float(len(found.images) / found.frame_rate)
+
+
 def _cut(found: Components, start: float, length: float) -> Components:
     """The images from a time on, and the sound of that time. Raises BadRequest if none is left."""
-    seconds = float(len(found.images) / found.frame_rate)
+    seconds = _count_seconds(found)
     start = max(seconds + start, 0.0) if start < 0 else start
     span = videos.Span(start, length or max(seconds - start, 0.0))
     first, end = (math.ceil(ticks * TICK * found.frame_rate) for ticks in span.count(TICK))

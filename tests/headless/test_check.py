@@ -5,6 +5,7 @@ import json
 import pytest
 from exact_vae.headless import GraphError, check, parse
 from exact_vae.headless.check import walk_upstream
+from exact_vae.headless.interface import types_match
 from support.nodes_to_check import (
     NODES,
     Save,
@@ -227,3 +228,13 @@ def test_a_class_that_cannot_say_what_it_takes():
 
     with pytest.raises(GraphError, match=r"^INPUT_TYPES of Bad fails: RuntimeError: no folder$"):
         check(parse({"1": node("Bad")}), {"Bad": Bad})
+
+
+@pytest.mark.parametrize(
+    ("gives", "takes", "fits"),
+    [("COMBO", ["a"], False), (["a"], ["a"], True), (["a"], ["b"], False), (["a"], "COMBO", True), ("*", ["a"], True),
+     ("COMBO", "COMBO", True), ("STRING", ["a"], False)],
+)  # fmt: skip
+def test_choices_that_another_node_gives(gives, takes, fits):
+    """A list, as the first version declares choices, takes only the same list."""
+    assert types_match(gives, takes) is fits

@@ -42,7 +42,7 @@ def test_batches_keep_their_numbers():
     assert made("BatchLatentsNode", latents={"latent0": LATENT, "latent1": other})["batch_index"] == [5, 6, 9, 0, 1]
     masked = {**LATENT, "noise_mask": torch.arange(2.0).reshape(2, 1, 1, 1)}
     assert made("RepeatLatentBatch", samples=LATENT, amount=2)["batch_index"] == [5, 6, 9, 10, 11, 14]
-    assert made("RepeatLatentBatch", samples=masked, amount=2)["noise_mask"].flatten().tolist() == [0, 1, 0, 0, 1, 0]
+    assert made("RepeatLatentBatch", samples=masked, amount=2)["noise_mask"].flatten().tolist() == [0, 1, 0, 1]
     picked = made("LatentFromBatch", samples=masked, batch_index=-2, length=9)
     assert picked["batch_index"] == [6, 9] and picked["noise_mask"].flatten().tolist() == [1, 0]
     assert torch.equal(picked["samples"], LATENT["samples"][1:])
@@ -57,6 +57,26 @@ def test_pasting():
     assert not pasted["samples"].any()
     half = made("LatentBlend", samples1=into, samples2=ones, blend_factor=0.25)["samples"]
     assert half.shape == (1, 4, 4, 6) and torch.allclose(half, torch.tensor(0.75))
+
+
+def test_a_latent_is_blended_with_each_of_a_batch():
+    one, three = {"samples": torch.ones(1, 4, 5, 7)}, {"samples": LATENT["samples"][:, :, :5]}
+    for first, second, share in ((one, three, 0.25), (three, one, 0.75)):
+        blended = made("LatentBlend", samples1=first, samples2=second, blend_factor=share)["samples"]
+        assert torch.allclose(blended, 0.25 + 0.75 * three["samples"])
+    with raises(BadRequest, match="2 latents cannot be blended with 3"):
+        made("LatentBlend", samples1={"samples": torch.ones(2, 4, 5, 7)}, samples2=three, blend_factor=0.5)
+
+
+def test_core_s_interpolation_is_of_directions_and_lengths():
+    """Of each item of a batch for itself: core has only single ones."""
+    first, second = torch.zeros(2, 2, 1, 2), torch.zeros(1, 2, 1, 2)
+    first[:, 0, 0, 0], second[:, 1, 0, 0] = torch.tensor([2.0, 6.0]), 4
+    half = made("LatentInterpolate", samples1={"samples": first}, samples2={"samples": second}, ratio=0.5)["samples"]
+    assert torch.allclose(half[..., 0, 0], torch.tensor([[3.0], [5.0]]) * 0.5**0.5) and not half[..., 1].any()
+    larger = {"samples": torch.ones(1, 2, 6, 8)}
+    assert made("LatentInterpolate", samples1={"samples": first}, samples2=larger, ratio=0.0)["samples"].shape == (
+        2, 2, 1, 2)  # fmt: skip
 
 
 def test_parts():

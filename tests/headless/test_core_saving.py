@@ -90,3 +90,17 @@ def test_savers_pass_on_what_they_are_given(nodes, folders):
     assert (folders.output / "t_00001.md").read_text().startswith("tensor")
     assert results.outputs[last.id]["files"][0]["filename"] == "t_00001.md"
     assert len(results.outputs[compared.id]["a_images"]) == 1 and not results.outputs[compared.id]["b_images"]
+
+
+def test_words_of_a_prefix_that_stand_for_nothing_here(nodes):
+    """As in core: a text has one pixel and a latent none, and only batches of files have a number in one."""
+    prefix, latent = "%width%x%height%-%batch_num%", {"samples": torch.zeros(1, 4, 2, 2)}
+    text = nodes["SaveText"]().save("a", prefix, "txt")["ui"]["files"]
+    saved = nodes["SaveLatent"]().save(latent, prefix)["ui"]["latents"]
+    moving = nodes["SaveAnimatedPNG"]().run(torch.zeros(1, 3, 5, 3), prefix, 6.0, 4)["ui"]
+    names = [one["filename"] for one in (*text, *saved, *moving["images"])]
+    assert names == [
+        "1x1-%batch_num%_00001.txt", "0x0-%batch_num%_00001_.latent", "5x3-%batch_num%_00001_.png"]  # fmt: skip
+    assert "animated" not in moving
+    assert [nodes["SaveText"]().save("a", one, "txt")["ui"]["files"][0]["filename"] for one in ("", "a/..")] == [
+        "._00001.txt", "._00002.txt"]  # fmt: skip

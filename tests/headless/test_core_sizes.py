@@ -71,6 +71,11 @@ def test_images_beside_one_another(direction, gap):
 
 
 def test_borders():
+    narrow = {"image": torch.zeros(1, 1, 9, 3), "target_width": 4, "target_height": 4, "padding_color": "white"}
+    assert torch.equal(made("ResizeAndPadImage", **narrow, interpolation="area"), torch.ones(1, 4, 4, 3))
+    kept = torch.full((1, 3, 4, 3), 0.501)
+    rule = {"resize_type": "scale dimensions", "width": 0, "height": 0, "crop": "disabled"}
+    assert made("ResizeImageMaskNode", input=kept, resize_type=rule, scale_method="lanczos") is kept
     padded = made("ResizeAndPadImage", image=torch.full((1, 3, 4, 3), 0.5), target_width=9, target_height=4,
                   padding_color="white", interpolation="area")  # fmt: skip
     assert padded[0, 0, :, 0].tolist() == [1, 1, 0.5, 0.5, 0.5, 0.5, 0.5, 1, 1]

@@ -1,6 +1,7 @@
 """Core nodes for numbers and texts. The answers are those that the real core gave."""
 
 import pytest
+import torch
 from exact_vae.headless import Graph, core_nodes, run
 from exact_vae.headless.core.expressions import evaluate
 from exact_vae.headless.limits import DEEPEST_EXPRESSION as DEEPEST
@@ -19,7 +20,10 @@ def made(kind: str, **inputs):
     [("a / 2", 1.5), ("a // b", 1), ("-a ** 2", -9), ("a & ~1", 2), ("a > b", True), ("1 < a < b", False),
      ("not a", False), ("a if a > b else 1 / 0", 3), ("a and 0 or b", 2), ("round(a / b, 1)", 1.5),
      ("max(((a + 15) // 16) * 16, 256)", 256), ("sum(values)", 5), ("sum(a, b)", 5), ("floor (a / b)", 1),
-     ("pow(a, b) + sqrt(4)", 11), ("int(log2(8))", 3), ("1e3 * a", 3000), ("a << b", 12), ("True", True)],
+     ("pow(a, b) + sqrt(4)", 11), ("int(log2(8))", 3), ("1e3 * a", 3000), ("a << b", 12), ("True", True),
+     ("values[0] + values[-1]", 5), ("sum(values[1:])", 2), ("a in values", True), ("b if 9 not in values else 0", 2),
+     ("round(a / 7, ndigits=1)", 0.4), ("int('5') + a", 8), ("pow(base=a, exp=b)", 9), ("max(values, default=0)", 3),
+     ("a is None", False), ("values[0] is not values[1]", True), ("'a' < 'b'", True), ("round(17, -1)", 20)],
 )  # fmt: skip
 def test_expressions(expression, value):
     assert evaluate(expression, {"a": 3, "b": 2}) == value
@@ -29,13 +33,18 @@ def test_expressions(expression, value):
     "expression, words",
     [(" ", "is empty"), ("a +", "is no expression: invalid syntax"), ("c", "'c' has no value; these have one: a"),
      ("__import__('os')", "the functions of expressions are sum, min,"), ("a.real", "has no Attribute"),
-     ("[a]", "has no List"), ("'x'", "has numbers, and no 'x'"), ("a / 0", "cannot be computed: division by zero"),
+     ("[a]", "has no List"), ("'x'", "gives no finite number: 'x'"), ("b'x'", "has numbers and texts, and no b'x'"),
+     ("a / 0", "cannot be computed: division by zero"),
      ("9 ** 9 ** 9", "more than 100000 bits"), ("1 << 10 ** 9", "more than 100000 bits"),
      ("9 ** 9999", "cannot be computed: "), ("1e400", "gives no finite number: inf"),
      ("values", "gives no finite number"), ("sqrt(-a)", "cannot be computed"), ("(-1) ** 0.5", "no finite number"),
      ("-" * (DEEPEST + 1) + "1", f"more than {DEEPEST} operations"), ("1" + " " * LONGEST + "+1", "longer than"),
-     ("round(x=1)", "the functions of"), ("a @ a", "no operator MatMult"), ("max(a)", "cannot be computed")],
-    ids=range(20),
+     ("round(x=1)", "cannot be computed"), ("max(**values)", "has no **"), ("values[5]", "cannot be computed"),
+     ("values * 10**6", "more than 10000 letters or values"), ("10**5 * 'x'", "more than 10000 letters or values"),
+     ("'%1000000000d' % a", "cannot be computed: a text has no remainder"), ("round(5, -10**9)", "more than 100000"),
+     ("values.count(3)", "the functions of"), ("'x'.real", "has no Attribute"),
+     ("a @ a", "no operator MatMult"), ("max(a)", "cannot be computed")],
+    ids=range(29),
 )  # fmt: skip
 def test_what_is_no_expression_is_said(expression, words):
     with pytest.raises(BadRequest) as told:
@@ -55,6 +64,19 @@ def test_numbers():
         made("ColorToRGBInt", color="red")
     chosen = {"aspect_ratio": "9:16 (Portrait Widescreen)", "megapixels": 0.3, "multiple": 64}
     assert made("ResolutionSelector", **chosen) == (448, 768)
+
+
+def test_values_are_shown_as_the_host_shows_them():
+    def show(value):
+        return made("PreviewAny", source=value)["ui"]["text"][0]
+
+    assert [show(one) for one in (None, True, 1.5, "é", {"é": [1]})] == [
+        "None", "True", "1.5", "é", '{\n    "é": [\n        1\n    ]\n}']  # fmt: skip
+    assert (
+        show(torch.arange(2000))
+        == "tensor([   0,    1,    2,    3,    4,    5,  ..., 1994, 1995, 1996, 1997, 1998,\n        1999])"
+    )
+    assert str(torch.arange(2000)).count(",") == 6  # as torch shows it everywhere else
 
 
 def test_texts():

@@ -176,6 +176,33 @@ def test_a_part_of_a_part_is_encoded_and_saved(nodes):
     assert len(saved.get_components().images) == 2
 
 
+@pytest.mark.parametrize(
+    ("parts", "kept"),
+    [
+        ([(0.0, 0.25), (0.125, 0.5)], range(1, 5)),  # it goes on beyond the end of the first
+        ([(0.25, 0.25), (-0.25, 0.0)], range(5)),  # and begins where that one begins
+        ([(0.125, 0.25), (0.125, 0.0)], range(2, 5)),
+        ([(0.0, 0.25), (0.0, 9.0)], range(5)),
+    ],
+)
+def test_a_part_of_a_part_is_counted_from_the_whole(nodes, parts, kept):
+    (made,) = nodes["CreateVideo"]().run(FRAMES, 8.0, SOUND)
+    for video in (made, Video(save(nodes, made, recode("mkv", "h264", "auto", 1.0)))):
+        for part in parts:
+            video = cut(nodes, video, *part)
+        assert (video.get_components().images - FRAMES[list(kept)]).abs().max() < 0.02
+    with pytest.raises(BadRequest, match="no part of 9 s from 0 s"):
+        cut(nodes, cut(nodes, made, 0.0, 0.25), 0.0, 9.0, strict=True)
+
+
+@pytest.mark.parametrize("rate", [29.97, 7.3, 35.32095984593165, 24000 / 1001])
+def test_rates_are_kept(nodes, rate):
+    (video,) = nodes["CreateVideo"]().run(FRAMES, rate)
+    assert nodes["GetVideoComponents"]().run(video)[2] == rate
+    assert len(cut(nodes, video, 0.0, 5 / rate).get_components().images) == 5
+    assert Video(save(nodes, video)).facts.rate == pytest.approx(rate, rel=1e-4)
+
+
 def test_parts_that_are_not_there_are_refused(nodes):
     (video,) = nodes["CreateVideo"]().run(FRAMES, 8.0)
     with pytest.raises(BadRequest, match=r"the video is 0\.625 s long: there is no part of 0\.6 s from 0\.1 s on"):

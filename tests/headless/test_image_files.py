@@ -9,6 +9,7 @@ import pytest
 import torch
 from exact_vae.headless import GraphError, core_nodes, parse, run
 from exact_vae.vae_core.errors import BadPixels, BadRequest
+from exact_vae.vae_core.readers import read
 from PIL import Image, PngImagePlugin
 
 
@@ -79,14 +80,48 @@ def test_frames_become_a_batch(put, load):
     image, mask = load(put(frames[0], "x.gif", save_all=True, append_images=frames[1:]))
     assert torch.equal(image[:, 0, 0], torch.eye(3))
     assert image.shape == (3, 2, 4, 3)
-    assert mask.shape == (3, 64, 64)
+    assert torch.equal(mask, torch.zeros(3, 2, 4))
 
 
-def test_frames_with_and_without_alpha_get_masks_of_one_size(put, load):
+def test_frames_with_and_without_alpha_get_masks_of_one_size(put, load, folders):
     pages = [Image.new("RGB", (4, 2)), Image.new("RGBA", (4, 2), (0, 0, 0, 0)), Image.new("RGB", (5, 2))]
-    image, mask = load(put(pages[0], "x.tif", save_all=True, append_images=pages[1:]))
+    name = put(pages[0], "x.tif", save_all=True, append_images=pages[1:])
+    image, mask = read(folders.input / name)
     assert image.shape == (2, 2, 4, 3)  # the third is of another size
     assert torch.equal(mask, torch.stack([torch.zeros(2, 4), torch.ones(2, 4)]))
+    assert load(name)[0].shape == (1, 2, 4, 3)  # the first page, as in the host
+
+
+ROOM = {"gif": "gif", "moving gif": "gif", "palette": "png", "grey bmp": "bmp", "one bit": "bmp", "palette bmp": "bmp",
+        "cmyk": "jpg", "tiff palette": "tif", "tga palette": "tga", "lossless": "webp", "profile": "webp"}  # fmt: skip
+PLAIN = {"grey": "png", "lossy": "webp", "rgb": "jpg", "rgb bmp": "bmp", "grey tiff": "tif"}
+
+
+@pytest.mark.parametrize(("what", "ending"), [*ROOM.items(), *PLAIN.items()])
+def test_the_mask_has_the_image_s_size_where_ffmpeg_finds_a_place_for_alpha(nodes, put, what, ending):
+    modes = {"palette": "P", "grey": "L", "one": "1", "cmyk": "CMYK", "tiff": "P", "tga": "P"}
+    mode = "L" if what == "grey tiff" else modes.get(what.split()[0], "RGB")
+    image = Image.new("RGB", (5, 3), "white").convert(mode)
+    options = {"lossless": what in ("lossless", "profile")} if ending == "webp" else {}
+    options |= {"icc_profile": b"colours"} if what == "profile" else {}
+    options |= {"save_all": True, "append_images": [Image.new("RGB", (5, 3))]} if "moving" in what else {}
+    name = put(image, f"x.{ending}", **options)
+    masks = nodes["LoadImage"]().load_image(name)[1], nodes["LoadImageMask"]().load_mask(name, "alpha")[0]
+    wanted = (2 if "moving" in what else 1, *((3, 5) if what in ROOM else (64, 64)))
+    assert all(torch.equal(mask, torch.zeros(wanted)) for mask in masks)
+
+
+@pytest.mark.parametrize("missing", [2, 40])
+def test_a_jpeg_that_ends_too_early_is_read_with_a_word(folders, put, load, missing, caplog):
+    name = put(Image.effect_noise((64, 64), 50), "x.jpg")
+    path, whole = folders.input / name, load(name)[0]
+    path.write_bytes(path.read_bytes()[:-missing])
+    image, mask = load(name)
+    assert torch.equal(image[:, :48], whole[:, :48]) and mask.shape == (1, 64, 64)
+    assert caplog.messages == ["'x.jpg' ends before its image does: what is missing of its last rows is grey."]
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(BadPixels, match=r"^cannot read 'x\.jpg' as an image: "):
+        load(name)
 
 
 def test_images_beyond_pillows_limit(put, load, monkeypatch):

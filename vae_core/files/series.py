@@ -29,9 +29,12 @@ class Series:
     stem: str
     number: int
 
-    def file(self, index: int, suffix: str, *, tail: str = "_") -> "NumberedFile":
-        """The index-th file of a run, which is yet to be written. tail: between its number and the suffix."""
-        return NumberedFile(self, self.stem.replace(_BATCH, str(index)), suffix, tail)
+    def file(self, index: int | None, suffix: str, *, tail: str = "_") -> "NumberedFile":
+        """The index-th file of a run, which is yet to be written. tail: between its number and the suffix.
+
+        index: None leaves a %batch_num% of the prefix as it is.
+        """
+        return NumberedFile(self, self.stem if index is None else self.stem.replace(_BATCH, str(index)), suffix, tail)
 
 
 @dataclass
@@ -100,7 +103,6 @@ def next_series(folder: Path, prefix: str, tokens: Mapping[str, int]) -> Series:
     Raises BadRequest for a place outside the folder, and for one that cannot be written.
     """
     subfolder, stem = os.path.split(os.path.normpath(_expand(demand_prefix(prefix), tokens)))
-    stem = "" if stem == "." else stem
     target = resolve_inside(folder, subfolder)
     series = start_series(target, subfolder.replace(os.sep, "/"), stem, 1)
     with explain_write_errors(target):
@@ -153,9 +155,9 @@ def _read_number(stem: str, name: str) -> int | None:
     Files of one run that differ in %batch_num% are numbered as one series. The number stands for each %batch_num%
     alike, so the length of the name tells how long it is; a regular expression would try every way to share digits.
     """
-    count = stem.count(_BATCH)
-    if not count:
-        return _number_behind(stem, name)
+    count, kept = stem.count(_BATCH), _number_behind(stem, name)
+    if not count or kept is not None:
+        return kept
     start, fixed = stem.index(_BATCH), len(stem) - count * len(_BATCH)
     for digits in range(1, _LONGEST_BATCH + 1):
         batch = name[start : start + digits]
@@ -167,5 +169,6 @@ def _read_number(stem: str, name: str) -> int | None:
 
 
 def _number_behind(head: str, name: str) -> int | None:
-    found = re.fullmatch(r"_([0-9]+)_?(?:\..*)?", name[len(head) :]) if name.startswith(head) else None
+    """Also of what somebody has named after such a file: 7 of stem_00007_upscaled.png."""
+    found = re.fullmatch(r"_([0-9]+)(?:[_.].*)?", name[len(head) :], re.DOTALL) if name.startswith(head) else None
     return int(found[1]) if found else None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         read_first,
         read_first_with_alpha,
         read_with_alpha,
+        stored_as,
     )
     from .suffixes import SUFFIXES
     from .tiff import TiffRows, rows
@@ -26,7 +27,7 @@ else:
         __name__,
         {
             "reading": "count_frames demand_room measure read read_each read_first read_first_with_alpha"
-            " read_with_alpha",
+            " read_with_alpha stored_as",
             "suffixes": "SUFFIXES",
             "tiff": "TiffRows rows",
         },
@@ -44,4 +45,5 @@ __all__ = [
     "read_first_with_alpha",
     "read_with_alpha",
     "rows",
+    "stored_as",
 ]

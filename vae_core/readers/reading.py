@@ -13,7 +13,7 @@ from ..files.kinds import EXR, HEIF, JXL, PNM, TIFF, kind_of
 from .deep import open_deep, open_heif, open_jxl, open_pnm
 from .exr import ExrImage
 from .guards import demand_bytes, explain_damage
-from .raster import PillowImages, open_pillow
+from .raster import FORMATS, PillowImages, open_pillow
 from .source import Source
 
 NO_MASK = (64, 64)  # the host's size for the mask of an image without alpha
@@ -26,14 +26,15 @@ class _Stack(NamedTuple):
     opacity: Tensor | None  # (B, H, W)
 
 
-def read(path: Path) -> tuple[Tensor, Tensor]:
+def read(path: Path, most: int | None = None) -> tuple[Tensor, Tensor]:
     """-> IMAGE (B, H, W, 3) in [0, 1], MASK (B, H, W). Frames of another size than the first are left out.
 
+    most: no more than so many frames are read.
     Numbers of files that hold floats are as they are. Without alpha the mask is zeros (B, 64, 64). Raises BadPixels for
     a file that is no image, a broken one or one that is not read, BadRequest for a pipe or a device, and DoesNotFit
     before anything is decoded if memory is too small.
     """
-    colours, opacity = _read_stack(path)
+    colours, opacity = _read_stack(path, most)
     return colours, torch.zeros(len(colours), *NO_MASK) if opacity is None else 1 - opacity
 
 
@@ -78,6 +79,15 @@ def demand_room(path: Path, size: int, advice: str = "") -> None:
     """Raises DoesNotFit unless `size` bytes for each pixel of each frame are free in memory. Raises as `read` does."""
     with explain_damage(path), _open(path) as source:
         _demand_room(path, source, source.frames * size, advice)
+
+
+def stored_as(path: Path) -> tuple[str, str]:
+    """(format, mode) in Pillow's words, as the header says: ("GIF", "P"). Both are "" if Pillow does not know it."""
+    try:
+        with open_pillow(path, (*FORMATS, "TIFF")) as file:
+            return file.format or "", file.mode
+    except Exception:  # a damaged file may raise anything
+        return "", ""
 
 
 def measure(path: Path) -> tuple[int, int]:

@@ -86,10 +86,12 @@ def test_windows_renames_only_to_free_names(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("stem", "names", "number"),
     [
-        ("x", ["x_00003_.png", "x_00007.latent", "xx_00009_.png", "x_a_.png", "x_00011_b.png", "x"], 8),
+        ("x", ["x_00003_.png", "x_00007.latent", "xx_00009_.png", "x_a_.png", "x_0011b.png", "x"], 8),
+        ("x", ["x_00003_.png", "x_00012_upscaled.png", "x_00009_ (1).png", "x_00013.", "x_-20_.png"], 14),
         ("a%batch_num%", ["a0_00001_.png", "a12_00004_.png", "ab_00009_.png", "a_00009_.png"], 5),
         ("%batch_num%-%batch_num%", ["3-3_00002_.png", "3-4_00008_.png", "10-10_00003_.png"], 4),
         ("%batch_num%", ["1_00002_.png", "_00009_.png"], 3),
+        ("%batch_num%", ["1_00002_.png", "%batch_num%_00009_.png"], 10),
         ("", ["_00004_.png", "x_00009_.png"], 5),
     ],
 )
