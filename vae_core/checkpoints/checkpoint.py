@@ -19,12 +19,14 @@ from ..families.blocks.ldm import GROUPS
 from ..files.marks import FileMark
 from ..files.safetensors_header import tensor_bytes
 from .ggufs import Packed
+from .rotations import read_group, rotate_back
 from .seals import Seals, check, demand_end
 
 # What stands beside a quantised `X.weight`: its scale, under either name, and what concerns activations, which run in
 # floating point here. `scaled_fp8` only says that there are scales.
 SCALES = (".scale_weight", ".weight_scale")
-OF_ACTIVATIONS = (".scale_input", ".input_scale", "_quant", "scaled_fp8")
+TOLD = "_quant"  # how the weight was quantised, as JSON
+OF_ACTIVATIONS = (".scale_input", ".input_scale", TOLD, "scaled_fp8")
 QUANTISED = ("F8_E4M3", "F8_E5M2", "I8")
 NORM_GROUPS = "exact_vae.norm_groups"  # in the metadata: groups of the VAE's norms, if they are not the usual ones
 VERSION = "exact_vae.version"  # in the metadata: of families whose files do not tell it, see `Family.versions`
@@ -36,6 +38,7 @@ class Entry(NamedTuple):
     """One tensor of a file: its shape, its dtype in safetensors' words, and the file.
 
     scale  the name of the tensor that its numbers are to be multiplied with; `dtype` is that of the product
+    told   the name of the one that says how they were quantised, if there is one
     size   bytes in the file, if they are not those of its shape and dtype
     """
 
@@ -43,6 +46,7 @@ class Entry(NamedTuple):
     dtype: str
     file: Path
     scale: str = ""
+    told: str = ""
     size: int = 0
 
 
@@ -57,7 +61,7 @@ class Checkpoint:
     marks: Mapping[Path, FileMark] = field(default_factory=dict, repr=False)  # of its files, as they were opened
     seals: Mapping[Path, Seals] = field(default_factory=dict, repr=False)  # of those that are pickles
     packed: Mapping[Path, Packed] = field(default_factory=dict, repr=False)  # of those that are GGUF
-    scales: Mapping[str, Entry] = field(default_factory=dict, repr=False)  # of quantised weights, perhaps elsewhere
+    scales: Mapping[str, Entry] = field(default_factory=dict, repr=False)  # and what else is told of quantised weights
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -115,8 +119,15 @@ class Checkpoint:
         entry = self.entries[name]
         if not entry.scale:
             return numbers
-        ((_, scale),) = self._read(self.scales[entry.scale].file, [entry.scale])
-        return numbers.float() * scale.float().reshape(-1, *(1,) * (numbers.ndim - 1))
+        group = read_group(self._read_beside(entry.told), name) if entry.told else 0
+        scale = self._read_beside(entry.scale).float()
+        made = numbers.float() * scale.reshape(-1, *(1,) * (numbers.ndim - 1))
+        return rotate_back(made, group, name) if group else made
+
+    def _read_beside(self, name: str) -> Tensor:
+        """One of `scales`."""
+        ((_, tensor),) = self._read(self.scales[name].file, [name])
+        return tensor
 
 
 def _map(file: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
@@ -148,15 +159,20 @@ def join_scales(checkpoint: Checkpoint) -> Checkpoint:
     if not scaled:
         return checkpoint
     gone = {*scaled.values(), *(name for name in entries if name.endswith(OF_ACTIVATIONS))}
-    joined = {name: _join(entry, scaled.get(name)) for name, entry in entries.items() if name not in gone}
+    told = {name.rpartition(".")[0] + ".weight": name for name in entries if name.endswith(TOLD)}
+    joined = {
+        name: _join(entry, scaled.get(name), told.get(name, "")) for name, entry in entries.items() if name not in gone
+    }
     kinds = sorted({entries[weight].dtype for weight in scaled})
     note = {NOTE: f"{len(scaled)} tensors in {', '.join(kinds)} with scales"}
-    scales_of = {scale: entries[scale] for scale in scaled.values()}
+    beside = {*scaled.values(), *(told[weight] for weight in scaled if weight in told)}
+    scales_of = {name: entries[name] for name in beside}
     return replace(checkpoint, entries=joined, scales=scales_of, metadata={**checkpoint.metadata, **note})
 
 
-def _join(entry: Entry, scale: str | None) -> Entry:
-    return entry._replace(dtype="F32", scale=scale, size=tensor_bytes(entry.shape, entry.dtype)) if scale else entry
+def _join(entry: Entry, scale: str | None, told: str) -> Entry:
+    size = tensor_bytes(entry.shape, entry.dtype)
+    return entry._replace(dtype="F32", scale=scale, told=told, size=size) if scale else entry
 
 
 def _find_weight(scale: str, entries: Mapping[str, Entry]) -> Iterator[str]:

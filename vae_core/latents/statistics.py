@@ -129,7 +129,7 @@ COSMOS_STD = (
     0.65162975, 0.65328044, 0.64914775,
 )
 
-# MiniMax-H3's latents_mean, latents_std, as ComfyUI 0.33 knows them (comfy/ldm/minimax/vae.py)
+# MiniMax-H3's latents_mean, latents_std, which its authors' file has too
 MINIMAX_H3_MEAN = (
     0.858090341091156, -0.9606591463088989, 1.0661640167236328, -0.5090325474739075, -0.2727581858634949,
     -1.3675414323806763, -0.2553254961967468, -0.26907554268836975, -0.5376840829849243, -0.0464097298681736,
