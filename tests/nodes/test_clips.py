@@ -285,3 +285,15 @@ def test_frames_are_those_encoded_while_the_latent_lies_as_it_did(four_frames, w
 def test_frames_are_forgotten_when_the_latent_lies_otherwise(four_frames, wan, change, shape):
     """All that was decoded is given: none of it may be what was added."""
     assert after(four_frames, change, wan) == shape
+
+
+def test_core_s_nodes_go_by_the_law_of_minimax_h3():
+    """An image is one latent frame, and 17 n + 5 frames are 5 n + 2; as core has it from five frames on."""
+    law = small("minimax_h3")
+    assert [images.latent_frames(n, law) for n in (0, 1, 4, 5, 6, 21, 22, 38, 39)] == [0, 1, 2, 2, 2, 2, 7, 7, 12]
+    assert [images.decoded_frames(n, law) for n in (0, 1, 2, 3, 6, 7, 12)] == [0, 1, 5, 9, 18, 22, 39]
+    assert images.drop_extra_frames(torch.zeros(1, 3, 30, 4, 4), law).shape[2] == 22
+    assert [frames.describe_clip(n, law) for n in (1, 20)] == [
+        "1 frame as one clip of 1 latent frame",
+        "20 frames as one clip of 7 latent frames",
+    ]

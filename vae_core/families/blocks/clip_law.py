@@ -49,7 +49,12 @@ class ClipLaw:
         return 1 if self.one_by_one else self.part
 
     def latents(self, frames: int) -> int:
-        """Frames of the latent of a clip of so many frames, which is continued by those that are `missing`."""
+        """Frames of the latent of a clip of so many frames, which is continued by those that are `missing`.
+
+        Of an image one, unless images are clips.
+        """
+        if frames == 1 and not self.images_are_clips:
+            return 1
         later = (frames + self.missing(frames) - self.first) // self.step
         return self.first_latents + later * self.next_latents
 
