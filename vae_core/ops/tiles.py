@@ -167,6 +167,7 @@ class Chunked(Nest):
             place[shared:].copy_(chunk[shared : len(place)])
             fade_in(place, place if shared else None, chunk, shared, 0)
             shared = len(chunk) - self.made
+            del chunk
         assert y is not None
         return y
 

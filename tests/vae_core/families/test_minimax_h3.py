@@ -6,10 +6,12 @@ import diffusers
 import pytest
 import torch
 from exact_vae.vae_core import VAE, from_weights
+from exact_vae.vae_core.checkpoints.saving import weights_as
 from exact_vae.vae_core.families import minimax_h3
-from exact_vae.vae_core.families.registry import build
+from exact_vae.vae_core.families.registry import build, expected_shapes
 from support.diffusers_networks import DIFFUSERS
-from support.random_networks import random_tensors
+from support.random_networks import random_tensors, random_weights
+from support.small_networks import SMALL, run_half
 
 KIND = "minimax_h3"
 SIDE, OVERLAP = 4, 1  # of tiles, in pixels of the latent
@@ -25,6 +27,10 @@ def in_small_tiles(vae: VAE) -> VAE:
     network = build(KIND, config)
     network.load_state_dict(vae.network.state_dict(), assign=True)
     return VAE(network, KIND, config, name=KIND, dtype=vae.dtype, device=vae.device)
+
+
+def small_tiles() -> VAE:
+    return in_small_tiles(from_weights(random_weights(*SMALL[KIND], torch.float64)))
 
 
 @pytest.fixture
@@ -90,3 +96,70 @@ def test_an_image_is_decoded_alone(in_double):
     want = (known._decode_clip(z) * STD + MEAN)[:, :, -1:] * 2 - 1
     assert apart(vae.decode(z), want) < EXACT
     assert apart(vae.decode(z[:, :, 0]), want[:, :, 0]) < EXACT
+
+
+@pytest.mark.parametrize(("frames", "numbers"), [(1, 1), (1, 5000), (22, 5000), (39, 10**6)])
+@pytest.mark.parametrize("part", ["encode", "decode"])
+@torch.no_grad()
+def test_bands(part, frames, numbers):
+    """Bands of few rows of a tile, and of all of them. Three rows of tiles, two columns that share three pixels of four."""
+    vae = small_tiles()
+    x = clip(frames, 72, 40) if part == "encode" else latent(4, vae.clip_law.latents(frames) if frames > 1 else 1, 9, 5)
+    x = x[0] if frames > 1 else x[0, :, 0]
+    want = run_half(vae, part, x)
+    assert apart(run_half(vae, part, x, numbers), want) < EXACT
+    assert apart(run_half(vae, part, -x), want) > 1e-3
+
+
+@torch.no_grad()
+def test_every_frame_is_kept():
+    """diffusers drops what is beyond 17 n + 5 frames; ComfyUI drops it, too, and decodes two latent frames to five."""
+    law = from_weights(random_weights(*SMALL[KIND])).clip_law
+    assert [law.latents(n) for n in (2, 5, 6, 22, 23, 39)] == [2, 2, 7, 7, 12, 12]
+    assert [law.decoded(n) for n in range(1, 13)] == [1, 5, 9, 13, 17, 18, 22, 26, 30, 34, 35, 39]
+    assert all(law.decoded(law.latents(n)) >= n for n in range(2, 60))
+    vae = small_tiles()
+    assert vae.encode(clip(6, 16, 24)).mode().shape[2] == 7
+    assert vae.decode(latent(4, 2, 2, 3)).shape[2] == 5
+
+
+@torch.no_grad()
+def test_tiles_are_part_of_it():
+    """With one tile for all it is another image: the released one is the blended one."""
+    x = clip(1, 72, 40)[:, :, 0]
+    one, several = from_weights(random_weights(*SMALL[KIND], torch.float64)), small_tiles()
+    assert apart(one.encode(x).mode(), several.encode(x).mode()) > 1e-3
+
+
+def test_published_tiles_are_of_256_pixels():
+    config = minimax_h3.FAMILY.example
+    assert (config.side * config.spatial_ratio, config.overlap * config.spatial_ratio) == (256, 64)
+    assert (config.latent_channels, config.spatial_ratio, config.temporal_ratio) == (24, 16, 4)
+
+
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_halves_are_known(half):
+    _, config = SMALL[KIND]
+    alone = replace(config, **{"decoder" if half == "encoder" else "encoder": None})
+    shapes = expected_shapes(KIND, alone)
+    assert minimax_h3.detect(shapes) == alone and alone.parts == (half,)
+
+
+@torch.no_grad()
+def test_both_layouts_compute_the_same_bits():
+    """The authors have queries, keys and values of one layer, head after head, and the gate first."""
+    vae = from_weights(random_weights(*SMALL[KIND]))
+    other = from_weights(weights_as(vae, "diffusers"))
+    assert vae.config.fused and not other.config.fused
+    z = latent(4, 7, 3, 4).float()
+    given = vae.network.denormalize(z)  # diffusers' file has no statistics
+    assert torch.equal(vae.decode(z), other.decode(given))
+
+
+@torch.no_grad()
+def test_published_statistics_of_a_file_without_them():
+    """A file of diffusers has none; the latent is that of the authors' file."""
+    config = replace(SMALL[KIND][1], z_channels=24, statistics=False, fused=False)
+    network = build(KIND, config)
+    z = torch.zeros(1, 24, 1, 2, 2)
+    assert torch.equal(network.denormalize(z).flatten(), torch.tensor(minimax_h3.MINIMAX_H3_MEAN).repeat_interleave(4))
