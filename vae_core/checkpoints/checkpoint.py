@@ -19,7 +19,7 @@ from ..families.blocks.ldm import GROUPS
 from ..files.marks import FileMark
 from ..files.safetensors_header import tensor_bytes
 from .ggufs import Packed
-from .rotations import read_group, rotate_back
+from .rotations import NOTES, find_group, find_layer, read_note, rotate_back
 from .seals import Seals, check, demand_end
 
 # What stands beside a quantised `X.weight`: its scale, under either name, and what concerns activations, which run in
@@ -119,10 +119,18 @@ class Checkpoint:
         entry = self.entries[name]
         if not entry.scale:
             return numbers
-        group = read_group(self._read_beside(entry.told), name) if entry.told else 0
+        group = self._find_group(name, entry.told)
         scale = self._read_beside(entry.scale).float()
         made = numbers.float() * scale.reshape(-1, *(1,) * (numbers.ndim - 1))
         return rotate_back(made, group, name) if group else made
+
+    def _find_group(self, name: str, told: str) -> int:
+        """How many columns of a quantised weight were rotated together. told: the tensor that says so, if one does."""
+        if told:
+            said = bytes(self._read_beside(told).tolist()).decode(errors="replace")
+            return find_group(read_note(said, name), name)
+        facts = find_layer(read_note(self.metadata.get(NOTES, "{}"), name), name)
+        return find_group(facts, name) if facts else 0
 
     def _read_beside(self, name: str) -> Tensor:
         """One of `scales`."""

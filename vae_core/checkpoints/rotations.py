@@ -4,37 +4,47 @@ Groups of columns are multiplied with a regular Hadamard matrix, which is its ow
 Reference: int8_utils.py of the package that writes and runs such files (Apache-2.0).
 """
 
-import json
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import BrokenCheckpoint
+from ..files.reading import parse_json
 
 KNOWN = ("float8_e4m3fn", "float8_e5m2", "int8_tensorwise")  # numbers of 8 bits with a scale, which may be rotated
 USUAL_GROUP = 256
-MOST_LETTERS = 10_000  # of what stands beside a weight
+MOST_LETTERS = 10**6  # of what is said of all weights of a file
+NOTES = "_quantization_metadata"  # in the metadata of files that say it there, of each layer
 _H4 = ((1, 1, 1, -1), (1, 1, -1, 1), (1, -1, 1, 1), (-1, 1, 1, 1))
 
 
-def read_group(told: Tensor, name: str) -> int:
+def read_note(said: str, name: str) -> Any:
+    """The JSON that stands beside quantised weights. Raises BrokenCheckpoint for what is none."""
+    try:
+        return parse_json(said[:MOST_LETTERS])
+    except ValueError as error:
+        raise BrokenCheckpoint(f"how '{name}' is quantised cannot be read: {error}.") from error
+
+
+def find_layer(notes: Any, name: str) -> Any:
+    """What is said of the layer whose weight has this name, if anything is."""
+    layers = notes.get("layers") if isinstance(notes, dict) else None
+    return layers.get(name.removesuffix(".weight")) if isinstance(layers, dict) else None
+
+
+def find_group(facts: Any, name: str) -> int:
     """How many columns were rotated together; 0: none were.
 
-    told: JSON, as bytes, of how the weight of this name is quantised. Raises BrokenCheckpoint for what is not known.
+    facts: of how the weight of this name is quantised. Raises BrokenCheckpoint for what is not known.
     """
-    try:
-        facts = json.loads(bytes(told[:MOST_LETTERS].tolist()))
-        more = facts.get("params") or {}
-        kind, turned = facts.get("format"), facts.get("convrot", more.get("convrot", False))
-        group = int(facts.get("convrot_groupsize", more.get("convrot_groupsize", USUAL_GROUP)))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise BrokenCheckpoint(f"how '{name}' is quantised cannot be read: {error}.") from error
-    if kind not in KNOWN:
-        raise BrokenCheckpoint(
-            f"'{name}' is quantised as {str(kind)[:40]!r}, which is not supported: get the file in fp16."
-        )
-    return group if turned else 0
+    more = facts.get("params") if isinstance(facts, dict) else None
+    facts = {**(more if isinstance(more, dict) else {}), **facts} if isinstance(facts, dict) else {}
+    kind, group = facts.get("format"), facts.get("convrot_groupsize", USUAL_GROUP)
+    if kind not in KNOWN or not isinstance(group, int):
+        raise BrokenCheckpoint(f"'{name}' is quantised as {str(kind)[:40]!r}, which is not supported: get it in fp16.")
+    return group if facts.get("convrot") else 0
 
 
 def rotate_back(weight: Tensor, group: int, name: str) -> Tensor:

@@ -19,19 +19,24 @@ def rotate(weight: torch.Tensor) -> torch.Tensor:
     return torch.cat([group @ (torch.kron(quarter, quarter) / 4).T for group in weight.split(GROUP, 1)], 1)
 
 
-def write(path: Path, weight: torch.Tensor, told: object) -> Path:
+def write(path: Path, weight: torch.Tensor, told: object, in_metadata: bool = False) -> Path:
     scale = weight.abs().amax(1, keepdim=True) / 127
     note = torch.tensor(list(json.dumps(told).encode()), dtype=torch.uint8)
     numbers = (weight / scale).round().to(torch.int8)
-    save_file({"x.weight": numbers, "x.weight_scale": scale, "x.comfy_quant": note}, path)
+    beside = {} if in_metadata else {"x.comfy_quant": note}
+    notes = {"_quantization_metadata": json.dumps({"layers": {"x": told}})} if in_metadata else None
+    save_file({"x.weight": numbers, "x.weight_scale": scale, **beside}, path, notes)
     return path
 
 
+@pytest.mark.parametrize("in_metadata", [False, True])
 @pytest.mark.parametrize("told", [CONVROT, {"format": CONVROT["format"], "params": {**CONVROT, "format": ""}}])
-def test_rotated_weights_are_what_they_were(tmp_path, told):
+def test_rotated_weights_are_what_they_were(tmp_path, told, in_metadata):
     weight = torch.randn(8, COLUMNS, generator=torch.Generator().manual_seed(0))
     weight[:, 5] *= 40  # for whose sake it is done
-    ((_, found),) = open_checkpoint(write(tmp_path / "a.safetensors", rotate(weight), told)).tensors(["x.weight"])
+    ((_, found),) = open_checkpoint(write(tmp_path / "a.safetensors", rotate(weight), told, in_metadata)).tensors(
+        ["x.weight"]
+    )
     step = rotate(weight).abs().amax(1, keepdim=True) / 127
     assert ((found - weight).abs() <= step * 2.001).all() and (found - weight).norm() < 0.01 * weight.norm()
     plain = write(tmp_path / "b.safetensors", weight, {"format": "int8_tensorwise"})
@@ -44,9 +49,9 @@ def test_rotated_weights_are_what_they_were(tmp_path, told):
     [
         ({**CONVROT, "convrot_groupsize": 32}, "cannot have been rotated by 32 columns"),
         ({**CONVROT, "convrot_groupsize": 64}, "cannot have been rotated by 64 columns"),
-        ({**CONVROT, "convrot_groupsize": "many"}, "cannot be read"),
+        ({**CONVROT, "convrot_groupsize": "many"}, "which is not supported"),
         ({"format": "asym_w4a8_int8"}, "quantised as 'asym_w4a8_int8', which is not supported"),
-        ([7], "cannot be read"),
+        ([7], "quantised as 'None'"),
     ],
 )
 def test_what_cannot_be_turned_back_is_refused(tmp_path, told, said):

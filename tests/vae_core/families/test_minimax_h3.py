@@ -102,7 +102,7 @@ def test_an_image_is_decoded_alone(in_double):
 @pytest.mark.parametrize("part", ["encode", "decode"])
 @torch.no_grad()
 def test_bands(part, frames, numbers):
-    """Bands of few rows of a tile, and of all of them. Three rows of tiles, two columns that share three pixels of four."""
+    """Bands of few rows of a tile, and of all of them. Two columns of tiles share three pixels of four."""
     vae = small_tiles()
     x = clip(frames, 72, 40) if part == "encode" else latent(4, vae.clip_law.latents(frames) if frames > 1 else 1, 9, 5)
     x = x[0] if frames > 1 else x[0, :, 0]
