@@ -28,7 +28,7 @@ OTHERS = [name for name in header_names() if name not in {*OURS, *NEGATIVE}]
 
 
 def test_there_are_headers_of_every_kind():
-    assert (len(OURS) > 40, len(NEGATIVE) >= 6, len(OTHERS) >= 3) == (True, True, True)
+    assert (len(OURS) > 40, len(NEGATIVE) >= 6, len(OTHERS) >= 1) == (True, True, True)
 
 
 @pytest.mark.parametrize("name", OURS)
