@@ -30,6 +30,7 @@ from ...ops import (
     Conv3d,
     DoublingConv,
     Global,
+    Nest,
     OneFrame,
     Op,
     Ops,
@@ -89,7 +90,8 @@ def _rescale(ops: Ops, now: float, end: float, scale: float) -> Ops:
             result += [*_resize(now, 1.0), _rescale_projection(op, op.last_conv, wanted)]
             now = wanted
         else:
-            result += [*_resize(now, 1.0), op]
+            alone = op.with_body(_rescale(op.body, 1.0, 1.0, scale)) if isinstance(op, Nest) else op
+            result += [*_resize(now, 1.0), alone]
             now = 1.0
     return (*result, *_resize(now, end))
 
