@@ -142,6 +142,11 @@ def test_a_place_of_other_channels():
         as_vae(vae, like=diffusers.AutoencoderKL(latent_channels=16))
 
 
+def test_other_pixels_than_a_pipeline_has_are_not_given_to_it():
+    with pytest.raises(BadRequest, match="cannot stand in a pipeline of MiniMax-H3, whose pixels are"):
+        as_vae(small("minimax_h3"))
+
+
 def test_the_scale_must_be_known_and_is_the_space_s():
     vae = small("kl", torch.float32)
     vae.latent_space = None

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadRequest
 from ..execution.options import DEFAULTS, RunOptions
+from ..families import minimax_h3
 from ..vae import VAE
 from .facts import demand_place, demand_space, list_facts
 
@@ -23,13 +24,18 @@ def as_vae(
     like           the VAE whose place it takes, such as `pipe.vae`: the facts of its config are kept, such as the scale
     latent_space   whose latents it makes, a name in SPACES, if neither the file nor `like` says so
     options        how to run, such as RunOptions(budget="4GiB")
-    Raises BadRequest if diffusers is not installed, if the scale of its latents is not known, and for a latent space or
-    a VAE in whose place it cannot stand, of other channels.
+    Raises BadRequest if diffusers is not installed, if the scale of its latents is not known, for a latent space or a
+    VAE in whose place it cannot stand, of other channels, and for MiniMax-H3's, whose pipelines have other pixels.
     """
     try:
         from .model import ExactVAE
     except ModuleNotFoundError as e:
         raise BadRequest(f"as_vae needs {e.name}: pip install diffusers.") from e
+    if vae.family == minimax_h3.FAMILY.name:
+        raise BadRequest(
+            f"'{vae.name}' cannot stand in a pipeline of MiniMax-H3, whose pixels are by ImageNet's statistics and not "
+            "in [-1, 1]: use its encode and decode."
+        )
     if latent_space:
         demand_space(vae, latent_space)
     if like is None:
