@@ -172,7 +172,7 @@ def drop_extra_frames(pixels: Tensor, vae: Any) -> Tensor:
     """Drop the frames at the end of pixels (B, C, T, H, W) that are too few for one more step of the VAE's law.
 
     ComfyUI drops them too, and its nodes rely on that number of latent frames. A VAE whose first latent frame stands
-    for several frames repeats its last frame instead, and so does any of fewer frames than its first step.
+    for several frames repeats its last frame instead.
     """
     if pixels.ndim != 5 or vae.clip_law is None:
         return pixels
@@ -182,5 +182,4 @@ def drop_extra_frames(pixels: Tensor, vae: Any) -> Tensor:
 def _kept_frames(frames: int, vae: Any) -> int:
     """Of so many frames, those that core's nodes encode."""
     law = vae.clip_law
-    repeats = law.first > 1 and not law.counts
-    return frames if repeats or frames < law.first else frames - (frames - law.first) % law.step
+    return frames if law.first > 1 else frames - (frames - law.first) % law.step

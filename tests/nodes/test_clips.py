@@ -287,12 +287,15 @@ def test_frames_are_forgotten_when_the_latent_lies_otherwise(four_frames, wan, c
     assert after(four_frames, change, wan) == shape
 
 
-def test_core_s_nodes_go_by_the_law_of_minimax_h3():
-    """An image is one latent frame, and 17 n + 5 frames are 5 n + 2; as core has it from five frames on."""
-    law = small("minimax_h3")
-    assert [images.latent_frames(n, law) for n in (0, 1, 4, 5, 6, 21, 22, 38, 39)] == [0, 1, 2, 2, 2, 2, 7, 7, 12]
-    assert [images.decoded_frames(n, law) for n in (0, 1, 2, 3, 6, 7, 12)] == [0, 1, 5, 9, 18, 22, 39]
-    assert images.drop_extra_frames(torch.zeros(1, 3, 30, 4, 4), law).shape[2] == 22
+@pytest.mark.parametrize("kind", ["minimax_h3", "tiny_video: TAEH3"])
+def test_core_s_nodes_go_by_the_law_of_minimax_h3(kind):
+    """An image is one latent frame, and 17 n + 5 frames are 5 n + 2; other clips are continued."""
+    law = small(kind)
+    assert [images.latent_frames(n, law) for n in (0, 1, 4, 5, 6, 21, 22, 38, 39)] == [0, 1, 2, 2, 7, 7, 7, 12, 12]
+    assert images.drop_extra_frames(torch.zeros(1, 3, 20, 4, 4), law).shape[2] == 20
+    for n in (1, 2, 3, 6, 7, 12):
+        z = torch.zeros(1, law.latent_channels, n, 2, 2, dtype=torch.float64)
+        assert law.decode(z).shape[2] == images.decoded_frames(n, law)
     assert [frames.describe_clip(n, law) for n in (1, 20)] == [
         "1 frame as one clip of 1 latent frame",
         "20 frames as one clip of 7 latent frames",

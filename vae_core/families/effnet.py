@@ -24,13 +24,12 @@ from torch.nn import functional as F
 from ..devices.dtypes import at_least_fp32
 from ..ops import Affine, Conv2d, Op, Ops, Residual, Sums, chain, conv_transpose2d, silu
 from .blocks.base import Family, Halves, Member, Network, Row
-from .blocks.norms import BatchNorm, send_numbers
+from .blocks.norms import IMAGENET, BatchNorm, send_numbers
 from .names import cascade
 from .shapes import Shapes, size, vote
 from .tiny import Numbered
 
 RATIO, PREVIEW = 32, 8  # pixels to one of the latent: of the image that is encoded, of the one that is decoded
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation of its pixels
 EPS = 1e-3  # of the backbone's batch norms (torchvision efficientnet.py)
 FEATURES = 1280
 

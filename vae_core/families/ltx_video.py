@@ -32,6 +32,7 @@ from ..ops import Op, Ops, PixelShuffle, PixelUnshuffle, chain, silu
 from .blocks.base import ClipLaw, ConfigJson, Family, Halves, Member, Network
 from .blocks.ltx import Conv, Grow, Kit, PixelNorm, ResBlock, Shrink, Stage, TimeEmbedder
 from .blocks.ltx_rows import Blocks, Change, Row, Widening, read_row, sizes
+from .blocks.norms import Normalising
 from .names import ltx as names
 from .shapes import Shapes, has_unread_half, size, vote
 
@@ -177,7 +178,7 @@ class SpreadVariance(Op):
 STATISTICS = ("mean-of-means", "std-of-means")
 
 
-class Statistics(nn.Module):
+class Statistics(Normalising, nn.Module):
     """The latent has mean 0 and deviation 1 in every channel, by numbers that the file has."""
 
     def __init__(self, channels: int):
@@ -185,17 +186,7 @@ class Statistics(nn.Module):
         self.register_buffer(STATISTICS[0], torch.zeros(channels))
         self.register_buffer(STATISTICS[1], torch.ones(channels))
 
-    def normalize(self, x: Tensor) -> Tensor:
-        """z (B, C, H, W) or (B, C, T, H, W) -> the latent"""
-        mean, std = self._numbers(x)
-        return (x - mean) / std
-
-    def denormalize(self, x: Tensor) -> Tensor:
-        """The way back."""
-        mean, std = self._numbers(x)
-        return x * std + mean
-
-    def _numbers(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mean, std = (self.get_buffer(name).view(-1, *(1,) * (x.ndim - 2)) for name in STATISTICS)
         return mean, std
 

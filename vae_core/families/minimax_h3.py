@@ -23,22 +23,21 @@ from torch import Tensor, nn
 
 from ..latents.statistics import MINIMAX_H3_MEAN, MINIMAX_H3_STD
 from ..ops import Affine, Chunked, Conv3d, Ops, PixelShuffle, Tiled, chain, silu
-from .blocks.base import ClipLaw, ConfigJson, Family, Halves, Member, Network
+from .blocks.base import ConfigJson, Family, Halves, Member, Network
+from .blocks.clip_law import MINIMAX_H3
 from .blocks.ldm import GROUPS
 from .blocks.ldm_3d import Kit, ResnetBlock
 from .blocks.minimax_h3 import EPS, HEAD, Layer, Spread, Tokens
-from .blocks.norms import Standardise, send_numbers
+from .blocks.norms import IMAGENET, Normalising, Standardise, send_numbers
 from .blocks.vit import Linear, Norm
 from .names import minimax_h3 as names
 from .shapes import Shapes, count, has_unread_half, size, vote
 
 RATIO = 4  # frames to one of the latent, but for the first of a chunk
 IN_TIME = (1, 2)  # levels after which the number of frames changes too
-CHUNK = 17  # frames that are encoded together
-COUNTS = (1, 4, 4, 4, 4)  # frames for each of the latent's that they become
+LAW = MINIMAX_H3  # a step of it is encoded together
 SEEN = 7  # latent frames that are decoded together
 SIDE, OVERLAP = 16, 4  # of tiles, in pixels of the latent: 256 and 64 of the image
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the colours of ImageNet, in [0, 1]
 STATISTICS = {"latents_mean": MINIMAX_H3_MEAN, "latents_std": MINIMAX_H3_STD}
 
 
@@ -208,10 +207,10 @@ class ViTDecoder(nn.Module):
     def ops(self) -> Ops:
         layers = chain(*self.transformer_blocks, self.norm_out)
         tokens = Tokens(layers, self.register_tokens[0])
-        return chain(self.x_embedder, tokens, self.pixel_proj, PixelShuffle(n=self.patch), Spread(RATIO, COUNTS))
+        return chain(self.x_embedder, tokens, self.pixel_proj, PixelShuffle(n=self.patch), Spread(RATIO, LAW.counts))
 
 
-class MiniMaxH3VAE(Network):
+class MiniMaxH3VAE(Normalising, Network):
     def __init__(self, c: MiniMaxH3Config):
         super().__init__()
         self.config, z = c, c.z_channels
@@ -222,12 +221,12 @@ class MiniMaxH3VAE(Network):
         if c.statistics:
             self.register_buffer("latents_mean", torch.zeros(z))
             self.register_buffer("latents_std", torch.ones(z))
-        self.clip_law = ClipLaw(sum(COUNTS[:2]), CHUNK, first_latents=2, next_latents=len(COUNTS), counts=COUNTS)
+        self.clip_law = LAW
 
     def encode_ops(self) -> Ops:
         ratio = self.config.spatial_ratio, 1
         body = chain(Affine(0.5, 0.5), Standardise(*self._colours()), self.encoder, self.quant_conv)
-        return self._tile(Chunked(body, CHUNK, CHUNK, len(COUNTS), self._law.latents, ratio), ratio)
+        return self._tile(Chunked(body, LAW.step, LAW.step, LAW.next_latents, LAW.latents, ratio), ratio)
 
     def to_latent_ops(self) -> Ops:
         return (self.normalize,)
@@ -239,31 +238,16 @@ class MiniMaxH3VAE(Network):
         ratio = 1, self.config.spatial_ratio
         colours = Standardise(*self._colours(), back=True), Affine(2.0, -1.0)
         body = chain(self.post_quant_conv, self.decoder, *colours)
-        chunks = Chunked(body, SEEN, len(COUNTS), CHUNK, self._law.decoded, ratio, continues=True)
+        chunks = Chunked(body, SEEN, LAW.next_latents, LAW.step, LAW.decoded, ratio, continues=True)
         return self._tile(chunks, ratio)
-
-    @property
-    def _law(self) -> ClipLaw:
-        assert self.clip_law
-        return self.clip_law
 
     def _tile(self, chunks: Chunked, ratio: tuple[int, int]) -> Ops:
         return (Tiled((chunks,), self.config.side, self.config.overlap, ratio),)
 
     def _colours(self) -> tuple[Tensor, Tensor]:
         like = next(self.parameters())
-        mean, std = (send_numbers(numbers, like, torch.float64) for numbers in (MEAN, STD))
+        mean, std = (send_numbers(numbers, like, torch.float64) for numbers in IMAGENET)
         return mean[None, :, None, None], std[None, :, None, None]
-
-    def normalize(self, x: Tensor) -> Tensor:
-        """z (B, C, H, W) or (B, C, T, H, W) -> the latent"""
-        mean, std = self._statistics(x)
-        return (x - mean) / std
-
-    def denormalize(self, x: Tensor) -> Tensor:
-        """The way back."""
-        mean, std = self._statistics(x)
-        return x * std + mean
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The file's, or those that are published; of a VAE of other channels none are."""
@@ -279,7 +263,7 @@ class MiniMaxH3VAE(Network):
 
 def read_config_json(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     """What shapes do not tell; and the statistics, which pipelines read there."""
-    usual = {"clip_length": CHUNK, "token_drop": 3, "norm_num_groups": GROUPS, "norm_eps": 1e-6}
+    usual = {"clip_length": LAW.step, "token_drop": 3, "norm_num_groups": GROUPS, "norm_eps": 1e-6}
     usual |= {"spatial_padding_mode": "reflect", "decoder_attention_head_dim": HEAD, "decoder_norm_eps": EPS}
     return {**usual, "decoder_rope_theta": 100.0, "decoder_rope_dim_ratio": 0.75}
 

@@ -43,6 +43,7 @@ from ..ops import (
     soft_clamp,
 )
 from .blocks.base import ClipLaw, Family, Halves, Member, Network, Rounding
+from .blocks.clip_law import MINIMAX_H3
 from .blocks.tiny_frames import BesideBefore, DropFirst, FramesOfImage, LeadIn
 from .blocks.tiny_video import WIDE_GROUPED, MemBlock, SuperMemBlock, TGrow, TPool, UpConv, WideMemBlock
 from .names import keep_names
@@ -53,7 +54,7 @@ from .tiny import Numbered
 COLOURS = 3
 STEPS = (2, TAEM1_STEP := 3)  # frames that become one
 # TAEH3 is told by its channels. Its clips have 17 n + 5 frames, of which it makes 5 n + 2 latents.
-H3_CHANNELS, H3_FRAMES, H3_LATENTS, H3_REST, H3_FIRST = 24, 17, 5, 5, 2
+H3_CHANNELS, H3 = 24, MINIMAX_H3
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ def encoder(c: TinyVideoConfig, half: Coder, act: AnyOp) -> Numbered:
     for level in half.levels:
         frames //= level.step
         layers += [TPool(width, level.step), Conv2d(width, level.width, stride=2, bias=False)]
-        chunk = (H3_LATENTS * frames, H3_FIRST * frames) if c.in_chunks else (0, 0)
+        chunk = (H3.next_latents * frames, H3.first_latents * frames) if c.in_chunks else (0, 0)
         layers += [MemBlock(level.width, BesideBefore(frames, *chunk), act) for _ in range(level.blocks)]
         width = level.width
     return Numbered([*layers, Conv2d(width, c.z_channels)])
@@ -236,7 +237,7 @@ def decoder(c: TinyVideoConfig, half: Coder, act: AnyOp) -> Numbered:
     layers: list = [Conv2d(c.z_channels, first, 1, bias=False)] if half.superior else [
         soft_clamp, Conv2d(c.z_channels, first), act]  # fmt: skip
     frames, last = 1, len(half.levels) - 1
-    drop = DropFirst(half.frames - 1, H3_LATENTS * half.frames if c.in_chunks else 0)
+    drop = DropFirst(half.frames - 1, H3.next_latents * half.frames if c.in_chunks else 0)
     block = SuperMemBlock if half.superior else partial(WideMemBlock, group=half.group) if half.group else MemBlock
     for i, level in enumerate(half.levels):
         c_out = half.outer if i == last else half.levels[i + 1].width
@@ -264,14 +265,13 @@ class TinyVideoAutoencoder(Network):
         self.decoder = decoder(c, c.decoder, act) if c.decoder else None
         self.patch, self.light, self.scaled, self.in_chunks = c.patch, c.light, c.scaled, c.in_chunks
         self.frames = c.frames
-        in_chunks = ClipLaw(H3_REST, H3_FRAMES, H3_FIRST, H3_LATENTS)
-        self.clip_law = in_chunks if c.in_chunks else ClipLaw(c.frames, c.frames)
+        self.clip_law = H3 if c.in_chunks else ClipLaw(c.frames, c.frames)
         if c.scaled:
             self.register_buffer("vae_scale", torch.ones(c.z_channels))
             self.register_buffer("vae_shift", torch.zeros(c.z_channels))
 
     def encode_ops(self) -> Ops:
-        lead = LeadIn(self.frames - 1, H3_FRAMES, H3_REST) if self.in_chunks else FramesOfImage(self.frames)
+        lead = LeadIn(self.frames - 1, H3.step, H3.first) if self.in_chunks else FramesOfImage(self.frames)
         traded = PixelUnshuffle(n=self.patch) if self.patch > 1 else None
         return chain(None if self.light else Affine(0.5, 0.5), lead, traded, self.encoder)
 

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from ...devices.dtypes import at_least_fp32
 from ...ops import Op
 
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation of its colours, in [0, 1]
+
 
 def send_numbers(numbers: Sequence[float], x: Tensor, dtype: torch.dtype) -> Tensor:
     """Numbers that no weight holds, (n,), in this dtype, to the device of x."""
@@ -30,6 +32,24 @@ class Standardise(Op):
         exact = at_least_fp32(x.dtype)
         wide, mean, std = (t.to(x.device, exact) for t in (x, self.mean, self.std))
         return (wide * std + mean if self.back else (wide - mean) / std).to(x.dtype)
+
+
+class Normalising:
+    """A latent that has mean 0 and deviation 1 in every channel."""
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """z (B, C, H, W) or (B, C, T, H, W) -> the latent"""
+        mean, std = self._statistics(x)
+        return (x - mean) / std
+
+    def denormalize(self, x: Tensor) -> Tensor:
+        """The way back."""
+        mean, std = self._statistics(x)
+        return x * std + mean
+
+    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean and the deviation of z, of shapes that go with x."""
+        raise NotImplementedError
 
 
 class RMSNorm(nn.Module):

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ...ops import Conv2d, Ops, PixelShuffle, chain
 from .base import Table
+from .norms import IMAGENET
 from .vit import FromTokens, Layer, Linear, Norm, ToTokens, fit_positions, gelu_tanh, make_positions
 
 HEAD = 64  # channels of an encoder's attention head
@@ -22,7 +23,6 @@ HEAD = 64  # channels of an encoder's attention head
 OF_16_HEADS = (("siglip2", 1152), ("siglip2", 1536), ("mae", 1280))
 DECODER_EPS = 1e-12
 UNITS = 16  # the square that the decoder's positions are in, however many patches it has
-_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Kind(NamedTuple):
@@ -38,7 +38,7 @@ class Kind(NamedTuple):
     eps: float
     activation: Callable[[Tensor], Tensor] = F.gelu
     antialias: bool = False
-    colours: tuple[tuple[float, ...], tuple[float, ...]] = _IMAGENET
+    colours: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET
 
 
 KINDS = {
