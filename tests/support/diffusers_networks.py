@@ -102,6 +102,13 @@ DIFFUSERS = {
         | {"spatial_downsample_factors": (2, 2, 2, 1), "temporal_downsample_factors": (1, 2, 2, 1)}
         | {"decoder_num_layers": 2, "decoder_num_attention_heads": 2, "decoder_num_register_tokens": 2},
     ),
+    "ltx_diffusion": (
+        "LTX2VideoDiffusionDecoderModel",
+        {"latent_channels": 4, "decoder_stage_channels": (128, 128, 64, 64, 64), "decoder_t_emb_dim": 16}
+        | {"decoder_stage_depths": (1, 2, 1, 1, 2), "decoder_upsample_channel_reductions": (1, 2, 1, 1)}
+        | {"decoder_upsample_strides": ((2, 1, 1), (1, 2, 2), (2, 1, 1), (2, 1, 1))}
+        | {"decoder_stage_kernels": ((3, 3, 5), (3, 5, 3), (3, 3, 3), (3, 5, 5)), "decoder_stage5_kernel": (5, 7, 5)},
+    ),
     "easyanimate": (
         "AutoencoderKLMagvit",
         {"down_block_types": ("SpatialDownBlock3D", "SpatialTemporalDownBlock3D", "SpatialTemporalDownBlock3D")}

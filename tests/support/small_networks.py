@@ -27,6 +27,7 @@ from exact_vae.vae_core.families import (
     kvae,
     kvae_video,
     llamagen,
+    ltx_diffusion,
     ltx_video,
     mage,
     minimax_h3,
@@ -98,6 +99,17 @@ def _ltx_first() -> ltx_video.LTXConfig:
     blocks, widening, change = _LTX
     down = (blocks(8, 1), change(8, True, True, strided=True), widening(12), blocks(12, 1))
     return ltx_video.LTXConfig(4, down, (blocks(12, 1), widening(8), change(8, True, True), blocks(8, 1)))
+
+
+def _ltx_diffusion() -> ltx_diffusion.LTXDiffusionConfig:
+    """Pixels are doubled once, frames three times."""
+    blocks, _, change = _LTX
+    ways = ((False, True), (True, False), (False, True), (False, True))
+    down, up = [blocks(8, 1)], [blocks(64, 1)]
+    for way in ways:
+        down += [change(16, *way), blocks(16, 1)]
+        up += [change(64, *way), blocks(64, 1)]
+    return ltx_diffusion.LTXDiffusionConfig(4, tuple(down), tuple(up), time=16)
 
 
 def _rae(kind: str, patch: int, **more) -> rae.RAEConfig:
@@ -176,6 +188,7 @@ SMALL: dict[str, tuple[str, Config]] = {
     "ltx_video: 0.9.1": ("ltx_video", _ltx(ltx_video.Change(8, True, True), timed=True, scaled=True)),
     "ltx_video: 2": ("ltx_video", _ltx(ltx_video.Change(8, True, True))),
     "ltx_video: 2.3": ("ltx_video", _ltx(ltx_video.Change(8, False, True), ltx_video.Change(4, True, False))),
+    "ltx_diffusion": ("ltx_diffusion", _ltx_diffusion()),
     "cogvideox": (
         "cogvideox",
         cogvideox.CogVideoXConfig(
@@ -281,7 +294,7 @@ AT_ONCE = {("hunyuan_video", "encode"), ("hunyuan_video", "decode"), ("hunyuan_i
            ("hunyuan_image_3", "decode"), ("svd", "decode"), ("cogvideox", "encode"),
            ("cogvideox", "decode"), ("allegro", "encode"), ("allegro", "decode"),
            ("kvae_video", "encode"), ("kvae_video", "decode"), ("minimax_h3", "encode"),
-           ("minimax_h3", "decode")}  # fmt: skip
+           ("minimax_h3", "decode"), ("ltx_diffusion", "decode")}  # fmt: skip
 # Families in which norms read the stream, so fp16 is made safe.
 RESCALED = ("kl", "asymmetric", "svd", "vq", "llamagen", "kvae", "mage", "hunyuan_image", "wan", "hunyuan_video",
             "hunyuan_video_15", "hunyuan_image_3", "ltx_video", "mochi", "seedvr2", "cogvideox",

@@ -19,7 +19,7 @@ Latents are normalised inside the VAE by statistics in its file.
 #   encoder   patch 3->48 | conv_in 48->128 | 128(4) s 256(6) t 512(6) st 1024(2) st 2048(2) | out 2048->128 + 1
 #   decoder   conv_in 128->1024 | 1024(5) st 512(5) st 256(5) st 128(5) | out 128->48 | patch 48->3
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -80,21 +80,27 @@ class LTXConfig(Halves):
 
 def detect(shapes: Shapes) -> LTXConfig | None:
     encoder, decoder = read_row(shapes, "encoder.down_blocks."), read_row(shapes, "decoder.up_blocks.")
-    made = vote(sizes(shapes, "encoder.conv_out.conv"))
-    z = vote([size(shapes, "decoder.conv_in.conv.weight", 1), made and made - 1,
-              *(size(shapes, f"per_channel_statistics.{name}") for name in STATISTICS)])  # fmt: skip
+    z = find_z(shapes)
     if not z or has_unread_half(shapes, encoder, decoder) or not (encoder or decoder):
         return None
     timed = sum(name.endswith("scale_shift_table") for name in shapes) > 1
     scaled = "decoder.timestep_scale_multiplier" in shapes
-    seen = _colours([size(shapes, "encoder.conv_in.conv.weight", 1)])
+    seen = read_colours([size(shapes, "encoder.conv_in.conv.weight", 1)])
     config = LTXConfig(
-        z, encoder, decoder, timed, timed and scaled, seen, _colours(sizes(shapes, "decoder.conv_out.conv"))
+        z, encoder, decoder, timed, timed and scaled, seen, read_colours(sizes(shapes, "decoder.conv_out.conv"))
     )
     return None if timed and any(isinstance(block, Widening) for block in decoder or ()) else config
 
 
-def _colours(channels: Iterable[int | None]) -> int:
+def find_z(shapes: Shapes) -> int | None:
+    """Channels of the latent."""
+    made = vote(sizes(shapes, "encoder.conv_out.conv"))
+    read = [size(shapes, f"decoder.conv_in.{layer}", 1) for layer in ("conv.weight", "weight")]
+    held = (size(shapes, f"per_channel_statistics.{name}") for name in STATISTICS)
+    return vote([*read, made and made - 1, *held])
+
+
+def read_colours(channels: Iterable[int | None]) -> int:
     """Of pixels, by what tensors say of the patches."""
     return next((n // PATCH**2 for n in channels if n and n % PATCH**2 == 0), 3)
 
@@ -161,7 +167,7 @@ class Decoder(nn.Module):
         if time is None or self.last_time_embedder is None or self.last_scale_shift_table is None:
             return PixelNorm()
         shift, scale = self.last_time_embedder.embed(time).view(2, -1) + self.last_scale_shift_table
-        return PixelNorm(shift, scale)
+        return PixelNorm(shift, 1 + scale)
 
 
 class SpreadVariance(Op):
@@ -192,15 +198,18 @@ class Statistics(Normalising, nn.Module):
 
 
 class LTXVideoVAE(Network):
+    make_decoder: Callable[[Row, Any], nn.Module] = Decoder
+    variance: Op = SpreadVariance()  # after the encoder
+
     def __init__(self, c: LTXConfig):
         super().__init__()
         self.clip_law = ClipLaw(1, c.temporal_ratio)
         self.encoder = Encoder(c.encoder, PATCH**2 * c.in_channels, c.z_channels) if c.encoder else None
-        self.decoder = Decoder(c.decoder, c) if c.decoder else None
+        self.decoder = self.make_decoder(c.decoder, c) if c.decoder else None
         self.per_channel_statistics = Statistics(c.z_channels)
 
     def encode_ops(self) -> Ops:
-        return chain(PixelUnshuffle("cxy", PATCH), self.encoder, SpreadVariance())
+        return chain(PixelUnshuffle("cxy", PATCH), self.encoder, self.variance)
 
     def to_latent_ops(self) -> Ops:
         return (self.per_channel_statistics.normalize,)

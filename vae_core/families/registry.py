@@ -37,6 +37,7 @@ SIGNS: Mapping[str, tuple[str, ...]] = {
     "dc_ae": ("stages.", "down_blocks.", "up_blocks."),
     "wan": ("downsamples.", "upsamples.", "mid_block.resnets.0.norm1.gamma"),
     "ltx_video": ("res_blocks.", "resnets.0.conv1.conv."),
+    "ltx_diffusion": ("conv_in_x_t.",),
     "seedvr2": ("upscale_conv.",),
     "cogvideox": (".norm_layer.", ".conv1.conv."),
     "allegro": (".temp_convs.",),

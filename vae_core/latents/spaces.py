@@ -170,7 +170,7 @@ SPACES: Mapping[str, LatentSpace] = {
         "LTX-Video",
         128,
         32,
-        families=("ltx_video", "tiny_video"),
+        families=("ltx_video", "ltx_diffusion", "tiny_video"),
         tiny_files=("taeltx_2", "taeltx2_3", "taeltx2_3_wide"),
     ),
     # MiniMax-H3; normalised by statistics in the file of the VAE

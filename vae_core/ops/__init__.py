@@ -18,6 +18,7 @@ from .channels import (
 from .conv3d import Conv3d, Kernel, OneFrame
 from .layouts import reads_channels_last, unfolds
 from .look import LookAround, LookBack, Temporal
+from .nearby import Near, attend_nearby, begin_window
 from .norms import GroupNormOverFrames, GroupNormSilu, add_silu, list_norms, share_numbers
 from .rows import (
     CHANNELS_LAST,
@@ -49,6 +50,7 @@ from .time import (
 )
 from .tree import (
     AnyOp,
+    FromTop,
     Function,
     Join,
     Nest,
@@ -89,6 +91,7 @@ __all__ = [
     "EachTwice",
     "EveryNth",
     "FramesToChannels",
+    "FromTop",
     "Function",
     "Global",
     "GroupNormOverFrames",
@@ -100,6 +103,7 @@ __all__ = [
     "LookBack",
     "MeanChannels",
     "MeanFrames",
+    "Near",
     "Nest",
     "OneFrame",
     "Op",
@@ -127,6 +131,8 @@ __all__ = [
     "apply_over",
     "as_single_frame",
     "attend",
+    "attend_nearby",
+    "begin_window",
     "chain",
     "conv2d",
     "conv_transpose2d",

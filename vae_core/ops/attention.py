@@ -16,19 +16,23 @@ KEYS = 32 * 2**20  # bytes in fp32 of the keys that are widened to it
 MATH = 0  # SDPBackend.MATH, which makes them
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(C)) v, exactly. q (B, heads, queries, C); k, v (B, heads, keys, C); result like q."""
+def attend(q: Tensor, k: Tensor, v: Tensor, sees: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(C)) v, exactly. q (B, heads, queries, C); k, v (B, heads, keys, C); result like q.
+
+    sees: (queries, keys), which keys each query sees, at least one; None: all
+    """
     if widens(q) and is_worth_widening(k):
-        return F.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(q.dtype)
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), sees).to(q.dtype)
     queries = count_queries(q.shape[0] * q.shape[1] * k.shape[-2])
     q, k, v = map(_make_dense, (q, k, v))
     if queries >= q.shape[-2] or not makes_scores(q.device, q.dtype, q.shape[-1]):
-        return F.scaled_dot_product_attention(q, k, v)
+        return F.scaled_dot_product_attention(q, k, v, sees)
     y = torch.empty_like(q)
     starts = range(0, q.shape[-2], queries)
     for at in starts[:1] if q.is_meta else starts:  # all take the same, and of large images are many
         some = slice(at, at + queries)
-        y[..., some, :] = F.scaled_dot_product_attention(q[..., some, :], k, v)
+        seen = None if sees is None else sees[some]
+        y[..., some, :] = F.scaled_dot_product_attention(q[..., some, :], k, v, seen)
     return y
 
 

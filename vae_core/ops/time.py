@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .clip_conv import convolve_clip, order_clip_weight
 from .conv3d import Conv3d, OneFrame
 from .look import LookAround, LookBack, Temporal
+from .nearby import Near
 from .norms import GroupNormOverFrames
 from .rows import join
 from .tree import AnyOp, Nest, Ops, keeps_scale, leaves, map_ops, walk
@@ -216,4 +217,6 @@ def _reads_all_frames(op: AnyOp) -> bool:
         return op.around > 0
     if isinstance(op, (GroupNormOverFrames, Nest)):
         return not isinstance(op, Nest) or op.over_frames
+    if isinstance(op, Near):
+        return op.over_frames
     return isinstance(op, Global) and op.over_frames and not op.looks_back

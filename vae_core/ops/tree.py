@@ -6,6 +6,8 @@ that it says how far it looks. That is all an executor needs to run a network wh
     pointwise      any callable                 each pixel on its own
     Window         .rows, .span, .step          a few neighbouring rows
     Blocks         .block                       blocks of so many rows, counted from the top, each alone
+    Near           .reach                       the nearest rows, as many at the borders as elsewhere
+    FromTop        .begin                       each pixel on its own, and numbers that are drawn for its row
     nn.GroupNorm                                two numbers per group, over the whole image
     Global         (attention)                  every pixel at once
     Temporal       .advance, .end               other frames of a clip
@@ -32,6 +34,7 @@ no `Op` the defaults are true. `declared(op)` answers for both.
     Window           rows, span, step, border                            see rows.py
     Blocks           block, last_conv                                    see rows.py
     Global           memory_grows, over_frames, looks_back, last_conv    see whole_image.py
+    Near             reach, over_frames                                  see nearby.py
     Temporal         advance, end, ahead, as_single_frame                see look.py
     Nest             body, compute, ratio, over_frames                   see below, and tiles.py
 
@@ -156,6 +159,19 @@ class Nest(Op):
     def as_single_frame(self) -> Ops:
         """What it comes to on images, that is on clips of one frame. Its body has been made one for them."""
         return (self,)
+
+
+class FromTop(Op):
+    """An op on rows, one after the other, that depends on how many came before: it draws numbers for each.
+
+    `begin` gives a function for the rows of one image, from the top: (T, C, n, W) -> (T, C', n, W).
+    """
+
+    def begin(self) -> Callable[[Tensor], Tensor]:
+        raise NotImplementedError
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.begin()(x)
 
 
 class Block(Protocol):

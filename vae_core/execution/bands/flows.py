@@ -25,6 +25,7 @@ while the sum of a residual block grows, the two images that it is made of shrin
 reference to it. The variables of a suspended generator would, so bands pass through `map`, or out of a list.
 """
 
+from collections.abc import Callable
 from functools import partial
 from itertools import chain
 
@@ -34,7 +35,9 @@ from torch import Tensor, nn
 from ...ops import (
     AnyOp,
     Blocks,
+    FromTop,
     Global,
+    Near,
     Nest,
     Ops,
     Residual,
@@ -53,6 +56,7 @@ from ..whole import Observer, add_skip
 from .blocks import InBlocks
 from .holding import Banding, Flow, HeldFlow, RecomputedFlow, Rereadable
 from .moments import Moments
+from .near import NearRows
 from .nests import make_nest_flow, run_piece
 from .parts import WithPast, add_late
 from .readers import ROWS, Reader, Rows, balance, begin_with, drain, fork, numbers_per_row
@@ -109,6 +113,8 @@ def _build_step(op: AnyOp, source: Flow, banding: Banding, observer: Observer) -
     if isinstance(op, Window):
         window = WrappedWindow if wraps(op) else SlidingWindow
         return window(op, source, banding, observer)
+    if isinstance(op, Near):
+        return NearRows(op, source, banding, observer)
     if isinstance(op, Blocks):
         return InBlocks(op, source, observer)
     if isinstance(op, Temporal) and banding.past:
@@ -135,10 +141,16 @@ class Pointwise(Flow):
 
     def read(self, last: bool) -> Rows:
         rows = self.source.read(last)
-        return map(self.apply, balance(rows, self.numbers) if self.numbers else rows)
+        apply = partial(self.observer.run_op, self.op, begin(self.op))
+        return map(apply, balance(rows, self.numbers) if self.numbers else rows)
 
-    def apply(self, band: Tensor) -> Tensor:
-        return self.observer.run_op(self.op, apply_over, band)
+
+def begin(op: AnyOp) -> Callable[[AnyOp, Tensor], Tensor]:
+    """How an op is applied to the bands of one image, from the top."""
+    if not isinstance(op, FromTop):
+        return apply_over
+    step = op.begin()
+    return lambda _, band: step(band)
 
 
 class SlidingWindow(Flow):
@@ -226,7 +238,7 @@ class ResidualSum(Flow):
         self.skip = build_flow(op.skip, self.ports[1], banding, observer)
         self.rows = self.body.rows
         self.late = banding.past if list_looks_ahead(op.body) else None
-        self.behind = sum(window.span - 1 for window in op.body if isinstance(window, Window))
+        self.behind = sum(count_behind(one) for one in op.body)
         self.carried = 0
 
     def read(self, last: bool) -> Rows:
@@ -298,6 +310,13 @@ class _Port(Rereadable):
 def needs_whole_image(ops: Ops) -> bool:
     """Does any of these ops need the whole image before it gives the first row?"""
     return any(isinstance(op, (nn.GroupNorm, Global)) or wraps(op) for op in walk(ops))
+
+
+def count_behind(op: AnyOp) -> int:
+    """Rows that an op waits for before it makes its own."""
+    if isinstance(op, Near):
+        return op.reach - 1
+    return op.span - 1 if isinstance(op, Window) else 0
 
 
 def wraps(op: AnyOp) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...ops import AnyOp, DoublingConv, Global, OneFrame, Ops, has_side_inputs
+from ...ops import AnyOp, DoublingConv, Global, Near, OneFrame, Ops, has_side_inputs
 from .. import whole
 from ..bands.state import Past
 from .backend import COUNTED, NORMS, count_compiled, count_of_norm, count_scratch, count_unfolded, find_forms
@@ -261,7 +261,7 @@ class WholeCount(LiveBytes):
 
 def count_work(op: AnyOp, made: Tensor) -> float:
     """Multiplications an op takes for what it has made, (B, C, H, W); of ops that do little, the numbers they make."""
-    if isinstance(op, Global):
+    if isinstance(op, (Global, Near)):
         return op.work(made)
     if isinstance(op, DoublingConv):
         return made.numel() * op.original.in_channels * 4

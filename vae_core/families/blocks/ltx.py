@@ -52,25 +52,26 @@ class Conv(nn.Module):
 
 
 class PixelNorm(Op):
-    """Each pixel by the root mean square of its channels, then times 1 + scale, plus shift. (B, C, H, W) -> same
+    """Each pixel by the root mean square of its channels, then times a factor, plus shift. (B, C, H, W) -> same
 
-    shift, scale: (C,), or None. Pointwise.
+    shift, factor: (C,), or None. If there are more channels than factors, these are the first ones'. Pointwise.
     """
 
     normalizes = True
-    eps = 1e-8
 
-    def __init__(self, shift: Tensor | None = None, scale: Tensor | None = None):
-        self.shift, self.scale = shift, scale
+    def __init__(self, shift: Tensor | None = None, factor: Tensor | None = None, eps: float = 1e-8):
+        self.shift, self.factor, self.eps = shift, factor, eps
 
     def __call__(self, x: Tensor) -> Tensor:
+        x = x if self.factor is None else x[:, : len(self.factor)]
         length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=at_least_fp32(x.dtype))
         factor = torch.rsqrt(length * length / x.shape[1] + self.eps)
         y = None if torch.is_grad_enabled() else torch.empty_like(x)  # one new image, whatever the factor's dtype
         y = torch.mul(x, factor, out=y)
-        if self.shift is not None and self.scale is not None:
-            shift, scale = (t.to(x.dtype)[:, None, None] for t in (self.shift, 1 + self.scale))
-            y = torch.addcmul(shift, y, scale, out=None if torch.is_grad_enabled() else y)
+        out = None if torch.is_grad_enabled() else y
+        shift, weight = (None if t is None else t.to(x.dtype)[:, None, None] for t in (self.shift, self.factor))
+        if weight is not None:
+            y = torch.mul(y, weight, out=out) if shift is None else torch.addcmul(shift, y, weight, out=out)
         return y.to(x.dtype)
 
     def absorb_scale(self, scale: float) -> "PixelNorm":
@@ -111,10 +112,10 @@ class TimeEmbedder(nn.Module):
         exponent = torch.arange(FREQUENCIES, dtype=time.dtype, device=time.device) / FREQUENCIES
         angles = time * torch.exp(-math.log(LONGEST) * exponent)
         first, second = self.timestep_embedder.values()
-        return _apply(second, F.silu(_apply(first, torch.cat([angles.cos(), angles.sin()]))))
+        return apply_layer(second, F.silu(apply_layer(first, torch.cat([angles.cos(), angles.sin()]))))
 
 
-def _apply(layer: nn.Module, x: Tensor) -> Tensor:
+def apply_layer(layer: nn.Module, x: Tensor) -> Tensor:
     """A linear layer in the dtype of x, (n,) -> (m,).
 
     Of a few rows at a time, copied: where weights lie in a mapped file they may begin anywhere, and a product rounds
@@ -146,7 +147,7 @@ class ResBlock(nn.Module):
         norms = PixelNorm(), PixelNorm()
         if time is not None and self.scale_shift_table is not None:
             shift_1, scale_1, shift_2, scale_2 = time.view(4, -1) + self.scale_shift_table
-            norms = PixelNorm(shift_1, scale_1), PixelNorm(shift_2, scale_2)
+            norms = PixelNorm(shift_1, 1 + scale_1), PixelNorm(shift_2, 1 + scale_2)
         body = chain(norms[0], silu, self.conv1, norms[1], silu, self.conv2)
         return (Residual(body, chain(self.norm3["norm"], self.conv_shortcut) if self.norm3 else ()),)
 

@@ -87,13 +87,13 @@ def _read_change(shapes: Shapes, place: str, held: list[str], width: int, after:
     up = place.startswith("decoder.")
     for made in sizes(shapes, f"{place}conv.conv"):
         more, less = (made, makes) if up else (makes, made)
-        if more and less and makes and more % less == 0 and more // less in _TRADED:
-            change = Change(makes, *_TRADED[more // less])
+        if more and less and makes and more % less == 0 and more // less in TRADED:
+            change = Change(makes, *TRADED[more // less])
             return change if _has_shortcut(change, width, up) else None
     return None
 
 
-_TRADED = {2: (False, True), 4: (True, False), 8: (True, True)}  # channels for each: is it in space, is it in time
+TRADED = {2: (False, True), 4: (True, False), 8: (True, True)}  # channels for each: is it in space, is it in time
 
 
 def _has_shortcut(change: Change, width: int, up: bool) -> bool:

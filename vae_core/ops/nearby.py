@@ -1,0 +1,187 @@
+"""Attention of each pixel of a clip to those nearest to it, in frames, rows and columns.
+
+Hassani et al. 2023, "Neighborhood Attention Transformer" (https://arxiv.org/abs/2204.07143), as NATTEN's `na3d` has it:
+every pixel sees as many others, those of the window around it. At a border the window is moved inward, not cut off. So
+a clip that is smaller than the window is seen as a whole.
+
+    row of a window of 5 rows, of 8:   0  1  2  3  4  5  6  7
+    it begins at                       0  0  0  1  2  3  3  3
+
+Queries are taken in blocks, whose windows have most in common: each block meets all that any of its queries sees, and
+what one does not see is masked. Blocks of one row that see alike are computed together.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .attention import attend
+from .tree import Op
+
+BLOCK = (4, 8, 8)  # queries of a block: frames, rows, columns
+AT_ONCE = 2**23  # numbers at most of the keys that blocks meet together
+
+
+class Near(Op):
+    """An op that reads the `reach` rows nearest to its own; see tree.py. (T, C, H, W) -> (T, C', H, W)
+
+    Of the image's rows it may be given those alone that some of its own see: it makes of them what it makes of all.
+
+    over_frames  does it read other frames of a clip?
+    """
+
+    reach: int = 1
+    over_frames: bool = True
+
+    def compute_rows(self, x: Tensor, first: int, count: int) -> Tensor:
+        """So many rows of the result, from the first on. (T, C, n, W) -> (T, C', count, W)"""
+        raise NotImplementedError
+
+    def work(self, made: Tensor) -> float:
+        """Multiplications for what was made, (T, C', n, W)."""
+        raise NotImplementedError
+
+
+def begin_window(at: int, reach: int, length: int) -> int:
+    """The first of the `reach` places, of `length`, that the one at `at` sees. reach: no more than there are"""
+    return min(max(at - reach // 2, 0), length - reach)
+
+
+class Span(NamedTuple):
+    """Queries of a block along one axis, and all that they see.
+
+    start, end  the queries
+    low, high   what they see
+    begins      where the window of each begins, counted from `low`
+    """
+
+    start: int
+    end: int
+    low: int
+    high: int
+    begins: tuple[int, ...]
+
+    @property
+    def sees(self) -> tuple[int, tuple[int, ...]]:
+        """All that its mask depends on."""
+        return self.high - self.low, self.begins
+
+    @property
+    def form(self) -> tuple[int, int, tuple[int, ...]]:
+        """Blocks of one form see alike, each from where it is."""
+        return self.low - self.start, *self.sees
+
+
+def cut_axis(first: int, end: int, length: int, reach: int, side: int) -> list[Span]:
+    """Blocks of `side` queries, from the first to before the end, along an axis of this length."""
+    made = list[Span]()
+    for start in range(first, end, side):
+        stop = min(start + side, end)
+        begins = [begin_window(at, reach, length) for at in range(start, stop)]
+        made.append(Span(start, stop, begins[0], begins[-1] + reach, tuple(b - begins[0] for b in begins)))
+    return made
+
+
+def attend_nearby(q: Tensor, k: Tensor, v: Tensor, kernel: Sequence[int], first: int = 0) -> Tensor:
+    """softmax(q k^T / sqrt(C)) v of each query over the window around it, exactly.
+
+    q       (T, m, W, heads, C), from row `first` on of those of k
+    k, v    (T, n, W, heads, C)
+    kernel  frames, rows and columns of a window; of an axis that has fewer, all
+    Returns (T, m, W, heads, C).
+    """
+    lengths = k.shape[:3]
+    reach = [min(n, length) for n, length in zip(kernel, lengths, strict=True)]
+    ends = lengths[0], first + q.shape[1], lengths[2]
+    axes = [cut_axis(*axis) for axis in zip((0, first, 0), ends, lengths, reach, BLOCK, strict=True)]
+    y, masks = torch.empty_like(q), _Masks(reach, q.device)
+    for frames, rows, columns in _list_blocks(axes, k.shape[-1] * k.shape[-2], q.is_meta):
+        mask = masks.find(frames, rows, columns[0])
+        keys, values = (_gather(x, frames, rows, columns) for x in (k, v))
+        place = (slice(frames.start, frames.end), slice(rows.start - first, rows.end - first),
+                 slice(columns[0].start, columns[-1].end))  # fmt: skip
+        made = attend(_cut(q[place], len(columns)), keys, values, mask)
+        _cut_place(y[place], len(columns)).copy_(_uncut(made, frames, rows, columns))
+    return y
+
+
+def _list_blocks(axes: list[list[Span]], width: int, all_alike: bool) -> Iterator[tuple[Span, Span, list[Span]]]:
+    """(frames, rows, blocks of columns that are computed together), all of them.
+
+    width      numbers of a key
+    all_alike  are those enough that differ, for a count of what they take?
+    """
+    all_frames, all_rows, all_columns = axes
+    known = set[tuple[object, ...]]()
+    for frames in all_frames:
+        for rows in all_rows:
+            seen = (frames.high - frames.low) * (rows.high - rows.low) * width
+            for columns in _group(all_columns, seen):
+                form = (frames.end - frames.start, rows.end - rows.start, seen, columns[0].form, len(columns))
+                if all_alike and form in known:
+                    continue
+                known.add(form)
+                yield frames, rows, columns
+
+
+def _group(columns: list[Span], numbers: int) -> Iterator[list[Span]]:
+    """Neighbours of one form, as many as may be computed together. numbers: of the keys of one column"""
+    for _, alike in groupby(columns, lambda span: span.form):
+        left = list(alike)
+        most = max(1, AT_ONCE // (numbers * (left[0].high - left[0].low)))
+        while left:
+            yield left[:most]
+            del left[:most]
+
+
+class _Masks:
+    """What queries of a block see of what the block meets, (queries, keys); None: all. Made once for all that agree."""
+
+    def __init__(self, reach: Sequence[int], device: torch.device):
+        self.reach, self.device = reach, device
+        self.made = dict[tuple[object, ...], Tensor | None]()
+
+    def find(self, *spans: Span) -> Tensor | None:
+        key = tuple(span.sees for span in spans)
+        if key not in self.made:
+            self.made[key] = self._make(spans) if any(any(span.begins) for span in spans) else None
+        return self.made[key]
+
+    def _make(self, spans: Sequence[Span]) -> Tensor:
+        t, h, w = (_see(span, reach, self.device) for span, reach in zip(spans, self.reach, strict=True))
+        seen = t[:, None, None, :, None, None] & h[None, :, None, None, :, None] & w[None, None, :, None, None, :]
+        return seen.flatten(3).flatten(0, 2)
+
+
+def _see(span: Span, reach: int, device: torch.device) -> Tensor:
+    """(queries, keys) of one axis."""
+    begins = torch.tensor(span.begins, device="cpu")[:, None]
+    places = torch.arange(span.high - span.low, device="cpu")
+    seen = (places >= begins) & (places < begins + reach)
+    return seen.to(device, non_blocking=device.type == "cuda")
+
+
+def _gather(x: Tensor, frames: Span, rows: Span, columns: list[Span]) -> Tensor:
+    """What each of these blocks meets, (T, n, W, heads, C) -> (blocks, heads, keys, C)"""
+    part = x[frames.low : frames.high, rows.low : rows.high, columns[0].low : columns[-1].high]
+    own = columns[0]
+    met = part.unfold(2, own.high - own.low, max(1, own.end - own.start))  # (Kt, Kh, blocks, heads, C, Kw)
+    return met.permute(2, 3, 0, 1, 5, 4).flatten(2, 4)
+
+
+def _cut(x: Tensor, blocks: int) -> Tensor:
+    """Queries, (t, m, blocks * w, heads, C) -> (blocks, heads, queries, C)"""
+    return _cut_place(x, blocks).flatten(2, 4)
+
+
+def _cut_place(x: Tensor, blocks: int) -> Tensor:
+    """(t, m, blocks * w, heads, C) -> (blocks, heads, t, m, w, C), a view"""
+    return x.unflatten(2, (blocks, -1)).permute(2, 4, 0, 1, 3, 5)
+
+
+def _uncut(x: Tensor, frames: Span, rows: Span, columns: list[Span]) -> Tensor:
+    """(blocks, heads, queries, C) -> (blocks, heads, t, m, w, C)"""
+    return x.unflatten(2, (frames.end - frames.start, rows.end - rows.start, columns[0].end - columns[0].start))
