@@ -16,23 +16,24 @@ KEYS = 32 * 2**20  # bytes in fp32 of the keys that are widened to it
 MATH = 0  # SDPBackend.MATH, which makes them
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, sees: Tensor | None = None) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(C)) v, exactly. q (B, heads, queries, C); k, v (B, heads, keys, C); result like q.
 
-    sees: (queries, keys), which keys each query sees, at least one; None: all
+    mask: (queries, keys), added to the scores: 0 where a query sees a key, -inf elsewhere; None: each sees all
     """
+    masks = () if mask is None else (mask,)
     if widens(q) and is_worth_widening(k):
-        return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), sees).to(q.dtype)
+        return F.scaled_dot_product_attention(*(x.float() for x in (q, k, v, *masks))).to(q.dtype)
     queries = count_queries(q.shape[0] * q.shape[1] * k.shape[-2])
     q, k, v = map(_make_dense, (q, k, v))
     if queries >= q.shape[-2] or not makes_scores(q.device, q.dtype, q.shape[-1]):
-        return F.scaled_dot_product_attention(q, k, v, sees)
+        return F.scaled_dot_product_attention(q, k, v, *masks)
     y = torch.empty_like(q)
     starts = range(0, q.shape[-2], queries)
     for at in starts[:1] if q.is_meta else starts:  # all take the same, and of large images are many
         some = slice(at, at + queries)
-        seen = None if sees is None else sees[some]
-        y[..., some, :] = F.scaled_dot_product_attention(q[..., some, :], k, v, seen)
+        own = (each[some] for each in masks)
+        y[..., some, :] = F.scaled_dot_product_attention(q[..., some, :], k, v, *own)
     return y
 
 

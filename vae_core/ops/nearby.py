@@ -11,6 +11,7 @@ Queries are taken in blocks, whose windows have most in common: each block meets
 what one does not see is masked. Blocks of one row that see alike are computed together.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
@@ -97,7 +98,7 @@ def attend_nearby(q: Tensor, k: Tensor, v: Tensor, kernel: Sequence[int], first:
     reach = [min(n, length) for n, length in zip(kernel, lengths, strict=True)]
     ends = lengths[0], first + q.shape[1], lengths[2]
     axes = [cut_axis(*axis) for axis in zip((0, first, 0), ends, lengths, reach, BLOCK, strict=True)]
-    y, masks = torch.empty_like(q), _Masks(reach, q.device)
+    y, masks = torch.empty_like(q), _Masks(reach, q)
     for frames, rows, columns in _list_blocks(axes, k.shape[-1] * k.shape[-2], q.is_meta):
         mask = masks.find(frames, rows, columns[0])
         keys, values = (_gather(x, frames, rows, columns) for x in (k, v))
@@ -138,30 +139,41 @@ def _group(columns: list[Span], numbers: int) -> Iterator[list[Span]]:
 
 
 class _Masks:
-    """What queries of a block see of what the block meets, (queries, keys); None: all. Made once for all that agree."""
+    """What is added to the scores of a block: 0 where a query sees a key, -inf elsewhere; None: each sees all.
 
-    def __init__(self, reach: Sequence[int], device: torch.device):
-        self.reach, self.device = reach, device
-        self.made = dict[tuple[object, ...], Tensor | None]()
+    Made once for blocks of one row that agree, and for rows one after the other.
 
-    def find(self, *spans: Span) -> Tensor | None:
-        key = tuple(span.sees for span in spans)
-        if key not in self.made:
-            self.made[key] = self._make(spans) if any(any(span.begins) for span in spans) else None
-        return self.made[key]
+    like: of the dtype and on the device of the scores
+    """
+
+    def __init__(self, reach: Sequence[int], like: Tensor):
+        self.reach, self.like = reach, like
+        self.row: object = None
+        self.made = dict[object, Tensor | None]()
+
+    def find(self, frames: Span, rows: Span, columns: Span) -> Tensor | None:
+        """(queries, keys)"""
+        if self.row != (frames.sees, rows.sees):
+            self.row = frames.sees, rows.sees
+            self.made.clear()
+        if columns.sees not in self.made:
+            spans = frames, rows, columns
+            self.made[columns.sees] = self._make(spans) if any(any(span.begins) for span in spans) else None
+        return self.made[columns.sees]
 
     def _make(self, spans: Sequence[Span]) -> Tensor:
-        t, h, w = (_see(span, reach, self.device) for span, reach in zip(spans, self.reach, strict=True))
-        seen = t[:, None, None, :, None, None] & h[None, :, None, None, :, None] & w[None, None, :, None, None, :]
-        return seen.flatten(3).flatten(0, 2)
+        t, h, w = (_hide(span, reach, self.like) for span, reach in zip(spans, self.reach, strict=True))
+        hidden = t[:, None, None, :, None, None] + h[None, :, None, None, :, None] + w[None, None, :, None, None, :]
+        return hidden.flatten(3).flatten(0, 2)
 
 
-def _see(span: Span, reach: int, device: torch.device) -> Tensor:
+def _hide(span: Span, reach: int, like: Tensor) -> Tensor:
     """(queries, keys) of one axis."""
     begins = torch.tensor(span.begins, device="cpu")[:, None]
     places = torch.arange(span.high - span.low, device="cpu")
-    seen = (places >= begins) & (places < begins + reach)
-    return seen.to(device, non_blocking=device.type == "cuda")
+    hidden = torch.zeros(len(begins), len(places), dtype=like.dtype, device="cpu")
+    hidden.masked_fill_((places < begins) | (places >= begins + reach), -math.inf)
+    return hidden.to(like.device, non_blocking=like.device.type == "cuda")
 
 
 def _gather(x: Tensor, frames: Span, rows: Span, columns: list[Span]) -> Tensor:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from ...devices.dtypes import at_least_fp32
 from ...ops import (
+    CHANNELS_LAST,
     ChannelsToFrames,
     Conv3d,
     FramesToChannels,
@@ -63,16 +64,17 @@ class PixelNorm(Op):
         self.shift, self.factor, self.eps = shift, factor, eps
 
     def __call__(self, x: Tensor) -> Tensor:
-        x = x if self.factor is None else x[:, : len(self.factor)]
-        length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=at_least_fp32(x.dtype))
-        factor = torch.rsqrt(length * length / x.shape[1] + self.eps)
-        y = None if torch.is_grad_enabled() else torch.empty_like(x)  # one new image, whatever the factor's dtype
-        y = torch.mul(x, factor, out=y)
+        own = x.permute(CHANNELS_LAST)
+        own = own if self.factor is None else own[..., : len(self.factor)]
+        length = torch.linalg.vector_norm(own, dim=-1, keepdim=True, dtype=at_least_fp32(x.dtype))
+        factor = torch.rsqrt(length * length / own.shape[-1] + self.eps)
+        y = None if torch.is_grad_enabled() else torch.empty_like(own)  # one new image, whatever the factor's dtype
+        y = torch.mul(own, factor, out=y)
         out = None if torch.is_grad_enabled() else y
-        shift, weight = (None if t is None else t.to(x.dtype)[:, None, None] for t in (self.shift, self.factor))
+        shift, weight = (None if t is None else t.to(x.dtype) for t in (self.shift, self.factor))
         if weight is not None:
             y = torch.mul(y, weight, out=out) if shift is None else torch.addcmul(shift, y, weight, out=out)
-        return y.to(x.dtype)
+        return y.to(x.dtype).permute(0, 3, 1, 2)
 
     def absorb_scale(self, scale: float) -> "PixelNorm":
         """The same for images that are `scale` times as large as they should be."""
