@@ -68,6 +68,7 @@ CASES = (
     Case("TAESD", "tiny", (256, 256)),
     Case("TAEHV", "tiny_video", frames=9),
     Case("LTX-Video", "ltx_video", frames=9, narrower=4),
+    Case("LTX-2.5's diffusion decoder", "ltx_diffusion", (64, 64), frames=9, narrower=4),
     Case("SeedVR2", "seedvr2", (96, 96), frames=5, narrower=2),
     Case("CogVideoX", "cogvideox", (64, 64), frames=9, narrower=4),
     Case("Cosmos 1.0", "cosmos", (96, 96), frames=9, narrower=2),

@@ -131,7 +131,7 @@ def _list_statistics(vae: VAE, space: LatentSpace, channels: int) -> Mapping[str
     """Mean and deviation of z, which pipelines of Wan and Qwen-Image want as lists; None where there are none."""
     if space.std:
         return {"latents_mean": list(space.mean), "latents_std": list(space.std)}
-    if vae.family == "ltx_video":
+    if isinstance(vae.network, ltx_video.LTXVideoVAE):
         named = zip(("latents_mean", "latents_std"), ltx_video.STATISTICS, strict=True)
         found = vae.network.get_submodule("per_channel_statistics")
         return {ours: found.get_buffer(name).tolist() for ours, name in named}

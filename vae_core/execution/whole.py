@@ -57,8 +57,11 @@ class Observer:
         Passes nest: what one reads may begin another.
         """
 
-    def carry(self, numbers: int) -> None:
-        """Until this pass ends, a flow keeps so many numbers from one band to the next."""
+    def carry(self, numbers: int, around: int = 0) -> None:
+        """Until this pass ends, a flow keeps so many numbers from one band to the next.
+
+        around: while it makes a band, so many more than others do, of the rows around it
+        """
 
     def end_pass(self) -> None:
         """The last band has been read."""

@@ -126,8 +126,8 @@ class Decoder(nn.Module):
 
     def ops(self) -> Ops:
         told = self.shared_adaln.tell(self.t_embedder.embed(self._time()))
-        stages = (part for stage, up in zip(self.det_stages, self.upsamples, strict=True) for part in (*stage, up))
-        painted = (op for layer in self.diff_blocks for op in layer.modulated_by(told))
+        stages = (part for stage, up in zip(self.det_stages, self.upsamples, strict=True) for part in (*stage, up))  # type: ignore[misc]
+        painted = (op for layer in self.diff_blocks for op in layer.modulated_by(told))  # type: ignore[operator]
         begun = RepeatLast(self.repeated), self.conv_in, *stages, DropLast(self.dropped), Begin(self.conv_in_x_t, SEED)
         return chain(*begun, *painted, self.norm_out, self.conv_out)
 

@@ -62,10 +62,4 @@ FOREIGN: tuple[Foreign, ...] = (
         diffusers="0.42.0 (Kandinsky6SRVAE)",
         marks=({"decoder.conv_in.conv.weight": (2048, 64, 3, 3, 3)},),
     ),
-    Foreign(
-        Member("LTX-2.5 with its diffusion decoder", 128, 32, 8),
-        diffusers="0.42.0 (LTX2VideoDiffusionDecoderModel)",
-        names=("decoder.conv_in_x_t.weight",),
-        way_out=" Its latents have another decoder, which is supported: take the file of the convolutional one.",
-    ),
 )

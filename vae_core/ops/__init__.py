@@ -18,7 +18,7 @@ from .channels import (
 from .conv3d import Conv3d, Kernel, OneFrame
 from .layouts import reads_channels_last, unfolds
 from .look import LookAround, LookBack, Temporal
-from .nearby import Near, attend_nearby, begin_window
+from .nearby import Near, attend_nearby, begin_window, count_gathered
 from .norms import GroupNormOverFrames, GroupNormSilu, add_silu, list_norms, share_numbers
 from .rows import (
     CHANNELS_LAST,
@@ -136,6 +136,7 @@ __all__ = [
     "chain",
     "conv2d",
     "conv_transpose2d",
+    "count_gathered",
     "count_queries",
     "declared",
     "has_side_inputs",

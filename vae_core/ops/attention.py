@@ -5,6 +5,8 @@ Torch's kernels for CUDA that make none take heads of 256 numbers at most, but f
 256 GiB at 4096 px.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,9 +23,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
 
     mask: (queries, keys), added to the scores: 0 where a query sees a key, -inf elsewhere; None: each sees all
     """
-    masks = () if mask is None else (mask,)
+    masks: tuple[Any, ...] = () if mask is None else (mask,)
     if widens(q) and is_worth_widening(k):
-        return F.scaled_dot_product_attention(*(x.float() for x in (q, k, v, *masks))).to(q.dtype)
+        wide: Any = (x.float() for x in (q, k, v, *masks))
+        return F.scaled_dot_product_attention(*wide).to(q.dtype)
     queries = count_queries(q.shape[0] * q.shape[1] * k.shape[-2])
     q, k, v = map(_make_dense, (q, k, v))
     if queries >= q.shape[-2] or not makes_scores(q.device, q.dtype, q.shape[-1]):
@@ -32,7 +35,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     starts = range(0, q.shape[-2], queries)
     for at in starts[:1] if q.is_meta else starts:  # all take the same, and of large images are many
         some = slice(at, at + queries)
-        own = (each[some] for each in masks)
+        own: Any = (each[some] for each in masks)
         y[..., some, :] = F.scaled_dot_product_attention(q[..., some, :], k, v, *own)
     return y
 

@@ -46,6 +46,17 @@ class Near(Op):
         raise NotImplementedError
 
 
+def count_gathered(shape: Sequence[int], kernel: Sequence[int]) -> int:
+    """Numbers at most of what blocks meet together, of keys and values of this shape: (T, n, W, C).
+
+    And of their queries, which are few beside them: a quarter of it at most.
+    """
+    met = [min(length, side + n - 1) for length, side, n in zip(shape, BLOCK, kernel, strict=False)]
+    block = math.prod(met) * shape[-1]
+    row = -(-shape[2] // BLOCK[2]) * block
+    return 9 * min(row, max(block, AT_ONCE)) // 4
+
+
 def begin_window(at: int, reach: int, length: int) -> int:
     """The first of the `reach` places, of `length`, that the one at `at` sees. reach: no more than there are"""
     return min(max(at - reach // 2, 0), length - reach)
@@ -100,13 +111,21 @@ def attend_nearby(q: Tensor, k: Tensor, v: Tensor, kernel: Sequence[int], first:
     axes = [cut_axis(*axis) for axis in zip((0, first, 0), ends, lengths, reach, BLOCK, strict=True)]
     y, masks = torch.empty_like(q), _Masks(reach, q)
     for frames, rows, columns in _list_blocks(axes, k.shape[-1] * k.shape[-2], q.is_meta):
-        mask = masks.find(frames, rows, columns[0])
-        keys, values = (_gather(x, frames, rows, columns) for x in (k, v))
         place = (slice(frames.start, frames.end), slice(rows.start - first, rows.end - first),
                  slice(columns[0].start, columns[-1].end))  # fmt: skip
-        made = attend(_cut(q[place], len(columns)), keys, values, mask)
-        _cut_place(y[place], len(columns)).copy_(_uncut(made, frames, rows, columns))
+        _attend_blocks(q[place], k, v, (frames, rows, columns), masks, y[place])
     return y
+
+
+def _attend_blocks(
+    q: Tensor, k: Tensor, v: Tensor, where: tuple[Span, Span, list[Span]], masks: "_Masks", y: Tensor
+) -> None:
+    """Write to y what blocks of one row make of their queries, (t, m, columns, heads, C)."""
+    frames, rows, columns = where
+    keys, values = (_gather(x, frames, rows, columns) for x in (k, v))
+    place = _cut(q, len(columns))
+    made = attend(place.flatten(2, 4), keys, values, masks.find(frames, rows, columns[0]))
+    _cut(y, len(columns)).copy_(made.unflatten(2, place.shape[2:5]))
 
 
 def _list_blocks(axes: list[list[Span]], width: int, all_alike: bool) -> Iterator[tuple[Span, Span, list[Span]]]:
@@ -185,15 +204,5 @@ def _gather(x: Tensor, frames: Span, rows: Span, columns: list[Span]) -> Tensor:
 
 
 def _cut(x: Tensor, blocks: int) -> Tensor:
-    """Queries, (t, m, blocks * w, heads, C) -> (blocks, heads, queries, C)"""
-    return _cut_place(x, blocks).flatten(2, 4)
-
-
-def _cut_place(x: Tensor, blocks: int) -> Tensor:
     """(t, m, blocks * w, heads, C) -> (blocks, heads, t, m, w, C), a view"""
     return x.unflatten(2, (blocks, -1)).permute(2, 4, 0, 1, 3, 5)
-
-
-def _uncut(x: Tensor, frames: Span, rows: Span, columns: list[Span]) -> Tensor:
-    """(blocks, heads, queries, C) -> (blocks, heads, t, m, w, C)"""
-    return x.unflatten(2, (frames.end - frames.start, rows.end - rows.start, columns[0].end - columns[0].start))

@@ -28,6 +28,7 @@ no `Op` the defaults are true. `declared(op)` answers for both.
     absorb_scale()             rescale_fp16    of an op that normalizes: the same op for an input of another scale
     temporary_bytes  0         plans           bytes of weights that are made for one run
     passing_bytes    0         plans           bytes of weights that are made at a call, and gone after it
+    count_meanwhile  0         plans           numbers made of a band and gone again, if not as many as those of a band
     original         None      errors          the op of the network that this one stands for, after a rewrite
     label            class     errors          what to call an op that is no submodule of the network
 
@@ -65,6 +66,10 @@ class Op:
     @property
     def label(self) -> str:
         return type(self).__name__
+
+    def count_meanwhile(self, x: Tensor) -> int:
+        """Numbers at most that are made of x beside the result and others as large, and gone after it."""
+        return 0
 
     def apply_in_place(self, x: Tensor) -> Tensor:
         """The result, perhaps written over x, which nobody reads any more. Only for ops that say `in_place`."""

@@ -141,8 +141,12 @@ class Pointwise(Flow):
 
     def read(self, last: bool) -> Rows:
         rows = self.source.read(last)
-        apply = partial(self.observer.run_op, self.op, begin(self.op))
+        apply = partial(self.apply, begin(self.op))
         return map(apply, balance(rows, self.numbers) if self.numbers else rows)
+
+    def apply(self, function: Callable[[AnyOp, Tensor], Tensor], band: Tensor) -> Tensor:
+        self.observer.carry(0, declared(self.op).count_meanwhile(band))
+        return self.observer.run_op(self.op, function, band)
 
 
 def begin(op: AnyOp) -> Callable[[AnyOp, Tensor], Tensor]:
@@ -313,9 +317,9 @@ def needs_whole_image(ops: Ops) -> bool:
 
 
 def count_behind(op: AnyOp) -> int:
-    """Rows that an op waits for before it makes its own."""
+    """Rows that an op waits for before it makes its own, below the top of an image."""
     if isinstance(op, Near):
-        return op.reach - 1
+        return op.reach // 2
     return op.span - 1 if isinstance(op, Window) else 0
 
 

@@ -13,7 +13,7 @@ from ..whole import Observer
 from .holding import Banding, Flow
 from .readers import ROWS, Rows, balance, drain, numbers_per_row
 
-WITHIN = 4  # tensors of the rows around a band that are alive while it is computed: read, joined, keys, values
+AROUND = 3  # tensors of the rows around a band that are alive while it is computed: joined, keys, values
 
 
 @dataclass(frozen=True)
@@ -83,5 +83,5 @@ class _Place:
     def _carry(self, band: Tensor) -> None:
         """Announces what is kept from band to band, and what lies around a band while it is computed."""
         if not self.carried:
-            self.carried = WITHIN * (self.reach - 1) * numbers_per_row(band)
-            self.observer.carry(self.carried)
+            self.carried = (self.reach - 1) * numbers_per_row(band)
+            self.observer.carry(self.carried, AROUND * self.carried + self.op.count_meanwhile(band))

@@ -37,6 +37,7 @@ class BandedRun(Repeater, Census):
     gathered      numbers at most of what it has gathered in one tensor, earlier frames included
     attended      for each attention that reads every pixel: (its channels, its pixels)
     most_carried  numbers at most that flows keep from one band to the next
+    around        numbers at most that one takes more than others while it makes a band
     norm_sizes    bytes that each group norm makes, by the norm's id
     unfolded      numbers that a convolution takes meanwhile for each that it reads or makes, where it unfolds its input
     made          numbers that each temporal op of a clip in parts makes, by its id
@@ -58,7 +59,7 @@ class BandedRun(Repeater, Census):
         self.store = store = _CountingStore()
         self.work = self.widest = self.unfolded = 0.0
         self.lowest = 0
-        self.remembered = self.attending = self.gathered = self.carried = self.most_carried = 0
+        self.remembered = self.attending = self.gathered = self.carried = self.most_carried = self.around = 0
         self.attended: list[tuple[int, int]] = []
         self.past = past
         self.rows = rows
@@ -144,8 +145,9 @@ class BandedRun(Repeater, Census):
     def begin_pass(self) -> None:
         self.outer.append(self.carried)
 
-    def carry(self, numbers: int) -> None:
+    def carry(self, numbers: int, around: int = 0) -> None:
         self.carried += numbers
+        self.around = max(self.around, around)
         self.most_carried = max(self.most_carried, self.carried)
 
     def end_pass(self) -> None:

@@ -252,8 +252,9 @@ class Request:
 
     @property
     def carried(self) -> int:
-        """Numbers at most that windows and shortcuts keep from one band to the next."""
-        return self._count(()).most_carried
+        """Numbers at most that windows and shortcuts keep from one band to the next, and that lie around a band."""
+        counted = self._count(())
+        return counted.most_carried + counted.around
 
     @property
     def work(self) -> float:

@@ -26,6 +26,7 @@ from ...ops import (
     Residual,
     attend_nearby,
     chain,
+    count_gathered,
     join,
     linear,
 )
@@ -39,7 +40,9 @@ TURNED = (16, 24, 24)  # of them that are turned by the frame, the row and the c
 THETA = 10000.0
 EPS = 1e-6
 WIDENING = 4
-TOKENS = 2**14  # pixels at a time, where more is made of one meanwhile than what is kept
+# Numbers at a time, where more are made of a pixel meanwhile than what is kept: four times as many between two layers,
+# and twelve while queries and keys are turned in fp32.
+AT_ONCE, TURNED_AT_ONCE = 2**22, 2**20
 
 Kernel = tuple[int, int, int]  # frames, rows and columns that a pixel sees
 
@@ -93,6 +96,9 @@ class Attention(Near, nn.Module):
         seen = math.prod(min(n, length) for n, length in zip(self.kernel, (t, h, w), strict=True))
         return made.numel() * (4 * c + 2 * seen)
 
+    def count_meanwhile(self, x: Tensor) -> int:
+        return max(count_gathered(x.permute(CHANNELS_LAST).shape, self.kernel), 12 * min(TURNED_AT_ONCE, x.numel()))
+
     def _project(self, part: int, x: Tensor) -> Tensor:
         """(T, n, W, C) -> (T, n, W, heads, HEAD). part: 0 queries, 1 keys, 2 values"""
         if self.fused:
@@ -112,12 +118,19 @@ def place(x: Tensor, weight: Tensor, row: int = 0) -> Tensor:
     angles = [_list_angles(*axis) for axis in zip((0, row, 0), x.shape[:3], TURNED, strict=True)]
     if torch.is_grad_enabled():
         return _turn(x, weight, angles)
-    frames = max(1, TOKENS // (x.shape[1] * x.shape[2]))
-    starts = range(0, len(x), frames)
-    for at in starts[:1] if x.is_meta else starts:  # all take the same
-        some = slice(at, at + frames)
-        x[some].copy_(_turn(x[some], weight, (angles[0][some], *angles[1:])))
+    for some in _cut(x):
+        own = [axis[part] for axis, part in zip(angles, some, strict=False)]
+        x[some].copy_(_turn(x[some], weight, [*own, angles[2]]))
     return x
+
+
+def _cut(x: Tensor) -> list[tuple[slice, slice]]:
+    """Frames and rows of x, (T, n, W, heads, HEAD), some at a time. On the meta device the first: all take the same."""
+    rows = max(1, TURNED_AT_ONCE // x[0, 0].numel())
+    frames = max(1, rows // x.shape[1])
+    made = [(slice(t, t + frames), slice(row, row + rows)) for t in range(0, len(x), frames)
+            for row in range(0, x.shape[1], rows)]  # fmt: skip
+    return made[:1] if x.is_meta else made
 
 
 def _list_angles(first: int, count: int, turned: int) -> Tensor:
@@ -162,11 +175,17 @@ class FeedForward(Op, nn.Module):
         if torch.is_grad_enabled():
             made = self._compute(flat)
         else:
-            made, starts = torch.empty_like(flat), range(0, len(flat), TOKENS)
+            made, pixels = torch.empty_like(flat), max(1, AT_ONCE // self.w_up.out_features)
+            starts = range(0, len(flat), pixels)
             for at in starts[:1] if x.is_meta else starts:
-                made[at : at + TOKENS].copy_(self._compute(flat[at : at + TOKENS]))
+                some = slice(at, at + pixels)
+                made[some].copy_(self._compute(flat[some]))
         t, _, h, w = x.shape
         return made.view(t, h, w, -1).permute(FIRST)
+
+    def count_meanwhile(self, x: Tensor) -> int:
+        t, _, h, w = x.shape
+        return 4 * min(AT_ONCE, t * h * w * self.w_up.out_features)
 
     def _compute(self, x: Tensor) -> Tensor:
         """(pixels, C) -> same"""
