@@ -13,6 +13,7 @@ what one does not see is masked. Blocks of one row that see alike are computed t
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
 
@@ -77,24 +78,27 @@ class Span(NamedTuple):
     begins: tuple[int, ...]
 
     @property
-    def sees(self) -> tuple[int, tuple[int, ...]]:
-        """All that its mask depends on."""
-        return self.high - self.low, self.begins
+    def seen(self) -> int:
+        return self.high - self.low
 
     @property
-    def form(self) -> tuple[int, int, tuple[int, ...]]:
-        """Blocks of one form see alike, each from where it is."""
-        return self.low - self.start, *self.sees
+    def sees(self) -> tuple[int, tuple[int, ...]]:
+        """All that its mask depends on."""
+        return self.seen, self.begins
 
 
-def cut_axis(first: int, end: int, length: int, reach: int, side: int) -> list[Span]:
+Together = tuple[Span, Span, list[Span]]  # frames and rows of blocks, and their columns: neighbours that see alike
+
+
+@lru_cache(maxsize=256)
+def cut_axis(first: int, end: int, length: int, reach: int, side: int) -> tuple[Span, ...]:
     """Blocks of `side` queries, from the first to before the end, along an axis of this length."""
     made = list[Span]()
     for start in range(first, end, side):
         stop = min(start + side, end)
         begins = [begin_window(at, reach, length) for at in range(start, stop)]
         made.append(Span(start, stop, begins[0], begins[-1] + reach, tuple(b - begins[0] for b in begins)))
-    return made
+    return tuple(made)
 
 
 def attend_nearby(q: Tensor, k: Tensor, v: Tensor, kernel: Sequence[int], first: int = 0) -> Tensor:
@@ -110,16 +114,14 @@ def attend_nearby(q: Tensor, k: Tensor, v: Tensor, kernel: Sequence[int], first:
     ends = lengths[0], first + q.shape[1], lengths[2]
     axes = [cut_axis(*axis) for axis in zip((0, first, 0), ends, lengths, reach, BLOCK, strict=True)]
     y, masks = torch.empty_like(q), _Masks(reach, q)
-    for frames, rows, columns in _list_blocks(axes, k.shape[-1] * k.shape[-2], q.is_meta):
+    for frames, rows, columns in _list_blocks(axes, k.shape[-1] * k.shape[-2], largest=q.is_meta):
         place = (slice(frames.start, frames.end), slice(rows.start - first, rows.end - first),
                  slice(columns[0].start, columns[-1].end))  # fmt: skip
         _attend_blocks(q[place], k, v, (frames, rows, columns), masks, y[place])
     return y
 
 
-def _attend_blocks(
-    q: Tensor, k: Tensor, v: Tensor, where: tuple[Span, Span, list[Span]], masks: "_Masks", y: Tensor
-) -> None:
+def _attend_blocks(q: Tensor, k: Tensor, v: Tensor, where: Together, masks: "_Masks", y: Tensor) -> None:
     """Write to y what blocks of one row make of their queries, (t, m, columns, heads, C)."""
     frames, rows, columns = where
     keys, values = (_gather(x, frames, rows, columns) for x in (k, v))
@@ -128,68 +130,76 @@ def _attend_blocks(
     _cut(y, len(columns)).copy_(made.unflatten(2, place.shape[2:5]))
 
 
-def _list_blocks(axes: list[list[Span]], width: int, all_alike: bool) -> Iterator[tuple[Span, Span, list[Span]]]:
-    """(frames, rows, blocks of columns that are computed together), all of them.
+def _list_blocks(axes: Sequence[Sequence[Span]], width: int, largest: bool = False) -> Iterator[Together]:
+    """All blocks, in the order in which what they see changes least.
 
-    width      numbers of a key
-    all_alike  are those enough that differ, for a count of what they take?
+    width    numbers of a key
+    largest  only those that meet most, for a count of what they take
     """
-    all_frames, all_rows, all_columns = axes
-    known = set[tuple[object, ...]]()
-    for frames in all_frames:
-        for rows in all_rows:
-            seen = (frames.high - frames.low) * (rows.high - rows.low) * width
-            for columns in _group(all_columns, seen):
-                form = (frames.end - frames.start, rows.end - rows.start, seen, columns[0].form, len(columns))
-                if all_alike and form in known:
-                    continue
-                known.add(form)
-                yield frames, rows, columns
+    frames, rows, columns = axes
+    if largest:
+        frames, rows = ([max(spans, key=lambda span: span.seen)] for spans in (frames, rows))
+    groups = list(_group(columns, max(one.seen for one in frames) * max(one.seen for one in rows) * width))
+    for group in [max(groups, key=_count_seen)] if largest else groups:
+        for row in rows:
+            for frame in frames:
+                yield frame, row, group
 
 
-def _group(columns: list[Span], numbers: int) -> Iterator[list[Span]]:
-    """Neighbours of one form, as many as may be computed together. numbers: of the keys of one column"""
-    for _, alike in groupby(columns, lambda span: span.form):
+def _group(columns: Sequence[Span], numbers: int) -> Iterator[list[Span]]:
+    """Neighbours that see alike, as many as may be computed together. numbers: of the keys of one column"""
+    for _, alike in groupby(columns, lambda span: (span.low - span.start, span.sees)):
         left = list(alike)
-        most = max(1, AT_ONCE // (numbers * (left[0].high - left[0].low)))
+        most = max(1, AT_ONCE // (numbers * left[0].seen))
         while left:
             yield left[:most]
             del left[:most]
 
 
+def _count_seen(columns: list[Span]) -> int:
+    """Keys of one row that these blocks meet, together."""
+    return columns[0].seen * len(columns)
+
+
 class _Masks:
     """What is added to the scores of a block: 0 where a query sees a key, -inf elsewhere; None: each sees all.
 
-    Made once for blocks of one row that agree, and for rows one after the other.
+    Made once for blocks that agree and come one after the other.
 
     like: of the dtype and on the device of the scores
     """
 
     def __init__(self, reach: Sequence[int], like: Tensor):
         self.reach, self.like = reach, like
-        self.row: object = None
-        self.made = dict[object, Tensor | None]()
+        self.axes = dict[tuple[object, int], Tensor]()  # of one axis each: few numbers
+        self.last: tuple[object, Tensor | None] = None, None
 
-    def find(self, frames: Span, rows: Span, columns: Span) -> Tensor | None:
-        """(queries, keys)"""
-        if self.row != (frames.sees, rows.sees):
-            self.row = frames.sees, rows.sees
-            self.made.clear()
-        if columns.sees not in self.made:
-            spans = frames, rows, columns
-            self.made[columns.sees] = self._make(spans) if any(any(span.begins) for span in spans) else None
-        return self.made[columns.sees]
+    def find(self, *spans: Span) -> Tensor | None:
+        """(queries, keys), for frames, rows and columns"""
+        sees = tuple(span.sees for span in spans)
+        if self.last[0] != sees:
+            self.last = None, None  # so that it goes before the next is made
+            self.last = sees, self._make(spans) if any(any(span.begins) for span in spans) else None
+        return self.last[1]
 
     def _make(self, spans: Sequence[Span]) -> Tensor:
-        t, h, w = (_hide(span, reach, self.like) for span, reach in zip(spans, self.reach, strict=True))
+        t, h, w = (self._find_axis(span, reach) for span, reach in zip(spans, self.reach, strict=True))
         hidden = t[:, None, None, :, None, None] + h[None, :, None, None, :, None] + w[None, None, :, None, None, :]
         return hidden.flatten(3).flatten(0, 2)
+
+    def _find_axis(self, span: Span, reach: int) -> Tensor:
+        key = span.sees, reach
+        if key not in self.axes:
+            self.axes[key] = _hide(span, reach, self.like)
+        return self.axes[key]
 
 
 def _hide(span: Span, reach: int, like: Tensor) -> Tensor:
     """(queries, keys) of one axis."""
+    if like.is_meta:
+        return like.new_empty(len(span.begins), span.seen)
+    places = torch.arange(span.seen, device="cpu")
     begins = torch.tensor(span.begins, device="cpu")[:, None]
-    places = torch.arange(span.high - span.low, device="cpu")
     hidden = torch.zeros(len(begins), len(places), dtype=like.dtype, device="cpu")
     hidden.masked_fill_((places < begins) | (places >= begins + reach), -math.inf)
     return hidden.to(like.device, non_blocking=like.device.type == "cuda")
@@ -199,7 +209,7 @@ def _gather(x: Tensor, frames: Span, rows: Span, columns: list[Span]) -> Tensor:
     """What each of these blocks meets, (T, n, W, heads, C) -> (blocks, heads, keys, C)"""
     part = x[frames.low : frames.high, rows.low : rows.high, columns[0].low : columns[-1].high]
     own = columns[0]
-    met = part.unfold(2, own.high - own.low, max(1, own.end - own.start))  # (Kt, Kh, blocks, heads, C, Kw)
+    met = part.unfold(2, own.seen, max(1, own.end - own.start))  # (Kt, Kh, blocks, heads, C, Kw)
     return met.permute(2, 3, 0, 1, 5, 4).flatten(2, 4)
 
 

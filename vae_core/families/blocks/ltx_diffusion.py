@@ -6,8 +6,9 @@ A clip lies in channels last, so layers see the channels as the last dimension.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice, product
 from typing import Any
 
 import torch
@@ -124,13 +125,13 @@ def place(x: Tensor, weight: Tensor, row: int = 0) -> Tensor:
     return x
 
 
-def _cut(x: Tensor) -> list[tuple[slice, slice]]:
+def _cut(x: Tensor) -> Iterator[tuple[slice, slice]]:
     """Frames and rows of x, (T, n, W, heads, HEAD), some at a time. On the meta device the first: all take the same."""
     rows = max(1, TURNED_AT_ONCE // x[0, 0].numel())
     frames = max(1, rows // x.shape[1])
-    made = [(slice(t, t + frames), slice(row, row + rows)) for t in range(0, len(x), frames)
-            for row in range(0, x.shape[1], rows)]  # fmt: skip
-    return made[:1] if x.is_meta else made
+    starts = product(range(0, len(x), frames), range(0, x.shape[1], rows))
+    for frame, row in islice(starts, 1 if x.is_meta else None):
+        yield slice(frame, frame + frames), slice(row, row + rows)
 
 
 def _list_angles(first: int, count: int, turned: int) -> Tensor:
