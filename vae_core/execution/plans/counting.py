@@ -68,7 +68,7 @@ def count_whole(
     Raises RuntimeError for more numbers than torch can count.
     """
     count = WholeCount(kinds=kinds, unfolds=unfolds)
-    at = [count.add(torch.empty_like(x))]
+    at = [count.add(torch.empty(x.shape, dtype=x.dtype, device=x.device))]  # `empty_like` would load torch's compiler
     side_input = at[0] if side_input is None and has_side_inputs(ops) else side_input
     with ShapesOnly(count):
         result = whole.run_ops(ops, at, whole.RunContext(count, side_input, past, True))

@@ -5,7 +5,8 @@ torch's compiler, which takes longer than a first image.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -99,7 +100,7 @@ class ShapesOnly(TorchFunctionMode):
         if name in BROADCAST and kwargs.keys() <= {"out", "alpha"}:
             out = kwargs.get("out")
             return _broadcast(*args) if out is None else out
-        if name in REDUCTIONS and isinstance(_find_axis(name, *args[1:], **kwargs), int):
+        if name in REDUCTIONS and isinstance(_find_axis(name, *args[1:], **kwargs), (int, tuple)):
             return _reduce(*args, **kwargs)
         made = MAKERS[name](*args, **kwargs) if name in MAKERS else None
         return ask_torch(func, args, kwargs) if made is None else made
@@ -112,8 +113,17 @@ def _empty(shape: Sequence[int], dtype: torch.dtype) -> Any:
 def _broadcast(a: Any, b: Any, *more: Any) -> Tensor:
     """An empty tensor of the shape of a + b + ..., and of the dtype of a + b."""
     shapes = {x.shape for x in (a, b, *more) if isinstance(x, Tensor)}
-    shape = shapes.pop() if len(shapes) == 1 else torch.broadcast_shapes(*shapes)
+    shape = shapes.pop() if len(shapes) == 1 else find_common(shapes)
     return _empty(shape, _find_dtype(a, b))
+
+
+def find_common(shapes: Collection[Sequence[int]]) -> Sequence[int]:
+    """The shape to which all of these are broadcast. Torch's own function loads its compiler."""
+    sides = list(zip_longest(*(reversed(shape) for shape in shapes), fillvalue=1))
+    made = [next((n for n in side if n != 1), 1) for side in sides]
+    if any(n not in (1, most) for side, most in zip(sides, made, strict=True) for n in side):
+        raise RuntimeError(f"shapes {[*map(tuple, shapes)]} do not go together")
+    return made[::-1]
 
 
 def _find_dtype(a: Any, b: Any) -> torch.dtype:
@@ -133,10 +143,12 @@ def _find_axis(name: str, *given: Any, dim: Any = None, **kwargs: Any) -> Any:
     return given[0] if len(given) == 1 and name != "linalg_vector_norm" else None
 
 
-def _reduce(x: Tensor, dim: int, *, keepdim: bool = False, dtype: torch.dtype | None = None) -> Tensor:
+def _reduce(
+    x: Tensor, dim: int | tuple[int, ...], *, keepdim: bool = False, dtype: torch.dtype | None = None
+) -> Tensor:
     """An empty tensor of the shape and dtype of x.sum(dim)."""
-    shape = list(x.shape)
-    shape[dim : dim + 1 or None] = [1] * keepdim
+    summed = {axis % x.ndim for axis in (dim if isinstance(dim, tuple) else (dim,))}
+    shape = [1 if axis in summed else n for axis, n in enumerate(x.shape) if keepdim or axis not in summed]
     return _empty(shape, dtype or x.dtype)
 
 
@@ -273,6 +285,27 @@ def _expand(x: Any, *shape: Any) -> Any:
     return Outline([n for n, _ in made], x.dtype, tuple([step for _, step in made]), x.storage)
 
 
+def _repeat(x: Any, *times: Any) -> Any:
+    """An empty tensor of the shape of x.repeat's."""
+    times = times if isinstance(times[0], int) else tuple(times[0])
+    shape = (*(1,) * (len(times) - x.ndim), *x.shape)
+    return _empty([n * more for n, more in zip(shape, times, strict=True)], x.dtype)
+
+
+def _multiply_matrices(a: Tensor, b: Tensor) -> Any:
+    """An empty tensor of the shape of a @ b. None: of a vector."""
+    if min(a.ndim, b.ndim) < 2:
+        return None
+    return _empty((*find_common((a.shape[:-2], b.shape[:-2])), a.shape[-2], b.shape[-1]), a.dtype)
+
+
+def _average(x: Any, kernel: Any, **how: Any) -> Any:
+    """An empty tensor of the shape of F.avg_pool2d's, of squares side by side. None: of others."""
+    if how or not isinstance(kernel, int):
+        return None
+    return _lay_out_like(x, (*x.shape[:-2], *(n // kernel for n in x.shape[-2:])))
+
+
 def _make_contiguous(x: Any, memory_format: Any = torch.contiguous_format) -> Any:
     """As x.contiguous."""
     if x.is_contiguous(memory_format=memory_format):
@@ -312,6 +345,10 @@ MAKERS = {
     "contiguous": _make_contiguous,
     "interpolate": _interpolate,
     "expand": _expand,
+    "repeat": _repeat,
+    "__matmul__": _multiply_matrices,
+    "matmul": _multiply_matrices,
+    "avg_pool2d": _average,
     "reshape": _reshape,
     "view": _reshape,
     "flatten": _flatten,

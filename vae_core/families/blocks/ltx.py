@@ -25,6 +25,7 @@ from ...ops import (
     silu,
 )
 from .ltx_rows import Change
+from .norms import send
 
 ROWS = 512  # of a linear layer that are copied at a time: 8 MiB of the largest
 FREQUENCIES, LONGEST = 128, 10000.0  # of the embedding of a time (diffusers' get_timestep_embedding)
@@ -111,8 +112,8 @@ class TimeEmbedder(nn.Module):
 
     def embed(self, time: Tensor) -> Tensor:
         """time (), in fp32 at least -> (numbers,) in its dtype"""
-        exponent = torch.arange(FREQUENCIES, dtype=time.dtype, device=time.device) / FREQUENCIES
-        angles = time * torch.exp(-math.log(LONGEST) * exponent)
+        exponent = torch.arange(FREQUENCIES, dtype=time.dtype, device="cpu") / FREQUENCIES
+        angles = time * send(torch.exp(-math.log(LONGEST) * exponent), time)
         first, second = self.timestep_embedder.values()
         return apply_layer(second, F.silu(apply_layer(first, torch.cat([angles.cos(), angles.sin()]))))
 
