@@ -66,6 +66,11 @@ def match_one(path: Path) -> Path:
     return matched[0] if len(matched) == 1 else path
 
 
+def match_each(paths: Sequence[Path]) -> list[Path]:
+    """The files that patterns stand for; any other path, and a pattern that no file has, as it is."""
+    return [source.path for path in paths for source in _try_find(path, _match)]
+
+
 def _match(path: Path) -> list[Path]:
     """Windows, and quotes anywhere, leave patterns to the program."""
     if path.exists() or not glob.has_magic(str(path)):
