@@ -122,3 +122,12 @@ def test_to_refuses_what_a_vae_cannot_be(given):
     with pytest.raises(BadRequest):
         vae.to(*given)
     assert vae.dtype is torch.float32 and vae.device.type == "cpu"
+
+
+@pytest.mark.parametrize(
+    "shape", [None, 5, "1x4", Z, (1, 4, 8), (1, 4, 0, 8), (1, 4, 8.5, 8), (1, 4, -8, 8), range(9), torch.Size([4])]
+)
+def test_shapes_that_cannot_be_planned(vae, shape):
+    for ask in (vae.plan, vae.peak_bytes):
+        with pytest.raises(BadRequest, match=r"no plan for .{1,80}: give \(B, C, H, W\)"):
+            ask("decode", shape)
