@@ -131,3 +131,13 @@ def test_shapes_that_cannot_be_planned(vae, shape):
     for ask in (vae.plan, vae.peak_bytes):
         with pytest.raises(BadRequest, match=r"no plan for .{1,80}: give \(B, C, H, W\)"):
             ask("decode", shape)
+
+
+@pytest.mark.parametrize("said", ["fp16", "float16", "torch.bfloat16", "int8", torch.int8])
+def test_texts_are_no_dtypes_and_no_devices_either(vae, said):
+    """Not "the device 'fp16' cannot be used"."""
+    for to in (lambda: vae.to(said), lambda: vae.to(dtype=said), lambda: vae.to("cpu", said)):
+        with pytest.raises(BadRequest, match=r"a VAE cannot run in .*: choose a floating-point dtype"):
+            to()
+    with pytest.raises(BadRequest, match="a VAE cannot run in 'cuda'"):
+        vae.to(dtype="cuda")
