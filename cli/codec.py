@@ -113,9 +113,10 @@ def is_folder(target: Path) -> bool:
 
 
 def demand_single(given: list[Path], target: Path) -> Path:
-    if len(given) > 1:
-        raise BadRequest(f"'{target}' is one file, and there are {len(given)} to read: name a folder to write to.")
-    return several.match_one(given[0])
+    found = [file for path in given for file in several.match(path)]
+    if len(found) > 1:
+        raise BadRequest(f"'{target}' is one file, and there are {len(found)} to read: name a folder to write to.")
+    return found[0]
 
 
 def encode_to(vae: VAE, files: several.Pair, options: argparse.Namespace, how: RunOptions) -> several.Result:

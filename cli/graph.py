@@ -66,7 +66,8 @@ def run(options: argparse.Namespace) -> None:
         files = list(dict.fromkeys(runs.files))  # a run that is the same as the one before shows the same files
         print_result(options, "\n".join(files), {"files": files})
     if runs.failures:
-        more = f" (and {len(runs.failures) - 1} more failures)" if len(runs.failures) > 1 else ""
+        others = len(runs.failures) - 1
+        more = f" (and {others} more failure{'s' if others > 1 else ''})" if others else ""
         raise headless.GraphError(f"{runs.failures[0]}{more}")
 
 

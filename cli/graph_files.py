@@ -11,6 +11,7 @@ from ..nodes import host
 from ..vae_core import BadRequest
 from ..vae_core.errors import some
 from ..vae_core.files import write_atomically
+from . import several
 from .as_json import write_json
 from .graph_nodes import add_folders, add_nodes, list_known
 from .options import add_json, print_result
@@ -20,7 +21,7 @@ WHICH = "a workflow as ComfyUI saves or exports it, or an image, video or latent
 
 def add(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("check", help="say what is wrong with ComfyUI workflows, without running them")
-    command.add_argument("files", nargs="+", type=Path, metavar="FILE", help=WHICH)
+    command.add_argument("files", nargs="+", type=Path, metavar="FILE", help=f"{WHICH}; or a pattern as '*.json'")
     add_nodes(command)
     add_folders(command)
     models = "the folder with vae/, vae_approx/ and checkpoints/ in it"
@@ -38,7 +39,7 @@ def check(options: argparse.Namespace) -> None:
     """One line for every problem. Raises GraphError at the end if there is any."""
     with host.surroundings(options.models, _be_silent, Path("output"), options.input):
         nodes = list_known(options)
-        found = {file: _check_file(file, nodes) for file in options.files}
+        found = {file: _check_file(file, nodes) for file in several.match_each(options.files)}
     lines = [f"{file}: {line}" for file, told in found.items() for line in told["sentences"]]
     facts = {"files": [{"file": str(file), **told} for file, told in found.items()]}
     print_result(options, "\n".join(lines), facts)

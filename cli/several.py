@@ -46,7 +46,7 @@ def find_sources(given: Sequence[Path], suffixes: Sequence[str]) -> list[Source]
     Raises BadRequest if none of them has a file.
     """
     listed = partial(_list_files, suffixes=suffixes)
-    paths = [source for path in given for source in _try_find(path, _match)]
+    paths = [source for path in given for source in _try_find(path, match)]
     found = [file for source in paths for file in ([source] if source.wrong else _try_find(source.path, listed))]
     if all(source.wrong for source in found) and found[0].wrong:
         raise found[0].wrong
@@ -60,14 +60,16 @@ def _try_find(path: Path, find: Callable[[Path], Sequence[Path]]) -> list[Source
         return [Source(path, wrong)]
 
 
-def match_one(path: Path) -> Path:
-    """The only file that a pattern stands for; any other path as it is."""
-    matched = _match(path)
-    return matched[0] if len(matched) == 1 else path
+def match_each(paths: Sequence[Path]) -> list[Path]:
+    """The files that patterns stand for; any other path, and a pattern that no file has, as it is."""
+    return [source.path for path in paths for source in _try_find(path, match)]
 
 
-def _match(path: Path) -> list[Path]:
-    """Windows, and quotes anywhere, leave patterns to the program."""
+def match(path: Path) -> list[Path]:
+    """The files that a pattern stands for; any other path as it is. Raises BadRequest for a pattern that no file has.
+
+    Windows, and quotes anywhere, leave patterns to the program.
+    """
     if path.exists() or not glob.has_magic(str(path)):
         return [path]
     found = sorted(map(Path, glob.glob(str(path.expanduser()), recursive=True)))

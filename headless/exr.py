@@ -1,5 +1,6 @@
 """Writes OpenEXR files, which hold light and not the values that screens take. (`vae_core.readers` reads them.)"""
 
+import errno
 import math
 from collections.abc import Mapping
 from importlib import import_module
@@ -39,7 +40,7 @@ def write(
 ) -> None:
     """Write light (H, W, C), C 1, 3 or 4, as `levels` gives it. texts: kept in the file. colours: of the light.
 
-    Raises BadRequest if OpenEXR is not installed.
+    Raises BadRequest if OpenEXR is not installed, and OSError if the disk does not take it, as a full one.
     """
     if find_spec("OpenEXR") is None:
         raise BadRequest("an .exr file is written by OpenEXR, which is not installed: pip install OpenEXR.")
@@ -47,7 +48,11 @@ def write(
     kept = {"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage, "chromaticities": colours}
     name = CHANNELS[light.shape[-1]]
     pixels = np.ascontiguousarray(light[..., 0] if name == "Y" else light)
-    exr.File({**(texts or {}), **kept}, {name: pixels}).write(str(path))
+    file = exr.File({**(texts or {}), **kept}, {name: pixels})
+    try:
+        file.write(str(path))
+    except RuntimeError as e:  # the system's reason is at its end: 'Cannot open image file "a.exr". Permission denied.'
+        raise OSError(errno.EIO, str(e).strip().rpartition('". ')[2].rstrip(".")) from e
 
 
 def write_as_core(path: Path, image: Tensor, texts: Mapping[str, str], space: str) -> None:

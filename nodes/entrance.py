@@ -44,13 +44,17 @@ def checks_inputs(*, any_numbers: tuple[str, ...] = ()) -> Callable[[Node], Node
 
 
 def _check(cls: type, given: Mapping[str, Any]) -> None:
-    """given: inputs by name. A node's lists of files are not read if it was given nothing to check."""
-    values = {name: value for name, value in given.items() if value is not None}
-    is_needed = any(not isinstance(value, str | bool) for value in values.values())
+    """given: inputs by name. A node's lists of files are not read if it was given nothing to check.
+
+    A node before it may give None for what is needed. For what may be left out that means that it is.
+    """
+    is_needed = any(not isinstance(value, str | bool) for value in given.values())
     types = cls.INPUT_TYPES() if is_needed else {}  # type: ignore[attr-defined]
-    for name, (kind, options) in {**types.get("required", {}), **types.get("optional", {})}.items():
-        if name in values and isinstance(kind, str) and kind in _CHECKS:
-            _CHECKS[kind](name, values[name], options)
+    needed = types.get("required", {})
+    for name, (kind, options) in {**needed, **types.get("optional", {})}.items():
+        is_there = name in given and (name in needed or given[name] is not None)
+        if is_there and isinstance(kind, str) and kind in _CHECKS:
+            _CHECKS[kind](name, given[name], options)
 
 
 def _check_whole(name: str, value: Any, options: Mapping[str, Any]) -> None:

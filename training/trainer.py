@@ -95,10 +95,11 @@ class Trainer:
             if on_step:
                 on_step(self)
         self._demand_finite()
+        self._demand_result()
 
     def _train_on(self, step: int) -> Loss:
         self._set_rate(step)
-        loss = self._compute_loss(step)
+        loss = self._compute_loss(step, self._round_trip)
         self.network.zero_grad(set_to_none=True)
         loss.total.backward()
         nn.utils.clip_grad_norm_(self._list_trained(self.network), self.recipe.clip)
@@ -107,8 +108,8 @@ class Trainer:
         self._update_average()
         return loss
 
-    def _compute_loss(self, step: int) -> Loss:
-        """The loss of this process's share of the crops of a step."""
+    def _compute_loss(self, step: int, round_trip: nn.Module) -> Loss:
+        """The loss of this process's share of the crops of a step. round_trip: of a network, as RoundTrip runs it."""
         r, phase = self.recipe, self.recipe.phase(step)
         share = self.processes.share(phase.batch)
         x = self.images.batch(step, phase.crops[step % len(phase.crops)], phase.batch, share)
@@ -119,7 +120,7 @@ class Trainer:
             return torch.randn((phase.batch, *mean.shape[1:]), generator=drawn)[share].to(self.device)
 
         with self._mixed_precision():
-            moments, decoded = self._round_trip(x, noise, phase.skip)
+            moments, decoded = round_trip(x, noise, phase.skip)
         posterior = Posterior.of_moments(moments)
         return compute_loss(decoded.float(), x, posterior, r)
 
@@ -164,6 +165,13 @@ class Trainer:
             raise NumericalOverflow(
                 f"training diverged: after step {self.step} weights are NaN or infinite, {DIVERGED}."
             )
+
+    @torch.no_grad()
+    def _demand_result(self) -> None:
+        """Does the average decode at all? Weights of the last step, which nothing has run, may be finite and huge."""
+        loss = self.processes.mean(self._compute_loss(max(1, self.step), RoundTrip(self.average)).total)
+        if not math.isfinite(loss.item()):
+            raise NumericalOverflow(f"training diverged: what it made overflows after step {self.step}, {DIVERGED}.")
 
     def state(self) -> dict[str, Any]:
         return {

@@ -20,7 +20,7 @@ from .execution.frames import Frames
 from .execution.gradients import demand_passed_on, record
 from .execution.ladder import Ladder
 from .execution.options import DEFAULTS, RunOptions
-from .execution.plans.choose import choose_plans, make_request
+from .execution.plans.choose import choose_plans, demand_shape, make_request
 from .execution.plans.plan import Plan
 from .execution.plans.request import Request
 from .execution.progress import ProgressObserver
@@ -258,7 +258,7 @@ class VAE(Movable, Scalable, Facts):
         options   as in `encode`; with tiles, the plan is that of one tile
         Raises DoesNotFit, saying by how much, BadRequest, also if the file held no such half, and what a run would.
         """
-        half, options = Half.of(half), replace(options, **keywords)
+        half, shape, options = Half.of(half), demand_shape(shape), replace(options, **keywords)
         demand_part(self.config, self.name, half)
         demand_size_of(self.config, self.name, half, shape)
         options = replace(options, tiles=None) if self.image_size else options
@@ -273,7 +273,7 @@ class VAE(Movable, Scalable, Facts):
 
         shape: as in `plan`. Raises BadRequest for another half, DoesNotFit for a shape that cannot be counted.
         """
-        return self._request(Half.of(half), shape, list_ops(self.network, Half.of(half))).whole.peak
+        return self._request(Half.of(half), demand_shape(shape), list_ops(self.network, Half.of(half))).whole.peak
 
     def _find_detour(self, half: Half) -> Detour | None:
         """The way around what its device computes wrongly. Asked before every run, whose weights must be as loaded."""

@@ -263,6 +263,32 @@ def test_half_an_image_is_never_left(tmp_path, kl_file, end, before):
     assert left == ({"a.tif": before} if before else {})
 
 
+FULL = """
+import resource, sys
+from exact_vae import cli
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.bmp", "a.exr", "a.tif", "f/%d.exr"])
+def test_no_room_is_a_sentence_of_every_writer(tmp_path, kl_file, name):
+    """OpenEXR has an error of its own for it."""
+    z = torch.randn(1, 4, 64, 64, generator=torch.Generator().manual_seed(0))
+    save_file({"latent": 4 * z}, tmp_path / "z.safetensors")
+    out = tmp_path / "out"
+    out.mkdir()
+    arguments = ("decode", tmp_path / "z.safetensors", out / name, "--vae", kl_file)
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    command = [sys.executable, "-c", FULL, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=path)
+    where = out / name.replace("%d", "1")
+    assert (done.returncode, done.stderr) == (1, f"exact-vae: '{where}' cannot be written: File too large.\n")
+    assert not [file for file in out.rglob("*") if file.is_file()]
+
+
 def test_kill_is_only_caught_while_a_command_runs(tmp_path, kl_file, capsys):
     before = signal.getsignal(signal.SIGTERM)
     assert main(["inspect", str(kl_file)]) == 0

@@ -97,6 +97,7 @@ def test_a_pattern_or_a_folder_without_files_stops_no_other(images, tmp_path, ca
     ("arguments", "sentence"),
     [
         (("encode", "images/a.png", "images/b.jpg", "one.safetensors"), "is one file, and there are 2 to read"),
+        (("encode", "images/*", "one.safetensors"), "'one.safetensors' is one file, and there are "),
         (("encode", "images/*.webp", "out"), "no file has a name like"),
         (("encode", "empty", "out"), "there is no file in 'empty' that ends in .png"),
         (("encode", "images/a.png", "more/A.png", "out"), "would both become"),

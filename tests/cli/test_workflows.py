@@ -161,6 +161,16 @@ def test_check_suggests(capsys, place):
     assert good["ok"] and good["titles"] == {"2": "Keep"}
 
 
+def test_check_takes_patterns(capsys, place):
+    """Windows leaves them to the program."""
+    for name in ("a1.json", "a2.json"):
+        (place / name).write_text(json.dumps({"1": SKY, "2": KEEP}))
+    assert run("check", "a*.json", "g.json", "--json") == 0
+    assert [one["file"] for one in json.loads(capsys.readouterr().out)["files"]] == ["a1.json", "a2.json", "g.json"]
+    assert run("check", "g.json", "z*.json") == 1
+    assert "there is no file 'z*.json'" in capsys.readouterr().out
+
+
 def test_definitions_of_a_server(capsys, place):
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self):

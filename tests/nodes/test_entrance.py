@@ -103,6 +103,16 @@ def test_odd_tensors_are_named(node, name, kind, vae, folders):
         assert (kind, odd) in {("MASK", "whole"), ("MASK", "bool"), ("MASK", "fp8")} or node == "ExactSaveLatent"
 
 
+@WITH_SOCKETS
+def test_none_of_a_node_before_is_a_sentence_where_something_is_needed(node, name, kind, vae, folders):
+    none = {**given(node, vae), name: None}
+    if name in NODE_CLASS_MAPPINGS[node].INPUT_TYPES()["required"]:
+        with pytest.raises(VAEError, match="NoneType"):
+            run_node(node, **none)
+    else:
+        run_node(node, **none)
+
+
 def test_core_s_save_latent_keeps_nothing_broken(folders, vae):
     nodes = core_nodes(folders / "in", folders / "out", folders / "tmp", NODE_CLASS_MAPPINGS)
     broken = latent(1, 4, 4, 4)

@@ -63,6 +63,14 @@ def test_what_has_diverged_is_not_kept(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("rate", [1e10, 1e30])
+def test_what_diverges_in_the_last_step_is_no_result(rate):
+    """Its weights are finite, and no step computes with them."""
+    trainer = Trainer(replace(TINY, learning_rate=rate, warmup=1), images())
+    with pytest.raises(NumericalOverflow, match="start again at a lower rate"):
+        trainer.run(until=1)
+
+
 def test_the_average_is_what_is_written_and_it_loads_like_any_file(trained, tmp_path):
     path = tmp_path / "tiny.safetensors"
     results.export(trained, path, "drawn images")

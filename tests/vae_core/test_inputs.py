@@ -122,3 +122,22 @@ def test_to_refuses_what_a_vae_cannot_be(given):
     with pytest.raises(BadRequest):
         vae.to(*given)
     assert vae.dtype is torch.float32 and vae.device.type == "cpu"
+
+
+@pytest.mark.parametrize(
+    "shape", [None, 5, "1x4", Z, (1, 4, 8), (1, 4, 0, 8), (1, 4, 8.5, 8), (1, 4, -8, 8), range(9), torch.Size([4])]
+)
+def test_shapes_that_cannot_be_planned(vae, shape):
+    for ask in (vae.plan, vae.peak_bytes):
+        with pytest.raises(BadRequest, match=r"no plan for .{1,80}: give \(B, C, H, W\)"):
+            ask("decode", shape)
+
+
+@pytest.mark.parametrize("said", ["fp16", "float16", "torch.bfloat16", "int8", torch.int8])
+def test_texts_are_no_dtypes_and_no_devices_either(vae, said):
+    """Not "the device 'fp16' cannot be used"."""
+    for to in (lambda: vae.to(said), lambda: vae.to(dtype=said), lambda: vae.to("cpu", said)):
+        with pytest.raises(BadRequest, match=r"a VAE cannot run in .*: choose a floating-point dtype"):
+            to()
+    with pytest.raises(BadRequest, match="a VAE cannot run in 'cuda'"):
+        vae.to(dtype="cuda")

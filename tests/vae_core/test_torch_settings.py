@@ -210,3 +210,16 @@ def test_each_item_is_let_go_of():
     made = pin_each(one for one in [torch.zeros(1)])
     item = next(made)
     assert not any(one is item for one in (*made.gi_frame.f_locals.values(), *made.gi_frame.f_locals["made"]))  # type: ignore[attr-defined]
+
+
+def test_a_function_around_it_is_compiled_without_it():
+    """Traced, the planning of a run would be: it failed with a second size, after half a minute of compiling."""
+    vae, traced = network(), []
+
+    def guide(x: torch.Tensor) -> torch.Tensor:
+        return vae.decode(vae.encode(x * 0.5).mode() * 2, rows=4) + 1
+
+    compiled = torch.compile(guide, backend=lambda graph, _: traced.append(graph) or graph.forward)
+    for size in ((8, 8), (12, 8), (8, 16)):
+        assert torch.equal(compiled(random(1, 3, *size)), guide(random(1, 3, *size)))
+    assert traced and not any("conv" in str(node.target) for graph in traced for node in graph.graph.nodes)

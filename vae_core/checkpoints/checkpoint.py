@@ -4,6 +4,7 @@ Quantised weights, numbers of 8 bits with a scale beside them, are one tensor he
 so are the blocks of a GGUF file.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,12 @@ SCALES = (".scale_weight", ".weight_scale")
 TOLD = "_quant"  # how the weight was quantised, as JSON
 OF_ACTIVATIONS = (".scale_input", ".input_scale", TOLD, "scaled_fp8")
 QUANTISED = ("F8_E4M3", "F8_E5M2", "I8")
+# And what stands there of ways that are not read: bitsandbytes' 4 and 8 bits, GPTQ's and AWQ's, quanto's, blocks of fp8
+# and fp4 with scales of their own, and scales under other names.
+UNREAD = re.compile(
+    r"\.(absmax|nested_absmax|quant_map|nested_quant_map|quant_state\.\w+|SCB|weight_format|qweight|qzeros|g_idx"
+    r"|weight\._data|weight\._scale|weight_packed|weight_scale_inv|weight_scale_2|scales?|weight[._]scales?)$"
+)
 NORM_GROUPS = "exact_vae.norm_groups"  # in the metadata: groups of the VAE's norms, if they are not the usual ones
 VERSION = "exact_vae.version"  # in the metadata: of families whose files do not tell it, see `Family.versions`
 DIGITS = 6  # of that number, more than any network has channels

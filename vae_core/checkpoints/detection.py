@@ -18,7 +18,7 @@ from ..families.registry import clip_law, expected_shapes, family_named, spaces,
 from ..families.shapes import Named, text_of
 from ..families.unsupported import recognise
 from ..latents.spaces import find_tiny_space
-from .checkpoint import Checkpoint
+from .checkpoint import UNREAD, Checkpoint
 from .files import open_checkpoint
 from .latent_space_hints import whose
 from .places import expand
@@ -201,6 +201,11 @@ def demand_whole(found: Detection, path: Path | str) -> None:
     if found.is_whole:
         demand_version(found.family, found.config, path)
         return
+    if told := [name for name in found.unexpected if UNREAD.search(name)]:
+        raise UnknownCheckpoint(
+            f"'{path}' is a VAE ({found.title}) whose weights were quantised in a way that is not read "
+            f"({some(told)}): take the file that it was made of."
+        )
     faults = [
         f"{len(names)} of its tensors {verb} ({some(names)})"
         for names, verb in (

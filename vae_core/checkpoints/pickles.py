@@ -30,6 +30,8 @@ HARMLESS = re.compile(
 )
 MOST_STAND_INS = 64
 DEEPEST = 4  # tables within tables in which weights are looked for
+MOST_ITEMS = 64  # of a list or tuple of tables
+HALVES = {"encoder", "decoder"}  # the keys of a table that holds a VAE module by module
 
 
 class Nested(NamedTuple):
@@ -60,13 +62,33 @@ def _list_tables(content: Any) -> Iterator[Nested]:
     waiting: list[tuple[Any, tuple[str, ...]]] = [(content, ())]
     while waiting:
         table, way = waiting.pop()
-        if not isinstance(table, Mapping) or id(table) in seen or len(way) > DEEPEST:
+        if id(table) in seen or len(way) > DEEPEST:
             continue
         seen.add(id(table))
-        weights = {name: value for name, value in table.items() if isinstance(name, str) and isinstance(value, Tensor)}
+        if isinstance(table, list | tuple) and len(table) <= MOST_ITEMS:
+            table = dict(enumerate(table))
+        if not isinstance(table, Mapping):
+            continue
+        weights = {**_list_tensors(table), **_join_modules(table)}
         if weights and _is_network(way):
             yield Nested(weights, ".".join(way))
         waiting += [(value, (*way, str(key))) for key, value in table.items()]
+
+
+def _list_tensors(table: Mapping[Any, Any]) -> dict[str, Tensor]:
+    return {name: value for name, value in table.items() if isinstance(name, str) and isinstance(value, Tensor)}
+
+
+def _join_modules(table: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """The tensors of a table that holds both halves of a VAE, each in its own table, and what is between them.
+
+    Alone a half would be read as a VAE, of the layers that happen to be in it.
+    """
+    parts = {key: _list_tensors(value) for key, value in table.items() if isinstance(value, Mapping)}
+    if not all(parts.get(half) for half in HALVES):
+        return {}
+    named = [(f"{key}.", part) for key, part in parts.items() if isinstance(key, str) and _is_network((key,))]
+    return {key + name.removeprefix(key): t for key, part in named for name, t in part.items()}
 
 
 def _is_network(way: tuple[str, ...]) -> bool:

@@ -28,6 +28,7 @@ from ..files.safetensors_writing import WORDS, rank_width, write_safetensors
 from ..vae import VAE
 from .checkpoint import NORM_GROUPS, VERSION
 from .files import BORDER
+from .places import PICKLES
 
 _CHOICE = ", ".join(DTYPES)
 
@@ -37,8 +38,15 @@ def save(vae: VAE, target: str | Path | Target, layout: str = ORIGINAL, dtype: t
     """Write its weights as safetensors. dtype: None, what they are in; statistics of a latent space keep fp32.
 
     Raises BadRequest for a layout that its family does not have, for a dtype that is not floating-point or that a
-    weight does not fit into, and if the file cannot be written.
+    weight does not fit into, for the name of a PyTorch file, and if it cannot be written.
     """
+    if dtype is not None and not isinstance(dtype, torch.dtype):
+        raise BadRequest(f"weights cannot be saved in {str(dtype)[:60]!r}: give a dtype of torch, as torch.bfloat16.")
+    if isinstance(target, str | Path) and Path(target).suffix.lower() in PICKLES:
+        raise BadRequest(
+            f"'{target}' would be safetensors under the name of a PyTorch file, which other programs could not read: "
+            "end it in .safetensors."
+        )
     if dtype and not dtype.is_floating_point:
         raise BadRequest(f"weights in {str(dtype).removeprefix('torch.')} would be lost: save in one of {_CHOICE}.")
     exact = {name for name, _ in vae.network.named_buffers()}

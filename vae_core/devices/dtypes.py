@@ -32,14 +32,20 @@ def parse_dtype(name: str) -> torch.dtype | None:
     return DTYPES[name]
 
 
+def is_name_of_dtype(said: object) -> bool:
+    """'fp16', 'float16', 'torch.float16': what people write in the place of a dtype, or of a device."""
+    word = said.removeprefix("torch.") if isinstance(said, str) else ""
+    return word in DTYPES or isinstance(getattr(torch, word, None), torch.dtype)
+
+
 def name_dtype(dtype: torch.dtype) -> str:
     """'bf16' of torch.bfloat16; 'float8_e5m2' of a dtype that nobody can ask for."""
     return next((name for name, one in DTYPES.items() if one is dtype), str(dtype).removeprefix("torch."))
 
 
-def demand_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype, if convolutions compute in it. Raises BadRequest otherwise."""
-    if dtype not in DTYPES.values():
+def demand_dtype(dtype: object) -> torch.dtype:
+    """The dtype, if convolutions compute in it. Raises BadRequest otherwise, as for 'fp16', which is text."""
+    if not isinstance(dtype, torch.dtype) or dtype not in DTYPES.values():
         raise BadRequest(f"a VAE cannot run in {dtype!r}: choose a floating-point dtype, as torch.bfloat16.")
     return dtype
 
@@ -77,10 +83,9 @@ def explain_dtype(
 
     fits_fp16: does the VAE fit into fp16, so that a card without another half precision may run it so unasked?
     What is asked for is done, but for fp16 on a CPU, where fp32 is as fast and has more digits.
-    Raises BadRequest for what is no floating-point dtype.
+    Raises BadRequest for a dtype that convolutions do not compute in.
     """
-    if asked is not None and not (isinstance(asked, torch.dtype) and asked.is_floating_point):
-        raise BadRequest(f"a VAE cannot run in {asked!r}: choose a floating-point dtype, as torch.bfloat16.")
+    asked = None if asked is None else demand_dtype(asked)
     if device.type == "cpu":
         return _choose_on_cpu(asked or own, asked is not None)
     if asked is not None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import Tensor
 
-from ..devices.dtypes import demand_device, demand_dtype
+from ..devices.dtypes import demand_device, demand_dtype, is_name_of_dtype
 from ..errors import BadRequest
 from .blocks.base import Network
 from .doubling import keep_unrounded, list_doubled
@@ -73,6 +73,8 @@ def parse_where(*where: Where, **named: Where) -> tuple[torch.device | None, tor
     if unknown := set(named) - {*SAYING_WHERE, *SAYING_HOW}:
         raise BadRequest(f"a VAE is not moved by '{min(unknown)}': give {', '.join(SAYING_WHERE)}.")
     devices, dtypes = [], []
+    if text := [one for one in where if is_name_of_dtype(one)] or [one for one in [named.get("dtype")] if one]:
+        demand_dtype(text[0])
     for one in (*where, *(value for name, value in named.items() if name in SAYING_WHERE)):
         if isinstance(one, Tensor):
             devices.append(one.device)

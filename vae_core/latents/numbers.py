@@ -22,7 +22,7 @@ def demand_latent(latent: object, what: str = "a latent") -> Tensor:
         raise LatentMismatch(f"{what} must be {need}.")
     assert isinstance(latent, Tensor)
     if not latent.ndim or not latent.numel():
-        raise LatentMismatch(f"this is no latent, but {describe(latent)}: {what} has numbers.")
+        raise LatentMismatch(f"this is no latent, but {describe(latent)}: {what} must have numbers.")
     return latent
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import BadPixels
 from .folders import USUAL_RATE
 from .reading import demand_video, import_av
+from .wholeness import say_no_video
 
 OF_FORMATS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")  # which a new file sets
 
@@ -60,4 +61,4 @@ def read_facts(path: Path) -> VideoFacts:
                 {name: text for name, text in container.metadata.items() if name.lower() not in OF_FORMATS},
             )
     except av.error.FFmpegError as e:
-        raise BadPixels(f"'{path}' cannot be read as a video ({e.strerror}): give a whole file.") from e
+        raise BadPixels(f"{say_no_video(path, e.strerror)}: give a whole file.") from e

@@ -19,7 +19,7 @@ from ..files.kinds import IMAGES, kind_of
 from . import ffv1
 from .codecs import ACCURATE, READABLE
 from .folders import USUAL_RATE, ImageFrames, PagesOfFile
-from .wholeness import demand_whole
+from .wholeness import demand_whole, say_no_video
 
 AT_ONCE = 8  # frames that are handed on together
 # Seconds before a part of a video that are tried to read it from: containers find keyframes by when they are decoded,
@@ -179,10 +179,8 @@ class VideoFrames:
                 yield container
         except self._av.error.FFmpegError as e:
             endings = ", ".join(READABLE)
-            raise BadPixels(
-                f"'{self.path}' cannot be read as a video ({e.strerror}): give a whole {endings} file, or a folder of "
-                "images."
-            ) from e
+            why = say_no_video(self.path, e.strerror)
+            raise BadPixels(f"{why}: give a whole {endings} file, or a folder of images.") from e
 
 
 def _to_values(frame: Any) -> Tensor:

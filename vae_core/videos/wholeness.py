@@ -11,10 +11,18 @@ from typing import BinaryIO
 
 from ..errors import BadPixels
 from ..files import explain_read_errors
+from ..files.kinds import EMPTY, HTML, JSON, LFS, TEXT, WORKFLOW, ZEROS, kind_of
 
+_NO_VIDEOS = (EMPTY, ZEROS, TEXT, JSON, WORKFLOW, HTML, LFS)
 _EBML = b"\x1a\x45\xdf\xa3"
 # The outermost boxes. What begins otherwise, as a tag that some program has put behind them, says no length.
 _BOXES = frozenset(b"ftyp moov mdat free skip wide styp moof mfra sidx ssix uuid meta udta pdin emsg prft".split())
+
+
+def say_no_video(path: Path, said: str) -> str:
+    """The beginning of a sentence about a file that FFmpeg, which said this, does not read: what it is, if known."""
+    kind = kind_of(path)
+    return f"'{path}' cannot be read as a video ({f'it is {kind.what}' if kind in _NO_VIDEOS else said})"
 
 
 def demand_whole(path: Path) -> None:

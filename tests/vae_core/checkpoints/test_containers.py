@@ -55,6 +55,27 @@ def test_averages_of_training_come_first(tmp_path, weights):
     assert holds(tmp_path / "b.ckpt", weights)
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_each_module_in_its_own_table(tmp_path, weights, own):
+    """Read as a decoder alone, such a file gave other images: of a decoder without `post_quant_conv`."""
+    modules = {name.partition(".")[0] for name in weights}
+    assert modules == {"encoder", "decoder", "quant_conv", "post_quant_conv"}
+    tables = {
+        key: {name if own else name.removeprefix(key + "."): t for name, t in weights.items() if name.startswith(key)}
+        for key in modules
+    }
+    discriminator = {"main.0.weight": torch.zeros(4, 3, 4, 4)}
+    torch.save({"epoch": 3, "model": {**tables, "discriminator": discriminator}}, tmp_path / "a.pt")
+    assert holds(tmp_path / "a.pt", weights)
+    assert inspect(tmp_path / "a.pt").metadata == {"inside": "model"}
+
+
+def test_tables_in_lists(tmp_path, weights):
+    for content in ([weights], ({"epoch": 1}, weights), {"models": [weights, {"main.0.weight": torch.zeros(3)}]}):
+        torch.save(content, tmp_path / "a.pt")
+        assert holds(tmp_path / "a.pt", weights)
+
+
 def test_a_table_that_holds_itself(tmp_path, weights):
     table = {"state_dict": weights}
     table["table"] = table

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from exact_vae.vae_core import BadRequest, BrokenCheckpoint, from_weights, load
+from exact_vae.vae_core import BadRequest, BrokenCheckpoint, UnknownCheckpoint, from_weights, inspect, load
 from safetensors.torch import load_file, save_file
 from support.random_networks import random_weights, small_kl
 
@@ -60,6 +60,29 @@ def test_fp8_is_cast_and_integers_are_refused(tmp_path):
     save_file({n: (t * 100).to(torch.int8) for n, t in weights.items()}, path)
     with pytest.raises(BrokenCheckpoint, match="stores weights as I8: quantised VAEs are not supported"):
         load(path)
+
+
+BESIDE = {
+    "bitsandbytes, 4 bits": ("absmax", "quant_map", "quant_state.bitsandbytes__nf4"),
+    "bitsandbytes, 8 bits": ("SCB", "weight_format"),
+    "quanto": ("weight._scale",),
+    "blocks of fp8": ("weight_scale_inv",),
+    "scales under another name": ("scale",),
+}
+
+
+@pytest.mark.parametrize("way", BESIDE)
+def test_what_was_quantised_in_another_way_is_not_broken(tmp_path, kl_file, way):
+    """To get it again would be in vain."""
+    weights = load_file(kl_file)
+    own = [name.removesuffix(".weight") for name in weights if ".attn_1." in name and name.endswith(".weight")]
+    for name in own:
+        weights[f"{name}.weight"] = weights[f"{name}.weight"].to(torch.int8)
+        weights |= {f"{name}.{word}": torch.ones(3) for word in BESIDE[way]}
+    save_file(weights, tmp_path / "a.safetensors")
+    with pytest.raises(UnknownCheckpoint, match=r"quantised in a way that is not read \(.*take the file that it was"):
+        load(tmp_path / "a.safetensors")
+    assert not inspect(tmp_path / "a.safetensors").is_whole
 
 
 def test_weights_in_memory_are_floats_that_a_vae_can_run_in():

@@ -180,6 +180,8 @@ def test_places_that_cannot_be_written(tmp_path):
         ("/dev/full/v.safetensors", "Not a directory"),
         (str(tmp_path / "a\0b.safetensors"), "no file can have a name with such letters"),
         (tmp_path, "it is a folder"),
+        (tmp_path / "vae.ckpt", "under the name of a PyTorch file"),
+        (str(tmp_path / "vae.PT"), "end it in .safetensors"),
     ):
         with pytest.raises(BadRequest, match=why):
             save(vae, path)
@@ -205,4 +207,6 @@ def test_a_dtype_that_files_do_not_have(tmp_path):
     vae = from_weights(random_weights("tiny", tiny_family.FAMILY.example))
     with pytest.raises(BadRequest, match="safetensors has no float8_e4m3fnuz: save in one of fp32"):
         save(vae, tmp_path / "x.safetensors", dtype=torch.float8_e4m3fnuz)
+    with pytest.raises(BadRequest, match="weights cannot be saved in 'fp16': give a dtype of torch"):
+        save(vae, tmp_path / "x.safetensors", dtype="fp16")
     assert not list(tmp_path.iterdir())

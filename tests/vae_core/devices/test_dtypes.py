@@ -116,6 +116,9 @@ def test_names():
         choose_dtype(CPU, F32, torch.int8)
     with pytest.raises(BadRequest, match="cannot run in 'bf16'"):
         choose_dtype(CPU, F32, "bf16")
+    for device in (CPU, torch.device("cuda")):  # a convolution of fp8 fails there
+        with pytest.raises(BadRequest, match=r"cannot run in torch\.float8_e4m3fn"):
+            choose_dtype(device, F32, torch.float8_e4m3fn)
 
 
 def test_at_least_fp32():

@@ -201,10 +201,21 @@ def test_a_rate_of_nothing(tmp_path):
         videos.VideoFile(tmp_path / "a.mp4", videos.choose_encoding(tmp_path / "a.mp4"), 0)
 
 
-@pytest.mark.parametrize("content", [b"", b"no video at all", b"<html>"], ids=["empty", "text", "page"])
-def test_files_that_are_no_videos(tmp_path, content):
-    (tmp_path / "a.mp4").write_bytes(content)
-    with pytest.raises(BadPixels, match="cannot be read as a video"):
+NO_VIDEOS = {
+    "an empty file": b"",
+    "a text": b"no video at all",
+    r"a web page \(HTML\)": b"<html>",
+    "a file of zeros": bytes(4096),
+    "a pointer of Git LFS": b"version https://git-lfs.github.com/spec/v1\n",
+    "Invalid data": b"\x81\x7f\x90" * 99,
+}
+
+
+@pytest.mark.parametrize("what", NO_VIDEOS)
+def test_files_that_are_no_videos(tmp_path, what):
+    """It is told what they are; FFmpeg says of all of them that their data are invalid."""
+    (tmp_path / "a.mp4").write_bytes(NO_VIDEOS[what])
+    with pytest.raises(BadPixels, match=rf"cannot be read as a video \((it is )?{what}.*\): give a whole"):
         videos.open_frames(tmp_path / "a.mp4", to_pixels)
 
 

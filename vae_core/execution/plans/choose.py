@@ -1,11 +1,12 @@
 """Plans for a VAE: how it would encode or decode a request, under a budget or in the memory that is free now."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import chain
 from numbers import Integral
+from typing import Any
 
 import torch
 
@@ -52,11 +53,19 @@ def make_request(
     device    that it is for, if what its convolutions take beside tensors is to be counted
     Raises DoesNotFit for more pixels than can be counted, BadRequest for what is no such shape.
     """
-    if len(shape) not in (4, 5) or not all(isinstance(n, Integral) and n > 0 for n in shape):
-        needed = "(B, C, H, W), or (B, C, T, H, W) of clips, in whole numbers of 1 or more"
-        raise BadRequest(f"there is no plan for the shape {shape}: give {needed}.")
+    shape = demand_shape(shape)
     unfolded = device is not None and unfolds(device)
     return _make_request(family, config, half, shape, dtype, streamed, masked, joined, apart, copied, unfolded)
+
+
+def demand_shape(shape: object) -> tuple[int, ...]:
+    """The shape itself. Raises BadRequest for what is none of (B, C, H, W) or (B, C, T, H, W), as a tensor."""
+    found: tuple[Any, ...] = tuple(shape) if isinstance(shape, Iterable) and not isinstance(shape, torch.Tensor) else ()
+    if len(found) not in (4, 5) or not all(isinstance(n, Integral) and int(n) > 0 for n in found):
+        said = "a tensor" if isinstance(shape, torch.Tensor) else f"the shape {str(found or shape)[:60]}"
+        needed = "(B, C, H, W), or (B, C, T, H, W) of clips, in whole numbers of 1 or more"
+        raise BadRequest(f"there is no plan for {said}: give {needed}.")
+    return found
 
 
 @lru_cache(maxsize=32)
