@@ -57,11 +57,8 @@ def _fits(shape: tuple[int, ...] | None, want: tuple[int | None, ...] | None) ->
 
 
 FOREIGN: tuple[Foreign, ...] = (
-    Foreign(
-        Member("Kandinsky 6 super-resolution", 64, 16, 4),
-        diffusers="0.42.0 (Kandinsky6SRVAE)",
-        marks=({"decoder.conv_in.conv.weight": (2048, 64, 3, 3, 3)},),
-    ),
+    # kandinskylab/KVAE-3D-2.0-t4s8: as Kandinsky 6's, but for what is beyond the borders of an image
+    Foreign(Member("KVAE 3-D 2.0", 16, 8, 4), names=("encoder.down.0.downsample.temporal_conv.0.conv.weight",)),
     Foreign(
         Member("LTX-2.5 with its diffusion decoder", 128, 32, 8),
         diffusers="0.42.0 (LTX2VideoDiffusionDecoderModel)",
