@@ -103,7 +103,8 @@ class ExactVAE(Castable, nn.Module):
     def encode(self, x: Tensor, return_dict: bool = True) -> AutoencoderKLOutput | EncoderOutput | tuple[Any, ...]:
         """Pixels (B, C, H, W) or (B, C, T, H, W) in [-1, 1] -> z as a distribution, or as it is where there is none.
 
-        Kandinsky 6's pixels are n / 128 - 1 for a byte n, as its pipeline has them, here and where it decodes. The numbers are in the VAE's dtype, as diffusers' are. Raises what VAE.encode raises.
+        Kandinsky 6's pixels are as its pipeline has them, here and where it decodes: n / 128 - 1 for a byte n.
+        The numbers are in the VAE's dtype, as diffusers' are. Raises what VAE.encode raises.
         """
         self._demand_weights()
         if self.pixel_range != 1:

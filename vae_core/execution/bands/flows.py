@@ -56,6 +56,7 @@ from .moments import Moments
 from .nests import make_nest_flow, run_piece
 from .parts import WithPast, add_late
 from .readers import ROWS, Reader, Rows, balance, begin_with, drain, fork, numbers_per_row
+from .sides import Enlarging, split_enlarging
 from .whole_image import Attention, Normalization
 
 
@@ -260,16 +261,18 @@ class SideJoin(Flow):
 
     def __init__(self, op: SideInput, source: Flow, banding: Banding, observer: Observer):
         assert banding.side_input
-        self.op, self.source, self.side = op, source, build_flow(op.side, banding.side_input, banding, observer)
+        self.op, self.source, self.observer = op, source, observer
+        small, self.enlarging = split_enlarging(op.side)
+        self.side = build_flow(small, banding.side_input, banding, observer)
         self.rows = source.rows
 
     def read(self, last: bool) -> Rows:
-        side = Reader(self.side.read(last))
+        side = Enlarging(self.side.read(last), self.enlarging, self.observer)
         yield from map(partial(_join_side, self.op, side), self.source.read(last))
         side.finish()
 
 
-def _join_side(op: SideInput, side: Reader, band: Tensor) -> Tensor:
+def _join_side(op: SideInput, side: Enlarging, band: Tensor) -> Tensor:
     return apply_join(op, band, side.read(band.shape[ROWS]), in_place=True)
 
 

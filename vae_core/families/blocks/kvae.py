@@ -123,7 +123,7 @@ class Decoder(nn.Module):
         self.conv_in, self.mid = kit.conv(z, top), Middle(top, False, kits[last])
         changes = (Upsample(width, time, border) for width, time in zip(c.widths[1:], c.in_time, strict=True))
         levels = zip((*c.widths[1:], top), c.widths, c.blocks, kits, (None, *changes), strict=True)
-        self.up = nn.ModuleList(Level(*level, upsample=change) for *level, change in levels)
+        self.up = nn.ModuleList(Level(a, b, n, kit, upsample=change) for a, b, n, kit, change in levels)
         self.norm_out, self.conv_out = norms[0](c.widths[0]), kit.conv(c.widths[0], out_channels)
 
     def ops(self) -> Ops:
