@@ -56,7 +56,7 @@ from .moments import Moments
 from .nests import make_nest_flow, run_piece
 from .parts import WithPast, add_late
 from .readers import ROWS, Reader, Rows, balance, begin_with, drain, fork, numbers_per_row
-from .sides import Enlarging, split_enlarging
+from .sides import RowByRow, split_side
 from .whole_image import Attention, Normalization
 
 
@@ -262,17 +262,17 @@ class SideJoin(Flow):
     def __init__(self, op: SideInput, source: Flow, banding: Banding, observer: Observer):
         assert banding.side_input
         self.op, self.source, self.observer = op, source, observer
-        small, self.enlarging = split_enlarging(op.side)
-        self.side = build_flow(small, banding.side_input, banding, observer)
+        far, self.near = split_side(op.side)
+        self.side, self.keeps = build_flow(far, banding.side_input, banding, observer), bool(far and self.near)
         self.rows = source.rows
 
     def read(self, last: bool) -> Rows:
-        side = Enlarging(self.side.read(last), self.enlarging, self.observer)
+        side = RowByRow(self.side.read(last), self.near, self.observer, self.keeps)
         yield from map(partial(_join_side, self.op, side), self.source.read(last))
         side.finish()
 
 
-def _join_side(op: SideInput, side: Enlarging, band: Tensor) -> Tensor:
+def _join_side(op: SideInput, side: RowByRow, band: Tensor) -> Tensor:
     return apply_join(op, band, side.read(band.shape[ROWS]), in_place=True)
 
 

@@ -52,12 +52,13 @@ class SpatialNorm(nn.Module):
         self.doublings, self.in_time = doublings, in_time
 
     def ops(self) -> Ops:
-        """A 1x1 convolution and repeated pixels change places: it reads z before it is enlarged."""
-        y, b = ((one, *self._enlarge()) for one in (self.conv_y, self.conv_b))
-        return (*chain(self.norm_layer), SideInput(y, times), SideInput(b, plus))
+        y, b = (SideInput(self._enlarge(conv), join) for conv, join in ((self.conv_y, times), (self.conv_b, plus)))
+        return (*chain(self.norm_layer), y, b)
 
-    def _enlarge(self) -> Ops:
-        return (*(RepeatFrames() for _ in range(self.in_time)), *(Upsample2x() for _ in range(self.doublings)))
+    def _enlarge(self, conv: Conv3d) -> Ops:
+        """A 1x1 convolution and repeated pixels change places: it reads z before it is as large as the image."""
+        doublings = (Upsample2x() for _ in range(self.doublings))
+        return (*(RepeatFrames() for _ in range(self.in_time)), conv, *doublings)
 
 
 class Upsample(nn.Module):
