@@ -79,6 +79,7 @@ CASES = (
     Case("Mochi", "mochi", (64, 64), frames=7, narrower=4),
     Case("KVAE 2-D", "kvae", (96, 96), narrower=2),
     Case("KVAE 3-D", "kvae_video", (64, 64), frames=5, narrower=4),
+    Case("Kandinsky 6 super-resolution", "kandinsky6", (64, 64), frames=5, narrower=8),
     Case("LlamaGen VQ-16", "llamagen", (128, 96)),
     Case("Mage-VAE", "mage", (128, 128), narrower=2),
     Case("SD's consistency decoder", "consistency", (64, 64), narrower=2),

@@ -67,11 +67,11 @@ def test_a_tiny_vae_is_told_whose_latents_it_reads(models):
     ("name", "shape", "since"),
     [
         ("decoder.conv_in_x_t.weight", (1,), "August 2026"),
-        ("decoder.conv_in.conv.weight", (2048, 64, 3, 3, 3), None),
+        ("encoder.down.0.downsample.temporal_conv.0.conv.weight", (32, 32, 2, 1, 1), None),
     ],
 )
 def test_a_vae_that_core_alone_runs_is_left_to_it(models, name, shape, since):
-    """LTX-2.5's diffusion decoder; and Kandinsky 6's, which core does not run either."""
+    """LTX-2.5's diffusion decoder; and that of KVAE 2.0 at 1/8, which core does not run either."""
     weights = {name: torch.zeros(shape, dtype=torch.float16)}
     assert socket._detect_weights(weights) is None  # nodes call core's methods
     save_file(weights, models / "vae" / "other.safetensors")

@@ -91,6 +91,11 @@ DIFFUSERS = {
         "AutoencoderKLKVAEVideo",
         {"ch": 32, "ch_mult": (1, 1, 2), "num_res_blocks": 1, "z_channels": 4, "temporal_compress_times": 2},
     ),
+    "kandinsky6": (
+        "Kandinsky6SRVAE",
+        {"encoder_block_out_channels": (8, 16, 16), "decoder_block_out_channels": (8, 16, 24), "layers_per_block": 1}
+        | {"latent_channels": 4, "temporal_compression_ratio": 2},
+    ),
     "cosmos": (
         "AutoencoderKLCosmos",
         {"encoder_block_out_channels": (8, 8, 16, 16), "decode_block_out_channels": (8, 16, 16, 16), "num_layers": 1}
@@ -172,4 +177,4 @@ DIFFUSERS = {
     "paella": ("PaellaVQModel", {"levels": 2, "bottleneck_blocks": 1, "embed_dim": 24, "num_vq_embeddings": 20}),
 }
 # Families of which diffusers has kept the authors' names: a file is of both layouts, and known as diffusers'.
-SAME_NAMES = ("kvae", "easyanimate", "allegro", "kvae_video", "vidtok")
+SAME_NAMES = ("kvae", "easyanimate", "allegro", "kvae_video", "kandinsky6", "vidtok")

@@ -24,6 +24,7 @@ from exact_vae.vae_core.families import (
     hunyuan_image,
     hunyuan_video,
     hunyuan_video_15,
+    kandinsky6,
     kvae,
     kvae_video,
     llamagen,
@@ -217,6 +218,14 @@ SMALL: dict[str, tuple[str, Config]] = {
             decoder_in_time=(False, True),
         ),
     ),
+    "kandinsky6": (
+        "kandinsky6",
+        kandinsky6.Kandinsky6Config(
+            4,
+            kandinsky6.Coder((8, 16, 16), (1,) * 3, (False, True)),
+            kandinsky6.Coder((8, 16, 24), (2,) * 3, (True, False)),
+        ),
+    ),
     "cosmos": (
         "cosmos",
         cosmos.CosmosConfig(
@@ -298,7 +307,7 @@ AT_ONCE = {("hunyuan_video", "encode"), ("hunyuan_video", "decode"), ("hunyuan_i
 # Families in which norms read the stream, so fp16 is made safe.
 RESCALED = ("kl", "asymmetric", "svd", "vq", "llamagen", "kvae", "mage", "hunyuan_image", "wan", "hunyuan_video",
             "hunyuan_video_15", "hunyuan_image_3", "ltx_video", "mochi", "seedvr2", "cogvideox",
-            "easyanimate", "cosmos", "allegro", "kvae_video", "vidtok", "minimax_h3")  # fmt: skip
+            "easyanimate", "cosmos", "allegro", "kvae_video", "kandinsky6", "vidtok", "minimax_h3")  # fmt: skip
 
 
 def small(kind: str, dtype: torch.dtype = torch.float64) -> VAE:

@@ -188,6 +188,16 @@ def z_image() -> Made:
     return pipe, {"prompt_embeds": [words(4, 16)], "guidance_scale": 0.0}
 
 
+def kandinsky6_sr() -> Made:
+    """It makes of 32 x 48 pixels 64 x 96, in tiles of 64 x 64."""
+    net = diffusers.Kandinsky6SRTransformer3DModel(
+        in_visual_dim=4, out_visual_dim=4, time_dim=16, model_dim=24, ff_dim=24, num_visual_blocks=1,
+        axes_dims=(4, 4, 4), tile_sizes=((64, 64),),
+    )  # fmt: skip
+    pipe = diffusers.Kandinsky6SRPipeline(transformer=net, vae=vae("kandinsky6"), scheduler=euler())
+    return pipe, {"video": words(1, 5, 3, SIDE, 48).sigmoid(), "resolution_scale": 2}
+
+
 PIPELINES: dict[str, Callable[[], Made]] = {
     "SD": sd,
     "SD img2img": sd_img2img,
@@ -204,3 +214,5 @@ PIPELINES: dict[str, Callable[[], Made]] = {
     "Sana": sana,
     "Z-Image": z_image,
 }
+if hasattr(diffusers, "Kandinsky6SRPipeline"):
+    PIPELINES["Kandinsky 6 super-resolution"] = kandinsky6_sr

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import BadRequest
-from ..families import ltx_video
+from ..families import kandinsky6, ltx_video
 from ..families.cosmos import CosmosVAE
 from ..families.kl import LatentNorm
 from ..families.wan import WanConfig
@@ -50,6 +50,11 @@ def list_facts(vae: VAE, latent_space: str | None = None) -> dict[str, Any]:
 def z_channels(vae: VAE) -> int:
     """Channels of z, 32 of FLUX.2's 128 of a latent."""
     return vae.latent_channels // _patch(vae) ** 2
+
+
+def pixel_range(vae: VAE) -> float:
+    """Of pixels that a pipeline gives this VAE and takes from it, counted from black, to those in [-1, 1]."""
+    return kandinsky6.RANGE if vae.family == kandinsky6.FAMILY.name else 1.0
 
 
 def z_ratio(vae: VAE) -> int:

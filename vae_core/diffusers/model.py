@@ -22,6 +22,7 @@ from ..families import ltx_video
 from ..families.moving import Castable
 from ..inputs import choose_folding
 from ..vae import VAE
+from .facts import pixel_range
 
 log = logging.getLogger("exact_vae")
 
@@ -63,6 +64,7 @@ class ExactVAE(Castable, nn.Module):
         self.network = vae.network
         self.config = FrozenDict(config)
         self.options = options
+        self.pixel_range = pixel_range(vae)
         self.temperal_downsample = self.config["temperal_downsample"]
         self.spatial_compression_ratio = self.config["spatial_compression_ratio"]
         self.temporal_compression_ratio = self.config["temporal_compression_ratio"]
@@ -101,9 +103,12 @@ class ExactVAE(Castable, nn.Module):
     def encode(self, x: Tensor, return_dict: bool = True) -> AutoencoderKLOutput | EncoderOutput | tuple[Any, ...]:
         """Pixels (B, C, H, W) or (B, C, T, H, W) in [-1, 1] -> z as a distribution, or as it is where there is none.
 
+        Kandinsky 6's pixels are as its pipeline has them, here and where it decodes: n / 128 - 1 for a byte n.
         The numbers are in the VAE's dtype, as diffusers' are. Raises what VAE.encode raises.
         """
         self._demand_weights()
+        if self.pixel_range != 1:
+            x = (x.to(torch.promote_types(x.dtype, torch.float32)) + 1) / self.pixel_range - 1
         posterior = self.vae.encode(x, options=self.options)
         unfold = choose_folding(self.vae.clip_law, x.shape).unfold
         mean = unfold(posterior.mean).to(self.dtype)
@@ -141,6 +146,7 @@ class ExactVAE(Castable, nn.Module):
             )
         z = z.unflatten(0, (-1, num_frames or 1)).transpose(1, 2) if is_cut else z
         pixels = self.vae.decode(self._to_latent(z), image=image, mask=mask, options=self.options)
+        pixels = pixels if self.pixel_range == 1 else (pixels + 1) * self.pixel_range - 1
         pixels = pixels.transpose(1, 2).flatten(0, 1) if is_cut else pixels
         return DecoderOutput(sample=pixels) if return_dict else (pixels,)
 

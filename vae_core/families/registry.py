@@ -42,6 +42,7 @@ SIGNS: Mapping[str, tuple[str, ...]] = {
     "cogvideox": (".norm_layer.", ".conv1.conv."),
     "allegro": (".temp_convs.",),
     "kvae_video": ("spatial_conv.",),
+    "kandinsky6": ("spatial_conv.",),
     "cosmos": ("conv_in.0.conv3d.", "conv_in.conv_s."),
     "minimax_h3": ("transformer_blocks.", "down.", "down_blocks."),
     "easyanimate": (".convs.0.norm1.",),

@@ -185,7 +185,7 @@ SPACES: Mapping[str, LatentSpace] = {
         for ratio, of in {4: (4,), 8: (4, 5, 6, 8, 16), 16: (4, 6, 16)}.items()
         for channels in of
     },
-    "kandinsky6-sr": LatentSpace("Kandinsky 6 SR", 64, 16, 0.910344004631042, families=()),
+    "kandinsky6-sr": LatentSpace("Kandinsky 6 SR", 64, 16, 0.910344004631042, families=("kandinsky6",)),
     "pixel": LatentSpace("pixel-space models", 3, 1, families=("pixel",)),
 }
 

@@ -60,6 +60,7 @@ from .near import NearRows
 from .nests import make_nest_flow, run_piece
 from .parts import WithPast, add_late
 from .readers import ROWS, Reader, Rows, balance, begin_with, drain, fork, numbers_per_row
+from .sides import RowByRow, split_side
 from .whole_image import Attention, Normalization
 
 
@@ -276,16 +277,18 @@ class SideJoin(Flow):
 
     def __init__(self, op: SideInput, source: Flow, banding: Banding, observer: Observer):
         assert banding.side_input
-        self.op, self.source, self.side = op, source, build_flow(op.side, banding.side_input, banding, observer)
+        self.op, self.source, self.observer = op, source, observer
+        far, self.near = split_side(op.side)
+        self.side, self.keeps = build_flow(far, banding.side_input, banding, observer), bool(far and self.near)
         self.rows = source.rows
 
     def read(self, last: bool) -> Rows:
-        side = Reader(self.side.read(last))
+        side = RowByRow(self.side.read(last), self.near, self.observer, self.keeps)
         yield from map(partial(_join_side, self.op, side), self.source.read(last))
         side.finish()
 
 
-def _join_side(op: SideInput, side: Reader, band: Tensor) -> Tensor:
+def _join_side(op: SideInput, side: RowByRow, band: Tensor) -> Tensor:
     return apply_join(op, band, side.read(band.shape[ROWS]), in_place=True)
 
 

@@ -19,11 +19,15 @@ from .wan import RMSNorm
 
 
 class Causal(nn.Module):
-    """A convolution over frames to its own. Before the first, and beyond the borders, is the nearest pixel again."""
+    """A convolution over frames to its own. Before the first is that frame again.
 
-    def __init__(self, c_in: int, c_out: int, kernel: Kernel = 3, stride: tuple[int, int, int] = (1, 1, 1)):
+    border: what is beyond the borders of an image, see Window; by default the nearest pixel
+    """
+
+    def __init__(self, c_in: int, c_out: int, kernel: Kernel = 3, stride: tuple[int, int, int] = (1, 1, 1),
+                 border: str | None = None):  # fmt: skip
         super().__init__()
-        self.conv = Conv3d(c_in, c_out, kernel, stride=stride, repeats=True)
+        self.conv = Conv3d(c_in, c_out, kernel, stride=stride, repeats=True, border=border)
 
     def ops(self) -> Ops:
         return self.conv.ops()

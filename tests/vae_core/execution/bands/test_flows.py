@@ -10,6 +10,7 @@ from exact_vae.vae_core.execution.bands.flows import Normalization, Pointwise, b
 from exact_vae.vae_core.execution.bands.holding import Banding, HeldFlow, RecomputedFlow, Source
 from exact_vae.vae_core.execution.bands.moments import Moments
 from exact_vae.vae_core.execution.bands.readers import Reader, balance, fork
+from exact_vae.vae_core.execution.bands.sides import RowByRow, split_side
 from exact_vae.vae_core.execution.bands.stores import InSystemMemory, OnDevice, OnDisk
 from exact_vae.vae_core.execution.rewrite.fuse import fuse
 from exact_vae.vae_core.execution.whole import Observer
@@ -18,7 +19,19 @@ from exact_vae.vae_core.families.blocks.ldm import Coder
 from exact_vae.vae_core.families.hunyuan_image import HunyuanImageConfig
 from exact_vae.vae_core.families.registry import build
 from exact_vae.vae_core.families.vq import VQConfig
-from exact_vae.vae_core.ops import Affine, Conv2d, EveryNth, Residual, SideInput, Upsample2x, leaves, plus, silu, times
+from exact_vae.vae_core.ops import (
+    Affine,
+    Conv2d,
+    EveryNth,
+    PixelShuffle,
+    Residual,
+    SideInput,
+    Upsample2x,
+    leaves,
+    plus,
+    silu,
+    times,
+)
 from support.random_networks import random_weights, small_kl
 from support.tensors import roundings
 from torch import nn
@@ -105,6 +118,21 @@ def test_besides_in_bands_equal_the_whole(numbers, given):
     banding = Banding(numbers, OnDevice())
     banding = banding._replace(side_input=Source(other, banding)) if given else banding
     assert apart(in_bands(ops, x, banding), want) < 1e-12
+
+
+@torch.no_grad()
+def test_a_side_is_made_of_the_rows_that_a_band_needs():
+    """Whatever is read at a time, from bands of any heights; and at most one row more on either side is made of it."""
+    x, made = torch.randn(2, 9, 5, 3), []
+    far, near = split_side((Conv2d(9, 9), Conv2d(9, 9, 1), Upsample2x(), PixelShuffle(n=3), Upsample2x()))
+    assert len(far) == 1 and not split_side((Upsample2x(), EveryNth(2)))[1]
+    want = whole.run(near, x.clone())
+    for cuts in ([5], [1, 3, 1], [2, 3]):
+        side = RowByRow(iter(x.split(cuts, -2)), near, Told(lambda op, band: made.append(band.shape[-2])), False)
+        heights = [1, 1, 7, 12, 2, 13, 24]
+        torch.testing.assert_close(torch.cat([side.read(n) for n in heights], -2), want)
+        side.finish()
+    assert max(made) <= 24 + 2 and len(made) == 3 * len(near) * len(heights)
 
 
 @pytest.mark.parametrize("store", STORES)

@@ -72,8 +72,9 @@ def test_it_computes_the_same(kind, part, monkeypatch):
 
 
 # How often what is shrunk comes back, or is shrunk only then: attention in time makes its result at full size.
-# MiniMax-H3 has one of its own, from [-1, 1] to [0, 1].
-RESIZED = {"hunyuan_image": 1, "hunyuan_video_15": 1, "hunyuan_image_3": 1, "mochi": 4, "cosmos": 1, "minimax_h3": 1}
+# MiniMax-H3 has one of its own, from [-1, 1] to [0, 1], and so has Kandinsky 6, to n / 128 - 1 and back.
+RESIZED = {"hunyuan_image": 1, "hunyuan_video_15": 1, "hunyuan_image_3": 1, "mochi": 4, "cosmos": 1, "minimax_h3": 1,
+           "kandinsky6": 1}  # fmt: skip
 FULL_SIZE = {"mochi": 1}  # norms of a stream that an activation reads as it is, so that it cannot be shrunk
 
 
