@@ -10,10 +10,9 @@ from typing import NamedTuple
 import torch
 
 from .. import vae_core
-from ..vae_core import UnsupportedCheckpoint, checkpoints, families, latents
+from ..vae_core import checkpoints, families, latents
 from ..vae_core.devices import DTYPES
 from . import host
-from .core_vaes import point_to_core
 from .entrance import checks_inputs
 from .frames import CLIP, FRAMES, SEPARATE
 from .inputs import bool_input, choice_input
@@ -124,10 +123,7 @@ def make_loader(
 
 
 def _load(files: Sequence[Path], how: Reading, dtype: torch.dtype | None, device: torch.device) -> vae_core.VAE:
-    try:
-        return vae_core.load(*files, dtype=dtype, device=device, **how._asdict())
-    except UnsupportedCheckpoint as e:
-        raise point_to_core(e) from None
+    return vae_core.load(*files, dtype=dtype, device=device, **how._asdict())
 
 
 def _pixel_space(how: Reading, dtype: torch.dtype | None, device: torch.device) -> vae_core.VAE:

@@ -75,6 +75,7 @@ def test_names_exist():
         base.Config,
         base.ClipLaw,
         Layout,
+        ops.Near,
         ops.Nest,
         ops.Window,
         ops.Global,

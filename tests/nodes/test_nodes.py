@@ -5,12 +5,10 @@ import shutil
 import pytest
 import torch
 from exact_vae.nodes import NODE_CLASS_MAPPINGS, host
-from exact_vae.nodes.core_vaes import SINCE
 from exact_vae.nodes.host import socket
 from exact_vae.vae_core import BadPixels, BadRequest, LatentMismatch, UnsupportedCheckpoint, load
 from exact_vae.vae_core.checkpoints import built_in
 from exact_vae.vae_core.families import tiny_video
-from exact_vae.vae_core.families.unsupported import FOREIGN
 from safetensors.torch import save_file
 from support.node_calls import call, sample_image, text
 from support.random_networks import random_weights, small_kl
@@ -63,26 +61,13 @@ def test_a_tiny_vae_is_told_whose_latents_it_reads(models):
             call("ExactVAELoader", vae_name=name, latent_space=space)
 
 
-@pytest.mark.parametrize(
-    ("name", "shape", "since"),
-    [
-        ("decoder.conv_in_x_t.weight", (1,), "August 2026"),
-        ("encoder.down.0.downsample.temporal_conv.0.conv.weight", (32, 32, 2, 1, 1), None),
-    ],
-)
-def test_a_vae_that_core_alone_runs_is_left_to_it(models, name, shape, since):
-    """LTX-2.5's diffusion decoder; and that of KVAE 2.0 at 1/8, which core does not run either."""
-    weights = {name: torch.zeros(shape, dtype=torch.float16)}
+def test_a_vae_that_is_not_run_here_is_named(models):
+    """That of KVAE 2.0 at 1/8."""
+    weights = {"encoder.down.0.downsample.temporal_conv.0.conv.weight": torch.zeros(32, 32, 2, 1, 1)}
     assert socket._detect_weights(weights) is None  # nodes call core's methods
     save_file(weights, models / "vae" / "other.safetensors")
-    with pytest.raises(UnsupportedCheckpoint, match=r"'.*other\.safetensors': this is the VAE of") as e:
+    with pytest.raises(UnsupportedCheckpoint, match=r"'.*other\.safetensors': this is the VAE of KVAE 3-D 2\.0"):
         call("ExactVAELoader", vae_name="other.safetensors")
-    said = f"ComfyUI has run it since {since}, though not from every layout of its names: try ComfyUI's own Load VAE"
-    assert (said in str(e.value)) == ("ComfyUI" in str(e.value)) == (since is not None)
-
-
-def test_core_vaes_are_those_that_are_not_run_here():
-    assert {row.title for row in FOREIGN} >= set(SINCE)
 
 
 def test_all_spaces_of_tiny_vaes_can_be_told():

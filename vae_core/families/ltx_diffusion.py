@@ -66,7 +66,7 @@ class LTXDiffusionConfig(LTXConfig):
 
 def detect(shapes: Shapes) -> LTXDiffusionConfig | None:
     encoder, decoder = read_row(shapes, "encoder.down_blocks."), _read_decoder(shapes)
-    z, time = find_z(shapes), size(shapes, "decoder.shared_adaln.proj.weight", 1)
+    z, time = find_z(shapes), size(shapes, "decoder.shared_adaln.layer.weight", 1)
     if not z or not time or not decoder or has_unread_half(shapes, encoder, decoder):
         return None
     return LTXDiffusionConfig(
@@ -86,7 +86,7 @@ def _read_decoder(shapes: Shapes) -> Row | None:
     stages.append("decoder.diff_blocks.")
     found = [(_read_width(shapes, stage), count(shapes, stage)) for stage in stages]
     blocks = [Blocks(width, layers) for width, layers in found if width and layers and width % HEAD == 0]
-    made = [size(shapes, f"decoder.upsamples.{i}.proj.weight") or 0 for i in range(len(stages) - 1)]
+    made = [size(shapes, f"decoder.upsamples.{i}.expand.weight") or 0 for i in range(len(stages) - 1)]
     if len(blocks) != len(stages) or len(made) != len(KERNELS):
         return None
     row: list[Blocks | Change] = [blocks[0]]
@@ -99,7 +99,7 @@ def _read_decoder(shapes: Shapes) -> Row | None:
 
 def _read_width(shapes: Shapes, stage: str) -> int | None:
     layers = (f"{stage}{i}." for i in range(count(shapes, stage)))
-    return vote(size(shapes, f"{layer}{t}.weight") for layer in layers for t in ("norm1", "norm2", "attn.proj"))
+    return vote(size(shapes, f"{layer}{t}.weight") for layer in layers for t in ("norm1", "norm2", "attn.o_proj"))
 
 
 class Decoder(nn.Module):

@@ -102,15 +102,6 @@ def test_the_decoder_of_a_rae_alone_says_whose_features_it_decodes_by_their_widt
     assert detect(told).config.version == "" and detect(told).is_whole
 
 
-def test_diffusers_has_the_classes_that_are_named():
-    import diffusers
-
-    if tuple(map(int, diffusers.__version__.split(".")[:2])) < (0, 42):
-        pytest.skip("this diffusers is older than one of them")
-    named = [name for row in FOREIGN for name in re.findall(r"\((\w+)\)", row.diffusers)]
-    assert len(named) == 1 and all(hasattr(diffusers, name) for name in named)
-
-
 @pytest.mark.parametrize("name", NEGATIVE)
 def test_what_is_no_vae_is_refused(name):
     shapes = header(name)["shapes"]

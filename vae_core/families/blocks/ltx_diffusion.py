@@ -1,6 +1,7 @@
 """Blocks of LTX-2.5's diffusion decoder: transformer layers whose attention sees the pixels and frames nearest by.
 
-Reference: huggingface/diffusers ltx2_diffusion_decoder.py (Apache-2.0); the parameters bear Lightricks' names.
+Reference: huggingface/diffusers ltx2_diffusion_decoder.py (Apache-2.0); the parameters bear Lightricks' names, but for
+those of linear layers that would be taken for convolutions.
 
 A clip lies in channels last, so layers see the channels as the last dimension.
 """
@@ -77,7 +78,7 @@ class Attention(Near, nn.Module):
             self.qkv = nn.Linear(c, 3 * c)
         else:
             self.q_proj, self.k_proj, self.v_proj = (nn.Linear(c, c) for _ in range(3))
-        self.proj = nn.Linear(c, c)
+        self.o_proj = nn.Linear(c, c)
         self.q_norm, self.k_norm = Norm(HEAD), Norm(HEAD)
 
     def compute_rows(self, x: Tensor, first: int, count: int) -> Tensor:
@@ -87,7 +88,7 @@ class Attention(Near, nn.Module):
         k = place(self._project(1, x), self.k_norm.weight)
         y = attend_nearby(q, k, self._project(2, x), self.kernel, first)
         del q, k
-        return linear(y.flatten(-2), self.proj.weight, self.proj.bias).permute(FIRST)
+        return linear(y.flatten(-2), self.o_proj.weight, self.o_proj.bias).permute(FIRST)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.compute_rows(x, 0, x.shape[-2])
@@ -211,11 +212,11 @@ class Grow(nn.Module):
 
     def __init__(self, c: int, change: Change):
         super().__init__()
-        self.proj, self.change = Linear(c, change.width * change.traded), change
+        self.expand, self.change = Linear(c, change.width * change.traded), change
 
     def ops(self) -> Ops:
         in_space = PixelShuffle() if self.change.in_space else None
-        return chain(self.proj, in_space, ChannelsToFrames(2) if self.change.in_time else None)
+        return chain(self.expand, in_space, ChannelsToFrames(2) if self.change.in_time else None)
 
 
 class Modulations(nn.Module):
@@ -228,11 +229,11 @@ class Modulations(nn.Module):
 
     def __init__(self, c: int, time: int):
         super().__init__()
-        self.proj = nn.Linear(time, self.parts * c)
+        self.layer = nn.Linear(time, self.parts * c)
 
     def tell(self, time: Tensor) -> Tensor:
         """time: (numbers,), in fp32 at least -> (parts, C)"""
-        return apply_layer(self.proj, F.silu(time)).unflatten(0, (self.parts, -1))
+        return apply_layer(self.layer, F.silu(time)).unflatten(0, (self.parts, -1))
 
 
 class ToldLayer(nn.Module):

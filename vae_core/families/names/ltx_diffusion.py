@@ -1,4 +1,5 @@
-"""Names of LTX-2.5's diffusion decoder: Lightricks' are the reference, but for the layers that tell the time.
+"""Names of LTX-2.5's diffusion decoder: Lightricks' are the reference, but for the layers that tell the time, and for
+linear layers that have names of convolutions elsewhere.
 
 The encoder beside it has those of LTX-Video's. In diffusers' files, which hold the decoder alone, queries, keys and
 values are apart.
@@ -16,15 +17,22 @@ from .layout import DIFFUSERS, ORIGINAL, Layout, Names, Weights
 from .rules import both_ways
 
 _PARTS = ("q", "k", "v")
+_LAYERS = (
+    ("^decoder.upsamples.#.proj.", "^decoder.upsamples.#.expand."),
+    (".shared_adaln.proj.", ".shared_adaln.layer."),
+)
 _ORIGINAL = both_ways(
+    *_LAYERS,
+    (".attn.proj.", ".attn.o_proj."),
     (".t_embedder.mlp.0.", ".t_embedder.timestep_embedder.linear_1."),
     (".t_embedder.mlp.2.", ".t_embedder.timestep_embedder.linear_2."),
 )
 _DIFFUSERS = both_ways(
+    *_LAYERS,
     (".attn.to_q.", ".attn.q_proj."),
     (".attn.to_k.", ".attn.k_proj."),
     (".attn.to_v.", ".attn.v_proj."),
-    (".attn.to_out.0.", ".attn.proj."),
+    (".attn.to_out.0.", ".attn.o_proj."),
     (".attn.norm_q.", ".attn.q_norm."),
     (".attn.norm_k.", ".attn.k_norm."),
 )
