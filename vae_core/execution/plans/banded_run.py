@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...ops import AnyOp, Global, Ops, Temporal, declared, list_norms
+from ...ops import AnyOp, Global, Near, Ops, Temporal, declared, list_norms
 from ..bands.flows import read_flow
 from ..bands.holding import Banding, Source
 from ..bands.pinned import count_pages
 from ..bands.state import Past
 from ..bands.stores import OnDevice, StoredBand
 from .backend import CONVOLVING, count_compiled, count_unfolded, find_forms
-from .counting import count_work
+from .counting import ATTENDING, count_scores, count_work
 from .replays import Kinds, Piece, Repeater, Replay
 from .shapes import Census, ShapesOnly
 
@@ -36,6 +36,7 @@ class BandedRun(Repeater, Census):
     attending     the same, with what is held then
     gathered      numbers at most of what it has gathered in one tensor, earlier frames included
     attended      for each attention that reads every pixel: (its channels, its pixels)
+    scores        numbers of the largest matrix of scores of attention to the nearest pixels
     most_carried  numbers at most that flows keep from one band to the next
     around        numbers at most that one takes more than others while it makes a band
     norm_sizes    bytes that each group norm makes, by the norm's id
@@ -58,7 +59,8 @@ class BandedRun(Repeater, Census):
         super().__init__(kinds)
         self.store = store = _CountingStore()
         self.work = self.widest = self.unfolded = 0.0
-        self.lowest = 0
+        self.lowest = self.scores = 0
+        self.near = False  # does an op run that reads the rows nearest by?
         self.remembered = self.attending = self.gathered = self.carried = self.most_carried = self.around = 0
         self.attended: list[tuple[int, int]] = []
         self.past = past
@@ -120,7 +122,12 @@ class BandedRun(Repeater, Census):
         self.convolved += replay.convolved
         return super().repeat_piece(piece, replay, at)
 
+    def begin_op(self, op: AnyOp) -> None:
+        self.near = isinstance(op, Near)
+
     def see(self, name: str, made: Tensor, args: Sequence[Any]) -> None:
+        if self.near and name == ATTENDING:
+            self.scores = max(self.scores, count_scores(*args[:2]))
         if forms := find_forms(name, args):
             self.convolved += [(made.numel(), args[1].numel() // len(forms))] * len(forms)
         if name in CONVOLVING:

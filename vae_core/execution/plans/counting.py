@@ -26,6 +26,8 @@ from .shapes import Census, ShapesOnly
 # Bands that are read from a disk are made anew each time, and leave more of them.
 GAPS, GAPS_ON_DISK, MOST_GAPS = 0.2, 0.3, 40 * 2**20  # of what was there; bytes
 
+ATTENDING = "scaled_dot_product_attention"  # torch's function
+
 
 class WholeRun(NamedTuple):
     """What running whole takes.
@@ -163,8 +165,8 @@ class LiveBytes(Repeater, Census):
 
     def see(self, name: str, made: Tensor, args: Sequence[Any]) -> None:
         self.largest = max(self.largest, made.numel())
-        if name == "scaled_dot_product_attention":
-            self.scores = max(self.scores, args[0].numel() // args[0].shape[-1] * args[1].shape[-2])
+        if name == ATTENDING:
+            self.scores = max(self.scores, count_scores(*args[:2]))
         key = made.untyped_storage()._cdata
         if key not in self.known and not _is_read(key, args):
             self.add(made)  # otherwise it is a view: of this, or of weights
@@ -232,6 +234,11 @@ class LiveBytes(Repeater, Census):
     def _remove(self, key: int, size: int, _: Any) -> None:
         del self.known[key]
         self.now -= size
+
+
+def count_scores(q: Tensor, k: Tensor) -> int:
+    """Numbers of the matrix of all scores of queries and keys, (..., queries, C) and (..., keys, C)."""
+    return q.numel() // q.shape[-1] * k.shape[-2]
 
 
 def _is_read(key: int, args: Sequence[Any]) -> bool:
