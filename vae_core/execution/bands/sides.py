@@ -11,11 +11,25 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ...ops import AnyOp, Blocks, Global, Nest, Ops, Residual, SideInput, Temporal, Window, apply_alone, declared
+from ...ops import (
+    AnyOp,
+    Blocks,
+    FromTop,
+    Global,
+    Near,
+    Nest,
+    Ops,
+    Residual,
+    SideInput,
+    Temporal,
+    Window,
+    apply_alone,
+    declared,
+)
 from ..whole import Observer
 from .readers import ROWS, Reader, Rows
 
-_LOOK_FARTHER = (Blocks, Global, Temporal, Nest, Residual, SideInput, nn.GroupNorm)
+_LOOK_FARTHER = (Blocks, FromTop, Global, Near, Temporal, Nest, Residual, SideInput, nn.GroupNorm)
 
 
 def split_side(ops: Ops) -> tuple[Ops, Ops]:
