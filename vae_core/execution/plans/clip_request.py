@@ -139,7 +139,8 @@ class ClipRequest(Request):
         plan = replace(plan, peak=peak, held=int(plan.held * more), largest=int(plan.largest * more))
         here = plan.keep == DEVICE
         known = part.known if here else 0
-        known += BANDS_KNOWN * part.known // plan.strips if plan.rows and not on_cpu else 0
+        if plan.rows and not on_cpu:
+            known += max(BANDS_KNOWN * part.known // plan.strips, part.count_pieces(plan))
         ends = self._count_end_bytes(part)
         peak = max(plan.peak + known + part.gathered, self.copied) + ends
         peak += min(MOST_GAPS, int(SCATTERED * plan.tensors)) if on_cpu else 0
@@ -220,10 +221,24 @@ class _LaterPart(Request):
         """Bytes that what is known takes in system memory, where every band has pages of its own, or on disk."""
         if plan.keep != SYSTEM:
             return self.known
-        page, made = find_page(plan.numbers), self._count(()).made
-        most = max(made.values(), default=0)  # residual blocks whose body is behind keep something too
-        rows = ((n, self._count_bands(made.get(key, most), n, plan)) for key, n in self.row_bytes.items() if n)
+        page = find_page(plan.numbers)
+        rows = ((n, self._count_bands(made, n, plan)) for n, made in self._known_and_made())
         return sum(count_pages(size, bands, page) for size, bands in (*rows, (self.memory_bytes, self.memories)))
+
+    def count_pieces(self, plan: Plan) -> int:
+        """Bytes of one band of what each op knows, read and not yet let go, while as many are known for the next part.
+
+        At low resolutions, or of one frame, a band is of more rows of the image than the plan says. What is read in one
+        piece is let go at once.
+        """
+        bands = ((n, self._count_bands(made, n, plan)) for n, made in self._known_and_made())
+        return sum(n // count for n, count in bands if count > 1)
+
+    def _known_and_made(self) -> Iterator[tuple[int, int]]:
+        """Bytes that each op knows, and numbers that it makes of a part."""
+        made = self._count(()).made
+        most = max(made.values(), default=0)  # residual blocks whose body is behind keep something too
+        return ((n, made.get(key, most)) for key, n in self.row_bytes.items() if n)
 
     def _count_bands(self, made: int, known: int, plan: Plan) -> int:
         """In how many bands an op keeps so many bytes that it knows, if it makes so many numbers of a part."""
