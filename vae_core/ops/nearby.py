@@ -101,18 +101,21 @@ def cut_axis(first: int, end: int, length: int, reach: int, side: int) -> tuple[
     return tuple(made)
 
 
-def attend_nearby(q: Tensor, k: Tensor, v: Tensor, kernel: Sequence[int], first: int = 0) -> Tensor:
+def attend_nearby(
+    q: Tensor, k: Tensor, v: Tensor, kernel: Sequence[int], first: int = 0, block: Sequence[int] = BLOCK
+) -> Tensor:
     """softmax(q k^T / sqrt(C)) v of each query over the window around it, exactly.
 
     q       (T, m, W, heads, C), from row `first` on of those of k
     k, v    (T, n, W, heads, C)
     kernel  frames, rows and columns of a window; of an axis that has fewer, all
+    block   frames, rows and columns of the queries that are taken together
     Returns (T, m, W, heads, C).
     """
     lengths = k.shape[:3]
     reach = [min(n, length) for n, length in zip(kernel, lengths, strict=True)]
     ends = lengths[0], first + q.shape[1], lengths[2]
-    axes = [cut_axis(*axis) for axis in zip((0, first, 0), ends, lengths, reach, BLOCK, strict=True)]
+    axes = [cut_axis(*axis) for axis in zip((0, first, 0), ends, lengths, reach, block, strict=True)]
     y, masks = torch.empty_like(q), _Masks(reach, q)
     for frames, rows, columns in _list_blocks(axes, k.shape[-1] * k.shape[-2], largest=q.is_meta):
         place = (slice(frames.start, frames.end), slice(rows.start - first, rows.end - first),
