@@ -61,6 +61,7 @@ def plain(name: str) -> dict[str, tuple[int, ...]]:
 FILES = [name for name in header_names() if is_written(name)]
 STATISTICS = ("vae_scale", "vae_shift")  # of a tiny VAE; only ComfyUI's files hold them
 IN_PART = ("consistency", "rae")  # of which the authors' files hold a half, or all but the statistics
+HALF = ("ltx_diffusion",)  # of which diffusers' file holds one
 PAIRS = [
     (one, other) for one in FILES for other in FILES
     if one.rpartition(".")[0] == other.rpartition(".")[0] and detected(one).family == detected(other).family
@@ -69,10 +70,12 @@ PAIRS = [
 
 def test_the_headers_are_of_every_family_in_every_layout():
     found = {(detected(other).family, HOW[detected(other).layout]) for _, other in PAIRS}
-    found |= {(name, "original") for name in (*SAME_NAMES, *IN_PART)}
+    found |= {(name, "original") for name in (*SAME_NAMES, *IN_PART)} | {(name, "diffusers") for name in HALF}
     assert found == {(family.name, layout) for family in FAMILIES for layout in layouts_of(family.name)}
     both = {detected(one).family for one, other in PAIRS if detected(one).layout != detected(other).layout}
-    assert both | {*SAME_NAMES, *IN_PART} == {family.name for family in FAMILIES if len(layouts_of(family.name)) == 2}
+    assert both | {*SAME_NAMES, *IN_PART, *HALF} == {
+        family.name for family in FAMILIES if len(layouts_of(family.name)) == 2
+    }
 
 
 @pytest.mark.parametrize(("one", "other"), PAIRS)

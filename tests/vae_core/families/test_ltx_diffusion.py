@@ -6,12 +6,13 @@ from dataclasses import replace
 import diffusers
 import pytest
 import torch
-from exact_vae.vae_core import VAE, UnknownCheckpoint, from_weights, inspect, load, save
+from exact_vae.vae_core import VAE, UnknownCheckpoint, detect, from_weights, inspect, load, save
 from exact_vae.vae_core.checkpoints.saving import weights_as
 from exact_vae.vae_core.families import ltx_diffusion
 from exact_vae.vae_core.families.registry import build, expected_shapes
 from safetensors.torch import save_file
 from support.diffusers_networks import DIFFUSERS
+from support.headers import header
 from support.random_networks import random_tensors
 from support.small_networks import SMALL, small
 from support.tensors import clip, near
@@ -135,6 +136,19 @@ def test_layouts(tmp_path):
         for layout in ("original", "diffusers"):
             want = load(tmp_path / f"{layout}.safetensors", dtype=torch.float64)
             assert weights_as(other, layout).keys() == weights_as(want, layout).keys()
+
+
+@pytest.mark.parametrize(("one", "other"), [("comfy", "diffusers"), ("diffusers", "comfy")])
+def test_a_real_file_in_the_layout_of_the_other_has_its_names_and_shapes(one, other):
+    """Of the decoder, which alone is in diffusers' file."""
+    found, known = detect(header(f"ltx-2.5-diffusion.{one}")["shapes"]), header(f"ltx-2.5-diffusion.{other}")["shapes"]
+    vae = VAE(
+        build(KIND, found.config), KIND, found.config, name=KIND, dtype=torch.float32, device=torch.device("meta")
+    )
+    layout = "diffusers" if other == "diffusers" else "original"
+    ours = {name: tuple(t.shape) for name, t in weights_as(vae, layout).items() if not name.startswith("encoder.")}
+    theirs = {name: tuple(shape) for name, shape in known.items() if not name.startswith("encoder.")}
+    assert ours == theirs
 
 
 @pytest.mark.parametrize(
