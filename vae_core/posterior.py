@@ -24,7 +24,9 @@ LOGVAR_RANGE = (-30.0, 20.0)
 class Posterior:
     """A diagonal Gaussian over z, and the way from z to the latent that diffusion models see.
 
-    mean, logvar, std, var   (B, z_channels, h, w), fp32 or better; of clips, (B * T, z_channels, h, w)
+    mean, logvar, std, var   fp32 or better, as the network made them: (B, z_channels, h, w); of clips, and of images
+                             that are run as clips, (B, z_channels, T, h, w); of clips whose frames are run as images,
+                             (B * T, z_channels, h, w). `mode` and `sample` give the layout of what was encoded
     size                     (H, W) of the image that was encoded, before it was padded to the ratio
     """
 

@@ -182,8 +182,8 @@ class VAE(Movable, Scalable, Facts):
                   called more than once
         options   as in `encode`, without tiles
 
-        The pixels are in memory as a whole only if the plan is to run whole, or if an image is run as a clip of
-        several frames (HunyuanImage 3.0).
+        The pixels are in memory as a whole only if the plan is to run whole, or if an image is run as a clip
+        (HunyuanImage 3.0, Mochi, LTX-2.5's diffusion decoder ...).
         Raises what `encode` raises; whatever the source raises passes as it is.
         """
         return piecewise.encode_rows(self, source, replace(options, **keywords))

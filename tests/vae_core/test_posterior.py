@@ -6,6 +6,7 @@ import pytest
 import torch
 from exact_vae.vae_core import BadRequest, Posterior
 from exact_vae.vae_core.ops import Affine
+from support.small_networks import small
 from torch.distributions import Normal, kl_divergence
 
 
@@ -85,3 +86,17 @@ def test_moments_in_fp32_are_exact(scale):
     assert torch.equal(found, posterior.mode()) and spread.dtype == torch.float32
     want = torch.nn.functional.pixel_unshuffle(logvar, 2) + 2 * math.log(abs(scale))
     assert torch.allclose(spread, want, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "pixels", "mean"),
+    [
+        ("ltx_diffusion", (2, 3, 9, 16, 16), (2, 4, 2, 2, 2)),
+        ("ltx_diffusion", (2, 3, 16, 16), (2, 4, 1, 2, 2)),
+        ("kl", (2, 3, 3, 16, 16), (6, 4, 8, 8)),
+    ],
+)
+def test_the_mean_is_laid_out_as_the_network_made_it(kind, pixels, mean):
+    posterior = small(kind).encode(torch.zeros(pixels, dtype=torch.float64))
+    assert posterior.mean.shape == mean
+    assert posterior.mode().ndim == len(pixels) and len(posterior.mode()) == pixels[0]

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from .attention import attend
-from .tree import Op
+from .tree import Op, Ops
 
 BLOCK = (4, 8, 8)  # queries of a block: frames, rows, columns
 AT_ONCE = 2**23  # numbers at most of the keys that blocks meet together
@@ -42,8 +42,14 @@ class Near(Op):
         """So many rows of the result, from the first on. (T, C, n, W) -> (T, C', count, W)"""
         raise NotImplementedError
 
+    def as_single_frame(self) -> Ops:
+        """What it comes to on images, that is on clips of one frame. One that reads other frames must say."""
+        if self.over_frames:
+            raise NotImplementedError
+        return (self,)
+
     def work(self, made: Tensor) -> float:
-        """Multiplications for what was made, (T, C', n, W)."""
+        """Multiplications for what was made, (T, C', n, W): those of all bands together are those of the image."""
         raise NotImplementedError
 
 

@@ -195,7 +195,7 @@ def _single_frame(ops: Ops) -> Ops:
             if result and isinstance(result[-1], _LOOKS):
                 result.pop()
             result.append(OneFrame(op))
-        elif isinstance(op, (Temporal, GroupNormOverFrames, Global, Nest)) and not isinstance(op, _LOOKS):
+        elif isinstance(op, (Temporal, GroupNormOverFrames, Global, Near, Nest)) and not isinstance(op, _LOOKS):
             result += op.as_single_frame()
         else:
             result.append(op)

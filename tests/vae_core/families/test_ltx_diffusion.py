@@ -201,3 +201,11 @@ def test_gradients_pass():
     vae = small(KIND)
     vae.decode(z, grad=True).square().mean().backward()
     assert z.grad is not None and bool(z.grad.isfinite().all()) and float(z.grad.abs().max()) > 0
+
+
+@pytest.mark.parametrize("rows", [8, 24])
+def test_progress_in_bands_does_not_leap_at_the_end(rows):
+    """Bands of a few rows report together as much work as was planned."""
+    seen: list[int] = []
+    small(KIND, torch.float32).decode(clip(4, 2, 16, 8)[:1], rows=rows, progress=lambda done, _: seen.append(done))
+    assert seen[-1] == 1000 and seen[-2] > 975

@@ -6,7 +6,6 @@ those of linear layers that would be taken for convolutions.
 A clip lies in channels last, so layers see the channels as the last dimension.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice, product
@@ -94,8 +93,9 @@ class Attention(Near, nn.Module):
         return self.compute_rows(x, 0, x.shape[-2])
 
     def work(self, made: Tensor) -> float:
-        t, c, h, w = made.shape
-        seen = math.prod(min(n, length) for n, length in zip(self.kernel, (t, h, w), strict=True))
+        t, c, _, w = made.shape
+        frames, rows, columns = self.kernel
+        seen = min(frames, t) * rows * min(columns, w)  # all its rows, though a band has fewer: bands make up the whole
         return made.numel() * (4 * c + 2 * seen)
 
     def count_meanwhile(self, x: Tensor) -> int:

@@ -6,7 +6,7 @@ from exact_vae.vae_core.execution.bands.flows import read_flow
 from exact_vae.vae_core.execution.bands.holding import Banding, Source
 from exact_vae.vae_core.execution.bands.stores import OnDevice
 from exact_vae.vae_core.execution.whole import Observer
-from exact_vae.vae_core.ops import FromTop, Near, Residual, begin_window
+from exact_vae.vae_core.ops import FromTop, Near, Residual, as_single_frame, begin_window
 
 
 class Sum(Near):
@@ -65,3 +65,12 @@ def test_what_depends_on_the_rows_above(rows):
     want = torch.arange(11.0)[:, None].expand(11, 2)
     assert torch.equal(Count()(x)[0, 0], want)
     assert torch.equal(torch.cat(in_bands((Count(),), x, rows), -2)[0, 0], want)
+
+
+def test_images_of_a_batch_are_no_frames_that_see_each_other():
+    """An op that reads other frames must say what it does to images; one that does not is the same for them."""
+    op = Sum(3)
+    with pytest.raises(NotImplementedError):
+        as_single_frame((op,))
+    op.over_frames = False
+    assert as_single_frame((op,)) == (op,)
