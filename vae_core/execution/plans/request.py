@@ -115,7 +115,7 @@ class Request:
         joined = max(JOINED, counted.unfolded * self.unfolds) * tallest
         largest = max(int(joined), counted.gathered, *(self._end_numbers[end] for end in there))
         asked = ((min(numbers // c, pixels, count_queries(pixels)), pixels) for c, pixels in counted.attended)
-        scores = max((queries * pixels for queries, pixels in asked), default=counted.scores)
+        scores = max(counted.scores, *(queries * pixels for queries, pixels in asked), 0)
         held, work, strips = held - on_device, counted.work, math.ceil(self.rows / rows)
         made = Plan(1, rows, keep, twice, peak, held, work, self.shape, numbers, largest=largest, scores=scores)
         return replace(made, strips=strips, **cpu)
